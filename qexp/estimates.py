@@ -12,6 +12,15 @@ SPREAD = "_spread"
 LOW, HIGH = "_low", "_high"
 """Ends of the interval of an estimate."""
 
+QUANTILE = "_quantile"
+"""Quantiles of the posterior, by the coordinate `quantile`."""
+
+QUANTILES = (0.05, 0.16, 0.5, 0.84, 0.95)
+"""Probabilities of the quantiles of a posterior that are kept: its median, and the intervals of 68 and 90 %."""
+
+INTERVAL = (QUANTILES[0], QUANTILES[-1])
+"""Probabilities of the ends of the interval that predictions have."""
+
 PERIOD = "period"
 """Attribute of estimates and errors of a quantity whose values repeat, such as a strike: its period, in its unit."""
 
@@ -35,6 +44,10 @@ def low_of(output: str) -> str:
 
 def high_of(output: str) -> str:
     return f"{output}{HIGH}"
+
+
+def quantile_of(output: str) -> str:
+    return f"{output}{QUANTILE}"
 
 
 def saliency_of(output: str) -> str:

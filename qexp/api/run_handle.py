@@ -12,6 +12,7 @@ from qexp.api.warn import Report, as_warning
 from qexp.fragments.view import Shown, View
 
 if TYPE_CHECKING:
+    import xarray
     from numpy.typing import ArrayLike
 
     from qexp.analysis.evaluation.evaluate import Evaluation
@@ -171,6 +172,18 @@ class Run(Shown):
         from qexp.pages.shown_predictions import Estimates
 
         return Estimates(self._predictor.predict(inputs), self.directory.record().units)
+
+    def posterior(self, *, draws: int = 1000, seed: int = 0, **inputs: ArrayLike) -> xarray.Dataset:
+        """Draws from the joint posterior given observations: `run.posterior(displacement=images)["depth"]`.
+
+        For runs whose model ends in a posterior head. `made.quantile([0.05, 0.95], "draw")` and `xarray.corr` of it
+        give intervals and correlations; ArviZ takes it as it is.
+
+        inputs   as for `predict`
+        returns  output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single one
+        Raises QexpError as `predict` does, and for a run without posterior head.
+        """
+        return self._predictor.posterior(inputs, draws, seed)
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""

@@ -22,11 +22,13 @@ class Posterior:
         self._densities, self._transforms = dict(densities), dict(transforms)
         self.names: list[str] = [name for outputs in densities for name in outputs]
 
+    @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of `names`."""
         made = torch.cat([one.draws(count, random) for one in self._densities.values()], dim=-1)
         return self._in_units(made)
 
+    @torch.no_grad()
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
         """Output → quantiles, (sample, probability), in its unit."""
         wanted = torch.tensor(list(probabilities), dtype=torch.float64)
@@ -35,6 +37,7 @@ class Posterior:
         in_units = [self._inverse(name, made[:, place]).sort(dim=-1).values for place, name in enumerate(self.names)]
         return dict(zip(self.names, in_units, strict=True))
 
+    @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:
         """The logarithm of the density, (sample,), of (sample, output) in the outputs' units."""
         transformed, slopes = [], []

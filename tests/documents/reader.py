@@ -31,6 +31,7 @@ PAGES = {
 
 SMALLER: dict[str, dict[str, object]] = {
     "mogi_quick": {"epochs": 2, "sizes": [64, 32, 32]},
+    "mogi_posterior": {"epochs": 1, "sizes": [64, 32, 32]},
     "lunar_tio2": {"epochs": 2, "members": 2, "select": {"epochs": [1, 2]}, "baselines": ["mean"]},
     "lunar_tio2_by_mission": {"epochs": 2, "members": 2, "select": {"epochs": [1, 2]}, "baselines": ["mean"]},
     "ice_cnn": {"epochs": 1, "patches": [64, 16]},

@@ -8,6 +8,7 @@ import torch
 
 from qexp.datasets.transforms.elementwise import Log
 from qexp.datasets.transforms.fitted import Standardize
+from qexp.models.heads import HEADS
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.network import Branch, Network, Operation, initialise
@@ -15,7 +16,7 @@ from qexp.seeds import Seeds
 from qexp.training import loop
 from qexp.training.callbacks import CALLBACKS
 from qexp.training.loop import Trainer
-from qexp.training.losses import LOSSES
+from qexp.training.losses import LOSSES, OF_POSTERIORS
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.recipe import DrawnData, Recipe
 from qexp.training.schedules import SCHEDULES
@@ -156,6 +157,27 @@ def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_
         trained(tmp_path / f"alone_{number}", [alone])
         for name, tensor in alone.model.state_dict().items():
             torch.testing.assert_close(tasks[number].model.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, head):
+    def with_head(number):
+        operations = {"body": Operation(partial(MODULES["mlp"].build, units=[12], outputs=8, activation="tanh"))}
+        operations["posterior"] = Operation(HEADS[head].build, ends=True)
+        branch = Branch(("seen",), ("depth",), tuple(operations))
+        made = Inversion(Network({"seen": (10,)}, ["depth"], operations, [branch]), {"depth": Log()})
+        initialise(made.network, Seeds(number))
+        return Task(f"task {number}", made, samples(TRAIN, "train", number), None, order(number), ())
+
+    losses = {"posterior": LOSSES[OF_POSTERIORS].build()}
+    tasks = [with_head(number) for number in range(3)]
+    together = trained(tmp_path / "together", tasks, losses=losses, keep="last")
+    alone = with_head(1)
+    trained(tmp_path / "alone", [alone], losses=losses, keep="last")
+    for name, tensor in alone.model.state_dict().items():
+        torch.testing.assert_close(tasks[1].model.state_dict()[name], tensor, rtol=1e-4, atol=1e-4)
+    first, *_, last = [line["train"]["losses"]["posterior"] for line in together.lines(0)]
+    assert last < first
 
 
 def test_large_products_too_are_the_same_bits_whoever_is_beside(tmp_path):

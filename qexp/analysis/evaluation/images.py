@@ -116,7 +116,7 @@ def _independence(asked: Asked, samples: Mapping[str, Tensor]) -> Independence:
 
 def _values(trained: GeneratedDataset, name: str) -> list[NDArray[np.float64]]:
     """The intervals of a variable's values outside of the test part."""
-    return [trained.distributions[name].quantile(np.asarray(gap)) for gap in gaps(trained.test[name])]
+    return [trained.distributions[name].quantile(np.asarray(gap)) for gap in gaps(trained.held_out[name])]
 
 
 def _within(intervals: Sequence[NDArray[np.float64]], values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from qexp.runs.planning.existing import require_done
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 from qexp.training import checkpoint
+
+if TYPE_CHECKING:
+    import xarray
 
 
 def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
@@ -53,6 +57,7 @@ class Predictor:
         self.device = assemble.device_of(device)
         models = load_models(directory, self.device)
         self.network, self.ensemble = models[0].network, Ensemble(models)
+        self.units = directory.record().units
         self._threads = assemble.threads_to_predict(directory.spec(), tables_of(directory), self.device)
 
     def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
@@ -62,6 +67,42 @@ class Predictor:
                 the variable's unit; without the sample axis for a single one, which gives estimates without it
         Raises QexpError for a missing or unknown input or one of another shape.
         """
+        tensors, single = self._batch(inputs)
+        with assemble.threads(self._threads):
+            estimated = self.ensemble.mean_and_spread(tensors)
+        arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
+        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
+        return {name: array[0] for name, array in arrays.items()} if single else arrays
+
+    def posterior(self, inputs: Mapping[str, ArrayLike], draws: int, seed: int) -> xarray.Dataset:
+        """Draws from the joint posterior of the outputs of posterior heads, in their units.
+
+        inputs   as for `predict`
+        returns  output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
+        Raises QexpError as `predict` does, and for a network without posterior head or with several folds.
+        """
+        import xarray
+
+        if draws < 1:
+            raise QexpError(f"{draws} draws: at least one")
+        if len(self.ensemble.models) > 1:
+            raise QexpError(f"the run has {len(self.ensemble.models)} networks; posteriors need a run with one network")
+        tensors, single = self._batch(inputs)
+        with assemble.threads(self._threads), torch.no_grad():
+            posterior = self.ensemble.models[0].posterior(tensors)
+            made = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
+        dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
+        values = made[None, :, 0] if single else made[None]
+        variables = {
+            name: (dimensions, values[..., place], {"units": self.units.get(name, "")})
+            for place, name in enumerate(posterior.names)
+        }
+        return xarray.Dataset(
+            variables, {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
+        )
+
+    def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
+        """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
         wanted = self.network.inputs
         for name in inputs:
             if name not in wanted:
@@ -75,11 +116,7 @@ class Predictor:
         if len({len(tensor) for tensor in tensors.values()}) > 1:
             counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
             raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
-        with assemble.threads(self._threads):
-            estimated = self.ensemble.mean_and_spread({name: one.to(self.device) for name, one in tensors.items()})
-        arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
-        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
-        return {name: array[0] for name, array in arrays.items()} if single else arrays
+        return {name: one.to(self.device) for name, one in tensors.items()}, single
 
 
 def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torch.Tensor, bool]:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from qexp import files
-from qexp.estimates import PERIOD, estimate_of
+from qexp.estimates import PERIOD, QUANTILES, estimate_of, quantile_of
 from qexp.limits import NO_LIMITS
 from qexp.models.inversion import Inversion
 from qexp.quantities import Quantities, quantity, with_periods
@@ -33,7 +33,7 @@ def write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor],
 
     quantities = with_periods(quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
-    variables = {}
+    variables: dict[str, Any] = {}
     for name, values in test.items():
         if values.dim() == 2:
             of = quantity(name, quantities)
@@ -44,7 +44,13 @@ def write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor],
                 words = {"long_name": f"estimate of: {of.description}", **described(name, limits, of.unit, [made])}
                 turn = {} if of.period is None else {PERIOD: of.period}
                 variables[estimate_of(name)] = ("sample", made, {**attributes, **words, **turn})
-    count = len(next(iter(test.values())))
-    table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": directory.part})
+    coordinates = {"sample": np.arange(len(next(iter(test.values()))))}
+    if model.network.heads:
+        coordinates["quantile"] = np.array(QUANTILES)
+        for name, quantiles in model.posterior(test).quantiles(QUANTILES).items():
+            of = quantity(name, quantities)
+            words = {"units": of.unit, "long_name": f"quantiles of the posterior of: {of.description}"}
+            variables[quantile_of(name)] = (("sample", "quantile"), quantiles.cpu().numpy(), words)
+    table = xarray.Dataset(variables, coordinates, {"run": directory.name, "part": directory.part})
     directory.results.mkdir(exist_ok=True)
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
+from qexp.estimates import quantile_of
 from qexp.figures.scatter import estimates_against_truth
 from qexp.runs.figures import matrices
 from qexp.runs.figures.sources import (
@@ -20,6 +24,9 @@ from qexp.runs.record.directory import RunDirectory, with_caution
 from qexp.runs.record.limit import limit_of
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
+if TYPE_CHECKING:
+    import xarray
+
 
 def estimates(directory: RunDirectory) -> Pictures:
     """Estimates against true values, a panel per output."""
@@ -30,8 +37,15 @@ def estimates(directory: RunDirectory) -> Pictures:
         {name: unit(predictions, name) for name in known},
         f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
         None if limit is None else {name: one.mae for name, one in limit.variables.items()},
+        {name: _interval(predictions, name) for name in known if quantile_of(name) in predictions},
     )
     yield FIGURES_FOLDER / "test_estimates", made
+
+
+def _interval(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The ends of the widest interval of the posterior that is kept."""
+    quantiles = of[quantile_of(output)]
+    return quantiles.values[:, 0], quantiles.values[:, -1]
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

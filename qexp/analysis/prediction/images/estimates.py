@@ -22,7 +22,7 @@ from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, OUTSIDE, WORDS
 from qexp.errors import NotFoundError, QexpError
-from qexp.estimates import estimate_of
+from qexp.estimates import INTERVAL, estimate_of, high_of, low_of
 from qexp.limits import Limits, remarks
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows
 from qexp.runs.signals import terminable
@@ -55,6 +55,10 @@ class ImageModel:
     """From input → (sample, ...) to (sample, output)."""
     ranges: Callable[[], InputRanges]
     """Returns the range of the inputs in the training data, which takes a moment."""
+    with_posterior: Sequence[str] = ()
+    """Outputs of posterior heads."""
+    interval: Callable[[Mapping[str, Array]], Mapping[str, Array]] = lambda inputs: {}
+    """From input → (sample, ...) to the ends of the interval of each of these, (sample, 2)."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
     periods: Mapping[str, float] = field(default_factory=dict)
@@ -178,10 +182,10 @@ def predict_images(
     """Predict from all samples of a file, in memory that does not grow with their number.
 
     The new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
-    `<output>_estimate` for every output, `missing_pixels` if the network takes masks, `outside` (the number of the
-    inputs' statistics that are outside the range of the training data, see `images.ranges`), and `caution` if the run
-    has one. A record is written beside it as `<file>.json`. A file that the same run made from the same images is left
-    as it is.
+    `<output>_estimate` for every output, `<output>_low` and `<output>_high` for those of posterior heads (the ends of
+    the 90 % interval), `missing_pixels` if the network takes masks, `outside` (the number of the inputs' statistics
+    that are outside the range of the training data, see `images.ranges`), and `caution` if the run has one. A record
+    is written beside it as `<file>.json`. A file that the same run made from the same images is left as it is.
 
     source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, or a folder with a npy
             or GeoTIFF file per input. Samples come first; rows run northwards
@@ -220,15 +224,20 @@ def _described(source: Path, target: Path, model: ImageModel, about: Mapping[str
     return ImagePrediction(source, target, *counts, about["missing"], about["missing_count"], made, limited)
 
 
-def _estimated(piece: ImagePiece, model: ImageModel) -> Array:
-    """Estimates (sample, output); NaN for samples with an image of which no pixel is seen."""
-    made = [
-        model.estimate({name: values[start : start + model.batch] for name, values in piece.inputs.items()})
-        for start in range(0, len(piece.names), model.batch)
-    ]
-    estimates = np.concatenate(made)
-    estimates[piece.empty] = np.nan
-    return estimates
+def _estimated(piece: ImagePiece, model: ImageModel) -> dict[str, Array]:
+    """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
+    made: dict[str, list[Array]] = {}
+    for start in range(0, len(piece.names), model.batch):
+        inputs = {name: values[start : start + model.batch] for name, values in piece.inputs.items()}
+        for name, values in zip(model.outputs, model.estimate(inputs).T, strict=True):
+            made.setdefault(estimate_of(name), []).append(values)
+        for name, ends in model.interval(inputs).items():
+            for column, values in zip((low_of(name), high_of(name)), ends.T, strict=True):
+                made.setdefault(column, []).append(values)
+    columns = {name: np.concatenate(parts) for name, parts in made.items()}
+    for values in columns.values():
+        values[piece.empty] = np.nan
+    return columns
 
 
 def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Schema, dict[str, str]]:
@@ -243,10 +252,14 @@ def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Sch
         about = {"unit": unit, "description": f"estimate of: {name}", "limits": str(model.limits.get(name, ""))}
         metadata = {key: text for key, text in about.items() if text}
         after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
+        if name in model.with_posterior:
+            for column, share in zip((low_of(name), high_of(name)), INTERVAL, strict=True):
+                words = {"description": f"{100 * share:g} % quantile of the posterior of: {name}"}
+                after.append(pa.field(column, pa.float32(), metadata=words | ({"unit": unit} if unit else {})))
     if model.layout.masks:
         after.append(pa.field(MISSING, pa.int64(), metadata={"description": "pixels that are not seen"}))
-    words = "statistics of the inputs outside the range of the training data"
-    after.append(pa.field(OUTSIDE, pa.int16(), metadata={"description": words}))
+    about = {"description": "statistics of the inputs outside the range of the training data"}
+    after.append(pa.field(OUTSIDE, pa.int16(), metadata=about))
     if (caution := model.origin.get("caution", "")) and not netcdf:
         after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     carried = new_names(found.kept, [NAME, *(one.name for one in after)], netcdf)
@@ -265,7 +278,7 @@ def _type(values: NDArray[Any]) -> pa.DataType:
 
 def _table(
     piece: ImagePiece,
-    estimates: Array,
+    estimates: Mapping[str, Array],
     outside: Mapping[Statistic, NDArray[np.bool_]],
     schema: pa.Schema,
     carried: Mapping[str, str],
@@ -278,11 +291,9 @@ def _table(
         kept, kind = piece.kept[name], schema.field(new).type
         columns[new] = pa.array([str(one) for one in kept] if pa.types.is_string(kind) else kept, kind)
     # NaN becomes a missing value.
-    made = (pa.array(values, from_pandas=True) for values in estimates.T)
-    for one in schema:
-        if one.name not in columns:
-            words = (one.metadata or {}).get(WORDS)
-            columns[one.name] = next(made) if words is None else pa.repeat(words.decode(), len(piece.names))
+    columns |= {name: pa.array(values, from_pandas=True) for name, values in estimates.items()}
+    if CAUTION in schema.names and CAUTION not in columns:
+        columns[CAUTION] = pa.repeat(schema.field(CAUTION).metadata[WORDS].decode(), len(piece.names))
     return pa.table([columns[one.name] for one in schema], schema=schema)
 
 
@@ -297,7 +308,9 @@ class _Tally:
         self._at_limits = dict.fromkeys(model.limits, 0)
         """Output with limits → number of estimates that lie at them."""
 
-    def add(self, piece: ImagePiece, estimates: Array, outside: Mapping[Statistic, NDArray[np.bool_]]) -> None:
+    def add(
+        self, piece: ImagePiece, estimates: Mapping[str, Array], outside: Mapping[Statistic, NDArray[np.bool_]]
+    ) -> None:
         self.images += len(piece.names)
         self._missing_pixels += int(piece.missing.sum())
         missing = np.flatnonzero(piece.empty)
@@ -306,9 +319,8 @@ class _Tally:
         for one, beyond in outside.items():
             self._outside_in[str(one)] = self._outside_in.get(str(one), 0) + int(beyond.sum())
         self._outside += int(np.any(list(outside.values()), axis=0).sum())
-        for name, values in zip(self._model.outputs, estimates.T, strict=True):
-            if name in self._at_limits:
-                self._at_limits[name] += self._model.limits[name].reached(values)
+        for name in self._at_limits:
+            self._at_limits[name] += self._model.limits[name].reached(estimates[estimate_of(name)])
 
     def document(self) -> dict[str, Any]:
         """What the record of the file says of it."""

@@ -16,6 +16,7 @@ from qexp.analysis.prediction.images.source import ImageLayout, Range
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.errors import QexpError
+from qexp.estimates import INTERVAL
 from qexp.limits import limits_of
 from qexp.models.network import Network
 from qexp.quantities import quantity
@@ -46,10 +47,17 @@ def image_model(directory: RunDirectory, device: str = "auto") -> ImageModel:
         made = model.estimate(samples, batch_size=len(next(iter(samples.values()))))
         return torch.cat([made[name] for name in outputs], dim=1).cpu().numpy()
 
+    def interval(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
+        made = model.posterior(samples, batch_size=len(next(iter(samples.values())))).quantiles(INTERVAL)
+        return {name: ends.cpu().numpy() for name, ends in made.items()}
+
     return ImageModel(
         layout=_layout(source, network),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
+        with_posterior=[name for heads in network.heads.values() for name in heads],
+        **({"interval": interval} if network.heads else {}),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         limits=limits_of(spec),
         periods=model.periods,

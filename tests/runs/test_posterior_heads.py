@@ -1,0 +1,183 @@
+"""A run whose model ends in a posterior head: from its spec to predictions with intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+import qexp as package
+from qexp.errors import QexpError
+from qexp.estimates import QUANTILES
+from qexp.models.heads import HEADS
+from tests.conftest import SOUND, Specs, call, copied, put, shared_folder
+
+MODEL = {
+    **SOUND["model"],
+    "operations": {
+        "block": {"module": "conv", "parameters": {"filters": [4]}},
+        "dense": {"module": "denses", "parameters": {"filters": [8], "bias": True}},
+        "posterior": {"module": "gaussian_posterior"},
+    },
+    "branches": [
+        {
+            "x_name": "displacement",
+            "y_name": ["depth", "delta_volume"],
+            "operations": ["block", "dense", "posterior"],
+        }
+    ],
+}
+EXPERIENCE = {
+    **SOUND["experience"],
+    "losses": "negative_log_likelihood",
+    "transforms": {"displacement": {"type": "asinh", "parameters": {"scale": 0.01}}},
+}
+DATASET = put(put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []})
+DOCUMENTS = {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE}
+
+
+@shared_folder
+def with_posterior(root: Path) -> None:
+    """A workspace in which sound_0, which has a posterior head, is done; for reading only."""
+    Specs(root, DOCUMENTS)
+    assert call("run", "sound", "--seed", "0", "--workspace", root).code == 0
+
+
+@pytest.fixture
+def here(with_posterior, tmp_path, monkeypatch):
+    return copied(with_posterior, tmp_path, monkeypatch)
+
+
+def test_the_loss_is_that_of_all_outputs_together_and_estimates_are_medians_between_their_quantiles(here):
+    run = package.open_run("sound_0")
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    assert list(json.loads(lines[0])["train"]["losses"]) == ["posterior"]
+    assert set(run.results["test"]) == {"depth", "delta_volume"}
+    found = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf")
+    assert found["quantile"].values.tolist() == list(QUANTILES)
+    for name in ("depth", "delta_volume"):
+        quantiles = found[f"{name}_quantile"]
+        assert (quantiles.diff("quantile") > 0).all()
+        np.testing.assert_allclose(quantiles.sel(quantile=0.5), found[f"{name}_estimate"], rtol=1e-6)
+        assert quantiles.attrs["units"] == found[name].attrs["units"]
+
+
+def test_an_output_without_a_transform_is_scored_by_its_prior_which_bounds_the_posterior(here):
+    spec = json.loads((here / "runs/sound_0/spec.json").read_text())
+    for name in ("depth", "delta_volume"):
+        expected = {"distribution": spec["dataset"]["distributions"][name]}
+        assert spec["transforms"][name] == {"type": "normal_score", "parameters": expected}
+    drawn = package.open_run("sound_0").posterior(displacement=np.zeros((3, 16, 16)), draws=2000)
+    assert drawn["delta_volume"].min() >= 0.5
+    assert drawn["delta_volume"].max() <= 3
+    assert drawn["depth"].min() > 0
+
+
+def test_draws_are_what_arviz_takes_and_have_the_quantiles_and_estimates_of_the_run(here):
+    run = package.open_run("sound_0")
+    images = np.random.default_rng(1).normal(0, 0.02, (5, 16, 16)).astype(np.float32)
+    drawn = run.posterior(displacement=images, draws=20_000, seed=3)
+    assert drawn["depth"].dims == ("chain", "draw", "sample")
+    assert drawn["depth"].attrs["units"] == "km"
+    assert drawn.identical(run.posterior(displacement=images, draws=20_000, seed=3))
+    for name, estimates in run.predict(displacement=images).items():
+        below = (drawn[name] < xarray.DataArray(estimates, dims="sample")).mean(("chain", "draw"))
+        np.testing.assert_allclose(below, 0.5, atol=0.015)
+    one = run.posterior(displacement=images[0], draws=7)
+    assert one["depth"].shape == (1, 7)
+    with pytest.raises(QexpError, match="0 draws: at least one"):
+        run.posterior(displacement=images, draws=0)
+
+
+@pytest.mark.parametrize("ending", ["nc", "csv", "parquet"])
+def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
+    np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (5, 16, 16)).astype(np.float32))
+    assert call("predict", "--run", "sound_0", "--input", "images.npy", "--output", f"made.{ending}").code == 0
+    drawn = package.open_run("sound_0").posterior(displacement=np.load("images.npy"), draws=20_000)
+    if ending == "nc":
+        found = xarray.load_dataset("made.nc", engine="h5netcdf").to_dataframe()
+    else:
+        import pandas
+
+        found = pandas.read_csv("made.csv") if ending == "csv" else pandas.read_parquet("made.parquet")
+    for name in ("depth", "delta_volume"):
+        below = [(drawn[name].values[0] < found[f"{name}_{end}"].values).mean(0) for end in ("low", "high")]
+        np.testing.assert_allclose(below, [[0.05] * 5, [0.95] * 5], atol=0.015)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_figures_matrices_verification_and_export_go_on_working(here):
+    assert call("figures", "sound_0").code == 0
+    assert call("matrix", "--run", "sound_0", "--dataset", "sound").code == 0
+    assert call("verify", "sound_0").code == 0
+    assert call("export", "sound_0", "--format", "onnx", "--to", "out").code == 0
+    assert call("limit", "--run", "sound_0").code == 0
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_resumes_with_the_same_bits(here, name):
+    specs = Specs(here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again")
+    specs.write("experience", {**EXPERIENCE, "model": "again", "dataset": "again", "epochs": 4})
+    assert call("run", "again", "--seed", "1").code == 0
+    whole = (here / "runs/again_1/checkpoints/best.safetensors").read_bytes()
+    assert call("run", "again", "--seed", "1", "--name", "other", "--set", "epochs=4").code == 0
+    assert (here / "runs/other/checkpoints/best.safetensors").read_bytes() == whole
+    assert np.isfinite(package.open_run("again_1").results["test"]["depth"]["mae"])
+
+
+MISTAKES = {
+    "another loss": ("experience", "losses", {"depth": "mae", "delta_volume": "mse"}, "whose loss is 'negative_log"),
+    "an unbounded transform": (
+        "experience",
+        "transforms.delta_volume",
+        "log",
+        "posteriors reach from 0.00248 to 403, but",
+    ),
+    "an angle": ("experience", "transforms.depth", "angle", "a posterior head makes one number of each value"),
+    "a forgotten output": (
+        "experience",
+        "outputs",
+        ["depth"],
+        "makes 'delta_volume', too, which is not listed",
+    ),
+    "not the last": (
+        "model",
+        "branches.0.operations",
+        ["block", "posterior", "dense"],
+        "which ends a branch; leave out",
+    ),
+    "a distribution of no name": (
+        "experience",
+        "transforms.depth",
+        {"type": "normal_score", "parameters": {"distribution": {"type": "lognormal"}}},
+        "did you mean 'log_normal'?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "complaint"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_said_where_they_are(tmp_path, monkeypatch, problems, kind, path, value, complaint):
+    monkeypatch.chdir(tmp_path)
+    specs = Specs(tmp_path, DOCUMENTS)
+    specs.write(kind, put(DOCUMENTS[kind], path, value))
+    said = problems(tmp_path / "specs/experiences/sound.json")
+    assert any(complaint in one for one in said), said
+
+
+def test_the_loss_of_posteriors_is_for_outputs_of_heads_alone(tmp_path, monkeypatch, problems):
+    monkeypatch.chdir(tmp_path)
+    Specs(tmp_path).write("experience", {**SOUND["experience"], "losses": "negative_log_likelihood"})
+    said = problems(tmp_path / "specs/experiences/sound.json")
+    assert len(said) == 2
+    assert all("is for outputs of a posterior head; end the branch of" in one for one in said)
+
+
+def test_a_run_without_a_head_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Specs(tmp_path)
+    assert call("run", "sound", "--seed", "0").code == 0
+    with pytest.raises(QexpError, match="without a posterior; end its branch with a posterior head"):
+        package.open_run("sound_0").posterior(displacement=np.zeros((16, 16)))
