@@ -173,6 +173,7 @@ PROCESSES = {"cli.execute", "cli.supervise", "cli.train_folds", "cli.names"}
 names for completion. None is called from Python."""
 
 PRINTING = {
+    "analysis.comparison.calibration_tables": "the calibration of a run, as texts",
     "analysis.comparison.compare": "the two types of comparison, which are printed differently",
     "analysis.comparison.comparison_tables": "tables and remarks of a comparison, as texts",
     "analysis.comparison.interval_tables": "intervals of held-out estimates, as texts",

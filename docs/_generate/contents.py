@@ -30,6 +30,7 @@ CONTENTS: dict[str, list[str]] = {
         "programs",
         "matrices",
         "evaluate",
+        "calibrate",
         "predict",
         "observed-deformation",
         "export",

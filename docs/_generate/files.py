@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from _generate.attributes import text_of
 from _generate.markdown import code, prose, table
+from qexp.runs.record.calibration import Calibration
 from qexp.runs.record.environment import Environment
 from qexp.runs.record.epochs import EpochLine
 from qexp.runs.record.evaluations import EvaluationRecord
@@ -30,6 +31,7 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
         HeldOutIntervals,
         "How many held-out rows or spectra lie in intervals from the errors of the others.",
     ),
+    "results/calibration.json": (Calibration, "How sure its posteriors may be, by `qexp calibrate`."),
     "results/limit.json": (Limit, "The least errors that any method can reach on its test samples, by `qexp limit`."),
     "runs/.launches/ID/launch.json": (LaunchRecord, "A launch: the runs that one command started."),
 }

@@ -4,6 +4,7 @@ Importing it is quick; each function loads what it needs when it is called.
 """
 
 from qexp.api.acting import act, actions
+from qexp.api.calibrating import calibrate
 from qexp.api.covering import intervals
 from qexp.api.data import make_ice, make_xrf, samples, show_data
 from qexp.api.evaluation import evaluate
@@ -73,6 +74,7 @@ __all__ = [
     "act",
     "actions",
     "ancestors",
+    "calibrate",
     "columns",
     "compare",
     "doctor",

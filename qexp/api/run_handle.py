@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qexp.pages.shown_matrix import Matrix
     from qexp.pages.shown_predictions import Estimates
     from qexp.runs.display import Display
+    from qexp.runs.record.calibration import Calibration
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
     from qexp.runs.record.held_out_intervals import HeldOutIntervals
@@ -67,6 +68,7 @@ class Run(Shown):
             "evaluations": evaluations,
             "limit": None if self.limit is None else self.limit.document(),
             "held_out_intervals": None if (known := self.held_out_intervals) is None else known.document(),
+            "calibration": None if self.calibration is None else self.calibration.document(),
         }
         return {**record, "state": state, "path": str(self.path), **more}
 
@@ -109,6 +111,13 @@ class Run(Shown):
         from qexp.runs.record.held_out_intervals import intervals_of
 
         return intervals_of(self.directory)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How sure its posteriors may be, if `qexp.calibrate` has tested them."""
+        from qexp.runs.record.calibration import calibration_of
+
+        return calibration_of(self.directory)
 
     def evaluate(
         self,

@@ -1,4 +1,4 @@
-"""The classifier two-sample test: how well a network tells draws of one distribution from those of another."""
+"""The classifier two-sample test: how well a network distinguishes draws of two distributions."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Told:
-    """The share of draws whose origin the classifier tells, cross-validated; 0.5 if the distributions are equal."""
+class Accuracy:
+    """The share of draws whose origin the classifier finds, cross-validated; 0.5 if the distributions are equal."""
 
     accuracy: float
     standard_error: float
     """Binomial: of the same draws in other folds it would differ less, of other draws about as much."""
 
 
-def told_apart(first: Array, second: Array, seed: int) -> Told:
+def distinguished(first: Array, second: Array, seed: int) -> Accuracy:
     """Train the classifier on draws of two distributions, (draw, variable) and as many each, and test it on others.
 
     Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests, ICLR; with the classifier, the standardisation
@@ -44,4 +44,4 @@ def told_apart(first: Array, second: Array, seed: int) -> Told:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         accuracy = float(cross_val_score(classifier, both, origin, cv=folds, scoring="accuracy").mean())
-    return Told(accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(both))))
+    return Accuracy(accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(both))))

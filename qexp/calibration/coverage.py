@@ -14,7 +14,7 @@ PROBABILITIES = (0.5, 0.68, 0.9, 0.95)
 """Probabilities of the intervals and regions that are reported."""
 
 EXPECTED = 0.95
-"""Probability of the range in which the share of right intervals lies."""
+"""Probability of the range in which the share of calibrated intervals lies."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Coverage:
     inside: int
     """Of them, those in their interval."""
     expected: tuple[float, float]
-    """Where the share lies for right intervals, with probability `EXPECTED`."""
+    """Where the share lies for calibrated intervals, with probability `EXPECTED`."""
     p_value: float
-    """Probability of a number as far from the expected one, for right intervals (exact, two-sided)."""
+    """Probability of a number as far from the expected one, for calibrated intervals (exact, two-sided)."""
 
     @property
     def share(self) -> float:
@@ -61,6 +61,6 @@ def coverages(levels: Array) -> list[Coverage]:
 
 
 def expected(count: int, probability: float) -> tuple[int, int]:
-    """The range of how many of `count` right intervals hold their true value, with probability `EXPECTED` or more."""
+    """How many of `count` calibrated intervals hold their true value: a range of probability `EXPECTED` or more."""
     outside = (1 - EXPECTED) / 2
     return int(binom.ppf(outside, count, probability)), int(binom.isf(outside, count, probability))

@@ -1,9 +1,9 @@
 """Where intervals are too narrow: how many true values they hold in cells, and how that depends on coordinates.
 
-Intervals that are right on average can be too narrow for some data and too wide for others. Given the data, and so in
-every cell of coordinates that are computed from the data (such as posterior medians), right intervals hold the truth
-with their probability. In cells of the true values they do not: at the ends of the prior the truth lies at the ends of
-its posterior.
+Intervals that are calibrated on average can be too narrow for some data and too wide for others. Given the data, and so
+in every cell of coordinates that are computed from the data (such as posterior medians), those of right posteriors hold
+the truth with their probability. In cells of the true values they do not: at the ends of the prior the truth lies at
+the ends of its posterior.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 FEW = 20
 """Observations in a cell below which nothing is said of it."""
+
+ROUNDING = 1e-9
 
 SIGNIFICANT = 0.05
 """Probability with which any cell at all is called wrong although all are right."""
@@ -90,16 +92,15 @@ def _slack(count: int, probability: float) -> float:
 
 @dataclass(frozen=True)
 class Trend:
-    """Whether the share of intervals that hold the truth depends on coordinates, or is another than it should be."""
+    """Whether the share of intervals that hold the truth depends on coordinates."""
 
     p_value: float
-    """Of the likelihood ratio between a quadratic logistic regression and the constant probability."""
-    lowest: tuple[float, ...]
-    """The coordinates of the observation where the regression has the least share."""
-    lowest_share: float
+    """Of the likelihood ratio between a quadratic logistic regression and a constant share."""
+    shares: Array
+    """(observation,), the share of intervals that hold the truth by the regression."""
 
 
-def trend(inside: NDArray[np.bool_], coordinates: Array, probability: float) -> Trend:
+def trend(inside: NDArray[np.bool_], coordinates: Array) -> Trend:
     """Regress whether intervals hold the truth, (observation,), on coordinates, (observation, axis), between 0 and 1.
 
     Zhao, Dalmasso, Izbicki and Lee (2021), Diagnostics for conditional density models and Bayesian inference
@@ -116,10 +117,7 @@ def trend(inside: NDArray[np.bool_], coordinates: Array, probability: float) -> 
         return float(np.logaddexp(0, -along).sum()), -terms.T @ (sign * expit(-along))
 
     start = np.zeros(terms.shape[1])
-    start[0] = logit(probability)
+    start[0] = logit((inside.sum() + ROUNDING) / (len(inside) + 2 * ROUNDING))
     fitted = minimize(loss, start, jac=True, method="BFGS")
     ratio = 2 * (loss(start)[0] - fitted.fun)
-    shares = expit(terms @ fitted.x)
-    least = int(np.argmin(shares))
-    where = tuple(float(value) for value in coordinates[least])
-    return Trend(float(chi2.sf(max(ratio, 0.0), terms.shape[1])), where, float(shares[least]))
+    return Trend(float(chi2.sf(max(ratio, 0.0), terms.shape[1] - 1)), expit(terms @ fitted.x))

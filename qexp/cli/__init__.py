@@ -12,6 +12,7 @@ import typer
 
 from qexp.cli import (
     action,
+    calibrate,
     compare,
     data,
     doctor,
@@ -124,6 +125,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": evaluate.evaluate,
         "limit": limit.limit,
         "intervals": intervals.intervals,
+        "calibrate": calibrate.calibrate,
         "action": action.action,
     },
     "Keep": {

@@ -18,6 +18,7 @@ def show(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show a run: its state, spec, results, files and lineage."""
+    from qexp.analysis.comparison.calibration_tables import calibrated
     from qexp.analysis.comparison.interval_tables import held_out_intervals
     from qexp.analysis.comparison.result_tables import beside_limit, estimators, field_errors, group_errors, results
     from qexp.runs.facts import facts
@@ -45,6 +46,7 @@ def show(
         print_parts(field_errors(record), apart=True)
         print_parts(group_errors(record), apart=True)
         print_parts(held_out_intervals(opened.held_out_intervals, record.units), apart=True)
+    print_parts(calibrated(opened.calibration), apart=True)
     for evaluation in opened.evaluations.values():
         result("")
         print_evaluation(evaluation)

@@ -39,18 +39,18 @@ class Posterior:
 
     @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:
-        """The logarithm of the density, (sample,), of (sample, output) in the outputs' units."""
+        """The logarithm of the density, (..., sample), of (..., sample, output) in the outputs' units."""
         transformed, slopes = [], []
         for place, name in enumerate(self.names):
-            column = values[:, place : place + 1].detach().requires_grad_()
+            column = values[..., place].detach().reshape(-1, 1).requires_grad_()
             with torch.enable_grad():
                 made = self._transforms[name](column) if name in self._transforms else column * 1
                 (slope,) = torch.autograd.grad(made.sum(), column)
-            transformed.append(made.detach())
-            slopes.append(slope)
-        start, found = 0, torch.cat(slopes, dim=1).abs().log().sum(1)
+            transformed.append(made.detach().view(values.shape[:-1]))
+            slopes.append(slope.view(values.shape[:-1]))
+        start, found = 0, torch.stack(slopes, dim=-1).abs().log().sum(-1)
         for outputs, density in self._densities.items():
-            own = torch.cat(transformed[start : start + len(outputs)], dim=1)
+            own = torch.stack(transformed[start : start + len(outputs)], dim=-1)
             start += len(outputs)
             found = found + density.log_prob(own)
         return found

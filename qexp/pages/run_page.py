@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from qexp.analysis.comparison.calibration_tables import calibrated
 from qexp.analysis.comparison.interval_tables import held_out_intervals
 from qexp.analysis.comparison.result_tables import (
     Parts,
@@ -25,6 +26,7 @@ from qexp.baselines.comparison import NETWORK
 from qexp.errors import NotFoundError
 from qexp.fragments.intervals import Measured, intervals
 from qexp.fragments.svg import Drawn
+from qexp.pages import calibration
 from qexp.pages.curves import curves, lines_of
 from qexp.pages.estimates import fields, points
 from qexp.pages.lineage import lineage
@@ -32,6 +34,7 @@ from qexp.pages.matrices import matrices
 from qexp.pages.siblings import siblings
 from qexp.quantities import in_words
 from qexp.runs.facts import facts
+from qexp.runs.record.calibration import calibration_of
 from qexp.runs.record.evaluations import of_run
 from qexp.runs.record.held_out_intervals import intervals_of
 from qexp.runs.record.limit import limit_of
@@ -86,6 +89,8 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
         "results": list(results_of(directory, record)),
         "baselines": baselines_drawn(record),
+        "calibration": list(calibrated(calibration_of(directory))),
+        "calibration_drawn": calibration.drawings(directory),
         "evaluations": [Section(one.name, list(_evaluation(one)), baselines_drawn(one)) for one in evaluations],
         "curves": curves(lines_of(directory), record.units),
         "estimates": points(directory),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from qexp.analysis.comparison.calibration_tables import calibrated
 from qexp.analysis.comparison.typesetting import Table
 from qexp.fragments.lines import lines
 from qexp.fragments.svg import Drawn
 from qexp.fragments.view import View
+from qexp.pages.calibration import drawings
 from qexp.pages.curves import curves, lines_of
 from qexp.pages.lineage import lineage
 from qexp.pages.run_page import IN_HEAD, baselines_drawn, cautions_of, results_of
 from qexp.runs.facts import facts
+from qexp.runs.record.calibration import calibration_of
 from qexp.runs.record.evaluations import of_run
 from qexp.runs.state.waiting import Watch
 from qexp.spec.experiences import type_of
@@ -33,8 +36,14 @@ def run_view(directory: RunDirectory) -> View:
         state.words,
         [*cautions_of(record, list(of_run(directory))), *warnings],
         record.error or "",
-        [*([record.note] if record.note else []), *results_of(directory, record), *baselines_drawn(record)],
+        [
+            *([record.note] if record.note else []),
+            *results_of(directory, record),
+            *baselines_drawn(record),
+            *calibrated(calibration_of(directory)),
+        ],
         {
+            **({"how sure its posteriors may be": sure} if (sure := drawings(directory)) else {}),
             **({"how training went": drawn} if drawn else {}),
             "what was asked": [Table("", ["", ""], [[key, text] for key, text in asked.items()])],
             "where it came from": [Drawn("", lineage(directory, record, state, ())), Table("", ["", ""], known)],

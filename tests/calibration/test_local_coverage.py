@@ -20,11 +20,11 @@ def right_intervals():
 def test_right_intervals_are_right_wherever_the_estimates_lie_but_not_wherever_the_truth_does():
     inside, by_estimate, by_truth = right_intervals()
     assert not cells(inside, by_estimate, 6, 0.9).wrong.any()
-    assert trend(inside, by_estimate, 0.9).p_value > 1e-3
+    assert trend(inside, by_estimate).p_value > 1e-3
     of_truth = cells(inside, by_truth, 6, 0.9)
     assert (of_truth.wrong == -1).any()  # at the ends of the prior
     assert (of_truth.wrong == 1).any()
-    assert trend(inside, by_truth, 0.9).p_value < 1e-6
+    assert trend(inside, by_truth).p_value < 1e-6
 
 
 def test_a_corner_with_narrow_intervals_is_found():
@@ -35,10 +35,10 @@ def test_a_corner_with_narrow_intervals_is_found():
     found = cells(inside, coordinates, 4, 0.9)
     assert np.argwhere(found.wrong).tolist() == [[3, 3]]
     assert found.wrong[3, 3] == -1
-    dependence = trend(inside, coordinates, 0.9)
+    dependence = trend(inside, coordinates)
     assert dependence.p_value < 1e-6
-    assert dependence.lowest_share < 0.7
-    assert min(dependence.lowest) > 0.9
+    assert dependence.shares.min() < 0.7
+    assert coordinates[dependence.shares.argmin()].min() > 0.9
 
 
 def test_nothing_is_said_of_cells_with_few_observations():
@@ -54,7 +54,7 @@ def test_right_intervals_are_called_wrong_anywhere_in_five_of_a_hundred_cases_at
     for _ in range(200):
         coordinates, inside = random.random((1000, axes)), random.random(1000) < 0.9
         wrong += cells(inside, coordinates, cells_along(1000, axes, 0.9), 0.9).wrong.any()
-        dependent += trend(inside, coordinates, 0.9).p_value <= 0.05
+        dependent += trend(inside, coordinates).p_value <= 0.05
     assert wrong <= 10 + 4 * np.sqrt(10)
     assert abs(dependent - 10) < 4 * np.sqrt(10)
 
@@ -69,4 +69,4 @@ def test_intervals_that_always_hold_the_truth_are_too_wide_everywhere():
     coordinates = np.random.default_rng(5).random((2000, 1))
     inside = np.ones(2000, dtype=bool)
     assert (cells(inside, coordinates, 5, 0.9).wrong == 1).all()
-    assert trend(inside, coordinates, 0.9).p_value < 1e-6
+    assert trend(inside, coordinates).p_value == pytest.approx(1)

@@ -12,9 +12,10 @@ from qexp.analysis.comparison.seed_groups import differ_by_seed, runs_to_compare
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError
 from qexp.files import make_folder, read_json
-from qexp.metrics.meaning import Meaning
+from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.record.calibration import COMPARED, FIELD, columns_of
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 from qexp.runs.record.evaluations import EvaluationDirectory, find
 from qexp.runs.record.record import Record
@@ -92,7 +93,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences([directory.spec() for directory in directories]),
-        list(_rows(records, [directory.part for directory in evaluated])),
+        [*_rows(records, [directory.part for directory in evaluated]), *_of_calibrations(evaluated)],
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
         evaluation,
         len({one.evaluation().content for one in evaluated if isinstance(one, EvaluationDirectory)}) <= 1,
@@ -112,6 +113,15 @@ def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow
             comparable = sum(value is not None for value in values) > 1
             best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
             yield MetricRow(output, name, of, of.in_unit(units[0] if units else ""), values, best)
+
+
+def _of_calibrations(directories: Sequence[RunDirectory]) -> Iterator[MetricRow]:
+    """Coverage and widths of the posteriors of runs that were calibrated; which are better depends on both."""
+    columns = [columns_of(directory) for directory in directories]
+    for output in dict.fromkeys(name for of_run in columns for name in of_run):
+        for name in (name for name in COMPARED if any(name in of_run.get(output, {}) for of_run in columns)):
+            values = [of_run.get(output, {}).get(name) for of_run in columns]
+            yield MetricRow(output, f"{FIELD}.{name}", UNKNOWN, "", values, [])
 
 
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from qexp.analysis.comparison.seed_groups import LeftOut
 from qexp.analysis.comparison.typesetting import Table
 from qexp.metrics.meaning import Meaning
 from qexp.metrics.student import LEVEL, Estimate
+from qexp.runs.record.calibration import of_calibration
 
 LONGEST = 48
 """Largest number of characters of a value in a table; JSON output has all."""
@@ -94,7 +95,9 @@ def differences_of(pair: Pair) -> Table:
 
 def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     """Remarks that a reader of the tables needs."""
-    unknown = dict.fromkeys(row.metric for row in comparison.results if row.meaning.best is None)
+    unknown = dict.fromkeys(
+        row.metric for row in comparison.results if row.meaning.best is None and not of_calibration(row.metric)
+    )
     said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
         if not comparison.same_data:

@@ -17,6 +17,7 @@ from qexp.dotted import keys_of, output_and_metric
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.runs.catalog.filter import Summary, field, steps
+from qexp.runs.record import calibration
 from qexp.runs.record.directory import EVALUATIONS, RunDirectory
 from qexp.runs.record.record import Record
 from qexp.spec.resolve import is_index
@@ -34,8 +35,8 @@ class Columns:
 
     A column is a field of the summary or of the record (`seed`, `epochs.best`, `code.commit`), a metric
     (`test.depth.mae`, with or without `results.` before it, or `evaluations.NAME.test.depth.mae`), a key of the spec
-    (`learning_rate`, `dataset.fixed.noise`, with or without `spec.` before it), or `size`, the bytes of the directory.
-    Files are read only for values that are
+    (`learning_rate`, `dataset.fixed.noise`, with or without `spec.` before it), of a calibration
+    (`calibration.depth.coverage_90`), or `size`, the bytes of the directory. Files are read only for values that are
     not in the summaries.
     """
 
@@ -49,6 +50,7 @@ class Columns:
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
+        self._calibration = cache(lambda path: self._read(lambda: calibration.columns_of(RunDirectory(Path(path)))))
 
     def over(self, runs: Sequence[Summary]) -> Columns:
         """The columns of other runs; values of specs that have been read once are not read again."""
@@ -104,6 +106,8 @@ class Columns:
         summary = self.runs[0] if self.runs else {}
         if column == "size":
             return lambda run: files.size_of(Path(run["path"]))
+        if first == calibration.FIELD:
+            return lambda run: _below(self._calibration(run["path"]), rest)
         if first == "spec":
             return lambda run: self._in_spec(run, rest)
         if self._in_summaries(column):
@@ -129,15 +133,20 @@ class Columns:
             return _NOTHING
 
     def _can_come(self, column: str) -> bool:
-        """Whether the column is a metric that one of the runs can have when it is done."""
+        """Whether the column is a metric that one of the runs can have when it is done, or calibrated."""
         part, _, rest = column.removeprefix("results.").partition(".")
         output, metric = output_and_metric(rest)
+        if part == calibration.FIELD:
+            known = calibration.OF_ALL if output == calibration.JOINT else calibration.OF_OUTPUT
+            return metric in known and (output == calibration.JOINT or any(output in one["units"] for one in self.runs))
         with_output = any(output in one["units"] for one in self.runs)
         return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
 
     def unit(self, column: str) -> str:
         """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
         path = steps(column)
+        if path[0] == calibration.FIELD and path[-1] != calibration.WIDTH:
+            return ""
         if path[0] in ("results", EVALUATIONS):
             path = path[1:] if path[0] == "results" else path[2:]
         units = {output: unit for one in self.runs for output, unit in one["units"].items()}
@@ -166,6 +175,10 @@ class Columns:
         for one in self.runs:
             deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
             deep |= {*_paths(one["evaluations"], "evaluations.")}
+            deep |= {
+                f"{calibration.FIELD}.{output}.{name}" for output in one["units"] for name in calibration.OF_OUTPUT
+            }
+        deep |= {f"{calibration.FIELD}.{calibration.JOINT}.{name}" for name in calibration.OF_ALL}
         return suggestion(column, deep if nearest(column, deep) else known)
 
 

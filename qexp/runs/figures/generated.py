@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qexp.estimates import quantile_of
 from qexp.figures.scatter import estimates_against_truth
-from qexp.runs.figures import matrices
+from qexp.runs.figures import calibration, matrices
 from qexp.runs.figures.sources import (
     FIGURES_FOLDER,
     FigureOfRun,
@@ -51,5 +51,6 @@ def _interval(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[An
 FIGURES: Mapping[str, FigureOfRun] = {
     "learning_curve": learning_curve,
     "test_estimates": estimates,
+    **calibration.FIGURES,
     "matrix": matrices.matrix,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qexp.runs.figures import generated, gridded, spectra, tabular
+from qexp.runs.figures import calibration, generated, gridded, spectra, tabular
 from qexp.runs.figures.sources import FigureOfRun
 
 KINDS: Mapping[str, Mapping[str, FigureOfRun]] = {
@@ -16,7 +16,7 @@ KINDS: Mapping[str, Mapping[str, FigureOfRun]] = {
 }
 """Type of the dataset → name of a figure → the function that draws it."""
 
-OF_TRAINING = frozenset(("learning_curve", "fold_curves", "matrix"))
+OF_TRAINING = frozenset(("learning_curve", "fold_curves", "matrix", *calibration.FIGURES))
 """Figures of a run's training and matrices, which evaluations on other data do not have."""
 
 TYPES: Mapping[str, Callable[[dict[str, Any]], Mapping[str, FigureOfRun]]] = {

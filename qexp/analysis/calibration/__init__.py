@@ -1,0 +1,1 @@
+"""Posteriors of simulated observations beside the values that made these."""

@@ -1,0 +1,197 @@
+"""The calibration of a run for readers: a table, and verdicts in sentences.
+
+Among the tests of a calibration the least p-value is small by chance: what is called a fault has a probability of at
+most `SIGNIFICANT` for all tests together (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from qexp.analysis.comparison.result_tables import Parts
+from qexp.analysis.comparison.rounding import NONE, number
+from qexp.analysis.comparison.typesetting import Table
+from qexp.quantities import in_words
+from qexp.runs.record.calibration import (
+    Calibration,
+    CoverageShare,
+    ExactComparison,
+    LocalShare,
+    OutputCalibration,
+    Regions,
+)
+
+SIGNIFICANT = 0.05
+"""Probability with which the tests of a calibration together find any fault in calibrated posteriors."""
+
+CLEAR = 3.0
+"""Standard errors from where a mean is called too high or too low."""
+
+VERDICT = 0.9
+"""Probability of the intervals that sentences are about."""
+
+PARTS = {"all": "whole prior", "train": "training part", "validation": "validation part", "test": "test part"}
+
+
+def calibrated(of: Calibration | None) -> Parts:
+    """All that is said of a calibration; nothing if there is none."""
+    if of is None:
+        return
+    yield _table(of)
+    yield (
+        f"calibration: {of.draws:,} new observations of {of.dataset}, drawn from the {PARTS.get(of.part, of.part)} "
+        f"(seed {of.seed}), {of.samples:,} samples from the posterior of each"
+    )
+    least = SIGNIFICANT / (2 * len(of.outputs) + len(_regions(of)))
+    for name, one in of.outputs.items():
+        yield _of_intervals(name, _verdict(one.coverage), of.draws)
+        yield _of_ranks(name, one, of.draws, least)
+        yield _of_places(name, of, least)
+        if one.width_ratio is not None:
+            yield _of_width(name, one)
+    yield from _jointly(_regions(of), least)
+    if of.exact is not None:
+        yield _beside_exact(of.exact)
+    yield what_would_be_noticed(of)
+
+
+def _regions(of: Calibration) -> dict[str, Regions]:
+    """Regions of all outputs together; none for a single output, of which the ranks say all."""
+    if len(of.outputs) < 2:
+        return {}
+    found = {"regions of highest density": of.density, "balls around random points (TARP)": of.balls}
+    return {words: region for words, region in found.items() if region is not None}
+
+
+def _table(of: Calibration) -> Table:
+    """A row per output, and one for each kind of region of all outputs."""
+    shares = [f"in {100 * one.probability:g} %" for one in of.balls.coverage]
+    sharp = any(one.width_ratio is not None for one in of.outputs.values())
+    columns = ["of", *shares, "p", "median width", *(["width / exact"] if sharp else [])]
+    rows = []
+    for name, one in of.outputs.items():
+        width = f"{number(one.width)} {one.unit}".strip()
+        ratio = [NONE if one.width_ratio is None else f"{one.width_ratio.median:.3g}"] if sharp else []
+        rows.append([f"intervals of {name}", *_percents(one.coverage), chance(one.p_value), width, *ratio])
+    for words, region in _regions(of).items():
+        rows.append([words, *_percents(region.coverage), chance(region.p_value), *[NONE] * (1 + sharp)])
+    return Table(
+        "true values in intervals and regions (%), by their probability", columns, rows, frozenset(columns[1:])
+    )
+
+
+def _percents(coverage: Sequence[CoverageShare]) -> list[str]:
+    return [f"{100 * one.share:.1f}" for one in coverage]
+
+
+def _verdict(coverage: Sequence[CoverageShare]) -> CoverageShare:
+    return min(coverage, key=lambda one: abs(one.probability - VERDICT))
+
+
+def _of_intervals(name: str, one: CoverageShare, draws: int) -> str:
+    low, high = (100 * end for end in one.expected)
+    said = f"the {100 * one.probability:g} % intervals of {in_words(name)} hold the truth in {100 * one.share:.1f} %"
+    right = f"(95 % of calibrated ones: {low:.1f} to {high:.1f} %)"
+    if one.expected[0] <= one.share <= one.expected[1]:
+        return f"{said} of {draws:,} draws, as calibrated ones do {right}"
+    return f"{said} of {draws:,} draws: too {'narrow' if one.share < one.expected[0] else 'wide'} {right}"
+
+
+def _of_ranks(name: str, one: OutputCalibration, draws: int, least: float) -> str:
+    words = f"the ranks of the true {in_words(name)} among the samples"
+    if one.p_value >= least:
+        return f"{words} are uniform, as in calibrated posteriors ({equals(one.p_value, least)})"
+    faults = "; ".join(_faults(one, draws)) or "the shape of the posteriors is wrong"
+    return f"{words} are not uniform ({equals(one.p_value, least)}): {faults}"
+
+
+def _faults(one: OutputCalibration, draws: int) -> Iterator[str]:
+    """What makes ranks not uniform, by the mean and the mean square of positions, whose standard errors are known."""
+    shift, spread = one.mean_position - 0.5, one.spread - 1
+    if abs(shift) > CLEAR / math.sqrt(12 * draws):
+        below = f"{100 * one.mean_position:.1f} % of the samples are below the truth"
+        yield f"medians tend to be too {'low' if shift > 0 else 'high'}, as {below}"
+    if abs(spread) > CLEAR * math.sqrt(0.8 / draws):
+        yield f"posteriors tend to be too {'narrow' if spread > 0 else 'wide'}"
+
+
+def _of_places(name: str, of: Calibration, least: float) -> str:
+    """Where an output's intervals are wrong, by where the estimates lie."""
+    local, words = of.outputs[name].local, f"the 90 % intervals of {in_words(name)}"
+    cells = f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
+    chances = equals(local.p_value, least)
+    if not local.cells:
+        return f"where {words} are wrong is unknown: no cell has enough draws"
+    wrong = [f"too {kind} in {count}" for kind, count in (("narrow", local.narrow), ("wide", local.wide)) if count]
+    clearly = f"{' and '.join(wrong)} of {cells}" if wrong else f"clearly wrong in none of {cells}"
+    if local.p_value >= least:
+        return f"whether {words} hold the truth does not visibly depend on the estimates ({chances}; {clearly})"
+    ends = " to ".join(f"{100 * one.share:.0f} % at {_place(one, of)}" for one in (local.lowest, local.highest))
+    return f"whether {words} hold the truth depends on the estimates ({chances}; {clearly}): from {ends}"
+
+
+def _place(one: LocalShare, of: Calibration) -> str:
+    """`a depth of 1.2 km and a delta volume of 0.3 10⁶ m³`."""
+    values = one.estimates.items()
+    return " and ".join(f"a {in_words(name)} of {value:.3g} {of.outputs[name].unit}".rstrip() for name, value in values)
+
+
+def _of_width(name: str, one: OutputCalibration) -> str:
+    assert one.width_ratio is not None
+    low, high = one.width_ratio.interval
+    return (
+        f"the 90 % intervals of {in_words(name)} are {one.width_ratio.median:.3g} times as wide as those of exact "
+        f"posteriors (median, with 95 % interval {low:.3g} to {high:.3g})"
+    )
+
+
+def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
+    """What is wrong with all outputs together although, or because, something is with one."""
+    wrong = {words: region for words, region in regions.items() if region.p_value < least}
+    for words, region in wrong.items():
+        one = min(region.coverage, key=lambda share: share.p_value)
+        yield (
+            f"{words} do not hold the truth as often as they should ({equals(region.p_value, least)}): those of "
+            f"{100 * one.probability:g} % in {100 * one.share:.1f} % of draws"
+        )
+    if regions and not wrong:
+        chances = ", ".join(f"{words}: {equals(region.p_value, least)}" for words, region in regions.items())
+        yield f"in how the outputs depend on each other no fault is seen ({chances})"
+
+
+def _beside_exact(exact: ExactComparison) -> str:
+    share, error, most = (100 * one for one in (exact.accuracy, exact.standard_error, exact.largest))
+    return (
+        f"a classifier distinguishes the samples of {exact.observations} posteriors from those of exact ones in "
+        f"{share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal; for the worst {most:.0f} %; "
+        f"{exact.classifier})"
+    )
+
+
+def what_would_be_noticed(of: Calibration) -> str:
+    """What ranks of so many draws show, so that nobody takes silence for soundness."""
+    if not of.notices_narrow or of.notices_shift is None:
+        return f"{of.draws:,} draws would show hardly any fault, so that silence means little; take more with --draws"
+    return (
+        f"in nine of ten cases the ranks of {of.draws:,} draws show posteriors that are "
+        f"{100 * (1 - of.notices_narrow):.0f} % too narrow, or medians that are off by {of.notices_shift:.2g} standard "
+        "deviations of the posterior; smaller faults can stay unseen"
+    )
+
+
+def chance(p_value: float) -> str:
+    """A p-value: `0.42`, `0.004`, `< 0.001`."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.1g}" if p_value < 0.01 else f"{p_value:.2f}"
+
+
+def equals(p_value: float, least: float) -> str:
+    """`p = 0.42`; of a small one that is no fault, why it is none.
+
+    least  the p-value below which something is called a fault
+    """
+    words = chance(p_value)
+    said = f"p {words}" if words.startswith("<") else f"p = {words}"
+    if p_value < least or p_value >= SIGNIFICANT:
+        return said
+    return f"{said}, as among {SIGNIFICANT / least:.0f} tests by chance"

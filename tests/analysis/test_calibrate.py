@@ -1,0 +1,244 @@
+"""`qexp calibrate`: the posteriors of runs beside the values that made simulated observations."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from scipy.stats import norm
+
+import qexp as package
+from qexp.analysis.calibration.placing import Draws, Prior, placed
+from qexp.datasets.distributions import normal
+from qexp.errors import QexpError
+from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
+
+DRAWS, SAMPLES = 1000, 100
+
+MODEL: dict[str, Any] = {
+    "inputs": {"displacement": {"size": [16, 16, 1]}},
+    "outputs": ["depth", "delta_volume"],
+    "operations": {
+        "halve": {"module": "max_pooling"},
+        "flatten": {"module": "flatten"},
+        "posterior": {"module": "gaussian_posterior"},
+    },
+    "branches": [
+        {
+            "x_name": "displacement",
+            "y_name": ["depth", "delta_volume"],
+            "operations": ["halve", "flatten", "posterior"],
+        }
+    ],
+}
+
+DATASET = put(put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []})
+
+EXPERIENCE = {
+    **SOUND["experience"],
+    "losses": "negative_log_likelihood",
+    "transforms": {},
+    "epochs": 1,
+    "learning_rate": 1e-9,
+}
+"""Hardly trained: the posterior of every observation is the prior, which is right, and says nothing."""
+
+NARROWER = 1.5
+"""By what the posteriors of `narrow_0` are too narrow."""
+
+
+@contextmanager
+def weights_of(run: Path) -> Iterator[dict[str, torch.Tensor]]:
+    """The weights of a run, which are written back."""
+    path = run / "checkpoints/best.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    yield tensors
+    save_file(tensors, path, metadata)
+
+
+@shared_folder
+def calibrated(root: Path) -> None:
+    """A workspace with a run whose posteriors are right, and one whose posteriors are too narrow."""
+    specs = Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE})
+    specs.write("experience", EXPERIENCE, "narrow")
+    for name in ("sound", "narrow"):
+        assert call("run", name, "--device", "cpu", "--workspace", root).code == 0
+    with weights_of(root / "runs/narrow_0") as tensors:
+        (bias,) = (name for name in tensors if name.endswith("posterior.linear.bias"))
+        tensors[bias][2:4] += math.log(NARROWER)  # the diagonal of the factor of the precision
+    with drawing():
+        for name in ("sound_0", "narrow_0"):
+            package.calibrate(name, draws=DRAWS, samples=SAMPLES, device="cpu", workspace=root)
+
+
+@pytest.fixture
+def workspace(calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the current directory."""
+    return copied(calibrated, tmp_path, monkeypatch)
+
+
+def shares(document: Mapping[str, Any]) -> dict[float, float]:
+    return {one["probability"]: one["share"] for one in document["coverage"]}
+
+
+def error_of(share: float) -> float:
+    return math.sqrt(share * (1 - share) / DRAWS)
+
+
+def test_posteriors_that_are_the_prior_are_right(workspace):
+    run = package.open_run("sound_0")
+    found = run.record["calibration"]
+    for of in (*found["outputs"].values(), found["density"], found["balls"]):
+        assert of["p_value"] > 1e-3
+        for probability, share in shares(of).items():
+            assert abs(share - probability) < 4 * error_of(probability)
+    shown = call("show", "sound_0").stdout
+    assert re.search(
+        r"the 90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 draws, as calibrated ones", shown
+    )
+    assert re.search(r"in nine of ten cases the ranks of 1,000 draws show posteriors that are 1\d % too narrow", shown)
+    width = math.exp(0.5 * norm.ppf(0.95)) - math.exp(0.5 * norm.ppf(0.05))
+    assert found["outputs"]["depth"]["width"] == pytest.approx(width, rel=0.1)
+
+
+def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
+    found = package.open_run("narrow_0").calibration
+    expected = 2 * norm.cdf(norm.ppf(0.95) / NARROWER) - 1
+    for one in found.outputs.values():
+        (share,) = (of.share for of in one.coverage if of.probability == 0.9)
+        assert abs(share - expected) < 4 * error_of(expected) + 0.01
+        assert one.p_value < 1e-6
+        assert one.spread > 1.2
+        assert one.local.narrow > 0
+        assert one.local.wide == 0
+    shown = call("show", "narrow_0").stdout
+    assert re.search(
+        r"the 90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 draws: too narrow", shown
+    )
+    assert "not uniform (p < 0.001): posteriors tend to be too narrow" in shown
+    assert "regions of highest density do not hold the truth as often as they should (p < 0.001)" in shown
+
+
+def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
+    found = package.open_run("narrow_0").calibration
+    with xarray.open_dataset("runs/narrow_0/results/calibration.nc", engine="h5netcdf") as numbers:
+        low, median, high = (numbers["depth_quantile"].sel(quantile=one) for one in (0.05, 0.5, 0.95))
+        inside = (low <= numbers["depth"]) & (numbers["depth"] <= high)
+        recorded = next(one.share for one in found.outputs["depth"].coverage if one.probability == 0.9)
+        assert float(inside.mean()) == pytest.approx(recorded, abs=0.05)  # of 100 samples quantiles are interpolated
+        assert found.outputs["depth"].width == pytest.approx(float((high - low).median()))
+        position = numbers["depth_position"]
+        assert float(((position > 0.5) == (numbers["depth"] > median)).mean()) > 0.98
+        assert int(numbers["depth_estimate_count"].sum()) == DRAWS
+        share = numbers["depth_position_share"].sel(point=0.25)
+        assert float(share) == float((position <= 0.25).mean())
+
+
+def test_the_command_says_and_keeps_what_python_gives(workspace):
+    words = ("calibrate", "sound_0", "--draws", 60, "--samples", 30, "--seed", 7, "--device", "cpu")
+    code, stdout, stderr = call(*words, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    assert json.loads(Path("runs/sound_0/results/calibration.json").read_text()) == found
+    again = package.calibrate("sound_0", draws=60, samples=30, seed=7, device="cpu").document()
+    other = package.calibrate("sound_0", draws=60, samples=30, seed=8, device="cpu").document()
+    assert {**again, "created": ""} == {**found, "created": ""}
+    assert other["outputs"] != found["outputs"]
+    shown = call(*words).stdout
+    assert "60 new observations of sound, drawn from the whole prior (seed 7), 30 samples" in shown
+    assert "in nine of ten cases the ranks of 60 draws show posteriors that are" in shown
+
+
+def test_few_draws_say_that_they_say_little(workspace):
+    shown = call("calibrate", "narrow_0", "--draws", 20, "--samples", 20, "--device", "cpu").stdout
+    assert "of 20 draws show posteriors that are 58 % too narrow" in shown
+    assert "is unknown: no cell has enough draws" in shown
+
+
+def test_listings_and_comparisons_have_its_columns(workspace):
+    words = call("ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value").stdout
+    found = package.open_run("sound_0").calibration.columns()
+    line = next(line for line in words.splitlines() if line.startswith("sound_0"))
+    columns = found["depth"]["coverage_90"], found["joint"]["balls_p_value"]
+    assert line.split()[1:] == [f"{one:.4g}" for one in columns]
+    assert call("ls", "-q", "--where", "calibration.depth.coverage_90 < 0.8").stdout.split() == ["narrow_0"]
+    assert call("ls", "-q", "--sort", "calibration.depth.coverage_90").stdout.split() == ["narrow_0", "sound_0"]
+    code, _, stderr = call("ls", "--columns", "calibration.depth.coverage_9")
+    assert (code, "did you mean 'calibration.depth.coverage_9" in stderr) == (2, True)
+    compared = call("compare", "sound_0", "narrow_0")
+    assert re.search(r"depth +calibration\.coverage_90 +0\.9?[89]\d* +0\.7\d+", compared.stdout), compared.stdout
+    assert "do not say which values of calibration" not in compared.stdout + compared.stderr
+
+
+def test_a_run_that_was_not_calibrated_has_empty_columns(workspace):
+    Path("runs/sound_0/results/calibration.json").unlink()
+    code, stdout, _ = call("ls", "--json", "--where", "calibration.depth.coverage_90 == null")
+    assert (code, [one["name"] for one in json.loads(stdout)]) == (0, ["sound_0"])
+    assert package.open_run("sound_0").record["calibration"] is None
+    assert "true values in intervals" not in call("show", "sound_0").stdout
+
+
+def test_figures_are_drawn_and_are_drawn_again_from_the_files(workspace):
+    figures = Path("runs/narrow_0/results/figures")
+    names = [f"calibration_{one}" for one in ("ranks", "coverage", "local")]
+    before = {name: (figures / f"{name}.png").read_bytes() for name in names}
+    assert call("figures", "narrow_0", *(word for name in names for word in ("--only", name))).code == 0
+    assert {name: (figures / f"{name}.png").read_bytes() for name in names} == before
+
+
+def test_a_report_has_verdicts_and_drawings(workspace, tmp_path):
+    text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
+    assert "<h2>Calibration</h2>" in text
+    assert "posteriors tend to be too narrow" in text
+    assert text.count("calibrated posteriors, in 95 % of cases") >= 5
+    assert "true values in 90 % intervals (%), by the estimates" in text
+    view = package.open_run("narrow_0").view()
+    assert "how sure its posteriors may be" in view.more
+
+
+WRONG = [
+    (["--draws", "5"], 2, "--draws 5: at least 20"),
+    (["--samples", "5"], 2, "--samples 5: at least 20"),
+    (["--seed", "-1"], 2, "a seed is a whole number"),
+    (["--part", "tset"], 2, "did you mean 'test'"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "why"), WRONG)
+def test_wrong_options_are_refused_and_change_nothing(workspace, words, code, why):
+    before = Path("runs/sound_0/results/calibration.json").read_bytes()
+    outcome = call("calibrate", "sound_0", *words)
+    assert (outcome.code, outcome.stdout, why in outcome.stderr) == (code, "", True), outcome.stderr
+    assert Path("runs/sound_0/results/calibration.json").read_bytes() == before
+
+
+def test_a_run_without_posteriors_says_how_to_get_some(here):
+    code, stdout, stderr = call("calibrate", "sound_0", "--draws", 20)
+    assert (code, stdout) == (2, "")
+    assert "without a posterior; end its branch with a posterior head, such as 'gaussian_posterior'" in stderr
+
+
+def test_a_damaged_calibration_is_named(workspace):
+    Path("runs/sound_0/results/calibration.json").write_text('{"dataset": "sound"}')
+    code, _, stderr = call("show", "sound_0")
+    assert (code, "calibration.json is damaged: $.part is missing" in stderr) == (5, True), stderr
+
+
+def test_draws_that_are_not_finite_are_refused():
+    values = np.ones((3, 20, 1))
+    values[1, 5] = np.inf
+    with pytest.raises(QexpError, match="the posteriors of 1 of 3 observations have draws that are not finite"):
+        placed(np.ones((3, 1)), Draws(values), Prior([normal(0, 1)]), np.random.default_rng(0))
