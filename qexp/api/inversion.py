@@ -77,6 +77,7 @@ def predict(
     chunk: int | None = None,
     overwrite: bool = False,
     columns: Columns | None = None,
+    interval: float | None = None,
     trust_code: bool = False,
     device: str = "auto",
     watched: Watched | None = None,
@@ -92,6 +93,7 @@ def predict(
                 folders. Files that the same run has estimated already are left as they are
     chunk       images, rows or frames in memory at a time
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
+    interval    of rows and spectra: coverage of the intervals; 0.9 if left out, or what the run can promise
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes the object that is shown the progress of a file
     each        receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued
@@ -103,7 +105,7 @@ def predict(
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
     """
     from qexp.analysis.prediction.chunk import require_chunk
-    from qexp.analysis.prediction.files import file_kind, predict_files, targets
+    from qexp.analysis.prediction.files import Asked, file_kind, predict_files, targets
     from qexp.pages.shown_predictions import Predictions
 
     require_chunk(chunk)
@@ -111,7 +113,8 @@ def predict(
     pairs = targets(Path(source), Path(target), directory)
     given = {} if watched is None else {"watched": partial(watched, file_kind(directory).counted)}
     made, mistakes = [], []
-    for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, columns=columns, **given):
+    asked = Asked(columns, interval)
+    for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, asked=asked, **given):
         if isinstance(one, QexpError) and len(pairs) == 1:
             raise one
         (each or _warn_of)(one)
@@ -142,6 +145,7 @@ def submit_predictions(
     chunk: int | None = None,
     overwrite: bool = False,
     columns: Columns | None = None,
+    interval: float | None = None,
     trust_code: bool = False,
     device: str = "auto",
     workspace: str | Path | None = None,
@@ -167,6 +171,7 @@ def submit_predictions(
     words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
     words += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
     words += [] if columns is None else ["--columns", ",".join(_column_words(columns))]
+    words += [] if interval is None else ["--interval", str(interval)]
     return submit(directory, pairs, place, launcher, settings, words)
 
 

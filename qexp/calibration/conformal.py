@@ -46,6 +46,11 @@ def quantile(scores: Array, weight: Array, coverage: float) -> Array:
     weight   (score,), see `weights`
     returns  (...)
     """
+    if np.ptp(weight) == 0:
+        rank = int(np.ceil((coverage - ROUNDING) / weight[0]))
+        if rank > len(weight):
+            return np.full(scores.shape[:-1], np.inf)
+        return np.asarray(np.partition(scores, rank - 1, axis=-1)[..., rank - 1])
     order = np.argsort(scores, axis=-1)
     reached = np.cumsum(weight[order], axis=-1) >= coverage - ROUNDING
     place = np.argmax(reached, axis=-1)[..., None]
@@ -100,23 +105,26 @@ def cross_interval(
     return -quantile(scores - around, weight, coverage), quantile(scores + around, weight, coverage)
 
 
-def thinned(scores: Array, fold: NDArray[np.int64], weight: Array, most: int) -> tuple[Array, NDArray[np.int64], Array]:
-    """About `most` scores, or one per fold if that is more, in place of many: scores, folds and weights.
+def thinned(
+    scores: Array, fold: NDArray[np.int64], weight: Array, most: int, coverage: float
+) -> tuple[Array, NDArray[np.int64], Array]:
+    """About `most` scores, or two per fold if that is more, in place of many: scores, folds and weights.
 
-    Of each fold evenly spaced quantiles are kept, each with the weight of the scores up to it, so that intervals are at
-    no coverage narrower than by all scores.
+    Of each fold evenly spaced quantiles are kept, and that of the coverage, each with the weight of the scores up to
+    it. So intervals are never narrower than by all scores, and hardly wider where the folds agree.
     """
     if len(scores) <= most:
         return scores, fold, weight
     folds = np.unique(fold)
-    each = max(1, most // len(folds))
+    each = max(1, most // len(folds) - 1)
+    levels = np.union1d(np.arange(1, each + 1) / each, min(coverage / weight.sum(), 1.0))
     kept: list[tuple[Array, NDArray[np.int64], Array]] = []
     for one in folds:
         own = np.flatnonzero(fold == one)
         own = own[np.argsort(scores[own], kind="stable")]
         total = np.cumsum(weight[own])
-        steps = total[-1] * np.arange(1, each + 1) / each
-        ends = np.unique(np.minimum(np.searchsorted(total, steps - ROUNDING * total[-1]), len(own) - 1))
+        places = np.searchsorted(total, total[-1] * (levels - ROUNDING))
+        ends = np.unique(np.minimum(places, len(own) - 1))
         kept.append((scores[own[ends]], np.full(len(ends), one), np.diff(total[ends], prepend=0.0)))
     made_scores, made_folds, made_weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
     return made_scores, made_folds, made_weights

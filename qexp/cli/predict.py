@@ -61,6 +61,14 @@ ColumnsOption = Annotated[
         "positions of the run's columns in the file, in order, counted from 1; repeat for more.",
     ),
 ]
+IntervalOption = Annotated[
+    float | None,
+    typer.Option(
+        "--interval",
+        metavar="SHARE",
+        help="Rows and spectra: coverage of the intervals; 0.9 if left out, or what the held-out errors can promise.",
+    ),
+]
 
 
 def predict(
@@ -69,6 +77,7 @@ def predict(
     target: OutputOption,
     chunk: ChunkOption = None,
     columns: ColumnsOption = None,
+    interval: IntervalOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
     launcher_options: LauncherOptionsOption = None,
@@ -82,14 +91,16 @@ def predict(
     Images are found by the names of the run's inputs, with rows that run northwards, and converted to their units;
     those unlike the training data are counted. Columns of rows are found by name, or as --columns says, or by number
     in a file without names; fields by name, and slopes are computed from the surface. Rows get their ensemble
-    standard deviation, spectra a figure along each core. Files that the same run has estimated already
-    are skipped, so that an interrupted command can be repeated. A cluster gets a job for each file of a folder.
+    standard deviation, spectra a figure along each core, and both get intervals, by the errors of held-out data. Files
+    that the same run has estimated already are skipped, so that an interrupted command can be repeated. A cluster gets
+    a job for each file of a folder.
     """
     given = texts.columns(columns) if columns else None
     if launcher != LOCAL or profile is not None:
         submitted = api.submit_predictions(
             run, source, target, launcher, options=texts.launcher_options(launcher_options or []), profile=profile,
-            chunk=chunk, overwrite=overwrite, columns=given, trust_code=trust_code, device=device, workspace=workspace,
+            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, trust_code=trust_code, device=device,
+            workspace=workspace,
         )  # fmt: skip
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
@@ -99,8 +110,8 @@ def predict(
         raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
     try:
         api.predict(
-            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, trust_code=trust_code, device=device,
-            watched=_bar, each=_print_outcome, workspace=workspace,
+            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, interval=interval,
+            trust_code=trust_code, device=device, watched=_bar, each=_print_outcome, workspace=workspace,
         )  # fmt: skip
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,10 @@ CACHED = 1 << 16
 """Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
 BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
+
+
+Reduce = Callable[[str, Tensor], Sequence[Tensor]]
+"""Output, its estimates before limits, (network, sample, ...) → tensors, (sample, ...) each."""
 
 
 class Ensemble:
@@ -39,7 +43,6 @@ class Ensemble:
                 parts.append(torch.stack([one[name] for one in each]))
         return {name: torch.cat(parts, dim=1) for name, parts in made.items()}
 
-    @torch.no_grad()
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
 
@@ -47,16 +50,19 @@ class Ensemble:
         within the output's limits. The standard deviation is that of the estimates before they are limited, of an
         angle by the shorter way round; NaN if there is only one network.
         """
-        made: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.network.outputs}
+        first = self.models[0]
+        made = self.reduced(samples, lambda name, values: [mean(first, name, values), spread(first, name, values)])
+        return {name: (middle, apart) for name, (middle, apart) in made.items()}
+
+    @torch.no_grad()
+    def reduced(self, samples: Mapping[str, Tensor], reduce: Reduce) -> dict[str, list[Tensor]]:
+        """Output → what is made of the estimates of all networks, batch by batch; (sample, ...) each."""
+        made: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
             each = [model(batch) for model in self.models]
             for name, parts in made.items():
-                values = torch.stack([one[name] for one in each])
-                parts.append((mean(self.models[0], name, values), spread(self.models[0], name, values)))
-        return {
-            name: (torch.cat([middle for middle, _ in parts]), torch.cat([apart for _, apart in parts]))
-            for name, parts in made.items()
-        }
+                parts.append(reduce(name, torch.stack([one[name] for one in each])))
+        return {name: [torch.cat(of) for of in zip(*parts, strict=True)] for name, parts in made.items()}
 
     def _batches(self, samples: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         names = list(self.network.inputs)

@@ -12,7 +12,8 @@ import pyarrow.parquet
 import pytest
 import xarray
 
-from qexp.analysis.prediction.rows import RowModel, map_title, predict_rows, targets
+from qexp.analysis.prediction.row_files import targets
+from qexp.analysis.prediction.rows import RowModel, map_title, predict_rows
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.naming import require_columns
 

@@ -103,14 +103,16 @@ def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
     random = np.random.default_rng(6)
     scores, units, fold = random.exponential(size=5000), random.integers(300, size=5000), random.integers(5, size=5000)
     weight = conformal.weights(units)
-    fewer, folds, weights = conformal.thinned(scores, fold, weight, 500)
-    assert len(fewer) <= 500
-    assert weights.sum() == pytest.approx(weight.sum())
     centres = random.normal(scale=0.3, size=(5, 20))
+    agreeing = np.broadcast_to(centres[:1], centres.shape)
     for coverage in (0.5, 0.9, 0.99):
-        low, high = conformal.cross_interval(centres, scores, fold, weight, coverage)
-        lower, higher = conformal.cross_interval(centres, fewer, folds, weights, coverage)
-        wider, _ = conformal.cross_interval(centres, scores, fold, weight, min(coverage + 0.011, 0.9965))
-        assert (lower <= low).all()
-        assert (higher >= high).all()
-        assert (lower >= wider - 1e-12).all()
+        fewer, folds, weights = conformal.thinned(scores, fold, weight, 200, coverage)
+        assert len(fewer) <= 200
+        assert weights.sum() == pytest.approx(weight.sum())
+        for given, wider_by in ((centres, 1 / 39), (agreeing, 0.02)):
+            low, high = conformal.cross_interval(given, scores, fold, weight, coverage)
+            lower, higher = conformal.cross_interval(given, fewer, folds, weights, coverage)
+            wider, _ = conformal.cross_interval(given, scores, fold, weight, min(coverage + wider_by, weight.sum()))
+            assert (lower <= low).all()
+            assert (higher >= high).all()
+            assert (lower >= wider - 1e-12).all()

@@ -141,8 +141,9 @@ def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_c
     code, _, stderr = predict("pixels.csv", "made.csv")
     assert code == 0
     assert stderr == (
-        "made.csv: 3 rows, 2 with features outside the range of the training data, "
-        "1 without an estimate, because a feature is missing\n"
+        "made.csv: 3 rows, 2 with features outside the range of the training data, where intervals promise nothing, "
+        "1 without an estimate, because a feature is missing, "
+        "90 % intervals for new rows like those of the training data\n"
     )
 
 
@@ -196,7 +197,7 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
     os.utime(left, (0, 0))  # as if the process had been killed long ago
     code, stdout, stderr = predict("tiles", "made")
     assert (code, stdout) == (0, "made/b.parquet\nmade/c.nc\n")
-    assert stderr.startswith("made/a.csv exists already\nmade/b.parquet: 3,000,000 rows\n")
+    assert stderr.startswith("made/a.csv exists already\nmade/b.parquet: 3,000,000 rows, ")
     assert (made / "a.csv").stat().st_mtime_ns == finished
     assert names(made) == {name + ending for name in ("a.csv", "b.parquet", "c.nc") for ending in ("", ".json")}
     assert len(column(made / "b.parquet")) == SEVERAL

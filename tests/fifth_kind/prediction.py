@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from qexp import files
-from qexp.analysis.prediction.files import FileKind
+from qexp.analysis.prediction.files import Asked, FileKind
 from qexp.analysis.prediction.predictor import load_model
 from qexp.analysis.prediction.progress import OnProgress
 from qexp.errors import QexpError
@@ -35,7 +35,7 @@ def _targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pa
     return [(source, target)]
 
 
-def _estimator(directory: RunDirectory, device: str) -> partial[ImagePrediction]:
+def _estimator(directory: RunDirectory, device: str, asked: Asked) -> partial[ImagePrediction]:
     return partial(_predict, model=load_model(directory, torch.device("cpu")))
 
 

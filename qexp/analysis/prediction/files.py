@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qexp import assemble
-from qexp.analysis.prediction import fields, rows, spectra
+from qexp.analysis.prediction import fields, row_files, rows, spectra
 from qexp.analysis.prediction.field_model import field_model
 from qexp.analysis.prediction.images import estimates as images
 from qexp.analysis.prediction.images.model import image_model
@@ -53,6 +53,16 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What only some kinds of data take; None if it was not asked for."""
+
+    columns: Columns | None = None
+    """Names or positions of the run's columns in the files, where they have other names there."""
+    interval: float | None = None
+    """Coverage of intervals."""
+
+
+@dataclass(frozen=True)
 class FileKind:
     """How runs on one type of dataset predict files."""
 
@@ -60,39 +70,52 @@ class FileKind:
     """The unit of progress, such as rows."""
     targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
     """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, str], Estimator]
+    estimator: Callable[[RunDirectory, str, Asked], Estimator]
     """Returns the estimator of a run on a device."""
-    by_columns: Callable[[RunDirectory, str, Columns], Estimator] | None = None
-    """The same for files whose columns have other names; None if the files have no columns of variables."""
+    takes: frozenset[str] = frozenset()
+    """The fields of `Asked` that it takes."""
 
 
-def _rows_by_columns(directory: RunDirectory, device: str, columns: Columns) -> Estimator:
-    model = row_model(directory, device)
-    require_columns(columns, model.features)
-    return partial(rows.predict_rows, model=model, columns=columns)
+def _of_rows(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    model = row_model(directory, device, asked.interval)
+    if asked.columns is not None:
+        require_columns(asked.columns, model.features)
+    return partial(rows.predict_rows, model=model, columns=asked.columns)
+
+
+def _of_spectra(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    return partial(spectra.predict_spectra, model=spectrum_model(directory, device, asked.interval))
+
+
+MEANT = {
+    "columns": "--columns is for rows",
+    "interval": "--interval is for rows and spectra, whose held-out errors make intervals",
+}
+"""Field of `Asked` → what it is for."""
 
 
 KINDS: Mapping[str, FileKind] = {
     "generated": FileKind(
         "images",
         images.targets,
-        lambda directory, device: partial(images.predict_images, model=image_model(directory, device)),
+        lambda directory, device, asked: partial(images.predict_images, model=image_model(directory, device)),
     ),
     "tabular": FileKind(
         "rows",
-        lambda source, target, inputs: rows.targets(source, target),
-        lambda directory, device: partial(rows.predict_rows, model=row_model(directory, device)),
-        _rows_by_columns,
+        lambda source, target, inputs: row_files.targets(source, target),
+        _of_rows,
+        frozenset(("columns", "interval")),
     ),
     "gridded": FileKind(
         "frames",
         lambda source, target, inputs: fields.targets(source, target),
-        lambda directory, device: partial(fields.predict_fields, model=field_model(directory, device)),
+        lambda directory, device, asked: partial(fields.predict_fields, model=field_model(directory, device)),
     ),
     "spectra": FileKind(
         "spectra",
         lambda source, target, inputs: spectra.targets(source, target),
-        lambda directory, device: partial(spectra.predict_spectra, model=spectrum_model(directory, device)),
+        _of_spectra,
+        frozenset(("interval",)),
     ),
 }
 """Type of dataset → how its runs predict files."""
@@ -108,14 +131,13 @@ def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[P
     return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
 
 
-def _estimator(directory: RunDirectory, device: str, columns: Columns | None) -> Estimator:
-    """Raises QexpError if the run's files have no columns, or not these."""
+def _estimator(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    """Raises QexpError if the run does not take what is asked for."""
     kind = file_kind(directory)
-    if columns is None:
-        return kind.estimator(directory, device)
-    if kind.by_columns is None:
-        raise QexpError(f"--columns is for rows, but {directory.name} estimates {kind.counted}; leave it out")
-    return kind.by_columns(directory, device, columns)
+    for name, meant in MEANT.items():
+        if getattr(asked, name) is not None and name not in kind.takes:
+            raise QexpError(f"{meant}, but {directory.name} estimates {kind.counted}; leave it out")
+    return kind.estimator(directory, device, asked)
 
 
 def predict_files(
@@ -125,15 +147,14 @@ def predict_files(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
-    columns: Columns | None = None,
+    asked: Asked = Asked(),
     watched: Watched = lambda source: nullcontext(no_progress),
 ) -> Iterator[Prediction | QexpError]:
     """Predict files one after another; `pairs` come from `targets`.
 
-    columns  names or positions of the run's columns in the files, where they have other names there
     yields  the result for each file; the error for a file that cannot be predicted, after which others continue
     """
-    estimate = _estimator(directory, device, columns)
+    estimate = _estimator(directory, device, asked)
     count = assemble.threads_to_predict(directory.training_spec(), tables_of(directory), assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError

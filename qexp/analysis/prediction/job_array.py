@@ -38,7 +38,7 @@ def submit(
 ) -> Submitted:
     """Submit the prediction of files to a scheduler.
 
-    pairs     files to read and to write, see `rows.targets`
+    pairs     files to read and to write, see `row_files.targets`
     launcher  name of a launcher other than the local one
     settings  its options, as `options_of` returns them
     options   further options of the command for each file

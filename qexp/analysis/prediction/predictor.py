@@ -37,6 +37,11 @@ def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
 
 def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
     """The model of a finished run, or the models of all its folds, ready to predict. Raises QexpError."""
+    return [model for of_fold in load_folds(directory, device).values() for model in of_fold]
+
+
+def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Inversion]]:
+    """Fold → its models, ready to predict; of a run without folds its model, under an empty name. Raises QexpError."""
     directory.training_spec()
     if directory.all_folds():
         directories.require_folds_done(directory)  # with a more detailed message than below
@@ -46,8 +51,8 @@ def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion
     else:
         weights, _ = checkpoint.read(directory.best_weights)
         tables = tables_of(directory)
-        models = [assemble.trained_model(directory.spec(), tables, weights, directory.best_weights)]
-    return [model.to(device) for model in models]
+        models = {"": [assemble.trained_model(directory.spec(), tables, weights, directory.best_weights)]}
+    return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}
 
 
 class Predictor:

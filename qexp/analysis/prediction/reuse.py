@@ -24,7 +24,8 @@ def identity(path: Path) -> dict[str, Any]:
 def write_record(target: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write the record of a predicted file beside it: `<file>.json`.
 
-    key    what it was made from: `origin` (the run), `input`, and `columns`, if they have other names in it
+    key    what it was made from: `origin` (the run), `input`, `columns`, if they have other names in it, and the
+           coverage of its `interval`s, if it has any
     about  further entries
     """
     files.write_json(_record_of(target), {**key, "output": identity(target), **about})
@@ -49,6 +50,8 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
         reason = f"and was made before {source} was changed"
     elif record.get("columns") != key.get("columns"):
         reason = "and was made from other columns; see --columns"
+    elif record.get("interval") != key.get("interval"):
+        reason = "and was made with other intervals, or without any; see --interval"
     elif record.get("output") != identity(target):
         reason = "and was changed since it was made"
     else:

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qexp import assemble
-from qexp.analysis.prediction.predictor import load_models
-from qexp.analysis.prediction.rows import RowModel
+from qexp.analysis.intervals.new_rows import NewIntervals, new_intervals
+from qexp.analysis.prediction.predictor import load_folds
+from qexp.analysis.prediction.rows import Matrix, RowModel
 from qexp.limits import limits_of
-from qexp.models.ensemble import Ensemble
+from qexp.models.ensemble import Ensemble, mean, spread
+from qexp.models.inversion import Inversion
 from qexp.runs.record.directory import RunDirectory
 
 
-def row_model(directory: RunDirectory, device: str = "auto") -> RowModel:
-    """The model of a run for `predict_rows`. Raises QexpError if the run is not done."""
+def row_model(directory: RunDirectory, device: str = "auto", interval: float | None = None) -> RowModel:
+    """The model of a run for `predict_rows`. Raises QexpError if the run is not done.
+
+    interval  coverage of the intervals; see `new_intervals`
+    """
     record, spec = directory.record(), directory.training_spec()
     on = assemble.device_of(device)
-    ensemble = Ensemble(load_models(directory, on))
+    folds = load_folds(directory, on)
+    intervals = new_intervals(directory, interval, list(folds))
+    reduce = columns_of(list(folds.values()), intervals)
+    ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold])
     widths = [len(spec["dataset"]["inputs"][name]) for name in spec["inputs"]]
     outputs = list(spec["outputs"])
 
-    def estimate(rows: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    def estimate(rows: Matrix) -> tuple[NDArray[np.floating], ...]:
         parts = torch.from_numpy(rows).to(on).split(widths, dim=1)
-        made = ensemble.mean_and_spread(dict(zip(spec["inputs"], parts, strict=True)))
-        means, spreads = zip(*(made[name] for name in outputs), strict=True)
-        return torch.cat(means, dim=1).cpu().numpy(), torch.cat(spreads, dim=1).cpu().numpy()
+        made = ensemble.reduced(dict(zip(spec["inputs"], parts, strict=True)), reduce)
+        columns = zip(*(made[name] for name in outputs), strict=True)
+        return tuple(torch.cat(column, dim=1).cpu().numpy() for column in columns)
 
     features = record.features
     return RowModel(
@@ -36,4 +47,23 @@ def row_model(directory: RunDirectory, device: str = "auto") -> RowModel:
         estimate=estimate,
         limits=limits_of(spec),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
+        coverage=None if intervals is None else intervals.coverage,
+        interval="" if intervals is None else intervals.words,
     )
+
+
+def columns_of(
+    folds: Sequence[Sequence[Inversion]], intervals: NewIntervals | None
+) -> Callable[[str, Tensor], list[Tensor]]:
+    """What an ensemble of the folds' networks is reduced to: mean, spread and, if there are any, ends of intervals."""
+    first, sizes = folds[0][0], [len(of_fold) for of_fold in folds]
+
+    def columns(name: str, values: Tensor) -> list[Tensor]:
+        made = [mean(first, name, values), spread(first, name, values)]
+        if intervals is None:
+            return made
+        centres = torch.stack([mean(first, name, of_fold) for of_fold in values.split(sizes)])
+        ends = intervals.rules[name].ends(centres[..., 0].cpu().numpy())
+        return [*made, *(torch.from_numpy(end).to(values)[:, None] for end in ends)]
+
+    return columns

@@ -20,13 +20,13 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
-from qexp.errors import NotFoundError, QexpError
-from qexp.estimates import spread_of
+from qexp.errors import QexpError
+from qexp.estimates import high_of, low_of, spread_of
 from qexp.figures.canvas import save
 from qexp.figures.map import draw_map, layers, position_columns
 from qexp.limits import Limits, remarks
 from qexp.rows.chunks import Chunk, Rows
-from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
+from qexp.rows.formats import new_file_of_rows, open_rows
 from qexp.rows.naming import Columns
 from qexp.rows.raster import Raster
 from qexp.runs.signals import terminable
@@ -48,8 +48,9 @@ OUTSIDE = "outside"
 """Column with the number of features of a row that are outside the range of the training data."""
 
 Matrix = NDArray[np.float32]
-Estimate = Callable[[Matrix], tuple[NDArray[np.floating], NDArray[np.floating]]]
-"""(row, feature) → means and spreads over networks, (row, output) each."""
+Estimate = Callable[[Matrix], tuple[NDArray[np.floating], ...]]
+"""(row, feature) → means and spreads over networks and, if there are intervals, their lower and upper ends; (row,
+output) each."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ class RowModel:
     """Output → limits of its estimates, if it has some."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution, such as "selected on the test data"."""
+    coverage: float | None = None
+    """What the intervals promise; None if there are none."""
+    interval: str = ""
+    """The same in words: `90 % intervals for rows of a new mission`."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a file says of all its rows: the origin, and what the intervals promise."""
+        return {**self.origin, **({"interval": self.interval} if self.interval else {})}
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,8 @@ class RowPrediction:
     map: Path | None
     made: bool
     """False if the file existed already."""
+    interval: str = ""
+    """What the intervals promise, in words; empty without any."""
     limited: Sequence[str] = ()
     """A sentence for each output with estimates at its limits."""
     warnings: Sequence[str] = ()
@@ -97,47 +109,11 @@ class RowPrediction:
         """The number of rows, and of rows with problems, in words."""
         said = [f"{self.rows:,} rows"]
         if self.outside:
-            said.append(f"{self.outside:,} with features outside the range of the training data")
+            void = ", where intervals promise nothing" if self.interval else ""
+            said.append(f"{self.outside:,} with features outside the range of the training data{void}")
         if self.missing:
             said.append(f"{self.missing:,} without an estimate, because a feature is missing")
-        return [*said, *self.limited]
-
-
-def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple[Path, Path]]:
-    """Pairs of a file to read and the file to write.
-
-    source  a file, or a folder, of which all files of rows are read, without its subfolders
-    target  a file for a file, a folder for a folder; files in it are named after their sources
-    ending  suffix of the files in the folder; default: that of the source
-    Raises QexpError if there is nothing to read, or two files would be written to one, or a file over itself.
-    """
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    if not source.is_dir():
-        format_of(source)
-        if target.is_dir():
-            target = target / f"{source.stem}{ending or source.suffix}"
-        pairs = [(source, target)]
-    else:
-        if target.is_file():
-            raise QexpError(f"{target} is a file, but {source} is a folder; its estimates need a folder too")
-        found = sorted(
-            path
-            for path in source.iterdir()
-            if path.suffix.lower() in FORMATS and path.is_file() and not path.name.startswith(".")
-        )
-        if not found:
-            raise QexpError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
-        pairs = [(path, target / f"{path.stem}{ending or path.suffix}") for path in found]
-    taken: dict[Path, Path] = {}
-    for path, made in pairs:
-        format_of(made)
-        first = taken.setdefault(made.with_suffix(""), path)  # the map is named after the stem alone
-        if first is not path:
-            raise QexpError(f"{first} and {path} would both be written to {made.with_suffix('')}; rename one of them")
-        if made.resolve() == path.resolve():
-            raise QexpError(f"{path}: the estimates would be written over what is read; give another --output")
-    return pairs
+        return [*said, *([self.interval] if self.interval else []), *self.limited]
 
 
 def predict_rows(
@@ -153,10 +129,10 @@ def predict_rows(
 ) -> RowPrediction:
     """Predict every row of a file; rows are read, predicted and written in parallel, in memory of constant size.
 
-    The new file has the columns that are not features unchanged, then for every output its estimate and
-    `<output>_spread`, then `outside`, and `caution` if the run has one. A record is written beside it as `<file>.json`,
-    and a map as `<stem>.png` if the rows have positions. A file that the same run made from the same rows is left as it
-    is.
+    The new file has the columns that are not features unchanged, then for every output its estimate, `<output>_low`
+    and `<output>_high`, the ends of its interval if the model has intervals, and `<output>_spread`, then `outside`, and
+    `caution` if the run has one. A record is written beside it as `<file>.json`, and a map as `<stem>.png` if the rows
+    have positions. A file that the same run made from the same rows is left as it is.
 
     chunk    rows in memory at a time
     workers  chunks that are predicted at once, each on one core; default: torch's number of threads
@@ -166,19 +142,22 @@ def predict_rows(
     require_chunk(chunk)
     chunk = chunk or CHUNK
     rows = open_rows(source, model.features, columns)
-    key = {"origin": dict(model.origin), "input": reuse.identity(source)}
+    key: dict[str, Any] = {"origin": dict(model.origin), "input": reuse.identity(source)}
     if columns is not None:
         key["columns"] = dict(zip(model.features, rows.features, strict=True))
+    if model.coverage is not None:
+        key["interval"] = model.coverage
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         drawn = target.with_name(known["map"]) if known["map"] else None
         limited = remarks(model.limits, model.outputs, known.get("at_limits", {}), known["rows"])
-        return RowPrediction(source, target, known["rows"], known["outside"], known["missing"], drawn, False, limited)
+        counts = known["rows"], known["outside"], known["missing"]
+        return RowPrediction(source, target, *counts, drawn, False, model.interval, limited)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(rows, model)
     schema = _schema(rows, model, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
     # A scheduler sends SIGUSR1 shortly before the time limit.
-    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
+    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.attributes) as sink:
         for made in _estimated(rows, model, chunk, workers):
             sink.write(made.table(schema))
             tally.add(made)
@@ -195,7 +174,8 @@ def predict_rows(
     }
     reuse.write_record(target, key, about)
     limited = remarks(model.limits, model.outputs, tally.at_limits, tally.rows)
-    return RowPrediction(source, target, tally.rows, tally.outside, tally.missing, picture, True, limited)
+    counts = tally.rows, tally.outside, tally.missing
+    return RowPrediction(source, target, *counts, picture, True, model.interval, limited)
 
 
 @dataclass(frozen=True)
@@ -205,6 +185,8 @@ class _Piece:
     kept: pa.Table
     means: NDArray[np.floating]
     spreads: NDArray[np.floating]
+    ends: Sequence[NDArray[np.floating]]
+    """Of the intervals; empty without any."""
     outside: NDArray[np.int16]
     done: float
 
@@ -212,9 +194,9 @@ class _Piece:
         import pyarrow as pa
 
         columns: list[Any] = list(self.kept.columns)
-        for mean, spread in zip(self.means.T, self.spreads.T, strict=True):
-            # NaN becomes a missing value.
-            columns += [pa.array(values.astype(np.float32), from_pandas=True) for values in (mean, spread)]
+        of_outputs = zip(*(values.T for values in (self.means, *self.ends, self.spreads)), strict=True)
+        # NaN becomes a missing value.
+        columns += [pa.array(values.astype(np.float32), from_pandas=True) for one in of_outputs for values in one]
         columns.append(pa.array(self.outside))
         if (words := (schema.field(-1).metadata or {}).get(WORDS)) is not None:
             columns.append(pa.repeat(words.decode(), len(self.outside)))
@@ -276,20 +258,19 @@ def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> 
     given_up = Event()
 
     def piece(chunk: Chunk) -> _Piece:
-        features, means, spreads = chunk.features, [], []
+        features, blocks = chunk.features, []
         for start in range(0, len(features), BLOCK):
             if given_up.is_set():  # Ctrl-C must not wait for the rest of a chunk
                 raise CancelledError
-            mean, spread = model.estimate(np.ascontiguousarray(features[start : start + BLOCK]))
-            means.append(mean)
-            spreads.append(spread)
-        mean, spread = np.concatenate(means), np.concatenate(spreads)
+            blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
+        mean, spread, *ends = (np.concatenate(column) for column in zip(*blocks, strict=True))
         empty = ~np.isfinite(features).all(axis=1)
-        mean[empty] = spread[empty] = np.nan
+        for values in (mean, spread, *ends):
+            values[empty] = np.nan
         outside = np.zeros(len(features), dtype=np.int16)
         for values, low, high in zip(features.T, least, most, strict=True):
             outside += ~((values >= low) & (values <= high))
-        return _Piece(chunk.kept, mean, spread, outside, chunk.done)
+        return _Piece(chunk.kept, mean, spread, ends, outside, chunk.done)
 
     waiting: deque[Future[_Piece]] = deque()
     pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
@@ -319,6 +300,10 @@ def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
     for name, unit in model.outputs.items():
         limits = str(model.limits.get(name, ""))
         made.append(described(name, pa.float32(), unit, "ensemble mean", limits))
+        if model.interval:
+            words = f"{model.interval}, which promise nothing where {OUTSIDE} > 0"
+            made.append(described(low_of(name), pa.float32(), unit, f"lower end of {words}"))
+            made.append(described(high_of(name), pa.float32(), unit, f"upper end of {words}"))
         made.append(described(spread_of(name), pa.float32(), unit, "ensemble standard deviation"))
     made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
     if caution:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import files
+from qexp.analysis.intervals.new_rows import NewIntervals
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
@@ -20,7 +21,7 @@ from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, WORDS
 from qexp.analysis.prediction.spectrum_sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
 from qexp.errors import NotFoundError, QexpError
-from qexp.estimates import estimate_of
+from qexp.estimates import estimate_of, high_of, low_of
 from qexp.figures.canvas import save
 from qexp.figures.cores import Estimates, down_core
 from qexp.limits import Limits, remarks
@@ -56,6 +57,12 @@ class SpectrumModel:
     depth_unit: str = "mm"
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution."""
+    intervals: NewIntervals | None = None
+
+    @property
+    def interval(self) -> str:
+        """What the intervals promise, in words; empty without any."""
+        return "" if self.intervals is None else self.intervals.words
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class SpectrumPrediction:
     figures: Sequence[Path]
     made: bool
     """False if the file existed already."""
+    interval: str = ""
+    """What the intervals promise, in words; empty without any."""
     limited: Sequence[str] = ()
     """A sentence for each output with estimates at its limits."""
     warnings: Sequence[str] = ()
@@ -87,7 +96,7 @@ class SpectrumPrediction:
         if self.missing_count:
             named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
             said.append(f"{self.missing_count:,} without an estimate, because their counts are all the same ({named})")
-        return [*said, *self.limited]
+        return [*said, *([self.interval] if self.interval else []), *self.limited]
 
 
 def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
@@ -121,7 +130,8 @@ def predict_spectra(
     """Predict from all spectra of a folder or table, in memory that does not grow with their number.
 
     The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all
-    other columns that describe the spectra, then `<output>_estimate` for every output, and `caution` if the run has
+    other columns that describe the spectra, then for every output `<output>_estimate` and the ends of its interval,
+    `<output>_low` and `<output>_high`, if the model has intervals, and `caution` if the run has
     one. A column of the source whose name the new file uses otherwise, such as `depth` where the depth is another
     column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. A record is written beside it as
     `<file>.json`, and the estimates along each core as `<stem>.png`. A file that the same run made from the same
@@ -139,6 +149,8 @@ def predict_spectra(
     if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:
         raise QexpError(f"{target}: the estimates would lie among the spectra; give another --output")
     key = {"origin": dict(model.origin), "input": found.identity}
+    if model.intervals is not None:
+        key["interval"] = model.intervals.coverage
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         return _described(source, target, model, known, False, found.warnings)
     files.make_folder(target.absolute().parent)
@@ -146,10 +158,11 @@ def predict_spectra(
     tally = _Tally(model)
     schema, carried = _schema(model, found, target.suffix == ".nc")
     # A scheduler sends SIGUSR1 shortly before the time limit.
-    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
+    origin = {**model.origin, **({"interval": model.interval} if model.interval else {})}
+    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, origin) as sink:
         for piece in read_ahead(found.pieces(size), source):
             estimates = _estimated(piece.counts, model)
-            sink.write(_table(piece, estimates, schema, carried))
+            sink.write(_table(piece, _with_ends(estimates, model), schema, carried))
             tally.add(piece, estimates)
             progress(tally.spectra, piece.done)
         figures = tally.draw(target)
@@ -172,7 +185,7 @@ def _described(
     figures = [target.with_name(name) for name in about["figures"]]
     limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["spectra"])
     counts = about["spectra"], about["missing"], about["missing_count"]
-    return SpectrumPrediction(source, target, *counts, figures, made, limited, warnings)
+    return SpectrumPrediction(source, target, *counts, figures, made, model.interval, limited, warnings)
 
 
 def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:
@@ -183,6 +196,16 @@ def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.
     estimates = np.concatenate(made)
     estimates[np.ptp(counts, axis=1) == 0] = np.nan
     return estimates
+
+
+def _with_ends(estimates: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.floating]:
+    """Each output's estimates, followed by the ends of its intervals if there are any, (spectrum, column)."""
+    if model.intervals is None:
+        return estimates
+    columns: list[NDArray[np.floating]] = []
+    for name, values in zip(model.outputs, estimates.T, strict=True):
+        columns += [values, *model.intervals.rules[name].ends(values[None])]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tuple[pa.Schema, dict[str, str]]:
@@ -200,6 +223,9 @@ def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tupl
         about = {"unit": unit, "limits": str(model.limits.get(name, ""))}
         metadata = {key: text for key, text in about.items() if text}
         after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
+        for end, of in (("lower", low_of), ("upper", high_of)) if model.interval else ():
+            about = {"unit": unit, "description": f"{end} end of {model.interval}"}
+            after.append(pa.field(of(name), pa.float32(), metadata={key: text for key, text in about.items() if text}))
     if (caution := model.origin.get("caution", "")) and not netcdf:
         after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     there = {name for name, column in ((CORE, layout.core), (DEPTH, layout.depth)) if name == column}
@@ -210,7 +236,7 @@ def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tupl
 
 
 def _table(
-    piece: SpectrumPiece, estimates: NDArray[np.float32], schema: pa.Schema, carried: Mapping[str, str]
+    piece: SpectrumPiece, estimates: NDArray[np.floating], schema: pa.Schema, carried: Mapping[str, str]
 ) -> pa.Table:
     import pyarrow as pa
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import assemble
+from qexp.analysis.intervals.new_rows import new_intervals
 from qexp.analysis.prediction.predictor import load_model
 from qexp.analysis.prediction.spectra import SpectrumModel
 from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
@@ -16,8 +17,11 @@ from qexp.limits import limits_of
 from qexp.runs.record.directory import RunDirectory
 
 
-def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumModel:
-    """The model of a run for `predict_spectra`. Raises QexpError if the run is not done or estimates only spectra."""
+def spectrum_model(directory: RunDirectory, device: str = "auto", interval: float | None = None) -> SpectrumModel:
+    """The model of a run for `predict_spectra`. Raises QexpError if the run is not done or estimates only spectra.
+
+    interval  coverage of the intervals; see `new_intervals`
+    """
     record, spec = directory.record(), directory.training_spec()
     outputs = [name for name in spec["outputs"] if name != SPECTRUM]
     if not outputs:
@@ -44,4 +48,5 @@ def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumMod
         limits=limits_of(spec),
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
+        intervals=new_intervals(directory, interval, [""]),
     )

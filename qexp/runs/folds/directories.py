@@ -77,20 +77,21 @@ def require_folds_done(directory: RunDirectory) -> None:
         raise QexpError(f"{directory.name}: {count} are not done: {named}; continue with --resume")
 
 
-def load_networks(directory: RunDirectory) -> list[Inversion]:
-    """All networks of a run's folds, which must be done. Raises DamagedError for incomplete weights."""
+def load_networks(directory: RunDirectory) -> dict[str, list[Inversion]]:
+    """Fold → its networks; the folds must be done. Raises DamagedError for incomplete weights."""
     spec, tables = directory.spec(), tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in assemble.candidates(spec, tables)}
-    models = []
+    models: dict[str, list[Inversion]] = {}
     for fold in directory.all_folds():
         tensors, document = checkpoint.read(fold.best_weights)
         chosen = documents.get(json.dumps(document.get("chosen")))
         if chosen is None or not isinstance(document.get("networks"), list):
             raise DamagedError(f"{fold.best_weights} is damaged: it does not say which networks it holds")
+        of_fold = models[fold.name] = []
         for index in range(len(document["networks"])):
             prefix = f"{index}."
             own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            models.append(assemble.trained_model(chosen, tables, own, fold.best_weights))
+            of_fold.append(assemble.trained_model(chosen, tables, own, fold.best_weights))
     return models
 
 

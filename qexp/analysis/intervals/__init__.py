@@ -1,0 +1,1 @@
+"""Intervals of estimates of new rows and spectra, from the errors of those that were held out."""

@@ -1,0 +1,121 @@
+"""Intervals of new rows and spectra, by the errors of those that a run held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.calibration import conformal
+from qexp.calibration.scale import Scale
+from qexp.errors import QexpError
+from qexp.metrics.periodic import nearest
+from qexp.runs.evaluation.held_out import HeldOut, held_out
+from qexp.runs.evaluation.intervals import USUAL
+from qexp.runs.evaluation.kinds import ROW
+from qexp.runs.record.directory import RunDirectory
+
+Array = NDArray[np.float64]
+
+MOST_SCORES = 200
+"""More scores are replaced by quantiles of each fold, since they are sorted for every new row."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the intervals of one output follow from the estimates of all folds.
+
+    shares   (pattern, fold): the share of each fold in the estimates of the rows with that pattern of folds
+    scores   (score,); likewise the pattern and the weight of each
+    """
+
+    scale: Scale
+    shares: Array
+    scores: Array
+    pattern: NDArray[np.int64]
+    weight: Array
+    coverage: float
+
+    def ends(self, estimates: NDArray[np.floating]) -> tuple[Array, Array]:
+        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate.
+
+        estimates  (fold, row), in the output's unit
+        """
+        turned = nearest(estimates, estimates[:1], self.scale.period)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            centres = self.scale.forward(self.shares @ turned.astype(np.float64))
+        low, high = conformal.cross_interval(centres, self.scores, self.pattern, self.weight, self.coverage)
+        unknown = np.isnan(estimates).any(axis=0)
+        low, high = self.scale.ends(low, high)
+        return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+
+@dataclass(frozen=True)
+class NewIntervals:
+    """Rules for the intervals of all outputs of a run.
+
+    coverage  what the intervals promise
+    rows      what rows they are for: `new rows like those of the training data`
+    rules     output → its rule
+    """
+
+    coverage: float
+    rows: str
+    rules: Mapping[str, Rule]
+
+    @property
+    def words(self) -> str:
+        """`90 % intervals for rows of a new mission`."""
+        return f"{100 * self.coverage:.3g} % intervals for {self.rows}"
+
+
+def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequence[str]) -> NewIntervals | None:
+    """The rules for new rows of a finished run; None if none were asked for and the run has no held-out errors.
+
+    coverage  what the intervals must promise; if left out, 90 % or as much as the number of rows or groups allows
+    folds     the names of the run's folds, in the order of `Rule.ends`; one empty name for a run without folds
+    Raises QexpError for a coverage that the run cannot promise.
+    """
+    if coverage is not None and not 0 < coverage < 1:
+        raise QexpError(f"--interval {coverage:g}: a coverage lies between 0 and 1, such as 0.9")
+    try:
+        outputs = held_out(directory)
+    except QexpError:
+        if coverage is not None:
+            raise
+        return None
+    most = conformal.promised(outputs[0].count)
+    if coverage is not None and coverage > most:
+        raise QexpError(
+            f"--interval {coverage:g}: {directory.name} held out {outputs[0].count} {_units(outputs[0])}, which "
+            f"promise no more than {_rounded_down(most):g}; ask for that"
+        )
+    given = min(USUAL if coverage is None else coverage, most)
+    rules = {one.output: _rule(one, given, folds) for one in outputs}
+    return NewIntervals(given, _rows(outputs[0]), rules)
+
+
+def _rule(rows: HeldOut, coverage: float, folds: Sequence[str]) -> Rule:
+    patterns = [one or ("",) for one in rows.patterns]
+    shares = np.array([[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns])
+    weight = conformal.weights(rows.units)
+    if len(patterns) == 1:  # one network: the quantile alone says all
+        radius = conformal.quantile(rows.scores, weight, coverage)
+        return Rule(rows.scale, shares, radius[None], np.zeros(1, np.int64), np.ones(1), coverage)
+    kept = conformal.thinned(rows.scores, rows.pattern, weight, MOST_SCORES, coverage)
+    return Rule(rows.scale, shares, *kept, coverage)
+
+
+def _units(rows: HeldOut) -> str:
+    return "rows" if rows.unit == ROW else f"groups ({rows.unit})"
+
+
+def _rows(rows: HeldOut) -> str:
+    return "new rows like those of the training data" if rows.unit == ROW else f"rows of a new {rows.unit}"
+
+
+def _rounded_down(share: float) -> float:
+    """With three decimals, so that it can be asked for."""
+    return float(np.floor(1000 * share) / 1000)
