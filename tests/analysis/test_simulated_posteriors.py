@@ -12,7 +12,7 @@ from scipy.stats import kstest
 
 from qexp import assemble
 from qexp.analysis.posteriors.simulated import Posteriors, posteriors
-from qexp.calibration.c2st import told_apart
+from qexp.calibration.c2st import distinguished
 from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
 from qexp.estimation.exact.posterior import Posterior
@@ -110,7 +110,7 @@ def told(made: Posteriors, names: list[str], draws: np.ndarray) -> np.ndarray:
     """Shares of draws that are told apart, in the logarithms of positive variables, (observation,)."""
     order = [made.names.index(name) for name in names]
     pairs = zip(np.log(draws), np.log(made.draws[..., order]), strict=True)
-    return np.array([told_apart(one, other, seed=0).accuracy for one, other in pairs])
+    return np.array([distinguished(one, other, seed=0).accuracy for one, other in pairs])
 
 
 @pytest.mark.slow
