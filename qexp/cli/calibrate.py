@@ -26,6 +26,21 @@ PartOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(metavar="N", help="Random seed of observations and samples.")]
 
+ExactOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Also compare N of the posteriors with the exact ones, for up to three variables: widths, and how well a "
+        "classifier distinguishes the samples (C2ST).",
+    ),
+]
+RefinedOption = Annotated[
+    bool,
+    typer.Option(
+        "--refined", help="Test the posteriors by the known likelihood, found from the network's estimates, instead."
+    ),
+]
+
 
 def calibrate(
     run: RunArgument,
@@ -33,6 +48,8 @@ def calibrate(
     samples: SamplesOption = 1000,
     part: PartOption = "all",
     seed: SeedOption = 0,
+    exact: ExactOption = 0,
+    refined: RefinedOption = False,
     as_json: JsonOption = False,
     trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
@@ -47,8 +64,8 @@ def calibrate(
     place = find(workspace)
     with bar("calibrating") as show:
         found = api.calibrate(
-            run, draws=draws, samples=samples, part=part, seed=seed, device=device, trust_code=trust_code,
-            warn=warning, workspace=workspace,
+            run, draws=draws, samples=samples, part=part, seed=seed, exact=exact, refined=refined,
+            device=device, trust_code=trust_code, warn=warning, workspace=workspace,
             on_observation=lambda done, count: show(done / count, f"{done:,} of {count:,} observations"),
         )  # fmt: skip
     if as_json:

@@ -213,6 +213,7 @@ WRONG = [
     (["--draws", "5"], 2, "--draws 5: at least 20"),
     (["--samples", "5"], 2, "--samples 5: at least 20"),
     (["--seed", "-1"], 2, "a seed is a whole number"),
+    (["--exact", "-1"], 2, "--exact -1: from 0 to the number of draws"),
     (["--part", "tset"], 2, "did you mean 'test'"),
 ]
 
@@ -228,7 +229,40 @@ def test_wrong_options_are_refused_and_change_nothing(workspace, words, code, wh
 def test_a_run_without_posteriors_says_how_to_get_some(here):
     code, stdout, stderr = call("calibrate", "sound_0", "--draws", 20)
     assert (code, stdout) == (2, "")
-    assert "without a posterior; end its branch with a posterior head, such as 'gaussian_posterior'" in stderr
+    assert "without a posterior; train one whose branch ends with a posterior head, such as 'gauss" in stderr
+    assert "--refined" in stderr
+
+
+def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are_equal_to_them(workspace):
+    head = package.calibrate("sound_0", draws=40, samples=300, exact=3, device="cpu")
+    refined = package.calibrate("sound_0", draws=40, samples=300, exact=3, refined=True, device="cpu")
+    for name in ("depth", "delta_volume"):
+        assert head.outputs[name].width_ratio.median > 2  # it knows no more than the prior
+        assert refined.outputs[name].width_ratio.median == pytest.approx(1, abs=0.15)
+    assert head.exact.accuracy > 0.8
+    assert refined.exact.accuracy < 0.58
+    assert refined.exact.observations == 3
+    shown = call("show", "sound_0").stdout
+    assert (
+        "40 new observations of sound, drawn from the whole prior (seed 0), 300 samples from the posterior of" in shown
+    )
+    assert "by the likelihood, from the network's estimates" in shown
+    assert re.search(
+        r"a classifier distinguishes the samples of 3 posteriors from those of exact ones in [45]\d\.", shown
+    )
+    listed = call("ls", "--json", "--where", "calibration.joint.c2st < 0.58 and calibration.depth.width_ratio < 1.2")
+    assert [one["name"] for one in json.loads(listed.stdout)] == ["sound_0"]
+
+
+def test_posteriors_by_the_likelihood_need_no_head(here):
+    specs = Specs(here)
+    specs.spoil("dataset", ("fixed.noise", 0.01))
+    assert call("run", "sound", "--seed", 5, "--device", "cpu").code == 0
+    found = package.calibrate("sound_5", draws=100, samples=100, refined=True, device="cpu")
+    assert found.refined
+    for one in found.outputs.values():
+        assert one.p_value > 1e-3
+    assert found.density is None
 
 
 def test_a_damaged_calibration_is_named(workspace):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from qexp import assemble
 from qexp.analysis.calibration import numbers
+from qexp.analysis.calibration.exact import BesideExact
 from qexp.analysis.calibration.judging import Judged
-from qexp.analysis.calibration.observing import PURPOSE, blocks, of_head, prior_of, quantiles_of
+from qexp.analysis.calibration.observing import PURPOSE, blocks, quantiles_of
 from qexp.analysis.calibration.placing import Placed, placed, together
+from qexp.analysis.calibration.posteriors import OfHead, Posteriors, Refined, prior_of
 from qexp.analysis.evaluation.asked import ALL
 from qexp.analysis.prediction.predictor import load_model
 from qexp.calibration.uniformity import power
-from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.errors import QexpError
-from qexp.models.inversion import Inversion
 from qexp.quantities import Quantities, quantity
 from qexp.runs import figures
 from qexp.runs.figures.calibration import FIGURES
@@ -44,12 +44,16 @@ class Asked:
     draws    from the prior, each with a simulated observation
     samples  from the posterior of each
     part     of the distributions: all, train, validation or test
+    exact    observations whose posteriors are compared with the exact ones
+    refined  whether posteriors by the likelihood are tested, instead of those of the network's head
     """
 
     draws: int = 2000
     samples: int = 1000
     part: str = ALL
     seed: int = 0
+    exact: int = 0
+    refined: bool = False
 
     def require_sensible(self) -> None:
         """Raise QexpError for numbers that cannot be."""
@@ -57,6 +61,8 @@ class Asked:
             raise QexpError(f"--draws {self.draws}: at least {LEAST_DRAWS}; fewer could show no fault at all")
         if self.samples < LEAST_SAMPLES:
             raise QexpError(f"--samples {self.samples}: at least {LEAST_SAMPLES}, for the ends of 90 % intervals")
+        if not 0 <= self.exact <= self.draws:
+            raise QexpError(f"--exact {self.exact}: from 0 to the number of draws, {self.draws}")
         if self.seed < 0:
             raise QexpError(f"--seed {self.seed}: a seed is a whole number from 0 on")
 
@@ -84,10 +90,13 @@ def calibrate(
         )
     dataset = assemble.generated_of(spec["dataset"], tables, workspace)
     model = load_model(directory, on)
+    images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
+    tested: Posteriors = Refined(model, dataset, images) if asked.refined else OfHead(model, on)
+    beside = BesideExact(dataset, tested.names, images, spec["inputs"], asked.exact) if asked.exact else None
     part = quantiles_of(dataset, asked.part, spec["split"], directory.record().seed)
     with assemble.threads(assemble.threads_to_predict(spec, tables, on)):
-        judged = _judged(model, dataset, part, asked, on, on_observation)
-    made = _recorded(judged, dataset.quantities, directory.record().dataset, asked)
+        judged, doubted = _judged(tested, dataset, part, asked, on, beside, on_observation)
+    made = _recorded(judged, dataset.quantities, directory.record().dataset, asked, beside, doubted)
     table = numbers.table(judged, dataset.quantities, {"run": directory.name, "part": asked.part})
     keep_calibration(directory, made, numbers.encoded(table))
     if figures.drawn_at_once():
@@ -96,40 +105,49 @@ def calibrate(
 
 
 def _judged(
-    model: Inversion,
+    tested: Posteriors,
     dataset: GeneratedDataset,
-    part: Any,
+    part: Part,
     asked: Asked,
     on: torch.device,
+    beside: BesideExact | None,
     on_observation: OnObservation,
-) -> Judged:
-    seeds, found, names = Seeds(asked.seed), list[Placed](), list[str]()
+) -> tuple[Judged, int]:
+    """The statistics, and the number of observations whose draws are not to be trusted."""
+    seeds, found, doubted, prior = Seeds(asked.seed), list[Placed](), 0, prior_of(dataset, tested.names)
     for block in blocks(dataset, part, asked.draws, seeds, on):
-        names = names or model.posterior(block.samples).names
-        prior = prior_of(dataset, names)
-        truth = np.stack([block.values[name] for name in names], axis=1)
-        random = seeds.torch(on, PURPOSE, "draws", block.number)
-        draws = of_head(model, block, truth, asked.samples, random)
+        truth = np.stack([block.values[name] for name in tested.names], axis=1)
+        draws = tested.draws(block, truth, asked.samples, seeds)
         found.append(placed(truth, draws, prior, seeds.numpy(PURPOSE, "positions", block.number)))
+        doubted += draws.doubted
+        if beside is not None:
+            beside.add(block, draws, prior, seeds)
         on_observation(block.start + len(truth), asked.draws)
-    return Judged(names, together(found), prior_of(dataset, names))
+    return Judged(tested.names, together(found), prior), doubted
 
 
-def _recorded(judged: Judged, quantities: Quantities, dataset: str, asked: Asked) -> Calibration:
+def _recorded(
+    judged: Judged, quantities: Quantities, dataset: str, asked: Asked, beside: BesideExact | None, doubted: int
+) -> Calibration:
     seen, balls = power(asked.draws), judged.recorded("balls")
     assert balls is not None
+    ratios = [None] * len(judged.names) if beside is None else beside.width_ratios(Seeds(asked.seed))
     return Calibration(
         dataset=dataset,
+        refined=asked.refined,
         part=asked.part,
         seed=asked.seed,
         draws=asked.draws,
         samples=asked.samples,
+        doubted=doubted,
         created=now(),
         notices_narrow=seen.narrow,
         notices_shift=seen.shift if np.isfinite(seen.shift) else None,
         outputs={
-            name: judged.output(place, quantity(name, quantities).unit, None) for place, name in enumerate(judged.names)
+            name: judged.output(place, quantity(name, quantities).unit, ratios[place])
+            for place, name in enumerate(judged.names)
         },
         density=judged.recorded("density"),
         balls=balls,
+        exact=None if beside is None else beside.recorded(),
     )

@@ -1,4 +1,4 @@
-"""New simulated observations, and what a run's network takes to be their posteriors."""
+"""New simulated observations, and the values that made them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.analysis.calibration.placing import Draws, Prior
 from qexp.analysis.evaluation.asked import ALL, PARTS
 from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.models.inversion import Inversion
 from qexp.seeds import Seeds
 
 Array = NDArray[np.float64]
@@ -55,26 +53,3 @@ def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_s
     if part == ALL:
         return {name: [(0.0, 1.0)] for name in dataset.test}
     return dataset.parts(split, Seeds(run_seed))[part]
-
-
-def prior_of(dataset: GeneratedDataset, names: list[str]) -> Prior:
-    """The distributions of outputs. Raises QexpError for one that does not vary."""
-    for name in names:
-        if name not in dataset.test:
-            raise QexpError(f"'{name}' does not vary in the dataset, so that its posterior cannot be tested")
-    return Prior([dataset.distributions[name] for name in names])
-
-
-def of_head(model: Inversion, block: Block, truth: Array, count: int, random: torch.Generator) -> Draws:
-    """Draws from the posteriors that a network's head gives, with their densities.
-
-    truth  (observation, output), by the names of the posterior
-    """
-    posterior = model.posterior(block.samples)
-    with torch.no_grad():
-        made = posterior.draws(count, random)
-        of_truth = posterior.log_prob(torch.from_numpy(truth).to(made))
-        density = posterior.log_prob(made)
-    return Draws(
-        made.transpose(0, 1).double().cpu().numpy(), density.T.double().cpu().numpy(), of_truth.double().cpu().numpy()
-    )

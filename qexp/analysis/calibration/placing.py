@@ -31,12 +31,14 @@ class Draws:
     log_density   (observation, draw), None where it is unknown
     of_truth      (observation,), the log density of the true values
     effective     (observation,), the independent draws that they are worth; None: all are independent
+    doubted       number of observations whose draws are, by their method, not to be trusted
     """
 
     values: Array
     log_density: Array | None = None
     of_truth: Array | None = None
     effective: Array | None = None
+    doubted: int = 0
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,14 @@ def calibrated(of: Calibration | None) -> Parts:
     if of is None:
         return
     yield _table(of)
+    by = "the likelihood, from the network's estimates" if of.refined else "the network's posterior head"
     yield (
         f"calibration: {of.draws:,} new observations of {of.dataset}, drawn from the {PARTS.get(of.part, of.part)} "
-        f"(seed {of.seed}), {of.samples:,} samples from the posterior of each"
+        f"(seed {of.seed}), {of.samples:,} samples from the posterior of each, "
+        f"by {by}"
     )
+    if of.doubted:
+        yield f"of {of.doubted:,} observations the samples are not to be trusted, by the diagnostics of their method"
     least = SIGNIFICANT / (2 * len(of.outputs) + len(_regions(of)))
     for name, one in of.outputs.items():
         yield _of_intervals(name, _verdict(one.coverage), of.draws)

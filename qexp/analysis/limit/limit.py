@@ -109,17 +109,17 @@ def estimates(
     unknowns: Unknowns, images: Sequence[str], samples: Mapping[str, Tensor], on_sample: OnSample
 ) -> tuple[Estimates, Estimates]:
     """Posterior means and medians of samples, (sample, unknown) each; and those by grids that are half as fine."""
-    alike = _alike(samples, images)
-    count, done = sum(map(len, alike)), 0
+    groups = alike(samples, images)
+    count, done = sum(map(len, groups)), 0
     made: list[tuple[Estimates, Estimates]] = []
-    for places in alike:
+    for places in groups:
         one = {name: values[places] for name, values in samples.items()}
         seen = {name: one[mask_of(name)][0] > 0 for name in images if mask_of(name) in one}
         whitening = Whitening(unknowns.dataset, images, seen)
         posterior = Posterior(unknowns, whitening, few=len(places) < FEW)
         made.append(posterior.estimates(whitening(one), _counting_from(done, count, on_sample)))
         done += len(places)
-    back = np.argsort(np.concatenate(alike))
+    back = np.argsort(np.concatenate(groups))
     fine, half = (_together([pair[index] for pair in made], back) for index in (0, 1))
     return fine, half
 
@@ -128,7 +128,7 @@ def _counting_from(done: int, count: int, on_sample: OnSample) -> Callable[[int]
     return lambda number: on_sample(done + number, count)
 
 
-def _alike(samples: Mapping[str, Tensor], images: Sequence[str]) -> list[NDArray[np.intp]]:
+def alike(samples: Mapping[str, Tensor], images: Sequence[str]) -> list[NDArray[np.intp]]:
     """The places of the samples that see the same pixels: all, unless pixels are hidden."""
     masks = [samples[mask_of(name)] for name in images if mask_of(name) in samples]
     groups: dict[bytes, list[int]] = {}

@@ -147,6 +147,10 @@ class Calibration(Part):
 
     dataset: str
     """Name of the dataset's spec."""
+    refined: bool = False
+    """Whether the posteriors are those of the likelihood, and not those of the network's head."""
+    doubted: int = 0
+    """Number of observations whose samples are, by the diagnostics of their method, not to be trusted."""
     part: str
     """Part of the distributions that the values were drawn from: all, train, validation or test."""
     seed: int
