@@ -52,6 +52,8 @@ class Estimates:
     measured: ArrayLike | None = None
     """(row,), NaN where nothing was measured; None if no row has a measured value."""
     depth_unit: str = "mm"
+    interval: tuple[ArrayLike, ArrayLike] | None = None
+    """Lower and upper end of each estimate's interval, (row,) each."""
 
     def label(self, what: str) -> str:
         """The label of an axis: `estimated toc (wt%)`."""
@@ -107,13 +109,14 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     return made
 
 
-def down_core(estimates: Estimates, note: str) -> Figure:
+def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     """A panel per core, depth downwards: the estimates as a line, measured values as dots.
 
     Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly spread over their
     order, and the title says so.
 
-    note  caution on the numbers, may be empty
+    note      caution on the numbers, may be empty
+    interval  what the intervals are, for the title
     """
     profiles = list(_profiles(estimates))
     drawn = [profiles[index] for index in _spread(len(profiles), MOST_PROFILES)]
@@ -129,6 +132,7 @@ def down_core(estimates: Estimates, note: str) -> Figure:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
     dots = "; dots: measured" if estimates.measured is not None else ""
+    dots += f"; band: {interval}" if estimates.interval is not None else ""
     titled(
         made, f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}", note
     )
@@ -143,6 +147,9 @@ class _Profile:
     depths: Array
     estimated: Array
     measured: Array
+    low: Array
+    high: Array
+    """Ends of the intervals, NaN without any."""
     depths_known: bool
 
 
@@ -151,6 +158,7 @@ def _profiles(estimates: Estimates) -> Iterator[_Profile]:
     depths, cores = _numbers(estimates.depths), np.asarray(estimates.cores, dtype=str)
     if estimates.measured is None:
         measured = np.full(len(estimated), np.nan)
+    low, high = (_numbers(end) for end in estimates.interval or (np.full(len(estimated), np.nan),) * 2)
     known = bool(np.isfinite(depths).any())
     names, owners = np.unique(cores, return_inverse=True)
     # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
@@ -161,11 +169,12 @@ def _profiles(estimates: Estimates) -> Iterator[_Profile]:
         if len(rows):
             deeper = np.argsort(down, kind="stable")
             rows = rows[deeper]
-            yield _Profile(str(name), down[deeper], estimated[rows], measured[rows], known)
+            yield _Profile(str(name), down[deeper], estimated[rows], measured[rows], low[rows], high[rows], known)
 
 
 def _draw_profile(axis: Axes, profile: _Profile) -> None:
     few = len(profile.depths) <= 60
+    axis.fill_betweenx(profile.depths, profile.low, profile.high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
     axis.plot(
         profile.estimated, profile.depths, "-", color=ESTIMATED, linewidth=1.3 if few else 0.8, zorder=2,
         marker="." if few else None, markersize=4,

@@ -47,16 +47,19 @@ class HeldOut:
     """Lower and upper end over the networks that estimate a row, (row,) each."""
     groups: Sequence[str] | None = None
     """(row,)"""
+    interval: tuple[Array, Array] | None = None
+    """Lower and upper end of each row's interval, (row,) each."""
 
 
 def estimates_against_measured(
-    outputs: Mapping[str, HeldOut], spread: str, note: str, rows_of: str = "held-out rows"
+    outputs: Mapping[str, HeldOut], spread: str, note: str, rows_of: str = "held-out rows", interval: str = ""
 ) -> Figure:
     """A panel per output with the identity line; the largest errors by name.
 
-    spread  meaning of the vertical lines, for the title: "standard deviation over 10 networks"
-    note    caution on the numbers, may be empty
-    rows_of what the rows are, for the title
+    spread    meaning of the vertical lines, for the title: "standard deviation over 10 networks"
+    note      caution on the numbers, may be empty
+    rows_of   what the rows are, for the title
+    interval  what the intervals are, for the title; where rows have some, they are drawn instead of the spread
     """
     made, axes = panels(len(outputs), 4.6, 4.6)
     made.set_dpi(resolution())
@@ -65,6 +68,8 @@ def estimates_against_measured(
         axis.set_xlabel(_label("measured", output, rows.unit))
         axis.set_ylabel(_label("estimated", output, rows.unit))
     lines = f"; lines: {spread}" if any(rows.spread for rows in outputs.values()) else ""
+    if all(rows.interval for rows in outputs.values()):
+        lines = f"; lines: {interval}"
     titled(made, f"{rows_of}{lines}", note)
     return made
 
@@ -103,8 +108,8 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     measured, estimated = rows.measured, rows.estimated
     drawn = np.isfinite(measured) & np.isfinite(estimated)
     ends = [measured[drawn], estimated[drawn]]
-    if rows.spread is not None:
-        low, high = rows.spread
+    if (vertical := rows.interval or rows.spread) is not None:
+        low, high = vertical
         ends += [low[drawn], high[drawn]]
         axis.vlines(measured, low, high, color=COLOURS[0], linewidth=0.9, alpha=0.4, zorder=2)
     values = np.concatenate(ends)
@@ -131,11 +136,11 @@ def _describe(axis: Axes, measured: Array, estimated: Array, unit: str) -> Text:
         said += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}"
     x, y = axis.transAxes.inverted().transform(axis.transData.transform(np.stack([measured, estimated], axis=1))).T
     above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
-    if below < above:
-        return axis.text(
-            0.97, 0.03, said, transform=axis.transAxes, ha="right", va="bottom", fontsize=sized(8.5), zorder=4
-        )
-    return axis.text(0.03, 0.97, said, transform=axis.transAxes, ha="left", va="top", fontsize=sized(8.5), zorder=4)
+    place, horizontal, vertical = ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")
+    return axis.text(
+        *place, said, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=sized(8.5), zorder=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+    )  # fmt: skip
 
 
 def _name_outliers(
@@ -149,9 +154,9 @@ def _name_outliers(
     points = np.stack([rows.measured, rows.estimated], axis=1)
     # Covering a point is as bad as covering a whole line.
     others = [np.repeat(points[drawn], 9, axis=0), np.repeat(np.linspace(*limits, 80)[:, None], 2, axis=1)]
-    if rows.spread is not None:
+    if (vertical := rows.interval or rows.spread) is not None:
         steps = np.linspace(0, 1, 9)[:, None]
-        along = rows.spread[0][drawn] * (1 - steps) + rows.spread[1][drawn] * steps
+        along = vertical[0][drawn] * (1 - steps) + vertical[1][drawn] * steps
         others.append(np.stack([np.broadcast_to(rows.measured[drawn], along.shape), along], axis=-1).reshape(-1, 2))
     names = [str(rows.names[row]) for row in worst]
     name_points(axis, names, points[worst], np.concatenate(others), [corner])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from qexp.figures.canvas import DPI, legend, panels, save, titled, whole_numbers
+from qexp.figures.canvas import COLOURS, DPI, legend, panels, save, titled, whole_numbers
+from qexp.figures.coverage import Covered, coverage_by_group
 from qexp.figures.fold_curves import FoldCurve, fold_curves
 from qexp.figures.point_labels import name_points
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
@@ -36,7 +37,15 @@ def pixels(path):
     return image
 
 
+COVERED = [
+    Covered("all", 55, 51, (0.82, 0.98), 4.3),
+    Covered("Apollo 17", 21, 12, (0.34, 0.78), 5.2),
+    Covered("Luna 16", 1, 1, (0.03, 1.0), None),
+]
+
+
 FIGURES = {
+    "coverage": lambda note: coverage_by_group(COVERED, "tio2", "wt%", 0.9, "tio2", note),
     "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
     "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
     "fold curves": lambda note: fold_curves([curve(40, 30)] * 3, "transformed values", note),
@@ -167,3 +176,21 @@ def test_a_long_title_becomes_smaller_rather_than_being_cut():
         assert box.x0 >= 0
         assert box.x1 <= made.bbox.x1
     assert not title.get_window_extent(renderer).overlaps(note.get_window_extent(renderer))
+
+
+def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axes():
+    one = replace(rows(), interval=(0.5 * rows().estimated, 3 * rows().estimated))
+    made = estimates_against_measured({"tio2": one}, "10 networks", "", interval="90 % intervals")
+    (lines,) = made.axes[0].collections[:1]
+    ends = np.array([segment[:, 1] for segment in lines.get_segments()])
+    assert ends == pytest.approx(np.stack(one.interval, axis=1))
+    assert made.axes[0].get_ylim()[1] > ends.max()
+    assert [text.get_text() for text in made.texts] == ["held-out rows; lines: 90 % intervals"]
+
+
+def test_shares_that_intervals_of_the_right_coverage_would_hardly_have_stand_out():
+    shares, widths = coverage_by_group(COVERED, "tio2", "wt%", 0.9, "tio2", "").axes
+    dots = [line for line in shares.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == pytest.approx([51 / 55, 12 / 21, 1.0])
+    assert [dot.get_color() for dot in dots] == [COLOURS[0], COLOURS[1], COLOURS[0]]
+    assert np.array_equal(widths.lines[0].get_xdata(), [4.3, 5.2, np.nan], equal_nan=True)

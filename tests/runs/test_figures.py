@@ -23,7 +23,7 @@ FRAMES = {f"d0/frame_00{number}" for number in range(2)}
 
 DRAWN = {
     "sound_0": {"learning_curve", "test_estimates", "matrix"},
-    "stones_0": {"held_out", "residuals", "fold_curves"},
+    "stones_0": {"held_out", "residuals", "coverage", "fold_curves"},
     "domes_0": {"learning_curve", "errors_by_thickness", *FRAMES},
     "masked_0": {"learning_curve", "errors_by_energy", "reconstructions"},
     "scratch_0": {"learning_curve", "estimates_by_core", "down_core", "saliency"},
@@ -166,7 +166,9 @@ def test_of_several_runs_each_is_drawn_that_can_be(here):
     (here / "runs/stones_0/results/test_predictions.nc").unlink()
     code, stdout, stderr = call("figures", "s*_0", "--only", "learning_curve")
     assert (code, len(stdout.splitlines())) == (4, 2)
-    assert "stones_0 has no figure 'learning_curve'; its figures are held_out, residuals, fold_curves" in stderr
+    assert (
+        "stones_0 has no figure 'learning_curve'; its figures are held_out, residuals, coverage, fold_curves" in stderr
+    )
     code, stdout, stderr = call("figures", "sound_0", "stones_0", "scratch_0")
     assert code == 4
     assert {Path(line).parts[1] for line in stdout.splitlines()} == {"sound_0", "scratch_0"}

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from qexp.analysis.comparison.result_tables import GROUPS, Parts
 from qexp.analysis.comparison.rounding import NONE
 from qexp.analysis.comparison.typesetting import Table
+from qexp.runs.record.held_out_intervals import OVERALL, USUAL
 
 if TYPE_CHECKING:
     from qexp.runs.record.held_out_intervals import Coverage, HeldOutIntervals
-
-BY_GROUP = 0.9
-"""Coverage of the intervals that are listed by group."""
 
 
 def held_out_intervals(found: HeldOutIntervals | None, units: Mapping[str, str]) -> Parts:
@@ -23,7 +21,7 @@ def held_out_intervals(found: HeldOutIntervals | None, units: Mapping[str, str])
     """
     if found is None or not found.coverages:
         return
-    overall = [one for one in found.coverages if one.of == "overall"]
+    overall = [one for one in found.coverages if one.of == OVERALL]
     yield Table(
         f"intervals of held-out estimates, each from the errors of the other {found.units - 1} {of_unit(found)}",
         ["output", "interval", "covered", "share", "95 % range", "mean width"],
@@ -37,12 +35,12 @@ def held_out_intervals(found: HeldOutIntervals | None, units: Mapping[str, str])
             f"{named}: {found.units - 1} other {of_unit(found)} are too few to promise that; these intervals are as "
             f"wide as the largest error of the others and promise {percent(short[0].promised)}"
         )
-    groups = [one for one in found.coverages if one.of != "overall" and one.interval == BY_GROUP]
+    groups = [one for one in found.coverages if one.of != OVERALL and one.interval == USUAL]
     if groups:
         kind = groups[0].of
         rows = [[one.name, one.output, f"{one.n:,}", f"{one.covered:,}", _width(one, units)] for one in groups[:GROUPS]]
         columns = [kind, "output", "n", "covered", "mean width"]
-        yield Table(f"{percent(BY_GROUP)} intervals by {kind}", columns, rows, frozenset(columns[2:]))
+        yield Table(f"{percent(USUAL)} intervals by {kind}", columns, rows, frozenset(columns[2:]))
         if len(groups) > GROUPS:
             yield f"and {len(groups) - GROUPS:,} more in results/intervals.json"
 
@@ -80,7 +78,7 @@ def _meaning(found: HeldOutIntervals) -> str:
             f"the intervals are for rows of a new {found.unit}: each has its interval from other groups alone; the "
             "range takes rows as independent, and is too narrow where those of a group are alike"
         )
-    of_known = next((one.of for one in found.coverages if one.of != "overall"), None)
+    of_known = next((one.of for one in found.coverages if one.of != OVERALL), None)
     new = f", not for a new {of_known}: for that, hold out whole groups" if of_known else ""
     return (
         f"the intervals are for new rows like these{new}; the share over all rows follows by counting, whatever the "

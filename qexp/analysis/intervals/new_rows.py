@@ -13,9 +13,9 @@ from qexp.calibration.scale import Scale
 from qexp.errors import QexpError
 from qexp.metrics.periodic import nearest
 from qexp.runs.evaluation.held_out import HeldOut, held_out
-from qexp.runs.evaluation.intervals import USUAL
 from qexp.runs.evaluation.kinds import ROW
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.held_out_intervals import USUAL
 
 Array = NDArray[np.float64]
 

@@ -162,8 +162,9 @@ def predict_spectra(
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, origin) as sink:
         for piece in read_ahead(found.pieces(size), source):
             estimates = _estimated(piece.counts, model)
-            sink.write(_table(piece, _with_ends(estimates, model), schema, carried))
-            tally.add(piece, estimates)
+            columns = _with_ends(estimates, model)
+            sink.write(_table(piece, columns, schema, carried))
+            tally.add(piece, estimates, columns)
             progress(tally.spectra, piece.done)
         figures = tally.draw(target)
     about = {
@@ -271,7 +272,7 @@ class Thinned:
         self.numbers: list[tuple[float, ...]] = []
         """Depth, then the estimates."""
 
-    def add(self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.float32]) -> None:
+    def add(self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.floating]) -> None:
         for index in range(-self._seen % self._every, len(cores), self._every):
             self.cores.append(cores[index])
             self.numbers.append((float(depths[index]), *map(float, estimates[index])))
@@ -291,7 +292,8 @@ class _Tally:
         """Output with limits → number of estimates that lie at them."""
         self._drawn = Thinned(DRAWN)
 
-    def add(self, piece: SpectrumPiece, estimates: NDArray[np.float32]) -> None:
+    def add(self, piece: SpectrumPiece, estimates: NDArray[np.float32], columns: NDArray[np.floating]) -> None:
+        """Add estimates; `columns` are these with the ends of their intervals, as `_with_ends` gives them."""
         missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
         self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
         self.missing_count += len(missing)
@@ -299,17 +301,19 @@ class _Tally:
         for name, values in zip(self._model.outputs, estimates.T, strict=True):
             if name in self.at_limits:
                 self.at_limits[name] += self._model.limits[name].reached(values)
-        self._drawn.add(piece.cores, piece.depths, estimates)
+        self._drawn.add(piece.cores, piece.depths, columns)
 
     def draw(self, target: Path) -> list[Path]:
         """Draw a figure for each output, with the estimates along each core."""
-        depths, *estimates = np.array(self._drawn.numbers).T
-        drawn = []
-        for (name, unit), values in zip(self._model.outputs.items(), estimates, strict=True):
+        depths, *columns = np.array(self._drawn.numbers).T
+        each, drawn = len(columns) // len(self._model.outputs), []
+        for place, (name, unit) in enumerate(self._model.outputs.items()):
+            values, *ends = columns[place * each : (place + 1) * each]
             path = target.with_suffix(".png")
             if len(self._model.outputs) > 1:
                 path = path.with_stem(f"{path.stem}_{name}")
-            profiles = Estimates(name, unit, self._drawn.cores, depths, values, depth_unit=self._model.depth_unit)
-            save(down_core(profiles, self._model.origin.get("caution", "")), path)
+            band = (ends[0], ends[1]) if ends else None
+            profiles = Estimates(name, unit, self._drawn.cores, depths, values, None, self._model.depth_unit, band)
+            save(down_core(profiles, self._model.origin.get("caution", ""), self._model.interval), path)
             drawn.append(path)
         return drawn

@@ -13,7 +13,14 @@ from qexp.calibration import conformal
 from qexp.estimates import estimate_of, high_of, low_of
 from qexp.runs.evaluation.held_out import HeldOut, held_out, opened
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.held_out_intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, Coverage, HeldOutIntervals
+from qexp.runs.record.held_out_intervals import (
+    INTERVALS,
+    INTERVALS_OF_ROWS,
+    OVERALL,
+    USUAL,
+    Coverage,
+    HeldOutIntervals,
+)
 
 log = logging.getLogger("qexp.run")
 
@@ -21,9 +28,6 @@ Array = NDArray[np.float64]
 
 COVERAGES = (0.5, 0.68, 0.9, 0.95)
 """Coverages that are counted."""
-
-USUAL = 0.9
-"""Coverage of the intervals that are written for each row."""
 
 LEVEL = 0.95
 """Of the range of a share."""

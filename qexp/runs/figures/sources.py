@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.errors import DamagedError, QexpError
-from qexp.estimates import PERIOD, estimate_of, outputs_among
+from qexp.estimates import PERIOD, estimate_of, high_of, low_of, outputs_among
+from qexp.figures.coverage import Covered, coverage_by_group
 from qexp.figures.curves import learning_curves
 from qexp.metrics.periodic import nearest
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.held_out_intervals import INTERVALS_OF_ROWS, USUAL, intervals_of
 
 if TYPE_CHECKING:
     import xarray
@@ -82,6 +84,40 @@ def truth_and_estimate(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], N
     """True values and estimates of an output; those of angles in the turn of the true value."""
     truth, estimate = of[output].values, of[estimate_of(output)]
     return truth, nearest(estimate.values, truth, estimate.attrs.get(PERIOD))
+
+
+def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Lower and upper end of the interval of each test row, (row,) each; None if they are not kept."""
+    path = directory.results / INTERVALS_OF_ROWS
+    if not path.is_file():
+        return None
+    table = columns(path)
+    return numbers(table[low_of(output)]), numbers(table[high_of(output)])
+
+
+def coverage(directory: RunDirectory) -> Pictures:
+    """How many test rows lie in their intervals, and how wide these are, by group; no figure if that is unknown."""
+    found = intervals_of(directory)
+    if found is None:
+        return
+    record = directory.record()
+    usual = [one for one in found.coverages if one.interval == USUAL]
+    known = list(dict.fromkeys(one.output for one in usual))
+    for output in known:
+        groups = [
+            Covered(one.name or "all", one.n, one.covered, one.range, one.mean_width)
+            for one in usual
+            if one.output == output
+        ]
+        title = f"{output.replace('_', ' ')}: {_of_whom(directory, found.unit)}"
+        made = coverage_by_group(groups, output, record.units.get(output, ""), USUAL, title, record.caution)
+        yield FIGURES_FOLDER / ("coverage" if len(known) == 1 else f"coverage_{output}"), made
+
+
+def _of_whom(directory: RunDirectory, unit: str) -> str:
+    if not directory.held_out:
+        return "intervals from the errors of held-out data"
+    return "intervals from the errors of other " + ("rows" if unit == "row" else f"groups ({unit})")
 
 
 def texts(of: xarray.Dataset, name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ from qexp.runs.figures.sources import (
     FigureOfRun,
     Pictures,
     columns,
+    coverage,
+    ends_of_intervals,
     learning_curve,
     numbers,
     outputs,
@@ -28,6 +31,7 @@ from qexp.runs.figures.sources import (
     unit,
 )
 from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.runs.record.held_out_intervals import USUAL
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 if TYPE_CHECKING:
@@ -52,7 +56,9 @@ def estimates_by_core(directory: RunDirectory) -> Pictures:
 def down_core(directory: RunDirectory) -> Pictures:
     """Estimates and measured values over depth, a panel per core; no figure if the run estimates no number."""
     for estimates in _estimates(directory):
-        yield FIGURES_FOLDER / "down_core", profiles(estimates, directory.record().caution)
+        shown = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
+        made = profiles(shown, directory.record().caution, f"{100 * USUAL:g} % intervals")
+        yield FIGURES_FOLDER / "down_core", made
 
 
 def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
@@ -129,6 +135,7 @@ FIGURES: Mapping[str, FigureOfRun] = {
     "learning_curve": learning_curve,
     "estimates_by_core": estimates_by_core,
     "down_core": down_core,
+    "coverage": coverage,
     "saliency": saliency,
     "errors_by_energy": errors_by_energy,
     "reconstructions": reconstructions,

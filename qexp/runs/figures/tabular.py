@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from qexp.runs.figures.sources import (
     FIGURES_FOLDER,
     FigureOfRun,
     Pictures,
+    coverage,
+    ends_of_intervals,
     missing,
     outputs,
     table,
@@ -24,6 +27,7 @@ from qexp.runs.figures.sources import (
     unit,
 )
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.held_out_intervals import USUAL
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 if TYPE_CHECKING:
@@ -36,7 +40,11 @@ def held_out(directory: RunDirectory) -> Pictures:
     named = directory.spec()["dataset"]["identifiers"]
     words = "standard deviation over the networks" + (" of a fold" if directory.held_out else "")
     note = directory.record().caution
-    made = estimates_against_measured(_of_outputs(rows, _names(rows, named)), words, note, _what(directory))
+    drawn = {
+        name: replace(one, interval=ends_of_intervals(directory, name))
+        for name, one in _of_outputs(rows, _names(rows, named)).items()
+    }
+    made = estimates_against_measured(drawn, words, note, _what(directory), f"{100 * USUAL:g} % intervals")
     yield FIGURES_FOLDER / "held_out", made
 
 
@@ -90,4 +98,9 @@ def _curve(fold: RunDirectory) -> FoldCurve:
     return FoldCurve(training, validation, fold.record().epochs.best if validated else None)
 
 
-FIGURES: Mapping[str, FigureOfRun] = {"held_out": held_out, "residuals": residuals, "fold_curves": fold_curves}
+FIGURES: Mapping[str, FigureOfRun] = {
+    "held_out": held_out,
+    "residuals": residuals,
+    "coverage": coverage,
+    "fold_curves": fold_curves,
+}

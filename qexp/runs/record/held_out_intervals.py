@@ -12,6 +12,9 @@ from qexp.runs.record.parts import MisfitError, Part
 INTERVALS, INTERVALS_OF_ROWS = "intervals.json", "intervals.csv"
 """In `results`: coverages; and the interval of every row."""
 
+USUAL = 0.9
+"""Coverage of the intervals that are kept for each row."""
+
 OVERALL = "overall"
 """Kind of the group of all rows."""
 
