@@ -276,3 +276,19 @@ def test_draws_that_are_not_finite_are_refused():
     values[1, 5] = np.inf
     with pytest.raises(QexpError, match="the posteriors of 1 of 3 observations have draws that are not finite"):
         placed(np.ones((3, 1)), Draws(values), Prior([normal(0, 1)]), np.random.default_rng(0))
+
+
+def test_of_a_single_output_the_ranks_say_all(specs):
+    one = {"x_name": "displacement", "y_name": "depth", "operations": ["halve", "flatten", "posterior"]}
+    known = {**DATASET["fixed"], "delta_volume": 1.0}
+    specs.write("dataset", {**DATASET, "fixed": known, "varyings": {"depth": []}})
+    specs.write("model", {**MODEL, "outputs": ["depth"], "branches": [one]})
+    specs.write("experience", {**EXPERIENCE, "outputs": ["depth"], "metrics": {}})
+    assert call("run", "sound", "--device", "cpu").code == 0
+    with drawing():
+        code, stdout, stderr = call("calibrate", "sound_0", "--draws", 200, "--samples", 50, "--device", "cpu")
+    assert code == 0, stderr
+    assert "cells of estimated depth" in stdout
+    assert "regions" not in stdout.partition("\n")[2]
+    assert len(list(Path("runs/sound_0/results/figures").glob("calibration_*.png"))) == 3
+    assert "calibration_drawn" not in package.open_run("sound_0").report().read_text()

@@ -164,3 +164,15 @@ def test_other_runs_are_refused_with_what_would_work(train, run):
     (directory.results / "test_predictions.nc").unlink()
     code, _, stderr = call("intervals", directory.path)
     assert (code, "some of its results are missing" in stderr) == (2, True), stderr
+
+
+def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
+    directory = run(**ONE_BY_ONE)
+    found = package.open_run(str(directory.path)).held_out_intervals
+    (of_all,) = (one for one in found.coverages if one.interval == USUAL and not one.name)
+    listed = call("ls", "--csv", "--columns", "name,calibration.iron.coverage_90,calibration.iron.width").stdout
+    (line,) = csv.DictReader(listed.splitlines())
+    assert float(line["calibration.iron.coverage_90"]) == of_all.covered / of_all.n
+    assert float(line["calibration.iron.width"]) == of_all.mean_width
+    code, _, stderr = call("calibrate", directory.path)
+    assert (code, "has intervals from held-out errors, not posteriors" in stderr) == (2, True), stderr

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from qexp.analysis.calibration.judging import INTERVAL
 from qexp.analysis.calibration.observing import PURPOSE, Block
 from qexp.analysis.calibration.placing import Draws, Prior
 from qexp.analysis.limit.limit import alike
@@ -18,7 +17,7 @@ from qexp.datasets.generated import GeneratedDataset, mask_of
 from qexp.estimation.exact.posterior import Posterior
 from qexp.estimation.exact.unknowns import unknowns_of
 from qexp.estimation.exact.whitening import Whitening
-from qexp.runs.record.calibration import ExactComparison, WidthRatio
+from qexp.runs.record.calibration import INTERVAL, ExactComparison, WidthRatio
 from qexp.seeds import Seeds
 
 Array = NDArray[np.float64]

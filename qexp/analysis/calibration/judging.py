@@ -15,6 +15,7 @@ from qexp.calibration.local import Cells, Trend, cells, cells_along, trend
 from qexp.calibration.positions import central_levels
 from qexp.calibration.uniformity import Uniformity, uniformity
 from qexp.runs.record.calibration import (
+    INTERVAL,
     CoverageShare,
     LocalCoverage,
     LocalShare,
@@ -24,9 +25,6 @@ from qexp.runs.record.calibration import (
 )
 
 Array = NDArray[np.float64]
-
-INTERVAL = 0.9
-"""Probability of the intervals whose coverage is looked at in cells."""
 
 
 class Judged:

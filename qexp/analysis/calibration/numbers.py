@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.analysis.calibration.judging import INTERVAL, Judged, Local
+from qexp.analysis.calibration.judging import Judged, Local
 from qexp.analysis.calibration.placing import PROBABILITIES
 from qexp.calibration.uniformity import Uniformity, uniformity
 from qexp.quantities import Quantities, quantity
+from qexp.runs.record.calibration import INTERVAL
 
 if TYPE_CHECKING:
     import xarray

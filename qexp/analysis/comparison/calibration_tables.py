@@ -14,6 +14,7 @@ from qexp.analysis.comparison.rounding import NONE, number
 from qexp.analysis.comparison.typesetting import Table
 from qexp.quantities import in_words
 from qexp.runs.record.calibration import (
+    INTERVAL,
     Calibration,
     CoverageShare,
     ExactComparison,
@@ -27,9 +28,6 @@ SIGNIFICANT = 0.05
 
 CLEAR = 3.0
 """Standard errors from where a mean is called too high or too low."""
-
-VERDICT = 0.9
-"""Probability of the intervals that sentences are about."""
 
 PARTS = {"all": "whole prior", "train": "training part", "validation": "validation part", "test": "test part"}
 
@@ -90,7 +88,7 @@ def _percents(coverage: Sequence[CoverageShare]) -> list[str]:
 
 
 def _verdict(coverage: Sequence[CoverageShare]) -> CoverageShare:
-    return min(coverage, key=lambda one: abs(one.probability - VERDICT))
+    return min(coverage, key=lambda one: abs(one.probability - INTERVAL))
 
 
 def _of_intervals(name: str, one: CoverageShare, draws: int) -> str:

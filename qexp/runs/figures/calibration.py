@@ -16,7 +16,7 @@ from qexp.runs.record.directory import RunDirectory
 if TYPE_CHECKING:
     import xarray
 
-GREY = "grey: where calibrated posteriors stay everywhere in 95 % of cases"
+GREY = "grey: where 95 % of calibrated posteriors stay"
 
 REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
 

@@ -9,6 +9,7 @@ from typing import Any
 from qexp import files
 from qexp.errors import DamagedError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.held_out_intervals import OVERALL, HeldOutIntervals, intervals_of
 from qexp.runs.record.parts import MisfitError, Part
 
 RECORD, NUMBERS = "calibration.json", "calibration.nc"
@@ -16,6 +17,9 @@ RECORD, NUMBERS = "calibration.json", "calibration.nc"
 
 FEW = 20
 """Draws in a cell below which nothing is said of it."""
+
+INTERVAL = 0.9
+"""Probability of the intervals whose widths are reported, and whose coverage is looked at in cells."""
 
 FIELD = "calibration"
 """First key of its columns in listings: `calibration.depth.coverage_90`."""
@@ -214,6 +218,18 @@ def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers:
 
 
 def columns_of(directory: RunDirectory) -> dict[str, Any]:
-    """Its columns for listings; empty without a calibration."""
-    found = calibration_of(directory)
-    return {} if found is None else found.columns()
+    """Its columns for listings, those of intervals of held-out rows too; empty without any."""
+    found, held_out = calibration_of(directory), intervals_of(directory)
+    return {**({} if held_out is None else _of_held_out(held_out)), **({} if found is None else found.columns())}
+
+
+def _of_held_out(intervals: HeldOutIntervals) -> dict[str, dict[str, float]]:
+    """The coverages of all held-out rows together, and the mean width of 90 % intervals."""
+    made: dict[str, dict[str, float]] = {}
+    for one in intervals.coverages:
+        if one.of == OVERALL and one.n:
+            own = made.setdefault(one.output, {})
+            own[f"coverage_{100 * one.interval:.0f}"] = one.covered / one.n
+            if one.interval == INTERVAL and one.mean_width is not None:
+                own[WIDTH] = one.mean_width
+    return made
