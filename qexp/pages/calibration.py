@@ -9,9 +9,9 @@ from qexp.fragments.cells import cells
 from qexp.fragments.lines import lines
 from qexp.fragments.svg import Drawn
 from qexp.quantities import in_words, label
-from qexp.runs.figures.calibration import REGIONS, local_of
-from qexp.runs.figures.sources import MissingNumbersError, table, unit
-from qexp.runs.record.calibration import NUMBERS, calibration_of
+from qexp.runs.figures.calibration import REGIONS, local_of, numbers_of
+from qexp.runs.figures.sources import MissingNumbersError, unit
+from qexp.runs.record.calibration import calibration_of
 
 if TYPE_CHECKING:
     import xarray
@@ -28,7 +28,7 @@ def drawings(directory: RunDirectory) -> list[Drawn]:
     if (made := calibration_of(directory)) is None:
         return []
     try:
-        numbers = table(directory.results / NUMBERS)
+        numbers = numbers_of(directory, made)
     except MissingNumbersError:
         return []
     return list(_drawings(numbers, list(made.outputs)))

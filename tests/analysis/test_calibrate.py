@@ -22,6 +22,7 @@ import qexp as package
 from qexp.analysis.calibration.placing import Draws, Prior, placed
 from qexp.datasets.distributions import normal
 from qexp.errors import QexpError
+from tests.browsing import pages
 from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
 
 DRAWS, SAMPLES = 1000, 100
@@ -209,6 +210,27 @@ def test_a_report_has_verdicts_and_drawings(workspace, tmp_path):
     assert "how sure its posteriors may be" in view.more
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
+    workspace, browser, findings, tmp_path, scheme
+):
+    file = package.open_run("narrow_0").report(tmp_path / "narrow.html")
+    with pages(browser) as opened:
+        page = opened(file.as_uri(), width=400, color_scheme=scheme)
+        assert findings(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_numbers_of_another_calibration_are_not_drawn(workspace, tmp_path):
+    record = Path("runs/narrow_0/results/calibration.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "created": "2026-01-01T00:00:00+00:00"}))
+    code, _, stderr = call("figures", "narrow_0", "--only", "calibration_ranks")
+    assert (code, "is of another calibration than calibration.json" in stderr) == (2, True), stderr
+    text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
+    assert "posteriors tend to be too narrow" in text
+    assert "calibrated posteriors, in 95 % of cases" not in text
+
+
 WRONG = [
     (["--draws", "5"], 2, "--draws 5: at least 20"),
     (["--samples", "5"], 2, "--samples 5: at least 20"),
@@ -233,6 +255,7 @@ def test_a_run_without_posteriors_says_how_to_get_some(here):
     assert "--refined" in stderr
 
 
+@pytest.mark.slow
 def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are_equal_to_them(workspace):
     head = package.calibrate("sound_0", draws=40, samples=300, exact=3, device="cpu")
     refined = package.calibrate("sound_0", draws=40, samples=300, exact=3, refined=True, device="cpu")

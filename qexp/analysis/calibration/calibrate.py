@@ -97,7 +97,7 @@ def calibrate(
     with assemble.threads(assemble.threads_to_predict(spec, tables, on)):
         judged, doubted = _judged(tested, dataset, part, asked, on, beside, on_observation)
     made = _recorded(judged, dataset.quantities, directory.record().dataset, asked, beside, doubted)
-    table = numbers.table(judged, dataset.quantities, {"run": directory.name, "part": asked.part})
+    table = numbers.table(judged, dataset.quantities, {"run": directory.name, "created": made.created})
     keep_calibration(directory, made, numbers.encoded(table))
     if figures.drawn_at_once():
         figures.draw(directory, only=tuple(FIGURES), left_out=left_out)

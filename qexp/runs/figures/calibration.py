@@ -9,8 +9,8 @@ import numpy as np
 
 from qexp.figures.calibration import Band, LocalPanel, coverage_panels, local_panels, rank_panels
 from qexp.quantities import in_words
-from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, table, unit
-from qexp.runs.record.calibration import FEW, NUMBERS, Calibration, calibration_of
+from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, MissingNumbersError, Pictures, table, unit
+from qexp.runs.record.calibration import FEW, NUMBERS, RECORD, Calibration, calibration_of
 from qexp.runs.record.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls 
 def ranks(directory: RunDirectory) -> Pictures:
     """Distribution functions of the ranks of true values, in their simultaneous band."""
     if (made := calibration_of(directory)) is not None:
-        numbers = table(directory.results / NUMBERS)
+        numbers = numbers_of(directory, made)
         shares = {name: numbers[f"{name}_position_share"].values for name in made.outputs}
         title = f"{_title(directory, made)}; {GREY}"
         yield FIGURES_FOLDER / "calibration_ranks", rank_panels(shares, _band(numbers), title)
@@ -33,7 +33,7 @@ def ranks(directory: RunDirectory) -> Pictures:
 def coverage(directory: RunDirectory) -> Pictures:
     """Shares of true values inside intervals of each output, and inside regions of all."""
     if (made := calibration_of(directory)) is not None:
-        numbers = table(directory.results / NUMBERS)
+        numbers = numbers_of(directory, made)
         levels = {
             f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in made.outputs
         }
@@ -46,7 +46,7 @@ def coverage(directory: RunDirectory) -> Pictures:
 def local(directory: RunDirectory) -> Pictures:
     """Shares of true values inside 90 % intervals, in cells of the estimates and of the true values."""
     if (made := calibration_of(directory)) is not None:
-        numbers = table(directory.results / NUMBERS)
+        numbers = numbers_of(directory, made)
         outputs = {name: {words: local_of(numbers, name, key) for key, words in CELLS.items()} for name in made.outputs}
         units = {name: unit(numbers, name) for name in made.outputs}
         title = (
@@ -55,6 +55,15 @@ def local(directory: RunDirectory) -> Pictures:
         )
         probability = float(numbers.attrs["interval"])
         yield FIGURES_FOLDER / "calibration_local", local_panels(outputs, units, probability, title)
+
+
+def numbers_of(directory: RunDirectory, made: Calibration) -> xarray.Dataset:
+    """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
+    file = directory.results / NUMBERS
+    numbers = table(file)
+    if numbers.attrs.get("created") != made.created:
+        raise MissingNumbersError(f"{file} is of another calibration than {RECORD}: qexp calibrate {directory.name}")
+    return numbers
 
 
 CELLS = {"estimate": "estimated", "truth": "true"}
