@@ -10,6 +10,7 @@ from qexp.api.run_handle import Run, directory_of
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:
+    from qexp.analysis.inversion.asked import PosteriorAsked
     from qexp.analysis.inversion.invert import Destination
     from qexp.analysis.inversion.result import Inversion
     from qexp.observations.observation import Observation
@@ -27,6 +28,10 @@ def invert(
     fixed: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     starts: int | None = None,
+    posterior: bool = False,
+    draws: int | None = None,
+    method: str | None = None,
+    declared_noise: bool = False,
     seed: int = 0,
     degrees: bool = False,
     to: str | Path | None = None,
@@ -41,40 +46,36 @@ def invert(
 
     observation  that of `qexp.observe`, or the path of its file
     run          a trained run, whose network estimates the sources that it was trained on
-    refine       follow the network's estimate to the minimum of least squares, which gives standard errors
+    refine       follow its estimate to the minimum of least squares, which gives standard errors
     centre       east, north of the centre of the network's images [m]; the largest displacement if left out
-    source       without a run: a name from the table of generators ("mogi" if left out), several joined by "+"; or a
-                 list of such, which are compared
+    source       without a run: a name such as "mogi", several joined by "+"; or a list of such, which are compared
     offsets      "per-track" or "none"
     fixed        parameter → value: east, north in metres of the coordinate reference system, others in units of specs
     bounds       parameter → (low, high), infinite where there is none
-    starts       without a run: 32 if left out, spread over all parameters; with one: 8, the network's estimate and
-                 others around it, as far away as the network's errors on similar test samples
+    starts       without a run: 32 if left out, spread over all parameters; with one: 8, near the network's estimate
+    posterior    also draw from it, by a `method`; `draws` are 2,000 if left out; with `declared_noise`, errors count as
+                 declared, not up to an unknown factor
     degrees      without a run: angles are in degrees rather than radians
-    to           a folder for tables, maps and rasters; None: nothing is written
-    spacing      of the rasters of scattered points [m]
-    returns      the `parameters`, `tracks`, `chi2_reduced`, and the `document()` that `--json` prints; of several
-                 sources, the one with the lowest AICc; `rivals` has the criteria of all
+    to           a folder for tables, maps and rasters, those of scattered points with a `spacing` [m]
+    returns      `parameters`, `tracks`, `posterior`, and the `document()` that `--json` prints; of several sources the
+                 one with the lowest AICc; `rivals` has the criteria of all
     Raises QexpError before anything is written.
     """
     from qexp.analysis.inversion.asked import Asked
-    from qexp.analysis.inversion.invert import by_least_squares, by_network, opened, written
+    from qexp.analysis.inversion.invert import by_least_squares, by_network, opened
     from qexp.assemble import tables_here
 
-    asked = Asked(offsets, ramps, fixed or {}, bounds or {}, starts, seed)
+    of_posterior = _posterior(posterior, draws, method, declared_noise)
+    asked = Asked(offsets, ramps, fixed or {}, bounds or {}, starts, seed, of_posterior)
     destination = _destination(to, spacing, overwrite, history)
-    seen = opened(observation)
     if run is None:
         _require_without_run(refine, centre)
-        sources = [source or "mogi"] if source is None or isinstance(source, str) else list(source)
-        made = by_least_squares(seen, sources, asked, tables_here(workspace), degrees)
+        made = by_least_squares(opened(observation), _several(source), asked, tables_here(workspace), degrees)
     else:
         _require_with_run(source, degrees)
         directory = directory_of(run, workspace, trust_code)
-        made = by_network(seen, directory, asked, refine=refine, centre=centre, device=device)
-    if destination is not None:
-        written(made, destination)
-    return made[0]
+        made = by_network(opened(observation), directory, asked, refine=refine, centre=centre, device=device)
+    return _kept(made, destination)
 
 
 def _destination(to: str | Path | None, spacing: float | None, overwrite: bool, history: str) -> Destination | None:
@@ -85,6 +86,32 @@ def _destination(to: str | Path | None, spacing: float | None, overwrite: bool, 
     if spacing is not None or overwrite:
         raise QexpError("--spacing and --overwrite are for the files of --to; name their folder, or leave them out")
     return None
+
+
+def _posterior(wanted: bool, draws: int | None, method: str | None, declared_noise: bool) -> PosteriorAsked | None:
+    from qexp.analysis.inversion.asked import PosteriorAsked
+
+    if wanted:
+        usual = PosteriorAsked()
+        return PosteriorAsked(
+            usual.draws if draws is None else draws, usual.method if method is None else method, not declared_noise
+        )
+    if draws is not None or method is not None or declared_noise:
+        raise QexpError("--draws, --method and --declared-noise are for a posterior; add --posterior")
+    return None
+
+
+def _kept(made: Sequence[Inversion], destination: Destination | None) -> Inversion:
+    """The first of them, written with the others if there is a destination."""
+    from qexp.analysis.inversion.invert import written
+
+    if destination is not None:
+        written(made, destination)
+    return made[0]
+
+
+def _several(source: str | Sequence[str] | None) -> list[str]:
+    return [source or "mogi"] if source is None or isinstance(source, str) else list(source)
 
 
 def _require_without_run(refine: bool, centre: tuple[float, float] | None) -> None:

@@ -19,6 +19,7 @@ from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, p
 from qexp.errors import QexpError, shortened
 
 if TYPE_CHECKING:
+    from qexp.analysis.inversion.posterior import ParameterPosterior, SourcePosterior
     from qexp.analysis.inversion.result import Inversion
 
 ObservationArgument = Annotated[Path, typer.Argument(metavar="OBS.nc", help="An observation file of qexp observe.")]
@@ -78,6 +79,26 @@ StartsOption = Annotated[
         show_default=False,
     ),
 ]
+PosteriorOption = Annotated[
+    bool, typer.Option("--posterior", help="Also draw from the posterior: intervals, correlations, and files of --to.")
+]
+DrawsOption = Annotated[
+    int | None, typer.Option("--draws", metavar="N", help="Number of draws from the posterior; 2,000 if left out.")
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="auto|laplace|importance|sampler|grid",
+        help="How the posterior is found; if left out importance sampling, and chains where that cannot be trusted.",
+    ),
+]
+DeclaredNoiseOption = Annotated[
+    bool,
+    typer.Option(
+        "--declared-noise", help="In the posterior, errors count as declared, rather than up to an unknown factor."
+    ),
+]
 SeedOption = Annotated[int, typer.Option(help="Random seed of the starts.")]
 DegreesOption = Annotated[bool, typer.Option("--degrees", help="Angles in degrees rather than radians.")]
 ToOption = Annotated[
@@ -108,6 +129,10 @@ def invert(
     fix: FixOption = None,
     bounds: BoundsOption = None,
     starts: StartsOption = None,
+    posterior: PosteriorOption = False,
+    draws: DrawsOption = None,
+    method: MethodOption = None,
+    declared_noise: DeclaredNoiseOption = False,
     seed: SeedOption = 0,
     degrees: DegreesOption = False,
     to: ToOption = None,
@@ -127,11 +152,14 @@ def invert(
     Positions are in metres of the observation's reference system, all else in the units of specs.
     Scaled errors are the standard errors times the root of the reduced χ² where that is above 1; the 95 % intervals
     follow from them.
+    With --posterior, all sources that explain the data are drawn in proportion to how well they do: priors are uniform
+    between bounds, or those of the run's training data; offsets, ramps and the size of the noise are integrated over.
     """
     made = api.invert(
         observation, run=run, refine=refine, centre=position_of("--centre", centre), source=source, offsets=offsets,
-        ramps=ramps, fixed=texts.fixed(fix or []), bounds=bounds_of(bounds or []), starts=starts, seed=seed,
-        degrees=degrees, to=to, spacing=spacing, overwrite=overwrite, history=shlex.join(["qexp", *sys.argv[1:]]),
+        ramps=ramps, fixed=texts.fixed(fix or []), bounds=bounds_of(bounds or []), starts=starts,
+        posterior=posterior, draws=draws, method=method, declared_noise=declared_noise, seed=seed, degrees=degrees,
+        to=to, spacing=spacing, overwrite=overwrite, history=shlex.join(["qexp", *sys.argv[1:]]),
         trust_code=trust_code, device=device, workspace=workspace,
     )  # fmt: skip
     for text in made.remarks:
@@ -203,6 +231,9 @@ def _print(made: Inversion) -> None:
         for name, of in made.tracks.items()
     ]
     print_table(columns, tracks, right=columns[1:])
+    if made.posterior is not None:
+        print()
+        _print_posterior(made.posterior)
     if made.rivals:
         print()
         columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
@@ -219,6 +250,37 @@ def _print(made: Inversion) -> None:
         f"{made.source}: reduced χ² {made.chi2_reduced:.3g}, {searched}{made.iterations} iterations, "
         f"{made.seconds:.2g} s"
     )
+
+
+def _print_posterior(made: SourcePosterior) -> None:
+    columns = ["posterior", "median", "90 % interval", "prior", "unit"]
+    rows = []
+    for name, of in made.parameters.items():
+        width = (of.high - of.low) / 4
+        ends = f"{digits(of.low, width)} to {digits(of.high, width)}"
+        rows.append(
+            [
+                name,
+                digits(of.median, width),
+                ends,
+                f"{of.prior}, {_end(of.least, of)} to {_end(of.largest, of)}",
+                of.unit,
+            ]
+        )
+    print_table(columns, rows, right=columns[1:2])
+    found = made.found
+    numbers = [
+        *([] if found.pareto_k is None else [f"Pareto k̂ {found.pareto_k:.2f}"]),
+        *([] if found.r_hat is None else [f"R̂ {found.r_hat:.3f}"]),
+        f"{found.ess:,.0f} effective draws",
+        *([] if made.typical_noise_factor is None else [f"noise {made.typical_noise_factor:.3g} times the declared"]),
+    ]
+    message(f"posterior by {found.method}: {', '.join(numbers)}, {made.seconds:.2g} s")
+
+
+def _end(value: float, of: ParameterPosterior) -> str:
+    """An end of a prior, as roughly as its width allows."""
+    return digits(value, (of.largest - of.least) / 10) if math.isfinite(value) else f"{value:g}".replace("inf", "∞")
 
 
 def digits(value: float | None, error: float | None) -> str:

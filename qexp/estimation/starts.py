@@ -49,7 +49,10 @@ def _with_best_amplitudes(problem: Problem, free: Sequence[Search], at: Tensor) 
     if not linear:
         return at
     at = at.clone()
-    at[:, linear] = 1.0  # any other than zero, where some models would have no derivatives by their other parameters
+    low, high = problem.coordinates.low[linear], problem.coordinates.high[linear]
+    some = torch.ones(len(linear), dtype=at.dtype).clamp(low, high)
+    # Any other than zero, where some models would have no derivatives by their other parameters.
+    at[:, linear] = torch.where(some == 0, low, some)
     for start in range(0, len(at)):
         row = slice(start, start + 1)
         residuals, jacobian = problem.linearised(at[row], torch.zeros(1, dtype=torch.long))

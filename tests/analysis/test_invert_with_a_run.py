@@ -139,6 +139,22 @@ def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
     assert np.hypot(network["centre"][0] - SOURCE[0], network["centre"][1] - SOURCE[1]) < 2000
 
 
+def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place):
+    made = qexp.invert(place / "obs.nc", run="chamber_0", posterior=True, draws=500, workspace=place)
+    posterior = made.posterior
+    assert posterior.parameters["depth"].prior == "of the training data"
+    assert (posterior.parameters["depth"].least, posterior.parameters["depth"].largest) == (0.8, 3.0)
+    centre = made.document()["network"]["centre"]
+    east = posterior.parameters["east"]
+    assert (east.least - centre[0], east.largest - centre[0]) == pytest.approx((-1500, 1500))
+    assert abs(posterior.parameters["depth"].median - SOURCE[2] / 1e3) < 4 * posterior.parameters["depth"].deviation
+    narrow = qexp.invert(
+        place / "obs.nc", run="chamber_0", posterior=True, draws=500, bounds={"depth": (1.6, 2.0)}, workspace=place
+    )
+    assert narrow.posterior.all[:, 2].min() >= 1.6
+    assert "edge of its prior" in " ".join(narrow.remarks)
+
+
 def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place):
     said = invert(place, "--json")
     assert said.code == 0, said.stderr

@@ -21,6 +21,31 @@ OFFSETS = (PER_TRACK, NONE)
 Bounds = tuple[float, float]
 
 
+METHODS = ("auto", "laplace", "importance", "sampler", "grid")
+
+MOST_DRAWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class PosteriorAsked:
+    """What a posterior is asked for.
+
+    draws          number of draws
+    method         auto: importance sampling, and chains where its weights cannot be trusted
+    unknown_noise  whether all errors may be too small or too large by one unknown factor
+    """
+
+    draws: int = 2000
+    method: str = "auto"
+    unknown_noise: bool = True
+
+    def __post_init__(self) -> None:
+        if not 100 <= self.draws <= MOST_DRAWS:
+            raise QexpError(f"--draws {self.draws}: choose from 100 to {MOST_DRAWS:,}")
+        if self.method not in METHODS:
+            raise QexpError(f"--method {self.method}: choose from {', '.join(METHODS)}")
+
+
 @dataclass(frozen=True)
 class Asked:
     """What an inversion is asked for.
@@ -31,6 +56,7 @@ class Asked:
     bounds   parameter → lowest and highest estimate
     starts   number of starts: spread over all parameters, or near a network's estimate; None: the usual number
     seed     of the starts
+    posterior  draws from the posterior, too; None: none
     """
 
     offsets: str = PER_TRACK
@@ -39,6 +65,7 @@ class Asked:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     starts: int | None = None
     seed: int = 0
+    posterior: PosteriorAsked | None = None
 
     def __post_init__(self) -> None:
         if self.offsets not in OFFSETS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.asked import PER_TRACK, Asked, Units, bounds_in_si, fixed_in_si, in_columns, shown
+from qexp.analysis.inversion.posterior import source_posterior
 from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
+from qexp.datasets.distributions import Distribution
 from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
 from qexp.estimation.criteria import shows_source
@@ -37,6 +39,7 @@ class Candidate:
     start  column → value in SI units relative to the origin, from a network; None: many starts
     near   more such starts, around it
     held   columns that keep the value of the start unless bounds are given for them
+    distributions  column → its distribution in the training data of a network, in its unit relative to the origin
     """
 
     text: str
@@ -45,6 +48,7 @@ class Candidate:
     start: Mapping[str, float] | None = None
     near: Sequence[Mapping[str, float]] = ()
     held: Sequence[str] = ()
+    distributions: Mapping[str, Distribution] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -88,6 +92,9 @@ def estimated(
         fit = at_values(problem, _begin(problem, [candidate.start], fixed))
     seconds = time.perf_counter() - began
     errors = uncertainty(fit)
+    posterior = None
+    if asked.posterior is not None and refine:
+        posterior = source_posterior(problem, fit, found, units, candidate.distributions, asked.posterior, asked.seed)
     return Inversion(
         source=candidate.text,
         observation=observation,
@@ -104,7 +111,8 @@ def estimated(
         converged=fit.converged,
         seconds=seconds,
         network=network,
-        remarks=[*remarks, *_remarks(fit, problem)],
+        remarks=[*remarks, *_remarks(fit, problem), *(() if posterior is None else posterior.remarks)],
+        posterior=posterior,
     )
 
 

@@ -81,8 +81,10 @@ def by_network(
 ) -> list[Inversion]:
     """An observation inverted by a trained network, and from its estimate by least squares if `refine`.
 
+    A posterior needs least squares and implies them.
     centre  position of the origin of the network's images [m]; None: where the displacement is largest
     """
+    refine = refine or asked.posterior is not None
     if not refine and (asked.fixed or asked.bounds):
         raise QexpError("--fix and --bounds are for least squares, and not for a network's estimate; add --refine")
     others = (asked.starts or STARTS_NEAR) - 1 if refine else 0

@@ -120,7 +120,10 @@ def network_estimate(
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
     held = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
     near = [_start(network, one)[1] for one in nearby(directory, made, others, seed)]
-    return NetworkEstimate(Candidate(network.words, network.sources, units, start, near, held), values, document, said)
+    varying = [name for name in start if name in network.dataset.test]
+    distributions = {name: network.dataset.distributions[name] for name in varying}
+    candidate = Candidate(network.words, network.sources, units, start, near, held, distributions)
+    return NetworkEstimate(candidate, values, document, said)
 
 
 def _opened(directory: RunDirectory, device: str) -> _Network:

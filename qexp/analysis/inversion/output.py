@@ -10,6 +10,7 @@ import numpy as np
 
 from qexp import files
 from qexp.analysis.comparison.rounding import measured
+from qexp.analysis.inversion.posterior_files import posterior_files
 from qexp.analysis.inversion.rasters import geotiff
 from qexp.analysis.inversion.result import Inversion
 from qexp.errors import QexpError
@@ -89,6 +90,8 @@ def _contents(one: Inversion, spacing: float | None, history: str) -> dict[str, 
     }
     if drawn_at_once():
         contents[MAPS] = drawn(inversion_maps(_maps(one), _centres(one), _title(one)), "png")
+    if one.posterior is not None:
+        contents |= posterior_files(one.posterior, one.source, one.observation, history)
     if any(track.kind == "gnss" for track in one.observation.tracks):
         contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(one))).encode()
     for track in one.observation.tracks:

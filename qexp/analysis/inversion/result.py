@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.analysis.inversion.posterior import SourcePosterior
 from qexp.observations.observation import Observation
 
 Array = NDArray[np.float64]
@@ -103,6 +104,7 @@ class Inversion:
     seconds: float
     network: Mapping[str, Any] | None = None
     remarks: Sequence[str] = ()
+    posterior: SourcePosterior | None = None
     rivals: Sequence[Mapping[str, Any]] = field(default=())
     """Several sources that were compared, by their information criteria; empty for one."""
 
@@ -120,4 +122,6 @@ class Inversion:
             "seconds": self.seconds,
             "network": None if self.network is None else dict(self.network),
         }
+        if self.posterior is not None:
+            made["posterior"] = self.posterior.document()
         return {**made, "comparison": [dict(one) for one in self.rivals]} if self.rivals else made

@@ -52,8 +52,7 @@ class Draws:
 def by_laplace(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
     """Draws from normal distributions around the modes; weights are computed only to judge these."""
     tested = weighted(density, proposal, random, max(count, 1000))
-    alone = Mixture(proposal.shares, proposal.centres, proposal.roots, 0.0)
-    drawn = alone.draws(count, random, degrees=math.inf)
+    drawn = proposal.wider(1.0).draws(count, random, degrees=math.inf)
     doubts = _doubts(tested.pareto_k, tested.ess, len(tested.weights))
     return Draws(random.permutation(drawn)[None], "laplace", tested.pareto_k, float(count), doubts=doubts)
 

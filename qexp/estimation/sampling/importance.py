@@ -16,17 +16,20 @@ Array = NDArray[np.float64]
 GOOD, GOOD_K = 0.6, 0.5
 """Share of effective draws from which on, and k̂ up to which a proposal is not adapted further."""
 
-ROUND, MOST_ROUNDS = 600, 6
-"""Draws of the first two rounds, of which later ones have more; and most rounds."""
+ROUND, MOST_ROUNDS = 300, 6
+"""Draws of the first two rounds for each coordinate, of which later ones have more; and most rounds."""
 
 COMPONENTS = 4
 """Of a proposal, times the number of rounds."""
 
+ENOUGH = 5.0
+"""Effective draws for each coordinate of a component."""
+
 NOTHING = 700.0
 """Of logarithms of weights below the largest one: exp of its negative is still a number."""
 
-SPARE = 2.5
-"""Proposals for each draw without weights."""
+SPARE, LEAST = 2.5, 600
+"""Proposals for each draw without weights, and at least."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def largest_pareto_k(draws: int) -> float:
 
 def sampled(density: Density, proposal: Mixture, random: np.random.Generator, draws: int) -> Weighted:
     """Weighted draws of a density, with the proposal adapted to it, and once more if the weights are not good."""
-    count = max(ROUND, math.ceil(SPARE * draws))
+    count = max(LEAST, math.ceil(SPARE * draws))
     close = adapted(density, proposal, random)
     made = weighted(density, close, random, count)
     if made.good or not made.ess:
@@ -99,9 +102,10 @@ def adapted(density: Density, proposal: Mixture, random: np.random.Generator) ->
     2012, Scand. J. Stat. 39, 798-812).
     """
     best, highest = proposal, -1.0  # share of effective draws
-    scores, values, used = np.zeros((0, proposal.centres.shape[1])), np.zeros(0), list[Mixture]()
+    size = proposal.centres.shape[1]
+    scores, values, used = np.zeros((0, size)), np.zeros(0), list[Mixture]()
     for again in range(MOST_ROUNDS):
-        new = proposal.draws(ROUND * (1 + again // 2), random)
+        new = proposal.draws(ROUND * size * (1 + again // 2), random)
         of_new = density(new)
         made = _smoothed(proposal, new, of_new)
         if made.ess > highest * len(new):
@@ -114,8 +118,11 @@ def adapted(density: Density, proposal: Mixture, random: np.random.Generator) ->
             weights = np.exp(values - mean - (values - mean).max())
         if not np.isfinite(weights).all():
             break
+        weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))  # Ionides (2008)
         weights /= weights.sum()
-        proposal = _closer(scores, weights, COMPONENTS * len(used), random).fitted(scores, weights)
+        most = int(effective(weights) / (ENOUGH * size))
+        components = max(1, min(COMPONENTS * len(used), most))
+        proposal = _closer(scores, weights, components, random).fitted(scores, weights)
     return best
 
 

@@ -54,6 +54,10 @@ class Mixture:
         moved = self.centres[own] + stretch[:, None] * np.einsum("nij,nj->ni", self.roots[own], normal)
         return np.where((chosen < components)[:, None], moved, normal)
 
+    def wider(self, factor: float) -> Mixture:
+        """The components alone, without the prior, and so many times as wide."""
+        return Mixture(self.shares, self.centres, factor * self.roots, 0.0)
+
     def log_density(self, draws: Array) -> Array:
         """(draw,)"""
         return np.asarray(np.logaddexp.reduce(self._parts(draws)[0], axis=1))
@@ -64,7 +68,7 @@ class Mixture:
         Peel and McLachlan (2000), Stat. Comput. 10, 339-348; with weights, Cappé, Douc, Guillin, Marin and Robert
         (2008), Stat. Comput. 18, 447-459.
         """
-        now, size = self, draws.shape[1]
+        now, size, count = self, draws.shape[1], weights.sum() ** 2 / np.square(weights).sum()
         for _ in range(ROUNDS):
             parts, distances = now._parts(draws)
             belongs = np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
@@ -78,6 +82,7 @@ class Mixture:
             centres = pulled.T @ draws / pulled.sum(axis=0)[:, None]
             apart = draws[None] - centres[:, None]
             scales = ((apart * pulled.T[..., None]).swapaxes(1, 2) @ apart) / shares[:, None, None]
+            scales = _shrunk(scales, shares, count)
             now = Mixture(shares / shares.sum() * (1 - of_prior), centres, _roots(scales), of_prior)
         return now
 
@@ -112,6 +117,15 @@ def mixture(log_shares: Sequence[float] | Array, centres: Array, covariances: Ar
     log = np.asarray(log_shares, dtype=np.float64)
     shares = np.exp(log - np.logaddexp.reduce(log)) * (1 - of_prior)
     return Mixture(shares, centres, _roots(covariances), of_prior)
+
+
+def _shrunk(scales: Array, shares: Array, count: float) -> Array:
+    """Scales of components, those with few effective draws moved towards the mean of all: alone they would be too small
+    for what lies between the draws.
+    """
+    mean = np.einsum("k,kij->ij", shares / shares.sum(), scales)
+    draws, few = (shares * count)[:, None, None], scales.shape[1] + 2
+    return np.asarray((draws * scales + few * mean) / (draws + few))
 
 
 def _roots(covariances: Array) -> Array:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 Array = NDArray[np.float64]
@@ -28,6 +28,7 @@ class Marginal:
     quantile  probability → value
     low, high  the smallest and the largest value; those of the distribution may lie beyond and are then cut off
     words     what it is, for readers
+    share     value → probability; None: found in a table of the quantiles
     period    of an angle whose prior goes all around
     """
 
@@ -37,16 +38,19 @@ class Marginal:
     high: float
     words: str
     period: float | None = None
+    share: Callable[[Array], Array] | None = None
 
     def value(self, score: Array) -> Array:
         first, last = self._ends
         found = self.quantile(first + ndtr(np.clip(score, -SPAN, SPAN)) * (last - first))
-        return np.clip(found, self.low, self.high)
+        return np.asarray(np.clip(found, self.low, self.high))
 
     def score(self, value: Array) -> Array:
         """Of a value; of one beyond the ends, the score of the nearer end."""
         if self.period is not None:
             value = self.low + (value - self.low) % self.period
+        if self.share is not None:
+            return np.asarray(np.clip(ndtri(np.clip(self.share(np.asarray(value)), 0.0, 1.0)), -SPAN, SPAN))
         return np.asarray(np.interp(value, self.value(TABLE), TABLE))
 
     def around(self, value: float) -> Marginal:
@@ -67,7 +71,10 @@ class Marginal:
 
 def uniform(name: str, low: float, high: float, period: float | None = None) -> Marginal:
     """Every value between two bounds is equally likely."""
-    return Marginal(name, lambda share: low + share * (high - low), low, high, "uniform", period)
+    size = high - low
+    return Marginal(
+        name, lambda share: low + share * size, low, high, "uniform", period, lambda value: (value - low) / size
+    )
 
 
 class Prior:
