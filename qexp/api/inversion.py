@@ -78,6 +78,7 @@ def predict(
     overwrite: bool = False,
     columns: Columns | None = None,
     interval: float | None = None,
+    misfit: bool = False,
     trust_code: bool = False,
     device: str = "auto",
     watched: Watched | None = None,
@@ -94,6 +95,8 @@ def predict(
     chunk       images, rows or frames in memory at a time
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     interval    of rows and spectra: coverage of the intervals; 0.9 if left out, or what the run can promise
+    misfit      of images: also tell how well they fit the simulator, by p-values: `misfit_p` of the residuals of the
+                best source, and `features_p` of the network's features
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes the object that is shown the progress of a file
     each        receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued
@@ -113,7 +116,7 @@ def predict(
     pairs = targets(Path(source), Path(target), directory)
     given = {} if watched is None else {"watched": partial(watched, file_kind(directory).counted)}
     made, mistakes = [], []
-    asked = Asked(columns, interval)
+    asked = Asked(columns, interval, misfit)
     for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, asked=asked, **given):
         if isinstance(one, QexpError) and len(pairs) == 1:
             raise one
@@ -146,6 +149,7 @@ def submit_predictions(
     overwrite: bool = False,
     columns: Columns | None = None,
     interval: float | None = None,
+    misfit: bool = False,
     trust_code: bool = False,
     device: str = "auto",
     workspace: str | Path | None = None,
@@ -169,7 +173,8 @@ def submit_predictions(
     directory = directory_of(run, workspace, trust_code)
     pairs = targets(Path(source), Path(target), directory)
     words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
-    words += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
+    flags = {"--overwrite": overwrite, "--misfit": misfit, "--trust-code": trust_code}
+    words += [flag for flag, given in flags.items() if given]
     words += [] if columns is None else ["--columns", ",".join(_column_words(columns))]
     words += [] if interval is None else ["--interval", str(interval)]
     return submit(directory, pairs, place, launcher, settings, words)

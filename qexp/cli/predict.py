@@ -70,6 +70,15 @@ IntervalOption = Annotated[
     ),
 ]
 
+MisfitOption = Annotated[
+    bool,
+    typer.Option(
+        "--misfit",
+        help="Images: also tell how well they fit the simulator of the training data, by p-values: of the residuals of "
+        "the best source, found by least squares, and of the network's features.",
+    ),
+]
+
 
 def predict(
     run: RunOption,
@@ -78,6 +87,7 @@ def predict(
     chunk: ChunkOption = None,
     columns: ColumnsOption = None,
     interval: IntervalOption = None,
+    misfit: MisfitOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
     launcher_options: LauncherOptionsOption = None,
@@ -99,7 +109,8 @@ def predict(
     if launcher != LOCAL or profile is not None:
         submitted = api.submit_predictions(
             run, source, target, launcher, options=texts.launcher_options(launcher_options or []), profile=profile,
-            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, trust_code=trust_code, device=device,
+            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, misfit=misfit,
+            trust_code=trust_code, device=device,
             workspace=workspace,
         )  # fmt: skip
         for written, job in submitted.jobs.items():
@@ -110,7 +121,7 @@ def predict(
         raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
     try:
         api.predict(
-            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, interval=interval,
+            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, interval=interval, misfit=misfit,
             trust_code=trust_code, device=device, watched=_bar, each=_print_outcome, workspace=workspace,
         )  # fmt: skip
     except PartlyFailedError as failed:  # each error is printed already

@@ -70,6 +70,12 @@ class Deformation:
         self.names = [name for source in sources for name in source.columns]
         self._lowest = 0.0 if elevation is None else float(elevation.min())
 
+    @property
+    def positions(self) -> Tensor:
+        """East and north of each point, (point, 2) [m]; of means, of their middle."""
+        corners = len(self.stations) // self.points
+        return self.stations.view(corners, self.points, 2).mean(dim=0)
+
     def at(self, places: Tensor) -> Deformation:
         """The same at some of the points."""
         some = copy(self)

@@ -26,6 +26,10 @@ class DeformationOfMeans(Deformation):
         self._group = group
         self.points = int(group.max()) + 1
 
+    @property
+    def positions(self) -> Tensor:
+        return means(self.stations.mT, self._group).mT
+
     def at(self, places: Tensor) -> DeformationOfMeans:
         """The same with some of the means."""
         some = copy(self)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.asked import PER_TRACK, Asked, Units, bounds_in_si, fixed_in_si, in_columns, shown
+from qexp.analysis.inversion.misfit import of_residuals, remark
 from qexp.analysis.inversion.posterior import source_posterior
 from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
 from qexp.datasets.distributions import Distribution
@@ -91,7 +92,7 @@ def estimated(
     else:
         fit = at_values(problem, _begin(problem, [candidate.start], fixed))
     seconds = time.perf_counter() - began
-    errors = uncertainty(fit)
+    errors, misfit = uncertainty(fit), of_residuals(fit, problem) if refine else None
     posterior = None
     if asked.posterior is not None and refine:
         posterior = source_posterior(problem, fit, found, units, candidate.distributions, asked.posterior, asked.seed)
@@ -111,7 +112,13 @@ def estimated(
         converged=fit.converged,
         seconds=seconds,
         network=network,
-        remarks=[*remarks, *_remarks(fit, problem), *(() if posterior is None else posterior.remarks)],
+        misfit=misfit,
+        remarks=[
+            *remarks,
+            *_remarks(fit, problem),
+            *(() if misfit is None else remark(misfit, fit.chi2_reduced)),
+            *(() if posterior is None else posterior.remarks),
+        ],
         posterior=posterior,
     )
 

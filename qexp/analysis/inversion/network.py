@@ -35,6 +35,9 @@ EDGES = np.array([0.005, 0.995])
 """Quantiles of a training distribution beyond which an estimate is said to be at its edge."""
 MUCH_FILLED = 0.3
 """Share of interpolated pixels above which they are remarked on."""
+UNUSUAL = 0.005
+"""Share of training samples with features as far from their mean, below which an observation is said to be unlike them.
+"""
 RECENTRED = 2.0
 """Distance of a source from the centre of the image, in pixels, from which the image is centred anew."""
 
@@ -108,7 +111,7 @@ def network_estimate(
         inputs, made, remarks = _at(network, tracks, at)
     units = Units(network.dataset.quantities, at)
     values, start, missing = _start(network, made)
-    outside = [*_beyond(network, made), *_unlike(network.model, inputs, tracks)]
+    outside = [*_beyond(network, made), *_unlike(network.model, inputs, tracks), *_unusual(network.model, inputs)]
     said = [*remarks, *missing, *outside]
     document = {
         "run": network.name,
@@ -235,6 +238,19 @@ def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
                 f"{low:.3g} to {high:.3g} {unit}"
             )
     return said
+
+
+def _unusual(model: ImageModel, inputs: Mapping[str, Array]) -> list[str]:
+    """A sentence if the network computes features that hardly any training sample has."""
+    if model.features is None:
+        return []
+    share = float(model.features().p_values(inputs)[0])
+    if share >= UNUSUAL:
+        return []
+    return [
+        "the network's features of the observation are unlike those of its training data: only "
+        f"{100 * share:.2g} % of these lie as far from their mean"
+    ]
 
 
 def _unlike(model: ImageModel, inputs: Mapping[str, Array], tracks: Mapping[str, Track]) -> list[str]:

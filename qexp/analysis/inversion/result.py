@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.posterior import SourcePosterior
+from qexp.calibration.misfit import Misfit
 from qexp.observations.observation import Observation
 
 Array = NDArray[np.float64]
@@ -85,6 +86,7 @@ class Inversion:
     starts, agreeing  number of starts, and of those that ended in this minimum
     seconds        that estimating took, once everything was loaded
     network        what the network said, or None
+    misfit         tests of the residuals of a fit against the declared noise; None for a network's estimate alone
     remarks        sentences that a reader of the result should know
     """
 
@@ -103,6 +105,7 @@ class Inversion:
     converged: bool
     seconds: float
     network: Mapping[str, Any] | None = None
+    misfit: Misfit | None = None
     remarks: Sequence[str] = ()
     posterior: SourcePosterior | None = None
     rivals: Sequence[Mapping[str, Any]] = field(default=())
@@ -118,6 +121,7 @@ class Inversion:
             "parameters": {name: one.document() for name, one in self.parameters.items()},
             "tracks": {name: one.document() for name, one in self.tracks.items()},
             "chi2_reduced": self.chi2_reduced,
+            "misfit": None if self.misfit is None else _p_values(self.misfit),
             "iterations": self.iterations,
             "seconds": self.seconds,
             "network": None if self.network is None else dict(self.network),
@@ -125,3 +129,8 @@ class Inversion:
         if self.posterior is not None:
             made["posterior"] = self.posterior.document()
         return {**made, "comparison": [dict(one) for one in self.rivals]} if self.rivals else made
+
+
+def _p_values(misfit: Misfit) -> dict[str, float]:
+    names = ("p_value", "total", "smooth", "local")
+    return {name: float(getattr(misfit, name)[0]) for name in names}

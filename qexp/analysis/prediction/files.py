@@ -54,12 +54,14 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """What only some kinds of data take; None if it was not asked for."""
+    """What only some kinds of data take; None or False if it was not asked for."""
 
     columns: Columns | None = None
     """Names or positions of the run's columns in the files, where they have other names there."""
     interval: float | None = None
     """Coverage of intervals."""
+    misfit: bool = False
+    """Whether images are also compared with what the simulator makes."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def _of_spectra(directory: RunDirectory, device: str, asked: Asked) -> Estimator
 MEANT = {
     "columns": "--columns is for rows",
     "interval": "--interval is for rows and spectra, whose held-out errors make intervals",
+    "misfit": "--misfit is for images, which a simulator makes",
 }
 """Field of `Asked` → what it is for."""
 
@@ -98,7 +101,10 @@ KINDS: Mapping[str, FileKind] = {
     "generated": FileKind(
         "images",
         images.targets,
-        lambda directory, device, asked: partial(images.predict_images, model=image_model(directory, device)),
+        lambda directory, device, asked: partial(
+            images.predict_images, model=image_model(directory, device, with_misfit=asked.misfit)
+        ),
+        frozenset(("misfit",)),
     ),
     "tabular": FileKind(
         "rows",
@@ -135,7 +141,7 @@ def _estimator(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
     """Raises QexpError if the run does not take what is asked for."""
     kind = file_kind(directory)
     for name, meant in MEANT.items():
-        if getattr(asked, name) is not None and name not in kind.takes:
+        if getattr(asked, name) not in (None, False) and name not in kind.takes:
             raise QexpError(f"{meant}, but {directory.name} estimates {kind.counted}; leave it out")
     return kind.estimator(directory, device, asked)
 

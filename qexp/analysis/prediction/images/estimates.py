@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.images.opening import SUFFIXES, variables_in
 from qexp.analysis.prediction.images.ranges import InputRanges, Statistic
 from qexp.analysis.prediction.images.source import NAME, ImageLayout, ImagePiece, ImageSource
+from qexp.analysis.prediction.images.tally import FEATURES, MISFIT, OF_FEATURES, OF_RESIDUALS, UNLIKE, Tally
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, OUTSIDE, WORDS
@@ -40,8 +41,16 @@ BATCHES = 4
 """Batches that are read and written at a time."""
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
-NAMED = 3
-"""Largest number of samples without an estimate that are listed by name."""
+
+
+class Features(Protocol):
+    """How usual the features of images are, see `analysis.misfit.features`."""
+
+    def p_values(self, inputs: Mapping[str, Array]) -> NDArray[np.float64]: ...
+
+
+Misfit = Callable[[Mapping[str, Array], Mapping[str, Any]], NDArray[np.float64]]
+"""From input → (sample, ...) and output → estimates to p-values, (sample,); see `analysis.misfit.images`."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,10 @@ class ImageModel:
     """Outputs of posterior heads."""
     interval: Callable[[Mapping[str, Array]], Mapping[str, Array]] = lambda inputs: {}
     """From input → (sample, ...) to the ends of the interval of each of these, (sample, 2)."""
+    features: Callable[[], Features] | None = None
+    """Returns how usual the network finds the features of images, which takes a moment."""
+    misfit: Misfit | None = None
+    """How well images fit the simulator, if it was asked for."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
     periods: Mapping[str, float] = field(default_factory=dict)
@@ -93,6 +106,8 @@ class ImagePrediction:
     """False if the file existed already."""
     limited: Sequence[str] = ()
     """A sentence for each output with estimates at its limits."""
+    unlike: int | None = None
+    """Samples that the simulator could hardly have made; None if that was not asked for."""
     warnings: Sequence[str] = ()
 
     @property
@@ -112,6 +127,8 @@ class ImagePrediction:
         if self.missing_count:
             named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
             said.append(f"{self.missing_count:,} without an estimate, because all pixels are missing ({named})")
+        if self.unlike is not None:
+            said.append(f"{self.unlike:,} that the simulator could hardly have made (p < {UNLIKE:g})")
         return [*said, *self.limited]
 
 
@@ -196,12 +213,14 @@ def predict_images(
     require_chunk(chunk)
     size = -(-(chunk or BATCHES * model.batch) // model.batch) * model.batch
     found = ImageSource(source, model.layout)
-    key = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in found.files]}
+    key: dict[str, Any] = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in found.files]}
+    if model.misfit is not None:
+        key["misfit"] = True
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         return _described(source, target, model, known, False)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
-    tally = _Tally(model)
+    tally = Tally(model.limits, model.misfit is not None)
     schema, carried = _schema(model, found, target.suffix == ".nc")
     # A scheduler sends SIGUSR1 shortly before the time limit.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
@@ -221,7 +240,8 @@ def _described(source: Path, target: Path, model: ImageModel, about: Mapping[str
     """The result, from the record of the file."""
     limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["images"])
     counts = about["images"], about["outside"], about["outside_in"], about["missing_pixels"]
-    return ImagePrediction(source, target, *counts, about["missing"], about["missing_count"], made, limited)
+    unlike = about.get("unlike")
+    return ImagePrediction(source, target, *counts, about["missing"], about["missing_count"], made, limited, unlike)
 
 
 def _estimated(piece: ImagePiece, model: ImageModel) -> dict[str, Array]:
@@ -235,6 +255,10 @@ def _estimated(piece: ImagePiece, model: ImageModel) -> dict[str, Array]:
             for column, values in zip((low_of(name), high_of(name)), ends.T, strict=True):
                 made.setdefault(column, []).append(values)
     columns = {name: np.concatenate(parts) for name, parts in made.items()}
+    if model.misfit is not None and model.features is not None:
+        own = {name: columns[estimate_of(name)] for name in model.outputs}
+        columns[MISFIT] = model.misfit(piece.inputs, own).astype(np.float32)
+        columns[FEATURES] = model.features().p_values(piece.inputs).astype(np.float32)
     for values in columns.values():
         values[piece.empty] = np.nan
     return columns
@@ -256,6 +280,9 @@ def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Sch
             for column, share in zip((low_of(name), high_of(name)), INTERVAL, strict=True):
                 words = {"description": f"{100 * share:g} % quantile of the posterior of: {name}"}
                 after.append(pa.field(column, pa.float32(), metadata=words | ({"unit": unit} if unit else {})))
+    if model.misfit is not None:
+        for name, meaning in ((MISFIT, OF_RESIDUALS), (FEATURES, OF_FEATURES)):
+            after.append(pa.field(name, pa.float32(), metadata={"description": meaning}))
     if model.layout.masks:
         after.append(pa.field(MISSING, pa.int64(), metadata={"description": "pixels that are not seen"}))
     about = {"description": "statistics of the inputs outside the range of the training data"}
@@ -295,41 +322,3 @@ def _table(
     if CAUTION in schema.names and CAUTION not in columns:
         columns[CAUTION] = pa.repeat(schema.field(CAUTION).metadata[WORDS].decode(), len(piece.names))
     return pa.table([columns[one.name] for one in schema], schema=schema)
-
-
-class _Tally:
-    """Counts, accumulated piece by piece."""
-
-    def __init__(self, model: ImageModel) -> None:
-        self._model = model
-        self.images = self.missing_count = self._outside = self._missing_pixels = 0
-        self._missing: list[str] = []
-        self._outside_in: dict[str, int] = {}
-        self._at_limits = dict.fromkeys(model.limits, 0)
-        """Output with limits → number of estimates that lie at them."""
-
-    def add(
-        self, piece: ImagePiece, estimates: Mapping[str, Array], outside: Mapping[Statistic, NDArray[np.bool_]]
-    ) -> None:
-        self.images += len(piece.names)
-        self._missing_pixels += int(piece.missing.sum())
-        missing = np.flatnonzero(piece.empty)
-        self._missing += [piece.names[index] for index in missing[: max(NAMED - len(self._missing), 0)]]
-        self.missing_count += len(missing)
-        for one, beyond in outside.items():
-            self._outside_in[str(one)] = self._outside_in.get(str(one), 0) + int(beyond.sum())
-        self._outside += int(np.any(list(outside.values()), axis=0).sum())
-        for name in self._at_limits:
-            self._at_limits[name] += self._model.limits[name].reached(estimates[estimate_of(name)])
-
-    def document(self) -> dict[str, Any]:
-        """What the record of the file says of it."""
-        return {
-            "images": self.images,
-            "outside": self._outside,
-            "outside_in": {name: count for name, count in self._outside_in.items() if count},
-            "missing_pixels": self._missing_pixels,
-            "missing": self._missing,
-            "missing_count": self.missing_count,
-            **({"at_limits": self._at_limits} if self._at_limits else {}),
-        }

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import assemble
+from qexp.analysis.misfit.features import FeatureDistance
+from qexp.analysis.misfit.images import ImageMisfit
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
 from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
 from qexp.analysis.prediction.images.source import ImageLayout, Range
@@ -30,8 +32,12 @@ SIMULATED = 2**21
 """Pixels that are simulated at a time."""
 
 
-def image_model(directory: RunDirectory, device: str = "auto") -> ImageModel:
-    """The model of a run for `predict_images`. Raises QexpError if the run is not done or estimates no numbers."""
+def image_model(directory: RunDirectory, device: str = "auto", *, with_misfit: bool = False) -> ImageModel:
+    """The model of a run for `predict_images`.
+
+    with_misfit  whether it also tells how well images fit the simulator
+    Raises QexpError if the run is not done or estimates no numbers, or if the misfit cannot be computed.
+    """
     record, spec = directory.record(), directory.training_spec()
     on = assemble.device_of(device)
     model = load_model(directory, on)
@@ -59,10 +65,20 @@ def image_model(directory: RunDirectory, device: str = "auto") -> ImageModel:
         with_posterior=[name for heads in network.heads.values() for name in heads],
         **({"interval": interval} if network.heads else {}),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
+        features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
+        misfit=ImageMisfit(source, outputs) if with_misfit else None,
         limits=limits_of(spec),
         periods=model.periods,
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )
+
+
+def _reference(
+    source: GeneratedDataset, part: Part, network: Network, seeds: Seeds, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """The inputs of training samples, which are simulated again."""
+    samples = source.sample(part, SEEN, seeds, ("features",), torch.device("cpu"))
+    return {name: samples[name].to(device) for name in network.inputs}
 
 
 def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:

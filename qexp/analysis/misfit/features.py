@@ -1,0 +1,87 @@
+"""How far the features that a network computes of an observation lie from those of its training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qexp.models.inversion import Inversion
+
+Array = NDArray[np.float64]
+
+
+class FeatureDistance:
+    """Mahalanobis distances of features from their mean over training samples, as p-values.
+
+    model      the trained network
+    reference  training samples: the covariance comes from one half of them, the usual distances from the other
+
+    Features are what the last linear layer takes, or the posterior head. The distance is that of Lee et al. (2018,
+    arXiv:1807.03888), with the covariance shrunk, as some features hardly vary (Ledoit and Wolf 2004, J. Multivar.
+    Anal. 88, 365-411).
+    """
+
+    def __init__(self, model: Inversion, reference: Mapping[str, Tensor]) -> None:
+        from sklearn.covariance import LedoitWolf  # half a second to load
+
+        self._model, self._device = model, next(iter(reference.values())).device
+        features = hidden_features(model, reference)
+        deviation = features.std(axis=0)
+        self._mean: Array = features.mean(axis=0)
+        self._deviation: Array = np.where(deviation > 0, deviation, 1.0)
+        scaled, half = self._scaled(features), len(features) // 2
+        self._covariance = LedoitWolf().fit(scaled[:half])
+        self._distances: Array = np.sort(self._covariance.mahalanobis(scaled[half:]))
+
+    def p_values(self, inputs: Mapping[str, NDArray[np.float32]]) -> Array:
+        """The share of training samples whose features lie as far from their mean, (sample,); never 0.
+
+        inputs  of the network, (sample, ...) each
+        """
+        samples = {name: torch.from_numpy(of).to(self._device) for name, of in inputs.items()}
+        distances: Array = self._covariance.mahalanobis(self._scaled(hidden_features(self._model, samples)))
+        nearer: NDArray[np.intp] = np.searchsorted(self._distances, distances)
+        of_all = 1 + len(self._distances)
+        shares: Array = (of_all - nearer) / of_all
+        return shares
+
+    def _scaled(self, features: Array) -> Array:
+        return (features - self._mean) / self._deviation
+
+
+def hidden_features(model: Inversion, samples: Mapping[str, Tensor]) -> Array:
+    """What the last layer of each output takes, (sample, feature)."""
+    network, caught = model.network, []
+    layers = _last_layers(model)
+    hooks = [layer.register_forward_pre_hook(lambda _, given: caught.append(given[0].flatten(1))) for layer in layers]
+    try:
+        model.estimate(samples, batch_size=len(samples[next(iter(network.inputs))]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    features: Array = torch.cat(caught, dim=1).double().cpu().numpy()
+    return features
+
+
+def _last_layers(model: Inversion) -> list[nn.Module]:
+    """The posterior heads, and of each other branch that makes an output its last linear or convolutional layer."""
+    network, found = model.network, []
+    for branch in network.branches:
+        if not set(branch.targets) & set(network.outputs) or not branch.operations:
+            continue
+        last = network.operations[branch.operations[-1]]
+        if branch.operations[-1] in network.heads:
+            found.append(last)
+        else:
+            layers = [
+                layer
+                for name in branch.operations
+                for layer in network.operations[name].modules()
+                if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv1d)
+            ]
+            found += layers[-1:]
+    return list(dict.fromkeys(found))
