@@ -25,7 +25,7 @@ from qexp import assemble
 from qexp.analysis.inversion.invert import STARTS_NEAR
 from qexp.analysis.inversion.nearby import nearby
 from qexp.analysis.matrix.refinement import Refinement
-from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.trained import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.estimation.criteria import bic
 from qexp.estimation.fit import SAME_MINIMUM, best

@@ -95,8 +95,7 @@ def predict(
     chunk       images, rows or frames in memory at a time
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     interval    of rows and spectra: coverage of the intervals; 0.9 if left out, or what the run can promise
-    misfit      of images: also tell how well they fit the simulator, by p-values: `misfit_p` of the residuals of the
-                best source, and `features_p` of the network's features
+    misfit      of images: p-values of the residuals of the best source, `misfit_p`, and of features, `features_p`
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes the object that is shown the progress of a file
     each        receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued

@@ -74,8 +74,8 @@ MisfitOption = Annotated[
     bool,
     typer.Option(
         "--misfit",
-        help="Images: also tell how well they fit the simulator of the training data, by p-values: of the residuals of "
-        "the best source, found by least squares, and of the network's features.",
+        help="Images: also compare each with what the simulator of the training data makes, by p-values of the "
+        "residuals of the best source, found by least squares, and of the network's features.",
     ),
 ]
 
@@ -110,8 +110,7 @@ def predict(
         submitted = api.submit_predictions(
             run, source, target, launcher, options=texts.launcher_options(launcher_options or []), profile=profile,
             chunk=chunk, overwrite=overwrite, columns=given, interval=interval, misfit=misfit,
-            trust_code=trust_code, device=device,
-            workspace=workspace,
+            trust_code=trust_code, device=device, workspace=workspace,
         )  # fmt: skip
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")

@@ -11,7 +11,7 @@ import torch
 import xarray
 
 import qexp as package
-from qexp.analysis.prediction.predictor import load_folds
+from qexp.analysis.trained import load_folds
 from qexp.models.ensemble import Ensemble
 from qexp.runs.record.directory import RunDirectory
 from tests import cores, stones

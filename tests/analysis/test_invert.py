@@ -51,7 +51,7 @@ def inverted(folder):
 
 def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     _, document = inverted
-    assert list(document) == ["parameters", "tracks", "chi2_reduced", "iterations", "seconds", "network"]
+    assert list(document) == ["parameters", "tracks", "chi2_reduced", "misfit", "iterations", "seconds", "network"]
     assert document["network"] is None
     for name, truth in TRUTH.items():
         of = document["parameters"][name]

@@ -17,7 +17,7 @@ import xarray
 import qexp as package
 from qexp.analysis.prediction.field_model import field_model
 from qexp.analysis.prediction.fields import FieldModel, predict_fields, targets
-from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.trained import load_model
 from qexp.errors import NotFoundError, QexpError
 from tests import domes
 from tests.conftest import call, mounted, shared_folder

@@ -12,8 +12,8 @@ import torch
 
 from qexp import files
 from qexp.analysis.prediction.files import Asked, FileKind
-from qexp.analysis.prediction.predictor import load_model
 from qexp.analysis.prediction.progress import OnProgress
+from qexp.analysis.trained import load_model
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.runs.record.directory import RunDirectory

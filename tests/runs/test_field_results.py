@@ -14,7 +14,7 @@ import torch
 
 import qexp
 from qexp import assemble
-from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.trained import load_model
 from qexp.errors import InterruptedRunError, QexpError
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate

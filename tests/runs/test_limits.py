@@ -13,7 +13,7 @@ import xarray
 
 import qexp
 from qexp import Run
-from qexp.analysis.prediction.predictor import load_models
+from qexp.analysis.trained import load_models
 from qexp.limits import Limits
 from qexp.models.ensemble import Ensemble
 from tests import cores, domes, stones

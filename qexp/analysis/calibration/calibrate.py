@@ -16,7 +16,7 @@ from qexp.analysis.calibration.observing import PURPOSE, blocks, quantiles_of
 from qexp.analysis.calibration.placing import Placed, placed, together
 from qexp.analysis.calibration.posteriors import OfHead, Posteriors, Refined, prior_of
 from qexp.analysis.evaluation.asked import ALL
-from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.trained import load_model
 from qexp.calibration.uniformity import power
 from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.errors import QexpError

@@ -17,7 +17,7 @@ from qexp.analysis.evaluation.ancestors import independence_of
 from qexp.analysis.evaluation.asked import Asked, Judged
 from qexp.analysis.evaluation.kinds import KINDS
 from qexp.analysis.evaluation.publishing import drafted, published
-from qexp.analysis.prediction.predictor import load_models
+from qexp.analysis.trained import load_models
 from qexp.assemble.metrics import metrics_of
 from qexp.errors import NotFoundError, QexpError
 from qexp.runs import figures

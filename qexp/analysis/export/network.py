@@ -15,7 +15,7 @@ from qexp.analysis.export import document
 from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, graph_outputs
 from qexp.analysis.export.formats import FORMATS
 from qexp.analysis.export.graphs import GraphError, Named, takes_any_frame
-from qexp.analysis.prediction.predictor import load_models
+from qexp.analysis.trained import load_models
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion

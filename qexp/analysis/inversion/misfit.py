@@ -37,6 +37,6 @@ def remark(found: Misfit, chi2_reduced: float) -> list[str]:
     words = min(each, key=lambda name: float(each[name][0]))
     amount = f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
     return [
-        f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g}): above all, {words}; no such "
-        "source explains the observation, or its noise is stronger than declared"
+        f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g}): above all, {words}; no "
+        "such source explains the observation, or its noise is stronger than declared"
     ]

@@ -15,7 +15,7 @@ from qexp.analysis.matrix.bounds import bounds_of_cells
 from qexp.analysis.matrix.refinement import Refinement
 from qexp.analysis.matrix.summary import summary
 from qexp.analysis.matrix.table import Estimated, matrix_table, write_npy
-from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.trained import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError

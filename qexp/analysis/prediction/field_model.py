@@ -8,7 +8,7 @@ import torch
 
 from qexp import assemble
 from qexp.analysis.prediction.fields import FieldModel
-from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.trained import load_model
 from qexp.datasets.array_cache import Array
 from qexp.limits import limits_of
 from qexp.models.network import refusal

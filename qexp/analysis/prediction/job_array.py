@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qexp import files
-from qexp.analysis.prediction.predictor import load_models
+from qexp.analysis.trained import load_models
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.schedulers import LAUNCHERS

@@ -15,7 +15,7 @@ from qexp.analysis.misfit.images import ImageMisfit
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
 from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
 from qexp.analysis.prediction.images.source import ImageLayout, Range
-from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.trained import load_model
 from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.errors import QexpError
 from qexp.estimates import INTERVAL
