@@ -13,7 +13,7 @@ from qexp.fragments.view import Shown, View
 
 if TYPE_CHECKING:
     import xarray
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from qexp.analysis.evaluation.evaluate import Evaluation
     from qexp.analysis.prediction.predictor import Predictor
@@ -67,7 +67,7 @@ class Run(Shown):
             "actions": states_of(self.directory),
             "evaluations": evaluations,
             "limit": None if self.limit is None else self.limit.document(),
-            "held_out_intervals": None if (known := self.held_out_intervals) is None else known.document(),
+            "held_out_intervals": None if (known := self.held_out_intervals()) is None else known.document(),
             "calibration": None if self.calibration is None else self.calibration.document(),
         }
         return {**record, "state": state, "path": str(self.path), **more}
@@ -106,18 +106,18 @@ class Run(Shown):
         return limit_of(self.directory)
 
     @property
-    def held_out_intervals(self) -> HeldOutIntervals | None:
-        """How many held-out rows or spectra lie in the intervals from the errors of the others, if that is known."""
-        from qexp.runs.record.held_out_intervals import intervals_of
-
-        return intervals_of(self.directory)
-
-    @property
     def calibration(self) -> Calibration | None:
         """How sure its posteriors may be, if `qexp.calibrate` has tested them."""
         from qexp.runs.record.calibration import calibration_of
 
         return calibration_of(self.directory)
+
+    def held_out_intervals(self, evaluation: str | None = None) -> HeldOutIntervals | None:
+        """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out errors, if known."""
+        from qexp.runs.record.evaluations import find
+        from qexp.runs.record.held_out_intervals import intervals_of
+
+        return intervals_of(self.directory if evaluation is None else find(self.directory, evaluation))
 
     def evaluate(
         self,
@@ -181,6 +181,13 @@ class Run(Shown):
         from qexp.pages.shown_predictions import Estimates
 
         return Estimates(self._predictor.predict(inputs), self.directory.record().units)
+
+    def predict_interval(self, coverage: float = 0.9, **inputs: ArrayLike) -> dict[str, tuple[NDArray[Any], ...]]:
+        """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each; see `qexp predict`.
+
+        Raises QexpError as `predict` does, and for a coverage that so few held-out rows or groups cannot promise.
+        """
+        return self._predictor.interval(inputs, coverage)
 
     def posterior(self, *, draws: int = 1000, seed: int = 0, **inputs: ArrayLike) -> xarray.Dataset:
         """Draws from the joint posterior given observations: `run.posterior(displacement=images)["depth"]`.

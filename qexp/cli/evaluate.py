@@ -77,6 +77,6 @@ def evaluate(
         return
     for text in record.warnings:
         warning(text)
-    print_evaluation(record, doubted=warning)
+    print_evaluation(record, made.held_out_intervals, doubted=warning)
     message("tables and figures:" if made.made else "it exists already; tables and figures:")
     result(place.shown(made.directory.results))

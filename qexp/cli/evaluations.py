@@ -10,13 +10,18 @@ from qexp.fragments.plain import in_one_line
 
 if TYPE_CHECKING:
     from qexp.runs.record.evaluations import EvaluationRecord
+    from qexp.runs.record.held_out_intervals import HeldOutIntervals
 
 
-def print_evaluation(record: EvaluationRecord, doubted: Callable[[str], None] = result) -> None:
+def print_evaluation(
+    record: EvaluationRecord, covered: HeldOutIntervals | None, doubted: Callable[[str], None] = result
+) -> None:
     """What was evaluated, whether the data are independent, all metrics with their intervals, and errors by group.
 
+    covered  how many rows lie in the intervals that the run's held-out errors promise, if that is known
     doubted  receives why the data are not independent, or what is unknown
     """
+    from qexp.analysis.comparison.interval_tables import evaluated_intervals
     from qexp.analysis.comparison.result_tables import field_errors, group_errors, results_with_intervals
 
     result(in_one_line(f"evaluation {record.name}: {in_words(record)}"))
@@ -27,6 +32,7 @@ def print_evaluation(record: EvaluationRecord, doubted: Callable[[str], None] = 
     print_parts(results_with_intervals(record))
     print_parts(field_errors(record), apart=True)
     print_parts(group_errors(record), apart=True)
+    print_parts(evaluated_intervals(covered, record.units), apart=True)
 
 
 def doubt(record: EvaluationRecord) -> str:

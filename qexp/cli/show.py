@@ -45,11 +45,11 @@ def show(
         print_parts(estimators(record), apart=True)
         print_parts(field_errors(record), apart=True)
         print_parts(group_errors(record), apart=True)
-        print_parts(held_out_intervals(opened.held_out_intervals, record.units), apart=True)
+        print_parts(held_out_intervals(opened.held_out_intervals(), record.units), apart=True)
     print_parts(calibrated(opened.calibration), apart=True)
-    for evaluation in opened.evaluations.values():
+    for name, evaluation in opened.evaluations.items():
         result("")
-        print_evaluation(evaluation)
+        print_evaluation(evaluation, opened.held_out_intervals(name))
     result("\nfiles")
     for line in _files(directory.path):
         result(f"  {in_one_line(line)}")

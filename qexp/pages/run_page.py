@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from qexp.analysis.comparison.calibration_tables import calibrated
-from qexp.analysis.comparison.interval_tables import held_out_intervals
+from qexp.analysis.comparison.interval_tables import evaluated_intervals, held_out_intervals
 from qexp.analysis.comparison.result_tables import (
     Parts,
     beside_limit,
@@ -35,7 +35,7 @@ from qexp.pages.siblings import siblings
 from qexp.quantities import in_words
 from qexp.runs.facts import facts
 from qexp.runs.record.calibration import calibration_of
-from qexp.runs.record.evaluations import of_run
+from qexp.runs.record.evaluations import find, of_run
 from qexp.runs.record.held_out_intervals import intervals_of
 from qexp.runs.record.limit import limit_of
 from qexp.runs.state import logs
@@ -91,7 +91,9 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "baselines": baselines_drawn(record),
         "calibration": list(calibrated(calibration_of(directory))),
         "calibration_drawn": calibration.drawings(directory),
-        "evaluations": [Section(one.name, list(_evaluation(one)), baselines_drawn(one)) for one in evaluations],
+        "evaluations": [
+            Section(one.name, list(_evaluation(directory, one)), baselines_drawn(one)) for one in evaluations
+        ],
         "curves": curves(lines_of(directory), record.units),
         "estimates": points(directory),
         "fields": list(fields(directory)),
@@ -110,8 +112,9 @@ def results_of(directory: RunDirectory, record: Record) -> Parts:
         yield from held_out_intervals(intervals_of(directory), record.units)
 
 
-def _evaluation(record: EvaluationRecord) -> Parts:
-    return chain(results_with_intervals(record), field_errors(record), group_errors(record))
+def _evaluation(directory: RunDirectory, record: EvaluationRecord) -> Parts:
+    yield from chain(results_with_intervals(record), field_errors(record), group_errors(record))
+    yield from evaluated_intervals(intervals_of(find(directory, record.name)), record.units)
 
 
 def cautions_of(record: Record, evaluations: Sequence[EvaluationRecord]) -> list[str]:

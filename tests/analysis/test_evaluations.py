@@ -218,7 +218,7 @@ def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(
     assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
     drawn = qexp("figures", "stones_0", "--evaluation", "tables")
     assert drawn.code == 0, drawn.stderr
-    assert {Path(line).stem for line in drawn.stdout.splitlines()} == {"held_out", "residuals"}
+    assert {Path(line).stem for line in drawn.stdout.splitlines()} == {"held_out", "residuals", "coverage"}
 
 
 def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_groups(root):

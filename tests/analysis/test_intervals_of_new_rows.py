@@ -71,6 +71,10 @@ def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_
     rank = math.ceil(0.9 * (stones.ROWS + 1))
     assert columns["iron_high"] == pytest.approx(np.sort(centres + errors[:, None], axis=0)[rank - 1], rel=1e-4)
     assert columns["iron_low"] == pytest.approx(-np.sort(errors[:, None] - centres, axis=0)[rank - 1], rel=1e-4)
+    low, high = package.open_run(str(directory.path)).predict_interval(0.9, colour=NEW)["iron"]
+    assert (columns["iron_low"], columns["iron_high"]) == (pytest.approx(low), pytest.approx(high))
+    one = package.open_run(str(directory.path)).predict_interval(0.9, colour=NEW[3])["iron"]
+    assert one == pytest.approx((low[3], high[3]))
     assert list(columns)[:4] == ["iron", "iron_low", "iron_high", "iron_spread"]
     assert "90 % intervals for new rows like those of the training data" in stderr
 
@@ -152,3 +156,25 @@ def test_images_have_no_held_out_errors_to_make_intervals_of(specs, tmp_path):
     code, _, stderr = call(*given[:4], tmp_path / "x.npy", *given[5:])
     assert code == 2
     assert "--interval is for rows and spectra, whose held-out errors make intervals" in stderr
+
+
+def test_rows_of_an_evaluation_lie_in_the_intervals_that_they_would_be_predicted_with(finished, tmp_path):
+    directory = finished(**ONE_BY_ONE)
+    columns, _ = predicted(directory, tmp_path)
+    iron = 2 + 6 * NEW[:, 0] * NEW[:, 1] + np.random.default_rng(9).normal(0, 0.1, len(NEW))
+    lines = [[f"{'ABCD'[row % 4]}{row}", *NEW[row].tolist(), iron[row]] for row in range(len(NEW))]
+    with (tmp_path / "stones.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["stone", *stones.COLUMNS, "Fe"], *lines])
+    code, stdout, stderr = call("evaluate", directory.path, "--input", tmp_path / "stones.csv")
+    assert code == 0, stderr
+    assert f"intervals from the errors of {stones.ROWS} held-out rows of the run" in stdout
+    made = package.open_run(str(directory.path))
+    found = made.held_out_intervals("stones")
+    covered = (columns["iron_low"] <= iron) & (iron <= columns["iron_high"])
+    of_usual = {one.name: one for one in found.coverages if one.interval == 0.9}
+    assert (of_usual[""].covered, of_usual[""].n) == (covered.sum(), len(NEW))
+    assert (of_usual["B"].covered, of_usual["B"].n) == (covered[1::4].sum(), 10)
+    assert of_usual[""].mean_width == pytest.approx((columns["iron_high"] - columns["iron_low"]).mean(), rel=1e-4)
+    (left,) = made.figures(evaluation="stones", only=["coverage"])
+    assert left.name == "coverage.png"
+    assert "90 % intervals by quarry" in call("show", directory.path).stdout

@@ -71,7 +71,7 @@ def test_limits_of_an_output_hold_for_its_intervals(run):
 
 def test_coverage_is_counted_overall_and_by_group(run):
     directory = run(**ONE_BY_ONE)
-    found = package.open_run(str(directory.path)).held_out_intervals
+    found = package.open_run(str(directory.path)).held_out_intervals()
     assert (found.unit, found.units) == ("row", stones.ROWS)
     lines = rows_of(directory)
     inside = (numbers(lines, "iron_low") <= numbers(lines, "iron")) & (
@@ -96,7 +96,7 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
         own = np.array([line["quarry"] == quarry for line in lines])
         radius = errors[~own].max()  # three other groups promise 75 % and no more
         assert (numbers(lines, "iron_high") - numbers(lines, "iron_estimate"))[own] == pytest.approx(radius)
-    found = package.open_run(str(directory.path)).held_out_intervals
+    found = package.open_run(str(directory.path)).held_out_intervals()
     assert (found.unit, found.units) == ("quarry", 4)
     assert {one.interval: one.promised for one in found.coverages} == {0.5: 0.5, 0.68: 0.68, 0.9: 0.75, 0.95: 0.75}
     said = call("show", directory.path).stdout
@@ -137,7 +137,7 @@ def scratch(workspace):
 
 def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch):
     directory = scratch(test=("D1", "D2", "D3"))
-    found = package.open_run(str(directory.path)).held_out_intervals
+    found = package.open_run(str(directory.path)).held_out_intervals()
     assert (found.unit, found.units) == ("core", 3)
     (of_d2,) = (one for one in found.coverages if one.name == "D2" and one.interval == USUAL)
     assert (of_d2.n, of_d2.promised) == (cores.SPECTRA, pytest.approx(2 / 3))
@@ -150,7 +150,7 @@ def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch
 
 def test_a_single_test_core_leaves_no_other_errors(scratch):
     directory = scratch()
-    assert package.open_run(str(directory.path)).held_out_intervals.coverages == ()
+    assert package.open_run(str(directory.path)).held_out_intervals().coverages == ()
     assert not (directory.results / "intervals.csv").exists()
     assert "all held-out spectra are of one core" in call("intervals", directory.path).stderr
     assert "intervals of held-out" not in call("show", directory.path).stdout
@@ -168,7 +168,7 @@ def test_other_runs_are_refused_with_what_would_work(train, run):
 
 def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
     directory = run(**ONE_BY_ONE)
-    found = package.open_run(str(directory.path)).held_out_intervals
+    found = package.open_run(str(directory.path)).held_out_intervals()
     (of_all,) = (one for one in found.coverages if one.interval == USUAL and not one.name)
     listed = call("ls", "--csv", "--columns", "name,calibration.iron.coverage_90,calibration.iron.width").stdout
     (line,) = csv.DictReader(listed.splitlines())

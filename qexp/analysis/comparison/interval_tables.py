@@ -21,28 +21,50 @@ def held_out_intervals(found: HeldOutIntervals | None, units: Mapping[str, str])
     """
     if found is None or not found.coverages:
         return
-    overall = [one for one in found.coverages if one.of == OVERALL]
-    yield Table(
+    yield _overall(
+        found,
+        units,
         f"intervals of held-out estimates, each from the errors of the other {found.units - 1} {of_unit(found)}",
-        ["output", "interval", "covered", "share", "95 % range", "mean width"],
-        [_row(one, units) for one in overall],
-        frozenset(("interval", "covered", "share", "95 % range", "mean width")),
     )
     yield _meaning(found)
-    if short := [one for one in overall if one.promised < one.interval]:
+    yield from _short(found, f"{found.units - 1} other")
+    yield from _by_group(found, units)
+
+
+def evaluated_intervals(found: HeldOutIntervals | None, units: Mapping[str, str]) -> Parts:
+    """The same of an evaluation on other data, whose intervals are those that predictions have."""
+    if found is None or not found.coverages:
+        return
+    yield _overall(found, units, f"intervals from the errors of {found.units} held-out {of_unit(found)} of the run")
+    yield from _short(found, str(found.units))
+    yield from _by_group(found, units)
+
+
+def _overall(found: HeldOutIntervals, units: Mapping[str, str], title: str) -> Table:
+    columns = ["output", "interval", "covered", "share", "95 % range", "mean width"]
+    rows = [_row(one, units) for one in found.coverages if one.of == OVERALL]
+    return Table(title, columns, rows, frozenset(columns[1:]))
+
+
+def _short(found: HeldOutIntervals, known: str) -> Parts:
+    """Which coverages cannot be promised, by so many known units."""
+    if short := [one for one in found.coverages if one.of == OVERALL and one.promised < one.interval]:
         named = ", ".join(dict.fromkeys(percent(one.interval) for one in short))
         yield (
-            f"{named}: {found.units - 1} other {of_unit(found)} are too few to promise that; these intervals are as "
-            f"wide as the largest error of the others and promise {percent(short[0].promised)}"
+            f"{named}: {known} {of_unit(found)} are too few to promise that; these intervals are as wide as their "
+            f"largest error and promise {percent(short[0].promised)}"
         )
+
+
+def _by_group(found: HeldOutIntervals, units: Mapping[str, str]) -> Parts:
     groups = [one for one in found.coverages if one.of != OVERALL and one.interval == USUAL]
-    if groups:
-        kind = groups[0].of
-        rows = [[one.name, one.output, f"{one.n:,}", f"{one.covered:,}", _width(one, units)] for one in groups[:GROUPS]]
-        columns = [kind, "output", "n", "covered", "mean width"]
-        yield Table(f"{percent(USUAL)} intervals by {kind}", columns, rows, frozenset(columns[2:]))
-        if len(groups) > GROUPS:
-            yield f"and {len(groups) - GROUPS:,} more in results/intervals.json"
+    if not groups:
+        return
+    columns = [groups[0].of, "output", "n", "covered", "mean width"]
+    rows = [[one.name, one.output, f"{one.n:,}", f"{one.covered:,}", _width(one, units)] for one in groups[:GROUPS]]
+    yield Table(f"{percent(USUAL)} intervals by {groups[0].of}", columns, rows, frozenset(columns[2:]))
+    if len(groups) > GROUPS:
+        yield f"and {len(groups) - GROUPS:,} more in results/intervals.json"
 
 
 def of_unit(found: HeldOutIntervals) -> str:

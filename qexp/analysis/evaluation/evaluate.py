@@ -27,6 +27,7 @@ from qexp.runs.planning.existing import require_done
 from qexp.runs.record import evaluations
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.evaluations import TRAINED_ON, EvaluationDirectory, EvaluationRecord
+from qexp.runs.record.held_out_intervals import HeldOutIntervals, intervals_of
 from qexp.runs.record.names import NAME, now
 from qexp.runs.record.provenance import fingerprint
 from qexp.runs.record.trust import tables_of
@@ -47,6 +48,11 @@ class Evaluation:
     @property
     def record(self) -> EvaluationRecord:
         return self.directory.evaluation()
+
+    @property
+    def held_out_intervals(self) -> HeldOutIntervals | None:
+        """How many rows or spectra lie in the intervals that the run's held-out errors promise, if that is known."""
+        return intervals_of(self.directory)
 
 
 def evaluate(

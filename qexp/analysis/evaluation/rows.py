@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from qexp import assemble, files
 from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence, Judged
+from qexp.analysis.intervals.evaluated import keep_intervals_of
+from qexp.analysis.intervals.folds import means_of_folds, networks_of_folds
 from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import FORMATS, TabularDataset
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
@@ -22,7 +24,7 @@ from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.ensemble import Ensemble
+from qexp.models.ensemble import Ensemble, mean, spread
 from qexp.models.inversion import Inversion
 from qexp.rows.formats import open_table
 from qexp.rows.values import TableError
@@ -32,7 +34,7 @@ from qexp.runs.evaluation.group_errors import of_groups, recorded
 from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
-from qexp.runs.record.directory import PREDICTIONS
+from qexp.runs.record.directory import PREDICTIONS, RunDirectory
 from qexp.runs.record.record import GroupErrors
 from qexp.seeds import Seeds
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
@@ -104,7 +106,9 @@ def judged(asked: Asked) -> Judged:
         document["path"] = str(asked.source)
 
     def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results:
-        return _evaluated(attempt, Ensemble(models), tables, metrics, _training_means(asked, metrics), document)
+        return _evaluated(
+            attempt, asked.directory, Ensemble(models), tables, metrics, _training_means(asked, metrics), document
+        )
 
     return Judged(
         document, part, ALL, len(tables), lambda of: _independence(of, tables), evaluate, left_out,
@@ -192,6 +196,7 @@ def _has(dataset: TabularDataset, column: str) -> bool:
 
 def _evaluated(
     attempt: Attempt,
+    run: RunDirectory,
     ensemble: Ensemble,
     tables: Tables,
     metrics: Mapping[str, Metrics],
@@ -199,7 +204,13 @@ def _evaluated(
     document: Mapping[str, Any],
 ) -> Results:
     inputs = {name: torch.from_numpy(tables.values(name)).float().to(attempt.device) for name in attempt.spec["inputs"]}
-    made = ensemble.mean_and_spread(inputs)
+    sizes, first = networks_of_folds(run), ensemble.models[0]
+
+    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
+        of_folds = torch.from_numpy(means_of_folds(first, name, values, list(sizes.values())))
+        return [mean(first, name, values), spread(first, name, values), of_folds.T]
+
+    made = ensemble.reduced(inputs, reduced)
     groups = None if tables.by is None else tables.texts(tables.by)
     units = attempt.record.units
     # Rows of a group that the run holds out together are alike: whole groups are drawn for intervals.
@@ -207,26 +218,31 @@ def _evaluated(
     columns: dict[str, tuple[Any, dict[str, str]]] = {}
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
+    folds: dict[str, dict[str, Array]] = {}
+    """Output → fold → its estimates, (row,)."""
     errors: list[GroupErrors] = []
     for output in attempt.spec["outputs"]:
-        estimate, spread = (values.double().cpu().numpy()[:, 0] for values in made[output])
+        estimate, apart, of_folds = (values.double().cpu().numpy() for values in made[output])
+        estimate, apart = estimate[:, 0], apart[:, 0]
+        folds[output] = dict(zip(sizes, of_folds.T, strict=True))
         truth = tables.values(output)[:, 0]
-        of_output = with_training_mean(metrics[output], mean := means[output])
+        of_output = with_training_mean(metrics[output], known := means[output])
         results[output] = evaluate_metrics(of_output, estimate, truth)
         intervals[output] = bootstrap.intervals(of_output, estimate, truth, attempt.seed, drawn)
         if tables.by is not None and groups is not None:
-            errors += of_groups(tables.by, groups, output, metrics[output], estimate, truth, mean)
+            errors += of_groups(tables.by, groups, output, metrics[output], estimate, truth, known)
         unit = units.get(output, "")
         of_limits = described(output, limits_of(attempt.spec).get(output, NO_LIMITS), unit, [estimate])
-        turn = {PERIOD: period} if (period := ensemble.models[0].periods.get(output)) is not None else {}
+        turn = {PERIOD: period} if (period := first.periods.get(output)) is not None else {}
         for name, values, words, more in (
             (output, truth, "measured", {}),
             (estimate_of(output), estimate, "estimate", {**of_limits, **turn}),
-            (spread_of(output), spread, "standard deviation over the networks of the run", {}),
+            (spread_of(output), apart, "standard deviation over the networks of the run", {}),
         ):
             columns[name] = (values, {"units": unit, "long_name": f"{output}: {words}", **more})
     files.make_folder(attempt.directory.results)
     _write(attempt, tables, columns, document)
+    keep_intervals_of(attempt.directory, run, folds, tables.by)
     if errors:
         group_errors.write(attempt.directory.results / group_errors.TABLE, errors, units, attempt.caution)
     part = attempt.directory.part

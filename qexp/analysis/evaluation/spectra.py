@@ -11,18 +11,21 @@ import numpy as np
 
 from qexp import assemble
 from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of
+from qexp.analysis.intervals.evaluated import keep_intervals_of
 from qexp.assemble import overlap
 from qexp.assemble.kinds.spectra import divided, hidden_of, labelled
-from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.datasets.spectra import SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.datasets.spectra.folders import SPECTRA
 from qexp.datasets.splits import Rows
 from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
+from qexp.estimates import estimate_of
 from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import spectra
+from qexp.runs.evaluation.held_out import opened
 from qexp.runs.evaluation.results import Results
-from qexp.runs.evaluation.spectra.subject import Subject
+from qexp.runs.evaluation.spectra.subject import CORE, Subject
 from qexp.runs.leakage import hashes
 from qexp.seeds import Seeds
 
@@ -42,7 +45,12 @@ def judged(asked: Asked) -> Judged:
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
 
     def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:
-        return _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(asked, metrics))
+        found = _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(asked, metrics))
+        if found is not None and (numbers := [name for name in asked.outputs if name != SPECTRUM]):
+            estimates = opened(attempt.directory)
+            folds = {name: {"": estimates[estimate_of(name)].values} for name in numbers}
+            keep_intervals_of(attempt.directory, asked.directory, folds, CORE)
+        return found
 
     return Judged(
         document, part, usual, len(rows), lambda of: _independence(of, dataset, rows), evaluate,

@@ -78,23 +78,35 @@ def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequen
     folds     the names of the run's folds, in the order of `Rule.ends`; one empty name for a run without folds
     Raises QexpError for a coverage that the run cannot promise.
     """
-    if coverage is not None and not 0 < coverage < 1:
-        raise QexpError(f"--interval {coverage:g}: a coverage lies between 0 and 1, such as 0.9")
+    if coverage is not None:
+        return rules_of_run(directory, coverage, folds)
     try:
-        outputs = held_out(directory)
+        return rules_of(held_out(directory), USUAL, folds)
     except QexpError:
-        if coverage is not None:
-            raise
         return None
+
+
+def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str]) -> NewIntervals:
+    """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out errors."""
+    if not 0 < coverage < 1:
+        raise QexpError(f"--interval {coverage:g}: a coverage lies between 0 and 1, such as 0.9")
+    outputs = held_out(directory)
     most = conformal.promised(outputs[0].count)
-    if coverage is not None and coverage > most:
+    if coverage > most:
         raise QexpError(
             f"--interval {coverage:g}: {directory.name} held out {outputs[0].count} {_units(outputs[0])}, which "
             f"promise no more than {_rounded_down(most):g}; ask for that"
         )
-    given = min(USUAL if coverage is None else coverage, most)
-    rules = {one.output: _rule(one, given, folds) for one in outputs}
-    return NewIntervals(given, _rows(outputs[0]), rules)
+    return rules_of(outputs, coverage, folds)
+
+
+def rules_of(outputs: Sequence[HeldOut], coverage: float, folds: Sequence[str]) -> NewIntervals:
+    """The rules for a coverage, or for the largest that the number of rows or groups allows.
+
+    outputs  the held-out rows of a run; `folds` as for `new_intervals`
+    """
+    given = min(coverage, conformal.promised(outputs[0].count))
+    return NewIntervals(given, _rows(outputs[0]), {one.output: _rule(one, given, folds) for one in outputs})
 
 
 def _rule(rows: HeldOut, coverage: float, folds: Sequence[str]) -> Rule:

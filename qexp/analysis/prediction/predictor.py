@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp import assemble
+from qexp.analysis.intervals.folds import means_of_folds, networks_of_folds
+from qexp.analysis.intervals.new_rows import rules_of_run
 from qexp.analysis.trained import load_models
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
@@ -29,7 +31,7 @@ class Predictor:
         self.device = assemble.device_of(device)
         models = load_models(directory, self.device)
         self.network, self.ensemble = models[0].network, Ensemble(models)
-        self.units = directory.record().units
+        self.directory, self.units = directory, directory.record().units
         self._threads = assemble.threads_to_predict(directory.spec(), tables_of(directory), self.device)
 
     def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
@@ -45,6 +47,24 @@ class Predictor:
         arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
         arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
         return {name: array[0] for name, array in arrays.items()} if single else arrays
+
+    def interval(self, inputs: Mapping[str, ArrayLike], coverage: float) -> dict[str, tuple[NDArray[Any], ...]]:
+        """Lower and upper ends of the intervals of rows or spectra, in the shape of their estimates; see `predict`.
+
+        Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this coverage.
+        """
+        sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
+        rules = rules_of_run(self.directory, coverage, list(sizes)).rules
+        tensors, single = self._batch(inputs)
+
+        def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
+            low, high = rules[name].ends(means_of_folds(first, name, values, list(sizes.values())))
+            return [torch.from_numpy(np.stack([low, high], axis=1))]
+
+        with assemble.threads(self._threads):
+            made = {name: both.numpy() for name, (both,) in self.ensemble.reduced(tensors, ends).items()}
+        low, high = ({name: both[:, end].astype(np.float32) for name, both in made.items()} for end in (0, 1))
+        return {name: (low[name][0], high[name][0]) if single else (low[name], high[name]) for name in made}
 
     def posterior(self, inputs: Mapping[str, ArrayLike], draws: int, seed: int) -> xarray.Dataset:
         """Draws from the joint posterior of the outputs of posterior heads, in their units.

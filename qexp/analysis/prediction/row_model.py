@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp import assemble
+from qexp.analysis.intervals.folds import means_of_folds
 from qexp.analysis.intervals.new_rows import NewIntervals, new_intervals
 from qexp.analysis.prediction.rows import Matrix, RowModel
 from qexp.analysis.trained import load_folds
@@ -62,8 +63,7 @@ def columns_of(
         made = [mean(first, name, values), spread(first, name, values)]
         if intervals is None:
             return made
-        centres = torch.stack([mean(first, name, of_fold) for of_fold in values.split(sizes)])
-        ends = intervals.rules[name].ends(centres[..., 0].cpu().numpy())
+        ends = intervals.rules[name].ends(means_of_folds(first, name, values, sizes))
         return [*made, *(torch.from_numpy(end).to(values)[:, None] for end in ends)]
 
     return columns

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,18 +43,18 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
     outputs = held_out(directory)
     coverages = [
         one
-        for output in outputs
-        if output.count > 1  # else there are no other errors
+        for rows in outputs
+        if rows.count > 1  # else there are no other errors
         for coverage in COVERAGES
-        for one in coverages_of(output, coverage, intervals_of_rows(output, coverage))
+        for one in coverages_of(rows, coverage, conformal.promised(rows.count - 1), intervals_of_rows(rows, coverage))
     ]
     made = HeldOutIntervals(unit=outputs[0].unit, units=outputs[0].count, coverages=tuple(coverages))
     if coverages:
-        _write_rows(directory, outputs)
+        write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL) for rows in outputs})
     files.write_json(directory.results / INTERVALS, made.document())
     for one in made.coverages:
         if one.of == OVERALL and one.interval == USUAL:
-            log.info("intervals of %g %% cover %d of %d held-out rows of %s", 90, one.covered, one.n, one.output)
+            log.info("intervals of 90 %% cover %d of %d held-out rows of %s", one.covered, one.n, one.output)
     return made
 
 
@@ -66,11 +67,26 @@ def intervals_of_rows(rows: HeldOut, coverage: float) -> tuple[Array, Array]:
     return rows.scale.around(rows.estimate, conformal.of_others(rows.scores, rows.units, attained))
 
 
-def coverages_of(rows: HeldOut, coverage: float, ends: tuple[Array, Array]) -> Iterator[Coverage]:
-    """How many rows lie in their intervals: of all, then by group."""
+class Judged(Protocol):
+    """Rows with known truth; all of them (row,)."""
+
+    @property
+    def output(self) -> str: ...
+    @property
+    def truth(self) -> Array: ...
+    @property
+    def by(self) -> str | None: ...
+    @property
+    def groups(self) -> NDArray[np.str_]: ...
+
+
+def coverages_of(rows: Judged, coverage: float, most: float, ends: tuple[Array, Array]) -> Iterator[Coverage]:
+    """How many rows lie in their intervals: of all, then by group.
+
+    most  the largest coverage that can be promised
+    """
     low, high = ends
     covered = (low <= rows.truth) & (rows.truth <= high)
-    promised = min(coverage, conformal.promised(rows.count - 1))
     parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
     if rows.by is not None:
         parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
@@ -79,7 +95,7 @@ def coverages_of(rows: HeldOut, coverage: float, ends: tuple[Array, Array]) -> I
         yield Coverage(
             output=rows.output,
             interval=coverage,
-            promised=promised,
+            promised=min(coverage, most),
             of=of,
             name=name,
             n=int(own.sum()),
@@ -96,18 +112,16 @@ def _range(covered: int, of: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def _write_rows(directory: RunDirectory, outputs: Sequence[HeldOut]) -> None:
-    """Write a line per held-out row: what names it, then every output with its estimate and interval."""
+def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Array]]) -> None:
+    """Write a line per test row: what names it, then every output with its estimate and interval.
+
+    ends  output → lower and upper end of the interval of each row
+    """
     rows = opened(directory)
-    index = rows[outputs[0].output].dims[0]
     texts = [name for name in rows.data_vars if rows[name].dtype.kind in "OUST"]
+    index = rows[next(iter(ends))].dims[0]
     table = {str(name): rows[name].values.tolist() for name in (index, *texts)}
-    for one in outputs:
-        low, high = intervals_of_rows(one, USUAL)
-        table |= {
-            one.output: one.truth.tolist(),
-            estimate_of(one.output): one.estimate.tolist(),
-            low_of(one.output): low.tolist(),
-            high_of(one.output): high.tolist(),
-        }
+    for output, (low, high) in ends.items():
+        table |= {name: rows[name].values.tolist() for name in (output, estimate_of(output))}
+        table |= {low_of(output): low.tolist(), high_of(output): high.tolist()}
     files.write_csv(directory.results / INTERVALS_OF_ROWS, table, zip(*table.values(), strict=True))
