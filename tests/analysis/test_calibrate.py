@@ -231,6 +231,24 @@ def test_numbers_of_another_calibration_are_not_drawn(workspace, tmp_path):
     assert "calibrated posteriors, in 95 % of cases" not in text
 
 
+def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_knows(specs):
+    specs.write("dataset", {**DATASET, "varyings": {"depth": [[0.3, 0.6]], "delta_volume": []}})
+    specs.write("model", MODEL)
+    specs.write("experience", EXPERIENCE)
+    assert call("run", "sound", "--device", "cpu").code == 0
+    quick = {"draws": 20, "samples": 20, "device": "cpu"}
+    whole = package.calibrate("sound_0", **quick)
+    assert "never saw the held-out intervals of depth: its prior is the training part" in whole.caution
+    assert whole.caution in call("show", "sound_0").stdout
+    assert package.calibrate("sound_0", part="train", **quick).caution == ""
+    assert package.calibrate("sound_0", refined=True, **quick).caution == ""
+    on_test = package.calibrate("sound_0", refined=True, part="test", **quick)
+    assert "from the part 'test', but the prior of the posteriors is the whole" in on_test.caution
+    with xarray.open_dataset("runs/sound_0/results/calibration.nc", engine="h5netcdf") as numbers:
+        low, high = (math.exp(0.5 * norm.ppf(share)) for share in (0.3, 0.6))
+        assert ((low <= numbers["depth"]) & (numbers["depth"] <= high)).all()
+
+
 WRONG = [
     (["--draws", "5"], 2, "--draws 5: at least 20"),
     (["--samples", "5"], 2, "--samples 5: at least 20"),

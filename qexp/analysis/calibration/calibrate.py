@@ -14,7 +14,7 @@ from qexp.analysis.calibration.exact import BesideExact
 from qexp.analysis.calibration.judging import Judged
 from qexp.analysis.calibration.observing import PURPOSE, blocks, quantiles_of
 from qexp.analysis.calibration.placing import Placed, placed, together
-from qexp.analysis.calibration.posteriors import OfHead, Posteriors, Refined, prior_of
+from qexp.analysis.calibration.posteriors import OfHead, OnDone, Posteriors, Refined, prior_of
 from qexp.analysis.evaluation.asked import ALL
 from qexp.analysis.trained import load_model
 from qexp.calibration.uniformity import power
@@ -91,12 +91,14 @@ def calibrate(
     dataset = assemble.generated_of(spec["dataset"], tables, workspace)
     model = load_model(directory, on)
     images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
-    tested: Posteriors = Refined(model, dataset, images) if asked.refined else OfHead(model, on)
+    held_out = [name for name, ranges in dataset.held_out.items() if ranges]
+    tested: Posteriors = Refined(model, dataset, images, held_out) if asked.refined else OfHead(model, held_out, on)
     beside = BesideExact(dataset, tested.names, images, spec["inputs"], asked.exact) if asked.exact else None
     part = quantiles_of(dataset, asked.part, spec["split"], directory.record().seed)
     with assemble.threads(assemble.threads_to_predict(spec, tables, on)):
         judged, doubted = _judged(tested, dataset, part, asked, on, beside, on_observation)
-    made = _recorded(judged, dataset.quantities, directory.record().dataset, asked, beside, doubted)
+    caution = tested.caution(asked.part)
+    made = _recorded(judged, dataset.quantities, directory.record().dataset, asked, beside, doubted, caution)
     table = numbers.table(judged, dataset.quantities, {"run": directory.name, "created": made.created})
     keep_calibration(directory, made, numbers.encoded(table))
     if figures.drawn_at_once():
@@ -115,19 +117,29 @@ def _judged(
 ) -> tuple[Judged, int]:
     """The statistics, and the number of observations whose draws are not to be trusted."""
     seeds, found, doubted, prior = Seeds(asked.seed), list[Placed](), 0, prior_of(dataset, tested.names)
-    for block in blocks(dataset, part, asked.draws, seeds, on):
+    for block in blocks(dataset, part, asked.draws, tested.together, seeds, on):
         truth = np.stack([block.values[name] for name in tested.names], axis=1)
-        draws = tested.draws(block, truth, asked.samples, seeds)
+        on_done = _counting_from(block.start, asked.draws, on_observation)
+        draws = tested.draws(block, truth, asked.samples, seeds, on_done)
         found.append(placed(truth, draws, prior, seeds.numpy(PURPOSE, "positions", block.number)))
         doubted += draws.doubted
         if beside is not None:
             beside.add(block, draws, prior, seeds)
-        on_observation(block.start + len(truth), asked.draws)
     return Judged(tested.names, together(found), prior), doubted
 
 
+def _counting_from(start: int, count: int, on_observation: OnObservation) -> OnDone:
+    return lambda done: on_observation(start + done, count)
+
+
 def _recorded(
-    judged: Judged, quantities: Quantities, dataset: str, asked: Asked, beside: BesideExact | None, doubted: int
+    judged: Judged,
+    quantities: Quantities,
+    dataset: str,
+    asked: Asked,
+    beside: BesideExact | None,
+    doubted: int,
+    caution: str,
 ) -> Calibration:
     seen, balls = power(asked.draws), judged.recorded("balls")
     assert balls is not None
@@ -139,6 +151,7 @@ def _recorded(
         seed=asked.seed,
         draws=asked.draws,
         samples=asked.samples,
+        caution=caution,
         doubted=doubted,
         created=now(),
         notices_narrow=seen.narrow,

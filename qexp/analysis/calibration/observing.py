@@ -21,8 +21,8 @@ Array = NDArray[np.float64]
 PURPOSE = "calibration"
 """Of the random streams: none that a training uses."""
 
-BLOCK = 100
-"""Observations that are simulated at a time."""
+SIMULATED = 100
+"""Observations that are simulated at a time, with a random stream of their own."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,21 @@ class Block:
     """All variables of the dataset, as a network takes them."""
 
 
-def blocks(dataset: GeneratedDataset, part: Part, count: int, seeds: Seeds, device: torch.device) -> Iterator[Block]:
-    """`count` observations of a part of the distributions, in blocks."""
+def blocks(
+    dataset: GeneratedDataset, part: Part, count: int, size: int, seeds: Seeds, device: torch.device
+) -> Iterator[Block]:
+    """`count` observations of a part of the distributions, in blocks; the same ones, whatever the size of a block.
+
+    size  of a block, a multiple of `SIMULATED`
+    """
     values = dataset.values(part, count, seeds, (PURPOSE,))
-    for number, start in enumerate(range(0, count, BLOCK)):
-        own = {name: of[start : start + BLOCK] for name, of in values.items()}
-        noise = seeds.torch(device, PURPOSE, "noise", number)
-        yield Block(number, start, own, dataset.observe(own, noise))
+    for number, start in enumerate(range(0, count, size)):
+        own = {name: of[start : start + size] for name, of in values.items()}
+        made = []
+        for first in range(start, min(start + size, count), SIMULATED):
+            few = {name: of[first : min(first + SIMULATED, start + size)] for name, of in values.items()}
+            made.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
+        yield Block(number, start, own, {name: torch.cat([one[name] for one in made]) for name in made[0]})
 
 
 def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_seed: int) -> Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qexp.analysis.calibration.observing import PURPOSE, Block
 from qexp.analysis.calibration.placing import Draws, Prior
+from qexp.analysis.evaluation.asked import ALL, TRAIN
 from qexp.analysis.posteriors.simulated import posteriors
 from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
@@ -20,21 +21,36 @@ from qexp.seeds import Seeds
 Array = NDArray[np.float64]
 
 
+OnDone = Callable[[int], None]
+"""Takes how many observations of a block are done."""
+
+
 class Posteriors(Protocol):
     """Draws from the posteriors of observations."""
 
     names: list[str]
     """Of the outputs, in the order of the draws' last axis."""
 
-    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds) -> Draws:
+    together: int
+    """Observations that are best taken at a time."""
+
+    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
         """`count` draws for each observation of a block; truth: (observation, output)."""
+
+    def caution(self, part: str) -> str:
+        """Why draws from a part of the distributions are not from the prior of these posteriors; empty if they are."""
 
 
 class OfHead:
-    """Posteriors by a network's posterior heads. Raises QexpError for a network without any."""
+    """Posteriors by a network's posterior heads. Raises QexpError for a network without any.
 
-    def __init__(self, model: Inversion, device: torch.device) -> None:
-        self.model, self.device = model, device
+    held_out  variables of which the network never saw some intervals
+    """
+
+    together = 100
+
+    def __init__(self, model: Inversion, held_out: Sequence[str], device: torch.device) -> None:
+        self.model, self.held_out, self.device = model, held_out, device
         self.names = [name for outputs in model.network.heads.values() for name in outputs]
         if not self.names:
             raise QexpError(
@@ -43,13 +59,23 @@ class OfHead:
                 "likelihood with --refined"
             )
 
-    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds) -> Draws:
+    def caution(self, part: str) -> str:
+        """Their prior is what the network was trained on."""
+        if not self.held_out or part == TRAIN:
+            return ""
+        return (
+            f"the network never saw the held-out intervals of {' and '.join(self.held_out)}: its prior is the training "
+            "part, and on draws from elsewhere it cannot be calibrated; test it with --part train, or hold nothing out"
+        )
+
+    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
         """Independent draws with their densities."""
         posterior = self.model.posterior(block.samples)
         with torch.no_grad():
             made = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", block.number))
             of_truth = posterior.log_prob(torch.from_numpy(truth).to(made))
             density = posterior.log_prob(made)
+        on_done(len(truth))
         values = made.transpose(0, 1).double().cpu().numpy()
         return Draws(values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy())
 
@@ -57,20 +83,34 @@ class OfHead:
 class Refined:
     """Posteriors by the likelihood of the dataset, found from the network's estimates.
 
-    images  those that the network takes
+    images    those that the network takes
+    held_out  variables of which some intervals are the test part
     """
 
-    def __init__(self, model: Inversion, dataset: GeneratedDataset, images: Sequence[str]) -> None:
-        self.model, self.dataset, self.images = model, dataset, images
+    together = 1000  # each block needs the factor of a covariance, and a basis of signals
+
+    def __init__(
+        self, model: Inversion, dataset: GeneratedDataset, images: Sequence[str], held_out: Sequence[str]
+    ) -> None:
+        self.model, self.dataset, self.images, self.held_out = model, dataset, images, held_out
         self.names = list(dataset.test)
 
-    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds) -> Draws:
+    def caution(self, part: str) -> str:
+        """Their prior is the whole distribution of each variable."""
+        if not self.held_out or part == ALL:
+            return ""
+        return (
+            f"the draws are from the part '{part}', but the prior of the posteriors is the whole: even exact ones "
+            "hold such draws more or less often than their probability says"
+        )
+
+    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
         """Draws resampled by their weights, or of chains."""
         estimates = {name: of[:, 0].double().cpu().numpy() for name, of in self.model.estimate(block.samples).items()}
         start = {name: of for name, of in estimates.items() if name in self.names}
         samples = {name: of.cpu() for name, of in block.samples.items()}
         seed = seeds.number(PURPOSE, "draws", block.number)
-        made = posteriors(self.dataset, self.images, samples, start, count=count, seed=seed)
+        made = posteriors(self.dataset, self.images, samples, start, count=count, seed=seed, on_observation=on_done)
         order = [made.names.index(name) for name in self.names]
         return Draws(made.draws[:, :, order], effective=made.ess, doubted=len(made.doubts))
 

@@ -43,6 +43,8 @@ def calibrated(of: Calibration | None) -> Parts:
         f"(seed {of.seed}), {of.samples:,} samples from the posterior of each, "
         f"by {by}"
     )
+    if of.caution:
+        yield of.caution
     if of.doubted:
         yield f"of {of.doubted:,} observations the samples are not to be trusted, by the diagnostics of their method"
     least = SIGNIFICANT / (2 * len(of.outputs) + len(_regions(of)))
@@ -134,9 +136,9 @@ def _of_places(name: str, of: Calibration, least: float) -> str:
 
 
 def _place(one: LocalShare, of: Calibration) -> str:
-    """`a depth of 1.2 km and a delta volume of 0.3 10⁶ m³`."""
+    """`depth 1.2 km, delta volume 0.3 10⁶ m³`."""
     values = one.estimates.items()
-    return " and ".join(f"a {in_words(name)} of {value:.3g} {of.outputs[name].unit}".rstrip() for name, value in values)
+    return ", ".join(f"{in_words(name)} {value:.3g} {of.outputs[name].unit}".rstrip() for name, value in values)
 
 
 def _of_width(name: str, one: OutputCalibration) -> str:

@@ -153,6 +153,8 @@ class Calibration(Part):
     """Name of the dataset's spec."""
     refined: bool = False
     """Whether the posteriors are those of the likelihood, and not those of the network's head."""
+    caution: str = ""
+    """Why even sound posteriors would not be calibrated on these draws; empty if they would."""
     doubted: int = 0
     """Number of observations whose samples are, by the diagnostics of their method, not to be trusted."""
     part: str
