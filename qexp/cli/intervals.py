@@ -35,16 +35,19 @@ def intervals(
         raise QexpError("--json and --latex exclude each other; take one")
     found = api.intervals(run, trust_code=trust_code, workspace=workspace)
     opened = api.open_run(run, workspace=workspace)
+    record = opened.directory.record()
     if as_json:
         print_json(found.document())
         return
-    parts = list(held_out_intervals(found, opened.directory.record().units))
+    parts = list(held_out_intervals(found, record.units))
+    if parts and record.caution:
+        parts.append(record.caution)
     if as_latex:
         tables = [one for one in parts if not isinstance(one, str)]
         piece(typesetting.latex(tables, [one for one in parts if isinstance(one, str)]))
         return
     print_parts(parts)
     if not parts:
-        message("there are no intervals: all held-out spectra are of one core, so there are no other errors")
+        message(f"there are no intervals: all held-out data are of one {found.unit}, so there are no other errors")
     else:
         message(f"the interval of every row: {find(workspace).shown(opened.directory.results / 'intervals.csv')}")

@@ -152,7 +152,7 @@ def test_a_single_test_core_leaves_no_other_errors(scratch):
     directory = scratch()
     assert package.open_run(str(directory.path)).held_out_intervals().coverages == ()
     assert not (directory.results / "intervals.csv").exists()
-    assert "all held-out spectra are of one core" in call("intervals", directory.path).stderr
+    assert "all held-out data are of one core" in call("intervals", directory.path).stderr
     assert "intervals of held-out" not in call("show", directory.path).stdout
 
 
@@ -176,3 +176,9 @@ def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
     assert float(line["calibration.iron.width"]) == of_all.mean_width
     code, _, stderr = call("calibrate", directory.path)
     assert (code, "has intervals from held-out errors, not posteriors" in stderr) == (2, True), stderr
+
+
+def test_intervals_from_errors_that_were_selected_on_the_test_data_say_so(run):
+    directory = run(**{**ONE_BY_ONE, "keep": "best", "epochs": 4, **stones.AS_PUBLISHED})
+    assert {line["caution"] for line in rows_of(directory)} == {stones.CAUTION}
+    assert stones.CAUTION in call("intervals", directory.path).stdout

@@ -124,4 +124,6 @@ def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Arr
     for output, (low, high) in ends.items():
         table |= {name: rows[name].values.tolist() for name in (output, estimate_of(output))}
         table |= {low_of(output): low.tolist(), high_of(output): high.tolist()}
+    if caution := rows.attrs.get("caution"):
+        table["caution"] = [caution] * rows.sizes[index]
     files.write_csv(directory.results / INTERVALS_OF_ROWS, table, zip(*table.values(), strict=True))
