@@ -46,6 +46,10 @@ def high_of(output: str) -> str:
     return f"{output}{HIGH}"
 
 
+def correlation_of(one: str, other: str) -> str:
+    return f"{one}_{other}_correlation"
+
+
 def quantile_of(output: str) -> str:
     return f"{output}{QUANTILE}"
 

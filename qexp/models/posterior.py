@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from qexp.datasets.transforms.transform import Transform
 from qexp.models.heads.density import Density
+
+RANKED = 1000
+"""Draws from which correlations are computed: they are known to 0.03 or better."""
 
 
 class Posterior:
@@ -36,6 +40,19 @@ class Posterior:
         # A transform may reverse the order, such as a division by a negative number.
         in_units = [self._inverse(name, made[:, place]).sort(dim=-1).values for place, name in enumerate(self.names)]
         return dict(zip(self.names, in_units, strict=True))
+
+    @torch.no_grad()
+    def correlations(self) -> dict[tuple[str, str], Tensor]:
+        """Pair of outputs → their rank correlation (Spearman), (sample,), of draws that are the same at each call."""
+        device = next(iter(self._densities.values())).device
+        random = torch.Generator(device).manual_seed(0)
+        made = torch.cat([one.draws(RANKED, random) for one in self._densities.values()], dim=-1)
+        ranks = made.argsort(dim=0).argsort(dim=0).double()
+        scores = (ranks - ranks.mean(dim=0)) / ranks.std(dim=0, correction=0)
+        return {
+            (self.names[one], self.names[other]): (scores[..., one] * scores[..., other]).mean(dim=0).float()
+            for one, other in combinations(range(len(self.names)), 2)
+        }
 
     @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:

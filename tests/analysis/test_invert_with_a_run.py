@@ -261,3 +261,24 @@ def test_gaps_of_a_plane_are_filled_by_the_plane_and_the_edge_by_the_nearest():
 def test_the_largest_displacement_is_near_the_source():
     east, north = peak_of(observed().tracks, 500.0)
     assert np.hypot(east - SOURCE[0], north - SOURCE[1]) < 1500
+
+
+def test_a_network_with_a_posterior_head_gives_intervals(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    operations = {name: one for name, one in MODEL["operations"].items() if not name.startswith("to_")}
+    operations |= {
+        "dense": {"module": "denses", "parameters": {"filters": [8]}},
+        "head": {"module": "gaussian_posterior"},
+    }
+    branches = [MODEL["branches"][0], {"x_name": "seen", "y_name": OUTPUTS, "operations": ["dense", "head"]}]
+    transforms = {name: of for name, of in EXPERIENCE["transforms"].items() if name not in OUTPUTS}
+    experience = {**EXPERIENCE, "losses": "negative_log_likelihood", "transforms": transforms}
+    model = {**MODEL, "operations": operations, "branches": branches}
+    Specs(tmp_path, {"dataset": DATASET, "model": model, "experience": experience}, "chamber")
+    assert call("run", "chamber", "--seed", "0").code == 0
+    made = qexp.invert(observed(), run="chamber_0")
+    for name, (low, high) in UNIFORM.items():
+        of = made.parameters[{"x": "east", "y": "north"}.get(name, name)]
+        assert of.interval95[0] < of.value < of.interval95[1]
+        assert of.interval95[1] - of.interval95[0] < (high - low) * (1000 if name in "xy" else 1)
+    assert any("the estimate and its intervals are the network's" in one for one in made.remarks)

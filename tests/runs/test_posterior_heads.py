@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import xarray
 
 import qexp as package
@@ -106,6 +107,8 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     for name in ("depth", "delta_volume"):
         below = [(drawn[name].values[0] < found[f"{name}_{end}"].values).mean(0) for end in ("low", "high")]
         np.testing.assert_allclose(below, [[0.05] * 5, [0.95] * 5], atol=0.015)
+    ranks = [scipy.stats.spearmanr(*(drawn[name].values[0, :, image] for name in drawn))[0] for image in range(5)]
+    np.testing.assert_allclose(found["depth_delta_volume_correlation"], ranks, atol=0.1)
 
 
 @pytest.mark.usefixtures("drawn")

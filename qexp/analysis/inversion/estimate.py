@@ -41,6 +41,7 @@ class Candidate:
     near   more such starts, around it
     held   columns that keep the value of the start unless bounds are given for them
     distributions  column → its distribution in the training data of a network, in its unit relative to the origin
+    intervals      column → ends of its 95 % interval by a network's posterior head, in SI units relative to the origin
     """
 
     text: str
@@ -50,6 +51,7 @@ class Candidate:
     near: Sequence[Mapping[str, float]] = ()
     held: Sequence[str] = ()
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -99,7 +101,9 @@ def estimated(
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, units, errors, residual_errors(fit, problem, tracks) if refine else None, refine),
+        parameters=_parameters(fit, units, errors, residual_errors(fit, problem, tracks))
+        if refine
+        else _of_network(fit, candidate),
         tracks=_tracks(observation, problem, fit, units),
         estimated=[shown(fit.names[index]) for index in fit.free],
         correlations=errors.correlation,
@@ -172,15 +176,13 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
     return begin[possible]
 
 
-def _parameters(
-    fit: Fit, units: Units, errors: Uncertainty, of_residuals: Array | None, errors_known: bool
-) -> dict[str, Estimate]:
+def _parameters(fit: Fit, units: Units, errors: Uncertainty, of_residuals: Array | None) -> dict[str, Estimate]:
     places = {index: place for place, index in enumerate(fit.free)}
     made = {}
     for index, column in enumerate(fit.names):
         value, unit = units.from_si(column, float(fit.values[index])), units.of(column)
-        if index not in places or not errors_known:
-            made[shown(column)] = Estimate(value, unit, fixed=index not in places)
+        if index not in places:
+            made[shown(column)] = Estimate(value, unit, fixed=True)
             continue
         place, factor = places[index], units.factor(column)
         made[shown(column)] = Estimate(
@@ -192,6 +194,16 @@ def _parameters(
             (units.from_si(column, float(errors.low[place])), units.from_si(column, float(errors.high[place]))),
             at_bound=column in fit.at_bounds,
         )
+    return made
+
+
+def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
+    """The estimates of a network, with the intervals of its posterior head if it has one."""
+    made, units = {}, candidate.units
+    for index, column in enumerate(fit.names):
+        value, ends = units.from_si(column, float(fit.values[index])), candidate.intervals.get(column)
+        interval = None if ends is None else (units.from_si(column, ends[0]), units.from_si(column, ends[1]))
+        made[shown(column)] = Estimate(value, units.of(column), interval95=interval, fixed=index not in fit.free)
     return made
 
 

@@ -92,7 +92,8 @@ def by_network(
     if refine:
         return [estimated(observation, said.candidate, asked, network=said.document, remarks=said.remarks)]
     candidate = replace(said.candidate, start=said.values)
-    remarks = [*said.remarks, "the estimate is the network's; --refine gives standard errors"]
+    whose = "the estimate and its intervals are" if candidate.intervals else "the estimate is"
+    remarks = [*said.remarks, f"{whose} the network's; --refine gives standard errors"]
     return [estimated(observation, candidate, asked, network=said.document, remarks=remarks, refine=False)]
 
 

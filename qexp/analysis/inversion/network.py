@@ -33,6 +33,8 @@ from qexp.spec.kinds.generated import generator_in_words
 
 EDGES = np.array([0.005, 0.995])
 """Quantiles of a training distribution beyond which an estimate is said to be at its edge."""
+ENDS = (0.025, 0.975)
+"""Probabilities of the ends of intervals."""
 MUCH_FILLED = 0.3
 """Share of interpolated pixels above which they are remarked on."""
 UNUSUAL = 0.005
@@ -123,10 +125,23 @@ def network_estimate(
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
     held = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
     near = [_start(network, one)[1] for one in nearby(directory, made, others, seed)]
+    intervals = _intervals(network, inputs)
     varying = [name for name in start if name in network.dataset.test]
     distributions = {name: network.dataset.distributions[name] for name in varying}
-    candidate = Candidate(network.words, network.sources, units, start, near, held, distributions)
+    candidate = Candidate(network.words, network.sources, units, start, near, held, distributions, intervals)
     return NetworkEstimate(candidate, values, document, said)
+
+
+def _intervals(network: _Network, inputs: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
+    """Column → ends of the 95 % interval by the posterior head, in SI units; empty without one."""
+    if network.model.posterior is None:
+        return {}
+    found = {}
+    for name, ends in network.model.posterior(inputs).quantiles(ENDS).items():
+        factor = quantity(name, network.dataset.quantities).si_factor
+        low, high = (factor * float(end) for end in ends[0])
+        found[name] = low, high
+    return found
 
 
 def _opened(directory: RunDirectory, device: str) -> _Network:

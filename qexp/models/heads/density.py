@@ -13,6 +13,11 @@ MEDIAN = 0.5
 class Density(ABC):
     """The density of the transformed outputs of each sample of a batch."""
 
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """The device on which it is."""
+
     @abstractmethod
     def log_prob(self, values: Tensor) -> Tensor:
         """The logarithm of the density, (..., sample), of values (..., sample, output)."""

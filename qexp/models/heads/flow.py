@@ -30,6 +30,10 @@ class Flow(Density):
     def __init__(self, gaussian: Gaussian, flow: Any) -> None:
         self.gaussian, self.flow = gaussian, flow
 
+    @property
+    def device(self) -> torch.device:
+        return self.gaussian.device
+
     def log_prob(self, values: Tensor) -> Tensor:
         made: Tensor = self.flow.log_prob(self.gaussian.scores(values))
         return made + self.gaussian.log_volume()

@@ -32,6 +32,10 @@ class Gaussian(Density):
     def __init__(self, mean: Tensor, factor: Tensor) -> None:
         self.mean, self.factor = mean, factor
 
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
     def log_prob(self, values: Tensor) -> Tensor:
         half = 0.5 * self.scores(values).square().sum(-1)
         return self.log_volume() - half - 0.5 * self.mean.shape[-1] * math.log(2 * math.pi)
@@ -80,6 +84,10 @@ class Mixture(Density):
 
     def __init__(self, log_weights: Tensor, components: Gaussian) -> None:
         self.log_weights, self.components = log_weights, components
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_weights.device
 
     def log_prob(self, values: Tensor) -> Tensor:
         return torch.logsumexp(self.log_weights + self.components.log_prob(values[..., None, :]), dim=-1)

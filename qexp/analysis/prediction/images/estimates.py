@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,13 +24,15 @@ from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, OUTSIDE, WORDS
 from qexp.errors import NotFoundError, QexpError
-from qexp.estimates import INTERVAL, estimate_of, high_of, low_of
+from qexp.estimates import INTERVAL, correlation_of, estimate_of, high_of, low_of
 from qexp.limits import Limits, remarks
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows
 from qexp.runs.signals import terminable
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from qexp.models.posterior import Posterior
 
 Array = NDArray[np.float32]
 
@@ -66,8 +69,8 @@ class ImageModel:
     """Returns the range of the inputs in the training data, which takes a moment."""
     with_posterior: Sequence[str] = ()
     """Outputs of posterior heads."""
-    interval: Callable[[Mapping[str, Array]], Mapping[str, Array]] = lambda inputs: {}
-    """From input → (sample, ...) to the ends of the interval of each of these, (sample, 2)."""
+    posterior: Callable[[Mapping[str, Array]], Posterior] | None = None
+    """From input → (sample, ...) to the posterior of these; None if there are none."""
     features: Callable[[], Features] | None = None
     """Returns how usual the network finds the features of images, which takes a moment."""
     misfit: Misfit | None = None
@@ -199,10 +202,11 @@ def predict_images(
     """Predict from all samples of a file, in memory that does not grow with their number.
 
     The new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
-    `<output>_estimate` for every output, `<output>_low` and `<output>_high` for those of posterior heads (the ends of
-    the 90 % interval), `missing_pixels` if the network takes masks, `outside` (the number of the inputs' statistics
-    that are outside the range of the training data, see `images.ranges`), and `caution` if the run has one. A record
-    is written beside it as `<file>.json`. A file that the same run made from the same images is left as it is.
+    `<output>_estimate` for every output, and for those of posterior heads the ends of the 90 % interval, `<output>_low`
+    and `<output>_high`, and their rank correlations; `missing_pixels` if the network takes masks, `outside` (the number
+    of the inputs' statistics that are outside the range of the training data, see `images.ranges`), and `caution` if
+    the run has one. A record is written beside it as `<file>.json`. A file that the same run made from the same images
+    is left as it is.
 
     source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, or a folder with a npy
             or GeoTIFF file per input. Samples come first; rows run northwards
@@ -251,9 +255,8 @@ def _estimated(piece: ImagePiece, model: ImageModel) -> dict[str, Array]:
         inputs = {name: values[start : start + model.batch] for name, values in piece.inputs.items()}
         for name, values in zip(model.outputs, model.estimate(inputs).T, strict=True):
             made.setdefault(estimate_of(name), []).append(values)
-        for name, ends in model.interval(inputs).items():
-            for column, values in zip((low_of(name), high_of(name)), ends.T, strict=True):
-                made.setdefault(column, []).append(values)
+        for name, values in _of_posterior(model, inputs).items():
+            made.setdefault(name, []).append(values)
     columns = {name: np.concatenate(parts) for name, parts in made.items()}
     if model.misfit is not None and model.features is not None:
         own = {name: columns[estimate_of(name)] for name in model.outputs}
@@ -261,6 +264,18 @@ def _estimated(piece: ImagePiece, model: ImageModel) -> dict[str, Array]:
         columns[FEATURES] = model.features().p_values(piece.inputs).astype(np.float32)
     for values in columns.values():
         values[piece.empty] = np.nan
+    return columns
+
+
+def _of_posterior(model: ImageModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Column → (sample,): the ends of intervals, and correlations."""
+    if model.posterior is None:
+        return {}
+    posterior, columns = model.posterior(inputs), {}
+    for name, ends in posterior.quantiles(INTERVAL).items():
+        columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
+    for pair, values in posterior.correlations().items():
+        columns[correlation_of(*pair)] = values.cpu().numpy()
     return columns
 
 
@@ -280,6 +295,9 @@ def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Sch
             for column, share in zip((low_of(name), high_of(name)), INTERVAL, strict=True):
                 words = {"description": f"{100 * share:g} % quantile of the posterior of: {name}"}
                 after.append(pa.field(column, pa.float32(), metadata=words | ({"unit": unit} if unit else {})))
+    for pair in combinations(model.with_posterior, 2):
+        about = {"description": f"rank correlation of {' and '.join(pair)} in the posterior"}
+        after.append(pa.field(correlation_of(*pair), pa.float32(), metadata=about))
     if model.misfit is not None:
         for name, meaning in ((MISFIT, OF_RESIDUALS), (FEATURES, OF_FEATURES)):
             after.append(pa.field(name, pa.float32(), metadata={"description": meaning}))

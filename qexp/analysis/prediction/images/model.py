@@ -18,9 +18,9 @@ from qexp.analysis.prediction.images.source import ImageLayout, Range
 from qexp.analysis.trained import load_model
 from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.errors import QexpError
-from qexp.estimates import INTERVAL
 from qexp.limits import limits_of
 from qexp.models.network import Network
+from qexp.models.posterior import Posterior
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
@@ -53,17 +53,16 @@ def image_model(directory: RunDirectory, device: str = "auto", *, with_misfit: b
         made = model.estimate(samples, batch_size=len(next(iter(samples.values()))))
         return torch.cat([made[name] for name in outputs], dim=1).cpu().numpy()
 
-    def interval(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def posterior(inputs: Mapping[str, Array]) -> Posterior:
         samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
-        made = model.posterior(samples, batch_size=len(next(iter(samples.values())))).quantiles(INTERVAL)
-        return {name: ends.cpu().numpy() for name, ends in made.items()}
+        return model.posterior(samples, batch_size=len(next(iter(samples.values()))))
 
     return ImageModel(
         layout=_layout(source, network),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         with_posterior=[name for heads in network.heads.values() for name in heads],
-        **({"interval": interval} if network.heads else {}),
+        posterior=posterior if network.heads else None,
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
         misfit=ImageMisfit(source, outputs) if with_misfit else None,
