@@ -1,0 +1,118 @@
+"""The posterior of the unrest of Campi Flegrei, where its data are, against chains on a density that is written here.
+
+Of the 5,530 points every sixth counts here, so that chains with a full covariance end within seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from arviz_stats.base import array_stats
+
+import qexp
+from qexp.forward.point import mctigue
+from qexp.observations.observation import Observation
+
+FOLDER = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "campi_flegrei"
+FILES = [FOLDER / f"obs_sar{number}.txt" for number in (1, 2)]
+
+pytestmark = pytest.mark.skipif(
+    not all(path.is_file() for path in FILES), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt"
+)
+
+BOUNDS = {
+    "east": (420e3, 432e3), "north": (4513e3, 4525e3), "depth": (1.0, 8.0), "radius": (0.3, 4.0),
+    "pressure_over_mu": (0.0, 1e-3),
+}  # fmt: skip
+CHAINS, BURN_IN, STEPS = 100, 700, 1200
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """Every sixth point of each track, with the noise that all of them show."""
+    whole = qexp.observe(FILES, crs="EPSG:32633", noise="estimate").observation
+    some = [track.kept(np.arange(len(track.x)) % 6 == 0) for track in whole.tracks]
+    return replace(whole, tracks=tuple(some))
+
+
+def density_of(seen: Observation):
+    """Logarithm of the posterior of (east, north, depth, radius, pressure · radius³) in m; uniform priors of all but
+    the last, and of the pressure; offsets of both tracks are further unknowns of a normal prior that is very wide.
+    """
+    parts = []
+    for track in seen.tracks:
+        apart = np.hypot(track.x[:, None] - track.x, track.y[:, None] - track.y)
+        noise = track.noise
+        shape = {"exponential": apart / noise.range, "gaussian": (apart / noise.range) ** 2}[noise.type]
+        covariance = noise.sill * np.exp(-shape) + np.diag(track.error**2) + 1e2 * np.ones_like(apart)
+        parts.append((track, np.linalg.inv(np.linalg.cholesky(covariance))))
+    points = sum(len(track.x) for track in seen.tracks)
+    low, high = np.array(list(BOUNDS.values())).T
+    low, high = low * [1, 1, 1e3, 1e3, 1], high * [1, 1, 1e3, 1e3, 1]
+
+    def log(at):
+        values = at.copy()
+        values[:, 4] /= at[:, 3] ** 3
+        inside = ((values > low) & (values < high)).all(axis=1) & (values[:, 2] > 1.001 * values[:, 3])
+        found = np.full(len(at), -np.inf)
+        chi2 = np.zeros(inside.sum())
+        for track, whitening in parts:
+            stations = torch.from_numpy(np.stack([track.x, track.y], axis=1))
+            moved = (mctigue(torch.from_numpy(values[inside]), stations).numpy() * track.direction).sum(axis=2)
+            chi2 += np.square(whitening @ (track.displacement - moved).T).sum(axis=0)
+        found[inside] = -0.5 * (points - len(parts)) * np.log(chi2) - 3 * np.log(at[inside, 3])
+        return found
+
+    return log
+
+
+def chains_of(log, begin, random):
+    """Values of chains, (chain, step, parameter), each half of which moves along differences within the other half."""
+    at, height, kept = begin, log(begin), []
+    half, size = CHAINS // 2, begin.shape[1]
+    for step in range(BURN_IN + STEPS):
+        for mine, others in ((slice(0, half), at[half:]), (slice(half, CHAINS), at[:half])):
+            first, second = (others[random.integers(half, size=half)] for _ in range(2))
+            stretch = 1.0 if step % 10 == 0 else 2.38 / np.sqrt(2 * size) * random.uniform(0.5, 1.0)
+            trial = at[mine] + stretch * (first - second) + 1e-5 * random.standard_normal((half, size)) * at.std(axis=0)
+            of_trial = log(trial)
+            taken = np.log(random.random(half)) < of_trial - height[mine]
+            at, height = at.copy(), height.copy()
+            at[mine] = np.where(taken[:, None], trial, at[mine])
+            height[mine] = np.where(taken, of_trial, height[mine])
+        if step >= BURN_IN:
+            kept.append(at)
+    return np.stack(kept, axis=1)
+
+
+@pytest.mark.slow
+def test_means_and_widths_are_those_of_long_chains_on_a_density_of_another_kind(seen):
+    made = qexp.invert(seen, source="mctigue", posterior=True, draws=20_000, bounds=BOUNDS).posterior
+    assert made.found.method == "importance"
+    assert not made.found.doubts
+    random = np.random.default_rng(0)
+    begin = np.stack(
+        [
+            random.uniform(425.8e3, 426.4e3, CHAINS), random.uniform(4518.7e3, 4519.5e3, CHAINS),
+            random.uniform(2.6e3, 3.8e3, CHAINS), random.uniform(1.25e3, 2.4e3, CHAINS),
+            random.uniform(1.2e6, 1.5e6, CHAINS),
+        ],
+        axis=1,
+    )  # fmt: skip
+    chains = chains_of(density_of(seen), begin, random)
+    assert chains.shape[0] * chains.shape[1] >= 100_000
+    groups = chains.reshape(4, CHAINS // 4, STEPS, 5).swapaxes(1, 2).reshape(4, -1, 5)
+    assert max(float(array_stats.rhat(groups[..., column])) for column in range(5)) <= 1.01
+    chains = chains.reshape(-1, 5)
+    chains[:, 4] /= chains[:, 3] ** 3
+    chains[:, 2:4] /= 1e3
+    for column, name in enumerate(BOUNDS):
+        own = made.all[:, list(made.parameters).index(name)]
+        width, expected = (np.subtract(*np.quantile(values, [0.95, 0.05])) for values in (own, chains[:, column]))
+        assert width == pytest.approx(expected, rel=0.05), name
+        assert abs(own.mean() - chains[:, column].mean()) < 0.05 * expected, name
