@@ -53,7 +53,7 @@ def by_laplace(density: Density, proposal: Mixture, count: int, random: np.rando
     """Draws from normal distributions around the modes; weights are computed only to judge these."""
     tested = weighted(density, proposal, random, max(count, 1000))
     drawn = proposal.wider(1.0).draws(count, random, degrees=math.inf)
-    doubts = _doubts(tested.pareto_k, tested.ess, len(tested.weights))
+    doubts = doubts_of(tested.pareto_k, tested.ess, len(tested.weights))
     return Draws(random.permutation(drawn)[None], "laplace", tested.pareto_k, float(count), doubts=doubts)
 
 
@@ -76,7 +76,7 @@ def by_either(density: Density, proposal: Mixture, count: int, random: np.random
 
 def _resampled(made: Weighted, count: int, random: np.random.Generator) -> Draws:
     chosen = made.scores[resampled(made.weights, count, random)]
-    doubts = _doubts(made.pareto_k, made.ess, len(made.weights))
+    doubts = doubts_of(made.pareto_k, made.ess, len(made.weights))
     return Draws(chosen[None], "importance", made.pareto_k, made.ess, doubts=doubts)
 
 
@@ -108,7 +108,8 @@ def _walked_from(made: Weighted, density: Density, count: int, random: np.random
     return Draws(chains.scores[:, kept], "sampler", made.pareto_k, chains.ess, chains.r_hat, tuple(doubts))
 
 
-def _doubts(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
+def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
+    """Why weights are not to be trusted."""
     if not pareto_k <= (limit := largest_pareto_k(draws)):
         return (f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be at most {limit:.2f}",)
     if ess < FEW:

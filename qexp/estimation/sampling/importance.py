@@ -36,10 +36,10 @@ SPARE, LEAST = 2.5, 600
 class Weighted:
     """Draws from a proposal with their weights.
 
-    proposal
+    proposal  from which they were drawn
     scores    (draw, coordinate)
     weights   (draw,)  they add up to 1
-    pareto_k  the shape of the largest weights: above `least_pareto_k`, estimates from them cannot be trusted
+    pareto_k  the shape of the largest weights: above `largest_pareto_k`, estimates from them cannot be trusted
     ess       number of draws of equal weights that would be as good
     """
 
@@ -74,20 +74,27 @@ def sampled(density: Density, proposal: Mixture, random: np.random.Generator, dr
 def weighted(density: Density, proposal: Mixture, random: np.random.Generator, count: int) -> Weighted:
     """Draws of a proposal, with Pareto-smoothed weights."""
     scores = proposal.draws(count, random)
-    return _smoothed(proposal, scores, density(scores))
+    return _weighted(proposal, scores, density(scores))
 
 
-def _smoothed(proposal: Mixture, scores: Array, values: Array) -> Weighted:
+def _weighted(proposal: Mixture, scores: Array, values: Array) -> Weighted:
+    weights, shape = smoothed(values - proposal.log_density(scores))
+    return Weighted(proposal, scores, weights, shape, effective(weights) if math.isfinite(shape) else 0.0)
+
+
+def smoothed(logarithms: Array) -> tuple[Array, float]:
+    """Pareto-smoothed weights, which add up to 1, and k̂; of logarithms of weights, but for a constant.
+
+    k̂ is infinite where all weights are zero.
+    """
     from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
 
-    logarithms = values - proposal.log_density(scores)
-    count, highest = len(scores), logarithms.max()
+    count, highest = len(logarithms), logarithms.max()
     if not np.isfinite(highest):
-        return Weighted(proposal, scores, np.full(count, 1 / count), math.inf, 0.0)
-    smoothed, shape = array_stats.psislw(np.minimum(highest - logarithms, NOTHING))  # it takes their negatives
-    weights = np.exp(smoothed - smoothed.max())
-    weights /= weights.sum()
-    return Weighted(proposal, scores, weights, float(shape), effective(weights))
+        return np.full(count, 1 / count), math.inf
+    smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, NOTHING))  # it takes their negatives
+    weights = np.exp(smooth - smooth.max())
+    return weights / weights.sum(), float(shape)
 
 
 def effective(weights: Array) -> float:
@@ -107,7 +114,7 @@ def adapted(density: Density, proposal: Mixture, random: np.random.Generator) ->
     for again in range(MOST_ROUNDS):
         new = proposal.draws(ROUND * size * (1 + again // 2), random)
         of_new = density(new)
-        made = _smoothed(proposal, new, of_new)
+        made = _weighted(proposal, new, of_new)
         if made.ess > highest * len(new):
             best, highest = proposal, made.ess / len(new)
         if made.good:

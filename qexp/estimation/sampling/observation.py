@@ -14,7 +14,8 @@ from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 from qexp.estimation.sampling.amplitudes import Coordinates
 from qexp.estimation.sampling.density import PenalisedSquares, Posterior
-from qexp.estimation.sampling.draws import METHODS, Draws
+from qexp.estimation.sampling.draws import METHODS, Draws, doubts_of
+from qexp.estimation.sampling.importance import effective, resampled, smoothed
 from qexp.estimation.sampling.mixture import Mixture
 from qexp.estimation.sampling.modes import found, laplace
 from qexp.estimation.sampling.prior import Prior
@@ -26,18 +27,15 @@ Array = NDArray[np.float64]
 SEARCHED, FOLLOWED = 16, 3
 """Starts of a search for further modes; and the highest of those that it finds that are followed with all points."""
 
-SPANNING, CHECKED, TRIED = 300, 60, 60
-"""Sources that span the basis of signals; those on which it is tested before, and draws on which it is tested after."""
+SPANNING, TRIED = 300, 60
+"""Sources that span the basis of signals at first; and draws on which it is tested."""
 
 WIDER = 1.5
 """Factor by which the sources that span the basis are spread wider than the posterior."""
 
-ACCURATE = 1e-3
-"""Largest error of reduced signals, relative to the signal, with which they are tried."""
-
 CLOSE, ATTEMPTS = 0.1, 3
 """Largest standard deviation of the error of the logarithm of the density that reduced signals may make; and how often
-a basis is sought before all points are used."""
+a larger basis is sought before draws are weighted by the density from all points."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +83,55 @@ def observed_posterior(
     proposal = laplace(
         exact, found(PenalisedSquares(whole, prior, weight), _starts(problem, fit, searches, prior, weight, seed))
     )
-    near = proposal.wider(WIDER)
+    density = _accurate(whole, exact, proposal, searches, weight, random)
+    draws = _drawn(density, proposal, searches, weight, method, count, random)
+    if density is not exact and _error(exact, density, draws.all, random) > CLOSE:
+        draws = _corrected(draws, exact, density, random)
+    return ObservedPosterior(prior, draws, density.chi2(draws.all), density(draws.all), whole.degrees)
+
+
+def _accurate(
+    whole: WholeSignals,
+    exact: Posterior,
+    proposal: Mixture,
+    searches: Sequence[Search],
+    weight: float,
+    random: np.random.Generator,
+) -> Posterior:
+    """The density by reduced signals, with a basis that is accurate where a few draws are; with few points, the exact
+    one.
+    """
+    near, prior = proposal.wider(WIDER), exact.prior
     spanning = near.draws(SPANNING, random)
     for _ in range(ATTEMPTS):
-        checked = near.draws(CHECKED, random, degrees=math.inf)
-        few = reduced(whole, prior.values(spanning), prior.values(checked), ACCURATE)
+        few = reduced(whole, prior.values(spanning))
         if few is None:
+            return exact
+        density = Posterior(few, prior, exact.degrees)
+        tried = _drawn(density, proposal, searches, weight, "importance", SPANNING, random).all
+        if _error(exact, density, tried, random) <= CLOSE:
             break
-        density = Posterior(few, prior, degrees)
-        draws = _drawn(density, proposal, searches, weight, method, count, random)
-        some = random.choice(draws.all, TRIED)
-        with np.errstate(invalid="ignore"):
-            if np.std(exact(some) - density(some)) <= CLOSE:
-                return _of(draws, density, prior, whole.degrees)
-        spanning = np.concatenate([near.draws(SPANNING // 2, random), _spread(draws.all, SPANNING // 2, random)])
-    return _of(_drawn(exact, proposal, searches, weight, method, count, random), exact, prior, whole.degrees)
+        spanning = np.concatenate([spanning, tried[: SPANNING // 2], _spread(tried, SPANNING // 2, random)])
+    return density
+
+
+def _error(exact: Posterior, density: Posterior, draws: Array, random: np.random.Generator) -> float:
+    """The standard deviation of the error of a density, at some of its draws."""
+    some = random.choice(draws, TRIED)
+    with np.errstate(invalid="ignore"):
+        error = float(np.std(exact(some) - density(some)))
+    return error if math.isfinite(error) else math.inf
+
+
+def _corrected(draws: Draws, exact: Posterior, density: Posterior, random: np.random.Generator) -> Draws:
+    """Draws from the exact density, of those of one that is close to it, by their weights."""
+    scores = draws.all
+    with np.errstate(invalid="ignore"):
+        logarithms = np.nan_to_num(exact(scores) - density(scores), nan=-np.inf)
+    weights, pareto_k = smoothed(logarithms)
+    chosen, ess = scores[resampled(weights, len(scores), random)], effective(weights)
+    doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
+    return replace(draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts)
 
 
 def _drawn(
@@ -117,10 +149,6 @@ def _drawn(
     coordinates = Coordinates(density, amplitudes, weight)
     made = METHODS[method](coordinates, coordinates.of(proposal), count, random)
     return replace(made, scores=coordinates.scores(made.all).reshape(made.scores.shape))
-
-
-def _of(draws: Draws, density: Posterior, prior: Prior, degrees: int) -> ObservedPosterior:
-    return ObservedPosterior(prior, draws, density.chi2(draws.all), density(draws.all), degrees)
 
 
 def _starts(problem: Problem, fit: Fit, searches: Sequence[Search], prior: Prior, weight: float, seed: int) -> Array:

@@ -89,11 +89,14 @@ class ReducedSignals:
         return ReducedSignals(self.model, self.turn, self.data[one], self.rest[one])
 
 
-def reduced(whole: WholeSignals, values: Tensor, checked: Tensor, tolerance: float) -> ReducedSignals | None:
-    """Signals in a basis of those of some sources, by empirical interpolation; None where that is not accurate.
+def reduced(
+    whole: WholeSignals, values: Tensor, checked: Tensor | None = None, tolerance: float = 0.0
+) -> ReducedSignals | None:
+    """Signals in a basis of those of some sources, by empirical interpolation; None where that has no advantage or is
+    not accurate.
 
     values     (source, parameter)  sources that span the basis
-    checked    (source, parameter)  others, on which it is tested
+    checked    (source, parameter)  others, on which it is tested; None: it is not
     tolerance  largest error, relative to the signal
 
     The basis are the left singular vectors of displacements; as many points determine the coefficients, chosen by a
@@ -115,7 +118,7 @@ def reduced(whole: WholeSignals, values: Tensor, checked: Tensor, tolerance: flo
     data = whole.data @ vectors
     rest = (whole.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
     made = ReducedSignals(whole.model.at(places), turn, data, rest)
-    return made if _accurate(made, whole, vectors, checked, tolerance) else None
+    return made if checked is None or _accurate(made, whole, vectors, checked, tolerance) else None
 
 
 def _accurate(made: ReducedSignals, whole: WholeSignals, vectors: Tensor, checked: Tensor, tolerance: float) -> bool:
