@@ -79,7 +79,8 @@ def _latex(one: SourcePosterior, source: str) -> str:
     columns = ["parameter", "unit", "median", f"{100 * COVERAGE:.0f} % interval"]
     rows = []
     for name, of in one.parameters.items():
-        places = max(0, 1 - math.floor(math.log10((of.high - of.low) / 4)))
+        width = (of.high - of.low) / 4 or abs(of.median) or 1.0
+        places = max(0, 1 - math.floor(math.log10(width)))
         median, low, high = (f"{value:.{places}f}" for value in (of.median, of.low, of.high))
         rows.append([name.replace("_", " "), of.unit, median, f"{low} to {high}"])
     table = Table(f"Posterior of the source {source}.", columns, rows, frozenset(columns[2:]))
