@@ -139,7 +139,7 @@ def test_the_result_is_over_all_held_out_rows_together(run):
     assert table_of_all["iron_estimate"].attrs["units"] == "wt%"
     assert list(table_of_all["stone"].values) == [row[0] for row in table()]
     assert {path.name for path in (made.results / "figures").iterdir()} == {
-        "held_out.png", "residuals.png", "fold_curves.png",
+        "held_out.png", "residuals.png", "coverage.png", "fold_curves.png",
     }  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_what_the_rows_may_not_have_meant_is_said_where_the_run_is_started(write
     assert "warning: column 'blue' of 'colour' is 0.5 in all 24 rows" in stderr
 
 
-@pytest.mark.parametrize("name", ["row", "iron", "iron_estimate", "iron_spread", "caution"])
+@pytest.mark.parametrize("name", ["row", "iron", "iron_low", "iron_estimate", "iron_spread", "caution"])
 def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_before_training(
     write, qexp, workspace, name
 ):

@@ -19,7 +19,7 @@ from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
-from qexp.estimates import estimate_of, spread_of
+from qexp.estimates import estimate_of, high_of, low_of, spread_of
 from qexp.models.network import Network
 from qexp.quantities import Quantity
 from qexp.rows.values import TableError
@@ -124,7 +124,8 @@ def _columns(variables: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
     """Whether the columns of the tables of held-out rows have different names."""
     outputs = document["outputs"]
-    made = ["row", "caution", *(*outputs, *map(estimate_of, outputs), *map(spread_of, outputs))]
+    of_outputs = [of(name) for of in (estimate_of, low_of, high_of, spread_of) for name in outputs]
+    made = ["row", "caution", *outputs, *of_outputs]
     for name in dict.fromkeys(name for name in made if made.count(name) > 1):
         yield ("outputs",), f"tables of the held-out rows would have two columns '{name}'; rename an output"
     for name in dataset.identifiers:
