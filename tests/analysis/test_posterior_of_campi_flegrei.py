@@ -29,7 +29,7 @@ BOUNDS = {
     "east": (420e3, 432e3), "north": (4513e3, 4525e3), "depth": (1.0, 8.0), "radius": (0.3, 4.0),
     "pressure_over_mu": (0.0, 1e-3),
 }  # fmt: skip
-CHAINS, BURN_IN, STEPS = 100, 700, 1200
+CHAINS, BURN_IN, STEPS = 100, 900, 2000
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,8 @@ def chains_of(log, begin, random):
             stretch = 1.0 if step % 10 == 0 else 2.38 / np.sqrt(2 * size) * random.uniform(0.5, 1.0)
             trial = at[mine] + stretch * (first - second) + 1e-5 * random.standard_normal((half, size)) * at.std(axis=0)
             of_trial = log(trial)
-            taken = np.log(random.random(half)) < of_trial - height[mine]
+            with np.errstate(invalid="ignore"):  # of chains that begin where the density is zero
+                taken = np.log(random.random(half)) < of_trial - height[mine]
             at, height = at.copy(), height.copy()
             at[mine] = np.where(taken[:, None], trial, at[mine])
             height[mine] = np.where(taken, of_trial, height[mine])
@@ -99,7 +100,7 @@ def test_means_and_widths_are_those_of_long_chains_on_a_density_of_another_kind(
     begin = np.stack(
         [
             random.uniform(425.8e3, 426.4e3, CHAINS), random.uniform(4518.7e3, 4519.5e3, CHAINS),
-            random.uniform(2.6e3, 3.8e3, CHAINS), random.uniform(1.25e3, 2.4e3, CHAINS),
+            random.uniform(2.6e3, 3.8e3, CHAINS), random.uniform(1e3, 2.5e3, CHAINS),
             random.uniform(1.2e6, 1.5e6, CHAINS),
         ],
         axis=1,
