@@ -1,0 +1,107 @@
+"""Posteriors of a point source in white and in correlated noise: of a network's head, and by the likelihood.
+
+Run: python -m benchmarks.posteriors [--draws 2000] [--exact 50] [--tested 500]
+Trains `mogi_posterior` twice, on one core each; runs that are done already are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+import qexp
+from qexp import assemble
+from qexp.analysis.limit.limit import estimates as exact_estimates
+from qexp.analysis.posteriors.simulated import posteriors
+from qexp.analysis.trained import load_model
+from qexp.datasets.generated import GeneratedDataset
+from qexp.estimation.exact.unknowns import unknowns_of
+from qexp.runs.record.trust import tables_of
+from qexp.seeds import Seeds
+
+IMAGES = ["displacement"]
+
+NOISES: dict[str, dict[str, Any]] = {
+    "white": {"noise_model": {"type": "white"}, "epochs": 250},
+    "correlated": {"noise_model": {"type": "exponential", "parameters": {"range": 2.0}}, "epochs": 110},
+}
+"""Noise of 0.01 m → what is changed in the experience: epochs are cheaper without correlation."""
+
+HELD_OUT = {"depth": [[0.2, 0.4], [0.85, 0.95]], "delta_volume": [[0.2, 0.4], [0.85, 0.95]]}
+"""Quantile intervals in which `mogi_noisy` and others are tested."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=2000, help="new observations on which posteriors are tested")
+    parser.add_argument("--exact", type=int, default=50, help="of these, compared with exact posteriors")
+    parser.add_argument("--tested", type=int, default=500, help="samples in held-out intervals")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    for noise, changes in NOISES.items():
+        overrides = {"dataset.noise_model": changes["noise_model"], "epochs": changes["epochs"]}
+        run = qexp.run("mogi_posterior", seed=0, name=f"mogi_posterior_{noise}", overrides=overrides)
+        print(f"{noise} noise: {run.record['seconds']:.0f} s of training, −log p {likelihood(run, 4000)}", flush=True)
+        for refined in (False, True):
+            began = time.perf_counter()
+            found = qexp.calibrate(run, draws=asked.draws, exact=asked.exact, refined=refined)
+            print(f"  {'by the likelihood' if refined else 'head'}: {in_words(found)}; "
+                  f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+        print(f"  medians in held-out intervals, of {asked.tested} samples: {medians(run, asked.tested)}", flush=True)
+
+
+def likelihood(run: qexp.Run, count: int) -> str:
+    """The mean of −log p over draws from the prior, in normal scores, which are logarithms here."""
+    source = dataset_of(run, {})
+    samples = source.sample({name: [(0.0, 1.0)] for name in source.test}, count, Seeds(1), ("likelihood",), CPU)
+    posterior = load_model(run.directory, CPU).posterior(samples)
+    truth = torch.cat([samples[name] for name in posterior.names], dim=1)
+    values = -(posterior.log_prob(truth) + truth.log().sum(dim=1))
+    return f"{values.mean():.2f} ± {values.std() / count**0.5:.2f}"
+
+
+def in_words(found: Any) -> str:
+    """p-values of uniform ranks, and the comparison with exact posteriors."""
+    ranks = ", ".join(f"{name} {of.p_value:.2g}" for name, of in found.outputs.items())
+    inside = ", ".join(f"{share.share:.3f}" for of in found.outputs.values() for share in of.coverage
+                       if share.probability == 0.9)  # fmt: skip
+    ratios = ", ".join(f"{of.width_ratio.median:.3f}" for of in found.outputs.values() if of.width_ratio)
+    beside = found.exact
+    c2st = "" if beside is None else f"; C2ST {beside.accuracy:.3f}, at most {beside.largest:.3f}"
+    return f"p of ranks {ranks}; in 90 % intervals {inside}; widths over exact ones {ratios}{c2st}"
+
+
+def medians(run: qexp.Run, count: int) -> str:
+    """Mean absolute errors in held-out intervals over those of the exact posterior medians of the same samples."""
+    source = dataset_of(run, HELD_OUT)
+    samples = source.sample(source.test, count, Seeds(0), ("test",), CPU)
+    unknowns = unknowns_of(source, IMAGES)
+    exact, _ = exact_estimates(unknowns, IMAGES, samples, lambda done, of: None)
+    started = {name: of[:, 0].double().numpy() for name, of in load_model(run.directory, CPU).estimate(samples).items()}
+    began = time.perf_counter()
+    found = posteriors(source, IMAGES, samples, started)
+    each = (time.perf_counter() - began) / count
+    said = []
+    for place, name in enumerate(found.names):
+        truth = samples[name][:, 0].double().numpy()
+        least = np.abs(exact.median[:, unknowns.names.index(name)] - truth).mean()
+        head = np.abs(started[name] - truth).mean()
+        refined = np.abs(np.median(found.draws[..., place], axis=1) - truth).mean()
+        said.append(f"{name} {least:.4f}, head {head / least:.3f} times that, by the likelihood {refined / least:.3f}")
+    return f"{'; '.join(said)}; {1e3 * each:.0f} ms for each posterior by the likelihood"
+
+
+def dataset_of(run: qexp.Run, held_out: dict[str, Any]) -> GeneratedDataset:
+    """The run's dataset, with intervals that are held out."""
+    document = run.directory.training_spec()["dataset"]
+    return assemble.generated_of({**document, "varyings": held_out or document["varyings"]}, tables_of(run.directory))
+
+
+CPU = torch.device("cpu")
+
+if __name__ == "__main__":
+    main()
