@@ -131,6 +131,27 @@ def test_every_head_resumes_with_the_same_bits(here, name):
     assert np.isfinite(package.open_run("again_1").results["test"]["depth"]["mae"])
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_a_network_that_leaves_makes_the_medians(here, name):
+    import onnxruntime
+
+    specs = Specs(here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again")
+    specs.write("experience", {**EXPERIENCE, "model": "again", "dataset": "again"})
+    assert call("run", "again", "--seed", "1").code == 0
+    said = call("export", "again_1", "--format", "onnx", "--physical", "--to", "out")
+    if name == "flow_posterior":
+        assert said.code == 2
+        assert "the medians of 'posterior', a flow_posterior, need draws" in said.stderr
+        return
+    images = np.random.default_rng(1).normal(0, 0.02, (5, 1, 16, 16)).astype(np.float32)
+    session = onnxruntime.InferenceSession(here / "out" / "model.onnx", providers=["CPUExecutionProvider"])
+    made = dict(
+        zip([one.name for one in session.get_outputs()], session.run(None, {"displacement": images}), strict=True)
+    )
+    for output, values in package.open_run("again_1").predict(displacement=images[:, 0]).items():
+        np.testing.assert_allclose(made[output][:, 0], values, rtol=1e-4)
+
+
 MISTAKES = {
     "another loss": ("experience", "losses", {"depth": "mae", "delta_volume": "mse"}, "whose loss is 'negative_log"),
     "an unbounded transform": (

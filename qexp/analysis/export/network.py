@@ -18,6 +18,7 @@ from qexp.analysis.export.graphs import GraphError, Named, takes_any_frame
 from qexp.analysis.trained import load_models
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
+from qexp.models.heads.flow import FlowHead
 from qexp.models.inversion import Inversion
 from qexp.models.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
 from qexp.runs.record.directory import RunDirectory
@@ -61,6 +62,11 @@ def export_network(
         raise QexpError(
             f"{directory.name} has {len(models)} networks, one or more per fold, whose transforms were fitted to "
             "different rows; add --physical, which includes the transforms in the graph"
+        )
+    if drawing := [name for name, one in models[0].network.operations.items() if isinstance(one, FlowHead)]:
+        raise QexpError(
+            f"{directory.name}: the medians of '{drawing[0]}', a flow_posterior, need draws, which no exported network "
+            "makes; train one with a gaussian_posterior or a mixture_posterior"
         )
     about, graph = _graph(directory, models, format, physical)
     scales = document.dle_fields(models[0], physical)

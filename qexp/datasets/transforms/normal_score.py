@@ -18,8 +18,9 @@ from qexp.tables import built
 SPAN = 7.0
 """Largest absolute score: a millionth of a millionth of the values lies beyond it."""
 
-NODES = 2**14 + 1
-"""Scores at which the distribution is tabulated; linear between them to a few parts in ten million."""
+POWER = 12
+NODES = 2**POWER + 1
+"""Scores at which the distribution is tabulated; linear between them to a few parts in a million."""
 
 
 class NormalScore(Transform):
@@ -27,6 +28,9 @@ class NormalScore(Transform):
 
     distribution  `{"type": …, "parameters": …}`; its support bounds whatever comes back by the inverse
     """
+
+    formula = f"interp(value, nodes, linspace(-{SPAN:g}, {SPAN:g}, len(nodes)))"
+    inverse_formula = f"interp(value, linspace(-{SPAN:g}, {SPAN:g}, len(nodes)), nodes)"
 
     nodes: Tensor
 
@@ -38,16 +42,21 @@ class NormalScore(Transform):
 
     def forward(self, values: Tensor) -> Tensor:
         exact = values.double().clamp(self.nodes[0], self.nodes[-1])
-        above = torch.searchsorted(self.nodes, exact.detach().contiguous()).clamp(1, NODES - 1)
-        low, high = self.nodes[above - 1], self.nodes[above]
-        place = above - 1 + (exact - low) / (high - low)
-        return (place * (2 * SPAN / (NODES - 1)) - SPAN).to(values)
+        below = torch.zeros_like(exact, dtype=torch.long)
+        for power in reversed(range(POWER)):  # a binary search in operations that exported networks can hold
+            further = below + 2**power
+            below = torch.where(self.nodes[further] <= exact, further, below)
+        low, high = self.nodes[below], self.nodes[below + 1]
+        place = below + (exact - low) / (high - low)
+        scores: Tensor = place * (2 * SPAN / (NODES - 1)) - SPAN
+        return scores.to(values)
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         place = (values.double().clamp(-SPAN, SPAN) + SPAN) * ((NODES - 1) / (2 * SPAN))
         below = place.detach().floor().clamp(0, NODES - 2).long()
         low, high = self.nodes[below], self.nodes[below + 1]
-        return (low + (place - below) * (high - low)).to(values)
+        found: Tensor = low + (place - below) * (high - low)
+        return found.to(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
         least, greatest = self.distribution.support()

@@ -69,10 +69,20 @@ class Gaussian(Density):
         return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def _root(self) -> Tensor:
-        """L⁻ᵀ, whose product with its transpose is the covariance."""
-        unit = torch.eye(self.factor.shape[-1], dtype=self.factor.dtype, device=self.factor.device)
-        root: Tensor = torch.linalg.solve_triangular(self.factor.mT, unit.expand_as(self.factor), upper=True)
-        return root
+        """L⁻ᵀ, whose product with its transpose is the covariance.
+
+        By substitution in plain operations: few outputs make it quick, and exported networks can hold it.
+        """
+        size = self.factor.shape[-1]
+        inverse: list[list[Tensor]] = []
+        for row in range(size):
+            pivot = self.factor[..., row, row].reciprocal()
+            columns = [
+                -pivot * sum(self.factor[..., row, step] * inverse[step][column] for step in range(column, row))
+                for column in range(row)
+            ]
+            inverse.append([*columns, pivot, *[torch.zeros_like(pivot)] * (size - row - 1)])
+        return torch.stack([torch.stack(column, dim=-1) for column in zip(*inverse, strict=True)], dim=-2)
 
 
 class Mixture(Density):
