@@ -11,7 +11,7 @@ from qexp.analysis.comparison.rounding import measured
 from qexp.cli import completion
 from qexp.cli.arguments import TrustCodeOption
 from qexp.cli.bar import bar
-from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, warning
 
 DatasetArgument = Annotated[
     str | None, typer.Argument(help="Name or path of a dataset spec.", autocompletion=completion.datasets)
@@ -39,9 +39,10 @@ def limit(
 ) -> None:
     """Compute the least errors that any method can reach on simulated images with noise.
 
-    The posterior of each test sample is integrated over up to three unknown variables. On average over the prior no
-    method has a mean absolute error below that of the posterior median (mae), nor a root mean square error below that
-    of the posterior mean (rmse). The prior has the whole distributions of the dataset, training and test intervals.
+    The posterior of each test sample is integrated over up to three unknown variables, and sampled by importance if
+    there are more. On average over the prior no method has a mean absolute error below that of the posterior median
+    (mae), nor a root mean square error below that of the posterior mean (rmse). The prior has the whole distributions
+    of the dataset, training and test intervals.
     """
     with bar("integrating") as show:
         found = api.limit(
@@ -61,6 +62,7 @@ def limit(
         f"errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over {found.samples:,} samples "
         f"of the test part of {found.dataset} with seed {found.seed}; the prior has the dataset's whole distributions"
     )
-    message(
-        f"grids that are half as fine change the medians by {100 * worst:.1g} % of these errors at most, on average"
-    )
+    coarser = "half of the draws changes" if found.sampled else "grids that are half as fine change"
+    message(f"{coarser} the medians by {100 * worst:.1g} % of these errors at most, on average")
+    if found.doubted:
+        warning(f"the draws of {found.doubted:,} posteriors are not to be trusted: too few of them are effective")

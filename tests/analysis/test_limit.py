@@ -105,3 +105,26 @@ def test_limits_of_the_shipped_dataset_are_those_that_another_program_found(work
         one = found.variables[name]
         assert abs(one.mae - expected) < 4 * one.mae_error
         assert one.difference < 1e-3
+
+
+def test_more_than_three_variables_are_sampled_and_agree_with_integration(specs):
+    """Known to a metre, the position no longer matters: the limit is that of depth and volume change alone."""
+    specs.spoil("dataset", ("fixed.noise", 0.01))
+    two = package.limit("sound", samples=60)
+    near = {"type": "uniform", "parameters": {"a": -0.001, "b": 0.001}}
+    changes = [("fixed.noise", 0.01)]
+    for name in ("x", "y"):
+        changes += [(f"fixed.{name}", ...), (f"varyings.{name}", [[0.2, 0.8]]), (f"distributions.{name}", near)]
+    specs.spoil("dataset", *changes)
+    code, stdout, stderr = call("limit", "sound", "--samples", "60", "--json")
+    assert code == 0, stderr
+    four = json.loads(stdout)
+    assert four["sampled"]
+    assert four["doubted"] <= 1
+    assert not two.sampled
+    for name, least in two.variables.items():
+        of = four["variables"][name]
+        assert of["mae"] == pytest.approx(least.mae, abs=2 * (of["mae_error"] + least.mae_error))
+        assert of["difference"] < 0.2
+    assert four["variables"]["x"]["mae"] == pytest.approx(0.0003, rel=0.2)
+    assert "half of the draws changes the medians" in call("limit", "sound", "--samples", "5").stderr

@@ -30,13 +30,13 @@ def remark(found: Misfit, chi2_reduced: float) -> list[str]:
     if p_value >= SIGNIFICANT:
         return []
     each = {
-        "they are larger than it all over": found.total,
-        "they vary over long distances, as another source would": found.smooth,
+        "they are larger everywhere": found.total,
+        "they vary over long distances, as those of another source would": found.smooth,
         "they are large in one place, as after an unwrapping error": found.local,
     }
     words = min(each, key=lambda name: float(each[name][0]))
     amount = f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
     return [
-        f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g}): above all, {words}; no "
-        "such source explains the observation, or its noise is stronger than declared"
+        f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g}): {words}; either no "
+        "source of this type explains the observation, or its noise is stronger than declared"
     ]

@@ -1,4 +1,7 @@
-"""The Bayesian limit: errors of exact posterior medians and means of the test samples of a dataset."""
+"""The Bayesian limit: errors of exact posterior medians and means of the test samples of a dataset.
+
+Posteriors are integrated over up to three variables, and sampled by the likelihood beyond.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp import assemble
+from qexp.analysis.posteriors.simulated import posteriors
 from qexp.datasets.generated import GeneratedDataset, mask_of
 from qexp.errors import QexpError
 from qexp.estimation.exact.posterior import Estimates, Posterior
-from qexp.estimation.exact.unknowns import Unknowns, unknowns_of
+from qexp.estimation.exact.unknowns import MOST, Unknowns, require_known, unknowns_of
 from qexp.estimation.exact.whitening import Whitening
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
@@ -29,6 +33,9 @@ OnSample = Callable[[int, int], None]
 """Takes the number of samples whose posteriors are integrated, and of all."""
 
 USUAL_SAMPLES = 1000
+
+DRAWS = 2000
+"""From the posterior of each sample, where there are too many variables to integrate over."""
 
 FEW = 100
 """Samples with the same hidden pixels below which a coarser first grid is faster."""
@@ -73,11 +80,17 @@ def _limit(
     seed: int,
     on_sample: OnSample,
 ) -> Limit:
-    unknowns = unknowns_of(dataset, images, known)
+    names = require_known(dataset, images, known)
     samples = dataset.sample(dataset.test, count, Seeds(seed), ("test",), torch.device("cpu"))
-    fine, half = estimates(unknowns, images, samples, on_sample)
+    sampled, doubted = len(names) > MOST, 0
+    if sampled:
+        fine, half, doubted = by_sampling(dataset, images, samples, on_sample)
+    else:
+        unknowns = unknowns_of(dataset, images, known)
+        names = unknowns.names
+        fine, half = estimates(unknowns, images, samples, on_sample)
     found = {}
-    for index, variable in enumerate(unknowns.names):
+    for index, variable in enumerate(names):
         truth = samples[variable][:, 0].double().numpy()
         medians, means = fine.median[:, index] - truth, fine.mean[:, index] - truth
         change = np.abs(fine.median[:, index] - half.median[:, index]).mean()
@@ -88,6 +101,8 @@ def _limit(
         seed=seed,
         samples=count,
         images=tuple(images),
+        sampled=sampled,
+        doubted=doubted,
         variables={variable: found[variable] for variable in dataset.test},
     )
 
@@ -103,6 +118,20 @@ def _least_errors(absolute: Array, squared: Array, change: float, unit: str) -> 
         rmse_error=float(squared.std(ddof=1) / of_mean / (2 * rmse)),
         difference=change / mae,
     )
+
+
+def by_sampling(
+    dataset: GeneratedDataset, images: Sequence[str], samples: Mapping[str, Tensor], on_sample: OnSample
+) -> tuple[Estimates, Estimates, int]:
+    """Posterior means and medians of samples, (sample, variable) each, by draws; those by half of the draws; and the
+    number of samples whose draws are not to be trusted.
+    """
+    count = len(samples[images[0]])
+    found = posteriors(dataset, images, samples, count=DRAWS, on_observation=lambda done: on_sample(done, count))
+    whole, half = (
+        Estimates(draws.mean(axis=1), np.median(draws, axis=1)) for draws in (found.draws, found.draws[:, ::2])
+    )
+    return whole, half, len(found.doubts)
 
 
 def estimates(

@@ -60,11 +60,25 @@ def unknowns_of(dataset: GeneratedDataset, images: Sequence[str], known: Collect
     known  variables that are given beside the images
     Raises QexpError if their posterior cannot be integrated.
     """
+    names = require_known(dataset, images, known)
+    if len(names) > MOST:
+        raise QexpError(
+            f"{len(names)} variables vary ({', '.join(names)}), but posteriors are integrated over {MOST} at most; put "
+            "the others into 'fixed' in a copy of the dataset"
+        )
+    amplitude = next((name for name in names if proportional(dataset, images, name)), None)
+    return Unknowns(dataset, amplitude, tuple(name for name in names if name != amplitude))
+
+
+def require_known(dataset: GeneratedDataset, images: Sequence[str], known: Collection[str] = ()) -> list[str]:
+    """The unknown variables; raises QexpError if the likelihood of the images is not known, or medians make no sense.
+
+    known  variables that are given beside the images
+    """
     names = list(dataset.test)
     if trouble := next(_troubles(dataset, images, names, known), None):
         raise QexpError(trouble)
-    amplitude = next((name for name in names if proportional(dataset, images, name)), None)
-    return Unknowns(dataset, amplitude, tuple(name for name in names if name != amplitude))
+    return names
 
 
 def _troubles(
@@ -84,12 +98,6 @@ def _troubles(
         yield f"'{varying[0]}' varies, and with it the covariance of the noise; {FIX_IT}"
     if turning := [name for name in names if quantity(name, dataset.quantities).period is not None]:
         yield f"'{turning[0]}' is an angle on a circle, on which there is no median; {FIX_IT}"
-    if len(names) > MOST:
-        yield (
-            f"{len(names)} variables vary ({', '.join(names)}), but posteriors are integrated over {MOST} at most; put "
-            "the others into 'fixed' in a copy of the dataset, which gives the limit where these are known, or see "
-            "the Cramér–Rao bound of single cells: qexp matrix --bound"
-        )
     if silent := [name for name in images if not _has_noise(dataset, name)]:
         yield f"'{silent[0]}' has no noise, so that estimates could be exact; declare noise in the dataset"
 

@@ -29,7 +29,7 @@ class LeastErrors(Part):
     rmse_error: float
     """Standard error of `rmse`, over samples."""
     difference: float
-    """Mean difference of the medians from those by grids that are half as fine, relative to `mae`."""
+    """Mean difference of the medians from those by grids half as fine, or by half of the draws, relative to `mae`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,10 @@ class Limit(Part):
     """Number of samples of the test part."""
     images: tuple[str, ...]
     """Images that the posteriors are based on."""
+    sampled: bool = False
+    """Whether posteriors were sampled, rather than integrated."""
+    doubted: int = 0
+    """Number of samples whose draws are not to be trusted."""
     variables: Mapping[str, LeastErrors]
     """Variable → its least errors."""
 
