@@ -63,6 +63,6 @@ def limit(
         f"of the test part of {found.dataset} with seed {found.seed}; the prior has the dataset's whole distributions"
     )
     coarser = "half of the draws changes" if found.sampled else "grids that are half as fine change"
-    message(f"{coarser} the medians by {100 * worst:.1g} % of these errors at most, on average")
+    message(f"{coarser} the medians by {100 * worst:.2g} % of these errors at most, on average")
     if found.doubted:
         warning(f"the draws of {found.doubted:,} posteriors are not to be trusted: too few of them are effective")
