@@ -419,7 +419,7 @@ def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, na
     rows = np.random.default_rng(3).uniform(0.1, 0.9, (5, 3)).astype(np.float32)
     for asked in (rows, rows[:1]):
         [theirs] = said(folder, {"colour": asked})
-        mean, spread = row_model(directory, "cpu").estimate(asked)
+        mean, spread, *_ = row_model(directory, "cpu").estimate(asked)
         require_close(theirs, {"iron": mean, "iron_spread": spread})
     members = 1 if name in ("chosen_0", "cautious_0") else 3  # on inner parts, where there are any that choose epochs
     assert about["networks"] == members * len(directory.all_folds())

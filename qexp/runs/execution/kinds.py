@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from qexp.datasets.spectra import SpectrumSamples
+from qexp.datasets.spectra import SPECTRUM, SpectrumSamples
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import fields, images, spectra
+from qexp.runs.evaluation.intervals import keep_intervals
 from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.subject import Subject
 from qexp.runs.execution.train_network import train_network
@@ -23,7 +24,10 @@ def _on_spectra(attempt: Attempt, trainer: Trainer) -> Results | None:
     assert isinstance(data, SpectrumSamples)
     rows = data.train_rows, data.test_rows
     subject = Subject(attempt.dataset, trainer.model, data, *rows, trainer.recipe.metrics)
-    return spectra.evaluate(attempt, subject)
+    results = spectra.evaluate(attempt, subject)
+    if results is not None and set(trainer.model.network.outputs) - {SPECTRUM}:
+        keep_intervals(attempt.directory)
+    return results
 
 
 KINDS: Mapping[str, Callable[[Attempt], Results | None]] = {

@@ -77,6 +77,7 @@ def members(stream: IO[bytes]) -> Iterator[ArchiveMember]:
         member = ArchiveMember(header, extension, stream)
         yield member
         member.skip()
+    _read_to_the_end(stream)
 
 
 def shown(name: str) -> str:
@@ -112,6 +113,15 @@ def _extension(header: tarfile.TarInfo, stream: IO[bytes]) -> dict[str, bytes]:
         entries[key] = content[found.end() : end - 1]
         place = end
     return entries
+
+
+def _read_to_the_end(stream: IO[bytes]) -> None:
+    """Read what pads an archive: only at its end does a decompressor notice that it was cut."""
+    left = CHUNK
+    while left and (part := stream.read(left)):
+        left -= len(part)
+    if not left:
+        raise tarfile.ReadError("too much follows its end")
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:

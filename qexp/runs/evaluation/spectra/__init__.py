@@ -17,7 +17,6 @@ from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.group_errors import of_groups, recorded
-from qexp.runs.evaluation.intervals import keep_intervals
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.numbers import compared_with_baselines, intervals_over_cores, measured
@@ -74,8 +73,6 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         return None
     group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, of_limits, attempt.caution)
-    if numbers and directory.held_out:
-        keep_intervals(directory)
     part = directory.part
     return Results({part: results}, {part: intervals}, tuple(compared), groups=recorded(errors))
 
