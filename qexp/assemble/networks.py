@@ -16,7 +16,7 @@ from qexp.models.heads import HeadEntry
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import Branch, Network, Operation, initialise
+from qexp.models.network import Branch, Network, Operation, initialise, learned
 from qexp.models.shapes import Shape, from_spec, written
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables
@@ -42,9 +42,7 @@ def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str]
 
 def learned_in(spec: Document, modules: Table) -> dict[str, tuple[str, ...]]:
     """What has a loss of its own in a checked experience; see `Network.learned`."""
-    heads = heads_in(spec["model"], modules)
-    of_heads = {output for outputs in heads.values() for output in outputs}
-    return {**{name: (name,) for name in spec["outputs"] if name not in of_heads}, **heads}
+    return learned(spec["outputs"], heads_in(spec["model"], modules))
 
 
 def heads_in(model: Document, modules: Table) -> dict[str, tuple[str, ...]]:

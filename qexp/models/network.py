@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -185,8 +185,7 @@ class Network(nn.Module):
     @property
     def learned(self) -> dict[str, tuple[str, ...]]:
         """What is trained by a loss of its own: each output, or all outputs of a posterior head by its name."""
-        of_heads = {output for outputs in self.heads.values() for output in outputs}
-        return {**{name: (name,) for name in self.outputs if name not in of_heads}, **self.heads}
+        return learned(self.outputs, self.heads)
 
     def density(self, name: str, features: Tensor) -> Density:
         """The density that a posterior head makes of its features, (batch, ...)."""
@@ -203,6 +202,12 @@ class Network(nn.Module):
             if parameter_name.endswith("weight")
         ]
         return torch.stack(terms).sum() if terms else None
+
+
+def learned(outputs: Iterable[str], heads: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Each output that no posterior head makes, by its name, and the outputs of each head by its name."""
+    of_heads = {output for made in heads.values() for output in made}
+    return {**{name: (name,) for name in outputs if name not in of_heads}, **heads}
 
 
 @runtime_checkable
