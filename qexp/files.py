@@ -32,6 +32,13 @@ def stem_of(path: Path) -> str:
     return path.absolute().name if path.is_dir() else path.stem
 
 
+def real_path(path: Path) -> Path:
+    """A path with all links followed, as `Path.resolve`, which fails if another process removes a link meanwhile."""
+    while True:
+        with suppress(FileNotFoundError):
+            return path.resolve()
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, if they do not exist."""
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qexp.analysis.comparison.seed_groups import ComparedRun
 from qexp.errors import QexpError
+from qexp.files import real_path
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.references import is_pattern, named_runs
 from qexp.runs.record.directory import RunDirectory
@@ -33,11 +34,11 @@ def chosen(references: Sequence[str], launch: str | None, catalog: Catalog) -> N
     found: dict[Path, tuple[RunDirectory, str | None]] = {}
     for reference in references or ([] if launch else ["*"]):
         for directory, pattern in _named(reference, catalog):
-            found.setdefault(directory.path.resolve(), (directory, pattern))
+            found.setdefault(real_path(directory.path), (directory, pattern))
     if launch is not None:
         for name in launches.find(launch, catalog.workspace).record()["runs"]:
             directory = RunDirectory(catalog.workspace.runs / name)
-            found.setdefault(directory.path.resolve(), (directory, None))
+            found.setdefault(real_path(directory.path), (directory, None))
     if len(found) > MOST:
         raise QexpError(f"{len(found):,} runs are too many for one report; name at most {MOST:,}")
     return dict(found.values())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.errors import DamagedError, QexpError
+from qexp.files import real_path
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.references import find, is_pattern, matching
 from qexp.runs.record.directory import RunDirectory, with_caution
@@ -125,7 +126,7 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
             if one.summary["state"] == State.DAMAGED:
                 damaged.append(one.summary["error"])
             else:
-                chosen.setdefault(one.directory.path.resolve(), replace(one, evaluation=evaluation))
+                chosen.setdefault(real_path(one.directory.path), replace(one, evaluation=evaluation))
         if len(chosen) + len(damaged) == before:
             raise QexpError(
                 f"the same run is named twice: '{argument}' matches only runs that were already listed; remove it"

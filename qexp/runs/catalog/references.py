@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError
+from qexp.files import real_path
 from qexp.runs.catalog.catalog import Catalog, natural
 from qexp.runs.record.directory import FOLDS, RunDirectory
 
@@ -65,7 +66,7 @@ def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory
     found: dict[Path, RunDirectory] = {}
     for reference in references:
         for directory in _named(reference, catalog):
-            found.setdefault(directory.path.resolve(), directory)
+            found.setdefault(real_path(directory.path), directory)
     return list(found.values())
 
 

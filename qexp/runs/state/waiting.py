@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.files import real_path
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
 from qexp.runs.state.jobs import Reports, jobs_of
@@ -53,7 +54,7 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
     Raises QexpError after a timeout, naming those that have not ended.
     """
     watch = Watch()
-    left = list({directory.path.resolve(): directory for directory in directories}.values())
+    left = list({real_path(directory.path): directory for directory in directories}.values())
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     pause = FIRST_PAUSE
     while True:

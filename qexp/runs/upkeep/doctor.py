@@ -49,7 +49,7 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
     yield from _of_catalog(Catalog(workspace), paths)
     yield from _of_trash(workspace)
     yield from leftovers.of_exports(workspace.root)
-    places = dict.fromkeys([workspace.runs, *(path.resolve().parent for path in paths if path.is_symlink())])
+    places = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
     for place in places:
         if place.is_dir():
             yield from _of_disk(place)

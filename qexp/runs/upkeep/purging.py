@@ -122,7 +122,7 @@ def _require_own(entry: Trashed, workspace: Workspace) -> None:
         raise QexpError(f"{data} does not exist; mount that disk, or delete the link {entry.path}")
     here, own = data.resolve(), workspace.runs.resolve()
     for path in listed(workspace.runs):
-        if (path.is_symlink() or here.parent == own) and path.resolve() == here:
+        if (path.is_symlink() or here.parent == own) and files.real_path(path) == here:
             raise QexpError(f"{data} is not deleted: it belongs to the run {path}; delete the link {entry.path}")
     if not (data / "run.json").is_file() and any(data.iterdir()):
         raise QexpError(f"{data} is not deleted: it is not a run; check its contents, and delete the link {entry.path}")

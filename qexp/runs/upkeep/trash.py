@@ -118,7 +118,7 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
     _require_no_runs_inside(directories)
     if directories:
         files.make_folder(folder(workspace))
-    links = Counter(os.path.realpath(path) for path in listed(workspace.runs) if path.is_symlink())
+    links = Counter(files.real_path(path) for path in listed(workspace.runs) if path.is_symlink())
     return [_discard(directory, workspace, links) for directory in directories]
 
 
@@ -203,7 +203,7 @@ def alone(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, int]) -> Trashed:
+def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[Path, int]) -> Trashed:
     """Move a run into the trash by renaming, so that even a crash leaves it in one place or the other.
 
     links  real path → number of links in the workspace that point to it
@@ -218,7 +218,7 @@ def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, 
             return entry
         with alone(workspace):
             directory.path.rename(target)
-            if links[os.path.realpath(entry.data)] <= 1:
+            if links[files.real_path(entry.data)] <= 1:
                 _set_aside(entry, workspace)
     except FileNotFoundError:
         raise NotFoundError(f"{directory.path} no longer exists: another process removed it") from None

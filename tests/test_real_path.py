@@ -1,0 +1,27 @@
+"""Links that other processes make and remove while they are followed."""
+
+import subprocess
+import sys
+
+from qexp.files import real_path
+
+FLICKER = """
+import sys
+from pathlib import Path
+
+link = Path(sys.argv[1])
+print("ready", flush=True)
+while True:
+    link.symlink_to(sys.argv[2])
+    link.unlink()
+"""
+
+
+def test_a_link_that_comes_and_goes_leads_to_its_target_or_to_itself(tmp_path):
+    link, target = tmp_path / "link", tmp_path / "target"
+    with subprocess.Popen([sys.executable, "-c", FLICKER, link, target], stdout=subprocess.PIPE) as flicker:
+        assert flicker.stdout is not None
+        flicker.stdout.readline()
+        places = {real_path(link) for _ in range(20_000)}
+        flicker.kill()
+    assert places == {link, target}
