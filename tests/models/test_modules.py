@@ -331,6 +331,18 @@ def test_operations_on_images_say_so_when_they_get_a_row_of_features(name):
         module(name, (12,), **parameters)
 
 
+def test_neighbour_differences_stand_behind_the_features_and_are_magnified():
+    x = values(3, 5)
+    y = made("neighbour_differences", x, factor=7.0)
+    torch.testing.assert_close(y, torch.cat([x, 7 * (x[:, 1:] - x[:, :-1])], dim=1))
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 4, 5), (4, 3)])
+def test_differences_need_a_row_of_several_features(shape):
+    with pytest.raises(ShapeError, match="takes a row of two or more features"):
+        module("neighbour_differences", shape)
+
+
 def test_inputs_of_different_sizes_cannot_be_joined_and_the_sizes_are_named():
     with pytest.raises(ShapeError, match=r"\[4, 5, 1\], \[4, 6, 2\]"):
         MODULES["concatenate"].build([(1, 4, 5), (2, 4, 6)])

@@ -16,7 +16,7 @@ from qexp.models.modules.masked_autoencoder import (
     masked_encoder,
     token_pooling,
 )
-from qexp.models.modules.matched_filters import MatchedFilters
+from qexp.models.modules.matched_filters import MATCHED_FILTERS
 from qexp.models.modules.parameters import (
     CHANNELS,
     COUNT,
@@ -161,27 +161,7 @@ MODULES: dict[str, Entry] = {
         help="Set a random fraction of the values to zero in training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
     ),
-    "matched_filters": Entry(
-        build=MatchedFilters,
-        parameters={
-            "properties": {
-                "variable": {"type": "string", "description": "varying variable of the dataset, such as depth"},
-                "low": {"type": "number", "exclusiveMinimum": 0, "description": "its smallest value, in its own unit"},
-                "high": {"type": "number", "exclusiveMinimum": 0, "description": "its largest value"},
-                "count": {
-                    **COUNT,
-                    "maximum": 100_000,
-                    "description": "number of filters, evenly spaced in the logarithm of the variable",
-                },
-            },
-            "required": ["variable", "low", "high", "count"],
-        },
-        help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
-        example={
-            "module": "matched_filters",
-            "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
-        },
-    ),
+    **MATCHED_FILTERS,
     "conv1d": Entry(
         build=sequence_convolutions,
         parameters={
@@ -346,5 +326,6 @@ EXAMPLE_SHAPES: dict[str, list[Shape]] = {
     "masked_decoder": [(3, 24), (64,), (4,)],
     "token_pooling": [(5, 24)],
     "layer_norm": [(5, 24)],
+    "neighbour_differences": [(10,)],
 }
 """Module → the input shapes of its example; several for modules that join."""

@@ -1,4 +1,4 @@
-"""Matched filters: linear features that follow from the physics and are not trained."""
+"""Matched filters: linear features that follow from the physics and are not trained; and what is made of these."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qexp.models.shapes import Shape, features
+from qexp.models.modules.parameters import COUNT
+from qexp.models.shapes import Shape, ShapeError, features, written
+from qexp.tables import Entry
 
 
 class MatchedFilters(nn.Module):
@@ -38,3 +40,60 @@ class MatchedFilters(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1) @ self.filters.T
+
+
+class NeighbourDifferences(nn.Module):
+    """Features (batch, n) → (batch, 2 n − 1): these, and the differences of neighbouring ones times a factor.
+
+    Where features are logarithms of amplitudes, such as asinh of `matched_filters`, the differences depend on what the
+    source looks like but not on its strength. They are small beside the features themselves: a network learns to use
+    them sooner where they are magnified.
+    """
+
+    def __init__(self, shape: Shape, /, factor: float = 10.0) -> None:
+        super().__init__()
+        if len(shape) != 1 or shape[0] < 2:
+            raise ShapeError(f"takes a row of two or more features, but its input is {written(shape)}")
+        self.factor = factor
+
+    def forward(self, row: Tensor) -> Tensor:
+        return torch.cat([row, self.factor * row.diff(dim=1)], dim=1)
+
+
+MATCHED_FILTERS: dict[str, Entry] = {
+    "matched_filters": Entry(
+        build=MatchedFilters,
+        parameters={
+            "properties": {
+                "variable": {"type": "string", "description": "varying variable of the dataset, such as depth"},
+                "low": {"type": "number", "exclusiveMinimum": 0, "description": "its smallest value, in its own unit"},
+                "high": {"type": "number", "exclusiveMinimum": 0, "description": "its largest value"},
+                "count": {
+                    **COUNT,
+                    "maximum": 100_000,
+                    "description": "number of filters, evenly spaced in the logarithm of the variable",
+                },
+            },
+            "required": ["variable", "low", "high", "count"],
+        },
+        help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
+        example={
+            "module": "matched_filters",
+            "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
+        },
+    ),
+    "neighbour_differences": Entry(
+        build=NeighbourDifferences,
+        parameters={
+            "properties": {
+                "factor": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "what differences are multiplied by, to be of the size of the features",
+                }
+            }
+        },
+        help="A row of features and the differences of neighbours: log-ratios, after matched filters and asinh.",
+        example={"module": "neighbour_differences", "parameters": {"factor": 10.0}},
+    ),
+}
