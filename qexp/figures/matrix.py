@@ -132,7 +132,7 @@ def matrix_panels(
                 _draw_line(axis, name, kind, values, axes[0], units, held_out, views)
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
-    outlined = any(name in held_out for name, _, _ in axes)
+    outlined = any(held_out.get(name) for name, _, _ in axes)
     marked = "outlined" if len(axes) == 2 else "shaded"
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
     notes += ["hatched: the data do not show the source"] * (hatched is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,11 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
 @pytest.mark.usefixtures("drawn")
 def test_figures_matrices_verification_and_export_go_on_working(here):
     assert call("figures", "sound_0").code == 0
-    assert call("matrix", "--run", "sound_0", "--dataset", "sound").code == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert call("matrix", "--run", "sound_0", "--dataset", "sound").code == 0
+    record = json.loads((here / "runs/sound_0/matrices/sound/record.json").read_text())
+    assert record["held_out"] == {"depth": [], "delta_volume": []}
     assert call("verify", "sound_0").code == 0
     assert call("export", "sound_0", "--format", "onnx", "--to", "out").code == 0
     assert call("limit", "--run", "sound_0").code == 0

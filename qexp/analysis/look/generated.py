@@ -139,7 +139,7 @@ class ImagesView(View[GeneratedDataset, Part]):
 
     def _held_out(self, name: str) -> list[tuple[float, float]]:
         quantiles = self.dataset.distributions[name].quantile
-        return [tuple(quantiles(np.clip(ends, 1e-12, 1 - 1e-12))) for ends in self.dataset.test[name]]
+        return [tuple(quantiles(np.clip(ends, 1e-12, 1 - 1e-12))) for ends in self.dataset.held_out[name]]
 
     def _seen(self, samples: xarray.Dataset, image: str, index: int) -> Array:
         """One image, NaN where its mask is 0."""

@@ -161,10 +161,10 @@ def _for_figure(
 
 
 def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
-    """Variable → intervals of its values that belong to the test part of the run's own dataset."""
+    """Variable → intervals of its values that the run's own dataset holds out for the test part; empty if none."""
     return {
         name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
-        for name, intervals in trained.test.items()
+        for name, intervals in trained.held_out.items()
     }
 
 
