@@ -26,7 +26,7 @@ from qexp.seeds import Seeds
 IMAGES = ["displacement"]
 
 NOISES: dict[str, dict[str, Any]] = {
-    "white": {"noise_model": {"type": "white"}, "epochs": 250},
+    "white": {"noise_model": {"type": "white"}, "epochs": 225},
     "correlated": {"noise_model": {"type": "exponential", "parameters": {"range": 2.0}}, "epochs": 110},
 }
 """Noise of 0.01 m → what is changed in the experience: epochs are cheaper without correlation."""
