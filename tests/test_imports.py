@@ -185,6 +185,7 @@ PRINTING = {
     "errors": "what is raised, and the exit codes",
     "fragments.plain": "texts of others, without what would act on a terminal",
     "files": "JSON, CSV and sizes as texts",
+    "runs.catalog.references": "whether a word is a name or a pattern",
     "runs.facts": "what a run is and where it came from, as texts",
     "runs.record.state": "the states and their words",
     "runs.schedulers": "the names of launchers, for help texts",

@@ -31,7 +31,10 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
         HeldOutIntervals,
         "How many held-out rows or spectra lie in intervals from the errors of the others.",
     ),
-    "results/calibration.json": (Calibration, "How sure its posteriors may be, by `qexp calibrate`."),
+    "results/calibration.json": (
+        Calibration,
+        "How sure its posteriors may be, by `qexp calibrate`; other kinds: `calibration_refined.json` and so on.",
+    ),
     "results/limit.json": (Limit, "The least errors that any method can reach on its test samples, by `qexp limit`."),
     "runs/.launches/ID/launch.json": (LaunchRecord, "A launch: the runs that one command started."),
 }

@@ -56,21 +56,9 @@ class Run(Shown):
     @property
     def record(self) -> dict[str, Any]:
         """The document that `qexp show RUN --json` prints, with the present state."""
-        from qexp.runs.actions.acting import states_of
-        from qexp.runs.state.waiting import Watch
+        from qexp.runs.shown_record import shown_record
 
-        record = self.directory.record().document()
-        state = Watch().state(self.directory).value
-        evaluations = {name: one.document() for name, one in self.evaluations.items()}
-        more = {
-            "matrices": self.directory.matrix_names(),
-            "actions": states_of(self.directory),
-            "evaluations": evaluations,
-            "limit": None if self.limit is None else self.limit.document(),
-            "held_out_intervals": None if (known := self.held_out_intervals()) is None else known.document(),
-            "calibration": None if self.calibration is None else self.calibration.document(),
-        }
-        return {**record, "state": state, "path": str(self.path), **more}
+        return shown_record(self.directory)
 
     @property
     def state(self) -> str:
@@ -107,10 +95,17 @@ class Run(Shown):
 
     @property
     def calibration(self) -> Calibration | None:
-        """How sure its posteriors may be, if `qexp.calibrate` has tested them."""
-        from qexp.runs.record.calibration import calibration_of
+        """How sure its posteriors may be, if `qexp.calibrate` has tested them: those of its head, if it has one."""
+        return next(iter(self.calibrations.values()), None)
 
-        return calibration_of(self.directory)
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """Kind → the last calibration of that kind, in the order "head", "refined"; with the part, as in "head_train",
+        if that is not the whole prior.
+        """
+        from qexp.runs.record.calibration import calibrations_of
+
+        return calibrations_of(self.directory)
 
     def held_out_intervals(self, evaluation: str | None = None) -> HeldOutIntervals | None:
         """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out errors, if known."""

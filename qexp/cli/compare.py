@@ -94,13 +94,22 @@ def _print_runs(comparison: Comparison, place: Workspace) -> None:
 
 
 def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
-    from qexp.analysis.comparison.comparison_tables import differences_of, groups_of_seeds, remarks, results_of_groups
+    from qexp.analysis.comparison.comparison_tables import (
+        calibrations_of_groups,
+        differences_of,
+        groups_of_seeds,
+        remarks,
+        results_of_groups,
+    )
 
     _print(groups_of_seeds(comparison))
     result("")
     if len(comparison.groups) > 1:
         _print_specs(comparison)
     _print(results_of_groups(comparison))
+    if calibrated := calibrations_of_groups(comparison):
+        result(f"\n{calibrated.title}")
+        _print(calibrated)
     for pair in comparison.pairs:
         table = differences_of(pair)
         if pair.rows:

@@ -46,7 +46,7 @@ def show(
         print_parts(field_errors(record), apart=True)
         print_parts(group_errors(record), apart=True)
         print_parts(held_out_intervals(opened.held_out_intervals(), record.units), apart=True)
-    print_parts(calibrated(opened.calibration), apart=True)
+    print_parts(calibrated(opened.calibrations.values()), apart=True)
     for name, evaluation in opened.evaluations.items():
         result("")
         print_evaluation(evaluation, opened.held_out_intervals(name))

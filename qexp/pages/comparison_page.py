@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qexp.analysis.comparison.comparison_tables import (
+    calibrations_of_groups,
     differences_of,
     differing_specs,
     groups_of_seeds,
@@ -48,6 +49,7 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
         "specs": _specs(comparison),
         "drawings": list(results_drawn(comparison)),
         "results": results_of_groups(comparison) if comparison.results else None,
+        "calibrations": calibrations_of_groups(comparison),
         "pairs": [differences_of(pair) for pair in comparison.pairs if pair.rows],
         "remarks": remarks(comparison) if done else [],
         "paired": paired(comparison) if several else None,

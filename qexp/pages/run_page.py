@@ -34,7 +34,7 @@ from qexp.pages.matrices import matrices
 from qexp.pages.siblings import siblings
 from qexp.quantities import in_words
 from qexp.runs.facts import facts
-from qexp.runs.record.calibration import calibration_of
+from qexp.runs.record.calibration import calibrations_of
 from qexp.runs.record.evaluations import find, of_run
 from qexp.runs.record.held_out_intervals import intervals_of
 from qexp.runs.record.limit import limit_of
@@ -89,7 +89,7 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
         "results": list(results_of(directory, record)),
         "baselines": baselines_drawn(record),
-        "calibration": list(calibrated(calibration_of(directory))),
+        "calibration": list(calibrated(calibrations_of(directory).values())),
         "calibration_drawn": calibration.drawings(directory),
         "evaluations": [
             Section(one.name, list(_evaluation(directory, one)), baselines_drawn(one)) for one in evaluations

@@ -15,7 +15,7 @@ from qexp.pages.curves import curves, lines_of
 from qexp.pages.lineage import lineage
 from qexp.pages.run_page import IN_HEAD, baselines_drawn, cautions_of, results_of
 from qexp.runs.facts import facts
-from qexp.runs.record.calibration import calibration_of
+from qexp.runs.record.calibration import calibrations_of
 from qexp.runs.record.evaluations import of_run
 from qexp.runs.state.waiting import Watch
 from qexp.spec.experiences import type_of
@@ -40,7 +40,7 @@ def run_view(directory: RunDirectory) -> View:
             *([record.note] if record.note else []),
             *results_of(directory, record),
             *baselines_drawn(record),
-            *calibrated(calibration_of(directory)),
+            *calibrated(calibrations_of(directory).values()),
         ],
         {
             **({"how sure its posteriors may be": sure} if (sure := drawings(directory)) else {}),

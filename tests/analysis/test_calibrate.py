@@ -163,6 +163,46 @@ def test_the_command_says_and_keeps_what_python_gives(workspace):
     assert "in nine of ten cases the ranks of 60 draws show posteriors that are" in shown
 
 
+def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(workspace):
+    assert call("run", "sound", "--seeds", "1:3", "--device", "cpu").code == 0
+    words = ("--draws", 100, "--samples", 40, "--device", "cpu")
+    code, stdout, stderr = call("calibrate", "sound_[12]", "narrow_0", *words, "--json")
+    assert (code, list(json.loads(stdout))) == (0, ["sound_1", "sound_2", "narrow_0"]), stderr
+    code, stdout, stderr = call("calibrate", "sound_*", "narrow_0", *words)
+    assert code == 0, stderr
+    for name in ("sound_0", "sound_1", "sound_2"):
+        assert re.search(rf"{name} +[89]\d\.\d % +\S+ km .*passed", stdout), stdout
+    assert re.search(r"narrow_0 +[67]\d\.\d % .*[1-6] of 6 find a fault", stdout), stdout
+    runs = {name: package.open_run(name).calibration for name in ("sound_0", "sound_1", "sound_2", "narrow_0")}
+    compared = package.compare("sound_*", "narrow_*").document()["calibrations"]
+    rows = {(one["group"], one["output"], one["metric"]): one for one in compared}
+    width = rows["sound", "depth", "calibration.width"]
+    wanted = [runs[f"sound_{seed}"].outputs["depth"].width for seed in range(3)]
+    assert (width["n"], width["unit"], list(width["values"].values())) == (3, "km", wanted)
+    assert (width["mean"], width["standard_deviation"]) == pytest.approx((np.mean(wanted), np.std(wanted, ddof=1)))
+    assert [rows[name, "joint", "calibration.passed"]["mean"] for name in ("sound", "narrow")] == [1, 0]
+    shown = call("compare", "sound_*", "narrow_*").stdout
+    assert re.search(r"joint +calibration\.passed +sound +3 +3 of 3 ", shown), shown
+    assert re.search(r"depth +calibration\.coverage_90 +sound +3 +0\.\d+ ± 0\.\d+", shown), shown
+    assert "calibration.passed: runs in whose posteriors no test finds a fault" in shown
+    assert "calibration.width,km,3," in call("compare", "sound_*", "--csv").stdout
+    assert "3 of 3" in package.report("sound_*", to=workspace / "sound.html").read_text()
+
+
+def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested(workspace):
+    specs = Specs(workspace, {})
+    specs.write("model", SOUND["model"], "plain")
+    specs.write("experience", {**SOUND["experience"], "model": "plain"}, "plain")
+    assert call("run", "plain", "--device", "cpu").code == 0
+    words = ("--draws", 30, "--samples", 30, "--device", "cpu")
+    code, stdout, stderr = call("calibrate", "plain_0", "narrow_0", *words)
+    assert (code, "narrow_0" in stdout, "plain_0" in stdout) == (4, True, False)
+    assert re.search("error: plain_0: .* without a posterior; train one", stderr)
+    assert package.open_run("narrow_0").calibration.draws == 30
+    assert call("calibrate", "plain_*", *words).code == 2
+    assert call("calibrate", "nothing_*", *words).code == 3
+
+
 def test_few_draws_say_that_they_say_little(workspace):
     shown = call("calibrate", "narrow_0", "--draws", 20, "--samples", 20, "--device", "cpu").stdout
     assert "of 20 draws show posteriors that are 58 % too narrow" in shown
@@ -171,9 +211,9 @@ def test_few_draws_say_that_they_say_little(workspace):
 
 def test_listings_and_comparisons_have_its_columns(workspace):
     words = call("ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value").stdout
-    found = package.open_run("sound_0").calibration.columns()
+    found = package.open_run("sound_0").calibration
     line = next(line for line in words.splitlines() if line.startswith("sound_0"))
-    columns = found["depth"]["coverage_90"], found["joint"]["balls_p_value"]
+    columns = found.outputs["depth"].coverage[2].share, found.balls.p_value
     assert line.split()[1:] == [f"{one:.4g}" for one in columns]
     assert call("ls", "-q", "--where", "calibration.depth.coverage_90 < 0.8").stdout.split() == ["narrow_0"]
     assert call("ls", "-q", "--sort", "calibration.depth.coverage_90").stdout.split() == ["narrow_0", "sound_0"]
@@ -244,7 +284,7 @@ def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_
     assert package.calibrate("sound_0", refined=True, **quick).caution == ""
     on_test = package.calibrate("sound_0", refined=True, part="test", **quick)
     assert "from the part 'test', but the prior of the posteriors is the whole" in on_test.caution
-    with xarray.open_dataset("runs/sound_0/results/calibration.nc", engine="h5netcdf") as numbers:
+    with xarray.open_dataset("runs/sound_0/results/calibration_refined_test.nc", engine="h5netcdf") as numbers:
         low, high = (math.exp(0.5 * norm.ppf(share)) for share in (0.3, 0.6))
         assert ((low <= numbers["depth"]) & (numbers["depth"] <= high)).all()
 
@@ -284,15 +324,41 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
     assert refined.exact.accuracy < 0.58
     assert refined.exact.observations == 3
     shown = call("show", "sound_0").stdout
-    assert (
-        "40 new observations of sound, drawn from the whole prior (seed 0), 300 samples from the posterior of" in shown
-    )
-    assert "by the likelihood, from the network's estimates" in shown
+    assert shown.count("40 new observations of sound, drawn from the whole prior (seed 0), 300 samples from the") == 2
+    assert re.search(r"intervals of depth +refined( +\d+\.\d){4} +\S+ +\S+ km +[01]\.\d+", shown), shown
     assert re.search(
         r"a classifier distinguishes the samples of 3 posteriors from those of exact ones in [45]\d\.", shown
     )
-    listed = call("ls", "--json", "--where", "calibration.joint.c2st < 0.58 and calibration.depth.width_ratio < 1.2")
-    assert [one["name"] for one in json.loads(listed.stdout)] == ["sound_0"]
+    wanted = "calibration.joint.refined.c2st < 0.58 and calibration.depth.width_ratio > 2"
+    assert [one["name"] for one in json.loads(call("ls", "--json", "--where", wanted).stdout)] == ["sound_0"]
+
+
+def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, tmp_path):
+    head = package.open_run("sound_0").calibration
+    with drawing():
+        refined = package.calibrate("sound_0", draws=30, samples=30, refined=True, device="cpu")
+        on_test = package.calibrate("sound_0", draws=20, samples=20, part="test", device="cpu")
+    run = package.open_run("sound_0")
+    kept = {"head": head, "head_test": on_test, "refined": refined}
+    assert list(run.calibrations.items()) == list(kept.items())
+    assert run.record["calibration"] == head.document()
+    assert run.record["calibrations"] == {kind: one.document() for kind, one in kept.items()}
+    shown = call("show", "sound_0").stdout
+    for kind, one in (("head", head), ("refined", refined), ("head, test part", on_test)):
+        share = next(100 * of.share for of in one.outputs["depth"].coverage if of.probability == 0.5)
+        assert re.search(rf"intervals of depth +{kind} +{share:.1f} ", shown), shown
+    assert shown.count("calibration: ") == 3
+    widths = call("ls", "--json", "--columns", "name,calibration.depth.width,calibration.depth.refined.width").stdout
+    line = next(one for one in json.loads(widths) if one["name"] == "sound_0")
+    assert (line["calibration.depth.width"], line["calibration.depth.refined.width"]) == (
+        head.outputs["depth"].width, refined.outputs["depth"].width,
+    )  # fmt: skip
+    pictures = {one.name for one in Path("runs/sound_0/results/figures").glob("calibration_*.png")}
+    names = ("ranks", "coverage", "local")
+    assert pictures == {f"calibration_{kind}{one}.png" for one in names for kind in ("", "refined_", "head_test_")}
+    text = run.report(tmp_path / "sound.html").read_text()
+    assert "depth (refined): ranks of the true values" in text
+    assert "depth (head, test part): ranks of the true values" in text
 
 
 def test_posteriors_by_the_likelihood_need_no_head(here):

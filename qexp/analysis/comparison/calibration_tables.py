@@ -1,4 +1,4 @@
-"""The calibration of a run for readers: a table, and verdicts in sentences.
+"""The calibrations of a run for readers: a table, and verdicts in sentences.
 
 Among the tests of a calibration the least p-value is small by chance: what is called a fault has a probability of at
 most `SIGNIFICANT` for all tests together (Bonferroni).
@@ -7,7 +7,7 @@ most `SIGNIFICANT` for all tests together (Bonferroni).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from qexp.analysis.comparison.result_tables import Parts
 from qexp.analysis.comparison.rounding import NONE, number
@@ -15,6 +15,8 @@ from qexp.analysis.comparison.typesetting import Table
 from qexp.quantities import in_words
 from qexp.runs.record.calibration import (
     INTERVAL,
+    SIGNIFICANT,
+    WHOLE,
     Calibration,
     CoverageShare,
     ExactComparison,
@@ -23,20 +25,63 @@ from qexp.runs.record.calibration import (
     Regions,
 )
 
-SIGNIFICANT = 0.05
-"""Probability with which the tests of a calibration together find any fault in calibrated posteriors."""
-
 CLEAR = 3.0
 """Standard errors from where a mean is called too high or too low."""
 
 PARTS = {"all": "whole prior", "train": "training part", "validation": "validation part", "test": "test part"}
 
 
-def calibrated(of: Calibration | None) -> Parts:
-    """All that is said of a calibration; nothing if there is none."""
-    if of is None:
-        return
-    yield _table(of)
+REGIONS = {"density": "regions of highest density", "balls": "balls around random points (TARP)"}
+
+
+def calibrated(found: Collection[Calibration]) -> Parts:
+    """All that is said of the calibrations of a run, in one table and in turn; nothing if there are none."""
+    if found:
+        yield _table(found)
+    for one in found:
+        yield from _sentences(one)
+
+
+def calibrated_runs(found: Mapping[str, Calibration]) -> Table:
+    """A line for each run: its 90 % intervals, and whether a test finds a fault."""
+    names = list(dict.fromkeys(name for of in found.values() for name in of.outputs))
+    exact = [name for name in names if any(_ratio(of, name) for of in found.values())]
+    columns = ["run"]
+    for name in names:
+        columns += [f"{name} in {100 * INTERVAL:g} %", f"{name} width"]
+        columns += [f"{name} / exact"] if name in exact else []
+    columns += [*(["C2ST"] if any(of.exact for of in found.values()) else []), "tests"]
+    rows = []
+    for run, of in found.items():
+        cells = [cell for name in names for cell in _of_output(of, name, name in exact)]
+        if "C2ST" in columns:
+            cells.append(NONE if of.exact is None else f"{100 * of.exact.accuracy:.1f} %")
+        verdict = f"{of.faults} of {len(of.p_values)} find a fault" if of.faults else "passed"
+        rows.append([run, *cells, verdict])
+    title = f"calibration: {', '.join(dict.fromkeys(kind_in_words(of) for of in found.values()))}"
+    return Table(title, columns, rows, frozenset(columns[1:-1]))
+
+
+def _of_output(of: Calibration, name: str, exact: bool) -> list[str]:
+    if (one := of.outputs.get(name)) is None:
+        return [NONE] * (2 + exact)
+    cells = [f"{100 * _verdict(one.coverage).share:.1f} %", f"{number(one.width)} {one.unit}".strip()]
+    return [*cells, *([_ratio(of, name) or NONE] if exact else [])]
+
+
+def _ratio(of: Calibration, name: str) -> str:
+    """Width beside that of exact posteriors; empty if it is unknown."""
+    one = of.outputs.get(name)
+    return "" if one is None or one.width_ratio is None else f"{one.width_ratio.median:.3g}"
+
+
+def kind_in_words(of: Calibration) -> str:
+    """`head`, `refined`, `head, training part`: whose posteriors, and where they were tested."""
+    whose = "refined" if of.refined else "head"
+    return whose if of.part == WHOLE else f"{whose}, {PARTS.get(of.part, of.part)}"
+
+
+def _sentences(of: Calibration) -> Iterator[str]:
     by = "the likelihood, from the network's estimates" if of.refined else "the network's posterior head"
     yield (
         f"calibration: {of.draws:,} new observations of {of.dataset}, drawn from the {PARTS.get(of.part, of.part)} "
@@ -47,42 +92,38 @@ def calibrated(of: Calibration | None) -> Parts:
         yield of.caution
     if of.doubted:
         yield f"of {of.doubted:,} observations the samples are not to be trusted, by the diagnostics of their method"
-    least = SIGNIFICANT / (2 * len(of.outputs) + len(_regions(of)))
     for name, one in of.outputs.items():
         yield _of_intervals(name, _verdict(one.coverage), of.draws)
-        yield _of_ranks(name, one, of.draws, least)
-        yield _of_places(name, of, least)
+        yield _of_ranks(name, one, of.draws, of.least)
+        yield _of_places(name, of, of.least)
         if one.width_ratio is not None:
             yield _of_width(name, one)
-    yield from _jointly(_regions(of), least)
+    yield from _jointly({REGIONS[name]: region for name, region in of.regions.items()}, of.least)
     if of.exact is not None:
         yield _beside_exact(of.exact)
     yield what_would_be_noticed(of)
 
 
-def _regions(of: Calibration) -> dict[str, Regions]:
-    """Regions of all outputs together; none for a single output, of which the ranks say all."""
-    if len(of.outputs) < 2:
-        return {}
-    found = {"regions of highest density": of.density, "balls around random points (TARP)": of.balls}
-    return {words: region for words, region in found.items() if region is not None}
-
-
-def _table(of: Calibration) -> Table:
-    """A row per output, and one for each kind of region of all outputs."""
-    shares = [f"in {100 * one.probability:g} %" for one in of.balls.coverage]
-    sharp = any(one.width_ratio is not None for one in of.outputs.values())
-    columns = ["of", *shares, "p", "median width", *(["width / exact"] if sharp else [])]
+def _table(found: Collection[Calibration]) -> Table:
+    """A row per output and kind of calibration, then one for each kind of region of all outputs."""
+    several, sharp = len(found) > 1, any(one.width_ratio for of in found for one in of.outputs.values())
+    shares = [f"in {100 * one.probability:g} %" for of in list(found)[:1] for one in of.balls.coverage]
+    texts = ["of", *(["posteriors"] if several else [])]
+    columns = [*texts, *shares, "p", "median width", *(["width / exact"] if sharp else [])]
     rows = []
-    for name, one in of.outputs.items():
-        width = f"{number(one.width)} {one.unit}".strip()
-        ratio = [NONE if one.width_ratio is None else f"{one.width_ratio.median:.3g}"] if sharp else []
-        rows.append([f"intervals of {name}", *_percents(one.coverage), chance(one.p_value), width, *ratio])
-    for words, region in _regions(of).items():
-        rows.append([words, *_percents(region.coverage), chance(region.p_value), *[NONE] * (1 + sharp)])
-    return Table(
-        "true values in intervals and regions (%), by their probability", columns, rows, frozenset(columns[1:])
-    )
+    for name in dict.fromkeys(name for of in found for name in of.outputs):
+        for of in (of for of in found if name in of.outputs):
+            one = of.outputs[name]
+            width = f"{number(one.width)} {one.unit}".strip()
+            ratio = [NONE if one.width_ratio is None else f"{one.width_ratio.median:.3g}"] if sharp else []
+            kind = [kind_in_words(of)] if several else []
+            rows.append([f"intervals of {name}", *kind, *_percents(one.coverage), chance(one.p_value), width, *ratio])
+    for name, words in REGIONS.items():
+        for of in (of for of in found if name in of.regions):
+            region, kind = of.regions[name], [kind_in_words(of)] if several else []
+            rows.append([words, *kind, *_percents(region.coverage), chance(region.p_value), *[NONE] * (1 + sharp)])
+    title = "true values in intervals and regions (%), by their probability"
+    return Table(title, columns, rows, frozenset(columns[len(texts) :]))
 
 
 def _percents(coverage: Sequence[CoverageShare]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from qexp.files import make_folder, read_json
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.record.calibration import COMPARED, FIELD, columns_of
+from qexp.runs.record.calibration_columns import FIELD, compared_columns, of_width
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 from qexp.runs.record.evaluations import EvaluationDirectory, find
 from qexp.runs.record.record import Record
@@ -89,11 +89,12 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
         raise QexpError("the same run is named twice")
     evaluated = directories if evaluation is None else [find(directory, evaluation) for directory in directories]
     records = [directory.record() for directory in evaluated]
+    units = {output: unit for record in records for output, unit in record.units.items()}
     return Comparison(
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences([directory.spec() for directory in directories]),
-        [*_rows(records, [directory.part for directory in evaluated]), *_of_calibrations(evaluated)],
+        [*_rows(records, [directory.part for directory in evaluated]), *_of_calibrations(evaluated, units)],
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
         evaluation,
         len({one.evaluation().content for one in evaluated if isinstance(one, EvaluationDirectory)}) <= 1,
@@ -115,13 +116,14 @@ def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow
             yield MetricRow(output, name, of, of.in_unit(units[0] if units else ""), values, best)
 
 
-def _of_calibrations(directories: Sequence[RunDirectory]) -> Iterator[MetricRow]:
+def _of_calibrations(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
     """Coverage and widths of the posteriors of runs that were calibrated; which are better depends on both."""
-    columns = [columns_of(directory) for directory in directories]
+    columns = [compared_columns(directory) for directory in directories]
     for output in dict.fromkeys(name for of_run in columns for name in of_run):
-        for name in (name for name in COMPARED if any(name in of_run.get(output, {}) for of_run in columns)):
+        for name in dict.fromkeys(name for of_run in columns for name in of_run.get(output, {})):
             values = [of_run.get(output, {}).get(name) for of_run in columns]
-            yield MetricRow(output, f"{FIELD}.{name}", UNKNOWN, "", values, [])
+            unit = units.get(output, "") if of_width(name) else ""
+            yield MetricRow(output, f"{FIELD}.{name}", UNKNOWN, unit, values, [])
 
 
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:

@@ -7,13 +7,15 @@ from itertools import groupby
 from typing import Any
 
 from qexp.analysis.comparison.compare import Comparison
+from qexp.analysis.comparison.group_rows import GroupRow
 from qexp.analysis.comparison.rounding import NONE, measured, number, rounding
 from qexp.analysis.comparison.seed_comparison import Pair, PairRow, SeedComparison
 from qexp.analysis.comparison.seed_groups import LeftOut
 from qexp.analysis.comparison.typesetting import Table
 from qexp.metrics.meaning import Meaning
 from qexp.metrics.student import LEVEL, Estimate
-from qexp.runs.record.calibration import of_calibration
+from qexp.runs.record.calibration import SIGNIFICANT
+from qexp.runs.record.calibration_columns import FIELD, PASSED, of_calibration
 
 LONGEST = 48
 """Largest number of characters of a value in a table; JSON output has all."""
@@ -63,14 +65,31 @@ def groups_of_seeds(comparison: SeedComparison) -> Table:
 
 
 def results_of_groups(comparison: SeedComparison) -> Table:
+    title = f"Results {_on(comparison)} over seeds"
+    return _over_seeds(comparison.results, title, _metric(comparison))
+
+
+def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
+    """Coverage and widths of intervals over seeds, and how many runs passed their tests; None without any."""
+    rows = comparison.calibrations
+    return _over_seeds(rows, "Calibration over seeds", "metric") if rows else None
+
+
+def _over_seeds(of_groups: Sequence[GroupRow], title: str, metric: str) -> Table:
     rows = []
-    for row in comparison.results:
-        cells = _of_mean(row.estimate, row.meaning)
+    for row in of_groups:
         of = row.estimate
         ends = [NONE, NONE] if of is None else _rounded(of, row.meaning, of.least, of.greatest)
-        rows.append([row.output, row.metric, row.group, *cells, *ends, row.unit])
-    columns = ["output", _metric(comparison), "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
-    return Table(f"Results {_on(comparison)} over seeds", columns, rows, frozenset(columns[3:-1]))
+        cells = [*_of_mean(of, row.meaning), *ends]
+        if of is not None and _passed(row.metric):
+            cells = [str(of.n), f"{sum(row.values.values()):.0f} of {of.n}", *[NONE] * 3]
+        rows.append([row.output, row.metric, row.group, *cells, row.unit])
+    columns = ["output", metric, "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
+    return Table(title, columns, rows, frozenset(columns[3:-1]))
+
+
+def _passed(metric: str) -> bool:
+    return of_calibration(metric) and metric.endswith(f".{PASSED}")
 
 
 def _on(comparison: Comparison | SeedComparison) -> str:
@@ -108,6 +127,11 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
         for pair in comparison.pairs
         if pair.not_paired
     ]
+    if any(_passed(row.metric) for row in comparison.calibrations):
+        said.append(
+            f"{FIELD}.{PASSED}: runs in whose posteriors no test finds a fault; of those with right posteriors, "
+            f"{100 * (1 - SIGNIFICANT):.0f} % pass"
+        )
     for row in comparison.results:
         if row.not_finite:
             said.append(
@@ -129,7 +153,9 @@ def tables(comparison: Comparison | SeedComparison) -> list[Table]:
     if isinstance(comparison, Comparison):
         return [*between, results_of_runs(comparison)]
     paired = [differences_of(pair) for pair in comparison.pairs if pair.rows]
-    return [groups_of_seeds(comparison), *between, results_of_groups(comparison), *paired]
+    calibrated = calibrations_of_groups(comparison)
+    found = [results_of_groups(comparison), *([calibrated] if calibrated else [])]
+    return [groups_of_seeds(comparison), *between, *found, *paired]
 
 
 def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
@@ -143,7 +169,7 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
     ]  # fmt: skip
     left_out = {group.name: _left_out(group.left_out, comparison.missing(group)) for group in comparison.groups}
     rows = []
-    for of_group in comparison.results:
+    for of_group in (*comparison.results, *comparison.calibrations):
         told = "; ".join(filter(None, [left_out[of_group.group], _not_finite(of_group.not_finite)]))
         key = [of_group.group, "", of_group.output, of_group.metric, of_group.unit]
         rows.append([*key, *_plain(of_group.estimate), "", _listed(of_group.values), told])

@@ -7,7 +7,6 @@ removes the variation that the samples add to both.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,35 +14,18 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from qexp.analysis.comparison.group_rows import GroupRow, rows_of_calibrations, rows_of_results, units_of_groups
 from qexp.analysis.comparison.seed_groups import SeedGroup
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError, some
 from qexp.files import make_folder
 from qexp.metrics.meaning import HIGHEST, ZERO, Meaning
-from qexp.metrics.recorded import meaning_of
 from qexp.metrics.student import LEVEL, Estimate, estimate
 from qexp.spec.experiences import type_name, type_of
 from qexp.workspace import Workspace
 
 SHOWN_PATHS = 4
 """Largest number of differences between two test parts in a message."""
-
-
-@dataclass(frozen=True)
-class GroupRow:
-    """One metric of one output in one group."""
-
-    group: str
-    output: str
-    metric: str
-    meaning: Meaning
-    unit: str
-    estimate: Estimate | None
-    """None if no seed has a number."""
-    values: dict[int, float]
-    """Seed → value."""
-    not_finite: list[int]
-    """Seeds that count in the group, but whose value is not finite."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +66,8 @@ class SeedComparison:
     differences: dict[str, list[str]]
     """Path in the spec → value in each group."""
     results: list[GroupRow]
+    calibrations: list[GroupRow]
+    """Of the runs that were calibrated."""
     pairs: list[Pair]
     figures: list[Path]
 
@@ -112,17 +96,8 @@ class SeedComparison:
             "groups": [self._group(group) for group in self.groups],
             "specs": self.specs,
             "differences": self.differences,
-            "results": [
-                {
-                    **{key: getattr(row, key) for key in ("group", "output", "metric")},
-                    "direction": row.meaning.best,
-                    "unit": row.unit,
-                    **_numbers(row.estimate),
-                    "values": {str(seed): value for seed, value in row.values.items()},
-                    "not_finite": row.not_finite,
-                }
-                for row in self.results
-            ],
+            "results": [_document(row) for row in self.results],
+            "calibrations": [_document(row) for row in self.calibrations],
             "pairs": [
                 {
                     **{key: getattr(pair, key) for key in ("first", "second", "seeds", "not_paired")},
@@ -154,6 +129,17 @@ class SeedComparison:
         }
 
 
+def _document(row: GroupRow) -> dict[str, Any]:
+    return {
+        **{key: getattr(row, key) for key in ("group", "output", "metric")},
+        "direction": row.meaning.best,
+        "unit": row.unit,
+        **_numbers(row.estimate),
+        "values": {str(seed): value for seed, value in row.values.items()},
+        "not_finite": row.not_finite,
+    }
+
+
 def _numbers(of: Estimate | None) -> dict[str, Any]:
     if of is None:
         return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
@@ -170,8 +156,9 @@ def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
         raise QexpError(f"none of these runs is done: {states}")
     specs = _specs(groups)
     alone = _each_alone(groups, specs)
+    rows = [*alone.results, *alone.calibrations]
     pairs = [
-        _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), alone.results)
+        _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), rows)
         for i, j in combinations(range(len(groups)), 2)
     ]
     return replace(alone, pairs=pairs)
@@ -201,7 +188,15 @@ def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
 
 def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
     kinds = {kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")}
-    return SeedComparison(list(groups), kinds, differences(specs), list(_rows(groups)), [], [])
+    return SeedComparison(
+        list(groups),
+        kinds,
+        differences(specs),
+        list(rows_of_results(groups)),
+        list(rows_of_calibrations(groups)),
+        [],
+        [],
+    )
 
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
@@ -209,35 +204,6 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
     folder = workspace.root / "comparisons" / _folder(comparison.groups)
     make_folder(folder)
     return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
-
-
-def units_of_groups(groups: Sequence[SeedGroup]) -> dict[str, str]:
-    """Output → its unit in the runs' records."""
-    return {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
-
-
-def _rows(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
-    tests = [one.test for group in groups for one in group.counted.values()]
-    records = [one.directory.record() for group in groups for one in group.counted.values()]
-    units = units_of_groups(groups)
-    for output in dict.fromkeys(output for test in tests for output in test):
-        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
-            of = meaning_of(name, [record.metrics for record in records])
-            for group in groups:
-                found = {seed: one.test.get(output, {}).get(name) for seed, one in group.counted.items()}
-                if not any(name in one.test.get(output, {}) for one in group.counted.values()):
-                    continue
-                values = {seed: value for seed, value in found.items() if value is not None and math.isfinite(value)}
-                yield GroupRow(
-                    group.name,
-                    output,
-                    name,
-                    of,
-                    of.in_unit(units.get(output, "")),
-                    estimate(list(values.values())) if values else None,
-                    values,
-                    [seed for seed in found if seed not in values],
-                )
 
 
 def _differing_data(

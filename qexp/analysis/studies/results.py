@@ -115,6 +115,7 @@ def _of_metric(whole: SeedComparison, output: str, metric: str) -> SeedCompariso
     return replace(
         whole,
         results=[row for row in whole.results if (row.output, row.metric) == (output, metric)],
+        calibrations=[],
         pairs=[
             replace(pair, rows=[row for row in pair.rows if (row.output, row.metric) == (output, metric)])
             for pair in whole.pairs

@@ -17,7 +17,7 @@ from qexp.dotted import keys_of, output_and_metric
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.runs.catalog.filter import Summary, field, steps
-from qexp.runs.record import calibration
+from qexp.runs.record import calibration_columns
 from qexp.runs.record.directory import EVALUATIONS, RunDirectory
 from qexp.runs.record.record import Record
 from qexp.spec.resolve import is_index
@@ -50,7 +50,9 @@ class Columns:
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
-        self._calibration = cache(lambda path: self._read(lambda: calibration.columns_of(RunDirectory(Path(path)))))
+        self._calibration = cache(
+            lambda path: self._read(lambda: calibration_columns.columns_of(RunDirectory(Path(path))))
+        )
 
     def over(self, runs: Sequence[Summary]) -> Columns:
         """The columns of other runs; values of specs that have been read once are not read again."""
@@ -106,7 +108,7 @@ class Columns:
         summary = self.runs[0] if self.runs else {}
         if column == "size":
             return lambda run: files.size_of(Path(run["path"]))
-        if first == calibration.FIELD:
+        if first == calibration_columns.FIELD:
             return lambda run: _below(self._calibration(run["path"]), rest)
         if first == "spec":
             return lambda run: self._in_spec(run, rest)
@@ -136,22 +138,29 @@ class Columns:
         """Whether the column is a metric that one of the runs can have when it is done, or calibrated."""
         part, _, rest = column.removeprefix("results.").partition(".")
         output, metric = output_and_metric(rest)
-        if part == calibration.FIELD:
-            known = calibration.OF_ALL if output == calibration.JOINT else calibration.OF_OUTPUT
-            return metric in known and (output == calibration.JOINT or any(output in one["units"] for one in self.runs))
+        if part == calibration_columns.FIELD:
+            return column in calibration_columns.possible(self._outputs())
         with_output = any(output in one["units"] for one in self.runs)
         return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
 
     def unit(self, column: str) -> str:
         """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
         path = steps(column)
-        if path[0] == calibration.FIELD and path[-1] != calibration.WIDTH:
-            return ""
+        if path[0] == calibration_columns.FIELD:
+            return self._unit_of_width(column)
         if path[0] in ("results", EVALUATIONS):
             path = path[1:] if path[0] == "results" else path[2:]
         units = {output: unit for one in self.runs for output, unit in one["units"].items()}
         output, metric = output_and_metric(".".join(path[1:]))
         return self.meaning(metric).in_unit(units[output]) if output in units else ""
+
+    def _unit_of_width(self, column: str) -> str:
+        units = {output: unit for one in self.runs for output, unit in one["units"].items()}
+        own = (unit for output, unit in units.items() if column in calibration_columns.possible([output]))
+        return next(own, "") if calibration_columns.of_width(column) else ""
+
+    def _outputs(self) -> set[str]:
+        return {output for one in self.runs for output in one["units"]}
 
     def cautions(self, column: str) -> list[str]:
         """Per run whose value of a column is of an evaluation with a caution: its name and the caution."""
@@ -175,10 +184,7 @@ class Columns:
         for one in self.runs:
             deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
             deep |= {*_paths(one["evaluations"], "evaluations.")}
-            deep |= {
-                f"{calibration.FIELD}.{output}.{name}" for output in one["units"] for name in calibration.OF_OUTPUT
-            }
-        deep |= {f"{calibration.FIELD}.{calibration.JOINT}.{name}" for name in calibration.OF_ALL}
+        deep |= calibration_columns.possible(self._outputs())
         return suggestion(column, deep if nearest(column, deep) else known)
 
 

@@ -1,8 +1,9 @@
-"""Figures of a run's calibration, from `results/calibration.nc`; none before it was calibrated."""
+"""Figures of a run's calibrations, from `results/calibration*.nc`; none before it was calibrated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from qexp.figures.calibration import Band, LocalPanel, coverage_panels, local_panels, rank_panels
 from qexp.quantities import in_words
 from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, MissingNumbersError, Pictures, table, unit
-from qexp.runs.record.calibration import FEW, NUMBERS, RECORD, Calibration, calibration_of
+from qexp.runs.record.calibration import FEW, HEAD, Calibration, calibrations_of, numbers_name, record_name
 from qexp.runs.record.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -23,16 +24,16 @@ REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls 
 
 def ranks(directory: RunDirectory) -> Pictures:
     """Distribution functions of the ranks of true values, in their simultaneous band."""
-    if (made := calibration_of(directory)) is not None:
+    for made in calibrations_of(directory).values():
         numbers = numbers_of(directory, made)
         shares = {name: numbers[f"{name}_position_share"].values for name in made.outputs}
         title = f"{_title(directory, made)}; {GREY}"
-        yield FIGURES_FOLDER / "calibration_ranks", rank_panels(shares, _band(numbers), title)
+        yield _place(made, "ranks"), rank_panels(shares, _band(numbers), title)
 
 
 def coverage(directory: RunDirectory) -> Pictures:
     """Shares of true values inside intervals of each output, and inside regions of all."""
-    if (made := calibration_of(directory)) is not None:
+    for made in calibrations_of(directory).values():
         numbers = numbers_of(directory, made)
         levels = {
             f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in made.outputs
@@ -40,12 +41,12 @@ def coverage(directory: RunDirectory) -> Pictures:
         if len(made.outputs) > 1:
             levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
         figure = coverage_panels(levels, _band(numbers), f"{_title(directory, made)}; {GREY}")
-        yield FIGURES_FOLDER / "calibration_coverage", figure
+        yield _place(made, "coverage"), figure
 
 
 def local(directory: RunDirectory) -> Pictures:
     """Shares of true values inside 90 % intervals, in cells of the estimates and of the true values."""
-    if (made := calibration_of(directory)) is not None:
+    for made in calibrations_of(directory).values():
         numbers = numbers_of(directory, made)
         outputs = {name: {words: local_of(numbers, name, key) for key, words in CELLS.items()} for name in made.outputs}
         units = {name: unit(numbers, name) for name in made.outputs}
@@ -54,15 +55,16 @@ def local(directory: RunDirectory) -> Pictures:
             "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few draws"
         )
         probability = float(numbers.attrs["interval"])
-        yield FIGURES_FOLDER / "calibration_local", local_panels(outputs, units, probability, title)
+        yield _place(made, "local"), local_panels(outputs, units, probability, title)
 
 
 def numbers_of(directory: RunDirectory, made: Calibration) -> xarray.Dataset:
     """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
-    file = directory.results / NUMBERS
+    file = directory.results / numbers_name(made.kind)
     numbers = table(file)
     if numbers.attrs.get("created") != made.created:
-        raise MissingNumbersError(f"{file} is of another calibration than {RECORD}: qexp calibrate {directory.name}")
+        record = record_name(made.kind)
+        raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
     return numbers
 
 
@@ -83,7 +85,14 @@ def _band(numbers: xarray.Dataset) -> Band:
 
 
 def _title(directory: RunDirectory, made: Calibration) -> str:
-    return f"{directory.name}: {made.draws:,} draws"
+    kind = "" if made.kind == HEAD else f" ({made.kind.replace('_', ', ')})"
+    return f"{directory.name}{kind}: {made.draws:,} draws"
+
+
+def _place(made: Calibration, name: str) -> Path:
+    """The picture: `calibration_ranks`, of other kinds than that of the head `calibration_refined_ranks`."""
+    kind = "" if made.kind == HEAD else f"{made.kind}_"
+    return FIGURES_FOLDER / f"calibration_{kind}{name}"
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

@@ -1,19 +1,24 @@
-"""How sure the posteriors of a run may be: `results/calibration.json`, and its numbers in `calibration.nc`."""
+"""How sure the posteriors of a run may be: `results/calibration.json`, and its numbers in `calibration.nc`.
+
+Those are of the network's head and the whole prior; other kinds have names of their own: `calibration_refined.json`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 from qexp import files
 from qexp.errors import DamagedError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.held_out_intervals import OVERALL, HeldOutIntervals, intervals_of
 from qexp.runs.record.parts import MisfitError, Part
 
-RECORD, NUMBERS = "calibration.json", "calibration.nc"
-"""In a run's `results`."""
+HEAD, REFINED = "head", "refined"
+"""Whose posteriors are tested: the network head's, or those of the likelihood, found from the network's estimates."""
+
+WHOLE = "all"
+"""The part of the distributions that is the whole prior."""
 
 FEW = 20
 """Draws in a cell below which nothing is said of it."""
@@ -21,22 +26,8 @@ FEW = 20
 INTERVAL = 0.9
 """Probability of the intervals whose widths are reported, and whose coverage is looked at in cells."""
 
-FIELD = "calibration"
-"""First key of its columns in listings: `calibration.depth.coverage_90`."""
-
-WIDTH = "width"
-
-OF_OUTPUT = (*(f"coverage_{percent}" for percent in (50, 68, 90, 95)), "p_value", WIDTH, "width_ratio")
-"""Last keys of columns on one output."""
-
-OF_ALL = ("density_p_value", "balls_p_value", "c2st")
-"""Last keys of columns on all outputs together."""
-
-COMPARED = ("coverage_90", WIDTH, "width_ratio", "density_p_value", "c2st")
-"""Last keys of what runs are compared by."""
-
-JOINT = "joint"
-"""In place of an output, in columns on all outputs together."""
+SIGNIFICANT = 0.05
+"""Probability with which the tests of a calibration together find any fault in calibrated posteriors (Bonferroni)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,30 +171,54 @@ class Calibration(Part):
     exact: ExactComparison | None = None
     """Comparison with exact posteriors, if these were computed."""
 
-    def columns(self) -> dict[str, dict[str, float]]:
-        """Output → short name → number, for listings; `JOINT` has those on all outputs together."""
-        found = {name: _columns(one) for name, one in self.outputs.items()}
-        regions = {"density": self.density, "balls": self.balls}
-        joint = {f"{name}_p_value": one.p_value for name, one in regions.items() if one is not None}
-        return {**found, JOINT: {**joint, **({} if self.exact is None else {"c2st": self.exact.accuracy})}}
+    @property
+    def kind(self) -> str:
+        """`head` or `refined`; with the part, if the values are not from the whole prior: `head_train`."""
+        of = REFINED if self.refined else HEAD
+        return of if self.part == WHOLE else f"{of}_{self.part}"
+
+    @property
+    def regions(self) -> dict[str, Regions]:
+        """Regions of all outputs together, by name; none for a single output, of which the ranks say all."""
+        found = {"density": self.density, "balls": self.balls} if len(self.outputs) > 1 else {}
+        return {name: region for name, region in found.items() if region is not None}
+
+    @property
+    def p_values(self) -> list[float]:
+        """Of all tests: of the ranks and of the places of each output, and of regions of all."""
+        of_outputs = [p_value for one in self.outputs.values() for p_value in (one.p_value, one.local.p_value)]
+        return [*of_outputs, *(region.p_value for region in self.regions.values())]
+
+    @property
+    def least(self) -> float:
+        """The p-value below which a test finds a fault."""
+        return SIGNIFICANT / len(self.p_values)
+
+    @property
+    def faults(self) -> int:
+        """The number of tests that find one."""
+        return sum(p_value < self.least for p_value in self.p_values)
 
 
-def _columns(one: OutputCalibration) -> dict[str, float]:
-    shares = {f"coverage_{100 * of.probability:.0f}": of.share for of in one.coverage}
-    sharp = {} if one.width_ratio is None else {"width_ratio": one.width_ratio.median}
-    return {**shares, "p_value": one.p_value, WIDTH: one.width, **sharp}
+def numbers_name(kind: str) -> str:
+    """The file, in a run's `results`, of the numbers of a kind of calibration."""
+    return "calibration.nc" if kind == HEAD else f"calibration_{kind}.nc"
 
 
-def of_calibration(column: str) -> bool:
-    """Whether a column is of a calibration, and so has no best value: intervals are to be right, and then narrow."""
-    return column.startswith(f"{FIELD}.")
+def record_name(kind: str) -> str:
+    """The file, in a run's `results`, of what is recorded of it."""
+    return "calibration.json" if kind == HEAD else f"calibration_{kind}.json"
 
 
-def calibration_of(directory: RunDirectory) -> Calibration | None:
-    """The calibration that is kept in a run, if there is one. Raises DamagedError."""
-    file = directory.results / RECORD
-    if not (directory.held_out and file.is_file()):
-        return None
+def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
+    """Kind → the calibration that is kept in a run, that of the head first. Raises DamagedError."""
+    if not directory.held_out:
+        return {}
+    found = [_read(file) for file in sorted(directory.results.glob("calibration*.json"))]
+    return {one.kind: one for one in sorted(found, key=lambda one: one.kind)}
+
+
+def _read(file: Path) -> Calibration:
     try:
         return Calibration.from_document(files.read_json(file))
     except MisfitError as misfit:
@@ -211,27 +226,10 @@ def calibration_of(directory: RunDirectory) -> Calibration | None:
 
 
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
-    """Write a calibration into a run, beside its results; `numbers` is the content of a NetCDF file."""
+    """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of a NetCDF file."""
     files.make_folder(directory.results)
+    record = directory.results / record_name(calibration.kind)
     # In between no record tells of numbers that are not there.
-    (directory.results / RECORD).unlink(missing_ok=True)
-    files.write_bytes(directory.results / NUMBERS, numbers)
-    files.write_json(directory.results / RECORD, calibration.document())
-
-
-def columns_of(directory: RunDirectory) -> dict[str, Any]:
-    """Its columns for listings, those of intervals of held-out rows too; empty without any."""
-    found, held_out = calibration_of(directory), intervals_of(directory)
-    return {**({} if held_out is None else _of_held_out(held_out)), **({} if found is None else found.columns())}
-
-
-def _of_held_out(intervals: HeldOutIntervals) -> dict[str, dict[str, float]]:
-    """The coverages of all held-out rows together, and the mean width of 90 % intervals."""
-    made: dict[str, dict[str, float]] = {}
-    for one in intervals.coverages:
-        if one.of == OVERALL and one.n:
-            own = made.setdefault(one.output, {})
-            own[f"coverage_{100 * one.interval:.0f}"] = one.covered / one.n
-            if one.interval == INTERVAL and one.mean_width is not None:
-                own[WIDTH] = one.mean_width
-    return made
+    record.unlink(missing_ok=True)
+    files.write_bytes(directory.results / numbers_name(calibration.kind), numbers)
+    files.write_json(record, calibration.document())
