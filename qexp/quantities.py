@@ -51,6 +51,9 @@ ANGLES, DEGREES = "angles", "degrees"
 
 HALF_PI, TURN = math.pi / 2, 2 * math.pi
 
+NOISE = "noise"
+"""The variable that scales noise for which no amplitude is declared."""
+
 QUANTITIES: dict[str, Quantity] = {
     "depth": Quantity("km", 1e3, "depth of the source below the flat surface, positive downwards", above=0.0),
     "delta_volume": Quantity("10⁶ m³", 1e6, "volume change of the source, inflation positive"),

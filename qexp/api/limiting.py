@@ -38,7 +38,8 @@ def limit(
     returns     `variables`: name → `mae` (of the exact posterior median), `rmse` (of the exact posterior mean), their
                 standard errors `mae_error` and `rmse_error`, `unit`, and `difference`, which grids that are half as
                 fine make, relative to `mae`; with more than three variables, posteriors are `sampled`: half of the
-                draws makes that difference, and `doubted` is the number of those that are not to be trusted
+                draws makes that difference, and `doubted` is the number of those that are not to be trusted; `given`
+                are the varying inputs of the network, which are known
     Raises QexpError if the dataset's posteriors cannot be computed.
     """
     from qexp.analysis.limit.limit import of_dataset, of_run

@@ -19,8 +19,7 @@ Document = dict[str, Any]
 
 def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
     """output → the metrics that are reported of it; errors of angles are taken by the shorter way round."""
-    periods = kind_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
-    periods |= periods_of(transforms_of(spec, tables))
+    periods = periods_of_outputs(spec, tables)
     return {
         output: with_period(
             {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))},
@@ -28,6 +27,12 @@ def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
         )
         for output in spec["outputs"]
     }
+
+
+def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
+    """output → the period after which its values repeat, in its own unit: of its transform, or else of its quantity."""
+    periods = kind_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
+    return periods | periods_of(transforms_of(spec, tables))
 
 
 def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:

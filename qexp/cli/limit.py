@@ -40,7 +40,7 @@ def limit(
     """Compute the least errors that any method can reach on simulated images with noise.
 
     The posterior of each test sample is integrated over up to three unknown variables, and sampled by importance if
-    there are more. On average over the prior no method has a mean absolute error below that of the posterior median
+    there are more or the noise level is one of them. Inputs of the network are known. On average over the prior no method has a mean absolute error below that of the posterior median
     (mae), nor a root mean square error below that of the posterior mean (rmse). The prior has the whole distributions
     of the dataset, training and test intervals.
     """
@@ -61,6 +61,7 @@ def limit(
     message(
         f"errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over {found.samples:,} samples "
         f"of the test part of {found.dataset} with seed {found.seed}; the prior has the dataset's whole distributions"
+        + (f"; known of each sample: {', '.join(found.given)}" if found.given else "")
     )
     coarser = "half of the draws changes" if found.sampled else "grids that are half as fine change"
     message(f"{coarser} the medians by {100 * worst:.2g} % of these errors at most, on average")

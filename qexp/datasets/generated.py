@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -78,11 +77,12 @@ class GeneratedDataset:
         size = (self.height, self.width)
         return GeneratedDataset(self.generator, size, fixed, {}, self.distributions, self.noise, self.quantities)
 
-    def without_noise(self) -> GeneratedDataset:
-        """The same dataset with nothing added to its images and nothing hidden in them."""
-        quiet = copy.copy(self)
-        quiet.noise = NoiseModel([])
-        return quiet
+    def given(self, known: Mapping[str, float]) -> GeneratedDataset:
+        """The same dataset with some of its varying variables fixed at these values."""
+        held_out = {name: ranges for name, ranges in self.held_out.items() if name not in known}
+        varying = {name: one for name, one in self.distributions.items() if name not in known}
+        fixed, size = {**self.fixed, **known}, (self.height, self.width)
+        return GeneratedDataset(self.generator, size, fixed, held_out, varying, self.noise, self.quantities)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
@@ -247,14 +247,20 @@ class GeneratedDataset:
         return Grid(height, width, *self.generator.pixel_sizes(image, values), view.elevation)
 
     def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Noise-free images for values of one variable, and C⁻¹ times these, (value, 1, height, width) each.
+        """Noise-free images for values of one variable, and C⁻¹ times these, (value, channel, height, width) each.
 
         The other varying variables have their medians, the noise too; C is the covariance of the noise between pixels,
-        but for a factor.
+        but for a factor, or that of the errors of GNSS stations.
         """
         held = self._medians(variable)
         level = held.get("noise", 0.0)
-        made = self.without_noise().holding(held).observe({variable: values}, torch.Generator())[image]
+        made = self.holding(held).signals({variable: values})[image]
+        view = self.view(image)
+        if (mask := view.mask((self.height, self.width))) is not None:
+            made *= mask
+        if view.measures == GNSS:
+            known = view.errors is not None and bool((view.errors > 0).all())
+            return made, made / view.errors.to(made).T[:, :, None] ** 2 if known else made
         si = {name: torch.tensor([self._in_si(name, value)]) for name, value in held.items()}
         filtered = self.noise.without_correlation(image, made[:, 0], self.layout(image, si), level)
         return made, filtered[:, None]

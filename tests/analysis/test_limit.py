@@ -62,6 +62,46 @@ def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path):
     assert f"{value / least:.2f}" in report
 
 
+def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path):
+    """One that is given the incidence, and estimates the depth and the level of the noise."""
+    level = {"type": "log_uniform", "parameters": {"low": 0.005, "high": 0.02}}
+    angle = {"type": "uniform", "parameters": {"a": 0.2, "b": 0.8}}
+    changes = [("fixed.noise", ...), ("fixed.incidence", ...), ("fixed.delta_volume", 1.0)]
+    for name, prior in (("noise", level), ("incidence", angle)):
+        changes += [(f"varyings.{name}", []), (f"distributions.{name}", prior)]
+    noisy.spoil("dataset", *changes, ("varyings.delta_volume", ...))
+    outputs = [
+        {"x_name": "displacement", "y_name": "seen", "operations": ["to_volume"]},
+        {"x_name": ["seen", "incidence"], "y_name": "both", "operations": ["join"]},
+        {"x_name": "both", "y_name": "depth", "operations": ["to_depth"]},
+        {"x_name": "both", "y_name": "noise", "operations": ["to_noise"]},
+    ]
+    noisy.spoil(
+        "model",
+        ("inputs.incidence", {"size": [1]}),
+        ("outputs", ["depth", "noise"]),
+        ("operations.join", {"module": "concatenate"}),
+        ("operations.to_noise", {"module": "denses", "parameters": {"filters": [1]}}),
+        ("branches", outputs),
+    )
+    noisy.spoil(
+        "experience",
+        ("inputs", ["displacement", "incidence"]),
+        ("outputs", ["depth", "noise"]),
+        ("losses", {"depth": "mae", "noise": "mse"}),
+        ("metrics", {}),
+        ("sizes", [8, 4, SAMPLES]),
+    )
+    assert call("run", "sound").code == 0
+    code, stdout, stderr = call("limit", "--run", "sound_0")
+    assert code == 0, stderr
+    assert [line.split()[0] for line in stdout.splitlines()[1:]] == ["depth", "noise"]
+    assert "known of each sample: incidence" in stderr
+    shown = call("show", "sound_0").stdout
+    assert re.search(r"^noise +mae +", shown, re.MULTILINE), shown
+    assert "known of each sample: incidence" in shown
+
+
 def test_a_damaged_limit_is_named(noisy, tmp_path):
     assert call("run", "sound").code == 0
     (tmp_path / "runs/sound_0/results/limit.json").write_text('{"dataset": "sound"}')

@@ -162,6 +162,15 @@ def test_stations_measure_three_components_with_errors_of_their_own():
     torch.testing.assert_close(errors, torch.tensor([[0.001], [0.002], [0.005]]).expand(3, 2), rtol=0.05, atol=0)
 
 
+def test_templates_of_stations_have_no_errors_and_are_weighted_by_these():
+    places, errors = [[0.0, 0.0], [1.0, 2.0]], [0.001, 0.002, 0.005]
+    dataset = opened(document(views=[{}, {"type": "gnss", "points": places, "errors": errors}]))
+    made, weighted = dataset.templates("displacement_1", "depth", np.array([1.0, 2.0]))
+    moved = mogi(torch.tensor([[100.0, -200.0, 2000.0, 1e6]]), 1000 * torch.tensor(places))[0].T
+    torch.testing.assert_close(made[1, :, :, 0], moved, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(weighted[1, :, :, 0], moved / torch.tensor(errors)[:, None] ** 2, rtol=1e-5, atol=1e-3)
+
+
 def test_a_mask_hides_pixels_and_is_an_input_besides_the_image(root):
     mask = np.ones((8, 12))
     mask[:3, 4:] = 0

@@ -139,7 +139,7 @@ def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(spec
     document = {**SOUND["dataset"], "views": views, "noise_model": [stratified, one_range]}
     dataset = assemble.dataset_of(document, assemble.BUILT_IN, Workspace(specs.root))
     values = {"depth": np.full(500, 1.0), "delta_volume": np.full(500, 1.0)}
-    quiet = dataset.without_noise().observe(values, torch.Generator())
+    quiet = dataset.signals(values)
     noisy = dataset.observe(values, torch.Generator().manual_seed(1))
     layers = (noisy["displacement"] - quiet["displacement"]).double().flatten(1).numpy()
     above = (elevation - elevation.mean()).ravel() / 1e3

@@ -10,13 +10,12 @@ from scipy.special import ndtri
 
 from qexp.analysis.calibration.observing import PURPOSE, Block
 from qexp.analysis.calibration.placing import Draws, Prior
-from qexp.analysis.limit.limit import alike
+from qexp.analysis.limit.alike import groups
 from qexp.calibration.c2st import CLASSIFIER, distinguished
 from qexp.calibration.sharpness import relative_width, widths
-from qexp.datasets.generated import GeneratedDataset, mask_of
+from qexp.datasets.generated import GeneratedDataset
 from qexp.estimation.exact.posterior import Posterior
 from qexp.estimation.exact.unknowns import unknowns_of
-from qexp.estimation.exact.whitening import Whitening
 from qexp.runs.record.calibration import INTERVAL, ExactComparison, WidthRatio
 from qexp.seeds import Seeds
 
@@ -38,6 +37,7 @@ class BesideExact:
     ) -> None:
         self.images, self.names, self.count = list(images), list(names), count
         self.unknowns = unknowns_of(dataset, images, known)
+        self._given = [name for name in dataset.test if name in known]
         self.accuracies: list[float] = []
         self._own: list[Array] = []
         self._exact: list[Array] = []
@@ -61,12 +61,10 @@ class BesideExact:
         made = np.empty((observations, count, len(self.names)))
         order = [self.unknowns.names.index(name) for name in self.names]
         random = seeds.numpy(PURPOSE, "exact", block.number)
-        for places in alike(samples, self.images):
-            some = {name: of[places] for name, of in samples.items()}
-            seen = {name: some[mask_of(name)][0] > 0 for name in self.images if mask_of(name) in some}
-            whitening = Whitening(self.unknowns.dataset, self.images, seen)
-            drawn = Posterior(self.unknowns, whitening, few=True).draws(whitening(some), count, random)
-            made[places] = drawn[:, :, order]
+        for group in groups(self.unknowns, self.images, self._given, samples):
+            data = group.whitening(group.samples)
+            drawn = Posterior(group.unknowns, group.whitening, few=True).draws(data, count, random)
+            made[group.places] = drawn[:, :, order]
         return made
 
     def width_ratios(self, seeds: Seeds) -> list[WidthRatio]:

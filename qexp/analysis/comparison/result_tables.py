@@ -80,6 +80,7 @@ def beside_limit(record: Record, limit: Limit | None) -> Parts:
     yield (
         "limit: errors of the exact posterior median (mae) and mean (rmse) of the same samples; the prior has the "
         "dataset's whole distributions, training and test intervals"
+        + (f"; known of each sample: {', '.join(limit.given)}" if limit.given else "")
     )
 
 

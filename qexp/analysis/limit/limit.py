@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp import assemble
+from qexp.analysis.limit.alike import groups
 from qexp.analysis.posteriors.simulated import posteriors
-from qexp.datasets.generated import GeneratedDataset, mask_of
+from qexp.assemble.metrics import periods_of_outputs
+from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
+from qexp.estimation.exact.angles import circular_moments
 from qexp.estimation.exact.posterior import Estimates, Posterior
-from qexp.estimation.exact.unknowns import MOST, Unknowns, require_known, unknowns_of
-from qexp.estimation.exact.whitening import Whitening
-from qexp.quantities import quantity
+from qexp.estimation.exact.unknowns import MOST, Unknowns, periods_of, require_known, unknowns_of
+from qexp.metrics.periodic import nearest
+from qexp.quantities import NOISE, quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.limit import LeastErrors, Limit, keep_limit
 from qexp.runs.record.trust import tables_of
@@ -51,7 +54,7 @@ def of_dataset(reference: str, workspace: Workspace, seed: int, samples: int | N
     tables = assemble.tables_with(workspace.extensions)
     name, document = assemble.dataset_document(reference, workspace, tables)
     dataset = assemble.generated_of(document, tables, workspace)
-    return _limit(dataset, name, dataset.generator.images(dataset.variables), (), count, seed, on_sample)
+    return _limit(dataset, name, dataset.generator.images(dataset.variables), (), {}, count, seed, on_sample)
 
 
 def of_run(directory: RunDirectory, workspace: Workspace, on_sample: OnSample) -> Limit:
@@ -64,9 +67,11 @@ def of_run(directory: RunDirectory, workspace: Workspace, on_sample: OnSample) -
         raise QexpError(
             f"{directory.name} has no test errors yet; name its dataset instead: qexp limit {record.dataset}"
         )
-    dataset = assemble.generated_of(spec["dataset"], tables_of(directory), workspace)
+    tables = tables_of(directory)
+    dataset, periods = assemble.generated_of(spec["dataset"], tables, workspace), periods_of_outputs(spec, tables)
     images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
-    made = _limit(dataset, record.dataset, images, spec["inputs"], int(spec["sizes"][2]), record.seed, on_sample)
+    samples = int(spec["sizes"][2])
+    made = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, on_sample)
     keep_limit(directory, made)
     return made
 
@@ -76,24 +81,28 @@ def _limit(
     name: str,
     images: Sequence[str],
     known: Collection[str],
+    periods: Mapping[str, float],
     count: int,
     seed: int,
     on_sample: OnSample,
 ) -> Limit:
     names = require_known(dataset, images, known)
+    given = [one for one in dataset.test if one in known]
+    periods = {**periods_of(dataset, names), **periods}
     samples = dataset.sample(dataset.test, count, Seeds(seed), ("test",), torch.device("cpu"))
-    sampled, doubted = len(names) > MOST, 0
+    sampled, doubted = len(names) > MOST or NOISE in names, 0
     if sampled:
-        fine, half, doubted = by_sampling(dataset, images, samples, on_sample)
+        names, fine, half, doubted = by_sampling(dataset, images, given, periods, samples, on_sample)
     else:
-        unknowns = unknowns_of(dataset, images, known)
+        unknowns = unknowns_of(dataset, images, known, periods)
         names = unknowns.names
-        fine, half = estimates(unknowns, images, samples, on_sample)
+        fine, half = estimates(unknowns, images, samples, on_sample, given)
     found = {}
     for index, variable in enumerate(names):
-        truth = samples[variable][:, 0].double().numpy()
-        medians, means = fine.median[:, index] - truth, fine.mean[:, index] - truth
-        change = np.abs(fine.median[:, index] - half.median[:, index]).mean()
+        truth, period = samples[variable][:, 0].double().numpy(), periods.get(variable)
+        medians, means = (nearest(one[:, index], truth, period) - truth for one in (fine.median, fine.mean))
+        coarser = nearest(half.median[:, index], fine.median[:, index], period)
+        change = np.abs(fine.median[:, index] - coarser).mean()
         unit = quantity(variable, dataset.quantities).unit
         found[variable] = _least_errors(np.abs(medians), np.square(means), float(change), unit)
     return Limit(
@@ -101,9 +110,10 @@ def _limit(
         seed=seed,
         samples=count,
         images=tuple(images),
+        given=tuple(given),
         sampled=sampled,
         doubted=doubted,
-        variables={variable: found[variable] for variable in dataset.test},
+        variables={variable: found[variable] for variable in dataset.test if variable in found},
     )
 
 
@@ -121,49 +131,61 @@ def _least_errors(absolute: Array, squared: Array, change: float, unit: str) -> 
 
 
 def by_sampling(
-    dataset: GeneratedDataset, images: Sequence[str], samples: Mapping[str, Tensor], on_sample: OnSample
-) -> tuple[Estimates, Estimates, int]:
-    """Posterior means and medians of samples, (sample, variable) each, by draws; those by half of the draws; and the
-    number of samples whose draws are not to be trusted.
+    dataset: GeneratedDataset,
+    images: Sequence[str],
+    given: Sequence[str],
+    periods: Mapping[str, float],
+    samples: Mapping[str, Tensor],
+    on_sample: OnSample,
+) -> tuple[list[str], Estimates, Estimates, int]:
+    """The unknown variables, and their posterior means and medians, (sample, variable) each, by draws; those by half of
+    the draws; and the number of samples whose draws are not to be trusted.
     """
     count = len(samples[images[0]])
-    found = posteriors(dataset, images, samples, count=DRAWS, on_observation=lambda done: on_sample(done, count))
-    whole, half = (
-        Estimates(draws.mean(axis=1), np.median(draws, axis=1)) for draws in (found.draws, found.draws[:, ::2])
+    made = posteriors(
+        dataset, images, samples, given=given, count=DRAWS, on_observation=lambda done: on_sample(done, count)
     )
-    return whole, half, len(found.doubts)
+    of_names = [periods.get(name) for name in made.names]
+    whole, half = (_of_draws(draws, of_names) for draws in (made.draws, made.draws[:, ::2]))
+    return list(made.names), whole, half, len(made.doubts)
+
+
+def _of_draws(draws: Array, periods: Sequence[float | None]) -> Estimates:
+    mean, median = draws.mean(axis=1), np.median(draws, axis=1)
+    weights = np.ones(draws.shape[1])
+    for column, period in enumerate(periods):
+        if period is not None:
+            pairs = [circular_moments(of, weights, period)[:2] for of in draws[:, :, column]]
+            mean[:, column], median[:, column] = np.array(pairs).T
+    return Estimates(mean, median)
 
 
 def estimates(
-    unknowns: Unknowns, images: Sequence[str], samples: Mapping[str, Tensor], on_sample: OnSample
+    unknowns: Unknowns,
+    images: Sequence[str],
+    samples: Mapping[str, Tensor],
+    on_sample: OnSample,
+    given: Sequence[str] = (),
 ) -> tuple[Estimates, Estimates]:
-    """Posterior means and medians of samples, (sample, unknown) each; and those by grids that are half as fine."""
-    groups = alike(samples, images)
-    count, done = sum(map(len, groups)), 0
+    """Posterior means and medians of samples, (sample, unknown) each; and those by grids that are half as fine.
+
+    given  varying variables that are not unknown
+    """
+    count, done = len(samples[images[0]]), 0
+    places: list[NDArray[Any]] = []
     made: list[tuple[Estimates, Estimates]] = []
-    for places in groups:
-        one = {name: values[places] for name, values in samples.items()}
-        seen = {name: one[mask_of(name)][0] > 0 for name in images if mask_of(name) in one}
-        whitening = Whitening(unknowns.dataset, images, seen)
-        posterior = Posterior(unknowns, whitening, few=len(places) < FEW)
-        made.append(posterior.estimates(whitening(one), _counting_from(done, count, on_sample)))
-        done += len(places)
-    back = np.argsort(np.concatenate(groups))
+    for group in groups(unknowns, images, given, samples):
+        posterior = Posterior(group.unknowns, group.whitening, few=len(group.places) < FEW)
+        made.append(posterior.estimates(group.whitening(group.samples), _counting_from(done, count, on_sample)))
+        places.append(group.places)
+        done += len(group.places)
+    back = np.argsort(np.concatenate(places))
     fine, half = (_together([pair[index] for pair in made], back) for index in (0, 1))
     return fine, half
 
 
 def _counting_from(done: int, count: int, on_sample: OnSample) -> Callable[[int], None]:
     return lambda number: on_sample(done + number, count)
-
-
-def alike(samples: Mapping[str, Tensor], images: Sequence[str]) -> list[NDArray[np.intp]]:
-    """The places of the samples that see the same pixels: all, unless pixels are hidden."""
-    masks = [samples[mask_of(name)] for name in images if mask_of(name) in samples]
-    groups: dict[bytes, list[int]] = {}
-    for place in range(len(samples[images[0]])):
-        groups.setdefault(b"".join(mask[place].numpy().tobytes() for mask in masks), []).append(place)
-    return [np.array(places) for places in groups.values()]
 
 
 def _together(parts: Sequence[Estimates], order: NDArray[Any]) -> Estimates:

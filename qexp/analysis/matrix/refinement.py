@@ -15,7 +15,7 @@ from torch import Tensor
 
 from qexp.analysis.matrix.averages import Averages, blocks_of
 from qexp.analysis.matrix.axes import MatrixAxis
-from qexp.analysis.matrix.weights import NOISE, Seen, Weights
+from qexp.analysis.matrix.weights import Seen, Weights
 from qexp.datasets.generated import GeneratedDataset, mask_of
 from qexp.datasets.generators import DeformationImages
 from qexp.datasets.views import GNSS, SIZED
@@ -25,7 +25,7 @@ from qexp.estimation.deformation import Deformation
 from qexp.estimation.means import DeformationOfMeans, means
 from qexp.estimation.parameters import Search, searches
 from qexp.estimation.problem import Problem
-from qexp.quantities import base_name, quantity
+from qexp.quantities import NOISE, base_name, quantity
 
 Array = NDArray[np.float64]
 

@@ -19,13 +19,12 @@ from qexp.datasets.noises.noise import Noise
 from qexp.datasets.views import GNSS, SIZED
 from qexp.errors import QexpError
 from qexp.estimation.weighting import Block, Weighting
-from qexp.quantities import base_name
+from qexp.quantities import NOISE, base_name
 
 QUIET = 1e-4
 """Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
 MOST_KEPT = 1_000_000_000
 """Bytes of covariances and their factors that are kept, because other cells may have the same."""
-NOISE = "noise"
 
 Seen = NDArray[np.bool_]
 

@@ -10,18 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.analysis.matrix.refinement import Refinement
-from qexp.datasets.distributions import Distribution
+from qexp.analysis.posteriors.likelihood import Likelihood, Likelihoods, require_likelihood
 from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.generators import DeformationImages
-from qexp.datasets.views import SIZED
-from qexp.errors import QexpError
 from qexp.estimation.sampling.density import PenalisedSquares, Posterior
 from qexp.estimation.sampling.draws import METHODS, Draws
 from qexp.estimation.sampling.modes import found, laplace
-from qexp.estimation.sampling.prior import Marginal, Prior
-from qexp.estimation.sampling.signals import WholeSignals, reduced
-from qexp.quantities import base_name, quantity
+from qexp.estimation.sampling.prior import Prior
+from qexp.estimation.sampling.signals import Signals, reduced
+from qexp.estimation.sampling.turned import Found, searched
 
 Array = NDArray[np.float64]
 
@@ -64,37 +60,33 @@ def posteriors(
     samples: Mapping[str, Tensor],
     start: Mapping[str, Array] | None = None,
     *,
+    given: Sequence[str] = (),
     count: int = 1000,
     seed: int = 0,
     method: str = "auto",
     on_observation: Callable[[int], None] = lambda done: None,
 ) -> Posteriors:
-    """Draws from the posteriors of all varying variables of simulated observations.
+    """Draws from the posteriors of all unknown variables of simulated observations.
 
     images   the names of the images that are seen
     samples  observations, as the dataset makes them
     start    variable → an estimate for each observation, in its unit, from which a mode is searched; of variables that
              are left out, the likeliest of draws from the prior is taken, as for all without a start
+    given    varying variables whose values, among the samples, are known
     count    draws for each observation
     Raises QexpError for a dataset whose likelihood is not known.
     """
-    names = list(dataset.test)
-    _require_known(dataset, images, names)
-    refinement = Refinement(dataset, [], dataset.fixed, names)
-    data, total = refinement.data(samples), len(samples[images[0]])
+    names = [name for name in dataset.test if name not in given]
+    require_likelihood(dataset, images, names)
+    likelihoods = Likelihoods(dataset, names, {name: samples[name][:, 0].double().numpy() for name in given})
+    total, random, done = len(samples[images[0]]), np.random.default_rng(seed), 0
     made: list[Draws | None] = [None] * total
     values = np.zeros((total, count, len(names)))
-    random, done = np.random.default_rng(seed), 0
-    for alike, known, seen in refinement.alike(samples, {}):
-        problem = refinement.problem(data[alike], known, seen)
-        prior = _prior(dataset, [one.name for one in problem.coordinates.parameters], known)
-        whole = WholeSignals(problem, refinement.noise_over_weights(known))
+    for alike, likelihood in likelihoods.of(samples):
         own = None if start is None else {name: np.asarray(of)[alike] for name, of in start.items()}
-        for place, draws in zip(alike, _of_alike(dataset, prior, whole, own, count, method, random), strict=True):
+        for place, (draws, of_draws) in zip(alike, _of_alike(likelihood, own, count, method, random), strict=True):
             made[place] = draws
-            order = [prior.free.index(name) for name in names]
-            units = [quantity(name, dataset.quantities).si_factor for name in names]
-            values[place] = prior.free_values(draws.all[:count])[:, order] / units
+            values[place] = of_draws[:, [likelihood.names.index(name) for name in names]]
             done += 1
             on_observation(done)
     every = [one for one in made if one is not None]
@@ -108,73 +100,50 @@ def posteriors(
     )
 
 
-def _require_known(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> None:
-    fix_it = "put it into 'fixed' in a copy of the dataset"
-    generator = dataset.generator
-    if not isinstance(generator, DeformationImages):
-        raise QexpError("posteriors by the likelihood are for sources of deformation, and this dataset has none")
-    if varying := [name for name in names if base_name(name) in (*SIZED, "noise")]:
-        raise QexpError(f"'{varying[0]}' varies, and with it the covariance of the noise; {fix_it}")
-    columns = {name for source in generator.sources for name in source.columns}
-    if others := [name for name in names if name not in columns]:
-        raise QexpError(f"'{others[0]}' varies, but is no parameter of a source; {fix_it}")
-    if unseen := [name for name in generator.images(dataset.variables) if name not in images]:
-        raise QexpError(f"'{unseen[0]}' is not seen; posteriors by the likelihood need all images of the dataset")
-
-
-def _prior(dataset: GeneratedDataset, columns: Sequence[str], known: Mapping[str, float]) -> Prior:
-    """The prior of the dataset, of the columns of its sources."""
-    marginals = []
-    for name in (name for name in columns if name in dataset.test):
-        of = quantity(name, dataset.quantities)
-        marginals.append(marginal(name, dataset.distributions[name], of.si_factor))
-    return Prior(columns, marginals, {name: known[name] for name in columns if name not in dataset.test})
-
-
-def marginal(name: str, distribution: Distribution, factor: float) -> Marginal:
-    """The prior by a distribution of values in the unit that is `factor` SI units."""
-    low, high = (factor * end for end in distribution.support())
-    return Marginal(name, lambda share: factor * distribution.quantile(share), low, high, "of the training data")
-
-
 def _of_alike(
-    dataset: GeneratedDataset,
-    prior: Prior,
-    whole: WholeSignals,
-    start: Mapping[str, Array] | None,
-    count: int,
-    method: str,
-    random: np.random.Generator,
-) -> Iterator[Draws]:
-    """Draws for each of the observations of one problem."""
+    likelihood: Likelihood, start: Mapping[str, Array] | None, count: int, method: str, random: np.random.Generator
+) -> Iterator[tuple[Draws, Array]]:
+    """Draws for each of the observations of one likelihood, and their values, (draw, unknown)."""
+    prior, whole = likelihood.prior, likelihood.signals
     free = len(prior.free)
     spanning, checked = WIDER * random.standard_normal((SPANNING, free)), random.standard_normal((CHECKED, free))
     signals = reduced(whole, prior.values(spanning), prior.values(checked), TOLERANCE) or whole
-    pool = random.standard_normal((POOL, free))
+    starts = _starts(likelihood, signals, start, random)
+    singly = likelihood.level is not None or any(one.period is not None for one in prior.marginals)
+    for one in _each(likelihood, signals, starts) if singly else _together(prior, signals, starts):
+        draws = METHODS[method](one.density, one.proposal, count, random)
+        yield draws, likelihood.values(draws.all[:count], one.prior)
+
+
+def _starts(
+    likelihood: Likelihood, signals: Signals, start: Mapping[str, Array] | None, random: np.random.Generator
+) -> Array:
+    """(observation, start, free parameter), scores: the given one, and the likeliest of a pool of draws."""
+    prior = likelihood.prior
+    pool = random.standard_normal((POOL, len(prior.free)))
     of_pool = signals(prior.values(pool))
     possible = torch.isfinite(of_pool[:, 0])
     pool, of_pool = pool[possible.numpy()], of_pool[possible]
     squares = of_pool.square().sum(dim=1) + torch.from_numpy(np.square(pool).sum(axis=1))
     likeliest = (squares - 2 * signals.data @ of_pool.mT).argsort(dim=1)[:, :STARTS].numpy()
-    given = None if start is None else _scores_of(start, prior, dataset, pool[likeliest[:, 0]])
-    for first in range(0, len(signals.data), TOGETHER):
-        some = np.arange(first, min(first + TOGETHER, len(signals.data)))
-        starts = pool[likeliest[some]]
-        if given is not None:
-            starts = np.concatenate([given[some, None], starts], axis=1)
-        each = starts.shape[1]
-        minima = found(PenalisedSquares(signals, prior), starts.reshape(-1, free), np.repeat(some, each))
+    if start is None:
+        return np.asarray(pool[likeliest])
+    given = likelihood.scores(start, pool[likeliest[:, 0]])
+    return np.concatenate([given[:, None], pool[likeliest]], axis=1)
+
+
+def _each(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[Found]:
+    """The posterior of each observation, with angles turned and a noise level."""
+    for observation, own in enumerate(starts):
+        yield searched(signals.of(observation), likelihood.prior, own, likelihood.level)
+
+
+def _together(prior: Prior, signals: Signals, starts: Array) -> Iterator[Found]:
+    """The posterior of each observation, with the modes of many searched at a time."""
+    _, each, free = starts.shape
+    for first in range(0, len(starts), TOGETHER):
+        some = np.arange(first, min(first + TOGETHER, len(starts)))
+        minima = found(PenalisedSquares(signals, prior), starts[some].reshape(-1, free), np.repeat(some, each))
         for index, observation in enumerate(some):
             density = Posterior(signals.of(int(observation)), prior)
-            proposal = laplace(density, minima.of(range(index * each, (index + 1) * each)))
-            yield METHODS[method](density, proposal, count, random)
-
-
-def _scores_of(start: Mapping[str, Array], prior: Prior, dataset: GeneratedDataset, otherwise: Array) -> Array:
-    """Scores of estimates, (observation, free parameter), with those of `otherwise` where there is none."""
-    scores = otherwise.copy()
-    for column, one in enumerate(prior.marginals):
-        if one.name in start:
-            values = np.asarray(start[one.name], dtype=np.float64) * quantity(one.name, dataset.quantities).si_factor
-            scores[:, column] = np.where(np.isfinite(values), one.score(values), scores[:, column])
-    return scores
+            yield Found(prior, density, laplace(density, minima.of(range(index * each, (index + 1) * each))))

@@ -82,25 +82,29 @@ class Signals:
 
     def possible(self, axes: Sequence[Array]) -> NDArray[np.bool_]:
         """Whether there can be such sources, at the points of a grid."""
-        values = self._values(axes)
-        count = len(next(iter(values.values())))
-        return self.unknowns.dataset.possible(values, count).reshape([len(axis) for axis in axes])
+        return self.possible_at(_points(axes)).reshape([len(axis) for axis in axes])
+
+    def possible_at(self, points: Array) -> NDArray[np.bool_]:
+        """Whether there can be such sources, at points, (point, coordinate)."""
+        return self.unknowns.dataset.possible(self._values(points), len(points))
 
     def _images(self, axes: Sequence[Array], possible: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], Array]]:
-        values, places = self._values(axes), np.flatnonzero(possible)
+        values, places = self._values(_points(axes)), np.flatnonzero(possible)
         for start in range(0, len(places), BLOCK):
             where = places[start : start + BLOCK]
             made = self.unknowns.dataset.signals({name: of[where] for name, of in values.items()})
             yield where, self.whitening(made)
 
-    def _values(self, axes: Sequence[Array]) -> dict[str, Array]:
-        """Values of all unknowns at the points of a grid, (point,) each; 1 for the amplitude."""
-        meshes = np.meshgrid(*axes, indexing="ij")
-        values = {
-            name: self.unknowns.value(name, mesh.ravel())
-            for name, mesh in zip(self.unknowns.shape, meshes, strict=True)
-        }
-        count = meshes[0].size if meshes else 1
+    def _values(self, points: Array) -> dict[str, Array]:
+        """Values of all unknowns at points, (point,) each; 1 for the amplitude."""
+        pairs = zip(self.unknowns.shape, points.T, strict=True)
+        values = {name: self.unknowns.value(name, of) for name, of in pairs}
         if self.unknowns.amplitude is not None:
-            values[self.unknowns.amplitude] = np.ones(count)
+            values[self.unknowns.amplitude] = np.ones(len(points))
         return values
+
+
+def _points(axes: Sequence[Array]) -> Array:
+    """The points of a grid, (point, coordinate)."""
+    meshes = np.meshgrid(*axes, indexing="ij")
+    return np.stack([mesh.ravel() for mesh in meshes], axis=1) if meshes else np.zeros((1, 0))

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 
+from qexp.errors import QexpError
+from qexp.estimation.exact.angles import circular_moments
 from qexp.estimation.exact.draws import drawn
 from qexp.estimation.exact.likelihood import TINY, Nodes, Signals
 from qexp.estimation.exact.unknowns import SPAN, Unknowns
 from qexp.estimation.exact.whitening import Whitening
+from qexp.metrics.periodic import nearest
 
 Array = NDArray[np.float64]
 
@@ -44,6 +47,9 @@ POINTS = {0: 1, 1: 401, 2: 161, 3: 81}
 AMPLITUDES = {0: 801, 1: 101, 2: 61, 3: 1}
 """Amplitudes for each of these points."""
 
+ON_CIRCLE = 4001
+"""Points of an angle's distribution, interpolated from these."""
+
 MARGIN = 2
 """Nodes or points beyond those that matter."""
 
@@ -55,6 +61,9 @@ IRRELEVANT = 1e-12
 
 UNCERTAIN = 6.0
 """Added to it before the amplitude is integrated out: the logarithm of the ratio of widths of the amplitude."""
+
+TRIED = 100_000
+"""Draws from the prior among which possible sources are sought if the first grid has none."""
 
 MOST_GRIDS = 20
 """Grids that are tried one after the other for one sample."""
@@ -82,10 +91,23 @@ class Posterior:
         self.signals = Signals(unknowns, whitening)
         self.dimensions = len(unknowns.shape)
         count = (COARSE_OF_FEW if few else COARSE)[self.dimensions]
-        self._coarse = [np.linspace(-SPAN, SPAN, count)] * self.dimensions
+        self._coarse = self._first_grid(count)
         amplitude = unknowns.amplitude
         self._amplitudes = np.ones(1) if amplitude is None else unknowns.value(amplitude, TABLE)
         self._coordinates = np.zeros(1) if amplitude is None else TABLE
+
+    def _first_grid(self, count: int) -> list[Array]:
+        """Nodes over the whole prior; if no source is possible at any of these, around possible draws from it."""
+        axes = [np.linspace(-SPAN, SPAN, count)] * self.dimensions
+        if not self.dimensions or self.signals.possible(axes).any():
+            return axes
+        draws = np.random.default_rng(0).standard_normal((TRIED, self.dimensions))
+        draws = draws[self.signals.possible_at(draws)]
+        if not len(draws):
+            raise QexpError(f"none of {TRIED:,} draws from the distributions is a possible source; choose others")
+        low, high = draws.min(axis=0), draws.max(axis=0)
+        ends = np.clip([low - (high - low) / 2, high + (high - low) / 2], -SPAN, SPAN).T
+        return [np.linspace(first, last, count) for first, last in ends]
 
     def estimates(self, data: Array, on_sample: Callable[[int], None]) -> tuple[Estimates, Estimates]:
         """Means and medians for whitened samples, (sample, value); and those by grids that are half as fine.
@@ -118,11 +140,17 @@ class Posterior:
         while True:
             fine, half = self._integrated(nodes)
             finer = [len(axis) * 3 // 2 | 1 for axis in nodes.axes]
-            settled = (np.abs(fine - half)[:2] <= SETTLED * fine[2]).all()
+            settled = (self._apart(fine, half) <= SETTLED * fine[2]).all()
             if settled or not self.dimensions or max(finer) > FINEST[self.dimensions]:
                 return fine, half
             axes = [np.linspace(axis[0], axis[-1], count) for axis, count in zip(nodes.axes, finer, strict=True)]
             (nodes,) = self.signals.nodes(axes, data[None])
+
+    def _apart(self, first: Array, second: Array) -> Array:
+        """Absolute differences of means and medians, (2, unknown)."""
+        periods = [self.unknowns.periods.get(name) for name in self.unknowns.names]
+        pairs = zip(first[:2].T, second[:2].T, periods, strict=True)
+        return np.abs([nearest(one, other, period) - other for one, other, period in pairs]).T
 
     def _integrated(self, nodes: Nodes) -> tuple[Array, Array]:
         """The same, with interpolation between nodes."""
@@ -153,6 +181,7 @@ class Posterior:
 
     def _best(self, nodes: Nodes) -> Array:
         """The logarithm of prior times likelihood at each node, with the best amplitude."""
+        _require_any(nodes.possible)
         few, coordinates = self._amplitudes[::200], self._coordinates[::200]
         length, score = nodes.length[..., None], nodes.score[..., None]
         preferred = nodes.score / np.maximum(nodes.length, TINY)
@@ -183,7 +212,9 @@ class Posterior:
             signal = length[..., None] * self.unknowns.value(self.unknowns.amplitude, coordinates)
         log = score[..., None] * signal - 0.5 * signal**2 - 0.5 * coordinates**2 + _log_prior(axes)[..., None]
         if not nodes.possible.all():
-            log[~self.signals.possible(axes)] = -np.inf
+            possible = self.signals.possible(axes)
+            _require_any(possible)
+            log[~possible] = -np.inf
         return np.exp(log - log.max()) * spacing[..., None], coordinates
 
     def _amplitude_range(self, length: Array, score: Array) -> tuple[Array, Array]:
@@ -202,7 +233,10 @@ class Posterior:
         found = []
         for index, (name, axis) in enumerate(zip(self.unknowns.shape, axes, strict=True)):
             own = _along(mass, index)
-            found.append(self._moments_of(name, axis, own, _median(axis, own)))
+            if (period := self.unknowns.periods.get(name)) is not None:
+                found.append(self._angular_moments(name, axis, own, period))
+            else:
+                found.append(self._moments_of(name, axis, own, _median(axis, own)))
         if (amplitude := self.unknowns.amplitude) is not None:
             median = _median_of_amplitude(coordinates, mass)
             found.append(self._moments_of(amplitude, coordinates.ravel(), mass.ravel(), median))
@@ -213,6 +247,11 @@ class Posterior:
         mean = mass @ values / mass.sum()
         deviation = np.sqrt(mass @ np.square(values - mean) / mass.sum())
         return [float(mean), float(self.unknowns.value(name, np.asarray(median))), float(deviation)]
+
+    def _angular_moments(self, name: str, axis: Array, mass: Array, period: float) -> list[float]:
+        points = np.linspace(axis[0], axis[-1], ON_CIRCLE)
+        density = np.maximum(CubicSpline(axis, mass)(points), 0.0)
+        return list(circular_moments(self.unknowns.value(name, points), density, period))
 
 
 @dataclass(frozen=True)
@@ -247,6 +286,14 @@ class _Range:
         below, above = (size // 2 if cut else MARGIN for cut in self._cut)
         low, high = self.axis[self.first] - below * step, self.axis[self.last] + above * step
         return np.linspace(max(low, -SPAN), min(high, SPAN), count)
+
+
+def _require_any(possible: NDArray[np.bool_]) -> None:
+    if not possible.any():
+        raise QexpError(
+            "possible sources fill so little of the prior that a grid does not meet them; choose distributions of "
+            "which more draws are possible"
+        )
 
 
 def _log_prior(axes: Sequence[Array]) -> Array:

@@ -44,6 +44,8 @@ class Limit(Part):
     """Number of samples of the test part."""
     images: tuple[str, ...]
     """Images that the posteriors are based on."""
+    given: tuple[str, ...] = ()
+    """Varying variables that are known besides the images, as inputs of the network."""
     sampled: bool = False
     """Whether posteriors were sampled, rather than integrated."""
     doubted: int = 0
