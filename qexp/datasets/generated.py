@@ -259,8 +259,9 @@ class GeneratedDataset:
         if (mask := view.mask((self.height, self.width))) is not None:
             made *= mask
         if view.measures == GNSS:
-            known = view.errors is not None and bool((view.errors > 0).all())
-            return made, made / view.errors.to(made).T[:, :, None] ** 2 if known else made
+            if view.errors is None or not (view.errors > 0).all():
+                return made, made
+            return made, made / view.errors.to(made).T[:, :, None] ** 2
         si = {name: torch.tensor([self._in_si(name, value)]) for name, value in held.items()}
         filtered = self.noise.without_correlation(image, made[:, 0], self.layout(image, si), level)
         return made, filtered[:, None]
