@@ -40,9 +40,9 @@ def limit(
     """Compute the least errors that any method can reach on simulated images with noise.
 
     The posterior of each test sample is integrated over up to three unknown variables, and sampled by importance if
-    there are more or the noise level is one of them. Inputs of the network are known. On average over the prior no method has a mean absolute error below that of the posterior median
-    (mae), nor a root mean square error below that of the posterior mean (rmse). The prior has the whole distributions
-    of the dataset, training and test intervals.
+    there are more or the noise level is one of them. Inputs of the network are known. On average over the prior no
+    method has a mean absolute error below that of the posterior median (mae), nor a root mean square error below that
+    of the posterior mean (rmse). The prior has the whole distributions of the dataset, training and test intervals.
     """
     with bar("integrating") as show:
         found = api.limit(
