@@ -248,7 +248,7 @@ def _print(made: Inversion) -> None:
     searched = f"{made.agreeing} of {made.starts} starts ended there, " if made.starts > 1 else ""
     message(
         f"{made.source}: reduced χ² {made.chi2_reduced:.3g}, {searched}{made.iterations} iterations, "
-        f"{made.seconds:.2g} s"
+        f"{_in_seconds(made.seconds)}"
     )
 
 
@@ -275,7 +275,11 @@ def _print_posterior(made: SourcePosterior) -> None:
         f"{found.ess:,.0f} effective draws",
         *([] if made.typical_noise_factor is None else [f"noise {made.typical_noise_factor:.3g} times the declared"]),
     ]
-    message(f"posterior by {found.method}: {', '.join(numbers)}, {made.seconds:.2g} s")
+    message(f"posterior by {found.method}: {', '.join(numbers)}, {_in_seconds(made.seconds)}")
+
+
+def _in_seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
 def _end(value: float, of: ParameterPosterior) -> str:
