@@ -58,8 +58,8 @@ def _from_zero(values: Array) -> tuple[float, float]:
     return 0.0, half_width(values)
 
 
-def _around_one(values: Array) -> tuple[float, float]:
-    """As far below as above on a logarithmic scale: a factor of 2 to 10."""
+def around_one(values: Array) -> tuple[float, float]:
+    """The ends of a logarithmic colour scale of ratios, as far below one as above: a factor of 2 to 10."""
     most = float(np.clip(np.exp(half_width(np.log(values[values > 0]))), 2, 10))
     return 1 / most, most
 
@@ -74,10 +74,10 @@ KINDS = {
         "Cramér–Rao bound", "Cramér–Rao bound of {}", "magma_r", _from_zero
     ),
     "over_bound": Kind(
-        "standard deviation / bound", "standard deviation / bound of {}", "PuOr_r", _around_one, level=1.0, unit=""
+        "standard deviation / bound", "standard deviation / bound of {}", "PuOr_r", around_one, level=1.0, unit=""
     ),
     "refined_over_bound": Kind(
-        "refined: standard deviation / bound", "refined: standard deviation / bound of {}", "PuOr_r", _around_one,
+        "refined: standard deviation / bound", "refined: standard deviation / bound of {}", "PuOr_r", around_one,
         like="over_bound", level=1.0, unit="",
     ),
 }  # fmt: skip

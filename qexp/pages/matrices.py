@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.analysis.look.view import value_in_words
 from qexp.estimates import PERIOD, estimate_of, outputs_among
-from qexp.figures.matrix import half_width, span
+from qexp.figures.matrix import around_one, half_width, span
 from qexp.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
 from qexp.runs.figures.sources import table, unit
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 MOST_CELLS = 1 << 18
 """Cells of a matrix with more than two axes that are embedded whole; of larger ones the middle plane is shown."""
 
+RATIO = "ratio"
+"""Diverging colours of ratios, around one on a logarithmic scale."""
+
 LAYERS = {
     "estimate": ("estimate", "sequential"),
     "error": ("error", "diverging"),
@@ -33,8 +36,8 @@ LAYERS = {
     "relative_error": ("relative error", "diverging"),
     "standard_deviation": ("standard deviation over noise", "sequential"),
     "bound": ("Cramér–Rao bound", "sequential"),
-    "over_bound": ("standard deviation over the bound", "sequential"),
-    "refined_over_bound": ("refined: standard deviation over the bound", "sequential"),
+    "over_bound": ("standard deviation over the bound", RATIO),
+    "refined_over_bound": ("refined: standard deviation over the bound", RATIO),
 }
 """Kind of value → words for it, and the colours that suit it."""
 
@@ -125,7 +128,8 @@ def _output(cells: xarray.Dataset, output: str) -> dict[str, Any]:
         own = "" if own == "1" else own
         # Values before and after refinement are compared on one scale.
         shown = layers[-1]["limits"] if kind.startswith("refined") else _limits(values, colours)
-        layers.append({"words": words, "colours": colours, "unit": own, "limits": shown})
+        drawn = {"colours": "diverging", "logarithmic": True} if colours == RATIO else {"colours": colours}
+        layers.append({"words": words, **drawn, "unit": own, "limits": shown})
         layers[-1]["values"] = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
     return {"words": in_words(output), "layers": layers}
 
@@ -135,5 +139,7 @@ def _limits(values: Array, colours: str) -> list[float]:
     if colours == "diverging":
         half = half_width(values)
         return [-half, half]
+    if colours == RATIO:
+        return list(around_one(values))
     low, high = map(float, span(values))
     return [low, high if high > low else low + 1e-12]

@@ -75,7 +75,7 @@ function mapOf(layer, axes, counts, at, move) {
     for (let column = 0; column < columns; column += 1) {
       for (let row = 0; row < rows; row += 1) {
         const value = layer.numbers[numberIn(counts, [column, row, ...at.slice(2)])];
-        const colour = colourOf(map, (value - low) / (high - low));
+        const colour = colourOf(map, shareOf(value, low, high, layer.logarithmic));
         image.data.set([...colour, 255], 4 * ((rows - 1 - row) * columns + column));
       }
     }
@@ -104,6 +104,11 @@ function mapOf(layer, axes, counts, at, move) {
       cross.setAttribute("d", `M${x} 0V${SIDE}M0 ${y}H${SIDE}`);
     },
   };
+}
+
+/** How far a value is on the way from low to high, along the logarithm for ratios. */
+function shareOf(value, low, high, logarithmic) {
+  return logarithmic ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
 }
 
 /** The middle of a cell on an axis, whose ends are those of its outermost cells. */
@@ -145,7 +150,7 @@ function scaleOf(layer, changed) {
   const bar = element("canvas", { width: 128, height: 1, class: "bar", "aria-hidden": "true" });
   const limits = () => {
     const [low, high] = ends.map((end) => Number(end.value));
-    return high > low ? [low, high] : layer.limits;
+    return high > low && (low > 0 || !layer.logarithmic) ? [low, high] : layer.limits;
   };
   const chosen = () => colours(maps[choice.value]);
   const paint = () => {
