@@ -18,6 +18,9 @@ QUANTILE = "_quantile"
 QUANTILES = (0.05, 0.16, 0.5, 0.84, 0.95)
 """Probabilities of the quantiles of a posterior that are kept: its median, and the intervals of 68 and 90 %."""
 
+HELD_OUT_QUANTILES = (0.025, 0.05, 0.16, 0.25, 0.5, 0.75, 0.84, 0.95, 0.975)
+"""Those that are kept of held-out rows and spectra: the ends of all intervals whose coverage is counted."""
+
 INTERVAL = (QUANTILES[0], QUANTILES[-1])
 """Probabilities of the ends of the interval that predictions have."""
 
@@ -52,6 +55,11 @@ def correlation_of(one: str, other: str) -> str:
 
 def quantile_of(output: str) -> str:
     return f"{output}{QUANTILE}"
+
+
+def column_of_quantile(output: str, probability: float) -> str:
+    """The column of a table that holds it."""
+    return f"{quantile_of(output)}_{probability:g}"
 
 
 def saliency_of(output: str) -> str:

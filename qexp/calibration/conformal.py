@@ -1,11 +1,13 @@
 """Conformal intervals: how wrong held-out estimates were says how wrong a new one may be.
 
-A score is the error of an estimate that was held out, on a scale on which intervals are symmetrical. If units (single
+A score says how wrong an estimate was that was held out: its absolute error, on a scale on which intervals are
+symmetrical, or how far the truth lies outside of an interval that was estimated (negative inside). If units (single
 rows, or groups such as the cores that are held out together) are exchangeable, a new unit is as likely to have any rank
 among n known ones: so n scores hold with probability `coverage` if the quantile is taken at ⌈coverage · (n + 1)⌉ of
 them, whatever the distribution of the errors and however poor the estimates.
 
 Papadopoulos et al. (2002), ECML, 345-356; Lei et al. (2018), J. Am. Stat. Assoc. 113, 1094-1111.
+Of intervals: Romano, Patterson and Candès (2019), Conformalized quantile regression, NeurIPS, arXiv:1905.03222.
 Of groups: Lee, Barber and Willett (2023), arXiv:2306.06342.
 """
 
@@ -89,20 +91,28 @@ def _of_other_rows(scores: Array, order: NDArray[np.int64], coverage: float) -> 
 
 
 def cross_interval(
-    centres: Array, scores: Array, fold: NDArray[np.int64], weight: Array, coverage: float
+    lower: Array, upper: Array, scores: Array, fold: NDArray[np.int64], weight: Array, coverage: float
 ) -> tuple[Array, Array]:
     """The interval of new rows from the estimates of all folds: CV+, and jackknife+ where each fold holds one row out.
 
-    Each score is laid around the estimate of the fold that it comes from, so that intervals are wider where the folds
-    disagree. It covers a new row with at least 2 · coverage - 1, whatever the networks, and close to `coverage` unless
-    they are unstable: Barber et al. (2021), Ann. Stat. 49, 486-507; of groups as in `weights`.
+    Each score is laid around the interval of the fold that it comes from, so that intervals are wider where the folds
+    disagree. Both ends of such an interval are the estimate where scores are absolute errors. It covers a new row with
+    at least 2 · coverage - 1, whatever the networks, and close to `coverage` unless they are unstable: Barber et al.
+    (2021), Ann. Stat. 49, 486-507; of groups as in `weights`.
 
-    centres  (fold, row), on the scale of the scores
-    scores   (score,), and the fold of each
-    returns  lower and upper end, (row,) each; infinite if there are too few scores
+    lower, upper  (fold, row), on the scale of the scores
+    scores        (score,), and the fold of each
+    returns       lower and upper end, (row,) each; infinite if there are too few scores
     """
-    around = centres[fold].T
-    return -quantile(scores - around, weight, coverage), quantile(scores + around, weight, coverage)
+    low, high = lower[fold].T, upper[fold].T
+    return uncrossed(-quantile(scores - low, weight, coverage), quantile(scores + high, weight, coverage))
+
+
+def uncrossed(low: Array, high: Array) -> tuple[Array, Array]:
+    """Intervals; those whose ends have passed each other, by negative scores, are the point in between."""
+    crossed = low > high
+    middle = np.where(crossed, low, 0) / 2 + np.where(crossed, high, 0) / 2
+    return np.where(crossed, middle, low), np.where(crossed, middle, high)
 
 
 def thinned(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.calibration.conformal import uncrossed
 from qexp.metrics.periodic import nearest
 
 Array = NDArray[np.float64]
@@ -31,13 +32,23 @@ class Scale:
     high: float | None = None
     period: float | None = None
 
-    def scores(self, estimate: ArrayLike, truth: ArrayLike) -> Array:
-        """The absolute errors of estimates on this scale, (row,); infinite without an estimate."""
+    def scores(self, low: ArrayLike, high: ArrayLike, truth: ArrayLike) -> Array:
+        """How far true values lie outside of intervals on this scale, (row,); negative inside, infinite without one.
+
+        The ends of both sides are the estimate for an absolute error.
+        """
         true = np.asarray(truth, dtype=np.float64)
-        near = np.asarray(nearest(estimate, true, self.period), dtype=np.float64)
+        lower, upper = self.forwarded(nearest(low, true, self.period), nearest(high, true, self.period))
         with np.errstate(invalid="ignore", divide="ignore"):
-            errors = np.abs(self.forward(near) - self.forward(true))
-        return np.where(np.isnan(errors), np.inf, errors)
+            own = self.forward(true)
+            outside = np.maximum(lower - own, own - upper)
+        return np.where(np.isnan(outside), np.inf, outside)
+
+    def forwarded(self, low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
+        """The ends of intervals in the output's own unit on this scale, the lower one first."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            one, other = (self.forward(np.asarray(end, dtype=np.float64)) for end in (low, high))
+        return np.minimum(one, other), np.maximum(one, other)
 
     def ends(self, low: Array, high: Array) -> tuple[Array, Array]:
         """An interval on this scale in the output's own unit, within its limits; of a decreasing scale turned round."""
@@ -48,8 +59,7 @@ class Scale:
             return made
         return np.clip(made[0], self.low, self.high), np.clip(made[1], self.low, self.high)
 
-    def around(self, estimate: ArrayLike, radius: Array) -> tuple[Array, Array]:
-        """The intervals of estimates, (row,), with these radii on this scale."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            centre = self.forward(np.asarray(estimate, dtype=np.float64))
-        return self.ends(centre - radius, centre + radius)
+    def around(self, low: ArrayLike, high: ArrayLike, radius: Array) -> tuple[Array, Array]:
+        """Intervals that are moved outwards by radii on this scale, (row,); inwards by negative ones."""
+        lower, upper = self.forwarded(low, high)
+        return self.ends(*uncrossed(lower - radius, upper + radius))

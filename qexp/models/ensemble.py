@@ -55,11 +55,16 @@ class Ensemble:
         return {name: (middle, apart) for name, (middle, apart) in made.items()}
 
     @torch.no_grad()
-    def reduced(self, samples: Mapping[str, Tensor], reduce: Reduce) -> dict[str, list[Tensor]]:
-        """Output → what is made of the estimates of all networks, batch by batch; (sample, ...) each."""
+    def reduced(
+        self, samples: Mapping[str, Tensor], reduce: Reduce, probabilities: Sequence[float] = ()
+    ) -> dict[str, list[Tensor]]:
+        """Output → what is made of the estimates of all networks, batch by batch; (sample, ...) each.
+
+        probabilities  of quantiles that follow the estimates of outputs of posterior heads: (sample, 1 + probability)
+        """
         made: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
-            each = [model(batch) for model in self.models]
+            each = [with_quantiles(model, batch, probabilities) for model in self.models]
             for name, parts in made.items():
                 parts.append(reduce(name, torch.stack([one[name] for one in each])))
         return {name: [torch.cat(of) for of in zip(*parts, strict=True)] for name, parts in made.items()}
@@ -68,6 +73,20 @@ class Ensemble:
         names = list(self.network.inputs)
         splits = zip(*(samples[name].split(self.batch) for name in names), strict=True)
         return [dict(zip(names, parts, strict=True)) for parts in splits]
+
+
+def with_quantiles(
+    model: Inversion, samples: Mapping[str, Tensor], probabilities: Sequence[float]
+) -> dict[str, Tensor]:
+    """Output → estimates before limits; of a posterior head's, followed by quantiles, (sample, 1 + probability)."""
+    made: dict[str, Tensor] = model(samples)
+    if not probabilities or not model.network.heads:
+        return made
+    quantiles = model.posterior(samples).quantiles(probabilities)
+    return {
+        name: torch.cat([values, quantiles[name].to(values)], dim=1) if name in quantiles else values
+        for name, values in made.items()
+    }
 
 
 def mean(model: Inversion, output: str, values: Tensor) -> Tensor:

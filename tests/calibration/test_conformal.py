@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from qexp.calibration import conformal
+from qexp.calibration.scale import Scale
 
 
 def rows(count):
@@ -50,7 +52,7 @@ def test_intervals_around_one_common_estimate_are_that_estimate_and_the_quantile
     random = np.random.default_rng(3)
     scores, fold = random.exponential(size=40), np.arange(40) % 4
     centres = np.broadcast_to(np.array([2.0, -1.0]), (4, 2))
-    low, high = conformal.cross_interval(centres, scores, fold, conformal.weights(rows(40)), 0.8)
+    low, high = conformal.cross_interval(centres, centres, scores, fold, conformal.weights(rows(40)), 0.8)
     radius = conformal.quantile(scores, conformal.weights(rows(40)), 0.8)
     assert low == pytest.approx(centres[0] - radius)
     assert high == pytest.approx(centres[0] + radius)
@@ -59,7 +61,7 @@ def test_intervals_around_one_common_estimate_are_that_estimate_and_the_quantile
 def test_intervals_are_wider_where_the_folds_disagree():
     scores, fold = np.full(20, 0.1), np.arange(20) % 4
     centres = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0], [1.0, 4.0]])
-    low, high = conformal.cross_interval(centres, scores, fold, conformal.weights(rows(20)), 0.9)
+    low, high = conformal.cross_interval(centres, centres, scores, fold, conformal.weights(rows(20)), 0.9)
     assert low == pytest.approx([0.9, 0.9])
     assert high == pytest.approx([1.1, 4.1])
 
@@ -77,7 +79,7 @@ def test_jackknife_plus_covers_as_many_new_points_as_it_says():
         slope, intercept = leave_one_out(x[:30], y[:30])
         scores = np.abs(y[:30] - slope * x[:30] - intercept)
         centres = (slope * x[30] + intercept)[:, None]
-        low, high = conformal.cross_interval(centres, scores, rows(30), conformal.weights(rows(30)), 0.8)
+        low, high = conformal.cross_interval(centres, centres, scores, rows(30), conformal.weights(rows(30)), 0.8)
         covered.append(low[0] <= y[30] <= high[0])
     assert 0.73 < np.mean(covered) < 0.89  # 0.8 to 0.83, ± 3 standard errors
 
@@ -110,9 +112,44 @@ def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
         assert len(fewer) <= 200
         assert weights.sum() == pytest.approx(weight.sum())
         for given, wider_by in ((centres, 1 / 39), (agreeing, 0.02)):
-            low, high = conformal.cross_interval(given, scores, fold, weight, coverage)
-            lower, higher = conformal.cross_interval(given, fewer, folds, weights, coverage)
-            wider, _ = conformal.cross_interval(given, scores, fold, weight, min(coverage + wider_by, weight.sum()))
+            low, high = conformal.cross_interval(given, given, scores, fold, weight, coverage)
+            lower, higher = conformal.cross_interval(given, given, fewer, folds, weights, coverage)
+            wider, _ = conformal.cross_interval(
+                given, given, scores, fold, weight, min(coverage + wider_by, weight.sum())
+            )
             assert (lower <= low).all()
             assert (higher >= high).all()
             assert (lower >= wider - 1e-12).all()
+
+
+@pytest.mark.parametrize("too_wide", [0.4, 1.0, 2.5])
+def test_quantiles_of_any_width_become_intervals_that_hold(too_wide):
+    """Where the noise differs from row to row; they are narrower than equal ones unless the quantiles were too wide."""
+    random, share, inside, widths = np.random.default_rng(12), 0.9, [], []
+    for _ in range(400):
+        deviation = np.exp(random.normal(0, 1, 60))
+        truth = deviation * random.normal(size=60)
+        end = too_wide * norm.ppf((1 + share) / 2) * deviation
+        scores = Scale().scores(-end[1:], end[1:], truth[1:])
+        radius = conformal.quantile(scores, conformal.weights(rows(59)), share)
+        low, high = Scale().around(-end[:1], end[:1], radius)
+        inside.append(low[0] <= truth[0] <= high[0])
+        widths.append((high - low)[0] / (2 * conformal.quantile(np.abs(truth[1:]), conformal.weights(rows(59)), share)))
+    assert abs(np.mean(inside) - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 400)
+    assert (np.mean(widths) < 1) == (too_wide <= 1)
+
+
+def test_intervals_whose_ends_pass_each_other_are_the_point_in_between():
+    low, high = Scale().around([0.0, 0.0], [1.0, 1.0], np.array([-2.0, -0.25]))
+    assert (low.tolist(), high.tolist()) == ([0.5, 0.25], [0.5, 0.75])
+    low, high = conformal.uncrossed(np.array([-np.inf, 3.0]), np.array([np.inf, 1.0]))
+    assert (low.tolist(), high.tolist()) == ([-np.inf, 2.0], [np.inf, 2.0])
+
+
+def test_where_all_folds_agree_the_interval_of_a_new_row_is_that_of_one_network_for_quantiles_too():
+    random = np.random.default_rng(3)
+    scores, fold = random.normal(0, 1, 30), np.arange(30) % 5
+    lower, upper = np.full((5, 2), -1.0), np.full((5, 2), 2.0)
+    low, high = conformal.cross_interval(lower, upper, scores, fold, conformal.weights(rows(30)), 0.8)
+    radius = conformal.quantile(scores, conformal.weights(rows(30)), 0.8)
+    assert (low, high) == (pytest.approx(-1 - radius), pytest.approx(2 + radius))

@@ -26,6 +26,7 @@ def held_out_intervals(found: HeldOutIntervals | None, units: Mapping[str, str])
         units,
         f"intervals of held-out estimates, each from the errors of the other {found.units - 1} {of_unit(found)}",
     )
+    yield from _around_quantiles(found)
     yield _meaning(found)
     yield from _short(found, f"{found.units - 1} other")
     yield from _by_group(found, units)
@@ -36,6 +37,7 @@ def evaluated_intervals(found: HeldOutIntervals | None, units: Mapping[str, str]
     if found is None or not found.coverages:
         return
     yield _overall(found, units, f"intervals from the errors of {found.units} held-out {of_unit(found)} of the run")
+    yield from _around_quantiles(found)
     yield from _short(found, str(found.units))
     yield from _by_group(found, units)
 
@@ -44,6 +46,14 @@ def _overall(found: HeldOutIntervals, units: Mapping[str, str], title: str) -> T
     columns = ["output", "interval", "covered", "share", "95 % range", "mean width"]
     rows = [_row(one, units) for one in found.coverages if one.of == OVERALL]
     return Table(title, columns, rows, frozenset(columns[1:]))
+
+
+def _around_quantiles(found: HeldOutIntervals) -> Parts:
+    if found.heads:
+        yield (
+            f"the intervals of {' and '.join(found.heads)} are those of the network's posterior, moved outwards or "
+            f"inwards by what the {of_unit(found)} demand: where it is less sure, they are wider"
+        )
 
 
 def _short(found: HeldOutIntervals, known: str) -> Parts:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from qexp import assemble, files
 from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence, Judged
 from qexp.analysis.intervals.evaluated import keep_intervals_of
-from qexp.analysis.intervals.folds import means_of_folds, networks_of_folds
+from qexp.analysis.intervals.folds import OfFolds, means_of_folds, networks_of_folds
 from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import FORMATS, TabularDataset
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
-from qexp.estimates import PERIOD, estimate_of, spread_of
+from qexp.estimates import HELD_OUT_QUANTILES, PERIOD, estimate_of, spread_of
 from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
@@ -207,10 +207,12 @@ def _evaluated(
     sizes, first = networks_of_folds(run), ensemble.models[0]
 
     def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-        of_folds = torch.from_numpy(means_of_folds(first, name, values, list(sizes.values())))
-        return [mean(first, name, values), spread(first, name, values), of_folds.T]
+        of_folds = means_of_folds(first, name, values, list(sizes.values()), HELD_OUT_QUANTILES)
+        estimates = values[..., :1]
+        every = np.stack([of_folds.estimate, *of_folds.quantiles.values()], axis=-1)
+        return [mean(first, name, estimates), spread(first, name, estimates), torch.from_numpy(every).transpose(0, 1)]
 
-    made = ensemble.reduced(inputs, reduced)
+    made = ensemble.reduced(inputs, reduced, HELD_OUT_QUANTILES)
     groups = None if tables.by is None else tables.texts(tables.by)
     units = attempt.record.units
     # Rows of a group that the run holds out together are alike: whole groups are drawn for intervals.
@@ -218,13 +220,13 @@ def _evaluated(
     columns: dict[str, tuple[Any, dict[str, str]]] = {}
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
-    folds: dict[str, dict[str, Array]] = {}
-    """Output → fold → its estimates, (row,)."""
+    folds: dict[str, OfFolds] = {}
     errors: list[GroupErrors] = []
     for output in attempt.spec["outputs"]:
         estimate, apart, of_folds = (values.double().cpu().numpy() for values in made[output])
         estimate, apart = estimate[:, 0], apart[:, 0]
-        folds[output] = dict(zip(sizes, of_folds.T, strict=True))
+        by_folds, *quantiles = np.moveaxis(of_folds, -1, 0).swapaxes(1, 2)
+        folds[output] = OfFolds(by_folds, dict(zip(HELD_OUT_QUANTILES, quantiles, strict=False)))
         truth = tables.values(output)[:, 0]
         of_output = with_training_mean(metrics[output], known := means[output])
         results[output] = evaluate_metrics(of_output, estimate, truth)
@@ -242,7 +244,7 @@ def _evaluated(
             columns[name] = (values, {"units": unit, "long_name": f"{output}: {words}", **more})
     files.make_folder(attempt.directory.results)
     _write(attempt, tables, columns, document)
-    keep_intervals_of(attempt.directory, run, folds, tables.by)
+    keep_intervals_of(attempt.directory, run, folds, list(sizes), tables.by)
     if errors:
         group_errors.write(attempt.directory.results / group_errors.TABLE, errors, units, attempt.caution)
     part = attempt.directory.part

@@ -12,6 +12,7 @@ import numpy as np
 from qexp import assemble
 from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of
 from qexp.analysis.intervals.evaluated import keep_intervals_of
+from qexp.analysis.intervals.folds import OfFolds
 from qexp.assemble import overlap
 from qexp.assemble.kinds.spectra import divided, hidden_of, labelled
 from qexp.datasets.spectra import SPECTRUM, SpectraDataset, SpectrumSamples
@@ -23,7 +24,7 @@ from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import spectra
-from qexp.runs.evaluation.held_out import opened
+from qexp.runs.evaluation.held_out import opened, quantiles_among
 from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.subject import CORE, Subject
 from qexp.runs.leakage import hashes
@@ -48,8 +49,14 @@ def judged(asked: Asked) -> Judged:
         found = _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(asked, metrics))
         if found is not None and (numbers := [name for name in asked.outputs if name != SPECTRUM]):
             estimates = opened(attempt.directory)
-            folds = {name: {"": estimates[estimate_of(name)].values} for name in numbers}
-            keep_intervals_of(attempt.directory, asked.directory, folds, CORE)
+            of_network = {
+                name: OfFolds(
+                    estimates[estimate_of(name)].values[None],
+                    {one: values[None] for one, values in quantiles_among(estimates, name).items()},
+                )
+                for name in numbers
+            }
+            keep_intervals_of(attempt.directory, asked.directory, of_network, [""], CORE)
         return found
 
     return Judged(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,18 +14,36 @@ from qexp.models.ensemble import mean
 from qexp.models.inversion import Inversion
 from qexp.runs.record.directory import RunDirectory
 
+Values = NDArray[np.floating]
 
-def means_of_folds(model: Inversion, output: str, values: Tensor, sizes: Sequence[int]) -> NDArray[np.floating]:
-    """The mean over the networks of each fold, (fold, row), as each fold estimated what it held out.
+
+@dataclass(frozen=True)
+class OfFolds:
+    """What each fold estimates of rows, (fold, row), in the output's unit.
+
+    quantiles  probability → quantile; of outputs of posterior heads
+    """
+
+    estimate: Values
+    quantiles: Mapping[float, Values]
+
+
+def means_of_folds(
+    model: Inversion, output: str, values: Tensor, sizes: Sequence[int], probabilities: Sequence[float]
+) -> OfFolds:
+    """The mean over the networks of each fold, as each fold estimated what it held out.
 
     model   any of the networks
-    values  estimates of an output before limits, (network, row, 1), fold by fold
+    values  estimates of an output before limits, (network, row, 1), fold by fold; followed by quantiles of these
+            probabilities if the output is of a posterior head
     sizes   the number of networks of each fold
     """
-    made: NDArray[np.floating] = (
-        torch.stack([mean(model, output, of_fold)[..., 0] for of_fold in values.split(list(sizes))]).cpu().numpy()
-    )
-    return made
+    of_folds = values.split(list(sizes))
+    columns = [
+        torch.stack([mean(model, output, of_fold[..., [place]])[..., 0] for of_fold in of_folds]).cpu().numpy()
+        for place in range(values.shape[-1])
+    ]
+    return OfFolds(columns[0], dict(zip(probabilities, columns[1:], strict=False)))
 
 
 def networks_of_folds(directory: RunDirectory) -> dict[str, int]:

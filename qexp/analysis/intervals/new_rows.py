@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.analysis.intervals.folds import OfFolds
 from qexp.calibration import conformal
 from qexp.calibration.scale import Scale
 from qexp.errors import QexpError
@@ -27,27 +28,26 @@ MOST_SCORES = 200
 class Rule:
     """How the intervals of one output follow from the estimates of all folds.
 
-    shares   (pattern, fold): the share of each fold in the estimates of the rows with that pattern of folds
-    scores   (score,); likewise the pattern and the weight of each
+    probabilities  of the quantiles of a posterior head that scores are laid around; none: around the estimate
+    shares         (pattern, fold): the share of each fold in the estimates of the rows with that pattern of folds
+    scores         (score,); likewise the pattern and the weight of each
     """
 
     scale: Scale
+    probabilities: tuple[float, ...]
     shares: Array
     scores: Array
     pattern: NDArray[np.int64]
     weight: Array
     coverage: float
 
-    def ends(self, estimates: NDArray[np.floating]) -> tuple[Array, Array]:
-        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate.
-
-        estimates  (fold, row), in the output's unit
-        """
-        turned = nearest(estimates, estimates[:1], self.scale.period)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            centres = self.scale.forward(self.shares @ turned.astype(np.float64))
-        low, high = conformal.cross_interval(centres, self.scores, self.pattern, self.weight, self.coverage)
-        unknown = np.isnan(estimates).any(axis=0)
+    def ends(self, found: OfFolds) -> tuple[Array, Array]:
+        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate."""
+        around = [found.quantiles[one] for one in self.probabilities] or [found.estimate]
+        starts = [self.shares @ nearest(one, one[:1], self.scale.period).astype(np.float64) for one in around]
+        lower, upper = self.scale.forwarded(starts[0], starts[-1])
+        low, high = conformal.cross_interval(lower, upper, self.scores, self.pattern, self.weight, self.coverage)
+        unknown = np.isnan(found.estimate).any(axis=0)
         low, high = self.scale.ends(low, high)
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
@@ -64,6 +64,11 @@ class NewIntervals:
     coverage: float
     rows: str
     rules: Mapping[str, Rule]
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Of all quantiles of posterior heads that the rules need."""
+        return tuple(sorted({one for rule in self.rules.values() for one in rule.probabilities}))
 
     @property
     def words(self) -> str:
@@ -112,12 +117,13 @@ def rules_of(outputs: Sequence[HeldOut], coverage: float, folds: Sequence[str]) 
 def _rule(rows: HeldOut, coverage: float, folds: Sequence[str]) -> Rule:
     patterns = [one or ("",) for one in rows.patterns]
     shares = np.array([[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns])
-    weight = conformal.weights(rows.units)
+    weight, scores = conformal.weights(rows.units), rows.scores(coverage)
+    probabilities = rows.probabilities(coverage)
     if len(patterns) == 1:  # one network: the quantile alone says all
-        radius = conformal.quantile(rows.scores, weight, coverage)
-        return Rule(rows.scale, shares, radius[None], np.zeros(1, np.int64), np.ones(1), coverage)
-    kept = conformal.thinned(rows.scores, rows.pattern, weight, MOST_SCORES, coverage)
-    return Rule(rows.scale, shares, *kept, coverage)
+        radius = conformal.quantile(scores, weight, coverage)
+        return Rule(rows.scale, probabilities, shares, radius[None], np.zeros(1, np.int64), np.ones(1), coverage)
+    kept = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
+    return Rule(rows.scale, probabilities, shares, *kept, coverage)
 
 
 def _units(rows: HeldOut) -> str:

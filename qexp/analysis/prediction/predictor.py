@@ -54,15 +54,16 @@ class Predictor:
         Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this coverage.
         """
         sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
-        rules = rules_of_run(self.directory, coverage, list(sizes)).rules
+        made_by = rules_of_run(self.directory, coverage, list(sizes))
+        rules, probabilities = made_by.rules, made_by.probabilities
         tensors, single = self._batch(inputs)
 
         def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-            low, high = rules[name].ends(means_of_folds(first, name, values, list(sizes.values())))
+            low, high = rules[name].ends(means_of_folds(first, name, values, list(sizes.values()), probabilities))
             return [torch.from_numpy(np.stack([low, high], axis=1))]
 
         with assemble.threads(self._threads):
-            made = {name: both.numpy() for name, (both,) in self.ensemble.reduced(tensors, ends).items()}
+            made = {name: both.numpy() for name, (both,) in self.ensemble.reduced(tensors, ends, probabilities).items()}
         low, high = ({name: both[:, end].astype(np.float32) for name, both in made.items()} for end in (0, 1))
         return {name: (low[name][0], high[name][0]) if single else (low[name], high[name]) for name in made}
 

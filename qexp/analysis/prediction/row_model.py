@@ -29,6 +29,7 @@ def row_model(directory: RunDirectory, device: str = "auto", interval: float | N
     on = assemble.device_of(device)
     folds = load_folds(directory, on)
     intervals = new_intervals(directory, interval, list(folds))
+    probabilities = () if intervals is None else intervals.probabilities
     reduce = columns_of(list(folds.values()), intervals)
     ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold])
     widths = [len(spec["dataset"]["inputs"][name]) for name in spec["inputs"]]
@@ -36,7 +37,7 @@ def row_model(directory: RunDirectory, device: str = "auto", interval: float | N
 
     def estimate(rows: Matrix) -> tuple[NDArray[np.floating], ...]:
         parts = torch.from_numpy(rows).to(on).split(widths, dim=1)
-        made = ensemble.reduced(dict(zip(spec["inputs"], parts, strict=True)), reduce)
+        made = ensemble.reduced(dict(zip(spec["inputs"], parts, strict=True)), reduce, probabilities)
         columns = zip(*(made[name] for name in outputs), strict=True)
         return tuple(torch.cat(column, dim=1).cpu().numpy() for column in columns)
 
@@ -60,10 +61,11 @@ def columns_of(
     first, sizes = folds[0][0], [len(of_fold) for of_fold in folds]
 
     def columns(name: str, values: Tensor) -> list[Tensor]:
-        made = [mean(first, name, values), spread(first, name, values)]
+        estimates = values[..., :1]
+        made = [mean(first, name, estimates), spread(first, name, estimates)]
         if intervals is None:
             return made
-        ends = intervals.rules[name].ends(means_of_folds(first, name, values, sizes))
+        ends = intervals.rules[name].ends(means_of_folds(first, name, values, sizes, intervals.probabilities))
         return [*made, *(torch.from_numpy(end).to(values)[:, None] for end in ends)]
 
     return columns

@@ -51,7 +51,7 @@ class SpectrumModel:
     outputs: Mapping[str, str]
     """Name → unit."""
     estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    """(spectrum, channel) → (spectrum, output)."""
+    """(spectrum, channel) → each output's estimates, followed by the ends of its intervals if there are any."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
     depth_unit: str = "mm"
@@ -161,10 +161,9 @@ def predict_spectra(
     origin = {**model.origin, **({"interval": model.interval} if model.interval else {})}
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, origin) as sink:
         for piece in read_ahead(found.pieces(size), source):
-            estimates = _estimated(piece.counts, model)
-            columns = _with_ends(estimates, model)
+            columns = _estimated(piece.counts, model)
             sink.write(_table(piece, columns, schema, carried))
-            tally.add(piece, estimates, columns)
+            tally.add(piece, columns)
             progress(tally.spectra, piece.done)
         figures = tally.draw(target)
     about = {
@@ -190,23 +189,13 @@ def _described(
 
 
 def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:
-    """Estimates (spectrum, output); NaN for spectra whose counts are all equal, which hold no information."""
+    """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no information."""
     made = [
         model.estimate(np.ascontiguousarray(counts[start : start + BATCH])) for start in range(0, len(counts), BATCH)
     ]
     estimates = np.concatenate(made)
     estimates[np.ptp(counts, axis=1) == 0] = np.nan
     return estimates
-
-
-def _with_ends(estimates: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.floating]:
-    """Each output's estimates, followed by the ends of its intervals if there are any, (spectrum, column)."""
-    if model.intervals is None:
-        return estimates
-    columns: list[NDArray[np.floating]] = []
-    for name, values in zip(model.outputs, estimates.T, strict=True):
-        columns += [values, *model.intervals.rules[name].ends(values[None])]
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tuple[pa.Schema, dict[str, str]]:
@@ -292,8 +281,9 @@ class _Tally:
         """Output with limits → number of estimates that lie at them."""
         self._drawn = Thinned(DRAWN)
 
-    def add(self, piece: SpectrumPiece, estimates: NDArray[np.float32], columns: NDArray[np.floating]) -> None:
-        """Add estimates; `columns` are these with the ends of their intervals, as `_with_ends` gives them."""
+    def add(self, piece: SpectrumPiece, columns: NDArray[np.floating]) -> None:
+        """Add estimates with the ends of their intervals, as `SpectrumModel.estimate` gives them."""
+        estimates = columns[:, :: columns.shape[1] // len(self._model.outputs)]
         missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
         self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
         self.missing_count += len(missing)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import assemble
+from qexp.analysis.intervals.folds import means_of_folds
 from qexp.analysis.intervals.new_rows import new_intervals
 from qexp.analysis.prediction.spectra import SpectrumModel
 from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
@@ -14,6 +15,7 @@ from qexp.analysis.trained import load_model
 from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import QexpError
 from qexp.limits import limits_of
+from qexp.models.ensemble import with_quantiles
 from qexp.runs.record.directory import RunDirectory
 
 
@@ -34,11 +36,17 @@ def spectrum_model(directory: RunDirectory, device: str = "auto", interval: floa
             f"{directory.name} needs {', '.join(others)} besides spectra, which files of spectra do not contain"
         )
     on = assemble.device_of(device)
-    model = load_model(directory, on)
+    model, intervals = load_model(directory, on).eval(), new_intervals(directory, interval, [""])
+    probabilities = () if intervals is None else intervals.probabilities
 
+    @torch.no_grad()
     def estimate(counts: NDArray[np.float32]) -> NDArray[np.float32]:
-        made = model.estimate({SPECTRUM: torch.from_numpy(counts).to(on)}, batch_size=len(counts))
-        return torch.cat([made[name] for name in outputs], dim=1).cpu().numpy()
+        made = with_quantiles(model, {SPECTRUM: torch.from_numpy(counts).to(on)}, probabilities)
+        columns: list[NDArray[np.floating]] = []
+        for name in outputs:
+            of_network = means_of_folds(model, name, made[name][None], [1], probabilities)
+            columns += [of_network.estimate[0], *(intervals.rules[name].ends(of_network) if intervals else ())]
+        return np.stack(columns, axis=1).astype(np.float32)
 
     dataset = spec["dataset"]
     return SpectrumModel(
@@ -48,5 +56,5 @@ def spectrum_model(directory: RunDirectory, device: str = "auto", interval: floa
         limits=limits_of(spec),
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
-        intervals=new_intervals(directory, interval, [""]),
+        intervals=intervals,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from qexp.assemble.scales import scale_of
 from qexp.calibration.scale import Scale
 from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import DamagedError, QexpError
-from qexp.estimates import estimate_of
+from qexp.estimates import estimate_of, quantile_of
 from qexp.runs.evaluation.kinds import KINDS, ROW
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
@@ -24,22 +24,26 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+MEDIAN = 0.5
+
 
 @dataclass(frozen=True)
 class HeldOut:
     """One output's estimates of held-out rows or spectra.
 
-    unit      kind of the units that are exchangeable: `row`, or the kind of group that is held out
-    units     the unit of each row, as numbers from 0; likewise below (row,)
-    by        kind of the groups by which coverage is listed; None if there are none
-    patterns  the folds that hold a row out, which are several if they are repeated; empty for a run without folds
-    pattern   that of each row, by its place in `patterns`
+    quantiles  probability → quantiles of a posterior head, (row,); empty where the output has none
+    unit       kind of the units that are exchangeable: `row`, or the kind of group that is held out
+    units      the unit of each row, as numbers from 0; likewise below (row,)
+    by         kind of the groups by which coverage is listed; None if there are none
+    patterns   the folds that hold a row out, which are several if they are repeated; empty for a run without folds
+    pattern    that of each row, by its place in `patterns`
     """
 
     output: str
     scale: Scale
     truth: Array
     estimate: Array
+    quantiles: Mapping[float, Array]
     unit: str
     units: NDArray[np.int64]
     by: str | None
@@ -47,9 +51,25 @@ class HeldOut:
     patterns: tuple[tuple[str, ...], ...]
     pattern: NDArray[np.int64]
 
-    @cached_property
-    def scores(self) -> Array:
-        return self.scale.scores(self.estimate, self.truth)
+    def probabilities(self, coverage: float) -> tuple[float, ...]:
+        """Of the quantiles that intervals of a coverage are laid around; none if that is the estimate.
+
+        Those of the head's own interval whose probability is nearest: any are right once they are corrected.
+        """
+        lower = [one for one in self.quantiles if one < MEDIAN]
+        if not lower:
+            return ()
+        low = min(lower, key=lambda one: abs(1 - 2 * one - coverage))
+        return low, min(self.quantiles, key=lambda one: abs(1 - low - one))
+
+    def start(self, coverage: float) -> tuple[Array, Array]:
+        """What intervals of a coverage are laid around, in the output's unit: two quantiles, or twice the estimate."""
+        around = [self.quantiles[one] for one in self.probabilities(coverage)] or [self.estimate]
+        return around[0], around[-1]
+
+    def scores(self, coverage: float) -> Array:
+        """How far true values lie outside of it, (row,); absolute errors if that is the estimate."""
+        return self.scale.scores(*self.start(coverage), self.truth)
 
     @property
     def count(self) -> int:
@@ -79,8 +99,19 @@ def held_out(directory: RunDirectory) -> list[HeldOut]:
     for output in outputs:
         truth, estimate = (predictions[name].values.astype(np.float64) for name in (output, estimate_of(output)))
         scale = scale_of(spec, tables, output, truth)
-        made.append(HeldOut(output, scale, truth, estimate, layout.unit, units, layout.by, groups, patterns, pattern))
+        quantiles = quantiles_among(predictions, output)
+        made.append(
+            HeldOut(output, scale, truth, estimate, quantiles, layout.unit, units, layout.by, groups, patterns, pattern)
+        )
     return made
+
+
+def quantiles_among(predictions: xarray.Dataset, output: str) -> dict[float, Array]:
+    """Probability → quantiles of an output; empty if it is of no posterior head, or the run of an older version."""
+    if quantile_of(output) not in predictions:
+        return {}
+    found = predictions[quantile_of(output)].astype(np.float64)
+    return {float(one): found.sel(quantile=one).values for one in found["quantile"].values}
 
 
 def opened(directory: RunDirectory) -> xarray.Dataset:

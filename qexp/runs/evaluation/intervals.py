@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -48,7 +48,9 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
         for coverage in COVERAGES
         for one in coverages_of(rows, coverage, conformal.promised(rows.count - 1), intervals_of_rows(rows, coverage))
     ]
-    made = HeldOutIntervals(unit=outputs[0].unit, units=outputs[0].count, coverages=tuple(coverages))
+    made = HeldOutIntervals(
+        unit=outputs[0].unit, units=outputs[0].count, heads=heads_among(outputs), coverages=tuple(coverages)
+    )
     if coverages:
         write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL) for rows in outputs})
     files.write_json(directory.results / INTERVALS, made.document())
@@ -64,7 +66,13 @@ def intervals_of_rows(rows: HeldOut, coverage: float) -> tuple[Array, Array]:
     If these are too few for the coverage, it is the largest that they allow: that of their largest error.
     """
     attained = min(coverage, conformal.promised(rows.count - 1))
-    return rows.scale.around(rows.estimate, conformal.of_others(rows.scores, rows.units, attained))
+    radius = conformal.of_others(rows.scores(attained), rows.units, attained)
+    return rows.scale.around(*rows.start(attained), radius)
+
+
+def heads_among(outputs: Sequence[HeldOut]) -> tuple[str, ...]:
+    """The outputs whose intervals are laid around quantiles of a posterior head."""
+    return tuple(rows.output for rows in outputs if rows.quantiles)
 
 
 class Judged(Protocol):

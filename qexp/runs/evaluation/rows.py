@@ -16,13 +16,20 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms.transform import Transform
-from qexp.estimates import PERIOD, estimate_of, spread_of
+from qexp.estimates import (
+    HELD_OUT_QUANTILES,
+    PERIOD,
+    column_of_quantile,
+    estimate_of,
+    quantile_of,
+    spread_of,
+)
 from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.metrics.metric import with_training_mean
 from qexp.metrics.periodic import nearest
-from qexp.models.ensemble import Ensemble
+from qexp.models.ensemble import Ensemble, mean, spread
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.groups import grouped_by
@@ -41,21 +48,38 @@ Array = NDArray[np.float64]
 def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
     """Estimate the held-out rows of a fold. Returns its results."""
     dataset = plan.dataset
-    estimated = ensemble.mean_and_spread(dataset.samples(fold.test, plan.device))
+    estimated = _estimated(ensemble, dataset.samples(fold.test, plan.device))
     table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(fold.test))}
     table |= {name: values[fold.test].tolist() for name, values in dataset.identifiers.items()}
     of_outputs = {}
     metrics = plan.recipe(plan.candidates[0]).metrics
     for output in plan.spec["outputs"]:
-        mean, spread = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
+        middle, apart, *quantiles = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
         truth = dataset.values[output][fold.test, 0]
-        table |= {output: truth.tolist(), estimate_of(output): mean.tolist(), spread_of(output): spread.tolist()}
+        table |= {output: truth.tolist(), estimate_of(output): middle.tolist(), spread_of(output): apart.tolist()}
+        for probability, values in zip(HELD_OUT_QUANTILES, quantiles, strict=False):
+            table[column_of_quantile(output, probability)] = values.tolist()
         training_mean = dataset.values[output][fold.train, 0].mean()
-        of_outputs[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), mean, truth)
+        of_outputs[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), middle, truth)
     if plan.caution:
         table["caution"] = [plan.caution] * len(fold.test)
     files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
     return {"test": of_outputs}
+
+
+def _estimated(ensemble: Ensemble, samples: Mapping[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:
+    """Output → mean and spread over the networks; of a posterior head's, then means of `HELD_OUT_QUANTILES`."""
+    first = ensemble.models[0]
+
+    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
+        estimate, *quantiles = values.split(1, dim=-1)
+        return [
+            mean(first, name, estimate),
+            spread(first, name, estimate),
+            *(mean(first, name, of) for of in quantiles),
+        ]
+
+    return ensemble.reduced(samples, reduced, HELD_OUT_QUANTILES)
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
@@ -83,7 +107,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     features = tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in ranges)
     compared = _compared(plan, seed, estimates, truth, groups)
     directory.results.mkdir(exist_ok=True)
-    _write_table(directory, plan, estimates, spreads, truth, rows)
+    _write_table(directory, plan, estimates, spreads, truth, rows, _quantiles(lines, plan))
     _write_lines(directory, lines)
     if errors:
         units = plan.dataset.units
@@ -126,6 +150,21 @@ def _gathered(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> 
         if output in periods:
             estimates[:, column] %= periods[output]
     return estimates, spreads, np.flatnonzero(times)
+
+
+def _quantiles(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> dict[str, Array]:
+    """Output of a posterior head → quantiles, (row, probability), of rows as in `_gathered`: means over the repeats."""
+    found: dict[str, Array] = {}
+    times = np.zeros(len(plan.dataset), dtype=np.int64)
+    for fold in plan.folds:
+        times[fold.test] += 1
+        for output in plan.spec["outputs"]:
+            columns = [column_of_quantile(output, one) for one in HELD_OUT_QUANTILES]
+            if columns[0] in lines[fold.name][0]:
+                total = found.setdefault(output, np.zeros((len(plan.dataset), len(columns))))
+                total[fold.test] += [[float(line[name]) for name in columns] for line in lines[fold.name]]
+    with np.errstate(invalid="ignore"):
+        return {output: total / times[:, None] for output, total in found.items()}
 
 
 def _training_means(plan: Folds) -> Array:
@@ -201,7 +240,13 @@ def _unchanged(values: Array) -> Array:
 
 
 def _write_table(
-    directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array, truth: Array, rows: Rows
+    directory: RunDirectory,
+    plan: Folds,
+    estimates: Array,
+    spreads: Array,
+    truth: Array,
+    rows: Rows,
+    quantiles: Mapping[str, Array],
 ) -> None:
     import xarray
 
@@ -222,6 +267,14 @@ def _write_table(
         ):
             attributes = {"units": unit, "long_name": f"{output}: {words}", **more}
             variables[name] = ("row", values[rows, column], attributes)
+        if output in quantiles:
+            words = f"{output}: quantiles of the posterior of a row that was held out"
+            about_them = {"units": unit, "long_name": words}
+            variables[quantile_of(output)] = (("row", "quantile"), quantiles[output][rows], about_them)
     about = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}
-    table = xarray.Dataset(variables, {"row": dataset.row_numbers(list(rows))}, about)
+    coordinates = {
+        "row": dataset.row_numbers(list(rows)),
+        **({"quantile": list(HELD_OUT_QUANTILES)} if quantiles else {}),
+    }
+    table = xarray.Dataset(variables, coordinates, about)
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))

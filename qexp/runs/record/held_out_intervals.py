@@ -51,6 +51,8 @@ class HeldOutIntervals(Part):
     """What is exchangeable: `row`, or the kind of group that is held out, such as `mission`."""
     units: int
     """Number of units."""
+    heads: tuple[str, ...] = ()
+    """Outputs whose intervals are laid around quantiles of a posterior head; those of others around the estimate."""
     coverages: tuple[Coverage, ...]
     """By output and interval: of all rows, then by group."""
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from qexp import files
 from qexp.datasets.spectra import SPECTRUM
-from qexp.estimates import estimate_of
+from qexp.estimates import HELD_OUT_QUANTILES, estimate_of, quantile_of
 from qexp.limits import NO_LIMITS
 from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.group_errors import of_groups, recorded
@@ -38,9 +39,10 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     """
     directory, dataset, test = attempt.directory, subject.dataset, subject.test
     reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
-    numbers = _estimated(attempt, subject, reconstructed)
-    if numbers is None:
+    found = _estimated(attempt, subject, reconstructed)
+    if found is None:
         return None
+    numbers = {name: of[:, 0] for name, of in found.items()}
     log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
     files.make_folder(directory.results)
     results: dict[str, Any] = {}
@@ -49,6 +51,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     errors: list[GroupErrors] = []
     columns: dict[str, tuple[Any, str, str]] = {}
     """Variable of the file of predictions → values, unit and description; then its attributes on limits."""
+    quantiles = {name: of[:, 1:] for name, of in found.items() if of.shape[1] > 1}
     of_limits: dict[str, dict[str, Any]] = {}
     if reconstructed is not None:
         results[SPECTRUM] = reconstructed.sums.values()
@@ -72,24 +75,36 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     if not write_saliency(attempt, subject, list(numbers)):
         return None
     group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
-    _write_predictions(directory, subject, columns, of_limits, attempt.caution)
+    _write_predictions(directory, subject, columns, quantiles, of_limits, attempt.caution)
     part = directory.part
     return Results({part: results}, {part: intervals}, tuple(compared), groups=recorded(errors))
 
 
 def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None) -> dict[str, Array] | None:
-    """Number → its estimates for the test spectra, (row,); reconstructed spectra are added up; None if interrupted."""
+    """Number → its estimates for the test spectra, (row, 1); reconstructed spectra are added up; None if interrupted.
+
+    Estimates of a posterior head are followed by `HELD_OUT_QUANTILES`, (row, 1 + probability).
+    """
     numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
     with deterministic():
         for samples in _in_blocks(subject.data.test):
             if attempt.interrupted():
                 return None
             made = subject.model.estimate(samples)
+            ends = _quantiles(subject.model, samples)
             for name, blocks in numbers.items():
-                blocks.append(made[name][:, 0].double().cpu().numpy())
+                columns = [made[name], *([ends[name]] if name in ends else [])]
+                blocks.append(np.concatenate([one.double().cpu().numpy() for one in columns], axis=1))
             if reconstructed is not None:
                 reconstructed.add(made, samples, subject)
     return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
+
+
+def _quantiles(model: Inversion, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Output of a posterior head → `HELD_OUT_QUANTILES` within its limits, (row, probability)."""
+    if not model.network.heads:
+        return {}
+    return model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
 
 
 def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -102,6 +117,7 @@ def _write_predictions(
     directory: RunDirectory,
     subject: Subject,
     columns: Mapping[str, tuple[Any, str, str]],
+    quantiles: Mapping[str, Array],
     of_limits: Mapping[str, Mapping[str, Any]],
     note: str,
 ) -> None:
@@ -119,5 +135,9 @@ def _write_predictions(
     for name, (values, unit, words) in {"depth": depth, **columns}.items():
         about = {"units": unit, "long_name": words, **of_limits.get(name, {})}
         variables[name] = ("spectrum", np.asarray(values), about)
-    whole = xarray.Dataset(variables, {"spectrum": test}, attributes(directory, note))
+    for name, values in quantiles.items():
+        about = {"units": dataset.units.get(name, ""), "long_name": f"{name}: quantiles of the posterior"}
+        variables[quantile_of(name)] = (("spectrum", "quantile"), values, about)
+    coordinates = {"spectrum": test, **({"quantile": list(HELD_OUT_QUANTILES)} if quantiles else {})}
+    whole = xarray.Dataset(variables, coordinates, attributes(directory, note))
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))

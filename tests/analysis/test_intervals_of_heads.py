@@ -1,0 +1,165 @@
+"""Intervals of rows and spectra whose networks end in a posterior head: its quantiles, moved by held-out scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp as package
+from qexp.analysis.trained import load_folds
+from qexp.runs.record.directory import RunDirectory
+from tests import cores, stones
+from tests.conftest import call
+
+HEAD = {
+    "inputs": {"colour": {"size": [3]}},
+    "outputs": ["iron"],
+    "operations": {
+        "network": {"module": "denses", "parameters": {"filters": [6], "activation": "tanh", "bias": True}},
+        "posterior": {"module": "gaussian_posterior"},
+    },
+    "branches": [{"x_name": "colour", "y_name": "iron", "operations": ["network", "posterior"]}],
+}
+OF_HEAD = {"losses": {"iron": "negative_log_likelihood"}, "inner": None, "keep": "last", "epochs": 60}
+ONE_BY_ONE = {**OF_HEAD, "split": "leave_one_out"}
+REPEATED = {**OF_HEAD, "split": {"type": "k_fold", "parameters": {"folds": 3, "repeats": 2}}, "members": 2}
+BY_QUARRY = {**OF_HEAD, "split": {"type": "group_k_fold", "parameters": {"by": "quarry"}}}
+NEW = np.random.default_rng(8).uniform(0.1, 0.9, (40, 3)).astype(np.float32)
+IRON = 2 + 6 * NEW[:, 0] * NEW[:, 1] + np.random.default_rng(9).normal(0, 0.1, len(NEW))
+
+
+@pytest.fixture
+def finished(workspace, monkeypatch):
+    monkeypatch.setattr(stones, "MODEL", HEAD)
+
+    def run(**changes):
+        stones.write(workspace, **changes)
+        return RunDirectory(package.run("stones", device="cpu").path)
+
+    return run
+
+
+def held_out(directory, ends=(0.05, 0.95)):
+    """The held-out rows; and of the head's intervals between two quantiles, how far the truth lies outside."""
+    made = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
+    low, high = (made["iron_quantile"].sel(quantile=one).values for one in ends)
+    return made, np.maximum(low - made["iron"].values, made["iron"].values - high), low, high
+
+
+def written(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def columns(lines, *names):
+    return [np.array([float(line[name]) for line in lines]) for name in names]
+
+
+def test_a_held_out_row_has_the_head_s_interval_moved_by_what_the_other_rows_demand(finished):
+    directory = finished(**ONE_BY_ONE)
+    made, scores, low, high = held_out(directory)
+    rank = math.ceil(0.9 * stones.ROWS)
+    radius = [np.sort(np.delete(scores, row))[rank - 1] for row in range(stones.ROWS)]
+    found = columns(written(directory.results / "intervals.csv"), "iron_low", "iron_high")
+    assert found[0] == pytest.approx(low - radius, rel=1e-5)
+    assert found[1] == pytest.approx(high + radius, rel=1e-5)
+    assert np.ptp(found[1] - found[0]) > 0.05
+    assert made["iron_quantile"].sel(quantile=0.5).values == pytest.approx(made["iron_estimate"].values, rel=1e-5)
+    assert (np.diff(made["iron_quantile"].values, axis=1) > 0).all()
+    record = package.open_run(str(directory.path)).held_out_intervals()
+    assert record.heads == ("iron",)
+    for one in record.coverages:
+        if not one.name:
+            assert one.covered == math.ceil(one.interval * stones.ROWS)
+    assert "the intervals of iron are those of the network's posterior" in call("show", directory.path).stdout
+
+
+def quantiles_of_folds(directory):
+    """Fold → 5 and 95 % quantiles of the new stones, (row, 2): the mean over its networks."""
+    sample = {"colour": torch.from_numpy(NEW)}
+    folds = load_folds(directory, torch.device("cpu"))
+    return {
+        name: np.mean([one.posterior(sample).quantiles((0.05, 0.95))["iron"].numpy() for one in models], axis=0)
+        for name, models in folds.items()
+    }
+
+
+def predicted(directory, tmp_path, *options):
+    with (tmp_path / "new.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([stones.COLUMNS, *NEW.tolist()])
+    target = tmp_path / "made.csv"
+    words = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output", target, *options)
+    code, _, stderr = call(*words)
+    assert code == 0, stderr
+    return columns(written(target), "iron_low", "iron_high")
+
+
+@pytest.mark.parametrize("changes", [ONE_BY_ONE, REPEATED])
+def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held_it_out(finished, tmp_path, changes):
+    directory = finished(**changes)
+    low, high = predicted(directory, tmp_path)
+    made, scores, _, _ = held_out(directory)
+    of_fold, folds = quantiles_of_folds(directory), {}
+    for line in written(directory.results / "predictions.csv"):
+        folds.setdefault(int(line["row"]), []).append(line["fold"])
+    around = np.array([np.mean([of_fold[name] for name in folds[int(row)]], axis=0) for row in made["row"].values])
+    rank = math.ceil(0.9 * (stones.ROWS + 1))
+    assert high == pytest.approx(np.sort(around[:, :, 1] + scores[:, None], axis=0)[rank - 1], rel=1e-4)
+    assert low == pytest.approx(-np.sort(scores[:, None] - around[:, :, 0], axis=0)[rank - 1], rel=1e-4)
+    by_python = package.open_run(str(directory.path)).predict_interval(0.9, colour=NEW)["iron"]
+    assert (low, high) == (pytest.approx(by_python[0]), pytest.approx(by_python[1]))
+
+
+def test_new_rows_lie_in_intervals_of_any_coverage_as_often_as_they_should(finished, tmp_path):
+    directory = finished(**ONE_BY_ONE)
+    for share in (0.4, 0.8):
+        low, high = predicted(directory, tmp_path, "--interval", str(share), "--overwrite")
+        covered = ((low <= IRON) & (high >= IRON)).mean()
+        assert abs(covered - share) < 3 * math.sqrt(share * (1 - share) * (1 / len(NEW) + 1 / stones.ROWS))
+
+
+def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(finished):
+    directory = finished(**BY_QUARRY)
+    made, scores, low, high = held_out(directory, (0.16, 0.84))  # 68 % is nearest to the 75 % that three can promise
+    quarry = np.array([name[0] for name in made["stone"].values])
+    radius = np.array([scores[quarry != own].max() for own in quarry])
+    found = columns(written(directory.results / "intervals.csv"), "iron_low", "iron_high")
+    assert found[0] == pytest.approx(low - radius, rel=1e-5)
+    assert found[1] == pytest.approx(high + radius, rel=1e-5)
+
+
+def test_rows_of_an_evaluation_have_the_intervals_that_predictions_have(finished, tmp_path):
+    directory = finished(**ONE_BY_ONE)
+    low, high = predicted(directory, tmp_path)
+    lines = [[f"{'ABCD'[row % 4]}{row}", *NEW[row].tolist(), IRON[row]] for row in range(len(NEW))]
+    with (tmp_path / "stones.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["stone", *stones.COLUMNS, "Fe"], *lines])
+    code, _, stderr = call("evaluate", directory.path, "--input", tmp_path / "stones.csv")
+    assert code == 0, stderr
+    found = columns(written(directory.path / "evaluations/stones/results/intervals.csv"), "iron_low", "iron_high")
+    assert found == [pytest.approx(low, rel=1e-4), pytest.approx(high, rel=1e-4)]
+
+
+def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_test_core(workspace, tmp_path):
+    cores.write(workspace)
+    model = json.loads((workspace / "specs/models/regressor.json").read_text())
+    model["operations"]["head"] = {"module": "gaussian_posterior"}
+    (workspace / "specs/models/regressor.json").write_text(json.dumps(model))
+    of_head = {"losses": "negative_log_likelihood"}
+    directory = RunDirectory(package.run("scratch", overrides=of_head, device="cpu").path)
+    made = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
+    low, high = (made["toc_quantile"].sel(quantile=one).values for one in (0.25, 0.75))
+    largest = np.maximum(low - made["toc"].values, made["toc"].values - high).max()
+    target = tmp_path / "made.csv"
+    code, _, stderr = call("predict", "--run", directory.path, "--input", workspace / "data/few", "--output", target)
+    assert (code, "50 % intervals for rows of a new core" in stderr) == (0, True), stderr
+    found = {line["name"]: line for line in written(target)}
+    for place, name in enumerate(made["name"].values):
+        ends = [float(found[name][f"toc_{end}"]) for end in ("low", "high")]
+        assert ends == pytest.approx([low[place] - largest, high[place] + largest], rel=1e-3)
