@@ -123,6 +123,27 @@ class Weighting:
             )
         ]
 
+    def simulated(self, models: Tensor, data: Tensor, levels: Tensor, random: torch.Generator) -> Tensor:
+        """Data that could be seen in place of `data`, (draw, point) [m]: models with noise, and with nuisances.
+
+        models  (draw, point) [m]
+        levels  (draw,)  factors of the errors
+        Amounts of the nuisances are drawn given `data` and the model, under a uniform prior.
+        """
+        made = models.clone()
+        amounts = self.solved(data - models)
+        for block, factor, triangle, where, own in zip(
+            self.blocks, self.factors, self.triangles, self.slices, amounts, strict=True
+        ):
+            scatter, noise = (
+                torch.randn(len(models), size, generator=random, dtype=models.dtype) * levels[:, None]
+                for size in (len(triangle), len(block.error))
+            )
+            own = own + torch.linalg.solve_triangular(triangle, scatter.mT, upper=True).mT
+            made[:, where] += own @ torch.from_numpy(block.nuisances).double().mT
+            made[:, where] += noise * factor if factor.dim() == 1 else noise @ factor.mT
+        return made
+
     def variances(self, jacobian: Tensor, of_parameters: Tensor) -> list[Tensor]:
         """Variances of the nuisances' amounts, (column,) per block.
 

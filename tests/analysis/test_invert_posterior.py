@@ -66,14 +66,19 @@ def test_the_document_has_intervals_around_the_true_source_and_how_they_were_fou
 def test_arviz_reads_summarises_and_plots_the_draws(drawn):
     folder, document = drawn
     data = arviz.from_netcdf(folder / "posterior.nc")
-    assert set(data.groups()) == {"posterior", "sample_stats", "observed_data"}
+    assert set(data.groups()) == {"posterior", "sample_stats", "posterior_predictive", "observed_data"}
     assert dict(data.posterior.sizes) == {"chain": 1, "draw": 2000}
     summary = arviz.summary(data, kind="stats", round_to="none")
     for name, of in document["posterior"]["parameters"].items():
         assert summary.loc[name, "mean"] == pytest.approx(of["mean"], rel=1e-6)
     assert data.posterior["depth"].attrs["units"] == "km"
     assert data.observed_data.sizes["point"] == 2 * 14**2
+    predicted, seen = data.posterior_predictive["displacement"], data.observed_data["displacement"]
+    assert predicted.sizes == {"chain": 1, "draw": 200, "point": 2 * 14**2}
+    low, high = predicted.quantile([0.05, 0.95], dim=("chain", "draw"))
+    assert 0.8 < float(((low < seen) & (seen < high)).mean()) < 0.97
     with matplotlib.rc_context({"backend": "agg"}):
+        assert arviz.plot_ppc(data, num_pp_samples=20, figsize=(3, 3)) is not None
         axes = arviz.plot_pair(data, var_names=["depth", "delta_volume"], backend_kwargs={"figsize": (3, 3)})
     assert axes is not None
 

@@ -99,6 +99,25 @@ def prior_of(problem):
     return Prior(names, [uniform(name, *bounds[name]) for name in names if name not in fixed], fixed)
 
 
+def test_simulated_data_have_the_covariance_of_the_noise_and_of_what_is_unknown_of_offset_and_ramp():
+    seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=5)
+    problem = problem_of([seen])
+    model = problem.model(torch.tensor([SOURCE], dtype=torch.float64))
+    factor, count = 1.3, 200_000
+    made = problem.weighting.simulated(
+        model.expand(count, -1), problem.data, torch.full((count,), factor).double(), torch.Generator().manual_seed(0)
+    ).numpy()
+    noise = covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2)
+    planes = np.stack([np.ones_like(seen.x), seen.x / 1e3, seen.y / 1e3], axis=1)
+    of_amounts = np.linalg.inv(planes.T @ np.linalg.solve(noise, planes))
+    left = seen.displacement - model.numpy()[0]
+    best = of_amounts @ planes.T @ np.linalg.solve(noise, left)
+    expected = factor**2 * (noise + planes @ of_amounts @ planes.T)
+    errors = np.sqrt(expected.diagonal())
+    np.testing.assert_allclose((made.mean(axis=0) - model.numpy()[0] - planes @ best) / errors, 0, atol=0.015)
+    np.testing.assert_allclose((np.cov(made.T) - expected) / np.outer(errors, errors), 0, atol=0.02)
+
+
 def test_the_likelihood_is_that_after_integrating_over_offset_and_ramp():
     """Against a normal density whose covariance has the nuisances with a very wide prior, up to one constant."""
     seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=9)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.asked import PosteriorAsked, Units, shown
@@ -22,10 +23,14 @@ from qexp.estimation.sampling.prior import Marginal, Prior, uniform
 from qexp.estimation.tilts import within_limits
 from qexp.metrics.periodic import nearest
 from qexp.quantities import quantity
+from qexp.seeds import Seeds
 
 Array = NDArray[np.float64]
 
 COVERAGE = 0.9
+
+PREDICTED = 200
+"""Draws, of all chains together, for which data are simulated."""
 
 REACH = 10.0
 """Bounds of the uniform prior of a parameter without bounds: so many times its best estimate, to both sides."""
@@ -72,6 +77,8 @@ class SourcePosterior:
     draws         (chain, draw, parameter) in the parameters' units
     log_density   (chain, draw)  in the scores of the prior, but for a constant
     noise_factor  (chain, draw)  what the declared errors are multiplied with; None if they count as they are
+    predicted     (chain, some, point)  data that such sources and the noise would give at the points of the observation
+                  [m], for draws that are evenly spaced in each chain: the posterior predictive distribution
     found         how the draws were found
     seconds       that took
     """
@@ -80,6 +87,7 @@ class SourcePosterior:
     draws: Array
     log_density: Array
     noise_factor: Array | None
+    predicted: Array
     found: Draws
     seconds: float
     remarks: Sequence[str]
@@ -141,11 +149,13 @@ def source_posterior(
         shown(one.name): _summary(one, draws[:, column], units) for column, one in enumerate(made.prior.marginals)
     }
     chains = made.draws.scores.shape[:2]
+    levels = _noise_factors(made, seed).reshape(chains) if asked.unknown_noise else None
     return SourcePosterior(
         parameters=parameters,
         draws=draws.reshape(*chains, -1),
         log_density=made.log.reshape(chains),
-        noise_factor=_noise_factors(made, seed).reshape(chains) if asked.unknown_noise else None,
+        noise_factor=levels,
+        predicted=_predicted(problem, made, levels, seed),
         found=made.draws,
         seconds=seconds,
         remarks=[*made.draws.doubts, *_crowded(made)],
@@ -213,6 +223,17 @@ def _noise_factors(made: ObservedPosterior, seed: int) -> Array:
     """Draws of the factor of the errors given the sources: χ² over it has a χ² distribution."""
     random = np.random.default_rng([seed, 1])
     return np.sqrt(made.chi2 / random.chisquare(made.degrees, len(made.chi2)))
+
+
+def _predicted(problem: Problem, made: ObservedPosterior, levels: Array | None, seed: int) -> Array:
+    scores = made.draws.scores
+    chains, draws = scores.shape[:2]
+    some = np.linspace(0, draws, max(1, min(draws, PREDICTED // chains)), endpoint=False, dtype=np.int64)
+    values = made.prior.values(scores[:, some].reshape(chains * len(some), -1))
+    factors = torch.ones(len(values)) if levels is None else torch.from_numpy(levels[:, some].ravel())
+    random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
+    drawn = problem.weighting.simulated(problem.model(values), problem.data, factors.double(), random)
+    return drawn.numpy().reshape(chains, len(some), -1)
 
 
 def _crowded(made: ObservedPosterior) -> list[str]:

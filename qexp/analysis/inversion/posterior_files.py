@@ -35,7 +35,7 @@ def _title(one: SourcePosterior, source: str) -> str:
 
 
 def _netcdf(one: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
-    """NetCDF-4 with the groups of ArviZ' InferenceData: posterior, sample_stats and observed_data."""
+    """NetCDF-4 with the groups of ArviZ' InferenceData: posterior, its statistics, and data, observed and predicted."""
     import xarray
 
     both = ("chain", "draw")
@@ -56,9 +56,13 @@ def _netcdf(one: SourcePosterior, source: str, observation: Observation, history
         posterior["noise_factor"] = (both, one.noise_factor, words)
     statistics = xarray.Dataset({"lp": (both, one.log_density, {"long_name": "logarithm of the density"})}, axes)
     seen = [track.seen() for track in observation.tracks]
-    data = xarray.Dataset(
-        {"displacement": ("point", np.concatenate([track.displacement for track in seen]), {"units": "m"})},
-        {"track": ("point", np.repeat([track.name for track in seen], [track.size for track in seen]))},
+    tracks = {"track": ("point", np.repeat([track.name for track in seen], [track.size for track in seen]))}
+    measured = np.concatenate([track.displacement for track in seen])
+    data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
+    some = one.predicted.shape[1]
+    predicted = xarray.Dataset(
+        {"displacement": ((*both, "point"), one.predicted.astype(np.float32), {"units": "m"})},
+        {"chain": axes["chain"], "draw": np.arange(some), **tracks},
     )
     found = {"pareto_k": one.found.pareto_k, "ess": one.found.ess, "r_hat": one.found.r_hat}
     about = {
@@ -67,7 +71,10 @@ def _netcdf(one: SourcePosterior, source: str, observation: Observation, history
         **{name: value for name, value in found.items() if value is not None},
     }  # fmt: skip
     tree = xarray.DataTree(xarray.Dataset(attrs=about))
-    for name, group in (("posterior", posterior), ("sample_stats", statistics), ("observed_data", data)):
+    groups = {
+        "posterior": posterior, "sample_stats": statistics, "posterior_predictive": predicted, "observed_data": data
+    }  # fmt: skip
+    for name, group in groups.items():
         group.attrs = {"inference_library": "qexp"}
         tree[name] = xarray.DataTree(group)
     content = io.BytesIO()
