@@ -189,6 +189,21 @@ def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(wor
     assert "3 of 3" in package.report("sound_*", to=workspace / "sound.html").read_text()
 
 
+def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_noise(specs):
+    specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.1}})
+    specs.write("model", MODEL)
+    specs.write("experience", EXPERIENCE)
+    assert call("run", "sound", "--device", "cpu").code == 0
+    kept = package.calibrate("sound_0", draws=100, samples=20, device="cpu").outputs["depth"].bound_ratio
+    assert (0 < kept.observations < 100, kept.of) == (True, 100)
+    assert f"median of the {kept.observations} of 100 observations with a signal" in call("show", "sound_0").stdout
+    specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.0}})
+    assert call("run", "sound", "--seed", 1, "--device", "cpu").code == 0
+    found = package.calibrate("sound_1", draws=20, samples=20, device="cpu")
+    assert [one.bound_ratio for one in found.outputs.values()] == [None, None]
+    assert "Cramér" not in call("show", "sound_1").stdout
+
+
 def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested(workspace):
     specs = Specs(workspace, {})
     specs.write("model", SOUND["model"], "plain")
@@ -319,6 +334,7 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
     refined = package.calibrate("sound_0", draws=40, samples=300, exact=3, refined=True, device="cpu")
     for name in ("depth", "delta_volume"):
         assert head.outputs[name].width_ratio.median > 2  # it knows no more than the prior
+        assert head.outputs[name].bound_ratio is None
         assert refined.outputs[name].width_ratio.median == pytest.approx(1, abs=0.15)
     assert head.exact.accuracy > 0.8
     assert refined.exact.accuracy < 0.58
@@ -348,6 +364,13 @@ def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, t
         share = next(100 * of.share for of in one.outputs["depth"].coverage if of.probability == 0.5)
         assert re.search(rf"intervals of depth +{kind} +{share:.1f} ", shown), shown
     assert shown.count("calibration: ") == 3
+    bounds = {kind: one.outputs["depth"].bound_ratio for kind, one in kept.items()}
+    assert bounds["head"].median > 2  # it knows no more than the prior
+    assert bounds["refined"].median == pytest.approx(1, abs=0.15)
+    assert bounds["head"].of == 200
+    assert re.search(
+        r"90 % intervals of depth are (0\.9|1\.[01])\d* times as wide as 3.29 standard deviations of", shown
+    )
     widths = call("ls", "--json", "--columns", "name,calibration.depth.width,calibration.depth.refined.width").stdout
     line = next(one for one in json.loads(widths) if one["name"] == "sound_0")
     assert (line["calibration.depth.width"], line["calibration.depth.refined.width"]) == (

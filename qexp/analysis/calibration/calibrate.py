@@ -10,8 +10,9 @@ import torch
 
 from qexp import assemble
 from qexp.analysis.calibration import numbers
+from qexp.analysis.calibration.bound import BesideBound
 from qexp.analysis.calibration.exact import BesideExact
-from qexp.analysis.calibration.judging import Judged
+from qexp.analysis.calibration.judging import Beside, Judged
 from qexp.analysis.calibration.observing import PURPOSE, blocks, quantiles_of
 from qexp.analysis.calibration.placing import Placed, placed, together
 from qexp.analysis.calibration.posteriors import OfHead, OnDone, Posteriors, Refined, prior_of
@@ -93,7 +94,9 @@ def calibrate(
     images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
     tested: Posteriors = Refined(model, dataset, images, held_out) if asked.refined else OfHead(model, held_out, on)
-    beside = BesideExact(dataset, tested.names, images, spec["inputs"], asked.exact) if asked.exact else None
+    beside: Beside = BesideBound(dataset, tested.names, spec["inputs"])
+    if asked.exact:
+        beside = BesideExact(dataset, tested.names, images, spec["inputs"], asked.exact)
     part = quantiles_of(dataset, asked.part, spec["split"], directory.record().seed)
     with assemble.threads(assemble.threads_to_predict(spec, tables, on)):
         judged, doubted = _judged(tested, dataset, part, asked, on, beside, on_observation)
@@ -112,7 +115,7 @@ def _judged(
     part: Part,
     asked: Asked,
     on: torch.device,
-    beside: BesideExact | None,
+    beside: Beside,
     on_observation: OnObservation,
 ) -> tuple[Judged, int]:
     """The statistics, and the number of observations whose draws are not to be trusted."""
@@ -123,8 +126,7 @@ def _judged(
         draws = tested.draws(block, truth, asked.samples, seeds, on_done)
         found.append(placed(truth, draws, prior, seeds.numpy(PURPOSE, "positions", block.number)))
         doubted += draws.doubted
-        if beside is not None:
-            beside.add(block, draws, prior, seeds)
+        beside.add(block, draws, prior, seeds)
     return Judged(tested.names, together(found), prior), doubted
 
 
@@ -137,13 +139,13 @@ def _recorded(
     quantities: Quantities,
     dataset: str,
     asked: Asked,
-    beside: BesideExact | None,
+    beside: Beside,
     doubted: int,
     caution: str,
 ) -> Calibration:
     seen, balls = power(asked.draws), judged.recorded("balls")
     assert balls is not None
-    ratios = [None] * len(judged.names) if beside is None else beside.width_ratios(Seeds(asked.seed))
+    ratios = beside.ratios(Seeds(asked.seed))
     return Calibration(
         dataset=dataset,
         refined=asked.refined,
@@ -162,5 +164,5 @@ def _recorded(
         },
         density=judged.recorded("density"),
         balls=balls,
-        exact=None if beside is None else beside.recorded(),
+        exact=beside.recorded(),
     )

@@ -67,12 +67,12 @@ class BesideExact:
             made[group.places] = drawn[:, :, order]
         return made
 
-    def width_ratios(self, seeds: Seeds) -> list[WidthRatio]:
+    def ratios(self, seeds: Seeds) -> list[dict[str, WidthRatio]]:
         """Of each output."""
         own, exact, found = np.concatenate(self._own), np.concatenate(self._exact), []
         for place, name in enumerate(self.names):
             ratio = relative_width(own[:, place], exact[:, place], seeds.numpy(PURPOSE, "widths", name))
-            found.append(WidthRatio(median=ratio.median, interval=ratio.interval))
+            found.append({"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)})
         return found
 
     def recorded(self) -> ExactComparison:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.analysis.calibration.placing import HIGH, LOW, MEDIAN, Placed, Prior
+from qexp.analysis.calibration.observing import Block
+from qexp.analysis.calibration.placing import HIGH, LOW, MEDIAN, Draws, Placed, Prior
 from qexp.calibration.coverage import Coverage, coverages
 from qexp.calibration.local import Cells, Trend, cells, cells_along, trend
 from qexp.calibration.positions import central_levels
@@ -17,14 +19,31 @@ from qexp.calibration.uniformity import Uniformity, uniformity
 from qexp.runs.record.calibration import (
     INTERVAL,
     CoverageShare,
+    ExactComparison,
     LocalCoverage,
     LocalShare,
     OutputCalibration,
     Regions,
-    WidthRatio,
 )
+from qexp.seeds import Seeds
 
 Array = NDArray[np.float64]
+
+Ratios = Mapping[str, Any]
+"""`width_ratio`: a `WidthRatio`, or `bound_ratio`: a `BoundRatio`; empty if neither is known."""
+
+
+class Beside(Protocol):
+    """Comparison of posteriors with what is known of the right ones."""
+
+    def add(self, block: Block, draws: Draws, prior: Prior, seeds: Seeds) -> None:
+        """Compare the observations of a block, as far as they are among those to compare."""
+
+    def ratios(self, seeds: Seeds) -> Sequence[Ratios]:
+        """Of the widths of each output."""
+
+    def recorded(self) -> ExactComparison | None:
+        """What is recorded of the comparison with exact posteriors, if it is one."""
 
 
 class Judged:
@@ -56,8 +75,8 @@ class Judged:
         """The probability in the smallest central interval of an output that holds the truth, (observation,)."""
         return central_levels(self.placed.positions[:, place])
 
-    def output(self, place: int, unit: str, width_ratio: WidthRatio | None) -> OutputCalibration:
-        """What is recorded of an output."""
+    def output(self, place: int, unit: str, ratios: Ratios) -> OutputCalibration:
+        """What is recorded of an output; `ratios` of its widths, see `Beside`."""
         of, quantiles = self.placed.positions[:, place], self.placed.quantiles[:, place]
         return OutputCalibration(
             unit=unit,
@@ -67,7 +86,7 @@ class Judged:
             width=float(np.median(quantiles[:, HIGH] - quantiles[:, LOW])),
             coverage=_shares(coverages(self.central(place))),
             local=self._described(self.local[place]),
-            width_ratio=width_ratio,
+            **ratios,
         )
 
     def recorded(self, region: str) -> Regions | None:

@@ -16,7 +16,9 @@ from qexp.quantities import in_words
 from qexp.runs.record.calibration import (
     INTERVAL,
     SIGNIFICANT,
+    WELL_ABOVE,
     WHOLE,
+    BoundRatio,
     Calibration,
     CoverageShare,
     ExactComparison,
@@ -45,15 +47,14 @@ def calibrated(found: Collection[Calibration]) -> Parts:
 def calibrated_runs(found: Mapping[str, Calibration]) -> Table:
     """A line for each run: its 90 % intervals, and whether a test finds a fault."""
     names = list(dict.fromkeys(name for of in found.values() for name in of.outputs))
-    exact = [name for name in names if any(_ratio(of, name) for of in found.values())]
+    ratios = _ratios(found.values())
     columns = ["run"]
     for name in names:
-        columns += [f"{name} in {100 * INTERVAL:g} %", f"{name} width"]
-        columns += [f"{name} / exact"] if name in exact else []
+        columns += [f"{name} in {100 * INTERVAL:g} %", f"{name} width", *(f"{name} / {ratio}" for ratio in ratios)]
     columns += [*(["C2ST"] if any(of.exact for of in found.values()) else []), "tests"]
     rows = []
     for run, of in found.items():
-        cells = [cell for name in names for cell in _of_output(of, name, name in exact)]
+        cells = [cell for name in names for cell in _of_output(of.outputs.get(name), ratios)]
         if "C2ST" in columns:
             cells.append(NONE if of.exact is None else f"{100 * of.exact.accuracy:.1f} %")
         verdict = f"{of.faults} of {len(of.p_values)} find a fault" if of.faults else "passed"
@@ -62,17 +63,23 @@ def calibrated_runs(found: Mapping[str, Calibration]) -> Table:
     return Table(title, columns, rows, frozenset(columns[1:-1]))
 
 
-def _of_output(of: Calibration, name: str, exact: bool) -> list[str]:
-    if (one := of.outputs.get(name)) is None:
-        return [NONE] * (2 + exact)
-    cells = [f"{100 * _verdict(one.coverage).share:.1f} %", f"{number(one.width)} {one.unit}".strip()]
-    return [*cells, *([_ratio(of, name) or NONE] if exact else [])]
+def _of_output(one: OutputCalibration | None, ratios: Sequence[str]) -> list[str]:
+    if one is None:
+        return [NONE] * (2 + len(ratios))
+    width = f"{number(one.width)} {one.unit}".strip()
+    return [f"{100 * _verdict(one.coverage).share:.1f} %", width, *_widths_beside(one, ratios)]
 
 
-def _ratio(of: Calibration, name: str) -> str:
-    """Width beside that of exact posteriors; empty if it is unknown."""
-    one = of.outputs.get(name)
-    return "" if one is None or one.width_ratio is None else f"{one.width_ratio.median:.3g}"
+def _ratios(found: Collection[Calibration]) -> list[str]:
+    """What widths of any of the calibrations are compared with."""
+    outputs = [one for of in found for one in of.outputs.values()]
+    exact, bound = any(one.width_ratio for one in outputs), any(one.bound_ratio for one in outputs)
+    return [*(["exact"] if exact else []), *(["bound"] if bound else [])]
+
+
+def _widths_beside(one: OutputCalibration, ratios: Sequence[str]) -> list[str]:
+    known = {"exact": one.width_ratio, "bound": one.bound_ratio}
+    return [NONE if (of := known[ratio]) is None else f"{of.median:.3g}" for ratio in ratios]
 
 
 def kind_in_words(of: Calibration) -> str:
@@ -98,6 +105,8 @@ def _sentences(of: Calibration) -> Iterator[str]:
         yield _of_places(name, of, of.least)
         if one.width_ratio is not None:
             yield _of_width(name, one)
+        if one.bound_ratio is not None:
+            yield _beside_bound(name, one.bound_ratio)
     yield from _jointly({REGIONS[name]: region for name, region in of.regions.items()}, of.least)
     if of.exact is not None:
         yield _beside_exact(of.exact)
@@ -106,22 +115,24 @@ def _sentences(of: Calibration) -> Iterator[str]:
 
 def _table(found: Collection[Calibration]) -> Table:
     """A row per output and kind of calibration, then one for each kind of region of all outputs."""
-    several, sharp = len(found) > 1, any(one.width_ratio for of in found for one in of.outputs.values())
+    several, ratios = len(found) > 1, _ratios(found)
     shares = [f"in {100 * one.probability:g} %" for of in list(found)[:1] for one in of.balls.coverage]
     texts = ["of", *(["posteriors"] if several else [])]
-    columns = [*texts, *shares, "p", "median width", *(["width / exact"] if sharp else [])]
+    columns = [*texts, *shares, "p", "median width", *(f"width / {name}" for name in ratios)]
     rows = []
     for name in dict.fromkeys(name for of in found for name in of.outputs):
         for of in (of for of in found if name in of.outputs):
             one = of.outputs[name]
             width = f"{number(one.width)} {one.unit}".strip()
-            ratio = [NONE if one.width_ratio is None else f"{one.width_ratio.median:.3g}"] if sharp else []
+            ratio = _widths_beside(one, ratios)
             kind = [kind_in_words(of)] if several else []
             rows.append([f"intervals of {name}", *kind, *_percents(one.coverage), chance(one.p_value), width, *ratio])
     for name, words in REGIONS.items():
         for of in (of for of in found if name in of.regions):
             region, kind = of.regions[name], [kind_in_words(of)] if several else []
-            rows.append([words, *kind, *_percents(region.coverage), chance(region.p_value), *[NONE] * (1 + sharp)])
+            rows.append(
+                [words, *kind, *_percents(region.coverage), chance(region.p_value), *[NONE] * (1 + len(ratios))]
+            )
     title = "true values in intervals and regions (%), by their probability"
     return Table(title, columns, rows, frozenset(columns[len(texts) :]))
 
@@ -188,6 +199,16 @@ def _of_width(name: str, one: OutputCalibration) -> str:
     return (
         f"the 90 % intervals of {in_words(name)} are {one.width_ratio.median:.3g} times as wide as those of exact "
         f"posteriors (median, with 95 % interval {low:.3g} to {high:.3g})"
+    )
+
+
+def _beside_bound(name: str, of: BoundRatio) -> str:
+    low, high = of.interval
+    return (
+        f"the 90 % intervals of {in_words(name)} are {of.median:.3g} times as wide as 3.29 standard deviations of the "
+        f"Cramér–Rao bound (median of the {of.observations:,} of {of.of:,} observations with a signal-to-noise ratio "
+        f"above {WELL_ABOVE:g}, with 95 % interval {low:.3g} to {high:.3g}): it is asymptotic and knows no prior, so "
+        "that ratios below one are possible"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qexp.analysis.matrix.axes import MatrixAxis, blocks, values_at
 from qexp.analysis.matrix.refinement import TOGETHER, Refinement
@@ -15,13 +16,14 @@ from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError, some
 from qexp.estimation import information
 from qexp.estimation.criteria import would_show_source
+from qexp.estimation.problem import Problem
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """NaN in cells that are not possible, or that show too few pixels.
+    """NaN in cells, or of samples, that are not possible, or that show too few pixels.
 
     deviations  output → the bound, (cell,), in the output's unit; infinite where the data do not determine it
     signal      signal-to-noise ratio, (cell,), see `information.bounds`
@@ -63,22 +65,51 @@ def bounds_of_cells(
         numbers, simulated = block[possible], {name: of[possible] for name, of in values.items()}
         truth = {name: simulated.get(name, np.full(len(numbers), held.get(name, np.nan))) for name in outputs}
         samples = source.observe(simulated, random)
-        data = likelihood.data(samples)
-        for alike, known, shown in likelihood.alike(samples, simulated):
-            scale = likelihood.noise_over_weights(known)
-            if not likelihood.enough(shown) or not scale:
-                continue
-            for part in np.split(alike, range(TOGETHER, len(alike), TOGETHER)):
-                problem = likelihood.problem(data[part], known, shown)
-                at = likelihood.starts(problem, {name: of[part] for name, of in truth.items()})
-                least, ratio = information.bounds(problem, at)
-                least, ratio = scale * least, ratio / scale
-                for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
-                    deviations[name][numbers[part]] = column.numpy() / likelihood.unit(name)
-                signal[numbers[part]] = ratio.numpy()
-                seen[numbers[part]] = would_show_source(problem, ratio).numpy()
+        found = bounds_of_samples(likelihood, samples, simulated, truth)
+        for name, own in found.deviations.items():
+            deviations[name][numbers] = own
+        signal[numbers], seen[numbers] = found.signal, found.seen
     if np.isnan(signal).all():
         raise QexpError(
             "--bound: no cell has noise, which alone makes a bound; give it a level, such as --fix noise=0.01"
         )
     return Bounds(deviations, signal, seen)
+
+
+def bounds_of_samples(
+    likelihood: Refinement, samples: Mapping[str, Tensor], given: Mapping[str, Array], truth: Mapping[str, Array]
+) -> Bounds:
+    """The bounds at the true values of samples, for the pixels that these show; NaN beyond the bounds of a search.
+
+    given  variable → value for each sample in its unit, of those that vary and are no unknowns
+    truth  unknown → its true values, (sample,), in its unit
+    """
+    data = likelihood.data(samples)
+    deviations = {name: np.full(len(data), np.nan) for name in truth}
+    signal, seen = np.full(len(data), np.nan), np.full(len(data), np.nan)
+    for alike, known, shown in likelihood.alike(samples, given):
+        scale = likelihood.noise_over_weights(known)
+        if not likelihood.enough(shown) or not scale:
+            continue
+        for part in np.split(alike, range(TOGETHER, len(alike), TOGETHER)):
+            problem = likelihood.problem(data[part], known, shown)
+            at = likelihood.starts(problem, {name: of[part] for name, of in truth.items()})
+            least, ratio = information.bounds(problem, at)
+            least, ratio = scale * least, ratio / scale
+            for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
+                deviations[name][part] = column.numpy() / likelihood.unit(name)
+            signal[part] = ratio.numpy()
+            seen[part] = would_show_source(problem, ratio).numpy()
+            moved = _moved(at, problem, {name: likelihood.unit(name) * of[part] for name, of in truth.items()})
+            signal[part[moved]] = seen[part[moved]] = np.nan
+            for of in deviations.values():
+                of[part[moved]] = np.nan
+    return Bounds(deviations, signal, seen)
+
+
+def _moved(at: Tensor, problem: Problem, truth: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """Which starts are not where the truth is, (sample,), as no search would begin there; all in SI units."""
+    names = [one.name for one in problem.coordinates.parameters]
+    columns = [np.isclose(at[:, names.index(name)].numpy(), of, rtol=1e-6) for name, of in truth.items()]
+    same: NDArray[np.bool_] = np.all(columns, axis=0)
+    return ~same

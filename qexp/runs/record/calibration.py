@@ -26,6 +26,9 @@ FEW = 20
 INTERVAL = 0.9
 """Probability of the intervals whose widths are reported, and whose coverage is looked at in cells."""
 
+WELL_ABOVE = 10.0
+"""Signal-to-noise ratio from which widths are compared with the Cramér–Rao bound."""
+
 SIGNIFICANT = 0.05
 """Probability with which the tests of a calibration together find any fault in calibrated posteriors (Bonferroni)."""
 
@@ -85,10 +88,24 @@ class WidthRatio(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoundRatio(Part):
+    """The median ratio of widths of 90 % intervals to 3.29 standard deviations of the Cramér–Rao bound."""
+
+    median: float
+    """Below 1 is possible: the bound is asymptotic, and knows no prior."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the median."""
+    observations: int
+    """Number of observations whose signal is well above the noise, which are compared."""
+    of: int
+    """Number of observations among which these are."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputCalibration(Part):
     """How sure the posteriors of one output may be."""
 
-    LEFT_OUT = ("width_ratio",)
+    LEFT_OUT = ("width_ratio", "bound_ratio")
 
     unit: str
     """Unit of the output."""
@@ -106,6 +123,8 @@ class OutputCalibration(Part):
     """Where 90 % intervals are wrong."""
     width_ratio: WidthRatio | None = None
     """Widths beside those of exact posteriors, if these were computed."""
+    bound_ratio: BoundRatio | None = None
+    """Widths beside the Cramér–Rao bound, if there is one and exact posteriors were not computed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ FIELD = "calibration"
 
 WIDTH = "width"
 
-OF_OUTPUT = (*(f"coverage_{percent}" for percent in (50, 68, 90, 95)), "p_value", WIDTH, "width_ratio")
+OF_OUTPUT = (*(f"coverage_{percent}" for percent in (50, 68, 90, 95)), "p_value", WIDTH, "width_ratio", "bound_ratio")
 """Last keys of columns on one output."""
 
 OF_ALL = ("passed", "density_p_value", "balls_p_value", "c2st")
@@ -29,7 +29,7 @@ JOINT = "joint"
 PASSED = "passed"
 """1 if no test finds a fault, else 0: its mean is the share of runs that pass."""
 
-COMPARED = (PASSED, "coverage_90", WIDTH, "width_ratio", "density_p_value", "c2st")
+COMPARED = (PASSED, "coverage_90", WIDTH, "width_ratio", "bound_ratio", "density_p_value", "c2st")
 """Last keys of what runs are compared by."""
 
 KINDS = [
@@ -97,7 +97,8 @@ def _of_calibration(of: Calibration) -> Columns:
 def _of_output(one: OutputCalibration) -> dict[str, float]:
     shares = {f"coverage_{100 * of.probability:.0f}": of.share for of in one.coverage}
     sharp = {} if one.width_ratio is None else {"width_ratio": one.width_ratio.median}
-    return {**shares, "p_value": one.p_value, WIDTH: one.width, **sharp}
+    bound = {} if one.bound_ratio is None else {"bound_ratio": one.bound_ratio.median}
+    return {**shares, "p_value": one.p_value, WIDTH: one.width, **sharp, **bound}
 
 
 def _of_held_out(intervals: HeldOutIntervals) -> Columns:
