@@ -14,7 +14,6 @@ from qexp import assemble
 from qexp.analysis.posteriors.simulated import Posteriors, posteriors
 from qexp.calibration.c2st import distinguished
 from qexp.datasets.generated import GeneratedDataset
-from qexp.errors import QexpError
 from qexp.estimation.exact.posterior import Posterior
 from qexp.estimation.exact.unknowns import unknowns_of
 from qexp.estimation.exact.whitening import Whitening
@@ -97,13 +96,6 @@ def test_where_pixels_are_hidden_and_the_source_may_lie_anywhere_true_values_are
     for column, name in enumerate(made.names):
         assert kstest(below[:, column], "uniform").pvalue > 1e-3, name
     assert (np.abs(made.draws[..., made.names.index("x")]) <= 2).all()
-
-
-def test_what_the_likelihood_does_not_know_is_refused():
-    varying = {"depth": LOG_NORMAL, "noise": {"type": "uniform", "parameters": {"a": 0.01, "b": 0.02}}}
-    of = dataset(8, "white", varying)
-    with pytest.raises(QexpError, match="'noise' varies"):
-        posteriors(of, ["displacement"], observed(of, 2))
 
 
 def told(made: Posteriors, names: list[str], draws: np.ndarray) -> np.ndarray:

@@ -93,7 +93,9 @@ def calibrate(
     model = load_model(directory, on)
     images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
-    tested: Posteriors = Refined(model, dataset, images, held_out) if asked.refined else OfHead(model, held_out, on)
+    tested: Posteriors = (
+        Refined(model, dataset, images, spec["inputs"], held_out) if asked.refined else OfHead(model, held_out, on)
+    )
     beside: Beside = BesideBound(dataset, tested.names, spec["inputs"])
     if asked.exact:
         beside = BesideExact(dataset, tested.names, images, spec["inputs"], asked.exact)

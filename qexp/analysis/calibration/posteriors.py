@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -84,16 +84,23 @@ class Refined:
     """Posteriors by the likelihood of the dataset, found from the network's estimates.
 
     images    those that the network takes
+    known     its inputs
     held_out  variables of which some intervals are the test part
     """
 
     together = 1000  # each block needs the factor of a covariance, and a basis of signals
 
     def __init__(
-        self, model: Inversion, dataset: GeneratedDataset, images: Sequence[str], held_out: Sequence[str]
+        self,
+        model: Inversion,
+        dataset: GeneratedDataset,
+        images: Sequence[str],
+        known: Collection[str],
+        held_out: Sequence[str],
     ) -> None:
         self.model, self.dataset, self.images, self.held_out = model, dataset, images, held_out
-        self.names = list(dataset.test)
+        self.given = [name for name in dataset.test if name in known]
+        self.names = [name for name in dataset.test if name not in known]
 
     def caution(self, part: str) -> str:
         """Their prior is the whole distribution of each variable."""
@@ -110,7 +117,10 @@ class Refined:
         start = {name: of for name, of in estimates.items() if name in self.names}
         samples = {name: of.cpu() for name, of in block.samples.items()}
         seed = seeds.number(PURPOSE, "draws", block.number)
-        made = posteriors(self.dataset, self.images, samples, start, count=count, seed=seed, on_observation=on_done)
+        made = posteriors(
+            self.dataset, self.images, samples, start,
+            given=self.given, count=count, seed=seed, on_observation=on_done,
+        )  # fmt: skip
         order = [made.names.index(name) for name in self.names]
         return Draws(made.draws[:, :, order], effective=made.ess, doubted=len(made.doubts))
 

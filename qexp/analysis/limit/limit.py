@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp import assemble
-from qexp.analysis.limit.alike import groups
 from qexp.analysis.posteriors.simulated import posteriors
 from qexp.assemble.metrics import periods_of_outputs
 from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
+from qexp.estimation.exact.alike import groups
 from qexp.estimation.exact.angles import circular_moments
 from qexp.estimation.exact.posterior import Estimates, Posterior
 from qexp.estimation.exact.unknowns import MOST, Unknowns, periods_of, require_known, unknowns_of

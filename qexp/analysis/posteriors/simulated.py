@@ -10,22 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.analysis.posteriors.likelihood import Likelihood, Likelihoods, require_likelihood
+from qexp.analysis.posteriors.likelihood import Likelihood
+from qexp.analysis.posteriors.likelihoods import likelihoods
 from qexp.datasets.generated import GeneratedDataset
 from qexp.estimation.sampling.density import PenalisedSquares, Posterior
 from qexp.estimation.sampling.draws import METHODS, Draws
 from qexp.estimation.sampling.modes import found, laplace
 from qexp.estimation.sampling.prior import Prior
-from qexp.estimation.sampling.signals import Signals, reduced
+from qexp.estimation.sampling.signals import Signals
 from qexp.estimation.sampling.turned import Found, searched
 
 Array = NDArray[np.float64]
 
 SPANNING, CHECKED, WIDER = 400, 100, 1.3
 """Sources that span the basis of signals, and those on which it is tested; the first spread wider than the prior."""
-
-TOLERANCE = 1e-4
-"""Largest error of reduced signals, relative to the signal."""
 
 POOL, STARTS = 512, 3
 """Sources drawn from the prior, the likeliest of which are the starts for each observation besides what is given."""
@@ -77,12 +75,10 @@ def posteriors(
     Raises QexpError for a dataset whose likelihood is not known.
     """
     names = [name for name in dataset.test if name not in given]
-    require_likelihood(dataset, images, names)
-    likelihoods = Likelihoods(dataset, names, {name: samples[name][:, 0].double().numpy() for name in given})
     total, random, done = len(samples[images[0]]), np.random.default_rng(seed), 0
     made: list[Draws | None] = [None] * total
     values = np.zeros((total, count, len(names)))
-    for alike, likelihood in likelihoods.of(samples):
+    for alike, likelihood in likelihoods(dataset, images, samples, given):
         own = None if start is None else {name: np.asarray(of)[alike] for name, of in start.items()}
         for place, (draws, of_draws) in zip(alike, _of_alike(likelihood, own, count, method, random), strict=True):
             made[place] = draws
@@ -104,10 +100,9 @@ def _of_alike(
     likelihood: Likelihood, start: Mapping[str, Array] | None, count: int, method: str, random: np.random.Generator
 ) -> Iterator[tuple[Draws, Array]]:
     """Draws for each of the observations of one likelihood, and their values, (draw, unknown)."""
-    prior, whole = likelihood.prior, likelihood.signals
-    free = len(prior.free)
+    prior, free = likelihood.prior, len(likelihood.prior.free)
     spanning, checked = WIDER * random.standard_normal((SPANNING, free)), random.standard_normal((CHECKED, free))
-    signals = reduced(whole, prior.values(spanning), prior.values(checked), TOLERANCE) or whole
+    signals = likelihood.reduced(prior.values(spanning), prior.values(checked)) or likelihood.signals
     starts = _starts(likelihood, signals, start, random)
     singly = likelihood.level is not None or any(one.period is not None for one in prior.marginals)
     for one in _each(likelihood, signals, starts) if singly else _together(prior, signals, starts):

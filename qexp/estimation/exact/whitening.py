@@ -71,6 +71,20 @@ class Whitening:
         """(sample, value) of image → (sample, ...): the values of all images, one after the other."""
         return np.concatenate([self._of(name, images[name]) for name in self.seen], axis=1)
 
+    def of_products(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Image → (value, vector), with which seen values are multiplied for the products of whitened images and
+        vectors, (vector, value of all images).
+        """
+        parts = torch.split(vectors, [int(seen.sum()) for seen in self.seen.values()], dim=1)
+        return {name: self._transposed(name, part.mT) for name, part in zip(self.seen, parts, strict=True)}
+
+    def _transposed(self, name: str, columns: Tensor) -> Tensor:
+        factor, scale = self._factors[name]
+        if factor.dim() == 1:
+            return columns / (scale * factor)[:, None]
+        solved: Tensor = torch.linalg.solve_triangular(factor.mT, columns, upper=True)
+        return solved / scale
+
     def _of(self, name: str, images: Tensor) -> Array:
         (factor, scale), values = self._factors[name], images.flatten(1)[:, self.seen[name]].double()
         if factor.dim() == 1:
