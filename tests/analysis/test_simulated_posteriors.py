@@ -11,12 +11,15 @@ import torch
 from scipy.stats import kstest
 
 from qexp import assemble
+from qexp.analysis.posteriors.likelihoods import likelihoods
 from qexp.analysis.posteriors.simulated import Posteriors, posteriors
 from qexp.calibration.c2st import distinguished
 from qexp.datasets.generated import GeneratedDataset
 from qexp.estimation.exact.posterior import Posterior
 from qexp.estimation.exact.unknowns import unknowns_of
 from qexp.estimation.exact.whitening import Whitening
+from qexp.estimation.sampling.draws import METHODS
+from qexp.estimation.sampling.turned import searched
 from qexp.seeds import Seeds
 from tests.conftest import SOUND
 
@@ -84,6 +87,32 @@ def test_a_start_far_away_changes_nothing():
     without = posteriors(of, ["displacement"], samples, count=2000)
     with_one = posteriors(of, ["displacement"], samples, start, count=2000)
     np.testing.assert_allclose(widths(with_one.draws), widths(without.draws), rtol=0.2)
+
+
+@pytest.mark.parametrize("unknown", ["y", "azimuth"])
+def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_different(unknown):
+    """Of shallow sources anywhere; an azimuth is no parameter of a source, so that images are simulated."""
+    priors = {"x": UNIFORM, unknown: UNIFORM, "depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}
+    of = dataset(32, "white", priors)
+    samples = observed(of, 3)
+    ((_, likelihood),) = likelihoods(of, ["displacement"], samples, [])
+    prior, random = likelihood.prior, np.random.default_rng(0)
+    spanning, checked = (prior.values(random.standard_normal((count, 4))) for count in (400, 100))
+    assert likelihood.reduced(spanning, checked) is None
+    made = posteriors(of, ["displacement"], samples, count=2000)
+    assert not made.doubts
+    for observation in range(3):
+        signals = likelihood.signals.of(observation)
+        start = prior.values(np.zeros((1, 4)))
+        for column, name in enumerate(prior.names):
+            if name in priors:
+                start[0, column] = float(samples[name][observation, 0]) * likelihood.factors[name]
+        whole = searched(signals, prior, prior.scores(start.numpy()), None)
+        draws = likelihood.values(METHODS["importance"](whole.density, whole.proposal, 4000, random).all, prior)
+        expected = draws[:, [likelihood.names.index(name) for name in made.names]]
+        spread = expected.std(axis=0)
+        np.testing.assert_allclose((made.draws[observation].mean(axis=0) - expected.mean(axis=0)) / spread, 0, atol=0.1)
+        np.testing.assert_allclose(made.draws[observation].std(axis=0) / spread, 1.0, atol=0.1)
 
 
 @pytest.mark.slow

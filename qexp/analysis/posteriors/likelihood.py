@@ -29,15 +29,15 @@ class Likelihood:
     """That of some observations.
 
     signals  of sources, and the observations
-    reduced  sources that span a basis, sources on which it is tested → the same in fewer numbers; None if that has no
-             advantage
+    reduced  sources that span a basis, sources on which it is tested or None → the same in fewer numbers; None if that
+             has no advantage or is not accurate
     prior    of the unknowns but for the noise level
     level    of the noise, if it is unknown
     factors  unknown → the unit of its values in specs, in that of the prior
     """
 
     signals: Signals
-    reduced: Callable[[Tensor, Tensor], Signals | None]
+    reduced: Callable[[Tensor, Tensor | None], Signals | None]
     prior: Prior
     level: Level | None
     factors: Mapping[str, float]
@@ -46,6 +46,15 @@ class Likelihood:
     def names(self) -> list[str]:
         """The unknowns, in the order of `values`."""
         return [*self.prior.free, *([] if self.level is None else [NOISE])]
+
+    def of(self, observation: int) -> Callable[[Tensor], Signals | None]:
+        """Sources that span a basis → the signals in it, and one observation."""
+
+        def reduced(values: Tensor) -> Signals | None:
+            signals = self.reduced(values, None)
+            return None if signals is None else signals.of(observation)
+
+        return reduced
 
     def values(self, scores: Array, prior: Prior) -> Array:
         """Values of draws, (draw, unknown) in their units, of scores, by the prior with its angles turned."""

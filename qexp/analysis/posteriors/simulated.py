@@ -16,6 +16,7 @@ from qexp.datasets.generated import GeneratedDataset
 from qexp.estimation.sampling.density import PenalisedSquares, Posterior
 from qexp.estimation.sampling.draws import METHODS, Draws
 from qexp.estimation.sampling.modes import found, laplace
+from qexp.estimation.sampling.nearby import nearby
 from qexp.estimation.sampling.prior import Prior
 from qexp.estimation.sampling.signals import Signals
 from qexp.estimation.sampling.turned import Found, searched
@@ -102,11 +103,16 @@ def _of_alike(
     """Draws for each of the observations of one likelihood, and their values, (draw, unknown)."""
     prior, free = likelihood.prior, len(likelihood.prior.free)
     spanning, checked = WIDER * random.standard_normal((SPANNING, free)), random.standard_normal((CHECKED, free))
-    signals = likelihood.reduced(prior.values(spanning), prior.values(checked)) or likelihood.signals
+    fewer = likelihood.reduced(prior.values(spanning), prior.values(checked))
+    signals = fewer or likelihood.signals
     starts = _starts(likelihood, signals, start, random)
     singly = likelihood.level is not None or any(one.period is not None for one in prior.marginals)
-    for one in _each(likelihood, signals, starts) if singly else _together(prior, signals, starts):
-        draws = METHODS[method](one.density, one.proposal, count, random)
+    every = _each(likelihood, signals, starts) if singly else _together(prior, signals, starts)
+    for observation, one in enumerate(every):
+        if fewer is None:
+            draws = nearby(one, likelihood.of(observation), method, count, random)
+        else:
+            draws = METHODS[method](one.density, one.proposal, count, random)
         yield draws, likelihood.values(draws.all[:count], one.prior)
 
 
@@ -141,4 +147,4 @@ def _together(prior: Prior, signals: Signals, starts: Array) -> Iterator[Found]:
         minima = found(PenalisedSquares(signals, prior), starts[some].reshape(-1, free), np.repeat(some, each))
         for index, observation in enumerate(some):
             density = Posterior(signals.of(int(observation)), prior)
-            yield Found(prior, density, laplace(density, minima.of(range(index * each, (index + 1) * each))))
+            yield Found(prior, None, density, laplace(density, minima.of(range(index * each, (index + 1) * each))))

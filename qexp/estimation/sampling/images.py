@@ -69,12 +69,12 @@ def whole_images(
 
 
 def projected(
-    whole: ImageSignals, whitening: Whitening, values: Tensor, checked: Tensor, tolerance: float
+    whole: ImageSignals, whitening: Whitening, values: Tensor, checked: Tensor | None, tolerance: float
 ) -> ImageSignals | None:
     """The signals in a basis of those of some sources; None where that has no advantage or is not accurate.
 
     values     (source, parameter)  sources that span the basis
-    checked    (source, parameter)  others, on which it is tested
+    checked    (source, parameter)  others, on which it is tested; None: it is not
     tolerance  largest error, relative to the signal
     """
     spanning = whole(values)
@@ -82,10 +82,9 @@ def projected(
     spanning = spanning[lengths > 0] / lengths[lengths > 0, None]
     _, sizes, right = torch.linalg.svd(spanning, full_matrices=False)
     basis = right[sizes > NEGLIGIBLE * sizes[0]]
-    tested = whole(checked)
-    tested = tested[tested.isfinite().all(dim=1)]
-    error = (tested - tested @ basis.mT @ basis).norm(dim=1)
-    if len(basis) > MOST_PLACES * whole.data.shape[1] or (error > tolerance * tested.norm(dim=1)).any():
+    if len(basis) > MOST_PLACES * whole.data.shape[1]:
+        return None
+    if checked is not None and not _accurate(basis, whole(checked), tolerance):
         return None
     turns = whitening.of_products(basis)
 
@@ -96,3 +95,9 @@ def projected(
     data = whole.data @ basis.mT
     rest = (whole.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
     return ImageSignals(whole.dataset, whole.names, number, data, rest)
+
+
+def _accurate(basis: Tensor, signals: Tensor, tolerance: float) -> bool:
+    possible = signals[signals.isfinite().all(dim=1)]
+    error = (possible - possible @ basis.mT @ basis).norm(dim=1)
+    return bool((error <= tolerance * possible.norm(dim=1)).all())

@@ -27,12 +27,20 @@ class Found:
     """A posterior and a proposal for it.
 
     prior    whose scores their coordinates are; angles are turned so that its ends lie opposite to the best mode
-    density  of these scores and, where it is unknown, of that of the noise level
+    level    the noise level if it is unknown, whose score is then the last coordinate
+    density  of these scores
     """
 
     prior: Prior
+    level: Level | None
     density: Density
     proposal: Mixture
+
+
+def density_of(signals: Signals, prior: Prior, level: Level | None) -> Density:
+    """The posterior of the one observation of these signals."""
+    sources = Posterior(signals, prior)
+    return sources if level is None else PosteriorWithLevel(sources, level)
 
 
 def searched(signals: Signals, prior: Prior, starts: Array, level: Level | None) -> Found:
@@ -51,10 +59,9 @@ def searched(signals: Signals, prior: Prior, starts: Array, level: Level | None)
             weight = 1 / float(level.relative(np.asarray(level.likeliest(chi2))))
         minima = found(PenalisedSquares(signals, prior, weight), scores)
         values, best = prior.values(minima.coordinates.numpy()), int(minima.cost.argmin())
-    if level is None:
-        return Found(prior, posterior, laplace(posterior, minima))
-    density = PosteriorWithLevel(posterior, level)
-    return Found(prior, density, laplace(density, _with_level(minima, posterior, level)))
+    density = density_of(signals, prior, level)
+    modes = minima if level is None else _with_level(minima, posterior, level)
+    return Found(prior, level, density, laplace(density, modes))
 
 
 def _with_level(minima: Minima, posterior: Posterior, level: Level) -> Minima:
