@@ -163,3 +163,32 @@ def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_te
     for place, name in enumerate(made["name"].values):
         ends = [float(found[name][f"toc_{end}"]) for end in ("low", "high")]
         assert ends == pytest.approx([low[place] - largest, high[place] + largest], rel=1e-3)
+
+
+def test_a_head_of_two_outputs_is_trained_in_folds_beside_an_output_without(finished, workspace):
+    stones.write(workspace)
+    outputs = ["iron", "glow", "gloom"]
+    model = {
+        **HEAD,
+        "inputs": {"colour": {"size": [1]}},
+        "outputs": outputs,
+        "operations": {**HEAD["operations"], "alone": {"module": "denses", "parameters": {"filters": [1]}}},
+        "branches": [
+            {"x_name": "colour", "y_name": ["iron", "glow"], "operations": ["network", "posterior"]},
+            {"x_name": "colour", "y_name": "gloom", "operations": ["alone"]},
+        ],
+    }
+    columns_of = {"inputs": {"colour": ["red"]}, "outputs": {"iron": "Fe", "glow": "green", "gloom": "blue"}}
+    of_head = "negative_log_likelihood"
+    more = {"outputs": outputs, "losses": {"iron": of_head, "glow": of_head, "gloom": "mse"}, "inner": None}
+    for kind, document in (
+        ("datasets", {**stones.DATASET, **columns_of, "units": {}}),
+        ("models", model),
+        ("experiences", {**stones.EXPERIENCE, **more, "epochs": 3, "keep": "last"}),
+    ):
+        (workspace / f"specs/{kind}/stones.json").write_text(json.dumps(document))
+    run = package.run("stones", device="cpu")
+    assert run.held_out_intervals().heads == ("iron", "glow")
+    losses = json.loads((run.path / "folds/001/metrics.jsonl").read_text().splitlines()[-1])["train"]["losses"]
+    assert set(losses) == {"posterior", "gloom"}
+    assert {one.output for one in run.held_out_intervals().coverages} == set(outputs)

@@ -61,6 +61,7 @@ FEWER = {
     "limit mogi_noisy": "limit mogi_noisy --samples 4",
     "calibrate mogi_posterior_1": "calibrate mogi_posterior_1 --samples 50 --draws 100",
     "--draws 200 --exact 20": "--draws 20 --exact 1",
+    "calibrate 'mogi_posterior_*' --draws 200": "calibrate 'mogi_posterior_*' --samples 50 --draws 40",
 }
 """What no spec says is changed in the commands and scripts themselves."""
 

@@ -107,6 +107,8 @@ def _sentences(of: Calibration) -> Iterator[str]:
             yield _of_width(name, one)
         if one.bound_ratio is not None:
             yield _beside_bound(name, one.bound_ratio)
+    if any(one.bound_ratio for one in of.outputs.values()):
+        yield "this bound is asymptotic and knows no prior: ratios below one are possible"
     yield from _jointly({REGIONS[name]: region for name, region in of.regions.items()}, of.least)
     if of.exact is not None:
         yield _beside_exact(of.exact)
@@ -207,8 +209,7 @@ def _beside_bound(name: str, of: BoundRatio) -> str:
     return (
         f"the 90 % intervals of {in_words(name)} are {of.median:.3g} times as wide as 3.29 standard deviations of the "
         f"Cramér–Rao bound (median of the {of.observations:,} of {of.of:,} observations with a signal-to-noise ratio "
-        f"above {WELL_ABOVE:g}, with 95 % interval {low:.3g} to {high:.3g}): it is asymptotic and knows no prior, so "
-        "that ratios below one are possible"
+        f"above {WELL_ABOVE:g}, with 95 % interval {low:.3g} to {high:.3g})"
     )
 
 

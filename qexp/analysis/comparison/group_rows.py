@@ -64,13 +64,14 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
 def rows_of_calibrations(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     """Coverage and widths of the intervals of runs that were calibrated, and whether they passed; see `qexp calibrate`.
 
-    Runs that were not are no part of the mean.
+    Runs that were not are no part of the mean. p-values have none.
     """
     units = units_of_groups(groups)
     found = {group.name: {seed: _columns(one) for seed, one in group.counted.items()} for group in groups}
     runs = [columns for of_group in found.values() for columns in of_group.values()]
     for output in dict.fromkeys(output for columns in runs for output in columns):
-        for name in dict.fromkeys(name for columns in runs for name in columns.get(output, {})):
+        named = dict.fromkeys(name for columns in runs for name in columns.get(output, {}))
+        for name in (name for name in named if not name.endswith("p_value")):
             unit = units.get(output, "") if of_width(name) else ""
             for group, of_group in found.items():
                 known = {seed: columns.get(output, {}).get(name) for seed, columns in of_group.items()}

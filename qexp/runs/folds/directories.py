@@ -130,7 +130,7 @@ def write_fold(place: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fol
         )
         for network in trained.networks
     )
-    lines = _mean_of_networks(trained.networks, plan.spec["outputs"])
+    lines = _mean_of_networks(trained.networks, list(plan.recipe(plan.candidates[0]).losses))
     write_lines(place.metrics_file, map(files.with_marks, lines))
     results: Numbers = {}
     if trained.failed is None:
@@ -181,13 +181,16 @@ def _identified(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
     return [", ".join(str(values[row]) for values in dataset.identifiers.values()) for row in rows]
 
 
-def _mean_of_networks(networks: Sequence[TrainedNetwork], outputs: Sequence[str]) -> list[Line]:
-    """One line per epoch: the mean over the networks that reached it."""
+def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str]) -> list[Line]:
+    """One line per epoch: the mean over the networks that reached it.
+
+    losses  the names of the losses: of outputs, and of posterior heads of several outputs
+    """
     lines = []
     for epoch in range(max((len(network.curve) for network in networks), default=0)):
         numbers = np.stack([network.curve[epoch] for network in networks if len(network.curve) > epoch])
         means = [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())]
-        lines.append({**UNVALIDATED, **line_of(means, epoch + 1, outputs), "networks": len(numbers)})
+        lines.append({**UNVALIDATED, **line_of(means, epoch + 1, losses), "networks": len(numbers)})
     return lines
 
 
