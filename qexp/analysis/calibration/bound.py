@@ -54,6 +54,8 @@ class BesideBound:
         columns = {name for source in generator.sources for name in source.columns}
         self._unknown = [name for name in dataset.test if name in columns and name not in known]
         self._given = [name for name in dataset.test if name not in self._unknown]
+        if set(names) - set(self._unknown):  # such as a noise level, which has no place in this bound
+            return
         axes = [MatrixAxis(name, 0.0, 1.0, 1) for name in self._given]
         try:
             self._likelihood = Refinement(dataset, axes, dataset.fixed, self._unknown)
