@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,7 @@ def predict(
     overwrite: bool = False,
     columns: Columns | None = None,
     interval: float | None = None,
+    draws: int | None = None,
     misfit: bool = False,
     trust_code: bool = False,
     device: str = "auto",
@@ -94,7 +95,9 @@ def predict(
                 folders. Files that the same run has estimated already are left as they are
     chunk       images, rows or frames in memory at a time
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
-    interval    of rows and spectra: coverage of the intervals; 0.9 if left out, or what the run can promise
+    interval    of rows, spectra and posteriors of images: coverage of the intervals; 0.9 if left out, or what the
+                held-out errors of a run on rows or spectra can promise
+    draws       of images and networks with a posterior head: draws from each posterior, in a file beside the estimates
     misfit      of images: p-values of the residuals of the best source, `misfit_p`, and of features, `features_p`
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes the object that is shown the progress of a file
@@ -115,7 +118,7 @@ def predict(
     pairs = targets(Path(source), Path(target), directory)
     given = {} if watched is None else {"watched": partial(watched, file_kind(directory).counted)}
     made, mistakes = [], []
-    asked = Asked(columns, interval, misfit)
+    asked = Asked(columns, interval, draws, misfit)
     for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, asked=asked, **given):
         if isinstance(one, QexpError) and len(pairs) == 1:
             raise one
@@ -124,11 +127,14 @@ def predict(
             mistakes.append(one)
         else:
             made.append(one)
-    if mistakes:
-        raise PartlyFailedError(
-            "\n".join([f"{len(mistakes)} of {len(pairs)} files could not be estimated:", *map(str, mistakes)])
-        )
+    _require_none(mistakes, len(pairs))
     return Predictions(made)
+
+
+def _require_none(mistakes: Sequence[QexpError], count: int) -> None:
+    if mistakes:
+        said = [f"{len(mistakes)} of {count} files could not be estimated:", *map(str, mistakes)]
+        raise PartlyFailedError("\n".join(said))
 
 
 def _warn_of(one: Prediction | QexpError) -> None:
@@ -148,6 +154,7 @@ def submit_predictions(
     overwrite: bool = False,
     columns: Columns | None = None,
     interval: float | None = None,
+    draws: int | None = None,
     misfit: bool = False,
     trust_code: bool = False,
     device: str = "auto",
@@ -176,6 +183,7 @@ def submit_predictions(
     words += [flag for flag, given in flags.items() if given]
     words += [] if columns is None else ["--columns", ",".join(_column_words(columns))]
     words += [] if interval is None else ["--interval", str(interval)]
+    words += [] if draws is None else ["--draws", str(draws)]
     return submit(directory, pairs, place, launcher, settings, words)
 
 

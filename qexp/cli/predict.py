@@ -66,7 +66,17 @@ IntervalOption = Annotated[
     typer.Option(
         "--interval",
         metavar="SHARE",
-        help="Rows and spectra: coverage of the intervals; 0.9 if left out, or what the held-out errors can promise.",
+        help="Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or what the "
+        "held-out errors of rows and spectra can promise.",
+    ),
+]
+DrawsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--draws",
+        metavar="N",
+        help="Images, with a posterior head: also write this number of draws from the posterior of each, for ArviZ, "
+        "into a file beside the estimates.",
     ),
 ]
 
@@ -87,6 +97,7 @@ def predict(
     chunk: ChunkOption = None,
     columns: ColumnsOption = None,
     interval: IntervalOption = None,
+    draws: DrawsOption = None,
     misfit: MisfitOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
@@ -109,7 +120,7 @@ def predict(
     if launcher != LOCAL or profile is not None:
         submitted = api.submit_predictions(
             run, source, target, launcher, options=texts.launcher_options(launcher_options or []), profile=profile,
-            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, misfit=misfit,
+            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, draws=draws, misfit=misfit,
             trust_code=trust_code, device=device, workspace=workspace,
         )  # fmt: skip
         for written, job in submitted.jobs.items():
@@ -120,8 +131,8 @@ def predict(
         raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
     try:
         api.predict(
-            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, interval=interval, misfit=misfit,
-            trust_code=trust_code, device=device, watched=_bar, each=_print_outcome, workspace=workspace,
+            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, interval=interval, draws=draws,
+            misfit=misfit, trust_code=trust_code, device=device, watched=_bar, each=_print_outcome, workspace=workspace,
         )  # fmt: skip
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None

@@ -26,6 +26,10 @@ class Posterior:
         self._densities, self._transforms = dict(densities), dict(transforms)
         self.names: list[str] = [name for outputs in densities for name in outputs]
 
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self._densities.values())).device
+
     @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of `names`."""
@@ -44,8 +48,7 @@ class Posterior:
     @torch.no_grad()
     def correlations(self) -> dict[tuple[str, str], Tensor]:
         """Pair of outputs → their rank correlation (Spearman), (sample,), of draws that are the same at each call."""
-        device = next(iter(self._densities.values())).device
-        random = torch.Generator(device).manual_seed(0)
+        random = torch.Generator(self.device).manual_seed(0)
         made = torch.cat([one.draws(RANKED, random) for one in self._densities.values()], dim=-1)
         ranks = made.argsort(dim=0).argsort(dim=0).double()
         scores = (ranks - ranks.mean(dim=0)) / ranks.std(dim=0, correction=0)

@@ -112,6 +112,44 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.testing.assert_allclose(found["depth_delta_volume_correlation"], ranks, atol=0.1)
 
 
+def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are_read(here):
+    import arviz
+
+    images = np.random.default_rng(1).normal(0, 0.02, (300, 16, 16)).astype(np.float32)
+    np.save("images.npy", images)
+    asked = ["predict", "--run", "sound_0", "--input", "images.npy", "--draws", "500", "--interval", "0.5"]
+    for name, chunk in (("one", "300"), ("other", "1")):
+        said = call(*asked, "--output", f"{name}.nc", "--chunk", chunk)
+        assert said.code == 0
+        assert said.stdout.split() == [f"{name}.nc", f"{name}_posterior.nc"]
+    one, other = (arviz.from_netcdf(f"{name}_posterior.nc").posterior for name in ("one", "other"))
+    assert one.identical(other)
+    assert one.sizes == {"chain": 1, "draw": 500, "sample": 300}
+    estimates = xarray.load_dataset("one.nc", engine="h5netcdf")
+    assert one["sample"].values.tolist() == estimates["name"].values.tolist()
+    for name in ("depth", "delta_volume"):
+        below = (one[name].values[0] < estimates[f"{name}_low"].values).mean(axis=0)
+        assert below.mean() == pytest.approx(0.25, abs=0.01)
+    assert "exists already" in call(*asked, "--output", "one.nc").stderr
+    Path("one_posterior.nc").unlink()
+    assert call(*asked, "--output", "one.nc").code == 0
+    assert arviz.from_netcdf("one_posterior.nc").posterior.identical(other)
+    again = call(*asked[:-2], "--output", "one.nc")
+    assert (again.code, "see --interval" in again.stderr) == (2, True)
+    assert "see --draws" in call(*asked[:5], "--interval", "0.5", "--output", "one.nc").stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--interval", "90", "between 0 and 1"), ("--interval", "0", "between 0 and 1"), ("--draws", "0", "at least one")],
+)
+def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here, option, value, said):
+    np.save("images.npy", np.zeros((2, 16, 16), np.float32))
+    made = call("predict", "--run", "sound_0", "--input", "images.npy", "--output", "made.nc", option, value)
+    assert (made.code, said in made.stderr) == (2, True)
+    assert not list(here.glob("made*"))
+
+
 @pytest.mark.usefixtures("drawn")
 def test_figures_matrices_verification_and_export_go_on_working(here):
     assert call("figures", "sound_0").code == 0

@@ -134,10 +134,10 @@ def network_estimate(
 
 def _intervals(network: _Network, inputs: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
     """Column → ends of the 95 % interval by the posterior head, in SI units; empty without one."""
-    if network.model.posterior is None:
+    if network.model.posteriors is None:
         return {}
     found = {}
-    for name, ends in network.model.posterior(inputs).quantiles(ENDS).items():
+    for name, ends in network.model.posteriors.of(inputs).quantiles(ENDS).items():
         factor = quantity(name, network.dataset.quantities).si_factor
         low, high = (factor * float(end) for end in ends[0])
         found[name] = low, high

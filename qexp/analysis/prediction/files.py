@@ -60,6 +60,8 @@ class Asked:
     """Names or positions of the run's columns in the files, where they have other names there."""
     interval: float | None = None
     """Coverage of intervals."""
+    draws: int | None = None
+    """Draws from the posterior of each image."""
     misfit: bool = False
     """Whether images are also compared with what the simulator makes."""
 
@@ -78,6 +80,11 @@ class FileKind:
     """The fields of `Asked` that it takes."""
 
 
+def _of_images(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    model = image_model(directory, device, with_misfit=asked.misfit, interval=asked.interval, draws=asked.draws)
+    return partial(images.predict_images, model=model)
+
+
 def _of_rows(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
     model = row_model(directory, device, asked.interval)
     if asked.columns is not None:
@@ -91,7 +98,8 @@ def _of_spectra(directory: RunDirectory, device: str, asked: Asked) -> Estimator
 
 MEANT = {
     "columns": "--columns is for rows",
-    "interval": "--interval is for rows and spectra, whose held-out errors make intervals",
+    "interval": "--interval is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
+    "draws": "--draws is for images and networks with a posterior head",
     "misfit": "--misfit is for images, which a simulator makes",
 }
 """Field of `Asked` → what it is for."""
@@ -101,10 +109,8 @@ KINDS: Mapping[str, FileKind] = {
     "generated": FileKind(
         "images",
         images.targets,
-        lambda directory, device, asked: partial(
-            images.predict_images, model=image_model(directory, device, with_misfit=asked.misfit)
-        ),
-        frozenset(("misfit",)),
+        _of_images,
+        frozenset(("misfit", "interval", "draws")),
     ),
     "tabular": FileKind(
         "rows",

@@ -25,7 +25,8 @@ def write_record(target: Path, key: Mapping[str, Any], about: Mapping[str, Any])
     """Write the record of a predicted file beside it: `<file>.json`.
 
     key    what it was made from: `origin` (the run), `input`, `columns`, if they have other names in it, and the
-           coverage of its `interval`s, if it has any; and whether it has p-values, `misfit`
+           coverage of its `interval`s, if it has any; whether it has p-values, `misfit`; and the number of `draws` from
+           posteriors beside it
     about  further entries
     """
     files.write_json(_record_of(target), {**key, "output": identity(target), **about})
@@ -52,6 +53,8 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
         reason = "and was made from other columns; see --columns"
     elif record.get("interval") != key.get("interval"):
         reason = "and was made with other intervals, or without any; see --interval"
+    elif record.get("draws") != key.get("draws"):
+        reason = "and was made with another number of draws, or without any; see --draws"
     elif key.get("misfit") and not record.get("misfit"):
         reason = "and was made without --misfit"
     elif record.get("output") != identity(target):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.images.opening import SUFFIXES, variables_in
+from qexp.analysis.prediction.images.posteriors import Posteriors, Write, file_of_draws
 from qexp.analysis.prediction.images.ranges import InputRanges, Statistic
 from qexp.analysis.prediction.images.source import NAME, ImageLayout, ImagePiece, ImageSource
 from qexp.analysis.prediction.images.tally import FEATURES, MISFIT, OF_FEATURES, OF_RESIDUALS, UNLIKE, Tally
@@ -24,15 +25,13 @@ from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, OUTSIDE, WORDS
 from qexp.errors import NotFoundError, QexpError
-from qexp.estimates import INTERVAL, correlation_of, estimate_of, high_of, low_of
+from qexp.estimates import estimate_of
 from qexp.limits import Limits, remarks
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows
 from qexp.runs.signals import terminable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from qexp.models.posterior import Posterior
 
 Array = NDArray[np.float32]
 
@@ -67,10 +66,8 @@ class ImageModel:
     """From input → (sample, ...) to (sample, output)."""
     ranges: Callable[[], InputRanges]
     """Returns the range of the inputs in the training data, which takes a moment."""
-    with_posterior: Sequence[str] = ()
-    """Outputs of posterior heads."""
-    posterior: Callable[[Mapping[str, Array]], Posterior] | None = None
-    """From input → (sample, ...) to the posterior of these; None if there are none."""
+    posteriors: Posteriors | None = None
+    """Of the outputs of posterior heads; None if there are none."""
     features: Callable[[], Features] | None = None
     """Returns how usual the network finds the features of images, which takes a moment."""
     misfit: Misfit | None = None
@@ -111,12 +108,14 @@ class ImagePrediction:
     """A sentence for each output with estimates at its limits."""
     unlike: int | None = None
     """Samples that the simulator could hardly have made; None if that was not asked for."""
+    draws: int = 0
+    """Draws from the posterior of each sample, in a file of their own."""
     warnings: Sequence[str] = ()
 
     @property
     def files(self) -> list[Path]:
         """The files of results."""
-        return [self.target]
+        return [self.target, *([file_of_draws(self.target)] if self.draws else [])]
 
     @property
     def remarks(self) -> list[str]:
@@ -202,11 +201,11 @@ def predict_images(
     """Predict from all samples of a file, in memory that does not grow with their number.
 
     The new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
-    `<output>_estimate` for every output, and for those of posterior heads the ends of the 90 % interval, `<output>_low`
-    and `<output>_high`, and their rank correlations; `missing_pixels` if the network takes masks, `outside` (the number
+    `<output>_estimate` for every output, and for those of posterior heads the ends of an interval, `<output>_low` and
+    `<output>_high`, and their rank correlations; `missing_pixels` if the network takes masks, `outside` (the number
     of the inputs' statistics that are outside the range of the training data, see `images.ranges`), and `caution` if
-    the run has one. A record is written beside it as `<file>.json`. A file that the same run made from the same images
-    is left as it is.
+    the run has one. A record is written beside it as `<file>.json`, and draws from posteriors, if any were asked for,
+    as `<file without suffix>_posterior.nc`. A file that the same run made from the same images is left as it is.
 
     source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, or a folder with a npy
             or GeoTIFF file per input. Samples come first; rows run northwards
@@ -220,16 +219,24 @@ def predict_images(
     key: dict[str, Any] = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in found.files]}
     if model.misfit is not None:
         key["misfit"] = True
+    if model.posteriors is not None:
+        key |= {"interval": model.posteriors.coverage, "draws": model.posteriors.draws}
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
-        return _described(source, target, model, known, False)
+        before = _described(source, target, model, known, False)
+        if all(path.exists() for path in before.files):
+            return before
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = Tally(model.limits, model.misfit is not None)
     schema, carried = _schema(model, found, target.suffix == ".nc")
     # A scheduler sends SIGUSR1 shortly before the time limit.
-    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
+    with (
+        terminable(signal.SIGUSR1),
+        new_file_of_rows(target, schema, None, model.origin) as sink,
+        _draws(target, model) as add_draws,
+    ):
         for piece in read_ahead(found.pieces(size), source):
-            estimates, outside = _estimated(piece, model), model.ranges().outside(piece.inputs)
+            estimates, outside = _estimated(piece, model, tally.images, add_draws), model.ranges().outside(piece.inputs)
             sink.write(_table(piece, estimates, outside, schema, carried))
             tally.add(piece, estimates, outside)
             progress(tally.images, piece.done)
@@ -244,19 +251,34 @@ def _described(source: Path, target: Path, model: ImageModel, about: Mapping[str
     """The result, from the record of the file."""
     limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["images"])
     counts = about["images"], about["outside"], about["outside_in"], about["missing_pixels"]
-    unlike = about.get("unlike")
-    return ImagePrediction(source, target, *counts, about["missing"], about["missing_count"], made, limited, unlike)
+    unlike, draws = about.get("unlike"), 0 if model.posteriors is None else model.posteriors.draws
+    return ImagePrediction(
+        source, target, *counts, about["missing"], about["missing_count"], made, limited, unlike, draws
+    )
 
 
-def _estimated(piece: ImagePiece, model: ImageModel) -> dict[str, Array]:
-    """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
+def _draws(target: Path, model: ImageModel) -> AbstractContextManager[Write | None]:
+    return nullcontext() if model.posteriors is None else model.posteriors.file_of_draws(target, model.origin)
+
+
+def _estimated(piece: ImagePiece, model: ImageModel, first: int, add_draws: Write | None) -> dict[str, Array]:
+    """Column → (sample,), NaN for samples with an image of which no pixel is seen; draws are added to their file.
+
+    first  the number of the first sample
+    """
     made: dict[str, list[Array]] = {}
     for start in range(0, len(piece.names), model.batch):
         inputs = {name: values[start : start + model.batch] for name, values in piece.inputs.items()}
         for name, values in zip(model.outputs, model.estimate(inputs).T, strict=True):
             made.setdefault(estimate_of(name), []).append(values)
-        for name, values in _of_posterior(model, inputs).items():
-            made.setdefault(name, []).append(values)
+        if model.posteriors is not None and add_draws is not None:
+            posterior, batch = model.posteriors.of(inputs), slice(start, start + model.batch)
+            for name, values in model.posteriors.columns(posterior).items():
+                made.setdefault(name, []).append(values)
+            if model.posteriors.draws:
+                drawn = model.posteriors.drawn(posterior, first + start)
+                drawn[:, piece.empty[batch]] = np.nan
+                add_draws(piece.names[batch], drawn)
     columns = {name: np.concatenate(parts) for name, parts in made.items()}
     if model.misfit is not None and model.features is not None:
         own = {name: columns[estimate_of(name)] for name in model.outputs}
@@ -264,18 +286,6 @@ def _estimated(piece: ImagePiece, model: ImageModel) -> dict[str, Array]:
         columns[FEATURES] = model.features().p_values(piece.inputs).astype(np.float32)
     for values in columns.values():
         values[piece.empty] = np.nan
-    return columns
-
-
-def _of_posterior(model: ImageModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Column → (sample,): the ends of intervals, and correlations."""
-    if model.posterior is None:
-        return {}
-    posterior, columns = model.posterior(inputs), {}
-    for name, ends in posterior.quantiles(INTERVAL).items():
-        columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
-    for pair, values in posterior.correlations().items():
-        columns[correlation_of(*pair)] = values.cpu().numpy()
     return columns
 
 
@@ -291,13 +301,8 @@ def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Sch
         about = {"unit": unit, "description": f"estimate of: {name}", "limits": str(model.limits.get(name, ""))}
         metadata = {key: text for key, text in about.items() if text}
         after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
-        if name in model.with_posterior:
-            for column, share in zip((low_of(name), high_of(name)), INTERVAL, strict=True):
-                words = {"description": f"{100 * share:g} % quantile of the posterior of: {name}"}
-                after.append(pa.field(column, pa.float32(), metadata=words | ({"unit": unit} if unit else {})))
-    for pair in combinations(model.with_posterior, 2):
-        about = {"description": f"rank correlation of {' and '.join(pair)} in the posterior"}
-        after.append(pa.field(correlation_of(*pair), pa.float32(), metadata=about))
+        after += [] if model.posteriors is None else model.posteriors.fields_of(name)
+    after += [] if model.posteriors is None else model.posteriors.fields_of_pairs()
     if model.misfit is not None:
         for name, meaning in ((MISFIT, OF_RESIDUALS), (FEATURES, OF_FEATURES)):
             after.append(pa.field(name, pa.float32(), metadata={"description": meaning}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from qexp import assemble
 from qexp.analysis.misfit.features import FeatureDistance
 from qexp.analysis.misfit.images import ImageMisfit
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
+from qexp.analysis.prediction.images.posteriors import COVERAGE, Posteriors
 from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
 from qexp.analysis.prediction.images.source import ImageLayout, Range
 from qexp.analysis.trained import load_model
@@ -23,6 +24,7 @@ from qexp.models.network import Network
 from qexp.models.posterior import Posterior
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
 
@@ -32,11 +34,21 @@ SIMULATED = 2**21
 """Pixels that are simulated at a time."""
 
 
-def image_model(directory: RunDirectory, device: str = "auto", *, with_misfit: bool = False) -> ImageModel:
+def image_model(
+    directory: RunDirectory,
+    device: str = "auto",
+    *,
+    with_misfit: bool = False,
+    interval: float | None = None,
+    draws: int | None = None,
+) -> ImageModel:
     """The model of a run for `predict_images`.
 
     with_misfit  whether it also tells how well images fit the simulator
-    Raises QexpError if the run is not done or estimates no numbers, or if the misfit cannot be computed.
+    interval     coverage of the intervals of posterior heads; 0.9 if left out
+    draws        from the posterior of each sample, which are written to a file of their own
+    Raises QexpError if the run is not done or estimates no numbers, if the misfit cannot be computed, or if intervals
+    or draws are asked for without a posterior head.
     """
     record, spec = directory.record(), directory.training_spec()
     on = assemble.device_of(device)
@@ -61,8 +73,7 @@ def image_model(directory: RunDirectory, device: str = "auto", *, with_misfit: b
         layout=_layout(source, network),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        with_posterior=[name for heads in network.heads.values() for name in heads],
-        posterior=posterior if network.heads else None,
+        posteriors=_posteriors(posterior, network, record, interval, draws),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
         misfit=ImageMisfit(source, outputs) if with_misfit else None,
@@ -70,6 +81,29 @@ def image_model(directory: RunDirectory, device: str = "auto", *, with_misfit: b
         periods=model.periods,
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )
+
+
+def _posteriors(
+    of: Callable[[Mapping[str, Array]], Posterior],
+    network: Network,
+    record: Record,
+    interval: float | None,
+    draws: int | None,
+) -> Posteriors | None:
+    if not network.heads:
+        if asked := [name for name, value in (("--interval", interval), ("--draws", draws)) if value is not None]:
+            raise QexpError(
+                f"{asked[0]} needs posteriors, but the network of {record.name} ends in no posterior head, such as "
+                "'gaussian_posterior'; leave it out"
+            )
+        return None
+    if interval is not None and not 0 < interval < 1:
+        raise QexpError(f"--interval {interval:g}: a coverage lies between 0 and 1, such as 0.9")
+    if draws is not None and draws < 1:
+        raise QexpError(f"--draws {draws}: at least one")
+    names = [name for outputs in network.heads.values() for name in outputs]
+    units = {name: record.units.get(name, "") for name in names}
+    return Posteriors(of, names, units, COVERAGE if interval is None else interval, draws or 0)
 
 
 def _reference(
