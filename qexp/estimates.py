@@ -21,9 +21,6 @@ QUANTILES = (0.05, 0.16, 0.5, 0.84, 0.95)
 HELD_OUT_QUANTILES = (0.025, 0.05, 0.16, 0.25, 0.5, 0.75, 0.84, 0.95, 0.975)
 """Those that are kept of held-out rows and spectra: the ends of all intervals whose coverage is counted."""
 
-INTERVAL = (QUANTILES[0], QUANTILES[-1])
-"""Probabilities of the ends of the interval that predictions have."""
-
 PERIOD = "period"
 """Attribute of estimates and errors of a quantity whose values repeat, such as a strike: its period, in its unit."""
 

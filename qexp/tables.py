@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from qexp.did_you_mean import suggestion
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -51,3 +53,20 @@ Tables = Mapping[str, Mapping[str, Any]]
 def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:
     """Build the object that `{"type": …, "parameters": …}` describes; `context` holds the positional arguments."""
     return table[description["type"]].build(*context, **description.get("parameters", {}))
+
+
+def built_within(table: Table, noun: str, one: str | Mapping[str, Any]) -> Any:
+    """Build what a parameter of another entry describes, which no schema has checked.
+
+    noun  what the table holds, such as `transform`
+    one   a name, or `{"type": …, "parameters": …}`
+    Raises ValueError for an unknown name or parameter.
+    """
+    description = {"type": one} if isinstance(one, str) else one
+    name = str(description.get("type", ""))
+    if name not in table:
+        raise ValueError(f"no {noun} '{name}'; {suggestion(name, table)}")
+    try:
+        return built(table, description)
+    except TypeError as error:
+        raise ValueError(f"the {noun} '{name}' does not take these parameters: {error}") from None

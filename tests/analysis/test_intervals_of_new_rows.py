@@ -149,13 +149,13 @@ def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(work
     assert "promise no more than 0.5" in call(*given, "--interval", "0.9", "--overwrite").stderr
 
 
-def test_images_have_no_held_out_errors_to_make_intervals_of(specs, tmp_path):
+def test_images_without_a_posterior_head_have_no_intervals(specs, tmp_path):
     assert call("run", "sound").code == 0
     given = ("predict", "--run", "sound_0", "--input", "x.nc", "--output", tmp_path / "made.csv", "--interval", "0.9")
     np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), dtype=np.float32))
     code, _, stderr = call(*given[:4], tmp_path / "x.npy", *given[5:])
     assert code == 2
-    assert "--interval is for rows and spectra, whose held-out errors make intervals" in stderr
+    assert "the network of sound_0 ends in no posterior head" in stderr
 
 
 def test_rows_of_an_evaluation_lie_in_the_intervals_that_they_would_be_predicted_with(finished, tmp_path):

@@ -17,8 +17,7 @@ from qexp.datasets.transforms.fitted import MinMax, Standardize
 from qexp.datasets.transforms.normal_score import NormalScore
 from qexp.datasets.transforms.transform import Transform
 from qexp.datasets.transforms.within_samples import LogRatios, PerSample
-from qexp.did_you_mean import suggestion
-from qexp.tables import Entry, built
+from qexp.tables import Entry, built_within
 
 
 class Chain(Transform):
@@ -29,7 +28,7 @@ class Chain(Transform):
 
     def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
         super().__init__()
-        self.steps = nn.ModuleList([_named(one) for one in of])
+        self.steps = nn.ModuleList([built_within(TRANSFORMS, "transform", one) for one in of])
         self.needs_own = any(step.needs_own for step in self._transforms())
         self.numbers = math.prod(step.numbers for step in self._transforms())
         self.period = next((step.period for step in self._transforms()), None)
@@ -64,18 +63,6 @@ class Chain(Transform):
 
     def _transforms(self) -> list[Transform]:
         return [step for step in self.steps if isinstance(step, Transform)]
-
-
-def _named(one: str | Mapping[str, Any]) -> Transform:
-    description = {"type": one} if isinstance(one, str) else one
-    name = description.get("type", "")
-    if name not in TRANSFORMS:
-        raise ValueError(f"no transform '{name}' to chain; {suggestion(name, TRANSFORMS)}")
-    try:
-        made: Transform = built(TRANSFORMS, description)
-    except TypeError as error:
-        raise ValueError(f"the transform '{name}' does not take these parameters: {error}") from None
-    return made
 
 
 TRANSFORMS: dict[str, Entry] = {

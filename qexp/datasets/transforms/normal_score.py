@@ -12,8 +12,7 @@ from torch import Tensor
 
 from qexp.datasets.distributions import DISTRIBUTIONS, Distribution
 from qexp.datasets.transforms.transform import Transform
-from qexp.did_you_mean import suggestion
-from qexp.tables import built
+from qexp.tables import built_within
 
 SPAN = 7.0
 """Largest absolute score: a millionth of a millionth of the values lies beyond it."""
@@ -36,7 +35,7 @@ class NormalScore(Transform):
 
     def __init__(self, distribution: str | Mapping[str, Any]) -> None:
         super().__init__()
-        self.distribution = _built({"type": distribution} if isinstance(distribution, str) else distribution)
+        self.distribution: Distribution = built_within(DISTRIBUTIONS, "distribution", distribution)
         nodes = self.distribution.quantile(ndtr(np.linspace(-SPAN, SPAN, NODES)))
         self.register_buffer("nodes", torch.from_numpy(nodes), persistent=False)
 
@@ -66,14 +65,3 @@ class NormalScore(Transform):
                 f"{greatest:g}"
             )
         return None
-
-
-def _built(description: Mapping[str, Any]) -> Distribution:
-    name = description.get("type", "")
-    if name not in DISTRIBUTIONS:
-        raise ValueError(f"no distribution '{name}'; {suggestion(str(name), DISTRIBUTIONS)}")
-    try:
-        made: Distribution = built(DISTRIBUTIONS, description)
-    except TypeError as error:
-        raise ValueError(f"the distribution '{name}' does not take these parameters: {error}") from None
-    return made
