@@ -84,3 +84,18 @@ class Posterior:
         if name not in self._transforms:
             return values
         return self._transforms[name].inverse(values.reshape(-1, 1)).view(values.shape)
+
+
+def mixed(posteriors: Sequence[Posterior], count: int, random: torch.Generator | None = None) -> Tensor:
+    """Draws from the mixture of posteriors with equal weights, (draw, sample, output), in random order.
+
+    Each makes the same number of draws; where `count` cannot be divided, those that make one more are chosen at random.
+    """
+    if len(posteriors) == 1:
+        return posteriors[0].draws(count, random)
+    device = posteriors[0].device
+    each, more = divmod(count, len(posteriors))
+    lucky = torch.randperm(len(posteriors), generator=random, device=device)[:more].tolist()
+    numbers = [each + (place in lucky) for place in range(len(posteriors))]
+    made = torch.cat([one.draws(number, random) for one, number in zip(posteriors, numbers, strict=True) if number])
+    return made[torch.randperm(count, generator=random, device=device)]

@@ -100,6 +100,31 @@ def predicted(directory, tmp_path, *options):
     return columns(written(target), "iron_low", "iron_high")
 
 
+def test_draws_from_an_ensemble_are_of_the_mixture_of_its_posteriors(finished):
+    directory = finished(**REPEATED)
+    run = package.open_run(str(directory.path))
+    drawn = run.posterior(colour=NEW, draws=8003)["iron"]
+    assert drawn.sizes == {"chain": 1, "draw": 8003, "sample": len(NEW)}
+    values = drawn.values[0]
+    networks = [one for models in load_folds(directory, torch.device("cpu")).values() for one in models]
+    assert len(networks) == 12
+    sample = {"colour": torch.from_numpy(NEW)}
+    ends = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
+    below = np.mean(
+        [
+            (one.posterior(sample).draws(4000, torch.Generator().manual_seed(1))[..., 0].numpy()[:, None] < ends).mean(
+                0
+            )
+            for one in networks
+        ],
+        axis=0,
+    )
+    np.testing.assert_allclose(below, np.repeat([[0.1], [0.5], [0.9]], len(NEW), axis=1), atol=0.02)
+    first, second = values[:4000], values[4000:]
+    assert np.abs(first.mean(axis=0) - second.mean(axis=0)).max() < 0.1 * values.std()  # no network after the other
+    assert run.posterior(colour=NEW[0], draws=5)["iron"].shape == (1, 5)
+
+
 @pytest.mark.parametrize("changes", [ONE_BY_ONE, REPEATED])
 def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held_it_out(finished, tmp_path, changes):
     directory = finished(**changes)

@@ -16,6 +16,7 @@ from qexp.analysis.trained import load_models
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.ensemble import Ensemble
+from qexp.models.posterior import mixed
 from qexp.models.shapes import Shape, written
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
@@ -72,23 +73,22 @@ class Predictor:
 
         inputs   as for `predict`
         returns  output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
-        Raises QexpError as `predict` does, and for a network without posterior head or with several folds.
+        Of several networks, such as those of folds, each makes an equal share of the draws: their mixture.
+        Raises QexpError as `predict` does, and for a network without posterior head.
         """
         import xarray
 
         if draws < 1:
             raise QexpError(f"{draws} draws: at least one")
-        if len(self.ensemble.models) > 1:
-            raise QexpError(f"the run has {len(self.ensemble.models)} networks; posteriors need a run with one network")
         tensors, single = self._batch(inputs)
         with assemble.threads(self._threads), torch.no_grad():
-            posterior = self.ensemble.models[0].posterior(tensors)
-            made = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
+            posteriors = [model.posterior(tensors) for model in self.ensemble.models]
+            made = mixed(posteriors, draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
         dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
         values = made[None, :, 0] if single else made[None]
         variables = {
             name: (dimensions, values[..., place], {"units": self.units.get(name, "")})
-            for place, name in enumerate(posterior.names)
+            for place, name in enumerate(posteriors[0].names)
         }
         return xarray.Dataset(
             variables, {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
