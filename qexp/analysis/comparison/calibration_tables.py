@@ -199,18 +199,22 @@ def _of_width(name: str, one: OutputCalibration) -> str:
     assert one.width_ratio is not None
     low, high = one.width_ratio.interval
     return (
-        f"the 90 % intervals of {in_words(name)} are {one.width_ratio.median:.3g} times as wide as those of exact "
-        f"posteriors (median, with 95 % interval {low:.3g} to {high:.3g})"
+        f"the 90 % intervals of {in_words(name)} are {_ratio(one.width_ratio.median)} times as wide as those of exact "
+        f"posteriors (median, with 95 % interval {_ratio(low)} to {_ratio(high)})"
     )
 
 
 def _beside_bound(name: str, of: BoundRatio) -> str:
     low, high = of.interval
     return (
-        f"the 90 % intervals of {in_words(name)} are {of.median:.3g} times as wide as 3.29 standard deviations of the "
-        f"Cramér–Rao bound (median of the {of.observations:,} of {of.of:,} observations with a signal-to-noise ratio "
-        f"above {WELL_ABOVE:g}, with 95 % interval {low:.3g} to {high:.3g})"
+        f"the 90 % intervals of {in_words(name)} are {_ratio(of.median)} times as wide as 3.29 standard deviations of "
+        f"the Cramér–Rao bound (median of the {of.observations:,} of {of.of:,} observations with a signal-to-noise "
+        f"ratio above {WELL_ABOVE:g}, with 95 % interval {_ratio(low)} to {_ratio(high)})"
     )
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 
 def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
