@@ -14,7 +14,6 @@ from qexp.cli.arguments import DeviceOption, RunsArgument, TrustCodeOption
 from qexp.cli.bar import Show, bar
 from qexp.cli.console import JsonOption, WorkspaceOption, error, message, print_json, print_parts, result, warning
 from qexp.errors import QexpError
-from qexp.runs.catalog.references import is_pattern
 from qexp.workspace import find
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def calibrate(
     the run and shown with it. Several runs are tested one after the other, with a line for each at the end; --json then
     prints an object with the result of each run.
     """
+    from qexp.runs.catalog.references import is_pattern
+
     place, opened = find(workspace), api.open_runs(runs, workspace=workspace)
     several = len(opened) > 1 or len(runs) > 1 or is_pattern(runs[0])
     found: dict[str, Calibration] = {}
