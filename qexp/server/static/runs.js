@@ -73,7 +73,10 @@ class RunTable {
       this.blocks = new Map(wanted.map((block, index) => [block, answers[index].rows]));
       this.drawHead();
       this.drawCounts();
-      this.draw();
+      // Rows that are the same stay: a link that is replaced while a button is pressed on it would lose the click.
+      const drawn = JSON.stringify([this.question(), wanted, answers.map((one) => ({ ...one, version: null }))]);
+      if (drawn !== this.drawn) this.draw();
+      this.drawn = drawn;
     } catch (error) {
       if (turn === this.asked) this.say(error.message);
     }
