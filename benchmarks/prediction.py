@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import Comparison, at_least, seconds
 from qexp import assemble
-from qexp.analysis.prediction.rows import RowModel, predict_rows
+from qexp.analysis.prediction.rows.estimates import predict_rows
+from qexp.analysis.prediction.rows.pieces import RowModel
 from qexp.datasets.transforms.fitted import Standardize
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion

@@ -19,7 +19,7 @@ from torch.nn import functional
 import qexp as package
 from qexp.analysis.export.graphs import GraphError, Named
 from qexp.analysis.export.keras_file import h5_bytes, keras_model
-from qexp.analysis.prediction.field_model import field_model
+from qexp.analysis.prediction.fields.model import field_model
 from qexp.models.activations import ACTIVATIONS
 from qexp.models.modules import MODULES
 from qexp.models.network import Branch, Network, Operation, initialise

@@ -21,7 +21,7 @@ import qexp
 from qexp.analysis.export.document import dle_fields, transform_document
 from qexp.analysis.export.graphs import GRAPH_FORMATS, Graph, GraphError, Named, capture, takes_any_frame
 from qexp.analysis.export.network import export_network
-from qexp.analysis.prediction.row_model import row_model
+from qexp.analysis.prediction.rows.model import row_model
 from qexp.analysis.trained import load_model
 from qexp.datasets.transforms import TRANSFORMS
 from qexp.datasets.transforms.elementwise import Scale

@@ -15,8 +15,8 @@ import torch
 import xarray
 
 import qexp as package
-from qexp.analysis.prediction.field_model import field_model
-from qexp.analysis.prediction.fields import FieldModel, predict_fields, targets
+from qexp.analysis.prediction.fields.estimates import FieldModel, predict_fields, targets
+from qexp.analysis.prediction.fields.model import field_model
 from qexp.analysis.trained import load_model
 from qexp.errors import NotFoundError, QexpError
 from tests import domes
@@ -369,7 +369,7 @@ def test_a_file_that_is_not_there_is_not_found_from_python_either(root):
 CRAMPED = """
 import sys
 from pathlib import Path
-from qexp.analysis.prediction.fields import FieldModel, predict_fields
+from qexp.analysis.prediction.fields.estimates import FieldModel, predict_fields
 from qexp.errors import QexpError
 
 def full(*_):

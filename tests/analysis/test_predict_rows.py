@@ -12,8 +12,9 @@ import pyarrow.parquet
 import pytest
 import xarray
 
-from qexp.analysis.prediction.row_files import targets
-from qexp.analysis.prediction.rows import RowModel, map_title, predict_rows
+from qexp.analysis.prediction.rows.estimates import map_title, predict_rows
+from qexp.analysis.prediction.rows.files import targets
+from qexp.analysis.prediction.rows.pieces import RowModel
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.naming import require_columns
 

@@ -13,9 +13,10 @@ import pytest
 import xarray
 from pyarrow import parquet
 
-from qexp.analysis.prediction.rows import RowModel, predict_rows
-from qexp.analysis.prediction.spectra import SpectrumModel, predict_spectra
-from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
+from qexp.analysis.prediction.rows.estimates import predict_rows
+from qexp.analysis.prediction.rows.pieces import RowModel
+from qexp.analysis.prediction.spectra.estimates import SpectrumModel, predict_spectra
+from qexp.analysis.prediction.spectra.sources import SpectrumLayout
 from qexp.datasets.array_cache import VARIABLE
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset

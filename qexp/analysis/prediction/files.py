@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Protocol
 
 from qexp import assemble
-from qexp.analysis.prediction import fields, row_files, rows, spectra
-from qexp.analysis.prediction.field_model import field_model
+from qexp.analysis.prediction.fields import estimates as fields
+from qexp.analysis.prediction.fields.model import field_model
 from qexp.analysis.prediction.images import estimates as images
 from qexp.analysis.prediction.images.model import image_model
 from qexp.analysis.prediction.progress import OnProgress, no_progress
-from qexp.analysis.prediction.row_model import row_model
-from qexp.analysis.prediction.spectrum_model import spectrum_model
+from qexp.analysis.prediction.rows import estimates as rows
+from qexp.analysis.prediction.rows import files as row_files
+from qexp.analysis.prediction.rows.model import row_model
+from qexp.analysis.prediction.spectra import estimates as spectra
+from qexp.analysis.prediction.spectra.model import spectrum_model
 from qexp.errors import QexpError
 from qexp.rows.naming import Columns, require_columns
 from qexp.runs.record.directory import RunDirectory

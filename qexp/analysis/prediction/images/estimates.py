@@ -16,6 +16,7 @@ from qexp import files
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
+from qexp.analysis.prediction.columns import CAUTION, OUTSIDE, WORDS
 from qexp.analysis.prediction.images.opening import SUFFIXES, variables_in
 from qexp.analysis.prediction.images.posteriors import Posteriors, Write, file_of_draws
 from qexp.analysis.prediction.images.ranges import InputRanges, Statistic
@@ -23,7 +24,6 @@ from qexp.analysis.prediction.images.source import NAME, ImageLayout, ImagePiece
 from qexp.analysis.prediction.images.tally import FEATURES, MISFIT, OF_FEATURES, OF_RESIDUALS, UNLIKE, Tally
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
-from qexp.analysis.prediction.rows import CAUTION, OUTSIDE, WORDS
 from qexp.errors import NotFoundError, QexpError
 from qexp.estimates import estimate_of
 from qexp.limits import Limits, remarks

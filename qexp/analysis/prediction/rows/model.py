@@ -12,7 +12,7 @@ from torch import Tensor
 from qexp import assemble
 from qexp.analysis.intervals.folds import means_of_folds
 from qexp.analysis.intervals.new_rows import NewIntervals, new_intervals
-from qexp.analysis.prediction.rows import Matrix, RowModel
+from qexp.analysis.prediction.rows.pieces import Matrix, RowModel
 from qexp.analysis.trained import load_folds
 from qexp.limits import limits_of
 from qexp.models.ensemble import Ensemble, mean, spread

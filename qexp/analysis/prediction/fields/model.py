@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from qexp import assemble
-from qexp.analysis.prediction.fields import FieldModel
+from qexp.analysis.prediction.fields.estimates import FieldModel
 from qexp.analysis.trained import load_model
 from qexp.datasets.array_cache import Array
 from qexp.limits import limits_of

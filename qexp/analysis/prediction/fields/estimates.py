@@ -14,7 +14,7 @@ import numpy as np
 from qexp import files
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.chunk import require_chunk
-from qexp.analysis.prediction.field_file import FieldFile, FieldGrid
+from qexp.analysis.prediction.fields.file import FieldFile, FieldGrid
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.datasets.array_cache import Array
 from qexp.datasets.gridded import alike

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.intervals.folds import means_of_folds
 from qexp.analysis.intervals.new_rows import new_intervals
-from qexp.analysis.prediction.spectra import SpectrumModel
-from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
+from qexp.analysis.prediction.spectra.estimates import SpectrumModel
+from qexp.analysis.prediction.spectra.sources import SpectrumLayout
 from qexp.analysis.trained import load_model
 from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import QexpError

@@ -16,10 +16,10 @@ from qexp.analysis.intervals.new_rows import NewIntervals
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
+from qexp.analysis.prediction.columns import CAUTION, WORDS
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
-from qexp.analysis.prediction.rows import CAUTION, WORDS
-from qexp.analysis.prediction.spectrum_sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
+from qexp.analysis.prediction.spectra.sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
 from qexp.errors import NotFoundError, QexpError
 from qexp.estimates import estimate_of, high_of, low_of
 from qexp.figures.canvas import save

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.chunk import require_chunk
+from qexp.analysis.prediction.columns import CAUTION, OUTSIDE, WORDS
 from qexp.analysis.prediction.progress import OnProgress, no_progress
-from qexp.analysis.prediction.read_ahead import read_ahead
+from qexp.analysis.prediction.rows.pieces import Piece, RowModel, estimated
 from qexp.errors import QexpError
 from qexp.estimates import high_of, low_of, spread_of
 from qexp.figures.canvas import save
 from qexp.figures.map import draw_map, layers, position_columns
-from qexp.limits import Limits, remarks
-from qexp.rows.chunks import Chunk, Rows
+from qexp.limits import remarks
+from qexp.rows.chunks import Rows
 from qexp.rows.formats import new_file_of_rows, open_rows
 from qexp.rows.naming import Columns
 from qexp.rows.raster import Raster
@@ -36,47 +32,6 @@ if TYPE_CHECKING:
 
 CHUNK = 32_768
 """Number of rows that are read, predicted and written at a time."""
-BLOCK = 4_096
-"""Number of rows that are predicted between two checks for interruption."""
-WORDS = b"words"
-"""Metadata key of a column with the same text in every row; holds that text."""
-
-CAUTION = "caution"
-"""Column with the run's caution in every row, if it has one; a NetCDF file has it once, as an attribute."""
-
-OUTSIDE = "outside"
-"""Column with the number of features of a row that are outside the range of the training data."""
-
-Matrix = NDArray[np.float32]
-Estimate = Callable[[Matrix], tuple[NDArray[np.floating], ...]]
-"""(row, feature) → means and spreads over networks and, if there are intervals, their lower and upper ends; (row,
-output) each."""
-
-
-@dataclass(frozen=True)
-class RowModel:
-    """The parts of a run that are needed to predict rows."""
-
-    features: Sequence[str]
-    """Columns of the input, in the order of `estimate`'s argument."""
-    ranges: NDArray[np.floating]
-    """(feature, 2): smallest and largest value in the training data."""
-    outputs: Mapping[str, str]
-    """Name → unit."""
-    estimate: Estimate
-    limits: Mapping[str, Limits] = field(default_factory=dict)
-    """Output → limits of its estimates, if it has some."""
-    origin: Mapping[str, str] = field(default_factory=dict)
-    """The origin that is written to every output: run, digest and caution, such as "selected on the test data"."""
-    coverage: float | None = None
-    """What the intervals promise; None if there are none."""
-    interval: str = ""
-    """The same in words: `90 % intervals for rows of a new mission`."""
-
-    @property
-    def attributes(self) -> dict[str, str]:
-        """What a file says of all its rows: the origin, and what the intervals promise."""
-        return {**self.origin, **({"interval": self.interval} if self.interval else {})}
 
 
 @dataclass(frozen=True)
@@ -158,7 +113,7 @@ def predict_rows(
     schema = _schema(rows, model, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
     # A scheduler sends SIGUSR1 shortly before the time limit.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.attributes) as sink:
-        for made in _estimated(rows, model, chunk, workers):
+        for made in estimated(rows, model, chunk, workers):
             sink.write(made.table(schema))
             tally.add(made)
             progress(tally.rows, made.done)
@@ -178,31 +133,6 @@ def predict_rows(
     return RowPrediction(source, target, *counts, picture, True, model.interval, limited)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """A chunk with its estimates."""
-
-    kept: pa.Table
-    means: NDArray[np.floating]
-    spreads: NDArray[np.floating]
-    ends: Sequence[NDArray[np.floating]]
-    """Of the intervals; empty without any."""
-    outside: NDArray[np.int16]
-    done: float
-
-    def table(self, schema: pa.Schema) -> pa.Table:
-        import pyarrow as pa
-
-        columns: list[Any] = list(self.kept.columns)
-        of_outputs = zip(*(values.T for values in (self.means, *self.ends, self.spreads)), strict=True)
-        # NaN becomes a missing value.
-        columns += [pa.array(values.astype(np.float32), from_pandas=True) for one in of_outputs for values in one]
-        columns.append(pa.array(self.outside))
-        if (words := (schema.field(-1).metadata or {}).get(WORDS)) is not None:
-            columns.append(pa.repeat(words.decode(), len(self.outside)))
-        return pa.table(columns, schema=schema)
-
-
 class _Tally:
     """Counts and the map, accumulated chunk by chunk."""
 
@@ -218,7 +148,7 @@ class _Tally:
         self._raster = Raster(len(layers(list(model.outputs))))
         self._name = rows.path.name
 
-    def add(self, made: _Piece) -> None:
+    def add(self, made: Piece) -> None:
         outside = made.outside > 0
         self.rows += len(outside)
         self.outside += int(outside.sum())
@@ -243,49 +173,6 @@ class _Tally:
 def map_title(name: str, origin: Mapping[str, str]) -> str:
     """The file name and the origin of its estimates, without the long digest, which is in the record."""
     return " · ".join([name, *(text for key, text in origin.items() if text and key != "digest")])
-
-
-def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> Iterator[_Piece]:
-    """All chunks in order, predicted while earlier ones are written and later ones are read.
-
-    Each chunk is predicted on one core, because several cores on small matrix products mostly wait for each other.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    workers = workers or threads
-    least, most = model.ranges.astype(np.float32).T  # rounded like the features, so that the limits count as inside
-    given_up = Event()
-
-    def piece(chunk: Chunk) -> _Piece:
-        features, blocks = chunk.features, []
-        for start in range(0, len(features), BLOCK):
-            if given_up.is_set():  # Ctrl-C must not wait for the rest of a chunk
-                raise CancelledError
-            blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
-        mean, spread, *ends = (np.concatenate(column) for column in zip(*blocks, strict=True))
-        empty = ~np.isfinite(features).all(axis=1)
-        for values in (mean, spread, *ends):
-            values[empty] = np.nan
-        outside = np.zeros(len(features), dtype=np.int16)
-        for values, low, high in zip(features.T, least, most, strict=True):
-            outside += ~((values >= low) & (values <= high))
-        return _Piece(chunk.kept, mean, spread, ends, outside, chunk.done)
-
-    waiting: deque[Future[_Piece]] = deque()
-    pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
-    try:
-        with closing(read_ahead(rows.chunks(chunk), rows.path)) as chunks:
-            for one in (one for one in chunks if len(one.features)):
-                waiting.append(pool.submit(piece, one))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        given_up.set()
-        pool.shutdown()
-        torch.set_num_threads(threads)  # the workers' setting also applies to later threads
 
 
 def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
