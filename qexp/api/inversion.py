@@ -97,7 +97,7 @@ def predict(
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     interval    of rows, spectra and posteriors of images: coverage of the intervals; 0.9 if left out, or what the
                 held-out errors of a run on rows or spectra can promise
-    draws       of images and networks with a posterior head: draws from each posterior, in a file beside the estimates
+    draws       of networks with a posterior head: draws from each posterior, in a file beside the estimates
     misfit      of images: p-values of the residuals of the best source, `misfit_p`, and of features, `features_p`
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes the object that is shown the progress of a file

@@ -75,8 +75,8 @@ DrawsOption = Annotated[
     typer.Option(
         "--draws",
         metavar="N",
-        help="Images, with a posterior head: also write this number of draws from the posterior of each, for ArviZ, "
-        "into a file beside the estimates.",
+        help="Images, rows and spectra, with a posterior head: also write this number of draws from the posterior of "
+        "each, for ArviZ, into a file beside the estimates.",
     ),
 ]
 

@@ -125,6 +125,68 @@ def test_draws_from_an_ensemble_are_of_the_mixture_of_its_posteriors(finished):
     assert run.posterior(colour=NEW[0], draws=5)["iron"].shape == (1, 5)
 
 
+def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_read(finished, tmp_path):
+    import arviz
+
+    directory = finished(**REPEATED)
+    rows = np.tile(NEW, (20, 1)).astype(object)
+    rows[[3, 700], 1] = ""
+    with (tmp_path / "new.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([stones.COLUMNS, *rows.tolist()])
+    asked = ["predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--draws", 2003]
+    for name, chunk in (("one", 10_000), ("other", 1)):
+        said = call(*asked, "--output", tmp_path / f"{name}.csv", "--chunk", chunk)
+        assert said.code == 0, said.stderr
+        assert said.stdout.splitlines() == [str(tmp_path / f"{name}.csv"), str(tmp_path / f"{name}_posterior.nc")]
+    one, other = (arviz.from_netcdf(tmp_path / f"{name}_posterior.nc").posterior for name in ("one", "other"))
+    assert one.identical(other)
+    assert one.sizes == {"chain": 1, "draw": 2003, "sample": 800}
+    assert one["sample"].values.tolist() == list(range(800))
+    values = one["iron"].values[0]
+    empty = np.isnan(values).all(axis=0)
+    assert np.flatnonzero(empty).tolist() == [3, 700]
+    assert not np.isnan(values[:, ~empty]).any()
+    assert one["iron"].attrs["units"] == "wt%"
+    expected = package.open_run(str(directory.path)).posterior(colour=NEW, draws=40_000)["iron"].values[0]
+    ends = np.quantile(expected, [0.1, 0.5, 0.9], axis=0)
+    below = (values.reshape(2003, 20, 1, len(NEW)) < ends).mean(axis=0)
+    np.testing.assert_allclose(
+        np.delete(below[1:16], [3], axis=2).mean(axis=0),
+        np.repeat([[0.1], [0.5], [0.9]], len(NEW) - 1, axis=1),
+        atol=0.01,
+    )
+    assert (values[:, 0] == values[:, 400]).mean() < 0.01  # the same stone, in another block
+
+
+def test_existing_draws_are_kept_and_others_are_made_only_where_that_is_asked_for(finished, tmp_path):
+    directory = finished(**REPEATED)
+    (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
+    target, drawn = tmp_path / "made.csv", tmp_path / "made_posterior.nc"
+    asked = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output", target)
+    assert call(*asked, "--draws", "7").code == 0
+    before = drawn.stat().st_mtime_ns
+    assert "exists already" in call(*asked, "--draws", "7").stderr
+    assert drawn.stat().st_mtime_ns == before
+    drawn.unlink()
+    assert call(*asked, "--draws", "7").code == 0
+    assert drawn.is_file()
+    for words in ((), ("--draws", "8")):
+        code, _, stderr = call(*asked, *words)
+        assert (code, "see --draws" in stderr) == (2, True)
+
+
+def test_draws_of_rows_need_a_posterior_head_and_a_number_above_0(workspace, tmp_path):
+    (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
+    for model, number, reason in ((stones.MODEL, 5, "ends in no posterior head"), (HEAD, 0, "0: at least one")):
+        stones.write(workspace, **(OF_HEAD if model is HEAD else {}))
+        (workspace / "specs/models/stones.json").write_text(json.dumps(model))
+        run = package.run("stones", seed=number, device="cpu")
+        asked = ("--input", tmp_path / "new.csv", "--output", tmp_path / "made.csv", "--draws", number)
+        code, _, stderr = call("predict", "--run", run.path, *asked)
+        assert (code, reason in stderr) == (2, True), stderr
+    assert not list(tmp_path.glob("made*"))
+
+
 @pytest.mark.parametrize("changes", [ONE_BY_ONE, REPEATED])
 def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held_it_out(finished, tmp_path, changes):
     directory = finished(**changes)
@@ -188,6 +250,14 @@ def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_te
     for place, name in enumerate(made["name"].values):
         ends = [float(found[name][f"toc_{end}"]) for end in ("low", "high")]
         assert ends == pytest.approx([low[place] - largest, high[place] + largest], rel=1e-3)
+    asked = ("predict", "--run", directory.path, "--input", workspace / "data/few", "--overwrite", "--draws", "4000")
+    said = call(*asked, "--output", target)
+    assert (said.code, str(tmp_path / "made_posterior.nc") in said.stdout.splitlines()) == (0, True), said.stderr
+    drawn = xarray.load_dataset(tmp_path / "made_posterior.nc", engine="h5netcdf", group="posterior")
+    assert drawn["sample"].values.tolist() == [line["name"] for line in written(target)]
+    for place, name in enumerate(made["name"].values):
+        below = (drawn["toc"].sel(sample=name).values[0, :, None] < (low[place], high[place])).mean(axis=0)
+        assert below == pytest.approx([0.25, 0.75], abs=0.03)
 
 
 def test_a_head_of_two_outputs_is_trained_in_folds_beside_an_output_without(finished, workspace):

@@ -16,8 +16,9 @@ import pytest
 import xarray
 
 import qexp as package
-from qexp.analysis.prediction.spectra.estimates import SpectrumModel, Thinned, predict_spectra, targets
+from qexp.analysis.prediction.spectra.estimates import SpectrumModel, predict_spectra, targets
 from qexp.analysis.prediction.spectra.sources import SpectrumLayout
+from qexp.analysis.prediction.spectra.tally import Thinned
 from qexp.errors import NotFoundError, QexpError
 from tests.conftest import Specs, call, shared_folder
 

@@ -64,7 +64,7 @@ class Asked:
     interval: float | None = None
     """Coverage of intervals."""
     draws: int | None = None
-    """Draws from the posterior of each image."""
+    """Draws from the posterior of each image, row or spectrum."""
     misfit: bool = False
     """Whether images are also compared with what the simulator makes."""
 
@@ -89,20 +89,20 @@ def _of_images(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
 
 
 def _of_rows(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
-    model = row_model(directory, device, asked.interval)
+    model = row_model(directory, device, asked.interval, asked.draws)
     if asked.columns is not None:
         require_columns(asked.columns, model.features)
     return partial(rows.predict_rows, model=model, columns=asked.columns)
 
 
 def _of_spectra(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
-    return partial(spectra.predict_spectra, model=spectrum_model(directory, device, asked.interval))
+    return partial(spectra.predict_spectra, model=spectrum_model(directory, device, asked.interval, asked.draws))
 
 
 MEANT = {
     "columns": "--columns is for rows",
     "interval": "--interval is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
-    "draws": "--draws is for images and networks with a posterior head",
+    "draws": "--draws is for networks with a posterior head",
     "misfit": "--misfit is for images, which a simulator makes",
 }
 """Field of `Asked` → what it is for."""
@@ -119,7 +119,7 @@ KINDS: Mapping[str, FileKind] = {
         "rows",
         lambda source, target, inputs: row_files.targets(source, target),
         _of_rows,
-        frozenset(("columns", "interval")),
+        frozenset(("columns", "interval", "draws")),
     ),
     "gridded": FileKind(
         "frames",
@@ -130,7 +130,7 @@ KINDS: Mapping[str, FileKind] = {
         "spectra",
         lambda source, target, inputs: spectra.targets(source, target),
         _of_spectra,
-        frozenset(("interval",)),
+        frozenset(("interval", "draws")),
     ),
 }
 """Type of dataset → how its runs predict files."""

@@ -103,10 +103,12 @@ class Mixture(Density):
         return torch.logsumexp(self.log_weights + self.components.log_prob(values[..., None, :]), dim=-1)
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        chosen = torch.multinomial(self.log_weights.exp(), count, replacement=True, generator=random).T
+        weights = self.log_weights.exp()
+        known = weights.isfinite().all(dim=-1, keepdim=True)
+        chosen = torch.multinomial(weights.where(known, 1), count, replacement=True, generator=random).T
         of_each = self.components.draws(count, random)
         place = chosen[..., None, None].expand(*chosen.shape, 1, of_each.shape[-1])
-        return of_each.gather(-2, place).squeeze(-2)
+        return of_each.gather(-2, place).squeeze(-2).where(known, torch.nan)
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
         mean, deviation = self.components.mean, self.components.deviations()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,8 +16,9 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.columns import CAUTION, OUTSIDE, WORDS
+from qexp.analysis.prediction.draws import Draws, Write, beside, file_of_draws
 from qexp.analysis.prediction.images.opening import SUFFIXES, variables_in
-from qexp.analysis.prediction.images.posteriors import Posteriors, Write, file_of_draws
+from qexp.analysis.prediction.images.posteriors import Posteriors
 from qexp.analysis.prediction.images.ranges import InputRanges, Statistic
 from qexp.analysis.prediction.images.source import NAME, ImageLayout, ImagePiece, ImageSource
 from qexp.analysis.prediction.images.tally import FEATURES, MISFIT, OF_FEATURES, OF_RESIDUALS, UNLIKE, Tally
@@ -68,6 +68,8 @@ class ImageModel:
     """Returns the range of the inputs in the training data, which takes a moment."""
     posteriors: Posteriors | None = None
     """Of the outputs of posterior heads; None if there are none."""
+    draws: Draws | None = None
+    """From the posteriors, for a file of their own, if they were asked for."""
     features: Callable[[], Features] | None = None
     """Returns how usual the network finds the features of images, which takes a moment."""
     misfit: Misfit | None = None
@@ -108,14 +110,14 @@ class ImagePrediction:
     """A sentence for each output with estimates at its limits."""
     unlike: int | None = None
     """Samples that the simulator could hardly have made; None if that was not asked for."""
-    draws: int = 0
-    """Draws from the posterior of each sample, in a file of their own."""
+    drawn: bool = False
+    """Whether there are draws from the posterior of each sample, in a file of their own."""
     warnings: Sequence[str] = ()
 
     @property
     def files(self) -> list[Path]:
         """The files of results."""
-        return [self.target, *([file_of_draws(self.target)] if self.draws else [])]
+        return [self.target, *([file_of_draws(self.target)] if self.drawn else [])]
 
     @property
     def remarks(self) -> list[str]:
@@ -220,7 +222,9 @@ def predict_images(
     if model.misfit is not None:
         key["misfit"] = True
     if model.posteriors is not None:
-        key |= {"interval": model.posteriors.coverage, "draws": model.posteriors.draws}
+        key["interval"] = model.posteriors.coverage
+    if model.draws is not None:
+        key["draws"] = model.draws.count
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         before = _described(source, target, model, known, False)
         if all(path.exists() for path in before.files):
@@ -233,7 +237,7 @@ def predict_images(
     with (
         terminable(signal.SIGUSR1),
         new_file_of_rows(target, schema, None, model.origin) as sink,
-        _draws(target, model) as add_draws,
+        beside(model.draws, target, model.origin) as add_draws,
     ):
         for piece in read_ahead(found.pieces(size), source):
             estimates, outside = _estimated(piece, model, tally.images, add_draws), model.ranges().outside(piece.inputs)
@@ -251,17 +255,11 @@ def _described(source: Path, target: Path, model: ImageModel, about: Mapping[str
     """The result, from the record of the file."""
     limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["images"])
     counts = about["images"], about["outside"], about["outside_in"], about["missing_pixels"]
-    unlike, draws = about.get("unlike"), 0 if model.posteriors is None else model.posteriors.draws
-    return ImagePrediction(
-        source, target, *counts, about["missing"], about["missing_count"], made, limited, unlike, draws
-    )
+    missing, drawn = (about["missing"], about["missing_count"]), model.draws is not None
+    return ImagePrediction(source, target, *counts, *missing, made, limited, about.get("unlike"), drawn)
 
 
-def _draws(target: Path, model: ImageModel) -> AbstractContextManager[Write | None]:
-    return nullcontext() if model.posteriors is None else model.posteriors.file_of_draws(target, model.origin)
-
-
-def _estimated(piece: ImagePiece, model: ImageModel, first: int, add_draws: Write | None) -> dict[str, Array]:
+def _estimated(piece: ImagePiece, model: ImageModel, first: int, add_draws: Write) -> dict[str, Array]:
     """Column → (sample,), NaN for samples with an image of which no pixel is seen; draws are added to their file.
 
     first  the number of the first sample
@@ -271,14 +269,15 @@ def _estimated(piece: ImagePiece, model: ImageModel, first: int, add_draws: Writ
         inputs = {name: values[start : start + model.batch] for name, values in piece.inputs.items()}
         for name, values in zip(model.outputs, model.estimate(inputs).T, strict=True):
             made.setdefault(estimate_of(name), []).append(values)
-        if model.posteriors is not None and add_draws is not None:
-            posterior, batch = model.posteriors.of(inputs), slice(start, start + model.batch)
-            for name, values in model.posteriors.columns(posterior).items():
-                made.setdefault(name, []).append(values)
-            if model.posteriors.draws:
-                drawn = model.posteriors.drawn(posterior, first + start)
-                drawn[:, piece.empty[batch]] = np.nan
-                add_draws(piece.names[batch], drawn)
+        if model.posteriors is None:
+            continue
+        posterior, batch = model.posteriors.of(inputs), slice(start, start + model.batch)
+        for name, values in model.posteriors.columns(posterior).items():
+            made.setdefault(name, []).append(values)
+        if model.draws is not None:
+            drawn = model.draws.of([posterior], first + start)
+            drawn[:, piece.empty[batch]] = np.nan
+            add_draws(piece.names[batch], drawn)
     columns = {name: np.concatenate(parts) for name, parts in made.items()}
     if model.misfit is not None and model.features is not None:
         own = {name: columns[estimate_of(name)] for name in model.outputs}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.misfit.features import FeatureDistance
 from qexp.analysis.misfit.images import ImageMisfit
+from qexp.analysis.prediction.draws import draws_of, require_heads
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
 from qexp.analysis.prediction.images.posteriors import COVERAGE, Posteriors
 from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
@@ -73,7 +74,8 @@ def image_model(
         layout=_layout(source, network),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        posteriors=_posteriors(posterior, network, record, interval, draws),
+        posteriors=_posteriors(posterior, network, record, interval),
+        draws=draws_of(network, record, draws),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
         misfit=ImageMisfit(source, outputs) if with_misfit else None,
@@ -88,22 +90,16 @@ def _posteriors(
     network: Network,
     record: Record,
     interval: float | None,
-    draws: int | None,
 ) -> Posteriors | None:
+    if interval is not None:
+        require_heads(network, record, "--interval")
     if not network.heads:
-        if asked := [name for name, value in (("--interval", interval), ("--draws", draws)) if value is not None]:
-            raise QexpError(
-                f"{asked[0]} needs posteriors, but the network of {record.name} ends in no posterior head, such as "
-                "'gaussian_posterior'; leave it out"
-            )
         return None
     if interval is not None and not 0 < interval < 1:
         raise QexpError(f"--interval {interval:g}: a coverage lies between 0 and 1, such as 0.9")
-    if draws is not None and draws < 1:
-        raise QexpError(f"--draws {draws}: at least one")
     names = [name for outputs in network.heads.values() for name in outputs]
     units = {name: record.units.get(name, "") for name in names}
-    return Posteriors(of, names, units, COVERAGE if interval is None else interval, draws or 0)
+    return Posteriors(of, names, units, COVERAGE if interval is None else interval)
 
 
 def _reference(

@@ -14,6 +14,7 @@ from qexp import files
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.columns import CAUTION, OUTSIDE, WORDS
+from qexp.analysis.prediction.draws import beside, file_of_draws
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.rows.pieces import Piece, RowModel, estimated
 from qexp.errors import QexpError
@@ -52,12 +53,15 @@ class RowPrediction:
     """What the intervals promise, in words; empty without any."""
     limited: Sequence[str] = ()
     """A sentence for each output with estimates at its limits."""
+    drawn: bool = False
+    """Whether there are draws from the posterior of each row, in a file of their own."""
     warnings: Sequence[str] = ()
 
     @property
     def files(self) -> list[Path]:
         """The files of results."""
-        return [self.target, *([self.map] if self.map is not None else [])]
+        drawn = [file_of_draws(self.target)] if self.drawn else []
+        return [self.target, *drawn, *([self.map] if self.map is not None else [])]
 
     @property
     def remarks(self) -> list[str]:
@@ -86,10 +90,11 @@ def predict_rows(
 
     The new file has the columns that are not features unchanged, then for every output its estimate, `<output>_low`
     and `<output>_high`, the ends of its interval if the model has intervals, and `<output>_spread`, then `outside`, and
-    `caution` if the run has one. A record is written beside it as `<file>.json`, and a map as `<stem>.png` if the rows
-    have positions. A file that the same run made from the same rows is left as it is.
+    `caution` if the run has one. A record is written beside it as `<file>.json`, a map as `<stem>.png` if the rows
+    have positions, and draws from posteriors, if any were asked for, as `<stem>_posterior.nc`, with the numbers of rows
+    from 0. A file that the same run made from the same rows is left as it is.
 
-    chunk    rows in memory at a time
+    chunk    rows in memory at a time; fewer if their draws would take much memory
     workers  chunks that are predicted at once, each on one core; default: torch's number of threads
     columns  names or positions of the features in the file, where they differ from the features' own names
     Raises QexpError if the file exists and was made otherwise, unless `overwrite`.
@@ -97,24 +102,25 @@ def predict_rows(
     require_chunk(chunk)
     chunk = chunk or CHUNK
     rows = open_rows(source, model.features, columns)
-    key: dict[str, Any] = {"origin": dict(model.origin), "input": reuse.identity(source)}
-    if columns is not None:
-        key["columns"] = dict(zip(model.features, rows.features, strict=True))
-    if model.coverage is not None:
-        key["interval"] = model.coverage
+    key = _key(rows, model, columns)
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
-        drawn = target.with_name(known["map"]) if known["map"] else None
-        limited = remarks(model.limits, model.outputs, known.get("at_limits", {}), known["rows"])
-        counts = known["rows"], known["outside"], known["missing"]
-        return RowPrediction(source, target, *counts, drawn, False, model.interval, limited)
+        before = _described(source, target, model, known, False)
+        if model.draws is None or file_of_draws(target).exists():
+            return before
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(rows, model)
     schema = _schema(rows, model, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
     # A scheduler sends SIGUSR1 shortly before the time limit.
-    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.attributes) as sink:
+    with (
+        terminable(signal.SIGUSR1),
+        new_file_of_rows(target, schema, rows.grid, model.attributes) as sink,
+        beside(model.draws, target, model.attributes, numbered=True) as add_draws,
+    ):
         for made in estimated(rows, model, chunk, workers):
             sink.write(made.table(schema))
+            if made.drawn is not None:
+                add_draws(range(tally.rows, tally.rows + len(made.outside)), made.drawn)
             tally.add(made)
             progress(tally.rows, made.done)
         picture = tally.draw(target.with_suffix(".png"), model)
@@ -128,9 +134,27 @@ def predict_rows(
         **({"at_limits": tally.at_limits} if tally.at_limits else {}),
     }
     reuse.write_record(target, key, about)
-    limited = remarks(model.limits, model.outputs, tally.at_limits, tally.rows)
-    counts = tally.rows, tally.outside, tally.missing
-    return RowPrediction(source, target, *counts, picture, True, model.interval, limited)
+    return _described(source, target, model, about, True)
+
+
+def _key(rows: Rows, model: RowModel, columns: Columns | None) -> dict[str, Any]:
+    """What decides about the content of the file of estimates, see `reuse`."""
+    key: dict[str, Any] = {"origin": dict(model.origin), "input": reuse.identity(rows.path)}
+    if columns is not None:
+        key["columns"] = dict(zip(model.features, rows.features, strict=True))
+    if model.coverage is not None:
+        key["interval"] = model.coverage
+    if model.draws is not None:
+        key["draws"] = model.draws.count
+    return key
+
+
+def _described(source: Path, target: Path, model: RowModel, about: Mapping[str, Any], made: bool) -> RowPrediction:
+    """The result, from the record of the file."""
+    drawn = target.with_name(about["map"]) if about["map"] else None
+    limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["rows"])
+    counts = about["rows"], about["outside"], about["missing"]
+    return RowPrediction(source, target, *counts, drawn, made, model.interval, limited, model.draws is not None)
 
 
 class _Tally:

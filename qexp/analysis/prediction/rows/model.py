@@ -12,18 +12,24 @@ from torch import Tensor
 from qexp import assemble
 from qexp.analysis.intervals.folds import means_of_folds
 from qexp.analysis.intervals.new_rows import NewIntervals, new_intervals
+from qexp.analysis.prediction.draws import draws_of
 from qexp.analysis.prediction.rows.pieces import Matrix, RowModel
 from qexp.analysis.trained import load_folds
 from qexp.limits import limits_of
 from qexp.models.ensemble import Ensemble, mean, spread
 from qexp.models.inversion import Inversion
+from qexp.models.posterior import Posterior
 from qexp.runs.record.directory import RunDirectory
 
 
-def row_model(directory: RunDirectory, device: str = "auto", interval: float | None = None) -> RowModel:
-    """The model of a run for `predict_rows`. Raises QexpError if the run is not done.
+def row_model(
+    directory: RunDirectory, device: str = "auto", interval: float | None = None, draws: int | None = None
+) -> RowModel:
+    """The model of a run for `predict_rows`.
 
     interval  coverage of the intervals; see `new_intervals`
+    draws     from the posterior of each row, which are written to a file of their own
+    Raises QexpError if the run is not done, or if draws are asked for without a posterior head.
     """
     record, spec = directory.record(), directory.training_spec()
     on = assemble.device_of(device)
@@ -35,11 +41,17 @@ def row_model(directory: RunDirectory, device: str = "auto", interval: float | N
     widths = [len(spec["dataset"]["inputs"][name]) for name in spec["inputs"]]
     outputs = list(spec["outputs"])
 
+    def samples(rows: Matrix) -> dict[str, Tensor]:
+        return dict(zip(spec["inputs"], torch.from_numpy(rows).to(on).split(widths, dim=1), strict=True))
+
     def estimate(rows: Matrix) -> tuple[NDArray[np.floating], ...]:
-        parts = torch.from_numpy(rows).to(on).split(widths, dim=1)
-        made = ensemble.reduced(dict(zip(spec["inputs"], parts, strict=True)), reduce, probabilities)
+        made = ensemble.reduced(samples(rows), reduce, probabilities)
         columns = zip(*(made[name] for name in outputs), strict=True)
         return tuple(torch.cat(column, dim=1).cpu().numpy() for column in columns)
+
+    def posteriors(rows: Matrix) -> list[Posterior]:
+        seen = samples(rows)
+        return [model.posterior(seen) for model in ensemble.models]
 
     features = record.features
     return RowModel(
@@ -51,6 +63,8 @@ def row_model(directory: RunDirectory, device: str = "auto", interval: float | N
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
         coverage=None if intervals is None else intervals.coverage,
         interval="" if intervals is None else intervals.words,
+        posteriors=posteriors if ensemble.network.heads else None,
+        draws=draws_of(ensemble.network, record, draws),
     )
 
 

@@ -14,15 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.analysis.prediction.columns import WORDS
+from qexp.analysis.prediction.draws import Draws
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.limits import Limits
-from qexp.rows.chunks import Chunk, Rows
+from qexp.rows.chunks import Chunk, Rows, in_equal_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from qexp.models.posterior import Posterior
+
 BLOCK = 4_096
 """Number of rows that are predicted between two checks for interruption."""
+DRAWN = 256
+"""Number of rows that are drawn for together; fixed, because draws depend on it and must not depend on --chunk."""
+HELD = 2**24
+"""Draws in memory, about, for each chunk."""
 
 Matrix = NDArray[np.float32]
 Estimate = Callable[[Matrix], tuple[NDArray[np.floating], ...]]
@@ -49,6 +56,10 @@ class RowModel:
     """What the intervals promise; None if there are none."""
     interval: str = ""
     """The same in words: `90 % intervals for rows of a new mission`."""
+    posteriors: Callable[[Matrix], Sequence[Posterior]] | None = None
+    """From (row, feature) to the posteriors of all networks, if they have posterior heads."""
+    draws: Draws | None = None
+    """From the mixture of these, for a file of their own, if they were asked for."""
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -67,6 +78,8 @@ class Piece:
     """Of the intervals; empty without any."""
     outside: NDArray[np.int16]
     done: float
+    drawn: NDArray[np.float32] | None
+    """(draw, row, output), if draws were asked for."""
 
     def table(self, schema: pa.Schema) -> pa.Table:
         import pyarrow as pa
@@ -93,27 +106,30 @@ def estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> I
     least, most = model.ranges.astype(np.float32).T  # rounded like the features, so that the limits count as inside
     given_up = Event()
 
-    def piece(chunk: Chunk) -> Piece:
+    def piece(chunk: Chunk, first: int) -> Piece:
         features, blocks = chunk.features, []
         for start in range(0, len(features), BLOCK):
             if given_up.is_set():  # Ctrl-C must not wait for the rest of a chunk
                 raise CancelledError
             blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
         mean, spread, *ends = (np.concatenate(column) for column in zip(*blocks, strict=True))
-        empty = ~np.isfinite(features).all(axis=1)
+        empty = np.asarray(~np.isfinite(features).all(axis=1))
         for values in (mean, spread, *ends):
             values[empty] = np.nan
         outside = np.zeros(len(features), dtype=np.int16)
         for values, low, high in zip(features.T, least, most, strict=True):
             outside += ~((values >= low) & (values <= high))
-        return Piece(chunk.kept, mean, spread, ends, outside, chunk.done)
+        drawn = None if model.draws is None else _drawn(model.draws, features, empty, model, first, given_up)
+        return Piece(chunk.kept, mean, spread, ends, outside, chunk.done, drawn)
 
     waiting: deque[Future[Piece]] = deque()
     pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
     try:
-        with closing(read_ahead(rows.chunks(chunk), rows.path)) as chunks:
+        with closing(read_ahead(_chunks(rows, model, chunk), rows.path)) as chunks:
+            first = 0
             for one in (one for one in chunks if len(one.features)):
-                waiting.append(pool.submit(piece, one))
+                waiting.append(pool.submit(piece, one, first))
+                first += len(one.features)
                 if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -122,3 +138,31 @@ def estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> I
         given_up.set()
         pool.shutdown()
         torch.set_num_threads(threads)  # the workers' setting also applies to later threads
+
+
+def _chunks(rows: Rows, model: RowModel, size: int) -> Iterator[Chunk]:
+    """The rows in chunks; with draws, in whole blocks of rows that are drawn for together."""
+    if model.draws is None:
+        return rows.chunks(size)
+    blocks = min(size, HELD // (model.draws.count * len(model.draws.units))) // DRAWN
+    whole = max(blocks, 1) * DRAWN
+    return in_equal_chunks(rows.chunks(whole), whole)
+
+
+def _drawn(
+    draws: Draws, features: Matrix, empty: NDArray[np.bool_], model: RowModel, first: int, given_up: Event
+) -> NDArray[np.float32]:
+    """Draws, (draw, row, output), from the posteriors of rows.
+
+    empty  whether a feature of a row is missing; its draws are NaN
+    first  the number of the first row
+    """
+    assert model.posteriors is not None, "there are draws from posterior heads only"
+    known, made = np.where(empty[:, None], model.ranges[:, 0].astype(np.float32), features), []
+    for start in range(0, len(known), DRAWN):
+        if given_up.is_set():
+            raise CancelledError
+        made.append(draws.of(model.posteriors(known[start : start + DRAWN]), first + start))
+    drawn = np.concatenate(made, axis=1)
+    drawn[:, empty] = np.nan
+    return drawn

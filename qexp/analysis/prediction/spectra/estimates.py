@@ -17,13 +17,13 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.columns import CAUTION, WORDS
+from qexp.analysis.prediction.draws import Draws, Write, beside, file_of_draws
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.spectra.sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
+from qexp.analysis.prediction.spectra.tally import Tally
 from qexp.errors import NotFoundError, QexpError
 from qexp.estimates import estimate_of, high_of, low_of
-from qexp.figures.canvas import save
-from qexp.figures.cores import Estimates, down_core
 from qexp.limits import Limits, remarks
 from qexp.rows.formats import format_of, new_file_of_rows
 from qexp.runs.signals import terminable
@@ -31,16 +31,14 @@ from qexp.runs.signals import terminable
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from qexp.models.posterior import Posterior
+
 BATCH = 64
 """Number of spectra per batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
 CHUNK = 512
 """Number of spectra that are read and written at a time."""
-DRAWN = 10_000
-"""Largest number of points in a figure."""
 NAME, PART, CORE, DEPTH = "name", "part", "core", "depth"
 """Columns of the new file."""
-NAMED = 3
-"""Largest number of spectra without an estimate that are listed by name."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,10 @@ class SpectrumModel:
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution."""
     intervals: NewIntervals | None = None
+    posterior: Callable[[NDArray[np.float32]], Posterior] | None = None
+    """From (spectrum, channel) to their posterior, if the network has a posterior head."""
+    draws: Draws | None = None
+    """From the posteriors, for a file of their own, if they were asked for."""
 
     @property
     def interval(self) -> str:
@@ -82,12 +84,14 @@ class SpectrumPrediction:
     """What the intervals promise, in words; empty without any."""
     limited: Sequence[str] = ()
     """A sentence for each output with estimates at its limits."""
+    drawn: bool = False
+    """Whether there are draws from the posterior of each spectrum, in a file of their own."""
     warnings: Sequence[str] = ()
 
     @property
     def files(self) -> list[Path]:
         """The files of results."""
-        return [self.target, *self.figures]
+        return [self.target, *([file_of_draws(self.target)] if self.drawn else []), *self.figures]
 
     @property
     def remarks(self) -> list[str]:
@@ -134,7 +138,8 @@ def predict_spectra(
     `<output>_low` and `<output>_high`, if the model has intervals, and `caution` if the run has
     one. A column of the source whose name the new file uses otherwise, such as `depth` where the depth is another
     column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. A record is written beside it as
-    `<file>.json`, and the estimates along each core as `<stem>.png`. A file that the same run made from the same
+    `<file>.json`, the estimates along each core as `<stem>.png`, and draws from posteriors, if any were asked for, as
+    `<stem>_posterior.nc`. A file that the same run made from the same
     spectra is left as it is.
 
     source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and `test/`; or with the
@@ -148,34 +153,42 @@ def predict_spectra(
     found = source_of(source, model.layout)
     if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:
         raise QexpError(f"{target}: the estimates would lie among the spectra; give another --output")
-    key = {"origin": dict(model.origin), "input": found.identity}
-    if model.intervals is not None:
-        key["interval"] = model.intervals.coverage
+    key = _key(found, model)
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
-        return _described(source, target, model, known, False, found.warnings)
+        before = _described(source, target, model, known, False, found.warnings)
+        if all(path.exists() for path in before.files):
+            return before
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
-    tally = _Tally(model)
+    tally = Tally(model.outputs, model.limits)
     schema, carried = _schema(model, found, target.suffix == ".nc")
     # A scheduler sends SIGUSR1 shortly before the time limit.
     origin = {**model.origin, **({"interval": model.interval} if model.interval else {})}
-    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, origin) as sink:
+    with (
+        terminable(signal.SIGUSR1),
+        new_file_of_rows(target, schema, None, origin) as sink,
+        beside(model.draws, target, model.origin) as add_draws,
+    ):
         for piece in read_ahead(found.pieces(size), source):
             columns = _estimated(piece.counts, model)
+            _draw(piece, model, tally.spectra, add_draws)
             sink.write(_table(piece, columns, schema, carried))
             tally.add(piece, columns)
             progress(tally.spectra, piece.done)
-        figures = tally.draw(target)
-    about = {
-        "spectra": tally.spectra,
-        "missing": tally.missing,
-        "missing_count": tally.missing_count,
-        "figures": [path.name for path in figures],
-        "units": dict(model.outputs),
-        **({"at_limits": tally.at_limits} if tally.at_limits else {}),
-    }
+        figures = tally.draw(target, model.depth_unit, model.origin.get("caution", ""), model.interval)
+    about = {**tally.document(), "figures": [path.name for path in figures], "units": dict(model.outputs)}
     reuse.write_record(target, key, about)
     return _described(source, target, model, about, True, found.warnings)
+
+
+def _key(found: PredictionSource, model: SpectrumModel) -> dict[str, Any]:
+    """What decides about the content of the file of estimates, see `reuse`."""
+    key = {"origin": dict(model.origin), "input": found.identity}
+    if model.intervals is not None:
+        key["interval"] = model.intervals.coverage
+    if model.draws is not None:
+        key["draws"] = model.draws.count
+    return key
 
 
 def _described(
@@ -185,7 +198,8 @@ def _described(
     figures = [target.with_name(name) for name in about["figures"]]
     limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["spectra"])
     counts = about["spectra"], about["missing"], about["missing_count"]
-    return SpectrumPrediction(source, target, *counts, figures, made, model.interval, limited, warnings)
+    drawn = model.draws is not None
+    return SpectrumPrediction(source, target, *counts, figures, made, model.interval, limited, drawn, warnings)
 
 
 def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:
@@ -194,8 +208,28 @@ def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.
         model.estimate(np.ascontiguousarray(counts[start : start + BATCH])) for start in range(0, len(counts), BATCH)
     ]
     estimates = np.concatenate(made)
-    estimates[np.ptp(counts, axis=1) == 0] = np.nan
+    estimates[_empty(counts)] = np.nan
     return estimates
+
+
+def _draw(piece: SpectrumPiece, model: SpectrumModel, first: int, add_draws: Write) -> None:
+    """Add draws from the posteriors of spectra to their file, if they were asked for.
+
+    first  the number of the first spectrum
+    """
+    if model.draws is None or model.posterior is None:
+        return
+    for start in range(0, len(piece.names), BATCH):
+        batch = slice(start, start + BATCH)
+        counts = np.ascontiguousarray(piece.counts[batch])
+        drawn = model.draws.of([model.posterior(counts)], first + start)
+        drawn[:, _empty(counts)] = np.nan
+        add_draws(piece.names[batch], drawn)
+
+
+def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether the counts of a spectrum are all equal, which hold no information."""
+    return np.asarray(np.ptp(counts, axis=1) == 0)
 
 
 def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tuple[pa.Schema, dict[str, str]]:
@@ -247,63 +281,3 @@ def _table(
             else:
                 columns[one.name] = pa.array(next(values), from_pandas=True)
     return pa.table([columns[one.name] for one in schema], schema=schema)
-
-
-class Thinned:
-    """An evenly spaced selection of spectra: all at first, then every second, every fourth, and so on.
-
-    most  largest number of spectra that are kept
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most, self._every, self._seen = most, 1, 0
-        self.cores: list[str] = []
-        self.numbers: list[tuple[float, ...]] = []
-        """Depth, then the estimates."""
-
-    def add(self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.floating]) -> None:
-        for index in range(-self._seen % self._every, len(cores), self._every):
-            self.cores.append(cores[index])
-            self.numbers.append((float(depths[index]), *map(float, estimates[index])))
-        self._seen += len(cores)
-        while len(self.cores) > self._most:
-            self.cores, self.numbers, self._every = self.cores[::2], self.numbers[::2], 2 * self._every
-
-
-class _Tally:
-    """Counts and points of the figures, accumulated piece by piece."""
-
-    def __init__(self, model: SpectrumModel) -> None:
-        self._model = model
-        self.spectra = self.missing_count = 0
-        self.missing: list[str] = []
-        self.at_limits = dict.fromkeys(model.limits, 0)
-        """Output with limits → number of estimates that lie at them."""
-        self._drawn = Thinned(DRAWN)
-
-    def add(self, piece: SpectrumPiece, columns: NDArray[np.floating]) -> None:
-        """Add estimates with the ends of their intervals, as `SpectrumModel.estimate` gives them."""
-        estimates = columns[:, :: columns.shape[1] // len(self._model.outputs)]
-        missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
-        self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
-        self.missing_count += len(missing)
-        self.spectra += len(piece.names)
-        for name, values in zip(self._model.outputs, estimates.T, strict=True):
-            if name in self.at_limits:
-                self.at_limits[name] += self._model.limits[name].reached(values)
-        self._drawn.add(piece.cores, piece.depths, columns)
-
-    def draw(self, target: Path) -> list[Path]:
-        """Draw a figure for each output, with the estimates along each core."""
-        depths, *columns = np.array(self._drawn.numbers).T
-        each, drawn = len(columns) // len(self._model.outputs), []
-        for place, (name, unit) in enumerate(self._model.outputs.items()):
-            values, *ends = columns[place * each : (place + 1) * each]
-            path = target.with_suffix(".png")
-            if len(self._model.outputs) > 1:
-                path = path.with_stem(f"{path.stem}_{name}")
-            band = (ends[0], ends[1]) if ends else None
-            profiles = Estimates(name, unit, self._drawn.cores, depths, values, None, self._model.depth_unit, band)
-            save(down_core(profiles, self._model.origin.get("caution", ""), self._model.interval), path)
-            drawn.append(path)
-        return drawn

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.intervals.folds import means_of_folds
 from qexp.analysis.intervals.new_rows import new_intervals
+from qexp.analysis.prediction.draws import draws_of
 from qexp.analysis.prediction.spectra.estimates import SpectrumModel
 from qexp.analysis.prediction.spectra.sources import SpectrumLayout
 from qexp.analysis.trained import load_model
@@ -16,13 +17,19 @@ from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import QexpError
 from qexp.limits import limits_of
 from qexp.models.ensemble import with_quantiles
+from qexp.models.posterior import Posterior
 from qexp.runs.record.directory import RunDirectory
 
 
-def spectrum_model(directory: RunDirectory, device: str = "auto", interval: float | None = None) -> SpectrumModel:
-    """The model of a run for `predict_spectra`. Raises QexpError if the run is not done or estimates only spectra.
+def spectrum_model(
+    directory: RunDirectory, device: str = "auto", interval: float | None = None, draws: int | None = None
+) -> SpectrumModel:
+    """The model of a run for `predict_spectra`.
 
     interval  coverage of the intervals; see `new_intervals`
+    draws     from the posterior of each spectrum, which are written to a file of their own
+    Raises QexpError if the run is not done or estimates only spectra, or if draws are asked for without a posterior
+    head.
     """
     record, spec = directory.record(), directory.training_spec()
     outputs = [name for name in spec["outputs"] if name != SPECTRUM]
@@ -48,6 +55,9 @@ def spectrum_model(directory: RunDirectory, device: str = "auto", interval: floa
             columns += [of_network.estimate[0], *(intervals.rules[name].ends(of_network) if intervals else ())]
         return np.stack(columns, axis=1).astype(np.float32)
 
+    def posterior(counts: NDArray[np.float32]) -> Posterior:
+        return model.posterior({SPECTRUM: torch.from_numpy(counts).to(on)})
+
     dataset = spec["dataset"]
     return SpectrumModel(
         layout=SpectrumLayout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
@@ -57,4 +67,6 @@ def spectrum_model(directory: RunDirectory, device: str = "auto", interval: floa
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
         intervals=intervals,
+        posterior=posterior if model.network.heads else None,
+        draws=draws_of(model.network, record, draws),
     )
