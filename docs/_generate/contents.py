@@ -32,6 +32,7 @@ CONTENTS: dict[str, list[str]] = {
         "evaluate",
         "calibrate",
         "predict",
+        "posteriors",
         "observed-deformation",
         "export",
         "weights-from-elsewhere",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import pytest
 
@@ -28,6 +29,19 @@ def test_what_is_made_is_up_to_date(reference):
 def test_no_page_of_the_reference_is_left_over(reference):
     there = {f"reference/{file.stem}" for file in (ROOT / "docs/reference").glob("*.md")}
     assert there - {"reference/index"} == {name for name in reference.PAGES if name.startswith("reference/")}
+
+
+def test_every_page_has_its_place_in_the_contents(reference):
+    contents, docs = importlib.import_module("_generate.contents"), ROOT / "docs"
+    placed, waiting = set(), ["index"]
+    while waiting:
+        page = waiting.pop()
+        placed.add(page)
+        waiting += [os.path.normpath(f"{page}/../{below}") for below in contents.below(page)]
+    written = {
+        str(file.relative_to(docs).with_suffix("")) for kind in ("md", "ipynb") for file in docs.rglob(f"*.{kind}")
+    }
+    assert placed == written
 
 
 def test_an_attribute_without_a_docstring_is_named(reference):
