@@ -79,7 +79,7 @@ def cells(inside: NDArray[np.bool_], coordinates: Array, number: int, probabilit
 
 
 def cells_along(count: int, axes: int, probability: float) -> int:
-    """How many cells along each axis let one that is short of a tenth of its coverage be told from chance."""
+    """The number of cells along each axis: as many as show it where the coverage in one of them is lower by 0.1."""
     number = 10
     while number > 2 and _slack(count // number**axes, probability) > 0.1:
         number -= 1

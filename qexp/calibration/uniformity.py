@@ -62,7 +62,7 @@ def uniformity(values: Array) -> Uniformity:
 
 
 def points_for(count: int) -> Array:
-    """Where the distribution functions of so many numbers are compared."""
+    """Where the distribution functions of `count` numbers are compared."""
     number = min(max(count, 2), MOST_POINTS)
     return np.arange(1, number) / number
 

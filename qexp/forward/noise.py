@@ -115,7 +115,7 @@ def row_factors(height: int, width: int, pixel_width: float, pixel_height: float
 def circle_factors(
     height: int, columns: int, pixel_width: float, pixel_height: float, covariance: Correlation
 ) -> Tensor:
-    """Factors of the covariance between the rows of an image on a circle of so many columns, one for each wave.
+    """Factors of the covariance between the rows of an image on a circle of columns, one for each wave.
 
     pixel_width, pixel_height  [m]
     covariance                 distance [m] → covariance

@@ -153,7 +153,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Uniform(_Anywhere):
-    """Splits nothing: all cells are squares of so many pixels."""
+    """Splits nothing: all cells are squares of `side` by `side` pixels."""
 
     side: int
     local = True

@@ -82,7 +82,7 @@ class Track:
         return Track(self.name, self.kind, **of_points, noise=self.noise)
 
     def thinned(self, most: int, random: np.random.Generator) -> Track:
-        """The track with at most so many of its points, drawn at random."""
+        """The track with at most `most` of its points, drawn at random."""
         count = len(self.x)
         return self if count <= most else self.kept(np.sort(random.choice(count, most, replace=False)))
 

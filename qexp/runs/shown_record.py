@@ -1,4 +1,4 @@
-"""The record of a run together with what is told of it by its other files: its state, matrices, limit, calibrations."""
+"""The record of a run together with what its other files say of it: its state, matrices, limit, calibrations."""
 
 from __future__ import annotations
 

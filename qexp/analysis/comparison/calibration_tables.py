@@ -241,7 +241,7 @@ def _beside_exact(exact: ExactComparison) -> str:
 
 
 def what_would_be_noticed(of: Calibration) -> str:
-    """What ranks of so many draws show, so that nobody takes silence for soundness."""
+    """Which faults this number of draws would show, so that nobody takes silence for soundness."""
     if not of.notices_narrow or of.notices_shift is None:
         return f"{of.draws:,} draws would show hardly any fault, so that silence means little; take more with --draws"
     return (

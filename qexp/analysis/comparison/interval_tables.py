@@ -57,7 +57,7 @@ def _around_quantiles(found: HeldOutIntervals) -> Parts:
 
 
 def _short(found: HeldOutIntervals, known: str) -> Parts:
-    """Which coverages cannot be promised, by so many known units."""
+    """Which coverages the number of known units is too small to promise."""
     if short := [one for one in found.coverages if one.of == OVERALL and one.promised < one.interval]:
         named = ", ".join(dict.fromkeys(percent(one.interval) for one in short))
         yield (

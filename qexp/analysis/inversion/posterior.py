@@ -33,7 +33,7 @@ PREDICTED = 200
 """Draws, of all chains together, for which data are simulated."""
 
 REACH = 10.0
-"""Bounds of the uniform prior of a parameter without bounds: so many times its best estimate, to both sides."""
+"""Bounds of the uniform prior of a parameter without bounds: this multiple of its best estimate, to both sides."""
 
 EDGE, CROWDED = 2.5, 0.05
 """Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of the prior does; and the share

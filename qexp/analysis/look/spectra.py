@@ -104,5 +104,5 @@ class SpectraView(View[SpectraDataset, Rows]):
 
 
 def _spread(count: int, most: int) -> Rows:
-    """At most so many of the numbers below `count`, spread evenly."""
+    """At most `most` of the numbers below `count`, spread evenly."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)

@@ -32,7 +32,7 @@ LEAST_SHARE = 0.25
 """If the source moves more of the points than the rest, all points less the source's displacement are taken."""
 
 LEAST_GAIN = 40.0
-"""Least reduction of χ² by which a source is told from noise; in noise alone the search gains 10, rarely 40."""
+"""Least reduction of χ² that counts as a source; in noise alone the search gains 10, rarely 40."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Blocks:
     def of_lags(self, covariance: Tensor) -> Tensor:
         """Covariance between means, (block, block), of noise that is the same everywhere in the image.
 
-        covariance  (height, width)  between two pixels that are so many rows and columns apart
+        covariance  (height, width)  between two pixels, by the rows and columns between them
         """
         rows, columns = (self._pairs(count) for count in (self.height, self.width))
         between = torch.einsum("lab,ijl->iajb", torch.einsum("lm,abm->lab", covariance, columns), rows)

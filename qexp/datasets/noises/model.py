@@ -88,7 +88,7 @@ class NoiseModel:
     def covariance_of_means(self, image: str, layout: Grid, level: float, blocks: Blocks) -> Tensor:
         """The same between the means of blocks of pixels, (block, block) [m2].
 
-        Raises ValueError where it cannot be had for so many pixels.
+        Raises ValueError where there are too many pixels for it.
         """
         count = math.prod(blocks.shape)
         return self._total(image, count, level, lambda noise: noise.covariance_of_means(layout, blocks))
@@ -101,7 +101,7 @@ class NoiseModel:
         return total
 
     def trouble_with_inverse(self, image: str, pixels: int) -> str | None:
-        """Why `without_correlation` cannot be had for an image of so many pixels, in words."""
+        """Why `without_correlation` is impossible for an image of this number of pixels, in words."""
         added = self.added(image)
         if added and not any(one.invertible for one in added):
             return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"

@@ -48,7 +48,7 @@ class Noise(ABC):
     def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor | None:
         """Covariance between the means of blocks of pixels, (block, block), float64; None if it hides pixels.
 
-        Raises ValueError for too many pixels, where it can only be had from the covariance between all of them.
+        Raises ValueError for too many pixels, where it needs the covariance between all of them.
         """
         pixels = layout.height * layout.width
         if not self.hides and pixels > MOST_TO_FACTOR:

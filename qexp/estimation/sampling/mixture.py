@@ -55,7 +55,7 @@ class Mixture:
         return np.where((chosen < components)[:, None], moved, normal)
 
     def wider(self, factor: float) -> Mixture:
-        """The components alone, without the prior, and so many times as wide."""
+        """The components alone, without the prior, `factor` times as wide."""
         return Mixture(self.shares, self.centres, factor * self.roots, 0.0)
 
     def log_density(self, draws: Array) -> Array:

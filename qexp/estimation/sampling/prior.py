@@ -15,7 +15,7 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 SPAN = 8.0
-"""Largest absolute score: beyond it, probabilities cannot be told from 0 and 1."""
+"""Largest absolute score: less than 10⁻¹⁵ of the probability lies beyond it, on either side."""
 
 TABLE = np.linspace(-SPAN, SPAN, 8001)
 """Scores at which quantiles are tabulated to find the score of a value."""

@@ -71,7 +71,7 @@ class ImagePiece:
     missing: NDArray[np.int64]
     """(sample,): number of unseen pixels, in all images together."""
     unmasked: NDArray[np.int64]
-    """(sample,): those of them that the network is not told of by a mask."""
+    """(sample,): those of them that no mask shows to the network."""
     empty: NDArray[np.bool_]
     """(sample,): whether an image has no pixel that is seen."""
     done: float
