@@ -149,9 +149,10 @@ def invert(
     --refine follows the estimate to the minimum of least squares, also from starts around it, as far away as the
     network's errors on similar test samples. Without --run, the minimum is searched from many starts. Least squares are
     weighted by the full covariance of each track's noise; offsets and ramps are estimated along with the source.
-    Positions are in metres of the observation's reference system, all else in the units of specs.
-    Scaled errors are the standard errors times the root of the reduced χ² where that is above 1; the 95 % intervals
-    follow from them.
+
+    Positions are in metres of the observation's reference system, all else in the units of specs. Scaled errors are the
+    standard errors times the root of the reduced χ² where that is above 1; the 95 % intervals follow from them.
+
     With --posterior, all sources that explain the data are drawn in proportion to how well they do: priors are uniform
     between bounds, or those of the run's training data; offsets, ramps and the size of the noise are integrated over.
     """

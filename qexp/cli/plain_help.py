@@ -1,4 +1,8 @@
-"""Commands whose help is plain text: rich would read words in square brackets, such as [actions.NAME], as markup."""
+"""Commands whose help is plain text, wrapped to the terminal's width.
+
+Rich would read words in square brackets, such as [actions.NAME], as markup, and typer would keep the ends of a
+docstring's lines.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ Command = TypeVar("Command", bound=click.Command)
 
 
 def _escaped_command(command: Command) -> Command:
-    """A copy of a command whose help, and that of its parameters, is escaped for rich."""
+    """A copy of a command whose help, and that of its parameters, is as rich and typer take plain text."""
     made = _escaped(command)
     made.params = [_escaped(parameter) for parameter in command.params]
     return made
@@ -38,5 +42,10 @@ def _escaped(helped: Helped) -> Helped:
 
     made = copy.copy(helped)
     if text := getattr(helped, "help", None):
-        made.help = escape(text)  # type: ignore[union-attr]
+        made.help = escape(_unwrapped(text))  # type: ignore[union-attr]
     return made
+
+
+def _unwrapped(text: str) -> str:
+    """Each paragraph in one line."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

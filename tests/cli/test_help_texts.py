@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,14 @@ def test_words_in_brackets_are_not_taken_for_markup(name):
     shown = call(*name.split(), "--help").stdout
     for words in re.findall(r"\[[^\] ]*\]", written):
         assert words in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_paragraphs_fill_the_lines_of_a_narrow_terminal(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    prose = call(*name.split(), "--help").stdout.split("╭")[0].splitlines()
+    for line, following in itertools.pairwise(line.strip() for line in prose):
+        assert not line or not following or len(line) + 1 + len(following.split()[0]) > 78, line
 
 
 def test_some_help_has_words_in_brackets():
