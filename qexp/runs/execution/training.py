@@ -7,6 +7,7 @@ import logging
 import torch
 
 from qexp import assemble, files
+from qexp.memory import freed_memory_kept
 from qexp.runs.attempt import Attempt, Work
 from qexp.runs.evaluation.results import Results
 from qexp.runs.execution.kinds import KINDS
@@ -18,7 +19,7 @@ log = logging.getLogger("qexp.run")
 
 def train(work: Work) -> Results | None:
     """Train and evaluate; None if interrupted."""
-    with assemble.threads(torch.get_num_threads()):  # training sets its own number
+    with assemble.threads(torch.get_num_threads()), freed_memory_kept():  # training sets its own number of threads
         return KINDS[work.spec["dataset"]["type"]](_attempt(work))
 
 
