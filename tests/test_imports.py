@@ -33,6 +33,7 @@ LAYERS = [
         "tables",
         "did_you_mean",
         "dotted",
+        "memory",
         "threads",
         "quantities",
         "workspace",
