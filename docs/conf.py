@@ -30,4 +30,5 @@ pygments_dark_style = "github-dark"
 def setup(app: Any) -> None:
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir)))
     app.connect("source-read", contents.add)
+    app.connect("env-get-outdated", contents.read_again)
     app.connect("build-finished", offline.check)

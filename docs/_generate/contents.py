@@ -70,3 +70,8 @@ def add(app: Any, page: str, source: list[str]) -> None:
     """Give a page its table of contents, which shows in the sidebar."""
     if pages := below(page):
         source[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(pages) + "\n```\n"
+
+
+def read_again(app: Any, environment: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """The pages with contents, whose files do not change when their contents do."""
+    return sorted(page for page in environment.found_docs if below(page))
