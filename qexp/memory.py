@@ -15,8 +15,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt`, by their numbers in malloc.h [bytes]."""
 
 KEPT = {TRIM_THRESHOLD: 2**30, MMAP_THRESHOLD: 2**26}
-"""Free memory that stays with the process, and the size of the largest arrays that share it. Larger arrays would leave
-gaps that take more memory than they save time."""
+"""Free memory that stays with the process, and the size of the largest arrays that share it. Larger arrays may leave
+gaps that take more memory than the time is worth."""
 
 ADAPTED = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25}
 """The largest values that glibc adapts both to by itself."""
