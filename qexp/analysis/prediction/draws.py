@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.models.network import Network
-from qexp.runs.record.record import Record
 from qexp.seeds import Seeds
 
 if TYPE_CHECKING:
     import h5netcdf
 
+    from qexp.models.network import Network
     from qexp.models.posterior import Posterior
+    from qexp.runs.record.record import Record
 
 Array = NDArray[np.float32]
 
@@ -112,7 +112,12 @@ def draws_of(network: Network, record: Record, count: int | None) -> Draws | Non
     require_heads(network, record, "--draws")
     if count < 1:
         raise QexpError(f"--draws {count}: at least one")
-    return Draws(count, {name: record.units.get(name, "") for of in network.heads.values() for name in of})
+    return Draws(count, units_of_heads(network, record))
+
+
+def units_of_heads(network: Network, record: Record) -> dict[str, str]:
+    """Output of a posterior head → unit, in the order of draws."""
+    return {name: record.units.get(name, "") for outputs in network.heads.values() for name in outputs}
 
 
 def require_heads(network: Network, record: Record, option: str) -> None:

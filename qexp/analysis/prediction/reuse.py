@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp import clocks, files
+from qexp.analysis.prediction.draws import Draws, file_of_draws
 from qexp.errors import DamagedError, QexpError
 
 STALE_SECONDS = 3600.0
@@ -21,19 +22,39 @@ def identity(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
+def key_of(
+    origin: Mapping[str, str],
+    source: Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    interval: float | None = None,
+    misfit: bool = False,
+    draws: Draws | None = None,
+) -> dict[str, Any]:
+    """What a predicted file is made from.
+
+    origin    the run
+    source    the `identity` of what is read
+    columns   its names of the run's columns, if they are others
+    interval  the coverage of intervals, if there are any
+    misfit    whether there are p-values
+    draws     from posteriors, in the file beside it, if there are any
+    """
+    asked = {"columns": columns, "interval": interval, "misfit": misfit or None, "draws": draws and draws.count}
+    return {"origin": dict(origin), "input": source, **{name: one for name, one in asked.items() if one is not None}}
+
+
 def write_record(target: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write the record of a predicted file beside it: `<file>.json`.
 
-    key    what it was made from: `origin` (the run), `input`, `columns`, if they have other names in it, and the
-           coverage of its `interval`s, if it has any; whether it has p-values, `misfit`; and the number of `draws` from
-           posteriors beside it
+    key    see `key_of`
     about  further entries
     """
     files.write_json(_record_of(target), {**key, "output": identity(target), **about})
 
 
 def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of an existing file that was made from the same run and input; None if there is no file.
+    """The record of an existing file that was made from the same run and input; None if it or its draws are missing.
 
     Raises QexpError if the file was made otherwise or was changed.
     """
@@ -60,7 +81,7 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
     elif record.get("output") != identity(target):
         reason = "and was changed since it was made"
     else:
-        return record
+        return record if "draws" not in key or file_of_draws(target).exists() else None
     raise QexpError(f"{target} exists already, {reason}; --overwrite replaces it")
 
 

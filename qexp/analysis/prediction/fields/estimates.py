@@ -148,7 +148,7 @@ def predict_fields(
     fields = opened(source, model.file, SLOPES if model.recompute_slopes else ())
     if target.resolve() in {path.resolve() for path in fields.files}:
         raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")
-    key = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in fields.files]}
+    key = reuse.key_of(model.origin, [reuse.identity(path) for path in fields.files])
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         height, width = known["size"]
         cells = known["frames"] * height * width

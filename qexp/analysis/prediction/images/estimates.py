@@ -218,17 +218,11 @@ def predict_images(
     require_chunk(chunk)
     size = -(-(chunk or BATCHES * model.batch) // model.batch) * model.batch
     found = ImageSource(source, model.layout)
-    key: dict[str, Any] = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in found.files]}
-    if model.misfit is not None:
-        key["misfit"] = True
-    if model.posteriors is not None:
-        key["interval"] = model.posteriors.coverage
-    if model.draws is not None:
-        key["draws"] = model.draws.count
+    interval = None if model.posteriors is None else model.posteriors.coverage
+    read = [reuse.identity(path) for path in found.files]
+    key = reuse.key_of(model.origin, read, interval=interval, misfit=model.misfit is not None, draws=model.draws)
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
-        before = _described(source, target, model, known, False)
-        if all(path.exists() for path in before.files):
-            return before
+        return _described(source, target, model, known, False)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = Tally(model.limits, model.misfit is not None)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.misfit.features import FeatureDistance
 from qexp.analysis.misfit.images import ImageMisfit
-from qexp.analysis.prediction.draws import draws_of, require_heads
+from qexp.analysis.prediction.draws import draws_of, require_heads, units_of_heads
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
 from qexp.analysis.prediction.images.posteriors import COVERAGE, Posteriors
 from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
@@ -97,9 +97,7 @@ def _posteriors(
         return None
     if interval is not None and not 0 < interval < 1:
         raise QexpError(f"--interval {interval:g}: a coverage lies between 0 and 1, such as 0.9")
-    names = [name for outputs in network.heads.values() for name in outputs]
-    units = {name: record.units.get(name, "") for name in names}
-    return Posteriors(of, names, units, COVERAGE if interval is None else interval)
+    return Posteriors(of, units_of_heads(network, record), COVERAGE if interval is None else interval)
 
 
 def _reference(

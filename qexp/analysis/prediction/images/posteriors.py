@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -27,13 +27,11 @@ class Posteriors:
     """What is written of the posteriors of a network with posterior heads.
 
     of        from input → (sample, ...) to their posterior
-    names     the outputs of posterior heads, in the order of draws
-    units     output → unit
+    units     output of a posterior head → unit, in the order of draws
     coverage  of the intervals
     """
 
     of: Callable[[Mapping[str, Array]], Posterior]
-    names: Sequence[str]
     units: Mapping[str, str]
     coverage: float = COVERAGE
 
@@ -56,7 +54,7 @@ class Posteriors:
         """The columns behind the estimate of an output."""
         import pyarrow as pa
 
-        if output not in self.names:
+        if output not in self.units:
             return []
         unit, made = ({"unit": self.units[output]} if self.units[output] else {}), []
         for column, share in zip((low_of(output), high_of(output)), self.ends, strict=True):
@@ -72,5 +70,5 @@ class Posteriors:
                 correlation_of(*pair), pa.float32(),
                 metadata={"description": f"rank correlation of {' and '.join(pair)} in the posterior"},
             )
-            for pair in combinations(self.names, 2)
+            for pair in combinations(self.units, 2)
         ]  # fmt: skip

@@ -102,11 +102,11 @@ def predict_rows(
     require_chunk(chunk)
     chunk = chunk or CHUNK
     rows = open_rows(source, model.features, columns)
-    key = _key(rows, model, columns)
+    given = None if columns is None else dict(zip(model.features, rows.features, strict=True))
+    made_from = reuse.identity(source)
+    key = reuse.key_of(model.origin, made_from, columns=given, interval=model.coverage, draws=model.draws)
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
-        before = _described(source, target, model, known, False)
-        if model.draws is None or file_of_draws(target).exists():
-            return before
+        return _described(source, target, model, known, False)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(rows, model)
@@ -135,18 +135,6 @@ def predict_rows(
     }
     reuse.write_record(target, key, about)
     return _described(source, target, model, about, True)
-
-
-def _key(rows: Rows, model: RowModel, columns: Columns | None) -> dict[str, Any]:
-    """What decides about the content of the file of estimates, see `reuse`."""
-    key: dict[str, Any] = {"origin": dict(model.origin), "input": reuse.identity(rows.path)}
-    if columns is not None:
-        key["columns"] = dict(zip(model.features, rows.features, strict=True))
-    if model.coverage is not None:
-        key["interval"] = model.coverage
-    if model.draws is not None:
-        key["draws"] = model.draws.count
-    return key
 
 
 def _described(source: Path, target: Path, model: RowModel, about: Mapping[str, Any], made: bool) -> RowPrediction:

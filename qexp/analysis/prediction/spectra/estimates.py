@@ -153,11 +153,10 @@ def predict_spectra(
     found = source_of(source, model.layout)
     if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:
         raise QexpError(f"{target}: the estimates would lie among the spectra; give another --output")
-    key = _key(found, model)
+    interval = None if model.intervals is None else model.intervals.coverage
+    key = reuse.key_of(model.origin, found.identity, interval=interval, draws=model.draws)
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
-        before = _described(source, target, model, known, False, found.warnings)
-        if all(path.exists() for path in before.files):
-            return before
+        return _described(source, target, model, known, False, found.warnings)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = Tally(model.outputs, model.limits)
@@ -179,16 +178,6 @@ def predict_spectra(
     about = {**tally.document(), "figures": [path.name for path in figures], "units": dict(model.outputs)}
     reuse.write_record(target, key, about)
     return _described(source, target, model, about, True, found.warnings)
-
-
-def _key(found: PredictionSource, model: SpectrumModel) -> dict[str, Any]:
-    """What decides about the content of the file of estimates, see `reuse`."""
-    key = {"origin": dict(model.origin), "input": found.identity}
-    if model.intervals is not None:
-        key["interval"] = model.intervals.coverage
-    if model.draws is not None:
-        key["draws"] = model.draws.count
-    return key
 
 
 def _described(
