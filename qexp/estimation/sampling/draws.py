@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.estimation.sampling.density import Density
-from qexp.estimation.sampling.ensemble import ENOUGH, MIXED, walked
 from qexp.estimation.sampling.grid import gridded
 from qexp.estimation.sampling.importance import Weighted, largest_pareto_k, resampled, sampled, weighted
 from qexp.estimation.sampling.mixture import Mixture
@@ -95,17 +94,14 @@ METHODS: dict[str, Callable[[Density, Mixture, int, np.random.Generator], Draws]
 
 
 def _walked_from(made: Weighted, density: Density, count: int, random: np.random.Generator) -> Draws:
+    from qexp.estimation.sampling.ensemble import walked  # emcee loads scipy.stats, in half a second
+
     starts = made.scores[resampled(made.weights, STARTS, random)]
     chains = walked(density, made.proposal, starts, random)
     walkers, steps = chains.scores.shape[:2]
     each = min(steps, math.ceil(count / walkers))
     kept = np.linspace(0, steps - 1, each).round().astype(int)
-    doubts = []
-    if chains.r_hat > MIXED:
-        doubts.append(f"the chains did not mix: R̂ is {chains.r_hat:.3f}, and should be at most {MIXED}")
-    elif chains.ess < ENOUGH:
-        doubts.append(f"the chains have {chains.ess:.0f} effective draws, and should have {ENOUGH:.0f}")
-    return Draws(chains.scores[:, kept], "sampler", made.pareto_k, chains.ess, chains.r_hat, tuple(doubts))
+    return Draws(chains.scores[:, kept], "sampler", made.pareto_k, chains.ess, chains.r_hat, chains.doubts)
 
 
 def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:

@@ -40,7 +40,16 @@ class Chains:
 
     @property
     def mixed(self) -> bool:
-        return self.r_hat <= MIXED and self.ess >= ENOUGH
+        return not self.doubts
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the draws are not to be trusted."""
+        if not self.r_hat <= MIXED:
+            return (f"the chains did not mix: R̂ is {self.r_hat:.3f}, and should be at most {MIXED}",)
+        if not self.ess >= ENOUGH:
+            return (f"the chains have {self.ess:.0f} effective draws, and should have {ENOUGH:.0f}",)
+        return ()
 
 
 class Independent(emcee.moves.RedBlueMove):  # type: ignore[misc]
