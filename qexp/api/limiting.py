@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qexp import workspace as workspaces
 from qexp.api.run_handle import Run, directory_of
+from qexp.api.warn import Report, as_warning
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def limit(
     samples: int | None = None,
     on_sample: Callable[[int, int], None] = _unwatched,
     trust_code: bool = False,
+    warn: Report = as_warning,
     workspace: str | Path | None = None,
 ) -> Limit:
     """The least errors that any method can reach on the test part of a simulated dataset; see `qexp limit`.
@@ -35,6 +37,7 @@ def limit(
     samples     1,000 if left out; a run with that seed and as many test samples has these
     on_sample   takes the number of samples that are done, and of all
     trust_code  execute the code in `code/extensions.py` of an imported run
+    warn        receives a line if the figure of the run's test estimates, to which the limit is added, cannot be drawn
     returns     `variables`: name → `mae` (of the exact posterior median), `rmse` (of the exact posterior mean), their
                 standard errors `mae_error` and `rmse_error`, `unit`, and `difference`, which grids that are half as
                 fine make, relative to `mae`; with more than three variables, posteriors are `sampled`: half of the
@@ -51,4 +54,4 @@ def limit(
         return of_dataset(str(dataset), place, seed or 0, samples, on_sample)
     if seed is not None or samples is not None:
         raise QexpError("--seed and --samples do not go with --run: the limit is that of the run's own test samples")
-    return of_run(directory_of(run, workspace, trust_code), place, on_sample)
+    return of_run(directory_of(run, workspace, trust_code), place, on_sample, warn)

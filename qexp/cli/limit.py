@@ -47,7 +47,7 @@ def limit(
     with bar("integrating") as show:
         found = api.limit(
             dataset, run=run, seed=seed, samples=samples, trust_code=trust_code, workspace=workspace,
-            on_sample=lambda done, count: show(done / count, f"{done:,} of {count:,} samples"),
+            warn=warning, on_sample=lambda done, count: show(done / count, f"{done:,} of {count:,} samples"),
         )  # fmt: skip
     if as_json:
         print_json(found.document())
@@ -67,3 +67,5 @@ def limit(
     message(f"{coarser} the medians by {100 * worst:.2g} % of these errors at most, on average")
     if found.doubted:
         warning(f"the draws of {found.doubted:,} posteriors are not to be trusted: too few of them are effective")
+    if run is not None:
+        message(f"kept in the run, and shown beside its errors: qexp show {run}")

@@ -20,7 +20,14 @@ def show(
     """Show a run: its state, spec, results, files and lineage."""
     from qexp.analysis.comparison.calibration_tables import calibrated
     from qexp.analysis.comparison.interval_tables import held_out_intervals
-    from qexp.analysis.comparison.result_tables import beside_limit, estimators, field_errors, group_errors, results
+    from qexp.analysis.comparison.result_tables import (
+        beside_limit,
+        estimators,
+        field_errors,
+        group_errors,
+        limit_to_compute,
+        results,
+    )
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
@@ -42,6 +49,7 @@ def show(
         result("\nresults")
         print_parts(results(record))
         print_parts(beside_limit(record, opened.limit), apart=True)
+        print_parts(limit_to_compute(record, spec, opened.limit), apart=True)
         print_parts(estimators(record), apart=True)
         print_parts(field_errors(record), apart=True)
         print_parts(group_errors(record), apart=True)

@@ -40,14 +40,17 @@ def test_more_noise_means_a_higher_limit(noisy):
         assert least.rmse < high.variables[name].rmse
 
 
-def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path):
+def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path, monkeypatch):
     assert call("run", "sound", "--seed", "3").code == 0
     record = (tmp_path / "runs/sound_3/run.json").read_bytes()
-    assert "limit" not in call("show", "sound_3").stdout
+    assert "qexp limit --run sound_3" in call("show", "sound_3").stdout
+    monkeypatch.setenv("QEXP_FIGURES", "yes")
     found = json.loads(call("limit", "--run", "sound_3", "--json").stdout)
+    assert [one.name for one in (tmp_path / "runs/sound_3/results/figures").iterdir()] == ["test_estimates.png"]
     assert (tmp_path / "runs/sound_3/run.json").read_bytes() == record
     assert json.loads((tmp_path / "runs/sound_3/results/limit.json").read_text()) == found
     assert json.loads(call("show", "sound_3", "--json").stdout)["limit"] == found
+    assert "qexp limit" not in call("show", "sound_3").stdout
     assert found == json.loads(call("limit", "sound", "--seed", "3", "--samples", SAMPLES, "--json").stdout)
 
     run = package.open_run("sound_3")
@@ -130,6 +133,8 @@ def test_wrong_options_are_refused(noisy, words, why):
 def test_without_noise_there_is_no_limit(specs):
     code, _, stderr = call("limit", "sound")
     assert (code, "has no noise" in stderr) == (2, True)
+    assert call("run", "sound", "--seed", "3").code == 0
+    assert "qexp limit" not in call("show", "sound_3").stdout
 
 
 LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"depth": 0.052, "delta_volume": 0.017}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.analysis.comparison.typesetting import Table
@@ -82,6 +82,14 @@ def beside_limit(record: Record, limit: Limit | None) -> Parts:
         "dataset's whole distributions, training and test intervals"
         + (f"; known of each sample: {', '.join(limit.given)}" if limit.given else "")
     )
+
+
+def limit_to_compute(record: Record, spec: dict[str, Any], limit: Limit | None) -> Parts:
+    """The command that computes the limit, where there is one and it is not known yet."""
+    from qexp.spec.experiences import type_of
+
+    if limit is None and "test" in record.results and type_of(spec).has_limit(spec):
+        yield f"the least errors that any method can reach are not known yet: qexp limit --run {record.name}"
 
 
 def field_errors(record: Record | EvaluationRecord) -> Parts:

@@ -24,6 +24,8 @@ from qexp.estimation.exact.posterior import Estimates, Posterior
 from qexp.estimation.exact.unknowns import MOST, Unknowns, periods_of, require_known, unknowns_of
 from qexp.metrics.periodic import nearest
 from qexp.quantities import NOISE, quantity
+from qexp.runs import figures
+from qexp.runs.figures.generated import TEST_ESTIMATES
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.limit import LeastErrors, Limit, keep_limit
 from qexp.runs.record.trust import tables_of
@@ -57,11 +59,15 @@ def of_dataset(reference: str, workspace: Workspace, seed: int, samples: int | N
     return _limit(dataset, name, dataset.generator.images(dataset.variables), (), {}, count, seed, on_sample)
 
 
-def of_run(directory: RunDirectory, workspace: Workspace, on_sample: OnSample) -> Limit:
-    """The limit of a run's own test samples, by the images that its network takes; kept in the run.
+def of_run(
+    directory: RunDirectory, workspace: Workspace, on_sample: OnSample, left_out: Callable[[str], None]
+) -> Limit:
+    """The limit of a run's own test samples, by the images that its network takes; kept in the run, and drawn there.
 
-    Raises QexpError if it cannot be computed, or if the run has no test errors yet.
+    left_out  receives the reason if the figure of test estimates cannot be drawn
+    Raises QexpError if the limit cannot be computed, or if the run has no test errors yet.
     """
+    figures.drawn_at_once()  # a wrong setting is refused before anything is computed
     spec, record = directory.training_spec(), directory.record()
     if "test" not in record.results:
         raise QexpError(
@@ -73,6 +79,11 @@ def of_run(directory: RunDirectory, workspace: Workspace, on_sample: OnSample) -
     samples = int(spec["sizes"][2])
     made = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, on_sample)
     keep_limit(directory, made)
+    if figures.drawn_at_once():
+        try:
+            figures.draw(directory, only=[TEST_ESTIMATES])
+        except QexpError as lack:
+            left_out(str(lack))
     return made
 
 

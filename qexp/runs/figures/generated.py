@@ -27,6 +27,9 @@ from qexp.spec.kinds.kind import TEST_PREDICTIONS
 if TYPE_CHECKING:
     import xarray
 
+TEST_ESTIMATES = "test_estimates"
+"""Name of the figure, and of its files."""
+
 
 def estimates(directory: RunDirectory) -> Pictures:
     """Estimates against true values, a panel per output."""
@@ -39,7 +42,7 @@ def estimates(directory: RunDirectory) -> Pictures:
         None if limit is None else {name: one.mae for name, one in limit.variables.items()},
         {name: _interval(predictions, name) for name in known if quantile_of(name) in predictions},
     )
-    yield FIGURES_FOLDER / "test_estimates", made
+    yield FIGURES_FOLDER / TEST_ESTIMATES, made
 
 
 def _interval(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -50,7 +53,7 @@ def _interval(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[An
 
 FIGURES: Mapping[str, FigureOfRun] = {
     "learning_curve": learning_curve,
-    "test_estimates": estimates,
+    TEST_ESTIMATES: estimates,
     **calibration.FIGURES,
     "matrix": matrices.matrix,
 }

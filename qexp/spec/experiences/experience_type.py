@@ -66,6 +66,10 @@ class ExperienceType(ABC):
         """Cautions that every table, figure and record of a run must show."""
         return []
 
+    def has_limit(self, spec: Document) -> bool:
+        """Whether there is a least test error that any method can reach, which `qexp limit` may compute."""
+        return False
+
     @abstractmethod
     def lines(self, spec: Document) -> dict[str, str]:
         """The lines of `qexp show` about the spec: name of the line → text."""

@@ -109,6 +109,9 @@ class Training(ExperienceType):
     def cautions(self, spec: Document) -> list[str]:
         return kind_of(spec["dataset"]).cautions(spec)
 
+    def has_limit(self, spec: Document) -> bool:
+        return kind_of(spec["dataset"]).has_limit(spec["dataset"])
+
     def lines(self, spec: Document) -> dict[str, str]:
         brief = {
             "inputs": ", ".join(spec["inputs"]),

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.quantities import ANGLES, DEGREES, Quantities, of_dataset, quantity
+from qexp.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
 from qexp.spec.defaults import defaults_in, long_form
 from qexp.spec.finding import Finding, Where
 from qexp.spec.kinds import views
 from qexp.spec.kinds.kind import Document, SpecKind
 from qexp.tables import Table, Tables
+
+WHITE = {"type": "white", "parameters": {}}
+"""The noise model where none is declared: noise with the level `noise`, and none without it."""
 
 
 class GeneratedSpecs(SpecKind):
@@ -118,6 +121,12 @@ class GeneratedSpecs(SpecKind):
             "varying": ", ".join(dataset["varyings"]),
             "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
         }
+
+    def has_limit(self, dataset: Document) -> bool:
+        level = dataset["fixed"].get(NOISE)
+        if level is not None:
+            return bool(level > 0)
+        return NOISE in dataset["varyings"] or dataset.get("noise_model", WHITE) != WHITE
 
 
 def noise_in_long_form(noise_model: Any, table: Table) -> Any:

@@ -109,6 +109,10 @@ class SpecKind(ABC):
         """Cautions that every table, figure and record of a run must show."""
         return self.cautions_of_data(spec)
 
+    def has_limit(self, dataset: Document) -> bool:
+        """Whether there is a least error that any method can reach, which `qexp limit` may compute."""
+        return False
+
 
 def entry_in_words(description: Mapping[str, Any]) -> str:
     """A table's entry with its parameters: `k_fold (folds 5)`."""
