@@ -17,7 +17,7 @@ from qexp.estimation.problem import Problem
 from qexp.estimation.sampling.density import PenalisedSquares, Posterior
 from qexp.estimation.sampling.draws import METHODS
 from qexp.estimation.sampling.mixture import mixture
-from qexp.estimation.sampling.modes import found, laplace
+from qexp.estimation.sampling.modes import found, laplace, likely
 from qexp.estimation.sampling.prior import Marginal, Prior, uniform
 from qexp.estimation.sampling.signals import WholeSignals, reduced
 from qexp.estimation.weighting import Weighting, track_block
@@ -174,6 +174,32 @@ def test_modes_and_their_widths_are_those_of_the_posterior():
         assert posterior((centre + 0.3 * direction)[None]) - highest == pytest.approx(-0.045, abs=0.03)
     truth = prior.scores(np.array([SOURCE]))[0]
     assert np.square(np.linalg.solve(root, truth - centre)).sum() < scipy.stats.chi2(4).ppf(0.999)
+
+
+class Valleys:
+    """Two minima, at 2 and close to −2, where residuals rise from 0 to `rise`."""
+
+    def __init__(self, rise):
+        self.rise = rise
+
+    def normal_equations(self, coordinates, which):
+        at = coordinates[:, 0]
+        residuals = torch.stack([3 * (at.square() - 4), self.rise * (2 - at) / 4], dim=1)
+        slopes = torch.stack([6 * at, torch.full_like(at, -self.rise / 4)], dim=1)
+        return (
+            0.5 * residuals.square().sum(dim=1),
+            (residuals * slopes).sum(1)[:, None],
+            slopes.square().sum(1)[:, None, None],
+        )
+
+
+@pytest.mark.parametrize(("rise", "expected"), [(3.0, [2.0, -2.0]), (7.0, [2.0])])
+def test_starts_that_end_together_leave_room_for_another_mode_that_is_likely(rise, expected):
+    starts = np.array([[1.5], [1.8], [2.2], [2.5], [3.0], [-2.5], [-1.9]])
+    minima = found(Valleys(rise), starts)
+    assert (minima.coordinates[minima.cost.argsort()[:3]] > 0).all()
+    np.testing.assert_allclose(likely(minima, 3)[:, 0], expected, atol=0.1)
+    assert len(likely(minima, 1)) == 1
 
 
 def test_bounds_cut_a_distribution_off_and_angles_end_opposite_to_the_mode():

@@ -56,6 +56,23 @@ def laplace(density: Density, minima: Minima) -> Mixture:
     centres = minima.coordinates.numpy()
     curvature = minima.information.numpy()
     values = density(centres)
+    kept = _distinct(centres, curvature, values)
+    centres, curvature, values = centres[kept], curvature[kept], values[kept]
+    log_shares = values - 0.5 * np.linalg.slogdet(curvature)[1]
+    some = log_shares > log_shares.max() - UNLIKELY
+    return mixture(log_shares[some], centres[some], np.linalg.inv(curvature[some]), OF_PRIOR)
+
+
+def likely(minima: Minima, most: int) -> Array:
+    """The places of the lowest distinct minima, (minimum, coordinate), `most` at most; unlikely ones are left out."""
+    centres, heights = minima.coordinates.numpy(), -minima.cost.numpy()
+    kept = _distinct(centres, minima.information.numpy(), heights)[:most]
+    found: Array = centres[[one for one in kept if heights[one] > heights[kept[0]] - UNLIKELY]]
+    return found
+
+
+def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
+    """The numbers of the distinct modes, the highest first."""
     kept: list[int] = []
     order: list[int] = np.argsort(-values).tolist()
     for one in order:
@@ -63,10 +80,7 @@ def laplace(density: Density, minima: Minima) -> Mixture:
             _distance(centres[one] - centres[k], curvature[k]) < SAME for k in kept
         ):
             kept.append(one)
-    centres, curvature, values = centres[kept], curvature[kept], values[kept]
-    log_shares = values - 0.5 * np.linalg.slogdet(curvature)[1]
-    likely = log_shares > log_shares.max() - UNLIKELY
-    return mixture(log_shares[likely], centres[likely], np.linalg.inv(curvature[likely]), OF_PRIOR)
+    return kept
 
 
 def _distance(apart: Array, curvature: Array) -> float:

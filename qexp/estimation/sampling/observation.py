@@ -17,7 +17,7 @@ from qexp.estimation.sampling.density import PenalisedSquares, Posterior
 from qexp.estimation.sampling.draws import METHODS, Draws, doubts_of
 from qexp.estimation.sampling.importance import effective, resampled, smoothed
 from qexp.estimation.sampling.mixture import Mixture
-from qexp.estimation.sampling.modes import found, laplace
+from qexp.estimation.sampling.modes import found, laplace, likely
 from qexp.estimation.sampling.prior import Prior
 from qexp.estimation.sampling.signals import WholeSignals, reduced
 from qexp.estimation.starts import starts
@@ -25,7 +25,7 @@ from qexp.estimation.starts import starts
 Array = NDArray[np.float64]
 
 SEARCHED, FOLLOWED = 16, 3
-"""Starts of a search for further modes; and the highest of those that it finds that are followed with all points."""
+"""Starts of a search for further modes; and how many of these, the highest, are followed with all points."""
 
 SPANNING, TRIED = 300, 60
 """Sources that span the basis of signals at first; and draws on which it is tested."""
@@ -156,8 +156,7 @@ def _starts(problem: Problem, fit: Fit, searches: Sequence[Search], prior: Prior
     search = problem.to_search(seed)
     begin = prior.scores(starts(search, searches, SEARCHED, seed).numpy())
     minima = found(PenalisedSquares(WholeSignals(search), prior, weight), begin)
-    lowest = minima.cost.argsort()[:FOLLOWED]
-    return np.concatenate([prior.scores(fit.values[None]), minima.coordinates[lowest].numpy()])
+    return np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED)])
 
 
 def _spread(draws: Array, count: int, random: np.random.Generator) -> Array:
