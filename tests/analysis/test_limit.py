@@ -9,6 +9,7 @@ import pytest
 
 import qexp as package
 from qexp.runs.figures.generated import FIGURES
+from qexp.spec.kinds import kind_of
 from tests.conftest import Specs, call
 
 SAMPLES = 20
@@ -135,6 +136,26 @@ def test_without_noise_there_is_no_limit(specs):
     assert (code, "has no noise" in stderr) == (2, True)
     assert call("run", "sound", "--seed", "3").code == 0
     assert "qexp limit" not in call("show", "sound_3").stdout
+
+
+SILL = {"type": "exponential", "parameters": {"range": 2.0, "sill": 1e-4}}
+WHITE = {"type": "white", "parameters": {}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"fixed": {"noise": 0.01}, "varyings": {}, "noise_model": WHITE}, True),
+        ({"fixed": {"noise": 0.0}, "varyings": {}, "noise_model": WHITE}, False),
+        ({"fixed": {}, "varyings": {"noise": []}, "noise_model": WHITE}, True),
+        ({"fixed": {}, "varyings": {}, "noise_model": [SILL]}, True),
+        ({"fixed": {}, "varyings": {}, "noise_model": SILL}, True),
+        ({"fixed": {}, "varyings": {}, "noise_model": WHITE}, False),
+    ],
+)
+def test_whether_there_is_a_limit_follows_from_the_declared_noise(declared, expected):
+    dataset = {"type": "generated", **declared}
+    assert kind_of(dataset).has_limit(dataset) is expected
 
 
 LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"depth": 0.052, "delta_volume": 0.017}}

@@ -67,8 +67,8 @@ def likely(minima: Minima, most: int) -> Array:
     """The places of the lowest distinct minima, (minimum, coordinate), `most` at most; unlikely ones are left out."""
     centres, heights = minima.coordinates.numpy(), -minima.cost.numpy()
     kept = _distinct(centres, minima.information.numpy(), heights)[:most]
-    found: Array = centres[[one for one in kept if heights[one] > heights[kept[0]] - UNLIKELY]]
-    return found
+    places: Array = centres[[one for one in kept if heights[one] > heights[kept[0]] - UNLIKELY]]
+    return places
 
 
 def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:

@@ -13,9 +13,6 @@ from qexp.spec.kinds import views
 from qexp.spec.kinds.kind import Document, SpecKind
 from qexp.tables import Table, Tables
 
-WHITE = {"type": "white", "parameters": {}}
-"""The noise model where none is declared: noise with the level `noise`, and none without it."""
-
 
 class GeneratedSpecs(SpecKind):
     file = Path(__file__).with_suffix(".json")
@@ -126,7 +123,8 @@ class GeneratedSpecs(SpecKind):
         level = dataset["fixed"].get(NOISE)
         if level is not None:
             return bool(level > 0)
-        return NOISE in dataset["varyings"] or dataset.get("noise_model", WHITE) != WHITE
+        undeclared = self.schemas["dataset"]["properties"]["noise_model"]["default"]  # has no level of its own
+        return NOISE in dataset["varyings"] or dataset.get("noise_model", undeclared) != undeclared
 
 
 def noise_in_long_form(noise_model: Any, table: Table) -> Any:
