@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from qexp import assemble
+from qexp.networks.training import Trainer
 from qexp.seeds import Seeds
-from qexp.training.loop import Trainer
 from qexp.workspace import find
 
 CPU = torch.device("cpu")

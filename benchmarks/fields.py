@@ -14,9 +14,7 @@ from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
 from qexp import assemble
 from qexp.seeds import Seeds
-from qexp.synthetic.glaciers import glacier
-from qexp.synthetic.ice import Options, fields, grow
-from qexp.synthetic.ice_folders import write
+from qexp.synthetic.ice import Options, fields, glacier, grow, write
 from qexp.workspace import find
 
 OPTIONS = Options()

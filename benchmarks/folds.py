@@ -20,16 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from qexp.datasets.transforms.fitted import Standardize
-from qexp.models.inversion import Inversion
-from qexp.models.modules import MODULES
-from qexp.models.network import Branch, Network, Operation, initialise
+from qexp.networks.estimator import Inversion
+from qexp.networks.losses import LOSSES
+from qexp.networks.modules import MODULES
+from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
+from qexp.networks.stacked_training import Stack, Task, stack_size
+from qexp.networks.training import Recipe
 from qexp.seeds import Seeds
-from qexp.training.losses import LOSSES
-from qexp.training.optimizers import OPTIMIZERS
-from qexp.training.recipe import Recipe
-from qexp.training.schedules import SCHEDULES
-from qexp.training.stack import Stack
-from qexp.training.stack_tasks import Task, stack_size
 
 FOLDS, FEATURES, EPOCHS, LEARNING_RATE = 55, 10, 100, 1e-3
 PROCESSES = 2

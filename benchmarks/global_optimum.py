@@ -26,13 +26,11 @@ from qexp.analysis.inversion.invert import STARTS_NEAR
 from qexp.analysis.inversion.nearby import nearby
 from qexp.analysis.matrix.refinement import Refinement
 from qexp.analysis.trained import load_model
-from qexp.datasets.generated import GeneratedDataset
-from qexp.estimation.criteria import bic
-from qexp.estimation.fit import SAME_MINIMUM, best
-from qexp.estimation.refined import refined
-from qexp.models.inversion import Inversion
+from qexp.inference.fit import SAME_MINIMUM, best, bic, refined
+from qexp.networks.estimator import Inversion
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
 from qexp import assemble
 from qexp.analysis.matrix import matrix
-from qexp.models.inversion import BATCH
+from qexp.networks.estimator import BATCH
 from qexp.runs.catalog.catalog import Catalog
 from qexp.seeds import Seeds
 from qexp.workspace import find

@@ -13,13 +13,13 @@ import qexp
 from benchmarks.bare_loop import Deaf
 from benchmarks.startup import workspace_of_runs
 from qexp import assemble
+from qexp.networks.training import Trainer
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.launch import sweep
 from qexp.runs.launch.local import Unwatched
 from qexp.runs.launch.order import Order
 from qexp.runs.launch.start import start
 from qexp.seeds import Seeds
-from qexp.training.loop import Trainer
 from qexp.workspace import Workspace, find
 
 REPEATS = 5

@@ -1,4 +1,5 @@
-"""Posteriors of a point source in white and in correlated noise: of a network's head, and by the likelihood.
+"""Posteriors of a point source in white and in correlated noise: of a network's head, and by the likelihood,
+in `qexp calibrate` and as a user has them.
 
 Run: python -m benchmarks.posteriors [--draws 2000] [--exact 50] [--tested 500]
 Trains `mogi_posterior` twice, on one core each; runs that are done already are not trained again.
@@ -19,10 +20,12 @@ from qexp import assemble
 from qexp.analysis.limit.limit import estimates as exact_estimates
 from qexp.analysis.posteriors.simulated import posteriors
 from qexp.analysis.trained import load_model
-from qexp.datasets.generated import GeneratedDataset
-from qexp.estimation.exact.unknowns import unknowns_of
+from qexp.inference.grid_posterior import Posterior as Integrated
+from qexp.inference.simulated_images import Whitening, unknowns_of
+from qexp.metrics.calibration import distinguished
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset
 
 IMAGES = ["displacement"]
 
@@ -31,6 +34,9 @@ NOISES: dict[str, dict[str, Any]] = {
     "correlated": {"noise_model": {"type": "exponential", "parameters": {"range": 2.0}}, "epochs": 110},
 }
 """Noise of 0.01 m → what is changed in the experience: epochs are cheaper without correlation."""
+
+STRONGER = (1.0, 1.5, 3.0)
+"""Noise of images over the declared noise."""
 
 HELD_OUT = {"depth": [[0.2, 0.4], [0.85, 0.95]], "delta_volume": [[0.2, 0.4], [0.85, 0.95]]}
 """Quantile intervals in which `mogi_noisy` and others are tested."""
@@ -58,6 +64,8 @@ def main() -> None:
             found = qexp.calibrate(run, draws=asked.draws, exact=asked.exact, refined=refined)
             print(f"  {'by the likelihood' if refined else 'head'}: {in_words(found)}; "
                   f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+        print(f"  as a user has them: {of_a_user(run, asked.exact)}", flush=True)
+        print(f"  in noise that was not declared: {in_other_noise(run, asked.tested)}", flush=True)
         print(f"  medians in held-out intervals, of {asked.tested} samples: {medians(run, asked.tested)}", flush=True)
 
 
@@ -85,6 +93,53 @@ def in_words(found: Any) -> str:
     beside = found.exact
     c2st = "" if beside is None else f"; C2ST {beside.accuracy:.3f}, at most {beside.largest:.3f}"
     return f"p of ranks {ranks}; in 90 % intervals {inside}; widths over exact ones {ratios}{c2st}"
+
+
+def of_a_user(run: qexp.Run, count: int, draws: int = 1000) -> str:
+    """Draws of `Run.posterior(refined=True)` for new images, told from those of exact posteriors by a classifier; and
+    the time for a batch of 100.
+    """
+    source = dataset_of(run, {})
+    samples = source.sample({name: [(0.0, 1.0)] for name in source.test}, max(count, 100), Seeds(2), ("user",), CPU)
+    images = samples["displacement"][:, 0].numpy()
+    began = time.process_time()
+    made = run.posterior(displacement=images[:100], draws=draws, refined=True)
+    each = (time.process_time() - began) / 100
+    made = run.posterior(displacement=images[:count], draws=draws, refined=True)
+    unknowns, whitening = unknowns_of(source, IMAGES), Whitening(source, IMAGES, {})
+    exact = Integrated(unknowns, whitening).draws(
+        whitening({name: of[:count] for name, of in samples.items()}), draws, np.random.default_rng(1)
+    )
+    told = []
+    for place in range(count):
+        own = np.stack([made[name].values[0, :, place] for name in unknowns.names], axis=1)
+        told.append(distinguished(np.log(exact[place]), np.log(own), seed=0).accuracy)
+    return (
+        f"C2ST {np.mean(told):.3f}, at most {np.max(told):.3f}; {1e3 * each:.0f} ms of processor time for each of 100"
+    )
+
+
+def in_other_noise(run: qexp.Run, count: int) -> str:
+    """The share of 90 % intervals by the likelihood that hold the truth of images whose noise is not the declared."""
+    declared = run.directory.training_spec()["dataset"]
+    noise, whole = declared["fixed"]["noise"], {name: [(0.0, 1.0)] for name in declared["varyings"]}
+    others: dict[str, dict[str, Any]] = {
+        f"{factor:g} times as strong": {"fixed": {**declared["fixed"], "noise": factor * noise}} for factor in STRONGER
+    }
+    if declared["noise_model"]["type"] == "white":
+        others["correlated"] = {"noise_model": NOISES["correlated"]["noise_model"]}
+    said = []
+    for words, changes in others.items():
+        source = assemble.generated_of({**declared, **changes}, tables_of(run.directory))
+        samples = source.sample(whole, count, Seeds(3), ("other",), CPU)
+        made = run.posterior(displacement=samples["displacement"][:, 0].numpy(), draws=500, refined=True)
+        shares = []
+        for name in made:
+            low, high = np.quantile(made[name].values[0], [0.05, 0.95], axis=0)
+            truth = samples[str(name)][:, 0].numpy()
+            shares.append(f"{np.mean((low <= truth) & (truth <= high)):.2f}")
+        said.append(f"{words} {', '.join(shares)}")
+    return "; ".join(said)
 
 
 def medians(run: qexp.Run, count: int) -> str:

@@ -21,9 +21,8 @@ from qexp import assemble
 from qexp.analysis.prediction.rows.estimates import predict_rows
 from qexp.analysis.prediction.rows.pieces import RowModel
 from qexp.datasets.transforms.fitted import Standardize
-from qexp.models.ensemble import Ensemble
-from qexp.models.inversion import Inversion
-from qexp.models.network import Branch, Network, Operation, initialise
+from qexp.networks.estimator import Ensemble, Inversion
+from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.rows.formats import FORMATS
 from qexp.seeds import Seeds
 

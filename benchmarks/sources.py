@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.plain_okada import plain_okada
 from benchmarks.plain_yang import plain_yang
 from benchmarks.timing import Comparison, at_least, seconds
-from qexp.datasets.generators import GENERATORS
+from qexp.simulation.generators import GENERATORS
 
 IMAGES, PIXELS = 1000, 64
 TIMES_AS_FAST = 20.0

@@ -15,9 +15,8 @@ from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_least, at_most, seconds
 from qexp.datasets.array_cache import VARIABLE
 from qexp.datasets.spectra import SpectraDataset
-from qexp.models.modules.masked_autoencoder import masked_encoder
-from qexp.synthetic.xrf import Options
-from qexp.synthetic.xrf_folders import ALL, write
+from qexp.networks.masked_autoencoder import masked_encoder
+from qexp.synthetic.xrf import ALL, Options, write
 from qexp.workspace import find
 
 CHANNELS, PATCHES = 2048, 128

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import spsolve
 
-from qexp.forward.point import mogi
-from qexp.forward.topography import over_topography
+from qexp.physics.geometry import over_topography
+from qexp.physics.point import mogi
 
 Array = NDArray[np.float64]
 

@@ -32,12 +32,17 @@ def edits(one: str, other: str) -> int:
     return row[-1]
 
 
+def hint(name: str, names: Iterable[str], separator: str = "; ") -> str:
+    """The nearest known name as a question, after the separator; empty if none is similar."""
+    guess = nearest(name, names)
+    return "" if guess is None else f"{separator}did you mean '{guess}'?"
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one, else the first 16 of them."""
     known = sorted(names)
-    guess = nearest(name, known)
-    if guess is not None:
-        return f"did you mean '{guess}'?"
+    if question := hint(name, known, ""):
+        return question
     if not known:
         return "there are none"
     shown = ", ".join(known[:16]) + (", …" if len(known) > 16 else "")

@@ -13,15 +13,18 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from qexp.errors import DamagedError, QexpError, TakenOverError
+
+if TYPE_CHECKING:
+    import xarray
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """Characters with which a formula begins in a spreadsheet."""
 
 TEMPORARY = re.compile(
-    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
+    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|html?|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
 )
 """Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final name."""
@@ -135,22 +138,6 @@ def _put(temporary: Path, path: Path) -> None:
         temporary.chmod(0o644)
     temporary.replace(path)
     sync_folder(path.absolute().parent)
-
-
-def put_folder(draft: Path, place: Path, before: Path) -> None:
-    """Give a complete folder its name. An old folder of that name is moved to `before`, and back if that fails.
-
-    All three are on one file system. Raises OSError.
-    """
-    with suppress(FileNotFoundError):
-        place.rename(before)
-    try:
-        draft.rename(place)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            before.rename(place)
-        raise
-    sync_folder(place.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -284,6 +271,42 @@ def _too_deep(document: Any) -> bool:
         if not level:
             return False
     return True
+
+
+BROKEN_NETCDF = (
+    OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError, AssertionError,
+    MemoryError,
+)  # fmt: skip
+"""Errors that h5py, h5netcdf, scipy and xarray raise for damaged files."""
+
+
+def require_hdf5(path: Path) -> None:
+    """Raise DamagedError if the layout of an existing HDF5 or NetCDF 4 file cannot be read, or it holds nothing."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as opened:
+            count = len([dict(part.attrs) for part in opened.values()])
+    except BROKEN_NETCDF as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if not count:
+        raise DamagedError(f"{path} cannot be read: it is empty")
+
+
+def read_netcdf(path: Path) -> xarray.Dataset:
+    """A whole NetCDF 4 file that qexp wrote. Raises FileNotFoundError or DamagedError.
+
+    Units such as "days" are left as they are: here they are units of an output, not of a date.
+    """
+    import xarray
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}")
+    require_hdf5(path)  # h5netcdf prints a traceback beside its error
+    try:
+        return xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+    except BROKEN_NETCDF as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The physical quantities of specs: unit, SI factor, limits. They are declared here alone.
 
-Specs, figures and NetCDF attributes use the units below; `forward` works in SI. A variable of a second
+Specs, figures and NetCDF attributes use the units below; `physics` works in SI. A variable of a second
 view carries a suffix (`incidence_1`), and one of a named source a prefix (`chamber.depth`); both are the same quantity
 as the one without it. A dataset with `"angles": "degrees"` has its angles in degrees.
 """
@@ -16,15 +16,28 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Quantity:
+    """What a variable is: its unit, limits and meaning."""
+
     unit: str
+    """The unit of specs and results."""
     si_factor: float
+    """What a value is multiplied with to be one in SI units."""
     description: str
     above: float | None = None
     """Exclusive lower limit, in `unit`."""
     at_least: float | None = None
+    """Inclusive lower limit, in `unit`."""
     at_most: float | None = None
+    """Inclusive upper limit, in `unit`."""
     period: float | None = None
     """Values that differ by it mean the same, in `unit`."""
+    plausible: tuple[float, float] | None = None
+    """Least and largest value that nature has, in `unit`: the prior of an amplitude that is given no other."""
+
+    @property
+    def least(self) -> float | None:
+        """The lower limit, whether or not it is a possible value."""
+        return self.above if self.above is not None else self.at_least
 
     def violation(self, value: float) -> str | None:
         """The limit that a value violates, as the end of an error message, or None."""
@@ -56,7 +69,7 @@ NOISE = "noise"
 
 QUANTITIES: dict[str, Quantity] = {
     "depth": Quantity("km", 1e3, "depth of the source below the flat surface, positive downwards", above=0.0),
-    "delta_volume": Quantity("10⁶ m³", 1e6, "volume change of the source, inflation positive"),
+    "delta_volume": Quantity("10⁶ m³", 1e6, "volume change of the source, inflation positive", plausible=(-1e3, 1e3)),
     "x": Quantity("km", 1e3, "position of the source east of the image centre"),
     "y": Quantity("km", 1e3, "position of the source north of the image centre"),
     "x_res": Quantity("km", 1e3, "width of a pixel, eastwards", above=0.0),
@@ -105,18 +118,28 @@ QUANTITIES: dict[str, Quantity] = {
         )
         for axis in "xyz"
     },
-    "pressure_over_mu": Quantity("", 1.0, "pressure change of the source over the shear modulus, inflation positive"),
-    "strike_slip": Quantity("m", 1.0, "slip along the strike, left-lateral positive"),
-    "dip_slip": Quantity("m", 1.0, "slip along the dip, positive where the upper side moves up"),
-    "opening": Quantity("m", 1.0, "opening of the source, closing negative"),
+    "pressure_over_mu": Quantity(
+        "",
+        1.0,
+        "pressure change of the source over the shear modulus, inflation positive",
+        plausible=(-0.05, 0.05),
+    ),
+    "strike_slip": Quantity("m", 1.0, "slip along the strike, left-lateral positive", plausible=(-50.0, 50.0)),
+    "dip_slip": Quantity(
+        "m", 1.0, "slip along the dip, positive where the upper side moves up", plausible=(-50.0, 50.0)
+    ),
+    "opening": Quantity("m", 1.0, "opening of the source, closing negative", plausible=(-50.0, 50.0)),
     **{
-        f"potency_{axis}": Quantity("10⁶ m³", 1e6, f"opening times area of the crack normal to the source's {axis}")
+        f"potency_{axis}": Quantity(
+            "10⁶ m³", 1e6, f"opening times area of the crack normal to the source's {axis}", plausible=(-1e3, 1e3)
+        )
         for axis in "xyz"
     },
     "displacement": Quantity("m", 1.0, "displacement of the surface along the line of sight, toward the satellite"),
     "mask": Quantity("", 1.0, "1 where a pixel of the displacement image is seen, else 0"),
     "noise": Quantity("m", 1.0, "standard deviation of the noise on a displacement image", at_least=0.0),
 }
+"""Name of a variable in a spec → its quantity."""
 
 DIMENSIONLESS = Quantity("", 1.0, "no unit declared")
 

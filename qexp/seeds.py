@@ -9,10 +9,20 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
+from qexp.errors import QexpError, shortened
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+
+
+LARGEST_SEED = 2**63 - 1
+
+
+def require_seed(seed: int) -> None:
+    """Raises QexpError for a number that is no seed."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise QexpError(f"--seed {shortened(str(seed))}: a seed is a whole number from 0 on, less than 2^63")
 
 
 @dataclass(frozen=True)
@@ -21,12 +31,17 @@ class Seeds:
 
     seed: int
 
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
+
     def number(self, *purpose: str | int) -> int:
         """A 63-bit number for one purpose, the same on every machine."""
         text = "\x1f".join(str(part) for part in (self.seed, *purpose))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
     def numpy(self, *purpose: str | int) -> np.random.Generator:
+        import numpy as np  # records know what a seed is without it
+
         return np.random.default_rng(self.number(*purpose))
 
     def torch(self, device: torch.device | str, *purpose: str | int) -> torch.Generator:

@@ -17,10 +17,14 @@ from qexp.did_you_mean import suggestion
 
 @dataclass(frozen=True)
 class Entry:
+    """An entry of a table: what a name in a spec stands for."""
+
     build: Callable[..., Any]
+    """Builds the object. Its positional-only arguments come from the program, all others from the spec."""
     parameters: Mapping[str, Any]
     """JSON Schema of the parameters: `properties`, and `required` where there is no default."""
     help: str
+    """A sentence for readers."""
     example: Mapping[str, Any]
     """A description as in a spec; a test validates and builds it."""
 

@@ -12,7 +12,7 @@ import torch
 import xarray
 from numpy.typing import NDArray
 
-from qexp.forward import ice
+from qexp.physics import ice
 
 SPACING = 200.0
 YEAR = 365.25 * 86400

@@ -235,6 +235,81 @@ def vdi_estimates(image: Array, weights: Mapping[str, Mapping[str, Array]]) -> d
     }
 
 
+def vdi_image(depth: float, volume: float, azimuth: float = 0.0, incidence: float = 0.33, x: float = 0.0) -> Array:
+    """The displacement that VDI makes of a source, (64, 64) [m], with pixels of 100 m.
+
+    Its angle comes from east and north in each other's place, and from the columns in reverse order.
+    """
+    steps = (np.arange(64) - 32) * 0.1
+    east, north = np.meshgrid(steps - x, steps)
+    radius, angle = np.hypot(east, north), np.arctan2(east[:, ::-1], north)
+    scale = 0.75 / np.pi * volume / (radius**2 + depth**2) ** 1.5
+    along = np.cos(azimuth) * np.cos(angle) + np.sin(azimuth) * np.sin(angle)
+    return scale * (depth * np.cos(incidence) - radius * along * np.sin(incidence))
+
+
+VDI_64: dict[str, Any] = {
+    "inputs": {"displacement": {"size": [64, 64, 1]}},
+    "outputs": ["depth", "delta_volume"],
+    "operations": {
+        "block": {"module": "resnet_block", "parameters": {"filters": [4, 4]}},
+        "relu": {"module": "activation", "parameters": {"activation": "relu"}},
+        "pool": {"module": "max_pooling", "parameters": {"pool_size": 4}},
+        "to_depth": {"module": "denses", "parameters": {"filters": [8, 1]}},
+        "to_volume": {"module": "denses", "parameters": {"filters": [8, 1]}},
+    },
+    "branches": [
+        {"x_name": "displacement", "y_name": "seen", "operations": ["block", "relu", "pool"]},
+        {"x_name": "seen", "y_name": "depth", "operations": ["to_depth"]},
+        {"x_name": "seen", "y_name": "delta_volume", "operations": ["to_volume"]},
+    ],
+}
+
+
+class Vdi(nn.Module):
+    """A network of VDI for images of 64 x 64 pixels, which learns from VDI's own images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.shortcut = nn.Conv2d(1, 4, 1)
+        self.hidden = nn.ModuleList(nn.Linear(2048, 8, bias=False) for _ in range(2))
+        self.last = nn.ModuleList(nn.Linear(8, 1, bias=False) for _ in range(2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(image, 64, 64) → depth and volume change, (image, 2)."""
+        x = images[:, None]
+        deep = self.second(nn.functional.leaky_relu(self.first(x), 0.2))
+        seen = nn.functional.max_pool2d(torch.cat([deep, self.shortcut(x)], 1).relu(), 4)
+        flat = seen.permute(0, 2, 3, 1).flatten(1)  # channels last
+        heads = zip(self.hidden, self.last, strict=True)
+        return torch.cat([last(nn.functional.leaky_relu(hidden(flat), 0.2)) for hidden, last in heads], 1)
+
+    def learn(self, images: Tensor, truth: Tensor, epochs: int) -> None:
+        optimizer = torch.optim.Adam(self.parameters(), 3e-3)
+        for chosen in torch.arange(len(images)).split(32) * epochs:
+            optimizer.zero_grad()
+            (self(images[chosen]) - truth[chosen]).abs().mean().backward()
+            optimizer.step()
+
+    def weights(self) -> dict[str, dict[str, Array]]:
+        """Group of the file → weight → array, as Keras keeps them."""
+
+        def convolution(name: str, layer: nn.Conv2d) -> dict[str, Array]:
+            assert layer.bias is not None
+            kernel = layer.weight.detach().permute(2, 3, 1, 0)
+            return {f"{name}/kernel": kernel.numpy(), f"{name}/bias": layer.bias.detach().numpy()}
+
+        made = {
+            "block": convolution("block_convolutions_0", self.first) | convolution("block_convolutions_1", self.second),
+            "block_shortcut": convolution("block_shortcut", self.shortcut),
+        }
+        for name, hidden, last in zip(("to_depth", "to_volume"), self.hidden, self.last, strict=True):
+            layers = {f"{name}_dense_0/kernel": hidden, f"{name}_dense_1/kernel": last}
+            made[name] = {key: layer.weight.detach().numpy().T for key, layer in layers.items()}
+        return made
+
+
 # 2Dto2D-DLE: Keras' CNN and U-Net for fields, in numpy, channels last
 
 

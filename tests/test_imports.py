@@ -22,11 +22,12 @@ LAYERS = [
     {"analysis"},
     {"runs"},
     {"assemble"},
-    {"baselines", "estimation"},
-    {"figures", "training", "models", "datasets", "observations", "synthetic", "spec"},
-    {"forward"},
+    {"extend"},
+    {"baselines", "inference"},
+    {"figures", "networks", "foreign", "datasets", "simulation", "observations", "synthetic", "spec"},
+    {"physics"},
     {"rows"},
-    {"metrics", "fragments", "calibration"},
+    {"metrics", "fragments"},
     {
         "machine",
         "seeds",
@@ -38,6 +39,7 @@ LAYERS = [
         "quantities",
         "workspace",
         "files",
+        "folders",
         "locks",
         "clocks",
         "errors",
@@ -52,15 +54,18 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 NEVER = {
     "datasets": {"spec"},
-    "models": {"spec"},
-    "observations": {"spec", "datasets", "models", "training"},
-    "synthetic": {"spec", "datasets", "models", "training"},
-    "training": {"spec"},
-    "spec": {"datasets", "models", "training", "forward"},
-    "forward": {part for layer in LAYERS for part in layer} - {"forward"},
+    "networks": {"spec"},
+    "foreign": {"spec"},
+    "synthetic": {"spec", "datasets", "networks"},
+    "spec": {"datasets", "networks", "foreign", "physics", "simulation"},
+    "physics": {part for layer in LAYERS for part in layer} - {"physics"},
     "errors": {part for layer in LAYERS for part in layer} - {"errors"},
 }
 """What a part does not import although the layers would let it."""
+
+GEODESY = {"physics", "simulation", "observations", "inference"}
+SEEN_BY_GEODESY = {"rows", "metrics", *LAYERS[-1]}
+"""The deformation of the surface knows nothing of specs, networks and runs: it could be a distribution of its own."""
 
 
 def modules() -> dict[str, Path]:
@@ -117,6 +122,13 @@ def test_a_module_imports_from_its_own_layer_and_from_lower_ones_only(module):
         assert theirs not in NEVER.get(own, set()), f"qexp.{module} imports qexp.{imported}"
 
 
+def test_the_geodesy_sees_itself_row_files_metrics_and_tables_alone():
+    seen = {module: set(map(part, imports_of(path))) for module, path in MODULES.items() if part(module) in GEODESY}
+    assert len(seen) > 30
+    beyond = {module: parts - GEODESY - SEEN_BY_GEODESY for module, parts in seen.items()}
+    assert {module: parts for module, parts in beyond.items() if parts} == {}
+
+
 def circle_in(arrows: dict[str, set[str]]) -> list[str]:
     """Names that import one another in a circle, the first one again at the end; empty if there is none."""
     try:
@@ -147,7 +159,7 @@ def test_the_rooms_of_runs_and_of_analysis_point_one_way():
     assert circle_in({own: others - {own} for own, others in arrows.items()}) == []
 
 
-LARGEST_FILE, LARGEST_FUNCTION = 350, 60
+LARGEST_FILE, LARGEST_FUNCTION = 800, 60
 """Lines."""
 
 

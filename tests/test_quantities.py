@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from qexp.datasets.generators import GENERATORS
 from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, in_words, label, quantity, typeset
+from qexp.simulation.generators import GENERATORS
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from jsonschema import Draft202012Validator
 
 from qexp.assemble import BUILT_IN
 from qexp.did_you_mean import edits, nearest, suggestion
-from qexp.models.heads import HeadEntry
-from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
+from qexp.networks.heads import HeadEntry
+from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
 from qexp.tables import Entry, built
 
 ENTRIES = [(table, name) for table, entries in BUILT_IN.items() if table != "quantities" for name in entries]

@@ -35,7 +35,7 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
         Calibration,
         "How sure its posteriors may be, by `qexp calibrate`; other kinds: `calibration_refined.json` and so on.",
     ),
-    "results/limit.json": (Limit, "The least errors that any method can reach on its test samples, by `qexp limit`."),
+    "results/limit.json": (Limit, "The errors of the exact posteriors of its test samples, by `qexp limit`."),
     "runs/.launches/ID/launch.json": (LaunchRecord, "A launch: the runs that one command started."),
 }
 """File → the type of its document, and what it is for."""

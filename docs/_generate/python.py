@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import qexp
@@ -12,14 +14,18 @@ from _generate.attributes import documented, text_of
 from _generate.docstrings import as_markdown
 from _generate.markdown import code, prose, table
 from _generate.signatures import signature
-from qexp import api
+from qexp import api, extend
 
 HEAD = """# Python
 
 A notebook or a script can do everything that the shell can: `import qexp`. The first section lists what `import qexp`
-offers; the second what the commands use besides, in `qexp.api`. Functions load what they need when they are called.
-Errors that a user can correct derive from `qexp.errors.QexpError`. `workspace` is the workspace's directory; if left
-out, it is searched upwards from the current directory, or named by `QEXP_WORKSPACE`."""
+offers; the second what the commands use besides, in `qexp.api`; the third what extensions are made of, in
+`qexp.extend`. Functions load what they need when they are called. Errors that a user can correct derive from
+`qexp.errors.QexpError`. `workspace` is the workspace's directory; if left out, it is searched upwards from the current
+directory, or named by `QEXP_WORKSPACE`."""
+
+EXTENSIONS = """What a workspace's `specs/extensions.py` builds its entries of, see
+[Add your own physics](../how-to/own-physics.md). This path stays, wherever modules move."""
 
 
 def page() -> str:
@@ -27,6 +33,8 @@ def page() -> str:
     return "\n\n".join([
         HEAD, "## qexp", *(_described("qexp", qexp, name) for name in qexp.__all__),
         "## qexp.api", *(_described("qexp.api", api, name) for name in more),
+        "## qexp.extend", EXTENSIONS,
+        table(["name", "meaning"], [[code(name), prose(_sentence(name))] for name in extend.__all__]),
     ]) + "\n"  # fmt: skip
 
 
@@ -37,6 +45,21 @@ def _described(module: str, owner: Any, name: str) -> str:
     if inspect.isfunction(thing):
         return "\n\n".join([f"### {name}", signature(f"{module}.{name}", thing), as_markdown(_doc(name, thing))])
     return f"### {name}\n\n{prose(documented('qexp.api.looking')['', name])}"
+
+
+def _sentence(name: str) -> str:
+    """The first paragraph on something of `qexp.extend`."""
+    thing = getattr(extend, name)
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        return " ".join(_doc(name, thing).partition("\n\n")[0].split())
+    return documented(_origins()[name])["", name]
+
+
+@cache
+def _origins() -> dict[str, str]:
+    """Name of `qexp.extend` → the module from which it is imported."""
+    imports = [node for node in ast.parse(inspect.getsource(extend)).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
 
 
 def _members(kind: type) -> Iterator[str]:

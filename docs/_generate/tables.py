@@ -91,7 +91,8 @@ def _limits(quantity: Any) -> str:
     limits = {">": quantity.above, "≥": quantity.at_least, "≤": quantity.at_most}
     shown = [f"{sign} {value:.4g}" for sign, value in limits.items() if value is not None]
     period = [] if quantity.period is None else [f"period {quantity.period:.4g}"]
-    return ", ".join(shown + period)
+    plausible = [] if quantity.plausible is None else ["plausible {:g} to {:g}".format(*quantity.plausible)]
+    return ", ".join(shown + period + plausible)
 
 
 def _of_entries(head: str, name: str) -> str:

@@ -6,12 +6,12 @@ import torch
 
 from qexp import assemble
 from qexp.errors import QexpError
-from qexp.models.inversion import Inversion
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
 from qexp.runs.folds import directories
 from qexp.runs.planning.existing import require_done
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
-from qexp.training import checkpoint
 
 
 def load_model(directory: RunDirectory, device: torch.device) -> Inversion:

@@ -6,7 +6,7 @@ Importing it is quick; each function loads what it needs when it is called.
 from qexp.api.acting import act, actions
 from qexp.api.calibrating import calibrate
 from qexp.api.covering import intervals
-from qexp.api.data import make_ice, make_xrf, samples, show_data
+from qexp.api.data import images, make_ice, make_xrf, samples, show_data, show_images
 from qexp.api.evaluation import evaluate
 from qexp.api.inversion import export_network, matrix, predict, submit_predictions
 from qexp.api.inverting import invert
@@ -82,6 +82,7 @@ __all__ = [
     "every_run",
     "export_network",
     "groups",
+    "images",
     "import_run",
     "import_weights",
     "init",
@@ -116,6 +117,7 @@ __all__ = [
     "select",
     "serve",
     "show_data",
+    "show_images",
     "specs",
     "status",
     "stop",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp import workspace as workspaces
-from qexp.api.run_handle import open_runs
+from qexp.api.run_handle import Runs, open_runs
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def actions(*, workspace: str | Path | None = None) -> dict[str, Action]:
 
 
 def act(
-    action: str, references: Iterable[str], *, workspace: str | Path | None = None
+    action: str, references: Runs, *, workspace: str | Path | None = None
 ) -> Iterator[tuple[str, Acted | QexpError]]:
     """Run an action on runs, one after another. Yields the name of each with the result.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import xarray
 
     from qexp.analysis.look.look import Look
-    from qexp.synthetic import ice_folders, xrf_folders
+    from qexp.synthetic import ice, xrf
 
 Watch = Callable[[str, float], None]
 """Receives the name of what is being computed, and the share that is done."""
@@ -42,6 +42,52 @@ def samples(
     return samples_of(open_view(workspaces.find(workspace), dataset, experience, part, seed)[1], count)
 
 
+def images(
+    dataset: str,
+    at: Mapping[str, float] | None = None,
+    over: Mapping[str, tuple[float, float, int]] | None = None,
+    *,
+    noise: bool = False,
+    seed: int = 0,
+    workspace: str | Path | None = None,
+) -> xarray.Dataset:
+    """Images of a simulated dataset at chosen values; see `qexp data show --at`.
+
+    at       variable → value, in the variable's unit; the others have their fixed values
+    over     variable → (low, high, cells): images at the centres of cells, as of a matrix
+    noise    with the dataset's noise, from this seed, and hidden pixels as NaN; else the images are exact
+    returns  image → (variables of `over`, y, x), with coordinates in the units of the spec; NaN for impossible sources
+    Raises QexpError for a variable that varies and has no value, and for values that no source can have.
+    """
+    from qexp.analysis.look.chosen import images_at
+
+    return images_at(workspaces.find(workspace), dataset, at or {}, over or {}, noise=noise, seed=seed)
+
+
+def show_images(
+    dataset: str,
+    at: Mapping[str, float] | None = None,
+    over: Mapping[str, tuple[float, float, int]] | None = None,
+    *,
+    noise: bool = False,
+    seed: int = 0,
+    out: str | Path | None = None,
+    formats: Sequence[str] = ("png",),
+    style: str | Path | None = None,
+    workspace: str | Path | None = None,
+) -> list[Path]:
+    """Draw the images at chosen values, over one or two variables as a grid; see `images` and `show_data`.
+
+    returns  the paths of the pictures, one per image and format
+    """
+    from qexp.analysis.look.chosen import draw_images
+
+    place = workspaces.find(workspace)
+    folder = Path(out) if out is not None else place.root / "figures" / Path(dataset).stem
+    made = images(dataset, at, over, noise=noise, seed=seed, workspace=place.root)
+    return draw_images(made, folder, formats, None if style is None else Path(style))
+
+
 def show_data(
     dataset: str | None = None,
     part: str | None = None,
@@ -63,9 +109,10 @@ def show_data(
     Raises QexpError and SpecError.
     """
     from qexp.analysis.look.look import look
+    from qexp.runs.record import nesting
 
     place = workspaces.find(workspace)
-    folder = Path(out) if out is not None else place.root / "figures" / Path(experience or dataset or "").stem
+    folder = nesting.target(out) if out is not None else place.root / "figures" / Path(experience or dataset or "").stem
     drawn_with = None if style is None else Path(style)
     return look(place, dataset, experience, part, count, seed, folder, formats, drawn_with)
 
@@ -78,7 +125,7 @@ def make_ice(
     overwrite: bool = False,
     watch: Watch = _unwatched,
     **options: Any,
-) -> list[ice_folders.Made]:
+) -> list[ice.Made]:
     """Simulate glaciers, in the format of 2Dto2D-DLE; see `qexp data ice`.
 
     test       the number of test glaciers; a quarter of them if left out
@@ -86,10 +133,10 @@ def make_ice(
     options    frames, size, spacing, seed, arrhenius and sliding (low, high), coupling
     returns    per glacier its `folder`, `frames`, time `steps` and `seconds`
     """
-    from qexp.synthetic.ice import Options
-    from qexp.synthetic.ice_folders import write
+    from qexp.runs.record import nesting
+    from qexp.synthetic.ice import Options, write
 
-    return write(Path(out), Options(**options), glaciers, test, overwrite, watch)
+    return write(nesting.target(out), Options(**options), glaciers, test, overwrite, watch)
 
 
 def make_xrf(
@@ -102,7 +149,7 @@ def make_xrf(
     watch: Watch = _unwatched,
     layout: str = "plain",
     **options: Any,
-) -> xrf_folders.Made:
+) -> xrf.Made:
     """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
 
     test        the number of test cores; a quarter of them if left out
@@ -112,7 +159,7 @@ def make_xrf(
     options     spectra and labelled, of each core; voltage, such as (10, 30) [kV]; seed
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
     """
-    from qexp.synthetic.xrf import Options
-    from qexp.synthetic.xrf_folders import write
+    from qexp.runs.record import nesting
+    from qexp.synthetic.xrf import Options, write
 
-    return write(Path(out), Options(**options), cores, test, validation, overwrite, watch, layout)
+    return write(nesting.target(out), Options(**options), cores, test, validation, overwrite, watch, layout)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
-from qexp.api.run_handle import Run, directory_of
+from qexp.api.run_handle import Run, Runs, directory_of, open_runs
+from qexp.api.warn import Report, ignore
 from qexp.errors import PartlyFailedError, QexpError
+from qexp.runs.record import nesting
 
 if TYPE_CHECKING:
     from qexp.analysis.export.network import Exported
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
     from qexp.analysis.prediction.progress import OnProgress
     from qexp.pages.shown_matrix import Matrix
     from qexp.pages.shown_predictions import Predictions
-    from qexp.rows.naming import Columns
+    from qexp.rows.formats import Columns
+    from qexp.runs.record.directory import RunDirectory
 
 
 def matrix(
-    run: Run | str,
+    run: Runs,
     dataset: str,
     *,
     axes: Mapping[str, tuple[float, float, int]] | None = None,
@@ -36,32 +39,53 @@ def matrix(
     npy: bool = False,
     refine: bool = False,
     bound: bool = False,
+    name: str | None = None,
+    force: bool = False,
     on_refined: OnRefined | None = None,
+    tell: Report = ignore,
     trust_code: bool = False,
     workspace: str | Path | None = None,
 ) -> Matrix:
     """Estimate the observations of every cell of a grid of true values; see `qexp matrix`.
 
+    run         a run; or several, as a list or a pattern such as "mogi_[0-9]*", that differ by their seed alone: each
+                gets its matrix, and the mean, bias and standard deviation over the seeds are written to
+                `comparisons/matrices` in the workspace and returned
     axes        variable → (low, high, cells); those of the dataset if left out
     fixed       variable → value, of variables that vary and are not an axis
     repeats     noise realisations per cell
     refine      also refine the estimates by least squares: `depth_refined` beside `depth_estimate`
     bound       also compute the Cramér–Rao bound: `depth_bound`, and with `repeats` above 1 `depth_over_bound`
+    name        of the matrix in the run; that of the dataset if left out. The same matrix is not computed again
+    force       replace a matrix of that name that was made with other settings, which is an error otherwise
     on_refined  called during the refinement, with the number of refined cells and of all cells
+    tell        receives a line for each matrix that existed already
     trust_code  execute the code in `code/extensions.py` of an imported run
     returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in `matrix.folder`
     """
     from qexp.analysis.matrix.axes import MatrixAxis, checked
     from qexp.analysis.matrix.matrix import matrix as make
+    from qexp.analysis.matrix.over_runs import matrices
     from qexp.pages.shown_matrix import matrix_at
 
     place = workspaces.find(workspace)
-    directory = directory_of(run, workspace, trust_code)
     grid = [checked(MatrixAxis(name, *of_axis), f"axis {name}") for name, of_axis in (axes or {}).items()]
-    folder = make(
-        directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy,
-        refine=refine, bound=bound, on_refined=on_refined or (lambda done, cells: None),
-    )  # fmt: skip
+
+    def of_run(directory: RunDirectory) -> Path:
+        folder, made = make(
+            directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy,
+            refine=refine, bound=bound, name=name, force=force, on_refined=on_refined or (lambda done, cells: None),
+        )  # fmt: skip
+        if not made:
+            tell(f"{directory.name} has the matrix '{folder.name}' already")
+        return folder
+
+    directories = [one.directory.trusting(trust_code) for one in open_runs(run, workspace=workspace)]
+    if len(directories) == 1:
+        return matrix_at(of_run(directories[0]))
+    folder, made = matrices(directories, place, of_run, force)
+    if not made:
+        tell(f"the matrix over these runs exists already: {place.shown(folder)}")
     return matrix_at(folder)
 
 
@@ -79,6 +103,7 @@ def predict(
     columns: Columns | None = None,
     interval: float | None = None,
     draws: int | None = None,
+    refined: bool = False,
     misfit: bool = False,
     trust_code: bool = False,
     device: str = "auto",
@@ -97,7 +122,10 @@ def predict(
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     interval    of rows, spectra and posteriors of images: coverage of the intervals; 0.9 if left out, or what the
                 held-out errors of a run on rows or spectra can promise
-    draws       of networks with a posterior head: draws from each posterior, in a file beside the estimates
+    draws       of networks with a posterior head, or with `refined`: draws from each posterior, in a file beside the
+                estimates
+    refined     of images of a simulated dataset: posteriors are those of the known likelihood, found from the network's
+                estimates, with or without a posterior head; estimates are their medians
     misfit      of images: p-values of the residuals of the best source, `misfit_p`, and of features, `features_p`
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes the object that is shown the progress of a file
@@ -106,7 +134,8 @@ def predict(
     returns     per file: its `target` and whether it was `made` now; for rows their number, how many are `outside` the
                 range of the training data, how many are `missing` a feature, and the `map` if there is one; for fields
                 the number of `frames` and their `size`; for images the number of `images`, how many are `outside` the
-                range, and in which inputs (`outside_in`), and the number of `missing_pixels`
+                range, and in which inputs (`outside_in`), how many have `estimates_outside` of 99 % of the training
+                data, and the number of `missing_pixels`
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
     """
     from qexp.analysis.prediction.chunk import require_chunk
@@ -115,20 +144,28 @@ def predict(
 
     require_chunk(chunk)
     directory = directory_of(run, workspace, trust_code)
-    pairs = targets(Path(source), Path(target), directory)
+    pairs = targets(Path(source), nesting.target(target), directory)
     given = {} if watched is None else {"watched": partial(watched, file_kind(directory).counted)}
+    asked = Asked(columns, interval, draws, misfit, refined)
+    found = predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, asked=asked, **given)
+    return Predictions(_made(found, len(pairs), each or _warn_of))
+
+
+def _made(
+    found: Iterable[Prediction | QexpError], count: int, each: Callable[[Prediction | QexpError], None]
+) -> list[Prediction]:
+    """The predictions of files, of which `each` is told. Raises the error of a single file, or one of all."""
     made, mistakes = [], []
-    asked = Asked(columns, interval, draws, misfit)
-    for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, asked=asked, **given):
-        if isinstance(one, QexpError) and len(pairs) == 1:
+    for one in found:
+        if isinstance(one, QexpError) and count == 1:
             raise one
-        (each or _warn_of)(one)
+        each(one)
         if isinstance(one, QexpError):
             mistakes.append(one)
         else:
             made.append(one)
-    _require_none(mistakes, len(pairs))
-    return Predictions(made)
+    _require_none(mistakes, count)
+    return made
 
 
 def _require_none(mistakes: Sequence[QexpError], count: int) -> None:
@@ -139,7 +176,7 @@ def _require_none(mistakes: Sequence[QexpError], count: int) -> None:
 
 def _warn_of(one: Prediction | QexpError) -> None:
     for text in () if isinstance(one, QexpError) else one.warnings:
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=4)
 
 
 def submit_predictions(
@@ -155,6 +192,7 @@ def submit_predictions(
     columns: Columns | None = None,
     interval: float | None = None,
     draws: int | None = None,
+    refined: bool = False,
     misfit: bool = False,
     trust_code: bool = False,
     device: str = "auto",
@@ -177,9 +215,9 @@ def submit_predictions(
     launcher = launcher_with(launcher, profile, place.settings())
     settings = options_of(launcher, place.settings(), options or {}, profile)
     directory = directory_of(run, workspace, trust_code)
-    pairs = targets(Path(source), Path(target), directory)
+    pairs = targets(Path(source), nesting.target(target), directory)
     words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
-    flags = {"--overwrite": overwrite, "--misfit": misfit, "--trust-code": trust_code}
+    flags = {"--overwrite": overwrite, "--refined": refined, "--misfit": misfit, "--trust-code": trust_code}
     words += [flag for flag, given in flags.items() if given]
     words += [] if columns is None else ["--columns", ",".join(_column_words(columns))]
     words += [] if interval is None else ["--interval", str(interval)]
@@ -218,4 +256,4 @@ def export_network(
     from qexp.analysis.export import network as networks
 
     directory = directory_of(run, workspace, trust_code)
-    return networks.export_network(directory, Path(to), format, physical=physical, overwrite=overwrite)
+    return networks.export_network(directory, nesting.target(to), format, physical=physical, overwrite=overwrite)

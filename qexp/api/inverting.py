@@ -80,9 +80,10 @@ def invert(
 
 def _destination(to: str | Path | None, spacing: float | None, overwrite: bool, history: str) -> Destination | None:
     from qexp.analysis.inversion.invert import Destination
+    from qexp.runs.record import nesting
 
     if to is not None:
-        return Destination(Path(to), spacing, overwrite, history)
+        return Destination(nesting.target(to), spacing, overwrite, history)
     if spacing is not None or overwrite:
         raise QexpError("--spacing and --overwrite are for the files of --to; name their folder, or leave them out")
     return None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
-from qexp.api.run_handle import Run
+from qexp.api.run_handle import Run, Runs, references_of
 from qexp.api.warn import Report, as_warning
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def remove(
-    references: Iterable[str],
+    references: Runs,
     *,
     stop: bool = False,
     confirm: Callable[[Sequence[str]], None] | None = None,
@@ -31,16 +32,18 @@ def remove(
     stop        stop running ones first
     confirm     receives the names before anything is changed; an exception that it raises ends the call
     """
-    from qexp.runs.state.stopping import ask_to_stop, wait_for_end
+    from qexp.runs.state.stopping import ask_to_stop, require_stoppable, wait_for_end
     from qexp.runs.upkeep import trash as trashes
 
     place = workspaces.find(workspace)
-    directories = trashes.runs_to_remove(references, place)
+    directories = trashes.runs_to_remove(references_of(references, place.root), place)
     if confirm is not None:
         confirm([directory.name for directory in directories])
     if stop:
-        # What cannot be stopped is refused below.
-        for directory in [one for one in trashes.in_use(directories) if ask_to_stop(one)]:
+        at_work = list(trashes.in_use(directories))
+        for directory in at_work:  # before any is stopped
+            require_stoppable(directory)
+        for directory in [one for one in at_work if ask_to_stop(one)]:
             wait_for_end(directory)
     return trashes.discard(directories, place)
 
@@ -94,17 +97,19 @@ class PurgedCache:
 
 
 def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
-    """Delete cached arrays, which are made again when training needs them.
+    """Delete cached arrays and what is known of files, which are made again when training needs them.
 
     older_than  delete only files that were last used longer ago than this
     """
     from qexp.datasets.array_cache import cache_folder, unused_for
 
-    doomed = unused_for(older_than or timedelta())
-    freed = sum(path.stat().st_size for path in doomed)
-    for path in doomed:
-        path.unlink(missing_ok=True)
-    return PurgedCache(cache_folder(), len(doomed), freed)
+    deleted = freed = 0
+    for path in unused_for(older_than or timedelta()):
+        with suppress(FileNotFoundError):  # deleted by another process
+            size = path.stat().st_size
+            path.unlink()
+            deleted, freed = deleted + 1, freed + size
+    return PurgedCache(cache_folder(), deleted, freed)
 
 
 def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
+from qexp.api.run_handle import Runs, references_of
 from qexp.api.warn import Report, as_warning, ignore
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Pa
         from qexp.runs.upkeep import trash as trashes
 
         trash, runs = files.size_of(trashes.folder(place)), files.size_of(place.runs)
+        linked = [path for path in place.runs.iterdir() if path.is_symlink()] if place.runs.is_dir() else []
+        runs += sum(files.size_of(path) for path in linked)  # runs that are kept elsewhere
         free = disk_usage(place.root).free
         measured = {"runs": runs - trash, "trash": trash, "cache": files.size_of(cache_folder()), "free": free}
     return Status(counts, unfinished, measured)
@@ -163,11 +166,11 @@ def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = 
     return [list(row) for row in zip(*values, strict=True)]
 
 
-def groups(summaries: Sequence[Summary], field: str, *, warn: Report = as_warning) -> list[dict[str, Any]]:
-    """Groups of runs with the same value of a field: number, states, and mean test errors of each."""
+def groups(summaries: Sequence[Summary], *fields: str, warn: Report = as_warning) -> list[dict[str, Any]]:
+    """Groups of runs with the same values of fields: number, states, and mean test errors of each."""
     from qexp.runs.catalog import columns as catalog_columns
 
-    return catalog_columns.groups(summaries, [value for (value,) in rows(summaries, [field], warn=warn)])
+    return catalog_columns.groups(summaries, rows(summaries, fields, warn=warn))
 
 
 def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:
@@ -185,10 +188,11 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
 
 
 def compare(
-    *runs: str, evaluation: str | None = None, warn: Report = as_warning, workspace: str | Path | None = None
+    *runs: Runs, evaluation: str | None = None, warn: Report = as_warning, workspace: str | Path | None = None
 ) -> ShownComparison | ShownSeedComparison:
     """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`.
 
+    runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
     """
     from qexp.analysis.comparison.compare import compare_named
@@ -196,7 +200,7 @@ def compare(
     from qexp.runs.catalog.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
-    comparison = compare_named(list(runs), catalog, evaluation)
+    comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation)
     for text in catalog.warnings:
         warn(text)
     return compared(comparison)

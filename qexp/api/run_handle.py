@@ -88,7 +88,7 @@ class Run(Shown):
 
     @property
     def limit(self) -> Limit | None:
-        """The least errors that any method can reach on its test samples, if `qexp.limit` has computed them."""
+        """The errors of the exact posteriors of its test samples, if `qexp.limit` has computed them."""
         from qexp.runs.record.limit import limit_of
 
         return limit_of(self.directory)
@@ -160,11 +160,20 @@ class Run(Shown):
         """A line per epoch."""
         return self.directory.metrics()
 
-    def matrix(self, dataset: str) -> Matrix:
-        """A matrix that was computed for this run with a dataset: an `xarray.Dataset`."""
+    def matrix(self, name: str) -> Matrix:
+        """A matrix of this run by its name, which is that of its dataset unless it was given one: an `xarray.Dataset`.
+
+        Raises NotFoundError.
+        """
+        from qexp.did_you_mean import suggestion
+        from qexp.errors import NotFoundError
         from qexp.pages.shown_matrix import matrix_at
 
-        return matrix_at(self.directory.matrices / dataset)
+        known = self.directory.matrix_names()
+        if name not in known:
+            advice = suggestion(name, known) if known else f"make it: qexp matrix --run {self.name} --dataset {name}"
+            raise NotFoundError(f"{self.name} has no matrix '{name}'; {advice}")
+        return matrix_at(self.directory.matrices / name)
 
     def predict(self, **inputs: ArrayLike) -> Estimates:
         """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
@@ -184,16 +193,25 @@ class Run(Shown):
         """
         return self._predictor.interval(inputs, coverage)
 
-    def posterior(self, *, draws: int = 1000, seed: int = 0, **inputs: ArrayLike) -> xarray.Dataset:
+    def posterior(
+        self, *, draws: int = 1000, seed: int = 0, refined: bool = False, **inputs: ArrayLike
+    ) -> xarray.Dataset:
         """Draws from the joint posterior given observations: `run.posterior(displacement=images)["depth"]`.
 
-        For runs whose model ends in a posterior head. `made.quantile([0.05, 0.95], "draw")` and `xarray.corr` of it
-        give intervals and correlations; ArviZ takes it as it is.
+        For runs whose model ends in a posterior head, and with `refined` for all runs on images of a simulated dataset
+        whose likelihood is known: the draws are then from the posterior of that likelihood, with the distributions of
+        the dataset as prior, in the dataset's declared noise; the network's estimate is only a start.
+        `made.quantile([0.05, 0.95], "draw")` and `xarray.corr` of it give intervals and correlations; ArviZ takes it
+        as it is.
 
         inputs   as for `predict`
-        returns  output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single one
-        Raises QexpError as `predict` does, and for a run without posterior head.
+        returns  output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single one;
+                 refined: all variables that vary and are no inputs. Warns of draws that are not to be trusted
+        Raises QexpError as `predict` does, for a run without posterior head, and refined for a likelihood that is not
+        known, or pixels that are missing without a mask.
         """
+        if refined:
+            return self._predictor.refined(inputs, draws, seed, as_warning)
         return self._predictor.posterior(inputs, draws, seed)
 
     def wait(self, timeout: float | None = None) -> str:
@@ -240,6 +258,7 @@ class Run(Shown):
         seed: int | None = None,
         overrides: Mapping[str, Any] | None = None,
         at_commit: bool = False,
+        resume: bool = False,
         tags: Sequence[str] = (),
         note: str = "",
         device: str = "auto",
@@ -251,12 +270,14 @@ class Run(Shown):
         seed       that of this run if left out
         overrides  dotted key → value
         at_commit  by qexp's code at the commit that trained this run
+        resume     continue this run instead, which was interrupted, from the spec that it holds
         """
-        from qexp.runs.launch.again import Changes, rerun
+        from qexp.runs.launch.again import Changes, continued, rerun
 
-        changes = Changes(name, seed, overrides or {}, tags, note)
+        changes = Changes(name, seed, overrides or {}, tuple(tags), note)
         place = workspaces.Workspace(self.path.parent.parent)
-        return Run(rerun(self.directory, place, changes, device, at_commit, display))
+        work = continued if resume else rerun
+        return Run(work(self.directory, place, changes, device, at_commit, display))
 
     def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
         """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""
@@ -288,21 +309,23 @@ class Run(Shown):
         directory = self.directory if evaluation is None else find(self.directory, evaluation)
         return draw(directory, formats, None if style is None else Path(style), only, left_out=warn)
 
-    def report(self, to: str | Path | None = None) -> Path:
+    def report(self, to: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """Write one HTML file about the run, `<run>.html` in the current folder if left out; see `qexp report`.
 
         A file whose name ends in .pdf is printed by Chromium.
+        overwrite  replace a file that is not an HTML report of qexp
         Returns its path. Raises QexpError if it cannot be written there.
         """
         from qexp.pages.report import report
 
-        return report(self.directory, Path(f"{self.name}.html") if to is None else Path(to))
+        return report(self.directory, Path(f"{self.name}.html") if to is None else Path(to), overwrite)
 
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
+        from qexp.runs.record import nesting
         from qexp.runs.upkeep import archive
 
-        archive.export(self.directory, Path(target))
+        archive.export(self.directory, nesting.target(target))
         return Path(target)
 
     def remove(self, stop: bool = False) -> None:
@@ -328,12 +351,27 @@ def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path 
     return Run(directory_of(reference, workspace, trust_code))
 
 
-def open_runs(references: Iterable[str], *, workspace: str | Path | None = None) -> list[Run]:
+Runs = Run | str | Path | Iterable["Runs"]
+"""A run; a name, unique prefix, path or pattern such as "mogi_*"; or several of these."""
+
+
+def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
+    """Runs as the command line names them."""
+    if isinstance(runs, Run):
+        home = workspaces.find(workspace).runs
+        return [runs.name if runs.path.absolute().parent == home.absolute() else str(runs.path)]
+    if isinstance(runs, str | Path):
+        return [str(runs)]
+    return [reference for one in runs for reference in references_of(one, workspace)]
+
+
+def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[Run]:
     """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError."""
     from qexp.runs.catalog.catalog import Catalog
     from qexp.runs.catalog.references import named_runs
 
-    return [Run(directory) for directory in named_runs(references, Catalog(workspaces.find(workspace)))]
+    named = references_of(references, workspace)
+    return [Run(directory) for directory in named_runs(named, Catalog(workspaces.find(workspace)))]
 
 
 def directory_of(run: Run | str, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:

@@ -131,9 +131,7 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
 
     Raises QexpError if the directory is a workspace already.
     """
-    import shutil
-    import tempfile
-
+    from qexp import folders
     from qexp.spec.resolve import FOLDERS
 
     directory = Path(directory)
@@ -141,9 +139,7 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".specs-", dir=directory))
-        try:
-            draft.chmod(0o755)
+        with folders.drafted(directory / "specs") as draft:
             for kind in FOLDERS.values():
                 (draft / kind).mkdir()
             if not bare:
@@ -152,9 +148,6 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
             if not (directory / ".gitignore").exists():
                 (directory / ".gitignore").write_text(IGNORED)
             draft.rename(directory / "specs")  # which makes it a workspace
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
     except OSError as error:
         raise QexpError(f"cannot write to {directory}: {error.strerror or error}") from error
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
-from qexp.api.run_handle import Run, open_run, open_runs
+from qexp.api.run_handle import Run, Runs, open_run, open_runs
 from qexp.api.warn import Report, as_warning, ignore
 from qexp.errors import QexpError
 from qexp.runs.launch.order import Order
@@ -40,7 +40,8 @@ def run(
 ) -> Run:
     """Train an experience with one seed in this process; a run that is done already is returned as it is.
 
-    name     `<experience>_<seed>` if left out
+    name     `<experience>_<seed>` if left out, with a short digest between them if overrides change the spec; then an
+             existing run with the same spec and seed is returned, whatever its name
     display  is shown the progress of training
     For the other arguments see `Order`. Raises QexpError: SpecError for a wrong spec, RunFailedError,
     InterruptedRunError.
@@ -65,14 +66,15 @@ def train(
     return Run(directory), trained
 
 
-def prepare(order: Order, *, workspace: str | Path | None = None) -> CheckedOrder:
+def prepare(order: Order, *, name: str | None = None, workspace: str | Path | None = None) -> CheckedOrder:
     """Check an order, and see which of its runs exist already; nothing is written.
 
+    name     of the only run of the order, as for `train`
     returns  its `plans`; its `workload`: the plans that are new, repeated, done and left alone
     """
     from qexp.runs.launch import sweep as sweeps
 
-    return sweeps.check_order(order, workspaces.find(workspace))
+    return sweeps.check_order(order, workspaces.find(workspace), name)
 
 
 def launch(
@@ -136,9 +138,10 @@ def study(
     from qexp.analysis import studies
     from qexp.pages.shown_study import studied
     from qexp.runs.launch.local import Unwatched
+    from qexp.runs.record import nesting
 
     asked = studies.Asked(order, pretraining, metric)
-    folder = Path(out) if out is not None else None
+    folder = nesting.target(out) if out is not None else None
     place = workspaces.find(workspace)
     return studied(studies.study(asked, place, folder, most=most, watched=watched or Unwatched, tell=tell))
 
@@ -167,7 +170,7 @@ def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
 
 def wait(
-    references: Iterable[str], timeout: float | None = None, *, workspace: str | Path | None = None
+    references: Runs, timeout: float | None = None, *, workspace: str | Path | None = None
 ) -> Iterator[tuple[Run, State]]:
     """Wait until runs have ended. Yields each with its state as it ends.
 
@@ -195,7 +198,7 @@ class Stopped:
     """Why it could not be stopped; there is no state then."""
 
 
-def stop(references: Iterable[str], *, now: bool = False, workspace: str | Path | None = None) -> Iterator[Stopped]:
+def stop(references: Runs, *, now: bool = False, workspace: str | Path | None = None) -> Iterator[Stopped]:
     """Stop runs, here or on a cluster, and wait for their ends; `now` kills them. Yields the outcome of each.
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"

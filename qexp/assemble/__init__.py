@@ -1,5 +1,6 @@
 """From specs to objects: the only package that knows both."""
 
+from qexp.assemble.checks import Parts
 from qexp.assemble.experiences import objects_of
 from qexp.assemble.folds import Folds
 from qexp.assemble.kinds import KINDS, Dataset, kind_of
@@ -22,6 +23,7 @@ from qexp.assemble.specs import (
     dataset_document,
     examined,
     experience,
+    is_unchanged,
     opened_dataset,
     parts_of,
 )
@@ -36,6 +38,7 @@ __all__ = [
     "Examined",
     "Experience",
     "Folds",
+    "Parts",
     "awaited_in",
     "candidates",
     "caution",
@@ -48,6 +51,7 @@ __all__ = [
     "fit_transforms",
     "generated_of",
     "initial_model",
+    "is_unchanged",
     "kind_of",
     "model_of",
     "network_of",

@@ -17,8 +17,8 @@ from qexp.assemble.networks import network_of
 from qexp.assemble.transforms import built_transforms, of_several_numbers
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, Problem
-from qexp.models.network import BranchError, Network, layers_above
-from qexp.models.shapes import from_spec, written
+from qexp.networks.network import BranchError, Network, layers_above
+from qexp.networks.shapes import from_spec, written
 from qexp.spec import defaults, resolve, validate
 from qexp.spec.experiences import type_of
 from qexp.spec.finding import Finding, Where
@@ -58,6 +58,8 @@ class Parts:
         self._datasets: dict[str, tuple[Dataset | None, list[Finding]]] = {}
         self._models: dict[str, list[Finding]] = {}
         self._read: dict[str, tuple[Document, list[Finding]]] = {}
+        self.digests_of_files: dict[str, str | None] = {}
+        """Experience → its digest without overrides, None if it is wrong without them; see `assemble.is_unchanged`."""
 
     def as_read(
         self, kind: str, document: Document, overridden: Collection[Where] = ()
@@ -226,6 +228,8 @@ def _in_whole(
                     )
                 yield ("outputs", index), f"the model makes {written(network.shapes[name])} for '{name}', but {why}"
     yield from kind.findings(document, dataset, tables, network, available)
+    if network is not None and not any(True for _ in network.parameters()):
+        yield ("model",), "no operation of the model has weights, so that nothing can be trained; add one, as 'denses'"
     yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
         yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"

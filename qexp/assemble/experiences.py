@@ -10,7 +10,7 @@ from typing import Any
 
 from qexp.assemble import metrics
 from qexp.assemble.checks import Checked, Parts, checked_training, tolerate
-from qexp.assemble.kinds import Dataset, Exposed, kind_of
+from qexp.assemble.kinds import Dataset, Doubts, Exposed, kind_of
 from qexp.datasets import program_files
 from qexp.errors import QexpError, SpecError
 from qexp.spec import resolve, validate
@@ -42,6 +42,10 @@ class ExperienceObjects(ABC):
         """The text of the workspace's own table entries, if runs depend on them."""
         return ""
 
+    def doubts(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Doubts:
+        """What may be wrong with the parts into which the data of a run are divided."""
+        return Doubts()
+
     def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
         """The training and test samples of a run, if runs keep their hashes; None if not."""
         return None
@@ -67,6 +71,9 @@ class TrainingObjects(ExperienceObjects):
             return workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
         except UnicodeDecodeError:
             raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as UTF-8") from None
+
+    def doubts(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Doubts:
+        return kind_of(spec["dataset"]).doubts(spec, dataset, tables, seed)
 
     def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
         return kind_of(spec["dataset"]).exposed(spec, dataset, tables, seed)

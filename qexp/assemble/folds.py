@@ -21,13 +21,13 @@ from qexp.datasets.splits import Fold, Rows, Split
 from qexp.datasets.tabular import TabularDataset
 from qexp.datasets.transforms.transform import Transform
 from qexp.limits import limits_of
-from qexp.models.inversion import Inversion
-from qexp.models.network import Network, initialise
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import Network, initialise
+from qexp.networks.stacked_training import Task
+from qexp.networks.training import Recipe
 from qexp.seeds import Seeds
-from qexp.spec.experiences import caution
+from qexp.spec.kinds.tabular import grouped_by
 from qexp.tables import Tables, built
-from qexp.training.recipe import Recipe
-from qexp.training.stack_tasks import Task
 
 Document = dict[str, Any]
 
@@ -56,7 +56,6 @@ class Folds:
     ) -> None:
         self.spec, self.dataset, self.device = spec, dataset, device
         self.tables, self._seeds = tables, seeds
-        self.caution = caution(spec)
         self.as_published = spec["protocol"] == "as_published"
         self.candidates = [Candidate(chosen, document) for chosen, document in candidates(spec, tables)]
         split: Split = built(tables["splits"], spec["split"])
@@ -72,6 +71,12 @@ class Folds:
     def groups(self) -> np.ndarray | None:
         """The group of each row, (row,), if the split is by groups."""
         by = self.spec["split"]["parameters"].get("by")
+        return None if by is None else self.dataset.column(by)
+
+    @property
+    def alike(self) -> np.ndarray | None:
+        """The group of each row, (row,), whose rows resemble each other: of the split, else the first declared."""
+        by = grouped_by(self.spec)
         return None if by is None else self.dataset.column(by)
 
     @property

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from qexp.assemble.networks import heads_in
-from qexp.datasets.distributions import Distribution
 from qexp.datasets.transforms.transform import Transform
+from qexp.networks.losses import OF_POSTERIORS
+from qexp.simulation.distributions import Distribution
 from qexp.spec.finding import Finding
 from qexp.tables import Table, Tables
-from qexp.training.losses import OF_POSTERIORS
 
 Document = dict[str, Any]
 

@@ -10,8 +10,13 @@ import torch
 
 from qexp import machine
 from qexp.files import in_bytes
-from qexp.models import footprint
-from qexp.models.network import Network
+from qexp.networks.network import (
+    Network,
+    footprint_of_constants,
+    footprint_of_weights,
+    kept_per_sample,
+    most_kept_per_sample,
+)
 from qexp.spec import defaults
 from qexp.spec.finding import Finding
 from qexp.tables import Tables, built
@@ -86,9 +91,9 @@ def of_experience(
 def _too_large(needs: Needs, network: Network, available: int, count: str) -> Iterator[tuple[str, Finding]]:
     """count  the key of an experience that says how many samples there are"""
     most = TOLERANCE * available
-    if needs.total(needs.shrunk * footprint.most_kept_per_sample(network)) <= most:
+    if needs.total(needs.shrunk * most_kept_per_sample(network)) <= most:
         return  # to count exactly takes a second, as torch loads its compiler for it
-    kept = {name: needs.shrunk * size for name, size in footprint.kept_per_sample(network).items()}
+    kept = {name: needs.shrunk * size for name, size in kept_per_sample(network).items()}
     of_weights, of_one = sum(needs.weights.values()), sum(kept.values())
     of_batch = needs.batch * of_one
     total = needs.total(of_one)
@@ -118,7 +123,7 @@ def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, f
 
     copies  numbers that are kept for each weight of an operation
     """
-    weights, constants = footprint.of_weights(network), footprint.of_constants(network)
+    weights, constants = footprint_of_weights(network), footprint_of_constants(network)
     return {name: copies[name] * weights[name] + constants[name] for name in weights}
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from qexp.assemble.transforms import periods_of, transforms_of
 from qexp.did_you_mean import suggestion
 from qexp.metrics.built_in import asked_for
-from qexp.metrics.metric import Metric, Metrics
-from qexp.metrics.periodic import with_period
+from qexp.metrics.metric import Metric, Metrics, with_period
 from qexp.spec.finding import Finding
 from qexp.spec.kinds import kind_of
 from qexp.tables import Tables

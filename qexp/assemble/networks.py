@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ from qexp.assemble.transforms import transforms_of
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import DamagedError
 from qexp.limits import limits_of
-from qexp.models.heads import HeadEntry
-from qexp.models.inversion import Inversion
-from qexp.models.modules import JoiningEntry
-from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import Branch, Network, Operation, initialise, learned
-from qexp.models.shapes import Shape, from_spec, written
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.networks.heads import HeadEntry
+from qexp.networks.modules import JoiningEntry, MatchedFilters
+from qexp.networks.network import Branch, Network, Operation, initialise, learned
+from qexp.networks.shapes import Shape, from_spec, written
 from qexp.seeds import Seeds
+from qexp.spec.finding import Finding
 from qexp.tables import Table, Tables
-from qexp.training import checkpoint
 
 Document = dict[str, Any]
 
@@ -38,6 +38,36 @@ def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str]
         for branch in document["branches"]
     ]
     return Network(sizes, list(outputs), operations, branches)
+
+
+def in_batches(document: Document, network: Network, sizes: Collection[int]) -> Iterator[Finding]:
+    """Whether an epoch ends with a batch of one sample, on which a layer of the network cannot be trained.
+
+    sizes  numbers of training samples of the networks that are trained
+    """
+    alone = sorted(size for size in sizes if size % document["batch_size"] == 1)
+    if alone and _normalises_over_samples(network):
+        yield (
+            ("batch_size",),
+            f"the last of the batches of {alone[0]:,} samples has a single sample, which a 'batch_norm' cannot "
+            "normalise; choose another size",
+        )
+
+
+def _normalises_over_samples(network: Network) -> bool:
+    """Whether some layer cannot be trained on a single sample."""
+    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
+    network.train()
+    try:
+        with torch.no_grad():
+            network(samples)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return True
+    finally:
+        network.eval()
+    return False
 
 
 def learned_in(spec: Document, modules: Table) -> dict[str, tuple[str, ...]]:
@@ -100,9 +130,10 @@ def _makes(transform: Transform, shape: Shape) -> bool:
 
 
 def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
-    """The network's matched filters, each with its input variable."""
+    """The network's matched filters, each with its input variable; a branch may have no operations at all."""
     return [
         (operation, branch.sources[0])
         for branch in network.branches
-        if isinstance(operation := network.operations[branch.operations[0]], MatchedFilters)
+        for name in branch.operations[:1]
+        if isinstance(operation := network.operations[name], MatchedFilters)
     ]

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.noises.model import Component, NoiseModel
-from qexp.datasets.noises.noise import Noise
-from qexp.datasets.views import GNSS
 from qexp.did_you_mean import suggestion
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.noise import Noise
+from qexp.simulation.noise_models import Component, NoiseModel
+from qexp.simulation.views import GNSS
 from qexp.spec.finding import Finding, Where
 from qexp.spec.kinds.generated import noise_in_long_form
 from qexp.tables import Tables, built

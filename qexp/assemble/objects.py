@@ -15,12 +15,12 @@ from qexp.assemble.metrics import metrics_of
 from qexp.assemble.networks import learned_in, matched_filters, model_of
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
-from qexp.models.inversion import Inversion
-from qexp.models.network import initialise
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import initialise
+from qexp.networks.optimizers import over_run
+from qexp.networks.training import Data, Recipe
 from qexp.seeds import Seeds
 from qexp.tables import Tables, built
-from qexp.training.recipe import Data, Recipe
-from qexp.training.schedules import over_run
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]

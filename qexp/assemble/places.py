@@ -10,7 +10,7 @@ from typing import Any
 
 from qexp.datasets import data_files
 from qexp.errors import DatasetError
-from qexp.rows.values import TableError
+from qexp.rows.table import TableError
 from qexp.spec.finding import Finding
 from qexp.workspace import Workspace
 

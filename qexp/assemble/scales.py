@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.assemble.transforms import transforms_of
-from qexp.calibration.scale import Scale
 from qexp.datasets.transforms.transform import Transform
 from qexp.limits import NO_LIMITS, limits_of
+from qexp.metrics.conformal import Scale
 from qexp.tables import Tables
 
 Array = NDArray[np.float64]

@@ -8,13 +8,13 @@ from typing import Any
 
 from qexp import machine
 from qexp.assemble import kinds
-from qexp.assemble.checks import Parts
+from qexp.assemble.checks import Parts, tolerate
 from qexp.assemble.experiences import checked, objects_of
 from qexp.assemble.tables import tables_with
 from qexp.errors import Problem, SpecError
 from qexp.spec import kinds as spec_kinds
 from qexp.spec import load, resolve, validate
-from qexp.spec.digest import digest
+from qexp.spec.digest import canonical, digest
 from qexp.spec.experiences import type_name
 from qexp.spec.finding import Where
 from qexp.spec.resolve import FOLDERS
@@ -82,6 +82,43 @@ def experience(
     )
 
 
+def is_unchanged(one: Experience, reference: str, overrides: resolve.Overrides, parts: Parts) -> bool:
+    """Whether an experience is that of its file, because overrides set what it says anyway.
+
+    parts  those with which it was read
+    """
+    if not overrides:
+        return True
+    if reference not in parts.digests_of_files:
+        changes = [resolve.override(key, value) for key, value in overrides.items()]
+        # The unchanged dataset may be large, or absent: it is opened only if this is the same one.
+        if _dataset_in_meaning(reference, changes, parts) != _dataset_in_meaning(reference, [], parts):
+            return False
+        parts.digests_of_files[reference] = _digest_of_file(reference, parts)
+    return parts.digests_of_files[reference] == one.digest
+
+
+def _dataset_in_meaning(reference: str, changes: list[resolve.Override], parts: Parts) -> str:
+    """The dataset of an experience with its defaults, as canonical text; empty if the experience cannot be read."""
+    try:
+        loaded = resolve.experience(reference, changes, parts.workspace)
+    except SpecError:
+        return ""
+    tolerate(loaded, changes, parts)
+    document = loaded.document.get("dataset")
+    if isinstance(document, dict) and not validate.findings("dataset", document, parts.tables):
+        document = spec_kinds.dataset_with_defaults(document, parts.tables, whole_schema("dataset", parts.tables))
+    return canonical(document)
+
+
+def _digest_of_file(reference: str, parts: Parts) -> str | None:
+    """The digest of an experience without overrides; None if it is not a right one without them."""
+    try:
+        return experience(reference, {}, parts.workspace, parts).digest
+    except SpecError:
+        return None
+
+
 def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]]:
     """All combinations of the values in `select` of a resolved experience: values, and the experience with them."""
     schemas = _schemas(tables)
@@ -135,6 +172,10 @@ def _examined_experience(path: Path, parts: Parts) -> Examined:
         return Examined(found.problems, found.warnings)
     said = found.dataset.warnings if found.dataset is not None else []
     of_data = found.loaded.problems("dataset", [((), text) for text in said])
+    if not found.problems:
+        document = resolve.with_defaults(found.loaded.document, parts.tables, _schemas(parts.tables))
+        doubts = objects_of(document).doubts(document, found.dataset, parts.tables, 0)
+        of_data += found.loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
     return Examined(found.problems, [*found.warnings, *of_data])
 
 

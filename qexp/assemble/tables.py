@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
+import qexp.extend  # noqa: F401  # so that the old paths in copies of extensions are found
 from qexp.baselines.estimators import BASELINES
-from qexp.datasets.distributions import DISTRIBUTIONS
-from qexp.datasets.generators import GENERATORS
-from qexp.datasets.noises import NOISES
 from qexp.datasets.splits import SPLITS
 from qexp.datasets.transforms import TRANSFORMS
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.metric import Additive, Metric
-from qexp.models.modules import MODULES
+from qexp.networks.callbacks import CALLBACKS
+from qexp.networks.losses import LOSSES
+from qexp.networks.modules import MODULES
+from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
 from qexp.quantities import QUANTITIES, Quantity
+from qexp.simulation.distributions import DISTRIBUTIONS
+from qexp.simulation.generators import GENERATORS
+from qexp.simulation.noise_models import NOISES
 from qexp.tables import Entry, Tables
-from qexp.training.callbacks import CALLBACKS
-from qexp.training.losses import LOSSES
-from qexp.training.optimizers import OPTIMIZERS
-from qexp.training.schedules import SCHEDULES
 from qexp.workspace import VARIABLE, find
 
 BUILT_IN: Tables = {
@@ -54,8 +54,8 @@ _JOINED: dict[tuple[bytes, bool], Tables] = {}
 def tables_with(extensions: Path) -> Tables:
     """The built-in tables with the entries that a workspace's `extensions.py`, if it exists, adds to them.
 
-    The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.tables.Entry`,
-    and `QUANTITIES`, of `qexp.quantities.Quantity`. It is executed once in a process.
+    The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.extend.Entry`,
+    and `QUANTITIES`, of `qexp.extend.Quantity`. It is executed once in a process.
     Raises QexpError for an entry that has the name of a built-in one.
     """
     return _tables(extensions, of_a_run=False)
@@ -132,13 +132,13 @@ def _trouble_with_metric(entry: Entry) -> str | None:
     if isinstance(metric, Metric):
         return _trouble_with_sums(metric.additive) if metric.additive else None
     return (
-        f"builds {type(metric).__name__}, but must build a qexp.metrics.metric.Metric: "
+        f"builds {type(metric).__name__}, but must build a qexp.extend.Metric: "
         'Metric(function of estimate and truth, best="lowest", unit="{unit}")'
     )
 
 
 def _trouble_with_sums(additive: Additive) -> str | None:
-    """Why an additive metric has no bootstrap, which is seen before training rather than after it."""
+    """Why an additive metric has no interval, which is seen before training rather than after it."""
     try:
         terms = additive.pieces(np.full((2, 1), 1.5), np.array([[1.0], [2.0]]))
     except Exception:  # a user's code may raise any error on samples that are no images, or too few
@@ -146,7 +146,7 @@ def _trouble_with_sums(additive: Additive) -> str | None:
     try:
         additive.value([np.full(3, float(term.sum())) for term in terms], np.full(3, 2.0))
     except Exception as error:  # as above
-        return f"has a value that does not accept arrays of sums, as the bootstrap needs: {error}"
+        return f"has a value that does not accept arrays of sums, as intervals need: {error}"
     return None
 
 
@@ -174,7 +174,7 @@ def _added(
         raise QexpError(f"{extensions}: {name} must be a dictionary")
     for entry_name, entry in added.items():
         if not isinstance(entry_name, str) or not isinstance(entry, kind):
-            raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a {kind.__module__}.{kind.__name__}")
+            raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a qexp.extend.{kind.__name__}")
         if entry_name in known and not _in_the_same_unit(entry, known[entry_name]):
             raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
     return added

@@ -11,8 +11,8 @@ import torch
 from qexp.assemble.kinds import kind_of
 from qexp.assemble.kinds.kind import Document
 from qexp.assemble.networks import network_of
-from qexp.models.inversion import BATCH
-from qexp.models.network import operations_per_sample
+from qexp.networks.estimator import BATCH
+from qexp.networks.network import operations_per_sample
 from qexp.tables import Tables
 from qexp.threads import take_short_turns
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from qexp.assemble import places
 from qexp.datasets import data_files
-from qexp.datasets.view_files import read_grid, read_points
-from qexp.datasets.views import GNSS, RADAR, View
-from qexp.errors import DatasetError
-from qexp.forward.geometry import RIGHT
-from qexp.quantities import QUANTITIES
-from qexp.rows.values import TableError
+from qexp.errors import DatasetError, QexpError
+from qexp.physics.geometry import RIGHT
+from qexp.quantities import ANGLES, DEGREES, QUANTITIES, base_name
+from qexp.rows.table import TableError
+from qexp.simulation.distributions import MOVING
+from qexp.simulation.views import GNSS, RADAR, View, read_grid, read_points
 from qexp.spec.finding import Finding, Where
 from qexp.workspace import Workspace
 
@@ -47,6 +48,51 @@ def pinned(document: Document, workspace: Workspace | None) -> Document:
         return document
     hashes = {name: data_files.fingerprint(path) for name, path in named.items()}
     return {**document, "fingerprints": hashes, "found": {name: str(path.absolute()) for name, path in named.items()}}
+
+
+TURNING = {"azimuth": 1, "heading": -1}
+"""Variables that give the direction of a view → the sign of their growth where it turns counter-clockwise."""
+
+
+def turned(document: Document, angle: float) -> dict[str, Any]:
+    """Dotted key → new value: the changes of a simulated dataset that turn the looks of all its views.
+
+    angle  counter-clockwise, seen from above [rad]
+    Raises QexpError if a direction varies by a distribution that cannot be moved.
+    """
+    changes: dict[str, Any] = {}
+    axes = document.get("matrix", {}).get("axes", {})
+    for name in sorted({*document.get("fixed", {}), *document["varyings"], *axes}):
+        step = _step(name, angle, document)
+        if not step:
+            continue
+        if name in document.get("fixed", {}):
+            changes[f"fixed.{name}"] = document["fixed"][name] + step
+        if name in document["varyings"]:
+            changes[f"distributions.{name}"] = _moved(name, document["distributions"][name], step)
+        if name in axes:
+            changes[f"matrix.axes.{name}"] = [bound + step for bound in axes[name]]
+    for index, view in enumerate(document.get("views", [])):
+        changes |= {
+            f"views.{index}.{name}": view[name] + _step(name, angle, document) for name in TURNING if name in view
+        }
+    return changes
+
+
+def _step(name: str, angle: float, document: Document) -> float:
+    """What is added to a variable, in its unit; 0 if it is no direction of a view."""
+    in_unit = math.degrees(angle) if document.get(ANGLES) == DEGREES else angle
+    return TURNING.get(base_name(name), 0) * in_unit
+
+
+def _moved(name: str, distribution: Document, step: float) -> Document:
+    if (moving := MOVING.get(distribution["type"])) is None:
+        raise QexpError(
+            f"'{name}' must be {step:+.4g} larger for these weights, and its distribution '{distribution['type']}' "
+            f"cannot be moved; use {' or '.join(MOVING)}"
+        )
+    parameters = distribution["parameters"]
+    return {**distribution, "parameters": parameters | {key: parameters[key] + step for key in moving}}
 
 
 def _files_named(document: Document) -> Iterator[str]:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.metrics.bootstrap import difference, interval
 from qexp.metrics.built_in import METRICS
-from qexp.metrics.metric import Metric, Metrics, evaluate
-from qexp.metrics.periodic import with_period
+from qexp.metrics.intervals import difference, interval
+from qexp.metrics.metric import Metric, Metrics, evaluate, with_period
 
 Array = NDArray[np.float64]
 
@@ -25,7 +24,6 @@ def compared(
     estimators: Mapping[str, ArrayLike],
     truth: ArrayLike,
     units: Mapping[str, str],
-    seed: int,
     groups: ArrayLike | None = None,
     notes: Mapping[str, str] | None = None,
     periods: Mapping[str, float] | None = None,
@@ -55,14 +53,13 @@ def compared(
     if NETWORK not in estimated:
         raise ValueError(f"no '{NETWORK}' among the estimators {', '.join(estimated)}")
     of_rows = None if groups is None else np.asarray(groups)
-    return list(_rows(estimated, true, units, seed, of_rows, notes or {}, periods or {}))
+    return list(_rows(estimated, true, units, of_rows, notes or {}, periods or {}))
 
 
 def _rows(
     estimated: Mapping[str, Array],
     true: Array,
     units: Mapping[str, str],
-    seed: int,
     groups: NDArray[Any] | None,
     notes: Mapping[str, str],
     periods: Mapping[str, float],
@@ -80,28 +77,28 @@ def _rows(
             against = None if name == NETWORK else network
             yield {
                 **head,
-                **_numbers(metrics, estimate, truth, seed, of_rows),
-                **_against(metrics["rmse"], against, estimate, truth, seed, of_rows),
+                **_numbers(metrics, estimate, truth, of_rows),
+                **_against(metrics["rmse"], against, estimate, truth, of_rows),
             }
 
 
-def _numbers(metrics: Metrics, estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None) -> dict[str, Any]:
+def _numbers(metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[Any] | None) -> dict[str, Any]:
     if not _usable(estimate, truth):
         return {key: None for metric in SHOWN for key in (metric, f"{metric}_interval")}
     numbers: dict[str, Any] = {}
     for metric, value in evaluate(metrics, estimate, truth).items():
-        ends = interval(metrics[metric], estimate, truth, seed, groups)
+        ends = interval(metrics[metric], estimate, truth, groups)
         numbers[metric] = value if np.isfinite(value) else None
         numbers[f"{metric}_interval"] = list(ends) if ends else None
     return numbers
 
 
 def _against(
-    rmse: Metric, network: Array | None, estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None
+    rmse: Metric, network: Array | None, estimate: Array, truth: Array, groups: NDArray[Any] | None
 ) -> dict[str, Any]:
     if network is None or not (_usable(estimate, truth) and _usable(network, truth)):
         return {"difference": None, "difference_interval": None}
-    of = difference(rmse, estimate, network, truth, seed, groups)
+    of = difference(rmse, estimate, network, truth, groups)
     return {"difference": of.value, "difference_interval": list(of.interval) if of.interval else None}
 
 

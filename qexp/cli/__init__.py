@@ -56,7 +56,7 @@ from qexp.cli import (
     where,
 )
 from qexp.cli.arguments import CheckedGroup
-from qexp.cli.console import error
+from qexp.cli.console import error, result
 from qexp.cli.garbage import collect_less
 from qexp.cli.plain_help import PlainCommand
 from qexp.errors import QexpError
@@ -94,12 +94,23 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        result(f"qexp {version('qexp')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     workspace: Annotated[
         str | None, typer.Option(metavar="DIR", help="The directory that holds specs/; searched upwards if left out.")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version of qexp.")
+    ] = False,
 ) -> None:
     if workspace == "":
         raise QexpError("--workspace is empty; give it a value, or leave it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,10 +153,19 @@ StyleOption = Annotated[
 
 
 class CheckedGroup(PlainGroup):
-    """Commands that refuse options with an empty value.
+    """Commands that refuse options with an empty value, and two values of an option that takes one.
 
-    A shell's variable that is not set gives one; an empty path would be the current folder.
+    A shell's variable that is not set gives an empty value; an empty path would be the current folder. Of two values
+    the first would be lost without a word.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        if not ctx.resilient_parsing:
+            try:
+                _require_values(self, ctx, args)
+            except QexpError as mistake:  # before there is a command that would print it
+                raise click.UsageError(str(mistake), ctx) from None
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, words = super().resolve_command(ctx, args)
@@ -165,9 +175,12 @@ class CheckedGroup(PlainGroup):
 
 
 def _require_values(command: click.Command, context: click.Context, words: list[str]) -> None:
-    """Raise QexpError for an option with an empty value."""
+    """Raise QexpError for an option with an empty value, and for one that takes one value and is given several."""
     options = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
-    given: dict[str, Any] = command.make_parser(context).parse_args(list(words))[0]
+    given, _, order = command.make_parser(context).parse_args(list(words))
     for name, value in given.items():
         if name in options and "" in (value if isinstance(value, list | tuple) else [value]):
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")
+    for option, times in Counter(one for one in order if isinstance(one, click.Option)).items():
+        if times > 1 and not (option.multiple or option.is_flag or option.count):
+            raise QexpError(f"{option.opts[0]} is given {times} times, but takes one value; keep one of them")

@@ -86,10 +86,15 @@ def _print_runs(comparison: Comparison, place: Workspace) -> None:
         [f"{cell} {'*' if (i, j) in table.strong else ' '}" if j in values else cell for j, cell in enumerate(row)]
         for i, row in enumerate(table.rows)
     ]
-    print_table(table.columns, rows, right=comparison.names)
+    if rows:
+        print_table(table.columns, rows, right=comparison.names)
+    else:
+        result("none of these runs has numbers of a test part; qexp show lists their files")
     for text in remarks(comparison):
         result(text)
-    message("* the better one" + ("; pictures:" if comparison.figures else ""))
+    said = ["* the better value of the row; each is of one run, and with other seeds the order may be another"]
+    if words := [*(said if table.strong else []), *(["pictures:"] if comparison.figures else [])]:
+        message("; ".join(words))
     _print_figures(comparison, place)
 
 

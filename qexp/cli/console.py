@@ -64,7 +64,8 @@ def print_json(document: Any) -> None:
 def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from qexp.files import csv_text
 
-    sys.stdout.write(csv_text(columns, rows))
+    text = csv_text(columns, rows)
+    sys.stdout.write(cleaned(text) if sys.stdout.isatty() else text)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:

@@ -17,6 +17,7 @@ from qexp.cli.arguments import CheckedGroup, FormatsOption, StyleOption
 from qexp.cli.bar import bar
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
 from qexp.cli.plain_help import PlainCommand
+from qexp.errors import QexpError
 from qexp.workspace import find
 
 app = typer.Typer(
@@ -53,12 +54,33 @@ OutOption = Annotated[
 ]
 
 
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at",
+        metavar="VARIABLE=VALUE,...",
+        help="Draw the image of a simulated source with these values, without noise; repeat for more.",
+    ),
+]
+OverOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--over",
+        metavar="VARIABLE=LOW:HIGH:CELLS",
+        help="Draw a grid of images over this variable; repeat for a second one.",
+    ),
+]
+
+
 @app.command(cls=PlainCommand)
 def show(
     dataset: DatasetArgument = None,
     part: PartOption = None,
     experience: ExperienceOption = None,
-    count: Annotated[int, typer.Option(metavar="N", help="Number of samples.")] = 9,
+    count: Annotated[int | None, typer.Option(metavar="N", help="Number of samples; 9 if left out.")] = None,
+    at: AtOption = None,
+    over: OverOption = None,
+    noise: Annotated[bool, typer.Option("--noise", help="With --at, --over: add the dataset's noise.")] = False,
     seed: Annotated[int, typer.Option(help="Random seed: of a run whose split is shown, and of the samples.")] = 0,
     out: OutOption = None,
     formats: FormatsOption = None,
@@ -70,10 +92,25 @@ def show(
 
     Held-out intervals are grey in histograms, and groups such as cores have a figure of their own. For images and
     fields, typical values to divide them by are printed as a piece of a spec.
+
+    --at and --over draw images of simulated sources at chosen values instead: one, or a grid of them.
     """
+    if at or over or noise:
+        if dataset is None or part or experience or count is not None or as_json:
+            raise QexpError(
+                "--at, --over and --noise take a dataset alone; leave out --part, --experience, --count and --json"
+            )
+        chosen = texts.fixed([one for text in at or [] for one in text.split(",")], "--at")
+        made = api.show_images(
+            dataset, chosen, texts.axes(over or [], "--over"), noise=noise, seed=seed, out=out,
+            formats=formats or ("png",), style=style, workspace=workspace,
+        )  # fmt: skip
+        for drawn in made:
+            result(find(workspace).shown(drawn))
+        return
     seen = api.show_data(
-        dataset, part, count, seed, experience=experience, out=out, formats=formats or ("png",), style=style,
-        workspace=workspace,
+        dataset, part, 9 if count is None else count, seed, experience=experience, out=out, formats=formats or ("png",),
+        style=style, workspace=workspace,
     )  # fmt: skip
     place = find(workspace)
     figures = [place.shown(path) for path in seen.figures]

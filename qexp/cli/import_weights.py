@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -93,8 +94,13 @@ def import_weights(
     message(f"{run.name}: {origin.taken} tensors by the rules '{origin.rules}'{left_out}")
     for variable, from_where in origin.transforms.items():
         message(f"transform of '{variable}': {from_where}")
-    if record.caution:
-        warning(record.caution)
+    if origin.azimuth:
+        changed = ", ".join(record.overrides[len(overrides or []) :])
+        message(
+            f"trained on images at azimuths {math.degrees(origin.azimuth):+g}°, as the run's dataset makes: {changed}"
+        )
+    for text in [*origin.remarks, *([record.caution] if record.caution else [])]:
+        warning(text)
     if not run.spec["transforms"]:
         message("no transforms: the network takes and makes values in the units of the dataset")
     place = find(workspace).shown(run.path)

@@ -20,7 +20,7 @@ from qexp.errors import QexpError, shortened
 
 if TYPE_CHECKING:
     from qexp.analysis.inversion.posterior import ParameterPosterior, SourcePosterior
-    from qexp.analysis.inversion.result import Inversion
+    from qexp.analysis.inversion.result import Estimate, Inversion
 
 ObservationArgument = Annotated[Path, typer.Argument(metavar="OBS.nc", help="An observation file of qexp observe.")]
 RunOption = Annotated[
@@ -151,10 +151,13 @@ def invert(
     weighted by the full covariance of each track's noise; offsets and ramps are estimated along with the source.
 
     Positions are in metres of the observation's reference system, all else in the units of specs. Scaled errors are the
-    standard errors times the root of the reduced χ² where that is above 1; the 95 % intervals follow from them.
+    standard errors times the root of the reduced χ² where that is above 1. The 95 % intervals are those of the profile
+    likelihood, with the same factor; they also hold where parameters trade off. That one leaves out zero does not mean
+    that there is a source: its position was searched for. Reduced χ² and BIC, on which a warning is given, say that.
 
-    With --posterior, all sources that explain the data are drawn in proportion to how well they do: priors are uniform
-    between bounds, or those of the run's training data; offsets, ramps and the size of the noise are integrated over.
+    With --posterior, all sources that explain the data are drawn in proportion to how well they do: priors are those of
+    the run's training data, or uniform between bounds; without bounds, amplitudes are uniform over plausible values.
+    Offsets, ramps and the size of the noise are integrated over.
     """
     made = api.invert(
         observation, run=run, refine=refine, centre=position_of("--centre", centre), source=source, offsets=offsets,
@@ -215,10 +218,9 @@ def _print(made: Inversion) -> None:
     rows = []
     for name, of in made.parameters.items():
         errors = [digits(one, one) for one in (of.standard_error, of.scaled_error)]
-        interval = "" if of.interval95 is None else " to ".join(digits(end, of.scaled_error) for end in of.interval95)
-        rows.append(
-            [name, digits(of.value, of.scaled_error), *(["fixed", ""] if of.fixed else errors), interval, of.unit]
-        )
+        if of.fixed or (of.at_bound and of.standard_error is None):
+            errors = ["fixed" if of.fixed else "at bound", ""]
+        rows.append([name, digits(of.value, of.scaled_error), *errors, _interval(of), of.unit])
     print_table(columns, rows, right=columns[1:4])
     print()
     columns = ["track", "points", "RMS (m)", "offset (m)"]
@@ -253,6 +255,20 @@ def _print(made: Inversion) -> None:
     )
 
 
+def _interval(of: Estimate) -> str:
+    """The 95 % interval; of one that the data do not limit on a side, the other end."""
+    if of.interval95 is None:
+        return ""
+    low, high = of.interval95
+    width = (high - low) / 4
+    ends = [digits(end, min(width, abs(end) / 10 or width) if of.spans_magnitudes else width) for end in of.interval95]
+    if all(of.open_ends):
+        return "not determined"
+    if any(of.open_ends):
+        return f"at most {ends[1]}" if of.open_ends[0] else f"at least {ends[0]}"
+    return f"{ends[0]} to {ends[1]}"
+
+
 def _print_posterior(made: SourcePosterior) -> None:
     columns = ["posterior", "median", "90 % interval", "prior", "unit"]
     rows = []
@@ -264,7 +280,8 @@ def _print_posterior(made: SourcePosterior) -> None:
                 name,
                 digits(of.median, width),
                 ends,
-                f"{of.prior}, {_end(of.least, of)} to {_end(of.largest, of)}",
+                f"{of.prior}, {_end(of.least, of)} to {_end(of.largest, of)}"
+                + (f", {of.at_edge:.0%} at its edge" if of.is_cut else ""),
                 of.unit,
             ]
         )

@@ -95,33 +95,35 @@ def print_columns(runs: list[Run], columns: list[str]) -> None:
     print_table(titles, cells, right=numeric)
 
 
-def print_groups(runs: list[Run], field: str, limit: int | None, *, size: bool, as_json: bool, as_csv: bool) -> None:
+def print_groups(
+    runs: list[Run], fields: Sequence[str], limit: int | None, *, size: bool, as_json: bool, as_csv: bool
+) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors."""
-    found = api.groups(runs, field, warn=warning)[:limit]
+    found = api.groups(runs, *fields, warn=warning)[:limit]
     for one in found:
         members = one.pop("runs")
         if size:
             one["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
     if as_json:
-        print_json([{field: one.pop("value"), **one} for one in found])
+        print_json([dict(zip(fields, one.pop("values"), strict=True)) | one for one in found])
     elif as_csv:
-        _print_groups_as_csv(found, field, size)
+        _print_groups_as_csv(found, fields, size)
     elif found:
-        _print_groups_as_table(found, field, size, units_of(runs))
+        _print_groups_as_table(found, fields, size, units_of(runs))
         for caution in dict.fromkeys(one["caution"] for one in runs if one["caution"]):
             result(f"{caution}: {', '.join(one['name'] for one in runs if one['caution'] == caution)}")
     else:
         message("no runs to group")
 
 
-def _print_groups_as_csv(groups: list[Run], field: str, size: bool) -> None:
+def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], size: bool) -> None:
     states = list(dict.fromkeys(state for one in groups for state in one["states"]))
     outputs = _outputs(groups)
     numbers = ("n", "mean", "std")
-    columns = [field, "n", *states, *(f"test.{output}.mae.{key}" for output in outputs for key in numbers)]
+    columns = [*fields, "n", *states, *(f"test.{output}.mae.{key}" for output in outputs for key in numbers)]
     rows = [
         [
-            in_csv(one["value"]),
+            *map(in_csv, one["values"]),
             one["n"],
             *(one["states"].get(state, 0) for state in states),
             *((_error(one, output) or {}).get(key) for output in outputs for key in numbers),
@@ -132,12 +134,12 @@ def _print_groups_as_csv(groups: list[Run], field: str, size: bool) -> None:
     print_csv([*columns, *(["size"] if size else [])], rows)
 
 
-def _print_groups_as_table(groups: list[Run], field: str, size: bool, units: dict[str, str]) -> None:
+def _print_groups_as_table(groups: list[Run], fields: Sequence[str], size: bool, units: dict[str, str]) -> None:
     outputs = _outputs(groups)
     titles = [error_title(output, units) for output in outputs]
     rows = [
         [
-            cell(field, one["value"]),
+            *map(cell, fields, one["values"]),
             str(one["n"]),
             ", ".join(f"{count} {state}" for state, count in one["states"].items()),
             *(_mean_and_deviation(_error(one, output)) for output in outputs),
@@ -145,7 +147,7 @@ def _print_groups_as_table(groups: list[Run], field: str, size: bool, units: dic
         ]
         for one in groups
     ]
-    columns = [field, "n", "states", *titles, *(["size"] if size else [])]
+    columns = [*fields, "n", "states", *titles, *(["size"] if size else [])]
     print_table(columns, rows, right=["n", *titles, "size"])
 
 

@@ -66,8 +66,9 @@ ColumnsOption = Annotated[
 GroupOption = Annotated[
     str | None,
     typer.Option(
-        metavar="FIELD",
-        help="One row per value of a field, with the mean test errors of its runs.",
+        metavar="FIELD,...",
+        help="One row per value of a field, or per combination of values of several, with the mean test errors of the "
+        "runs.",
         autocompletion=completion.columns,
     ),
 ]
@@ -113,7 +114,7 @@ def ls(
     if chosen is not None or as_csv:
         chosen = with_cautions(chosen or [*IN_CSV, *metrics_of(runs)], runs)
     if group is not None:
-        print_groups(runs, group, limit, size=size, as_json=as_json, as_csv=as_csv)
+        print_groups(runs, _names("--group", group), limit, size=size, as_json=as_json, as_csv=as_csv)
         return
     if limit is not None:
         runs = api.newest(runs, limit) if sort is None else runs[:limit]
@@ -150,7 +151,12 @@ def _chosen(columns: str | None, *, group: str | None, size: bool, names: bool) 
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
     if columns is None:
         return None
-    chosen = [name.strip() for name in columns.split(",")]
-    if not all(chosen):
-        raise QexpError(f"--columns {columns!r}: a name is empty; write, for example, name,seed,test.depth.mae")
-    return chosen
+    return _names("--columns", columns)
+
+
+def _names(option: str, text: str) -> list[str]:
+    """Fields with commas between them."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise QexpError(f"{option} {text!r}: a name is empty; write, for example, seed,learning_rate")
+    return names

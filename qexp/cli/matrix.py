@@ -14,13 +14,25 @@ import typer
 from qexp import api, files
 from qexp.analysis.comparison.rounding import number
 from qexp.cli import completion, texts
-from qexp.cli.arguments import DeviceOption, RunOption, TrustCodeOption
+from qexp.cli.arguments import DeviceOption, TrustCodeOption
 from qexp.cli.bar import bar, on_a_terminal
 from qexp.cli.console import WorkspaceOption, message, print_table, result
 from qexp.workspace import find
 
 SOON = 10.0
 """Seconds after which a command says how long it will take."""
+
+RunsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="A finished run: name, unique prefix or path. Several that differ by their seed alone, by a quoted "
+        "pattern such as 'mogi_[0-9]*' or by repeating the option, get a matrix each, and mean, bias and standard "
+        "deviation over the seeds.",
+        autocompletion=completion.runs,
+    ),
+]
 
 RefineOption = Annotated[
     bool,
@@ -39,9 +51,16 @@ BoundOption = Annotated[
     ),
 ]
 
+NameOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Name of the matrix in the run; that of the dataset if left out.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace a matrix of the same name that was made with other settings.")
+]
+
 
 def matrix(
-    run: RunOption,
+    run: RunsOption,
     dataset: Annotated[
         str,
         typer.Option(
@@ -64,6 +83,8 @@ def matrix(
     ] = None,
     repeats: Annotated[int, typer.Option(metavar="N", help="Noise realisations per cell.")] = 1,
     seed: Annotated[int, typer.Option(help="Random seed of the noise.")] = 0,
+    name: NameOption = None,
+    force: ForceOption = False,
     npy: Annotated[bool, typer.Option("--npy", help="Also write the .npy arrays of VDI.")] = False,
     refine: RefineOption = False,
     bound: BoundOption = False,
@@ -76,12 +97,17 @@ def matrix(
     with _progress() as on_refined:
         table = api.matrix(
             run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, refine=refine,
-            bound=bound, on_refined=on_refined, trust_code=trust_code, workspace=workspace,
+            bound=bound, name=name, force=force, on_refined=on_refined, tell=message, trust_code=trust_code,
+            workspace=workspace,
         )  # fmt: skip
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
+    if "runs" in record:
+        message(f"over {len(record['runs'])} seeds: {', '.join(record['runs'])}")
     _print_errors(record)
     cells = math.prod(table.sizes[name] for name in record["axes"])
+    if record.get("remark"):
+        message(record["remark"])
     for image, size in record.get("averaged", {}).items():
         message(f"refined are means of {size} × {size} pixels of {image}, which has too many for a full covariance")
     if record.get("not_refined"):
@@ -91,6 +117,10 @@ def matrix(
     if record.get("left_out"):
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
+    _print_files(folder, workspace)
+
+
+def _print_files(folder: Path, workspace: str | None) -> None:
     made = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(made) > 1 else "matrix:")
     for path in made:

@@ -17,7 +17,7 @@ def document() -> dict[str, dict[str, list[str]]]:
     from qexp.analysis.export.formats import FORMATS
     from qexp.assemble import BUILT_IN
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
-    from qexp.models.foreign_weights.rules import shipped
+    from qexp.foreign.fitting import shipped
     from qexp.runs.figures.kinds import KINDS as FIGURES
     from qexp.runs.record.state import LISTED
     from qexp.spec.schema import DOCUMENTS, tables_of_types

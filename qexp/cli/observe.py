@@ -50,7 +50,20 @@ ColumnsOption = Annotated[
     ),
 ]
 UnitOption = Annotated[
-    str | None, typer.Option("--unit", metavar="m|cm|mm", help="Unit of displacements and errors; m if left out.")
+    list[str] | None,
+    typer.Option(
+        "--unit",
+        metavar="m|cm|mm",
+        help="Unit of displacements and errors, m if left out; once for all files, or for each. Not for --gnss.",
+    ),
+]
+GnssUnitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gnss-unit",
+        metavar="m|cm|mm",
+        help="Unit in the tables of --gnss, m if left out or what their header says; once, or for each.",
+    ),
 ]
 ErrorOption = Annotated[
     list[float] | None,
@@ -143,7 +156,8 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace exis
 
 def observe(
     files: FilesArgument = None, to: ToOption = None, gnss: GnssOption = None, name: NameOption = None,
-    columns: ColumnsOption = None, unit: UnitOption = None, error: ErrorOption = None, crs: CrsOption = None,
+    columns: ColumnsOption = None, unit: UnitOption = None, gnss_unit: GnssUnitOption = None,
+    error: ErrorOption = None, crs: CrsOption = None,
     incidence: IncidenceOption = None, heading: HeadingOption = None, look: LookOption = None,
     north: NorthOption = None,
     phase: grid_options.PhaseOption = False, wavelength: grid_options.WavelengthOption = None,
@@ -170,7 +184,8 @@ def observe(
         raise QexpError("--figure and --no-figure contradict each other; keep one")
     beside = to.with_suffix(".png") if to is not None and not no_figure else None
     seen = api.observe(
-        files or [], to, gnss=gnss or [], noise=noise or (), noise_ramp=noise_ramp, keep_errors=keep_errors,
+        files or [], to, gnss=gnss or [], gnss_unit=gnss_unit or (), noise=noise or (),
+        noise_ramp=noise_ramp, keep_errors=keep_errors,
         noise_area=texts.numbers("--noise-area", noise_area), noise_mask=texts.numbers("--noise-mask", noise_mask),
         figure=figure or beside, style=style, overwrite=overwrite, name=name,
         history=shlex.join(["qexp", *sys.argv[1:]]),
@@ -188,6 +203,10 @@ def observe(
         print_json({"tracks": [track.document() for track in seen.tracks], "files": [*map(str, seen.files)]})
         return
     _print(seen)
+
+
+SAID = 0.05
+"""Difference of two headings [°] from which on both are printed."""
 
 
 def _print(seen: Observed) -> None:
@@ -211,6 +230,8 @@ def _words(track: TrackSummary) -> str:
     (west, east), (south, north) = track.east, track.north
     extent = f"{(east - west) / 1000:.4g} × {(north - south) / 1000:.4g} km"
     view = ""
-    if track.incidence is not None and track.heading is not None:
+    if track.incidence is not None and track.heading is not None and track.true_heading is not None:
         view = f", incidence {track.incidence:.1f}°, heading {track.heading:.1f}°"
+        if abs(track.heading - track.true_heading) >= SAID:
+            view += f" from grid north ({track.true_heading:.1f}° from true north)"
     return f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error {track.error:.3g} m"

@@ -75,8 +75,17 @@ DrawsOption = Annotated[
     typer.Option(
         "--draws",
         metavar="N",
-        help="Images, rows and spectra, with a posterior head: also write this number of draws from the posterior of "
-        "each, for ArviZ, into a file beside the estimates.",
+        help="Images, rows and spectra, with a posterior head or --refined: also write this number of draws from the "
+        "posterior of each, for ArviZ, into a file beside the estimates.",
+    ),
+]
+
+RefinedOption = Annotated[
+    bool,
+    typer.Option(
+        "--refined",
+        help="Images of a simulated dataset: intervals and draws are of the posteriors by the known likelihood, which "
+        "the network's estimates only start; estimates are their medians. For runs with or without a posterior head.",
     ),
 ]
 
@@ -98,6 +107,7 @@ def predict(
     columns: ColumnsOption = None,
     interval: IntervalOption = None,
     draws: DrawsOption = None,
+    refined: RefinedOption = False,
     misfit: MisfitOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
@@ -120,8 +130,8 @@ def predict(
     if launcher != LOCAL or profile is not None:
         submitted = api.submit_predictions(
             run, source, target, launcher, options=texts.launcher_options(launcher_options or []), profile=profile,
-            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, draws=draws, misfit=misfit,
-            trust_code=trust_code, device=device, workspace=workspace,
+            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, draws=draws, refined=refined,
+            misfit=misfit, trust_code=trust_code, device=device, workspace=workspace,
         )  # fmt: skip
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
@@ -132,7 +142,8 @@ def predict(
     try:
         api.predict(
             run, source, target, chunk=chunk, overwrite=overwrite, columns=given, interval=interval, draws=draws,
-            misfit=misfit, trust_code=trust_code, device=device, watched=_bar, each=_print_outcome, workspace=workspace,
+            refined=refined, misfit=misfit, trust_code=trust_code, device=device, watched=_bar, each=_print_outcome,
+            workspace=workspace,
         )  # fmt: skip
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None

@@ -29,7 +29,10 @@ def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     cache: Annotated[
         bool,
-        typer.Option("--cache", help="Delete cached training arrays instead; they are made again when needed."),
+        typer.Option(
+            "--cache",
+            help="Delete cached training arrays of all your workspaces instead; they are made again when needed.",
+        ),
     ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -37,7 +40,10 @@ def purge(
     age = texts.age(older_than)
     if cache:
         deleted = api.purge_cache(age)
-        message(f"{deleted.files} files deleted from {deleted.folder}, {in_bytes(deleted.freed)} freed")
+        message(
+            f"{deleted.files} files deleted from {deleted.folder}, the cache of all workspaces, "
+            f"{in_bytes(deleted.freed)} freed"
+        )
         return
     done = api.purge(age, confirm=None if yes else _confirm, workspace=workspace)
     for problem in done.problems:

@@ -35,14 +35,17 @@ def report(
         ),
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Print it to a PDF, which needs Chromium.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file that is not an HTML report of qexp.")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a report: one HTML file that opens in any browser, without qexp and without a network.
 
     Of one run it shows the results, matrices and estimates to explore with the mouse or the keyboard, the learning
     curves, the spec, the origin, and the command that makes it again. Several runs are compared over their seeds and
-    over what was swept. An existing file is replaced.
+    over what was swept. An earlier HTML report is replaced, another file only with --overwrite.
     """
-    path = api.report(*(runs or []), launch=launch, to=to, pdf=pdf, workspace=workspace)
+    path = api.report(*(runs or []), launch=launch, to=to, pdf=pdf, overwrite=overwrite, workspace=workspace)
     result(str(path))
     message(f"{in_bytes(path.stat().st_size)}; open it in a browser")

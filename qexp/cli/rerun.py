@@ -26,6 +26,9 @@ def rerun(
     seed: Annotated[int | None, typer.Option(help="Random seed; that of the run if left out.")] = None,
     overrides: SetOption = None,
     at_commit: AtCommitOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue RUN itself, which was interrupted, instead of a new run.")
+    ] = False,
     tags: TagsOption = None,
     note: NoteOption = "",
     trust_code: TrustCodeOption = False,
@@ -40,7 +43,7 @@ def rerun(
     opened = api.open_run(run, trust_code=trust_code, workspace=workspace)
     with warnings_shown():
         trained = opened.rerun(
-            name=name, seed=seed, overrides=texts.overrides(overrides or []), at_commit=at_commit, tags=tags or [],
-            note=note, device=device, display=TrainingDisplay(),
+            name=name, seed=seed, overrides=texts.overrides(overrides or []), at_commit=at_commit, resume=resume,
+            tags=tags or [], note=note, device=device, display=TrainingDisplay(),
         )  # fmt: skip
     print_trained(trained, workspace)

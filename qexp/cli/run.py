@@ -36,7 +36,11 @@ GridOption = Annotated[
 ]
 PretrainOption = Annotated[
     str | None,
-    typer.Option(metavar="RUN", help="Start from the best weights of this run.", autocompletion=completion.runs),
+    typer.Option(
+        metavar="RUN",
+        help="Start from the best weights of this run; of several seeds each from that with its own: 'mogi_{seed}'.",
+        autocompletion=completion.runs,
+    ),
 ]
 AllowLeakOption = Annotated[
     bool,
@@ -55,7 +59,13 @@ def run(
     grid: GridOption = None,
     points: arguments.PointsOption = None,
     overrides: arguments.SetOption = None,
-    name: Annotated[str | None, typer.Option(help="Name of a single run; <experience>_<seed> if left out.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a single run; if left out <experience>_<seed>, with a digest between them if --set or --grid "
+            "change the spec, and a run that has the same spec and seed already is not trained again."
+        ),
+    ] = None,
     pretrain: PretrainOption = None,
     allow_leak: AllowLeakOption = False,
     storage_path: StoragePathOption = None,
@@ -89,12 +99,9 @@ def run(
             raise QexpError("-j is for several runs; add --seeds or --grid")
         _run_one(order, name, workspace)
         return
-    if name is not None:
-        raise QexpError(
-            "--name is for a single run that is trained here at once; runs of sweeps and launches, and those that "
-            "--dry-run shows, are named by experience, change and seed"
-        )
-    _run_sweep(order, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY)
+    if name is not None and not single:
+        raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
+    _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY)
 
 
 def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
@@ -107,11 +114,11 @@ def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
 
 def print_trained(trained: api.Run, workspace: str | None) -> None:
     """Add a run to the catalog, and print its results."""
-    from qexp.analysis.comparison.result_tables import estimators, field_errors, results
+    from qexp.analysis.comparison.result_tables import estimators, field_errors, own_results
 
     api.refresh(warn=warning, workspace=workspace)
     record = trained.directory.record()
-    print_parts(results(record))
+    print_parts(own_results(trained.directory, record))
     print_parts(estimators(record), apart=True)
     print_parts(field_errors(record), apart=True)
     work = "of training, " if record.epochs.of else ""
@@ -137,10 +144,12 @@ def warnings_shown() -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def _run_sweep(order: api.Order, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None) -> None:
+def _run_sweep(
+    order: api.Order, name: str | None, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None
+) -> None:
     from qexp.cli.pool_display import PoolDisplay
 
-    checked = api.prepare(order, workspace=workspace)
+    checked = api.prepare(order, name=name, workspace=workspace)
     workload = checked.workload
     for text in dict.fromkeys(text for plan in (*workload.again, *workload.new) for text in plan.warnings):
         warning(text)
@@ -148,6 +157,8 @@ def _run_sweep(order: api.Order, workspace: str | None, *, dry_run: bool, detach
     if dry_run:
         for plan in (*workload.again, *workload.new):
             result("  ".join([plan.name, *plan.overrides]))
+        if not (workload.again or workload.new):
+            message("nothing to run")
         return
     launched = api.launch(checked, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace)
     if launched is None:
@@ -180,6 +191,8 @@ def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload
 
 
 def _print_left(workload: Workload) -> None:
+    for text in workload.stand_ins:
+        message(text)
     if workload.done:
         message(f"{len(workload.done)} done already")
     by_state: dict[State, list[str]] = {}

@@ -26,6 +26,7 @@ def show(
         field_errors,
         group_errors,
         limit_to_compute,
+        own_results,
         results,
     )
     from qexp.runs.facts import facts
@@ -54,6 +55,9 @@ def show(
         print_parts(field_errors(record), apart=True)
         print_parts(group_errors(record), apart=True)
         print_parts(held_out_intervals(opened.held_out_intervals(), record.units), apart=True)
+    elif directory.written_by_program() is not None:
+        result("\nresults")
+        print_parts(own_results(directory, record))
     print_parts(calibrated(opened.calibrations.values()), apart=True)
     for name, evaluation in opened.evaluations.items():
         result("")

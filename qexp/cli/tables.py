@@ -68,10 +68,21 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
     if as_json:
         print_json(
             {
-                key: {"unit": one.unit, "si_factor": one.si_factor, "description": one.description}
+                key: {
+                    "unit": one.unit,
+                    "si_factor": one.si_factor,
+                    "description": one.description,
+                    "plausible": None if one.plausible is None else list(one.plausible),
+                }
                 for key, one in chosen.items()
             }
         )
         return
-    rows = [[key, one.unit, f"{one.si_factor:g}", one.description] for key, one in chosen.items()]
-    print_table(["variable", "unit", "in SI", "meaning"], rows, right=["in SI"])
+    rows = [
+        [
+            key, one.unit, f"{one.si_factor:g}",
+            "" if one.plausible is None else "{:g} to {:g}".format(*one.plausible), one.description,
+        ]
+        for key, one in chosen.items()
+    ]  # fmt: skip
+    print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])

@@ -30,6 +30,9 @@ GRID = (
 LARGEST_RANGE = 10_000
 """Values of `lin:` and `log:`."""
 
+RANGE = re.compile(r"([A-Za-z]\w*:)?[-+]?[\d.]+(e[-+]?\d+)?(:[-+]?[\d.]+(e[-+]?\d+)?)+", re.IGNORECASE)
+"""Numbers with colons between them, perhaps behind a word."""
+
 DIGITS = 6
 """Significant digits of the values of `lin:` and `log:`."""
 
@@ -45,10 +48,10 @@ def seed(text: str | None) -> int:
 
 
 def seeds(text: str) -> list[int]:
-    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
+    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7, `0:6:2` → 0, 2, 4."""
     shown = f"--seeds {shortened(text)}"
     ranges = [_range(part.strip(), shown) for part in text.split(",")]
-    count = sum(one.stop - one.start for one in ranges)
+    count = sum(map(len, ranges))
     if count > LARGEST_COUNT:
         raise QexpError(f"{shown}: {count:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
     return list(itertools.chain(*ranges))
@@ -56,19 +59,21 @@ def seeds(text: str) -> list[int]:
 
 def _range(part: str, shown: str) -> range:
     """shown  the option as an error repeats it"""
-    first, colon, end = part.partition(":")
-    if not first.isdecimal() or (colon and not end.isdecimal()):
-        raise QexpError(f"{shown}: write 0:10 for 0 to 9, or a list such as 0,2,5")
-    if max(len(first), len(end)) > MOST_DIGITS:
+    numbers = part.split(":")
+    if len(numbers) > 3 or not all(number.isdecimal() for number in numbers):
+        raise QexpError(f"{shown}: write 0:10 for 0 to 9, 0:10:2 for every second of them, or a list such as 0,2,5")
+    if max(map(len, numbers)) > MOST_DIGITS:
         raise QexpError(f"{shown}: a seed must be less than 2^63")
-    low, high = int(first), int(end) if colon else int(first) + 1
-    if high <= low:
+    low, high, step = (*map(int, numbers), *((int(numbers[0]) + 1, 1)[len(numbers) - 1 :]))
+    if high <= low or step < 1:
         raise QexpError(f"{shown}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger than A")
-    return range(low, high)
+    if (high - low) // step > LARGEST_COUNT:
+        raise QexpError(f"{shown}: {(high - low) // step:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
+    return range(low, high, step)
 
 
 def overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """`["epochs=20"]` → `{"epochs": 20}`; of a key given twice the last value counts."""
+    """`["epochs=20"]` → `{"epochs": 20}`. Raises QexpError for a key that is given twice."""
     read: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -77,7 +82,8 @@ def overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
             raise QexpError(f"{option} {shown}: write key.path=value, for example {option} epochs=20")
         if not text.isprintable():
             raise QexpError(f"{option} {shown!r}: has characters that cannot be printed")
-        read.pop(key, None)  # the last one is applied last
+        if key in read:
+            raise QexpError(f"{option} {shortened(key)} is given twice, but takes one value; keep one of them")
         read[key] = _value(value, f"{option} {shortened(key)}")
     return read
 
@@ -123,9 +129,17 @@ def grid(texts: Sequence[str], option: str = "--grid", points: Path | None = Non
 
 
 def _spaced(text: str, shown: str) -> list[int | float] | None:
-    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another text."""
+    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another text.
+
+    Raises QexpError for a range of another form, which would be a text.
+    """
     spacing, colon, rest = text.partition(":")
     if spacing not in ("lin", "log") or not colon:
+        if RANGE.fullmatch(text):
+            raise QexpError(
+                f"{shown}: {text} is no range that is known; write lin:FIRST:LAST:N for N values at equal steps, "
+                f"log:FIRST:LAST:N at equal ratios, or a list, A,B; a text has quotation marks: '\"{text}\"'"
+            )
         return None
     try:
         first, last, count = rest.split(":")
@@ -154,6 +168,11 @@ def _points(path: Path) -> dict[str, list[Any]]:
     """
     from qexp.spec.load import parse_value
 
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise QexpError(
+            f"--points {path}: YAML is not read; write JSON, such as "
+            '[{"learning_rate": 1e-3, "batch_size": 16}], or a .toml file with tables named [[points]]'
+        )
     try:
         text = path.read_text(encoding="utf-8")
         listed = tomllib.loads(text).get("points") if path.suffix == ".toml" else parse_value(text, f"--points {path}")
@@ -197,7 +216,7 @@ def launcher_options(texts: Sequence[str]) -> dict[str, str | list[str]]:
     return {key: values[0] if len(values) == 1 else values for key, values in read.items()}
 
 
-def axes(texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
+def axes(texts: Sequence[str], option: str = "--axis") -> dict[str, tuple[float, float, int]]:
     """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
     read: dict[str, tuple[float, float, int]] = {}
     for text in texts:
@@ -208,15 +227,15 @@ def axes(texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
             axis = float(match["low"]), float(match["high"]), int(match["cells"])
         except ValueError:
             raise QexpError(
-                f"--axis {shortened(text)}: write variable=low:high:cells, for example depth=0:4:128"
+                f"{option} {shortened(text)}: write variable=low:high:cells, for example depth=0:4:128"
             ) from None
         if match["name"] in read:
-            raise QexpError(f"--axis {match['name']} is given twice; keep one")
+            raise QexpError(f"{option} {match['name']} is given twice; keep one")
         read[match["name"]] = axis
     return read
 
 
-def fixed(texts: Sequence[str]) -> dict[str, float]:
+def fixed(texts: Sequence[str], option: str = "--fix") -> dict[str, float]:
     """`["x=0.5"]` → `{"x": 0.5}`."""
     read: dict[str, float] = {}
     for text in texts:
@@ -226,9 +245,9 @@ def fixed(texts: Sequence[str]) -> dict[str, float]:
             if not math.isfinite(value):
                 raise ValueError
         except ValueError:
-            raise QexpError(f"--fix {shortened(text)}: write variable=number, for example x=0") from None
+            raise QexpError(f"{option} {shortened(text)}: write variable=number, for example x=0") from None
         if name in read:
-            raise QexpError("--fix: a variable is given twice")
+            raise QexpError(f"{option}: a variable is given twice")
         read[name] = value
     return read
 

@@ -51,6 +51,7 @@ def content_hash(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads(note.read_text())
         if known["seen"] == seen:
+            os.utime(note)  # for `unused_for`
             return str(known["sha256"])
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -63,7 +64,9 @@ def content_hash(path: Path) -> str:
 def note(key: Sequence[Any]) -> dict[str, Any] | None:
     """The JSON document that `keep_note` stored under a key, or None."""
     with contextlib.suppress(OSError, ValueError):
-        document: dict[str, Any] = json.loads(_place(key, "json").read_text())
+        path = _place(key, "json")
+        document: dict[str, Any] = json.loads(path.read_text())
+        os.utime(path)  # for `unused_for`
         return document
     return None
 
@@ -183,10 +186,13 @@ def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
 
 
 def unused_for(age: timedelta) -> list[Path]:
-    """Arrays that were not used for this long."""
-    before = time.time() - age.total_seconds()
-    arrays = (cache_folder() / "arrays").glob("*.f32")
-    return sorted(path for path in arrays if path.stat().st_mtime < before)
+    """Arrays, notes and hashes that were not used for this long."""
+    before, unused = time.time() - age.total_seconds(), []
+    for path in sorted(path for kind in ("arrays", "hashes") for path in (cache_folder() / kind).glob("*")):
+        with contextlib.suppress(FileNotFoundError):  # deleted by another process
+            if path.stat().st_mtime < before:
+                unused.append(path)
+    return unused
 
 
 def _require_room(folder: Path, size: int) -> None:

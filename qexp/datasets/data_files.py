@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from qexp.did_you_mean import nearest
-from qexp.rows.values import TableError
+from qexp.did_you_mean import hint
+from qexp.rows.table import TableError
 
 
 def find(path: str, folders: Iterable[Path]) -> Path:
@@ -22,10 +22,10 @@ def find(path: str, folders: Iterable[Path]) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    hint = _nearest_neighbour(candidates)
+    near = _nearest_neighbour(candidates)
     places = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
     raise TableError(
-        f"there is no file '{path}'{hint}; looked for {places}; put the file there, or add its folder to QEXP_DATA"
+        f"there is no file '{path}'{near}; looked for {places}; put the file there, or add its folder to QEXP_DATA"
     )
 
 
@@ -35,8 +35,7 @@ def _nearest_neighbour(paths: Sequence[Path]) -> str:
     for path in paths:
         with suppress(OSError):
             names += [entry.name for entry in os.scandir(path.parent) if entry.is_file()]
-    guess = nearest(paths[0].name, names) if paths else None
-    return f"; did you mean '{guess}'?" if guess else ""
+    return hint(paths[0].name, names) if paths else ""
 
 
 def fingerprint(path: Path) -> str:

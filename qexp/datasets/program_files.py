@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from qexp.datasets.array_cache import content_hash
-from qexp.did_you_mean import nearest
+from qexp.did_you_mean import hint
 from qexp.errors import QexpError
 
 
@@ -17,9 +17,7 @@ def place_of(name: str, root: Path) -> Path:
     if place.exists():
         return place
     beside = [path.name for path in place.parent.iterdir()] if place.parent.is_dir() else []
-    guess = nearest(place.name, beside)
-    hint = f"; did you mean '{Path(name).with_name(guess)}'?" if guess else ""
-    raise QexpError(f"there is no file '{name}' in {root}{hint}")
+    raise QexpError(f"there is no file '{name}' in {root}{hint(place.name, beside)}")
 
 
 def fingerprint(name: str, root: Path) -> str:

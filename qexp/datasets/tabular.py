@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.datasets import data_files
+from qexp.datasets.copies import Copies, copies
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, QexpError
 from qexp.rows.formats import open_table
-from qexp.rows.values import SHOWN, TableError, listed
+from qexp.rows.table import SHOWN, TableError, listed
 
 FORMATS = (".csv", ".parquet")
 
@@ -67,6 +68,7 @@ class TabularDataset:
         self.columns = {name: tuple(columns) for name, columns in {**inputs, **outputs}.items()}
         self.units = {name: (units or {}).get(name, "") for name in self.columns}
         self.groups = dict(groups or {})
+        self._copies: dict[tuple[str, ...], Copies] = {}
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
         with _argument("path"):
@@ -142,6 +144,23 @@ class TabularDataset:
             for name in inputs
             for column, values in zip(self.columns[name], self.values[name].T, strict=True)
         ]
+
+    def copies(self, inputs: Sequence[str]) -> Copies:
+        """The rows with the same or nearly the same inputs."""
+        names = tuple(inputs)
+        if names not in self._copies:
+            self._copies[names] = copies(self.compared(names))
+        return self._copies[names]
+
+    def compared(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+        """The columns by which rows are compared, (row, column): those of the inputs.
+
+        Values of a single column repeat for many reasons; the outputs are then compared, too.
+        """
+        columns = np.concatenate([self.values[name] for name in inputs], axis=1)
+        if columns.shape[1] > 1:
+            return columns
+        return np.concatenate([columns, *(self.values[name] for name in self.outputs)], axis=1)
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, sized, whole_numbers
 from qexp.quantities import in_words, typeset
 
@@ -34,9 +36,6 @@ def learning_curves(
             values = [_number(line[part]["loss"]) for line in lines]
             part_name = "training" if part == "train" else part
             loss.plot(epochs, values, style, color=colour, linewidth=width, label=prefix + part_name, marker=marker)
-        best = [line["epoch"] for line in lines if line["best"]]
-        if best and len(runs) == 1:
-            loss.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"best, epoch {best[-1]}")
         for axis, output in zip(axes[1:], outputs, strict=True):
             values = [_number(line["validation"].get(output, {}).get("mae")) for line in lines]
             axis.plot(epochs, values, "-", color=colour, linewidth=1.5, label=name, marker=marker)
@@ -55,9 +54,16 @@ def learning_curves(
     for axis in axes:
         axis.set_xlabel("epoch")
         whole_numbers(axis.xaxis)
-        axis.set_yscale("log")
-        plain_numbers(axis.yaxis)
+        drawn = np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata(), np.float64) for line in axis.get_lines())])
+        drawn = drawn[np.isfinite(drawn)]
+        if len(drawn) and drawn.min() > 0:  # losses of posterior heads are negative
+            axis.set_yscale("log")
+            plain_numbers(axis.yaxis)
         axis.grid(alpha=0.25, which="both", linewidth=0.5)
+    best = [line["epoch"] for lines in runs.values() for line in lines if line["best"]]
+    if best and len(runs) == 1:
+        axes[0].axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"best, epoch {best[-1]}")
+    for axis in axes:
         if len(axis.get_legend_handles_labels()[1]) > 1:
             legend(axis)
     if note:

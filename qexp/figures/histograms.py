@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,9 @@ class Histogram:
 def histograms(variables: Sequence[Histogram], title: str, counted: str = "values") -> Figure:
     """A panel per variable: the share of its values in each bin, an outline per part if there are several.
 
+    Ends of held-out intervals are edges of bins; the share of a bin that is narrower or wider by that is that of the
+    usual width.
+
     counted  what the values are of, such as "rows"
     """
     made, axes = panel_grid(len(variables), IN_A_ROW, WIDE, HIGH, across=0.5, down=0.62, top=0.42)
@@ -68,14 +71,17 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 def _draw(axis: Axes, one: Histogram, parts: Sequence[str]) -> None:
     finite = {part: values[np.isfinite(values)].astype(np.float64) for part, values in one.values.items()}
     every = np.concatenate(list(finite.values()))
-    edges = _edges(every)
-    logarithmic = edges[0] > 0 and not np.allclose(np.diff(edges), edges[1] - edges[0])
+    usual = _edges(every)
+    logarithmic = usual[0] > 0 and not np.allclose(np.diff(usual), usual[1] - usual[0])
     if logarithmic:
         axis.set_xscale("log")
+    along = np.log if logarithmic else np.asarray
+    edges = _with_ends(usual, [end for interval in one.held_out for end in interval], along)
+    widths = np.diff(along(edges)) / (along(usual[1]) - along(usual[0]))
     for low, high in one.held_out:
         axis.axvspan(max(low, edges[0]), min(high, edges[-1]), color=SHADE, linewidth=0, zorder=0)
     for part, values in finite.items():
-        shares = 100 * np.histogram(values, edges)[0] / max(len(values), 1)
+        shares = 100 * np.histogram(values, edges)[0] / max(len(values), 1) / widths
         colour = COLOURS[parts.index(part) % len(COLOURS)]
         axis.stairs(shares, edges, color=colour, fill=len(parts) == 1, label=part, linewidth=1.2)
     axis.set_xlim(edges[0], edges[-1])
@@ -85,6 +91,17 @@ def _draw(axis: Axes, one: Histogram, parts: Sequence[str]) -> None:
     axis.xaxis.get_offset_text().set_fontsize(sized(7))
     if logarithmic:
         plain_numbers(axis.xaxis)
+
+
+def _with_ends(edges: Array, ends: Sequence[float], along: Callable[[Array], Array]) -> Array:
+    """Edges of bins with some others among them, in whose place the edges within half a bin of them are left out."""
+    inside = np.array([end for end in ends if edges[0] < end < edges[-1]])
+    if not len(inside):
+        return edges
+    half = (along(edges[1]) - along(edges[0])) / 2
+    apart = np.abs(along(edges)[:, None] - along(inside)).min(axis=1) > half
+    apart[[0, -1]] = True
+    return np.unique(np.concatenate([edges[apart], inside]))
 
 
 def _edges(values: Array) -> Array:

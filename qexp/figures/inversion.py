@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qexp.figures.canvas import COLOURS, sized, titled
 from qexp.figures.panel_grid import panel_grid
 from qexp.figures.stations import name_stations, stations_of
-from qexp.observations.pixels import spacing
+from qexp.observations.reduction import spacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 
 from qexp.estimates import spread_of
 from qexp.figures.canvas import figure, sized
-from qexp.rows.raster import Raster
+from qexp.rows.rasters import Raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,7 +25,7 @@ def estimates_against_truth(
     """A panel per output with the identity line.
 
     outputs    name → true values and estimates, (sample,) each, in the output's unit
-    limits     name → the least mean absolute error that any method can reach, where it is known
+    limits     name → the mean absolute error of exact posterior medians, where it is known
     intervals  name → lower and upper ends of the posteriors' 90 % intervals, (sample,) each
     """
     made, axes = panels(len(outputs), 3.9, 4.0)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.figures.canvas import COLOURS, panels, sized, titled
-from qexp.observations.noise import NoiseEstimate
-from qexp.observations.semivariogram import model
+from qexp.observations.noise import NoiseEstimate, model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

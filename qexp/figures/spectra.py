@@ -199,7 +199,7 @@ def _drawable(values: Array) -> NDArray[np.bool_]:
 
 def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
     """Elements and energies of their K alpha lines between two energies, from low to high [keV]."""
-    from qexp.forward.xray_data import lines  # it reads its tables at import
+    from qexp.physics.xrf import lines  # it reads its tables at import
 
     for element in MARKED:
         energy = next(line.energy for line in lines(element, 0.0) if line.name == "Ka1") / 1000

@@ -1,1 +1,1 @@
-"""Metrics, and their uncertainty: bootstrap and Student's intervals."""
+"""Metrics, and their uncertainty: jackknife and Student's intervals."""

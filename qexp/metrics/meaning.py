@@ -5,6 +5,8 @@ Records contain it, so that results of metrics from extensions are read correctl
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +35,18 @@ class Meaning:
         if self.best is None:
             return None
         return {LOWEST: value, HIGHEST: -value, ZERO: abs(value)}[self.best]
+
+    def limits(self, values: Iterable[float]) -> tuple[float, float]:
+        """The least and the greatest possible value, given some: errors in a unit are not below 0, R² is not above 1.
+
+        Numbers without a unit of which the lowest are best, such as logarithms of probabilities, have no limits.
+        """
+        known = list(values)
+        if self.best == LOWEST and self.unit and min(known, default=0) >= 0:
+            return 0.0, math.inf
+        if self.best == HIGHEST and not self.unit and max(known, default=0) <= 1:
+            return -math.inf, 1.0
+        return -math.inf, math.inf
 
     def document(self) -> dict[str, Any]:
         return asdict(self)

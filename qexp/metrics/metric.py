@@ -1,7 +1,7 @@
 """Metrics: numbers that measure the quality of an output's estimates, computed in the output's own unit.
 
 Most metrics are additive: functions of sums over the samples. Their terms and that function determine the value for
-given estimates, for estimates that come in chunks, and for bootstrap resamples.
+given estimates, for estimates that come in chunks, and for all rows but some.
 """
 
 from __future__ import annotations
@@ -166,3 +166,45 @@ class Sums:
 
     def _additive(self) -> list[tuple[str, Additive]]:
         return [(name, metric.additive) for name, metric in self.metrics.items() if metric.additive is not None]
+
+
+# Quantities that repeat with a period, such as a strike of 0° and 360°: errors by the shorter way round.
+
+
+def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:
+    """Estimates, moved by whole periods to within half a period of the truth; unchanged for None.
+
+    estimate, truth, period  in the same unit
+    """
+    estimated, true = np.asarray(estimate), np.asarray(truth)
+    if period is None:
+        return estimated
+    moved: NDArray[Any] = estimated - period * np.round((estimated - true) / period)
+    return moved
+
+
+def with_period(metrics: Metrics, period: float | None) -> Metrics:
+    """The metrics of an output whose values repeat with a period; unchanged for None."""
+    return metrics if period is None else {name: _periodic(metric, period) for name, metric in metrics.items()}
+
+
+def _periodic(metric: Metric, period: float) -> Metric:
+    against = metric.against
+
+    def computed(compute: Any) -> Any:
+        if isinstance(compute, Additive):
+            return _additive(compute, period)
+        return lambda estimate, truth: compute(nearest(estimate, truth, period), truth)
+
+    return replace(
+        metric,
+        compute=computed(metric.compute),
+        against=None if against is None else lambda mean: _additive(against(mean), period),
+    )
+
+
+def _additive(additive: Additive, period: float) -> Additive:
+    def terms(estimate: Array, truth: Array, centre: float) -> Any:
+        return additive.terms(nearest(estimate, truth, period), truth, centre)
+
+    return replace(additive, terms=terms)

@@ -12,7 +12,7 @@ import numpy as np
 from qexp import files
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.observation import CorrelatedNoise, Observation, Track, require_sound
-from qexp.rows.netcdf import DAMAGED
+from qexp.rows.arrays import DAMAGED
 
 if TYPE_CHECKING:
     import xarray
@@ -122,6 +122,9 @@ def _noise(tracks: tuple[Track, ...]) -> dict[str, Any]:
     for name, unit in NOISE_UNITS.items():
         values = np.array([np.nan if one is None else getattr(one, name) for one in known])
         made[f"noise_{name}"] = ("track", values, {"units": unit, "long_name": f"{name} of the correlated noise"})
+    estimated = np.array([one is not None and one.estimated for one in known], dtype=np.int8)
+    words = "1 where the noise was estimated from the track itself, 0 where it was declared"
+    made["noise_estimated"] = ("track", estimated, {"long_name": words})
     return made
 
 
@@ -188,4 +191,5 @@ def _of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
     if "noise_type" not in table or not table["noise_type"].values[index]:
         return None
     values = {name: float(table[f"noise_{name}"].values[index]) for name in NOISE_UNITS}
-    return CorrelatedNoise(str(table["noise_type"].values[index]), **values)
+    estimated = "noise_estimated" in table and bool(table["noise_estimated"].values[index])
+    return CorrelatedNoise(str(table["noise_type"].values[index]), **values, estimated=estimated)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,27 @@ UNIT_TOLERANCE = 1e-2
 """Largest deviation from 1 of the length of a line of sight; files often have four digits."""
 
 
+LARGEST = 1e5
+"""Displacements beyond these metres are none."""
+
+
 @dataclass(frozen=True)
 class CorrelatedNoise:
     """The part of a track's noise that is correlated in space: covariance `sill` f(distance / range).
 
-    type      a function of `qexp.forward.covariance`: "exponential" or "gaussian"
+    type      a function of `qexp.physics.random_fields`: "exponential" or "gaussian"
     sill      covariance of points that are infinitely close [m²]
     range     distance at which the covariance is 1/e of it [m]
     nugget    variance of the part that is independent from point to point, as estimated with the others [m²]; what
               counts in an inversion are the errors of the points
+    estimated  whether these numbers are estimates from the same track, with their errors
     """
 
     type: str
     sill: float
     range: float
     nugget: float = 0.0
+    estimated: bool = field(default=False, compare=False)
 
     @property
     def words(self) -> str:
@@ -141,6 +147,8 @@ def _problems_of(track: Track) -> Iterator[str]:
         missing = int((~np.isfinite(getattr(seen, name))).sum())
         if missing:
             yield f"'{name}' is missing or infinite at {missing:,} of {seen.size:,} points; mask them"
+    if (largest := float(np.abs(seen.displacement).max(initial=0.0))) > LARGEST:
+        yield f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or its unit"
     if bad := int((seen.error <= 0).sum()):
         yield f"the error of {bad:,} points is not positive; give each a standard deviation in m"
     length = np.linalg.norm(seen.direction, axis=1)
@@ -154,3 +162,82 @@ def _problems_of(track: Track) -> Iterator[str]:
             f"the line of sight points down at {bad:,} points, but must lead from the ground to the satellite; "
             "reverse its sign, and that of the displacements if they are positive away from the satellite"
         )
+
+
+# Whether the tracks of an observation see the same area.
+
+Box = tuple[float, float, float, float]
+"""Least and greatest x, then y [m]."""
+
+
+def require_overlap(observation: Observation) -> None:
+    """Raise QexpError if some radar tracks share no area with the others, not even by way of further ones."""
+    boxes = {track.name: _box(track) for track in observation.tracks if track.kind == "radar"}
+    if not boxes:
+        return
+    first, *apart = boxes
+    together = [first]
+    for name in together:  # it grows meanwhile
+        near = [other for other in apart if _meet(boxes[name], boxes[other])]
+        together += near
+        apart = [other for other in apart if other not in near]
+    if apart:
+        here, there = _extent(boxes[apart[0]]), _extent(boxes[first])
+        raise QexpError(
+            f"track '{apart[0]}' ({here}) does not overlap with '{first}' ({there}), so that they did not see the same "
+            "event; make an observation of each, or check the coordinate reference systems of the files"
+        )
+
+
+def _box(track: Track) -> Box:
+    seen = track.seen()
+    return float(seen.x.min()), float(seen.x.max()), float(seen.y.min()), float(seen.y.max())
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return all(one[low] <= other[low + 1] and other[low] <= one[low + 1] for low in (0, 2))
+
+
+def _extent(box: Box) -> str:
+    west, east, south, north = (side / 1000 for side in box)
+    return f"{west:.1f} to {east:.1f} km east, {south:.1f} to {north:.1f} km north"
+
+
+# Geographic north and the north of a grid: by how much one is turned against the other.
+
+if TYPE_CHECKING:
+    import pyproj
+
+NORTHS = ("true", "grid")
+"""To which north the components of a line of sight, or of a station's displacement, may refer."""
+
+
+def convergence(crs: pyproj.CRS | None, x: Array, y: Array) -> Array:
+    """The meridian convergence at points: the angle by which true north lies to the left of grid north [rad].
+
+    crs      projected; in any other one, and without one, both norths are the same
+    x, y     (point,)  in this system
+    returns  (point,)  0 where a point is not finite
+    """
+    import pyproj
+
+    if crs is None or not crs.is_projected:
+        return np.zeros(len(x))
+    projection = pyproj.Proj(crs)
+    longitude, latitude = projection(x, y, inverse=True)
+    angle = np.radians(projection.get_factors(longitude, latitude).meridian_convergence)
+    return np.where(np.isfinite(angle), angle, 0.0)
+
+
+def turned(direction: Array, angle: Array) -> Array:
+    """Vectors turned to the left, counter-clockwise from above.
+
+    By the convergence, components along true east and north become components along the axes of the grid.
+
+    direction  (point, 3)  east, north, up
+    angle      (point,)    [rad]
+    returns    (point, 3)
+    """
+    east, north, up = direction.T
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.stack([east * cosine - north * sine, east * sine + north * cosine, up], axis=-1)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qexp.errors import QexpError
-from qexp.observations.north import convergence, turned
-from qexp.observations.observation import Array, Observation, Track
+from qexp.observations.observation import Array, Observation, Track, convergence, turned
 from qexp.observations.reading import Reading
 
 if TYPE_CHECKING:

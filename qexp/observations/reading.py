@@ -48,6 +48,8 @@ class Asked:
                      LiCSBAS's file with the grid of its binaries
     bounds           least and greatest x, then least and greatest y, in the file's own coordinates
 
+    unit_option    how the unit of this file alone is given as millimetres, such as "--unit m --unit mm", for messages
+
     reduce         criterion by which cells of points are split, such as "quadtree:0.005"; see `reduction`
     smallest_cell  side of the smallest cells [pixels]
     largest_cell   side of the largest cells [pixels]
@@ -58,6 +60,7 @@ class Asked:
     crs: str | None = None
     columns: Mapping[str, str] | Sequence[int] | None = None
     unit: str | None = None
+    unit_option: str | None = None
     error: float | None = None
     incidence: float | Path | None = None
     heading: float | Path | None = None
@@ -161,11 +164,12 @@ LARGE = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
 
 
-def suspicions(largest: float, hint: str = "") -> tuple[str, ...]:
+def suspicions(largest: float, asked: Asked, hint: str = "") -> tuple[str, ...]:
     """What makes displacements of this largest absolute value [m] suspicious."""
     if not largest > LARGE:
         return ()
-    return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: --unit mm{hint}",)
+    option = asked.unit_option or "--unit mm"
+    return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 
 LEAST_DEGREES = 2.0

@@ -8,8 +8,8 @@ from qexp.analysis.comparison.seed_comparison import SeedComparison
 from qexp.analysis.comparison.seed_groups import ComparedRun
 from qexp.fragments.intervals import Measured, intervals
 from qexp.fragments.svg import Drawn
+from qexp.metrics.intervals import LEVEL
 from qexp.metrics.meaning import HIGHEST
-from qexp.metrics.student import LEVEL
 from qexp.quantities import in_words
 
 NAMED = 8
@@ -64,7 +64,10 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         ]  # fmt: skip
         unit = f" ({rows[0].unit})" if rows[0].unit else ""
         best = f", the best {MOST_DRAWN} of {len(rows)} groups" if len(rows) > MOST_DRAWN else ""
-        title = f"{in_words(output)}: {metric} on the test part, mean and {100 * LEVEL:.0f} % interval over seeds{best}"
+        counts = sorted({len(row.values) for row in rows})
+        seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
+        mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
+        title = f"{in_words(output)}: {metric} on the test part, {mean}{best}"
         yield Drawn(title, intervals(lines, f"{in_words(output)} {metric}{unit}"))
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp import files
 from qexp.analysis.look.view import value_in_words
 from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.matrix import around_one, half_width, span
 from qexp.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
-from qexp.runs.figures.sources import table, unit
-from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
+from qexp.runs.figures.matrices import numbers_of
+from qexp.runs.figures.sources import unit
+from qexp.runs.record.directory import RunDirectory
 
 if TYPE_CHECKING:
     import xarray
@@ -84,7 +84,7 @@ def shared_matrices(directories: Sequence[RunDirectory]) -> list[dict[str, Any]]
 
 
 def _matrix(folder: Path, name: str, quantities: Quantities) -> dict[str, Any]:
-    record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    record, cells = numbers_of(folder)
     views = record.get("views", ())
     axes = list(record["axes"])
     if len(axes) > 2 and cells[estimate_of(outputs_among(cells.data_vars)[0])].size > MOST_CELLS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qexp.analysis.comparison.seed_comparison import SeedComparison, same_samples
-from qexp.metrics.student import LEVEL, quantile
+from qexp.metrics.intervals import LEVEL, quantile
 from qexp.pages.comparison_parts import main_metric, short_names
 from qexp.quantities import in_words
 

@@ -18,6 +18,7 @@ from qexp.analysis.comparison.result_tables import (
     estimators,
     field_errors,
     group_errors,
+    own_results,
     results,
     results_with_intervals,
 )
@@ -110,6 +111,8 @@ def results_of(directory: RunDirectory, record: Record) -> Parts:
         yield from chain(beside_limit(record, limit_of(directory)), estimators(record), field_errors(record))
         yield from group_errors(record)
         yield from held_out_intervals(intervals_of(directory), record.units)
+    elif directory.written_by_program() is not None:
+        yield from own_results(directory, record)
 
 
 def _evaluation(directory: RunDirectory, record: EvaluationRecord) -> Parts:

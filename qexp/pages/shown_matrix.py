@@ -64,7 +64,7 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
 
 def matrix_at(folder: Path) -> Matrix:
     """The matrix in a folder of a run."""
-    table = xarray.load_dataset(folder / MATRIX, engine="h5netcdf")
+    table = files.read_netcdf(folder / MATRIX)
     made = Matrix(table.data_vars, table.coords, table.attrs)
     made.encoding = table.encoding
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,11 +71,13 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
 
 
 def _value(text: str) -> Value:
+    """A number, where the text is one that a drawing can show; else the text."""
     try:
         read = json.loads(text)
-    except ValueError:
+        value = float(read) if isinstance(read, int | float) and not isinstance(read, bool) else math.nan
+    except (ValueError, OverflowError, RecursionError):  # a text may have hundreds of digits, or of brackets
         return text
-    return float(read) if isinstance(read, int | float) and not isinstance(read, bool) else text
+    return value if math.isfinite(value) else text
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""CSV: UTF-8, separated by commas, with a header. Read by Arrow, or by Python's reader if Arrow refuses the file."""
+"""CSV"""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TextIO
 
-from qexp.rows.table import Grid, Piece, Table, Types, explained
-from qexp.rows.values import MISSING, SHOWN, TableError, as_number, as_text, as_whole_number, is_number
+from qexp.rows.table import (
+    MISSING,
+    SHOWN,
+    Grid,
+    Piece,
+    Table,
+    TableError,
+    Types,
+    as_number,
+    as_text,
+    as_whole_number,
+    explained,
+    is_number,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,22 +1,141 @@
-"""The formats of files of rows, by the suffix of their name."""
+"""The formats of files of rows, by the suffix of their name, and how their columns are named and read in chunks."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qexp import files
+from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
-from qexp.rows.chunks import Rows
+from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetSink, ParquetTable
 from qexp.rows.csv import CsvSink, CsvTable
-from qexp.rows.naming import Columns, columns_at
-from qexp.rows.netcdf import NetcdfSink, NetcdfTable
-from qexp.rows.parquet import ParquetSink, ParquetTable
-from qexp.rows.table import Grid, Table
-from qexp.rows.values import TableError
+from qexp.rows.table import Grid, Table, TableError
+
+Columns = Mapping[str, str] | Sequence[int]
+"""Feature → its column in the file, for features whose column has another name; or the positions of the features'
+columns in the file, counted from 1, in the order of the features."""
+
+
+def require_columns(columns: Columns, features: Sequence[str]) -> None:
+    """Raise QexpError for names that are not features, positions of another number, and columns given twice."""
+    if not isinstance(columns, Mapping):
+        if len(columns) != len(features):
+            raise QexpError(
+                f"--columns: {len(columns)} positions, but the run has {len(features)} columns of input: "
+                f"{', '.join(features)}; give the position of each, in this order"
+            )
+        if least := [one for one in columns if one < 1]:
+            raise QexpError(f"--columns: there is no column {least[0]}; the first one is 1")
+        _refuse_repeated([str(one) for one in columns], features)
+        return
+    for name in columns:
+        if name not in features:
+            raise QexpError(f"--columns: the run has no column '{name}'; {suggestion(name, features)}")
+    _refuse_repeated([f"'{columns.get(name, name)}'" for name in features], features)
+
+
+def _refuse_repeated(sources: Sequence[str], features: Sequence[str]) -> None:
+    for source, count in Counter(sources).items():
+        if count > 1:
+            both = [f"'{name}'" for name, own in zip(features, sources, strict=True) if own == source]
+            raise QexpError(f"--columns: column {source} of the file is given to {' and '.join(both)}")
+
+
+def columns_at(table: Table, positions: Sequence[int]) -> list[str]:
+    """The names of the columns at some positions, counted from 1. Raises TableError."""
+    if (greatest := max(positions)) > len(table.names):
+        raise TableError(f"{table.path} has {len(table.names)} columns, and no column {greatest}")
+    return [table.names[position - 1] for position in positions]
+
+
+# Rows in chunks: features as a matrix, and the columns that are kept beside them.
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows, in the order of the file."""
+
+    features: NDArray[np.float32]
+    """(row, feature), in the requested order; NaN where a number is missing."""
+    kept: pa.Table
+    done: float
+    """The fraction of the file that has been read with this chunk, from 0 to 1."""
+
+
+class Rows:
+    """A table whose columns are features, or kept without conversion.
+
+    features  columns of numbers, or one column of vectors
+    kept      schema of the other columns to keep; None for all
+    number    type to which text is converted before it is rounded to single precision
+    Raises TableError if a column is missing, or a feature is not a number.
+    """
+
+    def __init__(
+        self, table: Table, features: Sequence[str], kept: pa.Schema | None = None, number: pa.DataType | None = None
+    ) -> None:
+        import pyarrow as pa
+
+        self.path, self.units, self._table, self.features = table.path, table.units, table, list(features)
+        table.require_numbers(features)
+        others = table.others(features) if kept is None else kept.names
+        table.require(name for name in dict.fromkeys(others) if name in table.names)
+        self.kept: pa.Schema = table.types(others) if kept is None else kept
+        self.grid = table.grid(features)
+        self._types = {
+            **dict.fromkeys(features, number or pa.float64()),
+            **dict(zip(others, self.kept.types, strict=True)),
+        }
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """All rows in order, about `size` at a time; of a grid, whole lines. Raises TableError."""
+        for rows, done in self._table.pieces(self._types, size):
+            yield Chunk(feature_matrix([rows[name] for name in self.features]), rows.select(self.kept.names), done)
+
+
+def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
+    """The same rows in chunks of exactly `size`, except for the last."""
+    import pyarrow as pa
+
+    features: list[NDArray[np.float32]] = []
+    kept: list[pa.Table] = []
+    waiting, done = 0, 0.0
+    for chunk in chunks:
+        features.append(chunk.features)
+        kept.append(chunk.kept)
+        waiting, done = waiting + len(chunk.features), chunk.done
+        while waiting >= size:
+            matrix, table = np.concatenate(features), pa.concat_tables(kept)
+            yield Chunk(matrix[:size], table.slice(0, size), done)
+            features, kept, waiting = [matrix[size:]], [table.slice(size)], waiting - size
+    if waiting:
+        yield Chunk(np.concatenate(features), pa.concat_tables(kept), done)
+
+
+def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
+    """Arrow columns of numbers, or one of vectors → (row, column), NaN for nulls; each column is contiguous."""
+    import pyarrow.types as types
+
+    if len(columns) == 1 and types.is_fixed_size_list(columns[0].type):
+        values: NDArray[np.float32] = columns[0].combine_chunks().flatten().to_numpy()
+        return values.reshape(len(columns[0]), -1)
+    matrix = np.empty((len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F")
+    with np.errstate(over="ignore"):  # numbers that are too large for single precision become infinite
+        for index, column in enumerate(columns):
+            matrix[:, index] = column.to_numpy()
+    return matrix
+
 
 if TYPE_CHECKING:
     import pyarrow as pa

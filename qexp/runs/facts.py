@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -108,6 +109,13 @@ def _foreign_weights(record: Record) -> Iterator[tuple[str, str]]:
     yield "rules", f"{origin.rules}{left_out}"
     for variable, from_where in origin.transforms.items():
         yield "transform", f"of {variable}: {from_where}"
+    if origin.azimuth:
+        yield (
+            "images",
+            f"of simulated datasets: at azimuths {math.degrees(origin.azimuth):+g}°, as it was trained on them",
+        )
+    for remark in origin.remarks:
+        yield "remark", remark
 
 
 def _software(environment: dict[str, Any]) -> str:

@@ -48,9 +48,13 @@ def _question(query: QueryParams) -> Question:
         launch=query.get("launch", ""),
         sort=query.get("sort") or "created",
         descending=query.get("descending", "1") != "0",
-        columns=tuple(name.strip() for name in query.get("columns", "").split(",") if name.strip()),
-        group=query.get("group", "").strip(),
+        columns=_fields(query, "columns"),
+        group=_fields(query, "group"),
     )
+
+
+def _fields(query: QueryParams, name: str) -> tuple[str, ...]:
+    return tuple(field.strip() for field in query.get(name, "").split(",") if field.strip())
 
 
 def _number(query: QueryParams, name: str, otherwise: int) -> int:

@@ -14,7 +14,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.server import all_runs, changes, compared, launched, one_run, studied, upkeep
 from qexp.server.guard import Guard
 from qexp.server.rendering import STATIC, bundle, page
-from qexp.server.site import Site
+from qexp.server.site import Site, site_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -66,7 +66,7 @@ async def _static(request: Request, name: str, kind: str) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     """The page of an error that a user can mend, or its text where a script asked."""
-    status, text = _status(error), str(error)
+    status, text = _status(request, error), str(error)
     if isinstance(error, HTTPException):
         text = "there is no such page" if status == 404 else str(error.detail)
     if request.url.path.endswith(".json") or request.method == "POST":
@@ -74,12 +74,16 @@ async def _refused(request: Request, error: Exception) -> Response:
     return page(request, "error.html", status, title=f"{status}", text=text)
 
 
-def _status(error: Exception) -> int:
+def _status(request: Request, error: Exception) -> int:
     if isinstance(error, HTTPException):
         return error.status_code
     if isinstance(error, NotFoundError):
         return 404
-    return 500 if isinstance(error, DamagedError) else 400
+    if not isinstance(error, DamagedError):
+        return 400
+    run = request.path_params.get("run")
+    removed = run is not None and not (site_of(request).workspace.runs / run).exists()
+    return 404 if removed else 422  # the server itself is well
 
 
 async def _failed(request: Request, error: Exception) -> Response:

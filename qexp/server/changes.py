@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from qexp.errors import QexpError
@@ -49,7 +50,10 @@ async def change(request: Request) -> Response:
         return JSONResponse({"error": "reload the page: the server was started again since it was loaded"}, 403)
     if kind not in KINDS:
         return JSONResponse({"error": f"no change {kind!r}; choose from {', '.join(KINDS)}"}, 404)
-    wanted = _wanted(await _body(request))
+    try:
+        wanted = _wanted(await _body(request))
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it
     answer = await asyncio.to_thread(_changed, site, kind, wanted)
     site.live.forget()
     return JSONResponse(answer)
@@ -57,7 +61,7 @@ async def change(request: Request) -> Response:
 
 def _changed(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
     done, failed = [], {}
-    for name in wanted.runs:
+    for name in dict.fromkeys(wanted.runs):
         try:
             KINDS[kind](site.workspace, name, wanted)
             done.append(name)

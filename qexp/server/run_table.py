@@ -45,8 +45,8 @@ class Question:
     descending: bool = True
     columns: tuple[str, ...] = ()
     """Fields; the usual ones if empty."""
-    group: str = ""
-    """A field; then a row stands for all runs with the same value."""
+    group: tuple[str, ...] = ()
+    """Fields; then a row stands for all runs with the same values."""
 
 
 @dataclass(frozen=True)
@@ -154,25 +154,28 @@ def _chosen_column(name: str, columns: Columns) -> Column:
     return Column(f"{name} ({unit})" if unit else name, name, lambda run: cell(name, of_run[run["name"]]), numeric)
 
 
-def _grouped(runs: list[Run], field: str, columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
-    """A row per value of a field, and how many there are."""
-    found = groups(runs, columns.values(field))
+def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
+    """A row per value of the fields, and how many there are."""
+    found = groups(runs, list(zip(*(columns.values(field) for field in fields), strict=True)))
     outputs = dict.fromkeys(output for one in found for output in one["test"])
     units = units_of(runs)
-    titles = [(field, False), ("n", True), ("states", False)] + [(error_title(one, units), True) for one in outputs]
+    titles = [*((field, False) for field in fields), ("n", True), ("states", False)] + [
+        (error_title(one, units), True) for one in outputs
+    ]
     rows = []
     for one in found:
         errors = [one["test"].get(output, {}).get("mae") for output in outputs]
         states = ", ".join(f"{count} {state}" for state, count in one["states"].items())
-        cells = [cell(field, one["value"]), str(one["n"]), states]
+        cells = [*map(cell, fields, one["values"]), str(one["n"]), states]
         cells += ["-" if error is None else measured(error["mean"], error["std"]) for error in errors]
-        rows.append({"where": _condition(field, one["value"]), "cells": cells})
+        rows.append({"where": _condition(fields, one["values"]), "cells": cells})
     described = [{"title": title, "field": None, "numeric": numeric} for title, numeric in titles]
     return described, lambda first, count: rows[first : first + count], len(rows)
 
 
-def _condition(field: str, value: Any) -> str | None:
+def _condition(fields: Sequence[str], values: Sequence[Any]) -> str | None:
     """The condition of the where language that the runs of a group fulfil; None if it has none."""
-    if isinstance(value, list | dict):
+    if any(isinstance(value, list | dict) for value in values):
         return None
-    return f"{field} == {json_bytes(value).decode().strip()}"
+    pairs = zip(fields, values, strict=True)
+    return " and ".join(f"{field} == {json_bytes(value).decode().strip()}" for field, value in pairs)

@@ -22,7 +22,10 @@ def _in_dataset(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
         if isinstance(value, list) and value and isinstance(value[0], str) and value[0] in tables["distributions"]:
             names = tables["distributions"][value[0]].parameters.get("properties", {})
             new = {"type": value[0], "parameters": dict(zip(names, value[1:], strict=False))}
-            yield ("distributions", variable), f"a distribution as a list is an old form; write {json.dumps(new)}"
+            yield (
+                ("distributions", variable),
+                f"a distribution as a list is an old form, which VDI refuses, too; write {json.dumps(new)}",
+            )
 
 
 def _in_model(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
@@ -41,8 +44,8 @@ def _in_model(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
     yield (
         (),
         (
-            "a model with 'graph' is an old form; write its inputs, outputs and branches instead, for example "
-            f'"inputs": {json.dumps(inputs)}, "outputs": ["depth", "delta_volume"], '
+            "a model with 'graph' is an old form, which VDI refuses, too; write its inputs, outputs and branches "
+            f'instead, for example "inputs": {json.dumps(inputs)}, "outputs": ["depth", "delta_volume"], '
             f'"branches": [{json.dumps(branch)}, …], and leave out "graph", "architecture" and the module "input"'
         ),
     )

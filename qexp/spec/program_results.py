@@ -34,7 +34,7 @@ def read(file: Path, shown: str) -> Numbers:
     """part → output → metric → value; None for null. Raises SpecError with all problems.
 
     shown  name of the file in errors
-    A flat object of metrics belongs to the part `test` and the output `result`.
+    A flat object of metrics belongs to the part `test` and the output `result`; an empty one holds no numbers.
     """
     try:
         with file.open("rb") as opened:
@@ -49,7 +49,7 @@ def read(file: Path, shown: str) -> Numbers:
     except UnicodeDecodeError:
         raise SpecError([Problem(shown, (), "is not UTF-8 text")]) from None
     if not document:
-        raise SpecError([Problem(shown, (), f"holds no numbers; {FORMS}")])
+        return {}
     if not any(isinstance(value, dict) for value in document.values()):
         document = {PART: {OUTPUT: document}}
     if found := list(_problems(document)):

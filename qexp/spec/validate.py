@@ -81,7 +81,9 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
         yield path, f"'{value}' {rules}"
     elif rule in _LIMITS:
-        yield path, f"{_LIMITS[rule].format(limit=limit)}, but is {described(value)}"
+        limit = limit.get("const", limit) if isinstance(limit, dict) else limit
+        rules = _LIMITS[rule].format(limit=limit, s="" if limit == 1 else "s")
+        yield path, f"{rules}, but is {described(value)}"
     else:
         yield path, error.message
 
@@ -110,9 +112,11 @@ _LIMITS = {
     "maximum": "must be at most {limit}",
     "exclusiveMinimum": "must be greater than {limit}",
     "exclusiveMaximum": "must be less than {limit}",
-    "minItems": "must have at least {limit} items",
-    "maxItems": "must have at most {limit} items",
-    "minProperties": "must have at least {limit} entry",
+    "minItems": "must have at least {limit} item{s}",
+    "maxItems": "must have at most {limit} item{s}",
+    "minProperties": "must have at least {limit} key{s}",
+    "maxProperties": "must have at most {limit} key{s}",
+    "minLength": "must have at least {limit} character{s}",
     "uniqueItems": "must not repeat an item",
     "not": "must not be {limit}",
 }

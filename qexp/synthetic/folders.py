@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from qexp import files
+from qexp import files, folders
 from qexp.errors import QexpError
 
 README = "README.md"
@@ -21,21 +19,18 @@ def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
     heading  first line of the README in folders of this kind; only folders with it are overwritten
     Raises QexpError if anything else is at `out`, or if it cannot be written.
     """
+    folders.clear(out.resolve())
     require_free(out, heading, overwrite)
     out = out.resolve()
     files.make_folder(out.parent)
-    try:
-        filled = Path(tempfile.mkdtemp(prefix=f".{out.name}.unfinished-", dir=out.parent))
-    except OSError as error:
-        raise QexpError(f"cannot write to {out.parent}: {error.strerror or error}") from error
-    try:
+    with ExitStack() as until_the_end:
+        try:
+            filled = until_the_end.enter_context(folders.drafted(out))
+        except OSError as error:
+            raise QexpError(f"cannot write to {out.parent}: {error.strerror or error}") from error
         yield filled
-        filled.chmod(0o755)
         require_free(out, heading, overwrite)  # `out` may have changed meanwhile
-        _take_place(filled, out)
-    except BaseException:
-        shutil.rmtree(filled, ignore_errors=True)
-        raise
+        folders.put(filled, out)
 
 
 def require_free(out: Path, heading: str, overwrite: bool) -> None:
@@ -55,18 +50,3 @@ def require_free(out: Path, heading: str, overwrite: bool) -> None:
         raise QexpError(f"--out {out} holds something else already; give a folder that is not there yet")
     if not overwrite:
         raise QexpError(f"--out {out} is there already; --overwrite replaces it, another --out keeps it")
-
-
-def _take_place(filled: Path, out: Path) -> None:
-    """Move a folder to a place that may be taken; the old folder is deleted only after the move."""
-    if out.is_dir() and any(out.iterdir()):
-        former = Path(tempfile.mkdtemp(prefix=f".{out.name}.former-", dir=out.parent))
-        out.replace(former)
-        try:
-            filled.replace(out)
-        except BaseException:
-            former.replace(out)
-            raise
-        shutil.rmtree(former)
-    else:
-        filled.replace(out)

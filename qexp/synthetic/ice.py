@@ -1,21 +1,214 @@
-"""Synthetic glaciers over time, and the shallow-ice velocities for their thickness and surface.
+"""Synthetic glaciers over time, in folders of the format of 2Dto2D-DLE.
 
-Units are those of glaciology; this file converts them to those of `forward.ice`.
+Altitudes and lengths are in metres, times in years. Maps are (row, column), rows along y.
 """
 
 from __future__ import annotations
 
+import io
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from qexp import files
 from qexp.errors import QexpError
-from qexp.forward import ice
-from qexp.synthetic.glaciers import Glacier, Range
+from qexp.physics import ice
+from qexp.physics.ice import DENSITY, GRAVITY
+from qexp.seeds import LARGEST_SEED, Seeds
+from qexp.synthetic.folders import README, whole_folder
+
+Map = NDArray[np.float64]
+Range = tuple[float, float]
+
+LARGEST_MASSIF = 16e3
+"""Largest width of the land with ice [m]; a much wider frame shows more of the lowland around it."""
+
+SHARE_OF_FRAME = 0.76
+"""Largest width of the land with ice, as a share of the frame."""
+
+REACH = 0.66
+"""How far from its middle the land falls, in widths of the massif; a plain lies around it."""
+
+ROUNDING = 0.0035
+"""Height over which slopes that meet are rounded, in widths of the massif."""
+
+
+@dataclass(frozen=True)
+class Climate:
+    """The mass balance increases with altitude, up to a limit; the climate cools and then warms again."""
+
+    equilibrium_line: float
+    """Altitude of the equilibrium line at the beginning and at the end [m]."""
+    descent: float
+    """Descent of the equilibrium line during the first half of the time; it rises again in the second half [m]."""
+    gradient: float
+    """Gradient of the mass balance with altitude [m a-1 m-1]."""
+    greatest: float
+    """Largest mass balance [m a-1]."""
+
+
+@dataclass(frozen=True)
+class Glacier:
+    name: str
+    kind: str
+    bed: Map
+    climate: Climate
+    arrhenius: float
+    """[MPa-3 a-1]"""
+    sliding: float
+    """[km MPa-3 a-1]"""
+    duration: float
+    """From no ice to the last frame [a]."""
+
+
+@dataclass(frozen=True)
+class GlacierKind:
+    bed: Callable[[np.random.Generator, Map, Map, float], Map]
+    covered: Range
+    """Share of the massif that lies above the equilibrium line."""
+    gradient: Range
+    greatest: Range
+    duration: Range
+
+
+def glacier(seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Range, sliding: Range) -> Glacier:
+    """The glacier of a number, independent of all others; every second one is an ice cap.
+
+    size                cells along x and y
+    spacing             of the cells [m]
+    arrhenius, sliding  least and greatest value [MPa-3 a-1], [km MPa-3 a-1]
+    """
+    kind_name = list(KINDS)[number % len(KINDS)]
+    kind = KINDS[kind_name]
+    bed = landscape(kind, seeds.numpy("ice", number, "bed"), size, spacing)
+    climate = seeds.numpy("ice", number, "climate")
+    flow = seeds.numpy("ice", number, "flow")
+    massif = massif_width(size, spacing)
+    share = (massif / (size * spacing)) ** 2
+    return Glacier(
+        name=f"{kind_name}_{number:03d}",
+        kind=kind_name,
+        bed=bed,
+        climate=Climate(
+            equilibrium_line=float(np.quantile(bed, 1 - share * climate.uniform(*kind.covered))),
+            descent=climate.uniform(0, 0.009) * massif,
+            gradient=climate.uniform(*kind.gradient),
+            greatest=climate.uniform(*kind.greatest),
+        ),
+        arrhenius=flow.uniform(*arrhenius),
+        sliding=flow.uniform(*sliding),
+        duration=climate.uniform(*kind.duration),
+    )
+
+
+def massif_width(size: int, spacing: float) -> float:
+    return min(SHARE_OF_FRAME * size * spacing, LARGEST_MASSIF)
+
+
+def landscape(kind: GlacierKind, random: np.random.Generator, size: int, spacing: float) -> Map:
+    """A bed on square cells around the middle of the frame, in a random orientation."""
+    centred = (np.arange(size) - (size - 1) / 2) * spacing
+    x, y = np.meshgrid(centred, centred)
+    turn = random.uniform(0, 2 * np.pi)
+    along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
+    massif = massif_width(size, spacing)
+    bed = kind.bed(random, along, across, massif)
+    # Towards the frame the land falls more and more, down to a plain, so that ice ends before the frame.
+    distance = np.hypot(x, y) / massif
+    bed = bed - 0.6 * massif * np.clip(distance - 0.32, 0, None) ** 2
+    bed = -lowest([-bed, np.full_like(bed, -bed[distance < REACH].min())], rounding=ROUNDING * massif)
+    hills = roughness(random, size, spacing, length=random.uniform(0.05, 0.1) * massif)
+    return np.asarray(bed + random.uniform(0.0018, 0.004) * massif * hills)
+
+
+def roughness(random: np.random.Generator, size: int, spacing: float, length: float) -> Map:
+    """Hills and hollows of unit variance, smooth over a length [m]."""
+    margin = int(np.ceil(4 * length / spacing))
+    smooth = gaussian_filter(random.standard_normal((size + 2 * margin,) * 2), length / spacing)
+    inside = smooth[margin : margin + size, margin : margin + size]
+    deviation = spacing / (2 * np.sqrt(np.pi) * length)  # standard deviation of white noise after the filter
+    return np.asarray(inside / deviation)
+
+
+def valley(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
+    """A trunk that winds down from a cirque, with tributaries that hang above it, all inside one crest.
+
+    The cross section of each is a parabola up to its crest, behind which the land falls.
+    """
+    head, summit = -random.uniform(0.18, 0.26) * massif, random.uniform(2600, 3600)
+    steep, flat, fading = random.uniform(0.1, 0.22), random.uniform(0.04, 0.1), random.uniform(0.1, 0.2) * massif
+    bend, wave = random.uniform(0, 0.04) * massif, random.uniform(0.5, 0.9) * massif
+    phase = random.uniform(0, 2 * np.pi)
+    width, wall = random.uniform(0.14, 0.18) * massif, random.uniform(0.02, 0.03) * massif
+    fall = random.uniform(0.3, 0.4)
+
+    def middle(position: Map | float) -> Map:
+        return bend * np.sin(2 * np.pi * np.asarray(position) / wave + phase)
+
+    def floor(position: Map | float) -> Map:
+        below = np.clip(position, head, None) - head
+        return summit - flat * below - (steep - flat) * fading * (1 - np.exp(-below / fading))
+
+    distance = np.hypot(np.clip(head - along, 0, None), across - middle(along))
+    inside = [floor(along) + wall * (distance / width) ** 2]
+    outside = [floor(along) + wall - fall * (distance - width)]
+    for _ in range(random.integers(1, 4)):
+        junction = random.uniform(0.6 * head, 0.15 * massif)
+        side, turn = random.choice([-1, 1]), random.uniform(0.2, 1.1)
+        length, narrow = width * random.uniform(0.9, 1.3), width * random.uniform(0.5, 0.7)
+        # From the junction up the tributary, which points up the trunk, too, and aside from it.
+        east, north = along - junction, side * (across - middle(junction))
+        upwards, aside = np.cos(turn) * north - np.sin(turn) * east, np.cos(turn) * east + np.sin(turn) * north
+        position = np.clip(upwards, 0, length)
+        distance = np.hypot(aside, upwards - position)
+        hanging = floor(junction) + random.uniform(0.002, 0.007) * massif + random.uniform(0.12, 0.2) * position
+        inside.append(hanging + wall * (distance / narrow) ** 2)
+        outside.append(hanging + 0.8 * wall - fall * (distance - narrow))
+    crest = -lowest([-surface for surface in outside], rounding=ROUNDING * massif)
+    return lowest([*inside, crest], rounding=ROUNDING * massif)
+
+
+def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
+    """An upland, flat in its middle, from which the land falls on all sides and troughs lead out."""
+    stretch = random.uniform(1.0, 1.3)
+    radius, angle = np.hypot(along / stretch, across * stretch), np.arctan2(across * stretch, along / stretch)
+    rim = random.uniform(0.16, 0.26) * massif
+    bed = random.uniform(900, 1900) - random.uniform(0.06, 0.16) * (np.hypot(radius, rim) - rim)
+    reach = (radius / rim * np.exp(1 - radius / rim)) ** 2
+    for _ in range(random.integers(2, 6)):
+        off = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
+        depth, width = random.uniform(0.0035, 0.013) * massif, random.uniform(0.3, 0.6)
+        bed = bed - depth * reach * np.exp(-((off / width) ** 2) / 2)
+    return bed
+
+
+def lowest(surfaces: list[Map], rounding: float) -> Map:
+    """The minimum of several surfaces, rounded over a height [m] where two of them cross."""
+    stacked = np.stack(surfaces)
+    least = stacked.min(axis=0)
+    return np.asarray(least - rounding * np.log(np.exp(-(stacked - least) / rounding).sum(axis=0)))
+
+
+KINDS: dict[str, GlacierKind] = {
+    "valley": GlacierKind(
+        valley, covered=(0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)
+    ),
+    "cap": GlacierKind(cap, covered=(0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)),
+}
+
+
+# Synthetic glaciers over time, and the shallow-ice velocities for their thickness and surface.
+#
+# Units are those of glaciology; this file converts them to those of `physics.ice`.
 
 YEAR = 365.242198781 * 86400
 """The year of UDUNITS [s], with which other software converts the units of the files."""
@@ -31,8 +224,6 @@ LONGEST_STEP = 0.25
 
 SMALLEST_FRAME = 3000.0
 """[m]"""
-
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -146,3 +337,193 @@ def fields(
         "uvelbase": basal[..., 0], "vvelbase": basal[..., 1],
         "arrhenius": arrhenius, "slidingco": sliding, "strflowctrl": arrhenius + sliding,
     }  # fmt: skip
+
+
+# Folders of synthetic glaciers in the format of 2Dto2D-DLE: one `ex.nc` each, all variables (time, y, x).
+
+
+class Variable(NamedTuple):
+    units: str
+    long_name: str
+    standard_name: str | None = None
+
+
+VARIABLES: dict[str, Variable] = {
+    "thk": Variable("m", "ice thickness", "land_ice_thickness"),
+    "usurf": Variable("m", "altitude of the ice surface, of the bed where there is no ice", "surface_altitude"),
+    "topg": Variable("m", "altitude of the bed", "bedrock_altitude"),
+    "ubar": Variable("m year-1", "velocity along x, mean over the depth", "land_ice_vertical_mean_x_velocity"),
+    "vbar": Variable("m year-1", "velocity along y, mean over the depth", "land_ice_vertical_mean_y_velocity"),
+    "uvelsurf": Variable("m year-1", "velocity along x at the surface", "land_ice_surface_x_velocity"),
+    "vvelsurf": Variable("m year-1", "velocity along y at the surface", "land_ice_surface_y_velocity"),
+    "uvelbase": Variable("m year-1", "velocity along x at the base", "land_ice_basal_x_velocity"),
+    "vvelbase": Variable("m year-1", "velocity along y at the base", "land_ice_basal_y_velocity"),
+    "arrhenius": Variable("MPa-3 year-1", "rate factor of Glen's flow law"),
+    "slidingco": Variable("km MPa-3 year-1", "coefficient of Weertman's sliding law"),
+    "strflowctrl": Variable("1", "strength of the flow: numerical values of arrhenius and slidingco added"),
+}
+
+COORDINATES: dict[str, Variable] = {
+    "time": Variable("year", "time since there was no ice", "time"),
+    "y": Variable("m", "northing of the centre of the cell", "projection_y_coordinate"),
+    "x": Variable("m", "easting of the centre of the cell", "projection_x_coordinate"),
+}
+"""Coordinates, in the order of the dimensions."""
+
+
+HEADING = "# Simulated glaciers"
+
+PHYSICS = (
+    "Isothermal shallow ice on a random bed: Glen's flow law with exponent 3, Weertman sliding with the cube of the "
+    f"basal shear stress, density {DENSITY:g} kg m-3, gravity {GRAVITY:g} m s-2, a year of "
+    f"{YEAR / 86400:.9f} days. Mass balance: the gradient times the height above the equilibrium line, up to the "
+    "greatest balance; the line descends until half of the time has passed and then rises again. The simulation "
+    "starts without ice. Velocities are those of the cells' thickness and of the central differences of their surface."
+)
+
+COUPLED = (
+    "Then each cell's flux of ice was distributed over the ice around it, with Gaussian weights of a standard "
+    "deviation of {:g} / 2 times its thickness: a test for networks, not glaciology."
+)
+
+
+class Made(NamedTuple):
+    """A written glacier."""
+
+    folder: Path
+    frames: int
+    steps: int
+    """Number of time steps of the integration."""
+    seconds: float
+    """Time that the integration took [s]."""
+
+
+def write(
+    out: Path,
+    options: Options,
+    glaciers: int = 12,
+    test: int | None = None,
+    overwrite: bool = False,
+    watch: Callable[[str, float], None] = lambda name, share: None,
+) -> list[Made]:
+    """Make glaciers, and write OUT/test/NAME/ex.nc of the first `test` of them and OUT/train/NAME/ex.nc of the others.
+
+    test     a quarter of them, at least one, if left out
+    watch    called with the name of a glacier and the finished share of the whole
+
+    OUT appears when all glaciers are finished. A glacier has the same bits however many others are made with it.
+    Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
+    """
+    test = min(max(glaciers // 4, 1), glaciers - 1) if test is None else test
+    check(options, glaciers, test)
+    made, seeds = [], Seeds(options.seed)
+    with whole_folder(out, HEADING, overwrite) as folder, _one_thread():
+        for number in range(glaciers):
+            part = "test" if number < test else "train"
+            random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
+
+            def report(share: float, name: str = random.name, number: int = number) -> None:
+                watch(name, (number + share) / glaciers)
+
+            states, steps, seconds = _grown(random, options, report)
+            place = Path(part) / random.name
+            files.make_folder(folder / place)
+            files.write_bytes(folder / place / "ex.nc", _netcdf(random, number, states, options))
+            made.append(Made(out / place, options.frames, steps, seconds))
+        files.write_bytes(folder / README, _readme(options, glaciers, test).encode())
+    return made
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Frames are small: a second thread costs ten times what it saves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _grown(glacier: Glacier, options: Options, watch: Callable[[float], None]) -> tuple[list[Tensor], int, float]:
+    """Thickness of all frames, the number of time steps, and their computing time [s]."""
+    steps = 0
+
+    def count(year: float) -> None:
+        nonlocal steps
+        steps += 1
+        watch(year / glacier.duration)
+
+    started = time.perf_counter()
+    states = list(grow(glacier, options.spacing, options.frames, count))
+    return states, steps, time.perf_counter() - started
+
+
+def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: Options) -> bytes:
+    import h5netcdf
+
+    centres = (np.arange(options.size) + 0.5) * options.spacing
+    years = glacier.duration * np.arange(1, options.frames + 1) / options.frames
+    frames = [fields(glacier, state, options.spacing, options.coupling) for state in states]
+    content = io.BytesIO()
+    with h5netcdf.File(content, "w") as file:
+        file.attrs.update(_attributes(glacier, number, options))
+        file.dimensions = {"time": options.frames, "y": options.size, "x": options.size}
+        for (name, described), values in zip(COORDINATES.items(), (years, centres, centres), strict=True):
+            _describe(file.create_variable(name, (name,), data=values), described)
+        for name, described in VARIABLES.items():
+            stacked = np.stack([frame[name] for frame in frames])
+            _describe(
+                file.create_variable(
+                    name, tuple(COORDINATES), data=stacked, chunks=(1, *stacked.shape[1:]),
+                    compression="gzip", compression_opts=4, shuffle=True,
+                ),
+                described,
+            )  # fmt: skip
+    return content.getvalue()
+
+
+def _describe(variable: Any, described: Variable) -> None:
+    attributes = {name: text for name, text in described._asdict().items() if text is not None}
+    variable.attrs.update(attributes)
+
+
+def _attributes(glacier: Glacier, number: int, options: Options) -> dict[str, str | float | int]:
+    climate = glacier.climate
+    return {
+        "Conventions": "CF-1.11",
+        "title": f"{glacier.name}, a simulated glacier",
+        "source": PHYSICS + ("" if options.coupling is None else " " + COUPLED.format(options.coupling)),
+        "history": f"qexp data ice {options}",
+        "number": number,
+        "kind": glacier.kind,
+        "equilibrium_line": climate.equilibrium_line,
+        "descent_of_equilibrium_line": climate.descent,
+        "balance_gradient": climate.gradient,
+        "greatest_balance": climate.greatest,
+        "arrhenius": glacier.arrhenius,
+        "sliding": glacier.sliding,
+    }
+
+
+def _readme(options: Options, glaciers: int, test: int) -> str:
+    coupled = "" if options.coupling is None else "\n\n" + COUPLED.format(options.coupling)
+    rows = "\n".join(
+        f"| {name} | {one.units} | {one.long_name} |" for name, one in {**COORDINATES, **VARIABLES}.items()
+    )
+    return f"""{HEADING}
+
+    qexp data ice --glaciers {glaciers} --test {test} {options}
+
+{glaciers - test} glaciers under `train/`, {test} under `test/`, each a folder with `ex.nc`: {options.frames} frames \
+of {options.size} × {options.size} cells of {options.spacing:g} m.
+
+{PHYSICS}{coupled}
+
+The slopes of the surface are not in the files; `numpy.gradient(usurf, y, x, axis=(-2, -1))` gives those that the
+velocities were computed from.
+
+| variable | unit | |
+| --- | --- | --- |
+{rows}
+"""

@@ -18,6 +18,7 @@ def trained(root: Path) -> None:
     for seed, rate in ((1, 3e-3), (2, 1e-3)):
         qexp.run(
             "mogi_quick",
+            name=f"mogi_quick_{seed}",
             seed=seed,
             overrides={"epochs": 4, "sizes": [500, 64, 64], "learning_rate": rate},
             device="cpu",

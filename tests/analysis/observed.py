@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qexp.observations.observation import Observation
-from tests.estimation.tracks import ASCENDING, DESCENDING, track
+from tests.inference.tracks import ASCENDING, DESCENDING, track
 
 ORIGIN = (426_000.0, 4_519_000.0)
 SOURCE = (ORIGIN[0] + 300.0, ORIGIN[1] - 200.0, 1500.0, 3e6)

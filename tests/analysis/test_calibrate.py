@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,17 @@ from scipy.stats import norm
 
 import qexp as package
 from qexp.analysis.calibration.placing import Draws, Prior, placed
-from qexp.datasets.distributions import normal
 from qexp.errors import QexpError
+from qexp.runs.record.calibration import (
+    Calibration,
+    CellShare,
+    CoverageShare,
+    LocalCoverage,
+    OutputCalibration,
+    Regions,
+    with_verdict,
+)
+from qexp.simulation.distributions import normal
 from tests.browsing import pages
 from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
 
@@ -76,7 +87,7 @@ def calibrated(root: Path) -> None:
     specs = Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE})
     specs.write("experience", EXPERIENCE, "narrow")
     for name in ("sound", "narrow"):
-        assert call("run", name, "--device", "cpu", "--workspace", root).code == 0
+        assert call("run", name, "--name", f"{name}_0", "--device", "cpu", "--workspace", root).code == 0
     with weights_of(root / "runs/narrow_0") as tensors:
         (bias,) = (name for name in tensors if name.endswith("posterior.linear.bias"))
         tensors[bias][2:4] += math.log(NARROWER)  # the diagonal of the factor of the precision
@@ -110,7 +121,11 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
     assert re.search(
         r"the 90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 draws, as calibrated ones", shown
     )
-    assert re.search(r"in nine of ten cases the ranks of 1,000 draws show posteriors that are 1\d % too narrow", shown)
+    assert re.search(
+        r"power of the test: had posteriors been 1\d % too narrow, .*, the ranks of 1,000 draws would show it", shown
+    )
+    assert found["verdict"] == "depth: calibrated; delta volume: calibrated; 1,000 draws"
+    assert next(iter(found)) == "verdict"
     width = math.exp(0.5 * norm.ppf(0.95)) - math.exp(0.5 * norm.ppf(0.05))
     assert found["outputs"]["depth"]["width"] == pytest.approx(width, rel=0.1)
 
@@ -130,7 +145,11 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
         r"the 90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 draws: too narrow", shown
     )
     assert "not uniform (p < 0.001): posteriors tend to be too narrow" in shown
-    assert "regions of highest density do not hold the truth as often as they should (p < 0.001)" in shown
+    assert "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
+    assert found.verdict.startswith("depth: too narrow")
+    assert "; regions of highest density hold the truth less often than they should; " in found.verdict
+    assert found.verdict.endswith("; 1,000 draws")
+    assert found.verdict in shown
 
 
 def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
@@ -160,7 +179,11 @@ def test_the_command_says_and_keeps_what_python_gives(workspace):
     assert other["outputs"] != found["outputs"]
     shown = call(*words).stdout
     assert "60 new observations of sound, drawn from the whole prior (seed 7), 30 samples" in shown
-    assert "in nine of ten cases the ranks of 60 draws show posteriors that are" in shown
+    assert re.search(
+        r"had posteriors been \d\d % too narrow, .*, the ranks of 60 draws would show it in nine of", shown
+    )
+    assert shown.splitlines()[0].rstrip().endswith("; 60 draws")
+    assert shown.splitlines()[0].startswith("depth: ")
 
 
 def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(workspace):
@@ -218,9 +241,59 @@ def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_t
     assert call("calibrate", "nothing_*", *words).code == 3
 
 
+def test_verdicts_are_words_for_what_the_tests_find():
+    def verdict(draws=2000, part="all", caution="", ranks=0.5, share=0.9, spread=1.0, mean=0.5, places=0.5, region=0.5):
+        cell = CellShare(share=0.8, observations=40, between={"depth": (1.0, 2.0)})
+        local = LocalCoverage(axes=("depth",), cells=9, narrow=2, wide=0, p_value=places, fewest=cell, most=cell)
+        in_intervals = (CoverageShare(probability=0.9, share=share, expected=(0.88, 0.92), p_value=0.5),)
+        depth, volume = (
+            OutputCalibration(
+                unit="km", p_value=p_value, mean_position=mean, spread=spread, width=1.0, coverage=in_intervals,
+                local=of_places,
+            )
+            for p_value, of_places in ((ranks, local), (0.9, replace(local, p_value=0.9)))
+        )  # fmt: skip
+        found = Calibration(
+            dataset="sound", part=part, seed=0, draws=draws, samples=100, created="", caution=caution,
+            notices_narrow=0.93 if draws == 2000 else 0.42, notices_shift=0.1,
+            outputs={"depth": depth, "delta_volume": volume},
+            density=Regions(p_value=region, coverage=(replace(in_intervals[0], probability=0.5, share=0.59),)),
+            balls=Regions(p_value=0.5, coverage=in_intervals),
+        )  # fmt: skip
+        assert Calibration.from_document(with_verdict(found).document()) == with_verdict(found)
+        return with_verdict(found).verdict
+
+    assert verdict() == "depth: calibrated; delta volume: calibrated; 2,000 draws"
+    rest = "; delta volume: calibrated; 2,000 draws"
+    assert verdict(ranks=1e-4, share=0.92, spread=0.9) == f"depth: slightly too wide{rest}"
+    assert verdict(ranks=1e-4, share=0.8, spread=1.2) == f"depth: too narrow{rest}"
+    assert verdict(ranks=1e-4, mean=0.55) == f"depth: medians too low{rest}"
+    assert verdict(ranks=1e-4) == f"depth: posteriors of a wrong shape{rest}"
+    assert verdict(places=1e-4) == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
+    more = "regions of highest density hold the truth more often than they should"
+    assert verdict(region=1e-4) == f"depth: calibrated; delta volume: calibrated; {more}; 2,000 draws"
+    assert verdict(draws=20) == "depth: no fault seen; delta volume: no fault seen; 20 draws"
+    assert verdict(part="train", caution="it").endswith("; 2,000 draws of the part 'train'; see the caution")
+
+
+def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(workspace):
+    results = Path("runs/sound_0/results")
+    before = {path: path.read_bytes() for path in results.glob("calibration*")}
+    assert {path.name for path in before} == {"calibration.json", "calibration.nc"}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, limits[1]))  # as on a full disk: writing fails
+    try:
+        code, _, stderr = call("calibrate", "sound_0", "--draws", 200, "--samples", 20, "--device", "cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code != 0, stderr
+    assert {path: path.read_bytes() for path in results.glob("calibration*")} == before
+    assert not [path for path in results.iterdir() if path.name.startswith(".calibration")]
+
+
 def test_few_draws_say_that_they_say_little(workspace):
     shown = call("calibrate", "narrow_0", "--draws", 20, "--samples", 20, "--device", "cpu").stdout
-    assert "of 20 draws show posteriors that are 58 % too narrow" in shown
+    assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 draws would show it", shown)
     assert "is unknown: no cell has enough draws" in shown
 
 
@@ -305,8 +378,8 @@ def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_
 
 
 WRONG = [
-    (["--draws", "5"], 2, "--draws 5: at least 20"),
-    (["--samples", "5"], 2, "--samples 5: at least 20"),
+    (["--draws", "5"], 2, "--draws 5: from 20"),
+    (["--samples", "5"], 2, "--samples 5: from 20"),
     (["--seed", "-1"], 2, "a seed is a whole number"),
     (["--exact", "-1"], 2, "--exact -1: from 0 to the number of draws"),
     (["--part", "tset"], 2, "did you mean 'test'"),
@@ -419,6 +492,7 @@ def test_of_a_single_output_the_ranks_say_all(specs):
         code, stdout, stderr = call("calibrate", "sound_0", "--draws", 200, "--samples", 50, "--device", "cpu")
     assert code == 0, stderr
     assert "cells of estimated depth" in stdout
-    assert "regions" not in stdout.partition("\n")[2]
+    assert not re.search("regions of|balls", stdout)
+    assert re.match(r"depth: .*; 200 draws\n", stdout)
     assert len(list(Path("runs/sound_0/results/figures").glob("calibration_*.png"))) == 3
     assert "calibration_drawn" not in package.open_run("sound_0").report().read_text()

@@ -3,12 +3,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 import qexp as package
+from qexp.errors import QexpError
 
 pytestmark = pytest.mark.slow
 
@@ -43,13 +45,42 @@ def test_curves_and_matrices_are_drawn_side_by_side(workspace, qexp):
     figures = json.loads(qexp("compare", "mogi_quick_1", "mogi_quick_2", "--json").stdout)["figures"]
     assert [path.rpartition("/")[2] for path in figures] == ["learning_curves.png", "matrix_mogi_test.png"]
     assert all((workspace / path).read_bytes().startswith(b"\x89PNG") for path in figures)
+    axes = {"depth": (0.2, 4, 6), "delta_volume": (0.1, 4, 5)}
+    package.matrix("mogi_quick_2", "mogi_test", axes=axes, force=True)
+    figures = json.loads(qexp("compare", "mogi_quick_1", "mogi_quick_2", "--json").stdout)["figures"]
+    assert [path.rpartition("/")[2] for path in figures] == ["learning_curves.png"], "other cells, as many of them"
 
 
 def test_runs_of_one_spec_have_no_differences(workspace, qexp):
     package.run(
-        "mogi_quick", seed=9, overrides={"epochs": 4, "sizes": [500, 64, 64], "learning_rate": 3e-3}, device="cpu"
+        "mogi_quick",
+        name="mogi_quick_9",
+        seed=9,
+        overrides={"epochs": 4, "sizes": [500, 64, 64], "learning_rate": 3e-3},
+        device="cpu",
     )
     assert "the specs are the same" in qexp("compare", "mogi_quick_1", "mogi_quick_9").stdout
+
+
+def test_runs_are_named_by_objects_texts_and_lists_of_them(workspace, tmp_path):
+    one, other = runs = [package.open_run("mogi_quick_1"), package.open_run("mogi_quick_2")]
+    wanted = package.compare("mogi_quick_1", "mogi_quick_2").document()
+    for asked in (runs, [runs], [one, "mogi_quick_2"], [one.path, [other]], [iter(runs)]):
+        assert package.compare(*asked).document() == wanted
+    assert "mogi_quick_1, mogi_quick_2" in package.report(one, [other], to=tmp_path / "made.html").read_text()
+    assert [run.name for run in package.api.open_runs(one)] == ["mogi_quick_1"]
+    assert [run.name for run, _ in package.api.wait([one, "mogi_quick_2"])] == ["mogi_quick_1", "mogi_quick_2"]
+    with pytest.raises(QexpError, match="the list of runs is empty"):
+        package.report([])
+
+
+def test_a_run_of_another_workspace_is_meant_and_not_its_namesake(workspace, tmp_path):
+    copied = package.open_run("mogi_quick_2").path
+    for folder in ("runs", "specs"):
+        (tmp_path / "elsewhere" / folder).mkdir(parents=True)
+    shutil.copytree(copied, tmp_path / "elsewhere/runs/mogi_quick_1")
+    elsewhere = package.open_run("mogi_quick_1", workspace=tmp_path / "elsewhere")
+    assert [run.path for run in package.api.open_runs([elsewhere])] == [elsewhere.path]
 
 
 def test_bad_selections_are_refused(workspace, qexp):

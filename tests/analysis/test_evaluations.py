@@ -17,8 +17,6 @@ import qexp as package
 from qexp.analysis.evaluation.publishing import drafted, published
 from qexp.errors import NotFoundError, QexpError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.evaluations import DRAFT
-from qexp.runs.upkeep import leftovers
 from tests import cores, domes, stones
 from tests.conftest import SOUND, call, put, shared_folder, started
 
@@ -37,7 +35,7 @@ def trained(root):
     cores.write(root)
     package.run("stones", device="cpu", workspace=root)
     for experience in ("domes", "masked", "finetune"):
-        package.run(experience, device="cpu", overrides={"epochs": 1}, workspace=root)
+        package.run(experience, name=f"{experience}_0", device="cpu", overrides={"epochs": 1}, workspace=root)
 
 
 @pytest.fixture
@@ -230,11 +228,43 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
     of_a_known_quarry = package.evaluate("stones_0", input=write_stones(root / "known.csv", rows)).record
     assert of_a_known_quarry.independent is False
     assert of_a_known_quarry.reasons == ("of the same quarry as training rows: A",)
+    again = [["E0", *np.round(row[1:4], 4).tolist(), row[4]] for row in stones.table()]
+    rounded = package.evaluate("stones_0", input=write_stones(root / "rounded.csv", again)).record
+    assert (rounded.independent, rounded.caution) == (False, "evaluated on training data")
+    assert rounded.reasons == ("24 of 24 rows have nearly the same inputs as training rows",)
+    other = package.evaluate("stones_0", input=write_stones(root / "other.csv", new_stones())).record
+    assert other.independent is True
+    assert other.reasons == (
+        "no row has the same or nearly the same inputs as a training row, or is of the same quarry or stone",
+    )
     spec = Path("runs/stones_0/spec.json")
     spec.write_text(spec.read_text().replace("stones.csv", "stones_that_are_gone.csv"))
     gone = package.evaluate("stones_0", input=write_stones(root / "new.csv", new_stones())).record
     assert gone.independent is None
     assert "cannot be read" in gone.reasons[0]
+
+
+def test_copies_across_folds_are_said_before_training_and_with_every_number(root, qexp):
+    rows = stones.table()
+    numbered = [[number, *row[1:]] for number, row in enumerate(rows + rows[::3])]
+    stones.write(root, rows=numbered, epochs=2)
+    dataset = {**stones.DATASET, "groups": {}}
+    Path("specs/datasets/stones.json").write_text(json.dumps(dataset))
+    said = "of 32 held-out rows have the same inputs as training rows"
+    validated = qexp("validate", "specs/experiences/stones.json")
+    assert (validated.code, said in validated.stderr) == (0, True)
+    ran = qexp("run", "stones", "--name", "twice")
+    assert (ran.code, said in ran.stderr) == (0, True)
+    caution = package.open_run("twice").record["caution"]
+    assert caution.endswith(said)
+    assert caution in " ".join(qexp("show", "twice").stdout.split())
+    with Path("runs/twice/results/predictions.csv").open(newline="") as file:
+        assert {line["caution"] for line in csv.DictReader(file)} == {caution}
+    assert qexp("verify", "twice").code == 0
+    # The names are the numbers of the rows, so that equal ones mean nothing.
+    new = [[number, *row[1:]] for number, row in enumerate(new_stones())]
+    made = package.evaluate("twice", input=write_stones(root / "new.csv", new)).record
+    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
 
 
 def test_rows_without_truth_are_referred_to_predict(root, qexp):
@@ -264,6 +294,27 @@ def test_a_folder_of_folders_of_fields_gets_errors_and_pictures(root, qexp):
     assert (results / "errors.csv").read_bytes() == (run.path / "results/errors.csv").read_bytes()
     code, stdout, _ = qexp("figures", "domes_0", "--evaluation", "test", "--only", "frames")
     assert (code, len(stdout.splitlines())) == (0, 6)
+
+
+def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
+    frames = domes.dome(seed=9)
+    (root / "new").mkdir()
+    frames.to_netcdf(root / "new/frames.nc")
+    assert qexp("predict", "--run", "domes_0", "--input", "new/frames.nc", "--output", "new.nc").code == 0
+    written = xarray.load_dataset("new.nc", engine="h5netcdf")
+    run = package.open_run("domes_0")
+    slopes = np.gradient(frames["usurf"].values.astype(float), domes.SPACING, axis=(1, 2))
+    arrays = {"thk": frames["thk"].values, "slopsurfx": slopes[1], "slopsurfy": slopes[0]}
+    made = run.predict(**arrays)
+    assert made["ubar"].shape == (3, 1, 20, 24)
+    for name in ("ubar", "vbar"):
+        np.testing.assert_array_equal(made[name][:, 0], written[name].values)
+        alone = run.predict(**{field: values[1] for field, values in arrays.items()})[name]
+        np.testing.assert_array_equal(alone[0], made[name][1, 0])
+        channels = run.predict(**{field: values[..., None] for field, values in arrays.items()})[name]
+        np.testing.assert_array_equal(channels, made[name])
+    with pytest.raises(QexpError, match=r"'slopsurfx' must have samples of shape \[20, 24, 1\], but .* \[3, 20, 23\]"):
+        run.predict(**{**arrays, "slopsurfx": arrays["slopsurfx"][..., :-1]})
 
 
 def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
@@ -411,7 +462,7 @@ def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypa
     spec.write_text(json.dumps(changed))
     process = started(here, "evaluate", "sound_0", "--dataset", "sound")
     deadline = time.monotonic() + 120
-    while not list(run.evaluations.glob(f"{DRAFT}*")):
+    while not list(run.evaluations.glob(".*.draft")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -421,10 +472,21 @@ def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypa
     assert package.open_run("sound_0").evaluations == {}
     left = list(run.evaluations.iterdir())
     assert len(left) == (number == signal.SIGKILL)
-    monkeypatch.setattr(leftovers, "STALE_SECONDS", -1.0)
-    assert ("incomplete evaluation" in qexp("doctor").stdout) == bool(left)
-    with drafted(run, "next"):
+    assert ("was killed while it wrote or replaced sound" in qexp("doctor").stdout) == bool(left)
+    with drafted(run, "sound"):
         assert not [path for path in left if path.exists()]
+
+
+def test_an_evaluation_that_a_killed_process_moved_away_is_found_again(here, qexp):
+    assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", "there").code == 0
+    place = Path("runs/sound_0/evaluations")
+    (place / "there").rename(place / ".there.0123abcd.former")
+    (place / ".there.4567abcd.draft").mkdir()
+    assert (qexp("doctor").code, (place / "there").exists()) == (5, False)
+    assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", "other").code == 0
+    assert qexp("figures", "sound_0", "--evaluation", "there").code == 0
+    assert qexp("doctor", "--fix").code == 0
+    assert sorted(path.name for path in place.iterdir()) == ["other", "there"]
 
 
 def test_unknown_evaluations_are_not_found(here):

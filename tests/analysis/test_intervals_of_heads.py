@@ -13,6 +13,7 @@ import xarray
 
 import qexp as package
 from qexp.analysis.trained import load_folds
+from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 from tests import cores, stones
 from tests.conftest import call
@@ -184,6 +185,10 @@ def test_draws_of_rows_need_a_posterior_head_and_a_number_above_0(workspace, tmp
         asked = ("--input", tmp_path / "new.csv", "--output", tmp_path / "made.csv", "--draws", number)
         code, _, stderr = call("predict", "--run", run.path, *asked)
         assert (code, reason in stderr) == (2, True), stderr
+        code, _, stderr = call("predict", "--run", run.path, *asked[:4], "--refined")
+        assert (code, "--refined is for images that a simulator makes" in stderr) == (2, True), stderr
+        with pytest.raises(QexpError, match="needs a simulated dataset, but its type is 'tabular'"):
+            run.posterior(colour=np.zeros(3), refined=True)
     assert not list(tmp_path.glob("made*"))
 
 

@@ -12,7 +12,7 @@ import xarray
 
 import qexp as package
 from qexp.analysis.trained import load_folds
-from qexp.models.ensemble import Ensemble
+from qexp.networks.estimator import Ensemble
 from qexp.runs.record.directory import RunDirectory
 from tests import cores, stones
 from tests.conftest import call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from dataclasses import replace
@@ -15,15 +16,16 @@ import xarray
 import qexp
 from qexp.analysis.inversion import estimate
 from qexp.analysis.inversion.asked import Asked, Units, sources_named
-from qexp.datasets.generators import GENERATORS
-from qexp.estimation import problem
-from qexp.estimation.criteria import aicc, bic
+from qexp.errors import QexpError
+from qexp.inference import least_squares
+from qexp.inference.fit import aicc, bic
 from qexp.observations.file import write_observation
 from qexp.observations.observation import Observation, Track
 from qexp.quantities import QUANTITIES
+from qexp.simulation.generators import GENERATORS
 from tests.analysis.observed import CRS, ORIGIN, SOURCE, observed
 from tests.conftest import call, started
-from tests.estimation.tracks import EXPONENTIAL, point_source
+from tests.inference.tracks import EXPONENTIAL, point_source
 
 TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
 
@@ -172,7 +174,8 @@ def test_offsets_count_as_displacement_if_none_are_estimated():
 def test_a_search_with_some_of_the_points_ends_in_the_minimum_of_all_points(monkeypatch):
     seen = observed(EXPONENTIAL)
     thinned, whole = (
-        monkeypatch.setattr(problem, "MOST_SEARCHED", most) or qexp.invert(seen, starts=8) for most in (60, 10_000)
+        monkeypatch.setattr(least_squares, "MOST_SEARCHED", most) or qexp.invert(seen, starts=8)
+        for most in (60, 10_000)
     )
     assert whole.chi2 == pytest.approx(thinned.chi2, rel=1e-8)
     for name, of in whole.parameters.items():
@@ -198,6 +201,63 @@ def test_noise_without_a_source_is_said_to_show_none():
     noise = [replace(track, displacement=0.02 + random.normal(0.0, track.error)) for track in seen.tracks]
     said = [qexp.invert(one, starts=4).remarks for one in (Observation(tuple(noise), seen.crs), seen)]
     assert [any("by BIC the observation shows no source" in text for text in texts) for texts in said] == [True, False]
+
+
+def own_source(folder, quantity):
+    """A workspace whose source is Mogi's under another name, with a volume change of a name of its own."""
+    (folder / "specs").mkdir()
+    (folder / "specs" / "extensions.py").write_text(
+        f"""
+from qexp.extend import Entry, Quantity, Source, half_space, mogi, mogi_image
+
+GENERATORS = {{
+    "reservoir": Entry(
+        build=half_space(Source(("x", "y", "depth", "swelling"), mogi, mogi_image)),
+        parameters={{"properties": {{}}}},
+        help="A reservoir that swells.",
+        example={{"type": "reservoir"}},
+    )
+}}
+QUANTITIES = {{"swelling": {quantity}}}
+"""
+    )
+    return folder
+
+
+def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_its_amplitude_is_called(tmp_path):
+    place = own_source(tmp_path, 'Quantity("10⁶ m³", 1e6, "its volume change")')
+    seen = observed(EXPONENTIAL)
+    own, built_in = qexp.invert(seen, source="reservoir", workspace=place), qexp.invert(seen, source="mogi")
+    assert own.chi2 == pytest.approx(built_in.chi2)
+    for name, of in built_in.parameters.items():
+        estimate = own.parameters["swelling" if name == "delta_volume" else name]
+        assert estimate.value == pytest.approx(of.value)
+        assert estimate.interval95 == pytest.approx(of.interval95)
+
+
+def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path):
+    folders = [tmp_path / name for name in ("silent", "declared")]
+    for folder, end in zip(folders, ("", ", plausible=(-100, 100)"), strict=True):
+        folder.mkdir()
+        own_source(folder, f'Quantity("10⁶ m³", 1e6, "its volume change"{end})')
+    asked = {"source": "reservoir", "posterior": True, "draws": 200, "starts": 4}
+    with pytest.raises(QexpError, match=r"plausible: give it two bounds, --bounds swelling=LOW:HIGH"):
+        qexp.invert(observed(), **asked, workspace=folders[0])
+    declared = qexp.invert(observed(), **asked, workspace=folders[1]).posterior.parameters["swelling"]
+    assert (declared.least, declared.largest) == (-100, 100)
+    assert declared.low < 3.0 < declared.high
+
+
+def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_not(folder):
+    seen = observed(EXPONENTIAL)
+    said = []
+    for estimated in (False, True):
+        noise = replace(EXPONENTIAL, sill=EXPONENTIAL.sill / 2, estimated=estimated)
+        tracks = [replace(track, noise=noise, error=track.error / 1.4) for track in seen.tracks]
+        made = qexp.invert(Observation(tuple(tracks), seen.crs), starts=4)
+        assert 1.5 < made.chi2_reduced < 3
+        said.append(any("not the declared noise" in remark for remark in made.remarks))
+    assert said == [True, False]
 
 
 def test_ramps_are_estimated_with_the_source():
@@ -293,4 +353,21 @@ def test_files_that_are_no_observations_are_refused(tmp_path):
 def test_an_estimate_at_a_bound_is_remarked_on(folder):
     said = call("invert", folder / "obs.nc", "--bounds", "depth=2:4", "--starts", "2")
     assert said.code == 0
-    assert "warning: depth is at a bound" in said.stderr
+    assert "warning: depth is at a bound, and the data ask for a value beyond it" in said.stderr
+    assert re.search(r"depth +2\S* +at bound", said.stdout)
+    depth = qexp.invert(folder / "obs.nc", bounds={"depth": (2, 4)}, starts=2).parameters["depth"]
+    assert (depth.at_bound, depth.standard_error, depth.scaled_error) == (True, None, None)
+    assert depth.interval95[0] == pytest.approx(2)
+
+
+def test_an_estimate_at_a_bound_that_the_data_allow_is_not_remarked_on(folder):
+    free = qexp.invert(folder / "obs.nc").parameters["depth"]
+    bound = free.value - 0.3 * free.standard_error
+    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, bound)})
+    assert made.parameters["depth"].at_bound
+    assert not [remark for remark in made.remarks if "bound" in remark]
+    beyond = free.value - 4 * free.standard_error
+    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, beyond)})
+    (remark,) = [remark for remark in made.remarks if "bound" in remark]
+    fall = float(re.search(r"some ([\d.]+)\)", remark).group(1))
+    assert fall == pytest.approx(made.chi2 - qexp.invert(folder / "obs.nc").chi2, rel=0.3)

@@ -10,8 +10,8 @@ import pytest
 import qexp
 from qexp.analysis.inversion.asked import Asked, Units, sources_named
 from qexp.analysis.inversion.estimate import Candidate, centre_of, estimated
-from qexp.datasets.generators import GENERATORS
 from qexp.quantities import QUANTITIES
+from qexp.simulation.generators import GENERATORS
 
 FOLDER = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "campi_flegrei"
 FILES = [FOLDER / f"obs_sar{number}.txt" for number in (1, 2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import arviz
@@ -13,11 +14,12 @@ import pytest
 
 import qexp
 from qexp.errors import QexpError
+from qexp.inference.density import power
 from qexp.observations.file import write_observation
 from qexp.observations.observation import Observation, Track
-from tests.analysis.observed import CRS, SOURCE, observed
+from tests.analysis.observed import CRS, ORIGIN, SOURCE, observed
 from tests.conftest import call
-from tests.estimation.tracks import EXPONENTIAL, point_source
+from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track
 
 TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
 NORMAL = 2 * 1.6448536
@@ -151,6 +153,60 @@ def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said()
     ).posterior  # fmt: skip
     for of in made.parameters.values():
         assert (of.low, of.median, of.high) == pytest.approx((1.05, 1.5, 1.95), abs=0.03)
+        assert of.at_edge == pytest.approx(1 / 80, abs=0.01)
+        assert not of.is_cut
+    assert not made.remarks
+
+
+def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is_a_remark(folder):
+    looks = {"ascending": ASCENDING, "descending": DESCENDING}
+    deep = [
+        track(name, look, (*SOURCE[:2], 20e3, 1e9), origin=ORIGIN, size=14, spacing=500.0)
+        for name, look in looks.items()
+    ]
+    made = qexp.invert(Observation(tuple(deep), CRS), posterior=True, starts=6, draws=500)
+    assert [name for name, of in made.posterior.parameters.items() if of.is_cut] == ["depth"]
+    assert any(re.match(r"\d+% of the posterior of depth lies at an edge of its prior", one) for one in made.remarks)
+
+    asked = ["--posterior", "--starts", "6", "--draws", "500", "--bounds", "depth=1.49:5"]
+    said = call("invert", folder / "obs.nc", *asked)
+    assert re.search(r"uniform, 1.49\S* to 5\S*, \d+% at its edge", said.stdout)
+    assert "edge" not in said.stderr
+
+
+def test_priors_are_the_same_whatever_the_noise_of_the_data():
+    asked = {"posterior": True, "draws": 200, "starts": 4, "source": "mctigue"}
+    priors = []
+    for seed in (0, 1):
+        random = np.random.default_rng(seed)
+        tracks = [
+            replace(one, displacement=one.displacement + random.normal(0, 0.02, len(one.x)), error=one.error + 0.02)
+            for one in observed().tracks
+        ]
+        made = qexp.invert(Observation(tuple(tracks), CRS), **asked).posterior
+        priors.append({name: (of.prior, of.least, of.largest) for name, of in made.parameters.items()})
+    assert priors[0] == priors[1]
+    assert priors[0]["pressure_over_mu"] == ("uniform", -0.05, 0.05)
+    assert priors[0]["radius"][0] == "∝ value³"
+
+
+def test_the_prior_of_a_size_makes_each_strength_and_each_size_equally_likely():
+    """Potencies are slips times length times width: with two slips, the density of a size is its square."""
+    asked = {"posterior": True, "draws": 100, "starts": 1, "source": "okada", "method": "laplace"}
+    fixed = {"east": SOURCE[0], "north": SOURCE[1], "depth": 2.0, "strike": 0.5, "dip": 1.0, "dip_slip": 0.0}
+    one = qexp.invert(observed(size=8), **asked, fixed=fixed | {"strike_slip": 0.0}).posterior
+    assert [one.parameters[size].prior for size in ("length", "width")] == ["∝ value", "∝ value"]
+    two = qexp.invert(observed(size=8), **asked, fixed=fixed, bounds={"width": (0.5, 2)}).posterior
+    assert [two.parameters[size].prior for size in ("length", "width")] == ["∝ value²", "uniform"]
+
+
+def test_a_power_law_is_drawn_as_it_says():
+    prior = power("radius", 1.0, 10.0, 2)
+    shares = np.linspace(0.0, 1.0, 101)
+    values = prior.quantile(shares)
+    np.testing.assert_allclose(prior.share(values), shares, atol=1e-12)
+    np.testing.assert_allclose(values**3, 1 + shares * 999, rtol=1e-12)
+    np.testing.assert_allclose(prior.place(prior.score(np.array([5.5]))), [0.0], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ import qexp as package
 from qexp.analysis.export.graphs import GraphError, Named
 from qexp.analysis.export.keras_file import h5_bytes, keras_model
 from qexp.analysis.prediction.fields.model import field_model
-from qexp.models.activations import ACTIVATIONS
-from qexp.models.modules import MODULES
-from qexp.models.network import Branch, Network, Operation, initialise
-from qexp.models.portable import Positional, portable
+from qexp.networks.layers import ACTIVATIONS
+from qexp.networks.modules import MODULES
+from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.portable import Positional, portable
 from qexp.seeds import Seeds
 from tests import domes
 from tests.conftest import call, shared_folder
@@ -135,7 +135,8 @@ def fields_of(*sides, channels=2):
     return np.random.default_rng(5).normal(size=(2, *sides, channels)).astype(np.float32)
 
 
-WITH_KERAS = [name for name in ACTIVATIONS if name not in ("asinh", "hard_sigmoid", "linear")]
+WITHOUT_KERAS = ("asinh", "hard_sigmoid", "linear", "log_softmax", "ThresholdedReLU")
+WITH_KERAS = [name for name in ACTIVATIONS if name not in WITHOUT_KERAS]
 NETWORKS = {
     "dle_cnn": network_of(("dle_cnn", {"outputs": 2, "layers": 3, "filters": 5, "dropout": 0.2})),
     "dle_unet of 2Dto2D-DLE": network_of(

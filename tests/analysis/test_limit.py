@@ -1,4 +1,4 @@
-"""`qexp limit`: the least errors that any method can reach, alone and beside those of a run."""
+"""`qexp limit`: the errors of exact posteriors, alone and beside those of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,24 @@ def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(no
     assert re.search(rf"^depth +{number} +{number} +km$", stdout, re.MULTILINE), stdout
     assert re.search(rf"^delta_volume +{number} +{number} +10⁶ m³$", stdout, re.MULTILINE), stdout
     assert "over 30 samples of the test part of sound with seed 0" in stderr
+    assert "a method that knew these could have smaller errors" in stderr
     assert "half as fine" in stderr
+
+
+def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
+    """The exact posterior with the whole prior is not the best method for the values of the test intervals alone."""
+    code, stdout, stderr = call("limit", "sound", "--samples", "30", "--part", "all", "--json")
+    assert code == 0, stderr
+    whole, part = json.loads(stdout), package.limit("sound", samples=30)
+    assert (whole["whole"], part.whole) == (True, False)
+    assert whole["variables"]["depth"]["mae"] != part.variables["depth"].mae
+    said = call("limit", "sound", "--samples", "30", "--part", "all").stderr
+    assert "30 samples of the whole prior of sound" in said
+    assert "no method has smaller errors" in said
+    noisy.spoil("dataset", ("fixed.noise", 0.01), ("varyings.depth", []), ("varyings.delta_volume", []))
+    assert package.limit("sound", samples=30).whole
+    code, _, stderr = call("limit", "sound", "--part", "train")
+    assert (code, "--part train: " in stderr) == (2, True)
 
 
 def test_more_noise_means_a_higher_limit(noisy):
@@ -120,7 +137,7 @@ WRONG = [
     ([], "name a dataset, or a run"),
     (["sound", "--run", "sound_0"], "name a dataset, or a run"),
     (["--run", "sound_0", "--seed", "1"], "do not go with --run"),
-    (["sound", "--samples", "1"], "at least two"),
+    (["sound", "--samples", "1"], "from two"),
     (["sound", "--seed", "-1"], "a seed is a whole number"),
 ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import xarray
 
 import qexp
 from qexp.analysis.matrix.axes import MatrixAxis
-from qexp.forward.geometry import line_of_sight, pixel_axis
-from qexp.forward.point import mogi_image
+from qexp.errors import NotFoundError, QexpError
+from qexp.physics.geometry import line_of_sight, pixel_axis
+from qexp.physics.point import mogi_image
 
 SMALL = {"depth": (0.0, 4.0, 8), "delta_volume": (0.0, 2.0, 4)}
 
@@ -89,9 +91,135 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
 
 @pytest.mark.slow
 def test_noise_comes_from_the_seed(run):
-    one, same, other = (qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seed) for seed in (1, 1, 2))
-    xarray.testing.assert_equal(one, same.assign_attrs(one.attrs))
+    one, same, other = (
+        qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seed, name=name)
+        for seed, name in ((1, "one"), (1, "same"), (2, "other"))
+    )
+    xarray.testing.assert_identical(one, same)
     assert not np.allclose(one["depth_estimate"], other["depth_estimate"])
+
+
+OTHERWISE = {
+    "axes": ({"axes": {"depth": (1.0, 3.0, 3), "delta_volume": (1.0, 2.0, 2)}}, "axes"),
+    "cells": ({"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 3)}}, "axes"),
+    "fixed": ({"fixed": {"x": 0.5}}, "fixed values"),
+    "repeats": ({"repeats": 2}, "repeats"),
+    "seed": ({"seed": 1}, "seed"),
+    "refine": ({"refine": True}, "--refine"),
+    "bound": ({"bound": True}, "--bound"),
+}
+
+
+@pytest.mark.parametrize(("change", "named"), OTHERWISE.values(), ids=OTHERWISE)
+def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_for(run, change, named):
+    asked = {"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 2)}}
+    folder = qexp.matrix(run, "mogi_noisy", **asked).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(QexpError, match=rf"has a matrix 'mogi_noisy' with other settings \({named}\).*--name.*--force"):
+        qexp.matrix(run, "mogi_noisy", **asked | change)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_where_that_is_asked_for(run):
+    first = qexp.matrix(run, "mogi_noisy", axes=SMALL)
+    other = qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=1, name="other")
+    assert other.folder.name == "other"
+    assert run.directory.matrix_names() == ["mogi_noisy", "other"]
+    xarray.testing.assert_identical(run.matrix("mogi_noisy"), first)
+    xarray.testing.assert_identical(qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=1, force=True), other)
+    assert not [path.name for path in run.directory.matrices.iterdir() if path.name.startswith(".")]
+
+
+def test_the_same_matrix_again_is_left_as_it_is(run, qexp):
+    made = ["matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
+    assert qexp(*made, "--name", "near").code == 0
+    file = run.path / "matrices/near/matrix.nc"
+    before = file.stat().st_mtime_ns
+    again = qexp(*made, "--name", "near", "--npy")
+    assert (again.code, "has the matrix 'near' already" in again.stderr) == (0, True)
+    assert file.stat().st_mtime_ns == before
+    assert file.with_name("depth_matrix.npy").is_file(), "what an earlier command did not ask for is added"
+    assert qexp(*made, "--name", "near", "--force").code == 0
+    assert file.stat().st_mtime_ns > before
+    code, _, stderr = qexp(*made, "--name", "../near")
+    assert (code, "not a valid name for a matrix" in stderr) == (2, True)
+
+
+def test_a_matrix_of_changed_data_or_of_an_earlier_version_is_not_replaced(workspace, run, qexp):
+    made = ["matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
+    assert qexp(*made).code == 0
+    path = workspace / "specs/datasets/mogi_test.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "noise_model": {"type": "exponential", "parameters": {"range": 2.0}}}))
+    code, _, stderr = qexp(*made)
+    assert (code, "of other data or other weights" in stderr) == (2, True)
+    path.write_text(json.dumps({**document, "description": "the same"}))
+    assert qexp(*made).code == 0
+    record = run.path / "matrices/mogi_test/record.json"
+    kept = json.loads(record.read_text())
+    record.write_text(json.dumps({key: value for key, value in kept.items() if key != "digest"}))
+    code, _, stderr = qexp(*made)
+    assert (code, "of an earlier version of qexp" in stderr) == (2, True)
+    assert qexp(*made, "--force").code == 0
+
+
+def test_a_matrix_is_opened_by_its_name(run):
+    with pytest.raises(NotFoundError, match="has no matrix 'mogi_test'; make it: qexp matrix"):
+        run.matrix("mogi_test")
+
+
+@pytest.fixture(scope="module")
+def seeds(finished, tmp_path_factory):
+    """A workspace in which sound_0 and sound_1, of one spec, are done."""
+    root = tmp_path_factory.mktemp("seeds") / "workspace"
+    shutil.copytree(finished, root, ignore=shutil.ignore_patterns("matrices", "comparisons"))
+    return root
+
+
+ON_SOUND = {"axes": {"depth": (0.5, 3.5, 3), "delta_volume": (0.5, 3.5, 2)}}
+
+
+def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(seeds):
+    made = qexp.matrix("sound_[01]", "sound", **ON_SOUND, workspace=seeds)
+    assert made.folder == seeds / "comparisons/matrices/sound_on_sound"
+    of_runs = [qexp.open_run(name, workspace=seeds).matrix("sound") for name in ("sound_0", "sound_1")]
+    estimates = np.stack([one["depth_estimate"].values for one in of_runs])
+    np.testing.assert_array_equal(made["depth_mean"], estimates.mean(0))
+    np.testing.assert_allclose(made["depth_bias"], estimates.mean(0) - made["depth"].values[:, None], atol=1e-12)
+    np.testing.assert_allclose(made["depth_standard_deviation"], abs(estimates[0] - estimates[1]) / np.sqrt(2))
+    assert made["depth_bias"].attrs["units"] == made["depth"].attrs["units"] == "km"
+    assert made.attrs["runs"] == "sound_0, sound_1"
+    record = json.loads((made.folder / "record.json").read_text())
+    assert (record["runs"], record["seeds"]) == (["sound_0", "sound_1"], [0, 1])
+    said = []
+    again = qexp.matrix(["sound_0", "sound_1"], "sound", **ON_SOUND, tell=said.append, workspace=seeds)
+    xarray.testing.assert_identical(again, made)
+    assert len(said) == 3
+
+
+def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_for(seeds):
+    kept = qexp.matrix("sound_[01]", "sound", **ON_SOUND, name="kept", workspace=seeds)
+    for one in ("sound_0", "sound_1"):
+        qexp.matrix(one, "sound", axes={"depth": (1, 3, 2)}, fixed={"delta_volume": 1}, name="kept", force=True,
+                    workspace=seeds)  # fmt: skip
+    other = {"axes": {"depth": (1, 3, 2)}, "fixed": {"delta_volume": 1}, "name": "kept", "workspace": seeds}
+    with pytest.raises(QexpError, match=r"has a matrix 'sound_on_kept' with other settings \(axes, fixed values\)"):
+        qexp.matrix("sound_[01]", "sound", **other)
+    assert (kept.folder / "matrix.nc").is_file()
+    assert qexp.matrix("sound_[01]", "sound", **other, force=True).folder == kept.folder
+
+
+def test_runs_that_differ_by_more_than_their_seeds_have_no_common_statistics(seeds, monkeypatch):
+    monkeypatch.chdir(seeds)
+    qexp.run("sound", name="other_2", seed=2, overrides={"epochs": 1}, device="cpu")
+    shutil.copytree("runs/sound_1", "runs/twin")
+    for runs, said in (
+        (["sound_0", "other_2"], "these have 2 specs: sound_0; other_2"),
+        (["sound_1", "twin"], "have the same seed and spec"),
+    ):
+        with pytest.raises(QexpError, match=said):
+            qexp.matrix(runs, "sound", **ON_SOUND, name="refused")
+        assert not list(Path("runs").glob("*/matrices/refused")), "nothing is computed before that is known"
 
 
 @pytest.mark.slow
@@ -125,7 +253,7 @@ def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
     assert (code, [Path(line).name for line in stdout.splitlines()[-1:]]) == (0, ["matrix.nc"])
     assert not list(folder.glob("matrix.p*")) + list(folder.glob("*.svg"))
     monkeypatch.setenv("QEXP_FIGURES", "yes")
-    assert qexp(*made).code == 0
+    assert qexp(*made).code == 0, "the same matrix, whose picture is missing"
     assert (folder / "matrix.png").is_file()
 
 

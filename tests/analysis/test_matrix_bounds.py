@@ -131,7 +131,7 @@ def root(root):
         "dataset.size": [24, 24],
         "model.inputs.displacement.size": [24, 24, 1],
     }
-    package.run("mogi_quick", seed=3, overrides=small, device="cpu", workspace=root)
+    package.run("mogi_quick", name="mogi_quick_3", seed=3, overrides=small, device="cpu", workspace=root)
     noise = {"type": "exponential", "parameters": {"range": 2.0}}
     (root / "specs/datasets/noisy.json").write_text(json.dumps(document(noise, (24, 24))))
 
@@ -160,7 +160,7 @@ def test_least_squares_reach_the_bound_and_the_table_says_by_how_much_they_miss_
         assert np.prod(layer["limits"]) == pytest.approx(1)
     code, stdout, _ = call(
         "matrix", "--run", "mogi_quick_3", "--dataset", "noisy", "--axis", "depth=0.5:4:4", "--axis",
-        "delta_volume=0:1:4", "--repeats", "4", "--bound", "--workspace", root,
+        "delta_volume=0:1:4", "--repeats", "4", "--bound", "--name", "weak", "--workspace", root,
     )  # fmt: skip
     assert code == 0
     assert "median sd / bound" in stdout

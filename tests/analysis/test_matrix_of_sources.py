@@ -91,11 +91,12 @@ def test_cells_in_which_a_source_would_break_the_surface_are_left_out_and_counte
     arguments = ["matrix", "--run", "dike_0", "--dataset", "dike", "--workspace", str(root)]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     with drawing():
-        code, _, stderr = call(*arguments, "--axis", "dike.strike=0:360:4", "--axis", "dike.depth=0:4:8", *fixed)
+        axes = ["--axis", "dike.strike=0:360:4", "--axis", "dike.depth=0:4:8"]
+        code, _, stderr = call(*arguments, *axes, "--name", "cut", *fixed)
     assert code == 0, stderr
     # The upper edge of a vertical dike of 2 km lies at the surface at a depth of 1 km.
     assert "8 of 32 cells are left out: the source 'dike' must " in stderr
-    folder = package.open_run("dike_0", workspace=root).path / "matrices/dike"
+    folder = package.open_run("dike_0", workspace=root).path / "matrices/cut"
     table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
     for output in OUTPUTS:
         values = table[f"{output}_estimate"]
@@ -107,7 +108,12 @@ def test_cells_in_which_a_source_would_break_the_surface_are_left_out_and_counte
     assert (folder / "matrix.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(QexpError, match=r"no cell has an estimate: the source 'dike' must .* choose other axes"):
         package.matrix(
-            "dike_0", "dike", axes={"dike.depth": (0.1, 0.9, 3)}, fixed={**FIXED, "dike.strike": 1}, workspace=root
+            "dike_0",
+            "dike",
+            axes={"dike.depth": (0.1, 0.9, 3)},
+            fixed={**FIXED, "dike.strike": 1},
+            name="shallow",
+            workspace=root,
         )
 
 

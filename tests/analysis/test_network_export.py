@@ -27,12 +27,12 @@ from qexp.datasets.transforms import TRANSFORMS
 from qexp.datasets.transforms.elementwise import Scale
 from qexp.datasets.transforms.fitted import Standardize
 from qexp.errors import QexpError
-from qexp.models.activations import ACTIVATIONS
-from qexp.models.heads import HEADS
-from qexp.models.inversion import Inversion
-from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
-from qexp.models.network import Branch, Network, Operation, initialise
-from qexp.models.portable import Positional, portable
+from qexp.networks.estimator import Inversion
+from qexp.networks.heads import HEADS
+from qexp.networks.layers import ACTIVATIONS
+from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
+from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.portable import Positional, portable
 from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import built
@@ -81,7 +81,7 @@ for line in sys.stdin:
 
 OWN_MODULES = """
 import torch
-from qexp.tables import Entry
+from qexp.extend import Entry
 
 def convolved(shape, /):
     layers = torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 2, 2), torch.nn.Flatten(), torch.nn.Linear(4, 1)
@@ -440,8 +440,9 @@ def spectra(root: Path) -> None:
     changes = {f"model.operations.encoder.parameters.{key}": value for key, value in patches.items()}
     of_decoder = {"patches": "own", "reads": "mean", "loss_on": "all", "depth": 0}
     decoder = {f"model.operations.decoder.parameters.{key}": value for key, value in of_decoder.items()}
-    qexp.run("masked", workspace=root, device="cpu", overrides={**changes, **decoder, "epochs": 1})
-    qexp.run("scratch", workspace=root, device="cpu", overrides={**changes, "epochs": 1})
+    short = {**changes, "epochs": 1}
+    qexp.run("masked", name="masked_0", workspace=root, device="cpu", overrides={**short, **decoder})
+    qexp.run("scratch", name="scratch_0", workspace=root, device="cpu", overrides=short)
 
 
 @pytest.mark.parametrize(

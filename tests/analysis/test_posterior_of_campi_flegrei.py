@@ -15,8 +15,8 @@ import torch
 from arviz_stats.base import array_stats
 
 import qexp
-from qexp.forward.point import mctigue
 from qexp.observations.observation import Observation
+from qexp.physics.point import mctigue
 
 FOLDER = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "campi_flegrei"
 FILES = [FOLDER / f"obs_sar{number}.txt" for number in (1, 2)]

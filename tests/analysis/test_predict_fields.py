@@ -17,6 +17,7 @@ import xarray
 import qexp as package
 from qexp.analysis.prediction.fields.estimates import FieldModel, predict_fields, targets
 from qexp.analysis.prediction.fields.model import field_model
+from qexp.analysis.prediction.trained import TrainedRange
 from qexp.analysis.trained import load_model
 from qexp.errors import NotFoundError, QexpError
 from tests import domes
@@ -209,6 +210,28 @@ def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, pre
         np.testing.assert_array_equal(made[name], data[name])
     assert {"lat", "lon"} <= set(made.coords)
     assert made["lat"].attrs["standard_name"] == "latitude"
+
+
+def test_cells_outside_the_range_of_the_training_data_are_counted(root, here):
+    folders = sorted((root / "data").rglob("ex.nc"))
+    run = package.open_run("domes_0", workspace=root)
+    train = [read(path)["ubar"].values for path in folders if path.parents[1].name == "train"]
+    known = {one["column"]: one for one in run.record["targets"]}
+    assert list(known) == OUTPUTS
+    assert known["ubar"]["greatest"] == pytest.approx(max(values.max() for values in train), rel=1e-5)
+    assert known["ubar"]["least"] == pytest.approx(min(values.min() for values in train), rel=1e-5)
+    thickness = written("fields.nc")["thk"].values
+    model = FieldModel(
+        ["thk"],
+        {"u": "m"},
+        lambda fields: {"u": fields["thk"]},
+        trained={"u": TrainedRange(0.0, float(np.median(thickness)))},
+    )
+    made = predict_fields(here / "fields.nc", here / "made.nc", model, chunk=1)
+    beyond = int((thickness > np.float32(np.median(thickness))).sum())
+    said = f"cells: {beyond:,} with estimates outside the range of the training data (u: {beyond:,})"
+    assert said in made.remarks
+    assert predict_fields(here / "fields.nc", here / "made.nc", model).remarks == made.remarks
 
 
 def test_a_caution_of_the_run_stands_in_the_file(here):

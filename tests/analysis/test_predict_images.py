@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import rasterio
 import xarray
@@ -21,6 +24,7 @@ import qexp as package
 from qexp.analysis.prediction.images.estimates import ImageModel, predict_images, targets
 from qexp.analysis.prediction.images.ranges import SEEN, InputRanges, Statistic, ranges_over, statistics
 from qexp.analysis.prediction.images.source import ImageLayout
+from qexp.analysis.prediction.trained import TrainedRange
 from qexp.errors import NotFoundError, QexpError
 from tests.conftest import Specs, call, shared_folder
 
@@ -37,7 +41,9 @@ def weighted(images: np.ndarray) -> np.ndarray:
     return (np.nan_to_num(images) * weights).sum(axis=(1, 2)).astype(np.float32)
 
 
-def model_of(*inputs: str, estimate: Callable | None = None, ranges: InputRanges | None = None, **origin: str):
+def model_of(
+    *inputs: str, estimate: Callable | None = None, ranges: InputRanges | None = None, trained=(), **origin: str
+):
     """A model whose estimate is `weighted`, of the input `displacement`."""
     shapes = {name: SHAPE if not name.startswith("incidence") else (1,) for name in inputs or ("displacement",)}
     units = {name: "rad" if name == "incidence" else "" if name.startswith("mask") else "m" for name in shapes}
@@ -46,6 +52,7 @@ def model_of(*inputs: str, estimate: Callable | None = None, ranges: InputRanges
         outputs={"depth": "km"},
         estimate=estimate or (lambda values: weighted(values["displacement"][:, 0])[:, None]),
         ranges=lambda: ranges or InputRanges({}),
+        trained=dict(trained),
         origin={"run": "mogi_0", "digest": "ab" * 32, "caution": "", **origin},
     )
 
@@ -53,6 +60,12 @@ def model_of(*inputs: str, estimate: Callable | None = None, ranges: InputRanges
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def table_of(path: Path) -> pandas.DataFrame:
+    if path.suffix == ".nc":
+        return xarray.load_dataset(path, engine="h5netcdf").to_dataframe()
+    return {".csv": pandas.read_csv, ".parquet": pandas.read_parquet}[path.suffix](path)
 
 
 def column(path: Path, name: str = "depth_estimate") -> list[float]:
@@ -377,6 +390,21 @@ def test_what_cannot_be_estimated_is_told_and_leaves_nothing(tmp_path, source, s
     assert list(tmp_path.iterdir()) == [found]
 
 
+def test_directions_are_given_to_a_network_as_it_was_trained_on_them(tmp_path):
+    seen = []
+
+    def estimate(inputs):
+        seen.append(inputs["incidence"][:, 0])
+        return inputs["incidence"]
+
+    model = model_of("displacement", "incidence", estimate=estimate)
+    model = replace(model, layout=replace(model.layout, directions={"incidence": (math.radians(192), 2 * math.pi)}))
+    flown = np.array([192.0, -168.0, 552.0, 190.0, 14.0, 10.0, 370.0, -12.0, 348.0])
+    source = netcdf(tmp_path / "a.nc", incidence=("sample", flown, {"units": "degrees"}))
+    predict_images(source, tmp_path / "made.csv", model)
+    np.testing.assert_allclose(np.degrees(seen[0]), [192, 192, 192, 190, 14, 370, 370, 348, 348], rtol=1e-5)
+
+
 def test_inputs_that_lack_in_a_file_are_told_with_what_would_do(tmp_path):
     with pytest.raises(
         QexpError, match=r"give NetCDF or npz with these names, or a folder .* such as displacement\.npy"
@@ -387,6 +415,36 @@ def test_inputs_that_lack_in_a_file_are_told_with_what_would_do(tmp_path):
     source = netcdf(tmp_path / "a.nc", incidence=("sample", angles))
     with pytest.raises(QexpError, match="'incidence' is missing for 4"):
         predict_images(source, tmp_path / "made.csv", model_of("displacement", "incidence"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "nc", "parquet"])
+def test_estimates_beyond_the_training_data_of_their_output_are_counted(tmp_path, ending):
+    values = np.array([0.2, 0.3, 1.0, 5.0, 5.1, np.nan, 3.0, 6.1, -0.4])
+
+    def estimate(inputs):
+        return values[inputs["displacement"][:, 0, 0, 0].astype(int), None].astype(np.float32)
+
+    numbered = np.broadcast_to(np.arange(COUNT, dtype=np.float32)[:, None, None], IMAGES.shape)
+    source, target = saved(tmp_path / "a.npy", numbered), tmp_path / f"made.{ending}"
+    for trained, expected in (
+        (TrainedRange(0.3, 5.0), [1, 0, 0, 0, 1, 0, 0, 1, 1]),
+        (TrainedRange(0.3, 5.0, period=6.0), [1, 0, 0, 0, 1, 0, 0, 1, 1]),
+        (TrainedRange(-1.0, 0.5, period=4.0), [0, 0, 1, 1, 1, 0, 0, 1, 0]),
+    ):
+        model = model_of(estimate=estimate, trained={"depth": trained})
+        made = predict_images(source, target, model, overwrite=True)
+        count = sum(expected)
+        assert (made.estimates_outside, made.outside) == (count, 0)
+        assert f"{count} with estimates outside 99 % of the training data (depth: {count})" in made.remarks
+        again = predict_images(source, target, model)
+        assert (again.made, again.estimates_outside, again.remarks) == (False, count, made.remarks)
+        assert table_of(target)["estimates_outside"].tolist() == expected
+
+
+def test_where_it_is_not_known_what_was_trained_on_nothing_is_said_of_it(tmp_path):
+    made = predict_images(saved(tmp_path / "a.npy"), tmp_path / "made.csv", model_of())
+    assert "estimates_outside" not in read(tmp_path / "made.csv")[0]
+    assert made.remarks == ["9 samples"]
 
 
 # Files and folders
@@ -500,6 +558,7 @@ def test_a_run_estimates_files_as_it_does_arrays_and_knows_the_range_of_its_trai
     (made_now,) = package.predict(run, saved(tmp_path / "far.npy", far), tmp_path / "far.csv")
     assert [int(row["outside"]) > 0 for row in read(tmp_path / "far.csv")] == [True, True]
     assert made_now.outside == 2
+    assert made_now.estimates_outside > 0
     assert "exists already" in call(*options, "--input", tmp_path / "new.nc").stderr
 
 

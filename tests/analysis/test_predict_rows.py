@@ -15,8 +15,9 @@ import xarray
 from qexp.analysis.prediction.rows.estimates import map_title, predict_rows
 from qexp.analysis.prediction.rows.files import targets
 from qexp.analysis.prediction.rows.pieces import RowModel
+from qexp.analysis.prediction.trained import TrainedRange
 from qexp.errors import NotFoundError, QexpError
-from qexp.rows.naming import require_columns
+from qexp.rows.formats import require_columns
 
 LINES, SAMPLES = 12, 20
 COUNT = LINES * SAMPLES
@@ -104,6 +105,24 @@ def test_all_columns_that_are_not_features_are_kept_and_no_other(tmp_path, kind)
     np.testing.assert_array_equal(columns["index"], np.arange(COUNT))
     np.testing.assert_allclose(columns["height"], 2 * BLUE, rtol=1e-6)
     assert list(columns["site"]) == SITES
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_estimates_outside_the_range_of_the_training_data_are_counted(tmp_path, kind):
+    write_csv(tmp_path / "rows.csv")
+    model = replace(MODEL, trained={"tio2": TrainedRange(2.0, 8.0)})
+    expected = (np.abs(10 * RED + BLUE - 5) > 3).astype(int)
+    count = int(expected.sum())
+    target = tmp_path / f"made.{kind}"
+    for made in (True, False):
+        prediction = predict_rows(tmp_path / "rows.csv", target, model, chunk=50)
+        assert prediction.made == made
+        said = f"{count} with estimates outside the range of the training data (tio2: {count})"
+        assert said in prediction.remarks
+    np.testing.assert_array_equal(read(target)["estimates_outside"], expected)
+    assert json.loads((tmp_path / f"made.{kind}.json").read_text())["estimates_outside"] == count
+    _, columns = rows_of("red,blue\n0.5,0.5\n,0.5\n0.9,0.5\n", tmp_path, model=model, overwrite=True)
+    assert columns["estimates_outside"].tolist() == [0, 0, 1], "none of a row without estimate"
 
 
 @pytest.mark.slow

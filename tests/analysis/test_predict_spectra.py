@@ -19,6 +19,7 @@ import qexp as package
 from qexp.analysis.prediction.spectra.estimates import SpectrumModel, predict_spectra, targets
 from qexp.analysis.prediction.spectra.sources import SpectrumLayout
 from qexp.analysis.prediction.spectra.tally import Thinned
+from qexp.analysis.prediction.trained import TrainedRange
 from qexp.errors import NotFoundError, QexpError
 from tests.conftest import Specs, call, shared_folder
 
@@ -269,6 +270,16 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     assert record["origin"]["digest"] == "ab"
 
 
+def test_estimates_outside_the_range_of_the_training_data_are_counted(folder, tmp_path):
+    model = model_of(trained={"toc": TrainedRange(39.0, 41.0)})
+    beyond = (np.abs(EXPECTED - 40) > 1).astype(int)
+    made = predict_spectra(folder, tmp_path / "made.csv", model)
+    assert f"{beyond.sum()} with estimates outside the range of the training data (toc: {beyond.sum()})" in made.remarks
+    assert predict_spectra(folder, tmp_path / "made.csv", model).remarks == made.remarks
+    rows = {row["name"]: row for row in read(tmp_path / "made.csv")}
+    assert [int(rows[name]["estimates_outside"]) for name in NAMES] == beyond.tolist()
+
+
 @pytest.mark.slow
 def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_others(folder, tmp_path):
     target = tmp_path / "made.csv"
@@ -495,6 +506,10 @@ def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_
     code, stdout, stderr = call("predict", *options)
     assert (code, stdout.splitlines()) == (0, ["made.csv", "made.png"])
     assert "60 spectra" in stderr
+    (known,) = package.open_run("regressor_0", workspace=root).record["targets"]
+    assert known["column"] == "toc"
+    trained = EXPECTED[:60]  # not those of validation or test
+    assert (known["least"], known["greatest"]) == pytest.approx((trained.min(), trained.max()), rel=1e-5)
     with xarray.open_dataset(
         package.open_run("regressor_0", workspace=root).path / "results/test_predictions.nc"
     ) as data:

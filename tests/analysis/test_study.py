@@ -92,8 +92,9 @@ def test_means_and_paired_differences_are_those_of_the_rows(studied):
         sample = [one - two for one, two in zip(first, other, strict=True)]
         assert int(row["n"]) == 2
         assert float(row["mean"]) == pytest.approx(sum(sample) / 2)
-        # Student's quantile with one degree of freedom, that of Cauchy's distribution.
-        half_width = math.tan(math.pi * 0.475) * abs(sample[0] - sample[1]) / 2
+        # Student's quantile with one degree of freedom, that of Cauchy's distribution; those of differences hold for
+        # both outputs at once.
+        half_width = math.tan(math.pi * (0.4875 if row["minus"] else 0.475)) * abs(sample[0] - sample[1]) / 2
         assert float(row["interval_high"]) - float(row["mean"]) == pytest.approx(half_width)
 
 

@@ -8,8 +8,8 @@ import pytest
 from qexp.analysis.comparison.estimator_tables import estimator_tables, plain_rows, remarks
 from qexp.analysis.comparison.typesetting import markdown
 from qexp.baselines.comparison import compared
-from qexp.metrics.bootstrap import difference, interval
 from qexp.metrics.built_in import METRICS
+from qexp.metrics.intervals import difference, interval
 
 RMSE = METRICS["rmse"].build()
 ROWS = 30
@@ -20,16 +20,16 @@ NOTE = "selected on the test data"
 
 def table(**arguments):
     estimators = {"network": TRUTH + ERROR, "ridge": TRUTH + 2 * ERROR, "pls": TRUTH + 0.5 * ERROR[::-1]}
-    return compared(estimators, TRUTH, {"tio2": "wt%"}, 0, **arguments)
+    return compared(estimators, TRUTH, {"tio2": "wt%"}, **arguments)
 
 
 def test_each_estimator_has_its_errors_with_intervals_and_its_difference_to_the_network():
     network, ridge, _ = table()
     assert (network["output"], network["unit"], network["estimator"], network["n"]) == ("tio2", "wt%", "network", ROWS)
     assert network["rmse"] == pytest.approx(np.sqrt(np.mean(ERROR**2)))
-    assert network["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0))
+    assert network["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0]))
     assert (network["difference"], network["difference_interval"]) == (None, None)
-    of = difference(RMSE, (TRUTH + 2 * ERROR)[:, 0], (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0)
+    of = difference(RMSE, (TRUTH + 2 * ERROR)[:, 0], (TRUTH + ERROR)[:, 0], TRUTH[:, 0])
     assert ridge["difference"] == pytest.approx(network["rmse"])
     assert ridge["difference_interval"] == list(of.interval)
 
@@ -37,7 +37,7 @@ def test_each_estimator_has_its_errors_with_intervals_and_its_difference_to_the_
 def test_rows_that_no_fold_held_out_do_not_count():
     held_out = TRUTH + ERROR
     held_out[3] = np.nan
-    row = compared({"network": held_out}, TRUTH, {"tio2": "wt%"}, 0)[0]
+    row = compared({"network": held_out}, TRUTH, {"tio2": "wt%"})[0]
     kept = np.arange(ROWS) != 3
     assert row["n"] == ROWS - 1
     assert row["mae"] == pytest.approx(np.abs(ERROR[kept]).mean())
@@ -46,7 +46,7 @@ def test_rows_that_no_fold_held_out_do_not_count():
 def test_an_estimator_that_failed_on_a_row_is_not_judged_on_the_others():
     failed = TRUTH + ERROR
     failed[3] = np.inf
-    rows = compared({"network": TRUTH + ERROR, "ridge": failed}, TRUTH, {"tio2": "wt%"}, 0)
+    rows = compared({"network": TRUTH + ERROR, "ridge": failed}, TRUTH, {"tio2": "wt%"})
     assert rows[0]["n"] == ROWS
     assert {rows[1][key] for key in ("rmse", "mae", "r2", "bias", "difference")} == {None}
     assert "ridge: not evaluated, because some of its estimates are not finite" in remarks(rows)
@@ -57,7 +57,7 @@ def test_whole_groups_are_drawn_where_rows_have_one():
     groups = np.arange(ROWS) // 5
     row = table(groups=groups)[0]
     assert row["groups"] == 6
-    assert row["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0, groups))
+    assert row["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0], groups))
     assert estimator_tables([row])[0].title == "tio2, 30 held-out rows in 6 groups"
     assert "groups of held-out rows" in remarks([row])[0]
 
@@ -103,7 +103,7 @@ def test_rows_of_a_program_have_all_digits():
 def test_each_output_has_a_table_of_its_own():
     truth = np.hstack([TRUTH, 10 * TRUTH])
     estimators = {"network": truth + 0.1, "mean": np.broadcast_to(truth.mean(axis=0), truth.shape)}
-    rows = compared(estimators, truth, {"tio2": "wt%", "age": ""}, 0)
+    rows = compared(estimators, truth, {"tio2": "wt%", "age": ""})
     tables = estimator_tables(rows)
     assert [one.title for one in tables] == ["tio2, 30 held-out rows", "age, 30 held-out rows"]
     assert tables[1].columns[1] == "RMSE"
@@ -113,6 +113,6 @@ def test_each_output_has_a_table_of_its_own():
 
 def test_without_a_network_and_with_other_shapes_there_is_no_comparison():
     with pytest.raises(ValueError, match="no 'network' among the estimators ridge"):
-        compared({"ridge": TRUTH}, TRUTH, {"tio2": "wt%"}, 0)
+        compared({"ridge": TRUTH}, TRUTH, {"tio2": "wt%"})
     with pytest.raises(ValueError, match="ridge: estimates"):
-        compared({"network": TRUTH, "ridge": TRUTH[1:]}, TRUTH, {"tio2": "wt%"}, 0)
+        compared({"network": TRUTH, "ridge": TRUTH[1:]}, TRUTH, {"tio2": "wt%"})

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -300,6 +301,7 @@ def test_quantities_are_listed_with_unit_and_factor(qexp):
     assert quantities["delta_volume"] == {
         "unit": "10⁶ m³",
         "si_factor": 1e6,
+        "plausible": [-1000.0, 1000.0],
         "description": "volume change of the source, inflation positive",
     }
 
@@ -615,10 +617,90 @@ def test_a_run_that_is_done_is_not_done_again(finished, qexp):
 
 def test_a_name_that_another_spec_has_taken_is_refused(finished, qexp):
     before = everything_below(finished / "runs")
-    code, stdout, stderr = qexp("run", "sound", "--set", "epochs=3", "--workspace", finished)
+    code, stdout, stderr = qexp("run", "sound", "--name", "sound_0", "--set", "epochs=3", "--workspace", finished)
     assert (code, stdout) == (2, "")
     assert "a run sound_0 with another spec exists already; choose another name with --name" in stderr
     assert everything_below(finished / "runs") == before
+
+
+# Names, and the same spec and seed under another one
+
+
+FORMS = {
+    "a seed": ("--seed", "11"),
+    "a changed spec": ("--seed", "11", "--set", "epochs=1"),
+    "a change that changes nothing": ("--set", 'losses.depth="mse"'),
+    "a name": ("--name", "own", "--set", "epochs=1"),
+}
+
+IN_PROCESSES = {
+    "several seeds": ("--seeds", "3:5", "--set", "epochs=1"),
+    "a grid with the default": ("--grid", "losses.depth=mse,mae"),
+}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*FORMS.values(), *(pytest.param(words, marks=pytest.mark.slow) for words in IN_PROCESSES.values())],
+    ids=[*FORMS, *IN_PROCESSES],
+)
+def test_a_dry_run_prints_the_names_that_the_runs_then_have(specs, qexp, words):
+    dry = qexp("run", "sound", *words, "--dry-run")
+    assert dry.code == 0, dry.stderr
+    assert everything_below(specs.root / "runs") == []
+    assert qexp("run", "sound", *words, "--device", "cpu").code == 0
+    made = qexp("ls", "-q").stdout.split()
+    assert sorted(line.split()[0] for line in dry.stdout.splitlines()) == sorted(made)
+    again = qexp("run", "sound", *words, "--dry-run")
+    assert (again.code, again.stdout) == (0, ""), "all are done"
+    assert "nothing to run" in again.stderr
+
+
+def test_a_changed_spec_leaves_the_plain_name_to_the_unchanged_one(specs, qexp):
+    assert qexp("run", "sound", "--seed", "9", "--set", "epochs=1", "--device", "cpu").code == 0
+    (changed,) = qexp("ls", "-q").stdout.split()
+    assert re.fullmatch(r"sound_[0-9a-f]{6}_9", changed)
+    assert package.run("sound", seed=9, overrides={"epochs": 1}, device="cpu").name == changed
+    assert qexp("run", "sound", "--seed", "9", "--device", "cpu").code == 0
+    assert sorted(qexp("ls", "-q").stdout.split()) == sorted([changed, "sound_9"])
+
+
+def test_the_same_spec_and_seed_are_not_trained_under_another_name_unless_one_is_given(specs, qexp):
+    short = ("--set", "epochs=1", "--device", "cpu")
+    assert qexp("run", "sound", "--name", "given", *short).code == 0
+    assert qexp("run", "sound", *short).code == 0  # a name that was given is for a repetition
+    (first,) = (name for name in qexp("ls", "-q").stdout.split() if name != "given")
+    shutil.copy(specs.root / "specs/experiences/sound.json", specs.root / "specs/experiences/twin.json")
+    code, _, stderr = qexp("run", "twin", *short)
+    assert (code, f"{first} is done already; nothing to do" in stderr) == (0, True)
+    assert f"has the same spec and seed as {first}" in stderr
+    code, stdout, stderr = qexp("run", "twin", "--seeds", "0:2", *short, "--dry-run")
+    assert (code, f"has the same spec and seed as {first}" in stderr) == (0, True)
+    (line,) = stdout.splitlines()
+    assert re.match(r"twin_[0-9a-f]{6}_1 ", line)
+    ran = package.sweep(package.Order("twin", [0], overrides={"epochs": 1}, device="cpu"))
+    assert [one.name for one in ran] == [first]
+    assert sorted(qexp("ls", "-q").stdout.split()) == ["given", first]
+    assert qexp("run", "twin", "--name", "second", *short).code == 0
+    assert sorted(qexp("ls", "-q").stdout.split()) == ["given", "second", first]
+
+
+def test_a_run_without_results_stands_for_no_other(specs, qexp):
+    short = ("--set", "epochs=1", "--device", "cpu")
+    assert qexp("run", "sound", *short).code == 0
+    (first,) = qexp("ls", "-q").stdout.split()
+    (specs.root / f"runs/{first}/results/test_predictions.nc").unlink()
+    shutil.copy(specs.root / "specs/experiences/sound.json", specs.root / "specs/experiences/twin.json")
+    assert qexp("run", "twin", *short).code == 0
+    assert len(qexp("ls", "-q").stdout.split()) == 2
+
+
+def test_a_name_is_for_one_run(specs, qexp):
+    code, _, stderr = qexp("run", "sound", "--seeds", "0:2", "--name", "own", "--dry-run")
+    assert (code, "--name is for a single run" in stderr) == (2, True)
+    for name in ("../own", "catalog.json"):
+        code, _, stderr = qexp("run", "sound", "--name", name, "--dry-run")
+        assert (code, "not a valid run name" in stderr) == (2, True)
 
 
 # Damage
@@ -679,7 +761,7 @@ def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(specs, qexp):
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [None, "{}"], ids=["gone", "empty"])
 def test_a_run_whose_spec_is_gone_or_empty_is_damaged(specs, qexp, content):
-    qexp("run", "sound", "--set", "epochs=1", "--device", "cpu")
+    qexp("run", "sound", "--name", "sound_0", "--set", "epochs=1", "--device", "cpu")
     spec = specs.root / "runs/sound_0/spec.json"
     spec.unlink()
     if content is not None:

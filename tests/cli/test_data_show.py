@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import qexp as package
 from qexp import assemble
 from qexp.analysis.look.look import Look, look
 from qexp.errors import QexpError, SpecError
+from qexp.physics.point import mogi
 from qexp.seeds import Seeds
 from qexp.workspace import Workspace
 from tests import domes, stones
@@ -265,3 +267,62 @@ def test_a_dataset_with_a_problem_is_told_as_validate_tells_it(workspace):
         package.samples("mogi")
     with pytest.raises(QexpError, match=r"specs/datasets/mogi\.json at"):
         package.samples(experience="mogi_quick")
+
+
+AT = {"depth": 1.0, "delta_volume": 2.0}
+
+
+def test_an_image_at_chosen_values_is_that_of_its_source_without_noise(workspace):
+    made = package.images("mogi_noisy", AT)
+    quiet = package.images("mogi", AT)
+    np.testing.assert_array_equal(made["displacement"], quiet["displacement"])
+    x, y = (
+        made[name].values[None if name == "x" else slice(None), None if name == "y" else slice(None)] for name in "xy"
+    )
+    source = torch.tensor([[0.0, 0.0, 1000.0, 2e6]], dtype=torch.float64)
+    stations = torch.tensor(np.stack([1000 * (x + 0 * y).ravel(), 1000 * (0 * x + y).ravel()], -1))
+    east, _, up = mogi(source, stations)[0].T
+    seen = -math.sin(0.33) * east + math.cos(0.33) * up
+    np.testing.assert_allclose(made["displacement"].values.ravel(), seen, atol=1e-5 * float(seen.max()))
+    noisy = [package.images("mogi_noisy", AT, noise=True, seed=seed)["displacement"].values for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(noisy[0], noisy[1])
+    assert 0.005 < np.std(noisy[0] - made["displacement"].values) < 0.02
+    assert not np.array_equal(noisy[0], noisy[2])
+
+
+def test_images_over_two_variables_are_those_of_each_cell(workspace):
+    over = {"depth": (1.0, 3.0, 2), "delta_volume": (0.0, 4.0, 4)}
+    made = package.images("mogi", over=over)
+    assert made["displacement"].dims == ("depth", "delta_volume", "y", "x")
+    assert made["depth"].values.tolist() == [1.5, 2.5]
+    one = package.images("mogi", {"depth": 2.5, "delta_volume": 1.5})["displacement"]
+    np.testing.assert_allclose(made["displacement"][1, 1], one, rtol=1e-6)
+    words = ("--over", "depth=1:3:2", "--over", "delta_volume=0:4:4", "--out", "figures/grid")
+    code, stdout, stderr = call("data", "show", "mogi", *words)
+    assert (code, stdout) == (0, "figures/grid/at_displacement.png\n"), stderr
+    code, _, stderr = call("data", "show", "mogi", "--at", "depth=1,delta_volume=2", "--out", "figures/one")
+    assert code == 0, stderr
+    assert Path("figures/one/at_displacement.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--at", "depth=1"),
+            "'delta_volume' varies but is not an axis; give it a value, for example the median: --at",
+        ),
+        (("--at", "depth=1,volume=2"), "--at volume: no such variable"),
+        (("--at", "depth=-1,delta_volume=2"), "--at depth: must be greater than 0 km"),
+        (("--at", "depth=one"), "--at depth=one: write variable=number"),
+        (("--at", "depth=1,delta_volume=1", "--over", "depth=1:2:2"), "--at depth: it is an axis"),
+        (("--over", "depth=1:2:25", "--at", "delta_volume=1"), "a figure shows up to 24 images on a side"),
+        (("--over", "depth=1:2:100000", "--at", "delta_volume=1"), "too many"),
+        (("--at", "depth=1,delta_volume=1", "--count", "3"), "leave out --part"),
+        (("--noise", "--part", "test"), "leave out --part"),
+    ],
+)
+def test_images_that_cannot_be_drawn_are_refused_with_advice(workspace, words, said):
+    code, stdout, stderr = call("data", "show", "mogi", *words)
+    assert (code, stdout, said in stderr) == (2, "", True), stderr
+    assert not Path("figures").exists()

@@ -57,7 +57,7 @@ def test_an_extension_that_was_edited_is_executed_anew(tmp_path):
     from qexp.assemble import tables_with
 
     file = tmp_path / "extensions.py"
-    text = "from qexp.quantities import Quantity\nQUANTITIES = {'heat': Quantity('J', 1.0, 'heat')}\n"
+    text = "from qexp.extend import Quantity\nQUANTITIES = {'heat': Quantity('J', 1.0, 'heat')}\n"
     file.write_text(text)
     assert tables_with(file)["quantities"]["heat"].unit == "J"
     file.write_text(text.replace("'J'", "'kJ'"))

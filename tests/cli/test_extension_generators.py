@@ -7,8 +7,7 @@ import pytest
 GRAVITY = '''
 import torch
 
-from qexp.quantities import Quantity
-from qexp.tables import Entry
+from qexp.extend import Entry, Quantity
 
 
 class Gravity:

@@ -12,8 +12,7 @@ import math
 
 import numpy as np
 
-from qexp.metrics.metric import Additive, Metric
-from qexp.tables import Entry
+from qexp.extend import Additive, Entry, Metric
 
 
 def correlation(estimate, truth):
@@ -148,11 +147,11 @@ def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(meas
         ("Metric(correlation, unit='')", 'does not say which values are better; write best="lowest", "highest" or'),
         ("Metric(correlation, best='high', unit='')", "says 'high', which is no word for which values are better"),
         ("Metric(correlation, best='highest')", 'does not say the unit of its values; write unit="" for none'),
-        ("correlation", "must build a qexp.metrics.metric.Metric: Metric(function of estimate and truth, best="),
+        ("correlation", "must build a qexp.extend.Metric: Metric(function of estimate and truth, best="),
         ("1 / 0", "ZeroDivisionError"),
         (
             "Metric(Additive(lambda e, t, c: [e - t], lambda s, n: math.sqrt(s[0] / n)), best='lowest', unit='')",
-            "has a value that does not accept arrays of sums, as the bootstrap needs: only ",
+            "has a value that does not accept arrays of sums, as intervals need: only ",
         ),
     ],
 )

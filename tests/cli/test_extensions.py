@@ -13,10 +13,7 @@ import scipy.stats
 import torch
 from torch import nn
 
-from qexp.datasets.distributions import Distribution
-from qexp.datasets.generators.deformation import DeformationImages, Source
-from qexp.quantities import Quantity
-from qexp.tables import Entry
+from qexp.extend import DeformationImages, Distribution, Entry, Quantity, Source
 
 
 def dyke(source, stations):
@@ -182,9 +179,9 @@ def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
         ("def (", "SyntaxError: invalid syntax"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
-        ("LOSSES = {'mine': lambda: 0}", "LOSSES['mine'] must be a qexp.tables.Entry"),
+        ("LOSSES = {'mine': lambda: 0}", "LOSSES['mine'] must be a qexp.extend.Entry"),
         (
-            "from qexp.tables import Entry\nLOSSES = {'mae': Entry(lambda: 0, {}, '', {})}",
+            "from qexp.extend import Entry\nLOSSES = {'mae': Entry(lambda: 0, {}, '', {})}",
             "LOSSES has 'mae', which qexp has already; rename it",
         ),
     ],
@@ -207,11 +204,11 @@ def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, 
         pytest.param("LOSSES = [1]", id="a table that is a list"),
         pytest.param("LOSSES = None", id="a table that is None"),
         pytest.param(
-            "from qexp.tables import Entry\nLOSSES = {3: Entry(dict, {}, '', {})}", id="a name that is a number"
+            "from qexp.extend import Entry\nLOSSES = {3: Entry(dict, {}, '', {})}", id="a name that is a number"
         ),
         pytest.param("raise SystemExit(0)", id="an exit"),
         pytest.param(
-            "from qexp.tables import Entry\n"
+            "from qexp.extend import Entry\n"
             "LOSSES = {'mine': Entry(dict, {'properties': {'a': {'type': 'number'}}}, '', {})}",
             id="a builder without a signature",
         ),
@@ -226,7 +223,7 @@ def test_extensions_that_are_no_tables_are_an_error_too(specs, qexp, text):
 
 def test_a_quantity_that_qexp_has_already_is_a_clash_like_any_other(specs, qexp):
     (specs.root / "specs" / "extensions.py").write_text(
-        "from qexp.quantities import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3, 'depth in millimetres')}"
+        "from qexp.extend import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3, 'depth in millimetres')}"
     )
     code, _, stderr = qexp("validate")
     assert code == 2

@@ -125,10 +125,6 @@ def test_a_grid_key_that_is_given_twice_is_refused():
         texts.grid(["epochs=2,3", "epochs=4"])
 
 
-def test_of_two_overrides_of_a_key_the_last_one_counts_and_is_applied_last():
-    assert list(texts.overrides(["a=1", "b=x", "a=null"]).items()) == [("b", "x"), ("a", None)]
-
-
 def test_an_option_of_a_launcher_that_is_repeated_is_a_list():
     assert texts.launcher_options(["setup=b", "time=5", "setup=c=d"]) == {"setup": ["b", "c=d"], "time": "5"}
     with pytest.raises(QexpError, match="write KEY=VALUE"):
@@ -182,3 +178,32 @@ def test_columns_are_names_or_positions(given, read):
 def test_other_columns_are_refused_with_what_would_work(given):
     with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given two columns)"):
         texts.columns(given)
+
+
+def test_every_second_seed_can_be_asked_for():
+    assert texts.seeds("0:6:2,9") == [0, 2, 4, 9]
+    for text in ("0:6:0", "0:6:2:1", "0:6:"):
+        with pytest.raises(QexpError, match="--seeds"):
+            texts.seeds(text)
+
+
+@pytest.mark.parametrize("text", ["range:1:5:2", "0:10", "1e-4:1e-2:3", "log10:-3:-1"])
+def test_a_range_that_is_not_known_is_no_text(text):
+    with pytest.raises(QexpError, match="is no range that is known; write lin:FIRST:LAST:N"):
+        texts.grid([f"parameters.scale={text}"])
+
+
+def test_texts_with_colons_are_texts_where_they_are_no_ranges_or_have_quotation_marks():
+    assert texts.grid(["model=a:b,c"]) == {"model": ["a:b", "c"]}
+    assert texts.grid(['at="12:30"']) == {"at": ["12:30"]}
+
+
+def test_a_key_that_is_set_twice_is_refused():
+    with pytest.raises(QexpError, match="--set epochs is given twice"):
+        texts.overrides(["epochs=20", "sizes=[1,2,3]", "epochs=30"])
+
+
+def test_points_in_yaml_are_told_what_to_write(tmp_path):
+    (tmp_path / "points.yaml").write_text("learning_rate: 0.1\n")
+    with pytest.raises(QexpError, match=r"YAML is not read; write JSON, such as .*or a \.toml file"):
+        texts.grid([], points=tmp_path / "points.yaml")

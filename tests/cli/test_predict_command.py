@@ -147,6 +147,17 @@ def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_c
     )
 
 
+def test_a_run_knows_the_range_of_its_true_values(root, here, predict):
+    run, iron = package.open_run("stones_0", workspace=root), [row[4] for row in stones.table()]
+    assert run.record["targets"] == [
+        {"column": "iron", "least": pytest.approx(min(iron)), "greatest": pytest.approx(max(iron))}
+    ]
+    write(here / "pixels.csv")
+    assert predict("pixels.csv", "made.csv").code == 0
+    beyond = [not min(iron) <= estimate <= max(iron) for estimate in column(here / "made.csv")]
+    assert column(here / "made.csv", "estimates_outside").astype(bool).tolist() == beyond
+
+
 @pytest.mark.parametrize(("x", "y"), [("longitude", "latitude"), ("sample", "line")])
 def test_rows_with_positions_make_a_map(here, predict, x, y):
     places = np.arange(COUNT)

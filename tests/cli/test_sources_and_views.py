@@ -113,9 +113,9 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
 def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside, qexp):
     axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
     made = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *axes, "--fix", "chamber.delta_volume=2",
-                "--fix", "lens.depth=2")  # fmt: skip
+                "--fix", "lens.depth=2", "--name", "headings")  # fmt: skip
     assert made.code == 0, made.stderr
-    figure = matrix_of(inside / "runs/volcano_0/matrices/volcano")
+    figure = matrix_of(inside / "runs/volcano_0/matrices/headings")
     assert figure.axes[0].get_ylabel() == "true up heading (°)"
 
 

@@ -16,7 +16,7 @@ from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.gridded.mappings import PRESETS, FieldMapping, preset, read_mapping, written
 from qexp.datasets.gridded.patches import SYMMETRIES, Part, Patches, Places
 from qexp.errors import DatasetError, QexpError
-from qexp.forward import ice
+from qexp.physics import ice
 from tests.domes import ARRHENIUS, SPACING, YEAR, dome, write_folders
 
 F2 = preset("f2")
@@ -500,3 +500,5 @@ def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders,
     assert one.is_file()
     np.testing.assert_array_equal(fields(dataset(folders).parts["train"][2], ["thk"])["thk"], dome(seed=2)["thk"])
     assert all(path.is_file() for path in others)
+    assert qexp("purge", "--cache").code == 0
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []

@@ -11,7 +11,7 @@ from qexp.datasets.data_files import find
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError
 from qexp.rows.formats import open_table
-from qexp.rows.values import TableError
+from qexp.rows.table import TableError
 
 ROWS = """Site,M415,M750,inc,TiO2
 Apollo12-1,0.041,0.072,1.3,3.35

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +122,17 @@ def make_smaller(workspace: Path) -> None:
 
 def smaller(command: str) -> str:
     for as_written, shorter in FEWER.items():
-        command = command.replace(as_written, shorter)
+        if as_written in command:
+            more = shorter.removeprefix(as_written).split()
+            command = _without(command, more[::2]) if shorter.startswith(as_written) else command
+            command = command.replace(as_written, shorter)
+    return command
+
+
+def _without(command: str, options: Sequence[str]) -> str:
+    """A command without the values that a page gives to options."""
+    for option in options:
+        command = re.sub(rf" {re.escape(option)} \S+", "", command)
     return command
 
 

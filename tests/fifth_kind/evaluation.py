@@ -10,7 +10,7 @@ from qexp import assemble, files
 from qexp.analysis.evaluation.asked import ALL, Asked, Independence, Judged
 from qexp.metrics.metric import Metrics
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from tests.fifth_kind.objects import ImageDataset

@@ -14,11 +14,11 @@ import torch
 from qexp.assemble.kinds import Kind
 from qexp.assemble.memory import Samples
 from qexp.errors import DatasetError
-from qexp.models.network import Network
+from qexp.networks.network import Network
+from qexp.networks.training import DrawnData
 from qexp.seeds import Seeds
 from qexp.spec.finding import Finding
 from qexp.tables import Tables
-from qexp.training.recipe import DrawnData
 from qexp.workspace import Workspace
 
 

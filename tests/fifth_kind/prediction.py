@@ -15,7 +15,7 @@ from qexp.analysis.prediction.files import Asked, FileKind
 from qexp.analysis.prediction.progress import OnProgress
 from qexp.analysis.trained import load_model
 from qexp.errors import QexpError
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
 from qexp.runs.record.directory import RunDirectory
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from qexp import files
+from qexp.networks.training import Trainer
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.execution.train_network import train_network
-from qexp.training.loop import Trainer
 
 
 def train(attempt: Attempt) -> Results | None:

@@ -4,11 +4,13 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from qexp.figures.canvas import COLOURS, DPI, legend, panels, save, titled, whole_numbers
 from qexp.figures.coverage import Covered, coverage_by_group
 from qexp.figures.fold_curves import FoldCurve, fold_curves
+from qexp.figures.histograms import Histogram, histograms
 from qexp.figures.point_labels import name_points
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
 
@@ -194,3 +196,22 @@ def test_shares_that_intervals_of_the_right_coverage_would_hardly_have_stand_out
     assert [float(dot.get_xdata()[0]) for dot in dots] == pytest.approx([51 / 55, 12 / 21, 1.0])
     assert [dot.get_color() for dot in dots] == [COLOURS[0], COLOURS[1], COLOURS[0]]
     assert np.array_equal(widths.lines[0].get_xdata(), [4.3, 5.2, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize("span", [(0.0, 10.0), (0.01, 100.0)])
+def test_no_bar_reaches_into_values_that_are_held_out(span):
+    held_out = [(2.0, 3.13), (4.5, 4.51), (9.3, 11.0)]
+    random = np.random.default_rng(0)
+    values = random.uniform(*span, 5000) if span[0] == 0 else np.exp(random.uniform(*np.log(span), 5000))
+    values = values[~np.any([(low <= values) & (values <= high) for low, high in held_out], axis=0)]
+    (axis,) = histograms([Histogram("depth", "km", {"train": values}, held_out)], "a title").axes
+    (bars,) = [patch for patch in axis.patches if isinstance(patch, StepPatch)]
+    shares, edges, _ = bars.get_data()
+    for low, high in held_out:
+        for share, left, right in zip(shares, edges[:-1], edges[1:], strict=True):
+            assert share == 0 or right <= low or left >= high
+    assert (np.diff(edges) > 0).all()
+    # The area of the bars is that of all values: the first and the last bin have the usual width.
+    along = np.log(edges) if axis.get_xscale() == "log" else edges
+    shown = (edges[0] <= values) & (values <= edges[-1])
+    assert (shares * np.diff(along)).sum() / (along[1] - along[0]) == pytest.approx(100 * shown.mean())

@@ -13,7 +13,7 @@ from qexp.figures.canvas import DPI, save
 from qexp.figures.cores import Estimates, down_core, estimates_by_core
 from qexp.figures.panel_grid import panel_grid
 from qexp.figures.spectra import Reconstruction, Saliency, energies, errors_by_energy, reconstructions, saliency
-from qexp.forward.xray_data import lines
+from qexp.physics.xrf import lines
 
 NOTE = "tested on training spectra"
 

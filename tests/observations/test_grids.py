@@ -9,9 +9,9 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.observations.grids import scene
-from qexp.observations.grids.open import open_raster
-from qexp.observations.grids.wavelengths import FREQUENCIES, metres_per_radian, wavelength_of
+from qexp.observations import scenes
+from qexp.observations.raster_files import open_raster
+from qexp.observations.scenes import FREQUENCIES, metres_per_radian, wavelength_of
 
 HEIGHT, WIDTH, PIXEL = 24, 30, 200.0
 WEST, TOP = 420e3, 4530e3
@@ -259,7 +259,11 @@ def test_zeros_are_values_in_files_that_name_another_one_for_missing_data(tmp_pa
 def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
     assert metres_per_radian(0.0555) * 4 * np.pi == pytest.approx(-0.0555)
     assert wavelength_of("Sentinel_1") == pytest.approx(0.05546576)
-    bands = {"X": (0.025, 0.0375), "C": (0.0375, 0.075), "L": (0.15, 0.30)}
+    with pytest.raises(
+        QexpError, match=r"no satellite 'sentinel-3'; did you mean 'sentinel-1'\?; or give --wavelength"
+    ):
+        wavelength_of("sentinel-3")
+    bands = {"X": (0.025, 0.0375), "C": (0.0375, 0.075), "S": (0.075, 0.15), "L": (0.15, 0.30)}
     for name in FREQUENCIES:
         assert any(low < wavelength_of(name) < high for low, high in bands.values()), name
 
@@ -383,7 +387,7 @@ def test_a_window_is_what_the_whole_has_there(tmp_path):
 def test_large_grids_are_thinned_and_must_be_reduced_or_cropped(tmp_path, monkeypatch):
     path, asked = geotiff(tmp_path)
     asked |= {"error": 0.01}
-    monkeypatch.setattr(scene, "LARGEST_WHOLE", 500)
+    monkeypatch.setattr(scenes, "LARGEST_WHOLE", 500)
     with pytest.raises(QexpError, match=r"24 × 30 pixels.*--reduce quadtree:0.005.*--bounds"):
         package.observe(path, **asked)
     seen = package.observe(path, reduce="uniform:4", least_share=0, **asked)
@@ -442,3 +446,18 @@ def test_attributes_of_mintpy_that_are_no_numbers_are_named(tmp_path):
             package.observe(path, incidence=35)
         with h5py.File(path, "a") as file:
             file.attrs[name] = before
+
+
+def test_interferograms_of_the_same_dates_are_named_after_their_frames(tmp_path, qexp):
+    folders = []
+    for frame in ("022D_04826_121209", "044A_04913_131313"):
+        (tmp_path / frame).mkdir()
+        folders.append(licsar(tmp_path / frame)[0])
+    tracks = package.observe(folders, error=0.01).observation.tracks
+    assert [track.name for track in tracks] == [
+        "022D_04826_121209_20200101_20200113", "044A_04913_131313_20200101_20200113",
+    ]  # fmt: skip
+    named = package.observe(folders, error=0.01, name=["a", "b"]).observation.tracks
+    assert [track.name for track in named] == ["a", "b"]
+    with pytest.raises(QexpError, match="2 tracks are named 'a'"):
+        package.observe(folders, error=0.01, name=["a", "a"])

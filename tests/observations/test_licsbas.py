@@ -7,7 +7,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.observations.grids.licsbas_file import open_binary
+from qexp.observations.raster_files import open_binary
 
 HEIGHT, WIDTH, POST = 20, 26, 0.001
 NORTH, WEST = 40.85, 14.1

@@ -11,11 +11,10 @@ import rasterio
 import qexp as package
 from qexp.analysis.observing.signal import estimated
 from qexp.errors import QexpError
-from qexp.observations import semivariogram as semivariograms
+from qexp.observations import noise
 from qexp.observations.file import read_observation, write_observation
-from qexp.observations.noise import Area, Outside, declared, with_noise
+from qexp.observations.noise import Area, Outside, declared, fit, semivariogram, with_noise
 from qexp.observations.observation import CorrelatedNoise, Observation, Track
-from qexp.observations.semivariogram import fit, semivariogram
 
 SILL, RANGE, NUGGET = 2.3e-5, 10.2e3, 3e-6
 SIZE, POINTS, SAMPLES = 100e3, 500, 16
@@ -123,7 +122,7 @@ def test_a_plane_is_taken_out_if_asked(places, fields):
 
 def test_pairs_drawn_at_random_give_the_semivariogram_of_all_pairs(places, fields, monkeypatch):
     whole = semivariogram(*places, fields[0])
-    monkeypatch.setattr(semivariograms, "MOST_POINTS", POINTS - 1)
+    monkeypatch.setattr(noise, "MOST_POINTS", POINTS - 1)
     drawn = semivariogram(*places, fields[0])
     assert drawn.pairs.sum() < whole.pairs.sum() * 1.2
     np.testing.assert_allclose(drawn.value[3:], whole.value[3:], rtol=0.1)

@@ -108,3 +108,14 @@ def test_an_observation_file_is_not_turned_again_but_goes_along_to_another_syste
     moved = package.observe(tmp_path / "obs.nc", crs=POLAR).observation
     np.testing.assert_allclose(moved.tracks[0].direction, along_grid(seen_from(), POLAR), atol=1e-8)
     assert "--north has no effect" in qexp("observe", tmp_path / "obs.nc", "--north", "grid").stderr
+
+
+@pytest.mark.parametrize("crs", [ZONE, "EPSG:32635"])
+def test_a_heading_is_said_from_both_norths_where_they_differ(points, crs, qexp):
+    given = ("--crs", crs, "--error", "0.01", "--incidence", str(INCIDENCE), "--heading", str(HEADING))
+    code, _, stderr = qexp("observe", str(points), *given, "--north", "true")
+    assert code == 0, stderr
+    (track,) = package.observe(points, crs=crs, north="true", **GEOMETRY).tracks
+    assert track.true_heading == pytest.approx(HEADING, abs=0.01)
+    assert f"heading {track.heading:.1f}° from grid north (-12.0° from true north)" in stderr
+    assert abs(track.heading - HEADING) > 3

@@ -11,7 +11,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
-from qexp.observations import text_table
+from qexp.observations import tables
 from qexp.observations.file import read_observation
 
 UTM = "EPSG:32633"
@@ -101,6 +101,42 @@ def test_displacements_of_many_metres_are_warned_of(written):
         f"{written('')}: displacements of up to 40 m; if they are not in metres, give their unit: --unit mm"
     ]
     assert package.observe(written(standard(los=1e3 * LOS)), unit="mm").warnings == []
+
+
+def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_path):
+    metres, millimetres = written(standard()), tmp_path / "mm.txt"
+    millimetres.write_text(standard(los=1e3 * LOS, error=np.full(4, 5.0)))
+    stations = tmp_path / "gnss.txt"
+    stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
+    seen = package.observe([metres, millimetres], gnss=[stations], unit=["m", "mm"], gnss_unit="mm")
+    first, second, gnss = seen.observation.tracks
+    np.testing.assert_allclose(second.displacement, first.displacement)
+    np.testing.assert_allclose(gnss.displacement[:3], [0.03, 0.02, 0.01])
+    np.testing.assert_allclose(gnss.error[:3], [0.001, 0.001, 0.002])
+    assert seen.warnings == []
+    with pytest.raises(QexpError, match=r"--unit is for the files and not for the tables of --gnss.*--gnss-unit m"):
+        package.observe([metres], gnss=[stations], unit="mm")
+    with pytest.raises(QexpError, match="--unit is given 3 times; give it once for all 2 files, or once for each"):
+        package.observe([metres, millimetres], unit=["m", "m", "mm"])
+    with pytest.raises(QexpError, match="--gnss-unit is for the tables of --gnss"):
+        package.observe([metres], gnss_unit="mm")
+
+
+def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(written, tmp_path):
+    millimetres, stations = tmp_path / "mm.txt", tmp_path / "gnss.txt"
+    millimetres.write_text(standard(los=1e3 * LOS))
+    stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
+    said = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
+    assert said[0].endswith("give their unit: --unit m --unit mm")
+    assert said[1].endswith("give their unit: --gnss-unit mm")
+    assert "if their units differ, give each file its unit, in order" in said[2]
+    small = package.observe(written(standard(los=LOS)), unit="mm").warnings
+    assert small[0].startswith("all displacements are less than 0.04 mm")
+
+
+def test_displacements_of_hundreds_of_kilometres_are_none(written):
+    with pytest.raises(QexpError, match="displacements of up to 1e\\+308 m are impossible"):
+        package.observe(written(standard(los=np.full(4, 1e308))))
 
 
 def test_coordinates_that_look_like_kilometres_are_remarked_on(written):
@@ -377,7 +413,7 @@ def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
 
 def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, monkeypatch):
     whole = the_track(written(standard()))
-    monkeypatch.setattr(text_table, "AT_A_TIME", 3)
+    monkeypatch.setattr(tables, "AT_A_TIME", 3)
     parts = the_track(written(standard()))
     np.testing.assert_array_equal(parts.displacement, whole.displacement)
     np.testing.assert_array_equal(parts.x, whole.x)

@@ -9,10 +9,8 @@ from scipy.optimize import least_squares
 import qexp as package
 from qexp.errors import QexpError
 from qexp.figures.track_map import sides_of
-from qexp.observations.criteria import data_resolution
 from qexp.observations.observation import CorrelatedNoise, Track
-from qexp.observations.pixels import Pixels
-from qexp.observations.reduction import reduced, reduced_points, reduction
+from qexp.observations.reduction import Pixels, data_resolution, reduced, reduced_points, reduction
 
 SIDE, PIXEL, NOISE = 96, 100.0, 0.002
 SOURCE = np.array([5200.0, 4100.0, 1500.0, 1.0])

@@ -11,9 +11,9 @@ import xarray
 import qexp as package
 from qexp.figures.stations import stations_of
 from qexp.figures.track_map import draw_tracks
-from qexp.forward.point import mogi
 from qexp.observations.file import read_observation, write_observation
 from qexp.observations.observation import Observation, Track
+from qexp.physics.point import mogi
 
 SOURCE = torch.tensor([[426e3, 4519e3, 2500.0, 4e6]], dtype=torch.float64)
 NAMES = ["ACAE", "RITE", "STRZ", "IPPO", "0042"]

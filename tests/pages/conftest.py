@@ -22,7 +22,7 @@ def reported(root: Path) -> None:
     """A workspace with a finished run of `mogi_quick` and a matrix of it."""
     assert call("init", root).code == 0
     small = {"epochs": 4, "sizes": [500, 64, 64]}
-    package.run("mogi_quick", seed=1, overrides=small, device="cpu", workspace=root)
+    package.run("mogi_quick", name="mogi_quick_1", seed=1, overrides=small, device="cpu", workspace=root)
     package.matrix("mogi_quick_1", "mogi_test", axes=CELLS, workspace=root)
 
 

@@ -71,7 +71,7 @@ def family(workspace):
     """A run whose weights come from another one, and one with another learning rate."""
     small = {"epochs": 1, "sizes": [64, 16, 16]}
     package.run("mogi_quick", seed=2, name="child", pretrain="mogi_quick_1", overrides=small, device="cpu")
-    package.run("mogi_quick", seed=2, overrides={**small, "learning_rate": 0.25}, device="cpu")
+    package.run("mogi_quick", name="mogi_quick_2", seed=2, overrides={**small, "learning_rate": 0.25}, device="cpu")
     return workspace
 
 
@@ -112,7 +112,7 @@ def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(workspace, 
 @pytest.mark.slow
 def test_cells_of_test_frames_show_what_the_run_kept_of_them(workspace, opened, made_up_data, tmp_path):
     small = {"epochs": 1, "patches": [16, 8]}
-    run = package.run("ice_cnn", overrides=small, device="cpu")
+    run = package.run("ice_cnn", name="ice_cnn_0", overrides=small, device="cpu")
     page = opened(run.report(tmp_path / "ice.html"))
     (path,) = (run.path / "results/frames").glob("*.nc")
     with xarray.open_dataset(path, engine="h5netcdf", decode_timedelta=False) as kept:

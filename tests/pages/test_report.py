@@ -35,6 +35,23 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(workspace, qexp):
     assert list(workspace.glob("*.html")) == []
 
 
+def test_only_a_report_is_replaced_without_a_question(workspace, qexp):
+    (workspace / "notes.html").write_text("<!doctype html><p>mine</p>")
+    for name, said in (
+        ("notes.html", "--overwrite"),
+        ("notes.json", "let its name end"),
+        ("notes", "let its name end"),
+    ):
+        done = qexp("report", "mogi_quick_1", "--to", name)
+        assert (done.code, said in done.stderr) == (2, True)
+    assert (workspace / "notes.html").read_text() == "<!doctype html><p>mine</p>"
+    assert qexp("report", "mogi_quick_1", "--to", "notes.html", "--overwrite").code == 0
+    assert qexp("report", "mogi_quick_*", "--to", "notes.html").code == 0
+    (workspace / "notes.pdf").write_text("mine")
+    done = qexp("report", "mogi_quick_1", "--to", "notes.pdf")
+    assert (done.code, (workspace / "notes.pdf").read_text()) == (2, "mine")
+
+
 def test_results_are_those_of_the_run(page):
     run = package.open_run("mogi_quick_1")
     rows = page.locator("table").first.locator("tbody tr")

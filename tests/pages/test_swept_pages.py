@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import qexp as package
-from qexp.metrics.student import quantile
+from qexp.metrics.intervals import quantile
 from tests.conftest import call, copied, shared_folder
 from tests.pages.test_report import numbers
 from tests.pages.test_reports_of_several import table
@@ -166,3 +167,14 @@ def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, ope
     rows = page.locator(".differences-drawing tbody tr").all_inner_texts()
     assert "noise=0.08\tfewer than two seeds in common" in rows[-1]
     assert "is compared with 2 groups" in page.locator(".differences-drawing .quiet").inner_text()
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "NaN", "-Infinity", "[" * 20_000], ids=["digits", "nan", "inf", "nested"])
+def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monkeypatch, text):
+    root = copied(noises, tmp_path, monkeypatch)
+    for seed in SEEDS:
+        file = root / f"runs/noise_{NOISES[0]:g}_{seed}/run.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "dataset": text}))
+    code, _, stderr = call("report", "--to", "all.html")
+    assert code == 0, stderr
+    assert text[:40] in (root / "all.html").read_text()

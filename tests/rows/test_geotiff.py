@@ -7,10 +7,10 @@ from rasterio import Affine
 
 import qexp
 from qexp.analysis.prediction.images.geotiff import GeotiffImages
-from qexp.datasets.view_files import read_grid
 from qexp.errors import NotFoundError
-from qexp.rows.geotiff import open_raster, read_bands
-from qexp.rows.values import TableError
+from qexp.rows.rasters import open_raster, read_bands
+from qexp.rows.table import TableError
+from qexp.simulation.views import read_grid
 
 NORTHWARDS = np.arange(12.0).reshape(3, 4) + 1
 """Rows from south to north, columns from west to east."""

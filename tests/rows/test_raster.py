@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qexp.rows.raster import LARGEST, Raster
+from qexp.rows.rasters import LARGEST, Raster
 
 
 def filled(x, y, values, pieces=1):

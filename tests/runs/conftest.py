@@ -38,6 +38,7 @@ def train(workspace: Path) -> Train:
         options = {
             key: changes.pop(key) for key in ("seed", "name", "pretrain", "resume", "storage_path") if key in changes
         }
+        options.setdefault("name", f"{experience}_{options.get('seed', 0)}")
         return qexp.run(experience, overrides={**BRIEF, **changes}, device="cpu", **options)
 
     return brief

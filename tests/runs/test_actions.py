@@ -123,21 +123,44 @@ def test_an_action_that_cannot_be_run_is_refused_with_what_would_work(here, qexp
 def test_one_action_is_at_work_on_a_run_once_and_ctrl_c_ends_it_with_its_record(plot, start, qexp, monkeypatch):
     monkeypatch.setenv("SECONDS_OF_ACTION", "600")
     process = start("action", "plot", "sound_0")
-    until(lambda: any(plot.parent.glob(".plot--*/made.txt")), "the start of the program")
+    until(lambda: any(plot.parent.glob(".plot.*.draft/made.txt")), "the start of the program")
     code, _, stderr = qexp("action", "plot", "sound_0")
     assert (code, stderr) == (2, "error: the action 'plot' is already running on sound_0; wait for its end\n")
     assert qexp("doctor").code == 0
     process.send(signal.SIGINT)
     assert process.end()[0] == 130
     assert record_in(plot)["state"] == "interrupted"
-    assert not list(plot.parent.glob(".plot--*"))
+    assert not list(plot.parent.glob(".*.draft"))
 
 
 def test_what_a_killed_action_leaves_is_found_and_cleared(plot, qexp):
-    (plot.parent / ".plot--abcdef").mkdir(parents=True)
-    assert "was left by an action that was killed" in qexp("doctor").stdout
+    (plot.parent / ".plot.0123abcd.draft").mkdir(parents=True)
+    assert "was killed while it wrote or replaced plot" in qexp("doctor").stdout
+    assert os.listdir(plot.parent) == [".plot.0123abcd.draft"]  # noqa: PTH208 - nothing is changed, hidden names, too
     assert qexp("doctor", "--fix").code == 0
-    assert os.listdir(plot.parent) == ["plot.lock"]  # noqa: PTH208 - hidden names, too
+    assert os.listdir(plot.parent) == []  # noqa: PTH208
+
+
+def test_an_action_leaves_the_draft_of_one_whose_name_begins_alike(here, start, qexp):
+    write(**{"fig": "true", "fig--big": "sh -c 'touch $QEXP_ACTION_DIR/begun; sleep 3'"})
+    actions = here / "runs/sound_0/actions"
+    process = start("action", "fig--big", "sound_0")
+    until(lambda: any(actions.glob(".fig--big*/begun")), "the start of the program")
+    assert qexp("action", "fig", "sound_0").code == 0
+    assert qexp("doctor", "--fix").code == 0
+    assert process.end()[0] == 0
+    assert record_in(actions / "fig--big")["state"] == "done"
+
+
+def test_the_output_of_an_action_that_was_moved_away_by_a_killed_one_is_put_back(plot, qexp):
+    assert qexp("action", "plot", "sound_0").code == 0
+    plot.rename(plot.with_name(".plot.0123abcd.former"))
+    (plot.parent / ".plot.4567abcd.draft").mkdir()
+    code, stdout, _ = qexp("doctor")
+    assert (code, "put it back" in stdout) == (5, True)
+    assert qexp("doctor", "--fix").code == 0
+    assert record_in(plot)["state"] == "done"
+    assert sorted(os.listdir(plot.parent)) == ["plot", "plot.lock"]  # noqa: PTH208
 
 
 def test_the_output_of_actions_travels_with_the_run(plot, here, qexp):

@@ -15,12 +15,12 @@ import qexp
 from qexp import assemble
 from qexp.errors import SpecError
 from qexp.estimates import PERIOD
-from qexp.metrics.periodic import nearest
+from qexp.metrics.metric import nearest
+from qexp.networks.training import Trainer
 from qexp.observations.observation import Observation, Track
 from qexp.runs.figures.tabular import held_out
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
-from qexp.training.loop import Trainer
 from tests.conftest import call, shared_folder
 
 DATASET = {

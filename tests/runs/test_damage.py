@@ -486,3 +486,32 @@ def test_a_catalog_of_an_older_version_is_built_again_without_a_word(workspace, 
     code, stdout, stderr = qexp("ls", "-q")
     assert (code, stdout, stderr) == (0, "a\nb\n", "")
     assert listed() == TRUE
+
+
+FLIPPED = [*range(64, 72), 96, 97, 104, 120]
+"""Bytes of the head of an HDF5 file; a flip in most of them is no OSError."""
+
+
+def flip(file: Path, offset: int, whole: bytes) -> None:
+    file.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0xFF]) + whole[offset + 1 :])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_flipped_byte_in_an_array_file_is_a_finding_that_hides_no_other(here, qexp):
+    file = here / "runs/sound_0/results/test_predictions.nc"
+    whole = file.read_bytes()
+    torn = here / "runs/sound_0/metrics.jsonl"
+    torn.write_text(torn.read_text() + '{"epo')
+    drawn = random.Random(7)
+    codes = set()
+    for offset in [*FLIPPED, *(drawn.randrange(len(whole)) for _ in range(8))]:
+        flip(file, offset, whole)
+        code, stdout, _ = qexp("doctor", "--json")
+        named = [Path(finding["where"]).name for finding in json.loads(stdout)]
+        assert "metrics.jsonl" in named, offset
+        assert (code == 5) == (file.name in named), offset
+        codes.add(code)
+        if offset % 4 == 0:
+            for command in (("report", "sound_0", "--to", "sound.html"), ("figures", "sound_0", "--only", "scatter")):
+                assert qexp(*command).code in (0, 2, 3, 5), (command, offset)
+    assert codes == {0, 5}

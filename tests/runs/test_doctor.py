@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import qexp as package
+from qexp import folders
 from qexp.runs.record.process import this_process
-from qexp.runs.upkeep import doctor, leftovers
+from qexp.runs.upkeep import doctor
 from tests import stones
 from tests.conftest import mounted
 
@@ -47,7 +52,7 @@ def examine(place: Path, qexp: Callable) -> Examine:
 @pytest.fixture
 def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written just now counts as old: the time at which a file changed is not ours to set."""
-    monkeypatch.setattr(leftovers, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(folders, "STALE_SECONDS", -1.0)
 
 
 def change(run: Path, **fields: object) -> None:
@@ -78,6 +83,26 @@ def test_an_empty_workspace_is_well(workspace, qexp):
 
 def remove_weights(run: Path) -> None:
     (run / "checkpoints/best.safetensors").unlink()
+
+
+def weights_changed(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    file = run / "checkpoints/best.safetensors"
+    with safe_open(file, "numpy") as opened:
+        about, tensors = opened.metadata(), {name: opened.get_tensor(name).copy() for name in opened.keys()}  # noqa: SIM118
+    change(tensors)
+    save_file(tensors, file, about)
+
+
+def spoil_weights(run: Path) -> None:
+    weights_changed(run, lambda tensors: next(iter(tensors.values())).fill(math.nan))
+
+
+def reshape_weights(run: Path) -> None:
+    weights_changed(run, lambda tensors: tensors.update({(name := min(tensors)): tensors[name][:-1].copy()}))
+
+
+def rename_weights(run: Path) -> None:
+    weights_changed(run, lambda tensors: tensors.update(network=tensors.pop(min(tensors))))
 
 
 def cut_weights(run: Path) -> None:
@@ -127,6 +152,9 @@ def lose_disk(run: Path) -> None:
     [
         (remove_weights, "checkpoints/best.safetensors", "is recorded as done, but it is missing"),
         (cut_weights, "checkpoints/best.safetensors", "is recorded as done, but it cannot be read"),
+        (spoil_weights, "checkpoints/best.safetensors", "contains NaN"),
+        (reshape_weights, "checkpoints/best.safetensors", "another name or shape"),
+        (rename_weights, "checkpoints/best.safetensors", "another name or shape"),
         (remove_predictions, "results/test_predictions.nc", "is recorded as done, but it is missing"),
         (cut_predictions, "results/test_predictions.nc", "is recorded as done, but it cannot be read"),
         (tear_record, "", "run.json cannot be read"),
@@ -176,9 +204,7 @@ def test_a_lost_run_is_reported_with_the_command_that_goes_on_with_it(place, exa
     code, findings = examine("--fix")
     assert code == 0
     (finding,) = (one for one in findings if "its process has ended" in one["what"])
-    assert finding["advice"].endswith(
-        "qexp run sound --seed 0 --set epochs=3 --set 'callbacks=[\"a b\"]' --name other --resume"
-    )
+    assert finding["advice"].endswith("qexp rerun other --resume")
     assert content(place) == before
 
 
@@ -250,7 +276,6 @@ def test_a_catalog_that_cannot_be_repaired_stays_reported(place, examine):
 
 
 LEFTOVERS = [
-    "runs/.preparing-abc/run.json",
     "runs/.catalog.json.a1b2c3d4",
     "runs/sound_0/.run.json.a1b2c3d4",
     "runs/sound_0/checkpoints/.best.safetensors.a1b2_3d4",
@@ -306,12 +331,29 @@ def test_a_lock_that_somebody_holds_is_left(place, examine, long_ago):
 
 
 def test_drafts_are_found_where_runs_are_kept_elsewhere_too(place, examine, tmp_path, long_ago):
-    (tmp_path / "disk/.preparing-abc").mkdir(parents=True)
+    (tmp_path / "disk/.a run.0123abcd.draft/code").mkdir(parents=True)
     (place / "runs/sound_0").rename(tmp_path / "disk/sound_0")
     (place / "runs/sound_0").symlink_to(tmp_path / "disk/sound_0")
     code, (finding,) = examine("--fix")
     assert (code, finding["repaired"]) == (0, True)
-    assert not (tmp_path / "disk/.preparing-abc").exists()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["sound_0"]
+
+
+def test_drafts_are_found_beside_what_commands_write_unless_a_process_is_at_work(place, examine):
+    for name in ("runs", "data", "sub/deep", "runs/sound_0/actions"):
+        (place / name / ".one.0123abcd.draft").mkdir(parents=True)
+    with folders.drafted(place / "sub/two"), folders.drafted(place / "runs/sound_1"):
+        code, findings = examine("--fix")
+    assert (code, [one["repaired"] for one in findings]) == (0, [True] * 4)
+    assert not list(place.rglob("*.draft"))
+
+
+def test_files_beside_observations_and_pictures_are_named_but_left(place, examine, long_ago):
+    for name in (".o.nc.a1b2c3d4", "sub/.o.png.a1b2c3d4.png", "sub/.page.html.a1b2c3d4"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text("x")
+    code, findings = examine("--fix")
+    assert (code, len(findings), {one["repairable"] for one in findings}) == (0, 3, {False})
 
 
 def test_a_folder_that_no_command_finds_is_reported_without_harm_to_the_terminal(place, qexp):
@@ -366,3 +408,48 @@ def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(workspace, qexp):
     code, stdout, stderr = qexp("doctor")
     assert (code, stdout) == (2, "")
     assert "cannot read" in stderr
+
+
+def test_a_name_that_is_none_and_a_run_that_is_kept_elsewhere_are_said_and_counted_as_they_are(place, qexp, tmp_path):
+    shutil.copytree(place / "runs/sound_0", place / "runs/bad name")
+    said = qexp("ls").stderr
+    assert f"'{place}/runs/bad name' is not a valid run name" in said
+    shutil.rmtree(place / "runs/bad name")
+    before = package.api.status(sizes=True).sizes["runs"]
+    (place / "runs/sound_0").rename(tmp_path / "sound_0")
+    (place / "runs/sound_0").symlink_to(tmp_path / "sound_0")
+    assert package.api.status(sizes=True).sizes["runs"] == pytest.approx(before, abs=5000)
+
+
+def test_a_matrix_that_a_killed_process_left_half_written_is_one_leftover(examine, place, long_ago):
+    draft = place / "runs/sound_0/matrices/.mogi_test.0123abcd.draft"
+    draft.mkdir(parents=True)
+    (draft / "record.json").write_text("{}")
+    (draft / "matrix.nc").touch()
+    assert package.open_run("sound_0").directory.matrix_names() == []
+    _, (finding,) = examine()
+    assert (finding["where"], finding["what"].partition(":")[0]) == (
+        str(draft),
+        "was left by a process that was killed while it wrote or replaced mogi_test",
+    )
+    examine("--fix")
+    assert not draft.exists()
+
+
+def test_a_run_that_is_removed_and_restored_while_the_doctor_looks_is_no_damage(place, examine):
+    run, away = place / "runs/sound_0", place / "runs/.away"
+    ended = threading.Event()
+
+    def move() -> None:
+        while not ended.is_set():
+            run.rename(away)
+            away.rename(run)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        found = [finding for _ in range(150) for finding in doctor.findings(package.workspace.find(place))]
+    finally:
+        ended.set()
+        mover.join()
+    assert [finding.what for finding in found if finding.damaged] == []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xarray
 
 import qexp as package
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
@@ -210,6 +212,29 @@ def without_held_out(record: Path) -> None:
     document = json.loads(record.read_text())
     del document["held_out"]
     record.write_text(json.dumps(document))
+
+
+def without_variable(name: str) -> Callable[[Path], None]:
+    def remove(folder: Path) -> None:
+        table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+        table.drop_vars(name).to_netcdf(folder / "matrix.nc", engine="h5netcdf")
+
+    return remove
+
+
+def without_axes(folder: Path) -> None:
+    change = json.loads((folder / "record.json").read_text())
+    del change["axes"]
+    (folder / "record.json").write_text(json.dumps(change))
+
+
+@pytest.mark.parametrize("lacking", ["depth_error", "depth_relative_error", "depth", "axes"])
+def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lacking):
+    folder = here / "runs/sound_0/matrices/sound"
+    (without_axes if lacking == "axes" else without_variable(lacking))(folder)
+    for command in (("figures", "sound_0", "--only", "matrix"), ("report", "sound_0", "--to", "made.html")):
+        code, _, stderr = call(*command)
+        assert (code, f"is damaged: it has no '{lacking}'" in stderr) == (5, True), (command, stderr)
 
 
 @pytest.mark.parametrize(

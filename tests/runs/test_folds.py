@@ -17,11 +17,11 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError, RunFailedError
+from qexp.networks import checkpoint
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import FoldCount
 from qexp.runs.record.state import State
 from qexp.runs.upkeep.verify import verify
-from qexp.training import checkpoint
 from qexp.workspace import Workspace
 from tests.runs.conftest import Process, files_of_folds, until
 from tests.stones import AS_PUBLISHED, CAUTION, MANY, ROWS, table

@@ -17,22 +17,26 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import xarray
 from safetensors.torch import load_file, save_file
 
 import qexp
 from qexp import Run, assemble
-from qexp.models.foreign_weights.rules import parsed, shipped
+from qexp.foreign.fitting import parsed, shipped
 from tests import cores, domes, stones
 from tests.conftest import SOUND, Specs, call, put
 from tests.foreign_networks import (
+    VDI_64,
     VDI_MODEL,
     Max,
     OneDCNN,
+    Vdi,
     cnn_fields,
     cnn_weights,
     unet_fields,
     unet_weights,
     vdi_estimates,
+    vdi_image,
     vdi_weights,
     write_h5,
 )
@@ -40,6 +44,8 @@ from tests.foreign_networks import (
 pytestmark = pytest.mark.slow
 
 RANDOM = np.random.default_rng(3)
+
+UNIT = {"type": "uniform", "parameters": {"a": 0.0, "b": 1.0}}
 
 IMAGES = RANDOM.normal(size=(5, 8, 8)).astype(np.float32)
 
@@ -101,6 +107,118 @@ def test_weights_alone_and_an_archive_of_keras_3_give_the_same_network(volcano: 
         found = load_file(imported(file, "--model", "sound", to=Path(file).stem).directory.best_weights)
         assert found.keys() == first.keys()
         assert all(torch.equal(found[name], first[name]) for name in first)
+
+
+# VDI's images, whose horizontal part is turned by -90 degrees
+
+
+@pytest.fixture(scope="module")
+def vdi() -> Vdi:
+    """A network that learned from VDI's own images."""
+    torch.manual_seed(0)
+    network, random = Vdi(), np.random.default_rng(0)
+    truth = random.uniform(0.5, 4, (128, 2))
+    images = np.stack([vdi_image(*row) for row in truth])
+    network.learn(torch.from_numpy(images).float(), torch.from_numpy(truth).float(), epochs=25)
+    return network
+
+
+def write_vdi(vdi: Vdi, specs: Specs, **changes: Any) -> None:
+    """The workspace of that network, in VDI's form, with changes of its dataset; and best.h5."""
+    fixed = {"azimuth": 0.0, "incidence": 0.33, "x_res": 0.1, "y_res": 0.1, "x": 0.0, "y": 0.0, "noise": False}
+    specs.write("dataset", {**SOUND["dataset"], "size": [64, 64], "fixed": fixed, **changes})
+    specs.write("model", VDI_64)
+    specs.write("experience", {**SOUND["experience"], "transforms": {}})
+    write_h5(Path("best.h5"), vdi.weights())
+
+
+def test_a_network_of_vdi_gives_vdi_s_own_matrix(vdi: Vdi, specs: Specs):
+    write_vdi(vdi, specs)
+    code, _, stderr = call("import-weights", "best.h5", "--experience", "sound", "--to", "old")
+    assert code == 0
+    assert "trained on images at azimuths +90°, as the run's dataset makes: dataset.fixed.azimuth=1.5707963" in stderr
+    axes = ("--axis", "depth=0.5:4.5:6", "--axis", "delta_volume=0.5:4.5:6")
+    code, _, stderr = call("matrix", "--run", "old", "--dataset", "sound", *axes)
+    assert code == 0
+    assert "old has weights that were trained on images at azimuths +90°: fixed.azimuth = 1.57" in stderr
+    table = xarray.load_dataset("runs/old/matrices/sound/matrix.nc", engine="h5netcdf")
+    of_cells = [(depth, volume) for depth in table["depth"].values for volume in table["delta_volume"].values]
+    with torch.no_grad():
+        images = torch.from_numpy(np.stack([vdi_image(*one) for one in of_cells])).float()
+        expected = vdi(images).numpy().reshape(6, 6, 2)
+    for number, output in enumerate(("depth", "delta_volume")):
+        found = table[f"{output}_estimate"].transpose("depth", "delta_volume").values
+        difference = np.abs(found - expected[..., number])
+        assert difference.max() < 0.01 * np.abs(expected[..., number]).mean()
+
+
+def test_an_evaluation_on_a_dataset_shows_such_a_network_the_images_of_its_own(vdi: Vdi, specs: Specs):
+    write_vdi(vdi, specs)
+    imported("best.h5", "--experience", "sound")
+    for name, dataset in (("own", ()), ("named", ("--dataset", "sound"))):
+        code, _, stderr = call("evaluate", "old", "--name", name, "--part", "test", *dataset)
+        assert code == 0, stderr
+        assert ("at azimuths +90°" in stderr) is bool(dataset)
+    own, named = (json.loads(Path(f"runs/old/evaluations/{name}/record.json").read_text()) for name in ("own", "named"))
+    assert own["data"]["fixed"] == named["data"]["fixed"]
+    assert own["results"] == named["results"]
+
+
+def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other_images(vdi: Vdi, specs: Specs):
+    write_vdi(vdi, specs)
+    file = imported("best.h5", "--experience", "sound").path / "run.json"
+    record = json.loads(file.read_text())
+    for key in ("azimuth", "remarks"):
+        del record["foreign_weights"][key]
+    file.write_text(json.dumps(record))
+    axes = ("--axis", "depth=1:2:2", "--axis", "delta_volume=1:2:2")
+    code, _, stderr = call("matrix", "--run", "old", "--dataset", "sound", *axes)
+    assert code == 0
+    assert "old was imported by an earlier qexp" in stderr
+    assert "import best.h5 again" in stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "remark"),
+    [
+        ({"fixed.x": 0.5}, "those of another azimuth only where x is 0; in sound it is not"),
+        ({"fixed.x": ..., "varyings.x": [], "distributions.x": UNIT}, "those of another azimuth only where x is 0"),
+    ],
+)
+def test_what_no_azimuth_makes_of_vdi_s_images_is_said(vdi: Vdi, specs: Specs, changes: dict[str, Any], remark: str):
+    write_vdi(vdi, specs)
+    dataset = json.loads(Path("specs/datasets/sound.json").read_text())
+    for path, value in changes.items():
+        dataset = put(dataset, path, value)
+    specs.write("dataset", dataset)
+    code, _, stderr = call("import-weights", "best.h5", "--model", "sound", "--to", "old")
+    assert code == 0
+    assert remark in stderr
+    assert remark in call("show", "old").stdout
+
+
+def test_azimuths_that_a_network_takes_or_makes_are_vdi_s_and_the_images_stay(vdi: Vdi, specs: Specs):
+    write_vdi(vdi, specs)
+    branches = [{**one, "y_name": {"delta_volume": "azimuth"}.get(one["y_name"], one["y_name"])} for one in
+                VDI_64["branches"]]  # fmt: skip
+    specs.write("model", {**VDI_64, "outputs": ["depth", "azimuth"], "branches": branches})
+    losses = {"depth": "mae", "azimuth": "mae"}
+    specs.write(
+        "experience",
+        {**SOUND["experience"], "transforms": {}, "outputs": ["depth", "azimuth"], "losses": losses, "metrics": {}},
+    )
+    code, _, stderr = call("import-weights", "best.h5", "--model", "sound", "--to", "old")
+    assert code == 0
+    assert "but 'azimuth' is an input or output of it" in stderr
+    assert qexp.open_run("old").spec["dataset"]["fixed"]["azimuth"] == 0
+
+
+def test_an_azimuth_that_cannot_be_moved_is_an_error(vdi: Vdi, specs: Specs):
+    write_vdi(vdi, specs, varyings={**SOUND["dataset"]["varyings"], "azimuth": []})
+    dataset = json.loads(Path("specs/datasets/sound.json").read_text())
+    exponential = {"type": "exponential", "parameters": {"l": 1.0}}
+    specs.write("dataset", put(dataset, "distributions.azimuth", exponential))
+    assert "'azimuth' must be +1.571 larger for these weights" in refused("best.h5", "--model", "sound")
 
 
 def write_max(file: str, *, head: bool, within: str = "") -> Max:
@@ -575,7 +693,7 @@ def test_a_model_alone_fits_datasets_of_all_kinds(specs: Specs, kind: str):
     domes.write_folders(Path("data/domes"), train=1)
     specs.write("dataset", domes.DATASET, "domes")
     model = {"stones": stones.MODEL, "domes": domes.MODEL, "few": cores.MODELS["regressor"]}.get(kind)
-    specs.write("model", model or cores.MODELS["masked"], "alone")
+    specs.write("model", with_empty_branch(model or cores.MODELS["masked"]), "alone")
     rule = {"from": "(?P<operation>[^.]+)\\.(?P<name>.+)", "to": "{name}"}
     Path("own.json").write_text(json.dumps({"description": "qexp's own names", "tensors": [rule]}))
     network = network_of(json.loads(Path("specs/models/alone.json").read_text()))
@@ -584,6 +702,13 @@ def test_a_model_alone_fits_datasets_of_all_kinds(specs: Specs, kind: str):
     assert run.record["dataset"] == kind
     found = load_file(run.directory.best_weights)
     assert all(torch.equal(found[f"network.operations.{name}"], tensor) for name, tensor in network.items())
+
+
+def with_empty_branch(model: dict[str, Any]) -> dict[str, Any]:
+    """The model, whose outputs come from a last branch without operations, as in DL-IM's models of eight bands."""
+    *before, last = model["branches"]
+    passed_on = {"x_name": "passed_on", "y_name": last["y_name"], "operations": []}
+    return {**model, "branches": [*before, {**last, "y_name": "passed_on"}, passed_on]}
 
 
 def network_of(model: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -596,7 +721,7 @@ def test_a_killed_import_leaves_no_run(volcano: Path, monkeypatch: pytest.Monkey
     """Killed at the moment at which the weights are written."""
     program = (
         "import os, signal\n"
-        "from qexp.training import checkpoint\n"
+        "from qexp.networks import checkpoint\n"
         "write = checkpoint.write\n"
         "def killed(*given):\n"
         "    write(*given)\n"

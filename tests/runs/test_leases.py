@@ -34,14 +34,14 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["prepared", "sleeper"]  # fixtures
 
-LONG = ("run", "sound", "--set", "epochs=100", "--device", "cpu")
+LONG = ("run", "sound", "--name", "sound_0", "--set", "epochs=100", "--device", "cpu")
 
 SAME = ("metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "results/test_predictions.nc")
 
 PAUSED_IN_A_CHECKPOINT = """
 import os, signal
 from qexp.cli import main
-from qexp.training import loop
+from qexp.networks import training
 
 written, sync = [], os.fsync
 
@@ -52,7 +52,7 @@ def fsync(handle):
             os.kill(os.getpid(), signal.SIGSTOP)
     sync(handle)
 
-os.fsync, loop.SECONDS_BETWEEN_CHECKPOINTS = fsync, 0.0
+os.fsync, training.SECONDS_BETWEEN_CHECKPOINTS = fsync, 0.0
 main()
 """
 """`qexp`, which writes a checkpoint after every epoch and is paused when the fifth is to be renamed into its place."""

@@ -15,7 +15,7 @@ import qexp
 from qexp import Run
 from qexp.analysis.trained import load_models
 from qexp.limits import Limits
-from qexp.models.ensemble import Ensemble
+from qexp.networks.estimator import Ensemble
 from tests import cores, domes, stones
 from tests.conftest import Specs, call, shared_folder
 
@@ -42,7 +42,7 @@ def limited(root: Path) -> None:
     stones.write(root, **OF_ROWS)
     for name, limits in LIMITS.items():
         epochs = {} if name == "stones" else {"epochs": 1}
-        qexp.run(name, overrides={"limits": limits, **epochs}, device="cpu", workspace=root)
+        qexp.run(name, name=f"{name}_0", overrides={"limits": limits, **epochs}, device="cpu", workspace=root)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qexp import clocks
+from qexp.runs.record import process
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import HEARTBEAT_SECONDS, SILENT_SECONDS, beat, beating, fresh
 from qexp.runs.record.process import alive, this_process
@@ -126,3 +127,30 @@ def test_runs_that_wait_in_a_pool_of_another_machine_wait_for_as_long_as_its_hea
     assert qexp("ls", "-q", "--status", "created").stdout == "next\n"
     beat(launch.heartbeat)
     assert qexp("ls", "-q", "--status", "queued").stdout == "next\n"
+
+
+PS = """#!/bin/sh
+echo "$(date -d @1764000000 +%c) $LC_ALL"
+"""
+
+SYSCTL = """#!/bin/sh
+echo "{ sec = 1764000000, usec = 123456 } $(date -d @1764000000 +%c)"
+"""
+
+
+def test_without_proc_the_start_of_a_process_is_the_same_in_every_time_zone_and_language(tmp_path, monkeypatch):
+    """As on macOS: `ps` and `sysctl` write times in the zone and the language of the environment."""
+    for name, program in (("ps", PS), ("sysctl", SYSCTL)):
+        (tmp_path / name).write_text(program)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(process, "Path", lambda path: tmp_path / "no proc" / path.lstrip("/"))
+    seen = set()
+    for zone, language in (("Asia/Tokyo", "C"), ("UTC", "C"), ("America/Lima", "de_DE.UTF-8"), (None, "C.UTF-8")):
+        monkeypatch.setenv("LC_ALL", language)
+        monkeypatch.setenv("TZ", zone) if zone else monkeypatch.delenv("TZ")
+        process.boot_id.cache_clear()
+        seen.add((process.process_start(1), process.boot_id()))
+    process.boot_id.cache_clear()
+    assert len(seen) == 1
+    assert seen.pop()[1] == "1764000000"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qexp.runs.planning.prepare import Plan, prepare
+from qexp.runs.record import nesting
 from qexp.workspace import Workspace
 
 
@@ -118,3 +119,50 @@ def test_inner_runs_can_be_removed_and_deleted_first(nested, qexp):
     assert qexp("rm", "sound_0").code == 0
     assert qexp("purge", "--yes").code == 0
     assert not list((nested / "runs").glob("sound_*"))
+
+
+TARGETS = [
+    "specs/experiences/sound.json",
+    "runs/sound_0/run.json",
+    "runs/sound_0/results/new.html",
+    "runs/new",
+    "link/new.pdf",
+    "record.html",
+    "workspaces/inner/../../runs/x.nc",
+]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "sound_0", "--overwrite", "--to"),
+        ("export", "sound_0", "--to"),
+        ("export", "sound_0", "--format", "onnx", "--overwrite", "--to"),
+        ("observe", "of.nc", "--overwrite", "--to"),
+        ("observe", "of.nc", "--overwrite", "--figure"),
+        ("invert", "of.nc", "--source", "mogi", "--overwrite", "--to"),
+        ("predict", "--run", "sound_0", "--input", "of.csv", "--overwrite", "--output"),
+        ("data", "show", "sound", "--out"),
+        ("data", "ice", "--overwrite", "--out"),
+        ("data", "xrf", "--overwrite", "--out"),
+        ("study", "sound", "--grid", "learning_rate=0.1,0.2", "--seeds", "0:2", "--out"),
+        ("verify", "sound_0", "--keep"),
+    ],
+)
+def test_no_command_writes_where_runs_and_specs_are(here, qexp, command):
+    (here / "link").symlink_to("runs/sound_0/results")
+    (here / "record.html").symlink_to("runs/sound_0/run.json")
+    (here / "workspaces/inner/specs").mkdir(parents=True)
+    (here / "of.csv").write_text("x,y\n1,2\n")
+    before = {path: path.stat().st_mtime_ns for path in content(here) if path.is_file()}
+    for name in TARGETS:
+        code, _, stderr = qexp(*command, name)
+        assert (code, name if "lies inside" in stderr else stderr) == (2, name)
+    assert {path: path.stat().st_mtime_ns for path in content(here) if path.is_file()} == before
+
+
+def test_a_target_beside_runs_and_in_a_workspace_inside_specs_is_taken(tmp_path):
+    for name in ("specs/experiences", "specs/own/specs", "specs/own/results", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("x.html", "elsewhere/x.html", "specs/own/results/x.html", "comparisons/runs/x.csv"):
+        assert nesting.target(tmp_path / name) == tmp_path / name

@@ -1,7 +1,12 @@
+import json
+
 import numpy
 import pytest
 
-from qexp.errors import QexpError, SpecError
+from qexp.errors import NotFoundError, QexpError, SpecError
+from qexp.runs.launch.order import Order
+from qexp.runs.launch.start import start
+from qexp.runs.launch.sweep import check_order
 from qexp.runs.planning.grid import GridAxis, axes_of
 from qexp.runs.planning.plans import plan, sweep
 from qexp.workspace import Workspace
@@ -63,6 +68,67 @@ def test_a_run_of_a_sweep_is_named_by_experience_and_seed_with_a_digest_where_it
     assert first.name == f"mogi_quick_{first.digest[:6]}_0"
     assert first.name != second.name
     assert first.overrides == ("epochs=2",)
+
+
+def test_a_change_that_changes_nothing_gives_the_plain_name(workspace):
+    file = workspace / "specs/experiences/mogi_quick.json"
+    rate = json.loads(file.read_text())["learning_rate"]
+    plain, other = planned(workspace, grid={"learning_rate": [rate, 2 * rate]})
+    assert (plain.name, plain.digest) == ("mogi_quick_0", planned(workspace)[0].digest)
+    assert other.name == f"mogi_quick_{other.digest[:6]}_0"
+    for key, default in (
+        ("description", "another"),
+        ("dataset", "mogi"),
+        ("dataset.size", [64, 64]),
+    ):
+        (one,) = planned(workspace, overrides={key: default})
+        assert (one.name, one.digest) == ("mogi_quick_0", plain.digest), key
+
+
+def test_an_experience_that_is_wrong_without_the_change_is_a_changed_one(workspace):
+    file = workspace / "specs/experiences/mogi_quick.json"
+    for lack, value in (("dataset", "mogi"), ("epochs", 3)):
+        document = json.loads(file.read_text())
+        document.pop(lack)
+        file.with_name("lacking.json").write_text(json.dumps(document))
+        (one,) = planned(workspace, references=["lacking"], overrides={lack: value})
+        assert one.name == f"lacking_{one.digest[:6]}_0"
+
+
+def test_the_same_spec_under_two_names_is_one_run_of_a_sweep_too_many(workspace):
+    file = workspace / "specs/experiences/mogi_quick.json"
+    file.with_name("twin.json").write_text(file.read_text())
+    with pytest.raises(QexpError, match="two runs of the sweep are the same, mogi_quick_0 and twin_0"):
+        planned(workspace, references=["mogi_quick", "twin"])
+
+
+@pytest.mark.parametrize("seed", [1.7, "1", None, 1.0])
+def test_a_seed_that_is_no_integer_is_refused_and_not_cut(workspace, seed):
+    with pytest.raises(QexpError, match="a seed is a whole number"):
+        planned(workspace, seeds=[seed])
+    with pytest.raises(QexpError, match="a seed is a whole number"):
+        start(Order("mogi_quick", [seed]), Workspace(workspace))
+
+
+def test_seeds_of_numpy_are_taken(workspace):
+    assert [one.name for one in planned(workspace, seeds=numpy.arange(2))] == ["mogi_quick_0", "mogi_quick_1"]
+
+
+def test_each_seed_starts_from_the_run_with_its_own_seed(finished):
+    order = Order("sound", [0, 1], overrides={"epochs": 3}, pretrain="sound_{seed}")
+    plans = check_order(order, Workspace(finished)).plans
+    assert [(one.seed, one.parent.name) for one in plans] == [(0, "sound_0"), (1, "sound_1")]
+    assert [one.overrides[-1] for one in plans] == ["pretrain.run=sound_0", "pretrain.run=sound_1"]
+    grid = {"pretrain.run": ["sound_{seed}", "sound_0"], "epochs": [3]}
+    with pytest.raises(QexpError, match="two runs of the sweep are the same"):
+        sweep(["sound"], [0, 1], grid, {}, Workspace(finished))
+    with pytest.raises(NotFoundError, match="no run 'sound_7'"):
+        check_order(Order("sound", [7], pretrain="sound_{seed}"), Workspace(finished))
+
+
+def test_a_grid_of_many_values_is_read_at_once():
+    (axis,) = axes_of({"seed": list(range(20_000))})  # each value against each other would take minutes
+    assert len(axis.values) == 20_000
 
 
 def test_the_order_of_changes_does_not_change_a_name(workspace):

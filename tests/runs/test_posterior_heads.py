@@ -14,7 +14,7 @@ import xarray
 import qexp as package
 from qexp.errors import QexpError
 from qexp.estimates import QUANTILES
-from qexp.models.heads import HEADS
+from qexp.networks.heads import HEADS
 from tests.conftest import SOUND, Specs, call, copied, put, shared_folder
 
 MODEL = {

@@ -125,7 +125,7 @@ def test_metrics_without_part_and_output_are_of_the_test_part_and_an_output_call
         ("echo first; echo wrong rate >&2; exit 3", "failed", "exit code 3: wrong rate"),
         ("kill -9 $$", "failed", "killed by SIGKILL"),
         ("echo 'MemoryError: too large'; exit 1", "out_of_memory", "MemoryError"),
-        ("true", "failed", "there is no such file; a program is given this path as {results} and as QEXP_RESULTS"),
+        (": {results}", "failed", "there is no such file; a program is given this path as {results} and as"),
         ("echo '{{\"mae\": NaN}}' > {results}", "failed", "$.mae: nan is not a number in JSON"),
         ('echo \'{{"mae": "low"}}\' > {results}', "failed", '$.mae: must be a number or null, but is the text "low"'),
         ("echo '{{\"mae\": true}}' > {results}", "failed", "$.mae: must be a number or null"),
@@ -133,10 +133,13 @@ def test_metrics_without_part_and_output_are_of_the_test_part_and_an_output_call
         ('echo \'{{"a": {{"mae": 1}}}}\' > {results}', "failed", "no part 'a'"),
         ('echo \'{{"test": {{"a": 1}}}}\' > {results}', "failed", "$.test.a: must be an object of metrics"),
         ("echo '[1]' > {results}", "failed", "must be an object"),
-        ("echo '{{}}' > {results}", "failed", "holds no numbers"),
+        ("mkdir $QEXP_RESULTS", "failed", "cannot be read: Is a directory"),
+        ("echo '{{\"mae\": 1' > $QEXP_RESULTS", "failed", "not valid JSON"),
         ("echo '{{\"mae\": 1' > {results}", "failed", "not valid JSON"),
         ("head -c 2000000 /dev/zero > {results}", "failed", "is larger than 1,000,000 bytes"),
-        ("mkdir {results}", "failed", "cannot be read: Is a directory"),
+        ("echo 1 > $QEXP_RUN/spec.json", "failed", "changed spec.json in its run's folder, which are files of qexp"),
+        ("mkdir {run}/results; cd {run}/results; echo 1 > results.json", "failed", "changed results/results.json"),
+        ("mkdir {results}", "failed", "files of other names into a folder is given {run}"),
     ],
 )
 def test_a_run_is_done_only_with_exit_code_0_and_numbers_that_can_be_read(program, script, state, why):
@@ -148,6 +151,94 @@ def test_a_run_is_done_only_with_exit_code_0_and_numbers_that_can_be_read(progra
     assert why in str(failure.value)
     assert "Traceback" not in log_of()
     assert record["results"] == {}
+
+
+HISTOGRAM = """
+import argparse, os, pickle
+import numpy as np
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--bins", type=int, default=10)
+parser.add_argument("--storage_path", type=str, required=True)
+given = parser.parse_args()
+counts, edges = np.histogram(np.random.RandomState(given.seed).randn(1000), bins=given.bins)
+np.savez(os.path.join(given.storage_path, "results.npz"), counts=counts, edges=edges)
+os.makedirs(os.path.join(given.storage_path, "results"), exist_ok=True)
+with open(os.path.join(given.storage_path, "results", "edges.pkl"), "wb") as file:
+    pickle.dump(edges.tolist(), file)
+"""
+
+
+@pytest.fixture
+def histogram(program) -> Path:
+    """An experience with a program that knows nothing of qexp, and stores arrays in a folder that it is given."""
+    Path("histogram.py").write_text(HISTOGRAM)
+    command = [sys.executable, "histogram.py", "--seed", "{seed}", "--bins", "{parameters.bins}", "--storage_path"]
+    program("-", command=[*command, "{run}"], parameters={"bins": 10}, files=["histogram.py"])
+    return Path("runs/own_3")
+
+
+def test_a_program_that_writes_files_of_its_own_is_done_with_these_as_its_results(histogram):
+    code, stdout, stderr = call("run", "own", "--seed", "3")
+    assert code == 0, stderr
+    run = package.open_run("own_3")
+    assert (run.state, run.results) == ("done", {})
+    assert list(run.directory.written_by_program()) == ["results/edges.pkl", "results.npz"]
+    for shown in (stdout, call("show", "own_3").stdout):
+        assert "results.npz" in shown
+        assert "results/edges.pkl" in shown
+    assert call("doctor").code == 0
+    assert call("ls").code == call("report", "own_3", "--to", "own.html").code == 0
+    assert "results.npz" in Path("own.html").read_text()
+    assert "nothing to do" in call("run", "own", "--seed", "3").stderr
+
+
+def test_such_a_run_is_verified_by_its_files(histogram):
+    package.run("own", seed=3)
+    verification = package.open_run("own_3").verify()
+    assert (verification.error, verification.identical) == (None, {"files": True})
+    listed = histogram / "results" / "files.json"
+    changed = json.loads(listed.read_text())
+    changed["results.npz"]["sha256"] = "0" * 64
+    listed.write_text(json.dumps(changed))
+    assert package.open_run("own_3").verify().identical == {"files": False}
+    (histogram / "results.npz").write_bytes(b"")
+    (histogram / "results/edges.pkl").unlink()
+    code, stdout, stderr = call("doctor")
+    assert code == 5
+    assert "its size has changed" in stdout + stderr
+    assert "it is missing" in stdout + stderr
+
+
+@pytest.mark.parametrize("script", ["true", "echo said", "echo '{{}}' > {results}"])
+def test_a_program_without_numbers_and_files_is_done_and_that_is_said(program, script):
+    program(script)
+    code, stdout, stderr = call("run", "own")
+    assert code == 0, stderr
+    assert package.open_run("own_0").state == "done"
+    if "results" not in script:
+        assert "The program gave no numbers and wrote no files" in stdout
+        code, _, stderr = call("verify", "own_0")
+        assert (code, "cannot be verified: results missing" in stderr) == (2, True)
+
+
+def test_programs_without_numbers_are_compared_in_words(program):
+    for seed in ("1", "2"):
+        assert call("run", program("true"), "--seed", seed).code == 0
+    both = call("compare", "own_1", "own_2")
+    assert (both.code, "the specs are the same" in both.stdout, both.stderr) == (0, True, "")
+    assert "none of these runs has numbers of a test part" in both.stdout
+    over_seeds = call("compare", "own_*")
+    assert (over_seeds.code, "there is nothing to compare: own_1 is done without" in over_seeds.stderr) == (2, True)
+
+
+def test_the_files_of_an_earlier_attempt_are_results_too(program):
+    program("touch $QEXP_RUN/attempt{attempt}; test {attempt} = 2")
+    with pytest.raises(RunFailedError):
+        package.run("own")
+    package.run("own", resume=True)
+    assert list(package.open_run("own_0").directory.written_by_program()) == ["attempt1", "attempt2"]
 
 
 def test_a_program_that_does_not_exist_is_named(program):
@@ -340,7 +431,7 @@ def test_an_imported_program_is_not_executed_without_permission(program, tmp_pat
         ("command.2", "{sed}", "$.command[2]: no placeholder '{sed}'; did you mean 'seed'?"),
         ("command.3", "{parameters.rat}", "no placeholder '{parameters.rat}'; did you mean 'parameters.rate'?"),
         ("command.3", "{", "$.command[3]: a single '{'; write '{{' for a brace"),
-        ("command", [], "$.command: must have at least 1 items"),
+        ("command", [], "$.command: must have at least 1 item, but"),
         ("command.0", "", "$.command[0]: the name of the program is empty"),
         ("folder", "{results}", "$.folder: no placeholder '{results}'"),
         ("files", ["own.s"], "$.files[0]: there is no file 'own.s' in"),

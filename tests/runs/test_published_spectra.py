@@ -98,6 +98,7 @@ def place(root: Path) -> None:
 
 
 def train(root: Path, experience: str, name: str | None = None, **changes: object) -> qexp.Run:
+    name = name or f"{experience}_0"
     return qexp.run(experience, name=name, overrides={**SMALL, **changes}, device="cpu", workspace=root)
 
 

@@ -14,8 +14,7 @@ from qexp.runs.record import provenance
 WEIGHTS = "checkpoints/best.safetensors"
 
 EXTENSIONS = """
-from qexp.metrics.metric import Metric
-from qexp.tables import Entry
+from qexp.extend import Entry, Metric
 
 always = Metric(lambda estimate, truth: {value}, best="lowest", unit="")
 METRICS = {{"always": Entry(build=lambda: always, parameters={{}}, help="A number.", example={{"type": "always"}})}}
@@ -82,7 +81,7 @@ def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
 
 
 def test_a_program_that_was_changed_is_told_of(workspace, qexp):
-    assert qexp("run", "half_width", "--set", "parameters.samples=20").code == 0
+    assert qexp("run", "half_width", "--name", "half_width_0", "--set", "parameters.samples=20").code == 0
     assert qexp("rerun", "half_width_0").stderr.count("warning") == 0
     program = workspace / "specs/programs/half_width.py"
     program.write_text(f"{program.read_text()}\n# changed\n")
@@ -104,8 +103,11 @@ def repository() -> str:
 def test_a_run_is_repeated_by_the_code_of_its_commit(repository, here, qexp):
     file = here / "runs/sound_0/environment.json"
     commit = json.loads(file.read_text())["qexp"]["commit"]
+    (here / "around.sh").write_text('touch "$0.called"; exec "$@"')
+    (here / "qexp.toml").write_text('wrap = "sh {workspace}/around.sh"')
     code, _, stderr = qexp("rerun", "sound_0", "--at-commit", "--device", "cpu")
     assert code == 0, stderr
+    assert (here / "around.sh.called").exists()
     again = package.open_run("sound_0_rerun")
     environment = json.loads((again.path / "environment.json").read_text())
     assert environment["qexp"]["commit"] == commit

@@ -67,7 +67,15 @@ def test_a_run_that_was_killed_is_lost_and_resumes_to_the_same_bits(workspace, s
     assert qexp("ls", "-q", "--status", "lost").stdout == "killed\n"
     assert "lost" in qexp("show", "killed").stdout
     assert qexp("run", "mogi_quick", "--name", "killed", *SLOW).code == 2
-    assert qexp("run", "mogi_quick", "--name", "killed", *SLOW, "--resume").code == 0
+    assert "qexp rerun killed --resume" in qexp("doctor").stdout
+    for spec in workspace.glob("specs/*/*.json"):
+        spec.write_text(spec.read_text().replace('"learning_rate": 0.003', '"learning_rate": 0.004'))
+    refused = qexp("run", "mogi_quick", "--name", "killed", *SLOW, "--resume")
+    assert (refused.code, "qexp rerun killed --resume" in refused.stderr) == (2, True)
+    assert qexp("rerun", "killed", "--resume", "--seed", "6").code == 2
+    assert qexp("rerun", "killed", "--resume").code == 0
+    assert contents(whole) == contents(workspace / "runs/killed")
+    assert qexp("rerun", "killed", "--resume").code == 0, "it is done"
     assert contents(whole) == contents(workspace / "runs/killed")
 
 

@@ -171,7 +171,9 @@ def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone(here, qexp):
 
 
 def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results(here, qexp):
-    code, stdout, stderr = qexp("run", "leaky_finetune", "--allow-leak", "--device", "cpu")
+    code, stdout, stderr = qexp(
+        "run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu"
+    )
     assert code == 0, stderr
     assert CAUTION in stdout
     record = package.open_run("leaky_finetune_0").record

@@ -29,8 +29,8 @@ from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import InterruptedRunError
 from qexp.figures.canvas import save
 from qexp.figures.curves import learning_curves
+from qexp.networks import checkpoint
 from qexp.seeds import Seeds
-from qexp.training import checkpoint
 from tests import cores
 from tests.conftest import shared_folder
 from tests.runs.conftest import Interrupting
@@ -80,6 +80,7 @@ def here(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def train(experience: str, **changes: object) -> Run:
     options = {key: changes.pop(key) for key in ("seed", "name", "resume", "allow_leak", "display") if key in changes}
+    options.setdefault("name", f"{experience}_{options.get('seed', 0)}")
     return package.run(experience, overrides=changes, device="cpu", **options)
 
 
@@ -110,9 +111,9 @@ KILLED = """
 import json, signal, sys
 from tests.runs.conftest import Interrupting
 from tests.runs.test_spectra_runs import train
-from qexp.training import loop
+from qexp.networks import training
 from tests.conftest import shared_folder
-loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 train(sys.argv[1], name="parted", resume=True, display=Interrupting(3, 2, signal.SIGKILL), **json.loads(sys.argv[2]))
 """
 

@@ -16,9 +16,9 @@ from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.modules.spectrum_patches import hidden_channels
-from qexp.models.network import initialise
-from qexp.models.saliency import input_times_gradient
+from qexp.networks.estimator import input_times_gradient
+from qexp.networks.masked_autoencoder import hidden_channels
+from qexp.networks.network import initialise
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra

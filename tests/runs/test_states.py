@@ -17,7 +17,7 @@ from qexp.errors import QexpError, RunFailedError
 from qexp.runs.record.process import alive, process_start, this_process
 
 BREAKING_LOSS = """
-from qexp.tables import Entry
+from qexp.extend import Entry
 
 def breaking():
     calls = []
@@ -95,7 +95,7 @@ def test_an_error_in_training_is_kept_in_log_record_and_show(workspace, train, q
 GREEDY = """
 import torch
 
-from qexp.tables import Entry
+from qexp.extend import Entry
 
 
 class Greedy(torch.nn.Module):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -172,6 +173,19 @@ class Listening(local.Unwatched):
 
     def not_started(self, run, why):
         self.troubles[run] = why
+
+
+def test_what_has_just_ended_keeps_no_other_from_being_killed(tmp_path):
+    """A process may end, and be waited for, between the last look and the second Ctrl-C."""
+    (tmp_path / "launch").mkdir()
+    runs = [RunDirectory(tmp_path / name) for name in ("ended", "endless")]
+    pool = local.Pool(Launch(tmp_path / "launch"), runs, jobs=2)
+    ended, endless = (subprocess.Popen(["sleep", time], start_new_session=True) for time in ("0", "600"))
+    ended.wait()
+    pool._running = {run.path.name: local._Job(run, of) for run, of in zip(runs, (ended, endless), strict=True)}
+    pool._pass_on(signal.SIGTERM)
+    pool._pass_on(signal.SIGKILL)
+    assert endless.wait(60) < 0
 
 
 @pytest.mark.parametrize("blocked", ["turns", "output"])

@@ -126,7 +126,7 @@ def test_what_differs_is_told_with_its_epoch_its_place_and_its_size(run, qexp):
 
 WAYWARD_LOSS = """
 import os, pathlib
-from qexp.tables import Entry
+from qexp.extend import Entry
 
 def wayward():
     if pathlib.Path("broken").exists():

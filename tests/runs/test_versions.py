@@ -109,7 +109,7 @@ def test_what_a_spec_was_upgraded_by_changes_no_digest(stored):
         assert written.items() <= run.spec().items()
 
 
-LATER = {"groups": [], "kind": "trained", "foreign_weights": None, "rerun_of": None}
+LATER = {"groups": [], "targets": [], "kind": "trained", "foreign_weights": None, "rerun_of": None}
 """Keys of a record that came without a new version, with the values that they have in older ones."""
 
 

@@ -52,6 +52,16 @@ def write_running(workspace: Path, name: str, pid: int, number: int = 1, **of_pr
     return directory
 
 
+def test_no_run_is_stopped_before_a_removal_if_another_one_cannot_be(workspace, qexp, sleeper):
+    write_running(workspace, "here", sleeper.pid)
+    write_running(workspace, "there", 1, host="another-machine")
+    code, _, stderr = qexp("rm", "here", "there", "--stop")
+    assert (code, "another-machine" in stderr) == (2, True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        sleeper.wait(1)
+    assert {path.name for path in (workspace / "runs").iterdir()} >= {"here", "there"}
+
+
 # Waiting
 
 

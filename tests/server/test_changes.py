@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+from urllib.parse import urlsplit
 
 import pytest
 
 from qexp.runs.record import tagging
 from tests.runs.test_catalog import write_record
+from tests.server.conftest import in_a_process
 
 
 @pytest.fixture
@@ -94,6 +97,26 @@ BODIES = {
     "a number for the text": '{"runs": [], "text": 1}',
     "a megabyte": " " * 1_100_000,
 }
+
+
+def test_a_run_that_is_named_twice_is_changed_once(place, serve):
+    server = serve(place, allow_changes=True)
+    answer = sent(server, "tag", json.dumps({"runs": ["a_0"] * 2000, "add": ["x"]}), secret_of(server))
+    assert json.loads(answer.text) == {"done": ["a_0"], "failed": {}}
+
+
+def test_a_request_that_is_torn_ends_without_a_traceback(place):
+    with in_a_process(place, "--allow-changes") as server:  # which looks for tracebacks
+        address = urlsplit(server.address)
+        secret = secret_of(server)
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            head = [
+                "POST /changes/tag HTTP/1.1", f"Host: localhost:{address.port}", f"Authorization: Bearer {TOKEN}",
+                f"X-Qexp-Secret: {secret}", "Transfer-Encoding: chunked", "", "zz", "",
+            ]  # fmt: skip
+            connection.sendall("\r\n".join(head).encode())
+            connection.recv(1000)
+        assert server.get("/", authorization=f"Bearer {TOKEN}").status == 200
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)

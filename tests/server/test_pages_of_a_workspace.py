@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import qexp as package
 from benchmarks.startup import workspace_of_runs
 from tests.conftest import call, shared_folder, started
+from tests.runs.test_catalog import write_record
 
 pytestmark = pytest.mark.slow
 
@@ -154,3 +156,12 @@ def test_runs_are_tagged_removed_and_restored_where_that_is_allowed(place, serve
     page.get_by_role("button", name="Restore").click()
     page.get_by_text("The trash is empty").wait_for()
     assert (place / "runs/mogi_quick_1/run.json").exists()
+
+
+def test_a_damaged_run_is_no_fault_of_the_server_and_a_removed_one_is_not_there(workspace, serve):
+    write_record(workspace, "a_0")
+    server = serve(workspace)
+    (workspace / "runs/a_0/run.json").write_text("{")
+    assert server.get("/runs/a_0").status == 422
+    shutil.rmtree(workspace / "runs/a_0")
+    assert server.get("/runs/a_0").status == 404

@@ -17,9 +17,11 @@ from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
 from tests.slurm.test_arrays import folders
 
-BRIEF = ("--set", "epochs=2", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")
+SMALL = ("--set", "sizes=[96,32,32]", "--set", "batch_size=16")
 
-ENDLESS = (*BRIEF, "--set", "epochs=1000000")
+BRIEF = (*SMALL, "--set", "epochs=2")
+
+ENDLESS = (*SMALL, "--set", "epochs=1000000")
 
 
 class Sweeps:

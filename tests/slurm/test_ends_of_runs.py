@@ -28,7 +28,7 @@ from tests.slurm.conftest import slurm as administrator
 LOSSES = """
 import signal, time
 import torch
-from qexp.tables import Entry
+from qexp.extend import Entry
 
 def mean(estimate, truth):
     return (estimate - truth).abs().mean()
@@ -47,11 +47,13 @@ LOSSES = {
 }
 """
 
-BRIEF = ("epochs=3", "sizes=[96,32,32]", "batch_size=16")
+SMALL = ("sizes=[96,32,32]", "batch_size=16")
 
-SLOW = (*BRIEF, "losses.depth=slow", "epochs=10")
+BRIEF = (*SMALL, "epochs=3")
 
-ENDLESS = (*BRIEF, "losses.depth=slow", "epochs=1000000")
+SLOW = (*SMALL, "losses.depth=slow", "epochs=10")
+
+ENDLESS = (*SMALL, "losses.depth=slow", "epochs=1000000")
 
 FATES = {0: "failed", 1: "failed", 2: "timeout", 3: "out_of_memory", 4: "interrupted"}
 """Seed → how the run is made to end; all others are to be done."""

@@ -49,9 +49,7 @@ def test_options_of_a_profile_reach_the_job(slurm_cluster: Path, workspace: Path
     (workspace / "qexp.toml").write_text(
         '[slurm]\noptions = {comment = "all of them"}\n[slurm.held]\ntime = 7\noptions = {nice = 5, hold = true}\n'
     )
-    code, stdout, stderr = qexp("run", "mogi_quick", *BRIEF, "--name", "held", "--profile", "held")
-    assert code == 2  # --name is for a run in this process
-    code, stdout, stderr = qexp("run", "mogi_quick", *BRIEF, "--profile", "held")
+    code, stdout, stderr = qexp("run", "mogi_quick", *BRIEF, "--name", "held_back", "--profile", "held")
     assert code == 0, stderr
     name, job = stdout.split()
     said = administrator("scontrol", "show", "job", job)

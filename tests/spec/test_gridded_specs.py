@@ -6,6 +6,7 @@ import pytest
 
 from qexp import assemble
 from qexp.cli import texts
+from qexp.runs.planning import plans
 from qexp.workspace import Workspace
 from tests import domes
 from tests.conftest import Specs
@@ -147,7 +148,8 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
             "$.outputs.ubar: 'ubar' is also an input",
         ),
         ("dataset", [("patch_size", 40)], "$.patch_size: a patch of 40 × 40 cells is larger than the frames of"),
-        ("dataset", [("patch_size", 0)], "$.patch_size: must not be"),
+        ("dataset", [("patch_size", 0)], "$.patch_size: must not be 0, but is the number 0"),
+        ("dataset", [("path", "")], "$.path: must have at least 1 character, but is the text"),
         ("dataset", [("threshold", 1e5)], "in the test part: no patch of d0 has more than 100000 m of ice"),
         ("dataset", [("stepping", 0)], "$.stepping: must be at least 1"),
         ("dataset", [("patch", 8)], "$.patch: unknown key 'patch'; did you mean 'path'?"),
@@ -205,7 +207,7 @@ def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(p
     extensions = place.root / "specs/extensions.py"
     extensions.write_text(
         "from torch import nn\n"
-        "from qexp.tables import Entry\n"
+        "from qexp.extend import Entry\n"
         "def fixed(shape, /):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(768, 512), nn.Unflatten(1, (2, 16, 16)))\n"
         "MODULES = {'fixed': Entry(fixed, {}, 'One size only.', {'module': 'fixed'})}\n"
@@ -231,3 +233,15 @@ def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(place, qexp):
     code, _, stderr = qexp("--workspace", place.root, "run", "domes", "--set", "epochs=1")
     assert code == 0
     assert "warning: the cells have different sizes" in stderr
+
+
+def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(place, qexp):
+    folder = next(place.root.rglob("train/d1"))
+    shutil.copytree(folder, folder.parent.parent / "test/another_name")
+    code, _, stderr = qexp("validate", "specs/experiences/domes.json")
+    words = "1 of 2 test folders have the fields of training folders"
+    assert (code, f"$.split: {words}: another_name; take them out" in stderr) == (0, True), stderr
+    (plan,) = plans.sweep(["domes"], [0], {}, {}, place)
+    assert plan.caution == words
+    (folder / "ex.nc").write_bytes((folder.with_name("d0") / "ex.nc").read_bytes())
+    assert words not in qexp("validate", "specs/experiences/domes.json").stderr

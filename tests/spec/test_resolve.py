@@ -160,11 +160,6 @@ def test_another_dataset_can_be_put_in_by_name_and_changed_in_the_same_breath(sp
     assert whole.document["dataset"]["fixed"]["noise"] == 0.02
 
 
-def test_of_two_overrides_of_one_value_the_last_one_counts(resolved):
-    assert resolved("epochs=3", "epochs=5").document["epochs"] == 5
-    assert resolved("sizes.0=16", "sizes.0=32").document["sizes"] == [32, 4, 4]
-
-
 def test_an_override_makes_no_difference_to_the_files(specs, resolved):
     before = {path: path.read_text() for path in (specs.root / "specs").rglob("*.json")}
     resolved("dataset.fixed.noise=0.01", "model.operations.block.parameters.filters=[4]", "epochs=7")

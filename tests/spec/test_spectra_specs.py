@@ -424,3 +424,13 @@ def test_keys_of_a_dataset_that_cannot_be_meant_are_refused_with_what_would_work
     spoil("scratch", "dataset", (key, value))
     (found,) = problems("specs/datasets/scratch.json")
     assert said in found
+
+
+def test_a_last_batch_of_one_spectrum_is_refused_only_where_it_is_normalised_over_the_batch(spoil, problems, qexp):
+    for name in ("masked", "scratch"):
+        assert qexp("validate", spoil(name, "experience", ("batch_size", 17))).code == 0  # of 18
+    operations = ["encoder", "pool", "norm", "head"]
+    changes = ("operations.norm", {"module": "batch_norm"}), ("branches.0.operations", operations)
+    (said,) = problems(spoil("scratch", "model", *changes))
+    assert "$.batch_size: the last of the batches of 18 samples has a single sample" in said
+    assert qexp("validate", spoil("scratch", "experience", ("labelled", 12), ("batch_size", 6))).code == 0

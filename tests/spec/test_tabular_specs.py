@@ -90,9 +90,17 @@ def test_the_schema_and_the_builders_know_the_same_types_of_datasets():
     assert whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"] == list(assemble.KINDS)
 
 
+GROUPS_APART = (
+    "warning: specs/experiences/rows.json at $.split: 3 of 3 groups 'mission' are in training and held out as well: "
+    "errors are those of new rows of known groups; for new groups hold whole groups out: "
+    '{"type": "group_k_fold", "parameters": {"by": "mission"}}'
+)
+"""The dataset declares groups, and the experience leaves one row out."""
+
+
 def test_an_experience_on_rows_is_right_and_its_dataset_is_made(place, qexp):
     code, _, stderr = qexp("validate", "specs/experiences/rows.json", "specs/datasets/rows.json")
-    assert (code, stderr) == (0, "2 specs are right\n")
+    assert (code, stderr) == (0, f"{GROUPS_APART}\n2 specs are right\n")
     dataset = assemble.dataset_of(resolved(place).document["dataset"], assemble.BUILT_IN)
     assert len(dataset) == 12
     assert set(dataset.column("mission")) == set(MISSIONS)
@@ -190,6 +198,7 @@ def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(pla
     assert stderr.splitlines() == [
         "warning: specs/datasets/rows.json at $: 'moon/rows.csv' was not found; stand-in data are used, "
         "'moon/made_up.csv'; put the file into data/, or add its folder to QEXP_DATA",
+        GROUPS_APART,
         "2 specs are right",
     ]
     assert assemble.caution(resolved(place).document) == "made with stand-in data"
@@ -236,6 +245,7 @@ def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, dat
     assert stderr.splitlines() == [
         "warning: specs/datasets/rows.json at $: column 'inc' of 'angles' is 30 in all 12 rows: "
         "it has no information for a network",
+        GROUPS_APART,
         "2 specs are right",
     ]
 
@@ -434,7 +444,7 @@ def test_a_constant_column_cannot_be_standardized_and_is_named(place, data, prob
 def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batch(place, spoil, problems, qexp):
     spoil("model", ("operations.norm", {"module": "batch_norm"}), ("branches.0.operations", ["join", "norm", "look"]))
     (said,) = problems(spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 5)))
-    assert "$.batch_size: the last of the batches of 11 rows has a single row" in said
+    assert "$.batch_size: the last of the batches of 11 samples has a single sample" in said
     assert qexp("validate", spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 4))).code == 0
 
 

@@ -10,6 +10,8 @@ def test_sound_specs_are_right(specs, qexp):
     assert (code, stdout, stderr) == (0, "", "3 specs are right\n")
 
 
+OUTPUTS = ("depth", "delta_volume")
+
 # Datasets
 
 NORMAL = {"type": "normal", "parameters": {"mu": 2.0, "sigma": 0.5}}
@@ -102,7 +104,7 @@ DATASETS = {
         [[0, 1]],
         "$.varyings.depth: the test part takes all quantiles; leave some for training and validation",
     ),
-    "nothing that varies": ("varyings", {}, "$.varyings: must have at least 1 entry"),
+    "nothing that varies": ("varyings", {}, "$.varyings: must have at least 1 key, but"),
     "a depth that may be negative": (
         "distributions.depth",
         NORMAL,
@@ -216,7 +218,7 @@ CHAIN = ["block", "look", "halve"]
 
 MODELS = {
     "an unknown key": ("output", [], "$.output: unknown key 'output'; did you mean 'outputs'?"),
-    "no inputs": ("inputs", {}, "$.inputs: must have at least 1 entry"),
+    "no inputs": ("inputs", {}, "$.inputs: must have at least 1 key, but"),
     "an input without a size": ("inputs.displacement", {}, "$.inputs.displacement: the key 'size' is missing"),
     "an input of no height": ("inputs.displacement.size.0", 0, "$.inputs.displacement.size[0]: must be at least 1"),
     "an unknown module": (
@@ -625,6 +627,16 @@ def test_a_logarithm_of_a_variable_that_can_be_negative_is_refused(specs, proble
         "specs/experiences/sound.json at $.transforms.delta_volume: a logarithm needs positive values, but they reach "
         "down to -inf; use asinh or scale for 'delta_volume'"
     ]
+
+
+def test_a_model_without_any_weights_has_nothing_to_train(specs, problems):
+    specs.spoil(
+        "model",
+        ("operations", {"mean": {"module": "global_average"}}),
+        ("branches", [{"x_name": "displacement", "y_name": name, "operations": ["mean"]} for name in OUTPUTS]),
+    )
+    (said,) = problems("specs/experiences/sound.json")
+    assert said.startswith("specs/experiences/sound.json at $.model: no operation of the model has weights")
 
 
 # All at once

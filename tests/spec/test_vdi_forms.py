@@ -262,7 +262,9 @@ def test_a_model_as_a_graph_is_answered_with_inputs_and_branches_of_its_own(vdi,
         "graph": {"image": "conv_1", "conv_1": "pool"},
     }
     (said,) = problems(vdi.write("model", old))
-    assert said.startswith("specs/models/sound.json at $: a model with 'graph' is an old form; ")
+    assert said.startswith(
+        "specs/models/sound.json at $: a model with 'graph' is an old form, which VDI refuses, too; "
+    )
     assert '"inputs": {"image": {"size": [32, 32, 1]}}' in said
     assert '"branches": [{"x_name": "image", "y_name": "middle", "operations": ["conv_1", "pool"]}' in said
 

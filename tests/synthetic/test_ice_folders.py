@@ -12,11 +12,11 @@ import xarray
 
 from qexp.datasets.gridded.mappings import PRESETS
 from qexp.errors import QexpError
-from qexp.forward.ice import DENSITY, GRAVITY
+from qexp.physics.ice import DENSITY, GRAVITY
 from qexp.seeds import Seeds
-from qexp.synthetic import glaciers, ice, ice_folders
+from qexp.synthetic import ice
 from qexp.synthetic.folders import whole_folder
-from qexp.synthetic.ice import Options
+from qexp.synthetic.ice import VARIABLES, Options, glacier, roughness, write
 from tests.conftest import shared_folder
 
 SMALL = Options(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
@@ -24,7 +24,7 @@ SMALL = Options(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), slidi
 
 def made(folder: Path, options: Options = SMALL, count: int = 2, test: int = 1) -> dict[str, xarray.Dataset]:
     """Glaciers by their names."""
-    ice_folders.write(folder, options, count, test)
+    write(folder, options, count, test)
     return read(folder)
 
 
@@ -34,12 +34,12 @@ def read(folder: Path) -> dict[str, xarray.Dataset]:
 
 @shared_folder
 def some_folder(folder: Path) -> None:
-    ice_folders.write(folder / "ice", SMALL, 4, 1)
+    write(folder / "ice", SMALL, 4, 1)
 
 
 @shared_folder
 def coupled_folder(folder: Path) -> None:
-    ice_folders.write(folder / "ice", replace(SMALL, coupling=4.0), 4, 1)
+    write(folder / "ice", replace(SMALL, coupling=4.0), 4, 1)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def coupled(coupled_folder: Path) -> dict[str, xarray.Dataset]:
 
 @pytest.mark.slow
 def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Path):
-    written = ice_folders.write(tmp_path / "ice", SMALL, 3, 1)
+    written = write(tmp_path / "ice", SMALL, 3, 1)
     places = [str(one.folder.relative_to(tmp_path / "ice")) for one in written]
     assert places == ["test/valley_000", "train/cap_001", "train/valley_002"]
     assert sorted(path.name for path in (tmp_path / "ice").iterdir()) == ["README.md", "test", "train"]
@@ -66,7 +66,7 @@ def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Pa
 def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
     for data in some.values():
         assert data.attrs["Conventions"].startswith("CF-")
-        assert set(data.data_vars) == set(ice_folders.VARIABLES)
+        assert set(data.data_vars) == set(VARIABLES)
         for variable in data.data_vars.values():
             assert variable.dims == ("time", "y", "x")
             assert variable.dtype == np.float32
@@ -175,18 +175,18 @@ def test_more_frames_are_more_moments_of_the_same_life(tmp_path: Path, some):
 
 
 def test_coefficients_are_drawn_within_their_ranges_and_do_not_move_the_bed():
-    drawn = [glaciers.glacier(Seeds(3), number, 16, 500.0, (20.0, 40.0), (5.0, 5.0)) for number in range(20)]
+    drawn = [glacier(Seeds(3), number, 16, 500.0, (20.0, 40.0), (5.0, 5.0)) for number in range(20)]
     assert 20 <= min(one.arrhenius for one in drawn) < 24
     assert 36 < max(one.arrhenius for one in drawn) <= 40
     assert {one.sliding for one in drawn} == {5.0}
-    other = glaciers.glacier(Seeds(3), 7, 16, 500.0, (1.0, 1.0), (0.0, 9.0))
+    other = glacier(Seeds(3), 7, 16, 500.0, (1.0, 1.0), (0.0, 9.0))
     assert np.array_equal(other.bed, drawn[7].bed)
     assert other.climate == drawn[7].climate
 
 
 def test_hills_have_unit_variance_and_are_as_smooth_as_they_are_meant_to_be():
     random = np.random.default_rng(1)
-    fields = np.stack([glaciers.roughness(random, 48, 100.0, 400.0) for _ in range(400)])
+    fields = np.stack([roughness(random, 48, 100.0, 400.0) for _ in range(400)])
     assert fields.var() == pytest.approx(1, abs=0.05)
     # White noise smoothed by a Gaussian of a length has a correlation of exp(-(distance / length)^2 / 4).
     assert (fields[:, :, 4:] * fields[:, :, :-4]).mean() == pytest.approx(np.exp(-1 / 4), abs=0.05)
@@ -194,7 +194,7 @@ def test_hills_have_unit_variance_and_are_as_smooth_as_they_are_meant_to_be():
 
 @pytest.mark.slow
 def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
-    random = replace(glaciers.glacier(Seeds(0), 1, 24, 400.0, (60.0, 60.0), (0.0, 0.0)), duration=4000.0)
+    random = replace(glacier(Seeds(0), 1, 24, 400.0, (60.0, 60.0), (0.0, 0.0)), duration=4000.0)
     steady = replace(random, climate=replace(random.climate, descent=0.0))
     volumes = [thickness.sum().item() for thickness in ice.grow(steady, 400.0, 4)]
     assert volumes[3] == pytest.approx(volumes[2], rel=0.005)
@@ -207,7 +207,7 @@ def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ice_folders.write(tmp_path / "ice", SMALL, 2, 1, watch=fall)
+        write(tmp_path / "ice", SMALL, 2, 1, watch=fall)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,7 +247,7 @@ def read_as_dle_reads(file: Path, mapping: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["f2", "f13"])
 def test_a_folder_is_read_as_2dto2d_dle_reads_it(tmp_path: Path, mapping):
-    ice_folders.write(tmp_path / "ice", SMALL, 2, 1)
+    write(tmp_path / "ice", SMALL, 2, 1)
     for file in sorted((tmp_path / "ice").glob("*/*/ex.nc")):
         inputs, outputs = read_as_dle_reads(file, mapping)
         assert inputs.shape[:3] == outputs.shape[:3]

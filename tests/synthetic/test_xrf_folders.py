@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from qexp.errors import QexpError
-from qexp.forward.xray_data import mass_fractions
+from qexp.physics.xrf import mass_fractions
 from qexp.seeds import Seeds
-from qexp.synthetic import sediments, xrf, xrf_folders
-from qexp.synthetic.sediments import ELEMENTS
-from qexp.synthetic.xrf import Options, Scan
+from qexp.synthetic import xrf
+from qexp.synthetic.xrf import BASINS, ELEMENTS, Options, Scan, drift, write
+from qexp.synthetic.xrf import core as sediments_core
 from tests.conftest import shared_folder
 
 SMALL = Options(spectra=10, labelled=4)
@@ -23,7 +23,7 @@ SMALL = Options(spectra=10, labelled=4)
 @shared_folder
 def made(folder: Path) -> None:
     folder.rmdir()
-    xrf_folders.write(folder, SMALL, cores=5, test=1, validation=1)
+    write(folder, SMALL, cores=5, test=1, validation=1)
 
 
 @pytest.fixture(scope="module")
@@ -108,21 +108,21 @@ def test_labels_are_spread_evenly_over_a_core():
 
 
 def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
-    xrf_folders.write(tmp_path / "xrf", replace(SMALL, labelled=0), cores=2)
+    write(tmp_path / "xrf", replace(SMALL, labelled=0), cores=2)
     assert sorted(path.name for path in (tmp_path / "xrf").iterdir()) == ["README.md", "pretrain"]
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, made: Path):
-    xrf_folders.write(tmp_path / "again", SMALL, cores=5, test=1, validation=1)
+    write(tmp_path / "again", SMALL, cores=5, test=1, validation=1)
     assert files_of(tmp_path / "again") == files_of(made)
-    xrf_folders.write(tmp_path / "other", replace(SMALL, seed=1), cores=5, test=1, validation=1)
+    write(tmp_path / "other", replace(SMALL, seed=1), cores=5, test=1, validation=1)
     other = files_of(tmp_path / "other")
     assert not any(other[name] == content for name, content in files_of(made).items() if "/spe/" in name)
 
 
 def test_a_core_is_the_same_however_many_others_there_are_and_whatever_it_is_for(tmp_path: Path, made: Path):
-    xrf_folders.write(tmp_path / "few", SMALL, cores=3, test=0, validation=0)
+    write(tmp_path / "few", SMALL, cores=3, test=0, validation=0)
     spectra = {Path(name).name: content for name, content in files_of(made).items() if name.startswith("pretrain")}
     for path in (tmp_path / "few/pretrain/train/spe").iterdir():
         assert path.read_bytes() == spectra[path.name]
@@ -137,7 +137,7 @@ def test_a_longer_core_goes_on_where_the_shorter_one_ends(scanned: Scan):
 
 def test_the_parts_of_a_sediment_make_up_all_of_it():
     for number in range(20):
-        drawn = sediments.core(Seeds(7), number, 50, 10.0)
+        drawn = sediments_core(Seeds(7), number, 50, 10.0)
         np.testing.assert_allclose(sum(drawn.shares.values()), 1)
         np.testing.assert_allclose(drawn.elements.sum(axis=1), 1)
         assert (drawn.elements >= 0).all()
@@ -145,7 +145,7 @@ def test_the_parts_of_a_sediment_make_up_all_of_it():
 
 
 def test_the_targets_are_those_of_the_mixture():
-    drawn = sediments.core(Seeds(0), 2, 50, 10.0)
+    drawn = sediments_core(Seeds(0), 2, 50, 10.0)
     carbon = drawn.elements[:, ELEMENTS.index("C")]
     # All carbon is that of calcite and of organic matter; water takes the same share from all of the dry sediment.
     in_calcite = mass_fractions("CaCO3")["C"] * drawn.carbonate / 100
@@ -158,7 +158,7 @@ def test_the_targets_are_those_of_the_mixture():
 
 
 def test_sediments_are_like_those_of_the_sea():
-    cores = [sediments.core(Seeds(3), number, 60, 10.0) for number in range(60)]
+    cores = [sediments_core(Seeds(3), number, 60, 10.0) for number in range(60)]
     carbonate = np.array([core.carbonate.mean() for core in cores])
     carbon = np.array([core.carbon.mean() for core in cores])
     assert carbonate.min() < 10
@@ -170,16 +170,16 @@ def test_sediments_are_like_those_of_the_sea():
 
 
 def test_drifts_have_unit_variance_and_forget_over_their_length():
-    values = sediments.drift(np.random.default_rng(0), 400, 500, 0.1)
+    values = drift(np.random.default_rng(0), 400, 500, 0.1)
     assert values.var() == pytest.approx(1, abs=0.05)
     assert (values[10:] * values[:-10]).mean() == pytest.approx(np.exp(-1), abs=0.05)
 
 
 def test_cores_of_one_basin_are_more_alike_than_cores_of_others():
-    cores = [sediments.core(Seeds(1), number, 60, 10.0) for number in range(80)]
+    cores = [sediments_core(Seeds(1), number, 60, 10.0) for number in range(80)]
     logarithm = {
         basin: [np.log(core.shares["organic"] / core.shares["clay"]).mean() for core in cores if core.basin == basin]
-        for basin in range(sediments.BASINS)
+        for basin in range(BASINS)
     }
     within = np.mean([np.var(values) for values in logarithm.values()])
     assert within < 0.6 * np.var(np.concatenate(list(logarithm.values())))
@@ -244,7 +244,7 @@ def test_laboratories_err_by_what_the_readme_says():
 
 @pytest.mark.slow
 def test_voltages_take_turns(tmp_path: Path):
-    xrf_folders.write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
+    write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
     told = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}
     assert told == {"core_000": "10", "core_001": "30", "core_002": "10", "core_003": "30"}
     assert "--voltage 10,30" in (tmp_path / "both/README.md").read_text()
@@ -252,7 +252,7 @@ def test_voltages_take_turns(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_validation(tmp_path: Path):
-    xrf_folders.write(tmp_path / "xrf", Options(spectra=1, labelled=1), cores=16)
+    write(tmp_path / "xrf", Options(spectra=1, labelled=1), cores=16)
     assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4
     assert len(rows(tmp_path / "xrf/toc/train/val.csv")) == 2
 
@@ -263,7 +263,7 @@ def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        xrf_folders.write(tmp_path / "xrf", SMALL, cores=3, watch=fall)
+        write(tmp_path / "xrf", SMALL, cores=3, watch=fall)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -271,7 +271,7 @@ def test_glaciers_are_not_overwritten_by_spectra(tmp_path: Path):
     (tmp_path / "ice").mkdir()
     (tmp_path / "ice/README.md").write_text("# Simulated glaciers\n")
     with pytest.raises(QexpError, match="something else"):
-        xrf_folders.write(tmp_path / "ice", SMALL, cores=2, overwrite=True)
+        write(tmp_path / "ice", SMALL, cores=2, overwrite=True)
 
 
 # The layout of the data published with MAX
@@ -281,7 +281,7 @@ def test_glaciers_are_not_overwritten_by_spectra(tmp_path: Path):
 def published(folder: Path) -> None:
     folder.rmdir()
     options = Options(spectra=11, labelled=11)
-    xrf_folders.write(folder, options, cores=3, test=1, validation=1, layout="max")
+    write(folder, options, cores=3, test=1, validation=1, layout="max")
 
 
 def test_folders_and_lists_are_named_as_published_and_lists_of_training_and_validation_are_apart(published: Path):
@@ -310,11 +310,11 @@ def test_lists_of_some_training_spectra_are_parts_of_info_csv(published: Path):
 
 def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
     options = Options(spectra=11, labelled=11)
-    xrf_folders.write(tmp_path / "plain", options, cores=1, test=0, validation=0)
+    write(tmp_path / "plain", options, cores=1, test=0, validation=0)
     for plain, other in (("pretrain/train/spe", "pretrain/test/spe"), ("toc/train/spe", "finetune/TOC%/test/spe")):
         assert files_of(tmp_path / "plain" / plain) == files_of(published / other)
     targets = files_of(published / "finetune/TOC%/test/target")
     assert {name: content.strip() for name, content in files_of(tmp_path / "plain/toc/train/target").items()} == targets
     with pytest.raises(QexpError, match="--layout mix: did you mean 'max'"):
-        xrf_folders.write(tmp_path / "no", options, layout="mix")
+        write(tmp_path / "no", options, layout="mix")
     assert not (tmp_path / "no").exists()

@@ -13,12 +13,12 @@ from qexp.analysis.calibration.placing import Draws, Prior
 from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.analysis.matrix.bounds import Bounds, bounds_of_samples
 from qexp.analysis.matrix.refinement import Refinement
-from qexp.calibration.sharpness import relative_width, widths
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.generators import DeformationImages
 from qexp.errors import QexpError
+from qexp.metrics.calibration import relative_width, widths
 from qexp.runs.record.calibration import INTERVAL, WELL_ABOVE, BoundRatio
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.generators import DeformationImages
 
 Array = NDArray[np.float64]
 

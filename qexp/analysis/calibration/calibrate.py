@@ -18,24 +18,25 @@ from qexp.analysis.calibration.placing import Placed, placed, together
 from qexp.analysis.calibration.posteriors import OfHead, OnDone, Posteriors, Refined, prior_of
 from qexp.analysis.evaluation.asked import ALL
 from qexp.analysis.trained import load_model
-from qexp.calibration.uniformity import power
-from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.errors import QexpError
+from qexp.metrics.calibration import power
 from qexp.quantities import Quantities, quantity
 from qexp.runs import figures
 from qexp.runs.figures.calibration import FIGURES
-from qexp.runs.record.calibration import Calibration, keep_calibration
+from qexp.runs.record.calibration import Calibration, keep_calibration, with_verdict
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.held_out_intervals import intervals_of
 from qexp.runs.record.names import now
 from qexp.runs.record.trust import tables_of
-from qexp.seeds import Seeds
+from qexp.seeds import Seeds, require_seed
+from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.workspace import Workspace
 
 OnObservation = Callable[[int, int], None]
 """Takes the number of observations that are done, and of all."""
 
 LEAST_DRAWS, LEAST_SAMPLES = 20, 20
+MOST, MOST_NUMBERS = 10_000_000, 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,22 @@ class Asked:
 
     def require_sensible(self) -> None:
         """Raise QexpError for numbers that cannot be."""
-        if self.draws < LEAST_DRAWS:
-            raise QexpError(f"--draws {self.draws}: at least {LEAST_DRAWS}; fewer could show no fault at all")
-        if self.samples < LEAST_SAMPLES:
-            raise QexpError(f"--samples {self.samples}: at least {LEAST_SAMPLES}, for the ends of 90 % intervals")
+        if not LEAST_DRAWS <= self.draws <= MOST:
+            raise QexpError(
+                f"--draws {self.draws}: from {LEAST_DRAWS}, as fewer could show no fault at all, to {MOST:,}"
+            )
+        if not LEAST_SAMPLES <= self.samples <= MOST:
+            raise QexpError(
+                f"--samples {self.samples}: from {LEAST_SAMPLES}, for the ends of 90 % intervals, to {MOST:,}"
+            )
+        if self.draws * self.samples > MOST_NUMBERS:
+            raise QexpError(
+                f"--draws {self.draws:,} with --samples {self.samples:,}: {self.draws * self.samples:,} numbers of "
+                f"each output are too many; at most {MOST_NUMBERS:,}"
+            )
         if not 0 <= self.exact <= self.draws:
             raise QexpError(f"--exact {self.exact}: from 0 to the number of draws, {self.draws}")
-        if self.seed < 0:
-            raise QexpError(f"--seed {self.seed}: a seed is a whole number from 0 on")
+        require_seed(self.seed)
 
 
 def calibrate(
@@ -148,7 +157,7 @@ def _recorded(
     seen, balls = power(asked.draws), judged.recorded("balls")
     assert balls is not None
     ratios = beside.ratios(Seeds(asked.seed))
-    return Calibration(
+    found = Calibration(
         dataset=dataset,
         refined=asked.refined,
         part=asked.part,
@@ -168,3 +177,4 @@ def _recorded(
         balls=balls,
         exact=beside.recorded(),
     )
+    return with_verdict(found)

@@ -10,14 +10,12 @@ from scipy.special import ndtri
 
 from qexp.analysis.calibration.observing import PURPOSE, Block
 from qexp.analysis.calibration.placing import Draws, Prior
-from qexp.calibration.c2st import CLASSIFIER, distinguished
-from qexp.calibration.sharpness import relative_width, widths
-from qexp.datasets.generated import GeneratedDataset
-from qexp.estimation.exact.alike import groups
-from qexp.estimation.exact.posterior import Posterior
-from qexp.estimation.exact.unknowns import unknowns_of
+from qexp.inference.grid_posterior import Posterior, groups
+from qexp.inference.simulated_images import unknowns_of
+from qexp.metrics.calibration import CLASSIFIER, distinguished, relative_width, widths
 from qexp.runs.record.calibration import INTERVAL, ExactComparison, WidthRatio
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
 

@@ -12,16 +12,23 @@ from numpy.typing import NDArray
 
 from qexp.analysis.calibration.observing import Block
 from qexp.analysis.calibration.placing import HIGH, LOW, MEDIAN, Draws, Placed, Prior
-from qexp.calibration.coverage import Coverage, coverages
-from qexp.calibration.local import Cells, Trend, cells, cells_along, trend
-from qexp.calibration.positions import central_levels
-from qexp.calibration.uniformity import Uniformity, uniformity
+from qexp.metrics.calibration import (
+    Cells,
+    Coverage,
+    Uniformity,
+    cells,
+    cells_along,
+    central_levels,
+    coverages,
+    trend,
+    uniformity,
+)
 from qexp.runs.record.calibration import (
     INTERVAL,
+    CellShare,
     CoverageShare,
     ExactComparison,
     LocalCoverage,
-    LocalShare,
     OutputCalibration,
     Regions,
 )
@@ -100,7 +107,7 @@ class Judged:
         """In cells of the output's own estimates and of those of the output that its coverage depends on most."""
         inside = self.central(place) <= INTERVAL
         others = [other for other in range(len(self.names)) if other != place]
-        pairs = {other: trend(inside, self.estimates[:, [place, other]]).p_value for other in others}
+        pairs = {other: trend(inside, self.estimates[:, [place, other]]) for other in others}
         axes = sorted([place, *([min(pairs, key=pairs.__getitem__)] if pairs else [])])
         number = cells_along(len(inside), len(axes), INTERVAL)
         by_estimates = cells(inside, self.estimates[:, axes], number, INTERVAL)
@@ -108,21 +115,27 @@ class Judged:
         return Local(axes, by_estimates, by_truth, trend(inside, self.estimates))
 
     def _described(self, local: Local) -> LocalCoverage:
-        wrong = local.by_estimates.wrong
+        wrong, shares = local.by_estimates.wrong, local.by_estimates.share
+        known = bool(np.isfinite(shares).any())
         return LocalCoverage(
             axes=tuple(self.names[place] for place in local.axes),
             cells=int(np.sum(~local.by_estimates.few)),
             narrow=int(np.sum(wrong < 0)),
             wide=int(np.sum(wrong > 0)),
-            p_value=local.trend.p_value,
-            lowest=self._share(local, int(np.argmin(local.trend.shares))),
-            highest=self._share(local, int(np.argmax(local.trend.shares))),
+            p_value=local.trend,
+            fewest=self._cell(local, int(np.nanargmin(shares))) if known else None,
+            most=self._cell(local, int(np.nanargmax(shares))) if known else None,
         )
 
-    def _share(self, local: Local, observation: int) -> LocalShare:
-        medians = self.placed.quantiles[observation, :, MEDIAN]
-        estimates = dict(zip(self.names, medians.tolist(), strict=True))
-        return LocalShare(share=float(local.trend.shares[observation]), estimates=estimates)
+    def _cell(self, local: Local, number: int) -> CellShare:
+        """A cell by its number among all, in rows."""
+        found = local.by_estimates
+        cell = np.unravel_index(number, found.count.shape)
+        between = {}
+        for place, index, size in zip(local.axes, cell, found.count.shape, strict=True):
+            low, high = self.prior.values(place, np.array([index, index + 1]) / size)
+            between[self.names[place]] = float(low), float(high)
+        return CellShare(share=float(found.share[cell]), observations=int(found.count[cell]), between=between)
 
 
 @dataclass(frozen=True)
@@ -132,12 +145,13 @@ class Local:
     axes          places of the outputs whose estimates, or true values, are the axes of the cells
     by_estimates  calibrated intervals hold their share in every cell
     by_truth      calibrated intervals do not: fewer at the ends of the prior
+    trend         p-value of the hypothesis that it does not depend on the estimates
     """
 
     axes: list[int]
     by_estimates: Cells
     by_truth: Cells
-    trend: Trend
+    trend: float
 
 
 def _shares(found: Sequence[Coverage]) -> tuple[CoverageShare, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qexp.analysis.calibration.judging import Judged, Local
 from qexp.analysis.calibration.placing import PROBABILITIES
-from qexp.calibration.uniformity import Uniformity, uniformity
+from qexp.metrics.calibration import Uniformity, uniformity
 from qexp.quantities import Quantities, quantity
 from qexp.runs.record.calibration import INTERVAL
 

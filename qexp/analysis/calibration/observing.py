@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.analysis.evaluation.asked import ALL, PARTS
-from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset, Part
 
 Array = NDArray[np.float64]
 

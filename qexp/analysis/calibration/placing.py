@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.calibration.positions import density_levels, positions, reference_levels
-from qexp.datasets.distributions import Distribution
 from qexp.errors import QexpError
+from qexp.metrics.calibration import density_levels, positions, reference_levels
+from qexp.simulation.distributions import Distribution
 
 Array = NDArray[np.float64]
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from qexp.analysis.calibration.observing import PURPOSE, Block
 from qexp.analysis.calibration.placing import Draws, Prior
 from qexp.analysis.evaluation.asked import ALL, TRAIN
-from qexp.analysis.posteriors.simulated import posteriors
-from qexp.datasets.generated import GeneratedDataset
+from qexp.analysis.posteriors.likelihoods import Likelihoods
+from qexp.analysis.posteriors.simulated import posteriors_by
 from qexp.errors import QexpError
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
 
@@ -98,9 +99,9 @@ class Refined:
         known: Collection[str],
         held_out: Sequence[str],
     ) -> None:
-        self.model, self.dataset, self.images, self.held_out = model, dataset, images, held_out
-        self.given = [name for name in dataset.test if name in known]
-        self.names = [name for name in dataset.test if name not in known]
+        self.model, self.held_out = model, held_out
+        self._likelihoods = Likelihoods(dataset, images, [name for name in dataset.test if name in known])
+        self.names = self._likelihoods.names
 
     def caution(self, part: str) -> str:
         """Their prior is the whole distribution of each variable."""
@@ -117,12 +118,8 @@ class Refined:
         start = {name: of for name, of in estimates.items() if name in self.names}
         samples = {name: of.cpu() for name, of in block.samples.items()}
         seed = seeds.number(PURPOSE, "draws", block.number)
-        made = posteriors(
-            self.dataset, self.images, samples, start,
-            given=self.given, count=count, seed=seed, on_observation=on_done,
-        )  # fmt: skip
-        order = [made.names.index(name) for name in self.names]
-        return Draws(made.draws[:, :, order], effective=made.ess, doubted=len(made.doubts))
+        made = posteriors_by(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done)
+        return Draws(made.draws, effective=made.ess, doubted=len(made.doubts))
 
 
 def prior_of(dataset: GeneratedDataset, names: Sequence[str]) -> Prior:

@@ -6,7 +6,6 @@ most `SIGNIFICANT` for all tests together (Bonferroni).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from qexp.analysis.comparison.result_tables import Parts
@@ -15,29 +14,26 @@ from qexp.analysis.comparison.typesetting import Table
 from qexp.quantities import in_words
 from qexp.runs.record.calibration import (
     INTERVAL,
+    REGIONS,
     SIGNIFICANT,
     WELL_ABOVE,
     WHOLE,
     BoundRatio,
     Calibration,
+    CellShare,
     CoverageShare,
     ExactComparison,
-    LocalShare,
     OutputCalibration,
     Regions,
 )
 
-CLEAR = 3.0
-"""Standard errors from where a mean is called too high or too low."""
-
 PARTS = {"all": "whole prior", "train": "training part", "validation": "validation part", "test": "test part"}
 
 
-REGIONS = {"density": "regions of highest density", "balls": "balls around random points (TARP)"}
-
-
 def calibrated(found: Collection[Calibration]) -> Parts:
-    """All that is said of the calibrations of a run, in one table and in turn; nothing if there are none."""
+    """All that is said of the calibrations of a run: verdicts, one table, and each in turn; nothing without any."""
+    for one in found:
+        yield f"{kind_in_words(one)}: {one.verdict}" if len(found) > 1 else one.verdict
     if found:
         yield _table(found)
     for one in found:
@@ -165,13 +161,12 @@ def _of_ranks(name: str, one: OutputCalibration, draws: int, least: float) -> st
 
 
 def _faults(one: OutputCalibration, draws: int) -> Iterator[str]:
-    """What makes ranks not uniform, by the mean and the mean square of positions, whose standard errors are known."""
-    shift, spread = one.mean_position - 0.5, one.spread - 1
-    if abs(shift) > CLEAR / math.sqrt(12 * draws):
+    """What makes ranks not uniform."""
+    if fault := one.median_fault(draws):
         below = f"{100 * one.mean_position:.1f} % of the samples are below the truth"
-        yield f"medians tend to be too {'low' if shift > 0 else 'high'}, as {below}"
-    if abs(spread) > CLEAR * math.sqrt(0.8 / draws):
-        yield f"posteriors tend to be too {'narrow' if spread > 0 else 'wide'}"
+        yield f"medians tend to be too {fault}, as {below}"
+    if fault := one.width_fault(draws):
+        yield f"posteriors tend to be too {fault}"
 
 
 def _of_places(name: str, of: Calibration, least: float) -> str:
@@ -181,18 +176,23 @@ def _of_places(name: str, of: Calibration, least: float) -> str:
     chances = equals(local.p_value, least)
     if not local.cells:
         return f"where {words} are wrong is unknown: no cell has enough draws"
-    wrong = [f"too {kind} in {count}" for kind, count in (("narrow", local.narrow), ("wide", local.wide)) if count]
+    wrong = [f"too {kind} in {count}" for kind, count in local.wrong.items() if count]
     clearly = f"{' and '.join(wrong)} of {cells}" if wrong else f"clearly wrong in none of {cells}"
     if local.p_value >= least:
         return f"whether {words} hold the truth does not visibly depend on the estimates ({chances}; {clearly})"
-    ends = " to ".join(f"{100 * one.share:.0f} % at {_place(one, of)}" for one in (local.lowest, local.highest))
-    return f"whether {words} hold the truth depends on the estimates ({chances}; {clearly}): from {ends}"
+    said = f"whether {words} hold the truth depends on the estimates ({chances}; {clearly})"
+    if local.fewest is None or local.most is None:
+        return said
+    return f"{said}: in single cells from {_cell(local.fewest, of)} to {_cell(local.most, of)}"
 
 
-def _place(one: LocalShare, of: Calibration) -> str:
-    """`depth 1.2 km, delta volume 0.3 10⁶ m³`."""
-    values = one.estimates.items()
-    return ", ".join(f"{in_words(name)} {value:.3g} {of.outputs[name].unit}".rstrip() for name, value in values)
+def _cell(one: CellShare, of: Calibration) -> str:
+    """`84 % (of 51 with depth 1.2 to 1.4 km, delta volume 0.3 to 0.5 10⁶ m³)`."""
+    ends = ", ".join(
+        f"{in_words(name)} {low:.3g} to {high:.3g} {of.outputs[name].unit}".rstrip()
+        for name, (low, high) in one.between.items()
+    )
+    return f"{100 * one.share:.0f} % (of {one.observations:,} with {ends})"
 
 
 def _of_width(name: str, one: OutputCalibration) -> str:
@@ -221,10 +221,9 @@ def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
     """What is wrong with all outputs together although, or because, something is with one."""
     wrong = {words: region for words, region in regions.items() if region.p_value < least}
     for words, region in wrong.items():
-        one = min(region.coverage, key=lambda share: share.p_value)
         yield (
-            f"{words} do not hold the truth as often as they should ({equals(region.p_value, least)}): those of "
-            f"{100 * one.probability:g} % in {100 * one.share:.1f} % of draws"
+            f"{words} hold the truth {region.fault} than they should ({equals(region.p_value, least)}): those of "
+            f"{100 * region.worst.probability:g} % in {100 * region.worst.share:.1f} % of draws"
         )
     if regions and not wrong:
         chances = ", ".join(f"{words}: {equals(region.p_value, least)}" for words, region in regions.items())
@@ -245,9 +244,9 @@ def what_would_be_noticed(of: Calibration) -> str:
     if not of.notices_narrow or of.notices_shift is None:
         return f"{of.draws:,} draws would show hardly any fault, so that silence means little; take more with --draws"
     return (
-        f"in nine of ten cases the ranks of {of.draws:,} draws show posteriors that are "
-        f"{100 * (1 - of.notices_narrow):.0f} % too narrow, or medians that are off by {of.notices_shift:.2g} standard "
-        "deviations of the posterior; smaller faults can stay unseen"
+        f"power of the test: had posteriors been {100 * (1 - of.notices_narrow):.0f} % too narrow, or their medians "
+        f"off by {of.notices_shift:.2g} of their standard deviations, the ranks of {of.draws:,} draws would show it in "
+        "nine of ten cases; smaller faults can stay unseen"
     )
 
 

@@ -11,7 +11,7 @@ from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_acr
 from qexp.analysis.comparison.seed_groups import differ_by_seed, runs_to_compare, seed_groups
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError
-from qexp.files import make_folder, read_json
+from qexp.files import make_folder, read_json, read_netcdf
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.catalog.catalog import Catalog
@@ -145,15 +145,9 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
         save(learning_curves(curves, units), drawn[-1])
     shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
     for matrix in sorted(shared):
-        tables = {names[directory]: _load(directory.matrices / matrix / MATRIX) for directory in directories}
-        if len({tuple(table.sizes.items()) for table in tables.values()}) == 1:
+        first, *others = [read_json(directory.matrices / matrix / MATRIX_RECORD) for directory in directories]
+        if all((other["axes"], other["fixed"]) == (first["axes"], first["fixed"]) for other in others):
+            tables = {names[directory]: read_netcdf(directory.matrices / matrix / MATRIX) for directory in directories}
             drawn.append(folder / f"matrix_{matrix}.png")
-            views = read_json(directories[0].matrices / matrix / MATRIX_RECORD).get("views", ())
-            save(side_by_side(tables, matrix, views), drawn[-1])
+            save(side_by_side(tables, matrix, first.get("views", ())), drawn[-1])
     return drawn
-
-
-def _load(path: Path) -> Any:
-    import xarray
-
-    return xarray.load_dataset(path, engine="h5netcdf")

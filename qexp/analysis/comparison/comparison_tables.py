@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -12,8 +13,8 @@ from qexp.analysis.comparison.rounding import NONE, measured, number, rounding
 from qexp.analysis.comparison.seed_comparison import Pair, PairRow, SeedComparison
 from qexp.analysis.comparison.seed_groups import LeftOut
 from qexp.analysis.comparison.typesetting import Table
+from qexp.metrics.intervals import LEVEL, Estimate
 from qexp.metrics.meaning import Meaning
-from qexp.metrics.student import LEVEL, Estimate
 from qexp.runs.record.calibration import SIGNIFICANT
 from qexp.runs.record.calibration_columns import FIELD, PASSED, of_calibration
 
@@ -138,10 +139,11 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
                 f"{row.group}: no finite {row.output} {row.metric} for {_seeds(row.not_finite)}; not counted there"
             )
     if any(pair.rows for pair in comparison.pairs):
-        share = round(1 / (1 - LEVEL))
+        together = max(Counter(row.metric for pair in comparison.pairs for row in pair.rows).values())
+        at_once = f"; the {together} intervals of a metric hold at once (Bonferroni)" if together > 1 else ""
         said.append(
-            f"better: if the interval of the paired difference excludes 0; between equal groups, this happens by "
-            f"chance in one row of {share}"
+            f"better: if the interval of the paired difference excludes 0{at_once}; between equal groups, any is "
+            f"called better by chance in {100 * (1 - LEVEL):.0f} % of such comparisons of one metric"
         )
     return said
 

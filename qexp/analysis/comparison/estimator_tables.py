@@ -16,6 +16,9 @@ from qexp.metrics.recorded import meaning_of
 
 Row = Mapping[str, Any]
 
+SKEWED = 20
+"""Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may be nothing."""
+
 
 def estimator_tables(rows: Sequence[Row]) -> list[Table]:
     """A table per output, sorted by RMSE; the smallest is highlighted."""
@@ -29,8 +32,9 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         noted.setdefault(note, []).append(name)
     said = [f"{', '.join(names)}: {note}" for note, names in noted.items() if note]
     if any(row["rmse_interval"] for row in rows):
-        drawn = "groups of held-out rows" if any(row["groups"] for row in rows) else "held-out rows"
-        said.append(f"in brackets: 95 % bootstrap intervals over {drawn}")
+        counts = sorted({row["groups"] for row in rows if row["groups"]})
+        left_out = f"{' or '.join(map(str, counts))} groups of held-out rows" if counts else "held-out rows"
+        said.append(f"in brackets: 95 % intervals over {left_out}, by the jackknife")
     if any(row["difference"] is not None for row in rows):
         said.append(
             f"against the {NETWORK}: difference of the RMSE over the same rows, positive if the {NETWORK} is better; "
@@ -93,11 +97,11 @@ def _rounded(row: Row, name: str) -> str:
 
 
 def _half_width(row: Row, name: str) -> float | None:
-    """The rounding for an interval, if that is wider than floating-point errors."""
+    """The shorter side of an interval, by which numbers are rounded, if it is wider than floating-point errors."""
     ends = row[f"{name}_interval"]
     if row[name] is None or ends is None:
         return None
-    half_width = float(ends[1] - ends[0]) / 2
+    half_width = max(min(row[name] - ends[0], ends[1] - row[name]), float(ends[1] - ends[0]) / SKEWED)
     return half_width if half_width > 1e-9 * (1 if name == "r2" else row["rmse"]) else None
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qexp.analysis.comparison.seed_groups import ComparedRun, SeedGroup
+from qexp.metrics.intervals import Estimate, estimate
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.recorded import meaning_of
-from qexp.metrics.student import Estimate, estimate
 from qexp.runs.record.calibration_columns import FIELD, Columns, compared_columns, of_width
 from qexp.runs.record.evaluations import find
 
@@ -55,7 +55,7 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
                     name,
                     of,
                     of.in_unit(units.get(output, "")),
-                    estimate(list(values.values())) if values else None,
+                    estimate(list(values.values()), of.limits(values.values())) if values else None,
                     values,
                     [seed for seed in found if seed not in values],
                 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qexp import files
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.analysis.comparison.typesetting import Table
 from qexp.metrics.recorded import meaning_of
 
 if TYPE_CHECKING:
+    from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
     from qexp.runs.record.limit import Limit
     from qexp.runs.record.record import Record
@@ -18,6 +20,9 @@ Parts = Iterator[Table | str]
 
 GROUPS = 40
 """Most lines of errors by group."""
+
+MOST_WRITTEN = 40
+"""Most lines of files that a program wrote."""
 
 
 def results(record: Record) -> Parts:
@@ -31,6 +36,23 @@ def results(record: Record) -> Parts:
             cells = _cells(metrics, record.units.get(output, ""), record)
             rows.append([part, output, *(cells.get(name, NONE) for name in columns)])
     yield _table("", ["part", "output", *columns], rows, words=2)
+    if record.caution:
+        yield record.caution
+
+
+def own_results(directory: RunDirectory, record: Record) -> Parts:
+    """The numbers of a run; of a program that gave none the files that it wrote."""
+    written = None if record.results else directory.written_by_program()
+    if written is None:
+        yield from results(record)
+        return
+    rows = [[name, files.in_bytes(one["bytes"]), one["sha256"][:16]] for name, one in written.items()]
+    if rows:
+        yield _table("", ["file", "size", "sha256"], rows[:MOST_WRITTEN], words=1)
+        if len(rows) > MOST_WRITTEN:
+            yield f"and {len(rows) - MOST_WRITTEN:,} more files"
+    else:
+        yield "The program gave no numbers and wrote no files into its run's folder; what it printed is in the log."
     if record.caution:
         yield record.caution
 
@@ -64,7 +86,7 @@ def results_with_intervals(record: Record | EvaluationRecord) -> Parts:
 
 
 def beside_limit(record: Record, limit: Limit | None) -> Parts:
-    """Test errors beside the least that any method can reach on these samples, if that is known."""
+    """Test errors beside those of the exact posteriors of these samples, if they are known."""
     if limit is None:
         return
     rows = []
@@ -79,7 +101,7 @@ def beside_limit(record: Record, limit: Limit | None) -> Parts:
     yield Table("errors beside the limit", columns, rows, frozenset(columns[2:5]))
     yield (
         "limit: errors of the exact posterior median (mae) and mean (rmse) of the same samples; the prior has the "
-        "dataset's whole distributions, training and test intervals"
+        f"dataset's whole distributions; {limit.meaning}"
         + (f"; known of each sample: {', '.join(limit.given)}" if limit.given else "")
     )
 
@@ -89,7 +111,7 @@ def limit_to_compute(record: Record, spec: dict[str, Any], limit: Limit | None) 
     from qexp.spec.experiences import type_of
 
     if limit is None and "test" in record.results and type_of(spec).has_limit(spec):
-        yield f"the least errors that any method can reach are not known yet: qexp limit --run {record.name}"
+        yield f"errors of the exact posteriors of the same samples are not known yet: qexp limit --run {record.name}"
 
 
 def field_errors(record: Record | EvaluationRecord) -> Parts:

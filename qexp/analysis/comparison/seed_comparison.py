@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -19,8 +20,8 @@ from qexp.analysis.comparison.seed_groups import SeedGroup
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError, some
 from qexp.files import make_folder
+from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
 from qexp.metrics.meaning import HIGHEST, ZERO, Meaning
-from qexp.metrics.student import LEVEL, Estimate, estimate
 from qexp.spec.experiences import type_name, type_of
 from qexp.workspace import Workspace
 
@@ -38,6 +39,7 @@ class PairRow:
     unit: str
     seeds: list[int]
     estimate: Estimate
+    """With an interval that holds together with those of this metric of all outputs and pairs of groups."""
     better: str | None
     """The better group; None if the interval of the mean difference contains 0, or the direction is unknown."""
 
@@ -92,6 +94,7 @@ class SeedComparison:
     def document(self) -> dict[str, Any]:
         return {
             "level": LEVEL,
+            "simultaneous": Counter(row.metric for pair in self.pairs for row in pair.rows),
             "evaluation": self.evaluation,
             "groups": [self._group(group) for group in self.groups],
             "specs": self.specs,
@@ -153,7 +156,7 @@ def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
     """Compare one or more groups of runs, every two of them seed by seed; without figures."""
     if not any(group.counted for group in groups):
         states = ", ".join(f"{one.run} is {one.why}" for group in groups for one in group.left_out[:3])
-        raise QexpError(f"none of these runs is done: {states}")
+        raise QexpError(f"there is nothing to compare: {states}")
     specs = _specs(groups)
     alone = _each_alone(groups, specs)
     rows = [*alone.results, *alone.calibrations]
@@ -161,7 +164,23 @@ def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
         _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), rows)
         for i, j in combinations(range(len(groups)), 2)
     ]
-    return replace(alone, pairs=pairs)
+    return replace(alone, pairs=[_simultaneously(pair, pairs) for pair in pairs])
+
+
+def _simultaneously(pair: Pair, pairs: Sequence[Pair]) -> Pair:
+    """A pair with intervals of a metric that hold for all of its differences at once, and what is better by them.
+
+    Between equal groups, single intervals would leave out zero in one difference of twenty.
+    """
+    together = Counter(row.metric for one in pairs for row in one.rows)
+    rows = []
+    for row in pair.rows:
+        of = simultaneous(row.estimate, together[row.metric])
+        better = None
+        if of.excludes_zero and row.meaning.best is not None:
+            better = pair.first if (of.mean > 0) == (row.meaning.best == HIGHEST) else pair.second
+        rows.append(replace(row, estimate=of, better=better))
+    return replace(pair, rows=rows)
 
 
 def results_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
@@ -244,10 +263,7 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
             continue
         compared = abs if row.meaning.best == ZERO else float
         of = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
-        better = None
-        if of.excludes_zero and row.meaning.best is not None:
-            better = first if (of.mean > 0) == (row.meaning.best == HIGHEST) else second
-        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, better)
+        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, None)
 
 
 def _folder(groups: Sequence[SeedGroup]) -> str:

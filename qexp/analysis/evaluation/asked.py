@@ -14,7 +14,7 @@ from qexp import assemble
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.metrics.metric import Metrics
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import RunDirectory
@@ -65,6 +65,8 @@ class Asked:
     part: str | None
     seed: int
     device: torch.device
+    remark: str = ""
+    """What has changed in the dataset, as the run's weights need it."""
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.runs import figures
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
+from qexp.runs.foreign_weights import azimuths
 from qexp.runs.planning.existing import require_done
 from qexp.runs.record import evaluations
 from qexp.runs.record.directory import RunDirectory
@@ -126,8 +127,9 @@ def _asked(
             f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{known_as}' "
             f"has the type '{document['type']}'; a run is evaluated on data of its own type"
         )
+    document, remark = azimuths.as_trained(document, directory.record())
     document["units"] = kind.units([*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"])
-    return Asked(directory, spec, tables, workspace, document, None, part, seed, on), known_as
+    return Asked(directory, spec, tables, workspace, document, None, part, seed, on, remark), known_as
 
 
 def _own_name(directory: RunDirectory) -> str:
@@ -180,7 +182,7 @@ def _begun(asked: Asked, judged: Judged, name: str, dataset: str, of: str) -> Ev
         left_out=judged.left_out,
         independent=independence.known,
         reasons=independence.reasons,
-        warnings=tuple(judged.warnings),
+        warnings=(*filter(None, [asked.remark]), *judged.warnings),
         caution="; ".join(dict.fromkeys(filter(None, cautions))),
         units=run.units,
         metrics=run.metrics,

@@ -17,10 +17,10 @@ from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, field
 from qexp.datasets.gridded.frames import THICKNESS, cached_frames
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
-from qexp.metrics import bootstrap
+from qexp.metrics.intervals import intervals_over_pieces
 from qexp.metrics.metric import Metrics
-from qexp.models.inversion import Inversion
-from qexp.models.network import refusal
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import refusal
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import fields as frames_of
 from qexp.runs.evaluation.results import Results
@@ -149,9 +149,7 @@ def _evaluated(
         return None
     found = frames_of.results_of(attempt, fields, model, tallies)
     by_folder = [tally.whole.outputs for tally in tallies.values()]
-    intervals = {
-        output: bootstrap.intervals_over_pieces([of[output] for of in by_folder], attempt.seed) for output in metrics
-    }
+    intervals = {output: intervals_over_pieces([of[output] for of in by_folder]) for output in metrics}
     return replace(found, intervals={attempt.directory.part: intervals})
 
 
@@ -164,12 +162,11 @@ def _independence(asked: Asked, sources: Sequence[FieldFolder]) -> Independence:
     """Whether no folder has the files of one that the run was trained on, or its name."""
     try:
         trained = asked.trained
-        file = asked.spec["dataset"].get("file")
-        tested = [_hashes(open_folder(frames.folder, file), asked) for frames in trained.test.folders]
-        known = {frames.name: _hashes(open_folder(frames.folder, file), asked) for frames in trained.training_folders}
+        tested = list(trained.hashes_of(trained.test.folders).values())
+        known = trained.hashes_of(trained.training_folders)
     except (DatasetError, FieldError) as error:
         return Independence(None, (f"the fields that the run was trained on cannot be read: {error}",))
-    hashes = {source.name: _hashes(source, asked) for source in sources}
+    hashes = {source.name: trained.hashes(source) for source in sources}
     everything = set().union(*known.values())
     same = [name for name, own in hashes.items() if own & everything]
     # Folders of the dataset's own test part may be numbered like those of its training part.
@@ -179,9 +176,3 @@ def _independence(asked: Asked, sources: Sequence[FieldFolder]) -> Independence:
     doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, SHOWN)}"]
     compared = "the fields, or the name," if elsewhere else "the fields"
     return Independence.of(shared, doubts if alike_named else [], f"no folder has {compared} of a training folder")
-
-
-def _hashes(source: FieldFolder, asked: Asked) -> set[str]:
-    """Hashes of the files of a folder that identify it: those with outputs, since others may be shared by all."""
-    named = [path for path in source.files if path.stem in asked.outputs]
-    return {content_hash(path) for path in named or source.files}

@@ -13,20 +13,20 @@ from torch import Tensor
 
 from qexp import assemble
 from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, VALIDATION, Asked, Independence, Judged
-from qexp.datasets.generated import GeneratedDataset, Part
-from qexp.datasets.intervals import gaps
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.metrics import bootstrap
+from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.inversion import Inversion
-from qexp.models.shapes import from_spec, written
+from qexp.networks.estimator import Inversion
+from qexp.networks.shapes import from_spec, written
 from qexp.quantities import Quantities
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.images import write
 from qexp.runs.evaluation.results import Results
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.distributions import gaps
 
 
 def judged(asked: Asked) -> Judged:
@@ -93,7 +93,7 @@ def _evaluated(
         estimate, truth = estimates[name], samples[name].double().cpu().numpy()
         results[name] = evaluate_metrics(of, estimate, truth)
         if truth.shape[1:] == (1,) and np.isfinite(estimate).all():
-            intervals[name] = bootstrap.intervals(of, estimate[:, 0], truth[:, 0], attempt.seed)
+            intervals[name] = jackknife_intervals(of, estimate[:, 0], truth[:, 0])
     part = attempt.directory.part
     return Results({part: results}, {part: intervals})
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
-from qexp import files
+from qexp import files, folders
 from qexp.errors import QexpError
 from qexp.locks import locked
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.evaluations import DRAFT, DRAFT_LOCK
-from qexp.runs.upkeep.evaluations import stale_drafts
 
 LOCK_SECONDS = 10.0
 
@@ -24,22 +18,17 @@ LOCK_SECONDS = 10.0
 def drafted(directory: RunDirectory, name: str) -> Iterator[Path]:
     """A new folder for an evaluation, which is deleted at the end unless it was published.
 
-    Drafts that killed processes left more than an hour ago are deleted, too.
+    What killed processes left of the evaluation of this name is put back or deleted before.
     """
     place = directory.evaluations
     files.make_folder(place)
-    for path in stale_drafts(directory.path):
-        shutil.rmtree(path, ignore_errors=True)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f"{DRAFT}{name[:100]}-", dir=place))
-        folder.chmod(0o755)
-    except OSError as error:
-        raise QexpError(f"cannot write to {place}: {error.strerror or error}") from error
-    try:
-        with FileLock(folder / DRAFT_LOCK, timeout=LOCK_SECONDS):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folders.clear(place / name)
+    with ExitStack() as until_the_end:
+        try:
+            folder = until_the_end.enter_context(folders.drafted(place / name))
+        except OSError as error:
+            raise QexpError(f"cannot write to {place}: {error.strerror or error}") from error
+        yield folder
 
 
 def published(directory: RunDirectory, name: str, folder: Path, force: bool, exists: Callable[[], bool]) -> bool:
@@ -52,11 +41,7 @@ def published(directory: RunDirectory, name: str, folder: Path, force: bool, exi
         with locked(directory.evaluations, LOCK_SECONDS):
             if not force and exists():
                 return False
-            (folder / DRAFT_LOCK).unlink(missing_ok=True)
-            # One exists with --force, or without a record, as no evaluation is.
-            old = Path(tempfile.mkdtemp(prefix=f"{DRAFT}{name[:100]}-", dir=directory.evaluations))
-            files.put_folder(folder, target, old / target.name)
-            shutil.rmtree(old, ignore_errors=True)
+            folders.put(folder, target)  # with --force one is there, or one without a record, which no evaluation is
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     return True

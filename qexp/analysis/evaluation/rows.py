@@ -16,28 +16,28 @@ from qexp import assemble, files
 from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence, Judged
 from qexp.analysis.intervals.evaluated import keep_intervals_of
 from qexp.analysis.intervals.folds import OfFolds, means_of_folds, networks_of_folds
+from qexp.datasets.copies import chance, copies
 from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import FORMATS, TabularDataset
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.estimates import HELD_OUT_QUANTILES, PERIOD, estimate_of, spread_of
 from qexp.limits import NO_LIMITS, limits_of
-from qexp.metrics import bootstrap
+from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.ensemble import Ensemble, mean, spread
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Ensemble, Inversion, mean, spread
 from qexp.rows.formats import open_table
-from qexp.rows.values import TableError
+from qexp.rows.table import TableError
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.group_errors import of_groups, recorded
-from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import PREDICTIONS, RunDirectory
 from qexp.runs.record.record import GroupErrors
 from qexp.seeds import Seeds
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
+from qexp.spec.kinds.tabular import grouped_by
 from qexp.tables import built
 
 Array = NDArray[np.float64]
@@ -215,8 +215,7 @@ def _evaluated(
     made = ensemble.reduced(inputs, reduced, HELD_OUT_QUANTILES)
     groups = None if tables.by is None else tables.texts(tables.by)
     units = attempt.record.units
-    # Rows of a group that the run holds out together are alike: whole groups are drawn for intervals.
-    drawn = groups if tables.by == attempt.spec["split"]["parameters"].get("by") else None
+    alike = None if tables.by == FILE else groups
     columns: dict[str, tuple[Any, dict[str, str]]] = {}
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
@@ -230,7 +229,7 @@ def _evaluated(
         truth = tables.values(output)[:, 0]
         of_output = with_training_mean(metrics[output], known := means[output])
         results[output] = evaluate_metrics(of_output, estimate, truth)
-        intervals[output] = bootstrap.intervals(of_output, estimate, truth, attempt.seed, drawn)
+        intervals[output] = jackknife_intervals(of_output, estimate, truth, alike)
         if tables.by is not None and groups is not None:
             errors += of_groups(tables.by, groups, output, metrics[output], estimate, truth, known)
         unit = units.get(output, "")
@@ -285,23 +284,45 @@ def _independence(asked: Asked, tables: Tables) -> Independence:
     except DatasetError as error:
         return Independence(None, (f"the rows that the run was trained on cannot be read: {error}",))
     rows = _trained_on(asked, trained)
-    inputs = list(asked.spec["inputs"])
-    known = set(_keys([trained.values[name][rows] for name in inputs]))
-    twice = sum(key in known for key in _keys([tables.values(name) for name in inputs]))
-    shared = [f"{twice:,} of {len(tables):,} rows have the same inputs as training rows"] if twice else []
+    shared, unknown = _copies(asked.spec["inputs"], trained, rows, tables)
     compared = []
     by = asked.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
         if not all(_has(part.dataset, name) for part in tables.parts):
             continue
+        known = trained.column(name)
+        if name in trained.identifiers and _numbers_rows(known, len(trained) + trained.left_out):
+            continue
         compared.append(name)
-        both = sorted(set(trained.column(name)[rows].tolist()) & set(tables.texts(name).tolist()))
+        both = sorted(set(known[rows].tolist()) & set(tables.texts(name).tolist()))
         if both:
             shared.append(f"of the same {name} as training rows: {some(both, SHOWN)}")
-    unknown = (
-        [] if compared else ["no row has the same inputs as a training row, but the origin of the rows is unknown"]
-    )
-    return Independence.of(shared, unknown, f"compared with the training rows: inputs, {', '.join(compared)}")
+    nothing = "no row has the same or nearly the same inputs as a training row"
+    if not (compared or unknown):
+        unknown = [f"{nothing}, but the origin of the rows is unknown"]
+    return Independence.of(shared, unknown, f"{nothing}, or is of the same {' or '.join(compared)}")
+
+
+def _copies(inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables) -> tuple[list[str], list[str]]:
+    """What is said of rows with the inputs of training rows: that they are shared, and what is not known."""
+    known = trained.compared(inputs)[rows]
+    new = np.concatenate([part.dataset.compared(inputs)[part.rows] for part in tables.parts])
+    old, own = np.arange(len(known)), np.arange(len(known), len(known) + len(new))
+    exact, near = copies(np.concatenate([known, new])).among(own, old)
+    some = f"of {len(tables):,} rows have"
+    if len(exact) and len(exact) <= chance(new, known):
+        return [], [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"]
+    shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
+    return shared + ([f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []), []
+
+
+def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:
+    """Whether an identifier only counts the rows of its file, as 0, 1, 2, …, so that equal ones mean nothing."""
+    texts = identifiers.tolist()
+    if len(set(texts)) < len(texts) or not all(text.isdecimal() for text in texts):
+        return False
+    numbers = [int(text) for text in texts]
+    return min(numbers) in (0, 1) and max(numbers) <= rows
 
 
 def _trained_on(asked: Asked, trained: TabularDataset) -> Rows:
@@ -326,8 +347,3 @@ def _training_means(asked: Asked, metrics: Mapping[str, Metrics]) -> dict[str, f
         return means
     rows = _trained_on(asked, trained)
     return {output: float(trained.values[output][rows, 0].mean()) for output in asked.outputs}
-
-
-def _keys(variables: Sequence[Array]) -> list[bytes]:
-    """The inputs of each row in single precision, in which networks see them."""
-    return [row.tobytes() for row in np.concatenate(variables, axis=1).astype(np.float32)]

@@ -21,7 +21,7 @@ from qexp.datasets.splits import Rows
 from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
 from qexp.estimates import estimate_of
 from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import spectra
 from qexp.runs.evaluation.held_out import opened, quantiles_among

@@ -18,7 +18,7 @@ from qexp.datasets.transforms.elementwise import Scale
 from qexp.datasets.transforms.transform import Transform
 from qexp.estimates import SPREAD, estimate_of
 from qexp.limits import Limits
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
 from qexp.quantities import of_dataset, quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of

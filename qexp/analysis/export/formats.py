@@ -10,7 +10,7 @@ from torch import nn
 
 from qexp.analysis.export.graphs import GRAPH_FORMATS, Named, Sides, capture
 from qexp.analysis.export.keras_file import h5_bytes, keras_model
-from qexp.models.shapes import Shape
+from qexp.networks.shapes import Shape
 
 
 class Captured(Protocol):

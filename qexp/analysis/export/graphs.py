@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qexp.models.shapes import Shape
+from qexp.networks.shapes import Shape
 
 Sides = tuple[int | str, ...]
 """(batch, ...): numbers, or names and expressions of names for sides of any size."""

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qexp.analysis.export.graphs import GraphError, Named, Sides
-from qexp.models.activations import ExponentialActivation
-from qexp.models.modules.dense import Concatenate
-from qexp.models.modules.unet import ChannelsLast, Doubling, UNet
-from qexp.models.network import Network
-from qexp.models.portable import PlainSameConvolution, Positional
-from qexp.models.shapes import Shape
+from qexp.networks.layers import ChannelsLast, Concatenate, Doubling, ExponentialActivation, UNet
+from qexp.networks.network import Network
+from qexp.networks.portable import PlainSameConvolution, Positional
+from qexp.networks.shapes import Shape
 
 KERAS_VERSION = "2.15.0"
 """Version whose form the file has."""

@@ -18,9 +18,9 @@ from qexp.analysis.export.graphs import GraphError, Named, takes_any_frame
 from qexp.analysis.trained import load_models
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.models.heads.flow import FlowHead
-from qexp.models.inversion import Inversion
-from qexp.models.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
+from qexp.networks.estimator import Inversion
+from qexp.networks.heads import FlowHead
+from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.whole_folders import names_in, write_folder
 

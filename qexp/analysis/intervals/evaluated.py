@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.analysis.intervals.folds import OfFolds
 from qexp.analysis.intervals.new_rows import rules_of
-from qexp.calibration import conformal
 from qexp.errors import QexpError
+from qexp.metrics import conformal
 from qexp.runs.evaluation.held_out import held_out, opened
 from qexp.runs.evaluation.intervals import COVERAGES, coverages_of, heads_among, write_intervals
 from qexp.runs.record.directory import RunDirectory

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.models.ensemble import mean
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion, mean
 from qexp.runs.record.directory import RunDirectory
 
 Values = NDArray[np.floating]

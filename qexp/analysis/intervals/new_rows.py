@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.analysis.intervals.folds import OfFolds
-from qexp.calibration import conformal
-from qexp.calibration.scale import Scale
 from qexp.errors import QexpError
-from qexp.metrics.periodic import nearest
+from qexp.metrics import conformal
+from qexp.metrics.conformal import Scale
+from qexp.metrics.metric import nearest
 from qexp.runs.evaluation.held_out import HeldOut, held_out
 from qexp.runs.evaluation.kinds import ROW
 from qexp.runs.record.directory import RunDirectory

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qexp.datasets.generators.deformation import DeformationImages, Source
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.quantities import RADIAN, Quantities, Quantity, base_name, quantity
+from qexp.seeds import require_seed
+from qexp.simulation.generators import DeformationImages, Source
 from qexp.tables import Table
 
 POSITIONS = {"x": "east", "y": "north"}
@@ -72,8 +73,7 @@ class Asked:
             raise QexpError(f"--offsets {self.offsets}: choose from {' and '.join(OFFSETS)}")
         if self.starts is not None and self.starts < 1:
             raise QexpError(f"--starts {self.starts}: at least one")
-        if self.seed < 0:
-            raise QexpError(f"--seed {self.seed}: a seed is a whole number from 0 on")
+        require_seed(self.seed)
         for name, (low, high) in self.bounds.items():
             if not low < high:
                 raise QexpError(f"--bounds {name}={low:g}:{high:g}: the upper bound must be above the lower one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,19 +15,26 @@ from qexp.analysis.inversion.asked import PER_TRACK, Asked, Units, bounds_in_si,
 from qexp.analysis.inversion.misfit import of_residuals, remark
 from qexp.analysis.inversion.posterior import source_posterior
 from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
-from qexp.datasets.distributions import Distribution
-from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
-from qexp.estimation.criteria import shows_source
-from qexp.estimation.deformation import Deformation, deformation_of
-from qexp.estimation.fit import Fit, Nuisances, at_values, best, prepared
-from qexp.estimation.parameters import Search, searches
-from qexp.estimation.problem import Problem
-from qexp.estimation.refined import refined
-from qexp.estimation.residuals import residual_errors
-from qexp.estimation.starts import STARTS, starts
-from qexp.estimation.uncertainty import Uncertainty, uncertainty
+from qexp.inference.fit import (
+    Fit,
+    Nuisances,
+    Uncertainty,
+    at_values,
+    best,
+    prepared,
+    refined,
+    residual_errors,
+    shows_source,
+    threshold,
+    uncertainty,
+)
+from qexp.inference.least_squares import STARTS, Deformation, Problem, deformation_of, starts
+from qexp.inference.parameters import Search, searches
+from qexp.inference.profile import Profile, at_edge, falls_beyond, with_intervals
 from qexp.observations.observation import Observation, Track
+from qexp.simulation.distributions import Distribution
+from qexp.simulation.generators import Source
 
 Array = NDArray[np.float64]
 
@@ -86,13 +93,8 @@ def estimated(
     fixed, bounds = _held(candidate, asked, known)
     began = time.perf_counter()
     problem, found = _problem(tracks, candidate, asked, fixed, bounds)
-    if candidate.start is None:
-        begin = starts(problem.to_search(asked.seed), found, asked.starts or STARTS, asked.seed)
-        fit = best(problem, begin, asked.seed)
-    elif refine:
-        fit = refined(problem, _begin(problem, [candidate.start, *candidate.near], fixed), found, asked.seed)
-    else:
-        fit = at_values(problem, _begin(problem, [candidate.start], fixed))
+    fit = _fitted(problem, found, candidate, asked, fixed, refine)
+    fit, profile = with_intervals(problem, fit) if refine else (fit, None)
     seconds = time.perf_counter() - began
     errors, misfit = uncertainty(fit), of_residuals(fit, problem) if refine else None
     posterior = None
@@ -101,8 +103,8 @@ def estimated(
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, units, errors, residual_errors(fit, problem, tracks))
-        if refine
+        parameters=_parameters(fit, candidate, errors, residual_errors(fit, problem, tracks), profile, set(bounds))
+        if profile
         else _of_network(fit, candidate),
         tracks=_tracks(observation, problem, fit, units),
         estimated=[shown(fit.names[index]) for index in fit.free],
@@ -119,8 +121,8 @@ def estimated(
         misfit=misfit,
         remarks=[
             *remarks,
-            *_remarks(fit, problem),
-            *(() if misfit is None else remark(misfit, fit.chi2_reduced)),
+            *_remarks(fit, problem, found),
+            *(() if misfit is None else remark(misfit, fit.chi2_reduced, tracks)),
             *(() if posterior is None else posterior.remarks),
         ],
         posterior=posterior,
@@ -163,6 +165,23 @@ def _problem(
     return problem, found
 
 
+def _fitted(
+    problem: Problem,
+    wanted: Sequence[Search],
+    candidate: Candidate,
+    asked: Asked,
+    fixed: Mapping[str, float],
+    refine: bool,
+) -> Fit:
+    """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
+    if candidate.start is None:
+        begin = starts(problem.to_search(asked.seed), wanted, asked.starts or STARTS, asked.seed)
+        return best(problem, begin, asked.seed)
+    if refine:
+        return refined(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, asked.seed)
+    return at_values(problem, _begin(problem, [candidate.start], fixed))
+
+
 def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping[str, float]) -> torch.Tensor:
     """Values of all parameters, (start, parameter) in SI units, of those that are possible sources.
 
@@ -176,7 +195,15 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
     return begin[possible]
 
 
-def _parameters(fit: Fit, units: Units, errors: Uncertainty, of_residuals: Array | None) -> dict[str, Estimate]:
+def _parameters(
+    fit: Fit,
+    candidate: Candidate,
+    errors: Uncertainty,
+    of_residuals: Array | None,
+    profile: Profile,
+    bounded: Collection[str],
+) -> dict[str, Estimate]:
+    units = candidate.units
     places = {index: place for place, index in enumerate(fit.free)}
     made = {}
     for index, column in enumerate(fit.names):
@@ -184,15 +211,21 @@ def _parameters(fit: Fit, units: Units, errors: Uncertainty, of_residuals: Array
         if index not in places:
             made[shown(column)] = Estimate(value, unit, fixed=True)
             continue
-        place, factor = places[index], units.factor(column)
+        place, factor, at_bound = places[index], units.factor(column), column in fit.at_bounds
+        given = at_bound and column in bounded  # to first order there is no error there: its interval ends at the bound
+        standard, scaled, residual = (
+            None if of is None or given else float(of[place]) / factor
+            for of in (errors.standard_error, errors.scaled_error, of_residuals)
+        )
         made[shown(column)] = Estimate(
             value,
             unit,
-            float(errors.standard_error[place]) / factor,
-            float(errors.scaled_error[place]) / factor,
-            None if of_residuals is None else float(of_residuals[place]) / factor,
-            (units.from_si(column, float(errors.low[place])), units.from_si(column, float(errors.high[place]))),
-            at_bound=column in fit.at_bounds,
+            standard,
+            scaled,
+            residual,
+            (units.from_si(column, float(profile.low[place])), units.from_si(column, float(profile.high[place]))),
+            open_ends=(bool(profile.open_low[place]), bool(profile.open_high[place])),
+            at_bound=at_bound,
         )
     return made
 
@@ -250,18 +283,30 @@ def _surface(track: Track, nuisances: Nuisances) -> Array:
     return surface
 
 
-def _remarks(fit: Fit, problem: Problem) -> list[str]:
+def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:
     said = []
     if not shows_source(problem, fit):
         without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
         said.append(
             f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
-            f"{without:.4g} without; its parameters are not meaningful"
+            f"{without:.4g} without; its parameters are not meaningful. Its position is that of the largest noise: an "
+            "interval of an amplitude that leaves out zero is no sign of a source, and intervals of the position are "
+            "too narrow"
         )
     if not fit.converged:
         said.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")
-    for column in fit.at_bounds:
-        said.append(f"{shown(column)} is at a bound; its error is not meaningful: widen --bounds, or fix it")
+    given = {one.parameter.name for one in wanted if one.bounded}
+    said += [  # of the bounds of the search, open intervals tell
+        f"{shown(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some {fall:.2g}): "
+        "widen --bounds, or fix it"
+        for column, fall in falls_beyond(problem, fit).items()
+        if column in given and fall > threshold(fit) ** 2
+    ]
     if not np.isfinite(fit.covariance).all():
         said.append("the observation does not determine all parameters; fix one with --fix")
+    if at_edge(problem, fit):
+        said.append(
+            "the estimate lies at the edge of the sources that the model describes, such as those that reach the "
+            "surface; standard errors are not meaningful: bound or fix a size or the depth"
+        )
     return said

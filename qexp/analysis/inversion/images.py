@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qexp.analysis.inversion.views import SeenView
 from qexp.errors import QexpError
 from qexp.observations.observation import Array, Track
-from qexp.observations.pixels import spacing
+from qexp.observations.reduction import spacing
 
 LARGEST_SPACING = 3.0
 """Of the points of a track, in pixels: an image of more distant ones would be made of gaps."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.estimates import PERIOD, estimate_of
-from qexp.metrics.periodic import nearest
+from qexp.metrics.metric import nearest
 from qexp.runs.figures.sources import table
 from qexp.runs.record.directory import RunDirectory
 from qexp.spec.kinds.kind import TEST_PREDICTIONS

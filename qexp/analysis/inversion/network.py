@@ -15,31 +15,30 @@ from qexp.analysis.inversion.estimate import Candidate
 from qexp.analysis.inversion.images import filled, image_of, peak_of, without_edge
 from qexp.analysis.inversion.nearby import nearby
 from qexp.analysis.inversion.views import SeenView, tracks_of, typical, views_of
+from qexp.analysis.misfit.features import UNUSUAL
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
 from qexp.analysis.prediction.images.model import image_model
+from qexp.analysis.prediction.images.posteriors import OfHeads
 from qexp.analysis.prediction.images.ranges import SEEN, statistics
-from qexp.datasets.generated import GeneratedDataset, mask_of
-from qexp.datasets.generators.deformation import DeformationImages, Source
-from qexp.datasets.noises.linear import LinearNoise
+from qexp.analysis.prediction.trained import MOST
 from qexp.errors import QexpError
-from qexp.estimation.parameters import AMPLITUDES
-from qexp.metrics.periodic import nearest
+from qexp.inference.parameters import amplitudes
+from qexp.metrics.metric import nearest
 from qexp.observations.observation import Observation, Track
 from qexp.observations.reading import angles_of
+from qexp.physics.geometry import RIGHT
 from qexp.quantities import Quantities, base_name, quantity, with_periods
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
+from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.simulation.generators import DeformationImages, Source
+from qexp.simulation.noise import LinearNoise
 from qexp.spec.kinds.generated import generator_in_words
 
-EDGES = np.array([0.005, 0.995])
-"""Quantiles of a training distribution beyond which an estimate is said to be at its edge."""
 ENDS = (0.025, 0.975)
 """Probabilities of the ends of intervals."""
 MUCH_FILLED = 0.3
 """Share of interpolated pixels above which they are remarked on."""
-UNUSUAL = 0.005
-"""Share of training samples with features as far from their mean, below which an observation is said to be unlike them.
-"""
 RECENTRED = 2.0
 """Distance of a source from the centre of the image, in pixels, from which the image is centred anew."""
 
@@ -70,23 +69,11 @@ class _Network:
     quantities: Quantities
     """Those of the dataset, with the periods of what the network learns as angles."""
     sources: Sequence[Source]
+    linear: frozenset[str]
+    """Their amplitudes."""
     words: str
     """What its sources are: `mogi`, or `mogi chamber and okada dike`."""
     views: Sequence[SeenView]
-
-    def trained(self, name: str, value: float) -> tuple[float, float, float] | None:
-        """An estimate, and the EDGES of its training distribution; None for a variable that did not vary.
-
-        One that repeats is moved by whole periods to within half a period of their middle, and has no edges where
-        the training data have it in all directions.
-        """
-        if name not in self.dataset.distributions or name not in self.dataset.test:
-            return None
-        low, high = map(float, self.dataset.distributions[name].quantile(EDGES))
-        period = quantity(name, self.quantities).period
-        if period is not None and high - low >= (EDGES[1] - EDGES[0]) * period * (1 - 1e-6):
-            return value, -math.inf, math.inf
-        return float(nearest(value, (low + high) / 2, period)), low, high
 
 
 def network_estimate(
@@ -134,7 +121,7 @@ def network_estimate(
 
 def _intervals(network: _Network, inputs: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
     """Column → ends of the 95 % interval by the posterior head, in SI units; empty without one."""
-    if network.model.posteriors is None:
+    if not isinstance(network.model.posteriors, OfHeads):
         return {}
     found = {}
     for name, ends in network.model.posteriors.of(inputs).quantiles(ENDS).items():
@@ -155,7 +142,11 @@ def _opened(directory: RunDirectory, device: str) -> _Network:
     views = views_of(dataset, list(model.layout.inputs))
     quantities = with_periods(dataset.quantities, model.periods)
     words = generator_in_words(spec["dataset"])
-    return _Network(directory.name, model, dataset, quantities, dataset.generator.sources, words, views)
+    sources = dataset.generator.sources
+    linear = frozenset(
+        f"{one.name}.{name}" if one.name else name for one in sources for name in amplitudes(one, quantities)
+    )
+    return _Network(directory.name, model, dataset, quantities, sources, linear, words, views)
 
 
 def _at(
@@ -198,8 +189,13 @@ def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
     base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
     if base in ("incidence", "azimuth", "heading") and image in tracks:
         incidence, heading = (float(angle[0]) for angle in angles_of(tracks[image].seen().direction.mean(axis=0)[None]))
-        degrees = {"incidence": incidence, "heading": heading, "azimuth": -heading}[base]
-        return math.radians(degrees) / quantity(base, network.dataset.quantities).si_factor
+        flown = heading if network.dataset.view(image).look == RIGHT else heading + 180
+        degrees = {"incidence": incidence, "heading": flown, "azimuth": -heading}[base]
+        of_angle = quantity(base, network.dataset.quantities)
+        # 192° and −168° are the same direction, but not to a network.
+        return float(
+            nearest(math.radians(degrees) / of_angle.si_factor, typical(network.dataset, name), of_angle.period)
+        )
     if base == "noise":
         return float(np.mean([track.seen().error.mean() for track in tracks.values()]))
     return typical(network.dataset, name)
@@ -233,24 +229,21 @@ def _start(network: _Network, made: Mapping[str, float]) -> tuple[dict[str, floa
 
 
 def _likely(network: _Network, name: str, value: float) -> float:
-    """The value, moved between the EDGES of its training distribution: beyond, a network's estimate means little."""
-    if base_name(name) in AMPLITUDES or (trained := network.trained(name, value)) is None:
+    """The value, moved into the range of its training data: beyond, a network's estimate means little."""
+    if name in network.linear or (trained := network.model.trained.get(name)) is None:
         return value
-    return float(np.clip(*trained))
+    return float(np.clip(trained.placed(value), trained.low, trained.high))
 
 
 def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
-    """Remarks on estimates at the edge of the distributions of the training data, or beyond it."""
+    """Remarks on estimates beyond the training data of their outputs."""
     said = []
-    for name, estimate in made.items():
-        if (trained := network.trained(name, estimate)) is None:
-            continue
-        value, low, high = trained
-        if not low <= value <= high:
+    for name, trained in network.model.trained.items():
+        if trained.beyond(made[name]):
             unit = network.model.outputs[name]
             said.append(
-                f"the network's estimate of {name}, {value:.3g} {unit}, lies outside 99 % of its training data, "
-                f"{low:.3g} to {high:.3g} {unit}"
+                f"the network's estimate of {name}, {float(trained.placed(made[name])):.3g} {unit}, lies outside "
+                f"{MOST}, {trained.low:.3g} to {trained.high:.3g} {unit}"
             )
     return said
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.asked import PosteriorAsked, Units, shown
-from qexp.datasets.distributions import Distribution
-from qexp.estimation.fit import Fit
-from qexp.estimation.parameters import Search
-from qexp.estimation.problem import Problem
-from qexp.estimation.sampling.draws import Draws
-from qexp.estimation.sampling.observation import ObservedPosterior, observed_posterior
-from qexp.estimation.sampling.prior import Marginal, Prior, uniform
-from qexp.estimation.tilts import within_limits
-from qexp.metrics.periodic import nearest
+from qexp.errors import QexpError
+from qexp.inference.density import Marginal, Prior, power, uniform
+from qexp.inference.fit import Fit
+from qexp.inference.least_squares import Problem
+from qexp.inference.parameters import Search, within_limits
+from qexp.inference.posterior import ObservedPosterior, observed_posterior
+from qexp.inference.sampling import Draws
+from qexp.metrics.metric import nearest
 from qexp.quantities import quantity
 from qexp.seeds import Seeds
+from qexp.simulation.distributions import Distribution
 
 Array = NDArray[np.float64]
 
@@ -32,12 +33,9 @@ COVERAGE = 0.9
 PREDICTED = 200
 """Draws, of all chains together, for which data are simulated."""
 
-REACH = 10.0
-"""Bounds of the uniform prior of a parameter without bounds: this multiple of its best estimate, to both sides."""
-
 EDGE, CROWDED = 2.5, 0.05
-"""Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of the prior does; and the share
-of draws there from which on that is said."""
+"""Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even one does; and the
+share of draws there beyond which that is said."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class ParameterPosterior:
 
     low, high              of the central 90 % interval
     prior, least, largest  what its prior is, in words, and the values between which it lies
+    at_edge                share of the draws at an edge of the prior, in the outer eightieth of what lies between the
+                           values; of an angle all around None
     """
 
     unit: str
@@ -57,6 +57,12 @@ class ParameterPosterior:
     prior: str
     least: float
     largest: float
+    at_edge: float | None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the prior cuts the posterior off, which would else reach further."""
+        return self.at_edge is not None and self.at_edge > CROWDED
 
     def document(self) -> dict[str, Any]:
         return {
@@ -65,7 +71,7 @@ class ParameterPosterior:
             "standard_deviation": self.deviation,
             "interval90": [self.low, self.high],
             "unit": self.unit,
-            "prior": {"distribution": self.prior, "between": [self.least, self.largest]},
+            "prior": {"distribution": self.prior, "between": [self.least, self.largest], "at_edge": self.at_edge},
         }
 
 
@@ -146,8 +152,10 @@ def source_posterior(
     draws = _in_units(made, problem, fit, units)
     seconds = time.perf_counter() - began
     parameters = {
-        shown(one.name): _summary(one, draws[:, column], units) for column, one in enumerate(made.prior.marginals)
+        shown(one.name): _summary(one, draws[:, column], made.draws.all[:, column], units)
+        for column, one in enumerate(made.prior.marginals)
     }
+    given = {shown(one.parameter.name) for one in searches if one.bounded}
     chains = made.draws.scores.shape[:2]
     levels = _noise_factors(made, seed).reshape(chains) if asked.unknown_noise else None
     return SourcePosterior(
@@ -158,17 +166,21 @@ def source_posterior(
         predicted=_predicted(problem, made, levels, seed),
         found=made.draws,
         seconds=seconds,
-        remarks=[*made.draws.doubts, *_crowded(made)],
+        remarks=[*made.draws.doubts, *_cut(parameters, given)],
     )
 
 
 def _prior(
     problem: Problem, fit: Fit, searches: Sequence[Search], units: Units, distributions: Mapping[str, Distribution]
 ) -> Prior:
-    """Uniform between the bounds of the search, or as a run's training data are distributed."""
+    """As a run's training data are distributed; uniform between bounds, or by what is plausible, see `_uninformed`.
+
+    No prior depends on the estimate, which follows the noise of the data.
+    """
     fixed, marginals = problem.coordinates.fixed, []
     turning = {name for tilt in problem.coordinates.tilts for name in _turning(problem, tilt.angle, tilt.strike)}
-    for one, value in zip(searches, fit.values.tolist(), strict=True):
+    powers = _powers_of_sizes(searches, fixed)
+    for one in searches:
         name, low, high, period = one.parameter.name, one.parameter.low, one.parameter.high, one.parameter.period
         if name in fixed:
             continue
@@ -180,9 +192,42 @@ def _prior(
         elif period is not None:
             marginals.append(uniform(name, 0.0, period, period))
         else:
-            reach = REACH * abs(value) if math.isinf(high - low) else math.inf
-            marginals.append(uniform(name, max(low, -reach), min(high, reach)))
+            marginals.append(_uninformed(one, units, powers.get(name, 0)))
     return Prior([one.parameter.name for one in searches], marginals, fixed)
+
+
+def _powers_of_sizes(searches: Sequence[Search], fixed: Mapping[str, float]) -> dict[str, int]:
+    """Size → its power in the product of the strengths of all free amplitudes; of amplitudes without bounds."""
+    found = Counter[str]()
+    for one in searches:
+        if one.parameter.name not in fixed:
+            found.update(one.parameter.powers)
+    return {name: exponent for name, exponent in found.items() if name not in fixed}
+
+
+def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
+    """Uniform between bounds, or those that are plausible for an amplitude.
+
+    The data show strengths, such as P a³ of the pressure P and the radius a of a sphere, or potencies, slips times
+    length times width, and little of what is multiplied. Of a size without bounds the density is in proportion to its
+    power in the product of all strengths: with uniform densities of the amplitudes, strengths and sizes then have
+    uniform ones, where uniform densities of amplitudes and sizes would let the smallest sizes count most.
+    """
+    one = search.parameter
+    low, high = one.low, one.high
+    if exponent and not search.bounded:
+        return power(one.name, low, high, exponent)
+    if not math.isfinite(high - low):
+        of = quantity(one.name, units.quantities)
+        least, largest = (-math.inf, math.inf) if of.plausible is None or not one.linear else of.plausible
+        low, high = max(low, of.si_factor * least), min(high, of.si_factor * largest)
+    if not (math.isfinite(high - low) and low < high):
+        name = shown(one.name)
+        raise QexpError(
+            f"--posterior: nothing tells which values of {name} are plausible: give it two bounds, --bounds "
+            f"{name}=LOW:HIGH, or declare a quantity with `plausible=(low, high)`"
+        )
+    return uniform(one.name, low, high)
 
 
 def _turning(problem: Problem, *columns: int) -> list[str]:
@@ -210,13 +255,15 @@ def _in_units(made: ObservedPosterior, problem: Problem, fit: Fit, units: Units)
     return np.stack(columns, axis=1)
 
 
-def _summary(one: Marginal, draws: Array, units: Units) -> ParameterPosterior:
+def _summary(one: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
     low, median, high = map(float, np.quantile(draws, [tail, 0.5, 1 - tail]))
     least, largest = (units.from_si(one.name, end) for end in (one.low, one.high))
+    at_edge = None if one.period is not None else float((np.abs(one.place(scores)) > EDGE).mean())
     return ParameterPosterior(
-        units.of(one.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high, one.words, least, largest
-    )
+        units.of(one.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high, one.words, least,
+        largest, at_edge,
+    )  # fmt: skip
 
 
 def _noise_factors(made: ObservedPosterior, seed: int) -> Array:
@@ -236,14 +283,11 @@ def _predicted(problem: Problem, made: ObservedPosterior, levels: Array | None, 
     return drawn.numpy().reshape(chains, len(some), -1)
 
 
-def _crowded(made: ObservedPosterior) -> list[str]:
-    """A sentence for each parameter whose posterior lies at an edge of its prior."""
-    said = []
-    for one, scores in zip(made.prior.marginals, made.draws.all.T, strict=True):
-        share = float((np.abs(scores) > EDGE).mean())
-        if share > CROWDED and one.period is None:
-            said.append(
-                f"{share:.0%} of the posterior of {shown(one.name)} lies at an edge of its prior: the result depends "
-                "on the prior's bounds; change them with --bounds"
-            )
-    return said
+def _cut(parameters: Mapping[str, ParameterPosterior], given: Container[str]) -> list[str]:
+    """A sentence for each parameter whose posterior is cut off by a prior that nobody gave bounds for."""
+    return [
+        f"{of.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the prior's "
+        "bounds; give others with --bounds"
+        for name, of in parameters.items()
+        if of.is_cut and name not in given
+    ]

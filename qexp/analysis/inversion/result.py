@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.posterior import SourcePosterior
-from qexp.calibration.misfit import Misfit
+from qexp.metrics.calibration import Misfit
 from qexp.observations.observation import Observation
 
 Array = NDArray[np.float64]
@@ -18,12 +18,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A parameter of a source, in its unit; errors are None for a parameter that was fixed or is a network's estimate.
+    """A parameter of a source, in its unit.
+
+    Errors are None for a parameter that was fixed, is a network's estimate, or lies at a bound that was given.
 
     standard_error  by the declared noise
     scaled_error    the same times √χ²_reduced where that is above 1
     residual_error  by the covariance of the residuals themselves
-    interval95      by the scaled errors
+    interval95      by the profile likelihood, with errors scaled likewise
+    open_ends       whether its low and its high end are those of the search or of bounds, because the data give none
     """
 
     value: float
@@ -32,17 +35,26 @@ class Estimate:
     scaled_error: float | None = None
     residual_error: float | None = None
     interval95: tuple[float, float] | None = None
+    open_ends: tuple[bool, bool] = (False, False)
     fixed: bool = False
     at_bound: bool = False
 
+    @property
+    def spans_magnitudes(self) -> bool:
+        """Whether the ends of the interval differ by more than a factor of ten."""
+        low, high = self.interval95 or (0.0, 0.0)
+        return low * high > 0 and max(abs(low), abs(high)) > 10 * min(abs(low), abs(high))
+
     def document(self) -> dict[str, Any]:
-        return {
+        made = {
             "value": self.value,
             "unit": self.unit,
             "standard_error": self.standard_error,
             "scaled_error": self.scaled_error,
             "interval95": None if self.interval95 is None else list(self.interval95),
         }
+        ends = [end for end, is_open in zip(("low", "high"), self.open_ends, strict=True) if is_open]
+        return {**made, "open_ends": ends} if ends else made
 
 
 @dataclass(frozen=True)

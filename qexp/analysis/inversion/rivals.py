@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qexp.analysis.inversion.result import Inversion
-from qexp.estimation.criteria import aicc, bic
+from qexp.inference.fit import aicc, bic
 
 
 def compared(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.views import DISPLACEMENT, GNSS
 from qexp.errors import QexpError
-from qexp.forward.geometry import azimuth_of_heading, line_of_sight
 from qexp.observations.observation import Observation, Track
 from qexp.observations.reading import angles_of
+from qexp.physics.geometry import azimuth_of_heading, line_of_sight
 from qexp.quantities import quantity
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.views import DISPLACEMENT, GNSS
 
 Array = NDArray[np.float64]
 

@@ -1,1 +1,1 @@
-"""The least errors that any method can reach on a simulated dataset."""
+"""Errors of exact posteriors on a simulated dataset."""

@@ -1,4 +1,4 @@
-"""The Bayesian limit: errors of exact posterior medians and means of the test samples of a dataset.
+"""The Bayesian limit: errors of exact posterior medians and means of samples of a dataset.
 
 Posteriors are integrated over up to three variables, and sampled by the likelihood beyond.
 """
@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp import assemble
+from qexp.analysis.evaluation.asked import ALL, TEST
 from qexp.analysis.posteriors.simulated import posteriors
 from qexp.assemble.metrics import periods_of_outputs
-from qexp.datasets.generated import GeneratedDataset
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.estimation.exact.alike import groups
-from qexp.estimation.exact.angles import circular_moments
-from qexp.estimation.exact.posterior import Estimates, Posterior
-from qexp.estimation.exact.unknowns import MOST, Unknowns, periods_of, require_known, unknowns_of
-from qexp.metrics.periodic import nearest
+from qexp.inference.grid_posterior import Estimates, Posterior, circular_moments, groups
+from qexp.inference.simulated_images import MOST, Unknowns, periods_of, require_known, unknowns_of
+from qexp.metrics.metric import nearest
 from qexp.quantities import NOISE, quantity
 from qexp.runs import figures
 from qexp.runs.figures.generated import TEST_ESTIMATES
@@ -30,6 +29,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.limit import LeastErrors, Limit, keep_limit
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset
 from qexp.workspace import Workspace
 
 Array = NDArray[np.float64]
@@ -37,7 +37,10 @@ Array = NDArray[np.float64]
 OnSample = Callable[[int, int], None]
 """Takes the number of samples whose posteriors are integrated, and of all."""
 
-USUAL_SAMPLES = 1000
+USUAL_SAMPLES, MOST_SAMPLES = 1000, 1_000_000
+
+DRAWN_FROM = (TEST, ALL)
+"""Parts of the distributions from which samples are drawn."""
 
 DRAWS = 2000
 """From the posterior of each sample, where there are too many variables to integrate over."""
@@ -46,17 +49,27 @@ FEW = 100
 """Samples with the same hidden pixels below which a coarser first grid is faster."""
 
 
-def of_dataset(reference: str, workspace: Workspace, seed: int, samples: int | None, on_sample: OnSample) -> Limit:
-    """The limit of a dataset's test part, by its name or path. Raises QexpError if it cannot be computed."""
+def of_dataset(
+    reference: str, workspace: Workspace, part: str, seed: int, samples: int | None, on_sample: OnSample
+) -> Limit:
+    """The limit of a dataset, by its name or path. Raises QexpError if it cannot be computed.
+
+    part  from which the samples are drawn: "test", or "all" for the whole prior
+    """
+    if part not in DRAWN_FROM:
+        raise QexpError(f"--part {part}: {suggestion(part, DRAWN_FROM)}")
     count = USUAL_SAMPLES if samples is None else samples
-    if count < 2:
-        raise QexpError(f"--samples {count}: at least two, from whose errors standard errors can be computed")
+    if not 2 <= count <= MOST_SAMPLES:
+        raise QexpError(
+            f"--samples {count}: from two, from whose errors standard errors can be computed, to {MOST_SAMPLES:,}"
+        )
     if seed < 0:
         raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
     tables = assemble.tables_with(workspace.extensions)
     name, document = assemble.dataset_document(reference, workspace, tables)
     dataset = assemble.generated_of(document, tables, workspace)
-    return _limit(dataset, name, dataset.generator.images(dataset.variables), (), {}, count, seed, on_sample)
+    images = dataset.generator.images(dataset.variables)
+    return _limit(dataset, name, images, (), {}, count, seed, on_sample, whole=part == ALL)
 
 
 def of_run(
@@ -96,11 +109,13 @@ def _limit(
     count: int,
     seed: int,
     on_sample: OnSample,
+    whole: bool = False,
 ) -> Limit:
     names = require_known(dataset, images, known)
     given = [one for one in dataset.test if one in known]
     periods = {**periods_of(dataset, names), **periods}
-    samples = dataset.sample(dataset.test, count, Seeds(seed), ("test",), torch.device("cpu"))
+    part = {name: [(0.0, 1.0)] for name in dataset.test} if whole else dataset.test
+    samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
     sampled, doubted = len(names) > MOST or NOISE in names, 0
     if sampled:
         names, fine, half, doubted = by_sampling(dataset, images, given, periods, samples, on_sample)
@@ -120,6 +135,7 @@ def _limit(
         dataset=name,
         seed=seed,
         samples=count,
+        whole=whole or not any(dataset.held_out.values()),
         images=tuple(images),
         given=tuple(given),
         sampled=sampled,

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from qexp.analysis.look.view import Array, Pictures, Variable, View, value_in_words
-from qexp.datasets.generated import GeneratedDataset, Part, Values, mask_of
-from qexp.datasets.views import DISPLACEMENT
 from qexp.figures.fields import Extent
 from qexp.figures.histograms import Histogram, histograms
 from qexp.figures.sample_images import ImageSample, sample_images
 from qexp.quantities import base_name, in_words, name_of_view, quantity
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset, Part, Values, mask_of
+from qexp.simulation.views import DISPLACEMENT
 
 if TYPE_CHECKING:
     import xarray

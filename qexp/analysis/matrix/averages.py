@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from qexp.analysis.matrix.weights import Seen, added_to
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.noises.blocks import Blocks
-from qexp.datasets.noises.correlated import WhiteNoise
 from qexp.errors import QexpError
-from qexp.estimation.weighting import MOST_CORRELATED
+from qexp.inference.weighting import MOST_CORRELATED
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.noise import Blocks, WhiteNoise
 
 
 def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:

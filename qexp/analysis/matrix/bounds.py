@@ -12,11 +12,11 @@ from torch import Tensor
 
 from qexp.analysis.matrix.axes import MatrixAxis, blocks, values_at
 from qexp.analysis.matrix.refinement import TOGETHER, Refinement
-from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError, some
-from qexp.estimation import information
-from qexp.estimation.criteria import would_show_source
-from qexp.estimation.problem import Problem
+from qexp.inference import least_squares
+from qexp.inference.fit import would_show_source
+from qexp.inference.least_squares import Problem
+from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
 
@@ -94,7 +94,7 @@ def bounds_of_samples(
         for part in np.split(alike, range(TOGETHER, len(alike), TOGETHER)):
             problem = likelihood.problem(data[part], known, shown)
             at = likelihood.starts(problem, {name: of[part] for name, of in truth.items()})
-            least, ratio = information.bounds(problem, at)
+            least, ratio = least_squares.bounds(problem, at)
             least, ratio = scale * least, ratio / scale
             for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
                 deviations[name][part] = column.numpy() / likelihood.unit(name)

@@ -10,28 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import assemble, files
+from qexp.analysis.matrix import storing
 from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, blocks, checked, values_at
 from qexp.analysis.matrix.bounds import bounds_of_cells
 from qexp.analysis.matrix.refinement import Refinement
 from qexp.analysis.matrix.summary import summary
 from qexp.analysis.matrix.table import Estimated, matrix_table, write_npy
 from qexp.analysis.trained import load_model
-from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.models.shapes import written
+from qexp.networks.shapes import written
 from qexp.quantities import quantity, with_periods
 from qexp.runs.figures import draw_matrix, drawn_at_once
+from qexp.runs.foreign_weights import azimuths
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
-from qexp.runs.record.names import now, require_name
+from qexp.runs.record.names import NAME, now
+from qexp.runs.record.provenance import fingerprint
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.spec.digest import digest
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
+    import xarray
 
-    from qexp.models.inversion import Inversion
+    from qexp.networks.estimator import Inversion
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Inversion always makes."""
@@ -55,8 +60,10 @@ def matrix(
     npy: bool = False,
     refine: bool = False,
     bound: bool = False,
+    name: str | None = None,
+    force: bool = False,
     on_refined: OnRefined = lambda done, cells: None,
-) -> Path:
+) -> tuple[Path, bool]:
     """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
 
     dataset  name or path of the dataset spec for the observations; its `matrix` gives the default axes
@@ -64,21 +71,28 @@ def matrix(
     repeats  noise realisations per cell
     refine   also refine the estimates by least squares, see `Refinement`; `on_refined` is told how far that is
     bound    also compute the Cramér–Rao bound, see `bounds_of_cells`
-    Returns the folder `matrices/<dataset>` of the run.
+    name     of the matrix; that of the dataset if left out
+    force    replace a matrix of that name that was made otherwise
+    Returns the folder `matrices/<name>` of the run, and False if the same matrix existed already.
+    Raises QexpError.
     """
     _require_possible(repeats, seed)
-    drawn_at_once()  # a wrong setting is refused before anything is made
     torch_device = assemble.device_of(device)
     model = load_model(directory, torch_device)
     tables = tables_of(directory)
-    name, document = assemble.dataset_document(dataset, workspace, tables)
-    require_name(name)
+    known_as, document = assemble.dataset_document(dataset, workspace, tables)
+    place = directory.matrices / _require_name(name or known_as)
+    document, turned = azimuths.as_trained(document, directory.record())
     source = assemble.generated_of(document, tables, workspace)
-    _require_inputs(source, model, name)
+    _require_inputs(source, model, known_as)
     assemble.require_units_of(directory.training_spec(), source, tables)
-    grid = list(axes) or matrix_axes(document, name)
-    outputs = list(model.network.outputs)
+    grid, outputs = list(axes) or matrix_axes(document, known_as), list(model.network.outputs)
     held = held_values(source, grid, dict(fixed or {}), outputs)
+    settings = {"repeats": repeats, "seed": seed, "refined": refine, "bound": bound}
+    record = _record(directory, known_as, grid, held, settings)
+    record["digest"] = _digest(directory, assemble.kind_of(document).pinned(document, source, workspace), record)
+    if not force and storing.exists(place, record):
+        return _complete(place, npy), False
     likelihood = Refinement(source, grid, held, outputs) if refine or bound else None
     refinement = likelihood if refine else None
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
@@ -86,25 +100,50 @@ def matrix(
         of_first = seeds.torch(torch_device, "matrix", 0)
         least = bounds_of_cells(source, grid, held, outputs, likelihood, of_first) if likelihood and bound else None
         estimates = estimate_cells(model, source, grid, held, repeats, seeds, torch_device, refinement, on_refined)
-    missing = _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
+    record |= _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
-    table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities, least)
-
-    folder = directory.matrices / name
-    files.make_folder(folder)
-    files.write_bytes(folder / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
-    if npy:
-        write_npy(table, folder)
-    record = {**_record(directory, name, grid, held, repeats, seed), **missing}
-    record |= summary(table, outputs)
+    table = matrix_table(estimates, grid, held, repeats, directory, known_as, seed, quantities, least)
     trained = assemble.generated_of(directory.training_spec()["dataset"], tables, workspace)
-    record |= _for_figure(source, trained, [*record["axes"], *estimates], held)
-    files.write_json(folder / MATRIX_RECORD, record)
-    draw_matrix(folder)
+    record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], held)
+    record["remark"] = turned
+    return place, storing.store(place, record, force, lambda draft: _write(draft, table, record, npy))
+
+
+def _write(draft: Path, table: xarray.Dataset, record: Mapping[str, Any], npy: bool) -> None:
+    files.write_bytes(draft / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
+    files.write_json(draft / MATRIX_RECORD, record)
+    _complete(draft, npy)
+
+
+def _require_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with --name")
+    return name
+
+
+def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Of all that a matrix depends on: the run's weights, the data, the cells and the settings."""
+    of_data = {
+        key: value for key, value in document.items() if key != "matrix"
+    }  # which gives axes, and these are known
+    settings = {key: value for key, value in record.items() if key not in ("run", "dataset", "created")}
+    run = directory.record()
+    weights = fingerprint(directory.best_weights).sha256
+    return digest({"dataset": of_data, "settings": settings, "weights": weights}, run.digest)
+
+
+def _complete(folder: Path, npy: bool) -> Path:
+    """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for. Returns the folder."""
+    picture = (folder / MATRIX).with_suffix(".png")
+    if drawn_at_once() and not picture.exists():
+        draw_matrix(folder)
+    if npy:
+        write_npy(files.read_netcdf(folder / MATRIX), folder)
     return folder
 
 
 def _require_possible(repeats: int, seed: int) -> None:
+    drawn_at_once()  # a wrong setting is refused before anything is made
     if repeats < 1:
         raise QexpError(f"--repeats {repeats}: at least one")
     if seed < 0:
@@ -173,8 +212,7 @@ def _record(
     dataset: str,
     grid: Sequence[MatrixAxis],
     held: Mapping[str, float],
-    repeats: int,
-    seed: int,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     return {
         "run": directory.name,
@@ -182,8 +220,7 @@ def _record(
         "created": now(),
         "axes": {one.variable: [one.low, one.high, one.cells] for one in grid},
         "fixed": dict(held),
-        "repeats": repeats,
-        "seed": seed,
+        **settings,
     }
 
 
@@ -214,31 +251,39 @@ def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
 
 
 def held_values(
-    source: GeneratedDataset, grid: Sequence[MatrixAxis], fixed: dict[str, float], outputs: list[str]
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    fixed: dict[str, float],
+    outputs: list[str],
+    options: tuple[str, str] = ("--axis", "--fix"),
 ) -> dict[str, float]:
-    """The value of every variable that is not an axis."""
+    """The value of every variable that is not an axis.
+
+    options  that give axes and values, as errors name them
+    """
+    axis, fix = options
     on_axes = [one.variable for one in grid]
     for variable in on_axes:
         if variable not in source.variables:
-            raise QexpError(f"--axis {variable}: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(f"{axis} {variable}: no such variable; {suggestion(variable, source.variables)}")
         if on_axes.count(variable) > 1:
-            raise QexpError(f"--axis {variable} is given twice")
+            raise QexpError(f"{axis} {variable} is given twice")
     for variable, number in fixed.items():
         if variable not in source.variables:
-            raise QexpError(f"--fix {variable}: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(f"{fix} {variable}: no such variable; {suggestion(variable, source.variables)}")
         if variable in on_axes:
-            raise QexpError(f"--fix {variable}: it is an axis")
+            raise QexpError(f"{fix} {variable}: it is an axis")
         if violation := quantity(variable, source.quantities).violation(number):
-            raise QexpError(f"--fix {variable}: {violation}")
+            raise QexpError(f"{fix} {variable}: {violation}")
     for one in grid:
         for centre in (one.centres[0], one.centres[-1]):
             if violation := quantity(one.variable, source.quantities).violation(float(centre)):
-                raise QexpError(f"--axis {one.variable}: {violation}, but a cell lies at {centre:g}")
+                raise QexpError(f"{axis} {one.variable}: {violation}, but a cell lies at {centre:g}")
     held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
     missing = [name for name in source.variables if name not in held and name not in on_axes]
     if missing:
         medians = {name: float(source.distributions[name].quantile(np.array([0.5]))[0]) for name in missing}
-        values = " ".join(f"--fix {name}={median + 0.0:.4g}" for name, median in medians.items())
+        values = " ".join(f"{fix} {name}={median + 0.0:.4g}" for name, median in medians.items())
         which = ", ".join(f"'{name}'" for name in missing)
         varies = (
             "varies but is not an axis; give it a value"
@@ -269,6 +314,8 @@ def estimate_cells(
     """
     shape = tuple(one.cells for one in grid)
     cells = int(np.prod(shape))
+    if cells * repeats > LARGEST:
+        raise QexpError(f"--repeats {repeats}: {cells * repeats:,} estimates are too many; the limit is {LARGEST:,}")
     outputs = model.network.outputs
     true = {name: np.empty(cells) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}

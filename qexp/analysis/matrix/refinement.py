@@ -16,16 +16,13 @@ from torch import Tensor
 from qexp.analysis.matrix.averages import Averages, blocks_of
 from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.analysis.matrix.weights import Seen, Weights
-from qexp.datasets.generated import GeneratedDataset, mask_of
-from qexp.datasets.generators import DeformationImages
-from qexp.datasets.views import GNSS, SIZED
 from qexp.errors import QexpError, some
-from qexp.estimation.coordinates import Coordinates
-from qexp.estimation.deformation import Deformation
-from qexp.estimation.means import DeformationOfMeans, means
-from qexp.estimation.parameters import Search, searches
-from qexp.estimation.problem import Problem
+from qexp.inference.least_squares import Deformation, DeformationOfMeans, Problem, means
+from qexp.inference.parameters import Coordinates, Search, searches
 from qexp.quantities import NOISE, base_name, quantity
+from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.simulation.generators import DeformationImages
+from qexp.simulation.views import GNSS, SIZED
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.analysis.matrix.bounds import Bounds
 from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.limits import limits_of
-from qexp.metrics.periodic import nearest
+from qexp.metrics.metric import nearest
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 

@@ -11,15 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.noises.blocks import Blocks
-from qexp.datasets.noises.correlated import WhiteNoise
-from qexp.datasets.noises.layout import Grid
-from qexp.datasets.noises.noise import Noise
-from qexp.datasets.views import GNSS, SIZED
 from qexp.errors import QexpError
-from qexp.estimation.weighting import Block, Weighting
+from qexp.inference.weighting import Block, Weighting
 from qexp.quantities import NOISE, base_name
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.noise import Blocks, Grid, Noise, WhiteNoise
+from qexp.simulation.views import GNSS, SIZED
 
 QUIET = 1e-4
 """Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
@@ -94,9 +91,10 @@ class Weights:
         elif added and len(white) == len(added):
             error = np.full(numbers, math.hypot(*(one.deviation_at(level) for one in white)))
         elif added:
-            between = self._covariances(image, sizes, level)
-            where = np.flatnonzero(seen)
-            covariance = between.numpy()[np.ix_(where, where)]
+            covariance = self._covariances(image, sizes, level).numpy()
+            if not seen.all():
+                where = np.flatnonzero(seen)
+                covariance = covariance[np.ix_(where, where)]
         return Block(image, error, covariance, np.zeros((numbers, 0)))
 
     def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:

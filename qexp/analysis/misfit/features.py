@@ -9,9 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qexp.models.inversion import Inversion
+from qexp.errors import QexpError
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import Network
 
 Array = NDArray[np.float64]
+
+UNUSUAL = 0.005
+"""Share of training samples with features as far from their mean, below which an observation is said to be unlike them.
+The least share that is found is 1 in 513 where there are 1,024 training samples."""
 
 
 class FeatureDistance:
@@ -68,20 +74,28 @@ def hidden_features(model: Inversion, samples: Mapping[str, Tensor]) -> Array:
 
 
 def _last_layers(model: Inversion) -> list[nn.Module]:
-    """The posterior heads, and of each other branch that makes an output its last linear or convolutional layer."""
-    network, found = model.network, []
-    for branch in network.branches:
-        if not set(branch.targets) & set(network.outputs) or not branch.operations:
-            continue
-        last = network.operations[branch.operations[-1]]
-        if branch.operations[-1] in network.heads:
-            found.append(last)
-        else:
-            layers = [
+    """The posterior heads, and of each other output the last linear or convolutional layer on the way to it."""
+    network = model.network
+    found = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
+    if not found:
+        raise QexpError("--misfit: the network has no linear or convolutional layer whose features could be compared")
+    return list(dict.fromkeys(found))
+
+
+def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
+    """The last layer of the latest branch, of those `before` one, that makes a value; or of what it starts from."""
+    for index in reversed(range(before)):
+        branch = network.branches[index]
+        if name in branch.targets:
+            if branch.operations and branch.operations[-1] in network.heads:
+                return [network.operations[branch.operations[-1]]]
+            layers: list[nn.Module] = [
                 layer
-                for name in branch.operations
-                for layer in network.operations[name].modules()
+                for operation in branch.operations
+                for layer in network.operations[operation].modules()
                 if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv1d)
             ]
-            found += layers[-1:]
-    return list(dict.fromkeys(found))
+            return layers[-1:] or [
+                layer for source in branch.sources for layer in _layers_making(network, source, index)
+            ]
+    return []

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.analysis.matrix.refinement import Refinement
-from qexp.calibration.misfit import blocks_of, misfit
-from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
-from qexp.estimation.fit import best
-from qexp.estimation.problem import Problem
-from qexp.estimation.starts import starts as spread_starts
+from qexp.inference.fit import best
+from qexp.inference.least_squares import Problem
+from qexp.inference.least_squares import starts as spread_starts
+from qexp.metrics.calibration import blocks_of_tracks, misfit
+from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
 
@@ -71,9 +71,9 @@ class ImageMisfit:
 def _p_values(problem: Problem, coordinates: torch.Tensor, scale: float) -> Array:
     """(problem,)"""
     residuals, _ = problem.linearised(coordinates, torch.arange(len(coordinates)))
-    places = problem.model.positions.numpy()
+    blocks = blocks_of_tracks(problem.model.positions.numpy(), problem.weighting.slices)
     unknowns = len(problem.coordinates.free) + problem.weighting.nuisances
-    return misfit(residuals.numpy() / scale, blocks_of(places[:, 0], places[:, 1]), unknowns).p_value
+    return misfit(residuals.numpy() / scale, blocks, unknowns).p_value
 
 
 def _require_known(source: GeneratedDataset, outputs: Sequence[str]) -> None:

@@ -55,7 +55,7 @@ def with_noises(
         elif word == NONE:
             tracks.append(replace(track, noise=None))
         else:
-            noise = estimates[track.name].best if word == ESTIMATE else declared(word)
+            noise = replace(estimates[track.name].best, estimated=True) if word == ESTIMATE else declared(word)
             tracks.append(with_noise(track, noise, asked.keep_errors))
     return replace(observation, tracks=tuple(tracks)), estimates
 

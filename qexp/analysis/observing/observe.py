@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,9 +17,7 @@ from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import write_observation
 from qexp.observations.noise import NoiseEstimate
-from qexp.observations.north import NORTHS, convergence
-from qexp.observations.observation import Observation, Track, require_sound
-from qexp.observations.overlap import require_overlap
+from qexp.observations.observation import NORTHS, Observation, Track, convergence, require_overlap, require_sound
 from qexp.observations.projection import crs_of, in_one_system
 from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
 from qexp.observations.reading import Asked, Reading
@@ -28,10 +27,14 @@ LARGE_TURN = 1.0
 """Angle [°] between the north of coordinates and true north from which it matters to which directions refer."""
 
 PER_FILE = (
-    "name", "error", "incidence", "heading", "look", "north", "wavelength", "sensor", "direction", "coherence", "dem",
-    "geometry", "variable",
+    "name", "unit", "error", "incidence", "heading", "look", "north", "wavelength", "sensor", "direction", "coherence",
+    "dem", "geometry", "variable",
 )  # fmt: skip
 """What may be asked of each file: one value for all, or one for each in order."""
+DIFFERENT, SMALL = 100.0, 2e-4
+"""Ratio of the largest displacements of two tracks from which on their units are doubted; and displacements [m] below
+which all of a track's are.
+"""
 PATHS = ("incidence", "heading", "direction", "coherence", "dem", "geometry")
 """What may be a file."""
 
@@ -54,6 +57,7 @@ def observe(
     stations: Sequence[Path],
     asked: Mapping[str, Any],
     noise: NoiseAsked,
+    gnss_unit: Sequence[str] = (),
     to: Path | None = None,
     figure: Path | None = None,
     style: Path | None = None,
@@ -65,13 +69,14 @@ def observe(
     stations  files that are read as GNSS tables, whatever their header
     asked     fields of `Asked`; those in PER_FILE one value, or a sequence with one for each of `sources`
     noise     what is asked of the noise of satellite tracks
+    gnss_unit  unit of displacements and errors in the stations' files: one for all, or one for each; m if left out
     to        the observation file; None: it is not written
     figure    the map of the tracks; semivariograms are drawn beside it, with `_noise` behind the name
     style     a matplotlib style file
     Raises QexpError before anything is written.
     """
     require_targets(to, pictures_of(figure), overwrite)
-    chosen = list(_chosen(sources, stations, asked))
+    chosen = list(_chosen(sources, stations, asked, gnss_unit))
     _require_effect(chosen, asked)
     readings: dict[str, Reading] = {}
     for path, reader, one in chosen:
@@ -81,6 +86,8 @@ def observe(
         if "north" in reader.takes:
             reading = _by_north(reading, one.north, asked.get("crs"))
         readings[str(path)] = reading
+    if asked.get("name") is None:
+        readings = _told_apart(readings)
     observation = in_one_system(readings, asked.get("crs"))
     require_sound(observation, _sources(readings))
     require_overlap(observation)
@@ -92,6 +99,7 @@ def observe(
         placed = plan.placed(observation.crs)
         observation = replace(observation, tracks=tuple(reduced_points(one, placed) for one in observation.tracks))
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
+    warnings += _unlike(observation)
     files = []
     if to is not None:
         write_observation(observation, to, history)
@@ -99,8 +107,24 @@ def observe(
     if figure is not None:
         files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
-    summaries = [summary_of(track, size) for track, size in zip(observation.tracks, sizes, strict=True)]
+    each = zip(observation.tracks, sizes, strict=True)
+    summaries = [summary_of(track, size, observation.crs) for track, size in each]
     return Observed(observation, summaries, warnings, files, estimates)
+
+
+def _told_apart(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    """The readings, with the part of their files' paths that differs before names that several of them have."""
+    files = Counter(track.name for reading in readings.values() for track in reading.tracks)
+    places = {path: Path(path).absolute() for path in readings}
+    apart = dict(readings)
+    for name in [name for name, count in files.items() if count > 1]:
+        sharing = [path for path, reading in readings.items() if name in [track.name for track in reading.tracks]]
+        ways = [tuple(reversed(places[path].with_suffix("").parts)) for path in sharing]
+        level = next((parts for parts in zip(*ways, strict=False) if len(set(parts)) == len(parts)), None)
+        for path, part in zip(sharing, level or (), strict=False):
+            tracks = (replace(one, name=f"{part}_{name}") if one.name == name else one for one in apart[path].tracks)
+            apart[path] = replace(apart[path], tracks=tuple(tracks))
+    return apart
 
 
 def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
@@ -132,6 +156,23 @@ def _points(readings: Mapping[str, Reading], observation: Observation) -> Mappin
     return {track.name: track for track in placed}
 
 
+def _unlike(observation: Observation) -> Iterator[str]:
+    """What makes the units of tracks suspicious beside each other."""
+    largest = {one.name: float(np.abs(one.seen().displacement).max(initial=0.0)) for one in observation.tracks}
+    moved = {name: most for name, most in largest.items() if most > 0}
+    if not moved:
+        return
+    least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
+    units = "give each file its unit, in order: --unit m --unit mm; that of GNSS tables is --gnss-unit"
+    if moved[most] > DIFFERENT * moved[least]:
+        yield (
+            f"the displacements of '{most}' are up to {moved[most]:.3g} m, {moved[most] / moved[least]:,.0f} times "
+            f"those of '{least}', up to {moved[least]:.3g} m; if their units differ, {units}"
+        )
+    elif moved[most] < SMALL:
+        yield f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are not in the units given, {units}"
+
+
 def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
     if not estimate.levels_off:
         yield (
@@ -146,30 +187,46 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
 
 
 def _chosen(
-    sources: Sequence[Path], stations: Sequence[Path], asked: Mapping[str, Any]
+    sources: Sequence[Path], stations: Sequence[Path], asked: Mapping[str, Any], gnss_unit: Sequence[str]
 ) -> Iterator[tuple[Path, Reader, Asked]]:
     """Each file with its reader and what is asked of it."""
-    known = [field.name for field in fields(Asked)]
+    known = [field.name for field in fields(Asked) if field.name != "unit_option"]
     for name in asked:
         if name not in known:
             raise QexpError(f"no argument '{name}'; {suggestion(name, known)}")
     if not sources and not stations:
         raise QexpError("name at least one file")
     given = {name: value for name, value in asked.items() if value is not None}
+    if stations and given.get("unit") and not gnss_unit:
+        raise QexpError("--unit is for the files and not for the tables of --gnss; give theirs, too: --gnss-unit m")
+    if gnss_unit and not stations:
+        raise QexpError("--gnss-unit is for the tables of --gnss; the unit of other files is --unit")
     for index, path in enumerate(sources):
         own = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in given.items()}
-        yield path, reader_of(path), Asked(**own)
-    for path in stations:
+        others = [_of_file("unit", given.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
+        option = " ".join(f"--unit {'mm' if other == index else unit}" for other, unit in enumerate(others))
+        yield path, reader_of(path), Asked(**own, unit_option=option)
+    for index, path in enumerate(stations):
         if not path.is_file():
             raise NotFoundError(f"{path}: there is no such file")
         shared = {name: value for name, value in given.items() if name not in PER_FILE}
         error = given.get("error")
         one = error[0] if isinstance(error, Sequence) and len(error) == 1 else error
-        yield path, READERS["gnss"], replace(Asked(**shared), error=None if isinstance(one, Sequence) else one)
+        unit = _of_file("gnss-unit", gnss_unit or None, index, len(stations))
+        yield (
+            path,
+            READERS["gnss"],
+            replace(
+                Asked(**shared),
+                error=None if isinstance(one, Sequence) else one,
+                unit=unit,
+                unit_option="--gnss-unit mm",
+            ),
+        )
 
 
 def _of_file(name: str, value: Any, index: int, count: int) -> Any:
-    if name not in PER_FILE or isinstance(value, str) or not isinstance(value, Sequence):
+    if name not in (*PER_FILE, "gnss-unit") or isinstance(value, str) or not isinstance(value, Sequence):
         return value
     if name == "direction" and all(isinstance(one, str | Path) for one in value):  # three files for all
         return value

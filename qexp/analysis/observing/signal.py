@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from qexp.datasets.generators import GENERATORS
-from qexp.estimation.deformation import Deformation, deformation_of
-from qexp.estimation.fit import best, prepared
-from qexp.estimation.parameters import searches
-from qexp.estimation.starts import starts
+from qexp.inference.fit import best, prepared
+from qexp.inference.least_squares import Deformation, deformation_of, starts
+from qexp.inference.parameters import searches
 from qexp.observations.noise import LEAST_POINTS, NoiseEstimate, SignalFree, estimate_of, require_enough
 from qexp.observations.observation import Array, CorrelatedNoise, Track
 from qexp.quantities import QUANTITIES
+from qexp.simulation.generators import GENERATORS
 
 MOST_POINTS = 1000
 """Points of a track that take part in the search, drawn at random."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.observation import CorrelatedNoise, Track, convergence
+from qexp.observations.projection import crs_of
 from qexp.observations.reading import angles_of
 
 
@@ -31,6 +32,8 @@ class TrackSummary:
     """Mean over the points; None for GNSS."""
     heading: float | None
     """Mean over the points, of a right-looking satellite, from the north of the coordinates; None for GNSS."""
+    true_heading: float | None
+    """The same from true north."""
     rms: float
     """Root mean square of the displacements."""
     error: float
@@ -47,20 +50,23 @@ class TrackSummary:
         return asdict(self)
 
 
-def summary_of(track: Track, size: int) -> TrackSummary:
+def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
     """A track in numbers.
 
     size  number of pixels or points that were read
+    crs   of its coordinates
     """
     seen = track.seen()
     averaged = None if seen.count is None else round(float(seen.count.sum()))
-    incidence = heading = None
+    incidence = heading = true_heading = None
     if track.kind == "radar":
         incidence, heading = (float(angle[0]) for angle in angles_of(seen.direction.mean(axis=0, keepdims=True)))
+        turn = 0.0 if crs is None else np.degrees(convergence(crs_of(crs), seen.x, seen.y)).mean()
+        true_heading = float((heading + turn + 180) % 360 - 180)
     east, north = ((float(values.min()), float(values.max())) for values in (seen.x, seen.y))
     return TrackSummary(
         track.name, track.kind, seen.size, averaged, max(size - (averaged or seen.size), 0), east, north, incidence,
-        heading,
-        float(np.sqrt(np.mean(seen.displacement**2))), float(np.median(seen.error)), track.noise,
+        heading, true_heading, float(np.sqrt(np.mean(seen.displacement**2))),
+        float(np.median(seen.error)), track.noise,
         None if seen.station is None else list(dict.fromkeys(seen.station.tolist())),
     )  # fmt: skip

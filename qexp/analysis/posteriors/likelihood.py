@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.datasets.distributions import Distribution
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.views import GNSS
 from qexp.errors import QexpError
-from qexp.estimation.sampling.level import Level
-from qexp.estimation.sampling.prior import Marginal, Prior, uniform
-from qexp.estimation.sampling.signals import Signals
+from qexp.inference.density import Level, Marginal, Prior, Signals, uniform
 from qexp.quantities import NOISE, quantity
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.distributions import Distribution
+from qexp.simulation.views import GNSS
 
 Array = NDArray[np.float64]
 

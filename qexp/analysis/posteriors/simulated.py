@@ -11,15 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.analysis.posteriors.likelihood import Likelihood
-from qexp.analysis.posteriors.likelihoods import likelihoods
-from qexp.datasets.generated import GeneratedDataset
-from qexp.estimation.sampling.density import PenalisedSquares, Posterior
-from qexp.estimation.sampling.draws import METHODS, Draws
-from qexp.estimation.sampling.modes import found, laplace
-from qexp.estimation.sampling.nearby import nearby
-from qexp.estimation.sampling.prior import Prior
-from qexp.estimation.sampling.signals import Signals
-from qexp.estimation.sampling.turned import Found, searched
+from qexp.analysis.posteriors.likelihoods import Likelihoods
+from qexp.inference.density import PenalisedSquares, Posterior, Prior, Signals
+from qexp.inference.posterior import Found, found, laplace, nearby, searched
+from qexp.inference.sampling import METHODS, Draws
+from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
 
@@ -75,11 +71,26 @@ def posteriors(
     count    draws for each observation
     Raises QexpError for a dataset whose likelihood is not known.
     """
-    names = [name for name in dataset.test if name not in given]
-    total, random, done = len(samples[images[0]]), np.random.default_rng(seed), 0
+    known = Likelihoods(dataset, images, given)
+    return posteriors_by(known, samples, start, count=count, seed=seed, method=method, on_observation=on_observation)
+
+
+def posteriors_by(
+    likelihoods: Likelihoods,
+    samples: Mapping[str, Tensor],
+    start: Mapping[str, Array] | None = None,
+    *,
+    count: int = 1000,
+    seed: int = 0,
+    method: str = "auto",
+    on_observation: Callable[[int], None] = lambda done: None,
+) -> Posteriors:
+    """As `posteriors`, by likelihoods that keep what observations share for the next call."""
+    names = likelihoods.names
+    total, random, done = len(samples[likelihoods.images[0]]), np.random.default_rng(seed), 0
     made: list[Draws | None] = [None] * total
     values = np.zeros((total, count, len(names)))
-    for alike, likelihood in likelihoods(dataset, images, samples, given):
+    for alike, likelihood in likelihoods(samples):
         own = None if start is None else {name: np.asarray(of)[alike] for name, of in start.items()}
         for place, (draws, of_draws) in zip(alike, _of_alike(likelihood, own, count, method, random), strict=True):
             made[place] = draws

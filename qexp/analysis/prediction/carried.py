@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qexp.rows.values import MISSING, number
+from qexp.rows.table import MISSING, number
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,3 +10,6 @@ CAUTION = "caution"
 
 OUTSIDE = "outside"
 """Column with the number of features of a row, or of statistics of an image, outside the range of the training data."""
+
+ESTIMATES_OUTSIDE = "estimates_outside"
+"""Column with the number of a sample's estimates that lie beyond those values of the outputs that were trained on."""

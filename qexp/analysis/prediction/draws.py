@@ -18,11 +18,14 @@ from qexp.seeds import Seeds
 if TYPE_CHECKING:
     import h5netcdf
 
-    from qexp.models.network import Network
-    from qexp.models.posterior import Posterior
+    from qexp.networks.estimator import Posterior
+    from qexp.networks.network import Network
     from qexp.runs.record.record import Record
 
 Array = NDArray[np.float32]
+
+MOST = 1_000_000
+"""Largest number of draws for each sample."""
 
 TOGETHER = 64
 """Samples whose draws lie together in a chunk of the file."""
@@ -47,7 +50,7 @@ class Draws:
 
         first  the number of the first sample, by which the draws are the same in whatever chunks samples are read
         """
-        from qexp.models.posterior import mixed
+        from qexp.networks.estimator import mixed
 
         random = Seeds(0).torch(posteriors[0].device, "draws", first)
         values: Array = mixed(posteriors, self.count, random).cpu().numpy()
@@ -105,14 +108,25 @@ def file_of_draws(target: Path) -> Path:
     return target.with_name(f"{target.stem}_posterior.nc")
 
 
-def draws_of(network: Network, record: Record, count: int | None) -> Draws | None:
-    """The draws that `--draws` asks for, if it does. Raises QexpError for a network without a posterior head."""
+def draws_of(
+    network: Network, record: Record, count: int | None, refined: Mapping[str, str] | None = None
+) -> Draws | None:
+    """The draws that `--draws` asks for, if it does. Raises QexpError for a network without a posterior head.
+
+    refined  unknown variable → unit of posteriors by the known likelihood, if these are drawn from
+    """
     if count is None:
         return None
-    require_heads(network, record, "--draws")
-    if count < 1:
-        raise QexpError(f"--draws {count}: at least one")
-    return Draws(count, units_of_heads(network, record))
+    if refined is None:
+        require_heads(network, record, "--draws")
+    require_draws(count, f"--draws {count}")
+    return Draws(count, units_of_heads(network, record) if refined is None else refined)
+
+
+def require_draws(count: int, words: str) -> None:
+    """Raise QexpError for a number of draws that cannot be; words: it, as it was given."""
+    if not 1 <= count <= MOST:
+        raise QexpError(f"{words}: at least one" + (f", at most {MOST:,}" if count > MOST else ""))
 
 
 def units_of_heads(network: Network, record: Record) -> dict[str, str]:
@@ -125,5 +139,5 @@ def require_heads(network: Network, record: Record, option: str) -> None:
     if not network.heads:
         raise QexpError(
             f"{option} needs posteriors, but the network of {record.name} ends in no posterior head, such as "
-            "'gaussian_posterior'; leave it out"
+            "'gaussian_posterior'; leave it out, or, for images of a simulated dataset, add --refined"
         )

@@ -21,7 +21,7 @@ from qexp.analysis.prediction.rows.model import row_model
 from qexp.analysis.prediction.spectra import estimates as spectra
 from qexp.analysis.prediction.spectra.model import spectrum_model
 from qexp.errors import QexpError
-from qexp.rows.naming import Columns, require_columns
+from qexp.rows.formats import Columns, require_columns
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 
@@ -67,6 +67,8 @@ class Asked:
     """Draws from the posterior of each image, row or spectrum."""
     misfit: bool = False
     """Whether images are also compared with what the simulator makes."""
+    refined: bool = False
+    """Whether posteriors of images are those of the known likelihood."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class FileKind:
 
 
 def _of_images(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
-    model = image_model(directory, device, with_misfit=asked.misfit, interval=asked.interval, draws=asked.draws)
+    model = image_model(
+        directory, device, with_misfit=asked.misfit, interval=asked.interval, draws=asked.draws, refined=asked.refined
+    )
     return partial(images.predict_images, model=model)
 
 
@@ -104,6 +108,7 @@ MEANT = {
     "interval": "--interval is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
     "draws": "--draws is for networks with a posterior head",
     "misfit": "--misfit is for images, which a simulator makes",
+    "refined": "--refined is for images that a simulator makes, whose likelihood is known",
 }
 """Field of `Asked` → what it is for."""
 
@@ -113,7 +118,7 @@ KINDS: Mapping[str, FileKind] = {
         "images",
         images.targets,
         _of_images,
-        frozenset(("misfit", "interval", "draws")),
+        frozenset(("misfit", "interval", "draws", "refined")),
     ),
     "tabular": FileKind(
         "rows",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 from qexp import assemble
 from qexp.analysis.intervals.folds import means_of_folds, networks_of_folds
 from qexp.analysis.intervals.new_rows import rules_of_run
+from qexp.analysis.posteriors.of_images import ImagePosteriors
+from qexp.analysis.prediction.draws import require_draws
 from qexp.analysis.trained import load_models
 from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
-from qexp.models.ensemble import Ensemble
-from qexp.models.posterior import mixed
-from qexp.models.shapes import Shape, written
+from qexp.errors import QexpError, some
+from qexp.metrics.metric import nearest
+from qexp.networks.estimator import Ensemble, mixed
+from qexp.networks.network import refusal
+from qexp.networks.shapes import Shape, written
+from qexp.quantities import with_periods
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
+from qexp.simulation.dataset import mask_of
 
 if TYPE_CHECKING:
     import xarray
@@ -39,15 +46,26 @@ class Predictor:
         """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
 
         inputs  variable → (sample, height, width), (sample, height, width, channel), (sample, column) or (sample,), in
-                the variable's unit; without the sample axis for a single one, which gives estimates without it
+                the variable's unit; without the sample axis for a single one, which gives estimates without it.
+                Height and width are those of training, or any that a network of fields takes; directions such as a
+                heading may be written with any number of whole turns
         Raises QexpError for a missing or unknown input or one of another shape.
         """
         tensors, single = self._batch(inputs)
         with assemble.threads(self._threads):
-            estimated = self.ensemble.mean_and_spread(tensors)
-        arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
-        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
+            estimated = {name: mean.cpu().numpy() for name, mean in self._means(tensors).items()}
+        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in estimated.items()}
         return {name: array[0] for name, array in arrays.items()} if single else arrays
+
+    def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The mean over the networks; of frames of another size than in training, which may be large, one by one."""
+        if all(tensors[name].shape[1:] == shape for name, shape in self.network.inputs.items()):
+            parts = [tensors]
+        else:
+            count = len(next(iter(tensors.values())))
+            parts = [{name: of[one : one + 1] for name, of in tensors.items()} for one in range(count)]
+        made = [self.ensemble.mean_and_spread(part) for part in parts]
+        return {name: torch.cat([part[name][0] for part in made]) for name in made[0]}
 
     def interval(self, inputs: Mapping[str, ArrayLike], coverage: float) -> dict[str, tuple[NDArray[Any], ...]]:
         """Lower and upper ends of the intervals of rows or spectra, in the shape of their estimates; see `predict`.
@@ -76,23 +94,73 @@ class Predictor:
         Of several networks, such as those of folds, each makes an equal share of the draws: their mixture.
         Raises QexpError as `predict` does, and for a network without posterior head.
         """
-        import xarray
-
-        if draws < 1:
-            raise QexpError(f"{draws} draws: at least one")
+        require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with assemble.threads(self._threads), torch.no_grad():
             posteriors = [model.posterior(tensors) for model in self.ensemble.models]
             made = mixed(posteriors, draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
-        dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
-        values = made[None, :, 0] if single else made[None]
-        variables = {
-            name: (dimensions, values[..., place], {"units": self.units.get(name, "")})
-            for place, name in enumerate(posteriors[0].names)
-        }
-        return xarray.Dataset(
-            variables, {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
-        )
+        names = posteriors[0].names
+        return _for_arviz(made, {name: self.units.get(name, "") for name in names}, single)
+
+    def refined(
+        self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
+    ) -> xarray.Dataset:
+        """As `posterior`, by the known likelihood of simulated images; with or without posterior head.
+
+        warn  receives a sentence on samples whose draws are not to be trusted
+        """
+        require_draws(draws, f"{draws} draws")
+        tensors, single = self._batch(inputs)
+        for name, values in tensors.items():
+            if missing := int((~torch.isfinite(values)).sum()):
+                advice = "and the network takes no mask of them; train one with the input"
+                if mask_of(name) in tensors:
+                    advice = "set them to 0, and so the pixels of"
+                raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
+        with assemble.threads(self._threads):
+            start = {name: of[:, 0].cpu().numpy() for name, (of, _) in self.ensemble.mean_and_spread(tensors).items()}
+            arrays = {name: of.cpu().numpy() for name, of in tensors.items()}
+            made = self._by_likelihood(arrays, start, draws, seed)
+        if made.doubts:
+            total, why = len(made.draws), next(iter(made.doubts.values()))[0]
+            which = (
+                ""
+                if single
+                else f" of {len(made.doubts)} of {total} samples ({some([str(one) for one in made.doubts], 3)})"
+            )
+            warn(f"the draws{which} are not to be trusted: {why}")
+        return _for_arviz(np.moveaxis(made.draws, 0, 1), self._by_likelihood.units, single)
+
+    def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
+        """Height and width of arrays of another size than in training, if the network takes them."""
+        for name, shape in self.network.inputs.items():
+            of, usual = arrays[name].shape, (*shape[1:], shape[0])
+            if len(shape) != 3 or of in (usual, usual[:2]) or of[1:] in (usual, usual[:2]):
+                continue
+            several = len(of) == 4 or (len(of) == 3 and of[-1] != shape[0])
+            size = (of[1], of[2]) if several else (of[0], of[1]) if len(of) in (2, 3) else None
+            if size is not None and refusal(self.network, *size) is None:
+                return size
+        return None
+
+    @cached_property
+    def _directions(self) -> dict[str, tuple[float, float]]:
+        """What the directions among the inputs are in training, if that is on simulated data."""
+        from qexp.analysis.prediction.images.model import directions_of
+
+        numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
+        if numbers:
+            with suppress(QexpError):  # of other data
+                dataset = self.directory.training_spec()["dataset"]
+                return directions_of(assemble.generated_of(dataset, tables_of(self.directory)), numbers)
+        return {}
+
+    @cached_property
+    def _by_likelihood(self) -> ImagePosteriors:
+        """Raises QexpError for a run on other data than simulated images of a known likelihood."""
+        dataset = assemble.generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
+        quantities = with_periods(dataset.quantities, self.ensemble.models[0].periods)
+        return ImagePosteriors(dataset, list(self.network.inputs), quantities)
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
         """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
@@ -104,12 +172,30 @@ class Predictor:
             if name not in inputs:
                 raise QexpError(f"the model needs the input '{name}'")
         tensors, single = {}, False
+        arrays = {name: np.asarray(inputs[name], dtype=np.float32) for name in wanted}
+        size = self._size_of_frames(arrays)
         for name, shape in wanted.items():
-            tensors[name], single = _as_batch(name, np.asarray(inputs[name], dtype=np.float32), shape)
+            tensors[name], single = _as_batch(name, arrays[name], (shape[0], *size) if size else shape)
+            if name in self._directions:  # 192° and −168° are the same, but not to a network
+                tensors[name] = torch.from_numpy(nearest(tensors[name].numpy(), *self._directions[name])).float()
         if len({len(tensor) for tensor in tensors.values()}) > 1:
             counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
             raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
         return {name: one.to(self.device) for name, one in tensors.items()}, single
+
+
+def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> xarray.Dataset:
+    """Draws, (draw, sample, variable), of variables with their units, as one chain."""
+    import xarray
+
+    dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
+    values = draws[None, :, 0] if single else draws[None]
+    variables = {
+        name: (dimensions, values[..., place], {"units": unit}) for place, (name, unit) in enumerate(units.items())
+    }
+    return xarray.Dataset(
+        variables, {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
+    )
 
 
 def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torch.Tensor, bool]:

@@ -30,6 +30,7 @@ def key_of(
     interval: float | None = None,
     misfit: bool = False,
     draws: Draws | None = None,
+    refined: bool = False,
 ) -> dict[str, Any]:
     """What a predicted file is made from.
 
@@ -39,8 +40,15 @@ def key_of(
     interval  the coverage of intervals, if there are any
     misfit    whether there are p-values
     draws     from posteriors, in the file beside it, if there are any
+    refined   whether posteriors are those of the known likelihood
     """
-    asked = {"columns": columns, "interval": interval, "misfit": misfit or None, "draws": draws and draws.count}
+    asked = {
+        "columns": columns,
+        "interval": interval,
+        "misfit": misfit or None,
+        "draws": draws and draws.count,
+        "refined": refined or None,
+    }
     return {"origin": dict(origin), "input": source, **{name: one for name, one in asked.items() if one is not None}}
 
 
@@ -72,6 +80,8 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
         reason = f"and was made before {source} was changed"
     elif record.get("columns") != key.get("columns"):
         reason = "and was made from other columns; see --columns"
+    elif record.get("refined") != key.get("refined"):
+        reason = "and was made with posteriors of another kind, or without any; see --refined"
     elif record.get("interval") != key.get("interval"):
         reason = "and was made with other intervals, or without any; see --interval"
     elif record.get("draws") != key.get("draws"):

@@ -116,6 +116,7 @@ def _merged(checked: Sequence[CheckedOrder]) -> CheckedOrder:
             [plan for workload in workloads for plan in workload.again],
             [plan for workload in workloads for plan in workload.done],
             {name: state for workload in workloads for name, state in workload.left.items()},
+            {name: other for workload in workloads for name, other in workload.same.items()},
         ),
         checked[0].settings,
     )

@@ -7,11 +7,11 @@ from typing import Any
 
 from qexp.assemble.kinds.generated import GeneratedKind
 from qexp.assemble.kinds.gridded import GriddedKind
-from qexp.assemble.kinds.kind import Dataset, Exposed, Kind
+from qexp.assemble.kinds.kind import Dataset, Doubts, Exposed, Kind
 from qexp.assemble.kinds.spectra import SpectraKind
 from qexp.assemble.kinds.tabular import TabularKind
 
-__all__ = ["KINDS", "Dataset", "Exposed", "Kind", "kind_of"]
+__all__ = ["KINDS", "Dataset", "Doubts", "Exposed", "Kind", "kind_of"]
 
 KINDS: Mapping[str, Kind[Any]] = {
     "generated": GeneratedKind(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -12,27 +13,27 @@ from qexp.assemble.heads import beyond_prior, with_normal_scores
 from qexp.assemble.kinds.kind import Document, Kind
 from qexp.assemble.memory import NUMBER, Samples
 from qexp.assemble.metrics import of_training_mean
+from qexp.assemble.networks import in_batches
 from qexp.assemble.noise import in_layouts, in_noise, noise_of
 from qexp.assemble.transforms import built_transforms, in_periods
-from qexp.assemble.views import pinned, views_of
-from qexp.datasets import intervals
-from qexp.datasets.distributions import Distribution
-from qexp.datasets.generated import GeneratedDataset, Part
-from qexp.datasets.generators import DeformationImages
-from qexp.datasets.generators.generator import GENERATOR_METHODS, Generator
-from qexp.datasets.views import View
+from qexp.assemble.views import pinned, turned, views_of
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, QexpError
-from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import Network
-from qexp.models.shapes import features
+from qexp.networks.modules import MatchedFilters
+from qexp.networks.network import Network
+from qexp.networks.shapes import features
+from qexp.networks.training import Data, DrawnData
 from qexp.quantities import Quantities, Quantity, base_name, of_dataset, quantity
 from qexp.seeds import Seeds
+from qexp.simulation import distributions
+from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.distributions import Distribution
+from qexp.simulation.generators import GENERATOR_METHODS, DeformationImages, Generator
+from qexp.simulation.views import View
 from qexp.spec.finding import Finding, Where
 from qexp.spec.kinds.generated import sources_of
 from qexp.spec.kinds.views import fixed_values
 from qexp.tables import Tables, built
-from qexp.training.recipe import Data, DrawnData
 from qexp.workspace import Workspace
 
 DRAWS = 4096
@@ -96,6 +97,9 @@ class GeneratedKind(Kind[GeneratedDataset]):
         """Outputs of posterior heads are scaled by their prior where no transform is given."""
         return with_normal_scores(document, tables)
 
+    def turned(self, document: Document, angle: float) -> dict[str, Any]:
+        return turned(document, angle)
+
     def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
         return pinned(document, workspace)
 
@@ -103,7 +107,7 @@ class GeneratedKind(Kind[GeneratedDataset]):
         self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
         if network is not None:
-            yield from _in_batches(document, network)
+            yield from in_batches(document, network, {document["sizes"][0]})
         yield from _in_transforms(document, dataset, tables)
         yield from of_training_mean(document, document["outputs"], "samples are drawn again in every epoch", tables)
 
@@ -134,7 +138,7 @@ class GeneratedKind(Kind[GeneratedDataset]):
 
 
 def _not_held_out(dataset: GeneratedDataset) -> Part:
-    return {name: intervals.gaps(test) for name, test in dataset.held_out.items()}
+    return {name: distributions.gaps(test) for name, test in dataset.held_out.items()}
 
 
 def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Generator:
@@ -162,7 +166,7 @@ def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
         elif "sources" in document or "views" in document:
             yield (
                 where,
-                f"'{one['type']}' is not a source of deformation (a qexp.datasets.generators.DeformationImages); "
+                f"'{one['type']}' is not a source of deformation (a qexp.extend.DeformationImages); "
                 "'sources' and 'views' are for those",
             )
 
@@ -252,16 +256,6 @@ def _outside_limits(
 
 def _about(known: Quantity) -> str:
     return f"{known.description}, in {known.unit}" if known.unit else known.description
-
-
-def _in_batches(document: Document, network: Network) -> Iterator[Finding]:
-    normalises = any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
-    if normalises and document["sizes"][0] % document["batch_size"] == 1:
-        yield (
-            ("batch_size",),
-            f"the last of the batches of {document['sizes'][0]} samples has a single sample, which a 'batch_norm' "
-            "cannot normalise; choose another size",
-        )
 
 
 def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from qexp.assemble import places
-from qexp.assemble.kinds.kind import Document, Kind
+from qexp.assemble.kinds.kind import Document, Doubts, Kind
 from qexp.assemble.memory import NUMBER, Samples
 from qexp.assemble.metrics import of_sums_only, of_training_mean
 from qexp.assemble.splits import one_fold
@@ -20,9 +20,9 @@ from qexp.datasets.gridded.patches import Numbers
 from qexp.datasets.gridded.samples import PatchSamples
 from qexp.datasets.splits import SplitError
 from qexp.did_you_mean import suggestion
-from qexp.errors import DatasetError, QexpError
-from qexp.models.network import Network, refusal
-from qexp.models.shapes import features
+from qexp.errors import DatasetError, QexpError, some
+from qexp.networks.network import Network, refusal
+from qexp.networks.shapes import features
 from qexp.seeds import Seeds
 from qexp.spec import defaults
 from qexp.spec.finding import Finding
@@ -113,6 +113,18 @@ class GriddedKind(Kind[GriddedDataset]):
         train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
         rows = {"train": train, "validation": validation}
         return {**{name: dataset.patches(of_part) for name, of_part in rows.items()}, "test": dataset.test_patches()}
+
+    def doubts(self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int) -> Doubts:
+        """Test folders with the fields of training folders, whatever their names."""
+        if dataset.include_test_in_train:  # which its warnings and cautions say
+            return Doubts()
+        known = set[str]().union(*dataset.hashes_of(dataset.training_folders).values())
+        tested = dataset.hashes_of(dataset.test.folders)
+        same = [name for name, own in tested.items() if own & known]
+        if not same:
+            return Doubts()
+        said = f"{len(same)} of {len(tested)} test folders have the fields of training folders"
+        return Doubts(said, (f"{said}: {some(same, 3)}; take them out of one of the two",))
 
     def samples(self, document: Document, dataset: GriddedDataset) -> Samples:
         if not document.get("patches"):

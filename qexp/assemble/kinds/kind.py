@@ -12,12 +12,12 @@ import torch
 from qexp.assemble import overlap
 from qexp.assemble.memory import Samples
 from qexp.datasets.splits import Rows
-from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import Network
+from qexp.networks.modules import MatchedFilters
+from qexp.networks.network import Network
+from qexp.networks.training import Data
 from qexp.seeds import Seeds
 from qexp.spec.finding import Finding
 from qexp.tables import Tables
-from qexp.training.recipe import Data
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]
@@ -46,6 +46,18 @@ class Exposed:
     test: Rows
 
 
+@dataclass(frozen=True)
+class Doubts:
+    """What may be wrong with the parts into which the data of a run are divided.
+
+    caution   shown with every number of the run
+    warnings  said before it is trained
+    """
+
+    caution: str = ""
+    warnings: tuple[str, ...] = ()
+
+
 class Kind(ABC, Generic[D]):
     """A kind of dataset. Documents have been checked against their schema; they may be in short or long form."""
 
@@ -67,7 +79,7 @@ class Kind(ABC, Generic[D]):
         """
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
-        """Like `opened`, for a document that was only checked against its schema. Raises DatasetError."""
+        """Like `dataset`, for a document that was only checked against its schema. Raises DatasetError."""
         return self.dataset(document, tables, workspace)
 
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
@@ -87,6 +99,13 @@ class Kind(ABC, Generic[D]):
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """The experience, with values that follow from its dataset filled in. Raises DatasetError."""
         return document
+
+    def turned(self, document: Document, angle: float) -> dict[str, Any]:
+        """Dotted key → new value: the changes of a dataset that turn the looks of its views by an angle [rad].
+
+        Raises QexpError if that is not possible.
+        """
+        return {}
 
     def pinned(self, document: Document, dataset: D, workspace: Workspace) -> Document:
         """The dataset's whole document with the hash of its files, so that the digest depends on their content."""
@@ -138,6 +157,10 @@ class Kind(ABC, Generic[D]):
     def exposed(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Exposed | None:
         """The training and test samples of a run, if runs keep their hashes; None if not."""
         return None
+
+    def doubts(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Doubts:
+        """What may be wrong with the parts of a run of a resolved experience."""
+        return Doubts()
 
     def training_size(self, spec: Document, dataset: D, tables: Tables, seed: int) -> int:
         """The number of samples in the training part, for kinds with keys in `whole`."""

@@ -15,7 +15,7 @@ from qexp.assemble import overlap, places
 from qexp.assemble.kinds.kind import Document, Exposed, Kind
 from qexp.assemble.memory import Samples
 from qexp.assemble.metrics import of_sums_only, of_training_mean
-from qexp.assemble.networks import network_of
+from qexp.assemble.networks import in_batches, network_of
 from qexp.assemble.splits import one_fold
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
@@ -24,9 +24,8 @@ from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, SplitError
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import some
-from qexp.models.modules.masked_autoencoder import Encoder
-from qexp.models.modules.spectrum_patches import hidden_channels, seen_count
-from qexp.models.network import Network
+from qexp.networks.masked_autoencoder import Encoder, hidden_channels, seen_count
+from qexp.networks.network import Network
 from qexp.seeds import Seeds
 from qexp.spec import defaults
 from qexp.spec.finding import Finding
@@ -60,7 +59,7 @@ class SpectraKind(Kind[SpectraDataset]):
     def findings(
         self, document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
-        yield from _in_parts(document, dataset, tables)
+        yield from _in_parts(document, dataset, tables, network)
         yield from _in_transforms(document, dataset, tables)
         yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
         yield from of_training_mean(document, [SPECTRUM], "each channel of a spectrum has its own", tables)
@@ -149,7 +148,9 @@ def _masked_encoder(network: Network) -> Encoder | None:
     return None
 
 
-def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:
+def _in_parts(
+    document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None
+) -> Iterator[Finding]:
     for key in ("split", "inner"):
         if document.get(key) is None:
             continue
@@ -171,7 +172,10 @@ def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> It
     count = document.get("labelled", "all")
     if count != "all" and count > len(train):
         yield ("labelled",), f'{count} of {len(train)} training spectra; at most all of them: "all"'
-    if len(labelled(document, train, Seeds(0))) == 1 and document.get("baselines"):
+    used = len(labelled(document, train, Seeds(0)))
+    if network is not None:
+        yield from in_batches(document, network, {used})
+    if used == 1 and document.get("baselines"):
         yield (
             ("labelled",),
             "baselines choose their parameters on part of the labelled spectra, but there is only one; use at least 2",

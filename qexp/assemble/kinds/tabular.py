@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from qexp.assemble import memory, places
-from qexp.assemble.kinds.kind import Document, Kind
+from qexp.assemble.kinds.kind import Document, Doubts, Kind
 from qexp.assemble.metrics import of_training_mean
-from qexp.assemble.networks import network_of
+from qexp.assemble.networks import in_batches, network_of
 from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms, in_periods, periods_of
 from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
+from qexp.datasets.copies import chance
 from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
 from qexp.estimates import estimate_of, high_of, low_of, spread_of
-from qexp.models.network import Network
+from qexp.networks.network import Network
+from qexp.networks.optimizers import OF_MATRICES
 from qexp.quantities import Quantity
-from qexp.rows.values import TableError
+from qexp.rows.table import TableError
 from qexp.seeds import Seeds
 from qexp.spec import defaults, resolve, validate
 from qexp.spec.finding import Finding, Where
 from qexp.tables import Tables, built
-from qexp.training.optimizers import OF_MATRICES
 from qexp.workspace import Workspace
 
 FOLDS_LOOKED_INTO = 200
@@ -86,7 +87,7 @@ class TabularKind(Kind[TabularDataset]):
         yield from _in_transforms(document, dataset, tables, trained)
         yield from _in_angles(document, dataset, tables)
         if network is not None:
-            yield from _in_batches(document, network, trained)
+            yield from in_batches(document, network, {len(fold.train) for fold in trained})
         if (optimizer := defaults.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
             yield ("optimizer",), f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'"
         yield from _in_names(document, dataset)
@@ -113,8 +114,45 @@ class TabularKind(Kind[TabularDataset]):
             return {"train": folds[0].train, "test": folds[0].test}
         return {ALL: rows, **{fold.name: fold.test for fold in folds}}
 
+    def doubts(self, spec: Document, dataset: TabularDataset, tables: Tables, seed: int) -> Doubts:
+        """Held-out rows that are copies of training rows, and declared groups that are not held out as a whole."""
+        rows = np.arange(len(dataset), dtype=np.int64)
+        split: Split = built(tables["splits"], spec["split"])
+        folds = split.folds(rows, dataset.column, Seeds(seed).numpy("folds"))
+        copied = _copies_of_training_rows(spec, dataset, folds)
+        said = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
+        for name in () if spec["split"]["parameters"].get("by") else dataset.groups:
+            names, group = np.unique(dataset.column(name), return_inverse=True)
+            divided = np.zeros(len(names), dtype=bool)
+            for fold in folds:
+                divided[group[fold.test]] |= np.bincount(group[fold.train], minlength=len(names))[group[fold.test]] > 0
+            if divided.any():
+                said.append(
+                    f"{divided.sum()} of {len(names)} groups '{name}' are in training and held out as well: "
+                    "errors are those of new rows of known groups; for new groups hold whole groups out: "
+                    f'{{"type": "group_k_fold", "parameters": {{"by": "{name}"}}}}'
+                )
+        return Doubts(copied, tuple(said))
+
     def samples(self, document: Document, dataset: TabularDataset) -> memory.Samples:
         return memory.Samples(len(dataset))
+
+
+def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Sequence[Fold]) -> str:
+    """How many held-out rows have the inputs of training rows, in words; empty if no more than chance explains."""
+    found = [dataset.copies(spec["inputs"]).among(fold.test, fold.train) for fold in folds]
+    exact, near = (np.unique(np.concatenate(of)) for of in zip(*found, strict=True))
+    held_out = np.unique(np.concatenate([fold.test for fold in folds]))
+    columns = dataset.compared(spec["inputs"])
+    if len(exact) and len(exact) <= chance(columns[held_out], columns):
+        exact = exact[:0]
+    near = np.setdiff1d(near, exact)
+    of_one = sum(len(dataset.columns[name]) for name in spec["inputs"]) == 1
+    same, total = "same inputs and outputs" if of_one else "same inputs", f"of {len(held_out):,} held-out rows have"
+    if len(exact):
+        more = f", {len(near):,} more nearly the same" if len(near) else ""
+        return f"{len(exact):,} {total} the {same} as training rows{more}"
+    return f"{len(near):,} {total} nearly the {same} as training rows" if len(near) else ""
 
 
 def _columns(variables: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
@@ -150,16 +188,6 @@ def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
             )
 
 
-def _in_batches(document: Document, network: Network, folds: list[Fold]) -> Iterator[Finding]:
-    counts = {len(fold.train) for fold in folds if len(fold.train) % document["batch_size"] == 1}
-    if counts and _normalises_over_samples(network):
-        yield (
-            ("batch_size",),
-            f"the last of the batches of {min(counts)} rows has a single row, which cannot be normalised over the "
-            "batch; choose another size",
-        )
-
-
 def _folds(
     value: Any, key: str, rows: np.ndarray, dataset: TabularDataset, tables: Tables
 ) -> tuple[list[Fold], list[Finding]]:
@@ -171,22 +199,6 @@ def _folds(
         return [], [(where, str(error))]
     except TableError as error:
         return [], [((key, "parameters", "by"), str(error))]
-
-
-def _normalises_over_samples(network: Network) -> bool:
-    """Whether some layer cannot be trained on a single sample."""
-    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
-    network.train()
-    try:
-        with torch.no_grad():
-            network(samples)
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        return True
-    finally:
-        network.eval()
-    return False
 
 
 def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import content_hash
 from qexp.datasets.gridded.derived import SLOPES
-from qexp.datasets.gridded.folders import FieldError, field_folders, open_folder
+from qexp.datasets.gridded.folders import FieldError, FieldFolder, field_folders, open_folder
 from qexp.datasets.gridded.frames import THICKNESS, Frames, cached_frames
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
 from qexp.datasets.gridded.patches import Numbers, Part, Patches, Vector
@@ -169,6 +169,15 @@ class GriddedDataset:
         """The vectors whose two components are variables."""
         places = {name: index for index, name in enumerate(self.variables)}
         return [(places.get(x), places.get(y)) for x, y in self.vectors]
+
+    def hashes(self, folder: FieldFolder) -> set[str]:
+        """Hashes of the files of a folder that identify it: those with outputs, since others may be shared by all."""
+        named = [path for path in folder.files if path.stem in self.outputs]
+        return {content_hash(path) for path in named or folder.files}
+
+    def hashes_of(self, frames: Iterable[Frames]) -> dict[str, set[str]]:
+        """Name of a folder of this dataset → its hashes. Raises FieldError if it cannot be read any more."""
+        return {one.name: self.hashes(open_folder(one.folder, self._file)) for one in frames}
 
     def _with_places(self, parts: list[Part]) -> Patches:
         whole = all(set(vector) <= set(self.variables) for vector in self.vectors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,8 +46,12 @@ class PatchSamples:
         self._vectors = dataset.vector_positions()
         self.train_size, to_validate = counts or (self._patches.tiles, min(kept.tiles, MOST_TO_VALIDATE))
         self.validation = self._drawn(kept, to_validate, "validation")
-        tested = dataset.test_patches()
-        self.test = self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
+
+    @cached_property
+    def test(self) -> Samples:
+        """Patches of the test frames, for what is evaluated during training."""
+        tested = self._dataset.test_patches()
+        return self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
 
     def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
         """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on demand."""

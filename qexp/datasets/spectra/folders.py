@@ -17,7 +17,7 @@ from qexp.datasets.spectra.counts import BYTE_ORDER_MARK, counts_in
 from qexp.datasets.spectra.rows import BLOCK, ERROR, TEST, TRAIN, VALIDATION, Findings, Labels, SpectrumRows
 from qexp.errors import some
 from qexp.rows.csv import read_records
-from qexp.rows.values import TableError, number
+from qexp.rows.table import TableError, number
 
 SPECTRA, TARGETS, INFO, KEPT_FOR_VALIDATION = "spe", "target", "info.csv", "val.csv"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import Array
 from qexp.errors import DatasetError, some
-from qexp.rows.values import number
+from qexp.rows.table import number
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)

@@ -16,9 +16,8 @@ from qexp.datasets.spectra.counts import trouble_with
 from qexp.datasets.spectra.rows import BLOCK, DROP, ERROR, PARTS, TRAIN, Findings, Labels, SpectrumRows
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
-from qexp.rows.chunks import Chunk, Rows
-from qexp.rows.formats import open_table
-from qexp.rows.values import TableError, number
+from qexp.rows.formats import Chunk, Rows, open_table
+from qexp.rows.table import TableError, number
 
 if TYPE_CHECKING:
     import pyarrow as pa

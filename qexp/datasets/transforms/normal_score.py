@@ -10,8 +10,8 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from qexp.datasets.distributions import DISTRIBUTIONS, Distribution
 from qexp.datasets.transforms.transform import Transform
+from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 from qexp.tables import built_within
 
 SPAN = 7.0

@@ -8,14 +8,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp import files, locks
+from qexp import files, folders, locks
 from qexp.errors import QexpError
 from qexp.placeholders import filled, names_in
 from qexp.runs.actions.definitions import Action
@@ -60,18 +59,13 @@ def act(action: Action, directory: RunDirectory, summary: Mapping[str, Any], wor
     parent = directory.path / "actions"
     files.make_folder(parent)
     with _alone(action, directory):
-        for stale in parent.glob(f".{action.name}--*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{action.name}--", dir=parent))
-        try:
-            draft.chmod(0o755)
+        for place in (parent / action.name, parent / f"{action.name}{FAILED}"):
+            folders.clear(place)
+        with folders.drafted(parent / action.name) as draft:
             values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
             words = [filled(word, values.__getitem__) for word in action.words]
             record = _carried_out(action, words, draft, directory, workspace)
             folder = _put(draft, parent / action.name, record)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
     if record["state"] == INTERRUPTED:
         raise KeyboardInterrupt
     return Acted(folder, record)
@@ -175,9 +169,7 @@ def _put(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     failed = target.with_name(f"{target.name}{FAILED}")
     if record["state"] != "done" and _is_done(target):
         target = failed
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}--", dir=target.parent))
-    files.put_folder(draft, target, old / target.name)
-    shutil.rmtree(old, ignore_errors=True)
+    folders.put(draft, target)
     if target != failed:
         shutil.rmtree(failed, ignore_errors=True)
     return target

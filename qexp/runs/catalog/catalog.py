@@ -70,6 +70,12 @@ class Catalog:
         with _nothing_collected():
             return self._as_of_now(self._refreshed() if refresh else self._usable(), Reports())
 
+    def recorded(self) -> list[dict[str, Any]]:
+        """A summary of every run as its record has it, sorted by name: a state may be outdated, and nobody is asked."""
+        with _nothing_collected():
+            rows = self._refreshed()
+            return [rows[name]["summary"] for name in sorted(rows, key=natural)]
+
     def followed(self) -> Callable[[], list[dict[str, Any]]]:
         """A function that gives what `runs` gives, for repeated calls.
 
@@ -148,7 +154,9 @@ class Catalog:
             if stamp is not None and NAME.fullmatch(name):
                 stamps[name] = stamp
             elif stamp is not None:
-                self.warnings.append(f"{self.workspace.runs / name!r} is not a valid run name; rename the directory")
+                self.warnings.append(
+                    f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the directory"
+                )
         return stamps, damaged
 
     def _read(self, names: Iterable[str]) -> tuple[Rows, dict[str, str]]:

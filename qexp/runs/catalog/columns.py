@@ -211,18 +211,18 @@ def _paths(document: Any, before: str = "") -> Iterator[str]:
             yield from _paths(value, f"{before}{key}.")
 
 
-def groups(runs: Sequence[Summary], values: Sequence[Any]) -> list[dict[str, Any]]:
-    """Groups of runs with the same value, in order of first appearance: number, states and mean test errors.
+def groups(runs: Sequence[Summary], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Groups of runs with the same values, in order of first appearance: number, states and mean test errors.
 
-    values   one value per run, by which to group
-    returns  for each group `value`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
+    values   those of each run, by which to group
+    returns  for each group `values`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
     """
     members: dict[str, list[int]] = {}
-    for index, value in enumerate(values):
-        members.setdefault(json.dumps(value, sort_keys=True), []).append(index)
+    for index, of_run in enumerate(values):
+        members.setdefault(json.dumps(list(of_run), sort_keys=True), []).append(index)
     return [
         {
-            "value": values[indices[0]],
+            "values": list(values[indices[0]]),
             "runs": [runs[index] for index in indices],
             "n": len(indices),
             "states": dict(Counter(runs[index]["state"] for index in indices).most_common()),

@@ -83,10 +83,16 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
         raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "{example}"') from None
     if _goes_deeper(tree, DEEPEST):
         raise QexpError(f"--where: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
+    if any(isinstance(node, ast.Constant) and _is_huge(node.value) for node in ast.walk(tree)):
+        raise QexpError(f"--where: a number must be less than 2^63: {shortened(text)!r}")
     _check(tree.body, text)
     lookup = look or _in_summary
     fields = {id(node): _constant_or_field(ast.unparse(node), lookup) for node in _outermost_fields(tree.body)}
     return lambda summary: bool(_value(tree.body, summary, fields))
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= 2**63
 
 
 def field(summary: Summary, path: str) -> Any:

@@ -14,22 +14,22 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.datasets.gridded import EvaluatedFrames, Frames
+from qexp.datasets.gridded import EvaluatedFrames, Frames, GriddedDataset
 from qexp.datasets.gridded.frames import THICKNESS
 from qexp.estimates import ESTIMATE
 from qexp.figures.fields import extent, thinned
 from qexp.limits import Limits
 from qexp.limits import at_limits as in_words
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
+from qexp.networks.training import deterministic
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import field_errors
 from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
 from qexp.runs.evaluation.group_errors import TABLE, recorded
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import FRAMES, RunDirectory
-from qexp.runs.record.record import FieldErrors
+from qexp.runs.record.record import Feature, FieldErrors
 from qexp.spec.kinds.gridded import FIELD_ERRORS
-from qexp.training.determinism import deterministic
 
 log = logging.getLogger("qexp.run")
 
@@ -96,6 +96,17 @@ def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics
     for name, limits in model.limits.items():
         log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
     return tallies
+
+
+def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Feature, ...]:
+    """The outputs with the ranges of their true values in the training folders, read some frames at a time."""
+    ends = dict.fromkeys(outputs, (np.inf, -np.inf))
+    for frames in dataset.training_folders:
+        at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
+        for start in range(0, len(frames), at_once):
+            for name, values in frames.read(outputs, start, min(start + at_once, len(frames))).items():
+                ends[name] = min(ends[name][0], float(values.min())), max(ends[name][1], float(values.max()))
+    return tuple(Feature(column=name, least=least, greatest=greatest) for name, (least, greatest) in ends.items())
 
 
 def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, tallies: Mapping[str, Tally]) -> Results:

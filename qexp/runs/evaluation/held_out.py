@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp import files
 from qexp.assemble.scales import scale_of
-from qexp.calibration.scale import Scale
 from qexp.datasets.spectra import SPECTRUM
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import QexpError
 from qexp.estimates import estimate_of, quantile_of
+from qexp.metrics.conformal import Scale
 from qexp.runs.evaluation.kinds import KINDS, ROW
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
@@ -116,12 +117,7 @@ def quantiles_among(predictions: xarray.Dataset, output: str) -> dict[float, Arr
 
 def opened(directory: RunDirectory) -> xarray.Dataset:
     """The file of a run's test predictions. Raises QexpError or DamagedError."""
-    import xarray
-
     path = directory.results / TEST_PREDICTIONS
     if not path.is_file():
         raise QexpError(f"{directory.name} has no held-out estimates ({path} is missing), so its errors are unknown")
-    try:
-        return xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise DamagedError(f"{path} cannot be read: {error}") from error
+    return files.read_netcdf(path)

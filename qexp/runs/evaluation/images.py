@@ -11,14 +11,14 @@ from torch import Tensor
 from qexp import files
 from qexp.estimates import PERIOD, QUANTILES, estimate_of, quantile_of
 from qexp.limits import NO_LIMITS
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
+from qexp.networks.training import Trainer
 from qexp.quantities import Quantities, quantity, with_periods
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import RunDirectory
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
-from qexp.training.loop import Trainer
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:

@@ -10,18 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.calibration import conformal
 from qexp.estimates import estimate_of, high_of, low_of
+from qexp.metrics import conformal
 from qexp.runs.evaluation.held_out import HeldOut, held_out, opened
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.held_out_intervals import (
-    INTERVALS,
-    INTERVALS_OF_ROWS,
-    OVERALL,
-    USUAL,
-    Coverage,
-    HeldOutIntervals,
-)
+from qexp.runs.record.held_out_intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
 
 log = logging.getLogger("qexp.run")
 

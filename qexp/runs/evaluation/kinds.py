@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qexp.errors import DamagedError, QexpError
-from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.record.directory import PREDICTIONS, RunDirectory
+from qexp.spec.kinds.tabular import grouped_by
 
 if TYPE_CHECKING:
     import xarray

@@ -13,11 +13,12 @@ class Results:
     """Numbers in the outputs' own units.
 
     results     part → output → metric → value
-    intervals   part → output → metric → 95 % bootstrap interval, if it has one
+    intervals   part → output → metric → 95 % interval, if it has one
     comparison  the network and its baselines, by estimator
     errors      fields only: cells, errors of vectors, seconds per frame
     groups      errors by core, folder or group of rows, without those of all test samples
     features    rows only: the input columns in order, with the range of the training data
+    targets     data from files: the outputs, with the range of their true values in the training data
     units       programs only: units of outputs that were unknown before
     """
 
@@ -27,4 +28,5 @@ class Results:
     errors: FieldErrors | None = None
     groups: tuple[GroupErrors, ...] = ()
     features: tuple[Feature, ...] = ()
+    targets: tuple[Feature, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)

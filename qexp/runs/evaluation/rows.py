@@ -16,30 +16,21 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms.transform import Transform
-from qexp.estimates import (
-    HELD_OUT_QUANTILES,
-    PERIOD,
-    column_of_quantile,
-    estimate_of,
-    quantile_of,
-    spread_of,
-)
+from qexp.estimates import HELD_OUT_QUANTILES, PERIOD, column_of_quantile, estimate_of, quantile_of, spread_of
 from qexp.limits import NO_LIMITS, limits_of
-from qexp.metrics import bootstrap
+from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.metrics.metric import with_training_mean
-from qexp.metrics.periodic import nearest
-from qexp.models.ensemble import Ensemble, mean, spread
+from qexp.metrics.metric import nearest, with_training_mean
+from qexp.networks.estimator import Ensemble, mean, spread
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
-from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.evaluation.intervals import keep_intervals
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import PREDICTIONS, RunDirectory
 from qexp.runs.record.record import ComparisonRow, Feature, GroupErrors
-from qexp.spec.kinds import caution_of_data
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
+from qexp.spec.kinds.tabular import AS_PUBLISHED, grouped_by
 from qexp.tables import built
 
 Array = NDArray[np.float64]
@@ -61,8 +52,8 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
             table[column_of_quantile(output, probability)] = values.tolist()
         training_mean = dataset.values[output][fold.train, 0].mean()
         of_outputs[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), middle, truth)
-    if plan.caution:
-        table["caution"] = [plan.caution] * len(fold.test)
+    if caution := place.record().caution:
+        table["caution"] = [caution] * len(fold.test)
     files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
     return {"test": of_outputs}
 
@@ -84,38 +75,41 @@ def _estimated(ensemble: Ensemble, samples: Mapping[str, torch.Tensor]) -> dict[
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
-    directory, seed = attempt.directory, attempt.seed
+    directory = attempt.directory
     lines = {fold.name: _lines(directory.fold(fold.name)) for fold in plan.folds}
     estimates, spreads, rows = _gathered(lines, plan)
     outputs = plan.spec["outputs"]
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
     groups, training_means = plan.groups, _training_means(plan)[rows]
+    alike = None if plan.alike is None else plan.alike[rows]
     results, intervals, errors = {}, {}, list[GroupErrors]()
     for column, output in enumerate(outputs):
         estimate, true = estimates[rows, column], truth[rows, column]
         means = training_means[:, column]
         everything = with_training_mean(metrics[output], means)
         results[output] = evaluate_metrics(everything, estimate, true)
-        intervals[output] = bootstrap.intervals(
-            everything, estimate, true, seed, None if groups is None else groups[rows]
-        )
+        intervals[output] = jackknife_intervals(everything, estimate, true, alike)
         if groups is not None:
             by = plan.spec["split"]["parameters"]["by"]
             errors += group_errors.of_groups(by, groups[rows], output, metrics[output], estimate, true, means)
-    ranges = plan.dataset.ranges(plan.spec["inputs"])
-    features = tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in ranges)
-    compared = _compared(plan, seed, estimates, truth, groups)
+    ranges = [plan.dataset.ranges(plan.spec["inputs"])]
+    ranges.append([(output, *ends) for output in outputs for _, *ends in plan.dataset.ranges([output])])
+    features, targets = (
+        tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in of) for of in ranges
+    )
+    compared = _compared(attempt, plan, estimates, truth)
     directory.results.mkdir(exist_ok=True)
-    _write_table(directory, plan, estimates, spreads, truth, rows, _quantiles(lines, plan))
+    _write_table(attempt, plan, estimates, spreads, truth, rows, _quantiles(lines, plan))
     _write_lines(directory, lines)
     if errors:
         units = plan.dataset.units
-        group_errors.write(directory.results / group_errors.TABLE, errors, units, plan.caution)
+        group_errors.write(directory.results / group_errors.TABLE, errors, units, attempt.caution)
     keep_intervals(directory)
     return Results(
-        {"test": results}, {"test": intervals}, compared, groups=group_errors.recorded(errors), features=features
-    )
+        {"test": results}, {"test": intervals}, compared, groups=group_errors.recorded(errors), features=features,
+        targets=targets,
+    )  # fmt: skip
 
 
 def _lines(fold: RunDirectory) -> list[dict[str, str]]:
@@ -189,9 +183,7 @@ def _write_lines(directory: RunDirectory, lines: Mapping[str, Sequence[Mapping[s
     files.write_csv(directory.results / PREDICTIONS, [name, *columns], rows)
 
 
-def _compared(
-    plan: Folds, seed: int, estimates: Array, truth: Array, groups: NDArray[Any] | None
-) -> tuple[ComparisonRow, ...]:
+def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
     inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
     estimators = {comparison.NETWORK: estimates}
@@ -200,11 +192,12 @@ def _compared(
     baselines, table = plan.spec["baselines"], plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        made = cross_validation.estimates(baseline, inputs, truth, folds, plan.inner_rows, seed, transforms)
+        made = cross_validation.estimates(baseline, inputs, truth, folds, plan.inner_rows, attempt.seed, transforms)
         estimators[name] = made.values
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
-    notes = {**dict.fromkeys(estimators, caution_of_data(plan.spec)), comparison.NETWORK: plan.caution}
-    compared = comparison.compared(estimators, truth, units, seed, groups, notes, plan.periods)
+    of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
+    notes = {**dict.fromkeys(estimators, of_data), comparison.NETWORK: attempt.caution}
+    compared = comparison.compared(estimators, truth, units, plan.alike, notes, plan.periods)
     return tuple(map(ComparisonRow.from_document, compared))
 
 
@@ -240,7 +233,7 @@ def _unchanged(values: Array) -> Array:
 
 
 def _write_table(
-    directory: RunDirectory,
+    attempt: Attempt,
     plan: Folds,
     estimates: Array,
     spreads: Array,
@@ -250,7 +243,7 @@ def _write_table(
 ) -> None:
     import xarray
 
-    dataset = plan.dataset
+    directory, dataset = attempt.directory, plan.dataset
     texts = dict(dataset.identifiers)
     if (by := grouped_by(plan.spec)) is not None:
         texts.setdefault(by, dataset.column(by))
@@ -271,7 +264,7 @@ def _write_table(
             words = f"{output}: quantiles of the posterior of a row that was held out"
             about_them = {"units": unit, "long_name": words}
             variables[quantile_of(output)] = (("row", "quantile"), quantiles[output][rows], about_them)
-    about = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}
+    about = {"run": directory.name, "part": "test", **({"caution": attempt.caution} if attempt.caution else {})}
     coordinates = {
         "row": dataset.row_numbers(list(rows)),
         **({"quantile": list(HELD_OUT_QUANTILES)} if quantiles else {}),

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,13 +26,22 @@ from qexp.runs.attempt import Work
 from qexp.runs.evaluation.results import Results
 from qexp.runs.execution.program import Program, started
 from qexp.runs.record import provenance
+from qexp.runs.record.directory import WRITTEN
 from qexp.spec import program_results, run_values
-from qexp.spec.experiences.command import RESULTS, Command, is_told_where, shares_its_results
+from qexp.spec.experiences.command import RESULTS, Command, is_told_where, must_write, shares_its_results
 
 log = logging.getLogger("qexp.run")
 
 PARAMETERS, PROGRAM, ENVIRONMENT = "parameters.json", "program.json", "program_environment.txt"
 """Files: the parameters, in the run; the filled-in command, in the attempt; the program's environment, in the run."""
+
+INPUTS = ("spec.json", "environment.json", PARAMETERS)
+OF_RUN = (*INPUTS, "run.json", ENVIRONMENT, "code", "attempts")
+OF_ATTEMPT = ("log.txt", "command.json", "process.lock", "heartbeat", PROGRAM)
+OF_RESULTS = (RESULTS, WRITTEN)
+"""Names of qexp in a run's folder, written before the program starts and at any time, in that of an attempt, and in
+`results`.
+"""
 
 SECONDS_BETWEEN_LOOKS = 0.2
 """Seconds between two checks whether the run was asked to end."""
@@ -127,12 +137,31 @@ def run_program(work: Work) -> Results | None:
             return None
         before, seconds = _stamp(call.results), work.own.record.seconds
         _describe(call)
+        of_qexp = _of_qexp(call)
         try:
             if not _run(call):
                 return None
         finally:
             work.own.keep(seconds=round(seconds + time.perf_counter() - began, 3))
+        _require_untouched(call, of_qexp)
         return _results(call, before)
+
+
+def _of_qexp(call: Call) -> dict[Path, tuple[int, int, int] | None]:
+    """Files in the run's folder that qexp writes, and a program must not, with their stamps."""
+    run = call.work.own.directory.path.absolute()
+    files_of_qexp = [*(run / name for name in INPUTS), *(run / "results" / name for name in OF_RESULTS)]
+    return {file: _stamp(file) for file in files_of_qexp if file != call.results}
+
+
+def _require_untouched(call: Call, before: Mapping[Path, tuple[int, int, int] | None]) -> None:
+    """Raise ProgramError if the program wrote a file of a name that qexp uses, which would replace it."""
+    run = call.work.own.directory.path.absolute()
+    if written := [file.relative_to(run).as_posix() for file, stamp in before.items() if _stamp(file) != stamp]:
+        raise ProgramError(
+            f"the program changed {', '.join(written)} in its run's folder, which are files of qexp; give it a folder "
+            "of its own in there, such as {run}/output"
+        )
 
 
 def _require_unchanged(call: Call) -> None:
@@ -248,18 +277,48 @@ def _signal(number: int) -> str:
 
 
 def _results(call: Call, before: tuple[int, int, int] | None) -> Results:
-    """The numbers in the results file, of which the run keeps a copy. Raises ProgramError if they cannot be used."""
+    """The numbers in the results file, of which the run keeps a copy; if there are none, its files are its results.
+
+    Raises ProgramError if the numbers cannot be used, or are missing although the program was to write them.
+    """
     file, work = call.results, call.work
     own = work.own.directory.results / RESULTS
     if before is not None and _stamp(file) == before:
         raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
     try:
-        numbers = program_results.read(file, str(file))
+        numbers = {} if not (must_write(work.spec) or file.exists()) else program_results.read(file, str(file))
         files.make_folder(own.parent)
-        files.write_bytes(own, file.read_bytes())
+        files.write_bytes(own, file.read_bytes() if file.exists() else b"{}\n")
     except SpecError as error:
-        hint = "" if file.exists() else "; a program is given this path as {results} and as QEXP_RESULTS"
+        hint = (
+            ""
+            if file.is_file() or not is_told_where(work.spec)
+            else "; a program is given this path as {results} and as QEXP_RESULTS"
+        )
+        hint += "; one that writes files of other names into a folder is given {run}" if hint else ""
         what = "the program ended without an error, but its results cannot be used"
         raise ProgramError(f"{what}: {error}{hint}") from None
+    if not numbers:
+        written = _written(call)
+        files.write_json(own.with_name(WRITTEN), written)
+        log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
+
+
+def _written(call: Call) -> dict[str, dict[str, Any]]:
+    """Path in the run's folder → hash and size of what the program wrote there, and not qexp."""
+    run, attempt = call.work.own.directory.path, call.work.attempt
+    found = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
+    return {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in found}
+
+
+def _files_below(folder: Path, but: Sequence[str]) -> Iterator[Path]:
+    """Plain files below a folder, without those of some names in it, and of hidden names."""
+    for entry in folder.iterdir():
+        if entry.name in but or entry.name.startswith(".") or entry.is_symlink():
+            continue
+        if entry.is_file():
+            yield entry
+        elif entry.is_dir():
+            yield from _files_below(entry, OF_RESULTS if entry == folder / "results" else ())

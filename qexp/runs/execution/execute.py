@@ -160,6 +160,7 @@ def _work(work: Work) -> bool:
         errors=results.errors,
         groups=results.groups,
         features=results.features,
+        targets=results.targets,
         units={**work.own.record.units, **results.units},
     )
     directory = work.own.directory

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from qexp.datasets.spectra import SPECTRUM, SpectrumSamples
+from qexp.networks.training import Trainer
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import fields, images, spectra
 from qexp.runs.evaluation.intervals import keep_intervals
@@ -12,11 +14,13 @@ from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.subject import Subject
 from qexp.runs.execution.train_network import train_network
 from qexp.runs.folds.train import train_folds
-from qexp.training.loop import Trainer
 
 
 def _on_fields(attempt: Attempt, trainer: Trainer) -> Results | None:
-    return fields.evaluate(attempt, attempt.dataset.test, trainer.model, trainer.recipe.metrics)
+    made = fields.evaluate(attempt, attempt.dataset.test, trainer.model, trainer.recipe.metrics)
+    if made is None:
+        return None
+    return replace(made, targets=fields.training_ranges(attempt.dataset, trainer.model.network.outputs))
 
 
 def _on_spectra(attempt: Attempt, trainer: Trainer) -> Results | None:

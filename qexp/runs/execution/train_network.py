@@ -14,15 +14,13 @@ from typing import IO, Any
 from qexp import assemble, files
 from qexp.files import read_lines, write_lines
 from qexp.metrics.metric import with_training_mean
-from qexp.models.inversion import Inversion
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.networks.training import Data, EventWriter, Progress, Trainer
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record import lineage
 from qexp.seeds import Seeds
-from qexp.training import checkpoint
-from qexp.training.events import EventWriter
-from qexp.training.loop import Progress, Trainer
-from qexp.training.recipe import Data
 
 log = logging.getLogger("qexp.run")
 

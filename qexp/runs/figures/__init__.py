@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -33,12 +34,8 @@ def drawn_at_once() -> bool:
 
 
 def draw_matrix(folder: Path) -> None:
-    """Draw `matrix.png` of a new matrix, if figures are drawn at once; pictures of an older matrix are removed."""
-    place = (folder / MATRIX).with_suffix("")
-    for path in _files(place, FORMATS):
-        path.unlink(missing_ok=True)
-    if drawn_at_once():
-        save(matrix_of(folder), place.with_suffix(".png"))
+    """Draw `matrix.png` of a matrix."""
+    save(matrix_of(folder), (folder / MATRIX).with_suffix(".png"))
 
 
 def draw(
@@ -108,7 +105,7 @@ def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[st
         raise QexpError(
             f"{directory.name} has weights from elsewhere and was not evaluated; its matrices have figures of their own"
         )
-    again = f"qexp run {record.experience} --seed {record.seed}"
+    again = shlex.join(record.command)
     where = file.relative_to(directory.path)
     if state is State.DONE:
         raise QexpError(f"{directory.name} is done, but {where} is gone; run it again: {again} --name NEW_NAME")

@@ -10,15 +10,7 @@ from qexp.estimates import estimate_of
 from qexp.figures.fields import Extent, Moment, draw_moments
 from qexp.figures.thickness import errors_by_thickness as by_thickness
 from qexp.runs.evaluation.field_errors import in_words
-from qexp.runs.figures.sources import (
-    FIGURES_FOLDER,
-    FigureOfRun,
-    Pictures,
-    learning_curve_of,
-    outputs,
-    table,
-    unit,
-)
+from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, learning_curve_of, outputs, table, unit
 from qexp.runs.record.directory import FRAMES, RunDirectory
 from qexp.spec.kinds.gridded import FIELD_ERRORS
 

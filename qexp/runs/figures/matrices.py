@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qexp import files
+from qexp.errors import DamagedError
 from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.matrix import KINDS, Panels, matrix_panels
 from qexp.quantities import in_words
@@ -37,14 +39,14 @@ def matrix(directory: RunDirectory) -> Pictures:
 
 def matrix_of(folder: Path) -> Figure:
     """The values of each output over the first two axes of a matrix, at the middle of the others."""
-    record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    record, cells = numbers_of(folder)
     if "held_out" not in record:
         raise missing(f"{folder / MATRIX_RECORD} has no 'held_out'", "make it again with qexp matrix")
+    names = outputs_among(cells.data_vars)
     axes: dict[str, list[float]] = record["axes"]
     shown_axes, others = list(axes)[:2], list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
     shown = cells.isel(middle)
-    names = outputs_among(cells.data_vars)
     held = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
     held |= {name: cells[name].values[middle[name]] for name in others}
     units, views = record["units"], record.get("views", ())
@@ -59,6 +61,22 @@ def matrix_of(folder: Path) -> Figure:
         views,
         shown["seen"].values == 0 if "seen" in shown else None,
     )
+
+
+def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
+    """The record and the table of a matrix. Raises DamagedError if one of them lacks what every matrix has."""
+    record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    _require(folder / MATRIX_RECORD, record, ("run", "dataset", "axes", "fixed"))
+    outputs = outputs_among(cells.data_vars)
+    kinds = ("error", "relative_error")
+    _require(folder / MATRIX, cells, record["axes"])
+    _require(folder / MATRIX, cells, [f"{output}_{kind}" for output in outputs or ["…"] for kind in kinds])
+    return record, cells
+
+
+def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Iterable[str]) -> None:
+    if lacking := next((name for name in names if name not in content), None):
+        raise DamagedError(f"{file} is damaged: it has no '{lacking}'")
 
 
 def _ends(low: float | None, high: float | None) -> tuple[float, float]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import DamagedError, QexpError
+from qexp import files
+from qexp.errors import QexpError
 from qexp.estimates import PERIOD, estimate_of, high_of, low_of, outputs_among
 from qexp.figures.coverage import Covered, coverage_by_group
 from qexp.figures.curves import learning_curves
-from qexp.metrics.periodic import nearest
+from qexp.metrics.metric import nearest
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.held_out_intervals import INTERVALS_OF_ROWS, USUAL, intervals_of
 
@@ -38,15 +39,10 @@ class MissingNumbersError(QexpError):
 
 def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
     """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is missing."""
-    import xarray
-
-    if not path.is_file():
-        raise missing(f"there is no {path}")
     try:
-        # A unit such as "days" is here the unit of an output, not of a date.
-        read = xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise DamagedError(f"{path} cannot be read: {error}") from error
+        read = files.read_netcdf(path)
+    except FileNotFoundError as error:
+        raise missing(str(error)) from None
     for name in needed:
         if name not in read:
             raise missing(f"{path} has no variable '{name}'")

@@ -12,7 +12,6 @@ from qexp.estimates import spread_of
 from qexp.figures.fold_curves import FoldCurve
 from qexp.figures.fold_curves import fold_curves as curves_of_folds
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
-from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.figures.sources import (
     FIGURES_FOLDER,
     FigureOfRun,
@@ -29,6 +28,7 @@ from qexp.runs.figures.sources import (
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.held_out_intervals import USUAL
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
+from qexp.spec.kinds.tabular import grouped_by
 
 if TYPE_CHECKING:
     import xarray

@@ -11,11 +11,11 @@ import numpy as np
 
 from qexp.assemble.folds import Folds
 from qexp.datasets.splits import Fold
+from qexp.networks.stacked_training import Task
 from qexp.runs.folds.directories import done, write_fold
 from qexp.runs.folds.progress import Steps
 from qexp.runs.folds.selection import Selection, chooses, networks_per_stack
 from qexp.runs.record.directory import RunDirectory
-from qexp.training.stack_tasks import Task
 
 STACKS = ".stacks"
 """Folder, in the run's folder of folds, for checkpoints of unfinished stacks."""

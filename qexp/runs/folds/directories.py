@@ -17,17 +17,15 @@ from qexp.datasets.splits import Fold
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.files import write_lines
-from qexp.models.ensemble import Ensemble
-from qexp.models.inversion import Inversion
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Ensemble, Inversion
+from qexp.networks.stacked_training import Line, Outcome, Task, line_of
 from qexp.runs.evaluation import rows
 from qexp.runs.record.directory import FOLDS, PREDICTIONS, RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.record import Epochs, FoldRecord, NetworkRecord, Numbers, Record
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import tables_of
-from qexp.training import checkpoint
-from qexp.training.epoch_lines import Line, line_of
-from qexp.training.stack_tasks import Outcome, Task
 
 log = logging.getLogger("qexp.run")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from qexp.networks.stacked_training import EpochLines, Line
 from qexp.runs.display import Display
 from qexp.runs.folds.directories import UNVALIDATED
-from qexp.training.epoch_lines import EpochLines, Line
 
 log = logging.getLogger("qexp.run")
 

@@ -11,11 +11,10 @@ import numpy as np
 from qexp import files
 from qexp.assemble.folds import Candidate, Folds, in_stacks
 from qexp.datasets.splits import Fold
+from qexp.networks.stacked_training import Stack, Task, stack_size
+from qexp.networks.training import Recipe
 from qexp.runs.folds.directories import TrainedFold, TrainedNetwork
 from qexp.runs.folds.progress import Steps
-from qexp.training.recipe import Recipe
-from qexp.training.stack import Stack
-from qexp.training.stack_tasks import Task, stack_size
 
 
 def chooses(plan: Folds) -> bool:

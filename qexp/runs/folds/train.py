@@ -18,7 +18,7 @@ from qexp.assemble.folds import Folds
 from qexp.datasets.splits import Fold
 from qexp.errors import QexpError
 from qexp.files import write_lines
-from qexp.models.network import operations_per_sample
+from qexp.networks.network import operations_per_sample
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.evaluation import rows
 from qexp.runs.evaluation.results import Results

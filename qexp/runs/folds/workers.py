@@ -24,13 +24,13 @@ from qexp.assemble.folds import Folds
 from qexp.assemble.kinds.tabular import TabularKind
 from qexp.errors import QexpError
 from qexp.files import drafts_of
+from qexp.networks.stacked_training import Line
 from qexp.runs.folds.batches import batches_of, train_batch
 from qexp.runs.folds.progress import DisplayedSteps, Steps
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 from qexp.runs.signals import handled
 from qexp.seeds import Seeds
-from qexp.training.epoch_lines import Line
 
 log = logging.getLogger("qexp.run")
 

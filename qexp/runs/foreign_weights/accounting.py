@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qexp.errors import QexpError
-from qexp.models.foreign_weights import fitting, formats
-from qexp.models.foreign_weights import rules as rule_sets
-from qexp.models.foreign_weights.fitting import Account, Target
-from qexp.models.foreign_weights.rules import Rules
-from qexp.models.foreign_weights.stored import Contents, Stored
-from qexp.models.inversion import Inversion
+from qexp.foreign import fitting, weight_files
+from qexp.foreign.fitting import Account, Rules, Target, named, shipped
+from qexp.foreign.weight_files import Contents, Stored
+from qexp.networks.estimator import Inversion
 from qexp.runs.foreign_weights.order import WeightsOrder
 
 MOST_LISTED = 1000
@@ -30,12 +28,12 @@ def target_of(model: Inversion, spec: Mapping[str, Any]) -> Target:
 
 def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
     """The tensors of the file and of the further files, which stay open until the stack ends."""
-    if formats.format_of(order.file).name == "numpy":
+    if weight_files.format_of(order.file).name == "numpy":
         raise QexpError(f"{order.file}: holds a single array without a name; a network needs a file of several")
-    main = stack.enter_context(formats.opened(order.file))
+    main = stack.enter_context(weight_files.opened(order.file))
     tensors: dict[str, Stored] = dict(main.tensors)
     for name, file in order.also.items():
-        for inner, stored in stack.enter_context(formats.opened(file)).tensors.items():
+        for inner, stored in stack.enter_context(weight_files.opened(file)).tensors.items():
             called = f"{name}.{inner}" if inner else name
             if called in tensors:
                 raise QexpError(f"--also {name}={file}: {order.file} has a tensor '{called}', too; choose another name")
@@ -45,7 +43,7 @@ def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
 
 def account_of(order: WeightsOrder, tensors: Mapping[str, Stored], target: Target) -> Account:
     """The account by the rules that were named, or by the only ones that fit. Raises QexpError with all problems."""
-    candidates = [rule_sets.named(order.rules)] if order.rules else list(rule_sets.shipped().values())
+    candidates = [named(order.rules)] if order.rules else list(shipped().values())
     accounts = [fitting.accounted(one, tensors, target) for one in candidates]
     fitting_ones = [one for one in accounts if one.fits]
     if len(fitting_ones) == 1:
@@ -55,7 +53,7 @@ def account_of(order: WeightsOrder, tensors: Mapping[str, Stored], target: Targe
         raise QexpError(f"{order.file}: fits by several rules, {names}; choose with --map")
     nearest = max(accounts, key=lambda one: (one.known, -len(one.problems)))
     if not nearest.known:
-        known = ", ".join(rule_sets.shipped())
+        known = ", ".join(shipped())
         raise QexpError(
             f"{order.file}: no rules are known for its tensors, {_listed(tensors)}; rules that qexp has: {known}; "
             "write your own and name them with --map RULES.json"

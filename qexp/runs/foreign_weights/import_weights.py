@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from qexp import assemble, files
-from qexp.assemble import Experience
 from qexp.errors import QexpError
-from qexp.models.foreign_weights import formats
-from qexp.models.foreign_weights.fitting import Account
-from qexp.models.inversion import Inversion
+from qexp.foreign import weight_files
+from qexp.foreign.fitting import Account
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.runs.foreign_weights import azimuths
 from qexp.runs.foreign_weights.accounting import account_of, contents_of, target_of
+from qexp.runs.foreign_weights.azimuths import Turned
 from qexp.runs.foreign_weights.order import WeightsOrder, experience_of
 from qexp.runs.foreign_weights.values import with_values
 from qexp.runs.planning.plans import require_seed
@@ -29,7 +31,6 @@ from qexp.runs.record.state import State
 from qexp.spec.digest import digest
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import caution_of_data
-from qexp.training import checkpoint
 from qexp.workspace import Workspace
 
 IMPORTED = "imported"
@@ -52,19 +53,21 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     experience = experience_of(order, workspace)
     if not type_of(experience.document).trains:
         raise QexpError(f"the experience {experience.name} runs a program and has no network that weights could fit")
-    spec = {**experience.document, "pretrain": None}  # it starts from this file, whatever it was to start from
     with ExitStack() as stack:
         contents = contents_of(order, stack)
-        model = assemble.model_of(spec, experience.tables)
-        target = target_of(model, spec)
+        model = assemble.model_of(experience.document, experience.tables)
+        target = target_of(model, experience.document)
         account = account_of(order, contents.tensors, target)
+        turned = azimuths.turned(experience, account.rules, workspace)
+        experience = turned.experience
+        spec = {**experience.document, "pretrain": None}  # it starts from this file, whatever it was to start from
         model, transforms = with_values(order, account, contents, target, experience, spec)
     try:
         return made(
             order.to,
             workspace,
             order.storage,
-            lambda draft: _fill(draft, order, account, model, transforms, experience, spec, workspace),
+            lambda draft: _fill(draft, order, account, model, transforms, turned, spec, workspace),
         )
     except FileExistsError:
         raise _taken(order.to) from None
@@ -80,22 +83,25 @@ def _fill(
     account: Account,
     model: Inversion,
     transforms: Mapping[str, str],
-    experience: Experience,
+    turned: Turned,
     spec: dict[str, Any],
     workspace: Workspace,
 ) -> None:
+    experience = turned.experience
     code = keep_code(draft, experience.extensions, workspace)
     directory = RunDirectory(draft)
     checkpoint.write(directory.best_weights, model.state_dict(), {"imported": order.file.name})
     origin = ForeignWeights(
         file=_file(order.file),
         also={name: _file(file) for name, file in order.also.items()},
-        format=formats.format_of(order.file).name,
+        format=weight_files.format_of(order.file).name,
         rules=account.rules.name,
         time=now(),
         taken=len(account.taken),
         left_out=_counted(account),
         transforms=transforms,
+        azimuth=turned.azimuth,
+        remarks=turned.remarks,
         weights=provenance.fingerprint(directory.best_weights),
     )
     files.write_json(draft / ACCOUNT, _account_document(account, transforms))

@@ -11,16 +11,15 @@ from torch import Tensor
 from qexp import assemble
 from qexp.assemble import Experience
 from qexp.errors import QexpError
-from qexp.models.foreign_weights import fitting
-from qexp.models.foreign_weights.fitting import Account, Target
-from qexp.models.foreign_weights.rules import Rules
-from qexp.models.foreign_weights.stored import Contents
-from qexp.models.inversion import Inversion
-from qexp.models.tensor_names import transformed_by
+from qexp.foreign import fitting
+from qexp.foreign.fitting import Account, Rules, Target
+from qexp.foreign.weight_files import Contents
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.networks.tensor_names import transformed_by
 from qexp.runs.foreign_weights.accounting import not_fitting
 from qexp.runs.foreign_weights.order import WeightsOrder
 from qexp.seeds import Seeds
-from qexp.training import checkpoint
 
 
 def with_values(

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from qexp import assemble
 from qexp.assemble import Experience
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.runs.display import Display
-from qexp.runs.launch.start import carry_out, wrap_here
+from qexp.runs.launch.start import carry_out, goes_on, wrap_here
 from qexp.runs.planning.plans import plan
 from qexp.runs.planning.prepare import Plan, prepare
 from qexp.runs.record import provenance, tagging
@@ -29,6 +28,8 @@ from qexp.runs.record.record import Record
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust
 from qexp.runs.signals import terminable
+from qexp.runs.state.waiting import Watch
+from qexp.runs.wrap import Wrap
 from qexp.workspace import PACKAGE, Workspace
 
 log = logging.getLogger("qexp.run")
@@ -85,7 +86,35 @@ def rerun(
     with _checkout(commit) as checkout:
         as_then = replace(planned, spec=original.spec_as_written(), digest=record.digest, checkout=checkout)
         directory = _prepared(as_then, workspace)
-        _execute_in(checkout, commit, directory, device)
+        _execute_in(checkout, commit, directory, device, wrap)
+    return directory
+
+
+def continued(
+    directory: RunDirectory,
+    workspace: Workspace,
+    changes: Changes,
+    device: str = "auto",
+    at_commit: bool = False,
+    display: Display | None = None,
+) -> RunDirectory:
+    """Continue an interrupted run from the spec that it holds, whatever the files in specs/ have become.
+
+    at_commit  by qexp's code at the commit that has trained it so far
+    A finished run is left alone. Raises QexpError for one that is at work or cannot be continued, and for changes.
+    """
+    if changes != Changes():
+        raise QexpError("--resume continues the run as it is; leave out --name, --seed, --set, --tag and --note")
+    _require_repeatable(directory, directory.record())
+    wrap = wrap_here(workspace, {}, device)
+    if not goes_on(directory.name, Watch().state(directory), resume=True):
+        return directory
+    if not at_commit:
+        carry_out(directory, wrap, device, display, None)
+        return directory
+    commit = _commit_of(directory)
+    with _checkout(commit) as checkout:
+        _execute_in(checkout, commit, directory, device, wrap)
     return directory
 
 
@@ -168,8 +197,8 @@ def _git(repository: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
 
 
-def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: str) -> None:
-    """Execute a prepared run by the code of a checkout, in a process of its own.
+def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: str, wrap: Wrap) -> None:
+    """Execute a prepared run by the code of a checkout, in a process of its own, inside the command around it.
 
     Raises RunFailedError or InterruptedRunError after the record says so.
     """
@@ -179,7 +208,7 @@ def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: st
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Safe: else Python would look for qexp in the current folder first.
     variables = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", "qexp", "execute", str(directory.path.absolute()), "--device", device]
+    command = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device)
     with terminable():
         process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, start_new_session=True)
         while process.poll() is None:
@@ -189,7 +218,9 @@ def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: st
                 process.send_signal(signal.SIGTERM)
     record = directory.record()
     if record.state is State.INTERRUPTED:
-        raise InterruptedRunError(f"{directory.name} was interrupted; start it again with qexp rerun --at-commit")
+        raise InterruptedRunError(
+            f"{directory.name} was interrupted; continue it: qexp rerun {directory.name} --at-commit --resume"
+        )
     if record.state is not State.DONE:
         why = record.error or f"its process ended with exit code {process.returncode}"
         raise RunFailedError(f"{directory.name} failed: {why}\nsee {directory.path / 'attempts'}")

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
@@ -189,10 +190,11 @@ class Pool:
     def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
             for job in self._running.values():
-                if number == signal.SIGKILL:
-                    os.killpg(job.process.pid, number)  # with the programs around and below it
-                else:
-                    job.process.send_signal(number)
+                with suppress(ProcessLookupError):  # it has just ended
+                    if number == signal.SIGKILL:
+                        os.killpg(job.process.pid, number)  # with the programs around and below it
+                    else:
+                        job.process.send_signal(number)
 
 
 def visible_gpus() -> list[str]:

@@ -24,7 +24,8 @@ class Order:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Dotted key → value, for all runs: `{"epochs": 20}`."""
     pretrain: str | None = None
-    """The run whose best weights these start from; which operations take them is stated in the experience."""
+    """The run whose best weights these start from, or `x_{seed}`, for each the run with its own seed; which operations
+    take them is stated in the experience."""
     allow_leak: bool = False
     """Allow test spectra that were also used for training; every output is marked."""
     storage_path: str | Path | None = None

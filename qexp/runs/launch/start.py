@@ -13,8 +13,8 @@ from qexp.runs.display import Display
 from qexp.runs.execution.execute import execute
 from qexp.runs.execution.wrapped import execute_wrapped
 from qexp.runs.launch.order import Order
-from qexp.runs.planning.existing import standing
-from qexp.runs.planning.plans import plan, with_pretrain
+from qexp.runs.planning.existing import same_before, same_text, standing
+from qexp.runs.planning.plans import named_after, of_seed, plan, with_pretrain
 from qexp.runs.planning.prepare import prepare
 from qexp.runs.record import nesting, tagging
 from qexp.runs.record.directory import RunDirectory
@@ -34,21 +34,27 @@ def start(
     """Prepare and execute the only run of an order. Returns it, and whether it was trained now.
 
     order  of one experience and one seed, without a grid
-    name   `<experience>_<seed>` if left out
+    name   `<experience>_<seed>` if left out, with a short digest between them if overrides change the spec; then an
+           existing run with the same spec and seed stands for it, whatever its name
     A wrap in qexp.toml starts the run in a process of its own, which shows its progress itself.
     """
     (reference,), (seed,) = order.references, order.seeds
     nesting.place_of(order.storage, workspace)
     tagging.require_valid(order.tags, order.note)
     wrap = wrap_here(workspace, order.options, order.device)
-    overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
-    experience = assemble.experience(reference, overrides, workspace)
-    planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
+    overrides = of_seed(with_pretrain(order.overrides, order.pretrain, order.allow_leak), seed)
+    parts = assemble.parts_of(workspace)
+    experience = assemble.experience(reference, overrides, workspace, parts)
+    usual = f"{named_after(experience, reference, overrides, parts)}_{seed}"
+    planned = plan(experience, seed, usual if name is None else name, workspace)
+    if name is None and (same := same_before([planned], workspace, order.resume)):
+        log.warning("%s; to train it under another name, give one with --name", same_text(usual, same[usual]))
+        planned = replace(planned, name=same[usual])
     directory = RunDirectory(workspace.runs / planned.name)
     try:
         directory = prepare(replace(planned, tags=order.tags, note=order.note), workspace, order.storage)
     except FileExistsError:
-        if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
+        if not goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
             return directory, False
         if order.trust_code:
             trust(directory)
@@ -79,7 +85,7 @@ def carry_out(
         execute(directory, device, display, dataset=dataset)
 
 
-def _goes_on(name: str, state: State | None, resume: bool) -> bool:
+def goes_on(name: str, state: State | None, resume: bool) -> bool:
     """Whether to execute the existing run of that name. Raises QexpError if the user must decide."""
     if state is State.DONE:
         return False

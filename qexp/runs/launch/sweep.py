@@ -15,13 +15,13 @@ from qexp.errors import QexpError
 from qexp.runs.launch import local
 from qexp.runs.launch.order import Order
 from qexp.runs.planning import plans
-from qexp.runs.planning.existing import standing
+from qexp.runs.planning.existing import same_before, same_text, standing
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.planning.prepare import prepare as write
 from qexp.runs.record import nesting, tagging
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import beating
-from qexp.runs.record.names import now
+from qexp.runs.record.names import now, require_name
 from qexp.runs.record.process import this_process
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust, trust
@@ -45,6 +45,13 @@ class Workload:
     done: list[Plan]
     left: dict[str, State]
     """Name → state of existing runs that are not done and will not run now."""
+    same: dict[str, str] = field(default_factory=dict)
+    """Usual name → existing run of another name with the same spec and seed, which stands for it."""
+
+    @property
+    def stand_ins(self) -> list[str]:
+        """A sentence for each run that stands for another."""
+        return [same_text(name, other) for name, other in self.same.items()]
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,12 @@ class CheckedOrder:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def check_order(order: Order, workspace: Workspace) -> CheckedOrder:
-    """Check an order against existing runs; nothing is written."""
+def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:
+    """Check an order against existing runs; nothing is written.
+
+    name  of the only run of the order; runs without it are named by experience, change and seed, and an existing run
+          with the same spec and seed stands for them, whatever its name
+    """
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"-j {order.jobs}: at least one run at a time")
     nesting.place_of(order.storage, workspace)
@@ -80,7 +91,16 @@ def check_order(order: Order, workspace: Workspace) -> CheckedOrder:
         workspace,
         memory_of(order),
     )
+    same: dict[str, str] = {}
+    if name is None:
+        same = same_before(planned, workspace, order.resume)
+        planned = [replace(plan, name=same.get(plan.name, plan.name)) for plan in planned]
+    elif len(planned) != 1:
+        raise QexpError(f"--name {name}: it is for a single run, and these are {len(planned):,}; leave it out")
+    else:
+        planned = [replace(planned[0], name=require_name(name))]
     workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
+    workload = replace(workload, same=same)
     if not order.trust_code:
         for plan in workload.again:
             require_trust(RunDirectory(workspace.runs / plan.name))

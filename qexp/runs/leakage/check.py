@@ -46,7 +46,8 @@ class Exposures:
         one = self._experience
         exposed = objects_of(one.document).exposed(one.document, one.dataset, one.tables, seed)
         if exposed is None:
-            return Exposure()
+            doubts = objects_of(one.document).doubts(one.document, one.dataset, one.tables, seed)
+            return Exposure(caution=doubts.caution, warnings=doubts.warnings)
         key = hashlib.sha256(b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))).digest()
         if key not in self._known:
             self._known[key] = self._compared(exposed, seed)

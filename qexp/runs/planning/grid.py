@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +57,8 @@ class GridAxis:
 def axes_of(grid: Grid) -> list[GridAxis]:
     """The axes of a grid, checked. Raises QexpError for an axis without values, and for what is given twice."""
     axes = [_axis(name, values) for name, values in grid.items()]
-    keys = [key for axis in axes for key in axis.keys]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
+    keys = Counter(key for axis in axes for key in axis.keys)
+    if twice := next((key for key, times in keys.items() if times > 1), None):
         raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
     return axes
 
@@ -75,8 +76,8 @@ def _axis(name: str, values: Sequence[Any]) -> GridAxis:
         for value in axis.values:
             if not isinstance(value, list) or len(value) != wanted:
                 raise QexpError(f"--grid {name}: {value_text(value)} is not {wanted} values, one for each key")
-    texts = axis.texts
-    if twice := next((text for text in texts if texts.count(text) > 1), None):
+    twice, times = Counter(axis.texts).most_common(1)[0]
+    if times > 1:
         raise QexpError(f"--grid {name}: the value {twice} is given twice; two runs would be the same")
     return axis
 

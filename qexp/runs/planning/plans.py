@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import operator
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from qexp import assemble
-from qexp.assemble import Experience
+from qexp.assemble import Experience, Parts
 from qexp.errors import DamagedError, QexpError
+from qexp.networks import checkpoint
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.references import find
 from qexp.runs.leakage.check import Exposures
@@ -22,15 +24,17 @@ from qexp.runs.planning.prepare import Plan
 from qexp.runs.record import lineage
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import require_name
-from qexp.runs.record.record import LARGEST_SEED
+from qexp.seeds import LARGEST_SEED
 from qexp.spec.digest import digest
 from qexp.spec.experiences import type_of
 from qexp.spec.resolve import Overrides
-from qexp.training import checkpoint
 from qexp.workspace import Workspace
 
 LARGEST_SWEEP = 1_000_000
 """Largest number of runs in a sweep; more are assumed to be a typing error."""
+
+SEED, PRETRAINED = "{seed}", ("pretrain", "pretrain.run")
+"""Placeholder for a run's own seed, and the keys in whose values it stands."""
 
 SHORT_DIGEST = 6
 """Length of the digest in the name of a run with a changed spec; enough to distinguish the points of a grid."""
@@ -41,7 +45,7 @@ def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> 
 
     Raises QexpError if the pretraining run does not fit, or if test data were used for training.
     """
-    return _plans(experience, {seed: name}, workspace)[0]
+    return _plans(experience, {whole(seed): name}, workspace)[0]
 
 
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
@@ -108,7 +112,7 @@ def sweep(
 ) -> list[Plan]:
     """The plans of all combinations; seeds vary fastest.
 
-    A run is named `<experience>_<seed>`, with a short digest between them if the spec is changed.
+    A run is named `<experience>_<seed>`, with a short digest between them if overrides change the spec.
 
     memory  memory of the machine that will train [bytes]; default: of this machine
     """
@@ -116,26 +120,54 @@ def sweep(
     total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
     require_few(total)
     seeds = checked_seeds(seeds)
-    plans, parts = [], assemble.parts_of(workspace, memory)
+    plans: list[Plan] = []
+    parts = assemble.parts_of(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
-        experience = assemble.experience(reference, {**overrides, **point}, workspace, parts)
-        plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
-    names = [one.name for one in plans]
-    if len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise QexpError(f"two runs of the sweep are the same, {double}; name every experience and value once")
+        for alike, changes in _by_pretraining({**overrides, **point}, seeds):
+            experience = assemble.experience(reference, changes, workspace, parts)
+            stem = named_after(experience, reference, changes, parts)
+            plans += _plans(experience, {seed: f"{stem}_{seed}" for seed in alike}, workspace)
+    _require_different(plans)
     return plans
 
 
+def _by_pretraining(overrides: Overrides, seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], Overrides]]:
+    """The seeds with their overrides: together, unless each starts from the run with its own seed, `x_{seed}`."""
+    if all(of_seed(overrides, seed) == overrides for seed in seeds):
+        yield seeds, overrides
+        return
+    for seed in seeds:
+        yield [seed], of_seed(overrides, seed)
+
+
+def of_seed(overrides: Overrides, seed: int) -> Overrides:
+    """Overrides with the seed of a run for `{seed}` in the name of its pretraining run."""
+    return {
+        key: value.replace(SEED, str(seed)) if key in PRETRAINED and isinstance(value, str) else value
+        for key, value in overrides.items()
+    }
+
+
+def _require_different(plans: Sequence[Plan]) -> None:
+    """Raise QexpError if two runs would have the same spec and seed."""
+    names: dict[tuple[str, int], list[str]] = {}
+    for one in plans:
+        names.setdefault((one.digest, one.seed), []).append(one.name)
+    if double := next((alike for alike in names.values() if len(alike) > 1), None):
+        both = " and ".join(dict.fromkeys(double))
+        raise QexpError(f"two runs of the sweep are the same, {both}; name every experience and value once")
+
+
 def require_few(runs: int) -> None:
-    """Raise QexpError if there are more than `MOST` runs; checked before listing them, which could take hours."""
+    """Raise QexpError for more than `LARGEST_SWEEP` runs; checked before listing them, which could take hours."""
     if runs > LARGEST_SWEEP:
         raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
-def _name(experience: Experience, seed: int) -> str:
-    changed = f"_{experience.digest[:SHORT_DIGEST]}" if experience.overrides else ""
-    return f"{experience.name}{changed}_{seed}"
+def named_after(experience: Experience, reference: str, overrides: Overrides, parts: Parts) -> str:
+    """What runs of an experience are called, before their seed: with a digest if overrides have changed it."""
+    changed = "" if assemble.is_unchanged(experience, reference, overrides, parts) else experience.digest[:SHORT_DIGEST]
+    return "_".join(word for word in (experience.name, changed) if word)
 
 
 def checked_seeds(seeds: Sequence[int]) -> list[int]:
@@ -143,13 +175,21 @@ def checked_seeds(seeds: Sequence[int]) -> list[int]:
     require_few(len(seeds))
     if not len(seeds):
         raise QexpError("seeds: no seed; give at least one")
-    listed = [int(seed) for seed in seeds]
+    listed = [whole(seed) for seed in seeds]
     seed, times = Counter(listed).most_common(1)[0]
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")
     for seed in listed:
         require_seed(seed)
     return listed
+
+
+def whole(seed: Any) -> int:
+    """A seed as an integer, also one of numpy. Raises QexpError for a number with a fraction, and for other values."""
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63") from None
 
 
 def require_seed(seed: int) -> None:

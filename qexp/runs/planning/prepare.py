@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qexp import files
+from qexp import files, folders
 from qexp.errors import QexpError
 from qexp.runs.leakage import hashes
 from qexp.runs.record import lineage, nesting, provenance
@@ -93,14 +92,9 @@ def made(name: str, workspace: Workspace, storage: Path | None, fill: Callable[[
         _make_folder(place)
         if os.path.lexists(workspace.runs / name):
             raise FileExistsError(name)
-        draft = Path(tempfile.mkdtemp(prefix=".preparing-", dir=place))
-        try:
-            draft.chmod(0o755)
+        with folders.drafted(place / name) as draft:
             fill(draft)
             _claim(draft, name, place, workspace.runs)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
     return RunDirectory(workspace.runs / name)
 
 

@@ -5,12 +5,14 @@ Those are of the network's head and the whole prior; other kinds have names of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qexp import files
 from qexp.errors import DamagedError
+from qexp.quantities import in_words
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.parts import MisfitError, Part
 
@@ -28,6 +30,15 @@ INTERVAL = 0.9
 
 WELL_ABOVE = 10.0
 """Signal-to-noise ratio from which widths are compared with the Cramér–Rao bound."""
+
+CLEAR = 3.0
+"""Standard errors from where a mean is called too high or too low."""
+
+TELLING = 0.85
+"""Ratio of widths that so many draws must show before silence is called calibrated: about 500 do."""
+
+SLIGHT = 0.03
+"""Difference of the share of truths in 90 % intervals from 0.9 below which their width is called slightly wrong."""
 
 SIGNIFICANT = 0.05
 """Probability with which the tests of a calibration together find any fault in calibrated posteriors (Bonferroni)."""
@@ -48,18 +59,22 @@ class CoverageShare(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalShare(Part):
-    """The share of intervals that hold the truth at one place."""
+class CellShare(Part):
+    """The share of intervals that hold the truth in one cell."""
 
     share: float
-    """By a regression on all estimates."""
-    estimates: Mapping[str, float]
-    """Output → its estimate there, in its unit."""
+    """Of the observations in the cell."""
+    observations: int
+    """Their number."""
+    between: Mapping[str, tuple[float, float]]
+    """Output → the ends of the cell, between which its estimates lie, in its unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCoverage(Part):
     """Where the 90 % intervals of an output are too narrow or too wide, by where the estimates lie."""
+
+    LEFT_OUT = ("fewest", "most")
 
     axes: tuple[str, ...]
     """Outputs by whose estimates observations are put into cells."""
@@ -71,10 +86,15 @@ class LocalCoverage(Part):
     """Those whose intervals are too wide beyond chance."""
     p_value: float
     """Of a regression of whether intervals hold the truth on all estimates, against a constant share."""
-    lowest: LocalShare
-    """Where the fewest intervals hold the truth, by that regression."""
-    highest: LocalShare
-    """Where the most do."""
+    fewest: CellShare | None = None
+    """The cell in which the fewest intervals hold the truth, if one has enough observations."""
+    most: CellShare | None = None
+    """The one in which the most do."""
+
+    @property
+    def wrong(self) -> dict[str, int]:
+        """`narrow` and `wide` → number of cells."""
+        return {"narrow": self.narrow, "wide": self.wide}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +146,34 @@ class OutputCalibration(Part):
     bound_ratio: BoundRatio | None = None
     """Widths beside the Cramér–Rao bound, if there is one and exact posteriors were not computed."""
 
+    def width_fault(self, draws: int) -> str:
+        """`narrow` or `wide` if the mean square of positions says so, whose standard error is known; or nothing."""
+        spread = self.spread - 1
+        return "" if abs(spread) <= CLEAR * math.sqrt(0.8 / draws) else "narrow" if spread > 0 else "wide"
+
+    def median_fault(self, draws: int) -> str:
+        """`low` or `high` if the mean position says that of medians; or nothing."""
+        shift = self.mean_position - 0.5
+        return "" if abs(shift) <= CLEAR / math.sqrt(12 * draws) else "low" if shift > 0 else "high"
+
+    def verdict(self, of: Calibration) -> str:
+        """Whether the output is calibrated, in some words."""
+        draws, least = of.draws, of.least
+        if self.p_value < least:
+            (of_interval,) = (one for one in self.coverage if one.probability == INTERVAL)
+            slightly = "slightly " if abs(of_interval.share - INTERVAL) < SLIGHT else ""
+            width, median = self.width_fault(draws), self.median_fault(draws)
+            said = [f"{slightly}too {width}"] if width else []
+            said += [f"medians too {median}"] if median else []
+            return " and ".join(said) or "posteriors of a wrong shape"
+        if self.local.p_value < least:
+            where = [f"too {kind} in {count}" for kind, count in self.local.wrong.items() if count]
+            return f"calibrated on average, not everywhere{self._in_cells(where)}"
+        return "calibrated" if of.notices_narrow >= TELLING else "no fault seen"
+
+    def _in_cells(self, where: Sequence[str]) -> str:
+        return f" ({', '.join(where)} of {self.local.cells} cells)" if where else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Regions(Part):
@@ -135,6 +183,16 @@ class Regions(Part):
     """Of the distribution of the probabilities in the smallest regions that hold the truth."""
     coverage: tuple[CoverageShare, ...]
     """Of these regions."""
+
+    @property
+    def worst(self) -> CoverageShare:
+        """That which differs most from what it should hold."""
+        return min(self.coverage, key=lambda one: one.p_value)
+
+    @property
+    def fault(self) -> str:
+        """How often they hold the truth, where that is wrong."""
+        return "more often" if self.worst.share > self.worst.probability else "less often"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +217,8 @@ class Calibration(Part):
 
     LEFT_OUT = ("density", "exact")
 
+    verdict: str = ""
+    """Whether the posteriors of each output, and of all together, are calibrated, in a line."""
     dataset: str
     """Name of the dataset's spec."""
     refined: bool = False
@@ -219,6 +279,20 @@ class Calibration(Part):
         return sum(p_value < self.least for p_value in self.p_values)
 
 
+REGIONS = {"density": "regions of highest density", "balls": "balls around random points (TARP)"}
+"""Kind of regions of all outputs → what they are called."""
+
+
+def with_verdict(of: Calibration) -> Calibration:
+    """A calibration that says in a line what its tests find: `depth: slightly too wide; 2,000 draws`."""
+    said = [f"{in_words(name)}: {one.verdict(of)}" for name, one in of.outputs.items()]
+    wrong = {name: region for name, region in of.regions.items() if region.p_value < of.least}
+    said += [f"{REGIONS[name]} hold the truth {region.fault} than they should" for name, region in wrong.items()]
+    said.append(f"{of.draws:,} draws" + ("" if of.part == WHOLE else f" of the part '{of.part}'"))
+    said += [f"{of.doubted:,} of them with samples that are not to be trusted"] if of.doubted else []
+    return replace(of, verdict="; ".join([*said, *(["see the caution"] if of.caution else [])]))
+
+
 def numbers_name(kind: str) -> str:
     """The file, in a run's `results`, of the numbers of a kind of calibration."""
     return "calibration.nc" if kind == HEAD else f"calibration_{kind}.nc"
@@ -239,16 +313,21 @@ def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
 
 def _read(file: Path) -> Calibration:
     try:
-        return Calibration.from_document(files.read_json(file))
+        found = Calibration.from_document(files.read_json(file))
     except MisfitError as misfit:
         raise DamagedError(f"{file} is damaged: {misfit}") from None
+    return found if found.verdict else with_verdict(found)
 
 
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
     """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of a NetCDF file."""
     files.make_folder(directory.results)
-    record = directory.results / record_name(calibration.kind)
-    # In between no record tells of numbers that are not there.
-    record.unlink(missing_ok=True)
-    files.write_bytes(directory.results / numbers_name(calibration.kind), numbers)
-    files.write_json(record, calibration.document())
+    record, document = directory.results / record_name(calibration.kind), files.json_bytes(calibration.document())
+    # Both are complete before either replaces an earlier one; where they differ, figures are refused by `created`.
+    with (
+        files.replacing(record) as of_record,
+        files.replacing(directory.results / numbers_name(calibration.kind)) as of_numbers,
+    ):
+        of_numbers.write(numbers)
+        of_record.write(document)
+        of_record.flush()

@@ -15,6 +15,9 @@ from qexp.runs.record.record import Record
 
 FOLDS = "folds"
 
+WRITTEN = "files.json"
+"""In `results` of a program without numbers: path in the run → hash and size of what it wrote."""
+
 EVALUATIONS = "evaluations"
 """The folder of evaluations on other data, each with a record and `results` like those of a run."""
 
@@ -30,6 +33,8 @@ ERRORS_BY_ENERGY = "errors_by_energy.csv"
 
 SALIENCY = "saliency.nc"
 
+MATRICES = "matrices"
+"""Folder of a run with a folder for each matrix."""
 MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
 """Of a matrix, in its folder."""
 
@@ -109,6 +114,14 @@ class RunDirectory:
         spec = self.spec()
         return self.results / type_of(spec).evaluated_by(spec)
 
+    def written_by_program(self) -> dict[str, dict[str, Any]] | None:
+        """Path → hash and size of the files of a program that gave no numbers; None for other runs.
+
+        Raises DamagedError if the list cannot be read.
+        """
+        file = self.results / WRITTEN
+        return files.read_json(file) if file.is_file() else None
+
     def own_code(self) -> Path | None:
         """The file that makes the run execute code of its own: its extensions, or the spec that names a program."""
         from qexp.spec.experiences import type_of  # as above
@@ -136,7 +149,7 @@ class RunDirectory:
 
     @property
     def matrices(self) -> Path:
-        return self.path / "matrices"
+        return self.path / MATRICES
 
     @property
     def folds(self) -> Path:
@@ -223,7 +236,8 @@ class RunDirectory:
         return epochs.read(self.metrics_file)
 
     def matrix_names(self) -> list[str]:
-        return sorted(path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
+        found = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
+        return sorted(name for name in found if not name.startswith("."))
 
 
 def with_caution(name: str, caution: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp import files
+from qexp import files, folders
 from qexp.did_you_mean import suggestion
 from qexp.errors import DamagedError, NotFoundError
 from qexp.runs.record.directory import EVALUATIONS, RunDirectory
@@ -17,12 +17,6 @@ from qexp.runs.record.record import ComparisonRow, FieldErrors, GroupErrors, Int
 
 RECORD = "record.json"
 """Of an evaluation, in its folder; written last."""
-
-DRAFT = ".evaluating-"
-"""Prefix of the folder in which an evaluation is written before it gets its name."""
-
-DRAFT_LOCK = "draft.lock"
-"""File in a draft that its process keeps locked."""
 
 TRAINED_ON = "evaluated on training data"
 """Caution of evaluations on data that are not independent of those that the run was trained on."""
@@ -69,7 +63,7 @@ class EvaluationRecord(Part):
     results: Numbers = field(default_factory=dict)
     """part → output → metric → value, in the output's unit."""
     intervals: Intervals = field(default_factory=dict)
-    """part → output → metric → 95 % bootstrap interval."""
+    """part → output → metric → 95 % interval."""
     comparison: tuple[ComparisonRow, ...] = ()
     """The network and its baselines on the same samples."""
     errors: FieldErrors | None = None
@@ -158,6 +152,8 @@ def names(directory: RunDirectory) -> list[str]:
 def find(directory: RunDirectory, name: str) -> EvaluationDirectory:
     """Raises NotFoundError with similar names."""
     known = names(directory)
+    if name not in known and folders.restore(directory.evaluations / name):
+        known = names(directory)
     if name not in known:
         advice = suggestion(name, known) if known else f"make it: qexp evaluate {directory.name} --dataset {name}"
         raise NotFoundError(f"{directory.name} has no evaluation '{name}'; {advice}")

@@ -18,7 +18,7 @@ SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
 
 
 def fresh(heartbeat: Path, within: float = SILENT_SECONDS) -> bool:
-    """Whether a heartbeat is at most `STALE` old by the clock of its file system.
+    """Whether a heartbeat is at most `within` seconds old by the clock of its file system.
 
     A heartbeat further than that in the future does not count; a smaller lead is accepted, because some file systems
     take the time from the machine that writes.

@@ -1,4 +1,4 @@
-"""The least errors that any method can reach on the test part of a run: `results/limit.json`."""
+"""Errors of the exact posteriors of the test samples of a run: `results/limit.json`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LIMIT = "limit.json"
 
 @dataclass(frozen=True, kw_only=True)
 class LeastErrors(Part):
-    """The least errors of one variable, in its unit."""
+    """The errors of the exact posteriors of one variable, in its unit."""
 
     unit: str
     """Unit of the errors."""
     mae: float
-    """Least mean absolute error: that of the exact posterior median."""
+    """Mean absolute error of the exact posterior median."""
     mae_error: float
     """Standard error of `mae`, over samples."""
     rmse: float
-    """Least root mean square error: that of the exact posterior mean."""
+    """Root mean square error of the exact posterior mean."""
     rmse_error: float
     """Standard error of `rmse`, over samples."""
     difference: float
@@ -34,14 +34,20 @@ class LeastErrors(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Limit(Part):
-    """The limit of a dataset: the errors of the exact posteriors of its test samples."""
+    """The limit of a dataset: the errors of the exact posteriors of its samples, with its whole distributions as prior.
+
+    Over samples of that prior they are the least that any method can reach on average. Over the intervals that are held
+    out for the test they are not: who knew these could do better.
+    """
 
     dataset: str
     """Name of the dataset's spec."""
     seed: int
     """Of the samples: they are the test samples of runs with this seed, if these have as many."""
     samples: int
-    """Number of samples of the test part."""
+    """Number of samples."""
+    whole: bool = False
+    """Whether the samples are drawn from the whole prior; false: from its test part, where some of it is held out."""
     images: tuple[str, ...]
     """Images that the posteriors are based on."""
     given: tuple[str, ...] = ()
@@ -51,7 +57,14 @@ class Limit(Part):
     doubted: int = 0
     """Number of samples whose draws are not to be trusted."""
     variables: Mapping[str, LeastErrors]
-    """Variable → its least errors."""
+    """Variable → its errors."""
+
+    @property
+    def meaning(self) -> str:
+        """Whether the errors are the least possible, in words."""
+        if self.whole:
+            return "on average over that prior, from which the samples are drawn, no method has smaller errors"
+        return "the samples are those of its held-out intervals: a method that knew these could have smaller errors"
 
 
 def limit_of(directory: RunDirectory) -> Limit | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qexp.errors import DamagedError, NotFoundError
-from qexp.models.tensor_names import of_transform
+from qexp.networks.tensor_names import of_transform
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.origins import Ancestor, Fingerprint
 

@@ -76,6 +76,22 @@ def place_of(storage: Path | None, workspace: Workspace) -> Path:
     return place
 
 
+def target(path: str | Path) -> Path:
+    """The path of a file or folder that a command writes where the user says.
+
+    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run: a result never replaces what is there.
+    """
+    written = Path(path)
+    require_outside_of_runs(written)
+    for place in (Path(os.path.abspath(written)), Path(os.path.realpath(written))):  # noqa: PTH100 - links are kept
+        around_it = [folder for folder in (place, *place.parents) if (folder.parent / "specs").is_dir()]
+        if around_it and around_it[0].name in ("runs", "specs"):
+            raise QexpError(
+                f"{written} lies inside {around_it[0]}, where such files are not written; choose another folder"
+            )
+    return written
+
+
 def require_outside_of_runs(place: Path) -> None:
     """Raise QexpError for a path inside a run."""
     if outer := next(around(place), None):

@@ -93,6 +93,11 @@ class ForeignWeights(Part):
     """Why tensors were left out → how many."""
     transforms: Mapping[str, str] = field(default_factory=dict)
     """Variable → the origin of the fitted numbers of its transform."""
+    azimuth: float = 0.0
+    """Angle in radians that is added to the azimuths of all simulated datasets that the run is given, as the other
+    program trained on images that are seen from there."""
+    remarks: tuple[str, ...] = ()
+    """What of its images could not be made here."""
     weights: Fingerprint
     """Of the run's own file, `checkpoints/best.safetensors`."""
 

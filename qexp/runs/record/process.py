@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -150,7 +151,9 @@ def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return _answer("sysctl", "-n", "kern.boottime") or UNKNOWN
+        # { sec = 1764000000, usec = 123456 } Tue Nov 25 …: the rest depends on the time zone and the language.
+        seconds = re.search(r"\bsec\s*=\s*(\d+)", _answer("sysctl", "-n", "kern.boottime") or "")
+        return seconds[1] if seconds else UNKNOWN
 
 
 @cache
@@ -174,8 +177,10 @@ def process_start(pid: int | Literal["self"]) -> str | None:
 
 
 def _answer(*command: str) -> str | None:
+    """What a command prints, the same in every time zone and language."""
+    alike = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, env=alike)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

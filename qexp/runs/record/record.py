@@ -10,10 +10,10 @@ from qexp.runs.record.origins import Ancestor, CodeState, Fingerprint, ForeignWe
 from qexp.runs.record.parts import MisfitError, Part
 from qexp.runs.record.process import Process
 from qexp.runs.record.state import WRITTEN, State
+from qexp.seeds import LARGEST_SEED
 
 SCHEMA_VERSION = 2
 
-LARGEST_SEED = 2**63 - 1
 
 Numbers = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 """part → output → metric → value, in the output's unit; None if it is not finite."""
@@ -21,7 +21,7 @@ Numbers = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 Interval = tuple[float, float]
 
 Intervals = Mapping[str, Mapping[str, Mapping[str, Interval | None]]]
-"""part → output → metric → 95 % bootstrap interval."""
+"""part → output → metric → 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class AttemptRecord(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Feature(Part):
-    """A column of the input, with its range in the training data."""
+    """A column of the input, or an output, with its range in the training data."""
 
     column: str
     """Name of the column."""
@@ -161,19 +161,19 @@ class ComparisonRow(Part):
     rmse: float | None
     """Root mean square error."""
     rmse_interval: Interval | None
-    """Its 95 % bootstrap interval."""
+    """Its 95 % interval."""
     mae: float | None
     """Mean absolute error."""
     mae_interval: Interval | None
-    """Its 95 % bootstrap interval."""
+    """Its 95 % interval."""
     r2: float | None
     """Coefficient of determination."""
     r2_interval: Interval | None
-    """Its 95 % bootstrap interval."""
+    """Its 95 % interval."""
     bias: float | None
     """Mean error."""
     bias_interval: Interval | None
-    """Its 95 % bootstrap interval."""
+    """Its 95 % interval."""
     difference: float | None
     """RMSE minus that of the network; null for the network."""
     difference_interval: Interval | None
@@ -272,7 +272,7 @@ class Record(Part):
     results: Numbers = field(default_factory=dict)
     """part → output → metric → value, in the output's unit."""
     intervals: Intervals = field(default_factory=dict)
-    """part → output → metric → 95 % bootstrap interval."""
+    """part → output → metric → 95 % interval."""
     comparison: tuple[ComparisonRow, ...] = ()
     """The network and its baselines on the same samples."""
     errors: FieldErrors | None = None
@@ -285,6 +285,8 @@ class Record(Part):
     """What must be said with these results; empty if nothing."""
     features: tuple[Feature, ...] = ()
     """Input columns of rows, with their training ranges."""
+    targets: tuple[Feature, ...] = ()
+    """Outputs of data from files, with the ranges of their true values in the training data."""
     lineage: tuple[Ancestor, ...] = ()
     """The runs that it was pretrained from, the nearest first."""
     seen: Fingerprint | None = None

@@ -33,6 +33,10 @@ def stop(directory: RunDirectory, now: bool = False) -> State:
     return wait_for_end(directory)
 
 
+PROBE = 0
+"""The signal that only tells whether a process could be sent one."""
+
+
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     """Send the signal, or cancel the job; returns False if the run is not at work.
 
@@ -57,6 +61,16 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
         _wait_for_start(directory)  # the pool is just starting it
         attempt = directory.record().open_attempt
     return attempt is not None and signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
+
+
+def require_stoppable(directory: RunDirectory) -> None:
+    """Raise QexpError for a run at work that cannot be stopped from here; nothing is stopped."""
+    record = directory.record()
+    job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
+    if job is not None and job.submitted:
+        require_here(directory.name, job)
+    elif attempt is not None:
+        signal_attempt(directory, attempt, PROBE)
 
 
 def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
@@ -102,12 +116,12 @@ def _cancel(jobs: Collection[Job]) -> None:
         store_states(own, scheduler.cancel([job.id for job in own]))
 
 
-def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: signal.Signals) -> bool:
+def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: int) -> bool:
     """Send a signal to the process of an attempt; returns False if it has ended. Raises QexpError if it is not here."""
     return _signal(directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number)
 
 
-def _signal(name: str, process: Process, heartbeat: Path, number: signal.Signals) -> bool:
+def _signal(name: str, process: Process, heartbeat: Path, number: int) -> bool:
     """Send a signal to the process of a run or launch; returns False if it has ended."""
     pid = number_in_view(process)
     if pid is None:

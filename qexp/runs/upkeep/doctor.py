@@ -18,7 +18,7 @@ from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.leakage import hashes
 from qexp.runs.record import nesting
 from qexp.runs.record.completeness import as_prepared
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.directory import WRITTEN, RunDirectory
 from qexp.runs.record.names import NAME
 from qexp.runs.record.origins import ForeignWeights
 from qexp.runs.record.provenance import fingerprint
@@ -42,19 +42,21 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
     for path in paths:
         try:
             found = list(_of_entry(path, states))
-            # A run that is removed during the check seems to lack files.
+            if found:  # a run that is removed or restored during the check seems to lack files
+                before = [(one.where, one.what) for one in found]
+                found = [one for one in _of_entry(path, states) if (one.where, one.what) in before]
             yield from found if os.path.lexists(path) else []
         except OSError as error:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), paths)
     yield from _of_trash(workspace)
-    yield from leftovers.of_exports(workspace.root)
+    yield from leftovers.of_workspace(workspace.root, left_out=[workspace.runs])
     places = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
     for place in places:
         if place.is_dir():
             yield from _of_disk(place)
             # The drafts of runs outside `runs/` are in the folder that holds them.
-            yield from leftovers.stale_drafts(place)
+            yield from leftovers.of_place(place)
 
 
 def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
@@ -89,7 +91,6 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
         yield Finding(directory.path, "is not a valid run name; commands do not find this run", "rename the directory")
     yield from leftovers.of_run(directory.path)
-    yield from leftovers.of_actions(directory.path)
     yield from _inside(directory)
     try:
         record = directory.record()
@@ -114,7 +115,7 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
             directory.path,
             f"is recorded as {record.state}, but "
             + ("its process has ended" if state is State.LOST else f"its job has ended: {state}"),
-            f"resume it: {_resume_command(directory, record)}",
+            f"resume it: qexp rerun {shlex.quote(directory.name)} --resume",
         )
     if not state.unfinished:
         yield from _of_name(directory, record)
@@ -134,16 +135,10 @@ def _inside(directory: RunDirectory) -> Iterator[Finding]:
         )
 
 
-def _resume_command(directory: RunDirectory, record: Record) -> str:
-    words = record.command
-    if directory.name != f"{record.experience}_{record.seed}":
-        words += ["--name", directory.name]
-    return shlex.join([*words, "--resume"])
-
-
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:
     """The finding for a folder that has files of a run but no record; other folders belong to the user."""
-    if any(directory.checkpoints.glob("*.safetensors")) or directory.spec_file.exists():
+    files_of_run = any(directory.checkpoints.glob("*.safetensors")) or directory.spec_file.exists()
+    if files_of_run and not directory.holds_record:
         yield Finding(
             directory.path,
             "has files of a run, but no record: run.json is missing",
@@ -261,6 +256,20 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         trouble = opened(file) if file.is_file() else "it is missing"
         if trouble:
             yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
+    yield from _of_written(directory, advice)
+
+
+def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
+    """The files of a program that gave no numbers: they are its results."""
+    try:
+        written = directory.written_by_program() or {}
+        for name, one in written.items():
+            file = directory.path / name
+            trouble = "it is missing" if not file.is_file() else "its size has changed"
+            if not file.is_file() or file.stat().st_size != one["bytes"]:
+                yield Finding(file, f"is a result of the run, but {trouble}", advice, damaged=True)
+    except DamagedError as error:
+        yield Finding(directory.results / WRITTEN, str(error), advice, damaged=True)
 
 
 def _of_foreign_weights(file: Path, foreign: ForeignWeights) -> Iterator[Finding]:
@@ -273,13 +282,35 @@ def _of_foreign_weights(file: Path, foreign: ForeignWeights) -> Iterator[Finding
 
 
 def _open_weights(file: Path) -> str | None:
+    """Why weights cannot be used; their names and shapes are compared with those of the last checkpoint beside them."""
+    import numpy as np
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="numpy") as opened:
-            return None if opened.keys() else "it holds no weights"
-    except (SafetensorError, OSError) as error:
+            names = list(opened.keys())
+            bad = next((name for name in names if np.isnan(opened.get_tensor(name)).any()), None)
+        shapes = _shapes(file)
+    except (SafetensorError, OSError, TypeError) as error:
         return f"it cannot be read: {error}"
+    if not names:
+        return "it holds no weights"
+    if bad is not None:
+        return f"'{bad}' contains NaN"
+    try:
+        last = _shapes(file.with_name("last.safetensors"))
+    except (SafetensorError, OSError):
+        return None  # nothing to compare with
+    other = sorted(name for name in shapes.keys() | last.keys() if shapes.get(name) != last.get(name))
+    return f"'{other[0]}' is not as in last.safetensors beside it: another name or shape" if other else None
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """Weight of a network → its shape."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as opened:
+        return {name: opened.get_slice(name).get_shape() for name in opened.keys() if name.startswith("network.")}  # noqa: SIM118
 
 
 # Catalog, trash, disk
@@ -301,7 +332,7 @@ def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
         return
     there = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
     new, gone = there - known, known - there
-    if new or gone:
+    if gone:  # what it lacks alone is added by the next listing
         outdated = f"lacks {len(new)} runs, and lists {len(gone)} that no longer exist"
         yield Finding(catalog.path, outdated, advice, repair=rebuild)
 

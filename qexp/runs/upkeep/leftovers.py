@@ -1,50 +1,40 @@
-"""Leftovers of killed processes: temporary files, locks and drafts of runs."""
+"""Leftovers of killed processes: temporary files, locks, drafts of folders, and former folders."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from qexp import clocks, files
+from qexp import files, folders
 from qexp.errors import QexpError
-from qexp.runs.record.directory import EVALUATIONS
-from qexp.runs.record.evaluations import DRAFT
+from qexp.folders import is_stale
 from qexp.runs.upkeep.finding import Finding
 
-STALE_SECONDS = 3600.0
-"""Seconds without a change after which a file counts as left by a dead process."""
+DEEP = 3
+"""Levels of folders of a workspace in which leftovers are searched."""
+
+RESULTS = (".tar", ".nc", ".npy", ".png", ".pdf", ".svg", ".html")
+"""Endings of files that commands write outside of runs; other hidden files there are the user's."""
 
 
 def of_run(folder: Path) -> Iterator[Finding]:
     """Leftovers in a run's folder, except in `code/`, which holds the user's files."""
-    for parent, folders, names in os.walk(folder):
-        if Path(parent) == folder and "code" in folders:
-            folders.remove("code")
-        if Path(parent) == folder / EVALUATIONS:  # drafts are whole leftovers
-            folders[:] = [name for name in folders if not name.startswith(DRAFT)]
+    for parent, inner, names in os.walk(folder):
+        if Path(parent) == folder and "code" in inner:
+            inner.remove("code")
+        for name in [name for name in inner if folders.LEFTOVER.fullmatch(name)]:
+            inner.remove(name)  # a whole leftover, or at work
+            yield from of_folder(Path(parent) / name)
         for path in (Path(parent) / name for name in names):
             if path.suffix == ".lock":
                 yield from of_lock(path)
             elif is_stale_temporary(path):
                 yield temporary(path)
-
-
-def of_actions(folder: Path) -> Iterator[Finding]:
-    """What killed actions left in a run's folder."""
-    for draft in sorted((folder / "actions").glob(".*--*")):
-        lock = draft.with_name(f"{draft.name[1:].rpartition('--')[0]}.lock")
-        try:
-            with FileLock(lock, timeout=0):
-                pass
-        except (Timeout, OSError):  # at work, or not ours to judge
-            continue
-        yield Finding(draft, "was left by an action that was killed", "delete it", repair=partial(shutil.rmtree, draft))
 
 
 def is_stale_temporary(path: Path) -> bool:
@@ -78,47 +68,48 @@ def of_lock(path: Path) -> Iterator[Finding]:
     yield Finding(path, "locks a file that does not exist", "delete it", repair=unlock)
 
 
-def of_exports(folder: Path) -> Iterator[Finding]:
-    """Leftovers of exports to a folder outside of runs; other files with similar names are the user's."""
-    for path in sorted(folder.glob(".*.tar*")):
-        match = files.TEMPORARY.fullmatch(path.name)
-        if match is not None and match["suffix"].startswith(".tar") and is_stale_temporary(path):
-            yield temporary(path)
+def of_folder(path: Path) -> Iterator[Finding]:
+    """The finding for a draft, or a former folder, that a killed process has left."""
+    if not folders.is_left(path):
+        return
+    name = folders.place_of(path).name
+    if folders.is_lost(path):
+        what = f"is {name}: a process was killed between moving it away and putting a new one in its place"
+        yield Finding(path, what, "put it back", damaged=True, repair=lambda: put_back(path))
+    elif folders.is_draft(path):
+        what = f"was left by a process that was killed while it wrote or replaced {name}"
+        yield Finding(path, what, "delete it", repair=lambda: folders.delete(path))
+    else:
+        yield Finding(path, f"was replaced by a new {name}", "delete it", repair=lambda: folders.delete(path))
 
 
-def stale_drafts(place: Path) -> Iterator[Finding]:
-    for path in sorted(place.glob(".preparing-*")):
-        if path.is_dir() and not path.is_symlink() and is_stale(path):
-            yield Finding(
-                path,
-                f"is an incomplete draft of a run: its process died before {ago(path)}",
-                "delete it",
-                repair=deletion(path),
-            )
+def put_back(path: Path) -> None:
+    place = folders.place_of(path)
+    if not folders.restore(place) and not place.exists():
+        raise QexpError(f"cannot rename it to {place.name}")
 
 
-def deletion(folder: Path) -> Callable[[], None]:
-    return lambda: shutil.rmtree(folder)
+def of_place(place: Path) -> Iterator[Finding]:
+    """What is left in a folder that holds runs; nothing of one that may not be read, which findings of its runs say."""
+    with suppress(PermissionError):
+        for path in sorted(place.iterdir()):
+            yield from of_folder(path)
 
 
-def is_stale(path: Path) -> bool:
-    try:
-        return clocks.now_at(path) - _last_change(path) > STALE_SECONDS
-    except OSError:
-        return False
+def of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[Finding]:
+    """What killed commands have left beside the files and folders that they write outside of runs.
 
-
-def _last_change(path: Path) -> float:
-    """Time of the last status change of a file, or of anything in a folder; unlike mtime it cannot be set back.
-
-    Raises OSError if files vanish meanwhile because a process is at work.
+    Of files only archives are deleted by a repair: others with similar names may be the user's.
+    left_out  folders that are not searched
     """
-    below = (Path(parent) / name for parent, folders, names in os.walk(path) for name in (*folders, *names))
-    return max(one.lstat().st_ctime for one in (path, *below))
-
-
-def ago(path: Path) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_change(path)))
-    except OSError:
-        return "now"
+    for parent, names, inside in os.walk(root):
+        here = Path(parent)
+        for path in (here / name for name in sorted(names)):
+            yield from of_folder(path)
+        deep = len(here.relative_to(root).parts) + 1 < DEEP
+        names[:] = [name for name in names if deep and not name.startswith(".") and here / name not in left_out]
+        for path in (here / name for name in sorted(inside)):
+            match = files.TEMPORARY.fullmatch(path.name)
+            if match is not None and match["suffix"].startswith(RESULTS) and is_stale_temporary(path):
+                archive = match["suffix"].startswith(".tar")
+                yield temporary(path) if archive else replace(temporary(path), repair=None)

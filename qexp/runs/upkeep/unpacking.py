@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import IO, Any
 import orjson
 import zstandard
 
-from qexp import files
+from qexp import files, folders
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.lease import LEASE
@@ -58,7 +57,7 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
         if os.path.lexists(target):
             raise _taken(target)
         files.make_folder(runs)
-        with _draft(runs) as draft:
+        with folders.drafted(target) as draft:
             _extract(archive, contents, draft)
             arrived = RunDirectory(draft / contents.run)
             _require_readable(arrived, file)
@@ -200,15 +199,6 @@ def _room(workspace: Workspace) -> int:
     """Free space on the disk of `runs/` [bytes]."""
     place = workspace.runs if workspace.runs.is_dir() else workspace.root
     return shutil.disk_usage(place).free
-
-
-@contextmanager
-def _draft(runs: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=".preparing-", dir=runs))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _extract(file: IO[bytes], contents: Contents, draft: Path) -> None:

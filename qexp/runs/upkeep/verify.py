@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,7 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     pretrained = [PRETRAINED] if record.parents else []
     products = [file for of_one in _products(directory).values() for file in of_one]
     gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
-    if gone or not record.results:
+    if gone or not (record.results or directory.written_by_program()):
         raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from {directory.path}")
     for file in products:
         if file.endswith(WEIGHTS):
@@ -187,9 +188,12 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 def _place(name: str, keep: Path | None) -> Iterator[Path]:
     """The folder of the repeated run, deleted afterwards unless it is kept."""
     if keep is not None:
-        if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-            raise QexpError(f"--keep {keep} exists and is not an empty folder; name a new or empty one")
-        nesting.require_outside_of_runs(keep)
+        taken = QexpError(f"--keep {keep} exists and is not an empty folder; name a new or empty one")
+        if keep.is_dir() and any(keep.iterdir()):  # such as an earlier repetition, which is a run
+            raise taken
+        nesting.target(keep)
+        if keep.exists() and not keep.is_dir():
+            raise taken
         files.make_folder(keep)
         yield keep.absolute()
         return
@@ -248,6 +252,15 @@ def _execute(again: RunDirectory, device: str, variables: Mapping[str, str], opt
     return again.record().error or f"it ended with exit code {code}"
 
 
+def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Files of a program with those of its last attempt in one place, whatever the number of the attempt."""
+    return (
+        None
+        if written is None
+        else {re.sub(r"^attempts/\d+/", "attempts/", name): one for name, one in written.items()}
+    )
+
+
 def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
     record, record_now = directory.record(), again.record()
     then, today = directory.environment(), again.environment()
@@ -256,13 +269,16 @@ def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace
         for name, of_one in _products(directory).items()
     }
     identical = {name: not of_one for name, of_one in differing.items()}
-    identical["results"] = record.results == record_now.results
+    if (written := directory.written_by_program()) is not None:
+        identical["files"] = _by_place(written) == _by_place(again.written_by_program())
+    else:
+        identical["results"] = record.results == record_now.results
     largest = {}
     if error is None:
         for name, of_one in differing.items():
             for file in [file for file in of_one if file.endswith(WEIGHTS)][:1]:
                 largest[name] = largest_of_weights(tensors(directory.path / file), tensors(again.path / file))
-        if not identical["results"]:
+        if not identical.get("results", True):
             largest["results"] = largest_of_results(record.results, record_now.results)
     same_code, code = code_then_and_now(record, then, today)
     return Verification(

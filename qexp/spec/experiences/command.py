@@ -37,8 +37,17 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
 
 def is_told_where(document: Document) -> bool:
     """Whether the program is told where to write its results; else it decides that, and `results` says where."""
+    return document.get("results") is None or _is_given_results(document)
+
+
+def must_write(document: Document) -> bool:
+    """Whether the program must write a file of numbers: where it is named, or given to the program in its words."""
+    return document.get("results") is not None or _is_given_results(document)
+
+
+def _is_given_results(document: Document) -> bool:
     others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment")]
-    return document.get("results") is None or any("results" in names_in(text) for text in others)
+    return any("results" in names_in(text) for text in others)
 
 
 def shares_its_results(document: Document) -> bool:

@@ -67,7 +67,7 @@ class ExperienceType(ABC):
         return []
 
     def has_limit(self, spec: Document) -> bool:
-        """Whether there is a least test error that any method can reach, which `qexp limit` may compute."""
+        """Whether there are exact posteriors of the test samples, whose errors `qexp limit` may compute."""
         return False
 
     @abstractmethod

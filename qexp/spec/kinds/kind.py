@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from qexp import files
+from qexp.errors import DamagedError
 from qexp.quantities import Quantities
 from qexp.spec.finding import Finding
 from qexp.tables import Tables
@@ -45,11 +47,6 @@ class SpecKind(ABC):
     def schemas(self) -> Document:
         content: Document = json.loads(self.file.read_text(encoding="utf-8"))
         return content
-
-    @property
-    def experience_keys(self) -> list[str]:
-        """Keys of experiences that this kind takes, but not all others."""
-        return [*self.schemas["experience"], *self.schemas["shared"]]
 
     def wrong_split(self, split: Any) -> str | None:
         """Why a value of `split`, a list of shares or an entry of the table, is not for this kind; None if it is."""
@@ -89,13 +86,11 @@ class SpecKind(ABC):
 
     def trouble_with(self, evaluation: Path) -> str | None:
         """Why the existing file `evaluated_by` cannot be used; None if it can."""
-        import h5py
-
         try:
-            with h5py.File(evaluation, "r") as opened:
-                return None if len(opened) else "it holds no predictions"
-        except OSError as error:
-            return f"it cannot be read: {error}"
+            files.require_hdf5(evaluation)
+        except DamagedError as error:
+            return f"it {str(error).removeprefix(f'{evaluation} ')}"
+        return None
 
     @abstractmethod
     def summary(self, spec: Document) -> dict[str, str]:
@@ -110,7 +105,7 @@ class SpecKind(ABC):
         return self.cautions_of_data(spec)
 
     def has_limit(self, dataset: Document) -> bool:
-        """Whether there is a least error that any method can reach, which `qexp limit` may compute."""
+        """Whether there are exact posteriors, whose errors `qexp limit` may compute."""
         return False
 
 

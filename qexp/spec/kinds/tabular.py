@@ -120,10 +120,11 @@ class TabularSpecs(SpecKind):
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
         choices = {key: ", ".join(map(str, values)) for key, values in spec["select"].items()}
+        groups = "" if spec["split"]["parameters"].get("by") else ", ".join(dataset["groups"])
         path = dataset["stand_in" if dataset.get("stood_in") else "path"]
         return {
             "file": f"{path}, SHA-256 {dataset['fingerprint'][:16]}…",
-            "held out": entry_in_words(spec["split"]),
+            "held out": entry_in_words(spec["split"]) + (f", not by the declared groups: {groups}" if groups else ""),
             "inner folds": entry_in_words(spec["inner"]) if spec["inner"] else "none",
             "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "only the epoch",
             "members": str(spec["members"]),
@@ -135,6 +136,12 @@ class TabularSpecs(SpecKind):
 
     def cautions(self, spec: Document) -> list[str]:
         return [*self.cautions_of_data(spec), *([AS_PUBLISHED] if spec["protocol"] == "as_published" else [])]
+
+
+def grouped_by(spec: Mapping[str, Any]) -> str | None:
+    """The column or group of the split, else the first group of the dataset; None if there is neither."""
+    by: str | None = spec["split"]["parameters"].get("by") or next(iter(spec["dataset"]["groups"]), None)
+    return by
 
 
 def _listed(columns: str | list[str]) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.fields.file import FieldFile, FieldGrid
 from qexp.analysis.prediction.progress import OnProgress, no_progress
+from qexp.analysis.prediction.trained import ALL, BeyondTraining, TrainedRange
+from qexp.analysis.prediction.trained import remarks as remarks_beyond
 from qexp.datasets.array_cache import Array
 from qexp.datasets.gridded import alike
 from qexp.datasets.gridded.derived import SLOPES
@@ -40,6 +43,8 @@ class FieldModel:
     """From input → (frame, y, x) to output → (frame, y, x), each frame independently."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
+    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
+    """Output → range of its true values in the training data, where that is known."""
     refusal: Callable[[int, int], str | None] = lambda height, width: None
     """Returns why frames of a height and width cannot be predicted, or None."""
     file: str | None = None
@@ -66,7 +71,7 @@ class FieldPrediction:
     made: bool
     """False if the file existed already."""
     limited: Sequence[str] = ()
-    """A sentence for each output with estimates at its limits."""
+    """A phrase on estimates outside of the training data, and for each output with estimates at its limits."""
     warnings: Sequence[str] = ()
 
     @property
@@ -151,18 +156,17 @@ def predict_fields(
     key = reuse.key_of(model.origin, [reuse.identity(path) for path in fields.files])
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         height, width = known["size"]
-        cells = known["frames"] * height * width
-        limited = remarks(model.limits, model.outputs, known.get("at_limits", {}), cells)
-        return FieldPrediction(source, target, known["frames"], (height, width), False, limited)
+        return FieldPrediction(source, target, known["frames"], (height, width), False, _remarks(model, known))
     grid = _lies_at(fields, grid_of(fields, model.inputs, model.resample), model.resample)
     frames = grid.frames
     if reason := model.refusal(*grid.size):
         raise QexpError(f"{source}: {reason}")
-    chunk = chunk or max(1, CELLS // (grid.size[0] * grid.size[1]))
+    cells = grid.size[0] * grid.size[1]
+    chunk = chunk or max(1, CELLS // cells)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
-    _require_room(target, 4 * frames * grid.size[0] * grid.size[1] * len(model.outputs))
-    at_limits = dict.fromkeys(model.limits, 0)
+    _require_room(target, 4 * frames * cells * len(model.outputs))
+    at_limits, beyond = dict.fromkeys(model.limits, 0), BeyondTraining(model.trained)
     try:
         # A scheduler sends SIGUSR1 shortly before the time limit.
         with (
@@ -176,14 +180,22 @@ def predict_fields(
                 file.write(start, made)
                 for name, limits in model.limits.items():
                     at_limits[name] += limits.reached(made[name])
+                beyond.add({name: made[name].ravel() for name in model.trained}, cells * (stop - start))
                 progress(stop, stop / frames)
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     warnings = [text] if (text := _another_width(source, grid, model)) else []
     about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": warnings}
-    reuse.write_record(target, key, {**about, **({"at_limits": at_limits} if at_limits else {})})
-    limited = remarks(model.limits, model.outputs, at_limits, frames * grid.size[0] * grid.size[1])
-    return FieldPrediction(source, target, frames, grid.size, True, limited, warnings)
+    about |= {**beyond.document(), **({"at_limits": at_limits} if at_limits else {})}
+    reuse.write_record(target, key, about)
+    return FieldPrediction(source, target, frames, grid.size, True, _remarks(model, about), warnings)
+
+
+def _remarks(model: FieldModel, about: Mapping[str, Any]) -> list[str]:
+    """What is said of cells, by the record of a file."""
+    cells = about["frames"] * about["size"][0] * about["size"][1]
+    said = remarks(model.limits, model.outputs, about.get("at_limits", {}), cells)
+    return [*(f"cells: {of}" for of in remarks_beyond(about, ALL)), *said]
 
 
 def opened(source: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:

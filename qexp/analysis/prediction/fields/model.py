@@ -8,10 +8,11 @@ import torch
 
 from qexp import assemble
 from qexp.analysis.prediction.fields.estimates import FieldModel
+from qexp.analysis.prediction.trained import ranges_of_targets
 from qexp.analysis.trained import load_model
 from qexp.datasets.array_cache import Array
 from qexp.limits import limits_of
-from qexp.models.network import refusal
+from qexp.networks.network import refusal
 from qexp.runs.record.directory import RunDirectory
 
 
@@ -34,6 +35,7 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         limits=limits_of(spec),
+        trained=ranges_of_targets(record, model.periods),
         refusal=lambda height, width: refusal(model.network, height, width),
         file=dataset["file"],
         recompute_slopes=dataset.get("recompute_slopes", False),  # a key that few datasets have

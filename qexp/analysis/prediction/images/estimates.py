@@ -12,18 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import files
+from qexp.analysis.posteriors.of_images import BY_LIKELIHOOD
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
-from qexp.analysis.prediction.columns import CAUTION, OUTSIDE, WORDS
+from qexp.analysis.prediction.columns import CAUTION, ESTIMATES_OUTSIDE, OUTSIDE, WORDS
 from qexp.analysis.prediction.draws import Draws, Write, beside, file_of_draws
 from qexp.analysis.prediction.images.opening import SUFFIXES, variables_in
-from qexp.analysis.prediction.images.posteriors import Posteriors
+from qexp.analysis.prediction.images.posteriors import DOUBTED, Posteriors, fields_of, further_fields
 from qexp.analysis.prediction.images.ranges import InputRanges, Statistic
 from qexp.analysis.prediction.images.source import NAME, ImageLayout, ImagePiece, ImageSource
-from qexp.analysis.prediction.images.tally import FEATURES, MISFIT, OF_FEATURES, OF_RESIDUALS, UNLIKE, Tally
+from qexp.analysis.prediction.images.tally import FEATURES, HARDLY, MISFIT, OF_FEATURES, OF_RESIDUALS, Tally
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
+from qexp.analysis.prediction.trained import MOST, TrainedRange
+from qexp.analysis.prediction.trained import remarks as remarks_beyond
 from qexp.errors import NotFoundError, QexpError
 from qexp.estimates import estimate_of
 from qexp.limits import Limits, remarks
@@ -41,6 +44,7 @@ LARGEST_BATCH = 128
 """Largest number of samples of a batch."""
 BATCHES = 4
 """Batches that are read and written at a time."""
+PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: --misfit tests it"
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
 
@@ -67,7 +71,7 @@ class ImageModel:
     ranges: Callable[[], InputRanges]
     """Returns the range of the inputs in the training data, which takes a moment."""
     posteriors: Posteriors | None = None
-    """Of the outputs of posterior heads; None if there are none."""
+    """Of the outputs of posterior heads, or by the known likelihood; None if there are none."""
     draws: Draws | None = None
     """From the posteriors, for a file of their own, if they were asked for."""
     features: Callable[[], Features] | None = None
@@ -76,10 +80,22 @@ class ImageModel:
     """How well images fit the simulator, if it was asked for."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
+    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
+    """Output → where most of its training data lie, if it varied."""
     periods: Mapping[str, float] = field(default_factory=dict)
     """Output → the period after which its values repeat, in its unit, where its transform has one."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution."""
+
+    @property
+    def refined(self) -> Posteriors | None:
+        """Posteriors by the known likelihood, if they were asked for."""
+        return self.posteriors if self.posteriors is not None and self.posteriors.refined else None
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What every file says of its origin."""
+        return {**self.origin, **({} if self.refined is None else {"posteriors": BY_LIKELIHOOD})}
 
     @property
     def batch(self) -> int:
@@ -100,6 +116,8 @@ class ImagePrediction:
     """Samples with an input outside the range of the training data."""
     outside_in: Mapping[str, int]
     """What is outside, such as `greatest value of displacement` → number of samples."""
+    estimates_outside: int
+    """Samples with an estimate outside of 99 % of the training data of its output."""
     missing_pixels: int
     missing: Sequence[str]
     """The first few names of samples without an estimate."""
@@ -107,7 +125,7 @@ class ImagePrediction:
     made: bool
     """False if the file existed already."""
     limited: Sequence[str] = ()
-    """A sentence for each output with estimates at its limits."""
+    """A phrase on estimates outside of the training data, and for each output with estimates at its limits."""
     unlike: int | None = None
     """Samples that the simulator could hardly have made; None if that was not asked for."""
     drawn: bool = False
@@ -132,7 +150,7 @@ class ImagePrediction:
             named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
             said.append(f"{self.missing_count:,} without an estimate, because all pixels are missing ({named})")
         if self.unlike is not None:
-            said.append(f"{self.unlike:,} that the simulator could hardly have made (p < {UNLIKE:g})")
+            said.append(f"{self.unlike:,} that the simulator could hardly have made ({HARDLY})")
         return [*said, *self.limited]
 
 
@@ -203,11 +221,13 @@ def predict_images(
     """Predict from all samples of a file, in memory that does not grow with their number.
 
     The new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
-    `<output>_estimate` for every output, and for those of posterior heads the ends of an interval, `<output>_low` and
-    `<output>_high`, and their rank correlations; `missing_pixels` if the network takes masks, `outside` (the number
-    of the inputs' statistics that are outside the range of the training data, see `images.ranges`), and `caution` if
-    the run has one. A record is written beside it as `<file>.json`, and draws from posteriors, if any were asked for,
-    as `<file without suffix>_posterior.nc`. A file that the same run made from the same images is left as it is.
+    `<output>_estimate` for every output, and for those with a posterior the ends of an interval, `<output>_low` and
+    `<output>_high`, and their rank correlations; `posterior_doubted` if posteriors are those of the known likelihood;
+    `missing_pixels` if the network takes masks, `outside` (the number of the inputs' statistics that are outside the
+    range of the training data, see `images.ranges`), `estimates_outside` (the number of estimates outside of 99 % of
+    their training data), and `caution` if the run has one. A record is written beside it as `<file>.json`, and draws
+    from posteriors, if any were asked for, as `<file without suffix>_posterior.nc`. A file that the same run made from
+    the same images is left as it is.
 
     source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, or a folder with a npy
             or GeoTIFF file per input. Samples come first; rows run northwards
@@ -220,23 +240,26 @@ def predict_images(
     found = ImageSource(source, model.layout)
     interval = None if model.posteriors is None else model.posteriors.coverage
     read = [reuse.identity(path) for path in found.files]
-    key = reuse.key_of(model.origin, read, interval=interval, misfit=model.misfit is not None, draws=model.draws)
+    refined = model.refined is not None
+    key = reuse.key_of(
+        model.origin, read, interval=interval, misfit=model.misfit is not None, draws=model.draws, refined=refined
+    )
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         return _described(source, target, model, known, False)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
-    tally = Tally(model.limits, model.misfit is not None)
+    tally = Tally(model.limits, model.trained, model.misfit is not None)
     schema, carried = _schema(model, found, target.suffix == ".nc")
     # A scheduler sends SIGUSR1 shortly before the time limit.
     with (
         terminable(signal.SIGUSR1),
-        new_file_of_rows(target, schema, None, model.origin) as sink,
-        beside(model.draws, target, model.origin) as add_draws,
+        new_file_of_rows(target, schema, None, model.attributes) as sink,
+        beside(model.draws, target, model.attributes) as add_draws,
     ):
         for piece in read_ahead(found.pieces(size), source):
             estimates, outside = _estimated(piece, model, tally.images, add_draws), model.ranges().outside(piece.inputs)
-            sink.write(_table(piece, estimates, outside, schema, carried))
-            tally.add(piece, estimates, outside)
+            beyond = tally.add(piece, estimates, outside)
+            sink.write(_table(piece, estimates, outside, beyond, schema, carried))
             progress(tally.images, piece.done)
         if tally.missing_count == tally.images:
             raise QexpError(f"{source}: all pixels of all {tally.images:,} samples are missing")
@@ -248,9 +271,17 @@ def predict_images(
 def _described(source: Path, target: Path, model: ImageModel, about: Mapping[str, Any], made: bool) -> ImagePrediction:
     """The result, from the record of the file."""
     limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["images"])
-    counts = about["images"], about["outside"], about["outside_in"], about["missing_pixels"]
-    missing, drawn = (about["missing"], about["missing_count"]), model.draws is not None
-    return ImagePrediction(source, target, *counts, *missing, made, limited, about.get("unlike"), drawn)
+    outside = about["outside"], about["outside_in"], about.get(ESTIMATES_OUTSIDE, 0)
+    missing, drawn = (about["missing_pixels"], about["missing"], about["missing_count"]), model.draws is not None
+    said = [*remarks_beyond(about, MOST), *limited, *([] if model.refined is None or model.misfit else [PRESUMED])]
+    doubted = []
+    if about.get(DOUBTED):
+        doubted = [
+            f"{target}: {about[DOUBTED]:,} of {about['images']:,} posteriors are not to be trusted: {DOUBTED} = 1"
+        ]
+    return ImagePrediction(
+        source, target, about["images"], *outside, *missing, made, said, about.get("unlike"), drawn, doubted
+    )  # fmt: skip
 
 
 def _estimated(piece: ImagePiece, model: ImageModel, first: int, add_draws: Write) -> dict[str, Array]:
@@ -260,18 +291,18 @@ def _estimated(piece: ImagePiece, model: ImageModel, first: int, add_draws: Writ
     """
     made: dict[str, list[Array]] = {}
     for start in range(0, len(piece.names), model.batch):
-        inputs = {name: values[start : start + model.batch] for name, values in piece.inputs.items()}
-        for name, values in zip(model.outputs, model.estimate(inputs).T, strict=True):
-            made.setdefault(estimate_of(name), []).append(values)
-        if model.posteriors is None:
-            continue
-        posterior, batch = model.posteriors.of(inputs), slice(start, start + model.batch)
-        for name, values in model.posteriors.columns(posterior).items():
+        batch = slice(start, start + model.batch)
+        inputs, empty = {name: values[batch] for name, values in piece.inputs.items()}, piece.empty[batch]
+        estimates = dict(zip(model.outputs, model.estimate(inputs).T, strict=True))
+        found = {estimate_of(name): values for name, values in estimates.items()}
+        if model.posteriors is not None:
+            posteriors = model.posteriors.of_batch(inputs, estimates, empty, first + start, model.draws)
+            found |= posteriors.columns
+            if posteriors.drawn is not None:
+                posteriors.drawn[:, empty] = np.nan
+                add_draws(piece.names[batch], posteriors.drawn)
+        for name, values in found.items():
             made.setdefault(name, []).append(values)
-        if model.draws is not None:
-            drawn = model.draws.of([posterior], first + start)
-            drawn[:, piece.empty[batch]] = np.nan
-            add_draws(piece.names[batch], drawn)
     columns = {name: np.concatenate(parts) for name, parts in made.items()}
     if model.misfit is not None and model.features is not None:
         own = {name: columns[estimate_of(name)] for name in model.outputs}
@@ -291,11 +322,12 @@ def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Sch
 
     after = []
     for name, unit in model.outputs.items():
-        about = {"unit": unit, "description": f"estimate of: {name}", "limits": str(model.limits.get(name, ""))}
+        what = "estimate" if model.refined is None or name not in model.refined.units else "median of the posterior"
+        about = {"unit": unit, "description": f"{what} of: {name}", "limits": str(model.limits.get(name, ""))}
         metadata = {key: text for key, text in about.items() if text}
         after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
-        after += [] if model.posteriors is None else model.posteriors.fields_of(name)
-    after += [] if model.posteriors is None else model.posteriors.fields_of_pairs()
+        after += [] if model.posteriors is None else fields_of(model.posteriors, name)
+    after += [] if model.posteriors is None else further_fields(model.posteriors)
     if model.misfit is not None:
         for name, meaning in ((MISFIT, OF_RESIDUALS), (FEATURES, OF_FEATURES)):
             after.append(pa.field(name, pa.float32(), metadata={"description": meaning}))
@@ -303,6 +335,9 @@ def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Sch
         after.append(pa.field(MISSING, pa.int64(), metadata={"description": "pixels that are not seen"}))
     about = {"description": "statistics of the inputs outside the range of the training data"}
     after.append(pa.field(OUTSIDE, pa.int16(), metadata=about))
+    if model.trained:
+        about = {"description": f"estimates outside {MOST} of their outputs"}
+        after.append(pa.field(ESTIMATES_OUTSIDE, pa.int16(), metadata=about))
     if (caution := model.origin.get("caution", "")) and not netcdf:
         after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     carried = new_names(found.kept, [NAME, *(one.name for one in after)], netcdf)
@@ -323,6 +358,7 @@ def _table(
     piece: ImagePiece,
     estimates: Mapping[str, Array],
     outside: Mapping[Statistic, NDArray[np.bool_]],
+    beyond: NDArray[np.int16],
     schema: pa.Schema,
     carried: Mapping[str, str],
 ) -> pa.Table:
@@ -330,6 +366,7 @@ def _table(
 
     columns: dict[str, Any] = {NAME: pa.array(piece.names, pa.string()), MISSING: pa.array(piece.missing)}
     columns[OUTSIDE] = pa.array(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
+    columns[ESTIMATES_OUTSIDE] = pa.array(beyond)
     for name, new in carried.items():
         kept, kind = piece.kept[name], schema.field(new).type
         columns[new] = pa.array([str(one) for one in kept] if pa.types.is_string(kind) else kept, kind)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qexp.analysis.prediction.images.file import ImageFile, Values, degrees_in_metres
 from qexp.errors import QexpError, some
-from qexp.rows.geotiff import northwards, open_raster, read_bands
+from qexp.rows.rasters import northwards, open_raster, read_bands
 
 
 class GeotiffImages(ImageFile):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,22 +13,24 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.misfit.features import FeatureDistance
 from qexp.analysis.misfit.images import ImageMisfit
+from qexp.analysis.posteriors.of_images import ImagePosteriors
 from qexp.analysis.prediction.draws import draws_of, require_heads, units_of_heads
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
-from qexp.analysis.prediction.images.posteriors import COVERAGE, Posteriors
+from qexp.analysis.prediction.images.posteriors import COVERAGE, OfHeads, Posteriors, Refined
 from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
 from qexp.analysis.prediction.images.source import ImageLayout, Range
+from qexp.analysis.prediction.trained import trained_ranges
 from qexp.analysis.trained import load_model
-from qexp.datasets.generated import GeneratedDataset, Part
 from qexp.errors import QexpError
 from qexp.limits import limits_of
-from qexp.models.network import Network
-from qexp.models.posterior import Posterior
-from qexp.quantities import quantity
+from qexp.networks.estimator import Posterior
+from qexp.networks.network import Network
+from qexp.quantities import quantity, with_periods
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Record
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
+from qexp.simulation.dataset import GeneratedDataset, Part
 
 SEEN = 1_024
 """Training samples whose inputs are the range to compare with."""
@@ -42,14 +45,16 @@ def image_model(
     with_misfit: bool = False,
     interval: float | None = None,
     draws: int | None = None,
+    refined: bool = False,
 ) -> ImageModel:
     """The model of a run for `predict_images`.
 
     with_misfit  whether it also tells how well images fit the simulator
-    interval     coverage of the intervals of posterior heads; 0.9 if left out
+    interval     coverage of the intervals of posteriors; 0.9 if left out
     draws        from the posterior of each sample, which are written to a file of their own
-    Raises QexpError if the run is not done or estimates no numbers, if the misfit cannot be computed, or if intervals
-    or draws are asked for without a posterior head.
+    refined      whether posteriors are those of the known likelihood, not those of the network's posterior heads
+    Raises QexpError if the run is not done or estimates no numbers, if the misfit cannot be computed, if intervals
+    or draws are asked for without a posterior head, or if a likelihood is asked for that is not known.
     """
     record, spec = directory.record(), directory.training_spec()
     on = assemble.device_of(device)
@@ -70,16 +75,26 @@ def image_model(
         samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
         return model.posterior(samples, batch_size=len(next(iter(samples.values()))))
 
+    quantities = with_periods(source.quantities, model.periods)
+    if refined:
+        require_coverage(interval)
+        by = Refined(
+            ImagePosteriors(source, list(network.inputs), quantities), frozenset(outputs), interval or COVERAGE
+        )
+        posteriors: Posteriors | None = by
+    else:
+        posteriors = _posteriors(posterior, network, record, interval)
     return ImageModel(
-        layout=_layout(source, network),
+        layout=replace(_layout(source, network), exact=refined),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        posteriors=_posteriors(posterior, network, record, interval),
-        draws=draws_of(network, record, draws),
+        posteriors=posteriors,
+        draws=draws_of(network, record, draws, posteriors.units if refined and posteriors else None),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
         misfit=ImageMisfit(source, outputs) if with_misfit else None,
         limits=limits_of(spec),
+        trained=trained_ranges(source, outputs, quantities),
         periods=model.periods,
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )
@@ -95,9 +110,14 @@ def _posteriors(
         require_heads(network, record, "--interval")
     if not network.heads:
         return None
+    require_coverage(interval)
+    return OfHeads(of, units_of_heads(network, record), COVERAGE if interval is None else interval)
+
+
+def require_coverage(interval: float | None) -> None:
+    """Raise QexpError for a coverage that cannot be; None stands for the usual one."""
     if interval is not None and not 0 < interval < 1:
         raise QexpError(f"--interval {interval:g}: a coverage lies between 0 and 1, such as 0.9")
-    return Posteriors(of, units_of_heads(network, record), COVERAGE if interval is None else interval)
 
 
 def _reference(
@@ -118,7 +138,17 @@ def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
         units=units,
         pixels={name: _pixels(source, name) for name in on_grids},
         hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
+        directions=directions_of(source, network.inputs),
     )
+
+
+def directions_of(source: GeneratedDataset, inputs: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Input that varies and whose values repeat, such as a heading → its median in the training data and its period."""
+    return {
+        name: (float(source.distributions[name].quantile(np.array(0.5))), period)
+        for name in inputs
+        if name in source.test and (period := quantity(name, source.quantities).period) is not None
+    }
 
 
 def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:

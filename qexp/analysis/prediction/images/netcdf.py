@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qexp.analysis.prediction.images.file import ImageFile, Values, degrees_in_metres, require_numbers
 from qexp.errors import QexpError
 from qexp.quantities import conversion
-from qexp.rows.netcdf import DAMAGED
+from qexp.rows.arrays import DAMAGED
 
 if TYPE_CHECKING:
     import xarray

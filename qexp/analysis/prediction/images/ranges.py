@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets.generated import mask_of
+from qexp.simulation.dataset import mask_of
 
 Array = NDArray[np.float32]
 

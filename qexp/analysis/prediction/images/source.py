@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from qexp.analysis.prediction.images.file import ImageFile, Shape, Values
 from qexp.analysis.prediction.images.opening import open_images
-from qexp.datasets.generated import mask_of
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError, some
+from qexp.metrics.metric import nearest
 from qexp.quantities import alike, conversion
+from qexp.simulation.dataset import mask_of
 
 Array = NDArray[np.float32]
 
@@ -38,6 +39,10 @@ class ImageLayout:
     """Image → least and greatest width, and height, of its pixels in the training data [m]."""
     hidden: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Image → (height, width), which pixels no sample of the training data shows: they are hidden here, too."""
+    exact: bool = False
+    """Whether every pixel counts as what was measured, so that none may be filled."""
+    directions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Number whose values repeat, such as a heading → its median in the training data and its period, in its unit."""
 
     @property
     def masks(self) -> list[str]:
@@ -143,8 +148,9 @@ class ImageSource:
         of = self.count * sum(int(np.prod(self._layout.inputs[name])) for name in without)
         raise QexpError(
             f"{self.path}: {pixels:,} of {of:,} pixels are missing, in {len(names):,} of {self.count:,} samples "
-            f"({some(names, 3)}), and the network takes no mask of {some(without)}; fill the gaps, leave these samples "
-            f"out, or train a network with the input '{mask_of(without[0])}'"
+            f"({some(names, 3)}), and the network takes no mask of {some(without)}; "
+            + ("" if self._layout.exact else "fill the gaps, ")
+            + f"leave these samples out, or train a network with the input '{mask_of(without[0])}'"
         )
 
     def _arranged(self, name: str) -> _Arranged:
@@ -257,6 +263,8 @@ class ImageSource:
         if not finite.all():
             lacking = [name for name, known in zip(names, finite, strict=True) if not known]
             raise QexpError(f"{self._file.place(name)}: '{name}' is missing for {some(lacking, 3)}")
+        if name in self._layout.directions:  # 192° and −168° are the same, but not to a network
+            values = nearest(values, *self._layout.directions[name]).astype(np.float32)
         return values
 
     def _unseen(self, mask: str, start: int, stop: int) -> NDArray[np.bool_]:

@@ -9,23 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.chunk import require_chunk
-from qexp.analysis.prediction.columns import CAUTION, OUTSIDE, WORDS
+from qexp.analysis.prediction.columns import CAUTION, ESTIMATES_OUTSIDE, OUTSIDE, WORDS
 from qexp.analysis.prediction.draws import beside, file_of_draws
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.rows.pieces import Piece, RowModel, estimated
+from qexp.analysis.prediction.trained import ALL, BeyondTraining
+from qexp.analysis.prediction.trained import remarks as remarks_beyond
 from qexp.errors import QexpError
 from qexp.estimates import high_of, low_of, spread_of
 from qexp.figures.canvas import save
 from qexp.figures.map import draw_map, layers, position_columns
 from qexp.limits import remarks
-from qexp.rows.chunks import Rows
-from qexp.rows.formats import new_file_of_rows, open_rows
-from qexp.rows.naming import Columns
-from qexp.rows.raster import Raster
+from qexp.rows.formats import Columns, Rows, new_file_of_rows, open_rows
+from qexp.rows.rasters import Raster
 from qexp.runs.signals import terminable
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class RowPrediction:
     interval: str = ""
     """What the intervals promise, in words; empty without any."""
     limited: Sequence[str] = ()
-    """A sentence for each output with estimates at its limits."""
+    """A phrase on estimates outside of the training data, and for each output with estimates at its limits."""
     drawn: bool = False
     """Whether there are draws from the posterior of each row, in a file of their own."""
     warnings: Sequence[str] = ()
@@ -89,10 +90,10 @@ def predict_rows(
     """Predict every row of a file; rows are read, predicted and written in parallel, in memory of constant size.
 
     The new file has the columns that are not features unchanged, then for every output its estimate, `<output>_low`
-    and `<output>_high`, the ends of its interval if the model has intervals, and `<output>_spread`, then `outside`, and
-    `caution` if the run has one. A record is written beside it as `<file>.json`, a map as `<stem>.png` if the rows
-    have positions, and draws from posteriors, if any were asked for, as `<stem>_posterior.nc`, with the numbers of rows
-    from 0. A file that the same run made from the same rows is left as it is.
+    and `<output>_high`, the ends of its interval if the model has intervals, and `<output>_spread`, then `outside`,
+    `estimates_outside` if training ranges are known, and `caution` if the run has one. A record is written beside it as
+    `<file>.json`, a map as `<stem>.png` if the rows have positions, and draws from posteriors, if asked for, as
+    `<stem>_posterior.nc`, with row numbers from 0. A file that the same run made from the same rows is left as it is.
 
     chunk    rows in memory at a time; fewer if their draws would take much memory
     workers  chunks that are predicted at once, each on one core; default: torch's number of threads
@@ -118,16 +119,16 @@ def predict_rows(
         beside(model.draws, target, model.attributes, numbered=True) as add_draws,
     ):
         for made in estimated(rows, model, chunk, workers):
-            sink.write(made.table(schema))
             if made.drawn is not None:
                 add_draws(range(tally.rows, tally.rows + len(made.outside)), made.drawn)
-            tally.add(made)
+            sink.write(made.table(schema, tally.add(made)))
             progress(tally.rows, made.done)
         picture = tally.draw(target.with_suffix(".png"), model)
     about = {
         "rows": tally.rows,
         "outside": tally.outside,
         "missing": tally.missing,
+        **tally.beyond.document(),
         "map": picture and picture.name,
         "features": list(model.features),
         "units": dict(model.outputs),
@@ -140,7 +141,10 @@ def predict_rows(
 def _described(source: Path, target: Path, model: RowModel, about: Mapping[str, Any], made: bool) -> RowPrediction:
     """The result, from the record of the file."""
     drawn = target.with_name(about["map"]) if about["map"] else None
-    limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["rows"])
+    limited = [
+        *remarks_beyond(about, ALL),
+        *remarks(model.limits, model.outputs, about.get("at_limits", {}), about["rows"]),
+    ]
     counts = about["rows"], about["outside"], about["missing"]
     return RowPrediction(source, target, *counts, drawn, made, model.interval, limited, model.draws is not None)
 
@@ -152,7 +156,7 @@ class _Tally:
         import pyarrow.types as types
 
         self.rows = self.outside = self.missing = 0
-        self._model = model
+        self._model, self.beyond = model, BeyondTraining(model.trained)
         self.at_limits = dict.fromkeys(model.limits, 0)
         """Output with limits → number of estimates that lie at them."""
         numbers = [one.name for one in rows.kept if types.is_integer(one.type) or types.is_floating(one.type)]
@@ -160,7 +164,8 @@ class _Tally:
         self._raster = Raster(len(layers(list(model.outputs))))
         self._name = rows.path.name
 
-    def add(self, made: Piece) -> None:
+    def add(self, made: Piece) -> NDArray[np.int16]:
+        """Add a chunk; returns the number of each row's estimates outside the range of the training data."""
         outside = made.outside > 0
         self.rows += len(outside)
         self.outside += int(outside.sum())
@@ -172,6 +177,7 @@ class _Tally:
             x, y = (made.kept[name].to_numpy().astype(np.float64) for name in self._positions)
             pairs = np.stack([made.means, np.nan_to_num(made.spreads)], axis=-1).reshape(len(outside), -1)
             self._raster.add(x, y, np.column_stack([pairs, outside]))
+        return self.beyond.add(dict(zip(self._model.outputs, made.means.T, strict=True)), len(outside))
 
     def draw(self, path: Path, model: RowModel) -> Path | None:
         """Draw a map, if the rows have positions in two dimensions."""
@@ -205,6 +211,8 @@ def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
             made.append(described(high_of(name), pa.float32(), unit, f"upper end of {words}"))
         made.append(described(spread_of(name), pa.float32(), unit, "ensemble standard deviation"))
     made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
+    if model.trained:
+        made.append(described(ESTIMATES_OUTSIDE, pa.int16(), "", f"estimates outside {ALL}"))
     if caution:
         made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     for one in made:

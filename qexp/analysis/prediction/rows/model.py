@@ -14,11 +14,10 @@ from qexp.analysis.intervals.folds import means_of_folds
 from qexp.analysis.intervals.new_rows import NewIntervals, new_intervals
 from qexp.analysis.prediction.draws import draws_of
 from qexp.analysis.prediction.rows.pieces import Matrix, RowModel
+from qexp.analysis.prediction.trained import ranges_of_targets
 from qexp.analysis.trained import load_folds
 from qexp.limits import limits_of
-from qexp.models.ensemble import Ensemble, mean, spread
-from qexp.models.inversion import Inversion
-from qexp.models.posterior import Posterior
+from qexp.networks.estimator import Ensemble, Inversion, Posterior, mean, spread
 from qexp.runs.record.directory import RunDirectory
 
 
@@ -60,6 +59,7 @@ def row_model(
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         limits=limits_of(spec),
+        trained=ranges_of_targets(record, ensemble.models[0].periods),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
         coverage=None if intervals is None else intervals.coverage,
         interval="" if intervals is None else intervals.words,

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.analysis.prediction.columns import WORDS
+from qexp.analysis.prediction.columns import ESTIMATES_OUTSIDE, WORDS
 from qexp.analysis.prediction.draws import Draws
 from qexp.analysis.prediction.read_ahead import read_ahead
+from qexp.analysis.prediction.trained import TrainedRange
 from qexp.limits import Limits
-from qexp.rows.chunks import Chunk, Rows, in_equal_chunks
+from qexp.rows.formats import Chunk, Rows, in_equal_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from qexp.models.posterior import Posterior
+    from qexp.networks.estimator import Posterior
 
 BLOCK = 4_096
 """Number of rows that are predicted between two checks for interruption."""
@@ -50,6 +51,8 @@ class RowModel:
     estimate: Estimate
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
+    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
+    """Output → range of its true values in the training data, where that is known."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution, such as "selected on the test data"."""
     coverage: float | None = None
@@ -81,7 +84,8 @@ class Piece:
     drawn: NDArray[np.float32] | None
     """(draw, row, output), if draws were asked for."""
 
-    def table(self, schema: pa.Schema) -> pa.Table:
+    def table(self, schema: pa.Schema, beyond: NDArray[np.int16]) -> pa.Table:
+        """The columns of a file; beyond: (row,), number of estimates outside the range of the training data."""
         import pyarrow as pa
 
         columns: list[Any] = list(self.kept.columns)
@@ -89,6 +93,8 @@ class Piece:
         # NaN becomes a missing value.
         columns += [pa.array(values.astype(np.float32), from_pandas=True) for one in of_outputs for values in one]
         columns.append(pa.array(self.outside))
+        if ESTIMATES_OUTSIDE in schema.names:
+            columns.append(pa.array(beyond))
         if (words := (schema.field(-1).metadata or {}).get(WORDS)) is not None:
             columns.append(pa.repeat(words.decode(), len(self.outside)))
         return pa.table(columns, schema=schema)

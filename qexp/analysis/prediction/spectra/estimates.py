@@ -16,12 +16,14 @@ from qexp.analysis.intervals.new_rows import NewIntervals
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
-from qexp.analysis.prediction.columns import CAUTION, WORDS
+from qexp.analysis.prediction.columns import CAUTION, ESTIMATES_OUTSIDE, WORDS
 from qexp.analysis.prediction.draws import Draws, Write, beside, file_of_draws
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.spectra.sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
 from qexp.analysis.prediction.spectra.tally import Tally
+from qexp.analysis.prediction.trained import ALL, TrainedRange
+from qexp.analysis.prediction.trained import remarks as remarks_beyond
 from qexp.errors import NotFoundError, QexpError
 from qexp.estimates import estimate_of, high_of, low_of
 from qexp.limits import Limits, remarks
@@ -31,7 +33,7 @@ from qexp.runs.signals import terminable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from qexp.models.posterior import Posterior
+    from qexp.networks.estimator import Posterior
 
 BATCH = 64
 """Number of spectra per batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
@@ -52,6 +54,8 @@ class SpectrumModel:
     """(spectrum, channel) → each output's estimates, followed by the ends of its intervals if there are any."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
+    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
+    """Output → range of its true values in the training data, where that is known."""
     depth_unit: str = "mm"
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution."""
@@ -83,7 +87,7 @@ class SpectrumPrediction:
     interval: str = ""
     """What the intervals promise, in words; empty without any."""
     limited: Sequence[str] = ()
-    """A sentence for each output with estimates at its limits."""
+    """A phrase on estimates outside of the training data, and for each output with estimates at its limits."""
     drawn: bool = False
     """Whether there are draws from the posterior of each spectrum, in a file of their own."""
     warnings: Sequence[str] = ()
@@ -135,12 +139,11 @@ def predict_spectra(
 
     The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all
     other columns that describe the spectra, then for every output `<output>_estimate` and the ends of its interval,
-    `<output>_low` and `<output>_high`, if the model has intervals, and `caution` if the run has
-    one. A column of the source whose name the new file uses otherwise, such as `depth` where the depth is another
-    column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. A record is written beside it as
-    `<file>.json`, the estimates along each core as `<stem>.png`, and draws from posteriors, if any were asked for, as
-    `<stem>_posterior.nc`. A file that the same run made from the same
-    spectra is left as it is.
+    `<output>_low` and `<output>_high`, if the model has intervals, `estimates_outside` if it is known what was trained
+    on, and `caution` if the run has one. A column of the source whose name the new file uses otherwise, such as `depth`
+    where the depth is another column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. A record is
+    written beside it as `<file>.json`, the estimates along each core as `<stem>.png`, and draws from posteriors, if any
+    were asked for, as `<stem>_posterior.nc`. A file that the same run made from the same spectra is left as it is.
 
     source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and `test/`; or with the
             files of spectra themselves; or a table with one spectrum per row
@@ -159,7 +162,7 @@ def predict_spectra(
         return _described(source, target, model, known, False, found.warnings)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
-    tally = Tally(model.outputs, model.limits)
+    tally = Tally(model.outputs, model.limits, model.trained)
     schema, carried = _schema(model, found, target.suffix == ".nc")
     # A scheduler sends SIGUSR1 shortly before the time limit.
     origin = {**model.origin, **({"interval": model.interval} if model.interval else {})}
@@ -171,8 +174,7 @@ def predict_spectra(
         for piece in read_ahead(found.pieces(size), source):
             columns = _estimated(piece.counts, model)
             _draw(piece, model, tally.spectra, add_draws)
-            sink.write(_table(piece, columns, schema, carried))
-            tally.add(piece, columns)
+            sink.write(_table(piece, columns, tally.add(piece, columns), schema, carried))
             progress(tally.spectra, piece.done)
         figures = tally.draw(target, model.depth_unit, model.origin.get("caution", ""), model.interval)
     about = {**tally.document(), "figures": [path.name for path in figures], "units": dict(model.outputs)}
@@ -185,7 +187,10 @@ def _described(
 ) -> SpectrumPrediction:
     """The result, from the record of the file."""
     figures = [target.with_name(name) for name in about["figures"]]
-    limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["spectra"])
+    limited = [
+        *remarks_beyond(about, ALL),
+        *remarks(model.limits, model.outputs, about.get("at_limits", {}), about["spectra"]),
+    ]
     counts = about["spectra"], about["missing"], about["missing_count"]
     drawn = model.draws is not None
     return SpectrumPrediction(source, target, *counts, figures, made, model.interval, limited, drawn, warnings)
@@ -239,6 +244,9 @@ def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tupl
         for end, of in (("lower", low_of), ("upper", high_of)) if model.interval else ():
             about = {"unit": unit, "description": f"{end} end of {model.interval}"}
             after.append(pa.field(of(name), pa.float32(), metadata={key: text for key, text in about.items() if text}))
+    if model.trained:
+        about = {"description": f"estimates outside {ALL}"}
+        after.append(pa.field(ESTIMATES_OUTSIDE, pa.int16(), metadata=about))
     if (caution := model.origin.get("caution", "")) and not netcdf:
         after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     there = {name for name, column in ((CORE, layout.core), (DEPTH, layout.depth)) if name == column}
@@ -249,13 +257,18 @@ def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tupl
 
 
 def _table(
-    piece: SpectrumPiece, estimates: NDArray[np.floating], schema: pa.Schema, carried: Mapping[str, str]
+    piece: SpectrumPiece,
+    estimates: NDArray[np.floating],
+    beyond: NDArray[np.int16],
+    schema: pa.Schema,
+    carried: Mapping[str, str],
 ) -> pa.Table:
     import pyarrow as pa
 
     columns: dict[str, Any] = {
         NAME: pa.array(piece.names),
         PART: pa.array(piece.parts),
+        ESTIMATES_OUTSIDE: pa.array(beyond),
         CORE: pa.array([core or None for core in piece.cores], pa.string()),
         # NaN becomes a missing value.
         DEPTH: pa.array(piece.depths, from_pandas=True),

@@ -12,12 +12,12 @@ from qexp.analysis.intervals.new_rows import new_intervals
 from qexp.analysis.prediction.draws import draws_of
 from qexp.analysis.prediction.spectra.estimates import SpectrumModel
 from qexp.analysis.prediction.spectra.sources import SpectrumLayout
+from qexp.analysis.prediction.trained import ranges_of_targets
 from qexp.analysis.trained import load_model
 from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import QexpError
 from qexp.limits import limits_of
-from qexp.models.ensemble import with_quantiles
-from qexp.models.posterior import Posterior
+from qexp.networks.estimator import Posterior, with_quantiles
 from qexp.runs.record.directory import RunDirectory
 
 
@@ -64,6 +64,7 @@ def spectrum_model(
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         limits=limits_of(spec),
+        trained=ranges_of_targets(record, model.periods),
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
         intervals=intervals,

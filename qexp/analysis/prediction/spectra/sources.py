@@ -20,7 +20,7 @@ from qexp.datasets.spectra.rows import TEST, TRAIN, Findings, depth_like, depths
 from qexp.datasets.spectra.tables import NAMES, CountTable, add_troubles
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
-from qexp.rows.chunks import in_equal_chunks
+from qexp.rows.formats import in_equal_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.analysis.prediction.spectra.sources import SpectrumPiece
+from qexp.analysis.prediction.trained import BeyondTraining, TrainedRange
 from qexp.figures.canvas import save
 from qexp.figures.cores import Estimates, down_core
 from qexp.limits import Limits
@@ -44,16 +45,20 @@ class Thinned:
 class Tally:
     """Counts and points of the figures, accumulated piece by piece."""
 
-    def __init__(self, outputs: Mapping[str, str], limits: Mapping[str, Limits]) -> None:
-        self._outputs, self._limits = dict(outputs), dict(limits)
+    def __init__(
+        self, outputs: Mapping[str, str], limits: Mapping[str, Limits], trained: Mapping[str, TrainedRange]
+    ) -> None:
+        self._outputs, self._limits, self._beyond = dict(outputs), dict(limits), BeyondTraining(trained)
         self.spectra = self.missing_count = 0
         self.missing: list[str] = []
         self.at_limits = dict.fromkeys(limits, 0)
         """Output with limits → number of estimates that lie at them."""
         self._drawn = Thinned(DRAWN)
 
-    def add(self, piece: SpectrumPiece, columns: NDArray[np.floating]) -> None:
-        """Add estimates with the ends of their intervals, as `SpectrumModel.estimate` gives them."""
+    def add(self, piece: SpectrumPiece, columns: NDArray[np.floating]) -> NDArray[np.int16]:
+        """Add estimates with the ends of their intervals, as `SpectrumModel.estimate` gives them. Returns the number of
+        each spectrum's estimates outside the range of the training data.
+        """
         estimates = columns[:, :: columns.shape[1] // len(self._outputs)]
         missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
         self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
@@ -63,11 +68,12 @@ class Tally:
             if name in self.at_limits:
                 self.at_limits[name] += self._limits[name].reached(values)
         self._drawn.add(piece.cores, piece.depths, columns)
+        return self._beyond.add(dict(zip(self._outputs, estimates.T, strict=True)), len(piece.names))
 
     def document(self) -> dict[str, Any]:
         """For the record of the file."""
         counts = {"spectra": self.spectra, "missing": self.missing, "missing_count": self.missing_count}
-        return counts | ({"at_limits": self.at_limits} if self.at_limits else {})
+        return counts | self._beyond.document() | ({"at_limits": self.at_limits} if self.at_limits else {})
 
     def draw(self, target: Path, depth_unit: str, caution: str, interval: str) -> list[Path]:
         """Draw a figure for each output, with the estimates along each core; returns their files.

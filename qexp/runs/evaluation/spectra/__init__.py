@@ -14,7 +14,8 @@ from qexp.datasets.spectra import SPECTRUM
 from qexp.estimates import HELD_OUT_QUANTILES, estimate_of, quantile_of
 from qexp.limits import NO_LIMITS
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
+from qexp.networks.training import deterministic
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.group_errors import of_groups, recorded
@@ -25,9 +26,8 @@ from qexp.runs.evaluation.spectra.reconstructed import Reconstructed, write_erro
 from qexp.runs.evaluation.spectra.saliency import write_saliency
 from qexp.runs.evaluation.spectra.subject import AT_ONCE, CORE, Array, Subject, attributes, identifiers, write_table
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import ComparisonRow, GroupErrors
+from qexp.runs.record.record import ComparisonRow, Feature, GroupErrors
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
-from qexp.training.determinism import deterministic
 
 log = logging.getLogger("qexp.run")
 
@@ -61,7 +61,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     for name, estimates in numbers.items():
         truth, unit = measured(dataset, test), dataset.units.get(name, "")
         results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
-        intervals[name] = intervals_over_cores(subject, name, estimates, truth, attempt.seed)
+        intervals[name] = intervals_over_cores(subject, name, estimates, truth)
         mean = subject.data.training_mean(name)
         errors += of_groups(CORE, dataset.cores[test], name, subject.metrics[name], estimates, truth, mean)
         with_baselines = compared_with_baselines(attempt, subject, name, estimates)
@@ -77,7 +77,11 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, quantiles, of_limits, attempt.caution)
     part = directory.part
-    return Results({part: results}, {part: intervals}, tuple(compared), groups=recorded(errors))
+    targets = [(name, measured(dataset, subject.train)) for name in numbers]
+    ranges = tuple(
+        Feature(column=name, least=float(of.min()), greatest=float(of.max())) for name, of in targets if len(of)
+    )
+    return Results({part: results}, {part: intervals}, tuple(compared), groups=recorded(errors), targets=ranges)
 
 
 def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None) -> dict[str, Array] | None:

@@ -12,7 +12,7 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.splits import GroupKFold, KFold, Rows
-from qexp.metrics import bootstrap
+from qexp.metrics import intervals
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.spectra.subject import Array, Subject, transformed
 from qexp.runs.record.record import ComparisonRow
@@ -28,11 +28,11 @@ def measured(dataset: SpectraDataset, rows: Rows) -> Array:
     return np.asarray(dataset.targets[rows], dtype=np.float64)
 
 
-def intervals_over_cores(subject: Subject, name: str, estimates: Array, truth: Array, seed: int) -> dict[str, Any]:
+def intervals_over_cores(subject: Subject, name: str, estimates: Array, truth: Array) -> dict[str, Any]:
     """Intervals over cores, since spectra of one core resemble each other."""
     if not np.isfinite(estimates).all():
         return {}
-    return bootstrap.intervals(subject.metrics[name], estimates, truth, seed, subject.dataset.cores[subject.test])
+    return intervals.intervals(subject.metrics[name], estimates, truth, subject.dataset.cores[subject.test])
 
 
 def compared_with_baselines(
@@ -66,7 +66,7 @@ def compared_with_baselines(
         estimators[called] = made.values[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
-    compared = comparison.compared(estimators, targets[split[1]], units, attempt.seed, cores, notes)
+    compared = comparison.compared(estimators, targets[split[1]], units, cores, notes)
     return list(map(ComparisonRow.from_document, compared))
 
 

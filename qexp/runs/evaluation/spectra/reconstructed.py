@@ -16,15 +16,7 @@ from qexp.datasets.spectra import SPECTRUM
 from qexp.figures.spectra import energies
 from qexp.metrics.metric import Sums
 from qexp.runs.evaluation.group_errors import OVERALL, of_group
-from qexp.runs.evaluation.spectra.subject import (
-    CORE,
-    Array,
-    Subject,
-    attributes,
-    identifiers,
-    transformed,
-    write_table,
-)
+from qexp.runs.evaluation.spectra.subject import CORE, Array, Subject, attributes, identifiers, transformed, write_table
 from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, RunDirectory
 from qexp.runs.record.record import GroupErrors
 

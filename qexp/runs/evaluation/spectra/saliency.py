@@ -13,11 +13,11 @@ from qexp import files
 from qexp.datasets.spectra import SPECTRUM
 from qexp.estimates import saliency_magnitude_of, saliency_of
 from qexp.figures.spectra import energies
-from qexp.models.saliency import input_times_gradient
+from qexp.networks.estimator import input_times_gradient
+from qexp.networks.training import deterministic
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.spectra.subject import Array, Subject, attributes
 from qexp.runs.record.directory import SALIENCY
-from qexp.training.determinism import deterministic
 
 MOST = 256
 """Largest number of test spectra over which it is averaged: a gradient takes as long as two estimates."""

@@ -16,9 +16,9 @@ from qexp import files
 from qexp.datasets.spectra import SPECTRUM, SpectraDataset
 from qexp.datasets.splits import Rows
 from qexp.metrics.metric import Metrics
-from qexp.models.inversion import Inversion
+from qexp.networks.estimator import Inversion
+from qexp.networks.training import Data
 from qexp.runs.record.directory import RunDirectory
-from qexp.training.recipe import Data
 
 Array = NDArray[np.float64]
 

@@ -152,7 +152,7 @@ def _link_outputs(array: _Array, by_task: Path, runs: Sequence[RunDirectory]) ->
 def _line(path: Path) -> bytes:
     content = os.fsencode(path.absolute())
     if b"\n" in content or b"\r" in content:
-        raise QexpError(f"{path!r}: Slurm does not accept a path with a line break; move the workspace")
+        raise QexpError(f"{str(path)!r}: Slurm does not accept a path with a line break; move the workspace")
     return content + b"\n"
 
 

@@ -1,1 +1,0 @@
-"""Sources of deformation estimated by least squares: weights, nuisances, the minimum, and the errors of estimates."""

@@ -1,1 +1,0 @@
-"""Posteriors of sources by their known likelihood: modes, importance sampling, ensembles of walkers, and grids."""

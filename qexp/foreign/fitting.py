@@ -1,0 +1,429 @@
+"""The tensors of another program's file as the weights of a network, by rules.
+
+`rules/` has those of known programs; `rules.schema.json` says what a document may hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonschema import Draft202012Validator
+from torch import Tensor, nn
+
+from qexp.did_you_mean import suggestion
+from qexp.errors import NotFoundError, Problem, SpecError
+from qexp.foreign.weight_files import Stored
+from qexp.networks.estimator import Inversion
+from qexp.networks.shapes import Shape
+from qexp.networks.tensor_names import of_transform, transformed_by
+
+LARGEST_FILE = 1_000_000
+"""Largest document of rules [bytes]."""
+
+PLACE = re.compile(r"\{(?:(\d+)\*)?([a-z_]+)(?:\+(\d+))?\}")
+"""In the name of a weight: `{layer}`, `{2*layer}` or `{2*layer+1}`, of a named group of the pattern.
+
+`{last}` is the number of the operation's last layer. With a group `number`, `{rank}` is its place among the numbers of
+all names that match, counted from 0, since Keras counts layers through a session, and `{weighted}` the layer of that
+rank among those of the operation that have weights.
+"""
+
+RANKED = ("rank", "weighted")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Where tensors whose names match a pattern go."""
+
+    pattern: re.Pattern[str]
+    """Of the whole name. A group `operation`, if there is one, names the operation of the model."""
+    module: str | None = None
+    """The module of the operation that has the weight; of the only such operation if the pattern does not name it."""
+    variable: str | None = None
+    """The variable whose fitted transform has the number, instead of an operation; `$output` for the only output."""
+    to: str | None = None
+    """The weight, by its name in the operation or the transform."""
+    equals: str | float | None = None
+    """Instead of `to`: what the tensor must be equal to; a constant of the operation, by name, or a number."""
+    steps: tuple[Mapping[str, Any], ...] = ()
+    """How the tensor is rearranged, in order; see `rearranged`."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Tensors that a network does not need, and why."""
+
+    pattern: re.Pattern[str]
+    because: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules for the files of one program."""
+
+    name: str
+    description: str
+    document: Mapping[str, Any]
+    within: tuple[str, ...]
+    """Keys under which the tensors may stand, such as `state_dict`."""
+    tensors: tuple[Rule, ...]
+    left_out: tuple[LeftOut, ...]
+    population: bool
+    """Whether standard deviations of its scalers are those of the population (divided by n, as scikit-learn does)."""
+    azimuth: float
+    """The images that its networks were trained on are those of an azimuth larger by this [rad]."""
+    azimuth_holds_at: Mapping[str, float]
+    """Variable → the only value at which they are."""
+
+
+def read(file: Path) -> Rules:
+    """The rules in a user's file. Raises NotFoundError, and SpecError with all problems."""
+    try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise SpecError([Problem(str(file), (), f"is too large for rules; at most {LARGEST_FILE:,} bytes")])
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFoundError(f"{file}: there is no such file") from None
+    except OSError as error:
+        raise SpecError([Problem(str(file), (), f"cannot be read: {error.strerror}")]) from None
+    except (ValueError, RecursionError) as error:
+        raise SpecError([Problem(str(file), (), f"is not valid JSON: {error}")]) from None
+    return parsed(document, file.stem, str(file))
+
+
+@cache
+def shipped() -> Mapping[str, Rules]:
+    """The rules that come with qexp, by name."""
+    folder = files("qexp.foreign") / "rules"
+    found = sorted((one for one in folder.iterdir() if one.name.endswith(".json")), key=lambda one: one.name)
+    names = [one.name.removesuffix(".json") for one in found]
+    return {
+        name: parsed(json.loads(one.read_text(encoding="utf-8")), name, one.name)
+        for name, one in zip(names, found, strict=True)
+    }
+
+
+def named(reference: str) -> Rules:
+    """Rules by name, or those of a file. Raises NotFoundError, SpecError."""
+    known = shipped()
+    if reference in known:
+        return known[reference]
+    if reference.endswith(".json") or "/" in reference:
+        return read(Path(reference))
+    raise NotFoundError(f"no rules '{reference}'; {suggestion(reference, known)}; or name a file of rules, FILE.json")
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema of rules."""
+    text = (files("qexp.foreign") / "rules.schema.json").read_text(encoding="utf-8")
+    made: dict[str, Any] = json.loads(text)
+    return made
+
+
+def parsed(document: Any, name: str, file: str) -> Rules:
+    """The rules of a document; `file` is its name in errors. Raises SpecError with all problems."""
+    problems = [
+        Problem(file, tuple(error.absolute_path), error.message[:200])
+        for error in Draft202012Validator(schema()).iter_errors(document)
+    ]
+    if not problems:
+        problems = _in_patterns(document, file)
+    if problems:
+        raise SpecError(problems)
+    return Rules(
+        name,
+        document["description"],
+        document,
+        tuple(document.get("within", ())),
+        tuple(_rule(one) for one in document["tensors"]),
+        tuple(LeftOut(re.compile(one["from"]), one["because"]) for one in document.get("left_out", ())),
+        document.get("deviation") == "population",
+        float(document.get("azimuth", 0.0)),
+        document.get("azimuth_holds_at", {}),
+    )
+
+
+def _rule(one: Mapping[str, Any]) -> Rule:
+    more = {key: one.get(key) for key in ("module", "variable", "to", "equals")}
+    return Rule(re.compile(one["from"]), steps=tuple(one.get("steps", ())), **more)
+
+
+def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
+    problems = []
+    for key in ("tensors", "left_out"):
+        for index, one in enumerate(document.get(key, ())):
+            try:
+                groups = set(re.compile(one["from"]).groupindex)
+            except (re.error, RecursionError, OverflowError) as error:
+                problems.append(Problem(file, (key, index, "from"), f"is not a regular expression: {error}"))
+                continue
+            groups |= {"last", *(RANKED if "number" in groups else ())}
+            wanted = {found[2] for found in PLACE.finditer(one.get("to", ""))}
+            problems += [
+                Problem(file, (key, index, "to"), f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there")
+                for name in sorted(wanted - groups)
+            ]
+    return problems
+
+
+CLOSE = 1e-3
+"""Largest difference of a tensor that must be equal to a constant of the network, which is computed in other ways."""
+
+COUNTERS = "num_batches_tracked"
+"""Ending of numbers that torch counts in training, which other programs do not have."""
+
+Steps = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network that weights are given to."""
+
+    model: Inversion
+    """Laid out; its tensors need no values."""
+    modules: Mapping[str, str]
+    """Operation → the name of its module in the spec."""
+    inputs: Mapping[str, Shape]
+    """Operation → the shape of its input, for those that have one."""
+
+
+@dataclass
+class Account:
+    """What becomes of every tensor of a file."""
+
+    rules: Rules
+    taken: dict[str, tuple[str, Steps]] = field(default_factory=dict)
+    """Tensor of the model → tensor of the file, and how that is rearranged."""
+    equal: list[tuple[str, str, Rule]] = field(default_factory=list)
+    """Tensors of the file that must be equal to a constant: name, operation, rule."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Tensor of the file → why it is not needed."""
+    problems: list[str] = field(default_factory=list)
+    known: int = 0
+    """Number of tensors of the file that a rule names."""
+
+    @property
+    def fits(self) -> bool:
+        return not self.problems
+
+
+def accounted(rules: Rules, tensors: Mapping[str, Stored], target: Target) -> Account:
+    """What the rules make of the tensors; decided by names and shapes alone."""
+    account = Account(rules)
+    for name in tensors:
+        _place(name, account, tensors, target)
+    wanted = {name: tuple(tensor.shape) for name, tensor in target.model.network.state_dict(prefix="network.").items()}
+    for name, (source, steps) in account.taken.items():
+        _check_shape(name, source, steps, tensors[source].shape, account, target, wanted)
+    for name, shape in wanted.items():
+        if name not in account.taken and not name.endswith(COUNTERS):
+            account.problems.append(f"missing: {name} {list(shape)}, for which the file has no tensor")
+    return account
+
+
+def _place(name: str, account: Account, tensors: Mapping[str, Stored], target: Target) -> None:
+    """Find what the rules say of one tensor."""
+    rules, found, shape = account.rules, False, list(tensors[name].shape)
+    called = _within(name, rules.within)
+    lacking: list[str] = []
+    for rule in rules.tensors:
+        match = rule.pattern.fullmatch(called)
+        if match is None:
+            continue
+        place = _prefix(rule, match, target)
+        if place is None:
+            lacking.append(_lacking(rule, match))
+            continue
+        found = True
+        if rule.equals is not None:
+            account.equal.append((name, place, rule))
+            continue
+        to = f"{place}.{_filled(rule, match, (_within(one, rules.within) for one in tensors), target, place)}"
+        if to in account.taken:
+            account.problems.append(f"twice: {to} would be {account.taken[to][0]} and {name}")
+        account.taken[to] = (name, rule.steps)
+    account.known += found or bool(lacking)
+    if found:
+        return
+    for left_out in rules.left_out:
+        if left_out.pattern.fullmatch(called):
+            account.left_out[name] = left_out.because
+            return
+    why = f"; the model has no {lacking[0]}" if lacking else ", which no weight of the model takes"
+    account.problems.append(f"left over: {name} {shape}{why}")
+
+
+def _lacking(rule: Rule, match: re.Match[str]) -> str:
+    """What the model would need for a tensor, in words."""
+    if rule.variable is not None:
+        return f"transform of '{rule.variable.removeprefix('$')}' with fitted numbers"
+    named = match.groupdict().get("operation")
+    operation = f"operation '{named}'" if named is not None else "single operation"
+    return f"{operation} with the module '{rule.module}'" if rule.module is not None else operation
+
+
+def _within(name: str, keys: Sequence[str]) -> str:
+    for key in keys:
+        name = name.removeprefix(f"{key}.")
+    return name
+
+
+def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
+    """The operation or transform that a rule is about, as the names of its tensors begin; None if there is none."""
+    if rule.variable is not None:
+        outputs = target.model.network.outputs
+        variable = outputs[0] if rule.variable == "$output" and len(outputs) == 1 else rule.variable
+        return of_transform(variable) if variable in target.model.transforms else None
+    named = match.groupdict().get("operation")
+    operations = [
+        name
+        for name, module in target.modules.items()
+        if name in target.model.network.operations
+        and (rule.module is None or module == rule.module)
+        and (named is None or name == named)
+    ]
+    return f"network.operations.{operations[0]}" if len(operations) == 1 else None
+
+
+def _filled(rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, place: str) -> str:
+    """The name of a weight with the groups of the pattern inserted."""
+    to, groups = rule.to or "", dict(match.groupdict())
+    operation = target.model.get_submodule(place)
+    groups.setdefault("last", str(sum(1 for _ in operation.children()) - 1))
+    if any(found[2] in RANKED for found in PLACE.finditer(to)):
+        matches = [found for found in map(rule.pattern.fullmatch, names) if found is not None]
+        rank = sorted({_number(found) for found in matches}).index(_number(match))
+        weighted = [
+            name for name, layer in operation.named_modules() if next(layer.parameters(False), None) is not None
+        ]
+        groups |= {"rank": str(rank), "weighted": weighted[rank] if rank < len(weighted) else f"layer {rank}"}
+
+    def insert(found: re.Match[str]) -> str:
+        factor, name, more = found.groups()
+        value = groups.get(name) or ""
+        if factor is None and more is None:
+            return value
+        return str(int(factor or 1) * int(value) + int(more or 0)) if value.isdecimal() else value
+
+    return PLACE.sub(insert, to)
+
+
+def _number(match: re.Match[str]) -> int:
+    """The number in the name of a layer; the first one of Keras has none."""
+    return int(match.groupdict().get("number") or 0)
+
+
+def _check_shape(
+    name: str, source: str, steps: Steps, shape: Shape, account: Account, target: Target, wanted: Mapping[str, Shape]
+) -> None:
+    if transformed_by(name) is not None:
+        if name not in dict(target.model.named_buffers()):
+            account.problems.append(f"left over: {source}, since the experience has no {name}")
+        return
+    if name not in wanted:
+        account.problems.append(f"left over: {source} {list(shape)}, since the model has no {name}")
+        return
+    try:
+        made = tuple(rearranged(torch.empty(shape, device="meta"), steps, _input_of(name, target)).shape)
+    except (RuntimeError, IndexError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        account.problems.append(f"{source} {list(shape)} cannot be rearranged for {name} {list(wanted[name])}: {first}")
+        return
+    if made != wanted[name]:
+        rearranged_as = f", as {list(made)}" if made != shape else ""
+        account.problems.append(f"{source} is {list(shape)}{rearranged_as}, but {name} is {list(wanted[name])}")
+
+
+def _input_of(name: str, target: Target) -> Shape | None:
+    """The shape of the input of the operation that a tensor belongs to."""
+    return next((shape for one, shape in target.inputs.items() if name.startswith(f"network.operations.{one}.")), None)
+
+
+def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> Tensor:
+    """A tensor after the steps of a rule.
+
+    permute    axes in their new order: [3, 2, 0, 1] for a kernel of Keras
+    squeeze    drop an axis of length 1
+    reshape    another shape, -1 for what remains
+    slice      [axis, first, end]; null for the end of the axis
+    flattened  "channels_last": the last axis counts pixels with their channels last, and is ordered anew
+
+    of_input  the shape of the operation's input, (channel, height, width), for `flattened`
+    Raises RuntimeError, IndexError or ValueError for a tensor of another shape.
+    """
+    for step in steps:
+        ((name, value),) = step.items()
+        tensor = _STEPS[name](tensor, value, of_input)
+    return tensor
+
+
+def _squeeze(tensor: Tensor, axis: int, _: Shape | None) -> Tensor:
+    if tensor.shape[axis] != 1:
+        raise ValueError(f"axis {axis} has length {tensor.shape[axis]}, not 1")
+    return tensor.squeeze(axis)
+
+
+def _slice(tensor: Tensor, which: Sequence[Any], _: Shape | None) -> Tensor:
+    axis, first, end = which
+    return tensor.narrow(axis, first, (tensor.shape[axis] if end is None else end) - first)
+
+
+def _flattened(tensor: Tensor, _: str, of_input: Shape | None) -> Tensor:
+    if of_input is None or len(of_input) != 3:
+        return tensor
+    channels, height, width = of_input
+    unfolded: Tensor = tensor.unflatten(-1, (height, width, channels))
+    return unfolded.movedim(-1, -3).flatten(-3)
+
+
+_STEPS: Mapping[str, Callable[[Tensor, Any, Shape | None], Tensor]] = {
+    "permute": lambda tensor, axes, _: tensor.permute(axes),
+    "squeeze": _squeeze,
+    "reshape": lambda tensor, shape, _: tensor.reshape(shape),
+    "slice": _slice,
+    "flattened": _flattened,
+}
+
+
+def values(account: Account, tensors: Mapping[str, Stored], target: Target) -> dict[str, Tensor]:
+    """The tensors of a model that an account takes from the file."""
+    made = {}
+    for name, (source, steps) in account.taken.items():
+        tensor = tensors[source].read()
+        if transformed_by(name) is not None:
+            made[name] = tensor.flatten().float()
+        else:
+            made[name] = rearranged(tensor, steps, _input_of(name, target)).contiguous()
+    return made
+
+
+def unequal(account: Account, tensors: Mapping[str, Stored], model: Inversion) -> Iterator[str]:
+    """Problems of tensors that must be equal to constants of the model, which has its values by now."""
+    for name, place, rule in account.equal:
+        tensor = rearranged(tensors[name].read(), rule.steps)
+        constant = getattr(model.get_submodule(place), rule.equals) if isinstance(rule.equals, str) else rule.equals
+        expected = torch.as_tensor(constant, dtype=tensor.dtype)
+        if expected.dim() and expected.shape != tensor.shape:
+            yield f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {place} is {list(expected.shape)}"
+        elif not bool(((tensor - expected).abs() <= CLOSE).all()):
+            what = f"'{rule.equals}' of {place}" if isinstance(rule.equals, str) else f"{rule.equals:g}"
+            yield f"{name} differs from {what}, which is fixed here"
+
+
+def other_settings(account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module) -> Iterator[str]:
+    """Problems of normalisations to whose variances another number is added than in the file's network."""
+    for name, (source, _) in account.taken.items():
+        there = settings.get(source.rpartition("/")[0], {}).get("epsilon")
+        owner = model.get_submodule(name.rpartition(".")[0])
+        here = getattr(owner, "eps", None)
+        if isinstance(there, float) and isinstance(here, float) and abs(there - here) > 1e-3 * max(there, here):
+            yield f"{source}: adds epsilon {there:g} to variances, but {name} adds {here:g}; set it in the model"

@@ -1,0 +1,1 @@
+"""Sources of deformation from observations: least squares, profile likelihoods, and posteriors."""

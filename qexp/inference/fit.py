@@ -1,0 +1,432 @@
+"""Sources estimated from the tracks of an observation: the best of several starts, its errors, and what it leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.errors import QexpError
+from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
+from qexp.inference.parameters import Coordinates, Search, along_the_other_side
+from qexp.inference.weighting import MOST_CORRELATED, Weighting, track_block
+from qexp.observations.noise import covariance_rows, semivariogram
+from qexp.observations.noise import fit as fitted
+from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.quantities import base_name
+from qexp.simulation.generators import Source
+
+Array = NDArray[np.float64]
+
+ROUGH, BRIEF = 1e-5, 60
+"""Tolerance and most iterations of a search from many starts; the best of them are then followed to the minimum."""
+FOLLOWED = 4
+"""Minima of a search that are followed with all points, unless another number is asked for."""
+UNLIKELY, HIGHER = 10.0, 0.5
+"""Minima of a search are not followed with all points if their costs are higher than the lowest by the first of these,
+times the reduced χ² there; and not to the end if they are then higher by the second."""
+SAME_MINIMUM = 1e-4
+"""Starts of a search ended in the same minimum if their costs differ by less than this share."""
+
+
+@dataclass(frozen=True)
+class Nuisances:
+    """Offset and ramp of a track: amounts and standard errors, by the name of the column [m, m per km]."""
+
+    amounts: Mapping[str, float]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best minimum; all in SI units.
+
+    names       (parameter,)       all parameters of the sources
+    values      (parameter,)
+    free        numbers of the estimated ones among them
+    coordinates                    of the free parameters
+    covariance  (free, free)       of the free parameters' coordinates, by the declared noise; not finite where the
+                                   observation does not determine them
+    chi2                           sum of squared residuals in units of their standard deviations
+    degrees                        points minus all that was estimated
+    iterations                     those of the start that ended there
+    converged                      whether it met a test of convergence
+    at_bounds                      names of the parameters that ended at a bound
+    nuisances                      per track
+    model       per track (point,) [m], without nuisances
+    residual    per track (point,) data minus model and nuisances [m]
+    agreeing, starts               number of starts that ended in this minimum, and of all
+    jacobian    (free, point)      derivatives of the model by the coordinates [m]
+    """
+
+    names: tuple[str, ...]
+    values: Array
+    free: tuple[int, ...]
+    coordinates: Coordinates
+    at: Array
+    covariance: Array
+    chi2: float
+    degrees: int
+    iterations: int
+    converged: bool
+    at_bounds: tuple[str, ...]
+    nuisances: tuple[Nuisances, ...]
+    model: tuple[Array, ...]
+    residual: tuple[Array, ...]
+    agreeing: int
+    starts: int
+    jacobian: Tensor
+
+    @property
+    def chi2_reduced(self) -> float:
+        return self.chi2 / self.degrees
+
+
+def prepared(
+    tracks: Sequence[Track],
+    sources: Sequence[Source],
+    searches: Sequence[Search],
+    fixed: Mapping[str, float],
+    *,
+    offsets: bool,
+    ramps: bool,
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Problem:
+    """The problem of estimating sources from tracks whose points all count.
+
+    searches  of each column of the sources, with positions relative to the origin
+    fixed     column → value in SI units, of those that are not estimated
+    origin    east, north of the position (0, 0) of sources [m]
+    Raises QexpError for fewer points than unknowns, and as `Weighting` does.
+    """
+    weighting = Weighting([track_block(track, offsets, ramps) for track in tracks])
+    coordinates = Coordinates([one.parameter for one in searches], dict(fixed))
+    model = deformation_of(sources, tracks, origin)
+    unknown = len(coordinates.free) + weighting.nuisances
+    if model.points <= unknown:
+        raise QexpError(
+            f"{model.points:,} points cannot determine {unknown} unknowns ({len(coordinates.free)} parameters of "
+            f"sources, {weighting.nuisances} offsets and ramps); fix parameters with --fix, or leave out --offsets "
+            "and --ramps"
+        )
+    data = torch.from_numpy(np.concatenate([track.displacement for track in tracks]))
+    return Problem(model, weighting, data[None], coordinates)
+
+
+def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED) -> Fit:
+    """The lowest of the minima that starts lead to.
+
+    starts    (start, parameter)  values of all parameters in SI units
+    seed      of the points with which the starts are followed first, see `Problem.to_search`
+    followed  number of the lowest minima found there that are then followed with all points
+    Raises QexpError if no start is possible.
+    """
+    search = problem.to_search(seed)
+    found = _searched(search, starts, followed)
+    _require_possible(found)
+    leads = _likely(found, _different(found.cost)[:followed], UNLIKELY, search)
+    with_all = problem.quick().minimum(problem.coordinates.values(found.coordinates[leads]), ROUGH, BRIEF)
+    _require_possible(with_all)
+    kept = _likely(with_all, _different(with_all.cost), HIGHER, problem)
+    minima = problem.minimum(problem.coordinates.values(with_all.coordinates[kept]))
+    _require_possible(minima)
+    lowest = int(minima.cost.argmin())
+    lead = kept[lowest]
+    iterations = found.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
+    ended_there = found.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
+    agreeing = int(_alike(found.cost[: len(starts), None], ended_there).any(dim=1).sum())
+    return _fit(problem, minima.of([lowest]), int(iterations), agreeing, len(starts))
+
+
+def _searched(problem: Problem, starts: Tensor, followed: int) -> Minima:
+    """Rough minima from starts; and from the lowest of them those of nearly level dislocations along the other side."""
+    coordinates = problem.coordinates
+    found = problem.minimum(starts, ROUGH, BRIEF)
+    lowest = found.coordinates[_different(found.cost)[:followed]]
+    other = along_the_other_side(lowest, coordinates.tilts)
+    return found.and_those(problem.minimum(coordinates.values(other), ROUGH, BRIEF)) if len(other) else found
+
+
+def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
+    """Those whose costs are not higher than the lowest by more than this, times the reduced χ² there."""
+    lowest = float(minima.cost.min())
+    return [one for one in which if minima.cost[one] <= lowest + higher * max(1.0, 2 * lowest / problem.model.points)]
+
+
+def _require_possible(minima: Minima) -> None:
+    if not bool(torch.isfinite(minima.cost).any()):
+        raise QexpError("no start is a possible source: each breaks the surface or lies above it; start deeper")
+
+
+def _alike(costs: Tensor, other: Tensor) -> Tensor:
+    """Whether costs are those of one minimum."""
+    return (costs - other).abs() <= SAME_MINIMUM * (1 + other)
+
+
+def _different(costs: Tensor) -> list[int]:
+    """A start for each minimum, the lowest first."""
+    leads: list[int] = []
+    for index in costs.argsort().tolist():
+        if math.isfinite(costs[index]) and not (leads and bool(_alike(costs[index], costs[leads[-1]]))):
+            leads.append(index)
+    return leads
+
+
+def at_values(problem: Problem, values: Tensor) -> Fit:
+    """Given values as if they were a minimum: offsets, ramps and residuals that belong to them.
+
+    values  (1, parameter)  of all parameters in SI units, of possible sources
+    """
+    coordinates, one = problem.coordinates.of(values), torch.zeros(1, dtype=torch.long)
+    cost, _, information = problem.normal_equations(coordinates, one)
+    return _fit(problem, Minima(coordinates, cost, information, one, one == 0), 0, 1, 1)
+
+
+def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
+    coordinates, weighting = problem.coordinates, problem.weighting
+    at, cost = best.coordinates[0], float(best.cost)
+    model, slopes = problem.derivatives(at[None])
+    covariance = covariances(best.information[0])
+    left = problem.data[0] - model[0]
+    nuisances, residual = [], left.clone()
+    amounts, variances = weighting.solved(left), weighting.variances(slopes[0], covariance)
+    for block, of_block, their_variances, where in zip(
+        weighting.blocks, amounts, variances, weighting.slices, strict=True
+    ):
+        residual[where] -= torch.from_numpy(block.nuisances).double() @ of_block
+        nuisances.append(
+            Nuisances(
+                dict(zip(block.words, of_block.tolist(), strict=True)),
+                dict(zip(block.words, their_variances.sqrt().tolist(), strict=True)),
+            )
+        )
+    at_bounds = (at <= coordinates.low) | (at >= coordinates.high)
+    return Fit(
+        names=tuple(one.name for one in coordinates.parameters),
+        values=coordinates.wrapped(coordinates.values(at[None]))[0].numpy(),
+        free=tuple(coordinates.free),
+        coordinates=coordinates,
+        at=at.numpy(),
+        covariance=covariance.numpy(),
+        chi2=2 * cost,
+        degrees=problem.degrees,
+        iterations=iterations,
+        converged=bool(best.converged),
+        at_bounds=tuple(name for name, there in zip(coordinates.names, at_bounds.tolist(), strict=True) if there),
+        nuisances=tuple(nuisances),
+        model=tuple(model[0, where].numpy() for where in weighting.slices),
+        residual=tuple(residual[where].numpy() for where in weighting.slices),
+        agreeing=agreeing,
+        starts=starts,
+        jacobian=slopes[0],
+    )
+
+
+# Least squares from an estimate, such as a network's.
+
+SOME = 16
+"""Starts at the estimate's position, spread over all other parameters, if one of these is an angle: its estimate may
+be wrong by half a turn. Without an angle there are few local minima, and as many starts are enough after a poor fit."""
+ELSEWHERE = 64
+"""Starts that are spread over all parameters where an estimate is uninformative."""
+POOR, ROUNDS = 2.0, 2
+"""Reduced χ² above which the fit is poor, so that the search is repeated from other starts; and the number of
+repetitions, which is 1 without an angle."""
+MANY = 16
+"""Minima that are followed with all points where many have about the same cost."""
+
+
+def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
+    """The lowest minimum reached from an estimate, from starts near it and, if necessary, from starts elsewhere.
+
+    If the best minimum is a poor fit, the search is repeated from starts over the whole range of the parameters, first
+    with more noise than was declared, see `Problem.softened`. It is also repeated if the data show no significant
+    source: there are then many minima of about the same cost, and the estimate may be far from the lowest.
+
+    near      (start, parameter)  values of all parameters in SI units
+    searches  of each parameter
+    Raises QexpError if no start is possible.
+    """
+    search, turns = problem.to_search(seed), _turns(problem)
+    if turns:
+        around = starts(search, _in_place(searches, near[0]), SOME, seed)
+        fit = best(problem, torch.cat([near, around]), seed, followed=MANY)
+    else:
+        fit = best(problem, near, seed)
+    count, followed, rounds = (ELSEWHERE, MANY, ROUNDS) if turns else (SOME, FOLLOWED, 1)
+    for again in range(rounds):
+        if fit.chi2_reduced <= POOR:
+            break
+        soft = search.softened()
+        lowest = _lowest(soft, starts(soft, searches, count, seed + again))[:followed]
+        fit = best(problem, torch.cat([_values(fit), lowest]), seed, followed=followed)
+    if shows_source(problem, fit):
+        return fit
+    return best(problem, torch.cat([_values(fit), starts(search, searches, ELSEWHERE, seed)]), seed, followed=MANY)
+
+
+def _values(fit: Fit) -> Tensor:
+    return torch.from_numpy(fit.values)[None]
+
+
+def _lowest(problem: Problem, begin: Tensor) -> Tensor:
+    """Values of the lowest minima that starts lead to."""
+    minima = problem.minimum(begin, ROUGH, BRIEF)
+    return problem.coordinates.values(minima.coordinates[minima.cost.argsort()[:MANY]])
+
+
+def _turns(problem: Problem) -> bool:
+    """Whether a free parameter goes all around."""
+    coordinates = problem.coordinates
+    return any(coordinates.parameters[index].period is not None for index in coordinates.free)
+
+
+def _in_place(searches: Sequence[Search], at: Tensor) -> list[Search]:
+    """Searches whose starts lie at the same east and north."""
+    return [
+        one.held_at(value) if base_name(one.parameter.name) in ("x", "y") else one
+        for one, value in zip(searches, at.tolist(), strict=True)
+    ]
+
+
+# How sure estimates are: standard errors and correlations of a fit, and the threshold of its intervals.
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Errors of the free parameters to first order, (free,) each, in SI units.
+
+    standard_error  by the declared noise
+    scaled_error    the same times √χ²_reduced where that is above 1: for noise that was declared too small
+    correlation     (free, free)  of the parameters; of the logarithm of depths and sizes
+    """
+
+    standard_error: Array
+    scaled_error: Array
+    correlation: Array
+
+
+def uncertainty(fit: Fit) -> Uncertainty:
+    """The errors of a fit: of the inverse of JᵀC⁻¹J, nuisances included."""
+    at, covariance = torch.from_numpy(fit.at)[None], torch.from_numpy(fit.covariance)[None]
+    errors = fit.coordinates.deviations(at, covariance)[0].numpy()
+    slopes = fit.coordinates.slopes(at)
+    with np.errstate(invalid="ignore"):
+        of_parameters = (slopes @ covariance @ slopes.mT)[0].numpy()
+        correlation = of_parameters / np.outer(errors, errors)
+    return Uncertainty(errors, scale(fit) * errors, correlation)
+
+
+def scale(fit: Fit) -> float:
+    """What declared errors are multiplied with: √χ²_reduced where that is above 1."""
+    return max(1.0, math.sqrt(fit.chi2_reduced))
+
+
+def threshold(fit: Fit) -> float:
+    """The root of the increase of χ² at the ends of 95 % intervals.
+
+    That of a normal distribution; of Student's t with the degrees of freedom where errors are scaled, because then the
+    residuals give the size of the noise.
+    """
+    from scipy import special  # quick, unlike scipy.stats
+
+    tail = 0.5 + LEVEL / 2
+    factor = scale(fit)
+    return float(special.ndtri(tail)) if factor == 1.0 else factor * float(special.stdtrit(fit.degrees, tail))
+
+
+# Information criteria: whether more parameters explain data better than chance would.
+
+
+def aicc(chi2: float, points: int, unknowns: int) -> float:
+    """Akaike's information criterion with its correction for few points, but for a constant; smaller is better.
+
+    The size of the noise counts as one more unknown, so that errors that were declared too small or too large by a
+    factor do not decide: N ln(χ²/N) + 2K + 2K(K + 1)/(N − K − 1), K = unknowns + 1. Infinite for too few points.
+    Hurvich and Tsai (1989), Biometrika 76, 297-307.
+    """
+    count = unknowns + 1
+    if points <= count + 1:
+        return math.inf
+    return _misfit(chi2, points) + 2 * count + 2 * count * (count + 1) / (points - count - 1)
+
+
+def bic(chi2: float, points: int, unknowns: int) -> float:
+    """Schwarz's Bayesian information criterion, with the same unknowns: N ln(χ²/N) + K ln N.
+
+    Schwarz (1978), Ann. Stat. 6, 461-464.
+    """
+    return _misfit(chi2, points) + (unknowns + 1) * math.log(points)
+
+
+def _misfit(chi2: float, points: int) -> float:
+    return points * math.log(chi2 / points) if chi2 > 0 else -math.inf
+
+
+def shows_source(problem: Problem, fit: Fit) -> bool:
+    """Whether BIC prefers the source to none."""
+    points, nuisances = problem.model.points, problem.weighting.nuisances
+    without = bic(problem.chi2_without_source, points, nuisances)
+    return bic(fit.chi2, points, nuisances + len(fit.free)) < without
+
+
+def would_show_source(problem: Problem, signal: Tensor) -> Tensor:
+    """Whether BIC would prefer the source to none in data with the noise's expected χ², (problem,).
+
+    signal  signal-to-noise ratios, see `information.bounds`
+    """
+    points, nuisances = problem.model.points, problem.weighting.nuisances
+    least = bic(problem.degrees, points, nuisances + len(problem.coordinates.free))
+    expected = problem.degrees + len(problem.coordinates.free) + signal.square()
+    return torch.tensor([bic(chi2, points, nuisances) > least for chi2 in expected.tolist()])
+
+
+# Errors of estimates by the covariance that the residuals themselves have, whatever noise was declared.
+
+
+def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | None:
+    """Standard errors of the free parameters in SI units, (free,), by the covariance of the residuals of each track.
+
+    The estimate is linear in the data to first order, with the weights K = (JᵀC⁻¹J)⁻¹ JᵀC⁻¹ (offsets and ramps
+    included), so that K Ĉ Kᵀ is its covariance for noise of any covariance Ĉ: here nugget and exponential that fit the
+    semivariogram of the track's residuals (the "sandwich" of White 1980, Econometrica 48, 817-838). Components of GNSS
+    stations count as independent, with the variance of their residuals. None for a track of more than MOST_CORRELATED
+    points, or without enough points for a semivariogram.
+    """
+    weighting = problem.weighting
+    weighted = weighting(fit.jacobian)
+    weights = weighting.adjoint(weighted)  # C⁻¹ times the Jacobian without nuisances, (free, point)
+    middle = torch.zeros(len(weights), len(weights), dtype=weights.dtype)
+    for track, residual, where in zip(tracks, fit.residual, weighting.slices, strict=True):
+        own = weights[:, where]
+        if track.kind == "gnss":
+            middle += float(np.mean(residual**2)) * own @ own.mT
+            continue
+        noise = _noise_of(track, residual)
+        if noise is None:
+            return None
+        for rows, between in covariance_rows(track.x, track.y, noise):
+            middle += own[:, rows] @ (torch.from_numpy(between) @ own.mT)
+        middle += noise.nugget * own @ own.mT
+    inverse = torch.from_numpy(fit.covariance)
+    at = torch.from_numpy(fit.at)[None]
+    errors: Array = fit.coordinates.deviations(at, (inverse @ middle @ inverse)[None])[0].numpy()
+    return errors if np.isfinite(errors).all() else None
+
+
+def _noise_of(track: Track, residual: Array) -> CorrelatedNoise | None:
+    """Nugget and exponential covariance that fit the residuals of a track; None if they are too few or too many."""
+    if len(residual) > MOST_CORRELATED:
+        return None
+    try:
+        noise, _ = fitted(semivariogram(track.x, track.y, residual), "exponential")
+    except ValueError:
+        return None
+    return noise

@@ -1,0 +1,598 @@
+"""Least-squares problems of deformation, and their solution by Levenberg and Marquardt's method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from qexp.errors import QexpError
+from qexp.inference.parameters import Coordinates, Search, within_limits
+from qexp.inference.weighting import Weighting
+from qexp.observations.observation import Track
+from qexp.simulation.generators import Source
+
+MOST_ITERATIONS = 300
+STEP_TOLERANCE = 1e-10
+"""A problem has converged if no coordinate moves by more than this; coordinates are of the order of 1."""
+REDUCTION_TOLERANCE = 1e-10
+"""A problem has converged if a step reduces the cost by less than this share, and is not expected to reduce it more."""
+GRADIENT_TOLERANCE = 1e-9
+"""A problem has converged if the cosine between the residuals and each column of the Jacobian is below this."""
+FIRST_DAMPING = 1e-3
+LARGEST_DAMPING = 1e16
+
+
+class SumsOfSquares(Protocol):
+    """Problems of the same parameters, each of which minimises half of its sum of squared residuals."""
+
+    def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Half of the sum of squares of the problems `which`, (problem,), at (problem, coordinate); inf outside of the
+        domain of the model. The gradient Jᵀr, (problem, coordinate); and JᵀJ, (problem, coordinate, coordinate).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Where the iterations of each problem ended.
+
+    coordinates  (problem, coordinate)
+    cost         (problem,)  half of the sum of squared residuals; inf if the start was outside of the model's domain
+    information  (problem, coordinate, coordinate)  JᵀJ
+    iterations   (problem,)  steps tried
+    converged    (problem,)  whether a test of convergence was met, and not the largest number of iterations
+    """
+
+    coordinates: Tensor
+    cost: Tensor
+    information: Tensor
+    iterations: Tensor
+    converged: Tensor
+
+    def of(self, problems: Sequence[int]) -> Minima:
+        """Those of some of the problems."""
+        which = list(problems)
+        return Minima(*(part[which] for part in self._parts))
+
+    def and_those(self, other: Minima) -> Minima:
+        """These, and then those of other problems with the same coordinates."""
+        return Minima(*(torch.cat(both) for both in zip(self._parts, other._parts, strict=True)))
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.coordinates, self.cost, self.information, self.iterations, self.converged
+
+
+@dataclass
+class _State:
+    """Tensors with a row per problem."""
+
+    at: Tensor
+    cost: Tensor
+    gradient: Tensor
+    information: Tensor
+    scale: Tensor
+    damping: Tensor
+    growth: Tensor
+
+
+def minimised(
+    problems: SumsOfSquares,
+    start: Tensor,
+    low: Tensor,
+    high: Tensor,
+    tolerance: float = REDUCTION_TOLERANCE,
+    most_iterations: int = MOST_ITERATIONS,
+) -> Minima:
+    """Minimise every problem from its start.
+
+    start      (problem, coordinate)
+    low, high  (coordinate,), or (problem, coordinate)  bounds; starts beyond them are moved to them
+    tolerance  share of the cost by which a step must reduce it; see REDUCTION_TOLERANCE
+    Levenberg (1944), Marquardt (1963), with the damping of Nielsen (1999). Coordinates at a bound that the gradient
+    pushes outwards are held; steps that cross a bound end at it.
+    """
+    everyone = torch.arange(len(start))
+    low, high = low.expand(start.shape), high.expand(start.shape)
+    at = start.clamp(low, high)
+    cost, gradient, information = problems.normal_equations(at, everyone)
+    scale = information.diagonal(dim1=-2, dim2=-1).clone()
+    ones = torch.ones_like(cost)
+    state = _State(at, cost, gradient, information, scale, FIRST_DAMPING * ones, 2 * ones)
+    iterations, converged = torch.zeros(len(start), dtype=torch.long), torch.zeros(len(start), dtype=torch.bool)
+    active = everyone[torch.isfinite(cost)]
+    for _ in range(most_iterations):
+        flat = _flat(state, active, low, high)
+        converged[active[flat]] = True
+        active = active[~flat]
+        if not len(active):
+            break
+        iterations[active] += 1
+        settled, stuck = _step(problems, state, active, low, high, tolerance)
+        converged[active[settled]] = True
+        active = active[~(settled | stuck)]
+    return Minima(state.at, state.cost, state.information, iterations, converged)
+
+
+def _held(state: _State, which: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The coordinates at a bound that the gradient pushes outwards, (problem, coordinate)."""
+    at, gradient = state.at[which], state.gradient[which]
+    return ((at <= low[which]) & (gradient > 0)) | ((at >= high[which]) & (gradient < 0))
+
+
+def _flat(state: _State, which: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Whether the gradient of each problem is zero but for rounding."""
+    gradient = state.gradient[which].masked_fill(_held(state, which, low, high), 0.0).abs()
+    columns = state.information[which].diagonal(dim1=-2, dim2=-1).sqrt()
+    residuals = (2 * state.cost[which]).sqrt()
+    return (gradient <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)
+
+
+def _step(
+    problems: SumsOfSquares, state: _State, which: Tensor, low: Tensor, high: Tensor, tolerance: float
+) -> tuple[Tensor, Tensor]:
+    """Try a step of the problems `which`. Returns which of them have converged, and which cannot go on."""
+    at, before, gradient, information = (
+        one[which] for one in (state.at, state.cost, state.gradient, state.information)
+    )
+    held = _held(state, which, low, high)
+    trial = (at + _damped_step(gradient, information, state.scale[which], state.damping[which], held)).clamp(
+        low[which], high[which]
+    )
+    step = trial - at
+    expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum("bi,bij,bj->b", step, information, step)
+    # Most steps succeed and need the derivatives, too, which cost little once the residuals are weighted.
+    after, new_gradient, new_information = problems.normal_equations(trial, which)
+    reduced = before - after
+    ratio = torch.nan_to_num(reduced / expected.clamp(min=torch.finfo(step.dtype).tiny), nan=-1.0, neginf=-1.0)
+    better = reduced > 0
+    state.damping[which] *= torch.where(
+        better, (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp(min=1 / 10), state.growth[which]
+    )
+    state.growth[which] = torch.where(better, 2.0, 2 * state.growth[which])
+    moved = which[better]
+    if len(moved):
+        state.at[moved] = trial[better]
+        state.cost[moved], state.gradient[moved] = after[better], new_gradient[better]
+        state.information[moved] = new_information[better]
+        diagonal = state.information[moved].diagonal(dim1=-2, dim2=-1)
+        state.scale[moved] = torch.maximum(state.scale[moved], diagonal)
+    small = tolerance * before
+    settled = (reduced.abs() <= small) & (expected.abs() <= small)
+    settled |= step.abs().amax(dim=-1) <= STEP_TOLERANCE
+    return settled, state.damping[which] > LARGEST_DAMPING
+
+
+def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: Tensor, held: Tensor) -> Tensor:
+    """−(JᵀJ + λ D)⁻¹ Jᵀr over the coordinates that are not held."""
+    free = ~held
+    both = free[:, :, None] & free[:, None, :]
+    # Scaled to a unit diagonal, so that units of coordinates do not matter for rounding.
+    unit = scale.clamp(min=torch.finfo(scale.dtype).tiny).sqrt()
+    matrix = torch.where(both, information / (unit[:, :, None] * unit[:, None, :]), 0.0)
+    diagonal = torch.where(free, damping[:, None], 1.0)
+    right = torch.where(free, -gradient / unit, 0.0)
+    solved, _ = torch.linalg.solve_ex(matrix + torch.diag_embed(diagonal), right)
+    return torch.nan_to_num(solved / unit, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def blocks(which: Tensor, numbers_per_problem: int, most_numbers: int) -> Iterator[slice]:
+    """Slices of problems whose residuals together are at most `most_numbers`, or of one problem."""
+    count = max(most_numbers // max(numbers_per_problem, 1), 1)
+    for start in range(0, len(which), count):
+        yield slice(start, start + count)
+
+
+# The displacement that sources cause along given directions, as a function of all their parameters.
+
+
+def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: tuple[float, float]) -> Deformation:
+    """The sum of sources as tracks see it, at all of their points in order.
+
+    origin  east, north of the position (0, 0) of sources [m]
+    """
+    heights, spread = (_where_known(tracks, name) for name in ("elevation", "spread"))
+    return Deformation(
+        sources,
+        torch.from_numpy(np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)),
+        torch.from_numpy(np.concatenate([track.direction for track in tracks])),
+        heights,
+        spread,
+    )
+
+
+def _where_known(tracks: Sequence[Track], name: str) -> Tensor | None:
+    """A property that not all tracks have: 0 for those that do not; None if none has it."""
+    known = [getattr(track, name) for track in tracks]
+    example = next((values for values in known if values is not None), None)
+    if example is None:
+        return None
+    zeros = (np.zeros((len(track.x), *example.shape[1:])) for track in tracks)
+    return torch.from_numpy(
+        np.concatenate([zero if values is None else values for zero, values in zip(zeros, known, strict=True)])
+    )
+
+
+class Deformation:
+    """The sum of sources, seen at points along directions.
+
+    sources    each with its columns; several need names of their own
+    stations   (point, 2)           east, north [m]
+    direction  (point, 3)           unit vectors east, north, up
+    elevation  (point,)             above the level from which depths count [m], or None; see `physics.geometry`
+    spread     (point, 2)           of points that are means: standard deviation east and north of what they are the
+                                    mean of [m], or None
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        stations: Tensor,
+        direction: Tensor,
+        elevation: Tensor | None = None,
+        spread: Tensor | None = None,
+    ) -> None:
+        self.sources = tuple(sources)
+        self.points = len(stations)
+        self.stations, self.direction, self.elevation = stations, direction, elevation
+        if spread is not None:  # the mean of four places has that of the whole cell, up to the third derivatives
+            corners = spread.new_tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]])
+            self.stations = (stations + corners[:, None] * spread).flatten(0, 1)
+            self.direction = direction.repeat(len(corners), 1)
+            self.elevation = None if elevation is None else elevation.repeat(len(corners))
+        self.names = [name for source in sources for name in source.columns]
+        self._lowest = 0.0 if elevation is None else float(elevation.min())
+
+    @property
+    def positions(self) -> Tensor:
+        """East and north of each point, (point, 2) [m]; of means, of their middle."""
+        corners = len(self.stations) // self.points
+        return self.stations.view(corners, self.points, 2).mean(dim=0)
+
+    def at(self, places: Tensor) -> Deformation:
+        """The same at some of the points."""
+        some = copy(self)
+        corners = len(self.stations) // self.points
+        rows = (places + self.points * torch.arange(corners)[:, None]).flatten()
+        some.points = len(places)
+        some.stations, some.direction = self.stations[rows], self.direction[rows]
+        some.elevation = None if self.elevation is None else self.elevation[rows]
+        return some
+
+    def __call__(self, parameters: Tensor) -> Tensor:
+        """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem, parameter), SI units."""
+        start, moved = 0, []
+        for source in self.sources:
+            own = parameters[:, start : start + len(source.columns)]
+            start += len(source.columns)
+            moved.append(source.displacements(own, self.stations[None], self.elevation))
+        along = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
+        return along.reshape(len(along), len(self.stations) // self.points, self.points).mean(dim=1)
+
+    def possible(self, parameters: Tensor) -> Tensor:
+        """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""
+        start, possible = 0, torch.isfinite(parameters).all(dim=-1)
+        for source in self.sources:
+            own = parameters[:, start : start + len(source.columns)].detach().numpy()
+            start += len(source.columns)
+            values = dict(zip(source.variables, own.T, strict=True))
+            values["depth"] = values["depth"] + self._lowest
+            met = [values["depth"] > 0, *(one.holds(values) for one in source.requirements)]
+            possible &= torch.from_numpy(np.logical_and.reduce(met))
+        return possible
+
+
+# Displacements of pixels as the means of blocks of them, which are fewer numbers to weight.
+
+
+class DeformationOfMeans(Deformation):
+    """The sum of sources, seen as means over groups of points along directions; exactly, point by point.
+
+    group  (point,)  number of the mean that a point belongs to, counted from 0; other arguments as of a `Deformation`
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], stations: Tensor, direction: Tensor, elevation: Tensor | None, group: Tensor
+    ) -> None:
+        super().__init__(sources, stations, direction, elevation)
+        self._each = Deformation(sources, stations, direction, elevation)
+        self._group = group
+        self.points = int(group.max()) + 1
+
+    @property
+    def positions(self) -> Tensor:
+        return means(self.stations.mT, self._group).mT
+
+    def at(self, places: Tensor) -> DeformationOfMeans:
+        """The same with some of the means."""
+        some = copy(self)
+        number = torch.full((self.points,), -1).index_put_((places,), torch.arange(len(places)))
+        kept = torch.isin(self._group, places).nonzero()[:, 0]
+        some._each, some._group, some.points = self._each.at(kept), number[self._group[kept]], len(places)
+        return some
+
+    def __call__(self, parameters: Tensor) -> Tensor:
+        """Mean displacements, (problem, mean) [m], as for a `Deformation`."""
+        return means(self._each(parameters), self._group)
+
+
+def means(values: Tensor, group: Tensor) -> Tensor:
+    """Means over the groups of the last axis, (..., mean) of (..., point)."""
+    counts = torch.bincount(group)
+    return values.new_zeros(*values.shape[:-1], len(counts)).index_add_(-1, group, values) / counts
+
+
+# Least-squares problems of deformation: one model and weighting, the data of one observation or of many.
+
+MOST_NUMBERS = 65536
+"""Displacements that are computed together: more would not fit the processor's caches any better."""
+
+STEP = 1e-5
+"""Of a difference of coordinates: about the cube root of the rounding error, which is best for central differences."""
+
+MOST_SEARCHED = 400
+"""Points of a block in a search; what it finds is then followed with all points."""
+
+
+class Problem:
+    """The data of problems that share model, points and weights; nuisances are solved with the parameters.
+
+    data       (problem, point) [m]; or (1, point), which all starts share
+    one_sided  derivatives are differences to one side, which take half of the time and are good enough for a search
+    Implements `levenberg_marquardt.SumsOfSquares`.
+    """
+
+    def __init__(
+        self,
+        model: Deformation,
+        weighting: Weighting,
+        data: Tensor,
+        coordinates: Coordinates,
+        *,
+        one_sided: bool = False,
+    ) -> None:
+        self.model, self.weighting, self.coordinates, self.one_sided = model, weighting, coordinates, one_sided
+        self.data = data.double()
+        self.whiten: Callable[[Tensor], Tensor] = weighting
+        self.weighted = weighting(self.data)
+        self._searches: dict[int, Problem] = {}
+
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom of χ²."""
+        return self.model.points - self.weighting.nuisances - len(self.coordinates.free)
+
+    @property
+    def chi2_without_source(self) -> float:
+        """χ² of the nuisances alone, of a problem with data of its own."""
+        return float(self.weighted.square().sum())
+
+    def quick(self) -> Problem:
+        """The same with one-sided differences."""
+        quick = copy(self)
+        quick.one_sided = True
+        return quick
+
+    def in_coordinates(self, coordinates: Coordinates) -> Problem:
+        """The same with other coordinates."""
+        other = copy(self)
+        other.coordinates, other._searches = coordinates, {}
+        return other
+
+    def to_search(self, seed: int) -> Problem:
+        """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at random."""
+        if seed not in self._searches:
+            self._searches[seed] = self._with_fewer_points(seed)
+        return self._searches[seed]
+
+    def softened(self) -> Problem:
+        """The same with as much independent noise in addition as the data vary.
+
+        Local minima are fewer and wider there: where the source is much stronger than the noise, places that hardly
+        overlap with it are minima, because the details of the data weigh the most. Of a problem with data of its own.
+        """
+        deviations = [float(self.data[0, where].std(correction=0)) for where in self.weighting.slices]
+        weighting = self.weighting.with_errors(deviations)
+        return Problem(self.model, weighting, self.data, self.coordinates, one_sided=self.one_sided)
+
+    def _with_fewer_points(self, seed: int) -> Problem:
+        random = np.random.default_rng(seed)
+        chosen = [
+            np.sort(random.choice(np.arange(where.start, where.stop), MOST_SEARCHED, replace=False))
+            if where.stop - where.start > MOST_SEARCHED
+            else np.arange(where.start, where.stop)
+            for where in self.weighting.slices
+        ]
+        weighting = self.weighting.of(
+            [points - where.start for points, where in zip(chosen, self.weighting.slices, strict=True)]
+        )
+        points = torch.from_numpy(np.concatenate(chosen))
+        return Problem(self.model.at(points), weighting, self.data[:, points], self.coordinates, one_sided=True)
+
+    def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        made = []
+        for block in self._blocks(which):
+            residuals, jacobian = self.linearised(coordinates[block], which[block])
+            gradient = (jacobian @ residuals[..., None])[..., 0]
+            made.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
+        costs, gradients, information = (torch.cat(parts) for parts in zip(*made, strict=True))
+        outside = torch.isnan(costs)
+        costs = costs.masked_fill(outside, torch.inf)
+        return costs, gradients.masked_fill(outside[:, None], 0.0), information.masked_fill(outside[:, None, None], 0.0)
+
+    def strengthened(self, coordinates: Tensor, amplitudes: list[int]) -> tuple[Tensor, Tensor]:
+        """Sources whose amplitudes are multiplied by the best common factor, (source, coordinate), and half of their
+        sums of squares, (source,); infinite outside of the model's domain. Of a problem with data of its own.
+
+        amplitudes  numbers of their coordinates; none of them: sources stay as they are
+        """
+        parts = []
+        for rows in coordinates.split(max(MOST_NUMBERS // self.model.points, 1)):
+            signals = self.whiten(self._displacements(rows))
+            factor = torch.ones(len(rows), 1, dtype=rows.dtype)
+            if amplitudes:
+                factor = (signals @ self.weighted.mT) / signals.square().sum(dim=1, keepdim=True)
+                rows = rows.index_copy(1, torch.tensor(amplitudes), rows[:, amplitudes] * factor)
+            parts.append((rows, 0.5 * (factor * signals - self.weighted).square().sum(dim=1)))
+        moved, costs = (torch.cat(part) for part in zip(*parts, strict=True))
+        return moved, costs.nan_to_num(nan=torch.inf)
+
+    def linearised(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted residuals model − data, (problem, point), and their Jacobian, (problem, coordinate, point)."""
+        model, slopes = self.derivatives(coordinates)
+        weighted = self.whiten(torch.cat([model[:, None], slopes], dim=1))
+        return weighted[:, 0] - self._weighted(which), weighted[:, 1:]
+
+    def derivatives(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """The model, (problem, point) [m], and its derivatives by the coordinates, (problem, coordinate, point).
+
+        By central differences of coordinates that are of the order of 1, in double precision: their errors are below
+        1e-9 of a derivative, and all of them are one batch for the kernel, which takes a tenth of the time of automatic
+        differentiation. Where one of the two ends is no possible source, the difference is to the middle. NaN for
+        problems outside of the model's domain.
+        """
+        steps = STEP * torch.eye(coordinates.shape[1], dtype=torch.float64)
+        middle = self._displacements(coordinates)
+        after = self._displacements(coordinates[:, None] + steps)
+        before = torch.full_like(after, torch.nan)
+        needed = torch.isnan(after[..., 0]) if self.one_sided else torch.full(after.shape[:2], True)
+        before[needed] = self._displacements((coordinates[:, None] - steps)[needed])
+        ends = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
+        after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
+        return middle, (after - before) / (STEP * ends.clamp(min=1))
+
+    def minimum(
+        self, start: Tensor, tolerance: float = REDUCTION_TOLERANCE, most_iterations: int = MOST_ITERATIONS
+    ) -> Minima:
+        """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter).
+
+        tolerance, most_iterations  see `levenberg_marquardt.minimised`
+        """
+        low, high = self.coordinates.low, self.coordinates.high
+        minima = minimised(self, self.coordinates.of(start), low, high, tolerance, most_iterations)
+        at, signs = within_limits(minima.coordinates, self.coordinates.tilts)
+        return replace(minima, coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
+
+    def _displacements(self, coordinates: Tensor) -> Tensor:
+        """The model, (..., point) [m], of (..., coordinate); NaN outside of its domain."""
+        rows = coordinates.flatten(0, -2)
+        values = self.coordinates.values(rows)
+        inside = self.model.possible(values) & self.coordinates.within(rows)
+        made = rows.new_full((len(rows), self.model.points), torch.nan)
+        if inside.any():
+            with torch.no_grad():
+                made[inside] = self.model(values[inside])
+        return made.view(*coordinates.shape[:-1], self.model.points)
+
+    def _weighted(self, which: Tensor) -> Tensor:
+        return self.weighted if len(self.weighted) == 1 else self.weighted[which]
+
+    def _blocks(self, which: Tensor) -> list[slice]:
+        models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1
+        return list(blocks(which, models * self.model.points, MOST_NUMBERS))
+
+
+# Fisher information of deformation: how well data determine the parameters of a source, whatever the estimator.
+
+if TYPE_CHECKING:
+    pass
+
+
+def covariances(information: Tensor) -> Tensor:
+    """The inverse of each matrix of information, (..., coordinate, coordinate).
+
+    Infinite where a coordinate is not determined.
+    """
+    unit = information.diagonal(dim1=-2, dim2=-1).sqrt()
+    of_units = unit[..., :, None] * unit[..., None, :]
+    inverse, failed = torch.linalg.inv_ex(information / of_units)
+    positive = (inverse.diagonal(dim1=-2, dim2=-1) > 0).all(dim=-1)
+    found: Tensor = (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
+    return found
+
+
+def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The Cramér–Rao bound at true values: the least standard deviation of unbiased estimates.
+
+    Of Gaussian noise with covariance C and a model with Jacobian J by the free parameters, it is the root of the
+    diagonal of (JᵀC⁻¹J)⁻¹; nuisances count as unknowns (Kay 1993, Fundamentals of Statistical Signal Processing I,
+    eq. 3.31).
+
+    values   (problem, parameter)  true values of all parameters in SI units
+    returns  (problem, free parameter) in SI units, infinite where the data do not determine it; and the
+             signal-to-noise ratio, (problem,): the root of χ² of the displacement that nuisances do not explain
+    """
+    coordinates = problem.coordinates.of(values)
+    model, slopes = problem.derivatives(coordinates)
+    weighted = problem.weighting(torch.cat([model[:, None], slopes], dim=1))
+    signal, jacobian = weighted[:, 0], weighted[:, 1:]
+    covariance = covariances(jacobian @ jacobian.mT)
+    return problem.coordinates.deviations(coordinates, covariance), signal.norm(dim=-1)
+
+
+# Starts of a search for the global minimum, spread evenly over all parameters.
+
+STARTS = 32
+"""Of a search, unless another number is asked for."""
+MOST_DRAWN = 1 << 16
+"""Points drawn at most for starts that a model can have."""
+
+
+def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) -> Tensor:
+    """Values of all parameters in SI units, (start, parameter).
+
+    Parameters that are neither fixed nor amplitudes are drawn by a scrambled Sobol sequence, between the limits of
+    their search; those that are no possible source are left out. Amplitudes are then the best ones by linear least
+    squares. Raises QexpError if the limits leave no possible source, or a parameter has none.
+    """
+    coordinates = problem.coordinates
+    free = [searches[index] for index in coordinates.free]
+    for one in free:
+        if not one.amplitude and not math.isfinite(one.high - one.low):
+            name = one.parameter.name
+            raise QexpError(
+                f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells where its estimate "
+                f"may lie: give it --bounds {name}=LOW:HIGH, or a value by --fix; or limits or a unit of length in "
+                f"QUANTITIES['{name.rpartition('.')[2]}']"
+            )
+    low, high = (
+        torch.tensor([one.parameter.coordinate(getattr(one, end)) for one in free], dtype=torch.float64)
+        for end in ("low", "high")
+    )
+    sequence = SobolEngine(len(free), scramble=True, seed=seed)
+    found, power = low.new_empty(0, len(free)), 0
+    while len(found) < count:
+        power = power + 1 if power else max(count - 1, 1).bit_length()
+        if 1 << power > MOST_DRAWN:
+            raise QexpError("the bounds leave no possible source for a start; widen them, for example to larger depths")
+        sequence.reset()  # a Sobol sequence is even over its first 2^power points
+        candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
+        found = candidates[problem.model.possible(coordinates.values(candidates))]
+    return coordinates.values(_with_best_amplitudes(problem, free, found[:count]))
+
+
+def _with_best_amplitudes(problem: Problem, free: Sequence[Search], at: Tensor) -> Tensor:
+    """The coordinates with amplitudes by linear least squares, (start, coordinate), within their bounds."""
+    linear = [index for index, one in enumerate(free) if one.amplitude]
+    if not linear:
+        return at
+    at = at.clone()
+    low, high = problem.coordinates.low[linear], problem.coordinates.high[linear]
+    some = torch.ones(len(linear), dtype=at.dtype).clamp(low, high)
+    # Any other than zero, where some models would have no derivatives by their other parameters.
+    at[:, linear] = torch.where(some == 0, low, some)
+    for start in range(0, len(at)):
+        row = slice(start, start + 1)
+        residuals, jacobian = problem.linearised(at[row], torch.zeros(1, dtype=torch.long))
+        columns = jacobian[0, linear].mT
+        step = torch.linalg.lstsq(columns, -residuals[0][:, None], driver="gelsd").solution[:, 0]
+        at[start, linear] += step
+    return at.clamp(problem.coordinates.low, problem.coordinates.high)

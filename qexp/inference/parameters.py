@@ -1,0 +1,419 @@
+"""The parameters of sources: where they may lie, and the coordinates in which a search for them moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.quantities import Quantities, Quantity, base_name, conversion, quantity
+from qexp.simulation.generators import Source
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Search:
+    """A parameter, and the interval in which starts of a search are drawn; of amplitudes it is not used. SI units.
+
+    bounded  whether somebody gave the parameter's bounds
+    """
+
+    parameter: Parameter
+    low: float
+    high: float
+    bounded: bool = False
+
+    @property
+    def amplitude(self) -> bool:
+        return self.parameter.linear
+
+    def held_at(self, value: float) -> Search:
+        """The search whose starts all have this value; from there it goes on freely."""
+        return replace(self, low=value, high=value)
+
+
+def searches(
+    sources: Sequence[Source], stations: Array, quantities: Quantities, bounds: Mapping[str, tuple[float, float]]
+) -> list[Search]:
+    """A search for each column of the sources.
+
+    stations  (point, 2)  east, north [m]; their extent gives the range of places and of sizes
+    bounds    column → lowest and highest value in SI units, which replace the usual ones
+
+    A parameter has no range if neither its quantity nor bounds tell it; `starts` then refuses to draw it.
+    """
+    lowest, highest = stations.min(axis=0), stations.max(axis=0)
+    extent = float((highest - lowest).max()) or 1.0
+    found = []
+    for source in sources:
+        linear = amplitudes(source, quantities)
+        for name, variable in zip(source.columns, source.variables, strict=True):
+            of = quantity(name, quantities)
+            if variable in ("x", "y"):
+                axis = ("x", "y").index(variable)
+                low, high = float(lowest[axis]), float(highest[axis])
+                search = Search(Parameter(name, low - extent, high + extent, scale=extent / 10), low, high)
+            elif variable in linear:
+                search = _amplitude(name, of, source)
+            elif of.period is not None:
+                turn = of.period * of.si_factor
+                search = Search(Parameter(name, period=turn), 0.0, turn)
+            elif of.at_most is not None and of.least is not None:
+                low, high = of.si_factor * of.least, of.si_factor * of.at_most
+                search = Search(Parameter(name, low, high), low, high)
+            elif conversion(of.unit, "m") is not None:
+                search = _length(name, of, extent)
+            else:
+                search = Search(Parameter(name, scale=of.si_factor), -math.inf, math.inf)
+            found.append(_within(search, bounds[name]) if name in bounds else search)
+    return found
+
+
+TRIALS, APART = 64, 1e-9
+"""Random sources tried to find the amplitudes among variables; and what counts as no difference of displacements."""
+TRIAL_DEPTH, TRIAL_SIZES = 1e4, (2e2, 2e3)
+"""Of these sources [m]."""
+
+
+def amplitudes(source: Source, quantities: Quantities) -> list[str]:
+    """The variables of a source in which its displacements are linear, together; found by its kernel alone.
+
+    Of variables whose product counts, such as an area and a slip, the last one is an amplitude.
+    """
+    values, stations = _trial(source, quantities)
+    if values is None:
+        return []
+
+    def moved(changes: Mapping[str, float]) -> Tensor:
+        return _moved(source, {**values, **changes}, stations)
+
+    found: list[str] = []
+    middle = moved({})
+    for name in reversed([name for name in source.variables if name not in PLACE]):
+        steps = [{name: share * values[name]} for share in (2.0, 3.0)]
+        twice, thrice = (moved(step) for step in steps)
+        bends = [middle - 2 * twice + thrice]
+        for other in found:  # of a product neither bends, but both together do
+            change = {other: 2 * values[other]}
+            bends.append(moved(steps[0] | change) - moved(change) - twice + middle)
+        if all(bool((bend.abs() <= APART * middle.abs().max()).all()) for bend in bends):
+            found.append(name)
+    return found[::-1]
+
+
+PLACE = ("x", "y", "depth")
+
+
+def _trial(source: Source, quantities: Quantities) -> tuple[dict[str, float] | None, Tensor]:
+    """A possible source, variable → value in SI units, or None if none is found; and stations, (1, station, 2)."""
+    random = np.random.default_rng(0)
+    stations = torch.from_numpy(random.uniform(-TRIAL_DEPTH, TRIAL_DEPTH, (1, 8, 2)))
+    for _ in range(TRIALS):
+        values = {"x": 0.0, "y": 0.0, "depth": TRIAL_DEPTH}
+        for name in source.variables:
+            if name not in PLACE:
+                values[name] = _trial_value(quantity(name, quantities), random)
+        columns = {name: np.array([value]) for name, value in values.items()}
+        possible = all(bool(one.holds(columns)[0]) for one in source.requirements)
+        moved = _moved(source, values, stations) if possible else torch.zeros(1)
+        if bool(torch.isfinite(moved).all()) and bool(moved.any()):
+            return values, stations
+    return None, stations
+
+
+def _moved(source: Source, values: Mapping[str, float], stations: Tensor) -> Tensor:
+    """Displacements of stations; NaN for a source that its kernel refuses."""
+    row = torch.tensor([[values[name] for name in source.variables]], dtype=torch.float64)
+    try:
+        return source.displacements(row, stations, None)
+    except ValueError:
+        return torch.full((1,), torch.nan, dtype=torch.float64)
+
+
+def _trial_value(of: Quantity, random: np.random.Generator) -> float:
+    if conversion(of.unit, "m") is not None:
+        return float(random.uniform(*TRIAL_SIZES))
+    if of.at_most is not None and of.least is not None:
+        return of.si_factor * float(random.uniform(of.least, of.at_most)) / 3  # so that three times it is within limits
+    return of.si_factor
+
+
+def _amplitude(name: str, of: Quantity, source: Source) -> Search:
+    variable, prefix = name.rpartition(".")[2], name[: name.rfind(".") + 1]
+    low = -math.inf if of.least is None else of.si_factor * of.least
+    high = math.inf if of.at_most is None else of.si_factor * of.at_most
+    unbounded = math.isinf(low) and math.isinf(high)
+    powers = {prefix + size: power for size, power in source.strengths.get(variable, {}).items()} if unbounded else {}
+    parameter = Parameter(name, low, high, scale=of.si_factor, powers=powers, linear=True)
+    return Search(parameter, -of.si_factor, of.si_factor)
+
+
+def _length(name: str, of: Quantity, extent: float) -> Search:
+    """A depth or a size from a thousandth of the extent of the points to twice of it.
+
+    To both sides of zero if it may be negative.
+    """
+    if of.least is not None and of.least < 0:
+        return Search(Parameter(name, -2 * extent, 2 * extent, extent / 10), -extent / 2, extent / 2)
+    depth = base_name(name) == "depth"
+    low, high = (0.02, 0.5) if depth else (0.01, 0.3)
+    scale = math.sqrt(low * high) * extent
+    return Search(Parameter(name, 1e-3 * extent, 2 * extent, scale, logarithmic=True), low * extent, high * extent)
+
+
+def _within(search: Search, bounds: tuple[float, float]) -> Search:
+    """The search with other bounds, and starts between those that are finite."""
+    one, (low, high) = search.parameter, bounds
+    lowest = 0.0 if one.logarithmic else -math.inf  # a logarithm has no finite start there
+    first = low if low > lowest else min(search.low, high / 2 if one.logarithmic else high)
+    last = high if math.isfinite(high) else max(search.high, 2 * low if one.logarithmic else low)
+    bounded = replace(one, low=low, high=high, period=None, powers={})
+    return Search(bounded, first, last, bounded=True)
+
+
+# Parameters in coordinates in which least squares are well scaled: logarithms, or multiples of a typical size.
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a source; all numbers in SI units.
+
+    low, high    bounds of estimates; infinite where there is none
+    scale        a typical size
+    logarithmic  whether its coordinate is its logarithm: for parameters that are positive, such as depth
+    negative     whether it is the logarithm of minus the value
+    period       of an angle, which is wrapped to 0 … period at the end; None for anything else
+    powers       of an amplitude: name of a size → power. The coordinate is that of the amplitude times these powers of
+                 the sizes, in units of their scales: of a pressure and the radius of its sphere hardly more than the
+                 product P a³ can be told from displacements, so that P and a would be strongly correlated
+    linear       whether it is an amplitude: displacements are linear in it, as long as no size or place changes
+    """
+
+    name: str
+    low: float = -math.inf
+    high: float = math.inf
+    scale: float = 1.0
+    logarithmic: bool = False
+    negative: bool = False
+    period: float | None = None
+    powers: Mapping[str, int] = field(default_factory=dict)
+    linear: bool = False
+
+    def coordinate(self, value: float) -> float:
+        """Of a value, whatever the sizes are that the coordinate may depend on."""
+        if self.logarithmic:
+            value = -value if self.negative else value
+            return math.log(value) if value > 0 else -math.inf
+        return value / self.scale
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The bounds as coordinates."""
+        low, high = self.coordinate(self.low), self.coordinate(self.high)
+        return min(low, high), max(low, high)
+
+
+class Coordinates:
+    """The free parameters among those of a model, as coordinates without units.
+
+    parameters  all parameters, in the order of the model's columns
+    fixed       name → value of the parameters that are not estimated
+    Raises ValueError if no parameter is free.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], fixed: dict[str, float]) -> None:
+        self.parameters = tuple(parameters)
+        self.fixed = dict(fixed)
+        self.free = [index for index, one in enumerate(parameters) if one.name not in fixed]
+        if not self.free:
+            raise ValueError("all parameters are fixed; leave one free")
+        of = [self.parameters[index] for index in self.free]
+        as_tensor = torch.tensor
+        self.logarithmic = as_tensor([one.logarithmic for one in of])
+        self.scale = as_tensor([-1.0 if one.negative else one.scale for one in of], dtype=torch.float64)
+        """Of one that is a logarithm only the sign counts."""
+        self.low, self.high = as_tensor([one.ends for one in of], dtype=torch.float64).unbind(1)
+        self._powers, self._sizes = self._of_amplitudes(of)
+        self.tilts = free_tilts(self.names, self.low, self.high, fixed)
+        """Those that go past their limits; see `within_limits`."""
+        free = [one.angle for one in self.tilts]
+        self.low[free], self.high[free] = -torch.inf, torch.inf
+        self._template = as_tensor([fixed.get(one.name, 0.0) for one in self.parameters], dtype=torch.float64)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the free parameters."""
+        return [self.parameters[index].name for index in self.free]
+
+    def values(self, coordinates: Tensor) -> Tensor:
+        """Values of all parameters, (problem, parameter), of (problem, coordinate)."""
+        exponential = torch.where(self.logarithmic, coordinates, 0.0).exp() * self.scale.sign()
+        free = torch.where(self.logarithmic, exponential, coordinates * self.scale)
+        whole = self._template.expand(len(coordinates), -1).index_copy(1, torch.tensor(self.free), free)
+        if self._powers is None:
+            return whole
+        return whole.index_copy(1, torch.tensor(self.free), free / self._strengths(whole))
+
+    def within(self, coordinates: Tensor) -> Tensor:
+        """Whether all coordinates lie within their bounds, (problem,)."""
+        return ((coordinates >= self.low) & (coordinates <= self.high)).all(dim=-1)
+
+    def of(self, values: Tensor) -> Tensor:
+        """Coordinates, (problem, coordinate), of the values of all parameters, (problem, parameter)."""
+        free = values[:, self.free].double()
+        if self._powers is not None:
+            free = free * self._strengths(values.double())
+        inside = torch.where(self.logarithmic, free * self.scale.sign(), 1.0)
+        return torch.where(self.logarithmic, inside.log(), free / self.scale)
+
+    def slopes(self, coordinates: Tensor) -> Tensor:
+        """Derivatives of the free parameters by the coordinates, (problem, parameter, coordinate)."""
+        values = self.values(coordinates)
+        free = values[:, self.free]
+        own = torch.where(self.logarithmic, free, self.scale)
+        if self._powers is None:
+            return torch.diag_embed(own)
+        return torch.diag_embed(own / self._strengths(values)) - free[:, :, None] * self._powers[:, self.free]
+
+    def deviations(self, coordinates: Tensor, covariance: Tensor) -> Tensor:
+        """Standard deviations of the free parameters to first order, (problem, parameter) in SI units.
+
+        covariance  of the coordinates, (problem, coordinate, coordinate); infinite where it is not known
+        """
+        slopes = self.slopes(coordinates)
+        variance = (slopes @ covariance @ slopes.mT).diagonal(dim1=-2, dim2=-1)
+        known = torch.isfinite(covariance).all(dim=-1).all(dim=-1, keepdim=True)
+        return torch.where(known, variance, torch.inf).clamp(min=0).sqrt()
+
+    def with_parameter(self, parameter: Parameter) -> Coordinates:
+        """The same, but for the coordinate of one parameter."""
+        others = [parameter if one.name == parameter.name else one for one in self.parameters]
+        return Coordinates(others, self.fixed)
+
+    def _of_amplitudes(self, of: Sequence[Parameter]) -> tuple[Tensor | None, Tensor]:
+        """Powers that multiply each free parameter, (free, parameter); and the scales of all, (parameter,).
+
+        None if no amplitude is multiplied by a size.
+        """
+        sizes = torch.tensor([one.scale for one in self.parameters], dtype=torch.float64)
+        if not any(one.powers for one in of):
+            return None, sizes
+        rows = [[float(one.powers.get(other.name, 0)) for other in self.parameters] for one in of]
+        return torch.tensor(rows, dtype=torch.float64), sizes
+
+    def _strengths(self, values: Tensor) -> Tensor:
+        """What each free parameter is multiplied by, (problem, free parameter); 1 but for amplitudes."""
+        powers = self._powers
+        assert powers is not None
+        used = (powers != 0).any(dim=0)
+        return torch.exp((values[:, used] / self._sizes[used]).log() @ powers[:, used].mT)
+
+    def wrapped(self, values: Tensor) -> Tensor:
+        """The values of all parameters, angles with a period between 0 and the period."""
+        columns = [
+            column if one.period is None or one.name in self.fixed else column.remainder(one.period)
+            for one, column in zip(self.parameters, values.unbind(-1), strict=True)
+        ]
+        return torch.stack(columns, dim=-1)
+
+
+# Dips and plunges that go past 0 and 90° while a minimum is sought.
+#
+# A dike that dips by 89° to the right of its strike hardly differs from one that dips by 89° to the left. With dips
+# between 0 and 90°, the strike of one is opposite to that of the other, and iterations that had to stop at 90° would
+# not get from one to the other.
+
+RIGHT_ANGLE = math.pi / 2
+LEVEL = math.radians(20)
+"""Dip below which a dislocation may as well dip to one of its other sides."""
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """The angle of a source with the horizontal, and what is written differently past its limits.
+
+    angle, strike  numbers of their coordinates, which are in radians
+    strike_slip, dip_slip, length, width  those of the coordinates of a dislocation, where they are free
+    """
+
+    angle: int
+    strike: int
+    strike_slip: int | None = None
+    dip_slip: int | None = None
+    length: int | None = None
+    width: int | None = None
+
+
+def free_tilts(names: Sequence[str], low: Tensor, high: Tensor, fixed: Mapping[str, float]) -> list[Tilt]:
+    """The tilts among coordinates that may go past 0 and 90°.
+
+    names      of the coordinates
+    low, high  (coordinate,)  their bounds: those that were asked for hold, of a tilt and of what changes with it
+    fixed      name → value of parameters that have no coordinate
+    """
+    numbers = {name: index for index, name in enumerate(names)}
+    found = []
+    for name, angle in numbers.items():
+        if base_name(name) not in ("dip", "plunge") or not _natural(float(low[angle]), float(high[angle])):
+            continue
+        source = name.removesuffix(base_name(name))
+        turning = [source + of for of in ("strike", "strike_slip", "dip_slip")]
+        within = [numbers[one] for one in turning if one in numbers and torch.isfinite(low + high)[numbers[one]]]
+        if turning[0] in numbers and not within and not any(fixed.get(one) for one in turning):
+            others = ("strike", "strike_slip", "dip_slip", "length", "width")
+            found.append(Tilt(angle, **{of: numbers[source + of] for of in others if source + of in numbers}))
+    return found
+
+
+def _natural(low: float, high: float) -> bool:
+    return low == 0 and math.isclose(high, RIGHT_ANGLE)
+
+
+def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, Tensor]:
+    """The same sources with all tilts between 0 and 90°.
+
+    coordinates  (problem, coordinate)
+    returns      coordinates, and the factors, 1 or −1, by which derivatives by them change
+    """
+    at, signs = coordinates.clone(), torch.ones_like(coordinates)
+    for tilt in tilts:
+        at[:, tilt.angle] = at[:, tilt.angle].remainder(2 * math.pi)
+        strike_slip, dip_slip = ([] if one is None else [one] for one in (tilt.strike_slip, tilt.dip_slip))
+        for limit, changing in ((math.pi, strike_slip + dip_slip), (RIGHT_ANGLE, dip_slip)):
+            past = at[:, tilt.angle] > limit
+            at[:, tilt.angle] = torch.where(past, 2 * limit - at[:, tilt.angle], at[:, tilt.angle])
+            at[:, tilt.strike] = torch.where(past, at[:, tilt.strike] + math.pi, at[:, tilt.strike])
+            opposite = torch.where(past, -1.0, 1.0)[:, None]
+            at[:, changing] *= opposite
+            signs[:, [tilt.angle, *changing]] *= opposite
+    return at, signs
+
+
+def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
+    """Sources of which one dislocation is nearly level, with it level and striking along its other side.
+
+    coordinates  (problem, coordinate)  with tilts within their limits
+    returns      (other problem, coordinate)
+
+    From there it can dip to the two sides to which it cannot dip otherwise. With one slip alone there is none: its
+    direction is that of one side.
+    """
+    made = [coordinates[:0]]
+    for tilt in tilts:
+        slips = [one for one in (tilt.strike_slip, tilt.dip_slip) if one is not None]
+        if tilt.length is None or tilt.width is None or len(slips) == 1:
+            continue
+        other = coordinates[coordinates[:, tilt.angle] < LEVEL].clone()
+        other[:, tilt.angle] = 0.0
+        other[:, tilt.strike] += RIGHT_ANGLE
+        other[:, [tilt.length, tilt.width]] = other[:, [tilt.width, tilt.length]]
+        if slips:
+            other[:, slips] = other[:, slips[::-1]] * torch.tensor([-1.0, 1.0], dtype=other.dtype, device=other.device)
+        made.append(other)
+    return torch.cat(made)

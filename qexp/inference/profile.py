@@ -1,0 +1,445 @@
+"""Intervals of parameters by their profile likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.inference.density import ReducedSignals, WholeSignals, reduced
+from qexp.inference.fit import Fit, best, threshold
+from qexp.inference.least_squares import Problem, covariances, minimised
+from qexp.quantities import base_name
+
+Array = NDArray[np.float64]
+
+CLOSE = 0.04
+"""An end is close enough if the root of the increase of χ² differs from the threshold by less than this share of it;
+the slope there corrects it."""
+TOLERANCE = 0.01
+"""Increase of χ² by which the other parameters may still be away from their best values."""
+MOST_STEPS, MOST_ITERATIONS = 16, 15
+"""Values that are tried for an end, and iterations of the other parameters at each."""
+GROWTH = 4.0
+"""Largest factor between the distances of two such values from the estimate."""
+SHARE = 0.3
+"""Of the way to a value that is no possible source."""
+NARROW = 1e-3
+"""Share of its distance from the estimate to which an end is found where the model has no values beyond it."""
+MOST_MINIMA = 3
+"""Minima, each lower than the one before, whose intervals are sought at most."""
+WIDEST = 3.0
+"""Standard deviation of a logarithm that the data do not determine, where the search for its interval begins."""
+PROMISING = 3.0
+"""Roots of the increase of χ², in units of the threshold, from which better values of other parameters are followed."""
+DEEPER, MOST_DEEPER = 0.05, 40
+"""Change of logarithms by which an impossible source is made deeper and smaller until it is possible, and how often."""
+MANY_POINTS = 1000
+"""Points from which on signals are reduced to a basis; see `sampling.signals.reduced`."""
+SPANNING, SPREAD, ATTEMPTS = 100, 2.0, 3
+"""Sources that span the basis at first, by how many standard deviations they are spread, and how often it is widened by
+the sources at the ends before all points are used."""
+EDGE = 1e-3
+"""Difference of a coordinate to sources that an estimate should not lie beside if they are impossible."""
+LOWER = 0.01
+"""Decrease of χ² from which on another minimum counts as lower than the estimate."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the increase of χ² reaches a threshold, with all other parameters and nuisances at their best values.
+
+    low, high            (free,)  in SI units, of the free parameters
+    open_low, open_high  (free,)  whether it does not reach it there: the end is that of the search or of the bounds
+    lower                (parameter,)  a source with a lower χ² than the estimate, if one was met; None: there is none
+    """
+
+    low: Array
+    high: Array
+    open_low: NDArray[np.bool_]
+    open_high: NDArray[np.bool_]
+    lower: Tensor | None = None
+
+
+def profiled(problem: Problem, fit: Fit, most: float) -> Profile:
+    """The intervals of all free parameters of a fit.
+
+    most  root of the increase of χ² at the ends; 1.96 for 95 % and noise that is declared as it is
+    An interval of a parameter is the set of its values that a likelihood-ratio test does not reject (Venzon and
+    Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off; errors to first order are not.
+    The coordinate of an amplitude that differs from zero is its logarithm there.
+    """
+    whole = problem.quick()
+    spanning, attempts = _around(whole, fit), ATTEMPTS if problem.model.points >= MANY_POINTS else 0
+    for _ in range(attempts):
+        few = reduced(WholeSignals(whole), spanning)
+        if few is None:
+            break
+        ends = _followed(_searches(_in_signals(whole, few), fit, most))
+        if (met := ends.mistaken(whole, fit)) is None:
+            return ends.profile(fit)
+        spanning = torch.cat([spanning, met])
+    return _followed(_searches(whole, fit, most)).profile(fit)
+
+
+def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
+    """A fit and its intervals; the fit of a lower minimum, where the way to an end of an interval led to one."""
+    profile = profiled(problem, fit, threshold(fit))
+    for _ in range(MOST_MINIMA):
+        if profile.lower is None:
+            break
+        other = best(problem, profile.lower[None])
+        if other.chi2 > fit.chi2 - LOWER:
+            break
+        fit = replace(other, starts=fit.starts)
+        profile = profiled(problem, fit, threshold(fit))
+    return fit, profile
+
+
+def at_edge(problem: Problem, fit: Fit) -> bool:
+    """Whether sources that hardly differ from the estimate are impossible, bounds apart."""
+    coordinates, at = problem.coordinates, torch.from_numpy(fit.at)
+    steps = EDGE * torch.eye(len(at), dtype=torch.float64)
+    beside = torch.cat([at + steps, at - steps]).clamp(coordinates.low, coordinates.high)
+    return not bool(problem.model.possible(coordinates.values(beside)).all())
+
+
+def falls_beyond(problem: Problem, fit: Fit) -> dict[str, float]:
+    """Parameter that ended at a bound → by how much χ² would fall beyond it, to second order, other bounds being kept.
+
+    Rao's (1948) score test, Math. Proc. Camb. Philos. Soc. 44, 50-57.
+    """
+    _, gradient, information = problem.normal_equations(
+        torch.from_numpy(fit.at)[None], torch.zeros(1, dtype=torch.long)
+    )
+    names = problem.coordinates.names
+    within = torch.tensor([name not in fit.at_bounds for name in names])
+    falls = {}
+    for column in (~within).nonzero()[:, 0].tolist():
+        free = within.clone()
+        free[column] = True
+        variance = float(covariances(information[0][free][:, free]).diagonal()[int(free[:column].sum())])
+        falls[names[column]] = variance * float(gradient[0, column]) ** 2 if math.isfinite(variance) else 0.0
+    return falls
+
+
+def _around(problem: Problem, fit: Fit) -> Tensor:
+    """Sources whose signals span those along the ways to the ends, (source, parameter) in SI units."""
+    search = _Search(problem, fit, [], 0.0)
+    random = torch.Generator().manual_seed(0)
+    draws = torch.randn(SPANNING, len(search.start), generator=random, dtype=torch.float64)
+    root = torch.linalg.cholesky(search.covariance + 1e-12 * search.covariance.diagonal().diag())
+    moved = (search.start + SPREAD * draws @ root.mT).clamp(search.low, search.high)
+    values = problem.coordinates.values(torch.cat([search.start[None], moved]))
+    return values[problem.model.possible(values)]
+
+
+def _in_signals(problem: Problem, signals: ReducedSignals) -> Problem:
+    """A problem by reduced signals; its sums of squares leave out what no signal can explain."""
+    few = copy(problem)
+    few.model, few.whiten, few.weighted = signals.model, signals.weighting, signals.data
+    return few
+
+
+@dataclass
+class _Ends:
+    """Both ends of the intervals of the parameters of each search."""
+
+    searches: list[_Search]
+    ends: list[list[_End]]
+
+    def profile(self, fit: Fit) -> Profile:
+        low, high = np.empty((2, len(fit.free)))
+        open_low, open_high = np.zeros((2, len(fit.free)), np.bool_)
+        for search, end in self._each():
+            falls = (end.side < 0) != search.falls(end.column)
+            (low if falls else high)[end.column] = search.value(end)
+            (open_low if falls else open_high)[end.column] = end.open
+        met = [search.lowest for search in self.searches if search.lowest is not None]
+        gain, lower = max(met, key=lambda one: one[0], default=(0.0, None))
+        return Profile(low, high, open_low, open_high, lower if gain > LOWER else None)
+
+    def met(self) -> Tensor:
+        """The sources on the ways to the ends, (source, parameter) in SI units."""
+        steps = [(search, step) for search, end in self._each() for step in end.path]
+        return torch.cat([search.problem.coordinates.values(step[2][None]) for search, step in steps])
+
+    def mistaken(self, problem: Problem, fit: Fit) -> Tensor | None:
+        """Those sources, if the increase of χ² there is not that by all points of a problem; None: it is."""
+        steps = [(end, end.path[-1]) for _, end in self._each() if math.isfinite(end.path[-1][1])]
+        rows = [search.problem.coordinates.values(end.path[-1][2][None]) for search, end in self._each()]
+        values = torch.cat(rows)[[math.isfinite(end.path[-1][1]) for _, end in self._each()]]
+        _, costs = problem.strengthened(problem.coordinates.of(values), [])
+        roots = (2 * costs - fit.chi2).clamp(min=0).sqrt().tolist()
+        limit = CLOSE * self.searches[0].threshold
+        wrong = any(abs(root - step[1]) > limit for root, (_, step) in zip(roots, steps, strict=True))
+        return self.met() if wrong else None
+
+    def _each(self) -> Iterator[tuple[_Search, _End]]:
+        for search, ends in zip(self.searches, self.ends, strict=True):
+            for end in ends:
+                yield search, end
+
+
+def _followed(searches: list[_Search]) -> _Ends:
+    ends = [[_End(column, side) for column in search.columns for side in (-1.0, 1.0)] for search in searches]
+    found = _Ends(searches, ends)
+    for search, own in zip(searches, ends, strict=True):
+        search.follow(own)
+    for search, own in zip(searches, ends, strict=True):
+        search.reconsider(own, found.met())
+    return found
+
+
+@dataclass
+class _End:
+    """One end of the interval of a free parameter, and what is known of the way there.
+
+    side   -1 or 1: the direction of the coordinate
+    path   distances from the estimate, roots of the increase of χ² there, and the coordinates
+    at     distance of the end; NaN while it is sought
+    open   whether the threshold is not reached at the end
+    """
+
+    column: int
+    side: float
+    path: list[tuple[float, float, Tensor]] = field(default_factory=list)
+    at: float = math.nan
+    open: bool = False
+
+    def below(self, threshold: float) -> tuple[float, float, Tensor]:
+        """The farthest place before the threshold."""
+        beyond = min((step[0] for step in self.path if step[1] > threshold), default=math.inf)
+        return max((step for step in self.path if step[0] < beyond), key=lambda step: step[0])
+
+    def above(self, threshold: float) -> tuple[float, float, Tensor] | None:
+        """The nearest place beyond the threshold."""
+        return min((step for step in self.path if step[1] > threshold), key=lambda step: step[0], default=None)
+
+
+class _Search:
+    """The ends of intervals of some parameters, sought in common coordinates.
+
+    columns  of the free parameters
+    lowest   by how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is
+    """
+
+    def __init__(self, problem: Problem, fit: Fit, columns: Sequence[int], threshold: float) -> None:
+        self.problem, self.columns, self.threshold = problem, list(columns), threshold
+        coordinates = problem.coordinates
+        values = torch.from_numpy(fit.values)[None]
+        self.start = coordinates.of(values)[0]
+        self.lowest: tuple[float, Tensor] | None = None
+        self.low = torch.minimum(coordinates.low, self.start)
+        self.high = torch.maximum(coordinates.high, self.start)
+        self.chi2, self.covariance = self._at_start()
+
+    def _at_start(self) -> tuple[float, Tensor]:
+        """χ², and the covariance of the coordinates to first order, where the data determine them.
+
+        A coordinate at a bound does not go with the others.
+        """
+        cost, _, information = self.problem.normal_equations(self.start[None], torch.zeros(1, dtype=torch.long))
+        at_bound = (self.start <= self.low) | (self.start >= self.high)
+        joint = ~at_bound[:, None] & ~at_bound
+        weak = torch.where(self.problem.coordinates.logarithmic, WIDEST**-2, 0.0)
+        diagonal = information[0].diagonal() + weak
+        covariance = covariances(torch.where(joint, information[0], 0.0).fill_diagonal_(0.0) + torch.diag(diagonal))
+        return 2 * float(cost), torch.where(torch.isfinite(covariance), covariance, torch.diag(1 / diagonal))
+
+    def falls(self, column: int) -> bool:
+        """Whether the parameter becomes smaller where its coordinate becomes larger."""
+        return bool(self.problem.coordinates.scale[column] < 0)
+
+    def value(self, end: _End) -> float:
+        """The parameter at an end, in SI units."""
+        if math.isinf(end.at):
+            return -math.inf if (end.side < 0) != self.falls(end.column) else math.inf
+        at = self.start.clone()
+        at[end.column] += end.side * end.at
+        coordinates = self.problem.coordinates
+        return float(coordinates.values(at[None])[0, coordinates.free[end.column]])
+
+    def follow(self, ends: Sequence[_End]) -> None:
+        for end in ends:
+            end.path.append((0.0, 0.0, self.start))
+        self._follow(ends)
+
+    def _follow(self, ends: Sequence[_End]) -> None:
+        active = list(ends)
+        for _ in range(MOST_STEPS):
+            if not active:
+                return
+            steps = [self._next(end) for end in active]
+            starts = torch.stack([self._predicted(end, step) for end, step in zip(active, steps, strict=True)])
+            roots, coordinates = self._increase(active, starts)
+            for end, step, root, place in zip(active, steps, roots, coordinates, strict=True):
+                end.path.append((step, root, place))
+            active = [end for end in active if not self._settled(end)]
+        for end in active:
+            below = end.below(self.threshold)[0]
+            end.open = end.above(self.threshold) is None
+            unlimited = end.open and math.isinf(
+                self._farthest(end)
+            )  # the likelihood hardly falls, however far one goes
+            end.at = math.inf if unlimited else below
+
+    def reconsider(self, ends: Sequence[_End], met: Tensor) -> None:
+        """Go on from ends where other parameters, like those of sources met elsewhere, are better than where it led.
+
+        met  (source, parameter) in SI units
+        """
+        for _ in range(MOST_MINIMA):
+            better = []
+            for end in ends:
+                if end.open or not end.at > 0:
+                    continue
+                start = self._best_of(end, met)
+                if start is None:
+                    continue
+                (root,), (place,) = self._increase([end], start[None])
+                if root < (1 - 2 * CLOSE) * self.threshold:
+                    kept = [step for step in end.path if step[0] < end.at and step[1] <= self.threshold]
+                    end.path, end.at = [*kept, (end.at, root, place)], math.nan
+                    better.append(end)
+            if not better:
+                return
+            self._follow(better)
+
+    def _best_of(self, end: _End, met: Tensor) -> Tensor | None:
+        """The best of the sources met with the parameter at the end, if it is as likely as the end may be."""
+        coordinates = self.problem.coordinates
+        at = coordinates.of(met).clamp(self.low, self.high)
+        at[:, end.column] = self.start[end.column] + end.side * end.at
+        impossible = ~self.problem.model.possible(coordinates.values(at))
+        for row in impossible.nonzero()[:, 0].tolist():
+            at[row] = self._possible(at[row], end.column)
+        amplitudes = [column for column, one in enumerate(coordinates.free) if coordinates.parameters[one].linear]
+        linear = [] if end.column in amplitudes else amplitudes
+        at, costs = self.problem.strengthened(at, linear)
+        least = int(costs.argmin())
+        near = 2 * float(costs[least]) < self.chi2 + (PROMISING * self.threshold) ** 2
+        return at[least].clamp(self.low, self.high) if near else None
+
+    def _farthest(self, end: _End) -> float:
+        """The distance to the bound, or half around of an angle."""
+        parameter = self.problem.coordinates.parameters[self.problem.coordinates.free[end.column]]
+        bound = self.low if end.side < 0 else self.high
+        distance = float((bound - self.start).abs()[end.column])
+        return distance if parameter.period is None else min(distance, parameter.period / parameter.scale / 2)
+
+    def _next(self, end: _End) -> float:
+        """The distance to try."""
+        farthest = self._farthest(end)
+        below, above = end.below(self.threshold), end.above(self.threshold)
+        if above is not None:
+            width = above[0] - below[0]
+            share = (self.threshold - below[1]) / (above[1] - below[1]) if math.isfinite(above[1]) else SHARE
+            return below[0] + width * min(max(share, 0.1), 0.9)
+        if below[0] == 0:
+            first = self.threshold * math.sqrt(float(self.covariance[end.column, end.column]))
+            return min(first if math.isfinite(first) else 1.0, farthest)
+        before = max((step for step in end.path if step[0] < below[0]), key=lambda step: step[0])
+        slope = (below[1] - before[1]) / (below[0] - before[0])
+        step = 1.05 * (self.threshold - below[1]) / slope if slope > 0 else math.inf
+        return min(below[0] + min(max(step, 0.1 * below[0]), (GROWTH - 1) * below[0]), farthest)
+
+    def _predicted(self, end: _End, step: float) -> Tensor:
+        """Coordinates from which the others are followed to their best values at a distance."""
+        below, above = end.below(self.threshold), end.above(self.threshold)
+        if above is not None and math.isfinite(above[1]):
+            guess = below[2] + (above[2] - below[2]) * (step - below[0]) / (above[0] - below[0])
+        elif below[0] > 0:
+            before = max((one for one in end.path if one[0] < below[0]), key=lambda one: one[0])
+            guess = below[2] + (below[2] - before[2]) * (step - below[0]) / (below[0] - before[0])
+        else:
+            along = self.covariance[:, end.column] / self.covariance[end.column, end.column]
+            guess = self.start + end.side * step * along.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        guess = guess.clamp(self.low, self.high)
+        guess[end.column] = self.start[end.column] + end.side * step
+        return self._possible(guess, end.column)
+
+    def _possible(self, guess: Tensor, held: int) -> Tensor:
+        """A possible source with the same value of a parameter: deeper and smaller where necessary."""
+        coordinates = self.problem.coordinates
+        deeper = torch.zeros_like(guess)
+        for column, name in enumerate(coordinates.names):
+            if coordinates.logarithmic[column] and column != held:
+                deeper[column] = DEEPER if base_name(name) == "depth" else -DEEPER
+        moved = (guess + torch.arange(MOST_DEEPER)[:, None] * deeper).clamp(self.low, self.high)
+        possible = self.problem.model.possible(coordinates.values(moved))
+        return moved[int(possible.int().argmax())]
+
+    def _increase(self, ends: Sequence[_End], starts: Tensor) -> tuple[list[float], list[Tensor]]:
+        """Roots of the increase of χ² where the parameters of the ends are held, and the coordinates there."""
+        low, high = (bound.expand(starts.shape).clone() for bound in (self.low, self.high))
+        rows, columns = torch.arange(len(ends)), torch.tensor([end.column for end in ends])
+        low[rows, columns] = high[rows, columns] = starts[rows, columns]
+        found = minimised(self.problem, starts, low, high, TOLERANCE / max(self.chi2, 1.0), MOST_ITERATIONS)
+        chi2 = 2 * found.cost
+        least = int(chi2.argmin())
+        gain = self.chi2 - float(chi2[least])
+        if gain > (0.0 if self.lowest is None else self.lowest[0]):
+            self.lowest = gain, self.problem.coordinates.values(found.coordinates[least : least + 1])[0]
+        return (chi2 - self.chi2).clamp(min=0).sqrt().tolist(), list(found.coordinates)
+
+    def _settled(self, end: _End) -> bool:
+        """Whether an end is found; if so, where it is."""
+        last = end.path[-1]
+        below, above = end.below(self.threshold), end.above(self.threshold)
+        if abs(last[1] - self.threshold) <= CLOSE * self.threshold:
+            before = min((one for one in end.path[:-1] if math.isfinite(one[1])), key=lambda one: abs(one[0] - last[0]))
+            slope = (last[1] - before[1]) / (last[0] - before[0])
+            correction = (self.threshold - last[1]) / slope if slope > 0 else 0.0
+            end.at = min(max(last[0] + correction, 0.5 * last[0]), self._farthest(end))
+            return True
+        if above is None and below[0] >= self._farthest(end):
+            end.at, end.open = below[0], True
+            return True
+        if above is not None and above[0] - below[0] <= NARROW * above[0]:
+            end.at, end.open = below[0], math.isinf(above[1])
+            return True
+        return False
+
+
+def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
+    """Searches for the ends of all parameters: those of an amplitude have a coordinate that is its own alone."""
+    coordinates = problem.coordinates
+    amplitudes = [column for column, index in enumerate(coordinates.free) if coordinates.parameters[index].linear]
+    others = [column for column in range(len(coordinates.free)) if column not in amplitudes]
+    searches = [_Search(problem, fit, others, threshold)] if others else []
+    differing = _without(problem, fit, amplitudes)
+    for column, root in zip(amplitudes, differing, strict=True):
+        parameter, value = coordinates.parameters[coordinates.free[column]], float(fit.values[coordinates.free[column]])
+        nonzero = root > threshold
+        alone = replace(
+            parameter, powers={}, logarithmic=nonzero, negative=nonzero and value < 0,
+            scale=parameter.scale if nonzero else _typical(fit, column, parameter.scale),
+        )  # fmt: skip
+        searches.append(_Search(problem.in_coordinates(coordinates.with_parameter(alone)), fit, [column], threshold))
+    return searches
+
+
+def _without(problem: Problem, fit: Fit, amplitudes: Sequence[int]) -> list[float]:
+    """The root of the increase of χ² without each amplitude."""
+    if not amplitudes:
+        return []
+    search = _Search(problem, fit, amplitudes, 0.0)
+    ends = [_End(column, 1.0) for column in amplitudes]
+    starts = search.start.expand(len(ends), -1).clone()
+    starts[range(len(ends)), list(amplitudes)] = 0.0
+    within = (search.low <= 0) & (search.high >= 0)
+    roots, _ = search._increase(ends, starts)
+    return [root if bool(within[column]) else math.inf for root, column in zip(roots, amplitudes, strict=True)]
+
+
+def _typical(fit: Fit, column: int, usual: float) -> float:
+    at, covariance = torch.from_numpy(fit.at)[None], torch.from_numpy(fit.covariance)[None]
+    error = float(fit.coordinates.deviations(at, covariance)[0, column])
+    return error if 0 < error < math.inf else usual

@@ -1,0 +1,635 @@
+"""Draws from a density: importance sampling, ensembles of walkers, and grids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import emcee
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import gammaln
+from torch import Tensor
+
+from qexp.errors import QexpError
+from qexp.inference.density import Density, Posterior
+from qexp.inference.grid_posterior import drawn
+from qexp.inference.simulated_images import SPAN
+
+Array = NDArray[np.float64]
+
+DEGREES = 5.0
+"""Of freedom of Student's t: tails that are heavier than those of most posteriors."""
+
+LEAST_SHARE = 1e-3
+"""Components with a smaller share of the weights are left out."""
+
+LEAST_OF_PRIOR = 0.05
+"""Least share of the prior, which keeps weights bounded wherever the likelihood is."""
+
+ROUNDS = 8
+"""Of expectation and maximisation."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Student's t distributions, and a standard normal one, the prior, for what they do not reach.
+
+    shares   (component,)  they add up to 1 − `of_prior`
+    centres  (component, coordinate)
+    roots    (component, coordinate, coordinate)  lower Cholesky factors of their scale matrices
+    """
+
+    shares: Array
+    centres: Array
+    roots: Array
+    of_prior: float
+
+    def draws(self, count: int, random: np.random.Generator, degrees: float = DEGREES) -> Array:
+        """(draw, coordinate), with the components in proportion to their shares.
+
+        degrees  of freedom of the components
+        """
+        components = len(self.shares)
+        shares = np.append(self.shares, self.of_prior)
+        at = (np.arange(count) + random.random()) / count
+        chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), at), components)
+        normal = random.standard_normal((count, self.centres.shape[1]))
+        stretch = np.ones(count) if np.isinf(degrees) else np.sqrt(degrees / random.chisquare(degrees, count))
+        own = np.minimum(chosen, components - 1)
+        moved = self.centres[own] + stretch[:, None] * np.einsum("nij,nj->ni", self.roots[own], normal)
+        return np.where((chosen < components)[:, None], moved, normal)
+
+    def wider(self, factor: float) -> Mixture:
+        """The components alone, without the prior, `factor` times as wide."""
+        return Mixture(self.shares, self.centres, factor * self.roots, 0.0)
+
+    def log_density(self, draws: Array) -> Array:
+        """(draw,)"""
+        return np.asarray(np.logaddexp.reduce(self._parts(draws)[0], axis=1))
+
+    def fitted(self, draws: Array, weights: Array) -> Mixture:
+        """The mixture that weighted draws are most likely from, by expectation and maximisation from this one.
+
+        Peel and McLachlan (2000), Stat. Comput. 10, 339-348; with weights, Cappé, Douc, Guillin, Marin and Robert
+        (2008), Stat. Comput. 18, 447-459.
+        """
+        now, size, count = self, draws.shape[1], weights.sum() ** 2 / np.square(weights).sum()
+        for _ in range(ROUNDS):
+            parts, distances = now._parts(draws)
+            belongs = np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
+            belongs, of_prior = belongs[:, :-1], max(LEAST_OF_PRIOR, float(belongs[:, -1].sum()))
+            shares = belongs.sum(axis=0)
+            kept = shares > LEAST_SHARE
+            belongs, shares = belongs[:, kept], shares[kept]
+            if not len(shares):
+                return now
+            pulled = belongs * (DEGREES + size) / (DEGREES + distances[:, kept])
+            centres = pulled.T @ draws / pulled.sum(axis=0)[:, None]
+            apart = draws[None] - centres[:, None]
+            scales = ((apart * pulled.T[..., None]).swapaxes(1, 2) @ apart) / shares[:, None, None]
+            scales = _shrunk(scales, shares, count)
+            now = Mixture(shares / shares.sum() * (1 - of_prior), centres, _roots(scales), of_prior)
+        return now
+
+    def _parts(self, draws: Array) -> tuple[Array, Array]:
+        """Logarithms of share times density by each component and last the prior, (draw, component + 1); and squared
+        distances in units of the components' scales, (draw, component).
+        """
+        size, count = draws.shape[1], len(self.shares)
+        inverse, offsets, constants = self._prepared
+        distances = np.square((draws @ inverse.T - offsets).reshape(-1, count, size)).sum(axis=2)
+        of_each = constants - 0.5 * (DEGREES + size) * np.log1p(distances / DEGREES)
+        of_prior = -0.5 * np.square(draws).sum(axis=1) - 0.5 * size * np.log(2 * np.pi)
+        with np.errstate(divide="ignore"):
+            return np.column_stack([of_each, of_prior + np.log(self.of_prior)]), distances
+
+    @cached_property
+    def _prepared(self) -> tuple[Array, Array, Array]:
+        """The inverses of all roots, one below the other; these times the centres; and logarithms of share times
+        density at the centres.
+        """
+        size = self.centres.shape[1]
+        inverse: Array = np.asarray(np.linalg.inv(self.roots), dtype=np.float64)
+        volume = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
+        constant = gammaln((DEGREES + size) / 2) - gammaln(DEGREES / 2) - 0.5 * size * np.log(DEGREES * np.pi)
+        offsets = np.einsum("kij,kj->ki", inverse, self.centres).ravel()
+        constants: Array = constant - volume + np.log(self.shares)
+        return inverse.reshape(-1, size), offsets, constants
+
+
+def mixture(log_shares: Sequence[float] | Array, centres: Array, covariances: Array, of_prior: float) -> Mixture:
+    """Components with these relative shares."""
+    log = np.asarray(log_shares, dtype=np.float64)
+    shares = np.exp(log - np.logaddexp.reduce(log)) * (1 - of_prior)
+    return Mixture(shares, centres, _roots(covariances), of_prior)
+
+
+def _shrunk(scales: Array, shares: Array, count: float) -> Array:
+    """Scales of components, those with few effective draws moved towards the mean of all: alone they would be too small
+    for what lies between the draws.
+    """
+    mean = np.einsum("k,kij->ij", shares / shares.sum(), scales)
+    draws, few = (shares * count)[:, None, None], scales.shape[1] + 2
+    return np.asarray((draws * scales + few * mean) / (draws + few))
+
+
+def _roots(covariances: Array) -> Array:
+    """Cholesky factors; directions that are not determined get a width of their own."""
+    sizes, vectors = np.linalg.eigh(covariances)
+    least = 1e-10 * sizes.max(axis=1, keepdims=True) + 1e-300
+    safe = np.einsum("kij,kj,klj->kil", vectors, np.maximum(sizes, least), vectors)
+    return np.asarray(np.linalg.cholesky(safe))
+
+
+# Importance sampling: proposals that are adapted to the posterior, smoothed weights, and draws without weights.
+
+GOOD, GOOD_K = 0.6, 0.5
+"""Share of effective draws from which on, and k̂ up to which a proposal is not adapted further."""
+
+ROUND, MOST_ROUNDS = 300, 6
+"""Draws of the first two rounds for each coordinate, of which later ones have more; and most rounds."""
+
+COMPONENTS = 4
+"""Of a proposal, times the number of rounds."""
+
+ENOUGH = 5.0
+"""Effective draws for each coordinate of a component."""
+
+NOTHING = 700.0
+"""Of logarithms of weights below the largest one: exp of its negative is still a number."""
+
+SPARE, LEAST = 2.5, 600
+"""Proposals for each draw without weights, and at least."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Draws from a proposal with their weights.
+
+    proposal  from which they were drawn
+    scores    (draw, coordinate)
+    weights   (draw,)  they add up to 1
+    pareto_k  the shape of the largest weights: above `largest_pareto_k`, estimates from them cannot be trusted
+    ess       number of draws of equal weights that would be as good
+    """
+
+    proposal: Mixture
+    scores: Array
+    weights: Array
+    pareto_k: float
+    ess: float
+
+    @property
+    def good(self) -> bool:
+        """Whether no better proposal is needed."""
+        return self.pareto_k <= GOOD_K and self.ess >= GOOD * len(self.weights)
+
+
+def largest_pareto_k(draws: int) -> float:
+    """The largest k̂ with which weights can be trusted (Vehtari et al. 2024, J. Mach. Learn. Res. 25, 72)."""
+    return min(1 - 1 / math.log10(draws), 0.7)
+
+
+def sampled(density: Density, proposal: Mixture, random: np.random.Generator, draws: int) -> Weighted:
+    """Weighted draws of a density, with the proposal adapted to it, and once more if the weights are not good."""
+    count = max(LEAST, math.ceil(SPARE * draws))
+    close = adapted(density, proposal, random)
+    made = weighted(density, close, random, count)
+    if made.good or not made.ess:
+        return made
+    again = weighted(density, close.fitted(made.scores, made.weights), random, count)
+    return again if again.pareto_k < made.pareto_k else made
+
+
+def weighted(density: Density, proposal: Mixture, random: np.random.Generator, count: int) -> Weighted:
+    """Draws of a proposal, with Pareto-smoothed weights."""
+    scores = proposal.draws(count, random)
+    return _weighted(proposal, scores, density(scores))
+
+
+def _weighted(proposal: Mixture, scores: Array, values: Array) -> Weighted:
+    weights, shape = smoothed(values - proposal.log_density(scores))
+    return Weighted(proposal, scores, weights, shape, effective(weights) if math.isfinite(shape) else 0.0)
+
+
+def smoothed(logarithms: Array) -> tuple[Array, float]:
+    """Pareto-smoothed weights, which add up to 1, and k̂; of logarithms of weights, but for a constant.
+
+    k̂ is infinite where all weights are zero, or the largest cannot be told apart: so far from all that was drawn.
+    """
+    from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
+
+    count, highest = len(logarithms), logarithms.max()
+    if not np.isfinite(highest):
+        return np.full(count, 1 / count), math.inf
+    try:
+        with np.errstate(all="ignore"):
+            smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, NOTHING))  # it takes their negatives
+    except ValueError:  # all but one of the largest are zero
+        return np.full(count, 1 / count), math.inf
+    weights = np.exp(smooth - smooth.max())
+    return weights / weights.sum(), float(shape)
+
+
+def effective(weights: Array) -> float:
+    """The effective number of draws with these weights (Kish 1965)."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
+def adapted(density: Density, proposal: Mixture, random: np.random.Generator) -> Mixture:
+    """A proposal that is as close to the density as some rounds of draws make it.
+
+    Draws of all rounds count, each as if it came from the mixture of their proposals in proportion to how many draws
+    each gave (Cornuet, Marin, Mira and Robert 2012, Scand. J. Stat. 39, 798-812).
+    """
+    best, highest = proposal, -1.0  # share of effective draws
+    size = proposal.centres.shape[1]
+    scores, values, used = np.zeros((0, size)), np.zeros(0), list[Mixture]()
+    for again in range(MOST_ROUNDS):
+        new = proposal.draws(ROUND * size * (1 + again // 2), random)
+        of_new = density(new)
+        made = _weighted(proposal, new, of_new)
+        if made.ess > highest * len(new):
+            best, highest = proposal, made.ess / len(new)
+        if made.good:
+            break
+        scores, values, used = np.concatenate([scores, new]), np.concatenate([values, of_new]), [*used, proposal]
+        shares = np.log([1 + round // 2 for round in range(len(used))])
+        mean = np.logaddexp.reduce([share + one.log_density(scores) for share, one in zip(shares, used, strict=True)])
+        with np.errstate(invalid="ignore"):
+            weights = np.exp(values - mean - (values - mean).max())
+        if not np.isfinite(weights).all():
+            break
+        weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))  # Ionides (2008)
+        weights /= weights.sum()
+        most = int(effective(weights) / (ENOUGH * size))
+        components = max(1, min(COMPONENTS * len(used), most))
+        proposal = _closer(scores, weights, components, random).fitted(scores, weights)
+    return best
+
+
+def _closer(scores: Array, weights: Array, components: int, random: np.random.Generator) -> Mixture:
+    """A mixture with centres at draws, spread like them."""
+    centres = scores[resampled(weights, components, random)]
+    mean = weights @ scores
+    spread = (weights[:, None] * (scores - mean)).T @ (scores - mean) / components ** (2 / scores.shape[1])
+    return mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
+
+
+OF_PRIOR = 0.05
+"""Share of a proposal that is drawn from the prior."""
+
+
+def resampled(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
+    """Numbers of draws in proportion to their weights, systematically, in random order (Kitagawa 1996)."""
+    at = (np.arange(count) + random.random()) / count
+    chosen = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), at), len(weights) - 1)
+    return np.asarray(random.permutation(chosen))
+
+
+# Coordinates in which amplitudes are nearly independent of the other parameters of sources, and nearly normal.
+#
+# Displacements are linear in amplitudes, such as a pressure. Given the shape of the sources, amplitudes therefore have
+# a normal distribution, whose mean and width follow from linear least squares. How far they are from that mean, in
+# units of that width, is their coordinate; all other parameters keep their scores. Ridges between an amplitude and a
+# size, along which the posterior is long, bent and thin, become straight and wide.
+
+STEP = 1e-4
+"""Of a difference of scores, by which values are differentiated."""
+
+
+class Coordinates:
+    """Scores of shapes and standardised amplitudes ↔ scores of all free parameters.
+
+    posterior   of which these are the coordinates
+    amplitudes  names of the free parameters to which displacements are linear if all others are given
+    weight      see `density.PenalisedSquares`
+    """
+
+    def __init__(self, posterior: Posterior, amplitudes: Sequence[str], weight: float) -> None:
+        self.posterior, self.weight = posterior, weight
+        prior = posterior.prior
+        self._linear = [prior.free.index(name) for name in amplitudes]
+        self._columns = [prior.names.index(name) for name in amplitudes]
+        self._marginals = [prior.marginals[index] for index in self._linear]
+        middle = [one.value(np.array([-1.0, 0.0, 1.0])) for one in self._marginals]
+        self._mean = torch.tensor([float(one[1]) for one in middle], dtype=torch.float64)
+        self._size = torch.tensor([float(one[2] - one[0]) / 2 for one in middle], dtype=torch.float64)
+
+    def __call__(self, coordinates: Array) -> Array:
+        """The logarithm of the density of coordinates, (draw,), of (draw, coordinate)."""
+        if not self._linear:
+            return self.posterior(coordinates)
+        scores, stretch = self._with_stretch(coordinates)
+        return np.where(np.isfinite(stretch), self.posterior(scores) + stretch, -np.inf)
+
+    def scores(self, coordinates: Array) -> Array:
+        """The scores of coordinates, (draw, coordinate) both."""
+        return self._with_stretch(coordinates)[0] if self._linear else coordinates
+
+    def of(self, proposal: Mixture) -> Mixture:
+        """A proposal in these coordinates, with the shapes of one in scores."""
+        if not self._linear:
+            return proposal
+        centres, roots = proposal.centres.copy(), proposal.roots.copy()
+        mean, triangle = self._conditional(proposal.centres)
+        values = self.posterior.prior.values(proposal.centres)[:, self._columns] / self._size
+        own = (triangle.mT @ (values - mean)[..., None])[..., 0].numpy()
+        centres[:, self._linear] = np.where(np.isfinite(own), own, 0.0)
+        scales = roots @ roots.swapaxes(1, 2)
+        scales[:, self._linear, :] = scales[:, :, self._linear] = 0.0
+        scales[:, self._linear, self._linear] = 1.0
+        return Mixture(proposal.shares, centres, np.asarray(np.linalg.cholesky(scales)), proposal.of_prior)
+
+    def _with_stretch(self, coordinates: Array) -> tuple[Array, Array]:
+        """Scores, and the logarithm of the volume that a unit of these coordinates has in them, (draw,)."""
+        scores = coordinates.copy()
+        mean, triangle = self._conditional(coordinates)
+        own = torch.from_numpy(coordinates[:, self._linear])[..., None]
+        moved = torch.linalg.solve_triangular(triangle.mT, own, upper=True)[..., 0]
+        values = ((mean + moved) * self._size).numpy()
+        stretch = -triangle.diagonal(dim1=-2, dim2=-1).log().sum(dim=1).numpy()
+        for place, (index, one) in enumerate(zip(self._linear, self._marginals, strict=True)):
+            inside = (values[:, place] > one.low) & (values[:, place] < one.high)
+            score = one.score(np.where(inside, values[:, place], float(self._mean[place])))
+            slope = (one.value(score + STEP) - one.value(score - STEP)) / (2 * STEP * float(self._size[place]))
+            with np.errstate(divide="ignore"):
+                stretch = np.where(inside, stretch - np.log(slope), np.nan)
+            scores[:, index] = score
+        return scores, stretch
+
+    def _conditional(self, coordinates: Array) -> tuple[Tensor, Tensor]:
+        """Mean of the amplitudes given the shapes, (draw, amplitude), in units of their prior's width; and the Cholesky
+        factor of the inverse of their covariance, (draw, amplitude, amplitude).
+        """
+        prior, signals = self.posterior.prior, self.posterior.signals
+        values = prior.values(coordinates)
+        values[:, self._columns] = 0.0
+        without = signals(values)
+        changes = []
+        for column, size in zip(self._columns, self._size.tolist(), strict=True):
+            with_one = values.clone()
+            with_one[:, column] = size
+            changes.append(signals(with_one) - without)
+        slopes = self.weight * torch.stack(changes, dim=1).nan_to_num()
+        left = self.weight * (signals.data - without).nan_to_num()
+        precision = slopes @ slopes.mT + torch.eye(len(self._columns), dtype=torch.float64)
+        pull = (slopes @ left[..., None])[..., 0] + self._mean / self._size
+        triangle = torch.linalg.cholesky(precision)
+        mean: Tensor = torch.cholesky_solve(pull[..., None], triangle)[..., 0]
+        return mean, triangle
+
+
+# Markov chains of many walkers that move along the differences between one another.
+
+WALKERS, PER_COORDINATE, GROUPS = 200, 20, 4
+"""Number of walkers: the first, or for many coordinates the second for each; and of groups of them, between which R̂
+tells a difference, as each walker alone has too few draws."""
+
+BURN_IN, STEPS, MOST_STEPS = 100, 200, 1600
+"""Steps that are left out; steps after which chains are tested, each time after twice as many; and most steps."""
+
+MIXED, ENOUGH_DRAWS = 1.01, 800.0
+"""Largest R̂ and least effective number of draws with which chains end."""
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Draws of walkers that have found to the density.
+
+    scores  (walker, step, coordinate)
+    r_hat   largest rank-normalised split R̂ of a coordinate, between groups of walkers (Vehtari et al. 2021, Bayesian
+            Anal. 16, 667-718)
+    ess     least effective number of draws of a coordinate, in the bulk or the tails
+    """
+
+    scores: Array
+    r_hat: float
+    ess: float
+
+    @property
+    def mixed(self) -> bool:
+        return not self.doubts
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the draws are not to be trusted."""
+        if not self.r_hat <= MIXED:
+            return (f"the chains did not mix: R̂ is {self.r_hat:.3f}, and should be at most {MIXED}",)
+        if not self.ess >= ENOUGH_DRAWS:
+            return (f"the chains have {self.ess:.0f} effective draws, and should have {ENOUGH_DRAWS:.0f}",)
+        return ()
+
+
+class Independent(emcee.moves.RedBlueMove):  # type: ignore[misc]
+    """Moves to draws of a proposal, wherever the walker is: between modes, and wherever the proposal fits."""
+
+    def __init__(self, proposal: Mixture) -> None:
+        super().__init__()
+        self.proposal = proposal
+
+    def get_proposal(self, s: Array, c: Array, random: np.random.RandomState) -> tuple[Array, Array]:
+        """New places of the walkers `s`, and the logarithm of the ratio by which their acceptance is corrected."""
+        new = self.proposal.draws(len(s), np.random.default_rng(random.randint(2**31)))
+        new = new[random.permutation(len(s))]
+        return new, self.proposal.log_density(s) - self.proposal.log_density(new)
+
+
+def walked(density: Density, proposal: Mixture, starts: Array, random: np.random.Generator) -> Chains:
+    """Walk from starts, (start, coordinate), that are spread about as widely as the density.
+
+    Some moves are to draws of the proposal, which importance sampling has fitted; others are along the differences of
+    walkers (ter Braak 2006; ter Braak and Vrugt 2008) or stretch them (Goodman and Weare 2010).
+    """
+    size = starts.shape[1]
+    walkers = max(WALKERS, PER_COORDINATE * size)
+    chosen = random.choice(len(starts), walkers, replace=len(starts) < walkers)
+    spread = starts.std(axis=0) + 1e-9
+    begin = starts[chosen] + 1e-3 * spread * random.standard_normal((walkers, size))
+    outside = ~np.isfinite(density(begin))
+    begin[outside] = starts[chosen][outside]
+    moves = [
+        (Independent(proposal), 0.5),
+        (emcee.moves.DEMove(), 0.3),
+        (emcee.moves.DESnookerMove(), 0.1),
+        (emcee.moves.StretchMove(), 0.1),
+    ]
+    sampler = emcee.EnsembleSampler(walkers, size, density, vectorize=True, moves=moves)
+    stream = np.random.RandomState(int(random.integers(2**32)))
+    state = emcee.State(begin, random_state=stream.get_state())
+    state = sampler.run_mcmc(state, BURN_IN, skip_initial_state_check=True)
+    sampler.reset()
+    while True:
+        state = sampler.run_mcmc(state, max(STEPS, sampler.iteration), skip_initial_state_check=True)
+        chains = _judged(sampler.get_chain().swapaxes(0, 1))
+        if chains.mixed or sampler.iteration >= MOST_STEPS:
+            return chains
+
+
+def _judged(scores: Array) -> Chains:
+    from arviz_stats.base import array_stats
+
+    each = [scores[..., index] for index in range(scores.shape[2])]
+    r_hat = max(float(array_stats.rhat(_in_groups(one))) for one in each)
+    bulk = min(float(array_stats.ess(one, method="bulk")) for one in each)
+    tails = min(float(array_stats.ess(one, method="tail", prob=(0.05, 0.95))) for one in each)
+    return Chains(scores, r_hat, min(bulk, tails))
+
+
+def _in_groups(walkers: Array) -> Array:
+    """(group, draw), in the order of steps, of (walker, step)."""
+    return walkers.reshape(GROUPS, -1, walkers.shape[1]).swapaxes(1, 2).reshape(GROUPS, -1)
+
+
+# Posteriors of up to three parameters on a grid that closes in on them.
+
+MOST_COORDINATES = 3
+
+POINTS = {1: 2001, 2: 141, 3: 45}
+"""Number of coordinates → points along each."""
+
+NEGLIGIBLE = 14.0
+"""Where the logarithm of a density is so far below the largest, it does not matter."""
+
+CLOSER = 4
+"""Grids, each around what matters in the one before."""
+
+REACH = 8.0
+"""Of the first grid beyond the modes, in standard deviations."""
+
+
+def gridded(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Array:
+    """Draws, (draw, coordinate), from the density at the points of the last grid.
+
+    Raises QexpError for more than three coordinates.
+    """
+    size = proposal.centres.shape[1]
+    if size > MOST_COORDINATES:
+        raise QexpError(
+            f"--method grid: {size} parameters are free, but grids are for {MOST_COORDINATES} at most; fix some with "
+            "--fix, or choose another method"
+        )
+    widths = np.sqrt(np.square(proposal.roots).sum(axis=2))
+    low = np.maximum((proposal.centres - REACH * widths).min(axis=0), -SPAN)
+    high = np.minimum((proposal.centres + REACH * widths).max(axis=0), SPAN)
+    for again in range(CLOSER):
+        axes = [np.linspace(*ends, POINTS[size]) for ends in zip(low, high, strict=True)]
+        log = _on(density, axes)
+        matters = np.nonzero(log > log.max() - NEGLIGIBLE)
+        steps = (high - low) / (POINTS[size] - 1)
+        first, last = (np.array([of(where) for where in matters]) for of in (np.min, np.max))
+        if again and (last - first >= 0.6 * POINTS[size]).all():
+            break
+        cut = (first == 0) | (last == POINTS[size] - 1)
+        margin = np.where(cut, 0.5 * (high - low), 2 * steps)
+        low, high = np.maximum(low + first * steps - margin, -SPAN), np.minimum(low + last * steps + margin, SPAN)
+    mass = np.exp(log - log.max())
+    return drawn(axes, mass[..., None], np.zeros((*mass.shape, 1)), count, random)[:, :-1]
+
+
+def _on(density: Density, axes: list[Array]) -> Array:
+    meshes = np.meshgrid(*axes, indexing="ij")
+    return density(np.stack([mesh.ravel() for mesh in meshes], axis=1)).reshape(meshes[0].shape)
+
+
+# Draws from a posterior, by one of several methods, and whether they can be trusted.
+
+STARTS = 1000
+"""Draws by importance sampling of which some are the starts of chains."""
+
+FEW = 200.0
+"""Effective number of draws below which quantiles are rough."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of equal weights from a posterior, in scores.
+
+    scores    (chain, draw, coordinate)
+    method    by which they were found
+    pareto_k  k̂ of the weights, where there are any
+    ess       effective number of draws
+    r_hat     of chains
+    doubts    sentences on why they are not to be trusted; none if they are
+    """
+
+    scores: Array
+    method: str
+    pareto_k: float | None
+    ess: float
+    r_hat: float | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> Array:
+        """Those of all chains, (draw, coordinate)."""
+        return self.scores.reshape(-1, self.scores.shape[-1])
+
+
+def by_laplace(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+    """Draws from normal distributions around the modes; weights are computed only to judge these."""
+    tested = weighted(density, proposal, random, max(count, 1000))
+    drawn = proposal.wider(1.0).draws(count, random, degrees=math.inf)
+    doubts = doubts_of(tested.pareto_k, tested.ess, len(tested.weights))
+    return Draws(random.permutation(drawn)[None], "laplace", tested.pareto_k, float(count), doubts=doubts)
+
+
+def by_importance(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+    """Draws from a mixture of distributions that was adapted to the posterior, resampled by their weights."""
+    return _resampled(sampled(density, proposal, random, count), count, random)
+
+
+def by_sampler(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+    """Draws by chains that start where importance sampling found the posterior."""
+    return _walked_from(sampled(density, proposal, random, count), density, count, random)
+
+
+def by_either(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+    """Draws by importance sampling, and by chains from there if these are not to be trusted."""
+    weights = sampled(density, proposal, random, count)
+    made = _resampled(weights, count, random)
+    return _walked_from(weights, density, count, random) if made.doubts else made
+
+
+def _resampled(made: Weighted, count: int, random: np.random.Generator) -> Draws:
+    chosen = made.scores[resampled(made.weights, count, random)]
+    doubts = doubts_of(made.pareto_k, made.ess, len(made.weights))
+    return Draws(chosen[None], "importance", made.pareto_k, made.ess, doubts=doubts)
+
+
+def by_grid(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+    """Draws from a grid that closes in on the posterior."""
+    return Draws(gridded(density, proposal, count, random)[None], "grid", None, float(count))
+
+
+METHODS: dict[str, Callable[[Density, Mixture, int, np.random.Generator], Draws]] = {
+    "auto": by_either,
+    "laplace": by_laplace,
+    "importance": by_importance,
+    "sampler": by_sampler,
+    "grid": by_grid,
+}
+
+
+def _walked_from(made: Weighted, density: Density, count: int, random: np.random.Generator) -> Draws:
+    pass  # emcee loads scipy.stats, in half a second
+
+    starts = made.scores[resampled(made.weights, STARTS, random)]
+    chains = walked(density, made.proposal, starts, random)
+    walkers, steps = chains.scores.shape[:2]
+    each = min(steps, math.ceil(count / walkers))
+    kept = np.linspace(0, steps - 1, each).round().astype(int)
+    return Draws(chains.scores[:, kept], "sampler", made.pareto_k, chains.ess, chains.r_hat, chains.doubts)
+
+
+def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
+    """Why weights are not to be trusted."""
+    if not pareto_k <= (limit := largest_pareto_k(draws)):
+        return (f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be at most {limit:.2f}",)
+    if ess < FEW:
+        return (f"the weights leave {ess:.0f} effective draws, and should leave {FEW:.0f}",)
+    return ()

@@ -1,0 +1,240 @@
+"""Weights by the full covariance of the noise, with the offset and the ramp of each track solved exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.errors import QexpError
+from qexp.observations.noise import covariance_matrix
+from qexp.observations.observation import CorrelatedNoise, Track
+
+MOST_CORRELATED = 6000
+"""Points of a track whose full covariance, 8 n² bytes, is factored; the time grows with n³."""
+
+LEAST_INDEPENDENT = 10 * np.finfo(np.float64).eps
+"""Share, per point of a track, of a point's variance that those before it must leave; rounding errors are as large."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Points whose noise is independent of that of all others: those of a track.
+
+    name        of the track
+    error       (point,)         standard deviation of the noise that is independent from point to point [m]
+    covariance  (point, point)   of all noise, where it is correlated [m²]; None: that of the independent noise alone
+    nuisances   (point, column)  what is added in any amount to the displacement, such as a constant
+    words       name of each column
+    """
+
+    name: str
+    error: Array
+    covariance: Array | None
+    nuisances: Array
+    words: tuple[str, ...] = ()
+
+    def of(self, places: NDArray[np.int64]) -> Block:
+        """Some of the points."""
+        return Block(
+            self.name,
+            self.error[places],
+            None if self.covariance is None else self.covariance[np.ix_(places, places)],
+            self.nuisances[places],
+            self.words,
+        )
+
+    def with_error(self, deviation: float) -> Block:
+        """The same with further independent noise of this standard deviation [m]."""
+        total = self.covariance
+        if total is not None:
+            total = total + np.diag(np.full(len(total), deviation**2))
+        return replace(self, error=np.hypot(self.error, deviation), covariance=total)
+
+
+class Weighting:
+    """Residuals of all points → residuals of unit variance, without what nuisances explain.
+
+    With C = L Lᵀ the covariance of a block and A its nuisances, a residual r becomes P L⁻¹ r, where P takes away all
+    that the columns of L⁻¹A span. The sum of squares is then that of r − A b with the best b: nuisances need no
+    iteration (Golub and Pereyra 1973, for nuisances that do not depend on other parameters).
+    Raises QexpError for a covariance that is not positive definite, and for nuisances that points cannot tell apart.
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = tuple(blocks)
+        self.factors = [_factor(block) for block in blocks]
+        self.bases, self.triangles = [], []
+        for block, factor in zip(self.blocks, self.factors, strict=True):
+            basis, triangle = _basis(block, factor)
+            self.bases.append(basis)
+            self.triangles.append(triangle)
+        sizes = [len(block.error) for block in self.blocks]
+        ends = np.cumsum(sizes)
+        self.slices = [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]
+
+    @property
+    def points(self) -> int:
+        return sum(len(block.error) for block in self.blocks)
+
+    @property
+    def nuisances(self) -> int:
+        """Number of all columns of nuisances."""
+        return sum(block.nuisances.shape[1] for block in self.blocks)
+
+    def of(self, places: Sequence[NDArray[np.int64]]) -> Weighting:
+        """That of some points of each block."""
+        return Weighting([block.of(some) for block, some in zip(self.blocks, places, strict=True)])
+
+    def with_errors(self, deviations: Sequence[float]) -> Weighting:
+        """That with further independent noise, of a standard deviation per block [m]."""
+        return Weighting([block.with_error(one) for block, one in zip(self.blocks, deviations, strict=True)])
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Weighted values, without nuisances, of (..., point)."""
+        parts = []
+        for factor, basis, where in zip(self.factors, self.bases, self.slices, strict=True):
+            whitened = _whitened(values[..., where], factor)
+            parts.append(whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened)
+        return torch.cat(parts, dim=-1)
+
+    def adjoint(self, weighted: Tensor) -> Tensor:
+        """L⁻ᵀ times weighted values, (..., point): of the weighted Jacobian, how estimates depend on the data."""
+        parts = []
+        for factor, where in zip(self.factors, self.slices, strict=True):
+            own = weighted[..., where]
+            parts.append(own / factor if factor.dim() == 1 else _solved_by_transpose(own, factor))
+        return torch.cat(parts, dim=-1)
+
+    def solved(self, residuals: Tensor) -> list[Tensor]:
+        """The best amounts of each block's nuisances, (..., column), for data minus model, (..., point)."""
+        return [
+            torch.linalg.solve_triangular(
+                triangle, (_whitened(residuals[..., where], factor) @ basis)[..., None], upper=True
+            )[..., 0]
+            for factor, basis, triangle, where in zip(
+                self.factors, self.bases, self.triangles, self.slices, strict=True
+            )
+        ]
+
+    def simulated(self, models: Tensor, data: Tensor, levels: Tensor, random: torch.Generator) -> Tensor:
+        """Data that could be seen in place of `data`, (draw, point) [m]: models with noise, and with nuisances.
+
+        models  (draw, point) [m]
+        levels  (draw,)  factors of the errors
+        Amounts of the nuisances are drawn given `data` and the model, under a uniform prior.
+        """
+        made = models.clone()
+        amounts = self.solved(data - models)
+        for block, factor, triangle, where, own in zip(
+            self.blocks, self.factors, self.triangles, self.slices, amounts, strict=True
+        ):
+            scatter, noise = (
+                torch.randn(len(models), size, generator=random, dtype=models.dtype) * levels[:, None]
+                for size in (len(triangle), len(block.error))
+            )
+            own = own + torch.linalg.solve_triangular(triangle, scatter.mT, upper=True).mT
+            made[:, where] += own @ torch.from_numpy(block.nuisances).double().mT
+            made[:, where] += noise * factor if factor.dim() == 1 else noise @ factor.mT
+        return made
+
+    def variances(self, jacobian: Tensor, of_parameters: Tensor) -> list[Tensor]:
+        """Variances of the nuisances' amounts, (column,) per block.
+
+        jacobian       (parameter, point)      derivatives of the model [m per unit]
+        of_parameters  (parameter, parameter)  their covariance
+        """
+        found = []
+        amounts = self.solved(jacobian)
+        for triangle, changes in zip(self.triangles, amounts, strict=True):
+            own = torch.linalg.solve_triangular(triangle, torch.eye(len(triangle), dtype=triangle.dtype), upper=True)
+            through = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)
+            found.append(own.square().sum(dim=1) + through)
+        return found
+
+
+def track_block(track: Track, offset: bool, ramp: bool) -> Block:
+    """The block of a track whose points all count; GNSS stations have neither offset nor ramp.
+
+    The ramp is in metres per kilometre east and north of the mean of the points.
+    """
+    columns, words = [], []
+    if offset and track.kind == "radar":
+        columns, words = [np.ones(len(track.x))], ["offset"]
+    if ramp and track.kind == "radar":
+        columns += [(along - along.mean()) / 1e3 for along in (track.x, track.y)]
+        words += ["ramp_east", "ramp_north"]
+    nuisances = np.stack(columns, axis=1) if columns else np.zeros((len(track.x), 0))
+    if track.noise is not None and track.noise.sill > 0 and len(track.x) > MOST_CORRELATED:
+        raise QexpError(
+            f"track '{track.name}' has {len(track.x):,} points with correlated noise; at most {MOST_CORRELATED:,} can "
+            "be weighted by their full covariance: reduce them first with qexp observe --reduce"
+        )
+    return Block(track.name, track.error, _covariance(track, track.noise), nuisances, tuple(words))
+
+
+def _covariance(track: Track, noise: CorrelatedNoise | None) -> Array | None:
+    if noise is None or noise.sill == 0:
+        return None
+    between = covariance_matrix(track.x, track.y, noise)
+    if track.kind != "radar":
+        between *= track.direction @ track.direction.T
+    between[np.diag_indices_from(between)] += track.error**2
+    return between
+
+
+def _factor(block: Block) -> Tensor:
+    """The errors of a block, (point,), or the lower Cholesky factor of its covariance, (point, point)."""
+    if block.covariance is None:
+        return torch.from_numpy(block.error).double()
+    total = torch.from_numpy(block.covariance).double()
+    # numpy asks for large pages of memory, torch does not: that takes twice the time for thousands of points.
+    factor, failed = torch.from_numpy(np.empty(total.shape)).mT, torch.zeros((), dtype=torch.int32)
+    torch.linalg.cholesky_ex(total, out=(factor, failed))
+    left = factor.diagonal().square() / total.diagonal()
+    # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which all would be divided.
+    worst = int(failed) or (int(left.argmin()) + 1 if left.min() < LEAST_INDEPENDENT * len(left) else 0)
+    if worst:
+        raise QexpError(
+            f"track '{block.name}': the covariance of its noise is not positive definite: point {worst} is "
+            "determined by those before it; give points that lie close together a larger independent error (nugget)"
+        )
+    return factor
+
+
+def _whitened(values: Tensor, factor: Tensor) -> Tensor:
+    """L⁻¹ times (..., point)."""
+    if factor.dim() == 1:
+        return torch.div(values, factor)
+    rows = values.reshape(-1, values.shape[-1])
+    made: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
+    return made
+
+
+def _solved_by_transpose(values: Tensor, factor: Tensor) -> Tensor:
+    """L⁻ᵀ times (..., point)."""
+    rows = values.reshape(-1, values.shape[-1])
+    made: Tensor = torch.linalg.solve_triangular(factor.mT, rows.mT, upper=True).mT.reshape(values.shape)
+    return made
+
+
+def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """Q, (point, column), and R, (column, column), of the whitened nuisances."""
+    columns = torch.from_numpy(block.nuisances).double()
+    if not columns.shape[1]:
+        return columns, columns.new_zeros(0, 0)
+    basis, triangle = torch.linalg.qr(_whitened(columns.mT, factor).mT)
+    diagonal = triangle.diagonal().abs()
+    lengths = triangle.norm(dim=0)
+    if triangle.shape[0] < triangle.shape[1] or bool((diagonal <= 1e-9 * lengths).any()):
+        raise QexpError(
+            f"track '{block.name}': its {len(columns)} points cannot separate {' and '.join(block.words)}; they lie "
+            "on a line or are too few; leave out --ramps or --offsets"
+        )
+    return basis, triangle

@@ -1,0 +1,199 @@
+"""Conformal intervals: how wrong held-out estimates were says how wrong a new one may be.
+
+A score says how wrong an estimate was that was held out: its absolute error, on a scale on which intervals are
+symmetrical, or how far the truth lies outside of an interval that was estimated (negative inside). If units (single
+rows, or groups such as the cores that are held out together) are exchangeable, a new unit is as likely to have any rank
+among n known ones: so n scores hold with probability `coverage` if the quantile is taken at ⌈coverage · (n + 1)⌉ of
+them, whatever the distribution of the errors and however poor the estimates.
+
+Papadopoulos et al. (2002), ECML, 345-356; Lei et al. (2018), J. Am. Stat. Assoc. 113, 1094-1111.
+Of intervals: Romano, Patterson and Candès (2019), Conformalized quantile regression, NeurIPS, arXiv:1905.03222.
+Of groups: Lee, Barber and Willett (2023), arXiv:2306.06342.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.metrics.metric import nearest
+
+Array = NDArray[np.float64]
+
+ROUNDING = 1e-9
+"""Sums of weights that fall short of a coverage by no more than this reach it."""
+
+
+def promised(units: int) -> float:
+    """The largest coverage that a number of exchangeable units can promise for a new one: n / (n + 1).
+
+    It is that of the largest score; a larger coverage would need an infinite interval.
+    """
+    return units / (units + 1)
+
+
+def weights(units: NDArray[np.int64]) -> Array:
+    """The weight of each score, (score,): every unit has 1 / (n + 1), shared equally by its scores.
+
+    The rest, 1 / (n + 1), belongs to the new unit, whose scores may be of any size.
+
+    units  the unit of each score, (score,), as numbers from 0
+    """
+    counts = np.bincount(units)
+    return np.asarray(1 / (counts[units] * (np.count_nonzero(counts) + 1)), dtype=np.float64)
+
+
+def quantile(scores: Array, weight: Array, coverage: float) -> Array:
+    """The least value that scores with a weight of at least `coverage` do not exceed; infinite if all have less.
+
+    scores   (..., score)
+    weight   (score,), see `weights`
+    returns  (...)
+    """
+    if np.ptp(weight) == 0:
+        rank = int(np.ceil((coverage - ROUNDING) / weight[0]))
+        if rank > len(weight):
+            return np.full(scores.shape[:-1], np.inf)
+        return np.asarray(np.partition(scores, rank - 1, axis=-1)[..., rank - 1])
+    order = np.argsort(scores, axis=-1)
+    reached = np.cumsum(weight[order], axis=-1) >= coverage - ROUNDING
+    place = np.argmax(reached, axis=-1)[..., None]
+    found = np.take_along_axis(scores, np.take_along_axis(order, place, axis=-1), axis=-1)[..., 0]
+    return np.where(reached[..., -1], found, np.inf)
+
+
+def of_others(scores: Array, units: NDArray[np.int64], coverage: float) -> Array:
+    """For each score the quantile of the scores of all other units, (score,); infinite if there are too few.
+
+    So a held-out estimate gets its interval as a new one would: its own error, and those of its group, say nothing.
+    """
+    counts = np.bincount(units)
+    known = np.flatnonzero(counts)
+    order = np.argsort(scores, kind="stable")
+    if len(known) == len(scores):
+        return _of_other_rows(scores, order, coverage)
+    share = (1 / (np.maximum(counts, 1) * len(known)))[units[order]]
+    made = np.empty_like(scores)
+    for unit in known:
+        others = units[order] != unit
+        reached = np.cumsum(share * others) >= coverage - ROUNDING
+        made[units == unit] = scores[order[np.argmax(reached)]] if reached[-1] else np.inf
+    return made
+
+
+def _of_other_rows(scores: Array, order: NDArray[np.int64], coverage: float) -> Array:
+    """The same where every score is a unit: one of two neighbouring ranks, by whether the own score lies below."""
+    count = len(scores)
+    wanted = int(np.ceil(count * (coverage - ROUNDING)))
+    if wanted >= count:
+        return np.full(count, np.inf)
+    made = np.full(count, scores[order[wanted - 1]])
+    made[order[:wanted]] = scores[order[wanted]]
+    return made
+
+
+def cross_interval(
+    lower: Array, upper: Array, scores: Array, fold: NDArray[np.int64], weight: Array, coverage: float
+) -> tuple[Array, Array]:
+    """The interval of new rows from the estimates of all folds: CV+, and jackknife+ where each fold holds one row out.
+
+    Each score is laid around the interval of the fold that it comes from, so that intervals are wider where the folds
+    disagree. Both ends of such an interval are the estimate where scores are absolute errors. It covers a new row with
+    at least 2 · coverage - 1, whatever the networks, and close to `coverage` unless they are unstable: Barber et al.
+    (2021), Ann. Stat. 49, 486-507; of groups as in `weights`.
+
+    lower, upper  (fold, row), on the scale of the scores
+    scores        (score,), and the fold of each
+    returns       lower and upper end, (row,) each; infinite if there are too few scores
+    """
+    low, high = lower[fold].T, upper[fold].T
+    return uncrossed(-quantile(scores - low, weight, coverage), quantile(scores + high, weight, coverage))
+
+
+def uncrossed(low: Array, high: Array) -> tuple[Array, Array]:
+    """Intervals; those whose ends have passed each other, by negative scores, are the point in between."""
+    crossed = low > high
+    middle = np.where(crossed, low, 0) / 2 + np.where(crossed, high, 0) / 2
+    return np.where(crossed, middle, low), np.where(crossed, middle, high)
+
+
+def thinned(
+    scores: Array, fold: NDArray[np.int64], weight: Array, most: int, coverage: float
+) -> tuple[Array, NDArray[np.int64], Array]:
+    """About `most` scores, or two per fold if that is more, in place of many: scores, folds and weights.
+
+    Of each fold evenly spaced quantiles are kept, and that of the coverage, each with the weight of the scores up to
+    it. So intervals are never narrower than by all scores, and hardly wider where the folds agree.
+    """
+    if len(scores) <= most:
+        return scores, fold, weight
+    folds = np.unique(fold)
+    each = max(1, most // len(folds) - 1)
+    levels = np.union1d(np.arange(1, each + 1) / each, min(coverage / weight.sum(), 1.0))
+    kept: list[tuple[Array, NDArray[np.int64], Array]] = []
+    for one in folds:
+        own = np.flatnonzero(fold == one)
+        own = own[np.argsort(scores[own], kind="stable")]
+        total = np.cumsum(weight[own])
+        places = np.searchsorted(total, total[-1] * (levels - ROUNDING))
+        ends = np.unique(np.minimum(places, len(own) - 1))
+        kept.append((scores[own[ends]], np.full(len(ends), one), np.diff(total[ends], prepend=0.0)))
+    made_scores, made_folds, made_weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    return made_scores, made_folds, made_weights
+
+
+# The scale on which an output's errors are compared and its intervals are symmetrical.
+
+
+def unchanged(values: Array) -> Array:
+    return values
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A monotonic function of an output and its inverse, such as a logarithm: intervals of factors, not of sums.
+
+    low, high  limits of the output in its own unit; None: no limit on that side
+    period     after which its values repeat, if they do
+    """
+
+    forward: Callable[[Array], Array] = unchanged
+    inverse: Callable[[Array], Array] = unchanged
+    low: float | None = None
+    high: float | None = None
+    period: float | None = None
+
+    def scores(self, low: ArrayLike, high: ArrayLike, truth: ArrayLike) -> Array:
+        """How far true values lie outside of intervals on this scale, (row,); negative inside, infinite without one.
+
+        The ends of both sides are the estimate for an absolute error.
+        """
+        true = np.asarray(truth, dtype=np.float64)
+        lower, upper = self.forwarded(nearest(low, true, self.period), nearest(high, true, self.period))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            own = self.forward(true)
+            outside = np.maximum(lower - own, own - upper)
+        return np.where(np.isnan(outside), np.inf, outside)
+
+    def forwarded(self, low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
+        """The ends of intervals in the output's own unit on this scale, the lower one first."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            one, other = (self.forward(np.asarray(end, dtype=np.float64)) for end in (low, high))
+        return np.minimum(one, other), np.maximum(one, other)
+
+    def ends(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """An interval on this scale in the output's own unit, within its limits; of a decreasing scale turned round."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            one, other = self.inverse(low), self.inverse(high)
+        made = np.minimum(one, other), np.maximum(one, other)
+        if self.low is None and self.high is None:
+            return made
+        return np.clip(made[0], self.low, self.high), np.clip(made[1], self.low, self.high)
+
+    def around(self, low: ArrayLike, high: ArrayLike, radius: Array) -> tuple[Array, Array]:
+        """Intervals that are moved outwards by radii on this scale, (row,); inwards by negative ones."""
+        lower, upper = self.forwarded(low, high)
+        return self.ends(*uncrossed(lower - radius, upper + radius))

@@ -1,0 +1,234 @@
+"""Intervals of metrics: over held-out rows by the jackknife, over a few numbers by Student's t."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qexp.metrics.metric import Additive, Array, Metric, Metrics, Sums
+
+LEVEL = 0.95
+"""Confidence level: the fraction of such intervals that contain the true mean."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of a sample, and its uncertainty."""
+
+    n: int
+    mean: float
+    standard_deviation: float | None
+    """Sample standard deviation, with n − 1; None for a single value."""
+    interval: tuple[float, float] | None
+    """Confidence interval of the mean, at `LEVEL`; None for a single value."""
+    least: float
+    greatest: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+def estimate(values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
+    """Mean, sample standard deviation and Student's interval of the mean.
+
+    values  (n,), finite, at least one
+    limits  between which the mean lies in any case: an interval of errors ends at 0, which takes nothing true from it
+    The interval is mean ± t · s / √n, t being the quantile of Student's distribution with n − 1 degrees of freedom: it
+    contains the true mean with probability `LEVEL` if the values are normally distributed. For differences between
+    pairs it corresponds to the paired t-test. Student (1908), Biometrika 6, 1-25.
+    """
+    n = len(values)
+    # The statistics module sums exactly: equal values have a deviation of exactly 0.
+    mean = statistics.mean(values)
+    deviation = statistics.stdev(values) if n > 1 else None
+    interval = None
+    if deviation is not None:
+        half_width = quantile((1 + LEVEL) / 2, n - 1) * deviation / math.sqrt(n)
+        interval = (max(mean - half_width, limits[0]), min(mean + half_width, limits[1]))
+    return Estimate(n, mean, deviation, interval, min(values), max(values))
+
+
+def simultaneous(of: Estimate, comparisons: int) -> Estimate:
+    """An estimate with an interval that holds together with those of others, all with probability `LEVEL`.
+
+    comparisons  number of intervals, each of which then has the level 1 − (1 − LEVEL) / comparisons (Bonferroni; Dunn
+                 1961, J. Am. Stat. Assoc. 56, 52-64)
+    """
+    if of.standard_deviation is None:
+        return of
+    half_width = quantile(1 - (1 - LEVEL) / comparisons / 2, of.n - 1) * of.standard_deviation / math.sqrt(of.n)
+    return replace(of, interval=(of.mean - half_width, of.mean + half_width))
+
+
+def quantile(probability: float, degrees_of_freedom: float) -> float:
+    """The quantile of Student's t distribution."""
+    from scipy.stats import t  # takes half a second to load; listing commands do not need it
+
+    return float(t.ppf(probability, degrees_of_freedom))
+
+
+# Confidence intervals of a metric over a few held-out rows, from its values without each row or each group.
+#
+# Rows of one group are not independent: if rows belong to groups, whole groups are left out.
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of a metric between two estimators over the same rows, with its interval."""
+
+    value: float
+    interval: Interval | None
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A monotonic function of a metric on which its errors are nearly normal, and the inverse."""
+
+    forward: Callable[[Array], Array]
+    inverse: Callable[[Array], Array]
+
+
+PLAIN = Scale(lambda values: values, lambda values: values)
+LOGARITHMIC = Scale(np.log, np.exp)
+BELOW_ONE = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(values))
+
+
+def interval(metric: Metric, estimate: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None) -> Interval | None:
+    """The 95 % interval of an additive metric over held-out rows.
+
+    None if there are fewer than two rows (or groups), or if the metric is undefined without one of them, as R² is for a
+    constant truth.
+
+    estimate, truth, groups  (row,)
+
+    The jackknife's estimate of bias and standard error (Efron 1982, The Jackknife, the Bootstrap and Other Resampling
+    Plans, ch. 2 and 3) with Student's t. Errors are taken on a logarithmic scale, metrics such as R² by what is missing
+    to 1, so that no end lies below zero or above one. For normal errors, 3 to 55 equal groups or rows, such an interval
+    contains the true RMSE, MAE or R² in 91 to 96 of 100 cases; for errors with heavy tails (Student's t with three
+    degrees of freedom) the true RMSE in 77 to 85 only, since a sample may lack the outliers.
+    """
+    terms = _additive(metric).centred(*_numbers(estimate, truth))
+    size, totals = _of_groups([terms], len(terms[0]), groups)
+    return _interval(metric, totals[0], size)
+
+
+def intervals(
+    metrics: Metrics, estimate: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
+) -> dict[str, Interval | None]:
+    """Metric → its interval, for all additive ones."""
+    return {
+        name: interval(metric, estimate, truth, groups)
+        for name, metric in metrics.items()
+        if metric.additive is not None
+    }
+
+
+def intervals_over_pieces(pieces: Sequence[Sums]) -> dict[str, Interval | None]:
+    """Metric → its interval over pieces of data, such as folders, of which only the sums are known.
+
+    Whole pieces are left out, as groups are; there are no intervals over fewer than two pieces with values.
+    """
+    known = [piece for piece in pieces if piece.totals]
+    ends: dict[str, Interval | None] = {}
+    for name, metric in known[0].metrics.items() if known else ():
+        if metric.additive is not None:
+            size = np.array([piece.totals[name][0] for piece in known], dtype=np.float64)
+            sums = np.array([piece.totals[name][1] for piece in known], dtype=np.float64)
+            ends[name] = _interval(metric, list(sums.T), size)
+    return ends
+
+
+def difference(
+    metric: Metric, first: ArrayLike, second: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
+) -> Difference:
+    """The metric of the first estimator minus that of the second, over the same rows."""
+    additive = _additive(metric)
+    terms = [additive.centred(*_numbers(estimate, truth)) for estimate in (first, second)]
+    size, totals = _of_groups(terms, len(terms[0][0]), groups)
+    (value, without), (other_value, other_without) = (_values(additive, sums, size) for sums in totals)
+    apart = value - other_value
+    return Difference(apart, _ends(apart, without - other_without, size, PLAIN))
+
+
+def _additive(metric: Metric) -> Additive:
+    if metric.additive is None:
+        raise ValueError("an interval needs an additive metric")
+    return metric.additive
+
+
+def _numbers(estimate: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
+    estimated, true = np.asarray(estimate, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    if estimated.ndim != 1 or estimated.shape != true.shape or not len(true):
+        raise ValueError(f"estimates {estimated.shape} and truth {true.shape} must be (row,), with a row at least")
+    missing = np.flatnonzero(~np.isfinite(estimated) | ~np.isfinite(true))
+    if len(missing):
+        raise ValueError(
+            f"row {missing[0]} and {len(missing) - 1} more have no finite estimate or truth; leave them out"
+        )
+    return estimated, true
+
+
+def _of_groups(
+    estimators: Sequence[Sequence[Array]], rows: int, groups: ArrayLike | None
+) -> tuple[Array, list[list[Array]]]:
+    """The number of rows of each group, (group,), and for each estimator the sums of its terms, each (group,).
+
+    estimators  the terms of each, (row,); without groups each row is one
+    """
+    group = np.arange(rows) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if len(group) != rows:
+        raise ValueError(f"{len(group)} groups for {rows} rows; each row needs its group")
+    size = np.bincount(group).astype(np.float64)
+    return size, [[np.bincount(group, weights=term).astype(np.float64) for term in terms] for terms in estimators]
+
+
+def _values(additive: Additive, sums: Sequence[Array], size: Array) -> tuple[float, Array]:
+    """The metric of all groups, and of all but each, (group,)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = additive.value([of.sum() - of for of in sums], size.sum() - size)
+    return additive.of_sums(int(size.sum()), [of.sum() for of in sums]), np.asarray(without, dtype=np.float64)
+
+
+def _interval(metric: Metric, sums: Sequence[Array], size: Array) -> Interval | None:
+    value, without = _values(_additive(metric), sums, size)
+    values = np.append(without, value)
+    least, greatest = metric.meaning.limits(values.tolist())
+    scale = PLAIN
+    if least == 0 and values.all():
+        scale = LOGARITHMIC
+    elif greatest == 1 and (values < 1).all():
+        scale = BELOW_ONE
+    ends = _ends(value, without, size, scale)
+    return None if ends is None else (max(ends[0], least), min(ends[1], greatest))
+
+
+def _ends(value: float, without: Array, size: Array, scale: Scale) -> Interval | None:
+    """The interval of a number, given those that are left without each of the groups, (group,).
+
+    Groups of n rows each count as (Σ n)² / Σ n² of equal size (Kish 1965, Survey Sampling).
+    """
+    groups = len(without)
+    if groups < 2 or not (np.isfinite(without).all() and math.isfinite(value)):
+        return None
+    if np.ptp(without) <= 1e-12 * abs(value):
+        return value, value
+    left = scale.forward(without)
+    centre = groups * scale.forward(np.array([value]))[0] - (groups - 1) * left.mean()
+    error = math.sqrt((groups - 1) / groups * np.square(left - left.mean()).sum())
+    freedom = max(1.0, float(size.sum() ** 2 / np.square(size).sum()) - 1)
+    half_width = quantile((1 + LEVEL) / 2, freedom) * error
+    with np.errstate(over="ignore"):
+        low, high = sorted(float(end) for end in scale.inverse(np.array([centre - half_width, centre + half_width])))
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None

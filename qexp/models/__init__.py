@@ -1,1 +1,0 @@
-"""Networks, made from plain arguments."""

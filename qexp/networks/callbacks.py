@@ -1,0 +1,215 @@
+"""Callbacks"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from qexp.tables import Entry
+
+
+class Epoch(Protocol):
+    """The interface through which a callback sees an epoch and acts on the training."""
+
+    validation_loss: float
+    line: dict[str, Any]
+    """The epoch's line of `metrics.jsonl`, to which a callback may add."""
+    learning_rate: float
+    """At the epoch's last step."""
+
+    def scale_learning_rate(self, factor: float) -> None:
+        """Multiply the learning rate of all later steps by `factor`."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch; `reason` goes into the record."""
+
+    def evaluate_test(self) -> dict[str, dict[str, float]]:
+        """Output → metric → value over the test part."""
+
+
+class Callback:
+    """The base class, which does nothing; subclasses override what they need."""
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        """Called after validation."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values from which `restore` continues as if training had never been interrupted."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set the state that `state` returned."""
+        vars(self).update(state)
+
+
+class ReduceOnPlateau(Callback):
+    """Multiply the learning rate by `factor` when a loss has not improved for `patience` epochs; 0 counts as 1.
+
+    min_delta           an improvement is a loss below best · (1 − min_relative_delta) − min_delta
+    min_relative_delta  torch's `threshold` with its `threshold_mode` "rel"; its patience is this one less 1
+    monitor             val_loss or loss, that on training samples
+    mode, verbose       of Keras; they change nothing
+    """
+
+    def __init__(
+        self,
+        factor: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        verbose: int = 0,
+        min_relative_delta: float = 0.0,
+    ) -> None:
+        self._factor, self._patience = factor, patience
+        self._min_delta, self._min_relative_delta = min_delta, min_relative_delta
+        self._cooldown, self._min_lr, self._monitor = cooldown, min_lr, monitor
+        self.best = math.inf
+        self.epochs_waited = 0
+        self.cooling = 0
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        if self.cooling > 0:
+            self.cooling -= 1
+            self.epochs_waited = 0
+        loss = _monitored(epoch, self._monitor)
+        share = 1 - math.copysign(self._min_relative_delta, self.best)  # of a negative loss, less is further from zero
+        if loss < self.best * share - self._min_delta:
+            self.best = loss
+            self.epochs_waited = 0
+        elif self.cooling == 0:
+            self.epochs_waited += 1
+            if self.epochs_waited >= self._patience and epoch.learning_rate > self._min_lr:
+                epoch.scale_learning_rate(max(self._factor, self._min_lr / epoch.learning_rate))
+                self.cooling = self._cooldown
+                self.epochs_waited = 0
+
+
+class EarlyStopping(Callback):
+    """End the run when the loss on validation or on training samples has not improved for `patience` epochs.
+
+    patience       0 counts as 1, as in Keras
+    mode, verbose  of Keras; they change nothing
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        monitor: str = "validation",
+        mode: str = "auto",
+        verbose: int = 0,
+    ) -> None:
+        self._patience, self._min_delta, self._monitor = max(patience, 1), min_delta, monitor
+        self.best = math.inf
+        self.epochs_waited = 0
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        loss = _monitored(epoch, self._monitor)
+        if loss < self.best - self._min_delta:
+            self.best = loss
+            self.epochs_waited = 0
+            return
+        self.epochs_waited += 1
+        if self.epochs_waited >= self._patience:
+            monitored = "validation" if self._monitor in OF_VALIDATION else "training"
+            waited = f"{self._patience} epoch{'s' if self._patience > 1 else ''}"
+            epoch.stop(f"the {monitored} loss has not improved for {waited}")
+
+
+OF_VALIDATION = ("validation", "val_loss")
+"""The part of the data, and Keras's name of its loss."""
+
+
+def _monitored(epoch: Epoch, monitor: str) -> float:
+    return epoch.validation_loss if monitor in OF_VALIDATION else float(epoch.line["train"]["loss"])
+
+
+class TestEvaluate(Callback):
+    """Add the test metrics to every epoch's line. No choice depends on them: neither the epoch nor when to stop."""
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        epoch.line["test"] = epoch.evaluate_test()
+
+
+PATIENCE = {"type": "integer", "minimum": 0, "description": "epochs without improvement; 0 counts as 1"}
+MIN_DELTA = {
+    "type": "number",
+    "minimum": 0,
+    "description": "smallest decrease of the loss that counts as an improvement",
+}
+
+OF_KERAS = {
+    "mode": {
+        "enum": ["auto", "min"],
+        "x-message": "a loss is better the lower it is, so 'mode' must be 'min' or 'auto'",
+        "x-left-out": "always",
+        "description": "accepted from Keras, without effect: a loss is better the lower it is",
+    },
+    "verbose": {
+        "type": ["integer", "boolean"],
+        "x-left-out": "always",
+        "description": "accepted from Keras, without effect",
+    },
+}
+
+CALLBACKS: dict[str, Entry] = {
+    "reduce_on_plateau": Entry(
+        build=ReduceOnPlateau,
+        parameters={
+            "properties": {
+                "factor": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "patience": PATIENCE,
+                "min_delta": MIN_DELTA,
+                "min_relative_delta": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "x-left-out": "default",
+                    "description": "the same as a fraction of the lowest loss so far, as torch counts; both can be set",
+                },
+                "cooldown": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "epochs to wait after a reduction before counting again",
+                },
+                "min_lr": {"type": "number", "minimum": 0, "description": "lower bound of the learning rate"},
+                "monitor": {
+                    "enum": ["val_loss", "loss"],
+                    "x-message": "only the validation loss, 'val_loss', and the training loss, 'loss', are monitored",
+                    "x-left-out": "default",
+                    "description": "the loss on validation samples, or on training samples",
+                },
+                **OF_KERAS,
+            }
+        },
+        help="Lower the learning rate when the validation loss, or the training loss, stops improving.",
+        example={"type": "reduce_on_plateau", "parameters": {"patience": 8}},
+    ),
+    "early_stopping": Entry(
+        build=EarlyStopping,
+        parameters={
+            "properties": {
+                "patience": PATIENCE,
+                "min_delta": MIN_DELTA,
+                "monitor": {
+                    "enum": ["validation", "train", "val_loss", "loss"],
+                    "x-message": "only the loss on validation samples, 'val_loss' or 'validation', and that on "
+                    "training samples, 'loss' or 'train', are monitored",
+                    "description": "part of the data whose loss is monitored, or Keras's name of that loss",
+                },
+                **OF_KERAS,
+            }
+        },
+        help="End the run when the validation loss, or the training loss, stops improving.",
+        example={"type": "early_stopping", "parameters": {"patience": 20}},
+    ),
+    "test_evaluate": Entry(
+        build=TestEvaluate,
+        parameters={},
+        help="Test metrics after every epoch, for learning curves; no choice depends on them.",
+        example={"type": "test_evaluate"},
+    ),
+}

@@ -1,0 +1,364 @@
+"""Posterior heads: operations that end a branch in a probability density of several outputs together."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.quasirandom import SobolEngine
+from torch.special import ndtri
+
+from qexp.networks.shapes import Shape, features
+from qexp.tables import Entry
+
+MEDIAN = 0.5
+
+
+class Density(ABC):
+    """The density of the transformed outputs of each sample of a batch."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """The device on which it is."""
+
+    @abstractmethod
+    def log_prob(self, values: Tensor) -> Tensor:
+        """The logarithm of the density, (..., sample), of values (..., sample, output)."""
+
+    @abstractmethod
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        """Independent draws, (draw, sample, output); `random` is on the device of the density."""
+
+    @abstractmethod
+    def quantiles(self, probabilities: Tensor) -> Tensor:
+        """Quantiles of each output by itself, (sample, output, probability)."""
+
+    def medians(self) -> Tensor:
+        """The median of each output by itself, (sample, output)."""
+        return self.quantiles(torch.tensor([MEDIAN]))[..., 0]
+
+
+class Head(nn.Module, ABC):
+    """The last operation of a branch: from features to the density of its outputs.
+
+    outputs  how many
+    As an operation among others it makes the outputs' medians, (batch, output), which are the estimates.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    @abstractmethod
+    def density(self, features: Tensor) -> Density:
+        """The density for each sample, from (batch, ...)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.is_meta:  # only the shape is asked for
+            return features.new_empty(len(features), self.outputs)
+        return self.density(features).medians()
+
+
+# Gaussian densities with full covariance, and mixtures of them.
+
+LARGEST_LOGARITHM = 14.0
+"""Of a diagonal element of a precision's factor; reached by tanh, so that no step of training can overflow."""
+
+BISECTIONS = 40
+"""Of an interval of some standard deviations: what is left is below the rounding error of single precision."""
+
+TAIL = 6.0
+"""Standard deviations beyond the components' means within which the quantiles of a mixture are searched."""
+
+
+class Gaussian(Density):
+    """Normal densities of mean μ and precision L Lᵀ.
+
+    mean    (..., sample, output)
+    factor  (..., sample, output, output)  L, lower triangular with a positive diagonal
+    """
+
+    def __init__(self, mean: Tensor, factor: Tensor) -> None:
+        self.mean, self.factor = mean, factor
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        half = 0.5 * self.scores(values).square().sum(-1)
+        return self.log_volume() - half - 0.5 * self.mean.shape[-1] * math.log(2 * math.pi)
+
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        normal = torch.randn(count, *self.mean.shape, generator=random, dtype=self.mean.dtype, device=self.mean.device)
+        return self.values(normal)
+
+    def quantiles(self, probabilities: Tensor) -> Tensor:
+        scores: Tensor = ndtri(probabilities.to(self.mean))
+        return self.mean[..., None] + self.deviations()[..., None] * scores
+
+    def medians(self) -> Tensor:
+        return self.mean
+
+    def deviations(self) -> Tensor:
+        """Standard deviation of each output by itself, (..., sample, output)."""
+        deviations: Tensor = torch.linalg.vector_norm(self._root(), dim=-1)
+        return deviations
+
+    def scores(self, values: Tensor) -> Tensor:
+        """Lᵀ (value − μ), (..., sample, output): standard normal if the values have this density."""
+        return (self.factor * (values - self.mean)[..., :, None]).sum(-2)
+
+    def values(self, scores: Tensor) -> Tensor:
+        """The inverse of `scores`."""
+        return self.mean + (self._root() * scores[..., None, :]).sum(-1)
+
+    def log_volume(self) -> Tensor:
+        """The logarithm of the determinant of L, (..., sample)."""
+        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def _root(self) -> Tensor:
+        """L⁻ᵀ, whose product with its transpose is the covariance.
+
+        By substitution in plain operations: few outputs make it quick, and exported networks can hold it.
+        """
+        size = self.factor.shape[-1]
+        inverse: list[list[Tensor]] = []
+        for row in range(size):
+            pivot = self.factor[..., row, row].reciprocal()
+            columns = [
+                -pivot * sum(self.factor[..., row, step] * inverse[step][column] for step in range(column, row))
+                for column in range(row)
+            ]
+            inverse.append([*columns, pivot, *[torch.zeros_like(pivot)] * (size - row - 1)])
+        return torch.stack([torch.stack(column, dim=-1) for column in zip(*inverse, strict=True)], dim=-2)
+
+
+class Mixture(Density):
+    """Weighted sums of Gaussian densities.
+
+    log_weights  (sample, component)  logarithms of weights whose sum is 1
+    components   with means (sample, component, output)
+    """
+
+    def __init__(self, log_weights: Tensor, components: Gaussian) -> None:
+        self.log_weights, self.components = log_weights, components
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_weights.device
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        return torch.logsumexp(self.log_weights + self.components.log_prob(values[..., None, :]), dim=-1)
+
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        weights = self.log_weights.exp()
+        known = weights.isfinite().all(dim=-1, keepdim=True)
+        chosen = torch.multinomial(weights.where(known, 1), count, replacement=True, generator=random).T
+        of_each = self.components.draws(count, random)
+        place = chosen[..., None, None].expand(*chosen.shape, 1, of_each.shape[-1])
+        return of_each.gather(-2, place).squeeze(-2).where(known, torch.nan)
+
+    def quantiles(self, probabilities: Tensor) -> Tensor:
+        mean, deviation = self.components.mean, self.components.deviations()
+        wanted = probabilities.to(mean)
+        low = (mean - TAIL * deviation).amin(1)[..., None].expand(-1, -1, len(wanted))
+        high = (mean + TAIL * deviation).amax(1)[..., None].expand(-1, -1, len(wanted))
+        weights = self.log_weights.exp()[:, :, None, None]
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            scores = (middle[:, None] - mean[..., None]) / deviation[..., None]
+            below = (weights * torch.special.ndtr(scores)).sum(1) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return 0.5 * (low + high)
+
+
+class _Numbers(nn.Linear):
+    """The linear layer that makes a density's numbers, small at first: the density then begins as a standard normal."""
+
+    initial_scale = 0.05
+
+
+class _Factors(nn.Module):
+    """Numbers of a network → means and factors of precisions."""
+
+    basis: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.numbers = outputs + outputs * (outputs + 1) // 2
+        rows, columns = torch.tril_indices(outputs, outputs, -1, device="cpu").tolist()
+        basis = [[0.0] * outputs**2 for _ in rows]
+        for one, row, column in zip(basis, rows, columns, strict=True):
+            one[row * outputs + column] = 1.0
+        self.register_buffer("basis", torch.tensor(basis).view(len(rows), outputs**2), persistent=False)
+
+    def forward(self, numbers: Tensor) -> Gaussian:
+        """numbers  (..., number)"""
+        mean, logarithm, below = numbers.split([self.outputs, self.outputs, self.basis.shape[0]], dim=-1)
+        diagonal = (LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)).exp()
+        # Elements below the diagonal are in units of their column's: a correlation then takes a number of order 1.
+        lower = (below @ self.basis).unflatten(-1, (self.outputs, self.outputs)) * diagonal[..., None, :]
+        return Gaussian(mean, lower + torch.diag_embed(diagonal))
+
+
+class GaussianHead(Head):
+    """A linear layer that makes the means of a normal density, and the factor of its precision."""
+
+    def __init__(self, shape: Shape, outputs: int, /) -> None:
+        super().__init__(outputs)
+        self.factors = _Factors(outputs)
+        self.linear = _Numbers(features(shape), self.factors.numbers)
+
+    def gaussian(self, features: Tensor) -> Gaussian:
+        """The normal density for each sample, from (batch, ...)."""
+        density: Gaussian = self.factors(self.linear(features.flatten(1)))
+        return density
+
+    def density(self, features: Tensor) -> Density:
+        return self.gaussian(features)
+
+
+class MixtureHead(Head):
+    """A linear layer that makes the weights, means and precisions of several normal densities.
+
+    components  how many
+    """
+
+    centres: Tensor
+
+    def __init__(self, shape: Shape, outputs: int, /, components: int = 4) -> None:
+        super().__init__(outputs)
+        self.components = components
+        self.factors = _Factors(outputs)
+        self.linear = _Numbers(features(shape), components * (1 + self.factors.numbers))
+        # Components that begin alike would stay alike.
+        self.register_buffer("centres", torch.linspace(-1, 1, components), persistent=False)
+
+    def density(self, features: Tensor) -> Mixture:
+        numbers = self.linear(features.flatten(1)).unflatten(-1, (self.components, -1))
+        components: Gaussian = self.factors(numbers[..., 1:])
+        apart = Gaussian(components.mean + self.centres[:, None], components.factor)
+        return Mixture(functional.log_softmax(numbers[..., 0], dim=-1), apart)
+
+
+# Normalizing flows: densities of any form, by zuko.
+
+QUASI_RANDOM = 128
+"""Points of a Sobol sequence, the same for every sample, by which quantiles are found."""
+
+MOST_AT_ONCE = 2**18
+"""Numbers that are drawn together: the inverse of a spline needs some hundred times their memory."""
+
+
+class Flow(Density):
+    """A Gaussian density whose scores are not normal, but follow a normalizing flow.
+
+    flow  zuko's distribution of the scores of each sample
+    """
+
+    def __init__(self, gaussian: Gaussian, flow: Any) -> None:
+        self.gaussian, self.flow = gaussian, flow
+
+    @property
+    def device(self) -> torch.device:
+        return self.gaussian.device
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        made: Tensor = self.flow.log_prob(self.gaussian.scores(values))
+        return made + self.gaussian.log_volume()
+
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        mean = self.gaussian.mean
+        return self._of_normal(torch.randn(count, *mean.shape, generator=random, device=mean.device))
+
+    def quantiles(self, probabilities: Tensor) -> Tensor:
+        mean = self.gaussian.mean
+        points = SobolEngine(mean.shape[-1]).draw(QUASI_RANDOM).to(mean) + 0.5 / QUASI_RANDOM
+        made = self._of_normal(ndtri(points)[:, None].expand(-1, len(mean), -1))
+        return torch.quantile(made, probabilities.to(made), dim=0).permute(1, 2, 0)
+
+    def _of_normal(self, normal: Tensor) -> Tensor:
+        """Draws, (draw, sample, output), from standard normal numbers."""
+        size = max(1, MOST_AT_ONCE // max(1, normal[0].numel()))
+        return self.gaussian.values(torch.cat([self.flow.transform.inv(part) for part in normal.split(size)]))
+
+
+class FlowHead(GaussianHead):
+    """A neural spline flow (Durkan et al. 2019) after a linear layer that makes the scale: autoregressive, conditional.
+
+    Splines act within five standard deviations; the Gaussian density that they bend makes them independent of how
+    narrow a posterior is.
+
+    transforms  number of splines, one after the other
+    units       width of each hidden layer of the networks that make their knots from the features
+    bins        of a spline
+    """
+
+    def __init__(
+        self, shape: Shape, outputs: int, /, transforms: int = 2, units: Sequence[int] = (64, 64), bins: int = 8
+    ) -> None:
+        from zuko.flows import NSF
+
+        super().__init__(shape, outputs)
+        device = torch.empty(0).device
+        with torch.device("cpu"):  # zuko makes masks by operations that the meta device lacks
+            flow = NSF(outputs, features(shape), bins=bins, transforms=transforms, hidden_features=list(units))
+        self.flow = flow.to(device)
+
+    def density(self, features: Tensor) -> Flow:
+        return Flow(self.gaussian(features), self.flow(features.flatten(1)))
+
+
+WIDTH = {"type": "integer", "minimum": 1}
+
+
+def _from(least: int, most: int, description: str) -> dict[str, Any]:
+    return {"type": "integer", "minimum": least, "maximum": most, "description": description}
+
+
+@dataclass(frozen=True)
+class HeadEntry(Entry):
+    """An operation whose builder gets the shape of its input and the number of outputs, and makes a `Head`."""
+
+
+HEADS: dict[str, Entry] = {
+    "gaussian_posterior": HeadEntry(
+        build=GaussianHead,
+        parameters={},
+        help="Posterior of all outputs of a branch: a normal density with full covariance, of transformed values.",
+        example={"module": "gaussian_posterior"},
+    ),
+    "mixture_posterior": HeadEntry(
+        build=MixtureHead,
+        parameters={"properties": {"components": _from(1, 100, "number of normal densities")}},
+        help="Posterior of all outputs of a branch: a mixture of normal densities with full covariances.",
+        example={"module": "mixture_posterior", "parameters": {"components": 3}},
+    ),
+    "flow_posterior": HeadEntry(
+        build=FlowHead,
+        parameters={
+            "properties": {
+                "transforms": _from(1, 20, "number of splines, one after the other"),
+                "units": {
+                    "type": "array",
+                    "items": WIDTH,
+                    "minItems": 1,
+                    "maxItems": 20,
+                    "description": "width of each hidden layer of the networks that make their knots",
+                },
+                "bins": _from(2, 64, "pieces of a spline"),
+            }
+        },
+        help="Posterior of all outputs of a branch: a normalizing flow of splines, for densities of any form.",
+        example={"module": "flow_posterior", "parameters": {"transforms": 2, "units": [32, 32]}},
+    ),
+}

@@ -1,0 +1,454 @@
+"""Layers that a branch is made of: activations, dense layers, convolutions, pooling, and maps from fields to fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from qexp.networks.shapes import Shape, ShapeError, features, require_image, written
+
+
+class AsinhActivation(nn.Module):
+    """asinh(x): linear near zero, logarithmic for large values of either sign, such as features of many magnitudes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.asinh(x)
+
+
+class ExponentialActivation(nn.Module):
+    """exp(x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.exp(x)
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "linear": nn.Identity,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),  # Keras's slope; torch's own default is 0.01
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "mish": nn.Mish,
+    "softplus": nn.Softplus,
+    "softsign": nn.Softsign,
+    "softmax": lambda: nn.Softmax(dim=1),  # over channels or features, the last axis in Keras
+    "sigmoid": nn.Sigmoid,
+    "hard_sigmoid": nn.Hardsigmoid,  # relu6(x + 3) / 6, Keras 3's; Keras 2 had another slope
+    "exponential": ExponentialActivation,
+    "tanh": nn.Tanh,
+    "asinh": AsinhActivation,
+    "log_softmax": lambda: nn.LogSoftmax(dim=1),
+    # Keras also takes the names of its layers, with the defaults of these.
+    "ReLU": nn.ReLU,
+    "ELU": nn.ELU,
+    "LeakyReLU": lambda: nn.LeakyReLU(0.3),  # another slope than that of its function leaky_relu
+    "ThresholdedReLU": lambda: nn.Threshold(1.0, 0.0),
+    "Softmax": lambda: nn.Softmax(dim=1),
+}
+"""Name in a spec → what builds the activation."""
+
+ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}
+"""JSON Schema of a parameter that names an activation."""
+
+
+# Dense layers, normalisation and concatenation.
+
+
+def denses(
+    shape: Shape,
+    /,
+    filters: Sequence[int],
+    activation: str = "leaky_relu",
+    bias: bool = False,
+    l2: float = 0.0,
+) -> nn.Module:
+    """Fully connected layers on the flattened input, with the activation between them; by default without bias."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = features(shape)
+    for count in filters:
+        layers += [nn.Linear(width, count, bias=bias), ACTIVATIONS[activation]()]
+        width = count
+    return nn.Sequential(*layers[:-1])
+
+
+def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) -> nn.Module:
+    """Batch normalisation of (batch, channel, ...), for images or rows of values."""
+    layer = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+    return layer(shape[0], eps=epsilon, momentum=momentum)
+
+
+def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
+    """Layer normalisation of a sample's values, or of each of its tokens, with weight and bias (Ba et al. 2016)."""
+    if len(shape) > 2:
+        raise ShapeError(f"takes [values] or [tokens, values], but its input is {written(shape)}; use batch_norm")
+    return nn.LayerNorm(shape[-1], epsilon)
+
+
+def dropout(shape: Shape, /, rate: float) -> nn.Module:
+    """Dropout of a fraction `rate` of the values."""
+    return nn.Dropout(rate)
+
+
+def flatten(shape: Shape, /) -> nn.Module:
+    """(batch, ...) → (batch, value)."""
+    return nn.Flatten()
+
+
+class Concatenate(nn.Module):
+    """Concatenates tensors along their channels."""
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return torch.cat(tensors, dim=1)
+
+
+def concatenate(shapes: list[Shape], /, axis: int = -1) -> nn.Module:
+    """Join several inputs along their channels.
+
+    axis  counted as in Keras: the batch is 0, channels are last
+    """
+    if not isinstance(shapes, list):
+        raise ShapeError(
+            f"joins several inputs, but has one, {written(shapes)}; list several as 'x_name', or leave it out"
+        )
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ShapeError(f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}")
+    last = len(shapes[0])
+    if axis not in (-1, last):
+        raise ShapeError(f"joins channels or features, the last axis: 'axis' must be -1 or {last}, but is {axis}")
+    return Concatenate()
+
+
+# Convolutional operations.
+
+
+def convolutions(
+    shape: Shape,
+    /,
+    filters: Sequence[int],
+    kernel_size: int = 3,
+    stride: int = 1,
+    padding: str = "same",
+    activation: str = "leaky_relu",
+    bias: bool = True,
+    l2: float = 0.0,
+) -> nn.Module:
+    """Convolutions one after another, each followed by the activation."""
+    channels = require_image(shape)[0]
+    layers: list[nn.Module] = []
+    for count in filters:
+        convolution = SameConv2d if padding == "same" else nn.Conv2d
+        layers += [convolution(channels, count, kernel_size, stride, bias=bias), ACTIVATIONS[activation]()]
+        channels = count
+    return nn.Sequential(*layers)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with ceil(side / stride) results per side, whatever the size of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        (top, bottom), (left, right) = (
+            same_padding(side, kernel, stride)
+            for side, kernel, stride in zip(x.shape[-2:], self.kernel_size, self.stride, strict=True)
+        )
+        if top == bottom and left == right:
+            return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left))
+        padded = functional.pad(x, (left, right, top, bottom))
+        return functional.conv2d(padded, self.weight, self.bias, self.stride)
+
+
+def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
+    """Pixels before and after, for ceil(side / stride) results; the odd one goes after, as in Keras."""
+    results = (side + stride - 1) // stride
+    total = torch.sym_max((results - 1) * stride + kernel_size - side, 0)
+    return total // 2, total - total // 2
+
+
+class ResnetBlock(nn.Module):
+    """Convolutions beside a 1x1 shortcut; no activation after the last one."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        /,
+        filters: Sequence[int],
+        kernel_size: int = 3,
+        activation: str = "leaky_relu",
+        merge: str = "concatenate",
+        l2: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels = require_image(shape)[0]
+        layers = list(convolutions(shape, filters, kernel_size, activation=activation).children())[:-1]
+        self.convolutions = nn.Sequential(*layers)
+        self.shortcut = nn.Conv2d(channels, filters[-1], 1)
+        self.adds = merge == "add"
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep, short = self.convolutions(x), self.shortcut(x)
+        return deep + short if self.adds else torch.cat([deep, short], dim=1)
+
+
+def channel_attention(shape: Shape, /, filters: Sequence[int], l2: float = 0.0) -> nn.Module:
+    """Weigh each channel by dense layers on the channels' means: leaky ReLU after the first, then sigmoid."""
+    channels = require_image(shape)[0]
+    if filters[-1] != channels:
+        raise ShapeError(
+            f"{filters[-1]} channels from filters {list(filters)}, but its input has {channels}; "
+            f"set the last to {channels}"
+        )
+    return ChannelAttention(channels, filters)
+
+
+class ChannelAttention(nn.Module):
+    """Multiplies each channel by a weight from 0 to 1 that depends on the means of all channels."""
+
+    def __init__(self, channels: int, filters: Sequence[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = channels
+        for position, count in enumerate(filters):
+            layers += [nn.Linear(width, count), ACTIVATIONS["leaky_relu" if position == 0 else "sigmoid"]()]
+            width = count
+        self.weigh = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights: Tensor = self.weigh(x.mean(dim=(2, 3)))
+        return x * weights[:, :, None, None]
+
+
+# Pooling of images.
+
+Sides = int | Sequence[int]
+"""A number of pixels down and across, or one for each."""
+
+
+def max_pooling(
+    shape: Shape, /, pool_size: Sides = 2, strides: Sides | None = None, padding: str = "valid"
+) -> nn.Module:
+    """The largest value in each window, (batch, channel, height, width)."""
+    return _pooling(shape, SameMaxPool2d if padding == "same" else nn.MaxPool2d, pool_size, strides)
+
+
+def average_pooling(
+    shape: Shape, /, pool_size: Sides = 2, strides: Sides | None = None, padding: str = "valid"
+) -> nn.Module:
+    """The mean of each window, (batch, channel, height, width)."""
+    return _pooling(shape, SameAvgPool2d if padding == "same" else nn.AvgPool2d, pool_size, strides)
+
+
+def _pooling(shape: Shape, build: Callable[..., nn.Module], pool_size: Sides, strides: Sides | None) -> nn.Module:
+    require_image(shape)
+    return build(_pair(pool_size), _pair(strides or pool_size))
+
+
+def _pair(sides: Sides) -> tuple[int, int]:
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    return height, width
+
+
+class SamePool2d(nn.Module):
+    """A pooling with ceil(side / step) results per side, whatever the size of its input."""
+
+    def __init__(self, window: tuple[int, int], steps: tuple[int, int]) -> None:
+        super().__init__()
+        self.window, self.steps = window, steps
+
+    def filled(self, x: Tensor, value: float) -> Tensor:
+        """The images with a value around them, of which there is one pixel more at the end if the number is odd."""
+        top, bottom = same_padding(x.shape[2], self.window[0], self.steps[0])
+        left, right = same_padding(x.shape[3], self.window[1], self.steps[1])
+        return functional.pad(x, (left, right, top, bottom), value=value)
+
+
+class SameMaxPool2d(SamePool2d):
+    """The largest value of the image in each window."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.max_pool2d(self.filled(x, -torch.inf), self.window, self.steps)
+
+
+class SameAvgPool2d(SamePool2d):
+    """The mean of the image's values in each window."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = functional.avg_pool2d(self.filled(x, 0.0), self.window, self.steps)
+        shares = functional.avg_pool2d(self.filled(torch.ones_like(x[:1, :1]), 0.0), self.window, self.steps)
+        return means.div(shares)
+
+
+def global_average(shape: Shape, /) -> nn.Module:
+    """The mean of each channel, (batch, channel)."""
+    require_image(shape)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+# Networks that map fields to fields, of any height and width.
+
+NEGATIVE_SLOPE = 0.01
+"""Slope of the leaky ReLU for negative values, by default."""
+
+
+def dle_cnn(
+    shape: Shape,
+    /,
+    outputs: int,
+    layers: int = 16,
+    filters: int = 32,
+    kernel_size: int = 3,
+    activation: str | None = None,
+    l2: float = 0.0,
+    slope: float = NEGATIVE_SLOPE,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """2Dto2D-DLE's convolutional network: layers of one width, then a linear combination of the last one's channels.
+
+    dropout  fraction of each layer's values that is set to zero in training
+    Jouvet et al. (2021), J. Glaciol. 68 (270), 651-664.
+    """
+    channels = require_image(shape)[0]
+    made: list[nn.Module] = []
+    for _ in range(layers):
+        made += _convolution(channels, filters, kernel_size, Between(activation, slope, dropout))
+        channels = filters
+    return ChannelsLast(*made, nn.Conv2d(channels, outputs, 1))
+
+
+@dataclass(frozen=True)
+class Between:
+    """What follows every convolution: the activation, None for a leaky ReLU of some slope, and dropout.
+
+    Raises ShapeError for a slope that another activation would leave unused.
+    """
+
+    activation: str | None
+    slope: float
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if self.activation is not None and self.slope != NEGATIVE_SLOPE:
+            raise ShapeError(
+                f"slope {self.slope:g} is that of the leaky ReLU, but the activation is '{self.activation}'; leave out "
+                "one of the two"
+            )
+
+    def modules(self) -> list[nn.Module]:
+        made = nn.LeakyReLU(self.slope, inplace=True) if self.activation is None else ACTIVATIONS[self.activation]()
+        return [made, nn.Dropout(self.dropout)] if self.dropout else [made]
+
+
+class ChannelsLast(nn.Sequential):
+    """Keeps the channels of a cell contiguous in memory (channels last): a quarter faster on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+class UNet(nn.Module):
+    """A U-Net: blocks of two convolutions on successively coarser cells, and back, with skip connections.
+
+    upsampling  bare: a 2 x 2 transposed convolution; convolved: one of `kernel_size` with the activation, then a
+                convolution before the finer block is joined, as 2Dto2D-DLE's, whose `slope` is 0.3
+    dropout     fraction of the values after each convolution that is set to zero in training
+    Ronneberger et al. (2015), MICCAI, 234-241; zero padding keeps the size of the frame.
+    A frame of any size is padded with zeros to a multiple of 2^(blocks - 1), and the result is cropped.
+    Raises ShapeError if the patches that it is laid out for are not such a multiple.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        /,
+        outputs: int,
+        blocks: int = 4,
+        filters: int = 32,
+        kernel_size: int = 3,
+        activation: str | None = None,
+        l2: float = 0.0,
+        slope: float = NEGATIVE_SLOPE,
+        dropout: float = 0.0,
+        upsampling: str = "bare",
+    ) -> None:
+        super().__init__()
+        channels, height, width = require_image(shape)
+        self.multiple = 2 ** (blocks - 1)
+        if height % self.multiple or width % self.multiple:
+            raise ShapeError(
+                f"{blocks} blocks halve a side {blocks - 1} times, so that patches must be a multiple of "
+                f"{self.multiple} cells, but are {height} × {width}; change patch_size, or take fewer blocks"
+            )
+        between, widen = Between(activation, slope, dropout), UPSAMPLINGS[upsampling]
+        widths = [filters * 2**level for level in range(blocks)]
+        self.down = nn.ModuleList()
+        for width_here in widths:
+            self.down.append(_block(channels, width_here, kernel_size, between))
+            channels = width_here
+        self.widen = nn.ModuleList(
+            widen(coarse, fine, kernel_size, between)
+            for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
+        )
+        self.up = nn.ModuleList(_block(2 * fine, fine, kernel_size, between) for fine in widths[-2::-1])
+        self.head = nn.Conv2d(widths[0], outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        value = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        value = value.contiguous(memory_format=torch.channels_last)
+        passed: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            value = block(value if level == 0 else functional.max_pool2d(value, 2))
+            passed.append(value)
+        for widen, block, beside in zip(self.widen, self.up, passed[-2::-1], strict=True):
+            value = block(torch.cat([widen(value), beside], dim=1))
+        made: Tensor = self.head(value)
+        return made[..., :height, :width]
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A transposed convolution of an odd kernel that doubles each side.
+
+    Kernels are laid around the cells as in Keras with the padding "same", so that its weights give the same values.
+    """
+
+    def __init__(self, channels: int, filters: int, kernel_size: int) -> None:
+        around = max(kernel_size - 2, 0) // 2
+        super().__init__(channels, filters, kernel_size, 2, around, output_padding=int(kernel_size == 1))
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        made = super().forward(x, output_size)
+        return made if self.kernel_size == (1, 1) else made[..., :-1, :-1]
+
+
+def _bare(coarse: int, fine: int, kernel_size: int, between: Between) -> nn.Module:
+    return nn.ConvTranspose2d(coarse, fine, 2, 2)
+
+
+def _convolved(coarse: int, fine: int, kernel_size: int, between: Between) -> nn.Module:
+    doubling = [Doubling(coarse, fine, kernel_size), *between.modules()]
+    return nn.Sequential(*doubling, *_convolution(fine, fine, kernel_size, between))
+
+
+UPSAMPLINGS: dict[str, Callable[[int, int, int, Between], nn.Module]] = {"bare": _bare, "convolved": _convolved}
+"""Name → what doubles the sides of a block: made of the channels before and after, the kernel's size, and so on."""
+
+
+def _block(channels: int, filters: int, kernel_size: int, between: Between) -> nn.Sequential:
+    first = _convolution(channels, filters, kernel_size, between)
+    return nn.Sequential(*first, *_convolution(filters, filters, kernel_size, between))
+
+
+def _convolution(channels: int, filters: int, kernel_size: int, between: Between) -> list[nn.Module]:
+    """A convolution that keeps the size, and what follows it. Raises ShapeError for an even kernel."""
+    if kernel_size % 2 == 0:
+        raise ShapeError(f"kernel_size {kernel_size}: must be odd, so that cells stay where they are")
+    return [nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2), *between.modules()]

@@ -1,0 +1,119 @@
+"""Losses
+
+That of a posterior head takes a density in place of the estimate, and the true values of all its outputs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from qexp.networks.heads import Density
+from qexp.networks.network import Network
+from qexp.tables import Entry
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""Estimate and truth, (batch, ...) each, transformed and as the network sees them → a number."""
+
+OF_POSTERIORS = "negative_log_likelihood"
+"""The loss of outputs that a posterior head makes, and of no others."""
+
+SMALLEST_TRUTH = 1e-7
+"""Lower bound of |truth| in relative errors (as in Keras)."""
+
+
+def mean_relative_error(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Mean of |estimate − truth| / |truth|, in percent."""
+    return 100 * ((estimate - truth).abs() / truth.abs().clamp(min=SMALLEST_TRUTH)).mean()
+
+
+def huber(delta: float = 1.0) -> Loss:
+    """Huber's loss: squared error up to `delta`, absolute error beyond."""
+
+    def loss(estimate: Tensor, truth: Tensor) -> Tensor:
+        return functional.huber_loss(estimate, truth, delta=delta)
+
+    return loss
+
+
+def power(exponent: float) -> Loss:
+    """Mean of |estimate − truth| to the power `exponent`, ()."""
+
+    def loss(estimate: Tensor, truth: Tensor) -> Tensor:
+        return (estimate - truth).abs().pow(exponent).mean()
+
+    return loss
+
+
+def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
+    """Mean of −log p(truth), where `truth` is (batch, output)."""
+    return -density.log_prob(truth).mean()
+
+
+def _negative_log_likelihood() -> Loss:
+    return negative_log_likelihood
+
+
+def _mean_squared_error() -> Loss:
+    return functional.mse_loss
+
+
+def _mean_absolute_error() -> Loss:
+    return functional.l1_loss
+
+
+def _mean_relative_error() -> Loss:
+    return mean_relative_error
+
+
+LOSSES: dict[str, Entry] = {
+    "mse": Entry(_mean_squared_error, {}, "Mean squared error.", {"type": "mse"}),
+    "mae": Entry(
+        _mean_absolute_error, {}, "Mean absolute error; its minimum is the conditional median.", {"type": "mae"}
+    ),
+    "mre": Entry(_mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
+    "power": Entry(
+        build=power,
+        parameters={"properties": {"exponent": {"type": "number", "minimum": 1}}, "required": ["exponent"]},
+        help="Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers the mid-range.",
+        example={"type": "power", "parameters": {"exponent": 3}},
+    ),
+    "huber": Entry(
+        build=huber,
+        parameters={"properties": {"delta": {"type": "number", "exclusiveMinimum": 0}}},
+        help="Squared error up to delta, absolute error beyond.",
+        example={"type": "huber", "parameters": {"delta": 1.0}},
+    ),
+    OF_POSTERIORS: Entry(
+        _negative_log_likelihood,
+        {},
+        "Negative logarithm of the posterior density at the true values; the loss of all outputs of a posterior head.",
+        {"type": OF_POSTERIORS},
+    ),
+}
+
+
+def losses_of(
+    network: Network, losses: Mapping[str, Loss], features: Mapping[str, Tensor], truth: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """The losses, () each, of what a network makes, by its `features`, of samples with the transformed true values."""
+    found = []
+    for name, loss in losses.items():
+        if name in network.heads:
+            together = torch.cat([truth[output] for output in network.heads[name]], dim=1)
+            found.append(loss(network.density(name, features[name]), together))
+        else:
+            found.append(loss(features[name].float(), truth[name]))
+    return found
+
+
+def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:
+    """The objective that is minimised: the sum of the outputs' losses, and the weight penalty, if there is one."""
+    summed = losses[0]
+    for loss in losses[1:]:
+        summed = summed + loss
+    return summed if penalty is None else summed + penalty

@@ -1,0 +1,466 @@
+"""A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and a decoder of all.
+
+On AMD's processors it is twice as fast as MKL's, which torch uses for single precision; on others it is as fast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from qexp.networks.shapes import Shape, ShapeError, written
+
+_LINEAR: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""oneDNN's matrix product, if this build of torch has it."""
+
+
+class Linear(nn.Linear):
+    """A linear layer; torch's own product where oneDNN cannot compute it, and in an export."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _LINEAR is None or torch.compiler.is_exporting() or not _is_for_one_dnn(x):
+            return functional.linear(x, self.weight, self.bias)
+        apply: Callable[..., Tensor] = _Linear.apply
+        return apply(x, self.weight, self.bias)
+
+
+def _is_for_one_dnn(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+class _Linear(torch.autograd.Function):
+    """(..., input), (output, input) and (output,) → (..., output)."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        to_x = to_weight = to_bias = None
+        rows = gradient.flatten(0, -2)
+        if ctx.needs_input_grad[0]:
+            to_x = _product(rows, weight.T).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            to_weight = _product(rows.T, x.flatten(0, -2).T)
+        if ctx.needs_input_grad[2]:
+            to_bias = rows.sum(0)
+        return to_x, to_weight, to_bias
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[Tensor, int]:
+        """The rule for `vmap`: several networks, each with weights of its own."""
+        x, weight, bias = (
+            one.expand(info.batch_size, *one.shape) if axis is None else one.movedim(axis, 0)
+            for one, axis in zip(arguments, in_dims, strict=True)
+        )
+        made = torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT)
+        return made.view(*x.shape[:-1], -1), 0
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x · weightᵀ + bias."""
+    return cast(Callable[..., Tensor], _LINEAR)(x, weight, bias, "none", [], "")
+
+
+# Blocks of a transformer, and the positions of its tokens.
+
+EXPANSION = 4
+"""Width of a block's hidden layer, relative to the block's."""
+
+EPSILON = 1e-6
+"""Added to variances in layer normalisation."""
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then a two-layer perceptron on each token; both on normalised values, each with a shortcut.
+
+    layer_scale  initial value of the trained factors of both branches, one for each number of a token; None for none.
+                 With a small one the network starts nearly linear (Touvron et al. 2021, section 3: LayerScale)
+    """
+
+    def __init__(self, width: int, heads: int, layer_scale: float | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before_attention = nn.LayerNorm(width, EPSILON)
+        self.queries_keys_values = Linear(width, 3 * width)
+        self.attended = Linear(width, width)
+        self.before_layers = nn.LayerNorm(width, EPSILON)
+        self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
+        self.scale_of_attention = _scale(width, layer_scale)
+        self.scale_of_layers = _scale(width, layer_scale)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(sample, token, width) → the same."""
+        samples, count, width = tokens.shape
+        split = self.queries_keys_values(self.before_attention(tokens)).view(samples, count, 3, self.heads, -1)
+        seen = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
+        attended = self.attended(seen.transpose(1, 2).reshape(samples, count, width))
+        tokens = tokens + self.scale_of_attention(attended)
+        return cast(Tensor, tokens + self.scale_of_layers(self.layers(self.before_layers(tokens))))
+
+
+class LayerScale(nn.Module):
+    """Multiply each number of a token by a weight of its own."""
+
+    def __init__(self, width: int, first: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((width,), first))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., width) → the same."""
+        return self.weight * tokens
+
+
+def _scale(width: int, first: float | None) -> nn.Module:
+    return nn.Identity() if first is None else LayerScale(width, first)
+
+
+def positions(count: int, width: int) -> Tensor:
+    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section 3.5."""
+    wavelengths = 10000 ** (torch.arange(width // 2, dtype=torch.float64) * 2 / width)
+    angles = torch.arange(count, dtype=torch.float64)[:, None] / wavelengths
+    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
+
+
+# Patches of neighbouring channels of a spectrum: which of them a mask hides, and linear layers on each.
+
+
+def seen_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
+    """Random numbers, (sample, patch) → ascending indices of the visible patches, (sample, visible patch)."""
+    seen = seen_count(numbers.shape[1], mask_ratio)
+    return numbers.topk(seen, dim=1, largest=False).indices.sort(dim=1).values
+
+
+def seen_count(patches: int, mask_ratio: float) -> int:
+    """The number of visible patches; at least one."""
+    return max(patches - round(mask_ratio * patches), 1)
+
+
+def hidden_channels(numbers: Tensor, mask_ratio: float, patch_size: int) -> Tensor:
+    """Random numbers, (sample, patch) → whether each channel is masked, (sample, channel)."""
+    hidden = torch.ones_like(numbers, dtype=torch.bool)
+    hidden.scatter_(1, seen_patches(numbers, mask_ratio), False)
+    return hidden.repeat_interleave(patch_size, dim=1)
+
+
+def picked_patches(patches: Tensor, which: Tensor) -> Tensor:
+    """(sample, patch, channel) and (sample, picked patch) → (sample, picked patch, channel)."""
+    return patches.gather(1, which[..., None].expand(-1, -1, patches.shape[-1]))
+
+
+class AlikePatches(Linear):
+    """One linear layer for all patches."""
+
+    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+
+    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
+        return super().forward(values if picked is None else picked_patches(values, picked))
+
+
+class OwnPatches(nn.Module):
+    """A linear layer for each patch, for spectra whose patches always cover the same energies; one matrix for all.
+
+    Relations between the lines of one element are then nearly linear in the input, and learned early.
+    """
+
+    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's bound of each layer
+        self.weight = nn.Parameter(torch.empty(self.matrix(patches, inputs, outputs)).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
+
+    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
+        """The shape of the matrix."""
+        raise NotImplementedError
+
+    def layers(self) -> Tensor:
+        """The matrix as (patch, input, output)."""
+        raise NotImplementedError
+
+    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
+        made = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
+        return made if picked is None else picked_patches(made, picked)
+
+
+class OwnEmbedding(OwnPatches):
+    """From the channels of each patch to its token: the matrix is (output, channel of the spectrum)."""
+
+    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
+        return outputs, patches * inputs
+
+    def layers(self) -> Tensor:
+        return cast(Tensor, self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0))
+
+
+class OwnChannels(OwnPatches):
+    """From the token of each patch to its channels: the matrix is (channel of the spectrum, input)."""
+
+    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
+        return patches * outputs, inputs
+
+    def layers(self) -> Tensor:
+        return cast(Tensor, self.weight.unflatten(0, (self.patches, -1)).mT)
+
+
+EMBEDDINGS = {"alike": AlikePatches, "own": OwnEmbedding}
+CHANNELS = {"alike": AlikePatches, "own": OwnChannels}
+
+
+# A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and its decoder.
+#
+# The mask comes as an input, a random number for each patch, (sample, patch): the patches with the smallest numbers are
+# visible. Networks draw no random numbers themselves, so that a mask can be reproduced, stored, and used in evaluation.
+#
+# After He et al. (2022), Masked autoencoders are scalable vision learners, in one dimension.
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a transformer."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+ENCODERS = {"tiny": Size(32, 2, 2), "small": Size(64, 3, 4), "base": Size(768, 12, 12)}
+DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8, 16)}
+
+
+class Encoder(nn.Module):
+    """Spectra → tokens: a class token, and one for each visible patch.
+
+    length      channels of a spectrum
+    mask_ratio  fraction of the patches that is masked, if random numbers are given with the spectra
+    patches     "alike": all are embedded with the same weights; "own": each has its own
+    last_norm   whether a last layer norm is applied; without it the tokens' mean is nearly linear in the spectrum as
+                long as the blocks change little
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        length: int,
+        patch_size: int,
+        size: Size,
+        mask_ratio: float,
+        patches: str,
+        layer_scale: float | None,
+        last_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.patch_size, self.mask_ratio = patch_size, mask_ratio
+        self.embedding = EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
+        self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
+        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.norm = nn.LayerNorm(size.width, EPSILON) if last_norm else nn.Identity()
+
+    def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
+        """(sample, length), alone or with random numbers, (sample, patch) → (sample, 1 + visible patch, width)."""
+        spectra, numbers = (inputs, None) if isinstance(inputs, Tensor) else inputs
+        patches = spectra.unflatten(-1, (-1, self.patch_size))
+        seen = None if numbers is None else seen_patches(numbers, self.mask_ratio)
+        tokens = self.embedding(patches, seen) + (self.positions if seen is None else self.positions[seen])
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return cast(Tensor, self.norm(tokens))
+
+    def layer_of(self, weight: str) -> int:
+        """0 for the embedding, then one layer for each block; the last norm belongs to the operation that follows."""
+        first, *rest = weight.split(".")
+        if first == "blocks":
+            return 1 + int(rest[0])
+        return self.layers if first == "norm" else 0
+
+    @property
+    def layers(self) -> int:
+        """The number of layers: the embedding, and one for each block."""
+        return 1 + len(self.blocks)
+
+
+class Decoder(nn.Module):
+    """Tokens of the visible patches → the whole spectrum. Without blocks it is linear in the tokens.
+
+    token_width  width of the encoder's tokens
+    keeps_seen   whether visible patches are copied to the output, so that only masked ones contribute to the loss
+    patches      "alike": the channels of all patches are made with the same weights; "own": each has its own
+    reads        "tokens": the tokens of all visible patches; "class": the class token alone; "mean": the mean of the
+                 other tokens alone
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        length: int,
+        patch_size: int,
+        token_width: int,
+        size: Size,
+        mask_ratio: float,
+        keeps_seen: bool,
+        patches: str,
+        reads: str,
+        layer_scale: float | None,
+    ) -> None:
+        super().__init__()
+        self.patch_size, self.mask_ratio, self.keeps_seen, self.reads = patch_size, mask_ratio, keeps_seen, reads
+        self.embedding = Linear(token_width, size.width)
+        self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
+        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.norm = nn.LayerNorm(size.width, EPSILON) if size.depth else nn.Identity()
+        self.channels = CHANNELS[patches](length // patch_size, size.width, patch_size)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
+        tokens, spectra, numbers = inputs
+        tokens = self.embedding(tokens)
+        seen = seen_patches(numbers, self.mask_ratio)
+        of_class, of_patches = tokens[:, :1], tokens[:, 1:]
+        if self.reads == "mean":
+            of_class = of_patches.mean(dim=1, keepdim=True)
+        patches = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], numbers.shape[1], -1)
+        if self.reads == "tokens":
+            patches = patches.scatter(1, seen[..., None].expand_as(of_patches), of_patches)
+        else:
+            patches = patches + of_class
+        tokens = torch.cat([of_class, patches + self.positions], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(
+            spectra.dtype
+        )  # bfloat16 would round the patches that are copied
+        if self.keeps_seen:
+            kept = picked_patches(spectra.unflatten(-1, (-1, self.patch_size)), seen)
+            made = made.scatter(1, seen[..., None].expand_as(kept), kept)
+        return made.flatten(1)
+
+
+class ClassToken(nn.Module):
+    """The class token of a sample."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(sample, token, width) → (sample, width)."""
+        return tokens[:, 0]
+
+
+class MeanToken(nn.Module):
+    """The mean of a sample's other tokens."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(sample, token, width) → (sample, width): the mean of the patches' tokens."""
+        return tokens[:, 1:].mean(dim=1)
+
+
+POOLS = {"class": ClassToken, "mean": MeanToken}
+"""How tokens are reduced to one vector."""
+
+
+def masked_encoder(
+    shape: Shape | list[Shape],
+    /,
+    size: str = "small",
+    patch_size: int = 16,
+    mask_ratio: float = 0.75,
+    patches: str = "alike",
+    layer_scale: float | None = None,
+    last_norm: bool = True,
+    width: int | None = None,
+    depth: int | None = None,
+    heads: int | None = None,
+) -> nn.Module:
+    """An encoder of spectra: of all patches, or of those that the random numbers of the second input do not mask.
+
+    Raises ShapeError if the patches do not divide a spectrum.
+    """
+    spectrum, numbers = (shape[0], shape[1:]) if isinstance(shape, list) else (shape, [])
+    _require_patches(spectrum, patch_size, numbers)
+    if len(numbers) > 1:
+        raise ShapeError(f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)} inputs")
+    of_size = _size(ENCODERS[size], width, depth, heads)
+    return Encoder(spectrum[0], patch_size, of_size, mask_ratio, patches, layer_scale, last_norm)
+
+
+def masked_decoder(
+    shape: Shape | list[Shape],
+    /,
+    size: str = "small",
+    patch_size: int = 16,
+    mask_ratio: float = 0.75,
+    loss_on: str = "masked",
+    reads: str = "tokens",
+    patches: str = "alike",
+    layer_scale: float | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    heads: int | None = None,
+) -> nn.Module:
+    """A decoder of spectra; its inputs are an encoder's tokens, the spectrum, and the random numbers of its mask.
+
+    Raises ShapeError if they do not fit each other.
+    """
+    if not isinstance(shape, list) or len(shape) != 3:
+        raise ShapeError("takes three inputs: an encoder's tokens, the spectrum, and the random numbers of its mask")
+    tokens, spectrum, numbers = shape
+    _require_patches(spectrum, patch_size, [numbers])
+    count = spectrum[0] // patch_size
+    seen = seen_count(count, mask_ratio)
+    if len(tokens) != 2 or tokens[0] != 1 + seen:
+        raise ShapeError(
+            f"a mask_ratio of {mask_ratio:g} leaves a class token and {seen} of {count} patches, but its "
+            f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
+        )
+    of_size = _size(DECODERS[size], width, depth, heads)
+    width_in, keeps_seen = tokens[1], loss_on == "masked"
+    return Decoder(spectrum[0], patch_size, width_in, of_size, mask_ratio, keeps_seen, patches, reads, layer_scale)
+
+
+def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
+    """One vector of an encoder's tokens: the class token, or the mean of the patches'."""
+    if len(shape) != 2:
+        raise ShapeError(f"takes the tokens of an encoder, but its input is {written(shape)}")
+    return POOLS[of]()
+
+
+def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None) -> Size:
+    made = Size(width or of_name.width, of_name.depth if depth is None else depth, heads or of_name.heads)
+    shared = math.lcm(2, made.heads)  # positions are pairs of a sine and a cosine
+    if made.width % shared:
+        near = max(round(made.width / shared), 1) * shared
+        raise ShapeError(f"{made.heads} heads cannot share a width of {made.width}; a width of {near} would do")
+    return made
+
+
+def _require_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape]) -> None:
+    if len(spectrum) != 1:
+        raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
+    if spectrum[0] % patch_size:
+        # By distance from the given size; 1 comes last.
+        sizes = (size for distance in range(patch_size) for size in (patch_size - distance, patch_size + distance))
+        nearest = next(size for size in sizes if spectrum[0] % size == 0)
+        raise ShapeError(f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest} would")
+    for of_mask in numbers:
+        if of_mask != (spectrum[0] // patch_size,):
+            raise ShapeError(
+                f"a spectrum of {spectrum[0]} channels has {spectrum[0] // patch_size} patches of {patch_size}, but "
+                f"its mask is {written(of_mask)}; give the dataset and the model the same patch_size"
+            )

@@ -1,0 +1,521 @@
+"""The operations that a model spec can name. A builder gets the shape of its input first, then the spec's parameters.
+
+The number of layers is limited, because laying out a network takes some time for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qexp.networks.heads import HEADS
+from qexp.networks.layers import (
+    ACTIVATION_NAME,
+    ACTIVATIONS,
+    UPSAMPLINGS,
+    ResnetBlock,
+    UNet,
+    average_pooling,
+    batch_norm,
+    channel_attention,
+    concatenate,
+    convolutions,
+    denses,
+    dle_cnn,
+    dropout,
+    flatten,
+    global_average,
+    layer_norm,
+    max_pooling,
+)
+from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, POOLS, masked_decoder, masked_encoder, token_pooling
+from qexp.networks.sequence import mlp, one_d_cnn, sequence_convolutions
+from qexp.networks.shapes import Shape, ShapeError, features, written
+from qexp.tables import Entry
+
+COUNT = {"type": "integer", "minimum": 1}
+DEPTH = {**COUNT, "maximum": 1000}
+COUNTS = {"type": "array", "items": COUNT, "minItems": 1, "maxItems": DEPTH["maximum"]}
+LENGTH = {**COUNT, "maximum": 10_000, "description": "length of the kernel, in positions"}
+L2 = {
+    "type": "number",
+    "minimum": 0,
+    "description": "weight penalty: this times the sum of the squared weights is added to the loss",
+}
+KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
+CHANNELS = {
+    "type": ["integer", "string"],
+    "minimum": 1,
+    "if": {"type": "string"},
+    "then": {"enum": ["from dataset"], "x-message": 'must be a whole number or "from dataset"'},
+    "description": 'output channels, one for each field; "from dataset": those of all outputs',
+}
+OF_FIELDS = {
+    "activation": {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of `slope`"},
+    "l2": L2,
+    "slope": {
+        "type": "number",
+        "x-left-out": "default",
+        "description": "slope of the leaky ReLU for negative values",
+    },
+    "dropout": {
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "x-left-out": "default",
+        "description": "fraction of the values after each convolution that is set to zero in training",
+    },
+}
+UPSAMPLING = {
+    "enum": [*UPSAMPLINGS],
+    "x-left-out": "default",
+    "description": "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a "
+    "convolution",
+}
+PAIR = {"minimum": 1, "items": COUNT, "minItems": 2, "maxItems": 2}
+OF_POOLING = {
+    "properties": {
+        "pool_size": {
+            **PAIR,
+            "type": ["integer", "array"],
+            "description": "side of the square window, or its height and width, in pixels",
+        },
+        "strides": {
+            **PAIR,
+            "type": ["integer", "array", "null"],
+            "description": "stride, or those along rows and columns; the window's sides if null",
+        },
+        "padding": {
+            "enum": ["valid", "same"],
+            "x-left-out": "default",
+            "description": "valid: whole windows only; same: side / stride results, rounded up, as in Keras",
+        },
+    }
+}
+OF_JOINING = {
+    "properties": {
+        "axis": {
+            "type": "integer",
+            "x-left-out": "default",
+            "description": "the axis of the channels or features in Keras's order: the last, -1",
+        }
+    }
+}
+PATCHES = {
+    "patch_size": {
+        **COUNT,
+        "maximum": 65536,
+        "description": "channels of a patch; must divide the length of a spectrum",
+    },
+    "mask_ratio": {
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "fraction of the patches that is masked; the same for encoder and decoder",
+    },
+}
+OF_PATCHES = {
+    "patches": {
+        "enum": ["alike", "own"],
+        "description": "whether all patches share the weights of the layer next to the spectrum",
+    }
+}
+OWN_SIZE = {
+    name: {**limits, "type": ["integer", "null"], "description": f"{meaning}; that of `size` if null"}
+    for name, limits, meaning in (
+        ("width", COUNT, "length of a token"),
+        ("depth", DEPTH, "number of transformer blocks"),
+        ("heads", COUNT, "attention heads; must divide the width"),
+    )
+}
+LAYER_SCALE = {
+    "layer_scale": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "description": "LayerScale: initial value of the trained factors of a block's residual branches; null: none",
+    }
+}
+
+
+# Matched filters: linear features that follow from the physics and are not trained; and what is made of these.
+
+
+class MatchedFilters(nn.Module):
+    """The amplitude of each of several templates in an image, in standard deviations of the noise.
+
+    The templates are images of a source at `count` values of a variable from `low` to `high`, evenly spaced in their
+    logarithms. For an image y in units of the noise's standard deviation, templates g and noise of correlation C
+    a feature is g·C⁻¹y / √(g·C⁻¹g): of all linear features the one with the largest ratio of signal to noise, and for
+    Gaussian noise and a known shape a sufficient one (Turin 1960, IRE Trans. Inf. Theory 6, 311-329).
+    The filters are constants, saved with the weights; until `match` is called they all compute the image's mean.
+    """
+
+    filters: Tensor
+
+    def __init__(self, shape: Shape, /, variable: str, low: float, high: float, count: int) -> None:
+        super().__init__()
+        if not low < high:
+            raise ValueError(f"'low' ({low:g}) must be less than 'high' ({high:g})")
+        self.variable = variable
+        self.values: NDArray[np.float64] = np.geomspace(low, high, count)
+        self.shape = shape
+        self.register_buffer("filters", torch.full((count, features(shape)), 1 / features(shape)))
+
+    def match(self, templates: Tensor, whitened: Tensor) -> None:
+        """Set the filters from the templates g and C⁻¹g, (count, *shape) both."""
+        signal_to_noise = (templates.double() * whitened.double()).flatten(1).sum(1, keepdim=True).sqrt()
+        self.filters = (whitened.double().flatten(1) / signal_to_noise).to(self.filters)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.filters.T
+
+
+class NeighbourDifferences(nn.Module):
+    """Features (batch, n) → (batch, 2 n − 1): these, and the differences of neighbouring ones times a factor.
+
+    Where features are logarithms of amplitudes, such as asinh of `matched_filters`, the differences depend on what the
+    source looks like but not on its strength. They are small beside the features themselves: a network learns to use
+    them sooner where they are magnified.
+    """
+
+    def __init__(self, shape: Shape, /, factor: float = 10.0) -> None:
+        super().__init__()
+        if len(shape) != 1 or shape[0] < 2:
+            raise ShapeError(f"takes a row of two or more features, but its input is {written(shape)}")
+        self.factor = factor
+
+    def forward(self, row: Tensor) -> Tensor:
+        return torch.cat([row, self.factor * row.diff(dim=1)], dim=1)
+
+
+MATCHED_FILTERS: dict[str, Entry] = {
+    "matched_filters": Entry(
+        build=MatchedFilters,
+        parameters={
+            "properties": {
+                "variable": {"type": "string", "description": "varying variable of the dataset, such as depth"},
+                "low": {"type": "number", "exclusiveMinimum": 0, "description": "its smallest value, in its own unit"},
+                "high": {"type": "number", "exclusiveMinimum": 0, "description": "its largest value"},
+                "count": {
+                    **COUNT,
+                    "maximum": 100_000,
+                    "description": "number of filters, evenly spaced in the logarithm of the variable",
+                },
+            },
+            "required": ["variable", "low", "high", "count"],
+        },
+        help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
+        example={
+            "module": "matched_filters",
+            "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
+        },
+    ),
+    "neighbour_differences": Entry(
+        build=NeighbourDifferences,
+        parameters={
+            "properties": {
+                "factor": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "what differences are multiplied by, to be of the size of the features",
+                }
+            }
+        },
+        help="A row of features and the differences of neighbours: log-ratios, after matched filters and asinh.",
+        example={"module": "neighbour_differences", "parameters": {"factor": 10.0}},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class JoiningEntry(Entry):
+    """An operation that takes several inputs: its builder gets a list of shapes, its module a list of tensors.
+
+    If a branch starts from a single value, they get its shape and its tensor instead.
+    """
+
+
+_CONCATENATE = JoiningEntry(
+    build=concatenate,
+    parameters=OF_JOINING,
+    help="Join several inputs along their channels; the only operation that takes a list as `x_name`.",
+    example={"module": "concatenate"},
+)
+
+MODULES: dict[str, Entry] = {
+    "conv": Entry(
+        build=convolutions,
+        parameters={
+            "properties": {
+                "filters": COUNTS,
+                "kernel_size": KERNEL,
+                "stride": {**COUNT, "description": "stride of every convolution"},
+                "padding": {"enum": ["same", "valid"]},
+                "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
+                "bias": {"type": "boolean"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Successive convolutions, each followed by an activation.",
+        example={"module": "conv", "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2}},
+    ),
+    "resnet_block": Entry(
+        build=ResnetBlock,
+        parameters={
+            "properties": {
+                "filters": COUNTS,
+                "kernel_size": KERNEL,
+                "activation": {**ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
+                "merge": {"enum": ["concatenate", "add"], "description": "how the shortcut joins the convolutions"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or addition.",
+        example={"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
+    ),
+    "attention": Entry(
+        build=channel_attention,
+        parameters={"properties": {"filters": COUNTS, "l2": L2}, "required": ["filters"]},
+        help="Channel attention (VDI): each channel is weighted by a small network on the channels' means.",
+        example={"module": "attention", "parameters": {"filters": [4, 8]}},
+    ),
+    "denses": Entry(
+        build=denses,
+        parameters={
+            "properties": {
+                "filters": {**COUNTS, "description": "width of each layer"},
+                "activation": {**ACTIVATION_NAME, "description": "between the layers, not after the last"},
+                "bias": {"type": "boolean"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Fully connected layers on the flattened input.",
+        example={"module": "denses", "parameters": {"filters": [8, 1]}},
+    ),
+    "activation": Entry(
+        build=lambda shape, /, activation: ACTIVATIONS[activation](),
+        parameters={"properties": {"activation": ACTIVATION_NAME}, "required": ["activation"]},
+        help="An activation function on every value.",
+        example={"module": "activation", "parameters": {"activation": "relu"}},
+    ),
+    "max_pooling": Entry(
+        build=max_pooling,
+        parameters=OF_POOLING,
+        help="Maximum over each window.",
+        example={"module": "max_pooling", "parameters": {"pool_size": 2}},
+    ),
+    "average_pooling": Entry(
+        build=average_pooling,
+        parameters=OF_POOLING,
+        help="Mean over each window.",
+        example={"module": "average_pooling", "parameters": {"pool_size": 2}},
+    ),
+    "global_average": Entry(
+        build=global_average,
+        parameters={},
+        help="Mean of each channel over the whole image.",
+        example={"module": "global_average"},
+    ),
+    "concatenate": _CONCATENATE,
+    "concatenation": _CONCATENATE,
+    "batch_norm": Entry(
+        build=batch_norm,
+        parameters={
+            "properties": {
+                "momentum": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                "epsilon": {"type": "number", "exclusiveMinimum": 0},
+            }
+        },
+        help="Normalise each channel over the batch (running means and variances when predicting).",
+        example={"module": "batch_norm"},
+    ),
+    "layer_norm": Entry(
+        build=layer_norm,
+        parameters={"properties": {"epsilon": {"type": "number", "exclusiveMinimum": 0}}},
+        help="Normalise each sample, or each of its tokens, over its values.",
+        example={"module": "layer_norm"},
+    ),
+    "dropout": Entry(
+        build=dropout,
+        parameters={
+            "properties": {"rate": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}},
+            "required": ["rate"],
+        },
+        help="Set a random fraction of the values to zero in training.",
+        example={"module": "dropout", "parameters": {"rate": 0.1}},
+    ),
+    **MATCHED_FILTERS,
+    "conv1d": Entry(
+        build=sequence_convolutions,
+        parameters={
+            "properties": {
+                "filters": COUNTS,
+                "kernel_size": LENGTH,
+                "strides": {
+                    "anyOf": [COUNT, COUNTS],
+                    "description": "stride of all convolutions, or a list with one for each",
+                },
+                "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
+                "use_bias": {"type": "boolean"},
+                "batch_norm": {"type": "boolean", "description": "normalise between convolution and activation"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Convolutions along a row of values: [length], or [length, channels].",
+        example={"module": "conv1d", "parameters": {"filters": [16, 32], "strides": [1, 2], "batch_norm": True}},
+    ),
+    "one_d_cnn": Entry(
+        build=one_d_cnn,
+        parameters={
+            "properties": {
+                "units": {**COUNT, "description": "width of the linear layer at the end"},
+                "filters": {
+                    **COUNTS,
+                    "description": "the first layer with more channels than the one before halves the length",
+                },
+                "kernel_size": LENGTH,
+                "l2": L2,
+            }
+        },
+        help="Convolutions along a row of values with batch norm and ReLU; mean over positions; linear layer (DL-IM).",
+        example={"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
+    ),
+    "mlp": Entry(
+        build=mlp,
+        parameters={
+            "properties": {
+                "units": {**COUNTS, "description": "width of each hidden layer"},
+                "outputs": {**CHANNELS, "description": 'width of the linear layer at the end, or "from dataset"'},
+                "activation": {**ACTIVATION_NAME, "description": "after each hidden layer"},
+                "dropout": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "description": "fraction of each hidden layer's values that is set to zero in training",
+                },
+                "bias": {"type": "boolean"},
+                "l2": L2,
+                "initial_scale": {
+                    "type": ["number", "null"],
+                    "exclusiveMinimum": 0,
+                    "description": "initial weights are uniform within ± this / √inputs; null: Glorot's",
+                },
+            },
+            "required": ["units"],
+        },
+        help="Multilayer perceptron: hidden layers with an activation, then a linear layer, on the flattened input.",
+        example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
+    ),
+    "dle_cnn": Entry(
+        build=dle_cnn,
+        parameters={
+            "properties": {
+                "outputs": CHANNELS,
+                "layers": {**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
+                "filters": {**COUNT, "description": "channels of each layer"},
+                "kernel_size": KERNEL,
+                **OF_FIELDS,
+            },
+            "required": ["outputs"],
+        },
+        help="Convolutions from fields to fields, of any height and width (2Dto2D-DLE).",
+        example={"module": "dle_cnn", "parameters": {"outputs": 2, "layers": 4, "filters": 16}},
+    ),
+    "dle_unet": Entry(
+        build=UNet,
+        parameters={
+            "properties": {
+                "outputs": CHANNELS,
+                "blocks": {**COUNT, "maximum": 16, "description": "number of resolutions, each half the one before"},
+                "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
+                "kernel_size": KERNEL,
+                **OF_FIELDS,
+                "upsampling": UPSAMPLING,
+            },
+            "required": ["outputs"],
+        },
+        help="A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved upsampling.",
+        example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
+    ),
+    "masked_encoder": JoiningEntry(
+        build=masked_encoder,
+        parameters={
+            "properties": {
+                "size": {"enum": [*ENCODERS], "description": "base: 768 wide, 12 deep, 12 heads"},
+                **PATCHES,
+                **OF_PATCHES,
+                **LAYER_SCALE,
+                "last_norm": {"type": "boolean", "description": "whether a final layer norm is applied to the tokens"},
+                **OWN_SIZE,
+            }
+        },
+        help="A transformer on the patches of a spectrum; with a mask as second input, on its visible patches alone.",
+        example={"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
+    ),
+    "masked_decoder": JoiningEntry(
+        build=masked_decoder,
+        parameters={
+            "properties": {
+                "size": {"enum": [*DECODERS], "description": "base: 512 wide, 8 deep, 16 heads"},
+                **PATCHES,
+                "reads": {
+                    "enum": ["tokens", "class", "mean"],
+                    "description": "tokens: those of all visible patches; or the class token, or their mean, alone",
+                },
+                "loss_on": {
+                    "enum": ["masked", "all"],
+                    "description": "masked: visible patches are copied to the output; all: they are predicted, too",
+                },
+                **OF_PATCHES,
+                **LAYER_SCALE,
+                **OWN_SIZE,
+                "depth": {
+                    **OWN_SIZE["depth"],
+                    "minimum": 0,
+                    "description": "as for the encoder; 0 makes a linear decoder",
+                },
+            }
+        },
+        help="A light transformer that predicts masked patches from an encoder's tokens, the spectrum and its mask.",
+        example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
+    ),
+    "token_pooling": Entry(
+        build=token_pooling,
+        parameters={
+            "properties": {"of": {"enum": [*POOLS], "description": "the class token, or the mean of the patches'"}}
+        },
+        help="An encoder's tokens pooled to one vector, as the input of a regression head.",
+        example={"module": "token_pooling", "parameters": {"of": "mean"}},
+    ),
+    "flatten": Entry(
+        build=flatten,
+        parameters={},
+        help="Flatten all values into one row.",
+        example={"module": "flatten"},
+    ),
+    **HEADS,
+}
+
+EXAMPLE_SHAPE: Shape = (8, 16, 16)
+"""An input shape for the examples of modules that are not in `EXAMPLE_SHAPES`."""
+
+EXAMPLE_SHAPES: dict[str, list[Shape]] = {
+    "concatenate": [EXAMPLE_SHAPE, EXAMPLE_SHAPE],
+    "concatenation": [EXAMPLE_SHAPE, EXAMPLE_SHAPE],
+    "conv1d": [(10,)],
+    "one_d_cnn": [(10,)],
+    "masked_encoder": [(64,), (4,)],
+    "masked_decoder": [(3, 24), (64,), (4,)],
+    "token_pooling": [(5, 24)],
+    "layer_norm": [(5, 24)],
+    "neighbour_differences": [(10,)],
+}
+"""Module → the input shapes of its example; several for modules that join."""

@@ -1,0 +1,330 @@
+"""Optimizers, and schedules of their learning rate.
+
+Their first step loads the compiler, only to tell it to leave them alone. That takes two thirds of a second, a quarter
+of what a process takes to begin with training, and no training of qexp is compiled.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from qexp.tables import Entry
+
+Kind = TypeVar("Kind", bound=type[Optimizer])
+
+
+def uncompiled(kind: Kind) -> Kind:
+    """The same optimizer, with the same numbers, by the functions that torch wraps for its compiler."""
+    wrapped = {name: getattr(kind, name) for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")}
+    functions = {name: inspect.unwrap(function) for name, function in wrapped.items()}
+    step_with_gradients = inspect.unwrap(kind.step)
+
+    def step(self: Optimizer, closure: None = None) -> None:
+        with torch.no_grad():
+            step_with_gradients(self, closure)
+
+    made: Kind = type(kind.__name__, (kind,), {**functions, "step": step})  # type: ignore[assignment]
+    return made
+
+
+# Optimizers. A builder gets the network's weights and the learning rate first, then the spec's parameters.
+
+Weights = Sequence[Parameter] | Sequence[dict[str, Any]]
+"""The weights that an optimizer trains, or groups of them as in torch."""
+
+
+def adam(
+    weights: Weights,
+    learning_rate: float,
+    /,
+    betas: Sequence[float] = (0.9, 0.999),
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """Adam; weight decay is added to the gradient (L2)."""
+    return _fused(torch.optim.Adam, weights, learning_rate, betas, epsilon, weight_decay)
+
+
+def adamw(
+    weights: Weights,
+    learning_rate: float,
+    /,
+    betas: Sequence[float] = (0.9, 0.999),
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.01,
+) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay."""
+    return _fused(torch.optim.AdamW, weights, learning_rate, betas, epsilon, weight_decay)
+
+
+def _fused(
+    kind: type[torch.optim.Adam | torch.optim.AdamW],
+    weights: Weights,
+    learning_rate: float,
+    betas: Sequence[float],
+    epsilon: float,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    first, second = map(float, betas)
+    return uncompiled(kind)(
+        weights, lr=learning_rate, betas=(first, second), eps=epsilon, weight_decay=weight_decay, fused=True
+    )
+
+
+def sgd(
+    weights: Weights,
+    learning_rate: float,
+    /,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """Gradient descent. Raises ValueError for `nesterov` without momentum."""
+    if nesterov and momentum <= 0:
+        raise ValueError("'nesterov' needs a 'momentum' greater than 0")
+    return uncompiled(torch.optim.SGD)(
+        weights, lr=learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
+    )
+
+
+class Muon(torch.optim.Optimizer):
+    """torch's Muon for matrices; AdamW, at a share of the learning rate, for all other parameters (biases, norms)."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        learning_rate: float,
+        /,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        rate_of_others: float = 0.1,
+    ) -> None:
+        groups: list[dict[str, Any]] = [one if isinstance(one, dict) else {"params": [one]} for one in weights]
+        apart = [
+            {**group, "params": chosen, "factor": group.get("factor", 1.0) * share, "of_matrices": of_matrices}
+            for group in groups
+            for of_matrices, share in ((True, 1.0), (False, rate_of_others))
+            if (chosen := [one for one in group["params"] if (one.ndim == 2) is of_matrices])
+        ]
+        for group in apart:
+            group["lr"] = learning_rate * group["factor"]
+        super().__init__(apart, {})
+        matrices, others = self._groups(True), self._groups(False)
+        self._inner: list[tuple[bool, torch.optim.Optimizer]] = []
+        if matrices:
+            muon = uncompiled(torch.optim.Muon)(matrices, learning_rate, weight_decay=weight_decay, momentum=momentum)
+            self._inner.append((True, muon))
+        if others:
+            self._inner.append((False, uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True)))
+
+    def _groups(self, of_matrices: bool) -> list[dict[str, Any]]:
+        return [group for group in self.param_groups if group["of_matrices"] is of_matrices]
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no optimizer here takes a closure
+        for of_matrices, inner in self._inner:
+            # Loading a checkpoint replaced the dictionaries that were shared with the two optimizers.
+            inner.param_groups, inner.state = self._groups(of_matrices), self.state
+            inner.step()
+
+
+BETAS = {
+    "type": "array",
+    "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+    "minItems": 2,
+    "maxItems": 2,
+    "description": "decay of the running means of the gradient and of its square",
+}
+EPSILON = {"type": "number", "exclusiveMinimum": 0}
+DECAY = {"type": "number", "minimum": 0}
+
+OF_MATRICES = ("muon",)
+"""Optimizers that treat a weight as a matrix; all others update each number independently of the others."""
+
+OPTIMIZERS: dict[str, Entry] = {
+    "adam": Entry(
+        build=adam,
+        parameters={
+            "properties": {
+                "betas": BETAS,
+                "epsilon": EPSILON,
+                "weight_decay": {**DECAY, "description": "this factor times the weight is added to its gradient"},
+            }
+        },
+        help="Adam (Kingma and Ba 2015).",
+        example={"type": "adam"},
+    ),
+    "adamw": Entry(
+        build=adamw,
+        parameters={"properties": {"betas": BETAS, "epsilon": EPSILON, "weight_decay": DECAY}},
+        help="Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
+        example={"type": "adamw", "parameters": {"weight_decay": 0.01}},
+    ),
+    "muon": Entry(
+        build=uncompiled(Muon),
+        parameters={
+            "properties": {
+                "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                "weight_decay": DECAY,
+                "rate_of_others": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "learning rate of AdamW for biases and norms, relative to that of the matrices",
+                },
+            }
+        },
+        help="Muon (Jordan et al. 2024): orthogonalised momentum, equal step length in every singular direction.",
+        example={"type": "muon", "parameters": {"rate_of_others": 0.1}},
+    ),
+    "sgd": Entry(
+        build=sgd,
+        parameters={
+            "properties": {
+                "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                "nesterov": {"type": "boolean"},
+                "weight_decay": DECAY,
+            }
+        },
+        help="Stochastic gradient descent, optionally with momentum.",
+        example={"type": "sgd", "parameters": {"momentum": 0.9, "nesterov": True}},
+    ),
+}
+
+
+# Schedules: the factor of the spec's `learning_rate`, as a function of the progress of training from 0 to 1.
+#
+# They depend on the progress or the number of the epoch alone, so that a resumed run needs no further state.
+
+Schedule = Callable[[float], float]
+"""Progress of training, from 0 to 1 → the factor of the learning rate."""
+
+
+@dataclass(frozen=True)
+class ByEpoch:
+    """A schedule that counts epochs: the factor is the same for all steps of an epoch.
+
+    factor  epoch, from 0, and the number of epochs of the run → the factor
+    """
+
+    factor: Callable[[int, int], float]
+
+    def over(self, epochs: int) -> Schedule:
+        """The schedule of a run with this number of epochs."""
+        return lambda progress: self.factor(min(math.floor(progress * epochs), epochs - 1), epochs)
+
+
+def over_run(schedule: Schedule | ByEpoch, epochs: int) -> Schedule:
+    """A schedule as a builder returns it, for a run with this number of epochs."""
+    return schedule.over(epochs) if isinstance(schedule, ByEpoch) else schedule
+
+
+def constant() -> Schedule:
+    """Always 1."""
+    return lambda progress: 1.0
+
+
+def cosine(final: float = 0.0) -> Schedule:
+    """Cosine decay from 1 to `final` (Loshchilov and Hutter 2017, without restarts)."""
+    return lambda progress: final + (1 - final) * _falling(progress)
+
+
+def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) -> Schedule:
+    """Cosine rise from `initial` to 1 over the fraction `warm_up`, then cosine decay to `final` (Smith 2018)."""
+
+    def factor(progress: float) -> float:
+        if progress < warm_up:
+            return 1 - (1 - initial) * _falling(progress / warm_up)
+        return final + (1 - final) * _falling((progress - warm_up) / (1 - warm_up))
+
+    return factor
+
+
+def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.0) -> Schedule:
+    """Linear rise from `initial` to 1 over the fraction `warm_up` of the run, then cosine decay to `final`."""
+
+    def factor(progress: float) -> float:
+        if progress < warm_up:
+            return initial + (1 - initial) * progress / warm_up
+        return final + (1 - final) * _falling((progress - warm_up) / (1 - warm_up))
+
+    return factor
+
+
+def warm_up_level_cosine(
+    warm_up_epochs: int = 5, initial: float = 0.5, level_epochs: int = 5, final: float = 0.0
+) -> ByEpoch:
+    """Linear rise from `initial` to 1 over some epochs, 1 for some more, then cosine decay to `final`.
+
+    The factor changes between epochs only, as with torch's LinearLR and CosineAnnealingLR in a SequentialLR. A run with
+    fewer epochs ends before the decay does.
+    """
+
+    def factor(epoch: int, epochs: int) -> float:
+        if epoch < warm_up_epochs:
+            return initial + (1 - initial) * epoch / warm_up_epochs
+        since, rest = epoch - warm_up_epochs - level_epochs, epochs - warm_up_epochs - level_epochs
+        return 1.0 if since <= 0 else final + (1 - final) * _falling(since / rest)
+
+    return ByEpoch(factor)
+
+
+def _falling(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+FACTOR = {"type": "number", "minimum": 0, "maximum": 1}
+EPOCHS = {"type": "integer", "minimum": 0}
+WARM_UP = {
+    "properties": {
+        "warm_up": {
+            "type": "number",
+            "minimum": 0,
+            "exclusiveMaximum": 1,
+            "description": "fraction of the training in which the learning rate rises",
+        },
+        "initial": {**FACTOR, "description": "learning rate at the start, as a fraction of the peak"},
+        "final": {**FACTOR, "description": "learning rate at the end, as a fraction of the peak"},
+    }
+}
+
+SCHEDULES: dict[str, Entry] = {
+    "constant": Entry(constant, {}, "Constant learning rate.", {"type": "constant"}),
+    "cosine": Entry(
+        build=cosine,
+        parameters={"properties": {"final": {**FACTOR, "description": "rate at the end, as a fraction of the peak"}}},
+        help="Cosine decay from the learning rate to a fraction of it.",
+        example={"type": "cosine", "parameters": {"final": 0.01}},
+    ),
+    "one_cycle": Entry(
+        build=one_cycle,
+        parameters=WARM_UP,
+        help="One cycle: cosine rise to the learning rate, then cosine decay to nearly zero.",
+        example={"type": "one_cycle", "parameters": {"warm_up": 0.25}},
+    ),
+    "warm_up_cosine": Entry(
+        build=warm_up_cosine,
+        parameters=WARM_UP,
+        help="Linear warm-up to the learning rate, then cosine decay to a fraction of it.",
+        example={"type": "warm_up_cosine", "parameters": {"warm_up": 0.2, "final": 0.01}},
+    ),
+    "warm_up_level_cosine": Entry(
+        build=warm_up_level_cosine,
+        parameters={
+            "properties": {
+                "warm_up_epochs": {**EPOCHS, "description": "epochs of warm-up"},
+                "initial": {**FACTOR, "description": "rate of the first epoch, as a fraction of the peak"},
+                "level_epochs": {**EPOCHS, "description": "epochs at the peak, before the decay"},
+                "final": {**FACTOR, "description": "rate at the end, as a fraction of the peak"},
+            }
+        },
+        help="Linear warm-up and a plateau, both in epochs, then cosine decay; the rate changes between epochs only.",
+        example={"type": "warm_up_level_cosine", "parameters": {"warm_up_epochs": 5, "level_epochs": 5}},
+    ),
+}

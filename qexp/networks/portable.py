@@ -1,0 +1,179 @@
+"""Trained networks as modules that can be exported: standard operations, traced or scripted.
+
+Some modules that are fast to train cannot be exported: convolutions of stacks that write into buffers, padding that
+branches on the size of a frame. Each has a plain counterpart here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional
+
+from qexp.estimates import spread_of
+from qexp.networks.estimator import Inversion, mean, spread
+from qexp.networks.layers import SameConv2d, same_padding
+from qexp.networks.sequence import MeanOfPositions, SequenceConvolution, SequenceNorm
+
+Samples = Mapping[str, Tensor]
+
+
+class PlainSameConvolution(nn.Module):
+    """`SameConv2d` with the same operations for frames of all sizes."""
+
+    def __init__(self, of: SameConv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = of.weight, of.bias
+        self.kernel_size, self.stride = of.kernel_size, of.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = map(same_padding, x.shape[2:], self.kernel_size, self.stride)
+        return functional.conv2d(functional.pad(x, (*columns, *rows)), self.weight, self.bias, self.stride)
+
+
+class PlainSequenceConvolution(nn.Module):
+    """`SequenceConvolution` as a matrix product: `vmap` of torch's convolution needs a fixed batch size."""
+
+    def __init__(self, of: SequenceConvolution) -> None:
+        super().__init__()
+        self.weight, self.bias = of.weight, of.bias
+        self.kernel_size, self.stride = of.kernel_size[0], of.stride[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[-1]
+        last = (length - 1) // self.stride * self.stride
+        padded = functional.pad(x, ((self.kernel_size - 1) // 2, self.kernel_size))
+        windows = [padded[..., offset : offset + last + 1 : self.stride] for offset in range(self.kernel_size)]
+        made = self.weight.flatten(1) @ torch.stack(windows, dim=2).flatten(1, 2)
+        return made if self.bias is None else made + self.bias[:, None]
+
+
+class PlainSequenceNorm(nn.Module):
+    """`SequenceNorm` in evaluation mode."""
+
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, of: SequenceNorm) -> None:
+        super().__init__()
+        assert of.running_var is not None
+        assert of.running_mean is not None
+        factor = of.weight.detach() / torch.sqrt(of.running_var + of.eps)
+        self.register_buffer("factor", factor[:, None])
+        self.register_buffer("shift", (of.bias.detach() - of.running_mean * factor)[:, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = (x[..., None] if x.dim() == 2 else x) * self.factor + self.shift
+        return y.squeeze(-1) if x.dim() == 2 else y
+
+
+class PlainMeanOfPositions(nn.Module):
+    """`MeanOfPositions` without its own gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=-1)
+
+
+PLAIN: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    SameConv2d: PlainSameConvolution,
+    SequenceConvolution: PlainSequenceConvolution,
+    SequenceNorm: PlainSequenceNorm,
+    MeanOfPositions: lambda of: PlainMeanOfPositions(),
+}
+"""Module → what builds its plain counterpart."""
+
+
+def portable(module: nn.Module) -> nn.Module:
+    """Replace, in place, all modules inside one that cannot be exported; returns the module, or its own counterpart."""
+    if type(module) in PLAIN:
+        return PLAIN[type(module)](module).eval()
+    for name, held in module.named_children():
+        module._modules[name] = portable(held)
+    return module
+
+
+class Positional(nn.Module):
+    """A module of named tensors with positional ones: inputs in order → a tuple of outputs in order."""
+
+    def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+        super().__init__()
+        self.module, self.inputs, self.outputs = module, list(inputs), list(outputs)
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        made = self.module(dict(zip(self.inputs, values, strict=True)))
+        return tuple(made[name] for name in self.outputs)
+
+
+class WithinLimits(nn.Module):
+    """`Inversion.estimate` as a module: the estimates of one network, within their limits."""
+
+    def __init__(self, model: Inversion) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        return self.model.limited(self.model(samples))
+
+
+class EnsembleLoop(nn.Module):
+    """The networks of an ensemble, evaluated one after another: output → (network, sample, ...)."""
+
+    def __init__(self, models: Sequence[Inversion]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        each = [model(samples) for model in self.models]
+        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+
+class StackedEnsemble(nn.Module):
+    """The networks of an ensemble, of one layout, in one batched computation: output → (network, sample, ...).
+
+    A thousand small networks are then a graph of dozens of operations and not of thousands.
+    """
+
+    def __init__(self, models: Sequence[Inversion]) -> None:
+        super().__init__()
+        weights, buffers = stack_module_state(list(models))
+        self.names = [*weights, *buffers]
+        for index, tensor in enumerate([*weights.values(), *buffers.values()]):
+            self.register_buffer(f"state_{index}", tensor.detach())
+        self.layout = [
+            copy.deepcopy(models[0]).to("meta")
+        ]  # in a list, so that its weights are not registered as parameters
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        def one(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            made: dict[str, Tensor] = functional_call(self.layout[0], state, (samples,))
+            return made
+
+        made: dict[str, Tensor] = torch.vmap(one)(
+            {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
+        )
+        return made
+
+
+class MeanAndSpread(nn.Module):
+    """`Ensemble.mean_and_spread` as a module: each output, and its standard deviation as `<output>_spread`.
+
+    groups  modules that return output → (network, sample, ...)
+    model   one of the networks, by whose transforms the mean is taken
+    """
+
+    def __init__(self, groups: Sequence[nn.Module], model: Inversion) -> None:
+        super().__init__()
+        self.groups = nn.ModuleList(groups)
+        self.model = [model]
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        model, each = self.model[0], [group(samples) for group in self.groups]
+        made = {}
+        for name in model.network.outputs:
+            values = torch.cat([one[name] for one in each])
+            made[name], made[spread_of(name)] = mean(model, name, values), spread(model, name, values)
+        return made

@@ -1,0 +1,345 @@
+"""Operations on rows of values, such as the bands of a spectrum, and dense networks of several layers.
+
+Convolutions and normalisations are written for a stack of networks of one architecture, each with its own weights. A
+single network is a stack of one, so that its results have the same bits as in a larger stack. In memory values are
+ordered as (network, channel, position, sample): a convolution is then one matrix product per network, and values that
+are normalised together are contiguous. Modules take and return the usual (sample, channel, position).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qexp.networks.layers import ACTIVATIONS
+from qexp.networks.shapes import Shape, ShapeError, features, written
+
+
+def sequence_convolutions(
+    shape: Shape,
+    /,
+    filters: Sequence[int],
+    kernel_size: int = 3,
+    strides: int | Sequence[int] = 1,
+    activation: str = "relu",
+    use_bias: bool = True,
+    batch_norm: bool = False,
+    l2: float = 0.0,
+) -> nn.Module:
+    """Convolutions one after another, each followed by batch normalisation if `batch_norm`, and by the activation."""
+    steps = [strides] * len(filters) if isinstance(strides, int) else list(strides)
+    if len(steps) != len(filters):
+        raise ShapeError(
+            f"{len(steps)} strides {steps} for {len(filters)} filters {list(filters)}; give one stride for each, or one"
+        )
+    layers: list[nn.Module] = [AsSequence()]
+    channels = _channels(shape)
+    for count, step in zip(filters, steps, strict=True):
+        layers.append(SequenceConvolution(channels, count, kernel_size, step, use_bias))
+        if batch_norm:
+            layers.append(SequenceNorm(count))
+        layers.append(ACTIVATIONS[activation]())
+        channels = count
+    return nn.Sequential(*layers)
+
+
+def one_d_cnn(
+    shape: Shape,
+    /,
+    units: int = 1,
+    filters: Sequence[int] = (64, 64, 128, 128, 256),
+    kernel_size: int = 3,
+    l2: float = 0.0,
+) -> nn.Module:
+    """Convolutions without bias, each with batch normalisation and ReLU; the mean over positions; a linear layer.
+
+    The first convolution with more channels than the one before it halves the length.
+    """
+    wider = [count > before for before, count in pairwise(filters)]
+    first = wider.index(True) + 1 if any(wider) else len(filters)
+    strides = [2 if position == first else 1 for position in range(len(filters))]
+    blocks = sequence_convolutions(shape, filters, kernel_size, strides, use_bias=False, batch_norm=True)
+    made = nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
+    made.initial_scale = 1.0  # type: ignore[assignment] # torch's own initialisation, as in DL-IM
+    return made
+
+
+def mlp(
+    shape: Shape,
+    /,
+    units: Sequence[int],
+    outputs: int = 1,
+    activation: str = "relu",
+    dropout: float = 0.0,
+    bias: bool = True,
+    l2: float = 0.0,
+    initial_scale: float | None = None,
+) -> nn.Module:
+    """Dense layers of `units`, each with activation and dropout, then a linear one of `outputs`.
+
+    With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the largest effects first,
+    so that few epochs give a smooth function, which suits a few dozen noisy samples. See `initialise`.
+    """
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = features(shape)
+    for count in units:
+        layers += [nn.Linear(width, count, bias=bias), ACTIVATIONS[activation]()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        width = count
+    made = nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
+    made.initial_scale = initial_scale  # type: ignore[assignment] # read by `initialise`
+    return made
+
+
+def _channels(shape: Shape) -> int:
+    """A flat (k,) is one channel of length k; else (channel, length)."""
+    if len(shape) == 1:
+        return 1
+    if len(shape) == 2:
+        return shape[0]
+    raise ShapeError(f"needs a row of values [length] or [length, channels], but its input is {written(shape)}")
+
+
+class AsSequence(nn.Module):
+    """(sample, length) becomes (sample, 1, length)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, None] if x.dim() == 2 else x
+
+
+class MeanOfPositions(nn.Module):
+    """The mean over positions: (sample, channel, position) → (sample, channel)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _applied(_Mean, x[None]).squeeze(0)
+        return y
+
+
+class SequenceConvolution(nn.Conv1d):
+    """A convolution whose kernel is centred on every stride-th position, with zeros beyond the ends."""
+
+    def __init__(self, channels: int, filters: int, kernel_size: int, stride: int, bias: bool) -> None:
+        super().__init__(channels, filters, kernel_size, stride, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        kind = x.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            cast = torch.get_autocast_dtype(kind)
+            x, weight = x.to(cast), weight.to(cast)
+        y: Tensor = _applied(_Convolution, x[None], weight[None], self.stride[0])[0].squeeze(0)
+        return y if self.bias is None else y + self.bias[:, None]
+
+
+class SequenceNorm(nn.BatchNorm1d):
+    """Batch normalisation of (sample, channel, position), or (sample, channel)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:
+            return self(x[..., None]).squeeze(-1)  # type: ignore[no-any-return]
+        if self.training and x.shape[0] * x.shape[2] < 2:
+            raise ValueError(f"cannot normalise one value per channel; its input is {list(x.shape)}")
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        weights = (self.weight, self.bias, self.running_mean, self.running_var)
+        of_one = [one[None] for one in weights if one is not None]
+        y: Tensor = _applied(_Normalisation, x[None], *of_one, self.training, self.momentum, self.eps)[0].squeeze(0)
+        return y
+
+
+def _applied(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
+    return operation.apply(*arguments)
+
+
+def _per_network(info: Any, in_dims: Sequence[int | None], arguments: Sequence[Any]) -> list[Any]:
+    """Arguments with a leading dimension for networks: of length 1, or under `vmap` the number of networks."""
+    return [
+        value
+        if not isinstance(value, Tensor)
+        else (value.expand(info.batch_size, *value.shape) if axis is None else value.movedim(axis, 0)).flatten(0, 1)
+        for value, axis in zip(arguments, in_dims, strict=True)
+    ]
+
+
+class _Convolution(torch.autograd.Function):
+    """(network, sample, channel, position) and (network, filter, channel, kernel) → (…, filter, position)."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        networks, filters, _, kernel_size = weight.shape
+        values = x.permute(0, 2, 3, 1).contiguous()
+        columns = _columns(values, kernel_size, stride)
+        _, _, _, results, samples = columns.shape
+        y = _products(weight.flatten(2), columns.view(networks, -1, results * samples))
+        return y.view(networks, filters, results, samples).permute(0, 3, 1, 2), columns
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+        x, weight, ctx.stride = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(weight, output[1])
+        ctx.length = x.shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        weight, columns = ctx.saved_tensors
+        flat = gradient.permute(0, 2, 3, 1).flatten(2)
+        to_x = to_weight = None
+        if ctx.needs_input_grad[1]:
+            to_weight = _products(flat, columns.flatten(3).flatten(1, 2).mT).view(weight.shape)
+        if ctx.needs_input_grad[0]:
+            to_columns = _products(weight.flatten(2).mT, flat).view(columns.shape)
+            to_x = _summed_columns(to_columns, ctx.length, ctx.stride).permute(0, 3, 1, 2)
+        return to_x, to_weight, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Sequence[int | None], *arguments: Any
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        y, columns = _applied(_Convolution, *_per_network(info, in_dims, arguments))
+        return (y[:, None], columns[:, None]), (0, 0)
+
+
+class _Normalisation(torch.autograd.Function):
+    """(network, sample, channel, position), normalised per network and channel; running means are updated in place."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_variance: Tensor,
+        training: bool,
+        momentum: float,
+        epsilon: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        values = x.permute(0, 2, 3, 1).contiguous()
+        together = values.flatten(2)
+        if training:
+            mean = together.mean(-1)
+            centred = together - mean[..., None]
+            variance = torch.linalg.vector_norm(centred, dim=-1).square() / together.shape[-1]
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            unbiased = variance * (together.shape[-1] / (together.shape[-1] - 1))
+            running_variance.lerp_(unbiased.to(running_variance.dtype), momentum)
+        else:
+            mean, variance = running_mean.clone(), running_variance
+            centred = together - mean[..., None]
+        inverse_deviation = torch.rsqrt(variance + epsilon)
+        y = centred.mul_((weight * inverse_deviation)[..., None]).add_(bias[..., None])
+        return y.view(values.shape).permute(0, 3, 1, 2), mean, inverse_deviation
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, weight, _, running_mean, running_variance, ctx.training, _, ctx.epsilon = inputs
+        _, mean, inverse_deviation = output
+        ctx.mark_non_differentiable(mean, inverse_deviation)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight, running_mean, running_variance, mean, inverse_deviation)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, *state = ctx.saved_tensors
+        together, given = (one.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)[None] for one in (x, gradient))
+        networks, _, channels, length = x.shape
+        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            given, together, *(one.flatten() for one in state), ctx.training, ctx.epsilon, ctx.needs_input_grad[:3]
+        )
+        if to_x is not None:
+            to_x = to_x.view(networks, channels, length, -1).permute(0, 3, 1, 2)
+        to_weight, to_bias = (one if one is None else one.view(networks, channels) for one in (to_weight, to_bias))
+        return to_x, to_weight, to_bias, None, None, None, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Sequence[int | None], *arguments: Any
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]:
+        y, mean, inverse_deviation = _applied(_Normalisation, *_per_network(info, in_dims, arguments))
+        return (y[:, None], mean[:, None], inverse_deviation[:, None]), (0, 0, 0)
+
+
+class _Mean(torch.autograd.Function):
+    """The mean over positions of (network, sample, channel, position); its gradient has the memory order of values."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).mean(2).mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.length = inputs[0].shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        each: Tensor = (gradient / ctx.length).mT[:, :, None]
+        return each.expand(-1, -1, ctx.length, -1).contiguous().permute(0, 3, 1, 2)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Sequence[int | None], x: Tensor) -> tuple[Tensor, int]:
+        y: Tensor = _applied(_Mean, *_per_network(info, in_dims, [x]))
+        return y[:, None], 0
+
+
+def _columns(values: Tensor, kernel_size: int, stride: int) -> Tensor:
+    """(network, channel, position, sample) → the inputs of each result, (network, channel, kernel, result, sample)."""
+    networks, channels, length, samples = values.shape
+    columns = values.new_empty(networks, channels, kernel_size, -(-length // stride), samples)
+    for offset, results, seen in _windows(length, kernel_size, stride):
+        columns[:, :, offset, : results.start] = 0
+        columns[:, :, offset, results] = values[:, :, seen]
+        columns[:, :, offset, results.stop :] = 0
+    return columns
+
+
+def _summed_columns(columns: Tensor, length: int, stride: int) -> Tensor:
+    """The transpose of `_columns`: (network, channel, position, sample)."""
+    kernel_size = columns.shape[2]
+    centre = (kernel_size - 1) // 2
+    if stride == 1:  # at stride 1 the centre of the kernel reads every position
+        values = columns[:, :, centre].clone()
+    else:
+        values = columns.new_zeros(*columns.shape[:2], length, columns.shape[4])
+        centre = kernel_size
+    for offset, results, seen in _windows(length, kernel_size, stride):
+        if offset != centre:
+            values[:, :, seen] += columns[:, :, offset, results]
+    return values
+
+
+def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slice, slice]]:
+    """For each offset in the kernel: the results whose input there is not padding, and these inputs' positions."""
+    before = (kernel_size - 1) // 2
+    windows = []
+    for offset in range(kernel_size):
+        first = max(-(-(before - offset) // stride), 0)
+        last = min((length - 1 + before - offset) // stride, -(-length // stride) - 1)
+        start = first * stride + offset - before
+        stop = last * stride + offset - before + 1
+        results = slice(first, max(last + 1, first))
+        windows.append((offset, results, slice(start, stop, stride) if last >= first else slice(0, 0)))
+    return windows
+
+
+LARGE_PRODUCT = 1e6
+"""Operations in a matrix product above which one call per network is faster than one call for all."""
+
+_LINEAR: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""oneDNN's product, if this build of torch has it: on AMD's processors twice as fast as torch.bmm (MKL)."""
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """(network, i, j) · (network, j, k) → (network, i, k)."""
+    operations = 2 * a.shape[1] * a.shape[2] * b.shape[2]
+    if _LINEAR is None or operations < LARGE_PRODUCT or a.dtype != torch.float32 or a.device.type != "cpu":
+        return torch.bmm(a, b)
+    made = a.new_empty(len(a), a.shape[1], b.shape[2])
+    for one, left, right in zip(made.unbind(), a.unbind(), b.mT.unbind(), strict=True):
+        one.copy_(_LINEAR(left, right, None, "none", [], ""))
+    return made

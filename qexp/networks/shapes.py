@@ -1,0 +1,260 @@
+"""Shapes as networks see them, without the batch, and those of the results of common operations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Shape = tuple[int, ...]
+"""The shape of a sample between two operations, without the batch."""
+
+
+class ShapeError(ValueError):
+    """An operation does not fit the shape of its input; the message says what would."""
+
+
+def from_spec(size: list[int]) -> Shape:
+    """A shape as specs write it, channels last (VDI): [height, width, channels]."""
+    return (size[-1], *size[:-1])
+
+
+def written(shape: Shape) -> str:
+    """A shape as a spec writes it."""
+    return str([*shape[1:], shape[0]])
+
+
+def features(shape: Shape) -> int:
+    """The number of values of a sample."""
+    return math.prod(shape)
+
+
+def require_image(shape: Shape) -> Shape:
+    """Raises ShapeError unless the shape is (channel, height, width)."""
+    if len(shape) != 3:
+        raise ShapeError(f"needs an image [height, width, channels], but its input is {written(shape)}")
+    return shape
+
+
+# Shapes of the results of common operations on the meta device, without torch's own rules.
+#
+# Those rules belong to its compiler, which takes a second to load: longer than most networks take to predict.
+# Operations without a rule here use torch's.
+
+Sizes = Sequence[int]
+
+
+class Layout(TorchFunctionMode):
+    """A context in which operations on the meta device get their shapes from the rules here.
+
+    operations  floating-point operations of matrix products and convolutions so far; a multiply-add counts as two,
+                as in torch
+    kept        an upper bound of the numbers that a backward pass needs of these operations, weights left out: their
+                arguments and results, and an index for each number of the results
+    complete    whether these are all: False once torch was called for an operation that may compute
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations, self.kept, self.complete = 0, 0, True
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        rule = RULES.get(function)
+        if rule is not None and isinstance(args[0], Tensor | list | tuple):
+            first = args[0] if isinstance(args[0], Tensor) else args[0][0]
+            made = rule(*args, **(kwargs or {})) if isinstance(first, Tensor) and first.is_meta else None
+            if made is not None and all(side > 0 for side in made[0]):
+                self.operations += made[1]
+                self.kept += _numbers(args) + NUMBERS_OF_RESULT * math.prod(made[0])
+                return torch.empty(made[0], dtype=first.dtype, device="meta")
+        self.complete &= function.__name__ in OF_SHAPE
+        return function(*args, **(kwargs or {}))
+
+
+OF_SHAPE = frozenset(
+    ("__get__", "__getitem__", "chunk", "contiguous", "dim", "empty", "flatten", "is_contiguous", "numel", "pad",
+     "reshape", "size", "sym_max", "view")
+)  # fmt: skip
+"""Functions that only read a tensor's properties, or change its view."""
+
+NUMBERS_OF_RESULT = 3
+"""Numbers for each of a result: itself, and an index of twice its size."""
+
+Made = tuple[Sizes, int] | None
+"""Shape of the result, and floating-point operations; None if torch must decide, or gives the better error."""
+
+
+def _numbers(arguments: Sequence[Any]) -> int:
+    """Numbers in arguments that are tensors, or lists of tensors, and not weights."""
+    tensors = [one for given in arguments for one in (given if isinstance(given, list | tuple) else [given])]
+    return sum(one.numel() for one in tensors if isinstance(one, Tensor) and not isinstance(one, nn.Parameter))
+
+
+def _alike(x: Tensor, *more: Any, **options: Any) -> Made:
+    return x.shape, 0
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Made:
+    if x.dim() < 2 or weight.dim() != 2 or x.shape[-1] != weight.shape[1]:
+        return None
+    return (*x.shape[:-1], weight.shape[0]), 2 * math.prod(x.shape) * weight.shape[0]
+
+
+def _product(x: Tensor, other: Tensor) -> Made:
+    return _linear(x, other.mT) if other.dim() == 2 else None
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sizes = 1,
+    padding: int | str | Sizes = 0,
+    dilation: int | Sizes = 1,
+    groups: int = 1,
+) -> Made:
+    if x.dim() != weight.dim() or x.dim() < 3 or groups != 1 or x.shape[1] != weight.shape[1]:
+        return None
+    if isinstance(padding, str):
+        return None
+    kernel = weight.shape[2:]
+    sides = _windows(x.shape[2:], kernel, stride, padding, dilation)
+    return (
+        (x.shape[0], weight.shape[0], *sides),
+        2 * x.shape[0] * math.prod(sides) * math.prod(kernel) * weight.shape[0] * weight.shape[1],
+    )
+
+
+def _transposed_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sizes = 1,
+    padding: int | Sizes = 0,
+    output_padding: int | Sizes = 0,
+    groups: int = 1,
+    dilation: int | Sizes = 1,
+) -> Made:
+    count = x.dim() - 2
+    if x.dim() != weight.dim() or count < 1 or groups != 1 or x.shape[1] != weight.shape[0]:
+        return None
+    sides = [
+        (side - 1) * step - 2 * around + apart * (wide - 1) + more + 1
+        for side, wide, step, around, more, apart in zip(
+            x.shape[2:], weight.shape[2:],
+            *(_each(of, count) for of in (stride, padding, output_padding, dilation)), strict=True,
+        )
+    ]  # fmt: skip
+    return (x.shape[0], weight.shape[1], *sides), 2 * math.prod(x.shape) * math.prod(weight.shape[1:])
+
+
+def _average_pooled(
+    x: Tensor,
+    kernel_size: int | Sizes,
+    stride: int | Sizes | None = None,
+    padding: int | Sizes = 0,
+    ceil_mode: bool = False,
+    *more: Any,
+) -> Made:
+    if x.dim() != 4 or ceil_mode:
+        return None
+    return (*x.shape[:2], *_windows(x.shape[2:], kernel_size, stride, padding)), 0
+
+
+def _max_pooled(
+    x: Tensor,
+    kernel_size: int | Sizes,
+    stride: int | Sizes | None = None,
+    padding: int | Sizes = 0,
+    dilation: int | Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Made:
+    if x.dim() != 4 or ceil_mode or return_indices:
+        return None
+    return (*x.shape[:2], *_windows(x.shape[2:], kernel_size, stride, padding, dilation)), 0
+
+
+def _averaged(x: Tensor, output_size: int | Sizes) -> Made:
+    return ((*x.shape[:2], *_each(output_size, 2)), 0) if x.dim() == 4 else None
+
+
+def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Made:
+    first, others = tensors[0].shape, [tensor.shape for tensor in tensors]
+    along = dim % len(first)
+    if any((*shape[:along], *shape[along + 1 :]) != (*first[:along], *first[along + 1 :]) for shape in others):
+        return None
+    return (*first[:along], sum(shape[along] for shape in others), *first[along + 1 :]), 0
+
+
+def _combined(x: Tensor, other: Any, **options: Any) -> Made:
+    if not isinstance(other, Tensor):
+        return x.shape, 0
+    if other.dtype != x.dtype:
+        return None
+    try:
+        return np.broadcast_shapes(x.shape, other.shape), 0
+    except ValueError:
+        return None
+
+
+def _divided(x: Tensor, other: Any, **options: Any) -> Made:
+    return _combined(x, other) if x.is_floating_point() and not options else None
+
+
+def _mean(x: Tensor, dim: int | Sizes | None = None, keepdim: bool = False, **options: Any) -> Made:
+    if dim is None or options:
+        return None
+    over = {axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
+    return [1 if axis in over else side for axis, side in enumerate(x.shape) if keepdim or axis not in over], 0
+
+
+def _windows(
+    sides: Sizes, kernel: int | Sizes, stride: int | Sizes | None, padding: int | Sizes, dilation: int | Sizes = 1
+) -> list[int]:
+    """The number of windows along each side; without a stride they do not overlap."""
+    count, stride = len(sides), stride or kernel
+    return [
+        (side + 2 * around - apart * (wide - 1) - 1) // step + 1
+        for side, wide, step, around, apart in zip(
+            sides, _each(kernel, count), _each(stride, count), _each(padding, count), _each(dilation, count),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
+def _each(value: int | Sizes, count: int) -> Sizes:
+    return [value] * count if isinstance(value, int) else value
+
+
+RULES: Mapping[Callable[..., Any], Callable[..., Made]] = {
+    functional.linear: _linear,
+    **dict.fromkeys((torch.matmul, Tensor.matmul, Tensor.__matmul__), _product),
+    **dict.fromkeys((functional.conv1d, functional.conv2d, torch.conv1d, torch.conv2d), _convolution),
+    **dict.fromkeys((functional.conv_transpose2d, torch.conv_transpose2d), _transposed_convolution),
+    functional.avg_pool2d: _average_pooled,
+    **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pooled),
+    functional.adaptive_avg_pool2d: _averaged,
+    torch.cat: _joined,
+    **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub), _combined),
+    Tensor.div: _divided,
+    Tensor.mean: _mean,
+    **dict.fromkeys(
+        (
+            functional.silu, functional.leaky_relu, functional.relu, functional.elu, functional.selu,
+            functional.gelu, functional.hardtanh, functional.mish, functional.softsign, functional.softmax,
+            functional.softplus, functional.hardsigmoid, functional.log_softmax, functional.threshold,
+            functional.dropout, functional.batch_norm, functional.layer_norm,
+            torch.sigmoid, torch.tanh, torch.asinh, torch.exp, torch.ones_like,
+        ),
+        _alike,
+    ),
+}  # fmt: skip

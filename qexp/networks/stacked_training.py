@@ -1,0 +1,537 @@
+"""Many small networks of one architecture, trained together in one computation."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from qexp.networks import checkpoint, training
+from qexp.networks.callbacks import Callback
+from qexp.networks.estimator import BATCH, Inversion
+from qexp.networks.losses import losses_of, total
+from qexp.networks.network import Network, operations_per_sample
+from qexp.networks.sequence import SequenceNorm
+from qexp.networks.training import (
+    PRECISIONS,
+    BestRows,
+    Recipe,
+    Samples,
+    WeightLayout,
+    deterministic,
+    is_kept,
+    keep_freed_memory,
+    own_random_state,
+)
+
+
+class LossModule(nn.Module):
+    """A network followed by the losses of its outputs."""
+
+    def __init__(self, network: Network, recipe: Recipe) -> None:
+        super().__init__()
+        self.network, self._recipe = network, recipe
+
+    def forward(self, samples: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The objective to minimise, (), and the losses, (output,), of transformed samples, (sample, ...) each."""
+        features = self.network.features({name: samples[name] for name in self.network.inputs})
+        losses = losses_of(self.network, self._recipe.losses, features, samples)
+        return total(losses, self.network.penalty()), torch.stack(losses)
+
+
+def with_norms_for_stacks(network: Network) -> Network:
+    """Replace batch normalisation of rows, in place: torch's own rounds differently in a stack than alone."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm1d:
+                setattr(module, name, SequenceNorm(child.num_features, child.eps, child.momentum))
+    return network
+
+
+# The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers until it is read.
+
+Line = dict[str, Any]
+
+
+def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
+    """An epoch's line from its numbers.
+
+    numbers  learning rate, training losses, validation losses if there are any, 1 if the epoch is the best so far
+    names    names of the outputs, in the order of the losses
+    """
+    rate, *losses, best = numbers
+    parts = {"train": losses[: len(names)], "validation": losses[len(names) :]}
+    return {
+        "epoch": epoch,
+        "learning_rate": rate,
+        **{
+            part: {"loss": sum(values), "losses": dict(zip(names, values, strict=True))}
+            for part, values in parts.items()
+            if values
+        },
+        "best": bool(best),
+    }
+
+
+class EpochLines(Mapping[int, Line]):
+    """Position of a task → its line of one epoch, made when it is read."""
+
+    def __init__(self, names: Sequence[str], epoch: int, numbers: Mapping[int, Sequence[float]]) -> None:
+        """numbers  position → the numbers that `line_of` takes"""
+        self._names, self._epoch, self._numbers = list(names), epoch, numbers
+
+    def __getitem__(self, position: int) -> Line:
+        return line_of(self._numbers[position], self._epoch, self._names)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def mean(self) -> Line:
+        """Means of learning rate and losses over the networks; best only if it is the best epoch so far of them all."""
+        *means, _ = torch.tensor(list(self._numbers.values()), dtype=torch.float64).mean(dim=0).tolist()
+        best = all(numbers[-1] for numbers in self._numbers.values())
+        return line_of([*means, float(best)], self._epoch, self._names)
+
+
+# The tasks of a stack: a network and its data, how its training ended, and which tasks can share a stack.
+
+OPERATIONS_AT_ONCE = 3e9
+"""In the forward pass of a step: a larger stack is no faster, because its activations no longer fit into the cache."""
+
+LARGEST_STACK = 512
+
+
+@dataclass
+class Task:
+    """One network to train: its initial weights, its fitted transforms, its rows."""
+
+    name: str
+    model: Inversion
+    train: Samples
+    validation: Samples | None
+    order: Callable[[int], Tensor]
+    """Epoch → permutation of the training rows, (row,)."""
+    callbacks: Sequence[Callback] = ()
+    """Not shared with another task: callbacks have state."""
+    dropout_seed: Callable[[int], int] | None = None
+    """Epoch → seed; for a network that cannot be stacked, see `stackable`."""
+
+
+@dataclass
+class Outcome:
+    """The state of one task: its best epoch, and how it ended."""
+
+    best_epoch: int = 0
+    """The epoch whose weights are kept."""
+    best_loss: float = math.inf
+    learning_rate_factor: float = 1.0
+    stopped: str | None = None
+    """Why training ended before the last epoch."""
+    failed: str | None = None
+    """The error that ended this task; the others go on."""
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task is no longer trained."""
+        return self.stopped is not None or self.failed is not None
+
+
+def stackable(network: nn.Module) -> bool:
+    """Whether a network can be trained in a stack; not with dropout, which would depend on the other networks.
+
+    Dropout draws from one stream of random numbers for the whole stack.
+    """
+    return not any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in network.modules())
+
+
+def stack_size(network: Network, batch_size: int) -> int:
+    """The number of such networks to train together; 1 if a stack would be no faster."""
+    if not stackable(network):
+        return 1
+    operations = operations_per_sample(copy.deepcopy(network).to("meta").eval()) * batch_size
+    return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
+
+
+def row_count(samples: Samples) -> int:
+    """The number of samples."""
+    return len(next(iter(samples.values())))
+
+
+def require_alike(tasks: Sequence[Task], recipe: Recipe) -> None:
+    """Raise ValueError if the tasks cannot be trained in one stack: other sizes, another architecture, dropout."""
+    if not tasks:
+        raise ValueError("a stack needs at least one task")
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"names of tasks must be unique in a stack, but two are called {_repeated(names)}")
+    first = tasks[0]
+    for task in tasks:
+        sizes = row_count(task.train), None if task.validation is None else row_count(task.validation)
+        others = row_count(first.train), None if first.validation is None else row_count(first.validation)
+        if sizes != others:
+            raise ValueError(
+                f"{task.name} has {sizes[0]} training and {sizes[1] or 'no'} validation rows, {first.name} has "
+                f"{others[0]} and {others[1] or 'no'}; stack only tasks with the same numbers of rows"
+            )
+        if _shapes(task.model.network) != _shapes(first.model.network):
+            raise ValueError(
+                f"{task.name} has another architecture than {first.name}; stack only networks of the same architecture"
+            )
+        if len(tasks) > 1 and not stackable(task.model.network):
+            raise ValueError(
+                f"the network of {task.name} has dropout, which would depend on the other networks of the stack; "
+                "train it alone"
+            )
+        if task.validation is None and (recipe.keep != "last" or task.callbacks):
+            raise ValueError(
+                f"{task.name} has no validation rows, which keep 'best' and callbacks need; "
+                "give it some, or keep the last epoch without callbacks"
+            )
+
+
+def _repeated(names: Sequence[str]) -> str:
+    return next(repr(name) for name in names if names.count(name) > 1)
+
+
+def _shapes(network: nn.Module) -> list[tuple[str, torch.Size]]:
+    return [(name, tensor.shape) for name, tensor in network.state_dict().items()]
+
+
+# Many small networks of one architecture, trained together in one computation, each as if it were trained alone.
+#
+# The networks differ in their weights, their rows and their fitted transforms. Every step is one batched pass over all
+# of them (`torch.func`). The weights of each are a row of one matrix, so that an optimizer's step is one operation,
+# too. A trained network does not depend on the others in its stack, to the last bit. For activations that torch rounds
+# differently by their place in memory (gelu, silu and other smooth ones), it depends on them by about 1e-7 per step.
+
+Tensors = dict[str, Tensor]
+
+
+class StackListener(Protocol):
+    """Receives the progress of training."""
+
+    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
+        """lines  position of a task → its line of `metrics.jsonl`; without the tasks that have ended"""
+
+    def checkpoint_written(self, epoch: int) -> None: ...
+
+
+class Stack:
+    """Trains the networks of several tasks side by side.
+
+    folder  gets `stack.safetensors`, from which training resumes
+    Optimizers must update each number independently, with steps in proportion to the learning rate.
+    Raises ValueError if the tasks cannot be stacked.
+    """
+
+    _buffers: Tensors
+    _optimizer: torch.optim.Optimizer
+
+    def __init__(self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path) -> None:
+        require_alike(tasks, recipe)
+        keep_freed_memory()
+        self.tasks, self.recipe, self.device, self.folder = list(tasks), recipe, device, folder
+        self.outcomes = [Outcome() for _ in tasks]
+        self.epochs_done = 0
+        self._train_size = row_count(tasks[0].train)
+        self.batches = math.ceil(self._train_size / recipe.batch_size)
+        self._small = stack_size(tasks[0].model.network, recipe.batch_size) > 1
+        self._module = LossModule(with_norms_for_stacks(copy.deepcopy(tasks[0].model.network)), recipe)
+        for task in tasks:
+            task.model.to(device)
+        self._train = [self._transformed(position, task.train, "training") for position, task in enumerate(tasks)]
+        self._validation = [
+            self._transformed(position, task.validation, "validation") if task.validation is not None else {}
+            for position, task in enumerate(tasks)
+        ]
+        self._layout = WeightLayout(self._module)
+        self._best = BestRows(self._layout, [LossModule(task.model.network, recipe) for task in tasks], device)
+        columns = 2 + len(recipe.losses) * (1 if tasks[0].validation is None else 2)
+        self._history = torch.full((len(tasks), recipe.epochs, columns), math.nan, dtype=torch.float64)
+        self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
+
+    def run(self, listener: StackListener, interrupted: Callable[[], bool]) -> bool:
+        """Train to the end, or until `interrupted()` between two epochs. True if it got to the end.
+
+        At the end every model has the weights of its kept epoch; `outcomes` has a result for each task.
+        """
+        checkpointed_at, unwritten = time.monotonic(), False
+        with own_random_state(self.device), deterministic():
+            while self._goes_on():
+                if interrupted():
+                    if unwritten:
+                        self._write_checkpoint(listener)
+                    return False
+                started = time.perf_counter()
+                lines = self._close_epoch(self._train_epoch())
+                unwritten = True
+                listener.epoch_done(self.epochs_done, lines, time.perf_counter() - started)
+                if time.monotonic() - checkpointed_at > training.SECONDS_BETWEEN_CHECKPOINTS:
+                    self._write_checkpoint(listener)
+                    checkpointed_at, unwritten = time.monotonic(), False
+            if unwritten:
+                self._write_checkpoint(listener)
+        self._load_best()
+        return True
+
+    def _goes_on(self) -> bool:
+        return bool(self._positions) and self.epochs_done < self.recipe.epochs
+
+    def lines(self, position: int) -> list[Line]:
+        """The lines of a task's epochs so far, as in `metrics.jsonl`."""
+        return [self._line(numbers, epoch) for epoch, numbers in enumerate(self.curve(position).tolist(), start=1)]
+
+    def curve(self, position: int) -> Tensor:
+        """The same as numbers, (epoch, number), in the order that `line_of` takes."""
+        history = self._history[position]
+        return history[~history[:, 0].isnan()]
+
+    def resume(self) -> int:
+        """Load `stack.safetensors`, if it exists. Returns the number of complete epochs.
+
+        Raises DamagedError, or ValueError if it was written for other tasks.
+        """
+        path = self.folder / "stack.safetensors"
+        if not path.exists():
+            return 0
+        tensors, document = checkpoint.read(path)
+        names = [task.name for task in self.tasks]
+        with checkpoint.understood(path):
+            tasks = ", ".join(document["tasks"])
+        if document["tasks"] != names:
+            raise ValueError(f"{path} holds other networks: {tasks}; not {', '.join(names)}")
+        with checkpoint.understood(path):
+            self._restore(tensors, document)
+        return self.epochs_done
+
+    def _restore(self, tensors: Tensors, document: Mapping[str, Any]) -> None:
+        self.epochs_done = document["epochs_done"]
+        self.outcomes = [Outcome(**one) for one in document["outcomes"]]
+        for task, outcome in zip(self.tasks, self.outcomes, strict=True):
+            for callback, state in zip(task.callbacks, outcome.callbacks, strict=True):
+                callback.restore(state)
+        self._history = tensors["history"]
+        self._best.restore(tensors)
+        self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
+        if self._goes_on():
+            with torch.no_grad():
+                self._weights.copy_(tensors["weights"])
+            self._buffers = {name: tensors[f"buffers.{name}"].to(self.device) for name in self._buffers}
+            checkpoint.restore_optimizer(self._optimizer, tensors)
+
+    def _transformed(self, position: int, samples: Samples, part: str) -> Tensors:
+        task = self.tasks[position]
+        try:
+            on_device = {name: values.to(self.device) for name, values in samples.items()}
+            return training.transformed(task.model, on_device, part)
+        except training.DivergedError as error:
+            self.outcomes[position].failed = f"{task.name}: {error}"
+            return {}
+
+    def _enter(self, positions: list[int]) -> None:
+        """Start to train these tasks from their kept weights."""
+        self._positions, rows = positions, self._in_company(positions)
+        self._weights = nn.Parameter(self._best.weights[rows].clone())
+        self._buffers = {name: values[rows].clone() for name, values in self._best.buffers.items()}
+        self._gather()
+        if positions:
+            self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
+
+    def _leave(self, remaining: list[int]) -> None:
+        """Continue with some of the current networks, given by their rows in the stack."""
+        before, state = self._weights, self._optimizer.state[self._weights]
+        self._positions = [self._positions[row] for row in remaining]
+        remaining = self._in_company(remaining)
+        self._weights = nn.Parameter(before.detach()[remaining].clone())
+        self._buffers = {name: values[remaining].clone() for name, values in self._buffers.items()}
+        self._gather()
+        if remaining:
+            self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
+            self._optimizer.state[self._weights] = {
+                name: value[remaining].clone() if isinstance(value, Tensor) and value.shape == before.shape else value
+                for name, value in state.items()
+            }
+
+    def _in_company(self, rows: list[int]) -> list[int]:
+        """The rows to compute. A single one is doubled: products may round differently for one network than for two."""
+        return rows * 2 if len(rows) == 1 and self._small else rows
+
+    def _gather(self) -> None:
+        """Stack the samples of the current networks, (network, sample, ...), and make views of their weights."""
+        self._inputs = self._stacked(self._train)
+        self._seen = self._stacked(self._validation)
+        self._views = self._layout.views(self._weights.detach())
+        for view in self._views.values():
+            view.requires_grad_()
+        self._weights.grad = torch.zeros_like(self._weights)
+        self._gradients = self._layout.views(self._weights.grad)
+
+    def _stacked(self, samples: Sequence[Tensors]) -> Tensors:
+        of_each = [samples[position] for position in self._in_company(self._positions)]
+        return {name: torch.stack([one[name] for one in of_each]) for name in of_each[0]} if of_each else {}
+
+    def _train_epoch(self) -> Tensor:
+        """Train all current networks for an epoch; returns their losses, (batch, network, output)."""
+        epoch, size = self.epochs_done + 1, self.recipe.batch_size
+        trained = [(self.tasks[one], self.outcomes[one]) for one in self._in_company(self._positions)]
+        orders = torch.stack([task.order(epoch) for task, _ in trained]).to(self.device)
+        rows = torch.arange(len(orders), device=self.device)[:, None]
+        shuffled = {name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()}
+        factors = torch.tensor([[outcome.learning_rate_factor] for _, outcome in trained], device=self.device)
+        seed = self.tasks[self._positions[0]].dropout_seed
+        if seed is not None:
+            torch.manual_seed(seed(epoch))
+        self._module.train()
+        losses = []
+        for batch in range(self.batches):
+            rate = training.scheduled_rate(self.recipe, epoch, batch, self.batches)
+            losses.append(self._step({name: values[batch] for name, values in shuffled.items()}, rate, factors))
+        return torch.stack(losses).cpu()
+
+    def _step(self, samples: Tensors, rate: float, factors: Tensor) -> Tensor:
+        """One step of all networks; returns their losses, (network, output)."""
+        objectives, losses = self._evaluate(self._views, samples)
+        given = torch.autograd.grad(objectives.sum(), list(self._views.values()), allow_unused=True)
+        for into, gradient in zip(self._gradients.values(), given, strict=True):
+            into.zero_() if gradient is None else into.copy_(gradient)
+        gradients = self._weights.grad
+        assert gradients is not None
+        if self.recipe.gradient_clip is not None:
+            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+            gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        alike = bool((factors == 1).all())
+        before = None if alike else self._weights.detach().clone()
+        self._optimizer.step()
+        if before is not None:  # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
+            self._weights.data.copy_(torch.lerp(before, self._weights.detach(), factors))
+        return losses.detach()
+
+    def _evaluate(self, weights: Tensors, samples: Tensors) -> tuple[Tensor, Tensor]:
+        """The objective that each network minimises, (network,), and its losses, (network, output)."""
+        cast = PRECISIONS[self.recipe.precision]
+        with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
+            made: tuple[Tensor, Tensor] = vmap(self._call, randomness="different")(weights, self._buffers, samples)
+        return made
+
+    def _call(self, weights: Tensors, buffers: Tensors, samples: Tensors) -> Any:
+        return functional_call(self._module, (weights, buffers), (samples,))
+
+    @torch.no_grad()
+    def _validate(self) -> Tensor:
+        """The validation losses, (network, output)."""
+        self._module.eval()
+        rows = next(iter(self._seen.values())).shape[1]
+        parts = [
+            (self._evaluate(self._views, {name: values[:, at : at + BATCH] for name, values in self._seen.items()})[1],
+             min(BATCH, rows - at) / rows)
+            for at in range(0, rows, BATCH)
+        ]  # fmt: skip
+        return torch.stack([losses * share for losses, share in parts]).sum(0).cpu()
+
+    def _close_epoch(self, batch_losses: Tensor) -> EpochLines:
+        """Validate, keep the weights of each network at its best, run the callbacks. Returns the epoch's lines."""
+        means = training.mean_losses(batch_losses, self.recipe.batch_size, self._train_size).tolist()
+        validated = self._validate().double().tolist() if self._seen else None
+        sound = torch.isfinite(batch_losses).flatten(2).all(-1).all(0).tolist()
+        epoch = self.epochs_done + 1
+        rate = training.scheduled_rate(self.recipe, epoch, self.batches - 1, self.batches)
+        better, written, numbers = [], [], []
+        for row, position in enumerate(self._positions):
+            task, outcome = self.tasks[position], self.outcomes[position]
+            problem = None if sound[row] else training.divergence(batch_losses[:, row], self.recipe, epoch)
+            loss = math.nan if validated is None else sum(validated[row])
+            if problem is None and validated is not None and not math.isfinite(loss):
+                problem = f"the validation loss of epoch {epoch} is {loss}; try a lower learning rate"
+            if problem is not None:
+                outcome.failed = f"{task.name}: {problem}"
+                continue
+            if is_kept(loss, outcome.best_loss, self.recipe.keep):
+                outcome.best_loss, outcome.best_epoch = loss, epoch
+                better.append(row)
+            validation = validated[row] if validated is not None else []
+            best = float(outcome.best_epoch == epoch)
+            numbers.append([rate * outcome.learning_rate_factor, *means[row], *validation, best])
+            written.append(position)
+            if task.callbacks:
+                view = _EpochView(outcome, self._line(numbers[-1], epoch), loss)
+                for callback in task.callbacks:
+                    callback.after_epoch(view)
+        lines = EpochLines(list(self.recipe.losses), epoch, dict(zip(written, numbers, strict=True)))
+        if written:
+            self._history[written, epoch - 1] = torch.tensor(numbers, dtype=torch.float64)
+        self._keep(better)
+        self.epochs_done = epoch
+        remaining = [row for row, position in enumerate(self._positions) if not self.outcomes[position].ended]
+        if len(remaining) < len(self._positions):
+            self._leave(remaining)
+        return lines
+
+    def _keep(self, rows: list[int]) -> None:
+        if not rows or (self.recipe.keep == "last" and self._may_come_later()):
+            return
+        weights = self._weights.detach()
+        for row in rows:
+            buffers = {name: values[row] for name, values in self._buffers.items()}
+            self._best.keep(self._positions[row], weights[row], buffers)
+
+    def _may_come_later(self) -> bool:
+        """Whether another epoch will follow for all networks, so that this one's weights need not be copied."""
+        stops = any(self.outcomes[position].ended for position in self._positions)
+        return self.epochs_done + 1 < self.recipe.epochs and not stops
+
+    def _line(self, numbers: Sequence[float], epoch: int) -> Line:
+        return line_of(numbers, epoch, list(self.recipe.losses))
+
+    def _load_best(self) -> None:
+        for position, task in enumerate(self.tasks):
+            self._best.load_into(position, LossModule(task.model.network, self.recipe))
+
+    def _write_checkpoint(self, listener: StackListener) -> None:
+        for task, outcome in zip(self.tasks, self.outcomes, strict=True):
+            outcome.callbacks = [callback.state() for callback in task.callbacks]
+        tensors = {"history": self._history, **self._best.tensors()}
+        if self._goes_on():
+            tensors |= {
+                "weights": self._weights,
+                **{f"buffers.{name}": values for name, values in self._buffers.items()},
+                **checkpoint.optimizer_tensors(self._optimizer),
+            }
+        document = {
+            "tasks": [task.name for task in self.tasks],
+            "epochs_done": self.epochs_done,
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+        }
+        checkpoint.write(self.folder / "stack.safetensors", tensors, document)
+        listener.checkpoint_written(self.epochs_done)
+
+
+class _EpochView:
+    """One task's epoch as callbacks see it."""
+
+    def __init__(self, outcome: Outcome, line: dict[str, Any], validation_loss: float) -> None:
+        self._outcome, self.line, self.validation_loss = outcome, line, validation_loss
+        self.learning_rate: float = line["learning_rate"]
+
+    def scale_learning_rate(self, factor: float) -> None:
+        self._outcome.learning_rate_factor *= factor
+
+    def stop(self, reason: str) -> None:
+        self._outcome.stopped = reason
+
+    def evaluate_test(self) -> dict[str, dict[str, float]]:
+        raise ValueError("networks of a stack have no test part; leave out the callback 'test_evaluate'")

@@ -1,0 +1,661 @@
+"""The training of a network: whether it starts afresh or from a checkpoint, it ends with the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from qexp.errors import DamagedError, QexpError
+from qexp.metrics.metric import Metric, evaluate
+from qexp.networks import checkpoint
+from qexp.networks.callbacks import Callback
+from qexp.networks.estimator import Inversion
+from qexp.networks.losses import Loss, losses_of, total
+from qexp.networks.network import layers_above
+from qexp.networks.optimizers import Schedule, Weights
+from qexp.seeds import Seeds
+
+ALIGNMENT = 16
+"""Every weight starts at a multiple of this many numbers, so that vectorised code rounds alike for all networks."""
+
+
+class WeightLayout:
+    """Name of a weight → its place in the row of a network."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._places: dict[str, tuple[int, torch.Size]] = {}
+        self._length = 0
+        for name, weight in module.named_parameters():
+            self._places[name] = (self._length, weight.shape)
+            self._length += -(-weight.numel() // ALIGNMENT) * ALIGNMENT
+
+    def row(self, module: nn.Module) -> Tensor:
+        """The weights of a network of this layout as one row, (number,), with zeros between them."""
+        row = torch.zeros(self._length)
+        for name, weight in module.named_parameters():
+            start, shape = self._places[name]
+            row[start : start + shape.numel()] = weight.detach().flatten()
+        return row
+
+    def views(self, rows: Tensor) -> dict[str, Tensor]:
+        """Name → weight, (network, ...), as views of the memory of the rows, (network, number)."""
+        return {
+            name: rows[:, start : start + shape.numel()].view(len(rows), *shape)
+            for name, (start, shape) in self._places.items()
+        }
+
+
+# The weights of the epoch that is kept: the one with the lowest validation loss, or the last (`Recipe.keep`).
+
+
+def is_kept(loss: float, best_loss: float, keep: str) -> bool:
+    """Whether an epoch's weights replace the ones kept so far; `keep` is "best" or "last"."""
+    return loss < best_loss or keep == "last"
+
+
+class BestWeights:
+    """A copy of a model's weights at its best epoch, in memory and in `path` (`best.safetensors`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tensors: dict[str, Tensor] | None = None
+        self._unwritten = False
+
+    def keep(self, model: nn.Module) -> None:
+        """Copy the model's present weights."""
+        self._tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._unwritten = True
+
+    def load_into(self, model: nn.Module) -> None:
+        """Load the weights of the best epoch into the model. `keep` or `read` must have been called before."""
+        assert self._tensors is not None
+        model.load_state_dict(self._tensors)
+
+    def write(self, epoch: int, loss: float) -> None:
+        """Write the weights, with their epoch and its validation loss, unless they are written already."""
+        if self._tensors is not None and self._unwritten:
+            checkpoint.write(self.path, self._tensors, {"epoch": epoch, "loss": loss})
+            self._unwritten = False
+
+    def read(self) -> None:
+        """Read the weights back, if they were written. Raises DamagedError."""
+        if self.path.exists():
+            self._tensors = checkpoint.read(self.path)[0]
+
+
+class BestRows:
+    """The weights at their best epoch of all networks of a stack, each in a row of one matrix."""
+
+    def __init__(self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device) -> None:
+        """modules  the networks, all of one layout, with their initial weights"""
+        self._layout = layout
+        self.weights = torch.stack([layout.row(one) for one in modules]).to(device)
+        """(network, number)"""
+        self.buffers = {
+            name: torch.stack([dict(one.named_buffers())[name] for one in modules]).to(device)
+            for name, _ in modules[0].named_buffers()
+        }
+        """Name → (network, ...)."""
+
+    def keep(self, position: int, weights: Tensor, buffers: Mapping[str, Tensor]) -> None:
+        """Copy the present weights of one network, (number,), and its buffers."""
+        self.weights[position].copy_(weights)
+        for name, values in self.buffers.items():
+            values[position].copy_(buffers[name])
+
+    def load_into(self, position: int, module: nn.Module) -> None:
+        """Load the kept weights of one network into a module of the same layout."""
+        row = slice(position, position + 1)
+        state = {
+            **self._layout.views(self.weights[row]),
+            **{name: values[row] for name, values in self.buffers.items()},
+        }
+        with torch.no_grad():
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+                tensor.copy_(state[name][0])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights and buffers, by their names in a checkpoint."""
+        return {"kept": self.weights, **{f"kept.{name}": values for name, values in self.buffers.items()}}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load the weights and buffers of a checkpoint."""
+        device = self.weights.device
+        self.weights = tensors["kept"].to(device)
+        self.buffers = {name: tensors[f"kept.{name}"].to(device) for name in self.buffers}
+
+
+# Reproducible bits: torch's random state, and deterministic algorithms.
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of torch's generators: `cpu`, and `cuda` on a GPU."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(states: Mapping[str, Tensor]) -> None:
+    """Restore the state that `random_state` returned."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+@contextlib.contextmanager
+def own_random_state(device: torch.device) -> Iterator[None]:
+    """Restore the caller's random state on leaving."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Use torch's deterministic algorithms; restore the caller's setting on leaving."""
+    settings: Any = torch.utils.deterministic
+    before = torch.get_deterministic_debug_mode()
+    fill = settings.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("warn")  # torch.use_deterministic_algorithms would load torch's compiler
+    settings.fill_uninitialized_memory = False  # it costs time, and no uninitialised memory is read here
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+        settings.fill_uninitialized_memory = fill
+
+
+# Reuse of the memory that a training step frees, by glibc, which allocates torch's memory on Linux.
+
+KEPT_MEMORY = 31 * 2**20
+"""Bytes; glibc ignores blocks of more than 32 MiB when it adapts its threshold."""
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep freed memory for the next step instead of returning it to the system.
+
+    It does so for all blocks up to the largest one that was ever freed. Getting memory again page by page took a tenth
+    of the time of a training step of large networks.
+    """
+    torch.empty(KEPT_MEMORY, dtype=torch.uint8, device="cpu")
+
+
+# TensorBoard events of a run, without torch's heavy writer.
+
+
+class EventWriter:
+    """Writes an epoch's numbers as scalars: `validation/depth/mae` and so on.
+
+    epochs_kept  epochs of earlier attempts that stay; TensorBoard discards its later ones
+    """
+
+    def __init__(self, folder: Path, epochs_kept: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._event, self._summary = Event, Summary
+        self._writer = EventFileWriter(str(folder))
+        if epochs_kept:
+            restart = SessionLog(status=SessionLog.START)
+            self._writer.add_event(Event(wall_time=time.time(), step=epochs_kept + 1, session_log=restart))
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """Write the numbers of an epoch's line."""
+        values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(line)]
+        self._writer.add_event(
+            self._event(wall_time=time.time(), step=line["epoch"], summary=self._summary(value=values))
+        )
+
+    def flush(self) -> None:
+        """Write all events to the file."""
+        self._writer.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+
+def _scalars(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in line.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{key}/")
+        elif isinstance(value, float):
+            yield prefix + key, value
+
+
+# How to train, and the data to train on.
+
+Samples = Mapping[str, Tensor]
+"""Variable → (sample, ...) in the variable's unit, on the training device."""
+
+Prepare = Callable[[Samples], Samples]
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+"""Name in a spec → the type of automatic mixed precision; None for single precision throughout."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: the values of an experience spec as Python objects."""
+
+    losses: Mapping[str, Loss]
+    metrics: Mapping[str, Mapping[str, Metric]]
+    optimizer: Callable[[Weights, float], torch.optim.Optimizer]
+    learning_rate: float
+    schedule: Schedule
+    epochs: int
+    batch_size: int
+    callbacks: Sequence[Callback] = ()
+    gradient_clip: float | None = None
+    precision: str = "float32"
+    keep: str = "best"
+    """The epoch whose weights are the result: "best", with the lowest validation loss, or "last"."""
+    layer_decay: float = 1.0
+    """A weight's learning rate is multiplied by this once for each layer above it; see `layers_above`."""
+    frozen: Sequence[str] = ()
+    """Frozen operations: weights and batch statistics are fixed, dropout is off."""
+    epochs_frozen: int | None = None
+    """The number of epochs that they stay frozen; None for all."""
+
+    def frozen_in(self, epoch: int) -> Sequence[str]:
+        """The operations that are frozen in an epoch, counted from 1."""
+        return self.frozen if self.epochs_frozen is None or epoch <= self.epochs_frozen else ()
+
+
+class Data(Protocol):
+    """The samples. Training samples may differ from epoch to epoch; validation and test samples never do."""
+
+    @property
+    def train_size(self) -> int:
+        """Training samples per epoch."""
+
+    @property
+    def validation(self) -> Samples:
+        """The validation samples, the same at each call."""
+
+    @property
+    def test(self) -> Samples:
+        """The test samples, the same at each call."""
+
+    def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
+        """Number of a batch, counted from 0 → its samples, to which `prepared` was applied."""
+        ...
+
+    def to_fit(self) -> Samples:
+        """Training samples to which transforms are fitted."""
+        ...
+
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
+        """The values of an output that its metrics are computed from: booleans in its shape; None for all."""
+        ...
+
+    def training_mean(self, output: str) -> float:
+        """The mean of the training targets of an output, in its unit; NaN if there is no such mean."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnData:
+    """Data sets that draw all samples of an epoch at once and hold them in memory."""
+
+    train: Callable[[int], Samples]
+    validation: Samples
+    test: Samples
+    train_size: int
+
+    def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
+        samples = prepared(self.train(number))
+        batches = {name: values.split(batch_size) for name, values in samples.items()}
+        return lambda index: {name: of_name[index] for name, of_name in batches.items()}
+
+    def to_fit(self) -> Samples:
+        return self.train(0)
+
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
+        return None
+
+    def training_mean(self, output: str) -> float:
+        return math.nan
+
+
+# The training loop: whether it starts afresh or from a checkpoint, it ends with the same bits.
+
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+TRANSFORM_BLOCK = 128
+"""Samples transformed at a time, so that intermediate results stay in the processor's cache."""
+
+
+class DivergedError(Exception):
+    """The loss is NaN or infinite."""
+
+
+class TrainingListener(Protocol):
+    """Receives the progress of training: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch."""
+
+    def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
+    def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...
+    def checkpoint_written(self, progress: Progress) -> None: ...
+
+
+@dataclass
+class Progress:
+    """The state of training besides tensors, kept in the checkpoint."""
+
+    epoch: int = 1
+    """The current epoch, counted from 1."""
+    batch: int = 0
+    """Batches of this epoch that are complete."""
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    learning_rate_factor: float = 1.0
+    stopped: str | None = None
+    """Why training ended before the last epoch."""
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains a model and keeps its two checkpoints.
+
+    folder  gets `best.safetensors` (the weights of the epoch that is kept, see Recipe) and
+            `last.safetensors` (weights, optimizer and progress, from which training resumes)
+    """
+
+    def __init__(
+        self, model: Inversion, data: Data, recipe: Recipe, seeds: Seeds, device: torch.device, folder: Path
+    ) -> None:
+        self.model, self.data, self.recipe, self.seeds = model.to(device), data, recipe, seeds
+        self.device, self.folder = device, folder
+        self.progress = Progress()
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._freezable = self._weights_to_freeze()
+        self.optimizer = recipe.optimizer(self._groups(), recipe.learning_rate)
+        self.batches = math.ceil(data.train_size / recipe.batch_size)
+        self._validation: Samples | None = None
+        """The transformed validation samples, the same every epoch."""
+        self._best = BestWeights(folder / "best.safetensors")
+        self._batch_losses: list[Tensor] = []
+        """The losses of the current epoch, batch by batch; within a batch, output by output."""
+        self._dropout_state: dict[str, Tensor] | None = None
+        self._checkpointed_at = time.monotonic()
+        self._unwritten = False
+        """Whether anything was trained since the last checkpoint."""
+
+    def run(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
+        """Train to the end, then load the best weights; or until `interrupted()`. True if it got to the end.
+
+        Raises DivergedError, naming the epoch and the batch, when a loss is NaN or infinite.
+        """
+        progress, recipe = self.progress, self.recipe
+        self._checkpointed_at = time.monotonic()
+        with own_random_state(self.device), deterministic():
+            while progress.epoch <= recipe.epochs and progress.stopped is None:
+                started = time.perf_counter()
+                if not self.train_epoch(listener, interrupted):
+                    self._write_checkpoint(listener)
+                    return False
+                line = self.close_epoch()
+                listener.epoch_done(line, time.perf_counter() - started)
+                if time.monotonic() - self._checkpointed_at > SECONDS_BETWEEN_CHECKPOINTS:
+                    self._write_checkpoint(listener)
+            self._write_checkpoint(listener)
+            self.load_best()
+        return True
+
+    def resume(self) -> int:
+        """Load `last.safetensors`, if it exists. Returns the number of complete epochs. Raises DamagedError."""
+        path = self.folder / "last.safetensors"
+        if not path.exists():
+            return 0
+        tensors, document = checkpoint.read(path)
+        if "progress" not in document or "progress.batch_losses" not in tensors:
+            raise DamagedError(f"{path} is damaged: the epoch and its batch losses are missing")
+        with checkpoint.understood(path):
+            self.progress = Progress(**document["progress"])
+            for callback, state in zip(self.recipe.callbacks, self.progress.callbacks, strict=True):
+                callback.restore(state)
+        own = {name: tensors[name] for name in self.model.state_dict() if name in tensors}
+        losses = tensors["progress.batch_losses"]
+        # After a loss of NaN the weights are NaN, too; `close_epoch` then names the batch in which training diverged.
+        load = checkpoint.load if torch.isfinite(losses).all() else checkpoint.load_diverged
+        load(self.model, own, path)
+        with checkpoint.understood(path):
+            checkpoint.restore_optimizer(self.optimizer, tensors)
+        self._batch_losses = list(losses.to(self.device))
+        self._dropout_state = {
+            name: tensors[f"progress.random.{name}"] for name in ("cpu", "cuda") if f"progress.random.{name}" in tensors
+        }
+        self._best.read()
+        return self.progress.epoch - 1
+
+    def load_best(self) -> None:
+        """Give the model the weights of the epoch that is kept."""
+        self._best.load_into(self.model)
+
+    def evaluate(self, samples: Samples) -> dict[str, dict[str, float]]:
+        """output → metric → value, in the output's unit."""
+        return self._metrics(self.model.estimate(samples), samples)
+
+    def _metrics(self, estimates: Samples, samples: Samples) -> dict[str, dict[str, float]]:
+        found = {}
+        for name, metrics in self.recipe.metrics.items():
+            counted = self.data.counted(name, samples)
+            some: Any = ... if counted is None else counted
+            found[name] = evaluate(metrics, estimates[name][some].cpu().numpy(), samples[name][some].cpu().numpy())
+        return found
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Weights by the `factor` of their learning rate, and by whether they are frozen in some epochs.
+
+        Weights that are frozen at first need a group of their own: in torch's fused gradient descent with momentum
+        either all weights of a group have had a step, or none.
+        """
+        above = layers_above(self.model.network)
+        freezable = {id(weight) for weights in self._freezable.values() for weight in weights}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad:
+                factor = self.recipe.layer_decay ** above.get(name.removeprefix("network."), 0)
+                groups.setdefault((factor, id(weight) in freezable), []).append(weight)
+        return [{"params": group, "factor": factor} for (factor, _), group in groups.items()]
+
+    def _weights_to_freeze(self) -> dict[str, list[nn.Parameter]]:
+        """Operation that is frozen in some epochs → its weights. Raises QexpError if no others are left to train."""
+        operations = self.model.network.operations
+        to_freeze = {
+            name: [weight for weight in operations[name].parameters() if weight.requires_grad]
+            for name in self.recipe.frozen
+        }
+        left = {id(weight) for weight in self.weights} - {id(one) for group in to_freeze.values() for one in group}
+        if to_freeze and not left:
+            raise QexpError(
+                f"no weights are left to train: all belong to {', '.join(to_freeze)}; freeze fewer operations"
+            )
+        return to_freeze
+
+    def _freeze(self) -> None:
+        """Put all operations into training mode except those that are frozen in the current epoch."""
+        self.model.train()
+        frozen = self.recipe.frozen_in(self.progress.epoch)
+        for name, weights in self._freezable.items():
+            self.model.network.operations[name].train(name not in frozen)
+            for weight in weights:
+                weight.requires_grad_(name not in frozen)
+
+    def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
+        """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
+        progress, recipe = self.progress, self.recipe
+        prepared = partial(transformed, self.model, part="training")
+        batch = self.data.epoch(progress.epoch, recipe.batch_size, prepared)
+        cast = PRECISIONS[recipe.precision]
+        if progress.batch == 0:
+            torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
+        elif self._dropout_state is not None:
+            set_random_state(self._dropout_state)
+        self._freeze()
+        network = self.model.network
+        while progress.batch < self.batches:
+            if interrupted():
+                self._dropout_state = random_state(self.device)
+                return False
+            index = progress.batch
+            self._set_learning_rate()
+            samples = batch(index)
+            with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
+                features = network.features({name: samples[name] for name in network.inputs})
+            losses = losses_of(network, recipe.losses, features, samples)
+            self.optimizer.zero_grad(set_to_none=True)
+            total(losses, network.penalty()).backward()
+            if recipe.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
+            self.optimizer.step()
+            self._unwritten = True
+            self._batch_losses.extend(loss.detach() for loss in losses)
+            progress.batch = index + 1
+            listener.batch_done(progress.epoch, progress.batch, self.batches)
+        return True
+
+    def close_epoch(self) -> dict[str, Any]:
+        """Validate, keep the weights if they are the best, run the callbacks. Returns the epoch's line.
+
+        Raises DivergedError if a loss is NaN or infinite.
+        """
+        progress = self.progress
+        batch_losses = torch.stack(self._batch_losses).view(self.batches, -1).cpu()
+        self._require_finite(batch_losses)
+        means = mean_losses(batch_losses, self.recipe.batch_size, self.data.train_size)
+        line: dict[str, Any] = {
+            "epoch": progress.epoch,
+            "learning_rate": self._learning_rate(),
+            "train": {"loss": means.sum().item(), "losses": dict(zip(self.recipe.losses, means.tolist(), strict=True))},
+            "validation": self._validate(),
+        }
+        loss = line["validation"]["loss"]
+        if not math.isfinite(loss):
+            raise DivergedError(f"the validation loss of epoch {progress.epoch} is {loss}; try a lower learning rate")
+        if is_kept(loss, progress.best_loss, self.recipe.keep):
+            progress.best_loss, progress.best_epoch = loss, progress.epoch
+            self._best.keep(self.model)
+        line["best"] = progress.best_epoch == progress.epoch
+        view = _EpochView(self, line, loss)
+        for callback in self.recipe.callbacks:
+            callback.after_epoch(view)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        self._batch_losses.clear()
+        return line
+
+    def _validate(self) -> dict[str, Any]:
+        """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
+        if self._validation is None:
+            self._validation = transformed(self.model, self.data.validation, "validation")
+        network, features = self.model.network, self.model.features(self._validation)
+        with torch.no_grad():
+            found = losses_of(network, self.recipe.losses, features, self._validation)
+            made = network.finished(features)
+        losses = dict(zip(self.recipe.losses, [loss.item() for loss in found], strict=True))
+        metrics = self._metrics(self.model.in_units(made, self.data.validation), self.data.validation)
+        return {"loss": sum(losses.values()), "losses": losses, **metrics}
+
+    def _require_finite(self, batch_losses: Tensor) -> None:
+        problem = divergence(batch_losses, self.recipe, self.progress.epoch)
+        if problem is not None:
+            raise DivergedError(problem)
+
+    def _learning_rate(self) -> float:
+        progress = self.progress
+        batch = min(progress.batch, self.batches - 1)
+        return scheduled_rate(self.recipe, progress.epoch, batch, self.batches) * progress.learning_rate_factor
+
+    def _set_learning_rate(self) -> None:
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+
+    def _write_checkpoint(self, listener: TrainingListener) -> None:
+        if not self._unwritten:
+            return
+        self._best.write(self.progress.best_epoch, self.progress.best_loss)
+        self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
+        extra = {"progress.batch_losses": torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)}
+        if self.progress.batch:  # an epoch starts from a seed of its own
+            extra |= {f"progress.random.{name}": state for name, state in random_state(self.device).items()}
+        checkpoint.write(
+            self.folder / "last.safetensors",
+            {**self.model.state_dict(), **checkpoint.optimizer_tensors(self.optimizer), **extra},
+            {"progress": asdict(self.progress)},
+        )
+        self._checkpointed_at, self._unwritten = time.monotonic(), False
+        listener.checkpoint_written(self.progress)
+
+
+@torch.no_grad()
+def transformed(model: Inversion, samples: Samples, part: str) -> dict[str, Tensor]:
+    """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is not finite then."""
+    values = {
+        name: torch.cat([model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
+        for name in dict.fromkeys([*model.network.inputs, *model.network.outputs])  # an output may also be an input
+    }
+    for name in model.network.outputs:
+        if not torch.isfinite(values[name]).all():
+            raise DivergedError(f"the transform of '{name}' is NaN or infinite for some {part} values")
+    return values
+
+
+def mean_losses(batch_losses: Tensor, batch_size: int, train_size: int) -> Tensor:
+    """Means over all samples, (...), in float64, from means over batches, (batch, ...); the last may be smaller."""
+    per_batch = torch.full((len(batch_losses),), float(batch_size), dtype=torch.float64)
+    per_batch[-1] = train_size - batch_size * (len(batch_losses) - 1)
+    return (batch_losses.double() * per_batch.view(-1, *[1] * (batch_losses.dim() - 1))).sum(0) / train_size
+
+
+def divergence(batch_losses: Tensor, recipe: Recipe, epoch: int) -> str | None:
+    """The message for the first of an epoch's losses, (batch, output), that is NaN or infinite, or None."""
+    bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
+    if not len(bad):
+        return None
+    batch = int(bad[0].item())
+    values = dict(zip(recipe.losses, batch_losses[batch].tolist(), strict=True))
+    return (
+        f"the loss is NaN or infinite in epoch {epoch}, batch {batch + 1} of {len(batch_losses)} "
+        f"({', '.join(f'{name}: {value}' for name, value in values.items())}); "
+        "try a lower learning rate or gradient_clip"
+    )
+
+
+def scheduled_rate(recipe: Recipe, epoch: int, batch: int, batches: int) -> float:
+    """The learning rate that the schedule gives a step; epochs count from 1, batches from 0."""
+    step = (epoch - 1) * batches + batch
+    return recipe.learning_rate * recipe.schedule(step / max(recipe.epochs * batches - 1, 1))
+
+
+class _EpochView:
+    """An epoch as callbacks see it."""
+
+    def __init__(self, trainer: Trainer, line: dict[str, Any], validation_loss: float) -> None:
+        self._trainer = trainer
+        self.line, self.validation_loss = line, validation_loss
+        self.learning_rate: float = line["learning_rate"]
+
+    def scale_learning_rate(self, factor: float) -> None:
+        self._trainer.progress.learning_rate_factor *= factor
+
+    def stop(self, reason: str) -> None:
+        self._trainer.progress.stopped = reason
+
+    def evaluate_test(self) -> dict[str, dict[str, float]]:
+        return self._trainer.evaluate(self._trainer.data.test)

@@ -1,1 +1,0 @@
-"""Grids of pixels: interferograms, velocities and time series as programs write them, read in windows."""

@@ -1,0 +1,315 @@
+"""Rasters: values over a grid of pixels, read in windows, whatever the file's format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import QexpError
+
+Array = NDArray[np.float64]
+
+SAME = 1e-3
+"""Largest distance between the corners of grids that count as the same, as a share of a pixel."""
+EARTH_RADIUS = 6_371_008.8
+"""Mean radius [m]."""
+
+
+class Window(NamedTuple):
+    """Part of a grid: rows `top` to `bottom` and columns `left` to `right`, the ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def size(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    def pieces(self, side: int) -> Iterator[Window]:
+        """The window in squares of `side` pixels, row by row, from its upper left corner."""
+        for top in range(self.top, self.bottom, side):
+            for left in range(self.left, self.right, side):
+                yield Window(top, min(top + side, self.bottom), left, min(left + side, self.right))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pixels of a grid lie.
+
+    shape      rows and columns
+    transform  a, b, c, d, e, f: the corner of column i and row j lies at x = a i + b j + c, y = d i + e j + f, in the
+               units of the coordinate reference system
+    crs        the system as well-known text, or None if the file names none
+    """
+
+    shape: tuple[int, int]
+    transform: tuple[float, float, float, float, float, float]
+    crs: str | None
+
+    @property
+    def whole(self) -> Window:
+        return Window(0, self.shape[0], 0, self.shape[1])
+
+    def at(self, column: NDArray[np.floating] | float, row: NDArray[np.floating] | float) -> tuple[Array, Array]:
+        """Positions x, y of places in the grid; the centre of its first pixel is at 0.5, 0.5."""
+        a, b, c, d, e, f = self.transform
+        return np.asarray(a * column + b * row + c), np.asarray(d * column + e * row + f)
+
+    def places(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """The column and row of positions: what `at` makes positions of."""
+        a, b, c, d, e, f = self.transform
+        column, row = np.linalg.solve(np.array([[a, b], [d, e]]), np.stack([x - c, y - f]))
+        return column, row
+
+    def positions(self, window: Window) -> tuple[Array, Array]:
+        """The centres of the pixels of a window, row by row: x (pixel,), y (pixel,)."""
+        rows, columns = np.arange(window.top, window.bottom) + 0.5, np.arange(window.left, window.right) + 0.5
+        if self.transform[1] == 0 == self.transform[3]:  # as nearly all grids are
+            x, y = self.at(columns, 0.0)[0], self.at(0.0, rows)[1]
+            return np.tile(x, len(rows)), np.repeat(y, len(columns))
+        return self.at(np.tile(columns, len(rows)), np.repeat(rows, len(columns)))
+
+    @property
+    def corners(self) -> Array:
+        """The four outer corners, (corner, 2)."""
+        height, width = self.shape
+        return np.stack(self.at(np.array([0, width, width, 0.0]), np.array([0, 0, height, height])), axis=-1)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """The least and greatest x, then y."""
+        x, y = self.corners.T
+        return float(x.min()), float(x.max()), float(y.min()), float(y.max())
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Lengths of a pixel's sides, along a row and along a column."""
+        a, b, _, d, e, _ = self.transform
+        return float(np.hypot(a, d)), float(np.hypot(b, e))
+
+    @property
+    def metres(self) -> tuple[float, float]:
+        """The lengths of one unit of x and of y at the middle of the grid [m]; along a sphere, if it is of angles."""
+        import pyproj
+
+        if self.crs is None or not pyproj.CRS.from_user_input(self.crs).is_geographic:
+            return 1.0, 1.0
+        latitude = np.radians(self.corners[:, 1].mean())
+        degree = EARTH_RADIUS * np.pi / 180
+        return float(degree * np.cos(latitude)), float(degree)
+
+    def within(self, bounds: Sequence[float], source: str) -> Window:
+        """The smallest window that holds every pixel centre inside of bounds: x0, x1, y0, y1.
+
+        Raises QexpError if they are swapped, or if no pixel lies inside.
+        """
+        x0, x1, y0, y1 = self.checked(bounds)
+        columns, rows = self.places(np.array([x0, x1, x1, x0]), np.array([y0, y0, y1, y1]))
+        (top, bottom), (left, right) = (
+            (max(0, int(np.ceil(low.min() - 0.5))), min(count, int(np.floor(low.max() - 0.5)) + 1))
+            for low, count in ((rows, self.shape[0]), (columns, self.shape[1]))
+        )
+        if top >= bottom or left >= right:
+            raise QexpError(
+                f"{source}: no pixel lies within the bounds {listed(bounds)}; the grid extends over "
+                f"{listed(self.extent)} in its own coordinates"
+            )
+        return Window(top, bottom, left, right)
+
+    @staticmethod
+    def checked(bounds: Sequence[float]) -> tuple[float, float, float, float]:
+        """The bounds themselves: west, east, south, north. Raises QexpError if they are others."""
+        if len(bounds) != 4:
+            raise QexpError(f"--bounds {listed(bounds)}: write WEST,EAST,SOUTH,NORTH")
+        west, east, south, north = bounds
+        if not (west < east and south < north):
+            raise QexpError(f"--bounds {listed(bounds)}: swapped or empty; write WEST,EAST,SOUTH,NORTH")
+        return west, east, south, north
+
+    def same_as(self, other: Layout) -> bool:
+        """Whether the pixels of another grid are the same."""
+        far = SAME * min(self.pixel)
+        same = type(other) is Layout and self.shape == other.shape
+        return same and bool(np.abs(self.corners - other.corners).max() <= far)
+
+    def __str__(self) -> str:
+        height, width = self.shape
+        return f"{height:,} × {width:,} pixels of {self.pixel[0]:g} × {self.pixel[1]:g} over {listed(self.extent)}"
+
+
+def listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" if abs(number) < 1e5 else f"{number:.0f}" for number in numbers)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """One field over a grid.
+
+    source  the file, and what of it is read, as errors name it
+    unit    of the values, as the file tells, or ""
+    read    values of a window, (row, column); NaN where the file has none
+    gaps    whether the file names the value of pixels without data, so that zeros are values like others
+    type    of the stored numbers, such as "float32"
+    """
+
+    source: str
+    layout: Layout
+    unit: str
+    read: Callable[[Window], Array]
+    gaps: bool = False
+    type: str = ""
+
+    def require_same_grid(self, other: Raster) -> None:
+        """Raise QexpError if another raster has other pixels."""
+        if not self.layout.same_as(other.layout):
+            raise QexpError(
+                f"{other.source} has another grid than {self.source}: {other.layout}, not {self.layout}; resample one "
+                "to the other's grid"
+            )
+
+
+# Pixels along range and azimuth, as the radar sees them, which lie anywhere.
+
+PIECE = 2048
+"""Side of the squares in which places are read, in pixels."""
+
+
+@dataclass(frozen=True)
+class Swath(Layout):
+    """A grid of pixels in radar coordinates: longitude and latitude of each are values of rasters.
+
+    place  longitude and latitude of the pixels of a window [degrees], (row, column) each; NaN where they are not known
+    """
+
+    place: tuple[Callable[[Window], Array], Callable[[Window], Array]] | None = None
+
+    @classmethod
+    def unplaced(cls, shape: tuple[int, int]) -> Swath:
+        """Pixels whose places are not known yet."""
+        return cls(shape, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
+
+    @classmethod
+    def placed(
+        cls, shape: tuple[int, int], longitude: Callable[[Window], Array], latitude: Callable[[Window], Array]
+    ) -> Swath:
+        return cls(shape, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), "EPSG:4326", (longitude, latitude))
+
+    def positions(self, window: Window) -> tuple[Array, Array]:
+        """Longitude and latitude of the pixels of a window, row by row, (pixel,) each; both NaN where both are 0."""
+        if self.place is None:
+            raise QexpError(f"{self} have no positions; geocode them first")
+        x, y = (values(window).ravel() for values in self.place)
+        nowhere = (x == 0) & (y == 0)
+        return np.where(nowhere, np.nan, x), np.where(nowhere, np.nan, y)
+
+    @cached_property
+    def _extent(self) -> tuple[float, float, float, float]:
+        found = []
+        for piece in self.whole.pieces(PIECE):
+            x, y = self.positions(piece)
+            known = np.isfinite(x) & np.isfinite(y)
+            if known.any():
+                found.append((x[known].min(), x[known].max(), y[known].min(), y[known].max()))
+        if not found:
+            raise QexpError(f"none of {self} has a longitude and latitude")
+        west, east, south, north = np.array(found).T
+        return float(west.min()), float(east.max()), float(south.min()), float(north.max())
+
+    @property
+    def corners(self) -> Array:
+        """Those of the rectangle around all pixel centres, (corner, 2)."""
+        west, east, south, north = self._extent
+        return np.array([[west, north], [east, north], [east, south], [west, south]])
+
+    def within(self, bounds: Sequence[float], source: str) -> Window:
+        """The smallest window that holds every pixel centre inside of bounds: west, east, south, north.
+
+        Raises QexpError if they are swapped, or if no pixel lies inside.
+        """
+        west, east, south, north = self.checked(bounds)
+        rows, columns = [], []
+        for piece in self.whole.pieces(PIECE):
+            x, y = (values.reshape(piece.shape) for values in self.positions(piece))
+            row, column = np.nonzero((x >= west) & (x <= east) & (y >= south) & (y <= north))
+            if len(row):
+                rows += [piece.top + row.min(), piece.top + row.max()]
+                columns += [piece.left + column.min(), piece.left + column.max()]
+        if not rows:
+            raise QexpError(
+                f"{source}: no pixel lies within the bounds {listed(bounds)}; they extend over {listed(self.extent)}"
+            )
+        return Window(int(min(rows)), int(max(rows)) + 1, int(min(columns)), int(max(columns)) + 1)
+
+    def same_as(self, other: Layout) -> bool:
+        """Whether the other is of as many pixels in radar coordinates, which belong together."""
+        return isinstance(other, Swath) and self.shape == other.shape
+
+    def __str__(self) -> str:
+        return f"{self.shape[0]:,} × {self.shape[1]:,} pixels in radar coordinates"
+
+
+# Rasters at the pixels of another grid.
+
+
+def resampled(raster: Raster, layout: Layout) -> Raster:
+    """A smooth field at the pixel centres of another grid, by linear interpolation between its own.
+
+    NaN beyond its pixel centres, and beside its gaps. Both grids may be of different coordinate reference systems; a
+    raster without one is taken to be in that of the grid. Raises QexpError if the grids have no pixel in common.
+    """
+    if isinstance(raster.layout, Swath):
+        raise QexpError(f"{raster.source} is in radar coordinates, but the grid is {layout}; geocode it first")
+    x, y = _own(raster, layout, *layout.corners.T)
+    west, east, south, north = raster.layout.extent
+    if x.max() < west or x.min() > east or y.max() < south or y.min() > north:
+        raise QexpError(
+            f"{raster.source} does not cover the grid: {raster.layout}, but the grid has {layout}; are they in "
+            "different coordinate reference systems?"
+        )
+
+    def read(window: Window) -> Array:
+        from scipy.ndimage import map_coordinates
+
+        column, row = raster.layout.places(*_own(raster, layout, *layout.positions(window)))
+        # Pixel centres lie at whole numbers; what cannot be transformed lies outside.
+        column, row = (np.where(np.isfinite(line), line - 0.5, -9.0) for line in (column, row))
+        height, width = raster.layout.shape
+        top, bottom = _range(row, height)
+        left, right = _range(column, width)
+        values = np.full(window.size, np.nan)
+        if top < bottom and left < right:
+            near = raster.read(Window(top, bottom, left, right))
+            values = map_coordinates(near, [row - top, column - left], order=1, cval=np.nan)
+        return values.reshape(window.shape)
+
+    return replace(raster, layout=layout, read=read)
+
+
+def _own(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[Array, Array]:
+    """Positions of a grid in the raster's coordinate reference system; longitudes counted as the raster's are."""
+    import pyproj
+
+    own = raster.layout.crs or layout.crs
+    if raster.layout.crs is not None and layout.crs is not None:
+        transformer = pyproj.Transformer.from_crs(layout.crs, raster.layout.crs, always_xy=True)
+        x, y = (np.asarray(values) for values in transformer.transform(x, y))
+    if own is not None and pyproj.CRS.from_user_input(own).is_geographic:
+        west, east, _, _ = raster.layout.extent
+        x = x + 360 * np.round(((west + east) / 2 - x) / 360)
+    return x, y
+
+
+def _range(places: Array, count: int) -> tuple[int, int]:
+    """The first pixel along an axis that is needed, and the one after the last."""
+    return max(0, int(np.floor(places.min()))), min(count, int(np.floor(places.max())) + 2)

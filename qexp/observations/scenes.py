@@ -1,0 +1,403 @@
+"""Scenes: what a radar saw on a grid of pixels, with its line of sight, as tracks of points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.did_you_mean import suggestion
+from qexp.errors import QexpError
+from qexp.observations.observation import UNIT_TOLERANCE, Track
+from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open_elevation, open_raster
+from qexp.observations.rasters import Array, Raster, Window
+from qexp.observations.reading import (
+    METRES,
+    Asked,
+    Reading,
+    direction_toward,
+    masked_where_missing,
+    require_degrees,
+    suspicions,
+)
+from qexp.observations.reduction import Pixels, joined, reduced
+
+UNITS = {
+    "metre": "m", "metres": "m", "meter": "m", "meters": "m", "centimetre": "cm", "centimeters": "cm",
+    "centimetres": "cm", "millimetre": "mm", "millimeters": "mm", "millimetres": "mm",
+}  # fmt: skip
+"""Units as files write them → as here; without those that are a rate."""
+RATES = ("/year", "/yr")
+RADIANS = ("rad", "radian", "radians")
+LEAST_COHERENCE = 0.3
+MOST_PIXELS = 4_000_000_000
+"""Of a grid that is read, a part at a time; more take hours, and are a mistake."""
+SAMPLED = 50_000
+"""Pixels from which the noise of a grid is estimated that becomes means of cells."""
+
+
+def is_grid(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF)
+
+
+def read_grid(path: Path, asked: Asked) -> Reading:
+    """Read one field of displacement or phase over a grid. Raises QexpError."""
+    field = in_crs(open_raster(path, asked.band, asked.variable), asked)
+    return reading_of(scene_of(asked.name or path.stem, field, direction_of(field, asked), asked), asked)
+
+
+def in_crs(field: Raster, asked: Asked) -> Raster:
+    """The field in the coordinate reference system of the command line, if its file names none."""
+    if field.layout.crs is not None:
+        return field
+    if asked.crs is None:
+        raise QexpError(
+            f"{field.source} does not say in which coordinate reference system it is; name it, such as --crs "
+            f"EPSG:32633, or EPSG:4326 for longitude and latitude (it has {field.layout})"
+        )
+    return replace(field, layout=replace(field.layout, crs=asked.crs))
+
+
+def scene_of(
+    name: str,
+    field: Raster,
+    direction: Direction,
+    asked: Asked,
+    wavelength: float | None = None,
+    error: float | Raster | None = None,
+    coherence: Raster | None = None,
+    elevation: Raster | None = None,
+) -> Scene:
+    """The scene of a field with what the command line adds to it, or has in place of what the file tells.
+
+    wavelength, error, coherence, elevation   what the file tells
+    """
+    metres, phase = displacement_of(field, asked, wavelength)
+    if asked.error is not None:
+        error = asked.error * (1.0 if phase else asked.metres)
+    if error is None:
+        raise QexpError(
+            f"{field.source} has no errors; give the standard deviation of its displacements, such as --error 0.005 "
+            "(in metres, or in the unit of --unit)"
+        )
+    if isinstance(error, float) and not error > 0:
+        raise QexpError(f"--error {error:g}: a standard deviation is positive")
+    least = asked.least_coherence
+    if least is not None and not 0 < least <= 1:
+        raise QexpError(f"--least-coherence {least:g}: coherence lies between 0 and 1")
+    if asked.coherence is not None:
+        coherence = open_coherence(asked.coherence)
+    if least is not None and coherence is None:
+        raise QexpError("--least-coherence needs a raster of coherence: --coherence FILE")
+    if asked.dem is not None:
+        elevation = open_elevation(asked.dem, field.layout)
+    layout = field.layout
+    window = layout.whole if asked.bounds is None else layout.within(asked.bounds, field.source)
+    masks = None if coherence is None else (coherence, LEAST_COHERENCE if least is None else least)
+    return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
+
+
+def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
+    """A velocity as the displacement of one year, and what to tell of it; other fields as they are."""
+    unit = field.unit.lower()
+    rate = next((ending for ending in RATES if unit.endswith(ending)), None)
+    if rate is None:
+        return field, ()
+    return replace(field, unit=unit.removesuffix(rate)), ("velocities are read as the displacements of one year",)
+
+
+def displacement_of(field: Raster, asked: Asked, wavelength: float | None) -> tuple[float, bool]:
+    """The displacement toward the satellite of one unit of a field [m], and whether the field is phase."""
+    said = field.unit.strip().lower()
+    unit = UNITS.get(said, said)
+    given = asked.wavelength is not None or asked.sensor is not None
+    if asked.wavelength is not None and asked.sensor is not None:
+        raise QexpError("--wavelength and --sensor both give the wavelength; leave one out")
+    if asked.phase or given or unit in RADIANS:
+        if asked.unit is not None:
+            raise QexpError(f"{field.source}: phase is in radians; leave --unit {asked.unit} out")
+        if unit in METRES:
+            raise QexpError(
+                f"{field.source} is in {unit}, so it is not phase; leave --phase, --wavelength and --sensor out"
+            )
+        length = asked.wavelength if asked.sensor is None else wavelength_of(asked.sensor)
+        length = wavelength if length is None else length
+        if length is None:
+            raise QexpError(
+                f"{field.source} is phase, which needs the radar's wavelength to become displacement; give it in m, "
+                "such as --wavelength 0.0555, or name the satellite: --sensor sentinel-1"
+            )
+        return metres_per_radian(length), True
+    if unit in METRES and asked.unit is not None and unit != asked.unit:
+        raise QexpError(f"{field.source} gives its unit as {unit}, but --unit says {asked.unit}")
+    return METRES.get(unit) or asked.metres, False
+
+
+def reading_of(scene: Scene, asked: Asked) -> Reading:
+    """The points of a scene, or the means of its cells where a reduction is asked for."""
+    if scene.window.size > MOST_PIXELS:
+        raise QexpError(
+            f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with --bounds"
+        )
+    largest = scene.largest()
+    if largest is None:
+        raise QexpError(
+            f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
+        )
+    plan = asked.reduction
+    crs, warnings = scene.field.layout.crs, scene.warnings(largest, asked)
+    if plan is None:
+        return Reading((scene.whole(),), crs, warnings)
+    means, size = reduced(scene, plan.placed(crs)), scene.window.size
+    return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size)
+
+
+def _some_points(scene: Scene) -> Track:
+    """Observed pixels, drawn at random with a fixed seed: some SAMPLED where all are observed."""
+    random, share = np.random.default_rng(0), min(SAMPLED / scene.window.size, 1.0)
+    drawn = []
+    for piece in scene.window.pieces(PIECE):
+        track = scene.track(piece)
+        drawn.append(track.kept(track.observed & (random.random(len(track.x)) < share)))
+    return joined(drawn)
+
+
+# A scene: what a radar saw on a grid of pixels, read in windows as tracks of points.
+
+Flags = NDArray[np.bool_]
+
+LARGEST_WHOLE = 4_000_000
+"""The largest number of pixels that become points one by one."""
+PIECE = 2048
+"""Side of the squares in which larger scenes are read, in pixels."""
+WRAPPED = 0.95
+"""Phase that stays within ±π, and covers more than this share of it, is taken for wrapped phase."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One field of displacement or phase with its geometry, all over one grid.
+
+    scale      displacement toward the satellite of one unit of the field [m]
+    phase      whether the field is phase
+    error      standard deviation of displacements [m], the same everywhere or a raster in the unit of the field
+    direction  unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3)
+    coherence  raster, and the least coherence of pixels that count
+    elevation  raster of elevations [m]
+    window     the part of the grid that was asked for
+    """
+
+    name: str
+    field: Raster
+    scale: float
+    phase: bool
+    error: float | Raster
+    direction: Callable[[Window], Array]
+    coherence: tuple[Raster, float] | None
+    elevation: Raster | None
+    window: Window
+
+    def __post_init__(self) -> None:
+        beside = [self.error, self.elevation, self.coherence[0] if self.coherence else None]
+        for other in beside:
+            if isinstance(other, Raster):
+                self.field.require_same_grid(other)
+
+    def track(self, window: Window) -> Track:
+        """The pixels of a window, row by row, as points; x and y in the coordinates of the grid.
+
+        A pixel is masked without data, if its value is 0 in a file that does not name another one for these, or if its
+        coherence is too low.
+        """
+        values = self.field.read(window).ravel()
+        observed = self._seen(values)
+        if self.coherence is not None:
+            raster, least = self.coherence
+            observed &= raster.read(window).ravel() >= least
+        if isinstance(self.error, Raster):
+            error = self.error.read(window).ravel() * abs(self.scale)
+        else:
+            error = np.full(window.size, self.error)
+        elevation = None if self.elevation is None else self.elevation.read(window).ravel()
+        displacement = np.where(observed, values * self.scale, np.nan)
+        x, y = self.field.layout.positions(window)
+        observed &= error > 0
+        track = Track(self.name, "radar", x, y, displacement, error, self.direction(window), observed, elevation)
+        return masked_where_missing(track)
+
+    def _seen(self, values: Array) -> Flags:
+        """Where a field has data."""
+        return np.isfinite(values) if self.field.gaps else np.isfinite(values) & (values != 0)
+
+    def whole(self) -> Track:
+        """All pixels as points. Raises QexpError if they are too many."""
+        if self.window.size > LARGEST_WHOLE:
+            height, width = self.window.shape
+            raise QexpError(
+                f"{self.field.source} has {height:,} × {width:,} pixels, of which at most {LARGEST_WHOLE:,} can become "
+                "points; reduce them with --reduce quadtree:0.005, or take a part with --bounds WEST,EAST,SOUTH,NORTH"
+            )
+        return self.track(self.window)
+
+    def largest(self) -> float | None:
+        """The largest absolute value of the field; None if it has none."""
+        found = []
+        for piece in self.window.pieces(PIECE):
+            values = self.field.read(piece)
+            seen = self._seen(values)
+            if seen.any():
+                found.append(float(np.abs(values[seen]).max()))
+        return max(found, default=None)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of what was asked for."""
+        return self.window.shape
+
+    @property
+    def metres(self) -> tuple[float, float]:
+        """Lengths of one unit of x and of y [m]."""
+        return self.field.layout.metres
+
+    def blocks(self, side: int) -> Iterator[Pixels]:
+        """All pixels, in squares whose corners are multiples of `side` from the upper left one."""
+        for piece in self.window.pieces(side):
+            row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(2, -1)
+            yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
+
+    def warnings(self, largest: float, asked: Asked) -> tuple[str, ...]:
+        """What makes a field of this largest absolute value suspicious."""
+        if self.phase and WRAPPED < largest / np.pi <= 1:
+            return ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
+        return () if self.phase else suspicions(largest * self.scale, asked, ", or for phase --wavelength or --sensor")
+
+
+# Lines of sight over a grid: from angles or components, as numbers or rasters.
+
+Direction = Callable[[Window], Array]
+"""Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where they are not known."""
+
+
+def is_given(asked: Asked) -> bool:
+    """Whether the command line gives a line of sight."""
+    return any(one is not None for one in (asked.direction, asked.incidence, asked.heading))
+
+
+def direction_of(field: Raster, asked: Asked) -> Direction:
+    """The lines of sight that the command line gives.
+
+    Raises QexpError if it gives none or two, or rasters of other grids.
+    """
+    angles = [name for name in ("incidence", "heading", "look") if getattr(asked, name) is not None]
+    if asked.direction is not None:
+        if angles:
+            raise QexpError(f"--direction gives the whole line of sight; leave --{angles[0]} out")
+        return from_components(field, *(open_raster(path) for path in asked.direction))
+    for name in ("incidence", "heading"):
+        if name not in angles:
+            raise QexpError(
+                f"{field.source}: the line of sight is unknown, as --{name} is missing; give --incidence and "
+                "--heading, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
+                "--direction EAST,NORTH,UP"
+            )
+    incidence, heading = (_angle(getattr(asked, name)) for name in ("incidence", "heading"))
+    return from_angles(field, incidence, heading, asked.look or "right")
+
+
+def _angle(value: float | Path) -> float | Raster:
+    return open_raster(value) if isinstance(value, Path) else value
+
+
+def from_angles(field: Raster, incidence: float | Raster, heading: float | Raster, look: str = "right") -> Direction:
+    """Lines of sight from incidence and heading [degrees]."""
+    for one in (incidence, heading):
+        if isinstance(one, Raster):
+            field.require_same_grid(one)
+    if not isinstance(incidence, Raster):
+        require_degrees(np.array([incidence]), "--incidence")
+    if not isinstance(heading, Raster) and not -360 <= heading <= 360:
+        raise QexpError(f"--heading {heading:g}: a heading is an angle from north, in degrees from -360 to 360")
+
+    def direction(window: Window) -> Array:
+        steep, along = (_over(one, window) for one in (incidence, heading))
+        if isinstance(incidence, Raster):
+            require_degrees(steep, incidence.source)
+        return direction_toward(steep, along, look)
+
+    return direction
+
+
+def _over(value: float | Raster, window: Window) -> Array:
+    return value.read(window).ravel() if isinstance(value, Raster) else np.full(window.size, value)
+
+
+def from_components(field: Raster, *components: Raster) -> Direction:
+    """Lines of sight from rasters of their components east, north and up; pixels where all are 0 have none."""
+    for one in components:
+        field.require_same_grid(one)
+
+    def direction(window: Window) -> Array:
+        east, north, up = (one.read(window).ravel() for one in components)
+        length = np.sqrt(east * east + north * north + up * up)
+        length[length == 0] = np.nan
+        if (np.abs(length - 1) > UNIT_TOLERANCE).any():
+            raise QexpError(
+                f"{', '.join(one.source for one in components)} are not the components of unit vectors: lengths are "
+                f"{np.nanmin(length):g} to {np.nanmax(length):g}, but must be 1"
+            )
+        return np.stack([east, north, up], axis=-1)
+
+    return direction
+
+
+# Wavelengths of radar satellites, and displacement from phase.
+
+SPEED_OF_LIGHT = 299_792_458.0
+"""[m/s]"""
+
+FREQUENCIES: Mapping[str, float] = {
+    "alos": 1.270e9,
+    "alos-2": 1.2575e9,
+    "cosmo-skymed": 9.60e9,
+    "envisat": 5.331e9,
+    "ers": 5.300e9,
+    "iceye": 9.65e9,
+    "jers-1": 1.275e9,
+    "nisar": 1.2575e9,  # its radar in the L band
+    "nisar-s": 3.2e9,
+    "paz": 9.65e9,
+    "radarsat-1": 5.300e9,
+    "radarsat-2": 5.405e9,
+    "radarsat-constellation": 5.405e9,
+    "saocom": 1.27414e9,
+    "sentinel-1": 5.405e9,
+    "tandem-x": 9.65e9,
+    "terrasar-x": 9.65e9,
+    "uavsar": 1.2575e9,
+}
+"""Satellite → carrier frequency [Hz], as its operator publishes it. ALOS-2 has three, by mode and swath: 1.2365, 1.2575
+and 1.2785 GHz; here is the one of its finest images."""
+
+
+def wavelength_of(sensor: str) -> float:
+    """The wavelength of a satellite's radar [m]. Raises QexpError for one that is not known."""
+    name = sensor.lower().replace("_", "-").replace(" ", "-")
+    if name not in FREQUENCIES:
+        raise QexpError(f"no satellite '{sensor}'; {suggestion(name, FREQUENCIES)}; or give --wavelength in m")
+    return SPEED_OF_LIGHT / FREQUENCIES[name]
+
+
+def metres_per_radian(wavelength: float) -> float:
+    """The displacement toward the satellite of one radian of unwrapped phase: −λ/4π [m]; phase grows with range.
+
+    Raises QexpError for a wavelength that no radar satellite has.
+    """
+    if not 0.01 <= wavelength <= 1.0:
+        raise QexpError(
+            f"a wavelength of {wavelength:g} m is not that of a radar; give it in m, such as 0.0555 for Sentinel-1"
+        )
+    return -wavelength / (4 * math.pi)

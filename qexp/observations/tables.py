@@ -1,0 +1,513 @@
+"""Tables of points and of GNSS stations in text and CSV files."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.did_you_mean import suggestion
+from qexp.errors import NotFoundError, QexpError
+from qexp.observations.observation import Array, Track
+from qexp.observations.reading import (
+    METRES,
+    Asked,
+    Reading,
+    direction_toward,
+    in_metres,
+    masked_where_missing,
+    require_degrees,
+    suspicions,
+)
+from qexp.rows.table import SHOWN, TableError, as_number, explained, is_number
+
+GEOGRAPHIC = "EPSG:4326"
+VECTOR = ("los_east", "los_north", "los_up")
+
+NARROW = 100.0
+"""Extent of points [m] below which their coordinates are likely in km."""
+
+
+def read_points(path: Path, asked: Asked) -> Reading:
+    """Read displacements along the line of sight at scattered points. Raises QexpError."""
+    table = read_text_table(path, names_of(RADAR))
+    columns = columns_of(table, asked, RADAR, OF_RADAR)
+    (x, y), geographic = position_columns(table, columns)
+    require_columns(table, columns, ["los"])
+    require_one_unit(table, columns, ["los", "error"], asked)
+    if "error" in columns and asked.error is not None:
+        raise QexpError(f"{path} has errors in {table.titled(columns['error'])}; leave --error out")
+    if "error" not in columns and asked.error is None:
+        raise QexpError(
+            f"{path} has no column of errors; give the standard deviation of its displacements, such as --error 0.005 "
+            "(in metres, or in the unit of --unit), or say which column holds it: --columns error=NAME"
+        )
+    count = table.count
+    error = np.full(count, (asked.error or 0.0) * asked.metres)
+    track = Track(
+        asked.name or path.stem,
+        "radar",
+        table.numbers(columns[x]),
+        table.numbers(columns[y]),
+        lengths(table, columns, "los", asked),
+        lengths(table, columns, "error", asked) if "error" in columns else error,
+        _direction(table, columns, asked),
+        np.ones(count, bool),
+        table.numbers(columns["elevation"]) if "elevation" in columns else None,
+    )
+    masked = masked_where_missing(track)
+    largest = np.abs(masked.seen().displacement).max(initial=0)
+    doubts = suspicions(float(largest), asked) + (() if geographic else _suspicious_extent(masked))
+    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
+
+
+def _suspicious_extent(track: Track) -> tuple[str, ...]:
+    """What makes coordinates look like kilometres; degrees are refused elsewhere, once the system is known."""
+    seen = track.seen()
+    if len(seen.x) < 2:
+        return ()
+    extent = float(max(np.ptp(seen.x), np.ptp(seen.y)))
+    degrees = bool((np.abs(seen.x) <= 360).all() and (np.abs(seen.y) <= 90).all())
+    if degrees or not 0 < extent < NARROW:
+        return ()
+    return (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
+
+
+def _direction(table: TextTable, columns: Mapping[str, int], asked: Asked) -> Array:
+    """Lines of sight from columns of the vector, or from incidence and heading, which are columns or numbers."""
+    of_vector = [name for name in VECTOR if name in columns]
+    asked_angles = [name for name in ("incidence", "heading", "look") if getattr(asked, name) is not None]
+    if of_vector:
+        require_columns(table, columns, VECTOR)
+        if asked_angles:
+            raise QexpError(f"{table.path} has the line of sight in columns; leave --{asked_angles[0]} out")
+        return np.stack([table.numbers(columns[name]) for name in VECTOR], axis=1)
+    angles = {}
+    for name in ("incidence", "heading"):
+        value = getattr(asked, name)
+        if name in columns and value is not None:
+            raise QexpError(f"{table.path} has a column of {name}; leave --{name} out")
+        if name in columns:
+            angles[name] = table.numbers(columns[name])
+        elif value is None:
+            raise QexpError(
+                f"{table.path}: nothing says where the satellite is; give --incidence and --heading in degrees, or "
+                "columns with the unit vector from the ground to it: --columns los_east=E,los_north=N,los_up=U"
+            )
+        elif isinstance(value, Path):
+            raise QexpError(f"--{name} {value}: points need a number of degrees, or a column: --columns {name}=NAME")
+        else:
+            angles[name] = np.full(table.count, value)
+    require_degrees(angles["incidence"], str(table.path))
+    return direction_toward(angles["incidence"], angles["heading"], asked.look or "right")
+
+
+# Displacements of GNSS stations in a text or CSV file.
+
+COMPONENTS = ("east", "north", "up")
+
+HEAD = 1000
+"""Lines from which a table is recognised."""
+
+
+def is_gnss(path: Path) -> bool:
+    """Whether a text file has a header with components of displacements, or a name before its numbers."""
+    if not is_text(path):
+        return False
+    try:
+        table = read_text_table(path, names_of(GNSS), HEAD)
+    except QexpError:
+        return False
+    if not table.names:
+        return not is_number(table.first[0])
+    found, along = _columns(table, Asked()), columns_of(table, Asked(), RADAR, OF_RADAR)
+    placed = {"east", "north"} <= found.keys() or {"longitude", "latitude"} <= found.keys()
+    return placed and {"displacement_east", "displacement_north"} <= found.keys() and "los" not in along
+
+
+def read_gnss(path: Path, asked: Asked) -> Reading:
+    """Read the components of stations: one entry of the track per station and component. Raises QexpError.
+
+    Without a header: name, east, north, displacements east, north and up, and their three errors. The component up
+    may be missing.
+    """
+    table = read_text_table(path, names_of(GNSS))
+    columns = _columns(table, asked)
+    (x, y), geographic = position_columns(table, columns)
+    require_columns(table, columns, ["displacement_east", "displacement_north"])
+    components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
+    roles = [f"{what}_{name}" for what in ("displacement", "error") for name in components]
+    require_one_unit(table, columns, [*roles, "error"], asked)
+    count = table.count
+    errors = []
+    for name in components:
+        role = next((one for one in (f"error_{name}", "error") if one in columns), None)
+        if role is None and asked.error is None:
+            raise QexpError(
+                f"{path} has no errors of the component {name}; say which column holds them: --columns "
+                f"error_{name}=NAME, or give one number: --error 0.003 (in metres, or in the unit of --unit)"
+            )
+        of_all = np.full(count, (asked.error or 0) * asked.metres)
+        errors.append(of_all if role is None else lengths(table, columns, role, asked))
+    width = len(components)
+    track = Track(
+        asked.name or path.stem,
+        "gnss",
+        np.repeat(table.numbers(columns[x]), width),
+        np.repeat(table.numbers(columns[y]), width),
+        np.stack([lengths(table, columns, f"displacement_{name}", asked) for name in components], axis=1).ravel(),
+        np.stack(errors, axis=1).ravel(),
+        np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
+        np.ones(count * width, bool),
+        np.repeat(table.numbers(columns["elevation"]), width) if "elevation" in columns else None,
+        station=np.repeat(table.texts(columns["station"]), width) if "station" in columns else None,
+    )
+    masked = masked_where_missing(track)
+    largest = np.abs(masked.seen().displacement).max(initial=0)
+    return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest), asked))
+
+
+def _columns(table: TextTable, asked: Asked) -> dict[str, int]:
+    """What columns hold; beside longitude, latitude and `up`, those named east and north are displacements."""
+    columns = columns_of(table, asked, GNSS, OF_GNSS)
+    if {"longitude", "latitude", "east", "north", "displacement_up"} <= columns.keys() and not (
+        {"displacement_east", "displacement_north"} & columns.keys()
+    ):
+        columns |= {f"displacement_{name}": columns.pop(name) for name in ("east", "north")}
+    return columns
+
+
+# Which column of a table holds what: by the names on the command line, by well-known names, or by the usual order.
+
+Roles = Mapping[str, Sequence[str]]
+"""What a column holds → the names by which it is known, in lower case, besides that of the role."""
+
+POSITIONS: Roles = {
+    "east": ("easting", "x", "utm_east", "utme", "x_utm"),
+    "north": ("northing", "y", "utm_north", "utmn", "y_utm"),
+    "longitude": ("lon", "long"),
+    "latitude": ("lat",),
+    "elevation": ("height", "altitude", "elev", "dem", "z"),
+}
+RADAR: Roles = {
+    **POSITIONS,
+    "los": ("displacement", "disp", "los_displacement", "d_los", "dlos", "ulos"),
+    "error": ("sigma", "std", "stdev", "standard_deviation", "uncertainty", "err"),
+    "los_east": ("los_e", "e_los", "ue", "unit_east", "e"),
+    "los_north": ("los_n", "n_los", "un", "unit_north", "n"),
+    "los_up": ("los_u", "los_z", "u_los", "uu", "unit_up", "u"),
+    "incidence": ("inc", "incidence_angle"),
+    "heading": ("heading_angle",),
+}
+GNSS: Roles = {
+    **POSITIONS,
+    "station": ("name", "site", "stat", "id"),
+    "displacement_east": ("e", "de", "ue", "disp_e", "east_displacement", "d_east"),
+    "displacement_north": ("n", "dn", "un", "disp_n", "north_displacement", "d_north"),
+    "displacement_up": ("u", "du", "uu", "dz", "v", "disp_u", "up_displacement", "d_up", "up"),
+    "error": (),
+    "error_east": ("se", "sigma_e", "sigma_east", "err_e", "std_e", "east_error"),
+    "error_north": ("sn", "sigma_n", "sigma_north", "err_n", "std_n", "north_error"),
+    "error_up": ("su", "sigma_u", "sigma_up", "err_u", "std_u", "up_error"),
+}
+OF_RADAR = ("east", "north", "los", "error", "los_east", "los_north", "los_up")
+OF_GNSS = (
+    "station", "east", "north", "displacement_east", "displacement_north", "displacement_up",
+    "error_east", "error_north", "error_up",
+)  # fmt: skip
+"""The columns of files without a header, in order."""
+
+UNIT = re.compile(r"^(?P<name>.*?)(?:\s*[\[(]\s*(?P<braced>mm|cm|m)\s*[\])]|_(?P<plain>mm|cm|m))$")
+
+
+def plain_name(name: str) -> tuple[str, str | None]:
+    """`LOS (mm)` → `los` and its unit `mm`; None where the name has no unit."""
+    match = UNIT.match(name.strip())
+    words, unit = (name, None) if match is None else (match["name"], match["braced"] or match["plain"])
+    return words.strip().lower().replace(" ", "_"), unit
+
+
+def names_of(roles: Roles) -> set[str]:
+    return set(roles) | set(chain.from_iterable(roles.values()))
+
+
+def columns_of(table: TextTable, asked: Asked, roles: Roles, order: Sequence[str]) -> dict[str, int]:
+    """What columns hold → their index. Raises QexpError for unknown names and for a file of another width."""
+    given = asked.columns
+    if given is not None and not isinstance(given, Mapping):
+        return _in_order(table, given, order)
+    widths = {3, 4, len(order)} if order[0] == "east" else {len(order), len(order) - 3}
+    usual = {role: index for index, role in enumerate(order[: table.width])} if table.width in widths else {}
+    found = _by_name(table, roles) if table.names else usual
+    if given:
+        return _as_asked(table, given, roles, found)
+    if not found and not table.names:
+        raise QexpError(
+            f"{table.path}: {table.width} columns without a header; without one they are {', '.join(order)} "
+            f"({' or '.join(map(str, sorted(widths)))} of them). Otherwise say which is which, such as "
+            f"--columns {order[0]}=1,{order[1]}=2,{order[2]}=5"
+        )
+    return found
+
+
+def _in_order(table: TextTable, positions: Sequence[int], order: Sequence[str]) -> dict[str, int]:
+    if len(positions) > len(order):
+        raise QexpError(f"--columns: {len(positions)} positions, but only {len(order)} are known: {', '.join(order)}")
+    return {role: _position(table, str(one), role) for role, one in zip(order, positions, strict=False)}
+
+
+def _by_name(table: TextTable, roles: Roles) -> dict[str, int]:
+    plain = [plain_name(name)[0] for name in table.names]
+    found: dict[str, int] = {}
+    for role, words in roles.items():
+        # A name that two columns have tells nothing.
+        index = next((plain.index(word) for word in (role, *words) if plain.count(word) == 1), None)
+        if index is not None and index not in found.values():
+            found[role] = index
+    return found
+
+
+def _as_asked(table: TextTable, given: Mapping[str, str], roles: Roles, found: dict[str, int]) -> dict[str, int]:
+    """The columns of the command line, with those that are known by name besides."""
+    asked: dict[str, int] = {}
+    for word, column in given.items():
+        role = next((role for role, words in roles.items() if word.lower() in (role, *words)), None)
+        if role is None:
+            raise QexpError(f"--columns {word}={column}: no column holds '{word}'; {suggestion(word, roles)}")
+        if column in table.names:
+            asked[role] = table.names.index(column)
+        elif column.isdecimal():
+            asked[role] = _position(table, column, role)
+        elif table.names:
+            raise QexpError(f"{table.path} has no column '{column}'; {suggestion(column, table.names)}")
+        else:
+            raise QexpError(f"{table.path} has no header with '{column}'; give its position, such as {word}=1")
+    plane, sphere = {"east", "north"}, {"longitude", "latitude"}
+    unwanted = sphere if plane & asked.keys() else plane if sphere & asked.keys() else set()
+    kept = {role: index for role, index in found.items() if role not in unwanted and index not in asked.values()}
+    return {**kept, **asked}
+
+
+def _position(table: TextTable, text: str, role: str) -> int:
+    if not 1 <= int(text) <= table.width:
+        raise QexpError(f"--columns: {role} is column {text}, but {table.path} has {table.width} columns")
+    return int(text) - 1
+
+
+def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], hint: str = "") -> None:
+    missing = [role for role in roles if role not in columns]
+    if missing:
+        known = f"; its columns are {', '.join(table.names)}" if table.names else ""
+        free = next((index for index in range(table.width) if index not in columns.values()), table.width - 1)
+        named = table.names and table.names.count(table.names[free]) == 1
+        raise QexpError(
+            f"{table.path}: no column is known to hold {' or '.join(missing)}{known}; say which one does, such as "
+            f"--columns {missing[0]}={table.names[free] if named else free + 1}{hint}"
+        )
+
+
+def position_columns(table: TextTable, columns: Mapping[str, int]) -> tuple[tuple[str, str], bool]:
+    """The columns of x and y, and whether they are longitude and latitude."""
+    geographic = {"longitude", "latitude"} <= columns.keys()
+    if geographic and {"east", "north"} <= columns.keys():
+        geographic = False  # the projected ones are there already
+    names = ("longitude", "latitude") if geographic else ("east", "north")
+    require_columns(table, columns, names, " (or longitude and latitude)")
+    return names, geographic
+
+
+def lengths(table: TextTable, columns: Mapping[str, int], role: str, asked: Asked) -> Array:
+    """A column of displacements or errors [m]. Raises QexpError if the header and --unit name different units."""
+    unit = unit_of(table, columns, role)
+    if unit is not None and asked.unit is not None and unit != asked.unit:
+        raise QexpError(f"{table.path}: {table.titled(columns[role])} is in {unit}, but --unit says {asked.unit}")
+    return table.numbers(columns[role]) * in_metres(unit or asked.unit or "m")
+
+
+def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:
+    return plain_name(table.names[columns[role]])[1] if table.names else None
+
+
+def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], asked: Asked) -> None:
+    """Raises QexpError if the header names the unit of some of these columns but not of others."""
+    if not table.names or asked.unit is not None:
+        return
+    units = {role: unit_of(table, columns, role) for role in roles if role in columns}
+    named = {unit for unit in units.values() if unit is not None}
+    silent = [role for role, unit in units.items() if unit is None]
+    if silent and named - {"m"}:
+        raise QexpError(
+            f"{table.path}: the header names the unit {', '.join(sorted(named))} of some columns, but none of "
+            f"{', '.join(table.titled(columns[role]) for role in silent)}; write it behind each name, such as "
+            f"'{table.names[columns[silent[0]]]} (mm)'; units are {', '.join(METRES)}"
+        )
+
+
+# Tables in text files: cells separated by spaces, tabs, commas or semicolons, comments after #, maybe a header.
+
+SEPARATORS = ("\t", ";", ",")
+"""Looked for in this order; without them cells are separated by spaces."""
+
+AT_A_TIME = 1 << 16
+"""Rows whose cells are in memory as text."""
+
+ENDINGS = ("", ".txt", ".csv", ".dat", ".tsv", ".xy", ".xyz", ".xyd", ".lld", ".asc", ".gnss", ".gps", ".obs", ".llde")
+"""Of the names of text files."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a file: their lines, counted from 1, and their columns, as numbers where all cells are numbers."""
+
+    lines: Sequence[int]
+    columns: Sequence[Array | Sequence[str]]
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """The cells of a text file.
+
+    names  of the columns, empty where there is no header
+    first  cells of the first row
+    parts  all rows
+    """
+
+    path: Path
+    names: Sequence[str]
+    first: Sequence[str]
+    parts: Sequence[Rows]
+
+    @property
+    def width(self) -> int:
+        return len(self.first)
+
+    @property
+    def count(self) -> int:
+        return sum(len(part.lines) for part in self.parts)
+
+    def numbers(self, column: int) -> Array:
+        """The numbers of a column, NaN where one is missing. Raises TableError that names lines."""
+        values, wrong = [], []
+        for part in self.parts:
+            cells = part.columns[column]
+            if isinstance(cells, np.ndarray):
+                values.append(cells)
+                continue
+            numbers = np.empty(len(cells))
+            for index, (line, cell) in enumerate(zip(part.lines, cells, strict=True)):
+                try:
+                    numbers[index] = as_number(cell)
+                except ValueError as error:
+                    wrong.append(f"{self.path}: line {line}, {self.titled(column)}: '{cell[:40]}' {error}")
+            values.append(numbers)
+        if wrong:
+            raise TableError("\n".join(wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN))))
+        return np.concatenate(values)
+
+    def texts(self, column: int) -> NDArray[np.str_]:
+        """The texts of a column; numbers as short as they can be written."""
+        cells = chain.from_iterable(part.columns[column] for part in self.parts)
+        return np.array([cell if isinstance(cell, str) else f"{cell:.17g}" for cell in cells], dtype=np.str_)
+
+    def titled(self, column: int) -> str:
+        return f"column '{self.names[column]}'" if self.names else f"column {column + 1}"
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file may hold a table in text, by its name and its first bytes."""
+    if path.suffix.lower() not in ENDINGS or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"\0" not in file.read(4096)
+
+
+def read_text_table(path: Path, known: Collection[str], most: int | None = None) -> TextTable:
+    """Read the cells of a text file.
+
+    known  words, in lower case, by which a comment above the first row is known as a header
+    most   lines to read; None: all
+    Raises NotFoundError, and TableError for a file that is no table.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file")
+    with explained(path), path.open(encoding="utf-8-sig") as file:
+        lines = enumerate(islice(file, most), 1)
+        above, number, text = "", 0, ""  # the line above the first row, which may be a header in a comment
+        for number, line in lines:  # noqa: B007 - where the loop ends is the first row
+            if text := _without_comment(line):
+                break
+            above = line
+        if not text:
+            raise TableError(f"{path} has no rows" if above else f"{path} is empty")
+        separator = next((one for one in SEPARATORS if one in text), None)
+        cells, names = _cells(text, separator), list[str]()
+        rest: Iterator[tuple[int, list[str]]] = (
+            (row, _cells(kept, separator)) for row, line in lines if (kept := _without_comment(line))
+        )
+        if not any(map(is_number, cells[1:])) and not (len(cells) == 1 and is_number(cells[0])):
+            names = cells
+        else:
+            names = _header_in_comment(above, separator, len(cells), known)
+            rest = chain([(number, cells)], rest)
+        parts = list(_parts(path, rest, len(names)))
+    if not parts:
+        raise TableError(f"{path} has a header, but no rows")
+    return TextTable(path, [name.strip() for name in names], parts[0][0], [part for _, part in parts])
+
+
+def _without_comment(line: str) -> str:
+    text = line.split("#")[0]
+    return text.strip(" \r\n") if text.strip() else ""
+
+
+def _parts(path: Path, rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[tuple[list[str], Rows]]:
+    """Rows in parts, each with the cells of its first row; all of as many cells as the header, or the first row."""
+    rows = iter(rows)
+    while some := list(islice(rows, AT_A_TIME)):
+        width = width or len(some[0][1])
+        _require_even(path, width, some)
+        yield (
+            some[0][1],
+            Rows(
+                [line for line, _ in some],
+                [_as_numbers(one) for one in zip(*(cells for _, cells in some), strict=True)],
+            ),
+        )
+
+
+def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:
+    try:
+        return np.array(cells, dtype=np.float64)
+    except ValueError:
+        return cells
+
+
+def _cells(text: str, separator: str | None) -> list[str]:
+    if separator is None:
+        return text.split()
+    if '"' in text:
+        return [cell.strip() for cell in next(csv.reader([text], delimiter=separator, skipinitialspace=True))]
+    return [cell.strip() for cell in text.split(separator)]
+
+
+def _header_in_comment(line: str, separator: str | None, width: int, known: Collection[str]) -> list[str]:
+    """The names in a comment right above the first row, if at least two of them are known words."""
+    if not line.lstrip().startswith("#"):
+        return []
+    words = line.lstrip().lstrip("#").strip()
+    cells = _cells(words, separator if separator is not None and separator in words else None)
+    return cells if len(cells) == width and len({cell.lower() for cell in cells} & set(known)) >= 2 else []
+
+
+def _require_even(path: Path, width: int, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
+    ragged = [(line, len(cells)) for line, cells in rows if len(cells) != width]
+    if ragged:
+        said = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
+        more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
+        raise TableError(f"{path}: {said}{more}, but there are {width} columns")

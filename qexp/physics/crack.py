@@ -1,0 +1,180 @@
+"""Penny-shaped cracks under pressure in an elastic half-space: horizontal discs such as sills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from qexp.physics.ellipsoid import alike, enough_nodes, gauss_legendre
+from qexp.physics.geometry import require_positive
+from qexp.physics.interpolation import projected, smooth_image
+
+BLOCK = 32_768
+"""Stations computed at a time, so that intermediate results stay in the processor's cache."""
+
+LEAST_DEPTH = 0.01
+"""Of a crack, in radii; NODES of the quadrature have enough nodes for this."""
+
+LARGEST_SYSTEM = 2**22
+"""Elements of the systems of equations that are solved at a time, which limits the memory of shallow cracks."""
+
+
+class _Crack(NamedTuple):
+    """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node)."""
+
+    depth: Tensor
+    node: Tensor
+    """Positions t between the centre, 0, and the rim, 1."""
+    opening: Tensor
+    """Weighted values of the function phi: the crack is open by its integral over phi(t) / sqrt(t^2 - r^2)."""
+    slip: Tensor
+    """Weighted values of the function psi, in the same way for the outward motion of the roof against the floor."""
+
+
+def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by horizontal circular cracks under pressure.
+
+    source    (batch, 5)           east, north, depth, radius [m], pressure over shear modulus
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Exact for any ratio of depth to radius: opening and slip of the crack are those that leave its faces
+    with the pressure alone, stresses reflected by the surface included. Proportional to one minus Poisson's ratio.
+    Raises ValueError if depth or radius is not positive, or if a crack is wider than a hundred times its depth.
+    Fialko, Khazan and Simons (2001), Geophys. J. Int. 146, 181-190: two coupled Fredholm equations of the second kind,
+    solved at the nodes of a Gauss-Legendre rule that converges as exp(-4 asinh(depth / radius) nodes).
+    """
+    _require_cracks(source)
+    radius, strength = source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
+    east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
+    displacement = east.new_empty(*east.shape, 3)
+    for places, crack in _blocks(source, east):
+        outward, up = _displacement(east[places].square() + north[places].square(), crack)
+        moved = torch.stack([outward * east[places], outward * north[places], up], dim=-1)
+        displacement.index_copy_(0, places, moved * (strength * radius)[places, :, None])
+    return displacement
+
+
+def penny_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """The displacement of `penny` along a direction, on a grid: each column has one east, each row one north.
+
+    source     (batch, 5)                 as for `penny`
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `penny` does.
+    """
+    _require_cracks(source)
+    centre, radius = source.detach()[:, None, :3], source.detach()[:, None, 3:4]
+    ring = torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
+    singular = centre + radius * torch.nn.functional.pad(ring, (0, 1)).to(source)
+    return smooth_image(
+        projected(partial(penny, poisson_ratio=poisson_ratio), source, direction), singular, east, north
+    )
+
+
+def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor]:
+    """Displacement outward over the distance from the axis, and up; both (batch, station).
+
+    The integrals over products of exp(-k h), sin(k t) or cos(k t), and Bessel functions of k r are parts of algebraic
+    functions of the complex distance rho = sqrt(r^2 + c^2) from a point at the complex depth c = h - i t. With
+    q = 1 / rho and beta = h (phi + i psi), the displacement is the imaginary part of the integral over t of
+
+        up         (phi - psi h / t) q + c beta q^3
+        outward/r  beta q^3 + psi / t (1 - (h + i t) q) / (rho + c)
+
+    which is nowhere singular, the axis included. Real and imaginary parts are written out, since arithmetic
+    with complex tensors takes several times longer.
+    """
+    outward, up = torch.zeros_like(squared_radius), torch.zeros_like(squared_radius)
+    h = crack.depth
+    for index in range(crack.node.shape[1]):
+        t, phi, psi = (values[:, index, None] for values in (crack.node, crack.opening, crack.slip))
+        real, imaginary = squared_radius + (h - t) * (h + t), 2 * h * t  # of rho^2, and minus the one of rho^2
+        modulus = torch.sqrt(real.square() + imaginary.square())
+        larger = ((modulus + real.abs()) / 2).sqrt()
+        smaller = imaginary / (2 * larger)
+        deep = real > 0
+        rho_real, rho_imaginary = torch.where(deep, larger, smaller), torch.where(deep, smaller, larger)
+        inverse = modulus.reciprocal()
+        q_real, q_imaginary = rho_real * inverse, rho_imaginary * inverse
+        square_real, square_imaginary = real * inverse * inverse, imaginary * inverse * inverse
+        cube_real = q_real * square_real - q_imaginary * square_imaginary
+        cube_imaginary = q_real * square_imaginary + q_imaginary * square_real
+        beta_real = h * (phi * cube_real - psi * cube_imaginary)
+        beta_imaginary = h * (phi * cube_imaginary + psi * cube_real)
+        up = up + (phi - psi * h / t) * q_imaginary + h * beta_imaginary - t * beta_real
+        sum_real, sum_imaginary = rho_real + h, rho_imaginary + t
+        rest_real, rest_imaginary = 1 - h * q_real + t * q_imaginary, -h * q_imaginary - t * q_real
+        quotient = rest_imaginary * sum_real + rest_real * sum_imaginary
+        outward = outward + beta_imaginary + psi / t * quotient / (sum_real.square() + sum_imaginary.square())
+    return outward, up
+
+
+def _require_cracks(source: Tensor) -> None:
+    depth, radius = source[:, 2], source[:, 3]
+    require_positive("depth", depth, "in metres downwards")
+    require_positive("radius", radius, "in metres")
+    if not (depth >= LEAST_DEPTH * radius).all():
+        worst = int((depth / radius).argmin())
+        raise ValueError(
+            f"source {worst} is too wide for its depth: it is {depth[worst]:g} m deep and its radius is "
+            f"{radius[worst]:g} m; the radius may be at most {1 / LEAST_DEPTH:g} times the depth"
+        )
+
+
+def _blocks(source: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
+    """Places in the batch of cracks that are computed together, and the cracks, for stations (batch, n)."""
+    depth = source[:, 2].double() / source[:, 3].double()
+
+    def at_most(count: int) -> int:
+        return min(BLOCK // max(1, stations.shape[1]), LARGEST_SYSTEM // (2 * count) ** 2)
+
+    for count, places in alike(enough_nodes(4 * torch.asinh(depth), stations.dtype), at_most):
+        crack = _crack(depth[places, None], count)
+        yield places, _Crack(*(values.to(stations.dtype) for values in crack))
+
+
+def _crack(depth: Tensor, count: int) -> _Crack:
+    """Solve for opening and slip; depth (batch, 1) in radii.
+
+    After Fialko and others (2001): with x = k h and j(u) = sin(u) / u - cos(u), the tractions
+    reflected by the surface make phi and psi differ from 2 / pi t and 0 by the kernels (times 2 / pi)
+
+        opening, opening   integral over k of (1 + 2 x + 2 x^2) exp(-2 x) sin(k t) sin(k s)
+        opening, slip      integral over k of -2 x^2 exp(-2 x) sin(k t) j(k s)
+        slip, slip         integral over k of (1 - 2 x + 2 x^2) exp(-2 x) j(k t) j(k s)
+
+    phi is odd and psi even, so that the positive nodes of a rule from -1 to 1 suffice.
+    """
+    points, weights = (values[count:].to(depth.device) for values in gauss_legendre(2 * count))
+    h, t, s = depth[:, :, None], points[:, None], points
+    difference, total = t - s, t + s
+    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
+    openings = _openings(h, near) - _openings(h, far)
+    crossed = 2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
+    crossed = crossed - h**2 / s * ((8 * h**2 - near) / near**2 - (8 * h**2 - far) / far**2)
+    slips = h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far)) + _slips(h, near) + _slips(h, far)
+    kernel = torch.cat([torch.cat([openings, crossed], 2), torch.cat([crossed.mT, slips], 2)], 1)
+    system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - 2 / torch.pi * kernel * weights.repeat(2)
+    full_space = torch.cat([2 / torch.pi * points, torch.zeros_like(points)]).expand(len(depth), -1)
+    opening, slip = torch.linalg.solve(system, full_space).unflatten(1, (2, count)).unbind(1)
+    return _Crack(depth, points.expand(len(depth), -1), opening * weights, slip * weights)
+
+
+def _openings(h: Tensor, square: Tensor) -> Tensor:
+    return 4 * h**3 * (16 * h**2 - square) / square**3
+
+
+def _slips(h: Tensor, square: Tensor) -> Tensor:
+    return 2 * h * (32 * h**4 - 10 * h**2 * square + square**2) / square**3
+
+
+def _slips_by_parts(h: Tensor, square: Tensor) -> Tensor:
+    return square.log() + (10 * h**2 * square - 16 * h**4) / square**2

@@ -1,0 +1,566 @@
+"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three of them crossed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from qexp.physics.geometry import clockwise_rotation, require_not_above_ground, require_not_negative
+from qexp.physics.interpolation import projected, smooth_image
+
+TRIFLE = 1e-12
+"""Of its depth, by which a source that touches the surface is lowered."""
+
+STEEP = {torch.float64: 0.05, torch.float32: 1e-3}
+"""Horizontal part of the unit vector along an edge below which power series are used, for results in either precision:
+what is in closed form loses its square in precision, and is three times as fast."""
+
+
+def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by a rectangular dislocation.
+
+    source    (batch, 10)          east, north, depth of the centre [m], length along strike, width along dip [m],
+                                   strike, dip [rad], strike slip, dip slip, opening [m]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Strike is clockwise from north, and the plane dips to the right of it. Strike slip is positive if left-lateral,
+    dip slip if the hanging wall moves up (a thrust). A dip of exactly 90° is as accurate as any other; a negative one
+    dips to the left, with the signs of Okada's formulas. Uniform slip over a plane in a uniform half-space; where the
+    upper edge touches the surface, a station on it moves by the mean of both sides, and the displacement of its ends
+    has no limit. Computed in double precision. Raises ValueError if depth is not positive, length or width is negative,
+    or the upper edge lies above the surface.
+    Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154; in the form of `qexp.physics.dislocation`.
+    """
+    _require_planes(source)
+    planes, at, directions = _planes(source), _columns(stations), _east_north_up(source)
+
+    def displacement(rows: Tensor, steep: bool) -> Tensor:
+        return surface_displacement(
+            planes.of(rows), _rows(at, rows), directions[rows], poisson_ratio, steep=steep, level=True
+        )
+
+    return _steep_and_others(planes, source.dtype, displacement).mT.to(source.dtype)
+
+
+def okada_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """The displacement of `okada` along a direction, on a grid: each column has one east, each row one north.
+
+    source     (batch, 10)                as for `okada`
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `okada` does.
+    """
+    _require_planes(source)
+    seen = projected(partial(okada, poisson_ratio=poisson_ratio), source, direction)
+    return smooth_image(seen, _around(_planes(source.detach())), east, north)
+
+
+def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by a compound dislocation model.
+
+    source    (batch, 10)          east, north, depth of the centre [m], omega_x, omega_y, omega_z [rad],
+                                   semi-axes a_x, a_y, a_z [m], opening [m]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Three rectangles through one centre, each at right angles to the others, open by the same amount. Before rotation
+    they span the semi-axes a_y and a_z, a_x and a_z, a_x and a_y along east, north and up; the rotation is
+    R = Rz Ry Rx of `clockwise_rotation`. The potency is 4 (a_x a_y + a_x a_z + a_y a_z) opening [m3]; it is not the
+    change of a cavity's volume. A semi-axis of zero leaves one rectangle, the limit of small ones is `pcdm`. Computed
+    in double precision. Raises ValueError if depth is not positive, a semi-axis is negative, or a corner lies above
+    the surface.
+    Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of
+    `qexp.physics.dislocation`.
+    """
+    _require_crossed(source)
+    crossed, at, directions = _crossed(source), _columns(stations), _east_north_up(source)
+
+    def displacement(rows: Tensor, steep: bool) -> Tensor:
+        one, two, three = (
+            surface_displacement(
+                rectangles.of(rows), _rows(at, rows), directions[rows], poisson_ratio, steep=steep and rises
+            )
+            for rectangles, rises in zip(crossed, (False, True, True), strict=True)
+        )
+        return one + two + three
+
+    return _steep_and_others(crossed[1], source.dtype, displacement).mT.to(source.dtype)
+
+
+def cdm_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """The displacement of `cdm` along a direction, on a grid: each column has one east, each row one north.
+
+    source     (batch, 10)                as for `cdm`
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `cdm` does.
+    """
+    _require_crossed(source)
+    seen = projected(partial(cdm, poisson_ratio=poisson_ratio), source, direction)
+    return smooth_image(seen, torch.cat([_around(one) for one in _crossed(source.detach())], 1), east, north)
+
+
+def _around(rectangles: Rectangles) -> Tensor:
+    """Corners, and points of the edges between them: (batch, point, 3) east, north, depth [m]."""
+    middle = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    end = torch.ones_like(middle)
+    first, second = torch.cat([middle, middle, end, -end]), torch.cat([end, -end, middle, middle])
+    along = torch.stack([first, second]).to(rectangles.axes.device)
+    reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ along
+    downward = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64, device=reached.device)
+    return rectangles.centre[:, None, :] + reached.mT * downward
+
+
+def _steep_and_others(
+    rectangles: Rectangles, precision: torch.dtype, displacement: Callable[[Tensor, bool], Tensor]
+) -> Tensor:
+    """Displacements, in the order of the sources, of those with nearly vertical second edges and of the others."""
+    steep = rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < STEEP.get(precision, STEEP[torch.float64])
+    if not steep.any() or steep.all():
+        return displacement(torch.arange(len(steep), device=steep.device), bool(steep.any()))
+    rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
+    parts = [displacement(group, kind) for group, kind in zip(rows, (True, False), strict=True)]
+    return torch.cat(parts)[torch.cat(rows).argsort()]
+
+
+def _rows(at: Tensor, rows: Tensor) -> Tensor:
+    return at if len(at) == 1 else at[rows]
+
+
+def _require_planes(source: Tensor) -> None:
+    require_not_negative("length", source[:, 3])
+    require_not_negative("width", source[:, 4])
+    require_not_above_ground(source[:, 2], _half_height(source))
+
+
+def _require_crossed(source: Tensor) -> None:
+    require_not_negative("semi-axes", source[:, 6:9])
+    require_not_above_ground(source[:, 2], _half_height_of_crossed(source))
+
+
+def _planes(source: Tensor) -> Rectangles:
+    """The planes of sources of `okada`; first edges are along strike, second ones up the dip."""
+    source = source.double()
+    _, _, _, length, width, strike, dip, strike_slip, dip_slip, opening = source.unbind(-1)
+    level, sine, cosine = torch.zeros_like(strike), strike.sin(), strike.cos()
+    along_strike = torch.stack([sine, cosine, level], -1)
+    up_dip = torch.stack([-cosine * dip.cos(), sine * dip.cos(), dip.sin()], -1)
+    normal = torch.stack([cosine * dip.sin(), -sine * dip.sin(), dip.cos()], -1)
+    return Rectangles(
+        _centre(source, _half_height(source)),
+        torch.stack([along_strike, up_dip, normal], -1),
+        torch.stack([length, width], -1) / 2,
+        torch.stack([strike_slip, dip_slip, opening], -1),
+    )
+
+
+def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
+    """The rectangles of sources of `cdm`: the axis nearest to the vertical is the second edge of the last two."""
+    source = source.double()
+    axes, semi_axes = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
+    order = axes[:, 2].abs().argsort()  # the model stays the same if its axes change their names
+    axes, semi_axes = axes.gather(2, order[:, None].expand_as(axes)), semi_axes.gather(1, order)
+    opening = torch.stack([torch.zeros_like(source[:, 9])] * 2 + [source[:, 9]], -1)
+    centre = _centre(source, _half_height_of_crossed(source))
+    one, two, three = (
+        Rectangles(centre, axes[..., names], semi_axes[:, names[:2]], opening)
+        for names in ([0, 1, 2], [0, 2, 1], [1, 2, 0])
+    )
+    return one, two, three
+
+
+def _centre(source: Tensor, half_height: Tensor) -> Tensor:
+    """East, north and depth; what touches the surface lies a trifle below it, where all terms are finite."""
+    east, north, depth = source[:, :3].unbind(-1)
+    return torch.stack([east, north, torch.maximum(depth, half_height * (1 + TRIFLE))], -1)
+
+
+def _half_height(source: Tensor) -> Tensor:
+    return source[:, 4] / 2 * source[:, 6].sin().abs()
+
+
+def _half_height_of_crossed(source: Tensor) -> Tensor:
+    reach = source[:, 6:9] * clockwise_rotation(*source[:, 3:6].unbind(-1))[:, 2].abs()
+    return reach.sum(-1) - reach.amin(-1)  # each rectangle spans two of the three axes
+
+
+def _east_north_up(source: Tensor) -> Tensor:
+    return torch.eye(3, dtype=torch.float64, device=source.device).expand(len(source), -1, -1)
+
+
+def _columns(stations: Tensor) -> Tensor:
+    """(station, 2) or (batch, station, 2) → (batch or 1, 2, station), in double precision."""
+    return stations.double().mT if stations.dim() == 3 else stations.double().mT[None]
+
+
+# A rectangular dislocation of any orientation, seen at the surface of an elastic half-space, in closed form.
+#
+# With r = (east, north, z) from a point of the source up to the station, R its length, n the normal of the rectangle
+# and b its Burgers vector (the movement of the side that n points to, against the other), the displacement of the
+# surface is
+#
+#     2π u = b Ω + h ∇S − (1 − 2ν) ∇W,    h = n·r,    Ω = ∬ h/R³,    S = ∬ b·∇(1/R),
+#     W = ∬ (ẑ×b · ∇)(ẑ×n · ∇) χ,         χ = z ln(R + z) − R.
+#
+# That is Volterra's integral over the displacement below a force on the surface (Boussinesq 1885, Cerruti 1882) by
+# reciprocity: the terms without ν are those of an incompressible full space, twice, and χ is harmonic, with χ₃₃ = 1/R.
+# One derivative is integrated away and the edges remain, and along an edge of direction t all is closed at the corners:
+# these are the expressions of Okada (1985) for a level edge, and of Comninou and Dundurs (1975) for any other.
+#
+# Along an edge, with l = r·t, T = t₁ + i t₂, C = 1 + t₃, ρ = east + i north, and up to constants that cancel,
+#
+#     Λ = ∫ χ₃₃ dl = ln(R + l) = −∫ (χ₁₁ + χ₂₂) dl
+#     P = ∫ (χ₁₃ + i χ₂₃) dl = (2/T*) ln(1 + x) + T Λ/C,    x = −T* κ,    κ = (ρ − T (l + z)/C) / (C (R + l))
+#     Q = ∫ (χ₁₁ − χ₂₂ + 2i χ₁₂) dl = (2/T*) (−ρ/(R + z) − t₃ P + T Λ/2)
+#
+# where |1 + x|² = 2 (R + z) / (C (R + l)). For an edge that points up nothing meets the cut of the logarithm below the
+# surface. Near the vertical, where T vanishes, powers of κ take the place of what would be divided by it:
+#
+#     P = −2κ (1 − x/2 + x²/3 − …) + T Λ/C
+#     Q = 4κ² (−1/2 + 2x/3 − 3x²/4 + …) − 4 (T/C) κ (1 − x/2 + x²/3 − …) + T² Λ/C²
+
+FEWEST_TERMS = 2
+"""Of the series, beyond the first: even for exactly vertical edges two, whose factors have derivatives."""
+
+STATIONS_AT_A_TIME = 2**13
+"""Of all sources of a block together: intermediate results then stay in the processor's cache."""
+
+
+def surface_displacement(
+    rectangles: Rectangles,
+    stations: Tensor,
+    directions: Tensor,
+    poisson_ratio: float,
+    *,
+    steep: bool,
+    level: bool = False,
+) -> Tensor:
+    """Displacement of the surface along some directions.
+
+    stations    (batch or 1, 2, station)     east and north [m]
+    directions  (batch, direction, 3)        unit vectors east, north, up
+    steep                                    whether the second edges are nearly vertical, or none is; first ones never
+    level                                    whether first edges are horizontal: they add nothing to W then
+    returns     (batch, direction, station)  [m]
+    """
+    rectangles = rectangles.with_edges_upward()
+    terms = _terms(rectangles.axes[..., 1]) if steep else 0
+    factors = _factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)
+    stations = stations.expand(len(factors), -1, -1)
+    size = max(1, STATIONS_AT_A_TIME // max(1, stations.shape[-1]))
+    blocks = zip(factors.split(size), stations.split(size), *(part.split(size) for part in rectangles), strict=True)
+    displacement: Tensor = torch.cat(
+        [_sum(factor, fields_of(Rectangles(*block), at, terms, level)) for factor, at, *block in blocks]
+    )
+    return displacement
+
+
+def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
+    """Fields (batch, 1, station), times factors (batch, direction, field): (batch, direction, station)."""
+    columns = factors[..., None].unbind(2)
+    total = columns[0] * next(fields)
+    for factor, field in zip(columns[1:], fields, strict=True):
+        total = torch.addcmul(total, factor, field)
+    return total
+
+
+def _terms(edge: Tensor) -> int:
+    """How many terms of the series are needed beyond the first: |x| is at most 0.53 |T| below the surface."""
+    steepest = 0.53 * float(edge[:, :2].detach().square().sum(-1).max().sqrt())
+    return max(FEWEST_TERMS, math.ceil(math.log(1e-16) / math.log(steepest))) if steepest > 0 else FEWEST_TERMS
+
+
+def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, terms: int, level: bool) -> Tensor:
+    """How much of each of `fields_of` is in 2π u along the directions: (batch, direction, field)."""
+    axes = rectangles.axes
+    slip_first, slip_second, opening = rectangles.burgers[:, None, :].unbind(-1)
+    seen_first, seen_second, seen_across = (directions @ axes).unbind(-1)
+    factors = [
+        2 * (seen_first * slip_first + seen_second * slip_second + seen_across * opening),
+        seen_first * slip_first - seen_across * opening,
+        seen_across * slip_first + seen_first * opening,
+        seen_second * slip_first + seen_first * slip_second,
+        seen_second * slip_second - seen_across * opening,
+        seen_across * slip_second + seen_second * opening,
+    ]
+    turned = _turned((axes @ rectangles.burgers[..., None]).squeeze(-1))
+    strike = _turned(axes[..., 2])
+    for edge in (1,) if level else (1, 0):
+        along, side = axes[..., edge], axes[..., 1 - edge]
+        strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
+        weights = _Weights.of(along, directions, turned, strength)
+        steep = terms and edge
+        factors += _of_steep_edge(weights, axes, terms) if steep else _of_edge(weights, along, rectangles)
+    return torch.stack(factors, -1)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Factors of Λ, P and Q in −(1 − 2ν) ∇W along some directions, (batch, direction); the real part of products."""
+
+    logarithm: Tensor
+    up: Tensor
+    horizontal: Tensor
+    tangent: Tensor
+    """T, T* and C: (batch, 1)."""
+    mirrored: Tensor
+    one_and_up: Tensor
+
+    @classmethod
+    def of(cls, along: Tensor, directions: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
+        """Of v·M·b with M the tensor of integrals and b horizontal: v₃ Re(b* P) + (Re(v* b* Q) − Λ Re(v* b))/2."""
+        seen = torch.complex(directions[..., 0], -directions[..., 1])
+        turned, strength = turned[:, None], strength[:, None]
+        back = torch.complex(turned.real, -turned.imag)
+        return cls(
+            logarithm=-strength / 2 * (seen * turned).real,
+            up=strength * directions[..., 2] * back,
+            horizontal=strength / 2 * seen * back,
+            tangent=torch.complex(along[:, 0], along[:, 1])[:, None],
+            mirrored=torch.complex(along[:, 0], -along[:, 1])[:, None],
+            one_and_up=1 + along[:, 2:],
+        )
+
+
+def _of_edge(weights: _Weights, along: Tensor, rectangles: Rectangles) -> list[Tensor]:
+    tangent, mirrored, one_and_up = weights.tangent, weights.mirrored, weights.one_and_up
+    through = weights.up - 2 * along[:, 2:] / mirrored * weights.horizontal
+    position = -2 / mirrored * weights.horizontal
+    first, second = (rectangles.axes[:, :2, :2] * rectangles.semi_axes[:, None, :]).unbind(-1)
+    corners = (first + second, first - second, second - first, -first - second)
+    offsets = [torch.complex(corner[:, 0], corner[:, 1]) for corner in corners]
+    return [
+        weights.logarithm
+        + (through * (tangent / one_and_up - 1 / mirrored) + weights.horizontal * tangent / mirrored).real,
+        (through / mirrored).real,
+        *(sign * (position * offset[:, None]).real for sign, offset in zip((1, -1, -1, 1), offsets, strict=True)),
+        position.real,
+        -position.imag,
+        2 * (through / mirrored).imag,
+    ]
+
+
+def _of_steep_edge(weights: _Weights, axes: Tensor, terms: int) -> list[Tensor]:
+    tilt, first = weights.tangent / weights.one_and_up, upended(axes, 0)
+    slope = -weights.mirrored * first
+    up = -2 * first * (weights.up + 2 * tilt * weights.horizontal)
+    horizontal = 4 * first * first * weights.horizontal
+    factors = [weights.logarithm + (weights.up * tilt + weights.horizontal * tilt * tilt).real]
+    before, now = torch.zeros_like(slope), torch.ones_like(slope)
+    for power in range(terms + 2):
+        factor = (-1) ** power / (power + 1) * (up * now + power * horizontal * before)
+        before, now = now, now * slope
+        factors += [factor.real, -factor.imag]
+    return factors
+
+
+def _turned(vector: Tensor) -> Tensor:
+    """ẑ × vector, as a complex number."""
+    return torch.complex(-vector[..., 1], vector[..., 0])
+
+
+# Rectangles below the surface, seen from their corners: what a rectangle adds up, for every station.
+
+NOTHING = 1e-150
+"""[m] Least R + l, so that its logarithm is finite on the line through a level edge at the surface."""
+
+
+class Rectangles(NamedTuple):
+    """Rectangles wholly below the surface, one per source."""
+
+    centre: Tensor
+    """East, north, depth: (batch, 3) [m]."""
+    axes: Tensor
+    """Columns: unit vectors east, north, up of the first edge, the second edge, the normal: (batch, 3, 3)."""
+    semi_axes: Tensor
+    """Half the length of both edges: (batch, 2) [m]."""
+    burgers: Tensor
+    """Along the axes: (batch, 3) [m]."""
+
+    def of(self, rows: Tensor) -> Rectangles:
+        return Rectangles(*(part[rows] for part in self))
+
+    def with_edges_upward(self) -> Rectangles:
+        """The same rectangles, their edges turned so that none points down; the normal stays."""
+        downward = (self.axes[:, 2] < 0) & torch.tensor([True, True, False], device=self.axes.device)
+        sign = torch.where(downward, -1.0, 1.0).to(self.axes)
+        return Rectangles(self.centre, self.axes * sign[:, None], self.semi_axes, self.burgers * sign)
+
+
+def fields_of(rectangles: Rectangles, stations: Tensor, terms: int, level: bool) -> Iterator[Tensor]:
+    """What depends on the stations, summed over the corners: (batch, 1, station) each."""
+    corners = _Corners.of(rectangles, stations, level)
+    (first, other_first), (second, other_second) = corners.first, corners.second
+    across, square = corners.across, corners.across.square()
+    beyond = [distance + corners.second[index % 2] for index, distance in enumerate(corners.distance)]
+    yield _half_solid_angle([far + corners.first[index // 2] for index, far in enumerate(beyond)], across, square)
+    # The difference of 1/(R (R + l)) at the ends of an edge, for both edges of a direction.
+    products = [distance * far for distance, far in zip(corners.distance, beyond, strict=True)]
+    one, other = ((products[k + 1] - products[k]) / (products[k] * products[k + 1]) for k in (0, 2))
+    yield across * torch.addcmul(first * one, other_first, other, value=-1)
+    yield square * (one - other)
+    # Along the first edges R + l may vanish: 1/(R (R + l)) is (1 − l/R)/(R² − l²), of which the 1 cancels.
+    inverse = [distance.reciprocal() for distance in corners.distance]
+    yield across * _mixed_difference(inverse)
+    one, other = (
+        torch.addcmul(other_first * inverse[k + 2], first, inverse[k], value=-1) / torch.addcmul(square, along, along)
+        for k, along in enumerate(corners.second)
+    )
+    yield across * torch.addcmul(second * one, other_second, other, value=-1)
+    yield square * (one - other)
+    del products, inverse, one, other
+    if terms:
+        yield _logarithm_of_ratio(beyond)
+        yield from _powers(corners, beyond, terms + 2)
+    else:
+        yield from _along_edges(corners, beyond, 1)
+    if not level:
+        beyond = [distance + corners.first[index // 2] for index, distance in enumerate(corners.distance)]
+        yield from _along_edges(corners, [far.clamp(min=NOTHING) for far in beyond], 0)
+
+
+class _Corners(NamedTuple):
+    """From the corners to the stations: (batch, 1, station), or (batch, 1, 1) if the same for all stations.
+
+    Two values are those of the ends + and − of an edge, four those of the ends ++, +−, −+, −− of the first and second
+    edge, whose terms are added with the signs +, −, −, +.
+    """
+
+    axes: Tensor
+    """As those of the rectangles: (batch, 3, 3, 1, 1)."""
+    east: Tensor
+    """From the centre, like north and across."""
+    north: Tensor
+    first: list[Tensor]
+    second: list[Tensor]
+    across: Tensor
+    height: list[Tensor]
+    """Of the stations above the corner."""
+    distance: list[Tensor]
+
+    @classmethod
+    def of(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
+        centre_east, centre_north, depth = rectangles.centre[:, :, None, None].unbind(1)
+        east, north = stations[:, :1] - centre_east, stations[:, 1:] - centre_north
+        axes = rectangles.axes[..., None, None]
+        along_first, along_second, across = (
+            torch.addcmul(torch.addcmul(axes[:, 2, axis] * depth, axes[:, 0, axis], east), axes[:, 1, axis], north)
+            for axis in range(3)
+        )
+        semi_first, semi_second = rectangles.semi_axes[..., None, None].unbind(1)
+        first = [along_first + semi_first, along_first - semi_first]
+        second = [along_second + semi_second, along_second - semi_second]
+        square = across.square()
+        from_first = [torch.addcmul(square, one, one) for one in second]
+        rise_first, rise_second = semi_first * axes[:, 2, 0], semi_second * axes[:, 2, 1]
+        tops = [depth] * 2 if level else [depth + rise_first, depth - rise_first]
+        heights = [height for top in tops for height in (top + rise_second, top - rise_second)]
+        return cls(
+            axes=axes,
+            east=east,
+            north=north,
+            first=first,
+            second=second,
+            across=across,
+            height=heights,
+            distance=[torch.addcmul(other, one, one).sqrt() for one in first for other in from_first],
+        )
+
+
+def _half_solid_angle(beyond: list[Tensor], across: Tensor, square: Tensor) -> Tensor:
+    """Ω/2, the sum of arg(R + a + b + i h): less than π, so that one arctangent of the product gives it."""
+    a, b, c, d = beyond
+    along, other_along = torch.addcmul(-square, a, d), torch.addcmul(-square, b, c)
+    aside, other_aside = a + d, b + c
+    opposite = across * torch.addcmul(aside * other_along, along, other_aside, value=-1)
+    adjacent = torch.addcmul(along * other_along, square, aside * other_aside)
+    return torch.atan2(opposite, adjacent)
+
+
+def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator[Tensor]:
+    """The parts of Λ, P and Q of edges that are not steep."""
+    yield _logarithm_of_ratio(beyond)
+    past_top = [distance + height for distance, height in zip(corners.distance, corners.height, strict=True)]
+    yield _logarithm_of_ratio(past_top)
+    inverse = [far.reciprocal() for far in past_top]
+    yield from inverse
+    depths = _mixed_difference(inverse)
+    yield corners.east * depths
+    yield corners.north * depths
+    del past_top, inverse, depths
+    direction, side, normal = (corners.axes[:, :, axis] for axis in (edge, 1 - edge, 2))
+    shrunk = 1 / (1 + direction[:, 2])
+    sideways = (direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0]) * shrunk
+    skew = (direction[:, 0] * normal[:, 1] - direction[:, 1] * normal[:, 0]) * shrunk
+    along, beside = (corners.second, corners.first) if edge else (corners.first, corners.second)
+    ends = (0, 1, 2, 3) if edge else (0, 2, 1, 3)
+    lean = [
+        corners.distance[index] + torch.addcmul(corners.height[index] * shrunk, along[end % 2], shrunk)
+        for end, index in enumerate(ends)
+    ]
+    across = skew * corners.across
+    yield _tilt(lean, [torch.addcmul(across, one, sideways) for one in beside])
+
+
+def _tilt(lean: list[Tensor], turned: list[Tensor]) -> Tensor:
+    """The sum of −arg(1 + x), less than π; two ends of one edge, two of the other."""
+    a, b, c, d = lean
+    one, other = turned
+    along, other_along = torch.addcmul(a * b, one, one), torch.addcmul(c * d, other, other)
+    aside, other_aside = one * (b - a), other * (d - c)
+    return torch.atan2(
+        torch.addcmul(aside * other_along, along, other_aside, value=-1),
+        torch.addcmul(along * other_along, aside, other_aside),
+    )
+
+
+def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[Tensor]:
+    """The powers 1, 2, … of (a + i h)/(C (R + l)): real and imaginary parts, with h as it is to the left of a."""
+    axes = corners.axes[..., 0, 0]
+    first, normal = upended(axes, 0), upended(axes, 2)
+    handedness = (normal.imag * first.real - normal.real * first.imag).sign()[..., None]
+    across, one_and_up = handedness * corners.across, 1 + corners.axes[:, 2, 1]
+    inverse = [(far * one_and_up).reciprocal() for far in beyond]
+    reals = [corners.first[index // 2] * one for index, one in enumerate(inverse)]
+    imaginaries = [across * one for one in inverse]
+    # z² = 2 Re(z) z − |z|²
+    squares = [torch.addcmul(real.square(), other, other) for real, other in zip(reals, imaginaries, strict=True)]
+    twice = [2 * real for real in reals]
+    before = ([torch.ones_like(real) for real in reals], [torch.zeros_like(real) for real in reals])
+    now = (reals, imaginaries)
+    for power in range(highest):
+        yield from (_mixed_difference(part) for part in now)
+        if power < highest - 1:
+            later = tuple(
+                [torch.addcmul(a * b, c, d, value=-1) for a, b, c, d in zip(twice, part, squares, last, strict=True)]
+                for part, last in zip(now, before, strict=True)
+            )
+            before, now = now, (later[0], later[1])
+
+
+def _mixed_difference(values: list[Tensor]) -> Tensor:
+    return (values[0] - values[1]) - (values[2] - values[3])
+
+
+def _logarithm_of_ratio(values: list[Tensor]) -> Tensor:
+    return (values[0] * values[3] / (values[1] * values[2])).log()
+
+
+def upended(axes: Tensor, axis: int) -> Tensor:
+    """An axis at right angles to the second edge, turned with that into the vertical: (batch, 1), of modulus 1."""
+    edge, other = axes[..., 1], axes[..., axis]
+    tangent = torch.complex(edge[:, :1], edge[:, 1:2])
+    return torch.complex(other[:, :1], other[:, 1:2]) - tangent * other[:, 2:] / (1 + edge[:, 2:])

@@ -1,0 +1,208 @@
+"""Rasters that GDAL reads, and means over the cells of a map.
+
+The first row of a raster is its top, as in every picture: it is the northern one, unless the file places its pixels and
+has them run northwards.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import NotFoundError
+from qexp.rows.table import TableError
+
+if TYPE_CHECKING:
+    import rasterio
+    from rasterio.windows import Window
+
+Array = NDArray[np.float64]
+
+
+def open_raster(path: Path) -> rasterio.DatasetReader:
+    """Open a file with rasterio. Raises NotFoundError, and TableError if it cannot be read or holds no real numbers."""
+    import rasterio
+
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file")
+    try:
+        with warnings.catch_warnings():  # what follows from pixels that are not placed is said where it matters
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            opened = rasterio.open(path)
+    except rasterio.errors.RasterioError as error:
+        raise TableError(f"{path} cannot be read as a raster: {error}") from None
+    other = sorted({kind for kind in opened.dtypes if np.dtype(kind).kind not in "biuf"})
+    if other:
+        raise TableError(f"{path} holds {', '.join(other)}, not real numbers; save the displacement as float32")
+    return opened
+
+
+def is_placed(opened: rasterio.DatasetReader) -> bool:
+    """Whether the file says where its pixels lie."""
+    return not opened.transform.is_identity
+
+
+def read_bands(opened: rasterio.DatasetReader, bands: Sequence[int], window: Window | None = None) -> Array:
+    """Values of bands in the order of the file, (band, row, column); NaN where they have no data.
+
+    Stored numbers are multiplied by the band's scale, and its offset is added.
+
+    bands  counted from 1
+    Raises TableError if they cannot be read.
+    """
+    import rasterio
+
+    try:
+        stored = opened.read(list(bands), window=window, masked=True)
+    except rasterio.errors.RasterioError as error:
+        listed = f"{bands[0]} to {bands[-1]}" if len(bands) > 1 else f"{bands[0]}"
+        raise TableError(
+            f"{opened.name}, band {listed}, cannot be read; is it whole? {error.__cause__ or error}"
+        ) from None
+    values: Array = stored.astype(np.float64).filled(np.nan)
+    for index, band in enumerate(bands):
+        scale, offset = opened.scales[band - 1], opened.offsets[band - 1]
+        if (scale, offset) != (1, 0):
+            values[index] = values[index] * scale + offset
+    return values
+
+
+def northwards(opened: rasterio.DatasetReader) -> tuple[slice, slice]:
+    """Which rows and columns of the file to take so that they run northwards and eastwards: all, in this order or that.
+
+    Raises TableError if neither runs along the other axis of the file's grid.
+    """
+    placed: Any = opened.transform
+    if placed.b or placed.d:
+        raise TableError(f"{opened.name}: its rows do not run along a parallel of its grid; warp it to a north-up grid")
+    upwards = is_placed(opened) and placed.e > 0
+    return slice(None, None, 1 if upwards else -1), slice(None, None, -1 if placed.a < 0 else 1)
+
+
+# Means over the cells of a map whose extent is known only after the last row.
+
+LARGEST = 1000
+"""Largest number of cells along an axis."""
+SPARSE = 4
+"""Largest ratio of a grid's cells to its rows; with more cells the rows are treated as scattered points."""
+
+
+class Raster:
+    """Sums of values over cells, whose size is doubled whenever the rows extend over more than `LARGEST` cells.
+
+    A cell is one step of the grid on which the first rows lie, so that each cell inside gets a row; for scattered rows
+    it has about the mean area per row.
+    """
+
+    def __init__(self, values: int) -> None:
+        self.sums = np.zeros((values, 0, 0))
+        """(value, y, x)"""
+        self.counts = np.zeros((0, 0))
+        self.step: Array | None = None
+        """Width and height of a cell."""
+        self._origin = np.zeros(2)
+        """Centre of the cell 0, 0 before any doubling."""
+        self._unit = np.ones(2)
+        self._doubled = np.zeros(2, dtype=np.int64)
+        self._first = np.zeros(2, dtype=np.int64)
+        """Numbers of the first column and row in the sums."""
+
+    def add(self, x: Array, y: Array, values: Array) -> None:
+        """Add rows at positions, (row,), with values, (row, value); rows with NaN or infinity are left out."""
+        whole = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
+        points, values = np.stack([x[whole], y[whole]]), values[whole]
+        if not len(values):
+            return
+        if self.step is None:
+            self._unit = self.step = steps(points)
+            self._origin = points.min(axis=1)
+        cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(np.int64)
+        cells >>= self._doubled[:, None]
+        for axis in (0, 1):
+            while self._reach(cells[axis], axis) > LARGEST:
+                self._double(axis)
+                cells[axis] >>= 1
+        self._make_room(cells)
+        columns, rows = cells - self._first[:, None]
+        height, width = self.counts.shape
+        flat = rows * width + columns
+        self.counts += np.bincount(flat, minlength=height * width).reshape(height, width)
+        for index in range(len(self.sums)):
+            added = np.bincount(flat, weights=values[:, index], minlength=height * width)
+            self.sums[index] += added.reshape(height, width)
+
+    def means(self) -> NDArray[np.float64]:
+        """The means, (value, y, x), NaN in cells without rows."""
+        return np.divide(self.sums, self.counts, out=np.full_like(self.sums, np.nan), where=self.counts > 0)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, lower and upper edge of the map."""
+        sides: list[float] = []
+        for axis in (0, 1):
+            count = self.counts.shape[1 - axis]
+            cell = self._unit[axis] * 2.0 ** self._doubled[axis]
+            low = self._origin[axis] - self._unit[axis] / 2 + self._first[axis] * cell
+            sides += [float(low), float(low + count * cell)]
+        return sides[0], sides[1], sides[2], sides[3]
+
+    def _reach(self, cells: NDArray[np.int64], axis: int) -> int:
+        low, high = int(cells.min()), int(cells.max())
+        if count := self.counts.shape[1 - axis]:
+            low, high = min(low, int(self._first[axis])), max(high, int(self._first[axis]) + count - 1)
+        return high - low + 1
+
+    def _double(self, axis: int) -> None:
+        """Add up pairs of neighbouring cells, an even one and the odd one after it."""
+        along = 1 - axis  # of (y, x)
+        self._doubled[axis] += 1
+        count, odd = self.counts.shape[along], int(self._first[axis]) & 1
+        self._first[axis] >>= 1
+        if not count:
+            return
+        more = (count + odd) & 1
+
+        def joined(array: Array, dimension: int) -> Array:
+            room = [(0, 0)] * array.ndim
+            room[dimension] = (odd, more)
+            return np.add.reduceat(np.pad(array, room), range(0, count + odd + more, 2), axis=dimension)
+
+        self.counts, self.sums = joined(self.counts, along), joined(self.sums, along + 1)
+
+    def _make_room(self, cells: NDArray[np.int64]) -> None:
+        low, high = cells.min(axis=1), cells.max(axis=1) + 1
+        height, width = self.counts.shape
+        if height:
+            low = np.minimum(low, self._first)
+            high = np.maximum(high, self._first + np.array([width, height]))
+        (left, below), (columns, rows) = (self._first - low) * bool(height), high - low
+        if (rows, columns) != (height, width):
+            room = ((below, rows - height - below), (left, columns - width - left))
+            self.counts, self.sums = np.pad(self.counts, room), np.pad(self.sums, ((0, 0), *room))
+        self._first = low
+
+
+def steps(points: Array) -> Array:
+    """The steps along x and y of the grid on which points, (2, point), lie; or of a grid of the same density."""
+    different = [np.unique(line) for line in points]
+    if len(different[0]) * len(different[1]) <= SPARSE * points.shape[1]:
+        found = np.array([_step(line) for line in different])
+    else:
+        width, height = np.ptp(points, axis=1)
+        found = np.full(2, 1.5 * np.sqrt(width * height / points.shape[1]))
+    known = found[found > 0]
+    return np.where(found > 0, found, known.max() if len(known) else 1.0)
+
+
+def _step(ascending: Array) -> float:
+    """The step between sorted values; 0 for a single value. Even steps are averaged, which reduces rounding errors."""
+    if len(ascending) < 2:
+        return 0.0
+    gaps = np.diff(ascending)
+    median = float(np.median(gaps))
+    return float(gaps.mean()) if gaps.max() < 1.5 * median else median

@@ -1,0 +1,1 @@
+"""Simulated deformation: sources, views and noise, as datasets of images."""

@@ -1,0 +1,304 @@
+"""Simulated datasets: parameters drawn from distributions, and images of them, simulated in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.errors import DatasetError
+from qexp.quantities import QUANTITIES, Quantities, base_name, quantity
+from qexp.seeds import Seeds
+from qexp.simulation.distributions import Distribution, Interval, divide
+from qexp.simulation.distributions import sample as intervals_sample
+from qexp.simulation.generators import Generator, Viewing
+from qexp.simulation.noise import Grid, Layout, Points
+from qexp.simulation.noise_models import NoiseModel
+from qexp.simulation.views import DISPLACEMENT, GNSS, MASK, View
+
+MOST_DRAWS = 1000
+"""Number of times that the values of a sample are drawn if none before were possible."""
+
+WHOLE: Interval = (0.0, 1.0)
+"""All quantiles of a distribution."""
+
+Values = NDArray[np.float64]
+Number = TypeVar("Number", float, Tensor, Values)
+
+Part = Mapping[str, Sequence[Interval]]
+"""Varying variable → its quantile intervals in one part (training, validation or test)."""
+
+
+class GeneratedDataset:
+    """Samples of simulated images and the values that made them.
+
+    fixed          variable → value in the variable's unit; may include `noise` [m]
+    held_out       varying variable → the quantile intervals that are left to the test part, ordered and disjoint; if
+                   there are none, each part has the whole distribution
+    distributions  varying variable → its distribution
+    quantities     the units of variables
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        size: tuple[int, int],
+        fixed: Mapping[str, float],
+        held_out: Part,
+        distributions: Mapping[str, Distribution],
+        noise: NoiseModel,
+        quantities: Quantities = QUANTITIES,
+    ) -> None:
+        self.generator = generator
+        self.height, self.width = size
+        self.fixed = dict(fixed)
+        self.held_out = {name: [(low, high) for low, high in ranges] for name, ranges in held_out.items()}
+        self.test: Part = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
+        self.distributions = dict(distributions)
+        self.noise = noise
+        self.quantities = quantities
+        self.redrawn = 0
+        """Samples that were drawn again because their values were impossible."""
+        self.warnings: list[str] = []
+        """Warnings about the data, such as values that are drawn again."""
+
+    @property
+    def variables(self) -> list[str]:
+        """All variables that have a value, fixed and varying."""
+        return [*self.fixed, *(name for name in self.test if name not in self.fixed)]
+
+    def holding(self, fixed: Mapping[str, float]) -> GeneratedDataset:
+        """The same dataset with only these values fixed; `observe` then takes the values of all other variables."""
+        size = (self.height, self.width)
+        return GeneratedDataset(self.generator, size, fixed, {}, self.distributions, self.noise, self.quantities)
+
+    def given(self, known: Mapping[str, float]) -> GeneratedDataset:
+        """The same dataset with some of its varying variables fixed at these values."""
+        held_out = {name: ranges for name, ranges in self.held_out.items() if name not in known}
+        varying = {name: one for name, one in self.distributions.items() if name not in known}
+        fixed, size = {**self.fixed, **known}, (self.height, self.width)
+        return GeneratedDataset(self.generator, size, fixed, held_out, varying, self.noise, self.quantities)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for image in self.generator.images(self.variables):
+            view = self.view(image)
+            shapes[image] = view.shape((self.height, self.width))
+            if view.seen is not None or (view.measures != GNSS and self.noise.hides(image)):
+                shapes[mask_of(image)] = (1, *shapes[image][1:])
+        return {**shapes, **dict.fromkeys(self.variables, (1,))}
+
+    def view(self, image: str) -> View:
+        """The view of an image; those of generators that have no views fill the dataset's size."""
+        return self.generator.view(image) if isinstance(self.generator, Viewing) else View()
+
+    @property
+    def view_names(self) -> list[str]:
+        """The names of the views in their order, empty for one without a name."""
+        return [self.view(image).name for image in self.generator.images(self.variables)]
+
+    def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
+        """Divide the quantiles that are not held out for the test part between training and validation."""
+        divided = {name: divide(test, shares, seeds.numpy("split", name)) for name, test in self.held_out.items()}
+        return {
+            "train": {name: parts[0] for name, parts in divided.items()},
+            "validation": {name: parts[1] for name, parts in divided.items()},
+            "test": self.test,
+        }
+
+    def sample(
+        self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
+    ) -> dict[str, Tensor]:
+        """Draw `count` samples of a part: variable → (count, channel, height, width) or (count, 1)."""
+        drawn = self.values(part, count, seeds, purpose)
+        return self.observe(drawn, seeds.torch(device, *purpose, "noise"))
+
+    def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+        """The values of the varying variables of `sample`, (count,) each, in the variable's unit.
+
+        Values that are together impossible, such as of a source that breaks the surface, are drawn again, each time
+        from a random stream of its own; `redrawn` counts them. Raises DatasetError if that never ends.
+        """
+        drawn = self._drawn(part, count, seeds, purpose)
+        for attempt in range(1, MOST_DRAWS):
+            wrong = ~self.possible(drawn, count)
+            if not wrong.any():
+                return drawn
+            self.redrawn += int(wrong.sum())
+            again = self._drawn(part, int(wrong.sum()), seeds, (*purpose, "again", attempt))
+            for name, values in again.items():
+                drawn[name][wrong] = values
+        raise DatasetError([(("varyings",), f"no possible values in {MOST_DRAWS:,} draws: {self.why_not(drawn)}")])
+
+    def _drawn(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+        drawn = {}
+        for name, ranges in part.items():
+            # Neither 0 nor 1, where the quantile functions of many distributions are infinite.
+            uniform = seeds.numpy(*purpose, name).uniform(1e-12, 1 - 1e-12, count)
+            drawn[name] = self.distributions[name].quantile(intervals_sample(ranges, uniform))
+        return drawn
+
+    def possible(self, values: Mapping[str, Values], count: int) -> NDArray[np.bool_]:
+        """Whether each of `count` samples can be simulated, for values as `observe` takes them."""
+        possible = np.ones(count, dtype=bool)
+        for unmet in self._unmet(values).values():
+            possible &= ~unmet
+        return possible
+
+    def impossible(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> tuple[float, str]:
+        """The share of the draws of a part that are impossible, and what they would have to be."""
+        drawn = self._drawn(part, count, seeds, purpose)
+        return 1 - float(self.possible(drawn, count).mean()), self.why_not(drawn)
+
+    def why_not(self, values: Mapping[str, Values]) -> str:
+        """The requirements that some values, as `observe` takes them, do not meet."""
+        return "; ".join(words for words, unmet in self._unmet(values).items() if unmet.any())
+
+    def _unmet(self, values: Mapping[str, Values]) -> dict[str, NDArray[np.bool_]]:
+        if not isinstance(self.generator, Viewing):
+            return {}
+        with np.errstate(over="ignore"):
+            return self.generator.unmet(self._all_in_si(values))
+
+    def _all_in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
+        """All variables, (1,) if fixed, in SI units."""
+        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **values}
+        return {name: self._in_si(name, np.asarray(value, np.float64)) for name, value in known.items()}
+
+    def pixel_sizes(self, image: str, values: Mapping[str, Values]) -> tuple[Values, Values]:
+        """Width and height of the pixels of an image [m], (count,) or (1,), for values as `observe` takes them."""
+        known = {name: torch.from_numpy(value) for name, value in self._all_in_si(values).items()}
+        width, height = self.generator.pixel_sizes(image, known)
+        return width.numpy(), height.numpy()
+
+    def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
+        """Simulate observations for given values of the varying variables, (count,) each in the variable's unit.
+
+        `random` draws the noise; the samples are made on its device. Raises DatasetError for impossible values.
+        """
+        device = random.device
+        count = len(next(iter(values.values())))
+        if not self.possible(values, count).all():
+            raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
+        known = self._known(values)
+        si = self._as_simulated(known, device)
+        noise_level = si.pop("noise", torch.zeros(1, device=device))
+
+        made = self.generator.simulate(si, self.height, self.width)
+        images = {name: _of_each(image, count) for name, image in made.items()}
+        with_errors = [name for name in images if self.view(name).errors is not None]
+        streams = Seeds(_number_from(random.clone_state())) if with_errors else None
+        scattered = {name: image for name, image in images.items() if self.view(name).measures != GNSS}
+        masks = self.noise.add(scattered, lambda image: self.layout(image, si), noise_level, random)
+        if streams is not None:
+            _number_from(random)  # the next samples have other errors
+            for name in with_errors:
+                self._add_errors(name, images[name], streams.torch(device, "errors", name))
+        for name, image in images.items():
+            mask = self.view(name).mask((self.height, self.width))
+            if mask is not None:
+                masks[name] = (
+                    masks[name] * mask.to(image) if name in masks else mask.to(image).expand(count, -1, -1, -1)
+                )
+                image.mul_(masks[name])
+        scalars = {name: value.float().to(device).expand(count)[:, None] for name, value in known.items()}
+        return {**images, **{mask_of(image): mask for image, mask in masks.items()}, **scalars}
+
+    def signals(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """Images for values as `observe` takes them, without noise and errors, and with nothing hidden.
+
+        The values must be possible.
+        """
+        count = len(next(iter(values.values())))
+        si = self._as_simulated(self._known(values), torch.device("cpu"))
+        si.pop("noise", None)
+        made = self.generator.simulate(si, self.height, self.width)
+        return {name: _of_each(image, count) for name, image in made.items()}
+
+    def _known(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """All variables in their own units, (1,) if fixed, in double precision."""
+        known = {name: torch.tensor([value], dtype=torch.float64) for name, value in self.fixed.items()}
+        return known | {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
+
+    def _as_simulated(self, known: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+        """The same in SI units, as a generator takes them."""
+        return {name: self._in_si(name, value).float().to(device) for name, value in known.items()}
+
+    def _add_errors(self, name: str, image: Tensor, random: torch.Generator) -> None:
+        """Add the errors of GNSS stations."""
+        errors = self.view(name).errors
+        assert errors is not None
+        image.addcmul_(torch.randn(image.shape, generator=random, device=image.device), errors.to(image).T[:, :, None])
+
+    def layout(self, image: str, values: Mapping[str, Tensor]) -> Layout:
+        """Where the pixels or points of an image lie, for variable → (batch,) or (1,), in SI units."""
+        view = self.view(image)
+        if view.points is not None:
+            return Points(view.points, view.elevation)
+        _, height, width = view.shape((self.height, self.width))
+        return Grid(height, width, *self.generator.pixel_sizes(image, values), view.elevation)
+
+    def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Noise-free images for values of one variable, and C⁻¹ times these, (value, channel, height, width) each.
+
+        The other varying variables have their medians, the noise too; C is the covariance of the noise between pixels,
+        but for a factor, or that of the errors of GNSS stations.
+        """
+        held = self._medians(variable)
+        level = held.get("noise", 0.0)
+        made = self.holding(held).signals({variable: values})[image]
+        view = self.view(image)
+        if (mask := view.mask((self.height, self.width))) is not None:
+            made *= mask
+        if view.measures == GNSS:
+            if view.errors is None or not (view.errors > 0).all():
+                return made, made
+            return made, made / view.errors.to(made).T[:, :, None] ** 2
+        si = {name: torch.tensor([self._in_si(name, value)]) for name, value in held.items()}
+        filtered = self.noise.without_correlation(image, made[:, 0], self.layout(image, si), level)
+        return made, filtered[:, None]
+
+    def trouble_with_templates(self, variable: str, values: np.ndarray) -> str:
+        """Why there are no such `templates`: the requirements that their sources do not meet; empty if they do."""
+        return self.holding(self._medians(variable)).why_not({variable: values})
+
+    def _medians(self, variable: str) -> dict[str, float]:
+        """The fixed values, and the medians of those that vary, without those of one variable."""
+        held = {**self.fixed, **{name: float(value[0]) for name, value in self._quantiles(0.5).items()}}
+        del held[variable]
+        return held
+
+    def layouts(self) -> dict[str, Layout]:
+        """The layout of every image that noise is added to, in two samples, which differ in all that varies."""
+        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **self._quantiles(0.25, 0.75)}
+        si = {name: torch.from_numpy(self._in_si(name, value)).float() for name, value in known.items()}
+        images = self.generator.images(self.variables)
+        return {image: self.layout(image, si) for image in images if self.view(image).measures != GNSS}
+
+    def _quantiles(self, *probabilities: float) -> dict[str, Values]:
+        """Values of the varying variables, (probability,) each."""
+        return {name: one.quantile(np.array(probabilities)) for name, one in self.distributions.items()}
+
+    def _in_si(self, variable: str, value: Number) -> Number:
+        return value * quantity(variable, self.quantities).si_factor
+
+
+def mask_of(image: str) -> str:
+    """The variable that says which pixels of an image are seen: `mask_1` for `displacement_1`."""
+    base = base_name(image)
+    return f"{MASK}{image.removeprefix(base)}" if base == DISPLACEMENT else f"{MASK}_{image}"
+
+
+def _number_from(random: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=random, device=random.device))
+
+
+def _of_each(image: Tensor, count: int) -> Tensor:
+    """Images of every sample with channels, (count, channel, height, width), of those, of one, or of one for all."""
+    of_each = image if len(image) == count else image.expand(count, *image.shape[1:]).clone()
+    return of_each if of_each.dim() == 4 else of_each[:, None]

@@ -1,0 +1,203 @@
+"""Distributions of varying variables, and the quantiles of them that training, validation and test have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log1p, ndtri
+
+from qexp.tables import Entry
+
+# scipy.stats, which has all of them, takes half a second to load
+
+
+Array = NDArray[np.float64]
+
+
+class Distribution:
+    """A continuous distribution of one variable, in the variable's own unit.
+
+    quantile  probability → the value below which a sample lies with that probability
+    support   smallest and largest possible value
+    """
+
+    def __init__(self, quantile: Callable[[Array], Array], support: tuple[float, float]) -> None:
+        self._quantile, self._support = quantile, support
+
+    def quantile(self, probability: Array) -> Array:
+        """The quantiles of probabilities from 0 to 1, in the same shape; the bounds of the support at 0 and 1."""
+        share, (low, high) = np.asarray(probability, dtype=np.float64), self._support
+        with np.errstate(divide="ignore"):
+            values = self._quantile(share)
+        return np.asarray(np.where(share == 0, low, np.where(share == 1, high, values)), dtype=np.float64)
+
+    def support(self) -> tuple[float, float]:
+        """Smallest and largest possible value; may be infinite."""
+        return self._support
+
+
+def uniform(a: float, b: float) -> Distribution:
+    """Uniform between `a` and `b`."""
+    _require_order("a", a, "b", b)
+    return Distribution(lambda share: share * (b - a) + a, (float(a), float(a + (b - a))))
+
+
+def log_uniform(low: float, high: float) -> Distribution:
+    """Uniform in the logarithm between `low` and `high`."""
+    _require_order("low", low, "high", high)
+    first, last = np.log(low), np.log(high)
+    return Distribution(lambda share: np.exp(first + share * (last - first)), (float(low), float(high)))
+
+
+def normal(mu: float, sigma: float) -> Distribution:
+    """Gaussian with mean `mu` and standard deviation `sigma`."""
+    return Distribution(lambda share: ndtri(share) * sigma + mu, (-math.inf, math.inf))
+
+
+def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distribution:
+    """Gaussian with mean `mu` and standard deviation `sigma`, restricted to `low` ... `high`."""
+    import scipy.stats
+
+    _require_order("low", low, "high", high)
+    frozen = scipy.stats.truncnorm((low - mu) / sigma, (high - mu) / sigma, loc=mu, scale=sigma)
+    least, greatest = frozen.support()
+    return Distribution(frozen.ppf, (float(least), float(greatest)))
+
+
+def log_normal(mu: float, sigma: float) -> Distribution:
+    """The natural logarithm is Gaussian with mean `mu` and standard deviation `sigma`."""
+    try:
+        scale = math.exp(mu)
+    except OverflowError:
+        raise ValueError(
+            f"'mu' is the mean of the logarithm; exp({mu:g}) is too large to compute; use a smaller one"
+        ) from None
+    return Distribution(lambda share: np.exp(sigma * ndtri(share)) * scale, (0.0, math.inf))
+
+
+def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the rate
+    """Exponential with rate `l`, mean 1/l."""
+    return Distribution(lambda share: -log1p(-share) * (1 / l) + 0.0, (0.0, math.inf))
+
+
+def _require_order(low_name: str, low: float, high_name: str, high: float) -> None:
+    if not low < high:
+        raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low:g} is not less than {high:g}")
+
+
+NUMBER = {"type": "number"}
+POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+
+DISTRIBUTIONS: dict[str, Entry] = {
+    "uniform": Entry(
+        build=uniform,
+        parameters={"properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]},
+        help="Every value between a and b is equally likely.",
+        example={"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
+    ),
+    "log_uniform": Entry(
+        build=log_uniform,
+        parameters={"properties": {"low": POSITIVE, "high": POSITIVE}, "required": ["low", "high"]},
+        help="Every order of magnitude between two bounds is equally likely.",
+        example={"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
+    ),
+    "normal": Entry(
+        build=normal,
+        parameters={"properties": {"mu": NUMBER, "sigma": POSITIVE}, "required": ["mu", "sigma"]},
+        help="Gaussian with mean mu and standard deviation sigma.",
+        example={"type": "normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
+    ),
+    "truncated_normal": Entry(
+        build=truncated_normal,
+        parameters={
+            "properties": {"mu": NUMBER, "sigma": POSITIVE, "low": NUMBER, "high": NUMBER},
+            "required": ["mu", "sigma", "low", "high"],
+        },
+        help="Gaussian with mean mu and standard deviation sigma, restricted to low ... high.",
+        example={"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
+    ),
+    "log_normal": Entry(
+        build=log_normal,
+        parameters={"properties": {"mu": NUMBER, "sigma": POSITIVE}, "required": ["mu", "sigma"]},
+        help="The natural logarithm is Gaussian with mean mu and standard deviation sigma.",
+        example={"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
+    ),
+    "exponential": Entry(
+        build=exponential,
+        parameters={"properties": {"l": {**POSITIVE, "description": "rate: the mean is 1/l"}}, "required": ["l"]},
+        help="Exponential with rate l, mean 1/l.",
+        example={"type": "exponential", "parameters": {"l": 100.0}},
+    ),
+}
+
+MOVING: dict[str, tuple[str, ...]] = {
+    "uniform": ("a", "b"),
+    "normal": ("mu",),
+    "truncated_normal": ("mu", "low", "high"),
+}
+"""Distribution → its parameters that grow by a number where all values grow by it; the others cannot be moved."""
+
+
+# Quantile intervals: which quantiles of a variable belong to training, validation and test.
+
+INTERVALS_PER_UNIT = 800.0
+"""Mean number of extra sub-intervals per part in a gap as wide as the whole axis (VDI: 8 x 100)."""
+
+SIZE_SPREAD = 0.1
+"""Standard deviation of the logarithm of the sub-intervals' relative sizes (VDI)."""
+
+ROUNDING = 1e-9
+"""Shares that differ from 1 by no more than this add up to 1."""
+
+Interval = tuple[float, float]
+
+
+def gaps(test: Sequence[Interval]) -> list[Interval]:
+    """The gaps that the ordered, disjoint test intervals leave in [0, 1], without empty ones."""
+    edges = [0.0, *(edge for interval in test for edge in interval), 1.0]
+    return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if high > low]
+
+
+def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.Generator) -> list[list[Interval]]:
+    """Divide the gaps between test intervals among the parts (training, validation), as VDI does.
+
+    In every gap each part gets 1 + Poisson(8 · width · 100) sub-intervals with log-normal(0, 0.1) relative sizes that
+    add up to the part's share of the gap; all of them then fill the gap in random order.
+
+    shares   fractions of the parts; what they leave of 1 belongs to no part
+    returns  for each part its intervals, in increasing order
+    """
+    rest = 1 - sum(shares)
+    every = [*shares, rest] if rest > ROUNDING else shares
+    parts: list[list[Interval]] = [[] for _ in every]
+    for low, high in gaps(test):
+        sizes: list[float] = []
+        owners: list[int] = []
+        for part, share in enumerate(every):
+            count = 1 + int(random.poisson(INTERVALS_PER_UNIT * (high - low)))
+            relative = random.lognormal(0.0, SIZE_SPREAD, count)
+            sizes.extend(relative / relative.sum() * (high - low) * share)
+            owners.extend([part] * count)
+        order = random.permutation(len(sizes))
+        edges = low + np.concatenate([[0.0], np.cumsum(np.asarray(sizes)[order])])
+        edges[-1] = high
+        for position, index in enumerate(order):
+            parts[owners[index]].append((float(edges[position]), float(edges[position + 1])))
+    return parts[: len(shares)]
+
+
+def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles in the intervals: an interval with probability proportional to its width, then uniform in it.
+
+    uniform  values in (0, 1), one for each quantile: positions along all intervals laid end to end, which choose
+             both the interval and the quantile in it
+    """
+    bounds = np.asarray(intervals, dtype=np.float64)
+    ends = np.cumsum(bounds[:, 1] - bounds[:, 0])
+    along = uniform * ends[-1]
+    index = np.minimum(np.searchsorted(ends, along, side="right"), len(ends) - 1)
+    quantiles: NDArray[np.float64] = np.clip(bounds[index, 1] - (ends[index] - along), *bounds[index].T)
+    return quantiles

@@ -1,0 +1,434 @@
+"""The physical models that can generate a dataset. A new source is a kernel in `physics` and an entry here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.physics.crack import LEAST_DEPTH, penny, penny_image
+from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
+from qexp.physics.ellipsoid import LONGEST, yang, yang_image
+from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
+from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
+from qexp.simulation.views import DISPLACEMENT, GNSS, View, suffix_of
+from qexp.tables import Entry
+
+Array = NDArray[np.float64]
+
+
+class Generator(Protocol):
+    """A simulator of images; those of qexp are in `GENERATORS`.
+
+    Values are variable → (batch,), or (1,) if all samples share the value; in SI units.
+    """
+
+    def required(self, variables: Iterable[str]) -> list[str]:
+        """The variables that must have a value, given those that a dataset mentions."""
+        ...
+
+    def images(self, variables: Iterable[str]) -> list[str]:
+        """The names of the images made."""
+        ...
+
+    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+        """Image → (batch, height, width), without noise."""
+        ...
+
+    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Width and height of the pixels of an image, (batch,) or (1,) each, in metres: correlated noise needs them."""
+        ...
+
+
+@runtime_checkable
+class Viewing(Generator, Protocol):
+    """A generator whose images may have sizes, points and masks of their own, and that cannot simulate all values."""
+
+    def view(self, image: str) -> View:
+        """The view of an image."""
+        ...
+
+    def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
+        """A requirement, in words → whether values, (batch,) or (1,) in SI units, violate it, (batch,) or (1,)."""
+        ...
+
+
+GENERATOR_METHODS = {
+    "required": "required(variables): the variables that must have a value",
+    "images": "images(variables): the names of the images that it makes",
+    "simulate": "simulate(values, height, width): image → (batch, height, width)",
+    "pixel_sizes": "pixel_sizes(image, values): width and height of the image's pixels in metres",
+}
+
+
+# Images of surface deformation along a satellite's line of sight, and displacements of stations.
+
+VIEW_VARIABLES = ("azimuth", "heading", "incidence", "x_res", "y_res")
+BLOCK = 128
+"""Images made at a time, so that intermediate results stay in the processor's cache."""
+
+_OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_VARIABLES)})(_[1-9][0-9]*)?")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a source must be besides within the limits of its variables, such as below the surface."""
+
+    words: str
+    """What is required, after "must": `lie below the surface with its upper edge`."""
+    holds: Callable[[Mapping[str, Array]], NDArray[np.bool_]]
+    """Variable → values, (batch,), in SI units → whether each source is as required."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kernel of `physics`, and the variables that are the columns of its argument."""
+
+    variables: tuple[str, ...]
+    kernel: Callable[..., Tensor]
+    """Sources, (batch, variable), and stations, (batch, station, 2) → displacement, (batch, station, 3); SI units."""
+    image_kernel: Callable[..., Tensor] | None = None
+    """The same physics, computed directly as an image along a direction, for sources where that is much faster."""
+    requirements: tuple[Requirement, ...] = ()
+    name: str = ""
+    """Prefix of its variables: those of a source called `chamber` are `chamber.depth` and so on."""
+    strengths: Mapping[str, Mapping[str, int]] = field(default_factory=dict, hash=False)
+    """Amplitude → powers of sizes, by which it is multiplied in what displacements of distant points show: the pressure
+    of a sphere times its radius³. An estimate converges sooner if this is known; it is not needed."""
+
+    def named(self, name: str) -> Source:
+        """The same source with a name."""
+        return replace(self, name=name)
+
+    @property
+    def columns(self) -> list[str]:
+        """Its variables, with its name."""
+        return [f"{self.name}.{variable}" if self.name else variable for variable in self.variables]
+
+    def of(self, values: Mapping[str, Tensor], batch: int) -> Tensor:
+        """The argument of its kernel, (batch, variable)."""
+        return torch.stack([values[name].expand(batch) for name in self.columns], dim=-1)
+
+    def images(self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor) -> Tensor:
+        """Images along a direction, (batch, height, width), by its kernel for images if it has one."""
+        if self.image_kernel is not None:
+            return self.image_kernel(source, east, north, direction)
+        batch, height, width = len(source), north.shape[-1], east.shape[-1]
+        parts = (one.expand(batch, -1).split(BLOCK) for one in (source, east, north, direction))
+        blocks = [
+            project(self.kernel(sources, grid(columns, rows)), directions)
+            for sources, columns, rows, directions in zip(*parts, strict=True)
+        ]
+        image: Tensor = torch.cat(blocks).unflatten(-1, (height, width))
+        return image
+
+    def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
+        """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
+        if elevation is not None:
+            return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
+        parts = (one.split(BLOCK) for one in (source, stations.expand(len(source), -1, -1)))
+        return torch.cat([self.kernel(sources, places) for sources, places in zip(*parts, strict=True)])
+
+
+class DeformationImages:
+    """The deformation by one source, or the sum of several: `displacement`, `displacement_1` of a second view, and on.
+
+    views  the views in their order; those beyond them, which only variables such as `azimuth_1` mention, are images of
+           the dataset's size
+    """
+
+    def __init__(self, *sources: Source, views: Sequence[View] = ()) -> None:
+        self.sources = sources
+        self.views = tuple(views)
+
+    def required(self, variables: Iterable[str]) -> list[str]:
+        """The variables that must have a value, given those that a dataset mentions."""
+        mentioned = list(variables)
+        of_views = [name for view, of in self._views(mentioned) for name in of.required(view, mentioned)]
+        return [*(name for source in self.sources for name in source.columns), *of_views]
+
+    def images(self, variables: Iterable[str]) -> list[str]:
+        """The images made, one per view."""
+        return [DISPLACEMENT + view for view, _ in self._views(variables)]
+
+    def view(self, image: str) -> View:
+        """The view of an image."""
+        suffix = image.removeprefix(DISPLACEMENT)
+        index = int(suffix[1:] or 0)
+        return self.views[index] if index < len(self.views) else View()
+
+    def _views(self, variables: Iterable[str]) -> list[tuple[str, View]]:
+        """Suffix of each view, and the view; the first one always exists and has an empty suffix."""
+        mentioned = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
+        given = {suffix_of(index): view for index, view in enumerate(self.views)}
+        suffixes = sorted({"", *mentioned, *given}, key=lambda suffix: int(suffix[1:] or 0))
+        return [(suffix, given.get(suffix, View())) for suffix in suffixes]
+
+    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+        """The data without noise.
+
+        values   variable → (batch,), or (1,) if all samples share the value; SI units
+        returns  image → (batch, height, width), (batch, 3, point, 1) for GNSS stations [m]
+        """
+        batch = max(len(value) for value in values.values())
+        return {
+            DISPLACEMENT + suffix: self._seen(view, suffix, values, batch, view.size or (height, width))
+            for suffix, view in self._views(values)
+        }
+
+    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Width and height of the pixels of a view [m]."""
+        view = image.removeprefix(DISPLACEMENT)
+        return values["x_res" + view], values["y_res" + view]
+
+    def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
+        """What the sources must be, in words → whether it is not, (batch,); SI units, (batch,) or (1,)."""
+        lowest = min(
+            (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views), default=0.0
+        )
+        found = {}
+        for source in self.sources:
+            own = {name: np.asarray(values[full]) for name, full in zip(source.variables, source.columns, strict=True)}
+            who = f"the source '{source.name}'" if source.name else "the source"
+            if lowest:
+                own["depth"] = own["depth"] + lowest
+                found[f"{who} must lie below the lowest ground, {lowest:g} m"] = own["depth"] <= 0
+            for one in source.requirements:
+                found[f"{who} must {one.words}"] = ~np.asarray(one.holds(own), dtype=bool)
+        return found
+
+    def _seen(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int, size: tuple[int, int]) -> Tensor:
+        """(batch, *size) along the line of sight, or (batch, 3, station, 1)."""
+        if view.points is not None:
+            moved = self._displacements(view, values, batch, view.points.to(next(iter(values.values())))[None])
+            if view.measures == GNSS:
+                return moved.transpose(1, 2)[..., None]
+            return project(moved, self._direction(view, suffix, values, batch))[..., None]
+        height, width = size
+        east = pixel_axis(width, values["x_res" + suffix])
+        north = pixel_axis(height, values["y_res" + suffix])
+        direction = self._direction(view, suffix, values, batch)
+        if view.elevation is not None:
+            pixels = max(len(east), len(north))
+            moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
+            image: Tensor = project(moved, direction).unflatten(-1, size)
+            return image
+        return _sum(one.images(one.of(values, batch), east, north, direction) for one in self.sources)
+
+    def _displacements(self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor) -> Tensor:
+        """(batch, station, 3)."""
+        elevation = None if view.elevation is None else view.elevation.flatten()
+        return _sum(one.displacements(one.of(values, batch), stations, elevation) for one in self.sources)
+
+    def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
+        """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
+        suffix = image.removeprefix(DISPLACEMENT)
+        return self._direction(self.view(image), suffix, values, max(len(value) for value in values.values()))
+
+    def _direction(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int) -> Tensor:
+        """Unit vectors from the ground to the satellite, (batch, 3)."""
+        azimuth = values.get("azimuth" + suffix)
+        if azimuth is None:
+            azimuth = azimuth_of_heading(values["heading" + suffix], view.look)
+        return line_of_sight(azimuth.expand(batch), values["incidence" + suffix].expand(batch))
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors, in the first of them."""
+    total, *others = parts
+    for other in others:
+        total += other
+    return total
+
+
+# What sources must be, beyond the limits of their single variables: below the surface, and longer than wide.
+
+Values = Mapping[str, Array]
+
+MARGIN = 1e-5
+"""The part of its depth by which the top of a source must be below the surface: samples are in single precision."""
+
+
+def below_surface(words: str, half_height: Callable[[Values], Array]) -> Requirement:
+    """The highest point of the source, so far above its centre [m], must be below the surface.
+
+    words  the height as a formula of the variables
+    """
+    return Requirement(
+        f"lie below the surface: depth > {words}",
+        lambda values: values["depth"] * (1 - MARGIN) > half_height(values),
+    )
+
+
+def of_sphere(values: Values) -> Array:
+    return values["radius"]
+
+
+def of_rectangle(values: Values) -> Array:
+    height: Array = values["width"] / 2 * np.abs(np.sin(values["dip"]))
+    return height
+
+
+def of_spheroid(values: Values) -> Array:
+    along, across = values["semi_major"] * np.sin(values["plunge"]), values["semi_minor"] * np.cos(values["plunge"])
+    return np.hypot(along, across)
+
+
+def of_crossed_rectangles(values: Values) -> Array:
+    """The highest corner of three rectangles, each of which spans two of the axes after the rotation Rz Ry Rx."""
+    omega_x, omega_y = values["omega_x"], values["omega_y"]
+    upwards = (np.sin(omega_y), np.cos(omega_y) * np.sin(omega_x), np.cos(omega_y) * np.cos(omega_x))
+    semi_axes = (values["a_x"], values["a_y"], values["a_z"])
+    reach = np.stack(np.broadcast_arrays(*(one * np.abs(up) for one, up in zip(semi_axes, upwards, strict=True))))
+    height: Array = reach.sum(0) - reach.min(0)
+    return height
+
+
+PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])
+
+NOT_TOO_SLENDER = Requirement(
+    f"have semi_major ≤ {LONGEST} semi_minor", lambda values: values["semi_major"] <= LONGEST * values["semi_minor"]
+)
+
+NOT_TOO_WIDE = Requirement(
+    f"have a radius of at most {1 / LEAST_DEPTH:g} depths",
+    lambda values: values["depth"] * (1 - MARGIN) > LEAST_DEPTH * values["radius"],
+)
+
+
+POISSON_RATIO = {
+    "properties": {
+        "poisson_ratio": {
+            "type": "number",
+            "minimum": 0,
+            "exclusiveMaximum": 0.5,
+            "description": "Poisson's ratio of the half-space",
+        }
+    }
+}
+
+PLACE = ("x", "y", "depth")
+"""The first variables of every source: its centre."""
+
+
+def half_space(source: Source) -> Callable[..., DeformationImages]:
+    """The builder of a source whose kernels take `poisson_ratio`, of the elastic half-space around it."""
+
+    def build(poisson_ratio: float = 0.25) -> DeformationImages:
+        kernel, image_kernel = source.kernel, source.image_kernel
+        return DeformationImages(
+            replace(
+                source,
+                kernel=partial(kernel, poisson_ratio=poisson_ratio),
+                image_kernel=image_kernel and partial(image_kernel, poisson_ratio=poisson_ratio),
+            )
+        )
+
+    return build
+
+
+GENERATORS: dict[str, Entry] = {
+    "mogi": Entry(
+        build=half_space(Source((*PLACE, "delta_volume"), mogi, mogi_image)),
+        parameters=POISSON_RATIO,
+        help="Point source of a volume change (Mogi 1958): x, y, depth, delta_volume.",
+        example={"type": "mogi"},
+    ),
+    "mctigue": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "radius", "pressure_over_mu"),
+                mctigue,
+                mctigue_image,
+                requirements=(below_surface("radius", of_sphere),),
+                strengths={"pressure_over_mu": {"radius": 3}},
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Pressurised sphere, corrected for its finite size (McTigue 1987): x, y, depth, radius, pressure_over_mu.",
+        example={"type": "mctigue", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "pcdm": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"),
+                pcdm,
+                pcdm_image,
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others "
+        "2017): x, y, depth, omega_x, omega_y, omega_z, potency_x, potency_y, potency_z.",
+        example={"type": "pcdm", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "yang": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"),
+                yang,
+                yang_image,
+                (
+                    PROLATE,
+                    NOT_TOO_SLENDER,
+                    below_surface("the height of the spheroid above its centre", of_spheroid),
+                ),
+                strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}},
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Pressurised prolate spheroid, such as a conduit (Yang and others 1988): x, y, depth, semi_major, "
+        "semi_minor, strike, plunge, pressure_over_mu.",
+        example={"type": "yang", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "penny": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "radius", "pressure_over_mu"),
+                penny,
+                penny_image,
+                (NOT_TOO_WIDE,),
+                strengths={"pressure_over_mu": {"radius": 3}},
+            ),
+        ),
+        parameters=POISSON_RATIO,
+        help="Pressurised horizontal circular crack, a sill (Fialko and others 2001): x, y, depth, radius, "
+        "pressure_over_mu.",
+        example={"type": "penny", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "okada": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"),
+                okada,
+                okada_image,
+                requirements=(below_surface("width/2 · sin(dip)", of_rectangle),),
+                strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985): x, y, depth, "
+        "length, width, strike, dip, strike_slip, dip_slip, opening.",
+        example={"type": "okada", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "cdm": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"),
+                cdm,
+                cdm_image,
+                requirements=(below_surface("the height of its corners above its centre", of_crossed_rectangles),),
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any "
+        "shape (Nikkhoo and others 2017): x, y, depth, omega_x, omega_y, omega_z, a_x, a_y, a_z, opening.",
+        example={"type": "cdm", "parameters": {"poisson_ratio": 0.25}},
+    ),
+}

@@ -1,0 +1,293 @@
+"""How the noise of a dataset is declared: one component, or several that add up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qexp.seeds import Seeds
+from qexp.simulation.noise import (
+    MOST_TO_FACTOR,
+    Blocks,
+    Decorrelation,
+    ExponentialNoise,
+    GaussianNoise,
+    Grid,
+    Layout,
+    Noise,
+    OffsetNoise,
+    PowerLawNoise,
+    RampNoise,
+    StratifiedNoise,
+    WhiteNoise,
+    solved,
+)
+from qexp.tables import Entry
+
+LARGEST = 1_000_000
+"""Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""
+
+
+def _number(description: str, **limits: Any) -> dict[str, Any]:
+    return {"type": "number", **limits, "description": description}
+
+
+def _amplitude(description: str) -> dict[str, Any]:
+    """Of an amplitude that may be left out."""
+    return {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "maximum": LARGEST,
+        "x-left-out": "default",
+        "description": f"{description}; without it, unit variance is scaled by the variable `noise`",
+    }
+
+
+_RANGE = _number("distance at which the covariance has fallen to 1/e [km]", exclusiveMinimum=0)
+_SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
+_NUGGET = {
+    **_number(
+        "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]",
+        minimum=0,
+        maximum=LARGEST,
+    ),
+    "x-left-out": "default",
+}
+
+NOISES: dict[str, Entry] = {
+    "white": Entry(
+        build=WhiteNoise,
+        parameters={"properties": {"standard_deviation": _amplitude("standard deviation [m]")}},
+        help="White noise: independent from pixel to pixel.",
+        example={"type": "white", "parameters": {}},
+    ),
+    "exponential": Entry(
+        build=ExponentialNoise,
+        parameters={"properties": {"range": _RANGE, "sill": _SILL, "nugget": _NUGGET}, "required": ["range"]},
+        help="Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance h, "
+        "semivariogram nugget + sill (1 - exp(-h/range)).",
+        example={"type": "exponential", "parameters": {"range": 2.0}},
+    ),
+    "gaussian": Entry(
+        build=GaussianNoise,
+        parameters={"properties": {"range": _RANGE, "sill": _SILL, "nugget": _NUGGET}, "required": ["range"]},
+        help="Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h, "
+        "semivariogram nugget + sill (1 - exp(-(h/range)²)).",
+        example={"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
+    ),
+    "power_law": Entry(
+        build=PowerLawNoise,
+        parameters={
+            "properties": {
+                "difference_at_1_km": _amplitude(
+                    "standard deviation of the difference between two points 1 km apart [m]"
+                ),
+                "outer_scale": _number(
+                    "length beyond which the spectrum levels off, so that the variance is finite [km]",
+                    exclusiveMinimum=0,
+                    maximum=10_000,
+                ),
+                "spectral_slope": _number(
+                    "slope of the power spectrum along a line; the two-dimensional spectrum is steeper by 1",
+                    exclusiveMinimum=-3,
+                    exclusiveMaximum=-1,
+                ),
+            },
+        },
+        help="Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two dimensions (Kolmogorov).",
+        example={"type": "power_law", "parameters": {"difference_at_1_km": 0.005}},
+    ),
+    "stratified": Entry(
+        build=StratifiedNoise,
+        parameters={
+            "properties": {
+                "slope": _number(
+                    "standard deviation of the slope, in metres per kilometre of elevation",
+                    exclusiveMinimum=0,
+                    maximum=LARGEST,
+                )
+            },
+            "required": ["slope"],
+        },
+        help="Stratified troposphere: linear in the elevation above the view's mean; the slope is drawn per image.",
+        example={"type": "stratified", "parameters": {"slope": 0.02}},
+    ),
+    "ramp": Entry(
+        build=RampNoise,
+        parameters={
+            "properties": {
+                "slope": _number(
+                    "standard deviation of the slope east and of the slope north [m/km]",
+                    exclusiveMinimum=0,
+                    maximum=LARGEST,
+                ),
+                "quadratic": _number(
+                    "standard deviation of the coefficients of x², xy and y² [m/km²]", minimum=0, maximum=LARGEST
+                ),
+            },
+            "required": ["slope"],
+        },
+        help="Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each image.",
+        example={"type": "ramp", "parameters": {"slope": 0.001}},
+    ),
+    "offset": Entry(
+        build=OffsetNoise,
+        parameters={"properties": {"standard_deviation": _amplitude("standard deviation [m]")}},
+        help="A constant offset of the whole view, drawn for each image: radar displacements have no absolute zero.",
+        example={"type": "offset", "parameters": {"standard_deviation": 0.02}},
+    ),
+    "decorrelation": Entry(
+        build=Decorrelation,
+        parameters={
+            "properties": {
+                "share": _number(
+                    "expected share of hidden pixels; it differs from image to image",
+                    exclusiveMinimum=0,
+                    exclusiveMaximum=1,
+                ),
+                "patch_size": _number("mean width of a hidden patch along a line [km]", exclusiveMinimum=0),
+            },
+            "required": ["share", "patch_size"],
+        },
+        help="Random patches of hidden pixels: images are 0 there, and so is the variable `mask` (elsewhere 1).",
+        example={"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}},
+    ),
+}
+
+
+# The noise of a dataset: one component, or several that add up.
+
+BLOCK = 128
+"""Images to which noise is added at a time, so that it stays in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Component:
+    noise: Noise
+    images: frozenset[str] | None = None
+    """The images that it is on; None for all."""
+    stream: tuple[str | int, ...] | None = None
+    """The purpose of its random numbers, of which every image has a stream; None to take those of the samples."""
+
+
+class NoiseModel:
+    """Components that add up, each with realisations of its own in every view."""
+
+    def __init__(self, components: Sequence[Component]) -> None:
+        self.components = tuple(components)
+
+    def on(self, image: str) -> list[Component]:
+        """The components that an image has."""
+        return [one for one in self.components if one.images is None or image in one.images]
+
+    def added(self, image: str) -> list[Noise]:
+        """The noise that is added to an image, rather than hiding its pixels."""
+        return [one.noise for one in self.on(image) if not one.noise.hides]
+
+    def hides(self, image: str) -> bool:
+        """Whether pixels of an image may be hidden."""
+        return any(one.noise.hides for one in self.on(image))
+
+    def add(
+        self, images: Mapping[str, Tensor], layout: Callable[[str], Layout], level: Tensor, random: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Add noise to images, in place, and make hidden pixels zero.
+
+        images   name → (batch, ...), of as many pixels as its layout
+        level    (batch,) or (1,), the value of `noise` [m]
+        returns  name → 1 where a pixel is seen and 0 where not, like the image, for images that can have hidden ones
+        """
+        nothing = not (level != 0).any()
+        of_images = {
+            name: [one for one in self.on(name) if not (nothing and one.noise.of_unit_variance)] for name in images
+        }
+        if not any(of_images.values()):
+            return {}
+        streams = self._streams(random)
+        seen = {}
+        for name, components in of_images.items():
+            if not components:
+                continue
+            image, where = images[name], layout(name)
+            if self.hides(name):
+                seen[name] = torch.ones_like(image)
+            generators = [streams(one, name) for one in components]
+            for start in range(0, len(image), BLOCK):
+                block = slice(start, min(start + BLOCK, len(image)))
+                for one, generator in zip(components, generators, strict=True):
+                    if one.noise.hides:
+                        _hide(one.noise, seen[name][block], where.of_samples(block), generator)
+                    else:
+                        scale = level[block] if len(level) > 1 else level
+                        _add(one.noise, image[block], where.of_samples(block), scale, generator)
+            if name in seen:
+                image.mul_(seen[name])
+        return seen
+
+    def covariance(self, image: str, layout: Layout, level: float) -> Tensor:
+        """Covariance between the pixels of an image, for a value of `noise` [m]: (n, n) [m2], float64."""
+        return self._total(image, torch.Size(layout.shape).numel(), level, lambda noise: noise.covariance(layout))
+
+    def covariance_of_means(self, image: str, layout: Grid, level: float, blocks: Blocks) -> Tensor:
+        """The same between the means of blocks of pixels, (block, block) [m2].
+
+        Raises ValueError where there are too many pixels for it.
+        """
+        count = math.prod(blocks.shape)
+        return self._total(image, count, level, lambda noise: noise.covariance_of_means(layout, blocks))
+
+    def _total(self, image: str, count: int, level: float, of: Callable[[Noise], Tensor | None]) -> Tensor:
+        total = torch.zeros(count, count, dtype=torch.float64)
+        for one in self.on(image):
+            if (part := of(one.noise)) is not None:
+                total.add_(part, alpha=level**2 if one.noise.of_unit_variance else 1.0)
+        return total
+
+    def trouble_with_inverse(self, image: str, pixels: int) -> str | None:
+        """Why `without_correlation` is impossible for an image of this number of pixels, in words."""
+        added = self.added(image)
+        if added and not any(one.invertible for one in added):
+            return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"
+        formed = len(added) > 1 or any(one.inverted_as_a_matrix for one in added)
+        if formed and pixels > MOST_TO_FACTOR:
+            return f"inverting its covariance is possible for at most {MOST_TO_FACTOR:,} pixels, not {pixels:,}"
+        return None
+
+    def without_correlation(self, image: str, images: Tensor, layout: Layout, level: float) -> Tensor:
+        """C⁻¹ times each image, C the covariance between the pixels of the image of this name, but for a factor.
+
+        images   (count, *layout.shape)
+        level    the value of `noise` [m]; 1 is taken for 0
+        Raises ValueError where C has no inverse.
+        """
+        added = self.added(image)
+        if len(added) == 1:
+            return added[0].without_correlation(images, layout)
+        return solved(self.covariance(image, layout, level or 1.0), images) if added else images
+
+    def _streams(self, random: torch.Generator) -> Callable[[Component, str], torch.Generator]:
+        """The random numbers of a component in an image."""
+        if all(one.stream is None for one in self.components):
+            return lambda one, image: random
+        seed = torch.randint(2**62, (), generator=random, device=random.device)
+        seeds = Seeds(int(seed))
+        return lambda one, image: random if one.stream is None else seeds.torch(random.device, *one.stream, image)
+
+
+def _add(noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator) -> None:
+    field = noise.draw(len(images), layout, generator).reshape(images.shape)
+    if not noise.of_unit_variance:
+        images.add_(field)
+    elif len(level) == 1:
+        images.add_(field, alpha=level.item())
+    else:
+        images.addcmul_(field, level.view(-1, *[1] * (images.dim() - 1)))
+
+
+def _hide(noise: Noise, seen: Tensor, layout: Layout, generator: torch.Generator) -> None:
+    seen.mul_(1 - noise.draw(len(seen), layout, generator).reshape(seen.shape))

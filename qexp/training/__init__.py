@@ -1,1 +1,0 @@
-"""Training: losses, optimizers, schedules, callbacks, the training loop and its checkpoints."""

@@ -1,0 +1,60 @@
+"""Small images of a point source, whose exact posteriors can be had by sums over dense grids."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from qexp import assemble
+from qexp.simulation.dataset import GeneratedDataset
+from tests.conftest import SOUND
+
+NOISE = 0.01
+
+LOG_NORMAL = {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}}
+UNIFORM = {"type": "uniform", "parameters": {"a": -2.0, "b": 2.0}}
+NORMAL = {"type": "normal", "parameters": {"mu": 1.0, "sigma": 2.0}}
+PRIORS = {
+    "log_normal": scipy.stats.lognorm(1.0),
+    "uniform": scipy.stats.uniform(-2.0, 4.0),
+    "normal": scipy.stats.norm(1.0, 2.0),
+}
+
+EXPONENTIAL = {"type": "exponential", "parameters": {"range": 2.0}}
+HIDING = [
+    {"type": "exponential", "parameters": {"range": 2.0}},
+    {"type": "decorrelation", "parameters": {"share": 0.4, "patch_size": 2.0}},
+]
+
+
+def dataset(priors: dict[str, Any], noise_model: Any = "white", **fixed: float) -> GeneratedDataset:
+    """A point source in 12 × 12 pixels of 0.5 km; the variables with priors vary."""
+    document = copy.deepcopy(SOUND["dataset"])
+    known = {
+        **document["fixed"],
+        "depth": 1.5,
+        "delta_volume": 1.0,
+        "x_res": 0.5,
+        "y_res": 0.5,
+        "noise": NOISE,
+        **fixed,
+    }
+    document |= {
+        "size": [12, 12],
+        "fixed": {name: value for name, value in known.items() if name not in priors},
+        "varyings": {name: [[0.2, 0.8]] for name in priors},
+        "distributions": priors,
+        "noise_model": noise_model,
+    }
+    del document["matrix"]
+    return assemble.generated_of(document, assemble.BUILT_IN)
+
+
+def covariance(correlated: bool, level: float = NOISE, pixel: float = 0.5) -> np.ndarray:
+    """Of the noise between pixels of some size [km]: white, or exponential of range 2 km."""
+    at = np.stack(np.meshgrid(np.arange(12) * pixel, np.arange(12) * pixel), -1).reshape(-1, 2)
+    distance = np.hypot(*(at[:, None] - at).transpose(2, 0, 1))
+    return level**2 * (np.exp(-distance / 2.0) if correlated else np.eye(len(at)))

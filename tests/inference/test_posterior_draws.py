@@ -1,0 +1,211 @@
+"""Draws from posteriors by importance sampling, chains and grids, against densities that are known otherwise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from qexp.errors import QexpError
+from qexp.inference.density import Marginal, PenalisedSquares, Posterior, Prior, WholeSignals, reduced, uniform
+from qexp.inference.least_squares import Problem, deformation_of
+from qexp.inference.parameters import Coordinates, Parameter
+from qexp.inference.posterior import found, laplace, likely
+from qexp.inference.sampling import METHODS, mixture
+from qexp.inference.weighting import Weighting, track_block
+from qexp.simulation.generators import GENERATORS
+from tests.inference.tracks import EXPONENTIAL, covariance, track
+
+SOURCE = (100.0, -200.0, 1200.0, 2e6)
+
+
+def around(centre, spread=1.0):
+    """A proposal of one component."""
+    size = len(centre)
+    return mixture([0.0], np.array([centre], dtype=float), spread * np.eye(size)[None], 0.05)
+
+
+def normal(scores):
+    """A correlated normal density in two scores."""
+    return scipy.stats.multivariate_normal([0.5, -1.0], [[0.2, 0.15], [0.15, 0.3]]).logpdf(scores)
+
+
+def bent(scores):
+    """A bow: far from any normal distribution; its first score is normal, the second follows its square."""
+    return -0.5 * (scores[:, 0] / 0.7) ** 2 - 0.5 * ((scores[:, 1] - scores[:, 0] ** 2 + 1) / 0.1) ** 2
+
+
+def two(scores):
+    """Two places of shares 0.3 and 0.7."""
+    near, far = (scipy.stats.multivariate_normal([at, 0.0], 0.04 * np.eye(2)) for at in (-1.5, 1.5))
+    return np.logaddexp(math.log(0.3) + near.logpdf(scores), math.log(0.7) + far.logpdf(scores))
+
+
+@pytest.mark.parametrize("method", ["auto", "importance", "sampler", "grid", "laplace"])
+def test_each_method_draws_from_a_normal_density(method):
+    proposal = mixture([0.0], np.array([[0.5, -1.0]]), np.array([[[0.2, 0.15], [0.15, 0.3]]]), 0.05)
+    made = METHODS[method](normal, proposal, 4000, np.random.default_rng(0))
+    assert not made.doubts
+    np.testing.assert_allclose(made.all.mean(axis=0), [0.5, -1.0], atol=0.05)
+    np.testing.assert_allclose(np.cov(made.all.T), [[0.2, 0.15], [0.15, 0.3]], rtol=0.15)
+
+
+@pytest.mark.parametrize("method", ["auto", "importance", "sampler", "grid"])
+def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
+    made = METHODS[method](bent, around([0.0, 0.0]), 4000, np.random.default_rng(1))
+    first, across = made.all[:, 0] / 0.7, (made.all[:, 1] - made.all[:, 0] ** 2 + 1) / 0.1
+    for values in (first, across):
+        assert abs(values.mean()) < 0.1
+        assert values.std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_weights_of_a_proposal_that_fits_badly_are_said_not_to_be_trusted():
+    made = METHODS["laplace"](bent, around([0.0, -1.0], 0.01), 1000, np.random.default_rng(2))
+    assert "should" in made.doubts[0]
+
+
+def test_two_modes_get_their_shares():
+    proposal = mixture([0.0, 0.0], np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.04 * np.tile(np.eye(2), (2, 1, 1)), 0.05)
+    made = METHODS["auto"](two, proposal, 4000, np.random.default_rng(3))
+    assert (made.all[:, 0] > 0).mean() == pytest.approx(0.7, abs=0.03)
+
+
+def test_a_grid_for_four_parameters_is_refused():
+    with pytest.raises(QexpError, match="4 parameters are free"):
+        METHODS["grid"](normal, around(np.zeros(4)), 10, np.random.default_rng(0))
+
+
+def problem_of(tracks, **fixed):
+    """The least-squares problem of a point source."""
+    sources = [GENERATORS["mogi"].build().sources[0]]
+    names = ["x", "y", "depth", "delta_volume"]
+    parameters = [Parameter(name, scale=scale) for name, scale in zip(names, (1e3, 1e3, 1e3, 1e6), strict=True)]
+    weighting = Weighting([track_block(one, offset=True, ramp=True) for one in tracks])
+    data = torch.from_numpy(np.concatenate([one.displacement for one in tracks]))
+    return Problem(deformation_of(sources, tracks, (0.0, 0.0)), weighting, data[None], Coordinates(parameters, fixed))
+
+
+def prior_of(problem):
+    bounds = {"x": (-2e3, 2e3), "y": (-2e3, 2e3), "depth": (300.0, 4000.0), "delta_volume": (-1e7, 1e7)}
+    names = [one.name for one in problem.coordinates.parameters]
+    fixed = problem.coordinates.fixed
+    return Prior(names, [uniform(name, *bounds[name]) for name in names if name not in fixed], fixed)
+
+
+def test_simulated_data_have_the_covariance_of_the_noise_and_of_what_is_unknown_of_offset_and_ramp():
+    seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=5)
+    problem = problem_of([seen])
+    model = problem.model(torch.tensor([SOURCE], dtype=torch.float64))
+    factor, count = 1.3, 200_000
+    made = problem.weighting.simulated(
+        model.expand(count, -1), problem.data, torch.full((count,), factor).double(), torch.Generator().manual_seed(0)
+    ).numpy()
+    noise = covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2)
+    planes = np.stack([np.ones_like(seen.x), seen.x / 1e3, seen.y / 1e3], axis=1)
+    of_amounts = np.linalg.inv(planes.T @ np.linalg.solve(noise, planes))
+    left = seen.displacement - model.numpy()[0]
+    best = of_amounts @ planes.T @ np.linalg.solve(noise, left)
+    expected = factor**2 * (noise + planes @ of_amounts @ planes.T)
+    errors = np.sqrt(expected.diagonal())
+    np.testing.assert_allclose((made.mean(axis=0) - model.numpy()[0] - planes @ best) / errors, 0, atol=0.015)
+    np.testing.assert_allclose((np.cov(made.T) - expected) / np.outer(errors, errors), 0, atol=0.02)
+
+
+def test_the_likelihood_is_that_after_integrating_over_offset_and_ramp():
+    """Against a normal density whose covariance has the nuisances with a very wide prior, up to one constant."""
+    seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=9)
+    problem = problem_of([seen])
+    prior = prior_of(problem)
+    posterior = Posterior(WholeSignals(problem), prior)
+    scores = np.random.default_rng(0).normal(scale=0.3, size=(20, 4))
+    planes = np.stack([np.ones_like(seen.x), seen.x / 1e3, seen.y / 1e3])
+    between = covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2) + 1e4 * planes.T @ planes
+    left = seen.displacement - problem.model(prior.values(scores)).numpy()
+    inverse = np.linalg.inv(between / 1e-4) / 1e-4
+    expected = -0.5 * np.einsum("ni,ij,nj->n", left, inverse, left) - 0.5 * np.square(scores).sum(axis=1)
+    np.testing.assert_allclose(np.diff(posterior(scores)), np.diff(expected), rtol=1e-4, atol=1e-2)
+
+
+def test_an_unknown_size_of_the_noise_is_integrated_over():
+    """Against a sum over many sizes, with the prior 1 / size."""
+    problem = problem_of([track(source=SOURCE, size=6)], x=100.0, y=-200.0)
+    prior = prior_of(problem)
+    signals = WholeSignals(problem)
+    posterior = Posterior(signals, prior, signals.degrees)
+    scores = np.random.default_rng(0).normal(scale=0.5, size=(10, 2))
+    chi2 = posterior.chi2(scores)
+    logarithms = np.linspace(-3, 8, 20001)
+    each = -signals.degrees * logarithms - 0.5 * chi2[:, None] * np.exp(-2 * logarithms)
+    expected = scipy.special.logsumexp(each, axis=1)
+    np.testing.assert_allclose(np.diff(posterior.log_likelihood(chi2)), np.diff(expected), rtol=1e-6)
+
+
+def test_reduced_signals_are_those_at_all_points():
+    problem = problem_of([track(source=SOURCE, noise=EXPONENTIAL, size=20)], x=100.0, y=-200.0)
+    prior, whole = prior_of(problem), WholeSignals(problem)
+    random = np.random.default_rng(0)
+    spanning, checked = random.standard_normal((200, 2)), random.standard_normal((50, 2))
+    few = reduced(whole, prior.values(spanning), prior.values(checked), 1e-4)
+    assert few is not None
+    assert few.model.points < 60 < whole.model.points
+    scores = random.standard_normal((100, 2))
+    np.testing.assert_allclose(Posterior(few, prior)(scores), Posterior(whole, prior)(scores), rtol=1e-4, atol=1e-2)
+    assert reduced(whole, prior.values(0.01 * spanning[:30]), prior.values(checked), 1e-6) is None
+
+
+def test_modes_and_their_widths_are_those_of_the_posterior():
+    """At the mode the density falls in all directions, as the curvature says."""
+    problem = problem_of([track(source=SOURCE, noise=EXPONENTIAL, size=14)])
+    prior, signals = prior_of(problem), WholeSignals(problem)
+    posterior = Posterior(signals, prior)
+    starts = prior.scores(np.array([[0.0, 0.0, 1000.0, 1e6], [300.0, 300.0, 2000.0, 4e6]]))
+    proposal = laplace(posterior, found(PenalisedSquares(signals, prior), starts))
+    assert len(proposal.centres) == 1
+    (centre,), (root,) = proposal.centres, proposal.roots
+    highest = posterior(centre[None])
+    for direction in np.vstack([root.T, -root.T]):
+        assert posterior((centre + 0.3 * direction)[None]) - highest == pytest.approx(-0.045, abs=0.03)
+    truth = prior.scores(np.array([SOURCE]))[0]
+    assert np.square(np.linalg.solve(root, truth - centre)).sum() < scipy.stats.chi2(4).ppf(0.999)
+
+
+class Valleys:
+    """Two minima, at 2 and close to −2, where residuals rise from 0 to `rise`."""
+
+    def __init__(self, rise):
+        self.rise = rise
+
+    def normal_equations(self, coordinates, which):
+        at = coordinates[:, 0]
+        residuals = torch.stack([3 * (at.square() - 4), self.rise * (2 - at) / 4], dim=1)
+        slopes = torch.stack([6 * at, torch.full_like(at, -self.rise / 4)], dim=1)
+        return (
+            0.5 * residuals.square().sum(dim=1),
+            (residuals * slopes).sum(1)[:, None],
+            slopes.square().sum(1)[:, None, None],
+        )
+
+
+@pytest.mark.parametrize(("rise", "expected"), [(3.0, [2.0, -2.0]), (7.0, [2.0])])
+def test_starts_that_end_together_leave_room_for_another_mode_that_is_likely(rise, expected):
+    starts = np.array([[1.5], [1.8], [2.2], [2.5], [3.0], [-2.5], [-1.9]])
+    minima = found(Valleys(rise), starts)
+    assert (minima.coordinates[minima.cost.argsort()[:3]] > 0).all()
+    np.testing.assert_allclose(likely(minima, 3)[:, 0], expected, atol=0.1)
+    assert len(likely(minima, 1)) == 1
+
+
+def test_bounds_cut_a_distribution_off_and_angles_end_opposite_to_the_mode():
+    log_normal = Marginal("depth", lambda share: np.exp(scipy.special.ndtri(share)), 0.5, 3.0, "log-normal")
+    values = log_normal.value(np.linspace(-8, 8, 201))
+    assert 0.5 <= values.min() < 0.51
+    assert 2.99 < values.max() <= 3.0
+    middle = (scipy.stats.lognorm(1.0).cdf(0.5) + scipy.stats.lognorm(1.0).cdf(3.0)) / 2
+    assert log_normal.value(np.zeros(1))[0] == pytest.approx(scipy.stats.lognorm(1.0).ppf(middle), rel=1e-3)
+    np.testing.assert_allclose(log_normal.score(log_normal.value(np.array([-1.2, 0.4]))), [-1.2, 0.4], atol=1e-5)
+    strike = uniform("strike", 0.0, 2 * math.pi, 2 * math.pi).around(0.1)
+    np.testing.assert_allclose(strike.score(np.array([0.1, 0.1 + 2 * math.pi])), 0.0, atol=1e-9)
+    assert strike.low == pytest.approx(0.1 - math.pi)

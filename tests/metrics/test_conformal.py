@@ -1,0 +1,155 @@
+"""Conformal intervals against their definitions, and how often they hold for new data."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from qexp.metrics import conformal
+from qexp.metrics.conformal import Scale
+
+
+def rows(count):
+    return np.arange(count)
+
+
+@pytest.mark.parametrize(("count", "coverage"), [(9, 0.9), (19, 0.9), (55, 0.9), (55, 0.68), (99, 0.95), (3, 0.5)])
+def test_of_single_rows_the_quantile_is_the_score_of_the_rank_coverage_times_count_plus_one(count, coverage):
+    scores = np.random.default_rng(0).exponential(size=count)
+    rank = int(np.ceil(coverage * (count + 1) - 1e-9))
+    assert conformal.quantile(scores, conformal.weights(rows(count)), coverage) == np.sort(scores)[rank - 1]
+
+
+def test_too_few_rows_for_a_coverage_have_an_infinite_quantile_and_promise_no_more_than_their_largest_score():
+    scores = np.array([0.3, 0.1, 0.2])
+    assert conformal.promised(3) == 0.75
+    assert conformal.quantile(scores, conformal.weights(rows(3)), 0.75) == 0.3
+    assert conformal.quantile(scores, conformal.weights(rows(3)), 0.76) == np.inf
+
+
+def test_groups_have_equal_weights_whatever_their_sizes():
+    weight = conformal.weights(np.array([0, 0, 0, 2, 2, 5]))
+    assert weight == pytest.approx(np.array([1 / 12] * 3 + [1 / 8] * 2 + [1 / 4]))
+
+
+def test_a_held_out_score_gets_the_quantile_of_the_others_as_if_it_were_new():
+    random = np.random.default_rng(1)
+    scores = random.exponential(size=30)
+    for units in (rows(30), random.integers(6, size=30)):
+        made = conformal.of_others(scores, units, 0.7)
+        for unit in np.unique(units):
+            others = units != unit
+            alone = conformal.quantile(scores[others], conformal.weights(units[others]), 0.7)
+            assert (made[units == unit] == alone).all()
+
+
+def test_of_rows_one_by_one_the_share_that_is_covered_follows_by_counting():
+    scores = np.random.default_rng(2).exponential(size=55)
+    assert (scores <= conformal.of_others(scores, rows(55), 0.9)).sum() == 50  # ⌈0.9 · 55⌉
+    assert np.isinf(conformal.of_others(scores, rows(55), 0.99)).all()
+
+
+def test_intervals_around_one_common_estimate_are_that_estimate_and_the_quantile():
+    random = np.random.default_rng(3)
+    scores, fold = random.exponential(size=40), np.arange(40) % 4
+    centres = np.broadcast_to(np.array([2.0, -1.0]), (4, 2))
+    low, high = conformal.cross_interval(centres, centres, scores, fold, conformal.weights(rows(40)), 0.8)
+    radius = conformal.quantile(scores, conformal.weights(rows(40)), 0.8)
+    assert low == pytest.approx(centres[0] - radius)
+    assert high == pytest.approx(centres[0] + radius)
+
+
+def test_intervals_are_wider_where_the_folds_disagree():
+    scores, fold = np.full(20, 0.1), np.arange(20) % 4
+    centres = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0], [1.0, 4.0]])
+    low, high = conformal.cross_interval(centres, centres, scores, fold, conformal.weights(rows(20)), 0.9)
+    assert low == pytest.approx([0.9, 0.9])
+    assert high == pytest.approx([1.1, 4.1])
+
+
+def leave_one_out(x, y):
+    """Slope and intercept of the straight line without each point in turn, (point,) each."""
+    return np.array([np.polyfit(np.delete(x, one), np.delete(y, one), 1) for one in range(len(x))]).T
+
+
+def test_jackknife_plus_covers_as_many_new_points_as_it_says():
+    random, covered = np.random.default_rng(4), []
+    for _ in range(300):
+        x = random.normal(size=31)
+        y = x + random.standard_t(3, size=31)
+        slope, intercept = leave_one_out(x[:30], y[:30])
+        scores = np.abs(y[:30] - slope * x[:30] - intercept)
+        centres = (slope * x[30] + intercept)[:, None]
+        low, high = conformal.cross_interval(centres, centres, scores, rows(30), conformal.weights(rows(30)), 0.8)
+        covered.append(low[0] <= y[30] <= high[0])
+    assert 0.73 < np.mean(covered) < 0.89  # 0.8 to 0.83, ± 3 standard errors
+
+
+def covered_of_new_groups(units_of_rule):
+    random, covered = np.random.default_rng(5), []
+    for _ in range(1500):
+        sizes = random.choice([1, 40], size=10)
+        groups = np.repeat(np.arange(10), sizes)
+        scores = np.abs(np.where(sizes == 1, 5.0, 1.0)[groups] * random.normal(size=len(groups)))
+        known = groups < 9
+        radius = conformal.quantile(scores[known], conformal.weights(units_of_rule(groups[known])), 0.8)
+        covered.append((scores[~known] <= radius).mean())
+    return np.mean(covered)
+
+
+def test_of_groups_the_rule_of_groups_covers_a_row_of_a_new_group_and_that_of_rows_does_not():
+    assert covered_of_new_groups(lambda groups: groups) > 0.78
+    assert covered_of_new_groups(lambda groups: rows(len(groups))) < 0.75
+
+
+def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
+    random = np.random.default_rng(6)
+    scores, units, fold = random.exponential(size=5000), random.integers(300, size=5000), random.integers(5, size=5000)
+    weight = conformal.weights(units)
+    centres = random.normal(scale=0.3, size=(5, 20))
+    agreeing = np.broadcast_to(centres[:1], centres.shape)
+    for coverage in (0.5, 0.9, 0.99):
+        fewer, folds, weights = conformal.thinned(scores, fold, weight, 200, coverage)
+        assert len(fewer) <= 200
+        assert weights.sum() == pytest.approx(weight.sum())
+        for given, wider_by in ((centres, 1 / 39), (agreeing, 0.02)):
+            low, high = conformal.cross_interval(given, given, scores, fold, weight, coverage)
+            lower, higher = conformal.cross_interval(given, given, fewer, folds, weights, coverage)
+            wider, _ = conformal.cross_interval(
+                given, given, scores, fold, weight, min(coverage + wider_by, weight.sum())
+            )
+            assert (lower <= low).all()
+            assert (higher >= high).all()
+            assert (lower >= wider - 1e-12).all()
+
+
+@pytest.mark.parametrize("too_wide", [0.4, 1.0, 2.5])
+def test_quantiles_of_any_width_become_intervals_that_hold(too_wide):
+    """Where the noise differs from row to row; they are narrower than equal ones unless the quantiles were too wide."""
+    random, share, inside, widths = np.random.default_rng(12), 0.9, [], []
+    for _ in range(400):
+        deviation = np.exp(random.normal(0, 1, 60))
+        truth = deviation * random.normal(size=60)
+        end = too_wide * norm.ppf((1 + share) / 2) * deviation
+        scores = Scale().scores(-end[1:], end[1:], truth[1:])
+        radius = conformal.quantile(scores, conformal.weights(rows(59)), share)
+        low, high = Scale().around(-end[:1], end[:1], radius)
+        inside.append(low[0] <= truth[0] <= high[0])
+        widths.append((high - low)[0] / (2 * conformal.quantile(np.abs(truth[1:]), conformal.weights(rows(59)), share)))
+    assert abs(np.mean(inside) - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 400)
+    assert (np.mean(widths) < 1) == (too_wide <= 1)
+
+
+def test_intervals_whose_ends_pass_each_other_are_the_point_in_between():
+    low, high = Scale().around([0.0, 0.0], [1.0, 1.0], np.array([-2.0, -0.25]))
+    assert (low.tolist(), high.tolist()) == ([0.5, 0.25], [0.5, 0.75])
+    low, high = conformal.uncrossed(np.array([-np.inf, 3.0]), np.array([np.inf, 1.0]))
+    assert (low.tolist(), high.tolist()) == ([-np.inf, 2.0], [np.inf, 2.0])
+
+
+def test_where_all_folds_agree_the_interval_of_a_new_row_is_that_of_one_network_for_quantiles_too():
+    random = np.random.default_rng(3)
+    scores, fold = random.normal(0, 1, 30), np.arange(30) % 5
+    lower, upper = np.full((5, 2), -1.0), np.full((5, 2), 2.0)
+    low, high = conformal.cross_interval(lower, upper, scores, fold, conformal.weights(rows(30)), 0.8)
+    radius = conformal.quantile(scores, conformal.weights(rows(30)), 0.8)
+    assert (low, high) == (pytest.approx(-1 - radius), pytest.approx(2 + radius))

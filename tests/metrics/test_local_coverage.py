@@ -1,0 +1,68 @@
+"""Coverage in cells, and how it depends on coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from qexp.metrics.calibration import cells, cells_along, central_levels, positions, trend
+from tests.metrics.gaussian import observed
+
+
+def right_intervals():
+    made = observed(6000, 200, seed=1)
+    values = positions(made.truth[:, 0], made.draws[:, :, 0], np.random.default_rng(2))
+    return central_levels(values) <= 0.9, made.estimates, norm.cdf(made.truth)
+
+
+def test_right_intervals_are_right_wherever_the_estimates_lie_but_not_wherever_the_truth_does():
+    inside, by_estimate, by_truth = right_intervals()
+    assert not cells(inside, by_estimate, 6, 0.9).wrong.any()
+    assert trend(inside, by_estimate) > 1e-3
+    of_truth = cells(inside, by_truth, 6, 0.9)
+    assert (of_truth.wrong == -1).any()  # at the ends of the prior
+    assert (of_truth.wrong == 1).any()
+    assert trend(inside, by_truth) < 1e-6
+
+
+def test_a_corner_with_narrow_intervals_is_found():
+    random = np.random.default_rng(3)
+    coordinates = random.random((4000, 2))
+    corner = (coordinates > 0.75).all(axis=1)
+    inside = random.random(4000) < np.where(corner, 0.5, 0.9)
+    found = cells(inside, coordinates, 4, 0.9)
+    assert np.argwhere(found.wrong).tolist() == [[3, 3]]
+    assert found.wrong[3, 3] == -1
+    assert trend(inside, coordinates) < 1e-6
+
+
+def test_nothing_is_said_of_cells_with_few_observations():
+    found = cells(np.zeros(30, dtype=bool), np.concatenate([np.full((11, 1), 0.1), np.full((19, 1), 0.9)]), 2, 0.9)
+    assert found.few.all()
+    assert np.isnan(found.share).all()
+    assert not found.wrong.any()
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_right_intervals_are_called_wrong_anywhere_in_five_of_a_hundred_cases_at_most(axes):
+    random, wrong, dependent = np.random.default_rng(4), 0, 0
+    for _ in range(200):
+        coordinates, inside = random.random((1000, axes)), random.random(1000) < 0.9
+        wrong += cells(inside, coordinates, cells_along(1000, axes, 0.9), 0.9).wrong.any()
+        dependent += trend(inside, coordinates) <= 0.05
+    assert wrong <= 10 + 4 * np.sqrt(10)
+    assert abs(dependent - 10) < 4 * np.sqrt(10)
+
+
+def test_there_are_as_many_cells_as_the_observations_allow():
+    assert cells_along(100, 2, 0.9) == 2
+    assert cells_along(2000, 2, 0.9) == 7
+    assert cells_along(100_000, 2, 0.9) == 10
+
+
+def test_intervals_that_always_hold_the_truth_are_too_wide_everywhere():
+    coordinates = np.random.default_rng(5).random((2000, 1))
+    inside = np.ones(2000, dtype=bool)
+    assert (cells(inside, coordinates, 5, 0.9).wrong == 1).all()
+    assert trend(inside, coordinates) == pytest.approx(1)

@@ -1,0 +1,70 @@
+"""Simultaneous bands of distribution functions, and what they can show."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from qexp.metrics.calibration import CONFIDENCE, NOTICED, band, inside, points_for, power, uniformity
+
+
+def test_the_probability_of_staying_inside_is_that_of_all_cases_together():
+    shares, lower, upper = np.array([0.3, 0.6]), np.array([0, 1]), np.array([2, 3])
+    parts, total = np.array([0.3, 0.3, 0.4]), 0.0
+    for cells in itertools.product(range(3), repeat=3):  # the cell of each of three numbers
+        below = [sum(cell <= point for cell in cells) for point in range(2)]
+        if (lower <= below).all() and (below <= upper).all():
+            total += parts[list(cells)].prod()
+    assert inside(lower, upper, shares, 3) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("count", [20, 250, 2000])
+def test_uniform_numbers_leave_the_band_in_five_of_a_hundred_cases(count):
+    tried = 4000
+    values = np.random.default_rng(count).random((tried, count))
+    below = np.sum(values[:, :, None] <= points_for(count), axis=1) if count < 100 else _below(values, count)
+    lower, upper = band(count)
+    left = np.mean(((below < lower) | (below > upper)).any(axis=1))
+    expected = 1 - inside(lower, upper, points_for(count), count)
+    assert abs(left - expected) < 4 * np.sqrt(expected / tried)
+    assert 0.8 * (1 - CONFIDENCE) < expected <= 1 - CONFIDENCE
+
+
+def _below(values, count):
+    parts = len(points_for(count)) + 1
+    cells = np.stack([np.bincount((one * parts).astype(int), minlength=parts) for one in values])
+    return np.cumsum(cells, axis=1)[:, :-1]
+
+
+@pytest.mark.parametrize("count", [50, 1000])
+def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
+    random = np.random.default_rng(1)
+    found = [uniformity(random.random(count)) for _ in range(400)]
+    chances = np.array([one.p_value for one in found])
+    for probability in (0.05, 0.5):
+        assert abs(np.mean(chances <= probability) - probability) < 4 * np.sqrt(probability * (1 - probability) / 400)
+    edge = 1 - inside(*band(count), points_for(count), count)
+    assert all(one.inside == (one.p_value > edge) for one in found if abs(one.p_value - edge) > 1e-3)
+
+
+@pytest.mark.parametrize("count", [100, 2000])
+def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
+    found, random, tried = power(count), np.random.default_rng(2), 150
+    for width, shift in ((found.narrow, 0.0), (1.0, found.shift)):
+        values = norm.cdf((random.normal(size=(tried, count)) - shift) / width)
+        noticed = np.mean([not uniformity(one).inside for one in values])
+        assert abs(noticed - NOTICED) < 4 * np.sqrt(NOTICED * (1 - NOTICED) / tried)
+
+
+def test_few_observations_show_little_and_more_show_more():
+    assert power(2).narrow == 0.0
+    assert power(2).shift == np.inf
+    assert power(20).narrow < power(200).narrow < power(2000).narrow < 1
+    assert power(20).shift > power(200).shift > power(2000).shift > 0
+
+
+def test_a_single_number_is_never_called_uneven():
+    assert uniformity(np.array([1e-6])).p_value == 1.0

@@ -1,0 +1,116 @@
+import math
+
+import pytest
+import torch
+
+from qexp.errors import QexpError
+from qexp.networks import checkpoint
+from qexp.networks.optimizers import OPTIMIZERS
+
+
+def test_tensors_and_document_come_back_as_they_were_written(tmp_path):
+    random = torch.Generator().manual_seed(1)
+    tensors = {
+        "weight": torch.randn(3, 4, generator=random),
+        "turned": torch.randn(5, 2, generator=random).T,
+        "count": torch.tensor(7),
+        "empty": torch.zeros(0),
+        "state": torch.randint(0, 255, (16,), dtype=torch.uint8, generator=random),
+        "double": torch.tensor([math.pi, math.inf], dtype=torch.float64),
+    }
+    document = {
+        "epoch": 3,
+        "loss": 0.1 + 0.2,
+        "first": math.inf,
+        "why": None,
+        "callbacks": [{"best": 1e-300}],
+        "µ": "σ",
+    }
+    checkpoint.write(tmp_path / "last.safetensors", tensors, document)
+    read, noted = checkpoint.read(tmp_path / "last.safetensors")
+    assert noted == document
+    assert set(read) == set(tensors)
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype
+        assert torch.equal(read[name], tensor)
+    assert checkpoint.shapes(tmp_path / "last.safetensors")["turned"] == [2, 5]
+
+
+def test_a_checkpoint_is_replaced_whole_and_leaves_no_other_file(tmp_path):
+    path = tmp_path / "best.safetensors"
+    for value in (1.0, 2.0):
+        checkpoint.write(path, {"weight": torch.tensor(value)}, {"loss": value})
+    assert checkpoint.read(path)[1] == {"loss": 2.0}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(QexpError, match=r"cannot write .*best\.safetensors"):
+        checkpoint.write(tmp_path / "gone" / "best.safetensors", {"weight": torch.zeros(1)}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("adam", {}), ("adamw", {}), ("muon", {}), ("sgd", {"momentum": 0.9}), ("sgd", {})],
+    ids=str,
+)
+def test_an_optimizer_restored_from_a_checkpoint_takes_the_steps_it_would_have_taken(tmp_path, name, parameters):
+    def start():
+        weights = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2, 2))]
+        return weights, OPTIMIZERS[name].build(weights, 0.1, **parameters)
+
+    def step(weights, optimizer, slope):
+        for weight in weights:
+            weight.grad = slope * weight.detach() ** 2
+        optimizer.step()
+
+    weights, optimizer = start()
+    for slope in (1.0, -0.5, 2.0):
+        step(weights, optimizer, slope)
+    tensors = {f"weight.{index}": weight for index, weight in enumerate(weights)}
+    checkpoint.write(tmp_path / "last", {**tensors, **checkpoint.optimizer_tensors(optimizer)}, {})
+
+    read, _ = checkpoint.read(tmp_path / "last")
+    fresh, restored = start()
+    for index, weight in enumerate(fresh):
+        weight.data.copy_(read[f"weight.{index}"])
+    checkpoint.restore_optimizer(restored, read)
+    for slope in (0.3, -1.0):
+        step(weights, optimizer, slope)
+        step(fresh, restored, slope)
+    for weight, same in zip(weights, fresh, strict=True):
+        assert torch.equal(weight, same)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("adamw", {}), ("sgd", {"momentum": 0.9})], ids=str)
+def test_groups_of_weights_some_of_which_have_not_moved_yet_go_on_as_they_would_have(tmp_path, name, parameters):
+    def start():
+        weights = [torch.nn.Parameter(torch.full((size,), 1.0)) for size in (3, 2, 4)]
+        groups = [{"params": weights[:1], "lr": 0.02}, {"params": weights[1:2], "lr": 0.1}, {"params": weights[2:]}]
+        return weights, OPTIMIZERS[name].build(groups, 0.1, **parameters)
+
+    def step(weights, optimizer, slope, moved):
+        for position, weight in enumerate(weights):
+            weight.grad = slope * weight.detach() ** 2 if position in moved else None
+        optimizer.step()
+
+    weights, optimizer = start()
+    for slope in (1.0, -0.5):
+        step(weights, optimizer, slope, {0, 2})
+    tensors = {f"weight.{index}": weight for index, weight in enumerate(weights)}
+    kept = checkpoint.optimizer_tensors(optimizer)
+    assert {key.split(".")[1] for key in kept} == {"0", "2"}
+    checkpoint.write(tmp_path / "last", {**tensors, **kept}, {})
+
+    read, _ = checkpoint.read(tmp_path / "last")
+    fresh, restored = start()
+    for index, weight in enumerate(fresh):
+        weight.data.copy_(read[f"weight.{index}"])
+    checkpoint.restore_optimizer(restored, read)
+    assert [group["lr"] for group in restored.param_groups] == [0.02, 0.1, 0.1]
+    for slope, moved in ((0.3, {0, 2}), (-1.0, {0, 1, 2}), (0.5, {0, 1, 2})):
+        step(weights, optimizer, slope, moved)
+        step(fresh, restored, slope, moved)
+    assert not torch.equal(weights[1], torch.ones(2))
+    for weight, same in zip(weights, fresh, strict=True):
+        assert torch.equal(weight, same)

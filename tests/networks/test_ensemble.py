@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qexp.datasets.transforms.angle import Angle
+from qexp.datasets.transforms.elementwise import Log
+from qexp.datasets.transforms.fitted import Standardize
+from qexp.networks.estimator import CACHED, Ensemble, Inversion, batch_for
+from qexp.networks.modules import MODULES
+from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.seeds import Seeds
+
+
+def network(seed, width=16):
+    operations = {
+        "norm": Operation(lambda shape: MODULES["batch_norm"].build(shape)),
+        "drop": Operation(lambda shape: MODULES["dropout"].build(shape, rate=0.5)),
+        "dense": Operation(lambda shape: MODULES["denses"].build(shape, filters=[width, 1])),
+    }
+    made = Network({"seen": (4,)}, ["tio2"], operations, [Branch(("seen",), ("tio2",), tuple(operations))])
+    initialise(made, Seeds(seed))
+    return made
+
+
+def ensemble(count):
+    models = []
+    for seed in range(count):
+        scaling = Standardize()
+        scaling.fit(torch.rand(30, 4, generator=torch.Generator().manual_seed(seed)))
+        models.append(Inversion(network(seed), {"seen": scaling, "tio2": Log()}))
+    return Ensemble(models)
+
+
+SEEN = torch.rand(10_000, 4, generator=torch.Generator().manual_seed(9))
+
+
+def test_each_network_estimates_with_its_own_weights_and_transforms_as_it_does_alone():
+    several = ensemble(3)
+    made = several.estimates({"seen": SEEN})["tio2"]
+    assert made.shape == (3, len(SEEN), 1)
+    for model, alone in zip(several.models, made, strict=True):
+        torch.testing.assert_close(alone, model.estimate({"seen": SEEN})["tio2"])
+
+
+def test_the_mean_is_taken_as_losses_see_values_and_the_spread_in_the_output_s_own_unit():
+    several = ensemble(5)
+    each = several.estimates({"seen": SEEN})["tio2"].double()
+    mean, spread = several.mean_and_spread({"seen": SEEN})["tio2"]
+    torch.testing.assert_close(mean.double(), each.log().mean(dim=0).exp(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(spread.double(), each.std(dim=0), rtol=1e-4, atol=1e-6)
+
+
+def test_one_network_has_no_spread():
+    alone = ensemble(1)
+    mean, spread = alone.mean_and_spread({"seen": SEEN})["tio2"]
+    assert torch.equal(mean, alone.estimates({"seen": SEEN})["tio2"][0])
+    assert spread.isnan().all()
+
+
+@pytest.mark.parametrize(("width", "batch"), [(4, 4096), (32, 2048), (1000, 64), (2 * CACHED, 64)])
+def test_the_wider_the_network_the_smaller_its_batches(width, batch):
+    assert batch_for(network(0, width)) == batch
+
+
+def pointing(strike):
+    """A network whose estimate is always one direction [degrees]."""
+    head = Operation(lambda shape: MODULES["denses"].build(shape, filters=[2], bias=True))
+    made = Network({"seen": (4,)}, ["strike"], {"head": head}, [Branch(("seen",), ("strike",), ("head",))])
+    initialise(made, Seeds(0))
+    weight, bias = made.parameters()
+    with torch.no_grad():
+        weight.zero_()
+        bias.copy_(Angle(360.0)(torch.tensor([[strike]]))[0])
+    return Inversion(made, {"strike": Angle(360.0)})
+
+
+def test_the_mean_of_angles_lies_between_them_and_their_spread_is_by_the_shorter_way_round():
+    together = Ensemble([pointing(strike) for strike in (354.0, 357.0, 1.0, 4.0, 5.0)])
+    mean, spread = together.mean_and_spread({"seen": SEEN[:3]})["strike"]
+    around = torch.tensor([-6.0, -3.0, 1.0, 4.0, 5.0])
+    torch.testing.assert_close(mean, around.mean().expand(3, 1), atol=0.02, rtol=0)
+    torch.testing.assert_close(spread, around.std().expand(3, 1), atol=1e-3, rtol=0)

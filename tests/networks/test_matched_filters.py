@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+
+from qexp import assemble
+from qexp.networks.modules import MatchedFilters
+from qexp.seeds import Seeds
+from qexp.simulation.noise import Grid
+from qexp.simulation.noise_models import ExponentialNoise
+from qexp.workspace import Workspace
+
+SHAPE = (1, 12, 16)
+LAYOUT = Grid(12, 16, torch.tensor([200.0]), torch.tensor([200.0]))
+NOISE = ExponentialNoise(1.0)
+
+
+def bump(width):
+    """A smooth hill of a width in pixels, (1, 12, 16)."""
+    rows, columns = torch.meshgrid(torch.arange(12) - 6.0, torch.arange(16) - 8.0, indexing="ij")
+    return torch.exp(-(rows.square() + columns.square()) / (2 * width**2))[None]
+
+
+def templates():
+    return torch.stack([bump(width) for width in (1.0, 2.0, 4.0)])
+
+
+def matched():
+    filters = MatchedFilters(SHAPE, variable="depth", low=0.5, high=8.0, count=3)
+    filters.match(templates(), NOISE.without_correlation(templates()[:, 0], LAYOUT)[:, None])
+    return filters
+
+
+def noise(count, seed=1):
+    return NOISE.draw(count, LAYOUT, torch.Generator().manual_seed(seed))[:, None]
+
+
+def test_noise_alone_makes_features_of_unit_variance():
+    features = matched()(noise(20_000))
+    assert features.std(0).tolist() == pytest.approx([1, 1, 1], abs=0.02)
+    assert features.mean(0).abs().max() < 0.04
+
+
+def test_no_other_linear_feature_has_a_larger_ratio_of_signal_to_noise():
+    noises = noise(20_000).flatten(1)
+    random = torch.Generator().manual_seed(2)
+    for template, best in zip(templates().flatten(1), matched().filters, strict=True):
+        others = [template, *(best + 0.2 * best.std() * torch.randn(best.shape, generator=random) for _ in range(5))]
+        reached, *ratios = (((one @ template) / (noises @ one).std()).item() for one in (best, *others))
+        assert all(ratio < reached for ratio in ratios)
+
+
+def test_a_feature_grows_in_proportion_to_the_strength_of_its_template():
+    features = matched()(torch.cat([templates(), 3 * templates()]))
+    torch.testing.assert_close(features[3:], 3 * features[:3])
+    assert (features[:3].diagonal() > 0).all()
+
+
+def test_the_strength_of_the_templates_themselves_does_not_matter():
+    filters = MatchedFilters(SHAPE, variable="depth", low=0.5, high=8.0, count=3)
+    scaled = templates() * torch.tensor([1e-6, 1.0, 1e6])[:, None, None, None]
+    filters.match(scaled, NOISE.without_correlation(scaled[:, 0], LAYOUT)[:, None])
+    torch.testing.assert_close(filters.filters, matched().filters, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace):
+    spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
+    model = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
+    filters = model.network.operations["sources"]
+    quiet = {**spec["dataset"], "fixed": {**spec["dataset"]["fixed"], "noise": 0.0}}
+    dataset = assemble.dataset_of(quiet, assemble.BUILT_IN)
+    volumes = np.full(len(filters.values), 2.0)
+    images = dataset.observe({"depth": filters.values, "delta_volume": volumes}, torch.Generator())["displacement"]
+    signal = model.network.operations["sources"](images)
+    assert signal.argmax(1).tolist() == list(range(len(filters.values)))
+
+
+@pytest.mark.slow
+def test_filters_are_kept_with_the_weights_and_are_not_trained(workspace):
+    spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
+    one = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
+    other = assemble.model_of(spec, assemble.BUILT_IN)
+    name = "network.operations.sources.filters"
+    assert name in one.state_dict()
+    assert name not in dict(one.named_parameters())
+    assert other.state_dict()[name].shape == one.state_dict()[name].shape

@@ -1,0 +1,121 @@
+"""Training on patches of fields: the same bits again, interrupted wherever, and never on what is held out."""
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from qexp import assemble
+from qexp.cli import texts
+from qexp.networks.training import Trainer
+from qexp.seeds import Seeds
+from qexp.workspace import Workspace
+from tests import domes
+
+CPU = torch.device("cpu")
+
+
+class Counting:
+    """A listener that asks for an end after so many batches."""
+
+    def __init__(self, batches=10**9):
+        self.left, self.lines = batches, []
+
+    def batch_done(self, epoch, batch, batches):
+        self.left -= 1
+
+    def epoch_done(self, line, seconds):
+        self.lines.append(line)
+
+    def checkpoint_written(self, progress): ...
+
+    def interrupted(self):
+        return self.left <= 0
+
+
+@pytest.fixture
+def place(specs):
+    domes.write(specs.root)
+    return Workspace(specs.root)
+
+
+def trainer(place, folder, *overrides):
+    spec = assemble.experience("domes", texts.overrides(overrides), place).document
+    seeds = Seeds(4)
+    dataset = assemble.dataset_of(spec["dataset"], assemble.BUILT_IN)
+    data = assemble.data_of(spec, dataset, assemble.BUILT_IN, seeds, CPU)
+    model = assemble.initial_model(spec, assemble.BUILT_IN, seeds)
+    assemble.fit_transforms(model, data.to_fit)
+    folder.mkdir(exist_ok=True)
+    return Trainer(model, data, assemble.recipe_of(spec, assemble.BUILT_IN), seeds, CPU, folder)
+
+
+def weights(trained):
+    return {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("batches", [1, 3, 4, 7])
+def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bit(place, tmp_path, batches):
+    whole, listener = trainer(place, tmp_path / "whole"), Counting()
+    assert whole.run(listener, lambda: False)
+    first, told = trainer(place, tmp_path / "parts"), Counting(batches)
+    assert not first.run(told, told.interrupted)
+    second = trainer(place, tmp_path / "parts")
+    second.resume()
+    rest = Counting()
+    assert second.run(rest, lambda: False)
+    assert told.lines + rest.lines == listener.lines
+    assert all(torch.equal(weights(second)[name], tensor) for name, tensor in weights(whole).items())
+
+
+@pytest.mark.slow
+def test_what_validation_and_test_frames_hold_leaves_the_weights_as_they_are(place, tmp_path):
+    first = trainer(place, tmp_path / "first", "keep=last")
+    first.run(Counting(), lambda: False)
+    kept = {frames.name for frames in (part.frames for part in first.data._patches.parts)}
+    for part, names in (("train", {"d0", "d1", "d2"} - kept), ("test", {"d0"})):
+        assert names
+        for name in names:
+            file = place.root / "data/domes" / part / name / "ex.nc"
+            with xarray.open_dataset(file, decode_times=False) as data:
+                poisoned = data.load() * 3 + 1
+            poisoned.assign_coords(x=poisoned["x"], y=poisoned["y"]).to_netcdf(file, engine="h5netcdf")
+    again = trainer(place, tmp_path / "again", "keep=last")
+    again.run(Counting(), lambda: False)
+    assert all(torch.equal(weights(again)[name], tensor) for name, tensor in weights(first).items())
+
+
+def test_every_epoch_sees_other_patches_and_validation_always_the_same(place, tmp_path):
+    data = trainer(place, tmp_path / "one").data
+    first, second, again = (data.epoch(number, 8, lambda samples: samples)(0)["thk"] for number in (1, 2, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    other = trainer(place, tmp_path / "other").data
+    assert torch.equal(data.validation["ubar"], other.validation["ubar"])
+
+
+def test_losses_fall_and_metrics_are_of_cells_with_ice(place, tmp_path):
+    trained, listener = trainer(place, tmp_path / "run", "epochs=40", "learning_rate=3e-3"), Counting()
+    trained.run(listener, lambda: False)
+    assert listener.lines[-1]["train"]["loss"] < 0.8 * listener.lines[0]["train"]["loss"]
+    samples = trained.data.validation
+    ice = samples["thk"].numpy() > 1
+    error = trained.model.estimate(samples)["ubar"].numpy() - samples["ubar"].numpy()
+    measured = trained.evaluate(samples)["ubar"]["mae"]
+    assert measured == pytest.approx(np.abs(error[ice]).mean(), rel=1e-5)
+    assert ice.mean() < 1
+
+
+def test_a_transform_that_is_fitted_sees_training_patches(place, tmp_path):
+    trained = trainer(place, tmp_path / "run", 'transforms.thk="standardize"')
+    thickness = trained.model.transformed("thk", trained.data.to_fit()["thk"])
+    assert thickness.mean().item() == pytest.approx(0, abs=1e-4)
+    assert thickness.std().item() == pytest.approx(1, rel=1e-2)
+
+
+def test_training_may_end_by_the_training_loss(place, tmp_path):
+    callback = '["early_stopping", {"patience": 1, "min_delta": 100, "monitor": "train"}]'
+    trained, listener = trainer(place, tmp_path / "run", f"additional_callbacks=[{callback}]"), Counting()
+    trained.run(listener, lambda: False)
+    assert trained.progress.stopped == "the training loss has not improved for 1 epoch"
+    assert len(listener.lines) == 2

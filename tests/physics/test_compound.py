@@ -1,0 +1,159 @@
+import math
+
+import pytest
+import torch
+
+from qexp.physics.dislocation import cdm, cdm_image, okada
+from qexp.physics.geometry import clockwise_rotation, grid, pixel_axis, project
+from qexp.physics.point import mogi, pcdm
+from tests.half_space import DOUBLE
+from tests.physics.test_dislocation import STATIONS, sources, spread_over
+
+CENTRE = (300.0, -400.0, 3000.0)
+ROTATIONS = [
+    (0.0, 0.0, 0.0),
+    (0.3, -0.5, 0.8),
+    (math.pi / 2, 0.0, 0.0),
+    (1e-9, 1e-7, 0.4),
+    (0.03, 0.02, -0.4),
+    (2.0, 3.0, -4.0),
+]
+
+
+def test_rotations_are_clockwise_about_the_fixed_axes_east_first_then_north_then_up():
+    def turned(*omega):
+        return clockwise_rotation(*(torch.tensor([angle], dtype=DOUBLE) for angle in omega))[0]
+
+    quarter = math.pi / 2
+    east, north, up = torch.eye(3, dtype=DOUBLE)
+    torch.testing.assert_close(turned(0, 0, quarter), torch.stack([-north, east, up], 1))
+    torch.testing.assert_close(turned(quarter, 0, 0), torch.stack([east, -up, north], 1))
+    torch.testing.assert_close(turned(0, quarter, 0), torch.stack([up, north, -east], 1))
+    angles = (0.3, -0.5, 0.8)
+    torch.testing.assert_close(turned(*angles), turned(0, 0, 0.8) @ turned(0, -0.5, 0) @ turned(0.3, 0, 0))
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
+@pytest.mark.parametrize("rotation", ROTATIONS)
+def test_displacement_is_the_integral_of_mindlins_solution_over_the_three_rectangles(rotation, poisson_ratio):
+    semi_axes, opening = (700.0, 900.0, 500.0), 0.7
+    axes = clockwise_rotation(*sources(rotation)[0, :, None].unbind(0))[0] * sources((1.0,), (1.0,), (-1.0,))
+    expected = sum(
+        spread_over(
+            sources(CENTRE)[0],
+            semi_axes[one] * axes[:, one],
+            semi_axes[two] * axes[:, two],
+            axes[:, normal],
+            opening * axes[:, normal],
+            STATIONS,
+            poisson_ratio,
+        )
+        for one, two, normal in ((1, 2, 0), (0, 2, 1), (0, 1, 2))
+    )
+    source = sources([*CENTRE, *rotation, *semi_axes, opening])
+    torch.testing.assert_close(cdm(source, STATIONS, poisson_ratio)[0], expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("rotation", ROTATIONS)
+def test_small_rectangles_are_points_of_the_same_potency(rotation):
+    a_x, a_y, a_z, opening = 7.0, 9.0, 5.0, 0.7
+    potency = [4 * opening * area for area in (a_y * a_z, a_x * a_z, a_x * a_y)]
+    points = pcdm(sources([*CENTRE, *rotation, *potency]), STATIONS, 0.3)
+    rectangles = cdm(sources([*CENTRE, *rotation, a_x, a_y, a_z, opening]), STATIONS, 0.3)
+    assert (rectangles - points).abs().max() < 1e-4 * points.abs().max()
+    assert (rectangles - points).abs().max() > 1e-6 * points.abs().max()  # the size does show: they are two formulas
+
+
+@pytest.mark.parametrize("omega_y", [0.0, 0.6, -1.1])
+def test_without_one_semi_axis_it_is_a_rectangle_of_okada(omega_y):
+    # Clockwise about north, the axis that was up leans to the west, and the one that was west points up: a plane
+    # normal to it dips to the west, to the right of a strike to the south.
+    source = sources([*CENTRE, 0.0, omega_y, 0.0, 600.0, 800.0, 0.0, 0.5])
+    plane = sources([*CENTRE, 1600.0, 1200.0, math.pi, omega_y, 0.0, 0.0, 0.5])
+    torch.testing.assert_close(cdm(source, STATIONS, 0.2), okada(plane, STATIONS, 0.2), rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.4])
+def test_three_equal_potencies_are_a_point_of_mogi(poisson_ratio):
+    volume = 2e6
+    point = sources([*CENTRE, 0.3, -0.5, 0.8, volume / 3, volume / 3, volume / 3])
+    change = volume * (1 + poisson_ratio) / (3 * (1 - poisson_ratio))
+    expected = mogi(sources([*CENTRE, change]), STATIONS, poisson_ratio)
+    torch.testing.assert_close(pcdm(point, STATIONS, poisson_ratio), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.45])
+@pytest.mark.parametrize("dip", [0.0, 1.0, math.pi / 2])
+def test_one_potency_is_a_small_plane_of_okada_of_any_strike_and_dip(dip, poisson_ratio):
+    strike, area, opening = 0.7, 100.0, 2.0
+    # Turned about north by -dip, up leans to the east by the dip; then strike is clockwise about the vertical.
+    point = sources([*CENTRE, 0.0, -dip, strike, 0.0, 0.0, area * opening])
+    plane = sources([*CENTRE, 10.0, 10.0, strike, dip, 0.0, 0.0, opening])
+    expected = okada(plane, STATIONS, poisson_ratio)
+    got = pcdm(point, STATIONS, poisson_ratio)
+    assert (got - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_axes_may_change_their_names_with_their_semi_axes():
+    source = sources([*CENTRE, 0.0, 0.0, 0.0, 600.0, 300.0, 800.0, 1.0])
+    turned = sources([*CENTRE, 0.0, 0.0, math.pi / 2, 300.0, 600.0, 800.0, 1.0])
+    upended = sources([*CENTRE, math.pi / 2, 0.0, 0.0, 600.0, 800.0, 300.0, 1.0])
+    expected = cdm(source, STATIONS)
+    torch.testing.assert_close(cdm(turned, STATIONS), expected, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(cdm(upended, STATIONS), expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("rotation", ROTATIONS[:4])
+def test_gradients_are_those_of_finite_differences_also_for_axes_along_the_vertical(rotation):
+    above = sources((0.3, -0.4), (0.3, 0.7), (1.5, -1.0)).requires_grad_()
+    rectangles = sources([0.3, -0.4, 3.0, *rotation, 0.7, 1.1, 0.5, 1.0]).requires_grad_()
+    points = sources([0.3, -0.4, 3.0, *rotation, 1.0, -2.0, 3.0]).requires_grad_()
+    assert torch.autograd.gradcheck(cdm, (rectangles, above))
+    assert torch.autograd.gradcheck(pcdm, (points, above))
+
+
+@pytest.mark.parametrize(("kernel", "sizes"), [(cdm, (700.0, 90.0, 500.0, 1.0)), (pcdm, (1e6, -2e6, 3e5))])
+def test_single_precision_is_enough_and_batches_are_their_sources_one_by_one(kernel, sizes):
+    batch = sources(*([*CENTRE, *rotation, *sizes] for rotation in ROTATIONS))
+    own = STATIONS + 100 * torch.arange(len(batch), dtype=DOUBLE)[:, None, None]
+    together = kernel(batch, own)
+    for index in range(len(batch)):
+        torch.testing.assert_close(together[index], kernel(batch[index : index + 1], own[index])[0])
+    single = kernel(batch.float(), own.float())
+    assert single.dtype == torch.float32
+    assert ((single.double() - together).abs().amax((1, 2)) / together.abs().amax((1, 2))).max() < 1e-5
+
+
+def test_images_are_the_projected_displacement_of_their_pixels():
+    batch = sources(*([*CENTRE, *rotation, 700.0, 90.0, 1500.0, 1.0] for rotation in ROTATIONS))
+    direction = torch.nn.functional.normalize(sources((0.3, 0.1, 0.9)), dim=-1).expand(len(batch), -1)
+    axis = pixel_axis(40, torch.tensor([200.0], dtype=DOUBLE))
+    expected = project(cdm(batch, grid(axis, axis)[0], 0.3), direction).unflatten(-1, (40, 40))
+    image = cdm_image(batch, axis, axis, direction, 0.3)
+    assert (image - expected).abs().max() < 1e-10 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("kernel", "columns"), [(cdm, 10), (okada, 10), (pcdm, 9)])
+def test_no_sources_move_nothing(kernel, columns):
+    assert kernel(torch.empty(0, columns), STATIONS.float()).shape == (0, len(STATIONS), 3)
+
+
+def test_rectangles_may_touch_the_surface_but_not_pierce_it():
+    touching = sources([0.0, 0.0, 800.0, 0.0, 0.0, 0.3, 600.0, 300.0, 800.0, 1.0])
+    assert cdm(touching, sources((0.0, 0.0), (600.0, 0.0), (50.0, 20.0))).isfinite().all()
+    with pytest.raises(ValueError, match="source 0 breaks the surface: its centre is 799 m deep and its top 800 m"):
+        cdm(touching - sources([0.0, 0.0, 1.0, *[0.0] * 7]), STATIONS)
+    corner = sources([0.0, 0.0, 799.0, math.pi / 4, 0.0, 0.0, 0.0, 600.0, 600.0, 1.0])
+    with pytest.raises(ValueError, match=r"its top 848\.528 m"):
+        cdm(corner, STATIONS)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "column", "message"), [(cdm, 2, "depth"), (pcdm, 2, "depth"), (cdm, 7, "semi-axes")]
+)
+@pytest.mark.parametrize("value", [-1.0, math.nan])
+def test_depths_and_semi_axes_that_cannot_be_are_refused(kernel, column, message, value):
+    source = sources([*CENTRE, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    source[0, column] = value
+    with pytest.raises(ValueError, match=f"{message} must"):
+        kernel(source[:, : 10 if kernel is cdm else 9], STATIONS)

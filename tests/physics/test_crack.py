@@ -1,0 +1,193 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.special
+import torch
+from torch.autograd.functional import jacobian
+
+from qexp.physics import crack
+from qexp.physics.crack import penny
+from tests.half_space import by_moments
+
+DOUBLE = torch.float64
+STATIONS = torch.tensor([[0.0, 0.0], [1200.0, 500.0], [-3000.0, 2500.0], [400.0, -1800.0]], dtype=DOUBLE)
+
+
+def sources(*rows):
+    return torch.tensor(rows, dtype=DOUBLE)
+
+
+def responses(wavenumbers, poisson_ratio):
+    """Of a half-space to an axisymmetric opening and slip at depth 1, per Hankel component; shear modulus 1.
+
+    returns  surface displacement (wavenumber, outward and up, opening and slip), and tractions on the crack
+
+    The equations of elasticity for (outward, down, shear traction, normal traction) as a system of first order in
+    depth: its matrix exponential leads from the free surface to the crack, and below it only decaying solutions are.
+    """
+    lame = 2 * poisson_ratio / (1 - 2 * poisson_ratio)
+    surfaces, tractions = [], []
+    for k in wavenumbers:
+        matrix = np.array(
+            [
+                [0, k, 1, 0],
+                [-lame * k / (lame + 2), 0, 0, 1 / (lame + 2)],
+                [k**2 * (lame + 2 - lame**2 / (lame + 2)), 0, 0, k * lame / (lame + 2)],
+                [0, 0, -k, 0],
+            ]
+        )
+        _, vectors, _ = scipy.linalg.schur(matrix, sort="lhp")
+        above = scipy.linalg.expm(matrix)[:, :2]
+        jump = np.array([[0, 1.0], [-1.0, 0], [0, 0], [0, 0]])  # of roof against floor: up is minus down
+        solution = np.linalg.solve(np.hstack([above, -vectors[:, :2]]), jump)
+        surfaces.append(np.diag([1.0, -1.0]) @ solution[:2])
+        tractions.append(above[2:] @ solution[:2])
+    return np.array(surfaces), np.array(tractions)
+
+
+def by_galerkin(depth, poisson_ratio, stations, terms=12, panels=40):
+    """Surface displacement (station, outward and up) of a crack of radius 1 under pressure 1, without its equations.
+
+    Opening and slip are sums whose Hankel transforms are spherical Bessel functions, of odd and of even order; the
+    sums are those that balance the pressure on the average over each of their terms.
+    """
+    points, weights = np.polynomial.legendre.leggauss(16)
+    edges = np.linspace(0, 34 / depth, panels + 1)
+    k = (edges[:-1, None] + np.diff(edges)[:, None] * (points + 1) / 2).ravel()
+    dk = (np.diff(edges)[:, None] / 2 * weights).ravel()
+    surface, traction = responses(k * depth, poisson_ratio)
+    # What opening and slip take: pull of the faces and their shear. Those of short waves are of an unbounded body.
+    needed = np.stack([-traction[:, 1], traction[:, 0]], axis=1) / (k * depth)[:, None, None]
+    unbounded = 1 / (2 * (1 - poisson_ratio)) * np.eye(2)
+    basis = np.array([scipy.special.spherical_jn(order, k) for order in range(1, 2 * terms + 1)])
+    kinds = np.stack([basis[0::2], basis[1::2]])
+    system = np.einsum("kij,k,imk,jnk->imjn", needed - unbounded, dk, kinds, kinds)
+    squares = np.pi / (2 * (2 * np.arange(1, 2 * terms + 1) + 1))  # integrals over the squares of the Bessel functions
+    for kind, term in np.ndindex(2, terms):
+        system[kind, term, kind, term] += unbounded[kind, kind] * squares[2 * term + kind]
+    system = system.reshape(2 * terms, 2 * terms)
+    pressure = np.zeros(2 * terms)
+    pressure[0] = 1 / 3
+    solution = np.linalg.solve(system, pressure)
+    spectra = np.einsum("im,imk->ik", solution.reshape(2, terms), kinds)
+    outward, up = np.einsum("kij,jk->ik", surface, spectra)
+    return np.array([[scipy.special.j1(k * r) @ (outward * dk), scipy.special.j0(k * r) @ (up * dk)] for r in stations])
+
+
+@pytest.mark.parametrize(
+    ("depth", "poisson_ratio", "terms"), [(0.3, 0.25, 18), (0.5, 0.1, 14), (1.0, 0.45, 10), (3.0, 0.3, 8)]
+)
+def test_the_displacement_is_that_of_a_crack_solved_from_the_equations_of_elasticity(depth, poisson_ratio, terms):
+    radius, pressure, distances = 1500.0, 0.02, [0.0, 0.3, 1.0, 2.5]
+    expected = radius * pressure * by_galerkin(depth, poisson_ratio, distances, terms)
+    direction = torch.tensor([0.6, 0.8], dtype=DOUBLE)
+    stations = (
+        torch.tensor([100.0, -50.0], dtype=DOUBLE) + radius * torch.tensor(distances, dtype=DOUBLE)[:, None] * direction
+    )
+    seen = penny(sources([100.0, -50.0, depth * radius, radius, pressure]), stations, poisson_ratio)[0].numpy()
+    scale = np.abs(expected).max()
+    assert seen[:, 2] == pytest.approx(expected[:, 1], abs=1e-9 * scale)
+    assert seen[:, :2] == pytest.approx(expected[:, :1] * direction.numpy(), abs=1e-9 * scale)
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
+def test_far_below_the_surface_a_crack_is_a_point_that_opens_by_the_volume_of_a_crack_in_an_unbounded_body(
+    poisson_ratio,
+):
+    # Sneddon (1946), Proc. R. Soc. A 187, 229-260: 8 (1 - nu) / 3 radius^3 pressure / shear modulus.
+    nu, radius = poisson_ratio, 2.0
+    volume = 8 * (1 - nu) / 3 * radius**3
+    lame = 2 * nu / (1 - 2 * nu)
+    moment = volume * torch.diag(torch.tensor([lame, lame, lame + 2], dtype=DOUBLE))
+    centre = torch.tensor([[0.0, 0.0, 2000.0]], dtype=DOUBLE)
+    torch.testing.assert_close(
+        penny(sources([0.0, 0.0, 2000.0, radius, 1.0]), STATIONS, nu)[0],
+        by_moments(moment[None], centre, STATIONS, nu),
+        rtol=3e-6,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize("depth", [0.3, 1.0, 4.0])
+def test_the_uplifted_volume_is_the_volume_of_the_crack(depth):
+    angle, weight = np.polynomial.legendre.leggauss(80)
+    angle, weight = torch.from_numpy((angle + 1) * math.pi / 4), torch.from_numpy(weight * math.pi / 4)
+    radius, ring = angle.tan(), weight / angle.cos() ** 2
+    uplift = penny(sources([0.0, 0.0, depth, 1.0, 1.0]), torch.stack([radius, 0 * radius], -1), 0.3)[0, :, 2]
+    solved = crack._crack(torch.tensor([[depth]], dtype=DOUBLE), 64)
+    volume = 2 * math.pi * (solved.node * solved.opening).sum() * 2 * (1 - 0.3)
+    assert (2 * math.pi * radius * ring * uplift).sum().item() == pytest.approx(volume.item(), rel=1e-8)
+
+
+def test_reflected_stress_opens_a_shallow_crack_wider_and_at_great_depth_the_opening_is_a_half_ellipse():
+    deep, shallow = (crack._crack(torch.tensor([[depth]], dtype=DOUBLE), 32) for depth in (1e4, 0.3))
+    volumes = [(solved.node * solved.opening).sum().item() for solved in (deep, shallow)]
+    assert volumes[0] == pytest.approx(2 / (3 * math.pi), rel=1e-10)
+    assert deep.slip.abs().max() < 1e-8
+    assert volumes[1] > 3 * volumes[0]
+
+
+def test_gradients_are_those_of_finite_differences_also_above_the_centre():
+    batch = sources([0.1, -0.2, 1.0, 1.1, 2.0], [0.0, 0.0, 2.0, 0.6, -1.0]).requires_grad_()
+    stations = torch.tensor([[0.0, 0.0], [1.0, -0.5]], dtype=DOUBLE, requires_grad=True)
+    assert torch.autograd.gradcheck(penny, (batch, stations))
+
+
+def test_above_the_centre_the_ground_only_rises_and_tilts_nowhere():
+    station = torch.tensor([[0.0, 0.0]], dtype=DOUBLE)
+    source = sources([0.0, 0.0, 600.0, 2000.0, 0.01])
+    assert penny(source, station)[0, 0, :2].tolist() == [0, 0]
+    gradient = jacobian(lambda at: penny(source, at)[0, 0], station)[:, 0]
+    assert gradient[2].tolist() == [0, 0]
+    assert gradient[0, 0] == gradient[1, 1] > 0
+
+
+def test_the_displacement_converges_and_is_continuous_where_the_number_of_nodes_changes(monkeypatch):
+    depths = torch.linspace(0.1, 3, 60, dtype=DOUBLE)
+    batch = torch.stack([0 * depths, 0 * depths, depths, torch.ones_like(depths), torch.ones_like(depths)], -1)
+    stations = torch.tensor([[0.0, 0.0], [0.97, 0.0], [1.4, 0.3]], dtype=DOUBLE)
+    usual = penny(batch, stations)
+    monkeypatch.setattr(crack, "enough_nodes", lambda rate, dtype: torch.full(rate.shape, 320))
+    scale = usual.abs().amax(dim=(1, 2), keepdim=True)
+    few = slice(0, 60, 20)
+    assert ((penny(batch[few], stations) - usual[few]) / scale[few]).abs().max() < 1e-10
+
+
+def random_sources(count):
+    random = torch.Generator().manual_seed(5)
+    low = sources([-1000.0, -1000.0, 300.0, 500.0, -0.01])
+    high = sources([1000.0, 1000.0, 4000.0, 2500.0, 0.01])
+    return low + (high - low) * torch.rand(count, 5, dtype=DOUBLE, generator=random)
+
+
+def test_single_precision_is_good_to_some_parts_in_a_million():
+    batch = random_sources(40)
+    exact, single = penny(batch, STATIONS), penny(batch.float(), STATIONS.float()).double()
+    scale = exact.norm(dim=-1, keepdim=True).amax(dim=1, keepdim=True)
+    assert penny(batch.float(), STATIONS).dtype == DOUBLE
+    assert ((single - exact) / scale).abs().max() < 2e-5
+
+
+def test_sources_together_or_with_stations_of_their_own_give_what_each_gives_alone(monkeypatch):
+    batch = random_sources(10)
+    own = STATIONS + torch.arange(10, dtype=DOUBLE)[:, None, None] * 50
+    alone = torch.cat([penny(batch[index : index + 1], own[index]) for index in range(10)])
+    torch.testing.assert_close(penny(batch, own), alone, rtol=1e-11, atol=1e-15)
+    monkeypatch.setattr(crack, "BLOCK", 8)
+    torch.testing.assert_close(penny(batch, own), alone, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("depth", "radius", "message"),
+    [
+        (0.0, 500.0, "depth must be positive"),
+        (math.nan, 500.0, "depth must be positive"),
+        (1000.0, -1.0, "radius must be positive"),
+        (9.0, 1000.0, "source 1 is too wide for its depth: it is 9 m deep and its radius is 1000 m"),
+    ],
+)
+def test_what_is_no_crack_below_the_surface_is_refused(depth, radius, message):
+    with pytest.raises(ValueError, match=message):
+        penny(sources([0.0, 0.0, 1000.0, 500.0, 0.01], [0.0, 0.0, depth, radius, 0.01]), STATIONS)

@@ -1,0 +1,249 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.plain_okada import plain_okada
+from qexp.physics.dislocation import okada, okada_image
+from qexp.physics.geometry import grid, line_of_sight, pixel_axis, project
+from tests.half_space import DOUBLE, by_moments, stress
+
+RANDOM = torch.Generator().manual_seed(1)
+STATIONS = 4e3 * torch.randn(8, 2, dtype=DOUBLE, generator=RANDOM)
+SLIPS = {"strike_slip": (1.0, 0.0, 0.0), "dip_slip": (0.0, 1.0, 0.0), "opening": (0.0, 0.0, 1.0)}
+STEEP = [
+    math.pi / 2,
+    math.pi / 2 - 1e-12,
+    math.pi / 2 - 1e-7,
+    math.pi / 2 + 1e-4,
+    math.pi / 2 - 0.04,
+    math.pi / 2 - 0.06,
+]
+
+
+def sources(*rows):
+    return torch.tensor(rows, dtype=DOUBLE)
+
+
+def sides(strike, dip):
+    """Unit vectors along strike, up the dip, and across toward the hanging wall; east, north, down."""
+    along = [math.sin(strike), math.cos(strike), 0.0]
+    up = [-math.cos(strike) * math.cos(dip), math.sin(strike) * math.cos(dip), -math.sin(dip)]
+    across = [math.cos(strike) * math.sin(dip), -math.sin(strike) * math.sin(dip), -math.cos(dip)]
+    return torch.tensor([along, up, across], dtype=DOUBLE)
+
+
+def spread_over(centre, first, second, normal, slip, stations, poisson_ratio, nodes=16):
+    """Displacement by a parallelogram of point sources, centre ± first ± second, by Gauss–Legendre quadrature."""
+    node, weight = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(nodes))
+    at = centre + node[:, None, None] * first + node[None, :, None] * second
+    area = 4 * torch.linalg.cross(first, second).norm() * torch.outer(weight, weight).flatten() / 4
+    strain = (torch.outer(slip, normal) + torch.outer(normal, slip)) / 2
+    moments = area[:, None, None] * stress(strain, poisson_ratio)
+    return by_moments(moments, at.flatten(0, 1), stations, poisson_ratio)
+
+
+# Okada (1985), Table 2, cases 2 to 4; along strike, to the left of it, up; here strike is east, so that left is north.
+TABLE_2 = [
+    (4.0, 70.0, (2.0, 3.0), "strike_slip", (-8.689e-3, -4.298e-3, -2.747e-3)),
+    (4.0, 70.0, (2.0, 3.0), "dip_slip", (-4.682e-3, -3.527e-2, -3.564e-2)),
+    (4.0, 70.0, (2.0, 3.0), "opening", (-2.660e-4, 1.056e-2, 3.214e-3)),
+    (4.0, 90.0, (0.0, 0.0), "strike_slip", (0.0, 5.253e-3, 0.0)),
+    (4.0, 90.0, (0.0, 0.0), "dip_slip", (0.0, 0.0, 0.0)),
+    (4.0, 90.0, (0.0, 0.0), "opening", (1.223e-2, 0.0, -1.606e-2)),
+    (4.0, -90.0, (0.0, 0.0), "strike_slip", (0.0, -1.303e-3, 0.0)),
+    (4.0, -90.0, (0.0, 0.0), "dip_slip", (0.0, 0.0, 0.0)),
+    (4.0, -90.0, (0.0, 0.0), "opening", (3.507e-3, 0.0, -7.740e-3)),
+]
+
+
+@pytest.mark.parametrize(("lower_edge", "dip", "station", "slip", "expected"), TABLE_2)
+def test_the_check_list_of_okada_1985_comes_out_to_its_last_digit(lower_edge, dip, station, slip, expected):
+    length, width, angle = 3.0, 2.0, math.radians(dip)
+    centre = [length / 2, width / 2 * math.cos(angle), lower_edge - width / 2 * math.sin(angle)]
+    source = sources([*centre, length, width, math.pi / 2, angle, *SLIPS[slip]])
+    displacement = okada(source, sources(station))[0, 0].tolist()
+    assert displacement == pytest.approx(expected, rel=5e-4, abs=1e-15)
+
+
+@pytest.mark.parametrize("dip", [0.0, 0.3, 1.5, math.pi / 2])
+def test_displacement_is_that_of_okadas_formulas_as_they_are_printed(dip):
+    source = (3000.0, 2500.0, 1800.0, 0.7, dip, 1.0, -0.5, 0.7)
+    expected = plain_okada(*STATIONS.T.numpy(), *source, poisson_ratio=0.3)
+    displacement = okada(sources([0.0, 0.0, *source]), STATIONS, 0.3)[0]
+    torch.testing.assert_close(displacement, torch.from_numpy(np.stack(expected, -1)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
+@pytest.mark.parametrize("dip", [0.0, 0.02, 0.9, *STEEP])
+def test_displacement_is_the_integral_of_mindlins_solution_over_the_plane_at_any_dip(dip, poisson_ratio):
+    strike, length, width = 0.7, 2500.0, 1800.0
+    along, up, across = sides(strike, dip)
+    centre = torch.tensor([300.0, -400.0, 3000.0], dtype=DOUBLE)
+    for components in SLIPS.values():
+        slip = components[0] * along + components[1] * up + components[2] * across
+        expected = spread_over(centre, length / 2 * along, width / 2 * up, across, slip, STATIONS, poisson_ratio)
+        source = sources([*centre, length, width, strike, dip, *components])
+        torch.testing.assert_close(okada(source, STATIONS, poisson_ratio)[0], expected, rtol=1e-10, atol=1e-13)
+
+
+def test_the_dip_of_ninety_degrees_is_approached_without_a_step():
+    dip = math.pi / 2 + torch.linspace(-0.1, 0.1, 2001, dtype=DOUBLE)
+    source = sources([0.0, 0.0, 2000.0, 3000.0, 1500.0, 0.3, 0.0, 1.0, 1.0, 1.0]).repeat(len(dip), 1)
+    source[:, 6] = dip
+    third = okada(source, STATIONS).diff(dim=0, n=3)
+    assert third.abs().max() < 1e-5 * 1e-4  # of a smooth function, by the cube of the step of 1e-4
+
+
+def test_all_that_a_horizontal_sill_opens_is_uplift():
+    source = sources([0.0, 0.0, 1.0, 1.2, 0.8, 0.4, 0.0, 0.0, 0.0, 1.0])
+    assert _uplifted_volume(source, 0.3) == pytest.approx(1.2 * 0.8, rel=1e-6)
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.4])
+def test_a_vertical_dike_lifts_half_plus_poisson_ratio_of_what_it_opens(poisson_ratio):
+    # Of three equal potencies, V/3 each, the horizontal one lifts V/3, and a point of Mogi 2/3 (1 + nu) V.
+    source = sources([0.0, 0.0, 1.0, 1.2, 0.8, 0.4, math.pi / 2, 0.0, 0.0, 1.0])
+    assert _uplifted_volume(source, poisson_ratio) == pytest.approx((1 / 2 + poisson_ratio) * 1.2 * 0.8, rel=1e-5)
+
+
+def _uplifted_volume(source, poisson_ratio):
+    node, weight = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(200))
+    radius = ((1 + node) / (1 - node)).clamp(max=1e6)
+    angle = torch.arange(64, dtype=DOUBLE) * math.pi / 32
+    stations = radius[:, None, None] * torch.stack([angle.cos(), angle.sin()], -1)
+    up = okada(source, stations.flatten(0, 1), poisson_ratio)[0, :, 2].unflatten(0, stations.shape[:2])
+    return (weight * 2 / (1 - node) ** 2 * radius * up.mean(1)).sum().item() * 2 * math.pi
+
+
+def test_a_left_lateral_fault_moves_the_far_side_to_the_left_and_a_thrust_lifts_the_side_it_dips_to():
+    stations = sources((300.0, 0.0), (-300.0, 0.0))
+    east, west = okada(sources([0.0, 0.0, 1001.0, 2e4, 2000.0, 0.0, math.pi / 2, 1.0, 0.0, 0.0]), stations)[0]
+    assert east[1] > 0.2  # seen from the west, the east moves north, which is to the left
+    assert west[1] < -0.2
+    trace = sources((-1001.0, 0.0))
+    thrust = sources([0.0, 0.0, 1001.0, 2e4, 2800.0, 0.0, math.pi / 4, 0.0, 1.0, 0.0])
+    hanging, foot = okada(thrust, trace + stations)[0]
+    assert hanging[2] > 0.2
+    assert abs(foot[2]) < 0.2
+
+
+def test_turning_strike_and_stations_together_turns_the_displacement():
+    angle = 0.8
+    turn = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=DOUBLE)
+    north = okada(sources([0.0, 0.0, 2e3, 1500.0, 1e3, 0.0, 1.1, 1.0, -0.5, 0.7]), STATIONS)[0]
+    turned = okada(sources([0.0, 0.0, 2e3, 1500.0, 1e3, angle, 1.1, 1.0, -0.5, 0.7]), STATIONS @ turn.T)[0]
+    torch.testing.assert_close(turned[:, :2], north[:, :2] @ turn.T)
+    torch.testing.assert_close(turned[:, 2], north[:, 2])
+
+
+def test_the_other_end_of_the_strike_with_the_supplement_of_the_dip_is_the_same_plane():
+    source = sources([0.0, 0.0, 2e3, 1500.0, 1e3, 0.4, 1.1, 1.0, -0.5, 0.7])
+    other = sources([0.0, 0.0, 2e3, 1500.0, 1e3, 0.4 + math.pi, math.pi - 1.1, 1.0, 0.5, 0.7])
+    torch.testing.assert_close(okada(other, STATIONS), okada(source, STATIONS))
+    negative = sources([0.0, 0.0, 2e3, 1500.0, 1e3, 0.4 + math.pi, -1.1, -1.0, 0.5, 0.7])
+    torch.testing.assert_close(okada(negative, STATIONS), okada(source, STATIONS))
+
+
+def test_four_quarters_move_the_ground_as_the_whole_plane_does():
+    strike, dip = 0.4, 1.55
+    along, up, _ = sides(strike, dip)
+    centre = torch.tensor([100.0, 50.0, 2e3], dtype=DOUBLE)
+    whole = okada(sources([*centre, 2000.0, 1000.0, strike, dip, 1.0, 2.0, 3.0]), STATIONS)
+    quarters = [
+        sources([*(centre + a * 500 * along + b * 250 * up), 1000.0, 500.0, strike, dip, 1.0, 2.0, 3.0])
+        for a in (-1, 1)
+        for b in (-1, 1)
+    ]
+    torch.testing.assert_close(okada(torch.cat(quarters), STATIONS).sum(0, keepdim=True), whole, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("dip", [0.0, 0.8, *STEEP[:3]])
+def test_gradients_are_those_of_finite_differences_also_above_the_edges_and_on_their_lines(dip):
+    batch = sources(
+        [0.1, -0.2, 1.0, 1.2, 0.8, 0.4, dip, 1.0, -0.5, 0.7], [0.0, 0.0, 1.0, 1.0, 0.8, 0.0, dip, 0.5, 1, 1]
+    )
+    stations = sources((0.0, 0.0), (0.0, 0.5), (0.0, 2.0), (1.0, -0.5))
+    assert torch.autograd.gradcheck(okada, (batch.requires_grad_(), stations.requires_grad_()))
+
+
+def test_derivatives_taken_forward_and_backward_agree():
+    source = sources([100.0, -200.0, 2e3, 1500.0, 1e3, 0.4, 1.1, 1.0, -0.5, 0.7])[0]
+
+    def displacement(values):
+        return okada(values[None], STATIONS)
+
+    torch.testing.assert_close(torch.func.jacrev(displacement)(source), torch.func.jacfwd(displacement)(source))
+
+
+@pytest.mark.parametrize("dip", [0.6, math.pi / 2])
+def test_a_plane_that_touches_the_surface_moves_both_sides_apart_and_its_trace_by_their_mean(dip):
+    width = 2000.0
+    centre = [width / 2 * math.cos(dip), 0.0, width / 2 * math.sin(dip)]
+    source = sources([*centre, 4000.0, width, 0.0, dip, 1.0, 0.0, 0.0]).requires_grad_()
+    near = 1e-3
+    stations = sources((near, 100.0), (0.0, 100.0), (-near, 100.0), (0.0, 2000.0), (0.0, 5000.0))
+    displacement = okada(source, stations)[0]
+    torch.testing.assert_close(
+        displacement[0, 1] - displacement[2, 1], torch.tensor(1.0, dtype=DOUBLE), rtol=1e-5, atol=0
+    )
+    if dip == math.pi / 2:  # others miss their trace by a rounding
+        torch.testing.assert_close(displacement[1], displacement[[0, 2]].mean(0), rtol=0, atol=1e-5)
+    (gradient,) = torch.autograd.grad(displacement.sum(), source)
+    assert displacement.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+def test_small_planes_keep_their_digits_in_single_precision_and_batches_are_their_sources_one_by_one():
+    random = torch.Generator().manual_seed(3)
+    low = sources((-2e3, -2e3, 1500, 50, 50, 0, 0, -1, -1, -1))
+    high = sources((2e3, 2e3, 5000, 2000, 2000, 6, math.pi, 1, 1, 1))
+    batch = low + (high - low) * torch.rand(6, 10, dtype=DOUBLE, generator=random)
+    batch[2:4, 6] = torch.tensor([math.pi / 2, math.pi / 2 - 2e-3])
+    own = STATIONS + 100 * torch.randn(6, 8, 2, dtype=DOUBLE, generator=random)
+    together = okada(batch, own)
+    for index in range(6):
+        torch.testing.assert_close(together[index], okada(batch[index : index + 1], own[index])[0])
+    single = okada(batch.float(), own.float())
+    assert single.dtype == torch.float32
+    assert ((single.double() - together).abs().amax((1, 2)) / together.abs().amax((1, 2))).max() < 2e-5
+
+
+@pytest.mark.parametrize(("precision", "error"), [(torch.float64, 1e-10), (torch.float32, 3e-5)])
+def test_images_are_the_projected_displacement_of_their_pixels(precision, error):
+    random = torch.Generator().manual_seed(4)
+    low = sources((-2e3, -2e3, 1500, 200, 200, 0, 0, -1, -1, -1))
+    high = sources((2e3, 2e3, 5000, 4000, 2500, 6, math.pi, 1, 1, 1))
+    batch = low + (high - low) * torch.rand(8, 10, dtype=DOUBLE, generator=random)
+    batch[2, 6] = math.pi / 2
+    batch[3, 2] = 1e-3 + batch[3, 4] / 2 * batch[3, 6].sin()  # an edge so near to the surface that all pixels count
+    angles = torch.rand(2, 8, dtype=DOUBLE, generator=random)
+    direction = line_of_sight(6 * angles[0], angles[1])
+    east, north = (pixel_axis(count, torch.tensor([150.0], dtype=DOUBLE)) for count in (36, 30))
+    expected = project(okada(batch, grid(east, north)[0], 0.3), direction).unflatten(-1, (30, 36))
+    image = okada_image(*(one.to(precision) for one in (batch, east, north, direction)), 0.3)
+    assert image.dtype == precision
+    worst = ((image.double() - expected).abs().amax((1, 2)) / expected.abs().amax((1, 2))).tolist()
+    assert max(worst[:3] + worst[4:]) < error
+    assert precision == torch.float32 or worst[3] < error
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({2: 400.0}, "source 1 breaks the surface: its centre is 400 m deep and its top 500 m above"),
+        ({2: -3000.0}, "depth must be positive"),
+        ({2: math.nan}, "depth must be positive"),
+        ({3: -1.0}, "length must not be negative"),
+        ({4: math.nan}, "width must not be negative"),
+    ],
+)
+def test_planes_that_cannot_be_are_refused_wherever_they_stand_in_the_batch(changed, message):
+    batch = sources(*[[0.0, 0.0, 3000.0, 1000.0, 1000.0, 0.0, math.pi / 2, 0.0, 0.0, 1.0]] * 2)
+    for column, value in changed.items():
+        batch[1, column] = value
+    with pytest.raises(ValueError, match=message):
+        okada(batch, STATIONS)
+    with pytest.raises(ValueError, match=message):
+        okada_image(batch, STATIONS[:1], STATIONS[:1], STATIONS[:, :1].expand(-1, 3)[:2])

@@ -1,0 +1,87 @@
+import math
+
+import pytest
+import torch
+
+from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, pixel_axis, project
+
+DOUBLE = torch.float64
+
+
+def look(azimuth, incidence):
+    return line_of_sight(torch.tensor([azimuth], dtype=DOUBLE), torch.tensor([incidence], dtype=DOUBLE))[0].tolist()
+
+
+def test_the_line_of_sight_is_a_unit_vector_that_points_up_for_every_look():
+    azimuth = torch.linspace(-7, 7, 57, dtype=DOUBLE).repeat_interleave(9)
+    incidence = torch.linspace(0, 1.5, 9, dtype=DOUBLE).repeat(57)
+    direction = line_of_sight(azimuth, incidence)
+    torch.testing.assert_close(direction.norm(dim=-1), torch.ones(57 * 9, dtype=DOUBLE))
+    assert (direction[:, 2] > 0).all()
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 1.0, -2.5])
+def test_without_incidence_the_satellite_is_straight_above(azimuth):
+    assert look(azimuth, 0.0) == pytest.approx([0, 0, 1], abs=1e-15)
+
+
+def test_a_look_toward_the_east_comes_from_a_satellite_in_the_west_and_one_toward_the_north_from_the_south():
+    assert look(0.0, math.pi / 6) == pytest.approx([-0.5, 0, math.sqrt(3) / 2])
+    assert look(math.pi / 2, math.pi / 6) == pytest.approx([0, -0.5, math.sqrt(3) / 2])
+
+
+def test_the_azimuth_turns_counter_clockwise_from_east():
+    east, north, _ = look(math.radians(30), math.pi / 2)
+    assert math.degrees(math.atan2(-north, -east)) == pytest.approx(30)
+
+
+def test_the_incidence_is_the_angle_to_the_vertical():
+    assert math.acos(look(0.7, 0.33)[2]) == pytest.approx(0.33)
+
+
+def test_displacement_toward_the_satellite_is_positive_and_across_the_line_of_sight_is_nothing():
+    direction = torch.tensor([[-0.6, 0.0, 0.8]], dtype=DOUBLE)
+    displacement = torch.tensor([[[0, 0, 2.0], [-1.0, 0, 0], [3.0, 0, 0], [0.8, 0, 0.6], [0, 5.0, 0]]], dtype=DOUBLE)
+    assert project(displacement, direction)[0].tolist() == pytest.approx([1.6, 0.6, -1.8, 0, 0])
+
+
+def test_each_displacement_of_a_batch_is_projected_along_its_own_direction():
+    displacement = torch.eye(3, dtype=DOUBLE)[:, None, :].expand(3, 2, 3)
+    seen = project(displacement, torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0]], dtype=DOUBLE))
+    assert seen.tolist() == [[1, 1], [2, 2], [3, 3]]
+
+
+def test_pixel_i_lies_at_i_minus_half_the_count_pixels_from_the_origin():
+    spacing = torch.tensor([100.0, 250.0], dtype=DOUBLE)
+    assert pixel_axis(4, spacing).tolist() == [[-200, -100, 0, 100], [-500, -250, 0, 250]]
+    assert pixel_axis(3, spacing)[0].tolist() == [-150, -50, 50]
+
+
+def test_a_grid_lists_pixels_row_by_row_with_east_along_columns_and_north_along_rows():
+    east, north = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 20.0]])
+    assert grid(east, north).tolist() == [[[1, 10], [2, 10], [3, 10], [1, 20], [2, 20], [3, 20]]]
+
+
+def test_a_grid_unflattens_to_images_for_every_sample_of_a_batch():
+    spacing = torch.tensor([10.0, 20.0, 40.0])
+    pixels = grid(pixel_axis(5, spacing), pixel_axis(7, 2 * spacing)).unflatten(1, (7, 5))
+    assert pixels[2, 6, 1].tolist() == [(1 - 2.5) * 40, (6 - 3.5) * 80]
+    assert pixels[0, 0, 4].tolist() == [(4 - 2.5) * 10, (0 - 3.5) * 20]
+
+
+@pytest.mark.parametrize(("look", "side"), [("right", 1), ("left", -1)])
+def test_a_heading_and_the_side_of_the_look_give_the_vector_to_the_satellite(look, side):
+    heading, incidence = (torch.tensor([value], dtype=DOUBLE) for value in (math.radians(-12.5), math.radians(34)))
+    expected = [
+        side * -math.cos(heading) * math.sin(incidence),
+        side * math.sin(heading) * math.sin(incidence),
+        math.cos(incidence),
+    ]
+    assert line_of_sight(azimuth_of_heading(heading, look), incidence)[0].tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def test_a_satellite_that_flies_north_and_looks_right_stands_in_the_west():
+    heading, incidence = torch.zeros(1, dtype=DOUBLE), torch.full((1,), 0.5, dtype=DOUBLE)
+    east, north, up = line_of_sight(azimuth_of_heading(heading), incidence)[0].tolist()
+    assert east < 0 < up
+    assert north == pytest.approx(0, abs=1e-15)

@@ -1,0 +1,98 @@
+"""Von Kármán fields: what their factors imply, against the covariance they are made for."""
+
+import math
+
+import pytest
+import torch
+
+from qexp.physics import random_fields
+from qexp.physics.random_fields import (
+    torus_eigenvalues,
+    von_karman,
+    von_karman_factors,
+    von_karman_field,
+    von_karman_sill,
+)
+
+GRIDS = pytest.mark.parametrize(
+    ("height", "width", "pixel_width", "pixel_height", "outer_scale", "hurst"),
+    [
+        (24, 24, 100.0, 100.0, 20e3, 5 / 6),
+        (24, 24, 100.0, 100.0, 2e6, 5 / 6),
+        (24, 24, 100.0, 100.0, 300.0, 5 / 6),
+        (12, 30, 300.0, 100.0, 5e3, 1 / 3),
+        (30, 12, 100.0, 300.0, 5e3, 0.97),
+        (1, 20, 100.0, 100.0, 5e3, 5 / 6),
+        (24, 24, 100.0, 100.0, 10.2e3, 1 / 2),
+    ],
+)
+
+
+def distances(height, width, pixel_width, pixel_height):
+    rows, columns = torch.meshgrid(
+        torch.arange(height).double() * pixel_height, torch.arange(width).double() * pixel_width, indexing="ij"
+    )
+    places = torch.stack([rows.flatten(), columns.flatten()], -1)
+    return (places[:, None] - places).norm(dim=-1)
+
+
+def implied_covariance(prepared, height, width):
+    """Between all pixels, of fields drawn with these factors."""
+    factors = prepared.rows.double()
+    between_rows = torch.fft.fft(factors @ factors.mT, dim=0).real  # (column lag, row, row)
+    lag = (torch.arange(width)[:, None] - torch.arange(width)).abs()
+    field = between_rows[lag].permute(2, 0, 3, 1).reshape(height * width, -1)
+    plane = prepared.plane.double().flatten(1)
+    field = field + plane.T @ plane
+    away = torch.eye(height * width, dtype=torch.float64) - prepared.weights.double()
+    return away @ field @ away.T + prepared.mean_deviation**2
+
+
+@GRIDS
+def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_variance_of_one(
+    height, width, pixel_width, pixel_height, outer_scale, hurst
+):
+    prepared = von_karman_factors(height, width, pixel_width, pixel_height, outer_scale, hurst)
+    covariance = implied_covariance(prepared, height, width)
+    exact = von_karman(distances(height, width, pixel_width, pixel_height), 1.0, outer_scale, hurst)
+    assert (covariance - exact).abs().max() < 1e-3
+    apart, expected = (one.diagonal()[:, None] + one.diagonal() - 2 * one for one in (covariance, exact))
+    off = ~torch.eye(height * width, dtype=torch.bool)
+    assert (apart[off] / expected[off] - 1).abs().max() < 5e-3
+
+
+def test_the_torus_of_images_of_many_rows_gives_the_fields_that_their_rows_would(monkeypatch):
+    monkeypatch.setattr(random_fields, "LARGEST_FACTORS", 0)
+    monkeypatch.setattr(random_fields, "LARGEST_DRAW", 40_000)
+    prepared = von_karman_factors(20, 24, 100.0, 150.0, 20e3, 5 / 6)
+    assert prepared.rows is None
+    drawn = von_karman_field(3000, 20, 24, prepared, torch.Generator().manual_seed(1)).double()
+    assert drawn.shape == (3000, 20, 24)
+    correlation = von_karman(torch.tensor([100.0, 300.0, 2300.0]), 1.0, 20e3, 5 / 6).double()
+    for place, difference in enumerate((drawn[:, :, 1:] - drawn[:, :, :-1], drawn[:, 2:] - drawn[:, :-2])):
+        assert difference.square().mean().item() == pytest.approx(2 - 2 * correlation[place].item(), rel=0.02)
+    across = (drawn[:, :, -1] - drawn[:, :, 0]).square().mean().item()
+    assert across == pytest.approx(2 - 2 * correlation[2].item(), rel=0.1)
+    assert drawn.var(0).mean().item() == pytest.approx(1, rel=0.1)
+
+
+@GRIDS
+def test_the_continued_covariance_has_no_negative_eigenvalue(
+    height, width, pixel_width, pixel_height, outer_scale, hurst
+):
+    diagonal = math.hypot((height - 1) * pixel_height, (width - 1) * pixel_width)
+    continued, _ = random_fields.continued_covariance(diagonal, outer_scale, hurst)
+    rows, columns = (math.ceil(3 * diagonal / size) + 1 for size in (pixel_height, pixel_width))
+    sizes = torch.tensor([pixel_width]), torch.tensor([pixel_height])
+    eigenvalues = torus_eigenvalues(rows, columns, *sizes, continued)
+    assert eigenvalues.min() > -1e-9 * eigenvalues.max()
+
+
+def test_a_von_karman_covariance_with_a_hurst_exponent_of_a_half_is_exponential():
+    distance = torch.linspace(0, 9e3, 50, dtype=torch.float64).view(5, 10)
+    torch.testing.assert_close(von_karman(distance, 2.5, 2e3, 0.5), 2.5 * torch.exp(-distance / 2e3))
+
+
+def test_the_sill_makes_two_points_differ_by_what_was_asked_for():
+    sill = von_karman_sill(0.005, 1e3, 2e3, 0.5)
+    assert 2 * sill * (1 - math.exp(-0.5)) == pytest.approx(0.005**2)
