@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from qexp.workspace import VARIABLE, find
+from qexp.base.workspace import VARIABLE, find
 
 RESULTS = Path("benchmarks.json")
 

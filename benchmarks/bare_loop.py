@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qexp import assemble
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import find
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
-from qexp.seeds import Seeds
-from qexp.workspace import find
 
 CPU = torch.device("cpu")
 
@@ -37,14 +39,14 @@ class SideBySide:
     """
 
     def __init__(self, name: str, loss: Loss, overrides: Mapping[str, Any] | None = None) -> None:
-        tables, seeds = assemble.BUILT_IN, Seeds(0)
-        self.spec = assemble.experience(name, overrides or {}, find()).document
-        self.data = assemble.data_of(self.spec, assemble.dataset_of(self.spec["dataset"], tables), tables, seeds, CPU)
-        recipe = assemble.recipe_of(self.spec, tables)
-        model = assemble.initial_model(self.spec, tables, seeds)
-        assemble.fit_transforms(model, self.data.to_fit)
+        tables, seeds = BUILT_IN, Seeds(0)
+        self.spec = experience(name, overrides or {}, find()).document
+        self.data = data_of(self.spec, dataset_of(self.spec["dataset"], tables), tables, seeds, CPU)
+        recipe = recipe_of(self.spec, tables)
+        model = initial_model(self.spec, tables, seeds)
+        fit_transforms(model, self.data.to_fit)
         self.trainer = Trainer(model, self.data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
-        self.bare = assemble.initial_model(self.spec, tables, seeds)
+        self.bare = initial_model(self.spec, tables, seeds)
         self.bare.load_state_dict(model.state_dict())
         self._optimizer = recipe.optimizer(list(self.bare.network.parameters()), self.spec["learning_rate"])
         self._loss = loss

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.timing import seconds
-from qexp.workspace import find
+from qexp.base.workspace import find
 
 TRAINED = {
     "msm_small": {},
@@ -106,11 +106,12 @@ def _train(name: str) -> None:
     from torch.nn import functional
 
     from benchmarks.bare_loop import SideBySide
-    from qexp import assemble
+    from qexp.kinds.objects import threads, threads_for
+    from qexp.kinds.tables import BUILT_IN
 
-    with assemble.threads(torch.get_num_threads()):  # before torch starts its threads, as a run does
+    with threads(torch.get_num_threads()):  # before torch starts its threads, as a run does
         pair = SideBySide(name, functional.mse_loss, TRAINED[name])
-        torch.set_num_threads(assemble.threads_for(pair.spec, assemble.BUILT_IN))
+        torch.set_num_threads(threads_for(pair.spec, BUILT_IN))
         for _ in sys.stdin:
             print(seconds(pair.managed_steps), flush=True)
 

@@ -12,10 +12,12 @@ from torch.nn import functional
 
 from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
-from qexp import assemble
-from qexp.seeds import Seeds
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import find
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import initial_model
+from qexp.kinds.tables import BUILT_IN
 from qexp.synthetic.ice import Options, fields, glacier, grow, write
-from qexp.workspace import find
 
 OPTIONS = Options()
 FRAMES = 20
@@ -76,8 +78,8 @@ def speed() -> Speed:
 
 
 def _emulator(name: str) -> float:
-    spec = assemble.experience(name, {}, find()).document
-    model = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
+    spec = experience(name, {}, find()).document
+    model = initial_model(spec, BUILT_IN, Seeds(0))
     frame = {one: torch.rand(1, 1, OPTIONS.size, OPTIONS.size) for one in model.network.inputs}
     model.estimate(frame)
     return median(_seconds(lambda: model.estimate(frame)) for _ in range(FRAMES))

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qexp.datasets.transforms.fitted import Standardize
+from qexp.base.seeds import Seeds
 from qexp.networks.estimator import Inversion
 from qexp.networks.losses import LOSSES
 from qexp.networks.modules import MODULES
@@ -27,7 +27,7 @@ from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
 from qexp.networks.stacked_training import Stack, Task, stack_size
 from qexp.networks.training import Recipe
-from qexp.seeds import Seeds
+from qexp.networks.transforms import Standardize
 
 FOLDS, FEATURES, EPOCHS, LEARNING_RATE = 55, 10, 100, 1e-3
 PROCESSES = 2

@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.timing import Comparison, at_least
-from qexp import assemble
-from qexp.seeds import Seeds
-from qexp.workspace import find
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import find
+from qexp.kinds import experiments
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.tables import BUILT_IN
 
 IMAGES = 1000
 Array = NDArray[np.float64]
@@ -45,8 +47,8 @@ def measure() -> list[Comparison]:
 
 def against_numpy(experience: str, limit: float) -> Comparison:
     """Images of the experience's dataset, with the noise that it has."""
-    document = assemble.experience(experience, {}, find()).document
-    dataset = assemble.dataset_of(document["dataset"], assemble.BUILT_IN)
+    document = experiments.experience(experience, {}, find()).document
+    dataset = dataset_of(document["dataset"], BUILT_IN)
     values = {
         name: dataset.distributions[name].quantile(Seeds(0).numpy(name).uniform(0.01, 0.99, IMAGES))
         for name in ("depth", "delta_volume")

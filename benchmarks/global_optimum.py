@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import qexp
-from qexp import assemble
-from qexp.analysis.inversion.invert import STARTS_NEAR
-from qexp.analysis.inversion.nearby import nearby
-from qexp.analysis.matrix.refinement import Refinement
-from qexp.analysis.trained import load_model
+from qexp.base.seeds import Seeds
 from qexp.inference.fit import SAME_MINIMUM, best, bic, refined
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.observation import nearby
+from qexp.kinds.images.refinement import Refinement
+from qexp.kinds.trained import load_model
+from qexp.kinds.trust import tables_of
 from qexp.networks.estimator import Inversion
-from qexp.runs.record.trust import tables_of
-from qexp.seeds import Seeds
+from qexp.runs.invert import STARTS_NEAR
 from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
@@ -85,7 +85,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     directory = qexp.open_run(run).directory
     tables, spec = tables_of(directory), directory.training_spec()
     model = load_model(directory, torch.device("cpu"))
-    dataset = assemble.generated_of(spec["dataset"], tables)
+    dataset = generated_of(spec["dataset"], tables)
     values, samples = drawn(dataset, model, first + count)
     outputs = list(model.network.outputs)
     refinement = Refinement(dataset, [], dataset.fixed, outputs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 import qexp
-from qexp.workspace import find
+from qexp.base.workspace import find
 
 SEEDS = range(3)
 LIMITS = {

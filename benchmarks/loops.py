@@ -10,12 +10,15 @@ from torch.nn import functional
 
 from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
-from qexp import assemble
-from qexp.analysis.matrix import matrix
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import find
+from qexp.kinds.experiments import dataset_document
+from qexp.kinds.images import matrix
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.tables import BUILT_IN
+from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH
-from qexp.runs.catalog.catalog import Catalog
-from qexp.seeds import Seeds
-from qexp.workspace import find
+from qexp.runs.catalog import Catalog
 
 
 def measure() -> list[Comparison]:
@@ -45,10 +48,10 @@ def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 
     workspace = find()
     directory = Catalog(workspace).find(run)
     device = torch.device("cpu")
-    model = matrix.load_model(directory, device)
-    tables = assemble.BUILT_IN
-    name, document = assemble.dataset_document("mogi_test", workspace, tables)
-    source = assemble.dataset_of(document, tables)
+    model = load_model(directory, device)
+    tables = BUILT_IN
+    name, document = dataset_document("mogi_test", workspace, tables)
+    source = dataset_of(document, tables)
     grid = [replace(axis, cells=cells) for axis in matrix.axes_of(document, name)]
     held = matrix.held_values(source, grid, {}, list(model.network.outputs))
     depth, volume = (part.ravel() for part in np.meshgrid(*(axis.centres for axis in grid), indexing="ij"))

@@ -9,7 +9,7 @@ import numpy as np
 
 import qexp
 from qexp.errors import QexpError
-from qexp.spec.kinds.tabular import STAND_IN
+from qexp.kinds.rows.spec import STAND_IN
 
 SEEDS = (0, 1, 2)
 

@@ -12,15 +12,15 @@ import torch
 import qexp
 from benchmarks.bare_loop import Deaf
 from benchmarks.startup import workspace_of_runs
-from qexp import assemble
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace, find
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of, threads_for
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
-from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.launch import sweep
-from qexp.runs.launch.local import Unwatched
-from qexp.runs.launch.order import Order
-from qexp.runs.launch.start import start
-from qexp.seeds import Seeds
-from qexp.workspace import Workspace, find
+from qexp.runs.catalog import Catalog
+from qexp.runs.launch import Unwatched, open_launch, prepare, run_here, start
+from qexp.runs.order import Order
 
 REPEATS = 5
 
@@ -51,14 +51,14 @@ def _managed(place: Workspace, turn: int) -> float:
 def _alone(place: Workspace, turn: int) -> float:
     """The same samples, network and loop, and the test error at the end; no run directory, no figures."""
     started = time.perf_counter()
-    spec, tables = assemble.experience("mogi_quick", {}, place).document, assemble.BUILT_IN
+    spec, tables = experience("mogi_quick", {}, place).document, BUILT_IN
     seeds, device = Seeds(turn), torch.device("cpu")
     before = torch.get_num_threads()
-    torch.set_num_threads(assemble.threads_for(spec, tables))
-    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, device)
-    model = assemble.initial_model(spec, tables, seeds)
-    assemble.fit_transforms(model, data.to_fit)
-    trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
+    torch.set_num_threads(threads_for(spec, tables))
+    data = data_of(spec, dataset_of(spec["dataset"], tables), tables, seeds, device)
+    model = initial_model(spec, tables, seeds)
+    fit_transforms(model, data.to_fit)
+    trainer = Trainer(model, data, recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
     trainer.run(Deaf(), lambda: False)
     trainer.evaluate(data.test)
     torch.set_num_threads(before)
@@ -82,7 +82,7 @@ def busy_slots(jobs: int = 4, runs: int = 40) -> float:
         place, lives = Workspace(Path(folder)), Lives()
         brief = {"epochs": 2, "sizes": [96, 32, 32]}
         order = Order("mogi_quick", seeds=range(runs), overrides=brief, jobs=jobs, device="cpu")
-        launch, directories = sweep.open_launch(sweep.prepare(order, place), place)
+        launch, directories = open_launch(prepare(order, place), place)
         started = time.perf_counter()
-        sweep.run_here(launch, directories, lives)
+        run_here(launch, directories, lives)
         return lives.seconds / (jobs * (time.perf_counter() - started))

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 import qexp
-from qexp import assemble
-from qexp.analysis.limit.limit import estimates as exact_estimates
-from qexp.analysis.posteriors.simulated import posteriors
-from qexp.analysis.trained import load_model
+from qexp.base.seeds import Seeds
 from qexp.inference.grid_posterior import Posterior as Integrated
 from qexp.inference.simulated_images import Whitening, unknowns_of
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.limit import estimates as exact_estimates
+from qexp.kinds.images.posteriors import posteriors
+from qexp.kinds.trained import load_model
+from qexp.kinds.trust import tables_of
 from qexp.metrics.calibration import distinguished
-from qexp.runs.record.trust import tables_of
-from qexp.seeds import Seeds
 from qexp.simulation.dataset import GeneratedDataset
 
 IMAGES = ["displacement"]
@@ -130,7 +130,7 @@ def in_other_noise(run: qexp.Run, count: int) -> str:
         others["correlated"] = {"noise_model": NOISES["correlated"]["noise_model"]}
     said = []
     for words, changes in others.items():
-        source = assemble.generated_of({**declared, **changes}, tables_of(run.directory))
+        source = generated_of({**declared, **changes}, tables_of(run.directory))
         samples = source.sample(whole, count, Seeds(3), ("other",), CPU)
         made = run.posterior(displacement=samples["displacement"][:, 0].numpy(), draws=500, refined=True)
         shares = []
@@ -165,7 +165,7 @@ def medians(run: qexp.Run, count: int) -> str:
 def dataset_of(run: qexp.Run, held_out: dict[str, Any]) -> GeneratedDataset:
     """The run's dataset, with intervals that are held out."""
     document = run.directory.training_spec()["dataset"]
-    return assemble.generated_of({**document, "varyings": held_out or document["varyings"]}, tables_of(run.directory))
+    return generated_of({**document, "varyings": held_out or document["varyings"]}, tables_of(run.directory))
 
 
 CPU = torch.device("cpu")

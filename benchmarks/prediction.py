@@ -17,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.timing import Comparison, at_least, seconds
-from qexp import assemble
-from qexp.analysis.prediction.rows.estimates import predict_rows
-from qexp.analysis.prediction.rows.pieces import RowModel
-from qexp.datasets.transforms.fitted import Standardize
+from qexp.base.seeds import Seeds
+from qexp.kinds.rows.prediction import RowModel, predict_rows
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.estimator import Ensemble, Inversion
 from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.transforms import Standardize
 from qexp.rows.formats import FORMATS
-from qexp.seeds import Seeds
 
 FEATURES = [f"band_{index}" for index in range(10)]
 GIGABYTE = 1e9
@@ -76,7 +75,7 @@ def bare(model: RowModel, features: NDArray[np.float32]) -> None:
 
 def ensemble_of(count: int, operations: list[tuple[str, dict[str, Any]]]) -> Ensemble:
     """Networks that nobody trained: that makes them no slower."""
-    table = assemble.BUILT_IN["modules"]
+    table = BUILT_IN["modules"]
     models = []
     for seed in range(count):
         built = {

@@ -10,11 +10,11 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from qexp import api, files
-from qexp.runs.planning.prepare import Plan
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import Epochs, Record
-from qexp.runs.record.state import State
+from qexp import api
+from qexp.base import files
+from qexp.runs.prepare import Plan
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Epochs, Record, State
 
 EXPERIENCES = ("mogi_quick", "mogi_cnn", "mogi_noisy")
 TAGS = ((), (), ("good",), ("draft",), ("paper", "good"))

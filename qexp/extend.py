@@ -11,27 +11,27 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-from qexp.baselines.estimators import Baseline
-from qexp.datasets.splits import Fold, Split, SplitError
-from qexp.datasets.transforms.transform import Transform
+from qexp.base.quantities import QUANTITIES, Quantity
+from qexp.base.tables import Entry
 from qexp.errors import QexpError
+from qexp.metrics.baselines import Baseline
 from qexp.metrics.metric import Additive, Metric
+from qexp.metrics.splits import Fold, Split, SplitError
 from qexp.networks.callbacks import Callback, Epoch
 from qexp.networks.layers import ACTIVATIONS
 from qexp.networks.losses import Loss
 from qexp.networks.modules import JoiningEntry
 from qexp.networks.optimizers import ByEpoch, Schedule
 from qexp.networks.shapes import Shape, ShapeError
+from qexp.networks.transforms import Transform
 from qexp.physics.crack import penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.physics.ellipsoid import yang, yang_image
 from qexp.physics.geometry import grid, line_of_sight, project
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
-from qexp.quantities import QUANTITIES, Quantity
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import DeformationImages, Generator, Requirement, Source, below_surface, half_space
 from qexp.simulation.noise import Grid, Layout, Noise, Points
-from qexp.tables import Entry
 
 __all__ = [
     "ACTIVATIONS",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qexp.pages.printing import PROGRAMS
+from qexp.web.report import PROGRAMS
 
 if TYPE_CHECKING:
     from tests.conftest import MadeOnce

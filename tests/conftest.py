@@ -22,7 +22,7 @@ import typer
 from click.testing import CliRunner
 from filelock import FileLock
 
-from qexp.cli import app, garbage
+from qexp.cli import app, processes
 from tests.browsing import browser, findings, npm_packages
 
 __all__ = ["browser", "findings", "npm_packages"]  # one browser for all folders: two cannot be open at a time
@@ -356,7 +356,7 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def pytest_collection_finish() -> None:
     """What is loaded now stays, and need not be searched for garbage again and again."""
     gc.freeze()
-    gc.set_threshold(garbage.ALLOCATIONS)
+    gc.set_threshold(processes.ALLOCATIONS)
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there are none

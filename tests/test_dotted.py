@@ -1,5 +1,5 @@
-from qexp.dotted import keys_of, output_and_metric
-from qexp.spec.resolve import replaced
+from qexp.base.text import keys_of, output_and_metric
+from qexp.spec.resolution import replaced
 
 FIXED = {"fixed": {"chamber.depth": 2, "noise": 0}, "select": [1, {"chamber.x": 0}], "chamber": {"depth": 5}}
 

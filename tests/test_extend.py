@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from qexp import extend
-from qexp.assemble.tables import tables_of_a_run
 from qexp.errors import QexpError
+from qexp.kinds.tables import tables_of_a_run
 
 ROOT = Path(__file__).parents[1]
 

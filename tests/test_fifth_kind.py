@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import qexp as package
-from qexp.analysis.look.kinds import KINDS as VIEWS
 from qexp.errors import DamagedError, SpecError
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.look import KINDS as VIEWS
+from qexp.store.directory import RunDirectory
 from tests.conftest import Outcome, Specs, call
 from tests.fifth_kind import LINES
 from tests.fifth_kind.objects import ImageKind

@@ -8,7 +8,7 @@ from multiprocessing import Process, get_context
 
 import pytest
 
-from qexp import folders
+from qexp.base import folders
 from qexp.errors import QexpError
 
 WATCHED = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open")

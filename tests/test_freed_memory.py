@@ -13,7 +13,7 @@ import pytest
 SCRIPT = """
 import json, os
 import numpy as np
-from qexp.memory import freed_memory_kept
+from qexp.base.machine import freed_memory_kept
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -17,54 +17,35 @@ PACKAGE = Path(qexp.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"api", "__init__"},
-    {"server"},
-    {"pages"},
-    {"analysis"},
+    {"web"},
+    {"comparison", "upkeep", "export"},
     {"runs"},
-    {"assemble"},
-    {"extend"},
-    {"baselines", "inference"},
-    {"figures", "networks", "foreign", "datasets", "simulation", "observations", "synthetic", "spec"},
-    {"physics"},
-    {"rows"},
-    {"metrics", "fragments"},
-    {
-        "machine",
-        "seeds",
-        "tables",
-        "did_you_mean",
-        "dotted",
-        "memory",
-        "threads",
-        "quantities",
-        "workspace",
-        "files",
-        "folders",
-        "locks",
-        "clocks",
-        "errors",
-        "estimates",
-        "limits",
-        "placeholders",
-    },
+    {"kinds"},
+    {"deformation", "jobs", "extend"},
+    {"store"},
+    {"spec", "kinds.rows.spec", "kinds.fields.spec", "kinds.spectra.spec", "kinds.images.spec"},
+    {"inference"},
+    {"networks", "foreign", "simulation", "observations", "synthetic"},
+    {"figures", "physics"},
+    {"rows", "metrics"},
+    {"base"},
+    {"errors"},
 ]
 """From high to low: a module imports from its own layer and those below it."""
 
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 NEVER = {
-    "datasets": {"spec"},
-    "networks": {"spec"},
-    "foreign": {"spec"},
-    "synthetic": {"spec", "datasets", "networks"},
-    "spec": {"datasets", "networks", "foreign", "physics", "simulation"},
-    "physics": {part for layer in LAYERS for part in layer} - {"physics"},
-    "errors": {part for layer in LAYERS for part in layer} - {"errors"},
+    "networks": {"simulation.dataset", "foreign"},
+    "synthetic": {"networks", "simulation"},
+    "spec": {"inference", "networks", "foreign", "simulation", "observations", "synthetic", "physics"},
+    "physics": RANK.keys() - {"physics"},
+    "errors": RANK.keys() - {"errors"},
 }
 """What a part does not import although the layers would let it."""
 
-GEODESY = {"physics", "simulation", "observations", "inference"}
-SEEN_BY_GEODESY = {"rows", "metrics", *LAYERS[-1]}
+GEODESY = {"physics", "simulation", "observations", "inference", "deformation"}
+SEEN_BY_GEODESY = {"rows", "metrics", "figures", "base", "errors"}
 """The deformation of the surface knows nothing of specs, networks and runs: it could be a distribution of its own."""
 
 
@@ -94,7 +75,7 @@ def imports_in(tree: ast.AST) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{ast.unparse(node)}: a relative import, which this test cannot follow"
-            # `from qexp.runs.state import logs` means the module, anything else what the package offers.
+            # `from qexp.jobs import logs` means the module, anything else what the package offers.
             module = node.module or ""
             found |= {
                 f"{module}.{name.name}" if f"{module}.{name.name}".removeprefix("qexp.") in MODULES else module
@@ -104,7 +85,9 @@ def imports_in(tree: ast.AST) -> set[str]:
 
 
 def part(module: str) -> str:
-    return module.partition(".")[0]
+    """The part of the package that a module belongs to: the longest of its beginnings that has a layer."""
+    steps = module.split(".")
+    return next((name for end in (3, 2) if (name := ".".join(steps[:end])) in RANK), steps[0])
 
 
 def test_every_part_of_the_package_has_a_layer():
@@ -144,19 +127,14 @@ def test_no_modules_import_one_another_in_a_circle():
     assert circle_in({module: imports_of(path) & MODULES.keys() - {module} for module, path in MODULES.items()}) == []
 
 
-def room(module: str) -> str:
-    """The folder of a module in `runs` or `analysis`, such as `runs.record`; the module itself if it is in none."""
-    steps = module.split(".")
-    return ".".join(steps[:2]) if steps[0] in ("runs", "analysis") else steps[0]
-
-
-def test_the_rooms_of_runs_and_of_analysis_point_one_way():
-    arrows: dict[str, set[str]] = {}
-    for module, path in MODULES.items():
-        if part(module) in ("runs", "analysis"):
-            arrows.setdefault(room(module), set()).update(map(room, imports_of(path) & MODULES.keys()))
-    assert {"runs.record", "runs.folds", "analysis.matrix"} <= arrows.keys()
-    assert circle_in({own: others - {own} for own, others in arrows.items()}) == []
+def test_no_kind_of_dataset_sees_another():
+    folders = {module: module.split(".")[1] for module in MODULES if module.count(".") == 2 and "kinds." in module}
+    assert set(folders.values()) == {"rows", "fields", "spectra", "images"}
+    others = {
+        module: {seen for seen in imports_of(MODULES[module]) & folders.keys() if folders[seen] != folder}
+        for module, folder in folders.items()
+    }
+    assert {module: seen for module, seen in others.items() if seen} == {}
 
 
 LARGEST_FILE, LARGEST_FUNCTION = 800, 60
@@ -181,36 +159,32 @@ def test_only_the_package_and_the_commands_import_the_api():
     assert {part(module) for module in users} <= {"__init__", "api", "cli"}
 
 
-PROCESSES = {"cli.execute", "cli.supervise", "cli.train_folds", "cli.names"}
+PROCESSES = {"cli.processes", "cli.names"}
 """Hidden commands, the starting points of processes that runs, pools and schedulers start; and the one that writes the
 names for completion. None is called from Python."""
 
 PRINTING = {
-    "analysis.comparison.calibration_tables": "the calibration of a run, as texts",
-    "analysis.comparison.compare": "the two types of comparison, which are printed differently",
-    "analysis.comparison.comparison_tables": "tables and remarks of a comparison, as texts",
-    "analysis.comparison.interval_tables": "intervals of held-out estimates, as texts",
-    "analysis.comparison.result_tables": "results of a run or an evaluation, as texts",
-    "analysis.comparison.rounding": "numbers as texts",
-    "analysis.comparison.typesetting": "tables as Markdown and LaTeX",
-    "analysis.listing": "cells of listings, as texts",
-    "did_you_mean": "near names, for errors",
-    "errors": "what is raised, and the exit codes",
-    "fragments.plain": "texts of others, without what would act on a terminal",
-    "files": "JSON, CSV and sizes as texts",
-    "runs.catalog.references": "whether a word is a name or a pattern",
+    "base.files": "JSON, CSV and sizes as texts",
+    "base.machine": "signals reach the process of the command",
+    "base.text": "tables as Markdown and LaTeX",
+    "base.workspace": "paths as messages show them",
+    "comparison.compare": "comparisons as tables, by their type",
+    "comparison.result_tables": "results of a run or an evaluation, as texts",
+    "errors": "what is raised, the exit codes, and near names",
+    "jobs.launchers": "the names of launchers, for help texts",
+    "metrics.meaning": "numbers as texts",
+    "runs.catalog": "whether a word is a name or a pattern",
+    "runs.columns": "cells of listings, as texts",
     "runs.facts": "what a run is and where it came from, as texts",
-    "runs.record.state": "the states and their words",
-    "runs.schedulers": "the names of launchers, for help texts",
-    "runs.signals": "signals reach the process of the command",
-    "spec.load": "values of options are JSON, and read as strictly as specs",
     "spec.experiences": "the lines of a resolved spec, by the type of the experience",
-    "spec.parameters": "the parameters of an entry, as texts",
-    "workspace": "paths as messages show them",
+    "spec.reading": "values of options are JSON, and read as strictly as specs",
+    "spec.schema": "the parameters of an entry, as texts",
+    "store.record": "the states and their words",
+    "web.html": "texts of others, without what would act on a terminal",
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""
 
-COMPLETING = {"runs.catalog.catalog", "runs.record.directory"}
+COMPLETING = {"runs.catalog", "store.directory"}
 """What completion reads besides, within the time of a keystroke: names only."""
 
 
@@ -253,17 +227,14 @@ READING = [
     "qexp.cli",
     "qexp.api",
     "qexp.runs.catalog",
-    "qexp.runs.catalog.filter",
-    "qexp.runs.catalog.columns",
-    "qexp.runs.state.logs",
-    "qexp.runs.state.stopping",
-    "qexp.runs.upkeep.trash",
-    "qexp.runs.upkeep.doctor",
-    "qexp.runs.upkeep.archive",
-    "qexp.runs.upkeep.unpacking",
-    "qexp.runs.record.trust",
-    "qexp.runs.figures",
-    "qexp.analysis.comparison.compare",
+    "qexp.runs.columns",
+    "qexp.jobs.states",
+    "qexp.upkeep.trash",
+    "qexp.upkeep.doctor",
+    "qexp.upkeep.archive",
+    "qexp.kinds.trust",
+    "qexp.kinds.drawing",
+    "qexp.comparison.compare",
     "qexp.metrics.built_in",
 ]
 """What `ls`, `show`, `compare`, `--help` and shell completion import."""

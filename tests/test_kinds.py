@@ -7,53 +7,50 @@ from collections.abc import Iterator
 
 import pytest
 
-from qexp import assemble
-from qexp.analysis.evaluation import kinds as evaluation
-from qexp.analysis.look import kinds as views
-from qexp.analysis.prediction import files
-from qexp.assemble import experiences as objects
-from qexp.runs.evaluation import kinds as held_out
-from qexp.runs.execution import kinds as execution
-from qexp.runs.execution import types
-from qexp.runs.figures import kinds as figures
-from qexp.runs.record import resolved
+from qexp.kinds import drawing as figures
+from qexp.kinds import experiments as objects
+from qexp.kinds import held_out
+from qexp.kinds.objects import KINDS
+from qexp.kinds.tables import BUILT_IN
+from qexp.runs import evaluate, execute, look, predict, training
 from qexp.spec import experiences, kinds
 from qexp.spec.schema import whole_schema
+from qexp.store import resolved
 from tests.test_imports import MODULES
 
 TABLES = {
     "spec.kinds": kinds.KINDS,
-    "assemble.kinds": assemble.KINDS,
-    "runs.record.resolved": resolved.KINDS,
-    "runs.execution.kinds": execution.KINDS,
-    "runs.figures.kinds": figures.KINDS,
-    "runs.evaluation.kinds": held_out.KINDS,
-    "analysis.prediction.files": files.KINDS,
-    "analysis.look.kinds": views.KINDS,
-    "analysis.evaluation.kinds": evaluation.KINDS,
+    "kinds.objects": KINDS,
+    "store.resolved": resolved.KINDS,
+    "runs.training": training.KINDS,
+    "kinds.drawing": figures.KINDS,
+    "kinds.held_out": held_out.KINDS,
+    "runs.predict": predict.KINDS,
+    "runs.look": look.KINDS,
+    "runs.evaluate": evaluate.KINDS,
 }
 """Module → its table by kind."""
 
 
 @pytest.mark.parametrize("module", TABLES)
 def test_all_tables_have_the_kinds_that_the_schema_lists(module):
-    enumerated = whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"]
+    enumerated = whole_schema("dataset", BUILT_IN)["properties"]["type"]["enum"]
     assert list(TABLES[module]) == enumerated
 
 
 OF_TYPES = {
     "spec.experiences": experiences.TYPES,
-    "assemble.experiences": objects.TYPES,
-    "runs.record.resolved": resolved.TYPES,
-    "runs.execution.types": types.TYPES,
-    "runs.figures.kinds": figures.TYPES,
+    "kinds.experiments": objects.TYPES,
+    "store.resolved": resolved.TYPES,
+    "runs.execute": execute.TYPES,
+    "kinds.drawing": figures.TYPES,
 }
 """Module → its table by type of experience."""
 
 
 @pytest.mark.parametrize("module", OF_TYPES)
 def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
-    enumerated = whole_schema("experience", assemble.BUILT_IN)["properties"]["type"]["enum"]
+    enumerated = whole_schema("experience", BUILT_IN)["properties"]["type"]["enum"]
     assert list(OF_TYPES[module]) == enumerated
 
 
@@ -68,9 +65,13 @@ def test_no_module_asks_of_which_type_an_experience_is(module):
     assert compared == []
 
 
+FOLDERS = ("images.", "rows.", "fields.", "spectra.")
+"""The folders of the kinds, in `qexp.kinds`."""
+
+
 def of_one_kind(module: str) -> bool:
     """Whether a module is one kind's own, or holds a table of all kinds."""
-    return module in TABLES or module.startswith(("spec.kinds.", "assemble.kinds."))
+    return module in TABLES or module.removeprefix("kinds.").startswith(FOLDERS)
 
 
 def names_of(node: ast.AST) -> set[str]:
@@ -119,7 +120,7 @@ def test_such_questions_are_found(question):
 
 
 def test_every_kind_has_a_module_and_its_schemas_beside_it():
-    for table in ("spec.kinds", "assemble.kinds"):
-        assert all(f"{table}.{name}" in MODULES for name in TABLES[table])
-    for name in kinds.KINDS:
-        assert MODULES[f"spec.kinds.{name}"].with_suffix(".json").is_file()
+    assert len(FOLDERS) == len(kinds.KINDS)
+    for folder in FOLDERS:
+        assert {f"kinds.{folder}{module}" for module in ("spec", "experiment", "figures", "look")} <= MODULES.keys()
+        assert MODULES[f"kinds.{folder}spec"].with_suffix(".json").is_file()

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from qexp import machine
+from qexp.base import machine
 
 
 def test_control_groups_limit_a_process_with_all_groups_around_its_own(tmp_path):
@@ -33,7 +33,7 @@ def test_control_groups_of_the_first_version_and_of_a_container_are_found_too(tm
 
 PROGRAM = """
 import json, resource
-from qexp import machine
+from qexp.base import machine
 before = machine.memory()
 resource.setrlimit(resource.RLIMIT_AS, (before // 2, before // 2))
 print(json.dumps([before, machine.memory()]))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, in_words, label, quantity, typeset
+from qexp.base.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, in_words, label, quantity, typeset
 from qexp.simulation.generators import GENERATORS
 
 

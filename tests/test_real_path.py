@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from qexp.files import real_path
+from qexp.base.files import real_path
 
 FLICKER = """
 import sys

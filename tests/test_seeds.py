@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from qexp.seeds import Seeds
+from qexp.base.seeds import Seeds
 
 
 def test_a_number_is_the_same_on_every_machine():
@@ -15,7 +15,7 @@ def test_a_number_is_the_same_on_every_machine():
 
 
 def test_a_number_does_not_depend_on_the_process():
-    command = [sys.executable, "-c", "from qexp.seeds import Seeds; print(Seeds(7).number('weights', 'conv'))"]
+    command = [sys.executable, "-c", "from qexp.base.seeds import Seeds; print(Seeds(7).number('weights', 'conv'))"]
     numbers = {
         int(subprocess.run(command, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout)
         for seed in ("1", "2")

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
+from qexp.kinds.experiments import examined, experience, parts_of
 from qexp.spec.experiences import type_of
-from qexp.spec.resolve import FOLDERS
-from qexp.workspace import Workspace
+from qexp.spec.resolution import FOLDERS
 
 REPOSITORY = Workspace(Path(__file__).resolve().parent.parent)
 FILES = sorted(REPOSITORY.specs.rglob("*.json"))
@@ -20,12 +20,12 @@ def test_the_repository_has_specs_of_every_kind_and_none_astray():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix())
 def test_a_spec_of_the_repository_is_right(file):
-    assert assemble.examined(file, assemble.parts_of(REPOSITORY)).problems == []
+    assert examined(file, parts_of(REPOSITORY)).problems == []
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
 def test_an_experience_of_the_repository_can_be_made_whole(file):
-    whole = assemble.experience(str(file), {}, REPOSITORY)
+    whole = experience(str(file), {}, REPOSITORY)
     assert whole.name == file.stem
     named = [getattr(whole, f"{kind}_name") for kind in type_of(whole.document).refers_to]
     assert set(named) <= {other.stem for other in FILES}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from jsonschema import Draft202012Validator
 
-from qexp.assemble import BUILT_IN
-from qexp.did_you_mean import edits, nearest, suggestion
+from qexp.base.tables import Entry, built
+from qexp.errors import edits, nearest, suggestion
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.heads import HeadEntry
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
-from qexp.tables import Entry, built
 
 ENTRIES = [(table, name) for table, entries in BUILT_IN.items() if table != "quantities" for name in entries]
 BY_NAME = pytest.mark.parametrize(("table", "name"), ENTRIES)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from qexp.threads import TURN, take_short_turns
+from qexp.base.machine import TURN, take_short_turns
 
 SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
 

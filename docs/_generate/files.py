@@ -8,16 +8,12 @@ from typing import Any, get_args, get_type_hints
 
 from _generate.attributes import text_of
 from _generate.markdown import code, prose, table
-from qexp.runs.record.calibration import Calibration
-from qexp.runs.record.environment import Environment
-from qexp.runs.record.epochs import EpochLine
-from qexp.runs.record.evaluations import EvaluationRecord
-from qexp.runs.record.held_out_intervals import HeldOutIntervals
-from qexp.runs.record.limit import Limit
-from qexp.runs.record.parts import Part
-from qexp.runs.record.record import Record
-from qexp.runs.record.state import State
-from qexp.runs.state.launches import LaunchRecord
+from qexp.jobs.launchers import LaunchRecord
+from qexp.store.directory import Environment, EpochLine
+from qexp.store.documents import Part
+from qexp.store.evaluations import EvaluationRecord
+from qexp.store.record import Record, State
+from qexp.store.results import Calibration, HeldOutIntervals, Limit
 
 DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     "run.json": (Record, "The record of a run: its settings, its history and its results."),

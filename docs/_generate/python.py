@@ -44,7 +44,7 @@ def _described(module: str, owner: Any, name: str) -> str:
         return "\n\n".join([f"### {name}", as_markdown(_doc(name, thing)), *_members(thing)])
     if inspect.isfunction(thing):
         return "\n\n".join([f"### {name}", signature(f"{module}.{name}", thing), as_markdown(_doc(name, thing))])
-    return f"### {name}\n\n{prose(documented('qexp.api.looking')['', name])}"
+    return f"### {name}\n\n{prose(documented('qexp.api.listing')['', name])}"
 
 
 def _sentence(name: str) -> str:

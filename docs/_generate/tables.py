@@ -8,8 +8,8 @@ from typing import Any
 
 from _generate.markdown import code, json_block, prose, table
 from qexp import api
-from qexp.spec.parameters import HEADINGS, rows_of
-from qexp.tables import Entry
+from qexp.base.tables import Entry
+from qexp.spec.schema import HEADINGS, rows_of
 
 ENTRIES: dict[str, tuple[str, str]] = {
     "generators": ("Sources", "Sources of deformation: `sources[].type` or `generation_type` of a generated dataset."),

@@ -3,15 +3,13 @@
 Importing it is quick; each function loads what it needs when it is called.
 """
 
-from qexp.api.acting import act, actions
-from qexp.api.calibrating import calibrate
-from qexp.api.covering import intervals
-from qexp.api.data import images, make_ice, make_xrf, samples, show_data, show_images
-from qexp.api.evaluation import evaluate
-from qexp.api.inversion import export_network, matrix, predict, submit_predictions
-from qexp.api.inverting import invert
+from qexp.api.deformation import invert, observe
+from qexp.api.estimation import export_network, matrix, predict, submit_predictions
+from qexp.api.evaluation import calibrate, evaluate, intervals, limit
 from qexp.api.keeping import (
     PurgedCache,
+    act,
+    actions,
     doctor,
     import_run,
     import_weights,
@@ -23,8 +21,7 @@ from qexp.api.keeping import (
     restore,
     trash,
 )
-from qexp.api.limiting import limit
-from qexp.api.looking import (
+from qexp.api.listing import (
     Status,
     Summary,
     ancestors,
@@ -34,17 +31,29 @@ from qexp.api.looking import (
     groups,
     newest,
     ordered,
+    report,
     rows,
     runs,
     select,
+    serve,
     status,
     tree,
 )
-from qexp.api.observing import observe
-from qexp.api.reporting import report
-from qexp.api.run_handle import Run, open_run, open_runs
-from qexp.api.serving import serve
-from qexp.api.specs import Validation, init, schema, specs, tables, validate
+from qexp.api.runs import Run, open_run, open_runs
+from qexp.api.specs import (
+    Validation,
+    images,
+    init,
+    make_ice,
+    make_xrf,
+    samples,
+    schema,
+    show_data,
+    show_images,
+    specs,
+    tables,
+    validate,
+)
 from qexp.api.training import (
     Stopped,
     launch,
@@ -59,8 +68,7 @@ from qexp.api.training import (
     train,
     wait,
 )
-from qexp.runs.launch.order import Order
-from qexp.runs.launch.pretraining import Pretraining
+from qexp.runs.order import Order, Pretraining
 
 __all__ = [
     "Order",

@@ -1,22 +1,57 @@
-"""Keeping runs: trash, archives, and the state of the workspace."""
+"""Keeping runs: trash, archives, actions, and the state of the workspace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp import workspace as workspaces
-from qexp.api.run_handle import Run, Runs, references_of
-from qexp.api.warn import Report, as_warning
+from qexp.api.runs import Report, Run, Runs, as_warning, open_runs, references_of
+from qexp.base import workspace as workspaces
+from qexp.errors import QexpError
 
 if TYPE_CHECKING:
-    from qexp.runs.upkeep.finding import Finding
-    from qexp.runs.upkeep.purging import Purged
-    from qexp.runs.upkeep.trash import Trashed
+    from qexp.runs.actions import Acted, Action
+    from qexp.upkeep.doctor import Finding
+    from qexp.upkeep.trash import Purged, Trashed
+
+
+def actions(*, workspace: str | Path | None = None) -> dict[str, Action]:
+    """Name → action, of those that qexp.toml defines: `command` and `help`."""
+    from qexp.runs.actions import actions_of
+
+    return actions_of(workspaces.find(workspace))
+
+
+def act(
+    action: str, references: Runs, *, workspace: str | Path | None = None
+) -> Iterator[tuple[str, Acted | QexpError]]:
+    """Run an action on runs, one after another. Yields the name of each with the result.
+
+    references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    yields      `folder` with the program's output, and `record`: command, times, exit code, code; or the error that
+                prevented its start
+    Raises NotFoundError for an unknown action.
+    """
+    from qexp.runs.actions import find_action, run_action
+    from qexp.runs.catalog import Catalog
+
+    place = workspaces.find(workspace)
+    found = find_action(action, place)
+    opened = open_runs(references, workspace=place.root)
+    listed = {one["path"]: one for one in Catalog(place).runs()}
+    for one in opened:
+        try:
+            summary = listed.get(str(one.path)) or {**one.record, "path": str(one.path)}
+            yield one.name, run_action(found, one.directory, summary, place)
+        except QexpError as error:
+            yield one.name, error
+
+
+# Keeping runs: trash, archives, and the state of the workspace.
 
 
 def remove(
@@ -32,8 +67,8 @@ def remove(
     stop        stop running ones first
     confirm     receives the names before anything is changed; an exception that it raises ends the call
     """
-    from qexp.runs.state.stopping import ask_to_stop, require_stoppable, wait_for_end
-    from qexp.runs.upkeep import trash as trashes
+    from qexp.jobs.states import ask_to_stop, require_stoppable, wait_for_end
+    from qexp.upkeep import trash as trashes
 
     place = workspaces.find(workspace)
     directories = trashes.runs_to_remove(references_of(references, place.root), place)
@@ -50,14 +85,14 @@ def remove(
 
 def trash(*, workspace: str | Path | None = None) -> list[Trashed]:
     """The runs in the trash, the oldest first: `name`, `since`, and the `data` on the disk."""
-    from qexp.runs.upkeep import trash as trashes
+    from qexp.upkeep import trash as trashes
 
     return trashes.entries(workspaces.find(workspace))
 
 
 def restore(name: str, *, workspace: str | Path | None = None) -> Run:
     """Bring back the newest run of that name in the trash."""
-    from qexp.runs.upkeep import trash as trashes
+    from qexp.upkeep import trash as trashes
 
     return Run(trashes.restore(name, workspaces.find(workspace)))
 
@@ -75,13 +110,13 @@ def purge(
     returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could not be deleted, and
                 `gone`: runs that another process restored or deleted in the meantime
     """
-    from qexp.runs.upkeep import purging
+    from qexp.upkeep.trash import doomed, purge_runs
 
     place = workspaces.find(workspace)
-    doomed = purging.doomed(place, older_than)
-    if confirm is not None and doomed:
-        confirm(doomed)
-    return purging.purge(doomed, place)
+    runs = doomed(place, older_than)
+    if confirm is not None and runs:
+        confirm(runs)
+    return purge_runs(runs, place)
 
 
 @dataclass(frozen=True)
@@ -101,7 +136,7 @@ def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
 
     older_than  delete only files that were last used longer ago than this
     """
-    from qexp.datasets.array_cache import cache_folder, unused_for
+    from qexp.rows.array_cache import cache_folder, unused_for
 
     deleted = freed = 0
     for path in unused_for(older_than or timedelta()):
@@ -117,7 +152,7 @@ def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Fi
 
     fix  repair what can be repaired without loss; such findings are `repaired`
     """
-    from qexp.runs.upkeep.doctor import examine
+    from qexp.upkeep.doctor import examine
 
     return examine(workspaces.find(workspace), fix)
 
@@ -127,7 +162,7 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
     warn  receives a line for each run that cannot be read, and if the catalog cannot be written
     """
-    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
     count = catalog.reindex()
@@ -164,8 +199,8 @@ def import_weights(
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,
     missing or of another shape.
     """
-    from qexp.runs.foreign_weights.import_weights import import_weights as imported
-    from qexp.runs.foreign_weights.order import WeightsOrder
+    from qexp.runs.import_weights import WeightsOrder
+    from qexp.runs.import_weights import import_weights as imported
 
     order = WeightsOrder(
         Path(file), to, model, None if experience is None else str(experience),
@@ -178,7 +213,7 @@ def import_weights(
 
 def is_archive(path: str | Path) -> bool:
     """Whether a path has the name of an archive, such as run.tar.zst."""
-    from qexp.runs.upkeep import archive
+    from qexp.upkeep import archive
 
     return archive.is_archive(Path(path))
 
@@ -191,6 +226,6 @@ def import_run(
     name        a new name for the run
     trust_code  allow qexp to execute the code in its `code/extensions.py` from now on
     """
-    from qexp.runs.upkeep.unpacking import unpack
+    from qexp.upkeep.archive import unpack
 
     return Run(unpack(Path(file), workspaces.find(workspace), name, trust_code=trust_code))

@@ -1,18 +1,22 @@
-"""Specs: a new workspace, checks, and the names and schemas that specs may use."""
+"""Specs and data: a new workspace, checks, names and schemas, a look at data, synthetic data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp import workspace as workspaces
+from qexp.base import workspace as workspaces
+from qexp.base.workspace import PACKAGE
 from qexp.errors import NotFoundError, Problem, QexpError
-from qexp.workspace import PACKAGE
 
 if TYPE_CHECKING:
-    from qexp.tables import Tables
+    import xarray
+
+    from qexp.base.tables import Tables
+    from qexp.runs.look import Look
+    from qexp.synthetic import ice, xrf
 
 IGNORED = "/runs/\n/comparisons/\n/figures/\n/data/\n__pycache__/\n"
 
@@ -46,14 +50,14 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
 
     Raises NotFoundError if there are none.
     """
-    from qexp.spec.resolve import FOLDERS
+    from qexp.spec.resolution import FOLDERS
 
     place = workspaces.find(workspace)
     paths = list(files or sorted(path for kind in FOLDERS.values() for path in (place.specs / kind).glob("*.json")))
     if not paths:
         raise NotFoundError(f"no specs in {place.specs}")
 
-    from qexp.assemble import awaited_in, examined, parts_of  # loads torch
+    from qexp.kinds.experiments import awaited_in, examined, parts_of  # loads torch
 
     # A dataset is reported once, not again by every experience that uses it.
     parts = parts_of(place)
@@ -74,10 +78,10 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> li
     """
     from collections import Counter
 
-    from qexp.api.looking import every_run
-    from qexp.api.warn import ignore
-    from qexp.spec.load import read
-    from qexp.spec.resolve import FOLDERS
+    from qexp.api.listing import every_run
+    from qexp.api.runs import ignore
+    from qexp.spec.reading import read
+    from qexp.spec.resolution import FOLDERS
 
     kinds = FOLDERS if kind is None else [_known(kind)]
     place = workspaces.find(workspace)
@@ -101,7 +105,7 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> li
 
 def tables(*, workspace: str | Path | None = None) -> Tables:
     """The tables of names that specs may use, with the entries of the workspace's own extensions."""
-    from qexp.assemble import tables_here
+    from qexp.kinds.tables import tables_here
     from qexp.spec.schema import tables_of_types
 
     known = tables_here(workspace)
@@ -110,7 +114,7 @@ def tables(*, workspace: str | Path | None = None) -> Tables:
 
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
     """The JSON Schema of a kind of spec: dataset, model or experience."""
-    from qexp.assemble import tables_here
+    from qexp.kinds.tables import tables_here
     from qexp.spec.schema import whole_schema
 
     return whole_schema(_known(kind), tables_here(workspace))
@@ -118,7 +122,7 @@ def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, An
 
 def _known(kind: str) -> str:
     """The kind of spec. Raises QexpError if there is none of that name."""
-    from qexp.did_you_mean import suggestion
+    from qexp.errors import suggestion
     from qexp.spec.schema import DOCUMENTS
 
     if kind not in DOCUMENTS:
@@ -131,8 +135,8 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
 
     Raises QexpError if the directory is a workspace already.
     """
-    from qexp import folders
-    from qexp.spec.resolve import FOLDERS
+    from qexp.base import folders
+    from qexp.spec.resolution import FOLDERS
 
     directory = Path(directory)
     if (directory / "specs").exists():
@@ -176,3 +180,161 @@ def _examples() -> Path:
 def _example_data() -> Path:
     installed = PACKAGE / "example_data"
     return installed if installed.is_dir() else PACKAGE.parent / "data"
+
+
+# A look at data, and synthetic data sets.
+
+
+Watch = Callable[[str, float], None]
+"""Receives the name of what is being computed, and the share that is done."""
+
+
+def _unwatched(name: str, share: float) -> None: ...
+
+
+def samples(
+    dataset: str | None = None,
+    part: str | None = None,
+    count: int = 9,
+    seed: int = 0,
+    *,
+    experience: str | None = None,
+    workspace: str | Path | None = None,
+) -> xarray.Dataset:
+    """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see `qexp data show`.
+
+    part        train, if the dataset has such a part, else all
+    seed        of simulated samples, and of the choice among measured ones
+    experience  whose split divides the dataset, as in its run with that seed
+    Raises QexpError and SpecError.
+    """
+    from qexp.runs.look import open_view, samples_of
+
+    return samples_of(open_view(workspaces.find(workspace), dataset, experience, part, seed)[1], count)
+
+
+def images(
+    dataset: str,
+    at: Mapping[str, float] | None = None,
+    over: Mapping[str, tuple[float, float, int]] | None = None,
+    *,
+    noise: bool = False,
+    seed: int = 0,
+    workspace: str | Path | None = None,
+) -> xarray.Dataset:
+    """Images of a simulated dataset at chosen values; see `qexp data show --at`.
+
+    at       variable → value, in the variable's unit; the others have their fixed values
+    over     variable → (low, high, cells): images at the centres of cells, as of a matrix
+    noise    with the dataset's noise, from this seed, and hidden pixels as NaN; else the images are exact
+    returns  image → (variables of `over`, y, x), with coordinates in the units of the spec; NaN for impossible sources
+    Raises QexpError for a variable that varies and has no value, and for values that no source can have.
+    """
+    from qexp.kinds.images.look import images_at
+
+    return images_at(workspaces.find(workspace), dataset, at or {}, over or {}, noise=noise, seed=seed)
+
+
+def show_images(
+    dataset: str,
+    at: Mapping[str, float] | None = None,
+    over: Mapping[str, tuple[float, float, int]] | None = None,
+    *,
+    noise: bool = False,
+    seed: int = 0,
+    out: str | Path | None = None,
+    formats: Sequence[str] = ("png",),
+    style: str | Path | None = None,
+    workspace: str | Path | None = None,
+) -> list[Path]:
+    """Draw the images at chosen values, over one or two variables as a grid; see `images` and `show_data`.
+
+    returns  the paths of the pictures, one per image and format
+    """
+    from qexp.kinds.images.look import draw_images
+
+    place = workspaces.find(workspace)
+    folder = Path(out) if out is not None else place.root / "figures" / Path(dataset).stem
+    made = images(dataset, at, over, noise=noise, seed=seed, workspace=place.root)
+    return draw_images(made, folder, formats, None if style is None else Path(style))
+
+
+def show_data(
+    dataset: str | None = None,
+    part: str | None = None,
+    count: int = 9,
+    seed: int = 0,
+    *,
+    experience: str | None = None,
+    out: str | Path | None = None,
+    formats: Sequence[str] = ("png",),
+    style: str | Path | None = None,
+    workspace: str | Path | None = None,
+) -> Look:
+    """Numbers and figures of a part of a dataset; see `qexp data show`, and `samples` for the first arguments.
+
+    out      folder of the figures; `figures/NAME` in the workspace if left out
+    formats  of png, pdf and svg: each figure is written in all of them
+    style    a matplotlib style file
+    returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the paths of the `figures`
+    Raises QexpError and SpecError.
+    """
+    from qexp.runs.look import look
+    from qexp.store.directory import target_outside_of_runs
+
+    place = workspaces.find(workspace)
+    folder = (
+        target_outside_of_runs(out)
+        if out is not None
+        else place.root / "figures" / Path(experience or dataset or "").stem
+    )
+    drawn_with = None if style is None else Path(style)
+    return look(place, dataset, experience, part, count, seed, folder, formats, drawn_with)
+
+
+def make_ice(
+    out: str | Path,
+    glaciers: int = 12,
+    test: int | None = None,
+    *,
+    overwrite: bool = False,
+    watch: Watch = _unwatched,
+    **options: Any,
+) -> list[ice.Made]:
+    """Simulate glaciers, in the format of 2Dto2D-DLE; see `qexp data ice`.
+
+    test       the number of test glaciers; a quarter of them if left out
+    overwrite  replace glaciers that were simulated there before
+    options    frames, size, spacing, seed, arrhenius and sliding (low, high), coupling
+    returns    per glacier its `folder`, `frames`, time `steps` and `seconds`
+    """
+    from qexp.store.directory import target_outside_of_runs
+    from qexp.synthetic.ice import Options, write
+
+    return write(target_outside_of_runs(out), Options(**options), glaciers, test, overwrite, watch)
+
+
+def make_xrf(
+    out: str | Path,
+    cores: int = 30,
+    test: int | None = None,
+    validation: int | None = None,
+    *,
+    overwrite: bool = False,
+    watch: Watch = _unwatched,
+    layout: str = "plain",
+    **options: Any,
+) -> xrf.Made:
+    """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
+
+    test        the number of test cores; a quarter of them if left out
+    validation  the number of validation cores among the others, named in val.csv; a sixth of them if left out
+    overwrite   replace spectra that were simulated there before
+    layout      plain, or max: that of the data published with MAX
+    options     spectra and labelled, of each core; voltage, such as (10, 30) [kV]; seed
+    returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
+    """
+    from qexp.store.directory import target_outside_of_runs
+    from qexp.synthetic.xrf import Options, write
+
+    return write(target_outside_of_runs(out), Options(**options), cores, test, validation, overwrite, watch, layout)

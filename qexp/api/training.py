@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp import workspace as workspaces
-from qexp.api.run_handle import Run, Runs, open_run, open_runs
-from qexp.api.warn import Report, as_warning, ignore
+from qexp.api.runs import Report, Run, Runs, as_warning, ignore, open_run, open_runs
+from qexp.base import workspace as workspaces
 from qexp.errors import QexpError
-from qexp.runs.launch.order import Order
-from qexp.runs.launch.pretraining import Pretraining
+from qexp.runs.order import Order, Pretraining
 
 if TYPE_CHECKING:
-    from qexp.pages.shown_study import ShownStudy
-    from qexp.runs.display import Display
-    from qexp.runs.launch.local import Watcher
-    from qexp.runs.launch.sweep import CheckedOrder, Launched
-    from qexp.runs.planning.prepare import Plan
-    from qexp.runs.record.state import State
+    from qexp.kinds.attempt import Display
+    from qexp.runs.launch import CheckedOrder, Launched, Watcher
+    from qexp.runs.prepare import Plan
+    from qexp.store.record import State
+    from qexp.web.notebook import ShownStudy
 
 
 def run(
@@ -60,7 +57,7 @@ def train(
 
     Raises QexpError, as `run` does.
     """
-    from qexp.runs.launch.start import start
+    from qexp.runs.launch import start
 
     directory, trained = start(order, workspaces.find(workspace), name, display)
     return Run(directory), trained
@@ -72,7 +69,7 @@ def prepare(order: Order, *, name: str | None = None, workspace: str | Path | No
     name     of the only run of the order, as for `train`
     returns  its `plans`; its `workload`: the plans that are new, repeated, done and left alone
     """
-    from qexp.runs.launch import sweep as sweeps
+    from qexp.runs import launch as sweeps
 
     return sweeps.check_order(order, workspaces.find(workspace), name)
 
@@ -93,8 +90,8 @@ def launch(
     most      the largest number of runs that may be started; more are an error
     detached  return at once; a process of its own runs the pool
     """
-    from qexp.runs.launch import sweep as sweeps
-    from qexp.runs.launch.local import Unwatched
+    from qexp.runs import launch as sweeps
+    from qexp.runs.launch import Unwatched
 
     return sweeps.launched(
         prepared, workspaces.find(workspace), watched=watched or Unwatched, tell=tell, most=most, detached=detached
@@ -135,15 +132,15 @@ def study(
     tell         receives what is trained now and what is done already
     returns      its `results()` and `differences()` are tables, its `document()` all numbers
     """
-    from qexp.analysis import studies
-    from qexp.pages.shown_study import studied
-    from qexp.runs.launch.local import Unwatched
-    from qexp.runs.record import nesting
+    from qexp.comparison.study import Asked, run_study
+    from qexp.runs.launch import Unwatched
+    from qexp.store.directory import target_outside_of_runs
+    from qexp.web.notebook import studied
 
-    asked = studies.Asked(order, pretraining, metric)
-    folder = nesting.target(out) if out is not None else None
+    asked = Asked(order, pretraining, metric)
+    folder = target_outside_of_runs(out) if out is not None else None
     place = workspaces.find(workspace)
-    return studied(studies.study(asked, place, folder, most=most, watched=watched or Unwatched, tell=tell))
+    return studied(run_study(asked, place, folder, most=most, watched=watched or Unwatched, tell=tell))
 
 
 def planned_study(
@@ -154,14 +151,14 @@ def planned_study(
     workspace: str | Path | None = None,
 ) -> tuple[list[Plan], bool]:
     """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining."""
-    from qexp.analysis import studies
+    from qexp.comparison.study import Asked, planned
 
-    return studies.planned(studies.Asked(order, pretraining, metric), workspaces.find(workspace))
+    return planned(Asked(order, pretraining, metric), workspaces.find(workspace))
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:
     """Add new runs to the catalog, if that is quick; `warn` receives a line for each run that cannot be read."""
-    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
     catalog.refresh_if_small()
@@ -177,7 +174,7 @@ def wait(
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
     Raises QexpError after `timeout` seconds.
     """
-    from qexp.runs.state.waiting import endings
+    from qexp.jobs.states import endings
 
     directories = [run.directory for run in open_runs(references, workspace=workspace)]
     for directory, state in endings(directories, timeout):
@@ -203,8 +200,7 @@ def stop(references: Runs, *, now: bool = False, workspace: str | Path | None = 
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
     """
-    from qexp.runs.state.stopping import ask_to_stop, wait_for_end
-    from qexp.runs.state.waiting import Watch
+    from qexp.jobs.states import Watch, ask_to_stop, wait_for_end
 
     asked, failed = [], []
     for one in open_runs(references, workspace=workspace):
@@ -225,8 +221,8 @@ def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str
 
     launch  its id, or "last"
     """
-    from qexp.runs.state import launches
-    from qexp.runs.state.stopping import stop_launch as stop_all
+    from qexp.jobs import launchers
+    from qexp.jobs.states import stop_launch as stop_all
 
     place = workspaces.find(workspace)
-    return dict(stop_all(launches.find(launch, place), place.runs))
+    return dict(stop_all(launchers.find_launch(launch, place), place.runs))

@@ -10,57 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from qexp.cli import (
-    action,
-    calibrate,
-    compare,
-    data,
-    doctor,
-    evaluate,
-    execute,
-    export,
-    figures,
-    import_,
-    import_weights,
-    init,
-    intervals,
-    invert,
-    limit,
-    logs,
-    ls,
-    matrix,
-    note,
-    observe,
-    predict,
-    purge,
-    reindex,
-    report,
-    rerun,
-    restore,
-    rm,
-    run,
-    schema,
-    serve,
-    show,
-    specs,
-    status,
-    stop,
-    study,
-    supervise,
-    tables,
-    tag,
-    train_folds,
-    validate,
-    verify,
-    wait,
-    where,
-)
-from qexp.cli.arguments import CheckedGroup
+from qexp.base.workspace import VARIABLE
+from qexp.cli import deformation, estimation, keeping, listing, pages, processes, specs, training
+from qexp.cli.arguments import CheckedGroup, PlainCommand
 from qexp.cli.console import error, result
-from qexp.cli.garbage import collect_less
-from qexp.cli.plain_help import PlainCommand
+from qexp.cli.processes import collect_less
 from qexp.errors import QexpError
-from qexp.workspace import VARIABLE
 
 
 class _Commands(CheckedGroup):
@@ -119,46 +74,52 @@ def options(
 
 
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
-    "Train": {"run": run.run, "rerun": rerun.rerun, "study": study.study, "wait": wait.wait, "stop": stop.stop},
+    "Train": {
+        "run": training.run,
+        "rerun": training.rerun,
+        "study": training.study,
+        "wait": training.wait,
+        "stop": training.stop,
+    },
     "Look": {
-        "ls": ls.ls,
-        "status": status.status,
-        "show": show.show,
-        "compare": compare.compare,
-        "report": report.report,
-        "serve": serve.serve,
-        "figures": figures.figures,
-        "logs": logs.logs,
-        "where": where.where,
-        "matrix": matrix.matrix,
-        "predict": predict.predict,
-        "invert": invert.invert,
-        "evaluate": evaluate.evaluate,
-        "limit": limit.limit,
-        "intervals": intervals.intervals,
-        "calibrate": calibrate.calibrate,
-        "action": action.action,
+        "ls": listing.ls,
+        "status": training.status,
+        "show": listing.show,
+        "compare": pages.compare,
+        "report": pages.report,
+        "serve": pages.serve,
+        "figures": pages.figures,
+        "logs": listing.logs,
+        "where": listing.where,
+        "matrix": estimation.matrix,
+        "predict": estimation.predict,
+        "invert": deformation.invert,
+        "evaluate": estimation.evaluate,
+        "limit": estimation.limit,
+        "intervals": estimation.intervals,
+        "calibrate": estimation.calibrate,
+        "action": keeping.action,
     },
     "Keep": {
-        "tag": tag.tag,
-        "note": note.note,
-        "verify": verify.verify,
-        "export": export.export,
-        "import": import_.import_,
-        "import-weights": import_weights.import_weights,
-        "rm": rm.rm,
-        "restore": restore.restore,
-        "purge": purge.purge,
-        "doctor": doctor.doctor,
-        "reindex": reindex.reindex,
+        "tag": keeping.tag,
+        "note": keeping.note,
+        "verify": keeping.verify,
+        "export": keeping.export,
+        "import": keeping.import_,
+        "import-weights": keeping.import_weights,
+        "rm": keeping.rm,
+        "restore": keeping.restore,
+        "purge": keeping.purge,
+        "doctor": keeping.doctor,
+        "reindex": keeping.reindex,
     },
     "Specs and data": {
-        "observe": observe.observe,
-        "init": init.init,
+        "observe": deformation.observe,
+        "init": specs.init,
         "specs": specs.specs,
-        "validate": validate.validate,
-        "tables": tables.tables,
-        "schema": schema.schema,
+        "validate": specs.validate,
+        "tables": specs.tables,
+        "schema": specs.schema,
     },
 }
 """The commands as `qexp --help` groups them."""
@@ -166,10 +127,10 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 for group, commands in GROUPS.items():
     for name, command in commands.items():
         app.command(name, cls=PlainCommand, rich_help_panel=group)(command)
-app.add_typer(data.app, name="data", rich_help_panel="Specs and data")
-app.command(hidden=True)(execute.execute)
-app.command(hidden=True)(supervise.supervise)
-app.command("train-folds", hidden=True)(train_folds.train_folds)
+app.add_typer(specs.app, name="data", rich_help_panel="Specs and data")
+app.command(hidden=True)(processes.execute)
+app.command(hidden=True)(processes.supervise)
+app.command("train-folds", hidden=True)(processes.train_folds)
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 import typer
 
+from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError
-from qexp.workspace import Workspace, find
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
 """Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
@@ -146,7 +146,7 @@ def launches(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_offered
 def launchers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.runs.schedulers import LAUNCHERS
+    from qexp.jobs.launchers import LAUNCHERS
 
     return LAUNCHERS
 
@@ -154,7 +154,7 @@ def launchers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 @_offered
 def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Of all schedulers: the tables in their tables of qexp.toml."""
-    from qexp.runs.schedulers import all_profiles
+    from qexp.jobs.launchers import all_profiles
 
     return {name for profiles in all_profiles(_workspace(ctx).settings()).values() for name in profiles}
 
@@ -179,8 +179,8 @@ def _fields(folder: Path) -> Iterator[str]:
     """Fields that all runs have, and what the first run with results has besides: those of a workspace are much alike,
     and opening them all would take too long.
     """
-    from qexp.runs.catalog.catalog import KEPT
-    from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.catalog import KEPT
+    from qexp.store.directory import RunDirectory
 
     yield from (*KEPT, "size")
     for path in folder.iterdir():

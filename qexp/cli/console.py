@@ -8,17 +8,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from qexp.fragments.plain import cleaned, in_one_line
+from qexp.web.html import cleaned, in_one_line
 
 if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live
     from rich.progress import Progress, TaskID
 
-    from qexp.analysis.comparison.typesetting import Table
+    from qexp.base.text import Table
+    from qexp.store.record import State
 
 WorkspaceOption = Annotated[
     str | None,
@@ -56,13 +60,13 @@ def piece(text: str) -> None:
 
 
 def print_json(document: Any) -> None:
-    from qexp.files import json_bytes
+    from qexp.base.files import json_bytes
 
     sys.stdout.write(json_bytes(document).decode())
 
 
 def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from qexp.files import csv_text
+    from qexp.base.files import csv_text
 
     text = csv_text(columns, rows)
     sys.stdout.write(cleaned(text) if sys.stdout.isatty() else text)
@@ -86,7 +90,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 
 
 def print_parts(parts: Iterable[Table | str], apart: bool = False) -> None:
-    """Tables with their titles, and sentences, as `analysis.comparison.result_tables` gives them.
+    """Tables with their titles, and sentences, as `comparison.result_tables` gives them.
 
     apart  an empty line before each table
     """
@@ -148,3 +152,112 @@ class TrainingDisplay:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+# A bar of progress.
+
+
+class Show(Protocol):
+    """Shows how far something is."""
+
+    def __call__(self, share: float, words: str, name: str | None = None) -> None:
+        """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
+
+
+def on_a_terminal() -> bool:
+    """Whether messages go to a terminal on which a bar can be drawn."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Show]:
+    """A bar with the time left on a terminal, nothing elsewhere."""
+    if not on_a_terminal():
+        yield lambda share, words, name=None: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task(name, total=1.0, words="")
+
+        def show(share: float, words: str, name: str | None = None) -> None:
+            drawn.update(task, completed=share, words=words, description=name)
+
+        yield show
+
+
+# The progress of a pool of runs: a live table on a terminal, otherwise a line per run.
+
+
+class PoolDisplay:
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._total = 0
+        self._states: dict[str, State] = {}
+        self._running: dict[str, float] = {}
+        """Run → when it started."""
+        self._lines: Mapping[str, dict[str, Any]] = {}
+        self._troubles: set[str] = set()
+
+    def start(self, runs: Sequence[str]) -> None:
+        self._total = len(runs)
+        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            return
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(stderr=True), transient=True, refresh_per_second=4, get_renderable=self._table
+        )
+        self._live.start()
+
+    def run_started(self, run: str) -> None:
+        self._running[run] = time.monotonic()
+
+    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None:
+        self._lines = lines
+
+    def run_ended(self, run: str, state: State, seconds: float) -> None:
+        self._running.pop(run, None)
+        self._states[run] = state
+        self._say(f"{run}: {state.words} after {seconds:.1f} s ({len(self._states)} of {self._total})")
+
+    def not_started(self, run: str, why: str) -> None:
+        if why not in self._troubles:  # on a full disk it is the same for all of them
+            self._troubles.add(why)
+            self._say(f"{run}: not started: {why}")
+
+    def stopping(self) -> None:
+        self._say("stopping: nothing new starts, running ones write a checkpoint; once more to kill them")
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _say(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            message(text)
+
+    def _table(self) -> Group:
+        from rich.console import Group
+        from rich.table import Table
+
+        waiting = self._total - len(self._states) - len(self._running)
+        counts = f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting} waiting"
+        table = Table(box=None, pad_edge=False)
+        for column in ("run", "epoch", "validation", "time"):
+            table.add_column(column, justify="left" if column == "run" else "right")
+        for run, started in self._running.items():
+            line = self._lines.get(run)
+            epoch, validation = (str(line["epoch"]), line["validation"]["loss"]) if line else ("-", None)
+            loss = "-" if validation is None else f"{validation:.4g}"
+            table.add_row(run, epoch, loss, f"{time.monotonic() - started:.0f} s")
+        return Group(counts, table)

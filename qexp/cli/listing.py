@@ -1,17 +1,38 @@
-"""Listings of runs as tables, CSV and JSON: with the usual columns, with chosen ones, and by groups."""
+"""qexp ls, show, logs, where"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from qexp import api
-from qexp.analysis.listing import cell, error_title, in_csv, is_number, units_of, usual_columns
-from qexp.cli.console import message, print_csv, print_json, print_table, result, warning
-from qexp.files import in_bytes
+from qexp.base.files import in_bytes
+from qexp.cli import completion
+from qexp.cli.arguments import LaunchOption, RunArgument, StatusOption
+from qexp.cli.console import (
+    JsonOption,
+    WorkspaceOption,
+    message,
+    piece,
+    print_csv,
+    print_json,
+    print_parts,
+    print_table,
+    result,
+    warning,
+)
+from qexp.errors import QexpError
+from qexp.runs.columns import cell, error_title, in_csv, is_number, units_of, usual_columns
+from qexp.web.html import in_one_line
 
 if TYPE_CHECKING:
-    from qexp.runs.record.lineage import TreeRun
+    from qexp.store.evaluations import EvaluationRecord
+    from qexp.store.provenance import TreeRun
+    from qexp.store.results import HeldOutIntervals
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -161,7 +182,7 @@ def _error(group: Run, output: str) -> dict[str, Any] | None:
 
 
 def _mean_and_deviation(error: dict[str, Any] | None) -> str:
-    from qexp.analysis.comparison.rounding import measured
+    from qexp.metrics.meaning import measured
 
     return "-" if error is None else measured(error["mean"], error["std"])
 
@@ -176,3 +197,294 @@ def metrics_of(runs: list[Run]) -> list[str]:
             for metric in metrics
         )
     )
+
+
+# qexp ls
+
+
+ON_TERMINAL = 50
+"""Rows that a terminal gets without --all."""
+
+IN_CSV = ["name", "experience", "dataset", "model", "seed", "state", "created", "ended", "seconds"]
+"""Columns of --csv before the metrics."""
+
+
+TagsOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat to require several."),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPRESSION",
+        help='Only runs that fulfil a condition on columns, such as "seed < 5 and test.depth.mae < 0.1 and '
+        'learning_rate == 1e-3 and code.commit != null".',
+    ),
+]
+SortOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Order by a field, such as created or test.depth.mae.",
+        autocompletion=completion.columns,
+    ),
+]
+LimitOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="At most N runs: the first ones by --sort, else the newest.")
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD,FIELD",
+        help="Columns: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
+        autocompletion=completion.columns,
+    ),
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD,...",
+        help="One row per value of a field, or per combination of values of several, with the mean test errors of the "
+        "runs.",
+        autocompletion=completion.columns,
+    ),
+]
+LineageOption = Annotated[
+    bool, typer.Option("--lineage", help="Show a tree, each run below the one that it was pretrained from.")
+]
+EverythingOption = Annotated[
+    bool, typer.Option("--all", help=f"List all runs; a terminal shows only the newest {ON_TERMINAL} otherwise.")
+]
+RefreshOption = Annotated[
+    bool, typer.Option("--refresh/--no-refresh", help="Look for changed runs first, or print the catalog as it is.")
+]
+
+
+def ls(
+    status: StatusOption = None,
+    tags: TagsOption = None,
+    where: WhereOption = None,
+    launch: LaunchOption = None,
+    sort: SortOption = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
+    limit: LimitOption = None,
+    columns: ColumnsOption = None,
+    size: Annotated[bool, typer.Option("--size", help="Add the size of the run directory.")] = False,
+    group: GroupOption = None,
+    lineage: LineageOption = False,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    names: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only.")] = False,
+    everything: EverythingOption = False,
+    refresh: RefreshOption = True,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """List runs with their states and test errors."""
+    chosen = _chosen(columns, group=group, size=size, names=names)
+    if lineage and (chosen is not None or group is not None or as_csv or names):
+        raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
+    every_run = api.every_run(refresh=refresh, warn=warning, workspace=workspace)
+    found = api.select(
+        every_run, where, status=status, tags=tags or [], launch=launch, warn=warning, workspace=workspace
+    )
+    runs = api.ordered(found, sort, reverse, warn=warning)
+    if chosen is not None or as_csv:
+        chosen = with_cautions(chosen or [*IN_CSV, *metrics_of(runs)], runs)
+    if group is not None:
+        print_groups(runs, _names("--group", group), limit, size=size, as_json=as_json, as_csv=as_csv)
+        return
+    if limit is not None:
+        runs = api.newest(runs, limit) if sort is None else runs[:limit]
+    if as_json:
+        listed = documents(runs, chosen, size)
+        print_json(with_ancestors(listed, every_run) if lineage else listed)
+    elif names:
+        for one in runs:
+            result(one["name"])
+    elif as_csv:
+        shown = [*(chosen or []), *(["size"] if size else [])]
+        print_csv(shown, [[in_csv(value) for value in row] for row in rows_of(runs, shown)])
+    elif not runs:
+        message(
+            "no runs" + (" match" if status or where or tags or launch else "; start one with: qexp run EXPERIENCE")
+        )
+    else:
+        some = api.newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
+        if lineage:
+            print_tree(some, every_run, size)
+        elif chosen is None:
+            print_runs(some, size)
+        else:
+            print_columns(some, [*chosen, *(["size"] if size else [])])
+        if len(some) < len(runs):
+            message(f"and {len(runs) - len(some)} older ones; see them with --all")
+
+
+def _chosen(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
+    """The columns to show; None for the usual ones. Raises QexpError where options exclude each other."""
+    if group is not None and columns is not None:
+        raise QexpError("--columns is for rows of single runs, --group for rows of several; leave out one of them")
+    if names and (group is not None or columns is not None or size):
+        raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
+    if columns is None:
+        return None
+    return _names("--columns", columns)
+
+
+def _names(option: str, text: str) -> list[str]:
+    """Fields with commas between them."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise QexpError(f"{option} {text!r}: a name is empty; write, for example, seed,learning_rate")
+    return names
+
+
+# Evaluations of runs on other data, as text.
+
+
+def print_evaluation(
+    record: EvaluationRecord, covered: HeldOutIntervals | None, doubted: Callable[[str], None] = result
+) -> None:
+    """What was evaluated, whether the data are independent, all metrics with their intervals, and errors by group.
+
+    covered  how many rows lie in the intervals that the run's held-out errors promise, if that is known
+    doubted  receives why the data are not independent, or what is unknown
+    """
+    from qexp.comparison.result_tables import evaluated_intervals, field_errors, group_errors, results_with_intervals
+
+    result(in_one_line(f"evaluation {record.name}: {in_words(record)}"))
+    if record.independent is True:
+        result(in_one_line(f"independent of the training data: {'; '.join(record.reasons)}"))
+    else:
+        doubted(f"{doubt(record)}: {'; '.join(record.reasons)}")
+    print_parts(results_with_intervals(record))
+    print_parts(field_errors(record), apart=True)
+    print_parts(group_errors(record), apart=True)
+    print_parts(evaluated_intervals(covered, record.units), apart=True)
+
+
+def doubt(record: EvaluationRecord) -> str:
+    """Why the results may not say how the run does on new data."""
+    if record.independent is False:
+        return "the data are not independent of those that the run was trained on"
+    return "it is unknown whether the data are independent of those that the run was trained on"
+
+
+def in_words(record: EvaluationRecord) -> str:
+    """`the part 'test' of mogi_test, 100 samples, seed 0`."""
+    words = [f"the part '{record.part}' of {record.dataset}", f"{record.samples:,} samples"]
+    words += [f"{record.left_out:,} without truth left out"] if record.left_out else []
+    words += [f"mean of {record.networks} networks"] if record.networks > 1 else []
+    return ", ".join([*words, f"seed {record.seed}"])
+
+
+# qexp show
+
+
+def show(
+    run: RunArgument,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show a run: its state, spec, results, files and lineage."""
+    from qexp.comparison.result_tables import (
+        beside_limit,
+        calibrated,
+        estimators,
+        field_errors,
+        group_errors,
+        held_out_intervals,
+        limit_to_compute,
+        own_results,
+        results,
+    )
+    from qexp.runs.facts import facts
+    from qexp.spec.experiences import type_of  # slow to import
+
+    opened = api.open_run(run, workspace=workspace)
+    if as_json:
+        print_json(opened.record)
+        return
+    directory, state = opened.directory, opened.state
+    record, spec = directory.record(), directory.spec()
+    for key, text in facts(directory, record, state, warning):
+        # Further lines of a note or an error are set in, so that none can pass for another key's.
+        result(f"{key:<12} {text.replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
+    result("\nspec")
+    for key, text in type_of(spec).lines(spec).items():
+        result(f"  {key:<14} {in_one_line(text)}")
+    if record.overrides:
+        result(f"  {'set':<14} {in_one_line(' '.join(record.overrides))}")
+    if record.results:
+        result("\nresults")
+        print_parts(results(record))
+        print_parts(beside_limit(record, opened.limit), apart=True)
+        print_parts(limit_to_compute(record, spec, opened.limit), apart=True)
+        print_parts(estimators(record), apart=True)
+        print_parts(field_errors(record), apart=True)
+        print_parts(group_errors(record), apart=True)
+        print_parts(held_out_intervals(opened.held_out_intervals(), record.units), apart=True)
+    elif directory.written_by_program() is not None:
+        result("\nresults")
+        print_parts(own_results(directory, record))
+    print_parts(calibrated(opened.calibrations.values()), apart=True)
+    for name, evaluation in opened.evaluations.items():
+        result("")
+        print_evaluation(evaluation, opened.held_out_intervals(name))
+    result("\nfiles")
+    for line in _files(directory.path):
+        result(f"  {in_one_line(line)}")
+
+
+SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
+
+NEW_LINE = "\n"
+
+MANY = 3
+"""Pictures in a folder of their own above which they are counted."""
+
+
+def _files(run: Path) -> Iterator[str]:
+    """What a reader may want to open; the folds' own files are left out."""
+    found = [path for path in sorted(run.rglob("*")) if path.is_file() and path.suffix in SHOWN]
+    by_folder: dict[Path, list[Path]] = {}
+    for path in found:
+        if not path.is_relative_to(run / "folds"):
+            by_folder.setdefault(path.parent, []).append(path)
+    for folder, paths in by_folder.items():
+        if folder.parent.name == "figures" and len(paths) > MANY:
+            yield f"{folder.relative_to(run)}/ ({len(paths)} pictures)"
+        else:
+            yield from (str(path.relative_to(run)) for path in paths)
+
+
+# qexp logs
+
+
+def logs(
+    run: RunArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")] = False,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Number of the attempt; the last one if left out.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Print the log of a run."""
+    opened = api.open_run(run, workspace=workspace)
+    for part in opened.log_pieces(attempt, follow=follow):
+        piece(part)
+        if follow:
+            sys.stdout.flush()
+    if follow:
+        message(f"{opened.name}: {opened.state}")
+
+
+# qexp where
+
+
+def where(
+    run: RunArgument,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Print the directory of a run: cd $(qexp where RUN)."""
+    result(str(api.open_run(run, workspace=workspace).path.resolve()))

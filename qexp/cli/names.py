@@ -13,14 +13,14 @@ FILE = Path(__file__).with_name("names.json")
 
 def document() -> dict[str, dict[str, list[str]]]:
     """What `names.json` should hold: table → names of its entries, and other choices → their values."""
-    from qexp.analysis.evaluation.asked import PARTS
-    from qexp.analysis.export.formats import FORMATS
-    from qexp.assemble import BUILT_IN
+    from qexp.export.network import FORMATS
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
     from qexp.foreign.fitting import shipped
-    from qexp.runs.figures.kinds import KINDS as FIGURES
-    from qexp.runs.record.state import LISTED
+    from qexp.kinds.drawing import KINDS as FIGURES
+    from qexp.kinds.evaluation import PARTS
+    from qexp.kinds.tables import BUILT_IN
     from qexp.spec.schema import DOCUMENTS, tables_of_types
+    from qexp.store.record import LISTED
 
     tables = {**BUILT_IN, **tables_of_types(BUILT_IN)}
     choices = {

@@ -1,14 +1,52 @@
-"""qexp specs"""
+"""qexp init, specs, schema, tables, validate, data"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qexp import api
-from qexp.cli import completion
-from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, warning
+from qexp.base.workspace import find
+from qexp.cli import completion, texts
+from qexp.cli.arguments import (
+    CheckedGroup,
+    EntryArgument,
+    FormatsOption,
+    KindArgument,
+    PlainCommand,
+    SpecFilesArgument,
+    StyleOption,
+    TableArgument,
+)
+from qexp.cli.console import JsonOption, WorkspaceOption, bar, message, print_json, print_table, result, warning
+from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.spec.schema import HEADINGS, rows_of
+
+if TYPE_CHECKING:
+    from qexp.base.quantities import Quantities
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Directory of the new workspace.")],
+    bare: Annotated[bool, typer.Option("--bare", help="Without examples: empty folders for your own specs.")] = False,
+) -> None:
+    """Create a workspace with working examples."""
+    api.init(directory, bare=bare)
+    if bare:
+        message(f"created a workspace; put your specs into {directory}/specs/datasets, models and experiences")
+    else:
+        message(
+            f"created a workspace with examples; next:\n  cd {directory}\n  qexp run specs/experiences/mogi_quick.json"
+        )
+
+
+# qexp specs
 
 
 def specs(
@@ -34,3 +72,345 @@ def specs(
     for one in listed:
         if one["problem"]:
             warning(one["problem"])
+
+
+# qexp schema
+
+
+def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
+    """Print the JSON Schema of a kind of spec, including the parameters of table entries, for use in editors."""
+    print_json(api.schema(kind, workspace=workspace))
+
+
+# qexp tables
+
+
+def tables(
+    table: TableArgument = None,
+    name: EntryArgument = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show the names that specs may use: tables, their entries, parameters, defaults and an example."""
+    known = api.tables(workspace=workspace)
+    if table == "quantities":
+        _print_quantities(known["quantities"], name, as_json)
+        return
+    if table is None:
+        rows = [[key, ", ".join(entries)] for key, entries in known.items()]
+        if as_json:
+            print_json({key: list(entries) for key, entries in known.items()})
+        else:
+            print_table(["table", "entries"], rows)
+        return
+    if table not in known:
+        raise NotFoundError(f"no table '{table}'; {suggestion(table, known)}")
+    entries = known[table]
+    if name is not None and name not in entries:
+        raise NotFoundError(f"no entry '{name}' in {table}; {suggestion(name, entries)}")
+    chosen = entries if name is None else {name: entries[name]}
+    if as_json:
+        print_json(
+            {
+                key: {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
+                for key, entry in chosen.items()
+            }
+        )
+    elif name is None:
+        print_table(["name", "what it is"], [[key, entry.help] for key, entry in entries.items()])
+    else:
+        _print_entry(name, entries[name])
+
+
+def _print_entry(name: str, entry: Any) -> None:
+    result(f"{name}: {entry.help}")
+    if rows := list(rows_of(entry.schema())):
+        result("")
+        print_table(list(HEADINGS), rows)
+    result(f"\nexample: {json.dumps(dict(entry.example))}")
+
+
+def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
+    if name is not None and name not in quantities:
+        raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")
+    chosen = quantities if name is None else {name: quantities[name]}
+    if as_json:
+        print_json(
+            {
+                key: {
+                    "unit": one.unit,
+                    "si_factor": one.si_factor,
+                    "description": one.description,
+                    "plausible": None if one.plausible is None else list(one.plausible),
+                }
+                for key, one in chosen.items()
+            }
+        )
+        return
+    rows = [
+        [
+            key, one.unit, f"{one.si_factor:g}",
+            "" if one.plausible is None else "{:g} to {:g}".format(*one.plausible), one.description,
+        ]
+        for key, one in chosen.items()
+    ]  # fmt: skip
+    print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
+
+
+# qexp validate
+
+
+def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
+    """Check spec files for everything that can be checked without training; exit with 2 if there are problems."""
+    found = api.validate(files, workspace=workspace)
+    for problem in found.warnings:
+        warning(str(problem))
+    for problem in found.problems:
+        message(str(problem))
+    if found.wrong:
+        message(f"{len(found.files)} specs, {found.wrong} with problems")
+    else:
+        message(f"{found.right} specs are right" + (f", {found.waiting} wait for data" if found.waiting else ""))
+    raise typer.Exit(2 if found.problems else 0)
+
+
+# qexp data
+
+
+app = typer.Typer(
+    cls=CheckedGroup, no_args_is_help=True, help="Look at data, and simulate data sets from known physics."
+)
+
+
+DatasetArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DATASET]",
+        help="Name or path of a dataset spec; may be left out with --experience.",
+        autocompletion=completion.datasets,
+    ),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Part to show: train, validation, test, all, or a fold; train if left out, or all of undivided data.",
+    ),
+]
+ExperienceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Show the parts into which this experience divides its dataset.",
+        autocompletion=completion.experiences,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder of the figures; figures/DATASET in the workspace if left out."),
+]
+
+
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at",
+        metavar="VARIABLE=VALUE,...",
+        help="Draw the image of a simulated source with these values, without noise; repeat for more.",
+    ),
+]
+OverOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--over",
+        metavar="VARIABLE=LOW:HIGH:CELLS",
+        help="Draw a grid of images over this variable; repeat for a second one.",
+    ),
+]
+
+
+@app.command(cls=PlainCommand)
+def show(
+    dataset: DatasetArgument = None,
+    part: PartOption = None,
+    experience: ExperienceOption = None,
+    count: Annotated[int | None, typer.Option(metavar="N", help="Number of samples; 9 if left out.")] = None,
+    at: AtOption = None,
+    over: OverOption = None,
+    noise: Annotated[bool, typer.Option("--noise", help="With --at, --over: add the dataset's noise.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed: of a run whose split is shown, and of the samples.")] = 0,
+    out: OutOption = None,
+    formats: FormatsOption = None,
+    style: StyleOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
+
+    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own. For images and
+    fields, typical values to divide them by are printed as a piece of a spec.
+
+    --at and --over draw images of simulated sources at chosen values instead: one, or a grid of them.
+    """
+    if at or over or noise:
+        if dataset is None or part or experience or count is not None or as_json:
+            raise QexpError(
+                "--at, --over and --noise take a dataset alone; leave out --part, --experience, --count and --json"
+            )
+        chosen = texts.fixed([one for text in at or [] for one in text.split(",")], "--at")
+        made = api.show_images(
+            dataset, chosen, texts.axes(over or [], "--over"), noise=noise, seed=seed, out=out,
+            formats=formats or ("png",), style=style, workspace=workspace,
+        )  # fmt: skip
+        for drawn in made:
+            result(find(workspace).shown(drawn))
+        return
+    seen = api.show_data(
+        dataset, part, 9 if count is None else count, seed, experience=experience, out=out, formats=formats or ("png",),
+        style=style, workspace=workspace,
+    )  # fmt: skip
+    place = find(workspace)
+    figures = [place.shown(path) for path in seen.figures]
+    for remark in seen.remarks:
+        message(remark)
+    if as_json:
+        print_json({
+            "name": seen.name, "part": seen.part, "parts": list(seen.parts), "caution": seen.caution,
+            "variables": list(seen.summary), "proposal": seen.proposal, "figures": figures,
+        })  # fmt: skip
+        return
+    message(f"{seen.name}, {seen.part} ({_others(seen.parts, seen.part)})")
+    keys = list(seen.summary[0])
+    rows = [[_cell(one[key]) for key in keys] for one in seen.summary]
+    print_table(keys, rows, right=[key for key in keys if key not in ("variable", "unit")])
+    if seen.proposal is not None:
+        message("typical values, from the 99th percentile of the sizes:")
+        result(json.dumps(seen.proposal, ensure_ascii=False))
+    for path in figures:
+        result(path)
+
+
+def _others(parts: Sequence[str], part: str) -> str:
+    others = [one for one in parts if one != part]
+    if len(others) > MOST_PARTS:
+        return f"{len(others)} other parts: {', '.join(others[:MOST_PARTS])}, …"
+    return f"other parts: {', '.join(others)}" if others else "the only part"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+MOST_PARTS = 8
+"""Other parts that are listed."""
+
+
+@app.command(cls=PlainCommand)
+def ice(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder, which gets train/ and test/.")],
+    glaciers: Annotated[int, typer.Option(metavar="N", help="Number of glaciers, including those for the test.")] = 12,
+    test: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of test glaciers; a quarter if left out.")
+    ] = None,
+    frames: Annotated[int, typer.Option(metavar="N", help="Frames per glacier, at successive times.")] = 15,
+    size: Annotated[int, typer.Option(metavar="CELLS", help="Cells along each side of a frame.")] = 80,
+    spacing: Annotated[float, typer.Option(metavar="METRES", help="Width of a cell.")] = 150.0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    arrhenius: Annotated[
+        str,
+        typer.Option(
+            metavar="LOW:HIGH", help="Rate factor of Glen's law, in MPa⁻³ a⁻¹; drawn per glacier from a range."
+        ),
+    ] = "78",
+    sliding: Annotated[
+        str,
+        typer.Option(
+            metavar="LOW:HIGH", help="Weertman's sliding coefficient, in km MPa⁻³ a⁻¹; drawn per glacier from a range."
+        ),
+    ] = "0",
+    coupling: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Distribute the flux of each cell over this many ice thicknesses around it, a test case for networks.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace glaciers that were simulated there before.")
+    ] = False,
+) -> None:
+    """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
+
+    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed gives the
+    same files.
+    """
+    from qexp.base.machine import terminable
+
+    with terminable(), _bar("ice") as watch:
+        made = api.make_ice(
+            out, glaciers, test, overwrite=overwrite, watch=watch, frames=frames, size=size, spacing=spacing, seed=seed,
+            arrhenius=texts.low_and_high("--arrhenius", arrhenius), sliding=texts.low_and_high("--sliding", sliding),
+            coupling=coupling,
+        )  # fmt: skip
+    for one in made:
+        result(str(one.folder))
+    steps, seconds = sum(one.steps for one in made), sum(one.seconds for one in made)
+    message(
+        f"{len(made)} glaciers of {frames} frames in {seconds:.3g} s: {steps:,} time steps, "
+        f"{seconds / (len(made) * frames):.2g} s a frame"
+    )
+
+
+@app.command(cls=PlainCommand)
+def xrf(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder, which gets pretrain/, caco3/ and toc/.")],
+    cores: Annotated[int, typer.Option(metavar="N", help="Number of cores, including those for the test.")] = 30,
+    test: Annotated[int | None, typer.Option(metavar="N", help="Number of test cores; a quarter if left out.")] = None,
+    validation: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Number of validation cores among the others, named in val.csv; a sixth if left out."
+        ),
+    ] = None,
+    spectra: Annotated[int, typer.Option(metavar="N", help="Spectra per core, one per centimetre.")] = 200,
+    labelled: Annotated[int, typer.Option(metavar="N", help="Spectra per core that have CaCO3 and TOC.")] = 40,
+    voltage: Annotated[
+        str, typer.Option(metavar="KV", help="Tube voltage: 10 or 30, or 10,30 for alternating cores.")
+    ] = "30",
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Layout of the folders: plain, or max for that of the data published with MAX."
+        ),
+    ] = "plain",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace spectra that were simulated there before.")
+    ] = False,
+) -> None:
+    """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/, info.csv, val.csv.
+
+    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same seed gives the same
+    files.
+    """
+    from qexp.base.machine import terminable
+
+    tube = texts.whole_numbers("--voltage", voltage)
+    started = time.perf_counter()
+    with terminable(), _bar("xrf") as watch:
+        made = api.make_xrf(
+            out, cores, test, validation, overwrite=overwrite, watch=watch, spectra=spectra, labelled=labelled,
+            voltage=tube, seed=seed, layout=layout,
+        )  # fmt: skip
+    for folder in made.folders:
+        result(str(folder))
+    message(
+        f"{made.spectra:,} spectra of {cores} cores, {made.labelled:,} of them with CaCO3 and TOC, "
+        f"in {time.perf_counter() - started:.3g} s"
+    )
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[str, float], None]]:
+    with bar(name) as show:
+        yield lambda name, share: show(share, f"{100 * share:3.0f} %", name)

@@ -90,7 +90,7 @@ def overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
 
 def _value(text: str, name: str) -> Any:
     """JSON where it can be, else the text itself."""
-    from qexp.spec.load import parse_value
+    from qexp.spec.reading import parse_value
 
     try:
         json.loads(text)
@@ -166,7 +166,7 @@ def _points(path: Path) -> dict[str, list[Any]]:
 
     `[{"a": 1, "b": 2}, {"a": 3, "b": 4}]` → `{"a,b": [[1, 2], [3, 4]]}`. Raises QexpError for a file of another form.
     """
-    from qexp.spec.load import parse_value
+    from qexp.spec.reading import parse_value
 
     if path.suffix.lower() in (".yaml", ".yml"):
         raise QexpError(

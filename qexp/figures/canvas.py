@@ -1,18 +1,23 @@
-"""Shared by all figures: colours, margins, titles, and writing to files."""
+"""Shared by all figures: colours, margins, titles, panels, styles, and writing to files."""
 
 from __future__ import annotations
 
 import io
+import logging
 import math
+import os
+import shutil
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qexp.errors import QexpError
-from qexp.files import write_bytes
+from qexp.base.files import write_bytes
+from qexp.errors import NotFoundError, QexpError, suggestion
 
 if TYPE_CHECKING:
+    from matplotlib import RcParams
     from matplotlib.axes import Axes
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
@@ -193,3 +198,139 @@ def _laid_out(made: Figure, ending: str) -> Iterator[None]:
     finally:
         made.set_layout_engine(engine)
         made.dpi = dpi
+
+
+DRAWING = "QEXP_FIGURES"
+"""Environment variable: with `no`, runs and matrices leave their figures to `qexp figures`."""
+
+
+def drawn_at_once() -> bool:
+    """Whether runs and matrices draw their figures themselves. Raises QexpError for a value but yes and no."""
+    value = os.environ.get(DRAWING, "yes")
+    if value not in ("yes", "no"):
+        raise QexpError(f"{DRAWING}={value}: 'yes' or 'no', whether runs and matrices draw their figures")
+    return value == "yes"
+
+
+# Names typed by users, as labels of a figure.
+
+
+def wrapped(text: str, width: int) -> str:
+    """A text in lines of at most `width` characters; a dollar sign is shown as such and does not start a formula."""
+    return "\n".join(line.replace("$", r"\$") for line in textwrap.wrap(text, width))
+
+
+# Panels in rows and columns below a title, with fixed margins: for figures of many small panels.
+
+
+GRID_TOP = 0.72
+"""Height for a title, a note and the titles of the top row of panels [inch]."""
+
+
+def panel_grid(
+    count: int,
+    columns: int,
+    width: float,
+    height: float,
+    across: float,
+    down: float,
+    *,
+    left: float = LEFT,
+    right: float = RIGHT,
+    top: float = GRID_TOP,
+    bottom: float = BOTTOM,
+) -> tuple[Figure, list[Axes]]:
+    """`count` panels, row by row, at most `columns` in a row; for a title above all see `canvas.titled`.
+
+    width, height             of a panel within its axes [inch]
+    across, down              distances between neighbouring axes, for their labels [inch]
+    left, right, top, bottom  margins [inch]
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
+    whole = left + columns * width + (columns - 1) * across + right
+    tall = top + rows * height + (rows - 1) * down + bottom
+    made = Figure(figsize=(whole, tall))
+    FigureCanvasAgg(made)
+    made.subplots_adjust(
+        left / whole, bottom / tall, 1 - right / whole, 1 - top / tall, wspace=across / width, hspace=down / height
+    )
+    axes = [made.add_subplot(rows, columns, number + 1) for number in range(count)]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return made, axes
+
+
+# Matplotlib style files: other fonts, sizes and colours of the frame for the same figures.
+
+
+NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "webagg", "savefig.format")
+"""Settings of matplotlib that do not change the look of a figure; a style cannot change them."""
+
+
+FOR_TEX = ("latex", "dvipng")
+"""Programs by which matplotlib lets LaTeX write all texts."""
+
+
+@contextmanager
+def styled(file: Path | None) -> Iterator[None]:
+    """Inside the block, figures are drawn in the style of a file; None: with the current settings."""
+    import matplotlib
+
+    with matplotlib.rc_context({} if file is None else read_style(file)):
+        yield
+
+
+def read_style(file: Path) -> RcParams:
+    """The settings of a matplotlib style file. Raises QexpError that names the line of each mistake."""
+    import matplotlib
+
+    if not file.is_file():
+        raise NotFoundError(f"--style {file}: there is no such file")
+    mistakes = _Mistakes()
+    log = logging.getLogger("matplotlib")
+    log.addHandler(mistakes)
+    before, log.propagate = log.propagate, False
+    try:
+        settings = matplotlib.rc_params_from_file(file, use_default_template=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise QexpError(f"{file} cannot be read: {error}") from None
+    finally:
+        log.removeHandler(mistakes)
+        log.propagate = before
+    if mistakes.found:
+        raise QexpError("\n".join(f"{file}, {mistake}" for mistake in mistakes.found))
+    if settings.get("text.usetex") and (lacking := next((one for one in FOR_TEX if shutil.which(one) is None), None)):
+        raise QexpError(f"{file}: text.usetex needs LaTeX, and there is no program '{lacking}'; leave that line out")
+    for name in [name for name in settings if name.startswith(NOT_OF_FIGURES)]:
+        del settings[name]
+    return settings
+
+
+class _Mistakes(logging.Handler):
+    """The problems of which matplotlib only warns when it reads a style file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(_in_words(record.args, record.getMessage()))
+
+
+def _in_words(arguments: Any, message: str) -> str:
+    """The problem and its line, from the arguments of matplotlib's message if they have the known form."""
+    import matplotlib
+
+    match arguments:
+        case {"key": str(key), "line_no": int(line)}:
+            return f"line {line}: no setting '{key}'; {suggestion(key, matplotlib.rcParams)}"
+        case (_, int(line), str(text)):
+            return f"line {line}: '{text.strip()}' is not a setting, or is set twice; write one 'name: value' per line"
+        case (_, int(line), str(text), error):
+            return f"line {line}: '{text.strip()}': {error}"
+    return message.strip()

@@ -1,4 +1,4 @@
-"""Learning curves."""
+"""Learning curves, of one run and of groups of runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, sized, whole_numbers
-from qexp.quantities import in_words, typeset
+from qexp.base.quantities import in_words, typeset
+from qexp.figures.canvas import (
+    COLOURS,
+    TITLE,
+    figure,
+    legend,
+    marked,
+    panels,
+    plain_numbers,
+    sized,
+    whole_numbers,
+    wrapped,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -81,3 +94,118 @@ def _number(value: float | None) -> float:
 
 def _cycled(count: int) -> list[str]:
     return [COLOURS[index % len(COLOURS)] for index in range(count)]
+
+
+# Learning curves of groups of runs: median and spread.
+
+
+STYLES = ("-", "--", "-.", ":")
+"""Line styles, for groups that have the same colour."""
+
+FEW = 10
+"""Largest number of runs whose band shows the whole range; for more runs it shows the middle half."""
+
+WRAPPED = 48
+"""Largest number of characters in a line of the legend."""
+
+LEGEND_COLUMNS = 3
+
+Lines = Sequence[Mapping[str, Any]]
+Array = NDArray[np.float64]
+
+
+def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]) -> Figure:
+    """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
+
+    groups  name → for each run, the lines of its `metrics.jsonl`
+    loss    unit of the losses in the label of their axis
+    units   output → its unit
+    """
+    runs = [lines for of_group in groups.values() for lines in of_group]
+    outputs = list(dict.fromkeys(name for lines in runs for name in lines[0]["validation"] if _is_output(name)))
+    lines_of_legend = sum(wrapped(name, WRAPPED).count("\n") + 1 for name in groups) / LEGEND_COLUMNS
+    made, axes = figure(1, 1 + len(outputs), 4.2, 3.4 + 0.2 * lines_of_legend)
+    for axis, output in zip(axes[0], [None, *outputs], strict=True):
+        tables = {name: _over_epochs(of_group, output) for name, of_group in groups.items()}
+        for index, (name, table) in enumerate(tables.items()):
+            style = STYLES[index // len(COLOURS) % len(STYLES)]
+            _draw(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
+        _describe(axis, list(tables.values()))
+        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(typeset(units.get(output, ""))))
+        axis.set_title(f"{in_words(output or 'loss')}, validation", fontsize=sized(10))
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    made.legend(
+        handles, [wrapped(label, WRAPPED) for label in labels],
+        loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=sized(8), frameon=False,
+    )  # fmt: skip
+    made.suptitle(_explanation(groups), fontsize=sized(9))
+    return made
+
+
+def middle_and_band(table: Array) -> tuple[Array, Array, Array]:
+    """Median, lower and upper end of the band of each column.
+
+    table  (run, epoch), NaN where a run has no value; every column has one
+    """
+    low, high = (0, 100) if len(table) <= FEW else (25, 75)
+    middle, lower, upper = np.nanpercentile(table, (50, low, high), axis=0)
+    return middle, lower, upper
+
+
+def _over_epochs(runs: Sequence[Lines], output: str | None) -> Array:
+    """A row per run and a column per epoch, NaN after a run's end and for values that are not finite."""
+    table = np.full((len(runs), max(line["epoch"] for lines in runs for line in lines)), np.nan)
+    for row, lines in zip(table, runs, strict=True):
+        for line in lines:
+            validation = line["validation"]
+            value = validation["loss"] if output is None else validation.get(output, {}).get("mae")
+            row[line["epoch"] - 1] = np.nan if value is None else value
+    return table
+
+
+def _draw(axis: Axes, name: str, table: Array, colour: str, style: str, opacity: float) -> None:
+    """The line is thin after some of the runs have ended."""
+    present = np.isfinite(table)
+    epochs = np.flatnonzero(present.any(axis=0))
+    if not len(epochs):
+        axis.plot([], [], style, color=colour, label=f"{name} (no finite value)")
+        return
+    middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, epochs])
+    whole = present[:, epochs].all(axis=0)
+    marker = "." if len(epochs) == 1 else None
+    axis.fill_between(epochs + 1, lower, upper, color=colour, alpha=opacity, linewidth=0)
+    axis.plot(epochs + 1, middle, style, color=colour, linewidth=0.8, marker=marker)
+    axis.plot(
+        epochs + 1, np.where(whole, middle, np.nan), style, color=colour, linewidth=1.7, marker=marker,
+        label=f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})",
+    )  # fmt: skip
+
+
+def _describe(axis: Axes, tables: Sequence[Array]) -> None:
+    values = np.concatenate([table.ravel() for table in tables])
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0:
+        axis.set_yscale("log")
+        plain_numbers(axis.yaxis)
+    axis.set_xlabel("epoch")
+    axis.grid(alpha=0.25, which="both", linewidth=0.5)
+
+
+def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
+    most = max(len(runs) for runs in groups.values())
+    fewest = min(len(runs) for runs in groups.values())
+    reach = {
+        (True, True): "least to greatest",
+        (False, False): "the middle half of the seeds",
+        (False, True): f"least to greatest, of more than {FEW} seeds the middle half",
+    }[most <= FEW, fewest <= FEW]
+    ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
+    return f"line: median; band: {reach}" + ("; thin: only the seeds that continue" if ended else "")
+
+
+def _is_output(name: str) -> bool:
+    return name not in ("loss", "losses")
+
+
+def _error_of(unit: str) -> str:
+    return f"mean absolute error ({unit})" if unit else "mean absolute error"

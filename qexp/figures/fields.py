@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.quantities import typeset
 from qexp.figures.canvas import sized
-from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

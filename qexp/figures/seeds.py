@@ -1,18 +1,18 @@
-"""Test errors of runs that differ by seed."""
+"""Runs that differ by seed: test errors, and a metric over the values of a key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized
-from qexp.figures.wrapping import wrapped
-from qexp.quantities import in_words, typeset
+from qexp.base.quantities import in_words, typeset
+from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized, wrapped
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ORDERS = 5.0
@@ -74,3 +74,197 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping
         axis.set_yticklabels([])
     made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=sized(9))
     return made
+
+
+# A metric over the values of a key, for several experiences with several seeds.
+
+
+SPAN = 20.0
+"""Values that span more than this factor lie on a logarithmic axis."""
+
+IN_A_ROW = 3
+"""Largest number of panels in a row."""
+
+NEAR = 0.06
+"""Smallest distance between labels, as a share of the axis; nearer ones would touch."""
+
+DODGE = 2.5
+"""Offset between the dots of neighbouring experiences [point]."""
+
+MARGIN = 0.12
+"""Space above and below the dots and means, as a share of their range. Intervals of few seeds may be cut there."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The line of one experience."""
+
+    spots: dict[str, OfSeeds]
+    """Value as written → the metric of its seeds."""
+    constant: bool = False
+    """Whether it does not depend on the key, so that all spots are the same."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions of values on an axis."""
+
+    positions: Mapping[str, float]
+    labels: Mapping[str, str]
+    logarithmic: bool
+
+
+def places(values: Sequence[str], numbers: Mapping[str, float] | None = None) -> Places:
+    """The positions of values, some of which may be words.
+
+    values   as written
+    numbers  word → the number that it stands for, such as the size of `all`; other words are placed after the largest
+             number, or side by side if there are no numbers
+    """
+    known = {text: number for text in values if (number := _number(text)) is not None}
+    known |= {text: number for text, number in (numbers or {}).items() if text in values}
+    labels = {text: f"{text} ({known[text]:g})" if text in (numbers or {}) else text for text in values}
+    if not known:
+        return Places({text: float(index) for index, text in enumerate(values)}, labels, False)
+    ascending = sorted(known.values())
+    logarithmic = ascending[0] > 0 and ascending[-1] > SPAN * ascending[0]
+    scaled = np.log(ascending) if logarithmic else np.array(ascending)
+    gaps = np.diff(scaled)
+    step = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else (0.5 if logarithmic else abs(scaled[-1]) or 1.0)
+    positions = {}
+    for text in values:
+        if text not in known:
+            scaled = np.append(scaled, scaled[-1] + step)
+            positions[text] = float(np.exp(scaled[-1]) if logarithmic else scaled[-1])
+        else:
+            positions[text] = known[text]
+    return Places(positions, labels, bool(logarithmic))
+
+
+def study_panels(
+    panels: Mapping[str, Mapping[str, Line]],
+    axis: str,
+    values: Sequence[str],
+    measured: str,
+    numbers: Mapping[str, float] | None = None,
+    floor: float | None = None,
+) -> Figure:
+    """A panel for each combination of further keys: a line of means for each experience, with its intervals as a band.
+
+    panels    title → experience → its values
+    axis      name of the key whose values are along the horizontal axis
+    values    of that key, as written
+    measured  label of the other axis
+    numbers   word → the number that it stands for
+    floor     values below it are counted in the title and not drawn: one failure would flatten everything else
+    """
+    place = places(values, numbers)
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    columns = min(len(panels), IN_A_ROW)
+    rows = -(-len(panels) // columns)
+    made, grid = figure(rows, columns, 5.6 if columns == 1 else 4.2, 3.9)
+    axes = [one for row in grid for one in row]
+    low, high, below = floored(panels, floor)
+    for one, (title, lines) in zip(axes, panels.items(), strict=False):
+        if place.logarithmic:
+            one.set_xscale("log")
+        for index, name in enumerate(names):
+            if name in lines:
+                _draw(one, name, lines[name], place, COLOURS[index % len(COLOURS)], index - (len(names) - 1) / 2)
+        _label(one, place, axis)
+        one.set_ylim(low, high)
+        one.set_ylabel(measured)
+        one.set_title(wrapped(title, 48), fontsize=sized(10))
+    for one in axes[len(panels) :]:
+        one.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    made.legend(
+        handles, [wrapped(label, 60) for label in labels], loc="outside lower center", frameon=False,
+        fontsize=sized(8), ncols=1 if max(map(len, labels)) > 30 else min(len(labels), 3),
+    )  # fmt: skip
+    words = "dots: seeds; line and band: mean and its 95 % interval (Student)"
+    hidden = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
+    made.suptitle(words + hidden, fontsize=sized(9))
+    return made
+
+
+def _draw(axis: Axes, name: str, line: Line, place: Places, colour: str, beside: float) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
+    assert axis.figure is not None
+    if line.constant:
+        spot = next(iter(line.spots.values()))
+        axis.axhline(spot.mean, color=colour, linewidth=1.4, linestyle="--", label=name)
+        if spot.interval is not None:
+            axis.axhspan(*spot.interval, color=colour, alpha=0.12, linewidth=0)
+        return
+    where = sorted(line.spots, key=lambda text: place.positions[text])
+    x = [place.positions[text] for text in where]
+    spots = [line.spots[text] for text in where]
+    axis.plot(x, [spot.mean for spot in spots], "-", color=colour, linewidth=1.6, marker="D", markersize=4, label=name)
+    ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
+    if len(x) > 1:
+        axis.fill_between(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.16, linewidth=0)
+    else:
+        axis.vlines(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.5)
+    moved = axis.transData + ScaledTranslation(DODGE * beside / 72, 0, axis.figure.dpi_scale_trans)
+    for at, spot in zip(x, spots, strict=True):
+        axis.plot(
+            [at] * len(spot.values), spot.values, "o",
+            color=colour, markersize=3.5, alpha=0.45, markeredgewidth=0, transform=moved,
+        )  # fmt: skip
+
+
+def _label(axis: Axes, place: Places, name: str) -> None:
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    positions = np.array(list(place.positions.values()))
+    if len(positions) == 1:
+        (at,) = positions
+        axis.set_xlim(*((at / 2, at * 2) if place.logarithmic else (at - 1, at + 1)))
+    axis.set_xticks(positions, list(_apart(place)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel(name)
+    axis.grid(alpha=0.25, linewidth=0.5)
+
+
+def _apart(place: Places) -> Iterator[str]:
+    """The labels, empty where they would touch another; the last one is always shown."""
+    positions = np.array(list(place.positions.values()))
+    scaled = np.log(positions) if place.logarithmic else positions
+    span = np.ptp(scaled) or 1.0
+    kept: list[float] = []
+    shown = {}
+    for index in np.argsort(scaled, kind="stable")[::-1]:
+        text = list(place.positions)[index]
+        # Labels are centred; words are wider than numbers.
+        near = NEAR * max(1.0, len(place.labels[text]) / 6)
+        shown[text] = all(abs(scaled[index] - other) >= near * span for other in kept)
+        if shown[text]:
+            kept.append(scaled[index])
+    for text in place.positions:
+        yield wrapped(place.labels[text], 12) if shown[text] else ""
+
+
+def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
+    return [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
+
+
+def floored(panels: Mapping[str, Mapping[str, Line]], floor: float | None) -> tuple[float, float, int]:
+    """The limits of an axis, cut at a floor if values are below it, and the number of dots below it."""
+    values = np.array([value for spot in _spots(panels) for value in (*spot.values, spot.mean)])
+    low, high = float(values.min()), float(values.max())
+    below = 0
+    if floor is not None and low < floor < high:
+        low, below = floor, sum(value < floor for spot in _spots(panels) for value in spot.values)
+    room = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
+    return (low if below else low - room), high + room, below
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None

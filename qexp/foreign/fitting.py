@@ -18,8 +18,7 @@ import torch
 from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
-from qexp.did_you_mean import suggestion
-from qexp.errors import NotFoundError, Problem, SpecError
+from qexp.errors import NotFoundError, Problem, SpecError, suggestion
 from qexp.foreign.weight_files import Stored
 from qexp.networks.estimator import Inversion
 from qexp.networks.shapes import Shape

@@ -15,9 +15,9 @@ from scipy.linalg import qr
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from qexp.base.quantities import typeset
 from qexp.inference.least_squares import MOST_NUMBERS, Deformation, Problem
 from qexp.inference.simulated_images import Whitening
-from qexp.quantities import typeset
 from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.quantities import base_name
 from qexp.errors import QexpError
 from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
 from qexp.inference.parameters import Coordinates, Search, along_the_other_side
@@ -18,7 +19,6 @@ from qexp.inference.weighting import MOST_CORRELATED, Weighting, track_block
 from qexp.observations.noise import covariance_rows, semivariogram
 from qexp.observations.noise import fit as fitted
 from qexp.observations.observation import CorrelatedNoise, Track
-from qexp.quantities import base_name
 from qexp.simulation.generators import Source
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.quantities import Quantities, Quantity, base_name, conversion, quantity
+from qexp.base.quantities import Quantities, Quantity, base_name, conversion, quantity
 from qexp.simulation.generators import Source
 
 Array = NDArray[np.float64]

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.quantities import base_name
 from qexp.inference.density import ReducedSignals, WholeSignals, reduced
 from qexp.inference.fit import Fit, best, threshold
 from qexp.inference.least_squares import Problem, covariances, minimised
-from qexp.quantities import base_name
 
 Array = NDArray[np.float64]
 

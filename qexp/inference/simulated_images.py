@@ -14,9 +14,9 @@ from scipy.ndimage import distance_transform_edt
 from scipy.special import ndtr
 from torch import Tensor
 
+from qexp.base.quantities import NOISE, base_name, quantity
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
-from qexp.quantities import NOISE, base_name, quantity
-from qexp.seeds import Seeds
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.noise import MOST_TO_FACTOR, WhiteNoise
 from qexp.simulation.views import GNSS, SIZED

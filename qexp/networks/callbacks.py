@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-from qexp.tables import Entry
+from qexp.base.tables import Entry
 
 
 class Epoch(Protocol):

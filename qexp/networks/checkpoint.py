@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from qexp.base.files import write_bytes
 from qexp.errors import DamagedError
-from qexp.files import write_bytes
 
 OPTIMIZER = "optimizer"
 

@@ -8,12 +8,12 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from qexp.datasets.transforms.transform import Transform
+from qexp.base.outputs import NO_LIMITS, Limits
 from qexp.errors import QexpError
-from qexp.limits import NO_LIMITS, Limits
 from qexp.networks.heads import Density
 from qexp.networks.network import Network
 from qexp.networks.tensor_names import module_name
+from qexp.networks.transforms import Transform
 
 RANKED = 1000
 """Draws from which correlations are computed: they are known to 0.03 or better."""

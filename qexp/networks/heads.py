@@ -14,8 +14,8 @@ from torch.nn import functional
 from torch.quasirandom import SobolEngine
 from torch.special import ndtri
 
+from qexp.base.tables import Entry
 from qexp.networks.shapes import Shape, features
-from qexp.tables import Entry
 
 MEDIAN = 0.5
 

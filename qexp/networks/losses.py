@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from qexp.base.tables import Entry
 from qexp.networks.heads import Density
 from qexp.networks.network import Network
-from qexp.tables import Entry
 
 Loss = Callable[[Any, Tensor], Tensor]
 """Estimate and truth, (batch, ...) each, transformed and as the network sees them → a number."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qexp.base.tables import Entry
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import (
     ACTIVATION_NAME,
@@ -35,7 +36,6 @@ from qexp.networks.layers import (
 from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, POOLS, masked_decoder, masked_encoder, token_pooling
 from qexp.networks.sequence import mlp, one_d_cnn, sequence_convolutions
 from qexp.networks.shapes import Shape, ShapeError, features, written
-from qexp.tables import Entry
 
 COUNT = {"type": "integer", "minimum": 1}
 DEPTH = {**COUNT, "maximum": 1000}

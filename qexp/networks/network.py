@@ -16,9 +16,9 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from qexp.base.seeds import Seeds
 from qexp.networks.heads import Density, Head
 from qexp.networks.shapes import Layout, Shape, ShapeError, written
-from qexp.seeds import Seeds
 
 
 @dataclass(frozen=True)

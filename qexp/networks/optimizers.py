@@ -16,7 +16,7 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from qexp.tables import Entry
+from qexp.base.tables import Entry
 
 Kind = TypeVar("Kind", bound=type[Optimizer])
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
-from qexp.estimates import spread_of
+from qexp.base.outputs import spread_of
 from qexp.networks.estimator import Inversion, mean, spread
 from qexp.networks.layers import SameConv2d, same_padding
 from qexp.networks.sequence import MeanOfPositions, SequenceConvolution, SequenceNorm

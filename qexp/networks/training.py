@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import Metric, evaluate
 from qexp.networks import checkpoint
@@ -23,7 +24,6 @@ from qexp.networks.estimator import Inversion
 from qexp.networks.losses import Loss, losses_of, total
 from qexp.networks.network import layers_above
 from qexp.networks.optimizers import Schedule, Weights
-from qexp.seeds import Seeds
 
 ALIGNMENT = 16
 """Every weight starts at a multiple of this many numbers, so that vectorised code rounds alike for all networks."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp import files
+from qexp.base import files
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.observation import CorrelatedNoise, Observation, Track, require_sound
 from qexp.rows.arrays import DAMAGED

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
+from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import Array, CorrelatedNoise, Track
 
 LEAST_POINTS = 50

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.did_you_mean import suggestion
-from qexp.errors import NotFoundError, QexpError
+from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.observations.rasters import Array, Layout, Raster, Swath, Window, resampled
 from qexp.rows.arrays import DAMAGED, NETCDF_3
 from qexp.rows.rasters import is_placed, read_bands

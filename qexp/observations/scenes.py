@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
+from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import UNIT_TOLERANCE, Track
 from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open_elevation, open_raster
 from qexp.observations.rasters import Array, Raster, Window

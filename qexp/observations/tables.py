@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.did_you_mean import suggestion
-from qexp.errors import NotFoundError, QexpError
+from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.observations.observation import Array, Track
 from qexp.observations.reading import (
     METRES,

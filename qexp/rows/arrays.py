@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp import files
+from qexp.base import files
 from qexp.rows.table import Grid, Piece, Table, TableError, Types
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp import files
-from qexp.did_you_mean import suggestion
-from qexp.errors import NotFoundError, QexpError
+from qexp.base import files
+from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetSink, ParquetTable
 from qexp.rows.csv import CsvSink, CsvTable
 from qexp.rows.table import Grid, Table, TableError

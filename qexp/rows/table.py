@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
+from qexp.errors import QexpError, suggestion
 
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None")
 """Spellings of a missing number in text files."""

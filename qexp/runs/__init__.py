@@ -1,1 +1,1 @@
-"""Runs: their directories, the only source of truth, and the code that prepares, executes, finds and stores them."""
+"""Runs prepared, executed, found and used: commands on runs, whatever the kind of their dataset."""

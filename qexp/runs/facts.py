@@ -1,4 +1,4 @@
-"""A run in words: what it is, where it came from, how far it got. For `qexp show` and for reports."""
+"""A run in words: what it is, where it came from, how far it got."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from qexp.errors import DamagedError
-from qexp.runs.actions.acting import states_of
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.evaluations import of_run
-from qexp.runs.record.lineage import lineage_text
-from qexp.runs.record.origins import CodeState, Imported
-from qexp.runs.record.record import Epochs, FoldCount, Record
+from qexp.jobs.states import Watch
+from qexp.runs.actions import states_of
+from qexp.store import evaluations
+from qexp.store.directory import RunDirectory
+from qexp.store.evaluations import of_run
+from qexp.store.provenance import lineage_text
+from qexp.store.record import CodeState, Epochs, FoldCount, Imported, Record
+from qexp.store.results import calibrations_of, intervals_of, limit_of
 
 
 def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[str], None]) -> list[tuple[str, str]]:
@@ -141,3 +143,24 @@ def _code(code: CodeState) -> str:
     left_out = len(code.untracked_left_out or ())
     without = f" without {left_out} large files" if left_out else ""
     return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
+
+
+# The record of a run together with what its other files say of it: its state, matrices, limit, calibrations.
+
+
+def shown_record(directory: RunDirectory) -> dict[str, Any]:
+    """The document that `qexp show RUN --json` prints, with the present state."""
+    record = directory.record().document()
+    limit, intervals, calibrations = limit_of(directory), intervals_of(directory), calibrations_of(directory)
+    return {
+        **record,
+        "state": Watch().state(directory).value,
+        "path": str(directory.path),
+        "matrices": directory.matrix_names(),
+        "actions": states_of(directory),
+        "evaluations": {one.name: one.document() for one in evaluations.of_run(directory)},
+        "limit": None if limit is None else limit.document(),
+        "held_out_intervals": None if intervals is None else intervals.document(),
+        "calibration": next((one.document() for one in calibrations.values()), None),
+        "calibrations": {kind: one.document() for kind, one in calibrations.items()},
+    }

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.quantities import QUANTITIES, Quantities, base_name, quantity
+from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
-from qexp.quantities import QUANTITIES, Quantities, base_name, quantity
-from qexp.seeds import Seeds
 from qexp.simulation.distributions import Distribution, Interval, divide
 from qexp.simulation.distributions import sample as intervals_sample
 from qexp.simulation.generators import Generator, Viewing

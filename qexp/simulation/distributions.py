@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log1p, ndtri
 
-from qexp.tables import Entry
+from qexp.base.tables import Entry
 
 # scipy.stats, which has all of them, takes half a second to load
 

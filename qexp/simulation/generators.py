@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.tables import Entry
 from qexp.physics.crack import LEAST_DEPTH, penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.physics.ellipsoid import LONGEST, yang, yang_image
 from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
 from qexp.simulation.views import DISPLACEMENT, GNSS, View, suffix_of
-from qexp.tables import Entry
 
 Array = NDArray[np.float64]
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from qexp.base.quantities import QUANTITIES
 from qexp.physics import geometry, random_fields
 from qexp.physics.geometry import grid, pixel_axis
 from qexp.physics.random_fields import (
@@ -23,7 +24,6 @@ from qexp.physics.random_fields import (
     von_karman_field,
     von_karman_sill,
 )
-from qexp.quantities import QUANTITIES
 
 MOST_TO_FACTOR = 10_000
 """Pixels or points for which a covariance matrix is formed and factored: 800 MB of it."""

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qexp.seeds import Seeds
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Entry
 from qexp.simulation.noise import (
     MOST_TO_FACTOR,
     Blocks,
@@ -27,7 +28,6 @@ from qexp.simulation.noise import (
     WhiteNoise,
     solved,
 )
-from qexp.tables import Entry
 
 LARGEST = 1_000_000
 """Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""

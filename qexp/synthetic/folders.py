@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from qexp import files, folders
+from qexp.base import files, folders
 from qexp.errors import QexpError
 
 README = "README.md"

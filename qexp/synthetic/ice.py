@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from qexp import files
+from qexp.base import files
+from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError
 from qexp.physics import ice
 from qexp.physics.ice import DENSITY, GRAVITY
-from qexp.seeds import LARGEST_SEED, Seeds
 from qexp.synthetic.folders import README, whole_folder
 
 Map = NDArray[np.float64]

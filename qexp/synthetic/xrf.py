@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp import files
-from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
+from qexp.base import files
+from qexp.base.seeds import LARGEST_SEED, Seeds
+from qexp.errors import QexpError, suggestion
 from qexp.physics.xrf import (
     Beam,
     Detector,
@@ -35,7 +35,6 @@ from qexp.physics.xrf import (
     scattering,
     transmission,
 )
-from qexp.seeds import LARGEST_SEED, Seeds
 from qexp.synthetic.folders import README, whole_folder
 
 Array = NDArray[np.float64]

@@ -11,12 +11,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import qexp as package
-from qexp.assemble import BUILT_IN, KINDS
+from qexp.base.workspace import Workspace
 from qexp.cli import app
-from qexp.runs.planning.prepare import Plan, prepare
+from qexp.kinds.objects import KINDS
+from qexp.kinds.tables import BUILT_IN
+from qexp.runs.prepare import Plan, prepare
 from qexp.spec.experiences import TYPES
-from qexp.spec.validate import findings
-from qexp.workspace import Workspace
+from qexp.spec.validation import findings
 from tests.conftest import started
 
 COMMANDS = [

@@ -16,11 +16,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from qexp.analysis.export.formats import FORMATS
-from qexp.assemble import BUILT_IN, KINDS
+from qexp.base.quantities import QUANTITIES
 from qexp.cli import app, completion, names
-from qexp.quantities import QUANTITIES
-from qexp.runs.record.state import LISTED
+from qexp.export.network import FORMATS
+from qexp.kinds.objects import KINDS
+from qexp.kinds.tables import BUILT_IN
+from qexp.store.record import LISTED
 from tests.test_imports import HEAVY, said_by_a_new_process
 
 Completed = Callable[..., list[str]]

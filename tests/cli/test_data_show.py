@@ -12,12 +12,14 @@ import torch
 import xarray
 
 import qexp as package
-from qexp import assemble
-from qexp.analysis.look.look import Look, look
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SpecError
+from qexp.kinds.experiments import Experience, experience, opened_dataset, parts_of
+from qexp.kinds.objects import data_of
+from qexp.kinds.rows.folds import Folds
 from qexp.physics.point import mogi
-from qexp.seeds import Seeds
-from qexp.workspace import Workspace
+from qexp.runs.look import Look, look
 from tests import domes, stones
 from tests.conftest import call, shared_folder
 
@@ -49,8 +51,8 @@ def place(_looked_at: Path, made_up_data: Path, monkeypatch: pytest.MonkeyPatch)
     return _looked_at
 
 
-def resolved(name: str, place: Path) -> assemble.Experience:
-    return assemble.experience(name, {}, Workspace(place))
+def resolved(name: str, place: Path) -> Experience:
+    return experience(name, {}, Workspace(place))
 
 
 def numbers(
@@ -65,7 +67,7 @@ def numbers(
 
 def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(place):
     whole = resolved("mogi_quick", place)
-    data = assemble.data_of(whole.document, whole.dataset, whole.tables, Seeds(5), torch.device("cpu"))
+    data = data_of(whole.document, whole.dataset, whole.tables, Seeds(5), torch.device("cpu"))
     parts = {"train": data.train(1), "validation": data.validation, "test": data.test}
     for part, of_run in parts.items():
         shown = package.samples(part=part, count=4, seed=5, experience="mogi_quick")
@@ -75,7 +77,7 @@ def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(place)
 
 
 def test_samples_of_the_test_part_lie_in_the_held_out_intervals_and_the_others_do_not(place):
-    (_, _, dataset) = assemble.opened_dataset("mogi", assemble.parts_of(Workspace(place)))
+    (_, _, dataset) = opened_dataset("mogi", parts_of(Workspace(place)))
     for part, inside in (("train", False), ("test", True)):
         values = package.samples("mogi", part, 100)["depth"].values
         ends = [dataset.distributions["depth"].quantile(np.array(one)) for one in dataset.test["depth"]]
@@ -104,7 +106,7 @@ def test_rows_are_those_of_the_file_with_their_row_numbers_and_units(place):
 
 def test_the_folds_of_an_experience_on_rows_are_parts_with_the_rows_that_they_hold_out(place):
     whole = resolved("stones", place)
-    folds = assemble.Folds(whole.document, whole.dataset, whole.tables, Seeds(0), torch.device("cpu")).folds
+    folds = Folds(whole.document, whole.dataset, whole.tables, Seeds(0), torch.device("cpu")).folds
     seen = numbers(place, None, folds[1].name, "stones", count=50)
     assert list(seen.parts) == ["all", *(fold.name for fold in folds)]
     assert seen.samples["row"].values.tolist() == whole.dataset.row_numbers(folds[1].test.tolist())

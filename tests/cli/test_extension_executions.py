@@ -54,7 +54,7 @@ def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(execu
 
 
 def test_an_extension_that_was_edited_is_executed_anew(tmp_path):
-    from qexp.assemble import tables_with
+    from qexp.kinds.tables import tables_with
 
     file = tmp_path / "extensions.py"
     text = "from qexp.extend import Quantity\nQUANTITIES = {'heat': Quantity('J', 1.0, 'heat')}\n"

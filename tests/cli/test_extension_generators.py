@@ -92,12 +92,13 @@ def test_noise_is_correlated_over_the_pixels_that_the_generator_tells(gravity, s
     import numpy as np
     import torch
 
-    from qexp import assemble
+    from qexp.kinds.objects import dataset_of
+    from qexp.kinds.tables import tables_with
 
     document = json.loads((gravity.root / "specs/datasets/sound.json").read_text())
     document |= {"size": [64, 64], "noise_model": NOISES[1]}
     document["fixed"] = {"spacing": 0.2, "noise": 1.0}
-    dataset = assemble.dataset_of(document, assemble.tables_with(gravity.root / "specs/extensions.py"))
+    dataset = dataset_of(document, tables_with(gravity.root / "specs/extensions.py"))
     values = {"depth": np.full(200, 1e3), "mass": np.full(200, 1e-9)}
     if spacing == "varies":
         del dataset.fixed["spacing"]

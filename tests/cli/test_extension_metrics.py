@@ -165,11 +165,11 @@ def test_a_metric_that_does_not_say_how_it_is_read_is_an_error_that_says_what_to
 
 
 def test_an_additive_metric_of_ones_own_is_judged_piece_by_piece_and_another_is_refused_there(tmp_path):
-    from qexp import assemble
-    from qexp.assemble.metrics import of_sums_only
+    from qexp.kinds.networks import of_sums_only
+    from qexp.kinds.tables import tables_with
 
     (tmp_path / "extensions.py").write_text(METRICS)
-    tables = assemble.tables_with(tmp_path / "extensions.py")
+    tables = tables_with(tmp_path / "extensions.py")
     assert list(of_sums_only({"metrics": {"u": ["m4"]}}, ["u"], "frames", tables)) == []
     ((where, message),) = of_sums_only({"metrics": {"u": "r"}}, ["u"], "frames", tables)
     assert where == ("metrics", "u")

@@ -162,13 +162,13 @@ def test_another_workspace_knows_nothing_of_them(extended, qexp, tmp_path_factor
 
 
 def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
-    from qexp import assemble
-    from qexp.workspace import Workspace
+    from qexp.base.workspace import Workspace
+    from qexp.kinds.experiments import experience
 
     place = Workspace(extended.root)
-    before = assemble.experience("sound", {}, place)
+    before = experience("sound", {}, place)
     place.extensions.write_text(EXTENSIONS + "\n# another remark\n")
-    after = assemble.experience("sound", {}, place)
+    after = experience("sound", {}, place)
     assert after.document == before.document
     assert after.digest != before.digest
 
@@ -235,18 +235,19 @@ def test_tables_list_the_quantities_of_a_workspace(extended, qexp):
 
 
 def test_reading_another_workspace_changes_no_units_of_the_first(extended, tmp_path_factory):
-    from qexp import assemble
+    from qexp.kinds.objects import dataset_of
+    from qexp.kinds.tables import tables_with
 
     text = EXTENSIONS.replace('Quantity("m", 1.0,', 'Quantity("cm", 0.01,')
     (extended.root / "specs/extensions.py").write_text(text)
-    ours = assemble.tables_with(extended.root / "specs/extensions.py")
-    dataset = assemble.dataset_of(json.loads((extended.root / "specs/datasets/sound.json").read_text()), ours)
+    ours = tables_with(extended.root / "specs/extensions.py")
+    dataset = dataset_of(json.loads((extended.root / "specs/datasets/sound.json").read_text()), ours)
     values = {"depth": np.array([1.0]), "aperture": np.array([50.0])}
     before = dataset.observe(values, torch.Generator())["displacement"]
     other = tmp_path_factory.mktemp("other") / "extensions.py"
-    assert "aperture" not in assemble.tables_with(other)["quantities"]
+    assert "aperture" not in tables_with(other)["quantities"]
     other.write_text(EXTENSIONS)
-    assert assemble.tables_with(other)["quantities"]["aperture"].unit == "m"
+    assert tables_with(other)["quantities"]["aperture"].unit == "m"
     assert ours["quantities"]["aperture"].unit == "cm"
     assert torch.equal(dataset.observe(values, torch.Generator())["displacement"], before)
 

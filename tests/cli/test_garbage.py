@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from qexp.cli.garbage import ALLOCATIONS
+from qexp.cli.processes import ALLOCATIONS
 
 WATCHED = """
 import atexit, gc, sys

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from qexp.runs.record.directory import RunDirectory
+from qexp.store.directory import RunDirectory
 from tests.conftest import RESOLVED
 from tests.runs.test_catalog import write_record
 

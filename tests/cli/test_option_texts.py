@@ -153,7 +153,7 @@ def test_an_age_is_a_number_and_a_unit():
 
 
 def test_what_records_keep_of_an_override_is_read_as_the_same_value():
-    from qexp.spec.resolve import override
+    from qexp.spec.resolution import override
 
     values = [1, 0.001, 1e-7, "word", "1", "null", "", "a,b", [1, [2]], {"type": "x"}, True, None, "ä"]
     for value in values:

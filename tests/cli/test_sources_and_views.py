@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from qexp.runs.figures.matrices import matrix_of
+from qexp.kinds.images.matrix_figures import matrix_of
 from tests.conftest import SOUND, Specs, call
 
 UNIFORM = {"type": "uniform", "parameters": {"a": 1.0, "b": 3.0}}

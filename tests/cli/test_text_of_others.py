@@ -125,7 +125,7 @@ def test_a_cell_of_a_csv_file_is_no_formula_and_a_number_stays_one(here, qexp):
 
 
 def test_negative_numbers_in_a_csv_file_have_nothing_before_them(tmp_path):
-    from qexp.files import write_csv
+    from qexp.base.files import write_csv
 
     write_csv(tmp_path / "a.csv", ["bias", "=name"], [[-0.25, "a"], ["-0.25", "-b"], [None, "-inf"]])
     assert (tmp_path / "a.csv").read_text() == "bias,'=name\n-0.25,a\n-0.25,'-b\n,-inf\n"

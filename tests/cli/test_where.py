@@ -1,8 +1,8 @@
 import pytest
 
 from qexp.errors import QexpError
-from qexp.runs.catalog.filter import condition, field, ordered, select
-from qexp.runs.record.state import LISTED
+from qexp.runs.columns import condition, field, ordered, select
+from qexp.store.record import LISTED
 
 RUNS = [
     {

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import call
 from tests.documents.reader import Reader, only_shown
-from tests.server.conftest import in_a_process
+from tests.web.conftest import in_a_process
 
 CASE = "docs/coming-from/max.md"
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qexp.analysis.evaluation.kinds import KINDS as EVALUATIONS
-from qexp.analysis.look.kinds import KINDS as VIEWS
-from qexp.analysis.prediction.files import KINDS as PREDICTIONS
-from qexp.assemble.kinds import KINDS as OBJECTS
-from qexp.runs.evaluation.kinds import KINDS as HELD_OUT
-from qexp.runs.execution.kinds import KINDS as EXECUTIONS
-from qexp.runs.figures.kinds import KINDS as FIGURES_BY_KIND
-from qexp.runs.record.resolved import KINDS as RESOLVED
+from qexp.kinds.drawing import KINDS as FIGURES_BY_KIND
+from qexp.kinds.held_out import KINDS as HELD_OUT
+from qexp.kinds.objects import KINDS as OBJECTS
+from qexp.runs.evaluate import KINDS as EVALUATIONS
+from qexp.runs.look import KINDS as VIEWS
+from qexp.runs.predict import KINDS as PREDICTIONS
+from qexp.runs.training import KINDS as EXECUTIONS
 from qexp.spec.kinds import KINDS as DOCUMENTS
+from qexp.store.resolved import KINDS as RESOLVED
 from tests.fifth_kind.documents import ImageSpecs, OnImages
 from tests.fifth_kind.evaluation import judged
 from tests.fifth_kind.figures import FIGURES

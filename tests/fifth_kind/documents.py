@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.quantities import Quantities
-from qexp.runs.record.parts import Part
-from qexp.runs.record.resolved import ExperienceSpec
-from qexp.spec.finding import Finding
-from qexp.spec.kinds import SpecKind
+from qexp.base.quantities import Quantities
+from qexp.spec.kind import SpecKind
+from qexp.spec.reading import Finding
+from qexp.store.documents import Part
+from qexp.store.resolved import ExperienceSpec
 
 
 class ImageSpecs(SpecKind):

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from qexp import assemble, files
-from qexp.analysis.evaluation.asked import ALL, Asked, Independence, Judged
+from qexp.base import files
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.evaluation import ALL, Asked, Independence, Judged
+from qexp.kinds.objects import dataset_of
 from qexp.metrics.metric import Metrics
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.networks.estimator import Inversion
-from qexp.runs.attempt import Attempt
-from qexp.runs.evaluation.results import Results
 from tests.fifth_kind.objects import ImageDataset
 
 
 def judged(asked: Asked) -> Judged:
     document = asked.document or {**asked.spec["dataset"], "path": str(asked.source), "found": str(asked.source)}
     document.pop("fingerprint", None)
-    dataset = assemble.dataset_of(document, asked.tables, asked.workspace)
+    dataset = dataset_of(document, asked.tables, asked.workspace)
     assert isinstance(dataset, ImageDataset)
     rows = np.arange(len(dataset.parts))
     asked.chosen_part(ALL, (ALL,), "images have no other parts here")

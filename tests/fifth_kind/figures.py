@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qexp.figures.scatter import estimates_against_truth
-from qexp.runs.figures.sources import FIGURES_FOLDER, Pictures, columns, learning_curve
-from qexp.runs.record.directory import RunDirectory
+from qexp.kinds.figures import FIGURES_FOLDER, Pictures, columns, learning_curve
+from qexp.kinds.images.figures import estimates_against_truth
+from qexp.store.directory import RunDirectory
 
 
 def estimates(directory: RunDirectory) -> Pictures:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import xarray
 
-from qexp.analysis.look.view import Pictures, Variable, View, value_in_words
+from qexp.base.quantities import in_words
 from qexp.figures.fields import extent
-from qexp.figures.sample_images import ImageSample, sample_images
-from qexp.quantities import in_words
+from qexp.kinds.images.figures import ImageSample, sample_images
+from qexp.kinds.look import Pictures, Variable, View, value_in_words
 from tests.fifth_kind.objects import ImageDataset
 
 

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.assemble.kinds import Kind
-from qexp.assemble.memory import Samples
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables
+from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError
+from qexp.kinds.kind import Kind, Samples
 from qexp.networks.network import Network
 from qexp.networks.training import DrawnData
-from qexp.seeds import Seeds
-from qexp.spec.finding import Finding
-from qexp.tables import Tables
-from qexp.workspace import Workspace
+from qexp.spec.reading import Finding
 
 
 class ImageDataset:

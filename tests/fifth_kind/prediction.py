@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qexp import files
-from qexp.analysis.prediction.files import Asked, FileKind
-from qexp.analysis.prediction.progress import OnProgress
-from qexp.analysis.trained import load_model
+from qexp.base import files
 from qexp.errors import QexpError
+from qexp.kinds.prediction import OnProgress
+from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Inversion
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.predict import Asked, FileKind
+from qexp.store.directory import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from qexp import files
+from qexp.base import files
+from qexp.kinds.attempt import Attempt, Results
 from qexp.networks.training import Trainer
-from qexp.runs.attempt import Attempt
-from qexp.runs.evaluation.results import Results
-from qexp.runs.execution.train_network import train_network
+from qexp.runs.training import train_network
 
 
 def train(attempt: Attempt) -> Results | None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qexp.figures.canvas import encoded
-from qexp.figures.corner import Drawn, corner
+from qexp.figures.distributions import Drawn, corner
 
 
 def test_each_pair_has_a_panel_that_shares_its_axes_with_the_histograms():

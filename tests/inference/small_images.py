@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from qexp import assemble
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND
 
@@ -50,7 +51,7 @@ def dataset(priors: dict[str, Any], noise_model: Any = "white", **fixed: float) 
         "noise_model": noise_model,
     }
     del document["matrix"]
-    return assemble.generated_of(document, assemble.BUILT_IN)
+    return generated_of(document, BUILT_IN)
 
 
 def covariance(correlated: bool, level: float = NOISE, pixel: float = 0.5) -> np.ndarray:

@@ -10,12 +10,13 @@ import pytest
 import scipy.stats
 import torch
 
-from qexp import assemble
-from qexp.analysis.limit.limit import estimates
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.inference.grid_posterior import Estimates, Posterior
 from qexp.inference.simulated_images import Unknowns, Whitening, proportional, unknowns_of
-from qexp.seeds import Seeds
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.limit import estimates
+from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND
 from tests.inference.small_images import (
@@ -180,7 +181,7 @@ def test_impossible_sources_have_no_share_of_the_posterior():
     document = copy.deepcopy(SOUND["dataset"]) | copy.deepcopy(SPHERE)
     document["fixed"] = {**document["fixed"], "noise": 1e6}
     del document["matrix"]
-    of = assemble.generated_of(document, assemble.BUILT_IN)
+    of = generated_of(document, BUILT_IN)
     _, fine, _, names = exact(of, 2)
     assert names == ["depth", "radius", "pressure_over_mu"]
     random = np.random.default_rng(0)
@@ -194,7 +195,7 @@ def test_the_amplitude_is_integrated_where_only_its_product_with_the_radius_cube
     document = copy.deepcopy(SOUND["dataset"]) | copy.deepcopy(SPHERE)
     document["fixed"] = {**document["fixed"], "noise": NOISE}
     del document["matrix"]
-    of = assemble.generated_of(document, assemble.BUILT_IN)
+    of = generated_of(document, BUILT_IN)
     values = {"depth": np.array([2.0]), "radius": np.array([1.0]), "pressure_over_mu": np.array([0.05])}
     samples = of.holding(of.fixed).observe(values, torch.Generator().manual_seed(0))
     unknowns = unknowns_of(of, ["displacement"])
@@ -250,7 +251,7 @@ def test_possible_sources_between_the_nodes_of_the_first_grid_are_found():
         "varyings": {name: [] for name in ends},
         "distributions": {name: {"type": "uniform", "parameters": {"a": a, "b": b}} for name, (a, b) in ends.items()},
     }
-    of = assemble.generated_of(document, assemble.BUILT_IN)
+    of = generated_of(document, BUILT_IN)
     _, fine, _, names = exact(of, 2)
     random = np.random.default_rng(0)
     drawn = {name: random.uniform(*of_name, 1_000_000) for name, of_name in ends.items()}
@@ -264,7 +265,7 @@ def test_impossible_priors_are_refused_in_words():
     document["fixed"] = {**document["fixed"], "noise": NOISE}
     document["distributions"]["radius"] = {"type": "uniform", "parameters": {"a": 3.0, "b": 4.0}}
     del document["matrix"]
-    of = assemble.generated_of(document, assemble.BUILT_IN)
+    of = generated_of(document, BUILT_IN)
     unknowns = Unknowns(of, "pressure_over_mu", ("depth", "radius"))
     with pytest.raises(QexpError, match="none of 100,000 draws from the distributions is a possible source"):
         Posterior(unknowns, Whitening(of, ["displacement"], {}))

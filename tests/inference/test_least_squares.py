@@ -8,12 +8,12 @@ import pytest
 import scipy.optimize
 import torch
 
+from qexp.base.quantities import QUANTITIES
 from qexp.errors import QexpError
 from qexp.inference.fit import best, prepared, residual_errors, threshold, uncertainty
 from qexp.inference.least_squares import Deformation, Problem, starts
 from qexp.inference.parameters import Coordinates, Parameter, searches
 from qexp.inference.weighting import Block, Weighting, track_block
-from qexp.quantities import QUANTITIES
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, covariance, point_source, track
 

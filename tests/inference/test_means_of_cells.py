@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import torch
 
+from qexp.base.quantities import QUANTITIES
 from qexp.inference.fit import best, prepared, uncertainty
 from qexp.inference.least_squares import deformation_of
 from qexp.inference.parameters import searches
 from qexp.observations.reduction import reduced_points, reduction
-from qexp.quantities import QUANTITIES
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import ASCENDING, point_source, track
 

@@ -14,13 +14,14 @@ import scipy.special
 import scipy.stats
 import torch
 
-from qexp import assemble
-from qexp.analysis.limit.limit import estimates
-from qexp.analysis.posteriors.simulated import posteriors
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.inference.grid_posterior import circular_moments
 from qexp.inference.simulated_images import unknowns_of
-from qexp.seeds import Seeds
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.limit import estimates
+from qexp.kinds.images.posteriors import posteriors
+from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND
 from tests.inference.small_images import EXPONENTIAL, LOG_NORMAL, covariance, dataset
@@ -244,7 +245,7 @@ FAULT = {
 def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
     document = {**copy.deepcopy(SOUND["dataset"]), "size": [12, 12], **FAULT}
     del document["matrix"]
-    of = assemble.generated_of(document, assemble.BUILT_IN)
+    of = generated_of(document, BUILT_IN)
     values = {"strike": np.full(2, strike), "strike_slip": np.full(2, 0.7)}
     samples = of.holding(of.fixed).observe(values, torch.Generator().manual_seed(0))
     drawn = posteriors(of, ["displacement"], samples, count=4000)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from qexp.base.quantities import QUANTITIES, Quantity, in_degrees
 from qexp.errors import QexpError
 from qexp.inference import profile
 from qexp.inference.fit import at_values, best, prepared, threshold, uncertainty
@@ -15,7 +16,6 @@ from qexp.inference.least_squares import starts
 from qexp.inference.parameters import amplitudes, searches
 from qexp.inference.profile import profiled, with_intervals
 from qexp.physics.point import mctigue, mogi
-from qexp.quantities import QUANTITIES, Quantity, in_degrees
 from qexp.simulation.generators import GENERATORS, DeformationImages, Source
 from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, track
 

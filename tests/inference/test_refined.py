@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import torch
 
+from qexp.base.quantities import QUANTITIES
 from qexp.inference.fit import POOR, best, prepared, refined
 from qexp.inference.parameters import searches
 from qexp.physics.dislocation import okada
-from qexp.quantities import QUANTITIES
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, track
 

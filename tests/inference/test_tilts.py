@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from qexp.base.quantities import QUANTITIES
 from qexp.inference.fit import best, prepared
 from qexp.inference.parameters import Coordinates, along_the_other_side, searches, within_limits
-from qexp.quantities import QUANTITIES
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import ASCENDING, DESCENDING, track
 

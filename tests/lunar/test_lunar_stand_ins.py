@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qexp.assemble import BUILT_IN, dataset_of
-from qexp.datasets.tabular import TabularDataset
-from qexp.spec import load
-from qexp.workspace import Workspace
+from qexp.base.workspace import Workspace
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.tables import BUILT_IN
+from qexp.spec import reading
 
 REPOSITORY = Workspace(Path(__file__).resolve().parents[2])
 OXIDES = {"tio2": "TiO2", "feo": "FeO", "al2o3": "Al2O3", "mgo": "MgO", "cao": "CaO", "sio2": "SiO2"}
@@ -29,7 +30,9 @@ def no_measured_data(monkeypatch):
 
 
 def dataset(name: str) -> TabularDataset:
-    made = dataset_of(load.read(REPOSITORY.specs / "datasets" / f"{name}.json"), BUILT_IN, Workspace(REPOSITORY.root))
+    made = dataset_of(
+        reading.read(REPOSITORY.specs / "datasets" / f"{name}.json"), BUILT_IN, Workspace(REPOSITORY.root)
+    )
     assert isinstance(made, TabularDataset)
     return made
 
@@ -71,7 +74,9 @@ def test_the_features_of_one_variable_are_the_columns_of_two():
 @pytest.mark.parametrize("protocol", ["dlim", "as_published"])
 def test_all_oxides_are_estimated_as_dl_im_does_but_for_the_columns_that_each_has(protocol):
     """DL-IM gives FeO and TiO2 the two angles in addition to the bands (main_predicting.py)."""
-    specs = {oxide: load.read(REPOSITORY.specs / "experiences" / f"lunar_{oxide}_{protocol}.json") for oxide in OXIDES}
+    specs = {
+        oxide: reading.read(REPOSITORY.specs / "experiences" / f"lunar_{oxide}_{protocol}.json") for oxide in OXIDES
+    }
     of_all = {
         json.dumps({key: value for key, value in spec.items() if key not in OF_ONE_OXIDE}) for spec in specs.values()
     }

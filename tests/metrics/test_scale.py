@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from qexp import assemble
-from qexp.assemble.scales import scale_of
+from qexp.kinds.networks import scale_of
+from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.conformal import Scale
 
 TRUTH = np.array([0.3, 1.0, 2.0, 9.0])
@@ -12,7 +12,7 @@ TRUTH = np.array([0.3, 1.0, 2.0, 9.0])
 
 def scale_by(transform, **spec):
     described = {"type": transform, "parameters": {}} if isinstance(transform, str) else transform
-    return scale_of({"transforms": {"x": described}, **spec}, assemble.BUILT_IN, "x", TRUTH)
+    return scale_of({"transforms": {"x": described}, **spec}, BUILT_IN, "x", TRUTH)
 
 
 def test_angles_are_compared_by_the_shorter_way_round():

@@ -3,13 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qexp.datasets.transforms.angle import Angle
-from qexp.datasets.transforms.elementwise import Log
-from qexp.datasets.transforms.fitted import Standardize
+from qexp.base.seeds import Seeds
 from qexp.networks.estimator import CACHED, Ensemble, Inversion, batch_for
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
-from qexp.seeds import Seeds
+from qexp.networks.transforms import Angle, Log, Standardize
 
 
 def network(seed, width=16):

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from qexp.assemble import BUILT_IN, network_of
+from qexp.base.seeds import Seeds
+from qexp.kinds.networks import network_of
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.network import (
     footprint_of_constants,
     footprint_of_weights,
@@ -16,7 +18,6 @@ from qexp.networks.network import (
     kept_per_sample,
     most_kept_per_sample,
 )
-from qexp.seeds import Seeds
 
 MODELS = Path(__file__).resolve().parents[2] / "specs/models"
 

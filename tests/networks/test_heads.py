@@ -5,14 +5,13 @@ import pytest
 import scipy.stats
 import torch
 
-from qexp.datasets.transforms.elementwise import Log, Scale
-from qexp.datasets.transforms.normal_score import NormalScore
+from qexp.base.seeds import Seeds
 from qexp.networks.estimator import Inversion, Posterior
 from qexp.networks.heads import HEADS, Gaussian, Mixture
 from qexp.networks.losses import negative_log_likelihood
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, BranchError, Network, Operation, initialise
-from qexp.seeds import Seeds
+from qexp.networks.transforms import Log, NormalScore, Scale
 
 ALL_HEADS = pytest.mark.parametrize("name", HEADS)
 DENSE = Operation(lambda shape: MODULES["denses"].build(shape, filters=[16], bias=True))

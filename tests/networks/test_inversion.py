@@ -1,14 +1,11 @@
 import pytest
 import torch
 
-from qexp.datasets.transforms import Chain
-from qexp.datasets.transforms.elementwise import Asinh, Log, Scale
-from qexp.datasets.transforms.fitted import Standardize
-from qexp.datasets.transforms.within_samples import PerSample
+from qexp.base.seeds import Seeds
 from qexp.networks.estimator import Inversion
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
-from qexp.seeds import Seeds
+from qexp.networks.transforms import Asinh, Chain, Log, PerSample, Scale, Standardize
 
 
 def operation(name, **parameters):

@@ -117,11 +117,12 @@ def test_tensors_that_have_memory_are_computed():
 
 LAY_OUT = """
 import json, sys
-from qexp import assemble
+from qexp.kinds.networks import network_of
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.network import operations_per_sample
 for text in sys.argv[1:]:
     model = json.loads(open(text).read().replace('"from dataset"', "[32, 32, 1]"))
-    operations_per_sample(assemble.network_of(model, model["inputs"], model["outputs"], assemble.BUILT_IN))
+    operations_per_sample(network_of(model, model["inputs"], model["outputs"], BUILT_IN))
 print(json.dumps([name for name in ("torch._dynamo", "sympy") if name in sys.modules]))
 """
 

@@ -7,9 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from qexp.datasets.transforms.elementwise import Log
-from qexp.datasets.transforms.fitted import Standardize
-from qexp.datasets.transforms.within_samples import PerSample
+from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.networks import checkpoint, training
@@ -21,7 +19,7 @@ from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
 from qexp.networks.training import DivergedError, DrawnData, Recipe, Trainer
-from qexp.seeds import Seeds
+from qexp.networks.transforms import Log, PerSample, Standardize
 
 CPU = torch.device("cpu")
 EPOCHS, BATCHES, BATCH_SIZE, TRAIN_SIZE = 3, 3, 8, 20

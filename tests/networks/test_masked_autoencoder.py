@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from qexp.base.seeds import Seeds
 from qexp.networks.masked_autoencoder import (
     DECODERS,
     ENCODERS,
@@ -28,7 +29,6 @@ from qexp.networks.network import (
     operations_per_sample,
 )
 from qexp.networks.shapes import ShapeError
-from qexp.seeds import Seeds
 
 CHANNELS, PATCH = 64, 4
 PATCHES = CHANNELS // PATCH

@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from qexp import assemble
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.kinds.networks import model_of
+from qexp.kinds.objects import dataset_of, initial_model
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.modules import MatchedFilters
-from qexp.seeds import Seeds
-from qexp.simulation.noise import Grid
-from qexp.simulation.noise_models import ExponentialNoise
-from qexp.workspace import Workspace
+from qexp.simulation.noise import ExponentialNoise, Grid
 
 SHAPE = (1, 12, 16)
 LAYOUT = Grid(12, 16, torch.tensor([200.0]), torch.tensor([200.0]))
@@ -64,11 +66,11 @@ def test_the_strength_of_the_templates_themselves_does_not_matter():
 
 @pytest.mark.slow
 def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace):
-    spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
-    model = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
+    spec = experience("mogi_noisy", {}, Workspace(workspace)).document
+    model = initial_model(spec, BUILT_IN, Seeds(0))
     filters = model.network.operations["sources"]
     quiet = {**spec["dataset"], "fixed": {**spec["dataset"]["fixed"], "noise": 0.0}}
-    dataset = assemble.dataset_of(quiet, assemble.BUILT_IN)
+    dataset = dataset_of(quiet, BUILT_IN)
     volumes = np.full(len(filters.values), 2.0)
     images = dataset.observe({"depth": filters.values, "delta_volume": volumes}, torch.Generator())["displacement"]
     signal = model.network.operations["sources"](images)
@@ -77,9 +79,9 @@ def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace)
 
 @pytest.mark.slow
 def test_filters_are_kept_with_the_weights_and_are_not_trained(workspace):
-    spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
-    one = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
-    other = assemble.model_of(spec, assemble.BUILT_IN)
+    spec = experience("mogi_noisy", {}, Workspace(workspace)).document
+    one = initial_model(spec, BUILT_IN, Seeds(0))
+    other = model_of(spec, BUILT_IN)
     name = "network.operations.sources.filters"
     assert name in one.state_dict()
     assert name not in dict(one.named_parameters())

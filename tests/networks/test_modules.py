@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from qexp.base.seeds import Seeds
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import ACTIVATIONS, same_padding
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.shapes import ShapeError
-from qexp.seeds import Seeds
 
 
 def module(name, shape=EXAMPLE_SHAPE, **parameters):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from qexp.base.seeds import Seeds
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, BranchError, Network, Operation, initialise
-from qexp.seeds import Seeds
 
 IMAGE = (1, 8, 8)
 

@@ -1,12 +1,14 @@
 """The rates by layer and the frozen operations that a resolved experience asks for."""
 
-from qexp import assemble
-from qexp.workspace import find
+from qexp.base.workspace import find
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import recipe_of
+from qexp.kinds.tables import BUILT_IN
 
 
 def recipe(**changes):
-    spec = {**assemble.experience("mogi_quick", {}, find()).document, **changes}
-    return assemble.recipe_of({key: value for key, value in spec.items() if value is not ...}, assemble.BUILT_IN)
+    spec = {**experience("mogi_quick", {}, find()).document, **changes}
+    return recipe_of({key: value for key, value in spec.items() if value is not ...}, BUILT_IN)
 
 
 def test_rates_by_layer_and_frozen_operations_are_those_of_the_spec():

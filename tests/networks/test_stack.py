@@ -6,8 +6,7 @@ from functools import cache, partial
 import pytest
 import torch
 
-from qexp.datasets.transforms.elementwise import Log
-from qexp.datasets.transforms.fitted import Standardize
+from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError
 from qexp.networks import checkpoint, training
 from qexp.networks.callbacks import CALLBACKS
@@ -19,7 +18,7 @@ from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
 from qexp.networks.stacked_training import Stack, Task, stack_size, stackable
 from qexp.networks.training import DrawnData, Recipe, Trainer
-from qexp.seeds import Seeds
+from qexp.networks.transforms import Log, Standardize
 
 CPU = torch.device("cpu")
 TRAIN, VALIDATION, BATCH = 22, 7, 8

@@ -5,11 +5,13 @@ import pytest
 import torch
 import xarray
 
-from qexp import assemble
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
 from qexp.cli import texts
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
-from qexp.seeds import Seeds
-from qexp.workspace import Workspace
 from tests import domes
 
 CPU = torch.device("cpu")
@@ -40,14 +42,14 @@ def place(specs):
 
 
 def trainer(place, folder, *overrides):
-    spec = assemble.experience("domes", texts.overrides(overrides), place).document
+    spec = experience("domes", texts.overrides(overrides), place).document
     seeds = Seeds(4)
-    dataset = assemble.dataset_of(spec["dataset"], assemble.BUILT_IN)
-    data = assemble.data_of(spec, dataset, assemble.BUILT_IN, seeds, CPU)
-    model = assemble.initial_model(spec, assemble.BUILT_IN, seeds)
-    assemble.fit_transforms(model, data.to_fit)
+    dataset = dataset_of(spec["dataset"], BUILT_IN)
+    data = data_of(spec, dataset, BUILT_IN, seeds, CPU)
+    model = initial_model(spec, BUILT_IN, seeds)
+    fit_transforms(model, data.to_fit)
     folder.mkdir(exist_ok=True)
-    return Trainer(model, data, assemble.recipe_of(spec, assemble.BUILT_IN), seeds, CPU, folder)
+    return Trainer(model, data, recipe_of(spec, BUILT_IN), seeds, CPU, folder)
 
 
 def weights(trained):

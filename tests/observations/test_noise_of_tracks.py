@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 import qexp as package
-from qexp.analysis.observing.signal import estimated
+from qexp.deformation.signal import estimated
 from qexp.errors import QexpError
 from qexp.observations import noise
 from qexp.observations.file import read_observation, write_observation

@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import least_squares
 
 import qexp as package
+from qexp.deformation.maps import sides_of
 from qexp.errors import QexpError
-from qexp.figures.track_map import sides_of
 from qexp.observations.observation import CorrelatedNoise, Track
 from qexp.observations.reduction import Pixels, data_resolution, reduced, reduced_points, reduction
 

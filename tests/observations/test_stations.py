@@ -9,8 +9,7 @@ import torch
 import xarray
 
 import qexp as package
-from qexp.figures.stations import stations_of
-from qexp.figures.track_map import draw_tracks
+from qexp.deformation.maps import draw_tracks, stations_of
 from qexp.observations.file import read_observation, write_observation
 from qexp.observations.observation import Observation, Track
 from qexp.physics.point import mogi

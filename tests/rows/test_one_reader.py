@@ -13,14 +13,12 @@ import pytest
 import xarray
 from pyarrow import parquet
 
-from qexp.analysis.prediction.rows.estimates import predict_rows
-from qexp.analysis.prediction.rows.pieces import RowModel
-from qexp.analysis.prediction.spectra.estimates import SpectrumModel, predict_spectra
-from qexp.analysis.prediction.spectra.sources import SpectrumLayout
-from qexp.datasets.array_cache import VARIABLE
-from qexp.datasets.spectra import SpectraDataset
-from qexp.datasets.tabular import TabularDataset
 from qexp.errors import QexpError
+from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.rows.prediction import RowModel, predict_rows
+from qexp.kinds.spectra.dataset import SpectraDataset
+from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, predict_spectra
+from qexp.rows.array_cache import VARIABLE
 
 FEATURES = ["red", "green, dark", "blue"]
 MISSING = [

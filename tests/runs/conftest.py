@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import qexp
-from qexp import Run
-from qexp.runs.display import Silent
-from qexp.runs.record.directory import RunDirectory
+from qexp.api.runs import Run
+from qexp.kinds.attempt import Silent
+from qexp.store.directory import RunDirectory
 from tests import stones
 
 BRIEF = {"epochs": 3, "sizes": [96, 32, 32], "batch_size": 16}

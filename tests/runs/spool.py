@@ -13,11 +13,10 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.state import State
-from qexp.runs.schedulers import LAUNCHERS
-from qexp.runs.schedulers.options import Option
-from qexp.runs.schedulers.scheduler import Submission
+from qexp.jobs.launchers import LAUNCHERS
+from qexp.jobs.scheduler import Option, Submission
+from qexp.store.directory import RunDirectory
+from qexp.store.record import State
 from tests.runs.conftest import until
 
 SHELL = """

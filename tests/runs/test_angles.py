@@ -12,15 +12,15 @@ import torch
 import xarray
 
 import qexp
-from qexp import assemble
+from qexp.base.outputs import PERIOD
+from qexp.base.seeds import Seeds
 from qexp.errors import SpecError
-from qexp.estimates import PERIOD
+from qexp.kinds.objects import data_of, dataset_of, initial_model, recipe_of
+from qexp.kinds.rows.figures import held_out
+from qexp.kinds.trust import tables_of
 from qexp.metrics.metric import nearest
 from qexp.networks.training import Trainer
 from qexp.observations.observation import Observation, Track
-from qexp.runs.figures.tabular import held_out
-from qexp.runs.record.trust import tables_of
-from qexp.seeds import Seeds
 from tests.conftest import call, shared_folder
 
 DATASET = {
@@ -105,12 +105,12 @@ def test_a_matrix_over_the_strike_has_small_errors_in_the_first_and_in_the_last_
 
 def test_a_training_that_is_interrupted_and_resumed_has_the_same_weights(run, dikes, tmp_path):
     spec, tables, seeds = run.spec, tables_of(run.directory), Seeds(0)
-    dataset = assemble.dataset_of(spec["dataset"], tables)
+    dataset = dataset_of(spec["dataset"], tables)
 
     def trainer() -> Trainer:
-        model, cpu = assemble.initial_model(spec, tables, seeds), torch.device("cpu")
-        data = assemble.data_of(spec, dataset, tables, seeds, cpu)
-        return Trainer(model, data, assemble.recipe_of(spec, tables), seeds, cpu, tmp_path)
+        model, cpu = initial_model(spec, tables, seeds), torch.device("cpu")
+        data = data_of(spec, dataset, tables, seeds, cpu)
+        return Trainer(model, data, recipe_of(spec, tables), seeds, cpu, tmp_path)
 
     class Silent:
         def __getattr__(self, name: str) -> Any:
@@ -163,7 +163,7 @@ def test_a_quantity_that_is_not_known_to_repeat_lies_within_one_period(dikes):
 
 def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was_trained(run, dikes):
     spec, tables = run.spec, tables_of(run.directory)
-    source = assemble.dataset_of(spec["dataset"], tables)
+    source = dataset_of(spec["dataset"], tables)
     image = source.observe({"strike": np.array([0.4])}, Seeds(0).torch("cpu", "seen"))["displacement"]
     axis = (np.arange(12) - 6) * 700.0
     x, y = (one.ravel() for one in np.meshgrid(axis, axis))

@@ -23,9 +23,9 @@ import pytest
 import zstandard
 
 import qexp as package
-from qexp.runs.record.process import this_process
-from qexp.runs.upkeep import archive as exporting
-from qexp.runs.upkeep import unpacking
+from qexp.store.process import this_process
+from qexp.upkeep import archive
+from qexp.upkeep import archive as exporting
 from tests.conftest import RESOLVED
 from tests.runs.conftest import until
 
@@ -523,7 +523,7 @@ def test_archives_that_ask_for_much_are_refused_in_words_and_in_little_memory(th
 
 def test_more_files_than_an_archive_can_hold_are_neither_written_nor_read(here, refused, tmp_path, qexp, monkeypatch):
     qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
-    monkeypatch.setattr(unpacking, "MOST", 5)
+    monkeypatch.setattr(archive, "MOST", 5)
     code, complaint = refused(tmp_path / "sound.tar")
     assert code == 2
     assert "it has more than 5 files and folders" in complaint

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from qexp import clocks
+from qexp.base import files
+from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError
-from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.catalog.references import find
-from qexp.workspace import Workspace
+from qexp.runs.catalog import Catalog, find_run
 from tests.conftest import mounted
 
 
@@ -152,14 +151,14 @@ def test_a_catalog_that_cannot_be_written_stops_no_listing(workspace, qexp):
 def test_a_run_is_found_by_name_prefix_or_path(workspace, catalog):
     for name in ("mogi_1", "mogi_10", "other_1"):
         write_record(workspace, name)
-    assert find("other", catalog).name == "other_1"
-    assert find("mogi_1", catalog).name == "mogi_1"
-    assert find("runs/mogi_10", catalog).name == "mogi_10"
-    assert find(str(workspace / "runs/mogi_10/"), catalog).name == "mogi_10"
+    assert find_run("other", catalog).name == "other_1"
+    assert find_run("mogi_1", catalog).name == "mogi_1"
+    assert find_run("runs/mogi_10", catalog).name == "mogi_10"
+    assert find_run(str(workspace / "runs/mogi_10/"), catalog).name == "mogi_10"
     with pytest.raises(NotFoundError, match="mogi_1, mogi_10"):
-        find("mogi", catalog)
+        find_run("mogi", catalog)
     with pytest.raises(NotFoundError, match="did you mean 'other_1'"):
-        find("othre_1", catalog)
+        find_run("othre_1", catalog)
 
 
 def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, qexp, tmp_path, monkeypatch):
@@ -170,16 +169,16 @@ def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, 
     path = workspace / "runs/kfold_1/folds/010"
     monkeypatch.chdir(tmp_path)  # from where nothing of that name is a path
     for reference in ("kfold_1/folds/010", "kf/folds/010", "kfold_1/folds/010/", str(path)):
-        assert find(reference, catalog).path == path
+        assert find_run(reference, catalog).path == path
     assert qexp("--workspace", workspace, "where", "kfold_1/folds/001").stdout == f"{path.with_name('001')}\n"
     with pytest.raises(NotFoundError, match="kfold_1 has no fold '012'; did you mean '010'"):
-        find("kfold_1/folds/012", catalog)
+        find_run("kfold_1/folds/012", catalog)
     with pytest.raises(NotFoundError, match="plain_1 has no fold '001'; there are none"):
-        find("plain_1/folds/001", catalog)
+        find_run("plain_1/folds/001", catalog)
     with pytest.raises(NotFoundError, match="no run 'kfold_2'; did you mean 'kfold_1'"):
-        find("kfold_2/folds/001", catalog)
+        find_run("kfold_2/folds/001", catalog)
     with pytest.raises(NotFoundError, match="no run"):
-        find("/folds/001", catalog)
+        find_run("/folds/001", catalog)
 
 
 def set_back(file: Path) -> None:
@@ -200,7 +199,7 @@ def test_listing_reads_only_what_changed(workspace, catalog, opened):
 def test_a_change_that_leaves_time_size_and_inode_as_they_were_is_seen_if_it_came_at_once(workspace, catalog):
     """On a file system that keeps whole seconds, and gives freed inodes out again."""
     labels = write_record(workspace, "a") / "labels.json"
-    second = int(clocks.now_at(labels.parent))
+    second = int(files.now_at(labels.parent))
     for tag in ("one", "two"):
         labels.write_text(json.dumps({"tags": [tag], "note": ""}))
         os.utime(labels, (second, second))

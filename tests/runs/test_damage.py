@@ -25,8 +25,8 @@ from safetensors.torch import load_file, save_file
 
 import qexp as package
 from qexp.errors import DamagedError
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.process import this_process
+from qexp.store.directory import RunDirectory
+from qexp.store.process import this_process
 from tests import stones
 from tests.conftest import call
 from tests.runs.elsewhere import NOBODY

@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import qexp as package
-from qexp import folders
-from qexp.runs.record.process import this_process
-from qexp.runs.upkeep import doctor
+from qexp.base import folders
+from qexp.store.process import this_process
+from qexp.upkeep import doctor
 from tests import stones
 from tests.conftest import mounted
 

@@ -13,14 +13,15 @@ import pytest
 import torch
 
 import qexp
-from qexp import assemble
-from qexp.analysis.trained import load_model
 from qexp.errors import InterruptedRunError, QexpError
+from qexp.kinds.attempt import Silent
+from qexp.kinds.fields import evaluation
+from qexp.kinds.fields.errors import Errors, Tally, VectorSums, error_table
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.tables import BUILT_IN
+from qexp.kinds.trained import load_model
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate
-from qexp.runs.display import Silent
-from qexp.runs.evaluation import fields
-from qexp.runs.evaluation.field_errors import Errors, Tally, VectorSums, table
 from tests import domes
 from tests.conftest import call, drawing, shared_folder
 
@@ -57,7 +58,7 @@ def copied(root, tmp_path, monkeypatch):
 def judged_frames(run):
     """Estimates and truths of all cells with ice, output → (cell,), straight from the files."""
     model = load_model(run.directory, torch.device("cpu"))
-    dataset = assemble.dataset_of(run.spec["dataset"], assemble.BUILT_IN)
+    dataset = dataset_of(run.spec["dataset"], BUILT_IN)
     estimates, truths = {}, {}
     for frames in dataset.parts["test"]:
         read = frames.read([*domes.FIELDS, "ubar", "vbar"], 0, len(frames))
@@ -151,7 +152,7 @@ def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
 
 
 def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated_together(copied, monkeypatch):
-    monkeypatch.setattr(fields, "CELLS_AT_ONCE", 1)
+    monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", 1)
     again = qexp.run("domes", name="again", device="cpu")
     together = qexp.open_run("domes_0").results["test"]
     for output, metrics in again.results["test"].items():
@@ -166,7 +167,7 @@ def test_tables_have_a_line_per_group_and_per_epoch(run):
         lines = list(csv.DictReader(file))
     errors = json.loads((run.path / "results/errors.json").read_text())
     assert len(lines) == 3 * (1 + len(errors["folders"]) + len(errors["thickness"]))
-    assert (run.path / "results/errors.csv").read_text() == table(errors)
+    assert (run.path / "results/errors.csv").read_text() == error_table(errors)
     first = lines[0]
     assert (first["of"], first["output"], first["unit"]) == ("overall", "ubar", "m a-1")
     assert float(first["mae"]) == run.results["test"]["ubar"]["mae"]

@@ -13,8 +13,8 @@ import xarray
 
 import qexp as package
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
-from qexp.runs.figures import draw
-from qexp.runs.record.directory import RunDirectory
+from qexp.kinds.drawing import draw
+from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import Specs, call, drawing, shared_folder
 from tests.runs.conftest import Interrupting

@@ -13,20 +13,19 @@ import pytest
 import torch
 
 import qexp
-from qexp import assemble
-from qexp.assemble.folds import Folds
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.runs.display import Silent
-from qexp.runs.folds.directories import done
-from qexp.runs.folds.progress import DisplayedSteps
-from qexp.runs.folds.train import open_folds
-from qexp.runs.folds.workers import train_in_processes
-from qexp.runs.planning import plans
-from qexp.runs.planning.prepare import prepare
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import FoldCount
-from qexp.seeds import Seeds
-from qexp.workspace import Workspace
+from qexp.kinds.attempt import Silent
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.rows.folds import Folds
+from qexp.kinds.rows.training import DisplayedSteps, done, open_folds, train_in_processes
+from qexp.kinds.tables import tables_with
+from qexp.runs import plan
+from qexp.runs.prepare import prepare
+from qexp.store.directory import RunDirectory
+from qexp.store.record import FoldCount
 from tests.runs.conftest import files_of_folds, until
 from tests.stones import MANY
 
@@ -41,10 +40,10 @@ def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
     """A run of `MANY` whose folds are still to be trained."""
     write(**{**MANY, "epochs": 4})
     place = Workspace(workspace)
-    directory = prepare(plans.plan(assemble.experience("stones", {}, place), 0, "stones_0", place), place)
-    spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
-    plan = Folds(spec, assemble.dataset_of(spec["dataset"], tables), tables, Seeds(0), torch.device("cpu"))
-    open_folds(directory, directory.record(), plan)
+    directory = prepare(plan.plan_run(experience("stones", {}, place), 0, "stones_0", place), place)
+    spec, tables = directory.spec(), tables_with(directory.extensions)
+    folds = Folds(spec, dataset_of(spec["dataset"], tables), tables, Seeds(0), torch.device("cpu"))
+    open_folds(directory, directory.record(), folds)
     return directory
 
 

@@ -16,13 +16,12 @@ import pytest
 import xarray
 
 import qexp as package
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, RunFailedError
 from qexp.networks import checkpoint
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import FoldCount
-from qexp.runs.record.state import State
-from qexp.runs.upkeep.verify import verify
-from qexp.workspace import Workspace
+from qexp.store.directory import RunDirectory
+from qexp.store.record import FoldCount, State
+from qexp.upkeep.verify import verify
 from tests.runs.conftest import Process, files_of_folds, until
 from tests.stones import AS_PUBLISHED, CAUTION, MANY, ROWS, table
 

@@ -21,8 +21,10 @@ import xarray
 from safetensors.torch import load_file, save_file
 
 import qexp
-from qexp import Run, assemble
+from qexp.api.runs import Run
 from qexp.foreign.fitting import parsed, shipped
+from qexp.kinds import networks
+from qexp.kinds.tables import BUILT_IN
 from tests import cores, domes, stones
 from tests.conftest import SOUND, Specs, call, put
 from tests.foreign_networks import (
@@ -713,7 +715,7 @@ def with_empty_branch(model: dict[str, Any]) -> dict[str, Any]:
 
 def network_of(model: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Random weights of a model, `operation.weight` → tensor."""
-    network = assemble.network_of(model, model["inputs"], model["outputs"], assemble.BUILT_IN)
+    network = networks.network_of(model, model["inputs"], model["outputs"], BUILT_IN)
     return {name: torch.rand(one.shape) for name, one in network.operations.state_dict().items()}
 
 

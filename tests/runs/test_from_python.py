@@ -11,9 +11,8 @@ import pytest
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import Record
-from qexp.runs.record.state import State
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Record, State
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import qexp as qexp_package
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.runs.launch.sweep import check_order, open_launch
-from qexp.runs.record import tagging
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.state import State
-from qexp.workspace import Workspace
+from qexp.runs.launch import check_order, open_launch
+from qexp.store import directory
+from qexp.store.directory import RunDirectory
+from qexp.store.record import State
 from tests.conftest import mounted
 from tests.runs.test_catalog import write_record
 
@@ -43,8 +43,8 @@ def test_tags_are_added_removed_and_listed(workspace, qexp):
 
 def test_a_tag_is_there_once_and_taking_away_one_that_is_not_there_is_no_mistake(workspace):
     run = write_record(workspace, "a")
-    tagging.retag(run, add=["x", "x"])
-    tagging.retag(run, add=["x"], remove=["y"])
+    directory.retag(run, add=["x", "x"])
+    directory.retag(run, add=["x"], remove=["y"])
     assert tags(run) == ["x"]
 
 
@@ -96,7 +96,7 @@ def test_every_single_change_is_seen_however_fast_they_follow(kept, qexp):
     """Two changes within one tick of the file system's clock may give files of one size and one inode."""
     run = write_record(kept, "a")
     for index in range(12):
-        tagging.retag(run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"])
+        directory.retag(run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"])
         if index % 3:
             assert qexp("ls", "-q", "--tag", "even").stdout == ("a\n" if index % 2 else "")
 
@@ -131,17 +131,17 @@ def test_a_note_that_is_no_text_is_refused(workspace, qexp):
 
 def test_a_note_leaves_the_tags_alone_and_the_other_way_round(workspace):
     run = write_record(workspace, "a", tags=["from", "start"], note="from the start")
-    tagging.retag(run, remove=["start"])
+    directory.retag(run, remove=["start"])
     assert RunDirectory(run).record().note == "from the start"
-    tagging.annotate(run, "new")
+    directory.annotate(run, "new")
     assert tags(run) == ["from"]
 
 
 def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written_over(workspace):
     run = RunDirectory(write_record(workspace, "a", state="running", seconds=0.0))
     held_by_the_process = run.record()
-    tagging.retag(run.path, add=["good"])
-    tagging.annotate(run.path, "looks well")
+    directory.retag(run.path, add=["good"])
+    directory.annotate(run.path, "looks well")
     run.write(replace(held_by_the_process, state=State.DONE, seconds=7.0))
     record = run.record()
     assert (record.state, record.seconds, record.tags, record.note) == (State.DONE, 7.0, ("good",), "looks well")
@@ -151,8 +151,8 @@ def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written
 def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
     run = write_record(workspace, "a")
     script = (
-        "import sys; from pathlib import Path; from qexp.runs.record import tagging\n"
-        "for index in range(10): tagging.retag(Path(sys.argv[1]), add=[f't{sys.argv[2]}_{index}'])\n"
+        "import sys; from pathlib import Path; from qexp.store.directory import retag\n"
+        "for index in range(10): retag(Path(sys.argv[1]), add=[f't{sys.argv[2]}_{index}'])\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", script, str(run), str(number)]) for number in range(5)]
     assert [process.wait() for process in processes] == [0] * 5
@@ -175,7 +175,7 @@ def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content
 
 def test_labels_of_a_run_that_is_gone_leave_nothing_behind(workspace):
     with pytest.raises(QexpError, match="is not a run"):
-        tagging.retag(workspace / "runs/none", add=["x"])
+        directory.retag(workspace / "runs/none", add=["x"])
     assert not (workspace / "runs/none").exists()
 
 

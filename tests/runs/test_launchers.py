@@ -13,13 +13,11 @@ import pytest
 import qexp as package
 from qexp.cli import texts
 from qexp.errors import SchedulerError
-from qexp.runs.schedulers import LAUNCHERS, options_of
+from qexp.jobs.launchers import LAUNCHERS, options_of
 from tests.cli.test_completion import completed
 from tests.runs.conftest import has_lines, until
 from tests.runs.spool import Spool
 from tests.test_imports import PACKAGE
-
-SCHEDULERS = PACKAGE / "runs" / "schedulers"
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
 
@@ -40,19 +38,17 @@ def states() -> dict[str, str]:
 def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else():
     names = [name for name, scheduler in LAUNCHERS.items() if scheduler is not None]
     assert names
-    words, own = re.compile("|".join([*names, *PROGRAMS]), re.IGNORECASE), {SCHEDULERS / name for name in names}
+    words, own = re.compile("|".join([*names, *PROGRAMS]), re.IGNORECASE), {f"{name}.py" for name in names}
     files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".json", ".md", ".toml"))
     found = [
         (str(path.relative_to(PACKAGE)), line.strip())
         for path in files
-        if not own & {*path.parents}
+        if path.name not in own
         for line in path.read_text(encoding="utf-8").splitlines()
         if words.search(line)
     ]
-    table = [
-        (f"from qexp.runs.schedulers.{name} import {name.title()}", f'"{name}": {name.title()}(),') for name in names
-    ]
-    assert sorted(found) == sorted(("runs/schedulers/__init__.py", line) for lines in table for line in lines)
+    table = [(f"from qexp.jobs.{name} import {name.title()}", f'"{name}": {name.title()}(),') for name in names]
+    assert sorted(found) == sorted(("jobs/launchers.py", line) for lines in table for line in lines)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qexp.assemble import overlap
+from qexp.kinds import kind
 
 
 class Spectra(NamedTuple):
@@ -28,7 +28,7 @@ def rows(*numbers: int) -> NDArray[np.int64]:
 
 
 def messages(some: Spectra, train: Sequence[int], validation: Sequence[int], test: Sequence[int]) -> list[str]:
-    found = overlap.within(some, rows(*train), rows(*validation), rows(*test))
+    found = kind.overlaps_within(some, rows(*train), rows(*validation), rows(*test))
     assert all(where == ("split",) for where, _ in found)
     return [message for _, message in found]
 
@@ -56,18 +56,18 @@ def test_a_leak_is_the_same_in_any_order_of_the_rows():
     some = spectra(*(f"{core} {number % 37}" for number, core in enumerate("ABCDEFGH" * 10)))
     random = np.random.default_rng(0)
     parts = np.split(random.permutation(80), [40, 50])
-    expected = overlap.within(some, *map(np.sort, parts))
+    expected = kind.overlaps_within(some, *map(np.sort, parts))
     assert expected
-    assert overlap.within(some, *map(random.permutation, parts)) == expected
+    assert kind.overlaps_within(some, *map(random.permutation, parts)) == expected
 
 
 def test_overlaps_are_those_that_a_plain_count_finds():
     random = np.random.default_rng(1)
     some = Spectra(random.choice(list("ABCDE"), 200), random.integers(0, 120, 200).astype(str))
     test, trained = np.split(random.permutation(200), [80])
-    seen = overlap.seen(some, trained)
+    seen = kind.seen_of(some, trained)
     assert sorted({*some.cores[trained]}) == list(seen)
-    found = {one.core: (one.tested, one.seen) for one in overlap.overlaps(some, test, seen)}
+    found = {one.core: (one.tested, one.seen) for one in kind.overlaps_with(some, test, seen)}
     for core in "ABCDE":
         of_core = [row for row in test if some.cores[row] == core]
         leaked = [row for row in of_core if some.hashes[row] in set(some.hashes[trained])]
@@ -75,12 +75,12 @@ def test_overlaps_are_those_that_a_plain_count_finds():
 
 
 def test_what_must_be_said_tells_spectra_from_cores():
-    of_core, of_spectra = overlap.Overlap("A", 3, 0, 2), overlap.Overlap("B", 3, 1, 0)
-    assert overlap.caution_of([]) == ""
-    assert overlap.caution_of([of_core]) == "tested on training cores"
-    assert overlap.caution_of([of_core, of_spectra]) == "tested on training spectra"
+    of_core, of_spectra = kind.Overlap("A", 3, 0, 2), kind.Overlap("B", 3, 1, 0)
+    assert kind.overlap_caution([]) == ""
+    assert kind.overlap_caution([of_core]) == "tested on training cores"
+    assert kind.overlap_caution([of_core, of_spectra]) == "tested on training spectra"
 
 
 def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
-    found = [overlap.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
-    assert overlap.in_words(found).endswith("core core_19: 1 of 3 test spectra, and 30 more")
+    found = [kind.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
+    assert kind.overlap_in_words(found).endswith("core core_19: 1 of 3 test spectra, and 30 more")

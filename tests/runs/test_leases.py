@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from qexp import assemble, files
+from qexp.base import files
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, TakenOverError
-from qexp.runs.planning.plans import plan
-from qexp.runs.planning.prepare import prepare
-from qexp.runs.record import lease
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.heartbeat import beat
-from qexp.runs.record.process import this_process
-from qexp.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.runs.plan import plan_run
+from qexp.runs.prepare import prepare
+from qexp.store import lease
+from qexp.store.directory import RunDirectory
+from qexp.store.process import beat, this_process
 from tests.conftest import Specs, call, mounted, shared_folder
 from tests.runs.conftest import until
 from tests.runs.test_catalog import write_record
@@ -279,8 +279,8 @@ MANY, AT_ONCE = (
 import multiprocessing, sys
 from pathlib import Path
 from qexp.errors import QexpError
-from qexp.runs.record import lease
-from qexp.runs.record.directory import RunDirectory
+from qexp.store import lease
+from qexp.store.directory import RunDirectory
 
 def attempt(start, end, said):
     start.wait()
@@ -321,7 +321,7 @@ def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tm
     started = ("run", "sound", "--device", "cpu", "--workspace", specs.root)
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(runs)):
         place = Workspace(specs.root)
-        prepare(plan(assemble.experience("sound", {}, place), 0, "sound_0", place), place)
+        prepare(plan_run(experience("sound", {}, place), 0, "sound_0", place), place)
         directory = RunDirectory(runs / "sound_0")
         for pages in range(3):  # so that it is another file each time for which there is none
             fill(runs, pages * 4096)

@@ -12,9 +12,9 @@ import torch
 import xarray
 
 import qexp
-from qexp import Run
-from qexp.analysis.trained import load_models
-from qexp.limits import Limits
+from qexp.api.runs import Run
+from qexp.base.outputs import Limits
+from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble
 from tests import cores, domes, stones
 from tests.conftest import Specs, call, shared_folder

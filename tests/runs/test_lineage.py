@@ -12,8 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import qexp as package
-from qexp.runs.leakage import hashes
-from qexp.runs.record import lineage
+from qexp.store import provenance, seen
 from tests.conftest import SOUND, MadeOnce, Specs, call, put
 from tests.runs.test_catalog import write_record
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
@@ -54,7 +53,7 @@ def weights(run: Path) -> dict[str, np.ndarray]:
 
 
 def of(operations: tuple[str, ...], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return lineage.of_operations(tensors, operations)
+    return provenance.tensors_of_operations(tensors, operations)
 
 
 def write(root: Path, **changes: object) -> None:
@@ -108,7 +107,8 @@ def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_
         code, _, stderr = qexp("run", "other", *changes, "--name", name, "--device", "cpu")
         assert code == 0, stderr
     parent, child = (
-        lineage.of_transforms(weights(here / "runs" / name), ["displacement"]) for name in ("parent", "child")
+        provenance.tensors_of_transforms(weights(here / "runs" / name), ["displacement"])
+        for name in ("parent", "child")
     )
     assert parent.keys() == child.keys() != set()
     sees_it = operations == ["block"]
@@ -141,7 +141,7 @@ def test_the_first_operation_with_weights_is_the_one_that_an_input_is_scaled_for
         "transforms.displacement.mean",
         "transforms.depth.mean",
     ]
-    assert lineage.transforms_taken(spec, before, dict.fromkeys(learned)) == taken
+    assert provenance.transforms_taken(spec, before, dict.fromkeys(learned)) == taken
 
 
 def test_operations_that_do_not_fit_are_listed_tensor_by_tensor(here, qexp):
@@ -183,18 +183,15 @@ def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations(
 
 @pytest.mark.parametrize("given", [..., None, "sound_0"])
 def test_a_run_to_start_from_can_be_set_where_an_experience_has_none_or_the_name_alone(here, given):
-    from qexp import assemble
-    from qexp.workspace import find
+    from qexp.base.workspace import find
+    from qexp.kinds.experiments import experience
 
     write(here, pretrain=given)
     changes = {"pretrain.run": "sound_1", "pretrain.operations": ["block"]}
-    pretrain = assemble.experience("other", changes, find()).document["pretrain"]
+    pretrain = experience("other", changes, find()).document["pretrain"]
     assert pretrain == {"run": "sound_1", "operations": ["block"], "freeze": [], "epochs_frozen": None}
     if given == "sound_0":
-        assert (
-            assemble.experience("other", {"pretrain.operations": ["block"]}, find()).document["pretrain"]["run"]
-            == "sound_0"
-        )
+        assert experience("other", {"pretrain.operations": ["block"]}, find()).document["pretrain"]["run"] == "sound_0"
 
 
 @pytest.mark.parametrize("state", ["failed", "created", "interrupted"])
@@ -251,24 +248,24 @@ def summaries(**parents: str | None) -> dict[str, dict[str, object]]:
     return {name: {"name": name, "parents": [one] if one else []} for name, one in parents.items()}
 
 
-def names(tree: list[lineage.Branch]) -> list[str]:
+def names(tree: list[provenance.Branch]) -> list[str]:
     return [f"{len(one.followed) * '.'}{one.name}" for one in tree]
 
 
 def test_a_tree_keeps_the_order_of_its_runs():
     runs = summaries(b=None, d="c", c="a", a=None, e="a")
-    assert names(lineage.tree(runs.values(), runs)) == ["b", "a", ".c", "..d", ".e"]
+    assert names(provenance.lineage_tree(runs.values(), runs)) == ["b", "a", ".c", "..d", ".e"]
 
 
 def test_runs_that_took_the_names_of_those_they_come_from_are_shown_once():
     runs = summaries(a="c", b="a", c="b", d="b", e="e")
-    shown = [one.name for one in lineage.tree(runs.values(), runs)]
+    shown = [one.name for one in provenance.lineage_tree(runs.values(), runs)]
     assert sorted(shown) == ["a", "b", "c", "d", "e"]
 
 
 def test_a_chain_of_thousands_is_a_tree_too():
     runs = summaries(r0=None, **{f"r{number}": f"r{number - 1}" for number in range(1, 1500)})
-    assert len(lineage.tree(runs.values(), runs)) == 1500
+    assert len(provenance.lineage_tree(runs.values(), runs)) == 1500
 
 
 def test_what_is_gone_is_looked_up_in_one_record_however_many_come_from_it(workspace, opened):
@@ -277,7 +274,7 @@ def test_what_is_gone_is_looked_up_in_one_record_however_many_come_from_it(works
         write_record(workspace, f"run_{number}", parents=["gone"], lineage=chain)
     runs = {one["name"]: one for one in package.runs()}
     opened.clear()
-    tree = lineage.tree(runs.values(), runs)
+    tree = provenance.lineage_tree(runs.values(), runs)
     assert names(tree)[:3] == ["older", ".gone", "..run_0"]
     assert [one.run is None for one in tree[:3]] == [True, True, False]
     assert len([path for path in opened if path.name == "run.json"]) == 1
@@ -291,7 +288,7 @@ def test_options_that_make_no_tree_are_refused(grown, qexp):
 
 
 def test_a_name_of_two_runs_is_one_in_what_was_seen():
-    joined = hashes.joined("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
+    joined = seen.joined("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
     assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
 
 

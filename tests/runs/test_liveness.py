@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from qexp import clocks
-from qexp.runs.record import process
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.heartbeat import HEARTBEAT_SECONDS, SILENT_SECONDS, beat, beating, fresh
-from qexp.runs.record.process import alive, this_process
-from qexp.runs.record.state import State
-from qexp.runs.state.launches import Launch
-from qexp.runs.state.states import state_now
+from qexp.base import files
+from qexp.jobs.launchers import Launch
+from qexp.jobs.states import state_now
+from qexp.store import process
+from qexp.store.directory import RunDirectory
+from qexp.store.process import HEARTBEAT_SECONDS, SILENT_SECONDS, alive, beat, beating, fresh, this_process
+from qexp.store.record import State
 from tests.runs.conftest import until
 from tests.runs.elsewhere import as_nobody, on_another_host
 from tests.runs.test_catalog import write_record
@@ -28,7 +27,7 @@ __all__ = ["sleeper"]  # a fixture
 
 
 def set_back(file: Path, seconds: float) -> None:
-    when = clocks.now_at(file) - seconds
+    when = files.now_at(file) - seconds
     os.utime(file, (when, when))
 
 
@@ -52,9 +51,7 @@ def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says
 def test_a_process_beats_by_the_clock_of_the_file_system_and_not_by_its_own(heartbeat):
     on_another_host("ls")  # skips where that cannot be done
     set_back(heartbeat, SILENT_SECONDS + HEARTBEAT_SECONDS)
-    script = (
-        "import sys; from pathlib import Path; from qexp.runs.record.heartbeat import beat; beat(Path(sys.argv[1]))"
-    )
+    script = "import sys; from pathlib import Path; from qexp.store.process import beat; beat(Path(sys.argv[1]))"
     subprocess.run(["faketime", "-f", "+10m", sys.executable, "-c", script, heartbeat], check=True)
     assert fresh(heartbeat)
 
@@ -96,8 +93,8 @@ def test_a_heart_beats_as_long_as_it_is_held_and_may_go_on(heartbeat):
 
 
 def test_where_nothing_can_be_written_this_machines_clock_must_do(heartbeat, sleeper):
-    assert clocks.age(Path(f"/proc/{sleeper.pid}/stat")) < SILENT_SECONDS
-    assert abs(clocks.age(heartbeat)) < SILENT_SECONDS
+    assert files.age(Path(f"/proc/{sleeper.pid}/stat")) < SILENT_SECONDS
+    assert abs(files.age(heartbeat)) < SILENT_SECONDS
 
 
 @pytest.mark.slow

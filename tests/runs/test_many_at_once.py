@@ -22,16 +22,14 @@ from pathlib import Path
 
 import pytest
 
-from qexp import files
+from qexp.base import files
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.planning.prepare import Plan, prepare
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.names import now
-from qexp.runs.record.process import this_process
-from qexp.runs.record.record import AttemptRecord
-from qexp.runs.record.state import State
-from qexp.workspace import Workspace
+from qexp.runs.catalog import Catalog
+from qexp.runs.prepare import Plan, prepare
+from qexp.store.directory import RunDirectory
+from qexp.store.process import this_process
+from qexp.store.record import AttemptRecord, State, now
 from tests.conftest import mounted
 
 pytestmark = pytest.mark.slow
@@ -157,7 +155,7 @@ def readable(runs: Path) -> None:
 
 def states_after(root: Path, told: Path, seed: int, mishap: str = "lambda moments: None") -> dict[str, str]:
     """The states of all runs after a storm. Whoever said that a run was finished was right, and it is all there."""
-    from qexp.runs.record import completeness
+    from qexp.store.directory import is_complete
 
     process = in_a_process(f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, told)
     process.communicate()
@@ -173,7 +171,7 @@ def states_after(root: Path, told: Path, seed: int, mishap: str = "lambda moment
         if state == "done":
             assert directory.best_weights.read_bytes() == WEIGHTS
             assert (directory.results / "test_predictions.nc").read_bytes() == PREDICTIONS
-            assert completeness.valid(directory)
+            assert is_complete(directory)
     return states
 
 

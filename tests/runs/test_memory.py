@@ -2,27 +2,27 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from qexp.runs.record.state import State
-from qexp.runs.state import memory
+from qexp.jobs import launchers
+from qexp.store.record import State
 
 
 def test_what_was_learned_is_kept_when_many_learn_at_once(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda task: memory.remember(tmp_path, {f"1_{task}": State.DONE}), range(32)))
-    assert memory.remembered(tmp_path) == {f"1_{task}": "done" for task in range(32)}
+        list(pool.map(lambda task: launchers.remember_states(tmp_path, {f"1_{task}": State.DONE}), range(32)))
+    assert launchers.remembered_states(tmp_path) == {f"1_{task}": "done" for task in range(32)}
 
 
 def test_what_does_not_stay_so_is_not_kept_and_a_requeued_job_is_forgotten(tmp_path):
-    memory.remember(tmp_path, {"1_0": State.TIMEOUT, "1_1": State.RUNNING, "1_2": State.FAILED})
-    assert memory.remembered(tmp_path) == {"1_0": "timeout", "1_2": "failed"}
-    memory.remember(tmp_path, {"1_0": State.QUEUED})
-    assert memory.remembered(tmp_path) == {"1_2": "failed"}
+    launchers.remember_states(tmp_path, {"1_0": State.TIMEOUT, "1_1": State.RUNNING, "1_2": State.FAILED})
+    assert launchers.remembered_states(tmp_path) == {"1_0": "timeout", "1_2": "failed"}
+    launchers.remember_states(tmp_path, {"1_0": State.QUEUED})
+    assert launchers.remembered_states(tmp_path) == {"1_2": "failed"}
 
 
 def test_a_damaged_memory_is_no_obstacle(tmp_path):
     for content in (b"", b"\xff{", b"[1]", b'{"1_0": 3}'):
         (tmp_path / "states.json").write_bytes(content)
-        assert memory.remembered(tmp_path) == {}
-    memory.remember(tmp_path, {"1_0": State.DONE})
-    assert memory.remembered(tmp_path) == {"1_0": "done"}
-    memory.remember(tmp_path / "nowhere", {"1_0": State.DONE})
+        assert launchers.remembered_states(tmp_path) == {}
+    launchers.remember_states(tmp_path, {"1_0": State.DONE})
+    assert launchers.remembered_states(tmp_path) == {"1_0": "done"}
+    launchers.remember_states(tmp_path / "nowhere", {"1_0": State.DONE})

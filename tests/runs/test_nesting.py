@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qexp.runs.planning.prepare import Plan, prepare
-from qexp.runs.record import nesting
-from qexp.workspace import Workspace
+from qexp.base.workspace import Workspace
+from qexp.runs.prepare import Plan, prepare
+from qexp.store import directory
 
 
 def content(folder: Path) -> set[Path]:
@@ -165,4 +165,4 @@ def test_a_target_beside_runs_and_in_a_workspace_inside_specs_is_taken(tmp_path)
     for name in ("specs/experiences", "specs/own/specs", "specs/own/results", "elsewhere"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("x.html", "elsewhere/x.html", "specs/own/results/x.html", "comparisons/runs/x.csv"):
-        assert nesting.target(tmp_path / name) == tmp_path / name
+        assert directory.target_outside_of_runs(tmp_path / name) == tmp_path / name

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 import qexp
-from qexp import assemble
-from qexp.datasets.tabular import TabularDataset
-from qexp.runs.planning import plans
-from qexp.workspace import Workspace
+from qexp.base.workspace import Workspace
+from qexp.kinds import experiments
+from qexp.kinds.experiments import examined, parts_of
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.tables import BUILT_IN
+from qexp.runs import plan
 from tests import cores, stones
 
 WRITE: dict[str, Callable[[Path], None]] = {"stones": stones.write, "scratch": cores.write}
@@ -33,7 +36,7 @@ def reads(workspace: Path, opened: list[Path]) -> Callable[..., int]:
 
 def look_at(document: dict[str, Any]) -> None:
     """Ask one dataset for all that it reads its files for."""
-    dataset: Any = assemble.dataset_of(document, assemble.BUILT_IN)
+    dataset: Any = dataset_of(document, BUILT_IN)
     assert dataset.fingerprint
     if isinstance(dataset, TabularDataset):
         dataset.row_numbers([0])
@@ -43,7 +46,7 @@ def look_at(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("experience", WRITE)
 def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace, reads, experience):
     WRITE[experience](workspace)
-    document = assemble.experience(experience, {}, Workspace(workspace)).document["dataset"]
+    document = experiments.experience(experience, {}, Workspace(workspace)).document["dataset"]
     assert 0 < reads(look_at, document) == reads(qexp.run, experience, device="cpu")
 
 
@@ -52,19 +55,19 @@ def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace,
 def test_a_sweep_reads_a_dataset_once_for_all_its_points(workspace, reads, experience):
     WRITE[experience](workspace)
     place = Workspace(workspace)
-    assemble.experience(experience, {}, place)  # prepared data are kept by whoever reads them first
-    one = reads(plans.sweep, [experience], [0], {}, {}, place)
-    assert 0 < one == reads(plans.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, place)
+    experiments.experience(experience, {}, place)  # prepared data are kept by whoever reads them first
+    one = reads(plan.sweep, [experience], [0], {}, {}, place)
+    assert 0 < one == reads(plan.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, place)
 
 
 @pytest.mark.parametrize("experience", WRITE)
 def test_specs_that_name_one_dataset_read_it_once_when_they_are_checked(workspace, reads, experience):
     WRITE[experience](workspace)
     file = workspace / f"specs/experiences/{experience}.json"
-    dataset = assemble.experience(experience, {}, Workspace(workspace)).dataset_name
+    dataset = experiments.experience(experience, {}, Workspace(workspace)).dataset_name
     other = file.with_name("other.json")
     other.write_text(file.read_text())
-    parts = assemble.parts_of(Workspace(workspace))
-    assert reads(assemble.examined, file, parts) > 0
-    assert reads(assemble.examined, other, parts) == 0
-    assert reads(assemble.examined, workspace / f"specs/datasets/{dataset}.json", parts) == 0
+    parts = parts_of(Workspace(workspace))
+    assert reads(examined, file, parts) > 0
+    assert reads(examined, other, parts) == 0
+    assert reads(examined, workspace / f"specs/datasets/{dataset}.json", parts) == 0

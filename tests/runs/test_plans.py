@@ -3,13 +3,11 @@ import json
 import numpy
 import pytest
 
+from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError, SpecError
-from qexp.runs.launch.order import Order
-from qexp.runs.launch.start import start
-from qexp.runs.launch.sweep import check_order
-from qexp.runs.planning.grid import GridAxis, axes_of
-from qexp.runs.planning.plans import plan, sweep
-from qexp.workspace import Workspace
+from qexp.runs.launch import check_order, start
+from qexp.runs.order import Order
+from qexp.runs.plan import GridAxis, axes_of, plan_run, sweep
 
 
 def test_keys_with_a_plus_between_them_get_the_same_value():
@@ -165,12 +163,12 @@ def test_an_axis_over_an_unknown_key_is_a_fault_of_the_spec(workspace):
 
 
 def test_a_plan_refuses_a_seed_that_is_none(workspace):
-    from qexp import assemble
+    from qexp.kinds import experiments
 
-    experience = assemble.experience("mogi_quick", {}, Workspace(workspace))
+    experience = experiments.experience("mogi_quick", {}, Workspace(workspace))
     for seed in (-1, 2**63):
         with pytest.raises(QexpError, match="a seed is a whole number"):
-            plan(experience, seed, "name", Workspace(workspace))
+            plan_run(experience, seed, "name", Workspace(workspace))
         with pytest.raises(QexpError, match="a seed is a whole number"):
             planned(workspace, seeds=[seed])
     with pytest.raises(QexpError, match="seeds: no seed"):

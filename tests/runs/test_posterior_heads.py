@@ -12,8 +12,8 @@ import scipy.stats
 import xarray
 
 import qexp as package
+from qexp.base.outputs import QUANTILES
 from qexp.errors import QexpError
-from qexp.estimates import QUANTILES
 from qexp.networks.heads import HEADS
 from tests.conftest import SOUND, Specs, call, copied, put, shared_folder
 

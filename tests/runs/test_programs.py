@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 import qexp as package
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, RunFailedError, SpecError
-from qexp.runs.execution.execute import execute
-from qexp.runs.planning import plans
-from qexp.runs.planning.prepare import prepare
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.process import process_start
-from qexp.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.runs import plan
+from qexp.runs.execute import execute
+from qexp.runs.prepare import prepare
+from qexp.store.directory import RunDirectory
+from qexp.store.process import process_start
 from tests.conftest import call, put, started
 from tests.runs.conftest import PATIENCE
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
@@ -68,7 +68,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 def prepared(seed: int = 0) -> RunDirectory:
     here = Workspace(Path.cwd())
-    return prepare(plans.plan(assemble.experience("own", {}, here), seed, f"own_{seed}", here), here)
+    return prepare(plan.plan_run(experience("own", {}, here), seed, f"own_{seed}", here), here)
 
 
 def log_of(name: str = "own_0", attempt: int = 1) -> str:
@@ -327,14 +327,14 @@ def test_a_program_that_changed_since_the_run_was_prepared_is_not_run(program):
 def test_the_content_of_files_and_data_is_part_of_the_digest(program):
     program(data=["specs"])
     here = Workspace(Path.cwd())
-    digests = {assemble.experience("own", {}, here).digest}
+    digests = {experience("own", {}, here).digest}
     Path("own.sh").write_text(OWN_PROGRAM + "#")
-    digests.add(assemble.experience("own", {}, here).digest)
+    digests.add(experience("own", {}, here).digest)
     Path("specs/table.csv").write_text("a,b\n")
-    digests.add(assemble.experience("own", {}, here).digest)
+    digests.add(experience("own", {}, here).digest)
     assert len(digests) == 3
     Path("specs/table.csv").touch()
-    assert assemble.experience("own", {}, here).digest in digests
+    assert experience("own", {}, here).digest in digests
 
 
 def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
@@ -451,7 +451,7 @@ def test_a_command_that_cannot_run_is_pointed_at(program, change, value, message
     program()
     Path("specs/experiences/own.json").write_text(json.dumps(put(OWN, change, value)))
     with pytest.raises(SpecError) as refusal:
-        assemble.experience("own", {}, Workspace(Path.cwd()))
+        experience("own", {}, Workspace(Path.cwd()))
     assert message in str(refusal.value)
     assert not Path("runs").exists()
 

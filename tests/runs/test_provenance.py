@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from qexp import open_run
-from qexp.runs.record import provenance
-from qexp.runs.record.origins import CodeState
+from qexp.api.runs import open_run
+from qexp.store import provenance
+from qexp.store.record import CodeState
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -89,7 +89,7 @@ def test_what_is_too_large_to_copy_is_listed_with_its_size(repository, folder, m
 
 
 def test_names_that_are_no_text_or_hold_odd_characters_are_kept(repository, folder):
-    from qexp.files import json_bytes
+    from qexp.base.files import json_bytes
 
     names = [b"line\nbreak", b"\xff\xfe", "größe 'x' $y".encode(), b"-rf"]
     for name in names:
@@ -114,7 +114,7 @@ def test_outside_of_a_repository_and_before_its_first_commit_there_is_no_commit(
     assert provenance.keep_code_state(tmp_path, folder) == CodeState()
 
 
-OWN_CODE = "import json; from qexp.runs.record.provenance import own_code; print(json.dumps(own_code()))"
+OWN_CODE = "import json; from qexp.store.provenance import own_code; print(json.dumps(own_code()))"
 
 
 @pytest.mark.slow

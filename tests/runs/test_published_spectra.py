@@ -12,7 +12,7 @@ import pytest
 import xarray
 
 import qexp
-from qexp.datasets.spectra import SpectraDataset
+from qexp.kinds.spectra.dataset import SpectraDataset
 from tests.conftest import call, shared_folder
 from tests.cores import CHANNELS, PATCH_SIZE, SPECTRA, spectra
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import qexp as package
-from qexp.runs.record import provenance
+from qexp.store import provenance
 
 WEIGHTS = "checkpoints/best.safetensors"
 

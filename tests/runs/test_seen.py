@@ -255,8 +255,8 @@ def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
 
 
 def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
-    from qexp.runs.planning.plans import sweep
-    from qexp.workspace import find
+    from qexp.base.workspace import find
+    from qexp.runs.plan import sweep
 
     plans = sweep(["few_finetune"], range(20), {"epochs": [1, 2]}, {}, find())
     assert len(plans) == 40

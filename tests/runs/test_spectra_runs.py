@@ -23,14 +23,17 @@ from pyarrow.csv import write_csv
 from safetensors.numpy import load_file
 
 import qexp as package
-from qexp import Run, assemble
-from qexp.assemble.kinds.spectra import divided, labelled
-from qexp.datasets.spectra import SpectraDataset
+from qexp.api.runs import Run
+from qexp.base.seeds import Seeds
 from qexp.errors import InterruptedRunError
 from qexp.figures.canvas import save
 from qexp.figures.curves import learning_curves
+from qexp.kinds import experiments
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.spectra.dataset import SpectraDataset
+from qexp.kinds.spectra.experiment import divided, labelled
+from qexp.kinds.tables import BUILT_IN
 from qexp.networks import checkpoint
-from qexp.seeds import Seeds
 from tests import cores
 from tests.conftest import shared_folder
 from tests.runs.conftest import Interrupting
@@ -335,13 +338,13 @@ def test_a_spectrum_of_a_table_is_a_copy_of_another_also_if_its_zeros_have_a_sig
 
 
 def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed_and_others_for_another(here):
-    from qexp.workspace import find
+    from qexp.base.workspace import find
 
     def drawn(experience: str, count: int | str, seed: int) -> set[int]:
-        document = assemble.experience(experience, {"labelled": count}, find()).document
-        dataset = assemble.dataset_of(document["dataset"], assemble.BUILT_IN)
+        document = experiments.experience(experience, {"labelled": count}, find()).document
+        dataset = dataset_of(document["dataset"], BUILT_IN)
         assert isinstance(dataset, SpectraDataset)
-        train, _, _ = divided(document, dataset, assemble.BUILT_IN, Seeds(seed))
+        train, _, _ = divided(document, dataset, BUILT_IN, Seeds(seed))
         return set(labelled(document, train, Seeds(seed)).tolist())
 
     counts = [2, 5, 11, 17, "all"]

@@ -11,26 +11,24 @@ import pytest
 import torch
 import xarray
 
-from qexp import assemble
-from qexp.baselines.estimators import BASELINES, Baseline
-from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Entry
+from qexp.kinds.attempt import Attempt, OwnRecord, Silent
+from qexp.kinds.group_errors import RECORDED, of_groups, recorded
+from qexp.kinds.networks import model_of
+from qexp.kinds.objects import fit_transforms
+from qexp.kinds.spectra import evaluation
+from qexp.kinds.spectra.dataset import SpectraDataset, SpectrumSamples
+from qexp.kinds.spectra.evaluation import Subject, evaluate, inner_folds
+from qexp.kinds.tables import BUILT_IN
+from qexp.metrics.baselines import BASELINES, Baseline
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.networks.estimator import input_times_gradient
 from qexp.networks.masked_autoencoder import hidden_channels
 from qexp.networks.network import initialise
-from qexp.runs.attempt import Attempt, OwnRecord
-from qexp.runs.display import Silent
-from qexp.runs.evaluation import spectra
-from qexp.runs.evaluation.group_errors import RECORDED, of_groups, recorded
-from qexp.runs.evaluation.spectra import evaluate, saliency
-from qexp.runs.evaluation.spectra.numbers import inner_folds
-from qexp.runs.evaluation.spectra.subject import Subject
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import Record
-from qexp.runs.record.state import State
-from qexp.seeds import Seeds
-from qexp.tables import Entry
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Record, State
 from tests import cores
 
 LEAKED = "tested on training spectra"
@@ -111,9 +109,9 @@ def network(spec, dataset, train=None, test=None):
         dataset, train, rows["validation"], test, np.setdiff1d(rows["train"], train), Seeds(0),
         torch.device("cpu"), hidden if "mask" in spec["inputs"] else None,
     )  # fmt: skip
-    model = assemble.model_of(spec, assemble.BUILT_IN)
+    model = model_of(spec, BUILT_IN)
     initialise(model.network, Seeds(0))
-    assemble.fit_transforms(model, data.to_fit)
+    fit_transforms(model, data.to_fit)
     metrics = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]}
     return Subject(dataset, model.eval(), data, train, test, metrics)
 
@@ -248,7 +246,7 @@ def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(dataset, di
     of = network(LINEAR, dataset)
     whole = {}
     for most in (len(of.test), 3):
-        monkeypatch.setattr(saliency, "MOST", most)
+        monkeypatch.setattr(evaluation, "MOST", most)
         evaluated(directory, of)
         with xarray.open_dataset(directory.results / "saliency.nc") as found:
             whole[most] = found.load()
@@ -379,7 +377,7 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
 def test_the_spectra_that_are_kept_are_the_first_one_in_the_middle_and_the_last(
     at_once, dataset, directory, monkeypatch
 ):
-    monkeypatch.setattr(spectra, "AT_ONCE", at_once)
+    monkeypatch.setattr(evaluation, "AT_ONCE", at_once)
     of = network(AUTOENCODER, dataset)
     evaluated(directory, of)
     positions = [0, 8, 17]
@@ -422,7 +420,7 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
     spec, dataset, directory, monkeypatch
 ):
     together = evaluated(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
-    monkeypatch.setattr(spectra, "AT_ONCE", 1)
+    monkeypatch.setattr(evaluation, "AT_ONCE", 1)
     alone = evaluated(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
     (output,) = spec["outputs"]
     assert alone.results["test"][output] == pytest.approx(together.results["test"][output], rel=1e-4, nan_ok=True)

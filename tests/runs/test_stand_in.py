@@ -7,7 +7,7 @@ import pytest
 import xarray
 
 import qexp as package
-from qexp.runs.record.directory import RunDirectory
+from qexp.store.directory import RunDirectory
 from tests import stones
 
 WORDS = "made with stand-in data"

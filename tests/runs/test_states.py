@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from qexp import open_run
+from qexp.api.runs import open_run
 from qexp.errors import QexpError, RunFailedError
-from qexp.runs.record.process import alive, process_start, this_process
+from qexp.store.process import alive, process_start, this_process
 
 BREAKING_LOSS = """
 from qexp.extend import Entry
@@ -143,15 +143,15 @@ def test_done_is_not_believed_without_the_results(train, qexp):
 @pytest.mark.slow
 def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     """A prepared directory, moved away from its workspace, trains in a process that knows nothing else."""
-    from qexp import assemble
-    from qexp.runs.planning.prepare import Plan, prepare
-    from qexp.workspace import find
+    from qexp.base.workspace import find
+    from qexp.kinds import experiments
+    from qexp.runs.prepare import Plan, prepare
 
     (workspace / "specs/extensions.py").write_text(
         BREAKING_LOSS.replace("LOSSES", "unused") + '\nMODULES = {"same": Entry(lambda shape, /: __import__("torch")'
         '.nn.Identity(), {}, "Does nothing.", {"module": "same"})}\n'
     )
-    experience = assemble.experience(
+    experience = experiments.experience(
         "mogi_quick",
         {"epochs": 1, "sizes": [32, 16, 16], "model.operations.silu": {"module": "same"}},
         find(),
@@ -267,16 +267,18 @@ def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_al
         run = train()
         assert json.loads((run.path / "environment.json").read_text())["threads"] == 1
         assert torch.get_num_threads() == 2
-        from qexp import assemble
+        from qexp.kinds.experiments import experience
+        from qexp.kinds.objects import threads_for
+        from qexp.kinds.tables import BUILT_IN
 
-        assert assemble.threads_for(assemble.experience("mogi_standard", {}, _here()).document, assemble.BUILT_IN) == 2
+        assert threads_for(experience("mogi_standard", {}, _here()).document, BUILT_IN) == 2
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        assert assemble.threads_for(run.spec, assemble.BUILT_IN) == 2
+        assert threads_for(run.spec, BUILT_IN) == 2
     finally:
         torch.set_num_threads(before)
 
 
 def _here():
-    from qexp.workspace import find
+    from qexp.base.workspace import find
 
     return find()

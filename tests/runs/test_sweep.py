@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import qexp as package
+from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError
-from qexp.runs.launch import local
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.state import launches
-from qexp.runs.state.launches import Launch
-from qexp.workspace import Workspace
+from qexp.jobs import launchers
+from qexp.jobs.launchers import Launch
+from qexp.runs import launch
+from qexp.store.directory import RunDirectory
 from tests.conftest import call, shared_folder
 from tests.runs.conftest import until
 
@@ -124,13 +124,13 @@ def environments(root):
 
 
 def test_a_launch_is_written_down_and_its_runs_know_it(launched):
-    launch = launches.find("last", Workspace(launched))
+    launch = launchers.find_launch("last", Workspace(launched))
     runs = {run["name"]: package.open_run(run["name"], workspace=launched) for run in package.runs(workspace=launched)}
     assert launch.record()["runs"] == list(runs)
     assert {run.record["launch"] for run in runs.values()} == {launch.id}
-    assert launches.find(launch.id[:9], Workspace(launched)).id == launch.id
+    assert launchers.find_launch(launch.id[:9], Workspace(launched)).id == launch.id
     with pytest.raises(NotFoundError, match="no launch"):
-        launches.find("1999", Workspace(launched))
+        launchers.find_launch("1999", Workspace(launched))
 
 
 def test_the_runs_of_a_launch_share_the_cores(launched):
@@ -140,7 +140,7 @@ def test_the_runs_of_a_launch_share_the_cores(launched):
 def test_a_detached_launch_goes_on_by_itself(workspace, start):
     code, stdout, stderr = start("run", "mogi_quick", "--seeds", "0:2", *BRIEF, "--detach").end()
     assert code == 0, stderr
-    assert stdout.strip() == launches.find("last", Workspace(workspace)).id
+    assert stdout.strip() == launchers.find_launch("last", Workspace(workspace)).id
     until(in_state("done", 2), "that so many are done")
 
 
@@ -156,7 +156,7 @@ def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_st
     assert code == 0, stderr
     assert sorted(states().values()) == ["created", "interrupted", "interrupted"]
     assert not attempts(package.open_run(second).path)
-    assert launches.find("last", Workspace(workspace)).pool_works() is False
+    assert launchers.find_launch("last", Workspace(workspace)).pool_works() is False
 
 
 def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, start):
@@ -167,7 +167,7 @@ def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, st
     assert all(attempts(package.open_run(name).path) == ["01"] for name in states())
 
 
-class Listening(local.Unwatched):
+class Listening(launch.Unwatched):
     def __init__(self):
         self.troubles = {}
 
@@ -179,10 +179,10 @@ def test_what_has_just_ended_keeps_no_other_from_being_killed(tmp_path):
     """A process may end, and be waited for, between the last look and the second Ctrl-C."""
     (tmp_path / "launch").mkdir()
     runs = [RunDirectory(tmp_path / name) for name in ("ended", "endless")]
-    pool = local.Pool(Launch(tmp_path / "launch"), runs, jobs=2)
+    pool = launch.Pool(Launch(tmp_path / "launch"), runs, jobs=2)
     ended, endless = (subprocess.Popen(["sleep", time], start_new_session=True) for time in ("0", "600"))
     ended.wait()
-    pool._running = {run.path.name: local._Job(run, of) for run, of in zip(runs, (ended, endless), strict=True)}
+    pool._running = {run.path.name: launch._Job(run, of) for run, of in zip(runs, (ended, endless), strict=True)}
     pool._pass_on(signal.SIGTERM)
     pool._pass_on(signal.SIGKILL)
     assert endless.wait(60) < 0
@@ -195,7 +195,7 @@ def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_
     (tmp_path / "launch" / blocked).touch()
     runs = [RunDirectory(tmp_path / name) for name in ("a", "b", "c")]
     seen = Listening()
-    assert local.Pool(Launch(tmp_path / "launch"), runs, jobs=2).run(seen) == {}
+    assert launch.Pool(Launch(tmp_path / "launch"), runs, jobs=2).run(seen) == {}
     assert sorted(seen.troubles) == ["a", "b", "c"]
     assert all(f"launch/{blocked}" in why for why in seen.troubles.values())
 
@@ -233,10 +233,10 @@ def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(workspac
 
 def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_option(workspace, qexp):
     """The state in which each run and the launch are then: prepared, queued, and the pool's process gone."""
-    from qexp.runs.launch import sweep
+    from qexp.runs.launch import check_order, open_launch
 
     order = package.Order("mogi_quick", seeds=range(2))
-    launch, _ = sweep.open_launch(sweep.check_order(order, Workspace(workspace)), Workspace(workspace))
+    launch, _ = open_launch(check_order(order, Workspace(workspace)), Workspace(workspace))
     gone = {"host": os.uname().nodename, "boot_id": "another", "pid_namespace": "", "pid": 1, "start": "0"}
     launch.pool_file.write_text(json.dumps(gone))
     assert set(states().values()) == {"created"}

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from qexp import files
+from qexp.base import files
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.runs.planning.prepare import Plan, prepare
-from qexp.runs.record.process import this_process
-from qexp.runs.record.record import Record
-from qexp.runs.record.state import State
-from qexp.runs.upkeep import purging, trash
-from qexp.workspace import Workspace
+from qexp.runs.prepare import Plan, prepare
+from qexp.store.process import this_process
+from qexp.store.record import Record, State
+from qexp.upkeep import trash
 
 Make = Callable[..., Path]
 
@@ -266,7 +265,7 @@ def test_a_purge_that_was_cut_short_is_never_continued_on_the_run_that_has_its_p
     qexp("rm", "far")
     (entry,) = trash.entries(Workspace(workspace))
     shutil.rmtree(entry.data)
-    entry.path.rename(entry.path.with_name(purging.DOOMED + entry.path.name))
+    entry.path.rename(entry.path.with_name(trash.DOOMED + entry.path.name))
     (tmp_path / "disk/far").mkdir()
     (tmp_path / "disk/far/run.json").write_text("another workspace's")
     assert qexp("purge", "--yes").code == 0
@@ -386,7 +385,7 @@ def test_what_a_killed_purge_left_is_not_restored_but_deleted_by_the_next(make, 
     for entry in trash.entries(Workspace(workspace)):
         if entry.name == "far":
             shutil.rmtree(entry.data)
-        entry.path.rename(entry.path.with_name(purging.DOOMED + entry.path.name))
+        entry.path.rename(entry.path.with_name(trash.DOOMED + entry.path.name))
     assert qexp("restore", "near").code == 3
     assert qexp("purge", "--yes").code == 0
     assert list((workspace / "runs/.trash").iterdir()) == []
@@ -432,8 +431,8 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
     for index in range(10):
         make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)
     script = (
-        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs.upkeep import trash\n"
-        "from qexp.workspace import Workspace\n"
+        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.upkeep import trash\n"
+        "from qexp.base.workspace import Workspace\n"
         "place = Workspace(Path(sys.argv[1]))\n"
         "for _ in range(8):\n"
         "    for index in range(10):\n"
@@ -452,9 +451,9 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
 def test_a_purge_does_not_call_deleted_what_was_restored_meanwhile(make, workspace, qexp):
     run = make("one")
     assert qexp("rm", "one").code == 0
-    condemned = purging.doomed(Workspace(workspace))
+    condemned = trash.doomed(Workspace(workspace))
     assert qexp("restore", "one").code == 0
-    done = purging.purge(condemned, Workspace(workspace))
+    done = trash.purge_runs(condemned, Workspace(workspace))
     assert (done.names, done.freed, done.problems, done.gone) == ([], 0, [], ["one"])
     assert (run / "run.json").is_file()
 
@@ -463,8 +462,8 @@ ACT_ON_EACH = """
 import json, sys
 from pathlib import Path
 from qexp.errors import QexpError
-from qexp.runs.upkeep import purging, trash
-from qexp.workspace import Workspace
+from qexp.upkeep import trash
+from qexp.base.workspace import Workspace
 
 place, acts = Workspace(Path(sys.argv[1])), {"purge": {}, "restore": {}}
 for index in range(40):
@@ -472,8 +471,8 @@ for index in range(40):
         if sys.argv[2] == "restore":
             acts["restore"][f"run_{index}"] = trash.restore(f"run_{index}", place).name
         else:
-            condemned = [entry for entry in purging.doomed(place) if entry.name == f"run_{index}"]
-            acts["purge"][f"run_{index}"] = purging.purge(condemned, place).names
+            condemned = [entry for entry in trash.doomed(place) if entry.name == f"run_{index}"]
+            acts["purge"][f"run_{index}"] = trash.purge_runs(condemned, place).names
     except QexpError as error:
         acts[sys.argv[2]][f"run_{index}"] = str(error)
 print(json.dumps(acts[sys.argv[2]]))

@@ -12,7 +12,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import UntrustedCodeError
-from qexp.runs.record import trust
+from qexp.kinds import trust
 
 pytestmark = pytest.mark.slow
 
@@ -233,4 +233,4 @@ def test_one_function_alone_executes_the_code_of_runs():
                 (argument,) = map(ast.unparse, node.args)
                 if argument not in ("workspace.extensions", "find(named).extensions", "Path('no extensions')"):
                     users.add(str(path.relative_to(source)))
-    assert users == {"runs/record/trust.py"}
+    assert users == {"kinds/trust.py"}

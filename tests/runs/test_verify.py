@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 import qexp as package
-from qexp import open_run
+from qexp.api.runs import open_run
 from qexp.errors import InterruptedRunError
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.upkeep.environment_diff import environment_changes
-from qexp.runs.upkeep.output_diff import first_difference, largest_of_results, largest_of_weights
-from qexp.spec.digest import digest
+from qexp.spec.reading import digest
+from qexp.store.directory import RunDirectory
+from qexp.upkeep.verify import environment_changes, first_difference, largest_of_results, largest_of_weights
 from tests.runs.conftest import Interrupting, has_lines, until
 
 pytestmark = pytest.mark.slow

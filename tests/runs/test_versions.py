@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.runs.execution.execute import execute
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.origins import Ancestor
-from qexp.runs.record.record import SCHEMA_VERSION, Record
-from qexp.runs.upkeep.verify import verify
-from qexp.workspace import Workspace
+from qexp.kinds.objects import recipe_of
+from qexp.kinds.tables import BUILT_IN
+from qexp.runs.execute import execute
+from qexp.store.directory import RunDirectory
+from qexp.store.record import SCHEMA_VERSION, Ancestor, Record
+from qexp.upkeep.verify import verify
 
 STORED = Path(__file__).parent / "stored"
 
@@ -61,7 +61,7 @@ def test_a_run_of_any_version_is_shown_in_the_form_of_today(stored, qexp, name):
     today = {one.name for one in fields(Record)} - {"others", "fold"}
     assert today <= document.keys()
     assert document["schema"] == SCHEMA_VERSION
-    recipe = assemble.recipe_of(stored(name).spec(), assemble.BUILT_IN)
+    recipe = recipe_of(stored(name).spec(), BUILT_IN)
     assert recipe.keep in ("best", "last")
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import NotFoundError
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.process import process_start, this_process
-from qexp.runs.state import logs
-from qexp.runs.state.launches import Launch
-from qexp.runs.state.stopping import ask_to_stop, stop
-from qexp.runs.state.waiting import SECONDS_TO_START
+from qexp.jobs import states
+from qexp.jobs.launchers import Launch
+from qexp.jobs.states import SECONDS_TO_START, ask_to_stop, stop
+from qexp.store.directory import RunDirectory
+from qexp.store.process import process_start, this_process
 from tests.runs.conftest import has_lines, until
 from tests.runs.test_catalog import write_record
 
@@ -151,7 +150,7 @@ def test_bytes_that_are_no_text_do_not_end_a_log(workspace, qexp):
 def test_following_shows_what_comes_also_of_the_next_attempt_and_ends_with_the_run(workspace, sleeper):
     run = write_running(workspace, "busy", sleeper.pid)
     write_log(run, 1, b"first\nhalf a \xce")
-    pieces = logs.follow(run)
+    pieces = states.follow_log(run)
     assert next(pieces) == "first\nhalf a "
     write_log(run, 1, b"\xbd\nlast of one\n")
     assert next(pieces) == "ν\nlast of one\n"
@@ -170,7 +169,7 @@ def test_following_an_attempt_ends_when_the_next_one_has_begun(workspace, sleepe
     run = write_running(workspace, "busy", sleeper.pid, number=2)
     write_log(run, 1, b"one\n")
     write_log(run, 2, b"two\n")
-    assert list(logs.follow(run, 1)) == ["one\n"]
+    assert list(states.follow_log(run, 1)) == ["one\n"]
 
 
 def test_following_waits_for_a_run_that_has_not_started(workspace, start, sleeper):
@@ -205,9 +204,9 @@ def test_a_reader_who_has_seen_enough_of_a_log_causes_no_traceback(workspace):
 def test_reading_a_log_costs_no_memory_for_all_of_it(workspace):
     run = RunDirectory(write_record(workspace, "a"))
     write_log(run, 1, b"x" * 1_000_000)
-    assert max(map(len, logs.read(run))) < 100_000
+    assert max(map(len, states.read_log(run))) < 100_000
     with pytest.raises(NotFoundError):
-        next(logs.read(run, 7))
+        next(states.read_log(run, 7))
 
 
 # Stopping

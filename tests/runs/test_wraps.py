@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from qexp import open_run
+from qexp.api.runs import open_run
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.runs.record.process import number_in_view, this_process
-from qexp.runs.schedulers import options_of
-from qexp.runs.state import launches
-from qexp.runs.wrap import Wrap, wrap_of
-from qexp.workspace import Workspace
+from qexp.jobs import launchers
+from qexp.jobs.launchers import options_of
+from qexp.jobs.scheduler import Wrap, wrap_of
+from qexp.store.process import number_in_view, this_process
 from tests.conftest import Specs
 from tests.runs.conftest import Process, has_lines, until
 
@@ -117,7 +117,7 @@ def test_a_wrap_that_does_not_start_the_run_leaves_it_failed_with_the_reason(wra
     assert (code, record["state"], record["attempts"]) == (1, "failed", [])
     assert record["error"].startswith("the wrap ended with exit code 3 before the run began: ")
     if in_a_pool:
-        options = launches.find("last", Workspace(specs.root)).record()["settings"]["options"]
+        options = launchers.find_launch("last", Workspace(specs.root)).record()["settings"]["options"]
         assert options["wrap"].endswith("/broken' {run}")
     else:
         assert record["error"] in stderr

@@ -5,12 +5,13 @@ import pytest
 import scipy.stats
 import torch
 
+from qexp.base.seeds import Seeds
 from qexp.physics.point import mogi, mogi_image
-from qexp.seeds import Seeds
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.distributions import log_normal, uniform
 from qexp.simulation.generators import GENERATORS, DeformationImages, Source
-from qexp.simulation.noise_models import BLOCK, Component, ExponentialNoise, NoiseModel, WhiteNoise
+from qexp.simulation.noise import ExponentialNoise, WhiteNoise
+from qexp.simulation.noise_models import BLOCK, Component, NoiseModel
 
 CPU = torch.device("cpu")
 FIXED = {"azimuth": 0.0, "incidence": 0.33, "x_res": 0.1, "y_res": 0.1, "x": 0.0, "y": 0.0}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from qexp.base.quantities import QUANTITIES, quantity
+from qexp.base.seeds import Seeds
 from qexp.physics.geometry import grid, line_of_sight, pixel_axis, project
-from qexp.quantities import QUANTITIES, quantity
-from qexp.seeds import Seeds
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.distributions import uniform
 from qexp.simulation.generators import GENERATORS

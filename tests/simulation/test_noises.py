@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.integrate import quad
 
+from qexp.base.tables import built
 from qexp.simulation.noise import Blocks, Grid, Noise, Points
 from qexp.simulation.noise_models import BLOCK, NOISES, Component, NoiseModel
-from qexp.tables import built
 
 DRAWS = 6000
 RANDOM = np.random.default_rng(8)

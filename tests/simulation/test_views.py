@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from qexp import assemble
+from qexp.base.quantities import QUANTITIES, Quantity
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Entry
+from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError
+from qexp.kinds.images.experiment import require_units_of
+from qexp.kinds.objects import KINDS, dataset_of, kind_of
+from qexp.kinds.tables import BUILT_IN
 from qexp.physics.point import mogi
-from qexp.quantities import QUANTITIES, Quantity
-from qexp.seeds import Seeds
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.distributions import uniform
 from qexp.simulation.generators import GENERATORS, DeformationImages, Requirement, Source
 from qexp.simulation.noise import WhiteNoise
 from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import View
-from qexp.spec.resolve import replaced
-from qexp.tables import Entry
-from qexp.workspace import Workspace
+from qexp.spec.resolution import replaced
 
 ONE = {
     "type": "generated",
@@ -49,7 +51,7 @@ def document(*removed, **changes):
 
 
 def opened(made, root=None):
-    return assemble.dataset_of(made, assemble.BUILT_IN, None if root is None else Workspace(root))
+    return dataset_of(made, BUILT_IN, None if root is None else Workspace(root))
 
 
 def seen(made, root=None, **values):
@@ -64,9 +66,9 @@ def image(made, root=None, **values):
 
 def said(made, root=None):
     """The problems of a document, as `WHERE: MESSAGE`."""
-    from qexp.assemble.checks import Parts
+    from qexp.kinds.experiments import Parts
 
-    parts = Parts(assemble.BUILT_IN, Workspace(root or Path()), 2**33)
+    parts = Parts(BUILT_IN, Workspace(root or Path()), 2**33)
     return [f"{'.'.join(map(str, where))}: {message}" for where, message in parts.dataset(made)[1]]
 
 
@@ -141,7 +143,7 @@ TURN = {
 def test_a_turned_dataset_has_all_its_looks_turned_by_the_angle(case):
     before, support, fixed = TURN[case]
     made = before
-    for key, value in assemble.kind_of(before).turned(before, 0.3).items():
+    for key, value in kind_of(before).turned(before, 0.3).items():
         made = replaced(made, key, value)
     dataset = opened(made)
     assert {name: dataset.fixed[name] for name in fixed} == pytest.approx(fixed)
@@ -154,12 +156,12 @@ def test_normal_directions_move_and_those_of_a_bounded_form_are_refused():
     mu = {"type": "truncated_normal", "parameters": {"mu": 0.1, "sigma": 1.0, "low": -1.0, "high": 1.0}}
     turning = document("azimuth", varyings={"azimuth": []}, distributions={"azimuth": mu}, fixed={"depth": 2.0},
                        matrix={"axes": {"azimuth": [-1, 1]}})  # fmt: skip
-    changes = assemble.kind_of(turning).turned(turning, 0.5)
+    changes = kind_of(turning).turned(turning, 0.5)
     assert changes["distributions.azimuth"]["parameters"] == {"mu": 0.6, "sigma": 1.0, "low": -0.5, "high": 1.5}
     assert changes["matrix.axes.azimuth"] == [-0.5, 1.5]
     turning["distributions"]["azimuth"] = {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}}
     with pytest.raises(QexpError, match=r"'azimuth' must be \+0\.5 larger"):
-        assemble.kind_of(turning).turned(turning, 0.5)
+        kind_of(turning).turned(turning, 0.5)
 
 
 def test_the_displacements_of_several_sources_add_up_and_their_variables_carry_their_names():
@@ -316,7 +318,7 @@ def test_a_point_source_must_be_below_the_deepest_ground_too(root):
     assert deep.possible({"depth": np.array([1.4, 1.6])}, 2).tolist() == [False, True]
     with pytest.raises(DatasetError, match="must lie below the lowest ground, -1500 m"):
         image(made, root, depth=1.4)
-    doubts = assemble.KINDS["generated"].checked_dataset(made, assemble.BUILT_IN, Workspace(root)).warnings
+    doubts = KINDS["generated"].checked_dataset(made, BUILT_IN, Workspace(root)).warnings
     # The quantiles 0.2 to 0.4 are held out: of the others, those below 0.25 are impossible.
     assert [float(doubt.split(" % of the draws")[0]) for doubt in doubts] == pytest.approx([25, 25], abs=2)
 
@@ -342,8 +344,8 @@ def test_angles_of_another_unit_than_the_network_was_trained_on_are_refused():
     spec = {"dataset": document(), "inputs": ["displacement", "incidence"], "outputs": ["depth"]}
     degrees = opened(document(angles="degrees"))
     with pytest.raises(QexpError, match="trained on 'incidence' in rad, but the dataset has it in °"):
-        assemble.require_units_of(spec, degrees, assemble.BUILT_IN)
-    assemble.require_units_of({**spec, "inputs": ["displacement"]}, degrees, assemble.BUILT_IN)
+        require_units_of(spec, degrees, BUILT_IN)
+    require_units_of({**spec, "inputs": ["displacement"]}, degrees, BUILT_IN)
 
 
 def test_a_source_of_a_workspace_adds_to_the_others():
@@ -351,7 +353,7 @@ def test_a_source_of_a_workspace_adds_to_the_others():
     entry = Entry(lambda: DeformationImages(twice), {}, "Twice a point source.", {"type": "twice"})
     strength = Quantity("10⁶ m³", 1e6, "of twice a point source")
     tables = {
-        **assemble.BUILT_IN,
+        **BUILT_IN,
         "generators": {**GENERATORS, "twice": entry},
         "quantities": {**QUANTITIES, "strength": strength},
     }
@@ -368,7 +370,7 @@ def test_a_source_of_a_workspace_adds_to_the_others():
         ),
         "generation_type",
     )  # fmt: skip
-    dataset = assemble.KINDS["generated"].checked_dataset(made, tables, None)
+    dataset = KINDS["generated"].checked_dataset(made, tables, None)
     sample = dataset.observe({"a.depth": np.array([2.0])}, torch.Generator())["displacement"][0, 0]
     torch.testing.assert_close(sample, 3 * image(document()), rtol=1e-4, atol=1e-8)
 

@@ -9,12 +9,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.schedulers import options_of
-from qexp.runs.schedulers.scheduler import Submission
-from qexp.runs.schedulers.slurm import Slurm
-from qexp.runs.schedulers.slurm.jobs import ACCOUNTED, LISTED
-from qexp.runs.schedulers.slurm.words import TIME_IS_UP
+from qexp.jobs.launchers import options_of
+from qexp.jobs.scheduler import Submission
+from qexp.jobs.slurm import ACCOUNTED, LISTED, TIME_IS_UP, Slurm
+from qexp.store.directory import RunDirectory
 from tests.slurm.cluster import cluster_with_accounting, until
 
 RECORDED = Path(__file__).parent / "recorded"

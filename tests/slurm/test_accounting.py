@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import SchedulerError
-from qexp.runs.schedulers import options_of
-from qexp.runs.schedulers.scheduler import Submission
-from qexp.runs.schedulers.slurm import Slurm
-from qexp.runs.schedulers.slurm.jobs import ACCOUNTED
+from qexp.jobs.launchers import options_of
+from qexp.jobs.scheduler import Submission
+from qexp.jobs.slurm import ACCOUNTED, Slurm
 from tests.runs.conftest import has_lines
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.schedulers import options_of
-from qexp.runs.schedulers.scheduler import Submission
-from qexp.runs.schedulers.slurm import Slurm
+from qexp.jobs.launchers import options_of
+from qexp.jobs.scheduler import Submission
+from qexp.jobs.slurm import Slurm
+from qexp.store.directory import RunDirectory
 from tests.slurm.cluster import LONGEST_ARRAY, until
 from tests.slurm.conftest import slurm as administrator
 

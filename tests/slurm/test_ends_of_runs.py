@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.cli import texts
-from qexp.runs.planning import plans, prepare
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import JobRecord
-from qexp.runs.schedulers import LAUNCHERS, options_of
-from qexp.runs.schedulers.scheduler import Submission
-from qexp.runs.schedulers.slurm import Slurm
-from qexp.runs.state.states import state_now
-from qexp.workspace import Workspace
+from qexp.jobs.launchers import LAUNCHERS, options_of
+from qexp.jobs.scheduler import Submission
+from qexp.jobs.slurm import Slurm
+from qexp.jobs.states import state_now
+from qexp.kinds import experiments
+from qexp.runs import plan, prepare
+from qexp.store.directory import RunDirectory
+from qexp.store.record import JobRecord
 from tests.conftest import call
 from tests.runs.conftest import has_lines
 from tests.runs.test_same_bits import contents
@@ -73,8 +73,8 @@ class Submitted:
         return RunDirectory(self.workspace.runs / name)
 
     def prepare(self, name: str, seed: int, *overrides: str) -> RunDirectory:
-        experience = assemble.experience("mogi_quick", texts.overrides(overrides), self.workspace)
-        return prepare.prepare(plans.plan(experience, seed, name, self.workspace), self.workspace)
+        experience = experiments.experience("mogi_quick", texts.overrides(overrides), self.workspace)
+        return prepare.prepare(plan.plan_run(experience, seed, name, self.workspace), self.workspace)
 
     def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: str) -> None:
         chosen = options_of("slurm", {"slurm": {"time": 10, **options}}, {})

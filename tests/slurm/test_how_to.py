@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qexp import runs
+from qexp.api.listing import runs
 from tests.conftest import call
 from tests.documents.reader import BLOCK, PAGES, only_shown
 from tests.slurm.conftest import slurm as administrator

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import qexp as package
+from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError
-from qexp.runs.schedulers.slurm import Slurm
-from qexp.runs.state import launches
-from qexp.workspace import Workspace
+from qexp.jobs import launchers
+from qexp.jobs.slurm import Slurm
 from tests import stones
 from tests.conftest import call, shared_folder
 from tests.slurm.cluster import until
@@ -91,7 +91,7 @@ def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster
     (record,) = (workspace / "runs/.launches").glob("*/prediction.json")
     jobs = json.loads(record.read_text())["jobs"]
     assert jobs == dict(line.split() for line in stdout.splitlines())
-    assert launches.find("last", place) == launches.all_of(place)[-1]
+    assert launchers.find_launch("last", place) == launchers.all_launches(place)[-1]
     (last,) = json.loads(qexp("ls", "--launch", "last", "--json").stdout)
     assert last["overrides"] == ["epochs=2"]
     assert qexp("doctor").code == 0
@@ -101,7 +101,7 @@ def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster
         assert code == 3
         assert f"{identifier} is a prediction, which has no runs; {record.relative_to(workspace)} has its jobs" in said
     with pytest.raises(NotFoundError, match="no launch 'another'"):
-        launches.find("another", place)
+        launchers.find_launch("another", place)
     ended(stdout)
 
 

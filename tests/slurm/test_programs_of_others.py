@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import qexp as package
-from qexp.runs.schedulers.slurm import Slurm
-from qexp.runs.state.launches import find
-from qexp.workspace import Workspace
+from qexp.base.workspace import Workspace
+from qexp.jobs.launchers import find_launch
+from qexp.jobs.slurm import Slurm
 from tests.conftest import call
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
@@ -59,4 +59,4 @@ def test_each_ends_in_its_own_state_and_nothing_is_left_running(jobs):
     until(lambda: not any(Path(f"/proc/{number}").exists() for number in started), "the end of all processes")
     assert len(set(started)) == 6
     assert package.open_run("own_1").record["error"] == "exit code 3: wrong"
-    assert find("last", Workspace(Path.cwd())).record()["launcher"] == "slurm"
+    assert find_launch("last", Workspace(Path.cwd())).record()["launcher"] == "slurm"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qexp import open_run, runs
-from qexp.runs.state import launches
-from qexp.workspace import Workspace
+from qexp.api.listing import runs
+from qexp.api.runs import open_run
+from qexp.base.workspace import Workspace
+from qexp.jobs import launchers
 from tests.runs.conftest import has_lines, until
 from tests.slurm.conftest import slurm as administrator
 
@@ -35,7 +36,7 @@ def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluste
     (again,) = [line.split()[0] for line in stdout.splitlines()]
     assert qexp("wait", again).code == 1
     assert attempts() == {"done": 1, "failed": 2}
-    assert launches.find("last", Workspace(workspace)).record()["runs"] == [again]
+    assert launchers.find_launch("last", Workspace(workspace)).record()["runs"] == [again]
 
 
 def test_a_sweep_that_slurm_refuses_leaves_runs_that_wait_for_nobody(slurm_cluster: Path, workspace: Path, qexp):

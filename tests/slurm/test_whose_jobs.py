@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import Record
-from qexp.runs.record.state import State
-from qexp.runs.state.stopping import ask_to_stop
+from qexp.jobs.states import ask_to_stop
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Record, State
 from tests.conftest import RESOLVED
 
 RUN = ("run", "mogi_quick", "--launcher", "slurm")

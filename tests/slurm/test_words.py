@@ -11,18 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SchedulerError
-from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.process import this_process
-from qexp.runs.record.record import AttemptRecord, JobRecord
-from qexp.runs.record.state import State
-from qexp.runs.schedulers import options_of, this_job
-from qexp.runs.schedulers.slurm import Slurm, scripts
-from qexp.runs.schedulers.slurm.jobs import ACCOUNTED, LISTED
-from qexp.runs.schedulers.slurm.words import STATES
-from qexp.runs.state import launches
-from qexp.runs.state.states import FORGOTTEN, state_now
-from qexp.workspace import Workspace
+from qexp.jobs import launchers, slurm
+from qexp.jobs.launchers import options_of, this_job
+from qexp.jobs.slurm import ACCOUNTED, LISTED, STATES, Slurm
+from qexp.jobs.states import FORGOTTEN, state_now
+from qexp.store.directory import RunDirectory
+from qexp.store.process import this_process
+from qexp.store.record import AttemptRecord, JobRecord, State
 from tests.slurm.record import RECORDED
 
 MEANT = {
@@ -260,7 +257,7 @@ def test_a_profile_implies_its_launcher(specs, says, qexp):
     (specs.root / "qexp.toml").write_text("[slurm.big]\noptions = {mail-user = 'a@b.org', exclusive = true}\n")
     code, stdout, stderr = qexp("run", "sound", "--profile", "big")
     assert (code, stdout) == (0, "sound_0  777_0\n"), stderr
-    launch = launches.find("last", Workspace(specs.root))
+    launch = launchers.find_launch("last", Workspace(specs.root))
     settings = launch.record()["settings"]
     assert (launch.record()["launcher"], settings["profile"]) == ("slurm", "big")
     assert settings["options"]["options"] == {"mail-user": "a@b.org", "exclusive": True}
@@ -338,7 +335,7 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
 
 
 def test_a_task_trains_on_the_device_that_was_named():
-    script = scripts.of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "cuda:1")
+    script = slurm.script_of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "cuda:1")
     assert '-m qexp execute "$run" --device cuda:1 ' in script
 
 
@@ -347,7 +344,7 @@ def test_a_task_trains_on_the_device_that_was_named():
     ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
 )
 def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
-    script = scripts.of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "auto")
+    script = slurm.script_of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "auto")
     function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]
 
     def kept():

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from qexp import assemble
-from qexp.files import json_bytes
+from qexp.base.files import json_bytes
+from qexp.base.workspace import Workspace
+from qexp.kinds.experiments import awaited_in, examined, experience, parts_of
 from qexp.spec.experiences import type_of
-from qexp.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -72,12 +72,12 @@ def check(file, document, place):
     before = file.read_text()
     file.write_text(json.dumps(document))
     try:
-        parts = assemble.parts_of(place)
-        assemble.awaited_in(file, parts)
-        found = assemble.examined(file, parts)
+        parts = parts_of(place)
+        awaited_in(file, parts)
+        found = examined(file, parts)
         assert all(str(problem) for problem in [*found.problems, *found.warnings])
         if not found.problems and file.parent.name == "experiences":
-            json_bytes(assemble.experience(str(file), {}, place).document)
+            json_bytes(experience(str(file), {}, place).document)
     finally:
         file.write_text(before)
 

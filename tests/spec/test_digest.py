@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from qexp.spec.digest import canonical, digest
+from qexp.spec.reading import canonical, digest
 
 DOCUMENT = {
     "description": "a first try",

@@ -2,10 +2,10 @@
 
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.cli import texts
-from qexp.spec.following import FROM_DATASET, Fields, followed
-from qexp.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.spec.defaults import FROM_DATASET, Fields, followed
 from tests import domes
 from tests.conftest import SOUND, Specs, put
 from tests.spec import test_tabular_specs as on_rows
@@ -36,7 +36,7 @@ def place(specs):
 
 
 def resolved(place, name, *overrides):
-    return assemble.experience(name, texts.overrides(overrides), place)
+    return experience(name, texts.overrides(overrides), place)
 
 
 def test_a_following_experience_is_resolved_to_what_could_have_been_written_out(place):

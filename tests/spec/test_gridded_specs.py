@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.cli import texts
-from qexp.runs.planning import plans
-from qexp.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.runs.plan import sweep
+from qexp.spec.experiences import caution
 from tests import domes
 from tests.conftest import Specs
 
@@ -27,7 +28,7 @@ def spoil(specs, place):
 
 
 def resolved(place, *overrides):
-    return assemble.experience("domes", texts.overrides(overrides), place)
+    return experience("domes", texts.overrides(overrides), place)
 
 
 def said(qexp, place):
@@ -76,9 +77,9 @@ def test_a_mapping_may_be_a_folder_with_the_files_of_2dto2d_dle(spoil, place):
 
 
 def test_every_output_says_where_the_test_folders_were_trained_on(spoil, place):
-    assert assemble.caution(resolved(place).document) == ""
+    assert caution(resolved(place).document) == ""
     spoil("dataset", ("include_test_in_train", True))
-    assert assemble.caution(resolved(place).document) == "trained on the test data"
+    assert caution(resolved(place).document) == "trained on the test data"
 
 
 def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, place, qexp):
@@ -95,7 +96,7 @@ def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, plac
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
     first = resolved(place)
     specs.write("experience", first.document, "again")
-    again = assemble.experience("again", {}, place)
+    again = experience("again", {}, place)
     assert again.document == first.document
     assert again.digest == first.digest
 
@@ -241,7 +242,7 @@ def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_cau
     code, _, stderr = qexp("validate", "specs/experiences/domes.json")
     words = "1 of 2 test folders have the fields of training folders"
     assert (code, f"$.split: {words}: another_name; take them out" in stderr) == (0, True), stderr
-    (plan,) = plans.sweep(["domes"], [0], {}, {}, place)
+    (plan,) = sweep(["domes"], [0], {}, {}, place)
     assert plan.caution == words
     (folder / "ex.nc").write_bytes((folder.with_name("d0") / "ex.nc").read_bytes())
     assert words not in qexp("validate", "specs/experiences/domes.json").stderr

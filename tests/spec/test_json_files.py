@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from qexp.base.files import read_json, write_bytes, write_json
 from qexp.errors import DamagedError, QexpError
-from qexp.files import read_json, write_bytes, write_json
 
 
 def test_what_is_written_can_be_read_again(tmp_path):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from qexp.errors import SpecError
-from qexp.spec.load import parse, read
+from qexp.spec.reading import parse, read
 
 
 def complaints(text: str) -> list[str]:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from qexp import assemble
-from qexp.seeds import Seeds
-from qexp.workspace import Workspace
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import dataset_of, initial_model
+from qexp.kinds.tables import BUILT_IN
 from tests.conftest import SOUND, put
 
 WHITE = {"type": "white", "parameters": {"standard_deviation": 0.01}}
@@ -74,7 +76,7 @@ def test_a_noise_that_no_view_takes_is_refused(specs, problems):
 
 def resolved(specs, noise_model, *changes):
     specs.spoil("dataset", ("noise_model", noise_model), *changes)
-    return assemble.experience("sound", {}, Workspace(specs.root))
+    return experience("sound", {}, Workspace(specs.root))
 
 
 def test_a_list_is_resolved_to_its_long_form_and_amplitudes_only_where_they_are_declared(specs):
@@ -84,7 +86,7 @@ def test_a_list_is_resolved_to_its_long_form_and_amplitudes_only_where_they_are_
 
 
 def samples_of(document, count=50):
-    dataset = assemble.dataset_of(document, assemble.BUILT_IN)
+    dataset = dataset_of(document, BUILT_IN)
     seeds = Seeds(3)
     return dataset.sample(dataset.parts([0.7, 0.3], seeds)["train"], count, seeds, ("train", 1), torch.device("cpu"))
 
@@ -121,7 +123,7 @@ def test_views_have_masks_where_something_hides_their_pixels():
     assert torch.equal(samples["mask_1"] == 0, samples["displacement_1"] == 0)
     assert 0 < (samples["mask_1"] == 0).double().mean() < 0.6
     document = declared([WHITE, {**HIDING, "views": [1]}], **second)
-    shapes = assemble.dataset_of(document, assemble.BUILT_IN).shapes()
+    shapes = dataset_of(document, BUILT_IN).shapes()
     assert {name: tuple(value.shape[1:]) for name, value in samples.items()} == shapes
 
 
@@ -137,7 +139,7 @@ def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(spec
     stratified = {"type": "stratified", "parameters": {"slope": 0.01}, "views": [0]}
     one_range = {"type": "gaussian", "parameters": {"range": 2.0, "sill": 1e-4}, "views": ["descending"]}
     document = {**SOUND["dataset"], "views": views, "noise_model": [stratified, one_range]}
-    dataset = assemble.dataset_of(document, assemble.BUILT_IN, Workspace(specs.root))
+    dataset = dataset_of(document, BUILT_IN, Workspace(specs.root))
     values = {"depth": np.full(500, 1.0), "delta_volume": np.full(500, 1.0)}
     quiet = dataset.signals(values)
     noisy = dataset.observe(values, torch.Generator().manual_seed(1))
@@ -194,7 +196,7 @@ def test_matched_filters_say_what_they_need_of_the_noise(specs, problems):
     (said,) = problems(specs.root / "specs/experiences/sound.json")
     assert said.startswith("specs/models/sound.json at $.operations.sources: matched filters need the inverse of")
     spec = resolved(specs, [OFFSET, WHITE, HIDING]).document
-    filters = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0)).network.operations["sources"].filters
+    filters = initial_model(spec, BUILT_IN, Seeds(0)).network.operations["sources"].filters
     assert filters.isfinite().all()
     # An offset of 2 cm is known to be there: hardly anything of it passes a filter.
     assert (filters.sum(1).abs() * 0.02).max() < 0.2

@@ -4,11 +4,11 @@ import os
 import numpy
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.cli import texts
 from qexp.errors import QexpError, SpecError
-from qexp.spec import resolve
-from qexp.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.spec import resolution
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def resolved(place):
     """The whole, checked document of the sound experience under overrides."""
 
     def of(*overrides, reference="sound"):
-        return assemble.experience(reference, texts.overrides(overrides), place)
+        return experience(reference, texts.overrides(overrides), place)
 
     return of
 
@@ -37,20 +37,20 @@ def complaints(call, *arguments):
 
 @pytest.mark.parametrize("reference", ["sound", "sound.json", "specs/models/sound.json", "./specs/models/sound.json"])
 def test_a_spec_is_found_by_name_and_by_path(place, reference):
-    assert resolve.locate("model", reference, place).samefile(place.specs / "models" / "sound.json")
+    assert resolution.locate("model", reference, place).samefile(place.specs / "models" / "sound.json")
 
 
 def test_a_spec_is_found_by_its_whole_path_and_from_elsewhere(place, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     file = place.specs / "models" / "sound.json"
     for reference in ("sound", "sound.json", "specs/models/sound.json", str(file), os.path.relpath(file)):
-        assert resolve.locate("model", reference, place).samefile(file)
+        assert resolution.locate("model", reference, place).samefile(file)
 
 
 def test_a_name_is_looked_up_among_specs_of_its_kind_only(specs, place):
     specs.write("model", {}, "only_a_model")
-    assert resolve.locate("model", "only_a_model", place).is_file()
-    assert "no dataset 'only_a_model'" in complaints(resolve.locate, "dataset", "only_a_model", place)[0]
+    assert resolution.locate("model", "only_a_model", place).is_file()
+    assert "no dataset 'only_a_model'" in complaints(resolution.locate, "dataset", "only_a_model", place)[0]
 
 
 def test_an_experience_may_refer_to_a_spec_beside_it(specs, place):
@@ -60,7 +60,7 @@ def test_an_experience_may_refer_to_a_spec_beside_it(specs, place):
     (folder / "mine" / "near.json").write_text(json.dumps({**dataset, "size": [16, 16], "description": "near"}))
     experience = json.loads((specs.root / "specs/experiences/sound.json").read_text())
     (folder / "first.json").write_text(json.dumps({**experience, "dataset": "mine/near.json"}))
-    loaded = resolve.experience("elsewhere/first.json", [], place)
+    loaded = resolution.experience("elsewhere/first.json", [], place)
     assert loaded.document["dataset"]["description"] == "near"
     assert (loaded.name, loaded.dataset_name, loaded.model_name) == ("first", "near", "sound")
 
@@ -68,29 +68,29 @@ def test_an_experience_may_refer_to_a_spec_beside_it(specs, place):
 def test_a_name_that_is_not_there_is_answered_with_the_nearest(specs, place):
     specs.write("dataset", {}, "etna_noisy")
     for reference in ("etna_noisi", "etna-noisy.json", "ETNA_NOISY"):
-        assert "did you mean 'etna_noisy'?" in complaints(resolve.locate, "dataset", reference, place)[0]
-    assert "known: etna_noisy, sound" in complaints(resolve.locate, "dataset", "vesuvius", place)[0]
+        assert "did you mean 'etna_noisy'?" in complaints(resolution.locate, "dataset", reference, place)[0]
+    assert "known: etna_noisy, sound" in complaints(resolution.locate, "dataset", "vesuvius", place)[0]
 
 
 def test_a_reference_that_leads_nowhere_is_reported_where_it_stands(specs, place):
     specs.spoil("experience", ("dataset", "soond"))
-    assert complaints(resolve.experience, "sound", [], place) == [
+    assert complaints(resolution.experience, "sound", [], place) == [
         "specs/experiences/sound.json at $.dataset: no dataset 'soond'; did you mean 'sound'?"
     ]
 
 
 def test_a_name_too_long_for_a_file_is_a_name_that_is_not_there(place):
-    assert "no experience" in complaints(resolve.locate, "experience", "a" * 300, place)[0]
+    assert "no experience" in complaints(resolution.locate, "experience", "a" * 300, place)[0]
 
 
 def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, place):
     specs.write("experience", "{", "torn")
-    assert complaints(resolve.experience, "torn", [], place)[0].startswith(
+    assert complaints(resolution.experience, "torn", [], place)[0].startswith(
         "specs/experiences/torn.json at $: not valid JSON at line 1, column 2"
     )
     specs.write("dataset", "[]", "torn")
     specs.spoil("experience", ("dataset", "torn"))
-    assert complaints(resolve.experience, "sound", [], place) == [
+    assert complaints(resolution.experience, "sound", [], place) == [
         "specs/datasets/torn.json at $: must be an object {…}, but is a list []"
     ]
 
@@ -228,14 +228,14 @@ def test_an_absurd_override_is_refused_in_words(override):
     [((1, 2), [1, 2]), (numpy.float64(0.5), 0.5), (numpy.arange(2), [0, 1]), ({"a": (3.0,)}, {"a": [3]}), ("1", "1")],
 )
 def test_an_override_of_python_becomes_what_json_holds_and_its_text_means_the_same(value, kept):
-    change = resolve.override("key", value)
+    change = resolution.override("key", value)
     assert change.value == kept
     assert texts.overrides([change.text]) == {"key": kept}
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), b"x"])
 def test_an_override_that_json_cannot_hold_is_refused(value):
-    assert complaints(resolve.override, "key", value)
+    assert complaints(resolution.override, "key", value)
 
 
 @pytest.mark.parametrize(

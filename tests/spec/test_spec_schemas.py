@@ -3,10 +3,10 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from qexp.assemble import BUILT_IN
+from qexp.base.tables import Entry
+from qexp.kinds.tables import BUILT_IN
 from qexp.spec.schema import DOCUMENTS, whole_schema
-from qexp.spec.validate import findings
-from qexp.tables import Entry
+from qexp.spec.validation import findings
 
 NOUNS = {
     "experience": {

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.cli import texts
-from qexp.workspace import Workspace
+from qexp.kinds.experiments import examined, experience, parts_of
 from tests import cores
 from tests.conftest import Specs
 
@@ -48,7 +48,7 @@ def spoil(of_names):
 
 
 def resolved(place, name, *overrides):
-    return assemble.experience(name, texts.overrides(overrides), place)
+    return experience(name, texts.overrides(overrides), place)
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_every_default_of_spectra_is_written_out_and_none_of_other_data(place):
     assert whole["pretrain"] == {"run": "masked_0", "operations": ["encoder"], "freeze": [], "epochs_frozen": None}
     assert not {"sizes", "select", "members", "protocol", "patches"} & set(whole)
     assert whole["dataset"]["units"] == {"spectrum": "counts", "mask": "", "depth": "mm", "toc": "wt%"}
-    assert not {"labelled", "allow_leak"} & set(assemble.experience("sound", {}, place).document)
+    assert not {"labelled", "allow_leak"} & set(experience("sound", {}, place).document)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -407,7 +407,7 @@ def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest(place
 @pytest.mark.parametrize("name", ["TOC%", "CaCO3%", "Si-Al"])
 def test_a_target_may_be_called_as_laboratories_call_it(place, spoil, name):
     file = spoil("scratch", "dataset", ("target", name), ("units", {name: "wt%"}))
-    problems = assemble.examined(place.root / "specs/datasets/scratch.json", assemble.parts_of(place)).problems
+    problems = examined(place.root / "specs/datasets/scratch.json", parts_of(place)).problems
     assert problems == [], file
 
 

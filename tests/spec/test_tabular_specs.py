@@ -6,12 +6,16 @@ import random
 
 import pytest
 
-from qexp import assemble
+from qexp.base.quantities import QUANTITIES
+from qexp.base.workspace import Workspace
 from qexp.cli import texts
 from qexp.errors import DatasetError
-from qexp.quantities import QUANTITIES
+from qexp.kinds import experiments
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import KINDS, dataset_of
+from qexp.kinds.tables import BUILT_IN
+from qexp.spec.experiences import caution, units_of
 from qexp.spec.schema import whole_schema
-from qexp.workspace import Workspace
 from tests.conftest import Specs
 
 DATASET = {
@@ -83,11 +87,11 @@ def data(place):
 
 
 def resolved(place, *overrides):
-    return assemble.experience("rows", texts.overrides(overrides), place)
+    return experience("rows", texts.overrides(overrides), place)
 
 
 def test_the_schema_and_the_builders_know_the_same_types_of_datasets():
-    assert whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"] == list(assemble.KINDS)
+    assert whole_schema("dataset", BUILT_IN)["properties"]["type"]["enum"] == list(KINDS)
 
 
 GROUPS_APART = (
@@ -101,7 +105,7 @@ GROUPS_APART = (
 def test_an_experience_on_rows_is_right_and_its_dataset_is_made(place, qexp):
     code, _, stderr = qexp("validate", "specs/experiences/rows.json", "specs/datasets/rows.json")
     assert (code, stderr) == (0, f"{GROUPS_APART}\n2 specs are right\n")
-    dataset = assemble.dataset_of(resolved(place).document["dataset"], assemble.BUILT_IN)
+    dataset = dataset_of(resolved(place).document["dataset"], BUILT_IN)
     assert len(dataset) == 12
     assert set(dataset.column("mission")) == set(MISSIONS)
 
@@ -119,14 +123,14 @@ def test_every_default_of_rows_is_written_out_and_none_of_generated_data(place):
 
 
 def test_keys_for_rows_are_in_no_resolved_experience_on_generated_data(place):
-    whole = assemble.experience("sound", {}, place).document
+    whole = experience("sound", {}, place).document
     assert not {"inner", "select", "members", "protocol", "baselines"} & set(whole)
 
 
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
     whole = resolved(place)
     specs.write("experience", whole.document, "whole")
-    again = assemble.experience("whole", {}, place)
+    again = experience("whole", {}, place)
     assert (again.document, again.digest) == (whole.document, whole.digest)
 
 
@@ -169,10 +173,10 @@ def test_another_content_under_the_same_name_is_another_digest_and_another_place
 
 def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(place, data):
     document = resolved(place).document["dataset"]
-    assert len(assemble.dataset_of(document, assemble.BUILT_IN)) == 12
+    assert len(dataset_of(document, BUILT_IN)) == 12
     data(inc=range(12))
     with pytest.raises(DatasetError, match="has changed: its SHA-256 is now"):
-        assemble.dataset_of(document, assemble.BUILT_IN)
+        dataset_of(document, BUILT_IN)
 
 
 def test_a_file_that_is_not_there_is_reported_with_the_places_where_it_was_sought(spoil, problems, monkeypatch):
@@ -201,9 +205,9 @@ def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(pla
         GROUPS_APART,
         "2 specs are right",
     ]
-    assert assemble.caution(resolved(place).document) == "made with stand-in data"
+    assert caution(resolved(place).document) == "made with stand-in data"
     both = resolved(place, "protocol=as_published", "inner=null").document
-    assert assemble.caution(both) == "made with stand-in data; selected on the test data"
+    assert caution(both) == "made with stand-in data; selected on the test data"
 
 
 def test_a_file_that_is_there_needs_no_stand_in_wherever_it_is(place, data, stood_in, monkeypatch, tmp_path):
@@ -213,22 +217,22 @@ def test_a_file_that_is_there_needs_no_stand_in_wherever_it_is(place, data, stoo
     (elsewhere / "rows.csv").write_text(rows(inc=range(12)))
     monkeypatch.setenv("QEXP_DATA", str(elsewhere.parent))
     whole = resolved(place)
-    assert assemble.caution(whole.document) == ""
+    assert caution(whole.document) == ""
     assert whole.digest != of_stand_in
-    assert assemble.dataset_of(whole.document["dataset"], assemble.BUILT_IN).warnings == []
+    assert dataset_of(whole.document["dataset"], BUILT_IN).warnings == []
 
 
 def test_what_was_prepared_goes_on_with_the_stand_in_or_the_file_that_it_had(place, data, stood_in, monkeypatch):
     with_stand_in = resolved(place).document["dataset"]
     data()
     with_file = resolved(place).document["dataset"]
-    assert assemble.dataset_of(with_stand_in, assemble.BUILT_IN).path == stood_in
+    assert dataset_of(with_stand_in, BUILT_IN).path == stood_in
     for document in (with_stand_in, with_file):
         document["found"] = "/no/longer/there.csv"
-    assert assemble.dataset_of(with_stand_in, assemble.BUILT_IN, place).path == stood_in
+    assert dataset_of(with_stand_in, BUILT_IN, place).path == stood_in
     (place.root / "data" / "moon" / "rows.csv").unlink()
     with pytest.raises(DatasetError, match=r"there is no file 'moon/rows\.csv'"):
-        assemble.dataset_of(with_file, assemble.BUILT_IN, place)
+        dataset_of(with_file, BUILT_IN, place)
 
 
 def test_where_neither_the_file_nor_its_stand_in_is_found_both_are_named(stood_in, problems):
@@ -251,8 +255,8 @@ def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, dat
 
 
 def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(place, spoil):
-    assert assemble.units_of(resolved(place).document, QUANTITIES) == {"reflectance": "", "angles": "", "tio2": "wt%"}
-    assert assemble.units_of(assemble.experience("sound", {}, place).document, QUANTITIES)["depth"] == "km"
+    assert units_of(resolved(place).document, QUANTITIES) == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert units_of(experience("sound", {}, place).document, QUANTITIES)["depth"] == "km"
 
 
 # What is wrong, where, and what would work
@@ -451,7 +455,7 @@ def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batc
 def test_candidates_are_all_combinations_of_what_select_lists_completed(place, spoil):
     spoil("experience", ("select", {"learning_rate": [1e-3, 1e-2], "optimizer": ["adam", "sgd"]}))
     spec = resolved(place).document
-    candidates = assemble.candidates(spec, assemble.BUILT_IN)
+    candidates = experiments.candidates(spec, BUILT_IN)
     assert [chosen for chosen, _ in candidates] == [
         {"learning_rate": rate, "optimizer": optimizer} for rate in (1e-3, 1e-2) for optimizer in ("adam", "sgd")
     ]
@@ -462,4 +466,4 @@ def test_candidates_are_all_combinations_of_what_select_lists_completed(place, s
 
 def test_an_experience_without_select_is_its_only_candidate(place):
     spec = resolved(place).document
-    assert json.dumps(assemble.candidates(spec, assemble.BUILT_IN)) == json.dumps([({}, spec)])
+    assert json.dumps(experiments.candidates(spec, BUILT_IN)) == json.dumps([({}, spec)])

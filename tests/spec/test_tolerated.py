@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from qexp import assemble
+from qexp.base.workspace import Workspace
 from qexp.errors import SpecError
-from qexp.workspace import Workspace
+from qexp.kinds.experiments import experience
 from tests.conftest import SOUND, put
 
 
@@ -24,7 +24,7 @@ def warnings(qexp):
 
 
 def whole(specs, **overrides):
-    return assemble.experience("sound", overrides, Workspace(specs.root))
+    return experience("sound", overrides, Workspace(specs.root))
 
 
 UNREAD = [

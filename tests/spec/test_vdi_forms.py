@@ -4,8 +4,11 @@ import json
 
 import pytest
 
-from qexp import assemble
-from qexp.workspace import Workspace
+from qexp.base.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.kinds.networks import model_of
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.tables import tables_with
 
 LOG_NORMAL = {"type": "log_normal", "parameters": {"mu": 0, "sigma": 1}}
 
@@ -106,7 +109,7 @@ def test_specs_in_vdi_style_are_right(vdi, qexp):
 
 
 def test_what_vdi_leaves_out_is_written_out(vdi):
-    whole = assemble.experience("once", {}, Workspace(vdi.root)).document
+    whole = experience("once", {}, Workspace(vdi.root)).document
     assert whole["dataset"]["size"] == [64, 64]
     assert whole["dataset"]["fixed"]["noise"] == 0.0
     assert whole["optimizer"]["type"] == "adam"
@@ -119,9 +122,9 @@ def test_what_vdi_leaves_out_is_written_out(vdi):
 
 def test_two_views_give_a_network_of_two_inputs_that_share_their_weights(vdi):
     place = Workspace(vdi.root)
-    whole = assemble.experience("twice", {}, place).document
-    tables = assemble.tables_with(place.extensions)
-    dataset, model = assemble.dataset_of(whole["dataset"], tables), assemble.model_of(whole, tables)
+    whole = experience("twice", {}, place).document
+    tables = tables_with(place.extensions)
+    dataset, model = dataset_of(whole["dataset"], tables), model_of(whole, tables)
     assert list(model.network.inputs) == ["displacement", "displacement_1"]
     assert all(dataset.shapes()[name] == shape for name, shape in model.network.inputs.items())
     joined_features = 16 * 16 * 16
@@ -161,15 +164,15 @@ def test_parameters_as_keras_names_them_are_taken(vdi, qexp):
 
 
 def test_pools_and_joins_that_are_told_kerass_defaults_are_those_that_are_told_nothing(vdi):
-    plain = assemble.experience("twice", {}, Workspace(vdi.root))
+    plain = experience("twice", {}, Workspace(vdi.root))
     told = {
         "model.operations.down_sample.parameters.padding": "valid",
         "model.operations.concatenation.parameters.axis": -1,
     }
-    assert assemble.experience("twice", told, Workspace(vdi.root)).digest == plain.digest
+    assert experience("twice", told, Workspace(vdi.root)).digest == plain.digest
     assert plain.document["model"]["operations"]["down_sample"]["parameters"] == {"pool_size": 2, "strides": None}
     same = {"model.operations.down_sample.parameters.padding": "same"}
-    changed = assemble.experience("twice", same, Workspace(vdi.root))
+    changed = experience("twice", same, Workspace(vdi.root))
     assert changed.document["model"]["operations"]["down_sample"]["parameters"]["padding"] == "same"
 
 
@@ -179,12 +182,12 @@ def with_callback(vdi, name="reduce_on_plateau", **parameters):
 
 def test_callbacks_as_keras_writes_them_are_those_that_are_told_nothing(vdi):
     with_callback(vdi, patience=8)
-    plain = assemble.experience("once", {}, Workspace(vdi.root))
+    plain = experience("once", {}, Workspace(vdi.root))
     for mode, verbose in (("auto", 1), ("min", True), ("auto", 0)):
         with_callback(vdi, patience=8, monitor="val_loss", mode=mode, verbose=verbose)
-        assert assemble.experience("once", {}, Workspace(vdi.root)).document == plain.document
+        assert experience("once", {}, Workspace(vdi.root)).document == plain.document
     with_callback(vdi, patience=0, monitor="loss")
-    (callback,) = assemble.experience("once", {}, Workspace(vdi.root)).document["additional_callbacks"]
+    (callback,) = experience("once", {}, Workspace(vdi.root)).document["additional_callbacks"]
     assert (callback["parameters"]["monitor"], callback["parameters"]["patience"]) == ("loss", 0)
 
 

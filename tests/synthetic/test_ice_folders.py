@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import xarray
 
-from qexp.datasets.gridded.mappings import PRESETS
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.kinds.fields.folders import PRESETS
 from qexp.physics.ice import DENSITY, GRAVITY
-from qexp.seeds import Seeds
 from qexp.synthetic import ice
 from qexp.synthetic.folders import whole_folder
 from qexp.synthetic.ice import VARIABLES, Options, glacier, roughness, write

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.physics.xrf import mass_fractions
-from qexp.seeds import Seeds
 from qexp.synthetic import xrf
 from qexp.synthetic.xrf import BASINS, ELEMENTS, Options, Scan, drift, write
 from qexp.synthetic.xrf import core as sediments_core

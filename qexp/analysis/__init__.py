@@ -1,1 +1,0 @@
-"""What finished runs are good for: predictions, matrices, comparisons."""

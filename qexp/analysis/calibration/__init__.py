@@ -1,1 +1,0 @@
-"""Posteriors of simulated observations beside the values that made these."""

@@ -1,1 +1,0 @@
-"""Evaluation of finished runs on other data than their own test part: one module per kind of dataset."""

@@ -1,1 +1,0 @@
-"""Intervals of estimates of new rows and spectra, from the errors of those that were held out."""

@@ -1,1 +1,0 @@
-"""Errors of exact posteriors on a simulated dataset."""

@@ -1,1 +1,0 @@
-"""A look at data before anything is trained on them: samples, histograms, numbers."""

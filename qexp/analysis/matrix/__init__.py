@@ -1,1 +1,0 @@
-"""Inference matrices: the estimates of a run over a grid of true parameter values."""

@@ -1,1 +1,0 @@
-"""Whether an observation is anything that the simulator of a run could have made."""

@@ -1,1 +1,0 @@
-"""Files of observations become one observation, with the noise of each track."""

@@ -1,1 +1,0 @@
-"""Posteriors of simulated observations by their known likelihood."""

@@ -1,1 +1,0 @@
-"""Estimates for images in files: reading them, the range of the training data, and the file of estimates."""

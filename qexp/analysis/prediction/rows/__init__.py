@@ -1,1 +1,0 @@
-"""Estimates for the rows of files."""

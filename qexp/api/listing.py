@@ -1,0 +1,281 @@
+"""Looking at runs: listings, columns, groups, lineage, comparisons, reports, the workspace in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp.api.runs import Report, Runs, as_warning, ignore, references_of
+from qexp.base import workspace as workspaces
+from qexp.errors import QexpError
+
+if TYPE_CHECKING:
+    from qexp.runs.columns import Columns
+    from qexp.store.provenance import TreeRun
+    from qexp.web.comparison_page import ShownComparison, ShownSeedComparison
+
+Summary = dict[str, Any]
+"""A run as listings have it: the keys of `qexp ls --json`."""
+
+
+def runs(
+    where: str | None = None,
+    *,
+    status: str | None = None,
+    tags: Iterable[str] = (),
+    launch: str | None = None,
+    sort: str | None = None,
+    reverse: bool = False,
+    workspace: str | Path | None = None,
+) -> list[Summary]:
+    """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5".
+
+    where   compares any columns, as `qexp ls --columns` shows them: "learning_rate < 1e-3 and test.depth.mae < 0.1"
+    tags    all of which a run must have
+    launch  the id of a launch, or "last"
+    sort    a field to order by, such as "created" or "test.depth.mae"
+    """
+    found = select(
+        every_run(warn=ignore, workspace=workspace),
+        where, status=status, tags=tags, launch=launch, warn=ignore, workspace=workspace,
+    )  # fmt: skip
+    return ordered(found, sort, reverse)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A workspace at a glance."""
+
+    counts: Mapping[str, int]
+    """State → number of runs."""
+    unfinished: Sequence[Summary]
+    """Running and waiting runs."""
+    sizes: Mapping[str, int]
+    """`runs`, `trash` and `cache`, and `free` on the disk of the runs [bytes]."""
+
+    def document(self) -> dict[str, Any]:
+        """What `qexp status --json` prints."""
+        keys = ("name", "state", "epochs", "folds", "started", "job")
+        unfinished = [{key: one[key] for key in keys} for one in self.unfinished]
+        return {"counts": dict(self.counts), "unfinished": unfinished, "sizes": dict(self.sizes)}
+
+
+def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> Status:
+    """Numbers of runs by state, running and waiting runs, and disk use.
+
+    sizes  look at the size of every file, which takes a second for ten thousand runs; else `sizes` is empty
+    """
+    from collections import Counter
+    from shutil import disk_usage
+
+    from qexp.base import files
+    from qexp.store.record import State
+
+    place = workspaces.find(workspace)
+    found = every_run(warn=warn, workspace=place.root)
+    known = Counter(one["state"] for one in found)
+    counts = {str(state): known[state] for state in State if known[state]}
+    unfinished = sorted((one for one in found if State(one["state"]).unfinished), key=lambda one: one["created"] or "")
+    measured = {}
+    if sizes:
+        from qexp.rows.array_cache import cache_folder
+        from qexp.upkeep import trash as trashes
+
+        trash, runs = files.size_of(trashes.folder(place)), files.size_of(place.runs)
+        linked = [path for path in place.runs.iterdir() if path.is_symlink()] if place.runs.is_dir() else []
+        runs += sum(files.size_of(path) for path in linked)  # runs that are kept elsewhere
+        free = disk_usage(place.root).free
+        measured = {"runs": runs - trash, "trash": trash, "cache": files.size_of(cache_folder()), "free": free}
+    return Status(counts, unfinished, measured)
+
+
+def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> list[Summary]:
+    """Summaries of all runs.
+
+    refresh  look for runs that have changed; else the catalog is taken as it is
+    warn     receives a line for each run that cannot be read
+    """
+    from qexp.runs.catalog import Catalog
+
+    catalog = Catalog(workspaces.find(workspace))
+    found = catalog.runs(refresh)
+    for text in catalog.warnings:
+        warn(text)
+    return found
+
+
+def select(
+    summaries: Iterable[Summary],
+    where: str | None = None,
+    *,
+    status: str | None = None,
+    tags: Iterable[str] = (),
+    launch: str | None = None,
+    warn: Report = as_warning,
+    workspace: str | Path | None = None,
+) -> list[Summary]:
+    """The summaries that fulfil all conditions; see `runs`. `warn` receives a line for each run that cannot be read."""
+    from qexp.jobs import launchers
+    from qexp.runs.columns import select as fulfilling
+
+    among = list(summaries)
+    listing = columns(among)
+    found = fulfilling(among, where=where, status=status, tags=tags, look=listing.one_by_one)
+    listing.require_found()
+    for text in listing.warnings:
+        warn(text)
+    if launch is None:
+        return found
+    launched = set(launchers.find_launch(launch, workspaces.find(workspace)).record()["runs"])
+    return [one for one in found if one["name"] in launched]
+
+
+def ordered(
+    summaries: list[Summary], sort: str | None = None, reverse: bool = False, *, warn: Report = as_warning
+) -> list[Summary]:
+    """Summaries in the order of a field, by name if it is left out; runs without the field come last."""
+    from qexp.runs import columns as filters
+
+    if sort is None or not summaries or sort in summaries[0] or sort.startswith(("results.", "epochs.")):
+        return filters.ordered(summaries, sort, reverse)
+    return filters.ordered(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
+
+
+def newest(summaries: list[Summary], count: int) -> list[Summary]:
+    """The summaries of the `count` runs that were created last, in the order in which they are given."""
+    from qexp.runs.columns import newest as created_last
+
+    return created_last(summaries, count)
+
+
+def columns(summaries: Sequence[Summary]) -> Columns:
+    """Values of any field of runs: of summaries, records, results, and keys of specs."""
+    from qexp.runs.columns import Columns
+
+    return Columns(summaries)
+
+
+def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = as_warning) -> list[list[Any]]:
+    """Per run the values of fields; `warn` receives what cannot be read."""
+    listing = columns(summaries)
+    values = [listing.values(field) for field in fields]
+    for text in listing.warnings:
+        warn(text)
+    return [list(row) for row in zip(*values, strict=True)]
+
+
+def groups(summaries: Sequence[Summary], *fields: str, warn: Report = as_warning) -> list[dict[str, Any]]:
+    """Groups of runs with the same values of fields: number, states, and mean test errors of each."""
+    from qexp.runs import columns as catalog_columns
+
+    return catalog_columns.groups(summaries, rows(summaries, fields, warn=warn))
+
+
+def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:
+    """Per run the names of the runs that it was pretrained from, directly and indirectly, the nearest first."""
+    from qexp.store import provenance
+
+    return provenance.ancestors_of(summaries, {one["name"]: one for one in among})
+
+
+def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun]:
+    """The runs as a tree, each below the one that it was pretrained from."""
+    from qexp.store import provenance
+
+    return list(provenance.lineage_tree(summaries, {one["name"]: one for one in among}))
+
+
+def compare(
+    *runs: Runs, evaluation: str | None = None, warn: Report = as_warning, workspace: str | Path | None = None
+) -> ShownComparison | ShownSeedComparison:
+    """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`.
+
+    runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
+    evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
+    """
+    from qexp.comparison.compare import compare_named
+    from qexp.runs.catalog import Catalog
+    from qexp.web.comparison_page import compared
+
+    catalog = Catalog(workspaces.find(workspace))
+    comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation)
+    for text in catalog.warnings:
+        warn(text)
+    return compared(comparison)
+
+
+# Reports of runs.
+
+
+def report(
+    *runs: Runs,
+    launch: str | None = None,
+    to: str | Path | None = None,
+    pdf: bool = False,
+    overwrite: bool = False,
+    workspace: str | Path | None = None,
+) -> Path:
+    """Write a report: all that is known about one run, or a comparison of several; see `qexp report`.
+
+    runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of studies, and lists
+               of them; all runs if left out
+    launch     the id of a launch, or "last", whose runs are reported
+    to         the file; `<run>.html` in the current folder if left out, or named after what is asked for
+    pdf        print it to a PDF; implied by a name that ends in .pdf
+    overwrite  replace a file that is not an HTML report of qexp
+    returns    the path of the file
+    Raises QexpError before anything is written.
+    """
+    from qexp.runs.catalog import Catalog
+    from qexp.web.report import chosen, report_of_several
+    from qexp.web.report import report as of_one
+
+    names = references_of(list(runs), workspace)
+    if runs and not names:
+        raise QexpError("no run is named: the list of runs is empty")
+    named = chosen(names, launch, Catalog(workspaces.find(workspace)))
+    title = (
+        ", ".join([*(Path(one).name or one for one in names), *([f"launch {launch}"] if launch else [])]) or "all runs"
+    )
+    alone = len(named) == 1
+    target = Path(to) if to is not None else Path(f"{next(iter(named)).name if alone else _file_name(title)}.html")
+    if pdf:
+        target = target.with_suffix(".pdf")
+    if alone:
+        return of_one(next(iter(named)), target, overwrite)
+    return report_of_several(title, named, target, overwrite)
+
+
+def _file_name(title: str) -> str:
+    """A file name of letters that need no quotes in a shell."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:80] or "report"
+
+
+# The workspace in a browser.
+
+
+def serve(
+    listening: Callable[[str], None] = print,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8700,
+    prefix: str = "",
+    names: Iterable[str] = (),
+    allow_changes: bool = False,
+    workspace: str | Path | None = None,
+) -> None:
+    """Show a workspace in a browser, until Ctrl-C or SIGTERM; see `qexp serve`.
+
+    listening      receives the address to open
+    names          further names of hosts for which the server answers, as behind a proxy
+    allow_changes  let pages tag, annotate, stop, remove and restore runs
+    Raises QexpError if it cannot listen there.
+    """
+    from qexp.web.server import Serving, Settings
+
+    serving = Serving(workspaces.find(workspace), Settings(host, port, prefix, tuple(names), allow_changes))
+    listening(serving.address)
+    serving.run()

@@ -1,0 +1,390 @@
+"""How functions of `qexp.api` report what is no error."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp.base import workspace as workspaces
+from qexp.web.html import Shown, View
+
+if TYPE_CHECKING:
+    import xarray
+    from numpy.typing import ArrayLike, NDArray
+
+    from qexp.kinds.attempt import Display
+    from qexp.runs.evaluate import Evaluation
+    from qexp.runs.predict import Predictor
+    from qexp.store.directory import RunDirectory
+    from qexp.store.evaluations import EvaluationRecord
+    from qexp.store.results import Calibration, HeldOutIntervals, Limit
+    from qexp.upkeep.verify import Verification
+    from qexp.web.notebook import Estimates, Matrix
+
+Report = Callable[[str], None]
+"""Receives a line of text."""
+
+
+def as_warning(text: str) -> None:
+    """Issue a warning of Python."""
+    warnings.warn(text, stacklevel=3)
+
+
+def ignore(text: str) -> None: ...
+
+
+# A run as Python sees it, and how to open one.
+
+
+class Run(Shown):
+    """A run: its record, its files, and its trained network ready to predict."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        return f"<run {self.name}: {self.state}>"
+
+    def view(self) -> View:
+        """What a notebook or a terminal shows of it."""
+        from qexp.web.run_page import run_view
+
+        return run_view(self.directory)
+
+    @property
+    def name(self) -> str:
+        """The name of the run, which is the name of its directory."""
+        return self.directory.name
+
+    @property
+    def path(self) -> Path:
+        """The directory of the run."""
+        return self.directory.path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The document that `qexp show RUN --json` prints, with the present state."""
+        from qexp.runs.facts import shown_record
+
+        return shown_record(self.directory)
+
+    @property
+    def state(self) -> str:
+        """The present state, such as "running" or "done"."""
+        from qexp.jobs.states import Watch
+
+        self.directory.record()  # raises NotFoundError or DamagedError
+        return Watch().state(self.directory).value
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The resolved experience, with its dataset and model."""
+        return self.directory.spec()
+
+    @property
+    def results(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """part → output → metric → value, in the output's unit."""
+        results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()["results"]
+        return results
+
+    @property
+    def evaluations(self) -> dict[str, EvaluationRecord]:
+        """Name → evaluation on other data: its `results` (part → output → metric → value), `independent`, `reasons`."""
+        from qexp.store.evaluations import of_run
+
+        return {one.name: one for one in of_run(self.directory)}
+
+    @property
+    def limit(self) -> Limit | None:
+        """The errors of the exact posteriors of its test samples, if `qexp.limit` has computed them."""
+        from qexp.store.results import limit_of
+
+        return limit_of(self.directory)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How sure its posteriors may be, if `qexp.calibrate` has tested them: those of its head, if it has one."""
+        return next(iter(self.calibrations.values()), None)
+
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """Kind → the last calibration of that kind, in the order "head", "refined"; with the part, as in "head_train",
+        if that is not the whole prior.
+        """
+        from qexp.store.results import calibrations_of
+
+        return calibrations_of(self.directory)
+
+    def held_out_intervals(self, evaluation: str | None = None) -> HeldOutIntervals | None:
+        """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out errors, if known."""
+        from qexp.store.evaluations import find_evaluation
+        from qexp.store.results import intervals_of
+
+        return intervals_of(self.directory if evaluation is None else find_evaluation(self.directory, evaluation))
+
+    def evaluate(
+        self,
+        dataset: str | None = None,
+        *,
+        input: str | Path | None = None,
+        part: str | None = None,
+        seed: int = 0,
+        name: str | None = None,
+        force: bool = False,
+        device: str = "auto",
+        warn: Report = as_warning,
+        workspace: str | Path | None = None,
+    ) -> Evaluation:
+        """Evaluate it on data other than its own test part, and keep the results in the run; see `qexp.evaluate`.
+
+        workspace  where the dataset's spec is searched; that of the run if left out
+        """
+        from qexp.runs.evaluate import evaluate
+
+        place = workspaces.Workspace(self.path.parent.parent) if workspace is None else workspaces.find(workspace)
+        source = None if input is None else Path(input)
+        return evaluate(
+            self.directory, place, dataset=dataset, source=source, part=part, seed=seed, name=name, force=force,
+            device=device, left_out=warn,
+        )  # fmt: skip
+
+    @property
+    def pretrained_from(self) -> str:
+        """The runs from which its weights were pretrained, the nearest first; empty for random initialisation."""
+        from qexp.store.provenance import lineage_text
+
+        return lineage_text(self.directory.record().lineage)
+
+    @property
+    def own_code(self) -> str:
+        """The file with its own code or command, and a summary of it; empty if it has none."""
+        from qexp.kinds import trust
+
+        code = self.directory.own_code()
+        return f"{workspaces.find(self.path.parent.parent).shown(code)} ({trust.summary(code)})" if code else ""
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """A line per epoch."""
+        return self.directory.metrics()
+
+    def matrix(self, name: str) -> Matrix:
+        """A matrix of this run by its name, which is that of its dataset unless it was given one: an `xarray.Dataset`.
+
+        Raises NotFoundError.
+        """
+        from qexp.errors import NotFoundError, suggestion
+        from qexp.web.notebook import matrix_at
+
+        known = self.directory.matrix_names()
+        if name not in known:
+            advice = suggestion(name, known) if known else f"make it: qexp matrix --run {self.name} --dataset {name}"
+            raise NotFoundError(f"{self.name} has no matrix '{name}'; {advice}")
+        return matrix_at(self.directory.matrices / name)
+
+    def predict(self, **inputs: ArrayLike) -> Estimates:
+        """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
+
+        inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars
+        returns  output → (sample,)
+        Raises QexpError for a missing input or one of another shape.
+        """
+        from qexp.web.notebook import Estimates
+
+        return Estimates(self._predictor.predict(inputs), self.directory.record().units)
+
+    def predict_interval(self, coverage: float = 0.9, **inputs: ArrayLike) -> dict[str, tuple[NDArray[Any], ...]]:
+        """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each; see `qexp predict`.
+
+        Raises QexpError as `predict` does, and for a coverage that so few held-out rows or groups cannot promise.
+        """
+        return self._predictor.interval(inputs, coverage)
+
+    def posterior(
+        self, *, draws: int = 1000, seed: int = 0, refined: bool = False, **inputs: ArrayLike
+    ) -> xarray.Dataset:
+        """Draws from the joint posterior given observations: `run.posterior(displacement=images)["depth"]`.
+
+        For runs whose model ends in a posterior head, and with `refined` for all runs on images of a simulated dataset
+        whose likelihood is known: the draws are then from the posterior of that likelihood, with the distributions of
+        the dataset as prior, in the dataset's declared noise; the network's estimate is only a start.
+        `made.quantile([0.05, 0.95], "draw")` and `xarray.corr` of it give intervals and correlations; ArviZ takes it
+        as it is.
+
+        inputs   as for `predict`
+        returns  output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single one;
+                 refined: all variables that vary and are no inputs. Warns of draws that are not to be trusted
+        Raises QexpError as `predict` does, for a run without posterior head, and refined for a likelihood that is not
+        known, or pixels that are missing without a mask.
+        """
+        if refined:
+            return self._predictor.refined(inputs, draws, seed, as_warning)
+        return self._predictor.posterior(inputs, draws, seed)
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""
+        from qexp.jobs.states import endings
+
+        return next(state for _, state in endings([self.directory], timeout)).value
+
+    def stop(self, now: bool = False) -> str:
+        """Stop the run, here or on the cluster, and wait for its end; `now` kills it. Returns its state."""
+        from qexp.jobs.states import stop
+
+        return stop(self.directory, now).value
+
+    def logs(self, attempt: int | None = None) -> str:
+        """The log of an attempt, the last one if left out."""
+        return "".join(self.log_pieces(attempt))
+
+    def log_pieces(self, attempt: int | None = None, *, follow: bool = False) -> Iterator[str]:
+        """The log of an attempt, the last one if left out, in pieces; with `follow` until the run ends."""
+        from qexp.jobs import states
+
+        return (states.follow_log if follow else states.read_log)(self.directory, attempt)
+
+    def tag(self, *add: str, remove: Iterable[str] = ()) -> list[str]:
+        """Add and remove tags; returns the tags afterwards."""
+        from qexp.store.directory import retag
+
+        retag(self.path, add, remove)
+        return list(self.directory.record().tags)
+
+    def note(self, text: str | None = None) -> str:
+        """Set the note of the run, an empty text to delete it; returns the note afterwards."""
+        from qexp.store.directory import annotate
+
+        if text is not None:
+            annotate(self.path, text)
+        return self.directory.record().note
+
+    def rerun(
+        self,
+        *,
+        name: str | None = None,
+        seed: int | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        at_commit: bool = False,
+        resume: bool = False,
+        tags: Sequence[str] = (),
+        note: str = "",
+        device: str = "auto",
+        display: Display | None = None,
+    ) -> Run:
+        """Train its spec once more, as a new run; see `qexp rerun`. Returns that.
+
+        name       `<run>_rerun` if left out
+        seed       that of this run if left out
+        overrides  dotted key → value
+        at_commit  by qexp's code at the commit that trained this run
+        resume     continue this run instead, which was interrupted, from the spec that it holds
+        """
+        from qexp.runs.rerun import Changes, continued, rerun
+
+        changes = Changes(name, seed, overrides or {}, tuple(tags), note)
+        place = workspaces.Workspace(self.path.parent.parent)
+        work = continued if resume else rerun
+        return Run(work(self.directory, place, changes, device, at_commit, display))
+
+    def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
+        """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""
+        from qexp.upkeep.verify import verify
+
+        place = workspaces.Workspace(self.path.parent.parent)
+        return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
+
+    def figures(
+        self,
+        formats: Sequence[str] = ("png",),
+        *,
+        style: str | Path | None = None,
+        only: Collection[str] = (),
+        evaluation: str | None = None,
+        warn: Report = as_warning,
+    ) -> list[Path]:
+        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`.
+
+        formats     "png", "pdf", "svg"
+        style       a matplotlib style file
+        only        names of figures; all if left out
+        evaluation  name of an evaluation, whose figures are drawn instead of the run's own
+        warn        receives why a figure is left out
+        """
+        from qexp.kinds.drawing import draw
+        from qexp.store.evaluations import find_evaluation
+
+        directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
+        return draw(directory, formats, None if style is None else Path(style), only, left_out=warn)
+
+    def report(self, to: str | Path | None = None, *, overwrite: bool = False) -> Path:
+        """Write one HTML file about the run, `<run>.html` in the current folder if left out; see `qexp report`.
+
+        A file whose name ends in .pdf is printed by Chromium.
+        overwrite  replace a file that is not an HTML report of qexp
+        Returns its path. Raises QexpError if it cannot be written there.
+        """
+        from qexp.web.report import report
+
+        return report(self.directory, Path(f"{self.name}.html") if to is None else Path(to), overwrite)
+
+    def export(self, target: str | Path) -> Path:
+        """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
+        from qexp.store.directory import target_outside_of_runs
+        from qexp.upkeep import archive
+
+        archive.export(self.directory, target_outside_of_runs(target))
+        return Path(target)
+
+    def remove(self, stop: bool = False) -> None:
+        """Move the run to its workspace's trash, from which `restore` brings it back."""
+        from qexp.upkeep import trash
+
+        if stop:
+            self.stop()
+        trash.discard([self.directory], workspaces.Workspace(self.path.parent.parent))
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        from qexp.runs.predict import Predictor
+
+        return Predictor(self.directory)
+
+
+def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path | None = None) -> Run:
+    """A run by its name, a unique prefix of it, or a path. Raises NotFoundError.
+
+    trust_code  execute the code in `code/extensions.py` of an imported run when it predicts or is verified
+    """
+    return Run(directory_of(reference, workspace, trust_code))
+
+
+Runs = Run | str | Path | Iterable["Runs"]
+"""A run; a name, unique prefix, path or pattern such as "mogi_*"; or several of these."""
+
+
+def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
+    """Runs as the command line names them."""
+    if isinstance(runs, Run):
+        home = workspaces.find(workspace).runs
+        return [runs.name if runs.path.absolute().parent == home.absolute() else str(runs.path)]
+    if isinstance(runs, str | Path):
+        return [str(runs)]
+    return [reference for one in runs for reference in references_of(one, workspace)]
+
+
+def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[Run]:
+    """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError."""
+    from qexp.runs.catalog import Catalog, named_runs
+
+    named = references_of(references, workspace)
+    return [Run(directory) for directory in named_runs(named, Catalog(workspaces.find(workspace)))]
+
+
+def directory_of(run: Run | str, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
+    from qexp.runs.catalog import Catalog, find_run
+
+    found = run.directory if isinstance(run, Run) else find_run(run, Catalog(workspaces.find(workspace)))
+    return found.trusting(trust_code)

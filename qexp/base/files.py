@@ -1,0 +1,430 @@
+"""Files that are complete or missing: written under another name, synced, renamed; their age, and locks on them."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from qexp.errors import DamagedError, QexpError, TakenOverError
+
+if TYPE_CHECKING:
+    import xarray
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""Characters with which a formula begins in a spreadsheet."""
+
+TEMPORARY = re.compile(
+    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|html?|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
+    r"\.[a-z0-9_]{8}(?P=suffix)?"
+)
+"""Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final name."""
+
+
+def stem_of(path: Path) -> str:
+    """What results of a file or folder are named after: its name, of a file without the ending."""
+    return path.absolute().name if path.is_dir() else path.stem
+
+
+def real_path(path: Path) -> Path:
+    """A path with all links followed, as `Path.resolve`, which fails if another process removes a link meanwhile."""
+    while True:
+        with suppress(FileNotFoundError):
+            return path.resolve()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, if they do not exist."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise QexpError(f"cannot write to {path}: {error.strerror}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically: after a crash or on a full disk the old one is unchanged."""
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """An open temporary file, which replaces `path` at the end, or is deleted after an error."""
+    with _draft(path, "") as (handle, temporary):
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _put(temporary, path)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """The same for libraries that open a file by its name: the path of a temporary file with the same suffix."""
+    with _draft(path, path.suffix) as (handle, temporary):
+        os.close(handle)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        _put(temporary, path)
+
+
+_DRAFTS: dict[Path, Path] = {}
+"""See `drafted_in`."""
+
+
+@contextmanager
+def drafted_in(folder: Path, below: Path) -> Iterator[None]:
+    """A context in which files below `below` are first written in `folder`, then renamed.
+
+    If another process deletes the folder, this one can no longer replace files below `below`: the renaming fails, and
+    TakenOverError is raised.
+    """
+    root = below.absolute()
+    _DRAFTS[root] = folder
+    try:
+        yield
+    finally:
+        del _DRAFTS[root]
+
+
+def drafts_of(path: Path) -> Path | None:
+    """The folder in which this process writes new files for a path, if `drafted_in` named one."""
+    whole = path.absolute()
+    return next((folder for root, folder in _DRAFTS.items() if whole.is_relative_to(root)), None)
+
+
+@contextmanager
+def _draft(path: Path, suffix: str) -> Iterator[tuple[int, Path]]:
+    """A new open file that is to replace `path`, and its name; deleted after an error."""
+    drafts, parent = drafts_of(path), path.absolute().parent
+    try:
+        # A folder of the run may be a link to another disk; files cannot be renamed across disks.
+        shared = drafts is not None and drafts.stat().st_dev == parent.stat().st_dev
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=drafts if shared else parent)
+    except FileNotFoundError:
+        _require(drafts)
+        raise
+    temporary = Path(name)
+    try:
+        yield handle, temporary
+    except FileNotFoundError:
+        _require(temporary if shared else None)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _require(draft: Path | None) -> None:
+    """Raise TakenOverError if a draft, or the folder of drafts, has been deleted by another process."""
+    if draft is not None and not os.path.lexists(draft):
+        raise TakenOverError(f"{draft} is gone: another process took over what this one was writing") from None
+
+
+def _put(temporary: Path, path: Path) -> None:
+    with suppress(PermissionError):  # some file systems keep no permissions
+        temporary.chmod(0o644)
+    temporary.replace(path)
+    sync_folder(path.absolute().parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a folder, so that renamed and new files in it survive a power failure."""
+    with suppress(OSError):  # some file systems do not sync folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Replace a CSV file in one step."""
+    write_bytes(path, csv_text(columns, rows).encode())
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A header line, then a line for each row; None is an empty cell, and no cell is a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_no_formula(cell) for cell in row] for row in (columns, *rows))
+    return text.getvalue()
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would evaluate as a formula, escaped with an apostrophe."""
+    if not isinstance(cell, str) or not cell.startswith(FORMULAS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Replace a JSON file in one step. NaN and infinity become null, listed under `not_finite`."""
+    write_bytes(path, json_bytes(document))
+
+
+def json_bytes(document: Any) -> bytes:
+    import orjson
+
+    marked = with_marks(document)
+    return orjson.dumps(marked, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def with_marks(document: Any) -> Any:
+    """The document with null for NaN and infinity, and, if there are any, a list of their places as `not_finite`."""
+    marks: dict[str, str] = {}
+
+    def cleaned(value: Any, path: str) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            marks[path] = str(value)
+            return None
+        if isinstance(value, dict):
+            return {key: cleaned(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [cleaned(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return value
+
+    clean = cleaned(document, "")
+    return {**clean, "not_finite": marks} if marks and isinstance(clean, dict) else clean
+
+
+def size_of(path: Path) -> int:
+    """The size in bytes of a file, or of all files below a folder; links inside a folder are not followed."""
+    try:
+        if not path.is_dir():
+            return path.lstat().st_size
+        with os.scandir(path) as entries:
+            return sum(
+                size_of(Path(entry))
+                if entry.is_dir(follow_symlinks=False)
+                else entry.stat(follow_symlinks=False).st_size
+                for entry in entries
+            )
+    except FileNotFoundError:  # temporary files may vanish meanwhile
+        return 0
+
+
+def in_bytes(size: float) -> str:
+    """A size in readable form: 1.4 MB."""
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} EB"
+
+
+DEEPEST = 100
+"""The largest depth of nested objects and lists in a JSON file that is read."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a plain file. Raises FileNotFoundError if it is missing, DamagedError if it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait until another process writes to it
+            raise DamagedError(f"{path} cannot be read: it is not a plain file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it is not JSON."""
+    import orjson
+
+    content = read_bytes(path)
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if _too_deep(document):
+        raise DamagedError(f"{path} cannot be read: it is nested more than {DEEPEST} levels deep")
+    return document
+
+
+def _too_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
+
+
+BROKEN_NETCDF = (
+    OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError, AssertionError,
+    MemoryError,
+)  # fmt: skip
+"""Errors that h5py, h5netcdf, scipy and xarray raise for damaged files."""
+
+
+def require_hdf5(path: Path) -> None:
+    """Raise DamagedError if the layout of an existing HDF5 or NetCDF 4 file cannot be read, or it holds nothing."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as opened:
+            count = len([dict(part.attrs) for part in opened.values()])
+    except BROKEN_NETCDF as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if not count:
+        raise DamagedError(f"{path} cannot be read: it is empty")
+
+
+def read_netcdf(path: Path) -> xarray.Dataset:
+    """A whole NetCDF 4 file that qexp wrote. Raises FileNotFoundError or DamagedError.
+
+    Units such as "days" are left as they are: here they are units of an output, not of a date.
+    """
+    import xarray
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}")
+    require_hdf5(path)  # h5netcdf prints a traceback beside its error
+    try:
+        return xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+    except BROKEN_NETCDF as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete JSON lines of a file, up to the first torn one, whose writing was interrupted."""
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        return
+    for line in content.splitlines(keepends=True):
+        document = whole_line(line)
+        if document is None:
+            return
+        yield document
+
+
+def whole_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object of a line; None if the line is torn (without its end) or is not a JSON object."""
+    import orjson
+
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) and not _too_deep(document) else None
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file of JSON lines."""
+    content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    write_bytes(path, content.encode())
+
+
+# The age of files by the clock of the file system that they lie on.
+#
+# On a network file system that is the server's clock. The clock of this machine, or of another one, may be wrong.
+
+
+FOLDERS_TRIED = 4
+"""Levels above a file at which to try to write: a user may have write access to the run, but not to its attempt."""
+
+
+def age(file: Path) -> float:
+    """Seconds since a file was last written; negative for a time in the future. Raises OSError."""
+    status = file.stat()
+    return _now(file, status.st_dev) - status.st_mtime
+
+
+def now_at(path: Path) -> float:
+    """The time that a file gets if it is written beside `path` now. Raises OSError."""
+    return _now(path, path.stat().st_dev)
+
+
+def _now(path: Path, device: int) -> float:
+    """The present time of the file system of `path`; this machine's own if nothing can be written there."""
+    for folder in path.absolute().parents[:FOLDERS_TRIED]:
+        try:
+            with tempfile.TemporaryFile(dir=folder, prefix=".clock-") as written:
+                status = os.fstat(written.fileno())
+        except OSError:
+            continue
+        if status.st_dev == device:
+            return status.st_mtime
+    return time.time()
+
+
+# Locks between processes, also of several users who share a folder.
+
+
+SHARED = stat.S_IWGRP | stat.S_IWOTH
+
+PAUSE = 0.05
+"""Seconds between two attempts to get a lock."""
+
+
+@contextmanager
+def locked(file: Path, seconds: float) -> Iterator[None]:
+    """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another user made the lock.
+
+    Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be written to.
+    """
+    lock = file.with_name(f"{file.name}.lock")
+    mode = 0o644 | (lock.parent.stat().st_mode & SHARED)
+    try:
+        if lock.exists() and not os.access(lock, os.W_OK):
+            _remove(lock, seconds)
+        with FileLock(lock, timeout=seconds, mode=mode):
+            yield
+    except Timeout:
+        raise QexpError(f"{file} has been locked by another process for {seconds:.0f} s") from None
+
+
+def _remove(lock: Path, seconds: float) -> None:
+    """Remove a lock file that only its owner can open for writing, once no process holds it.
+
+    A process that is waiting for it notices that the file is gone, and uses the new one.
+    """
+    deadline = time.monotonic() + seconds
+    with suppress(FileNotFoundError), lock.open("rb") as opened:
+        while not _is_free(opened):
+            if time.monotonic() > deadline:
+                raise Timeout(str(lock))
+            time.sleep(PAUSE)
+        if os.fstat(opened.fileno()).st_nlink:  # else another process has removed it, and a new one may be in use
+            lock.unlink()
+
+
+def _is_free(lock: IO[bytes]) -> bool:
+    """Try to take the lock; True if this process holds it now, until the file is closed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # over a network a file that is open for reading cannot be locked
+    return True

@@ -1,0 +1,133 @@
+"""The estimates of an output: their limits, and the names of the variables that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Lowest and highest value of an output's estimates, in its own unit; None: no limit on that side."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """The values, those beyond a limit moved to it; NaN stays NaN."""
+        return values if self == NO_LIMITS else values.clamp(self.low, self.high)
+
+    def __str__(self) -> str:
+        """`0 to 100`, `at least 0`, `at most 100`; empty without limits."""
+        if self.low is None or self.high is None:
+            return (
+                "" if self == NO_LIMITS else f"at most {self.high:g}" if self.low is None else f"at least {self.low:g}"
+            )
+        return f"{self.low:g} to {self.high:g}"
+
+    def reached(self, estimates: NDArray[np.floating]) -> int:
+        """The number of estimates, computed in single precision, that lie at a limit: all that were moved to it."""
+        import numpy as np  # `qexp show` does not need it
+
+        low, high = (None if limit is None else float(np.float32(limit)) for limit in (self.low, self.high))
+        count = 0 if low is None else np.count_nonzero(estimates <= low)
+        return int(count if high is None else count + np.count_nonzero(estimates >= high))
+
+
+NO_LIMITS = Limits()
+
+
+def limits_of(spec: Mapping[str, Any]) -> dict[str, Limits]:
+    """Output → its limits, by a resolved experience; outputs without limits are left out."""
+    return {name: Limits(*of) for name, of in spec.get("limits", {}).items()}
+
+
+def at_limits(output: str, limits: Limits, unit: str, count: int, of: int) -> str:
+    """`3 of 300 estimates of toc are at its limits, 0 to 100 %`."""
+    return f"{count:,} of {of:,} estimates of {output} are at its limits, {limits} {unit}".rstrip()
+
+
+def remarks(limits: Mapping[str, Limits], units: Mapping[str, str], counts: Mapping[str, int], of: int) -> list[str]:
+    """A sentence for each output with estimates at its limits.
+
+    counts  output → number of such estimates
+    of      number of all estimates of an output
+    """
+    return [at_limits(name, limits[name], units.get(name, ""), count, of) for name, count in counts.items() if count]
+
+
+# Names of the variables that hold estimates of an output, beside the output's own, which holds its true values.
+
+
+ESTIMATE = "_estimate"
+
+SPREAD = "_spread"
+"""Standard deviation over the networks of an ensemble."""
+
+LOW, HIGH = "_low", "_high"
+"""Ends of the interval of an estimate."""
+
+QUANTILE = "_quantile"
+"""Quantiles of the posterior, by the coordinate `quantile`."""
+
+QUANTILES = (0.05, 0.16, 0.5, 0.84, 0.95)
+"""Probabilities of the quantiles of a posterior that are kept: its median, and the intervals of 68 and 90 %."""
+
+HELD_OUT_QUANTILES = (0.025, 0.05, 0.16, 0.25, 0.5, 0.75, 0.84, 0.95, 0.975)
+"""Those that are kept of held-out rows and spectra: the ends of all intervals whose coverage is counted."""
+
+PERIOD = "period"
+"""Attribute of estimates and errors of a quantity whose values repeat, such as a strike: its period, in its unit."""
+
+SALIENCY = "_saliency"
+"""Mean over test samples of input times gradient, and with `MAGNITUDE` of its absolute value."""
+
+MAGNITUDE = "_magnitude"
+
+
+def estimate_of(output: str) -> str:
+    return f"{output}{ESTIMATE}"
+
+
+def spread_of(output: str) -> str:
+    return f"{output}{SPREAD}"
+
+
+def low_of(output: str) -> str:
+    return f"{output}{LOW}"
+
+
+def high_of(output: str) -> str:
+    return f"{output}{HIGH}"
+
+
+def correlation_of(one: str, other: str) -> str:
+    return f"{one}_{other}_correlation"
+
+
+def quantile_of(output: str) -> str:
+    return f"{output}{QUANTILE}"
+
+
+def column_of_quantile(output: str, probability: float) -> str:
+    """The column of a table that holds it."""
+    return f"{quantile_of(output)}_{probability:g}"
+
+
+def saliency_of(output: str) -> str:
+    return f"{output}{SALIENCY}"
+
+
+def saliency_magnitude_of(output: str) -> str:
+    return f"{output}{SALIENCY}{MAGNITUDE}"
+
+
+def outputs_among(names: Iterable[Hashable]) -> list[str]:
+    """The outputs whose estimates are among the variables of these names."""
+    return [str(name).removesuffix(ESTIMATE) for name in names if str(name).endswith(ESTIMATE)]

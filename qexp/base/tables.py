@@ -1,0 +1,76 @@
+"""Tables: literal dictionaries from a name in a spec to an `Entry`, which knows how to build an object.
+
+The positional-only arguments of a builder come from the program, such as the shape of an input; all others are the
+parameters of the spec, so that they and their defaults can be read from the builder's signature.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from qexp.errors import suggestion
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a table: what a name in a spec stands for."""
+
+    build: Callable[..., Any]
+    """Builds the object. Its positional-only arguments come from the program, all others from the spec."""
+    parameters: Mapping[str, Any]
+    """JSON Schema of the parameters: `properties`, and `required` where there is no default."""
+    help: str
+    """A sentence for readers."""
+    example: Mapping[str, Any]
+    """A description as in a spec; a test validates and builds it."""
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Optional parameter → its default, from the builder's signature."""
+        return {
+            name: parameter.default
+            for name, parameter in inspect.signature(self.build).parameters.items()
+            if name in self.parameters.get("properties", {}) and parameter.default is not inspect.Parameter.empty
+        }
+
+    def schema(self) -> dict[str, Any]:
+        """The whole JSON Schema of the parameters; unknown ones are errors."""
+        defaults = self.defaults
+        properties = {
+            name: {**schema, **({"default": defaults[name]} if name in defaults else {})}
+            for name, schema in self.parameters.get("properties", {}).items()
+        }
+        limits = {**self.parameters, "properties": properties, "additionalProperties": False}
+        return {"type": "object", "x-noun": "parameter", **limits}
+
+
+Table = Mapping[str, Entry]
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""Name → table. The table `quantities` maps a variable to its `quantities.Quantity`; all others hold entries."""
+
+
+def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:
+    """Build the object that `{"type": …, "parameters": …}` describes; `context` holds the positional arguments."""
+    return table[description["type"]].build(*context, **description.get("parameters", {}))
+
+
+def built_within(table: Table, noun: str, one: str | Mapping[str, Any]) -> Any:
+    """Build what a parameter of another entry describes, which no schema has checked.
+
+    noun  what the table holds, such as `transform`
+    one   a name, or `{"type": …, "parameters": …}`
+    Raises ValueError for an unknown name or parameter.
+    """
+    description = {"type": one} if isinstance(one, str) else one
+    name = str(description.get("type", ""))
+    if name not in table:
+        raise ValueError(f"no {noun} '{name}'; {suggestion(name, table)}")
+    try:
+        return built(table, description)
+    except TypeError as error:
+        raise ValueError(f"the {noun} '{name}' does not take these parameters: {error}") from None

@@ -1,0 +1,172 @@
+"""Texts with a form: dotted paths into documents, placeholders in commands, tables in Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Steps = Sequence[str | int]
+
+
+def keys_of(steps: Steps, document: Any) -> list[str | int]:
+    """A path, divided at all dots, as the keys of a document: `["fixed", "chamber.depth"]`.
+
+    Of the keys that a path may continue with, the longest is taken. A new key that begins like others with a dot has
+    two steps: `chamber.x` beside `chamber.depth`.
+    """
+    found: list[str | int] = []
+    while steps:
+        count = _steps_of_key(steps, document) if isinstance(document, Mapping) else 1
+        key = ".".join(map(str, steps[:count])) if count > 1 else steps[0]
+        found.append(key)
+        steps = steps[count:]
+        if isinstance(document, Mapping):
+            document = document.get(str(key))
+        elif isinstance(document, list) and isinstance(key, int) and key < len(document):
+            document = document[key]
+        else:
+            document = None
+    return found
+
+
+def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
+    for count in range(len(steps), 0, -1):
+        if ".".join(map(str, steps[:count])) in document:
+            return count
+    alike = len(steps) > 1 and any(key.startswith(f"{steps[0]}.") for key in document)
+    return 2 if alike else 1
+
+
+def output_and_metric(path: str) -> tuple[str, str]:
+    """`("chamber.depth", "mae")` of `chamber.depth.mae`: a metric has no dots."""
+    output, _, metric = path.rpartition(".")
+    return output, metric
+
+
+# Placeholders in commands: `python plot.py {run.path}`; `{{` and `}}` stand for braces.
+#
+# A command is divided into words first, as a shell does it, and values are put into the words afterwards; no shell is
+# called. A value with spaces, quotes or a semicolon therefore stays inside its word.
+
+
+PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a command. Raises ValueError, in words for the user, if a quotation or a brace is left open."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"cannot be divided into words: {str(error).lower()}") from None
+    for word in words:
+        if (brace := single_brace(word)) is not None:
+            raise ValueError(f"has a single '{brace}' in {word!r}; write '{brace * 2}' for a brace")
+    return words
+
+
+def names_in(text: str) -> list[str]:
+    """The names of the placeholders in a text."""
+    return [match[1] for match in PIECE.finditer(text) if match[1] is not None]
+
+
+def single_brace(text: str) -> str | None:
+    """The first brace that neither belongs to a placeholder nor is doubled; None if there is none."""
+    return next((match[0] for match in PIECE.finditer(text) if match[0] in ("{", "}")), None)
+
+
+def filled(text: str, value: Callable[[str], str]) -> str:
+    """The text, with each placeholder replaced by the value of its name."""
+    return PIECE.sub(lambda match: match[0][0] if match[1] is None else value(match[1]), text)
+
+
+# Tables in Markdown, and in LaTeX with booktabs.
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[str] = frozenset()
+    """Columns that are aligned to the right."""
+    strong: frozenset[tuple[int, int]] = frozenset()
+    """Row and column of highlighted cells."""
+
+
+def markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
+    parts = ["\n".join(_markdown_lines(table)) for table in tables]
+    return (
+        "\n\n".join([*parts, *(["\n".join(f"- {_markdown_text(text)}" for text in remarks)] if remarks else [])]) + "\n"
+    )
+
+
+def _markdown_lines(table: Table) -> Iterator[str]:
+    yield f"{_markdown_text(table.title)}:\n"
+    yield "| " + " | ".join(map(_markdown_text, table.columns)) + " |"
+    yield "| " + " | ".join("---:" if column in table.right else "---" for column in table.columns) + " |"
+    for i, row in enumerate(table.rows):
+        cells = [_markdown_text(cell) for cell in row]
+        yield "| " + " | ".join(f"**{c}**" if (i, j) in table.strong else c for j, c in enumerate(cells)) + " |"
+
+
+def _markdown_text(text: str) -> str:
+    """Text with Markdown's special characters escaped; an underscore inside a word is not special."""
+    escaped = re.sub(r"([\\`*|<>~]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
+
+
+def latex(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
+    """One float per table, preceded by the remarks as comments."""
+    head = ["% needs \\usepackage{booktabs,graphicx}", *(f"% {' '.join(text.split())}" for text in remarks)]
+    return "\n".join([*head, *(line for table in tables for line in _latex_lines(table))]) + "\n"
+
+
+def _latex_lines(table: Table) -> Iterator[str]:
+    yield "\\begin{table}"
+    yield f"\\caption{{{_latex_text(table.title)}}}"
+    yield "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"
+    alignment = "".join("r" if column in table.right else "l" for column in table.columns)
+    # A table wider than the text is shrunk.
+    yield r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    yield f"\\begin{{tabular}}{{@{{}}{alignment}@{{}}}}"
+    yield "\\toprule"
+    yield " & ".join(map(_latex_text, table.columns)) + " \\\\"
+    yield "\\midrule"
+    for i, row in enumerate(table.rows):
+        cells = [_latex_text(cell) for cell in row]
+        # In braces, since a row that begins with [ would be an argument of the preceding \\.
+        cells = [f"\\textbf{{{c}}}" if (i, j) in table.strong else f"{{{c}}}" for j, c in enumerate(cells)]
+        yield " & ".join(cells) + " \\\\"
+    yield "\\bottomrule"
+    yield "\\end{tabular}}"
+    yield "\\end{table}"
+
+
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+
+
+def _latex_text(text: str) -> str:
+    """Any text in plain LaTeX; powers become superscripts, the minus of a number a minus sign."""
+    from pylatexenc.latexencode import (
+        RULE_REGEX,
+        UnicodeToLatexConversionRule,
+        UnicodeToLatexEncoder,
+    )
+
+    rules = [
+        (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda found: f"\\ensuremath{{^{{{found[0].translate(SUPERSCRIPTS)}}}}}"),
+        (re.compile(r"(?<!\w)-(?=[\d.])"), r"\\ensuremath{-}"),
+        (re.compile(r"-(?=-)"), r"-{}"),  # two hyphens would become a dash
+        (re.compile(r"\|"), r"\\textbar{}"),
+        (re.compile(r"[\x00-\x1f\x7f]"), r" "),
+    ]
+    encoder = UnicodeToLatexEncoder(
+        conversion_rules=[UnicodeToLatexConversionRule(RULE_REGEX, rules), "defaults"],
+        replacement_latex_protection="braces-all",
+        unknown_char_policy="unihex",
+        unknown_char_warning=False,
+    )
+    return str(encoder.unicode_to_latex(text))

@@ -1,1 +1,0 @@
-"""Baselines: simple estimators that a network must beat on exactly the same held-out rows."""

@@ -1,0 +1,275 @@
+"""qexp compare, report, figures, serve"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qexp import api
+from qexp.base.files import in_bytes
+from qexp.base.workspace import find
+from qexp.cli import completion
+from qexp.cli.arguments import EvaluationOption, FormatsOption, RunsArgument, StyleOption
+from qexp.cli.console import (
+    JsonOption,
+    WorkspaceOption,
+    error,
+    message,
+    piece,
+    print_csv,
+    print_json,
+    print_table,
+    result,
+    warning,
+)
+from qexp.errors import QexpError
+
+if TYPE_CHECKING:
+    from qexp.base.text import Table
+    from qexp.base.workspace import Workspace
+    from qexp.comparison.compare import Comparison
+    from qexp.comparison.seeds import SeedComparison
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...",
+            help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_cnn_*'.",
+            autocompletion=completion.runs,
+        ),
+    ],
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    as_latex: Annotated[
+        bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
+    ] = False,
+    evaluation: EvaluationOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Compare runs: differences of their specs, results side by side, curves and matrices in one picture.
+
+    With a pattern, or with several seeds of several specs, groups of runs that differ only by seed are compared: mean,
+    standard deviation and Student's 95 % interval per group, and for every two groups the difference over the seeds
+    that both have. A group is called better only if the interval of that difference excludes 0.
+    """
+    from qexp.base.text import latex, markdown
+    from qexp.comparison.compare import Comparison, plain_rows, remarks, tables
+
+    if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
+        raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
+    place = find(workspace)
+    comparison = api.compare(*runs, evaluation=evaluation, warn=warning, workspace=workspace)
+    if as_json:
+        print_json(comparison.document())
+    elif as_csv:
+        print_csv(*plain_rows(comparison))
+    elif as_markdown:
+        piece(markdown(tables(comparison), remarks(comparison)))
+    elif as_latex:
+        piece(latex(tables(comparison), remarks(comparison)))
+    elif isinstance(comparison, Comparison):
+        _print_runs(comparison, place)
+    else:
+        _print_groups(comparison, place)
+
+
+def _print_runs(comparison: Comparison, place: Workspace) -> None:
+    from qexp.comparison.compare import remarks, results_of_runs
+
+    _print_specs(comparison)
+    table = results_of_runs(comparison)
+    values = range(2, 2 + len(comparison.names))
+    rows = [
+        [f"{cell} {'*' if (i, j) in table.strong else ' '}" if j in values else cell for j, cell in enumerate(row)]
+        for i, row in enumerate(table.rows)
+    ]
+    if rows:
+        print_table(table.columns, rows, right=comparison.names)
+    else:
+        result("none of these runs has numbers of a test part; qexp show lists their files")
+    for text in remarks(comparison):
+        result(text)
+    said = ["* the better value of the row; each is of one run, and with other seeds the order may be another"]
+    if words := [*(said if table.strong else []), *(["pictures:"] if comparison.figures else [])]:
+        message("; ".join(words))
+    _print_figures(comparison, place)
+
+
+def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
+    from qexp.comparison.compare import (
+        calibrations_of_groups,
+        differences_of,
+        groups_of_seeds,
+        remarks,
+        results_of_groups,
+    )
+
+    _print(groups_of_seeds(comparison))
+    result("")
+    if len(comparison.groups) > 1:
+        _print_specs(comparison)
+    _print(results_of_groups(comparison))
+    if calibrated := calibrations_of_groups(comparison):
+        result(f"\n{calibrated.title}")
+        _print(calibrated)
+    for pair in comparison.pairs:
+        table = differences_of(pair)
+        if pair.rows:
+            result(f"\n{table.title}")
+            _print(table)
+    result("")
+    for text in remarks(comparison):
+        result(text)
+    if comparison.figures:
+        message("pictures:")
+    _print_figures(comparison, place)
+
+
+def _print_specs(comparison: Comparison | SeedComparison) -> None:
+    from qexp.comparison.compare import differing_specs
+
+    table = differing_specs(comparison)
+    if table is None:
+        result("the specs are the same")
+    else:
+        _print(table)
+    result("")
+
+
+def _print(table: Table) -> None:
+    print_table(table.columns, table.rows, right=list(table.right))
+
+
+def _print_figures(comparison: Comparison | SeedComparison, place: Workspace) -> None:
+    for path in comparison.figures:
+        result(place.shown(path))
+
+
+# qexp report
+
+
+def report(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|PATTERN|STUDY]...",
+            help="Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the folder of a study; all "
+            "runs if left out.",
+            autocompletion=completion.runs,
+        ),
+    ] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The runs of a launch, or 'last'.", autocompletion=completion.launches),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="The file to write; if left out, named after the run or the comparison, in the current folder.",
+        ),
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print it to a PDF, which needs Chromium.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file that is not an HTML report of qexp.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write a report: one HTML file that opens in any browser, without qexp and without a network.
+
+    Of one run it shows the results, matrices and estimates to explore with the mouse or the keyboard, the learning
+    curves, the spec, the origin, and the command that makes it again. Several runs are compared over their seeds and
+    over what was swept. An earlier HTML report is replaced, another file only with --overwrite.
+    """
+    path = api.report(*(runs or []), launch=launch, to=to, pdf=pdf, overwrite=overwrite, workspace=workspace)
+    result(str(path))
+    message(f"{in_bytes(path.stat().st_size)}; open it in a browser")
+
+
+# qexp figures
+
+
+def figures(
+    runs: RunsArgument,
+    formats: FormatsOption = None,
+    style: StyleOption = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Draw only the figure with this name; repeat for more.",
+            autocompletion=completion.figures,
+        ),
+    ] = None,
+    evaluation: EvaluationOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Draw the figures of finished runs again, from the numbers in their directories."""
+    place = find(workspace)
+    opened = api.open_runs(runs, workspace=workspace)
+    failures = []
+    for one in opened:
+        try:
+            for path in one.figures(
+                formats or ("png",), style=style, only=only or (), evaluation=evaluation, warn=warning
+            ):
+                result(place.shown(path))
+        except QexpError as failure:
+            failures.append(failure)
+    for text in dict.fromkeys(map(str, failures)):
+        error(text)
+    if failures:
+        raise typer.Exit(4 if len(failures) < len(opened) else failures[0].exit_code)
+
+
+# qexp serve
+
+
+HostOption = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="The address to listen on; 0.0.0.0 for all. Other machines need the token that is shown.",
+    ),
+]
+PortOption = Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 for any that is free.")]
+PrefixOption = Annotated[str, typer.Option(metavar="/PATH", help="The path below which a proxy shows the pages.")]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Also answer requests for this host, as behind a proxy; repeat for more."),
+]
+AllowChangesOption = Annotated[
+    bool, typer.Option("--allow-changes", help="Let pages tag, annotate, stop, remove and restore runs.")
+]
+
+
+def serve(
+    port: PortOption = 8700,
+    host: HostOption = "127.0.0.1",
+    prefix: PrefixOption = "",
+    allow_host: AllowHostOption = None,
+    allow_changes: AllowChangesOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show the workspace in a browser: runs, curves and logs while they grow, matrices, comparisons, launches, studies.
+
+    The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L 8700:localhost:8700
+    HOST. Requests need a token if changes are allowed, or if other machines can connect; it is part of the
+    address that is printed, random unless the environment variable QEXP_TOKEN gives one. Ctrl-C ends the server.
+    """
+
+    def listening(address: str) -> None:
+        result(address)
+        sys.stdout.flush()  # for whoever reads it through a pipe
+        message("open this address in a browser; Ctrl-C ends the server")
+
+    api.serve(
+        listening, host=host, port=port, prefix=prefix, names=allow_host or [], allow_changes=allow_changes,
+        workspace=workspace,
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""What runs, pools and schedulers start: qexp execute, supervise, train-folds"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qexp.cli.console import PoolDisplay, TrainingDisplay, WorkspaceOption
+
+ALLOCATIONS = 5_000
+"""New containers before a collection; 700 in Python 3.11. With 200,000 commands are no faster."""
+
+
+def collect_less() -> None:
+    """Collect garbage less often, and not once more when the process ends.
+
+    Loading torch makes 250,000 objects that stay; looking at them again and again while it loads, and once more at the
+    end, took a quarter of the time of a brief run. Not for other programs that import qexp.
+    """
+    gc.set_threshold(ALLOCATIONS)
+    atexit.register(gc.freeze)  # before others register functions, so that it is called after them
+
+
+# qexp execute: what runs, pools and schedulers start
+
+
+def execute(
+    directory: Annotated[Path, typer.Argument(help="A prepared run's directory.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of threads; that of the machine if left out.")
+    ] = None,
+    wrap: Annotated[str, typer.Option(metavar="COMMAND", help="The command that starts the run's process.")] = "",
+    python: Annotated[str, typer.Option(metavar="PROGRAM", help="The interpreter inside the wrap.")] = sys.executable,
+    inside: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="The command around this process, for the record.")
+    ] = None,
+) -> None:
+    """Train the prepared run in a directory."""
+    from qexp.store.directory import RunDirectory
+
+    run = RunDirectory(directory.absolute())
+    if wrap:
+        from qexp.jobs.scheduler import Wrap
+        from qexp.runs.execute import execute_wrapped
+
+        # The pool kills the process group that this process leads.
+        execute_wrapped(run, Wrap(wrap, python), device, threads, apart=os.getpgrp() != os.getpid())
+        return
+    from qexp.runs.execute import execute as execute_run
+
+    execute_run(run, device, TrainingDisplay(), threads, wrap=inside)
+
+
+# qexp supervise: the pool of a launch that was detached
+
+
+def supervise(
+    launch: Annotated[str, typer.Argument(help="A launch: its id, or last.")], workspace: WorkspaceOption = None
+) -> None:
+    """Run the prepared runs of a launch."""
+    from qexp.base.workspace import find
+    from qexp.jobs import launchers
+    from qexp.runs.launch import supervise_launch
+    from qexp.store.record import State
+
+    place = find(workspace)
+    states = supervise_launch(launchers.find_launch(launch, place), place, PoolDisplay())
+    if set(states.values()) != {State.DONE}:
+        raise typer.Exit(4)
+
+
+# qexp train-folds: what a run starts to train several folds at once
+
+
+def train_folds(
+    directory: Annotated[Path, typer.Argument(help="A run's directory.")],
+    drafts: Annotated[
+        Path | None, typer.Option(help="The folder in which the run's process writes its files first.")
+    ] = None,
+) -> None:
+    """Train the batches of folds whose numbers come in, a line each."""
+    from qexp.base.files import drafted_in
+    from qexp.kinds.rows.training import work
+    from qexp.store.directory import RunDirectory
+
+    run = directory.absolute()
+    with drafted_in(drafts, below=run) if drafts is not None else nullcontext():
+        finished = work(RunDirectory(run), sys.stdin, sys.stdout)
+    if not finished:
+        raise typer.Exit(130)

@@ -1,0 +1,552 @@
+"""qexp run, rerun, study, status, wait, stop"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qexp import api
+from qexp.base.files import in_bytes
+from qexp.base.workspace import find
+from qexp.cli import arguments, completion, texts
+from qexp.cli.arguments import (
+    DeviceOption,
+    NoteOption,
+    RunArgument,
+    RunsArgument,
+    SetOption,
+    TagsOption,
+    TrustCodeOption,
+)
+from qexp.cli.console import (
+    JsonOption,
+    TrainingDisplay,
+    WorkspaceOption,
+    error,
+    message,
+    piece,
+    print_json,
+    print_parts,
+    result,
+    warning,
+)
+from qexp.cli.listing import print_columns
+from qexp.errors import DamagedError, QexpError
+from qexp.jobs.launchers import LOCAL
+
+if TYPE_CHECKING:
+    from qexp.comparison.study import Study
+    from qexp.runs.launch import Launched, Workload
+    from qexp.runs.prepare import Plan
+    from qexp.store.record import State
+
+
+SeedOption = Annotated[str | None, typer.Option(metavar="NUMBER", help="Random seed of the run; 0 if left out.")]
+SeedsOption = Annotated[
+    str | None, typer.Option(metavar="A:B", help="Train one run per seed: 0:10 for 0 to 9, or 0,2,5.")
+]
+GridOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY.PATH=A,B",
+        help="Train one run per value of a key, also log:1e-4:1e-2:5 or lin:0:1:5; several --grid give all "
+        "combinations. a.b,c.d=1:2,3:4 changes two keys step by step.",
+    ),
+]
+PretrainOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        help="Start from the best weights of this run; of several seeds each from that with its own: 'mogi_{seed}'.",
+        autocompletion=completion.runs,
+    ),
+]
+AllowLeakOption = Annotated[
+    bool,
+    typer.Option("--allow-leak", help="Allow test spectra that were also used for training; every output is marked."),
+]
+StoragePathOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for the run directories; runs/ gets links to them.")
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")]
+
+
+def run(
+    experiences: arguments.ExperiencesArgument,
+    seed: SeedOption = None,
+    seeds: SeedsOption = None,
+    grid: GridOption = None,
+    points: arguments.PointsOption = None,
+    overrides: arguments.SetOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a single run; if left out <experience>_<seed>, with a digest between them if --set or --grid "
+            "change the spec, and a run that has the same spec and seed already is not trained again."
+        ),
+    ] = None,
+    pretrain: PretrainOption = None,
+    allow_leak: AllowLeakOption = False,
+    storage_path: StoragePathOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue interrupted runs.")] = False,
+    only_failed: arguments.OnlyFailedOption = False,
+    trust_code: arguments.TrustCodeOption = False,
+    dry_run: arguments.DryRunOption = False,
+    jobs: arguments.JobsOption = None,
+    launcher: arguments.LauncherOption = LOCAL,
+    options: arguments.LauncherOptionsOption = None,
+    profile: arguments.ProfileOption = None,
+    detach: DetachOption = False,
+    tags: arguments.TagsOption = None,
+    note: arguments.NoteOption = "",
+    yes: arguments.YesToManyOption = False,
+    device: arguments.DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train experiences and evaluate them on their test data: one run, or a sweep over seeds and a grid."""
+    if seed is not None and seeds is not None:
+        raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
+    order = api.Order(
+        experiences, [texts.seed(seed)] if seeds is None else texts.seeds(seeds), texts.grid(grid or [], points=points),
+        texts.overrides(overrides or []), pretrain=pretrain, allow_leak=allow_leak, storage_path=storage_path,
+        resume=resume, only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
+        tags=tags or [], note=note, options=texts.launcher_options(options or []), profile=profile,
+    )  # fmt: skip
+    single = len(experiences) == 1 and seeds is None and not order.grid
+    if single and not (only_failed or dry_run or detach or options or profile or launcher != LOCAL):
+        if jobs not in (None, 1):
+            raise QexpError("-j is for several runs; add --seeds or --grid")
+        _run_one(order, name, workspace)
+        return
+    if name is not None and not single:
+        raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
+    _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY)
+
+
+def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
+    with warnings_shown():
+        trained, now = api.train(order, name=name, workspace=workspace, display=TrainingDisplay())
+    if not now:
+        message(f"{trained.name} is done already; nothing to do")
+    print_trained(trained, workspace)
+
+
+def print_trained(trained: api.Run, workspace: str | None) -> None:
+    """Add a run to the catalog, and print its results."""
+    from qexp.comparison.result_tables import estimators, field_errors, own_results
+
+    api.refresh(warn=warning, workspace=workspace)
+    record = trained.directory.record()
+    print_parts(own_results(trained.directory, record))
+    print_parts(estimators(record), apart=True)
+    print_parts(field_errors(record), apart=True)
+    work = "of training, " if record.epochs.of else ""
+    message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
+
+
+class _Shown(logging.Handler):
+    """Prints the warnings of a run's log, which few open when the run went well; errors are printed anyway."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            warning(record.getMessage())
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    handler = _Shown()
+    log = logging.getLogger("qexp.run")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+def _run_sweep(
+    order: api.Order, name: str | None, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None
+) -> None:
+    from qexp.cli.console import PoolDisplay
+
+    checked = api.prepare(order, name=name, workspace=workspace)
+    workload = checked.workload
+    for text in dict.fromkeys(text for plan in (*workload.again, *workload.new) for text in plan.warnings):
+        warning(text)
+    _print_left(workload)
+    if dry_run:
+        for plan in (*workload.again, *workload.new):
+            result("  ".join([plan.name, *plan.overrides]))
+        if not (workload.again or workload.new):
+            message("nothing to run")
+        return
+    launched = api.launch(checked, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace)
+    if launched is None:
+        message("nothing to run")
+        raise typer.Exit(4 if workload.left else 0)
+    _print_launched(launched, workload, workspace)
+
+
+def _print_launched(launched: Launched, workload: Workload, workspace: str | None) -> None:
+    if launched.jobs is not None:
+        for run, job in launched.jobs.items():
+            result(f"{run}  {job}")
+    elif launched.states is None:
+        message(f"the launch continues in the background; follow it with: qexp ls --launch {launched.launch.id}")
+        result(launched.launch.id)
+    else:
+        api.refresh(warn=warning, workspace=workspace)
+        _end(launched.states, launched.stopped, len(workload.new) + len(workload.again), workload)
+
+
+def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload) -> None:
+    """Print how the runs of a pool ended, and exit with the matching code."""
+    from qexp.store.record import State
+
+    _print_ends(states, count)
+    if stopped:
+        raise typer.Exit(130)
+    if len(states) < count or set(states.values()) != {State.DONE} or workload.left:
+        raise typer.Exit(1 if count == 1 and not workload.left else 4)
+
+
+def _print_left(workload: Workload) -> None:
+    for text in workload.stand_ins:
+        message(text)
+    if workload.done:
+        message(f"{len(workload.done)} done already")
+    by_state: dict[State, list[str]] = {}
+    for name, state in workload.left.items():
+        by_state.setdefault(state, []).append(name)
+    for state, names in by_state.items():
+        hint = "" if state.at_work else "; repeat with --only-failed"
+        hint = "; continue with --resume" if state.resumable else hint
+        message(f"left alone, {state.words}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}{hint}")
+
+
+def _print_ends(states: dict[str, State], count: int) -> None:
+    counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
+    ended = ", ".join(f"{number} {state.words}" for state, number in counts.items())
+    never = count - len(states)
+    message(f"{count} runs: {ended}" + (f"{', ' * bool(ended)}{never} not started" if never else ""))
+
+
+# qexp rerun
+
+
+AtCommitOption = Annotated[
+    bool,
+    typer.Option(
+        "--at-commit", help="Use qexp's code at the commit that trained the run, from its git repository, unchanged."
+    ),
+]
+
+
+def rerun(
+    run: RunArgument,
+    name: Annotated[str | None, typer.Option(help="Name of the new run; RUN_rerun if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed; that of the run if left out.")] = None,
+    overrides: SetOption = None,
+    at_commit: AtCommitOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue RUN itself, which was interrupted, instead of a new run.")
+    ] = False,
+    tags: TagsOption = None,
+    note: NoteOption = "",
+    trust_code: TrustCodeOption = False,
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train the spec that a run holds once more, as a new run, even if the files in specs/ have changed since.
+
+    The run's own copy of specs/extensions.py is used. The new run is kept, and can have another seed or other values;
+    'qexp verify' instead repeats a run in a temporary folder, and compares every bit.
+    """
+    opened = api.open_run(run, trust_code=trust_code, workspace=workspace)
+    with warnings_shown():
+        trained = opened.rerun(
+            name=name, seed=seed, overrides=texts.overrides(overrides or []), at_commit=at_commit, resume=resume,
+            tags=tags or [], note=note, device=device, display=TrainingDisplay(),
+        )  # fmt: skip
+    print_trained(trained, workspace)
+
+
+# qexp study
+
+
+StudyGridOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY.PATH=A,B",
+        help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B gives two keys the same value.",
+    ),
+]
+StudySeedsOption = Annotated[str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")]
+StudyPretrainOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPERIENCE",
+        help="Train this first; experiences with 'pretrain' in their spec start from its run.",
+        autocompletion=completion.experiences,
+    ),
+]
+PretrainGridOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY.PATH=A,B", help="Values of a key of the pretraining; they precede those of --grid."),
+]
+PretrainSetOption = Annotated[
+    list[str] | None,
+    typer.Option("--pretrain-set", metavar="KEY.PATH=VALUE", help="Override a value of the spec of --pretrain."),
+]
+PretrainSeedOption = Annotated[
+    str,
+    typer.Option(metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its own seed."),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(metavar="OUTPUT.METRIC", help="The metric to draw; r2 of the first output if left out."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder for tables and figure; studies/<experience>_<key> if left out."),
+]
+
+
+def study(
+    experiences: arguments.ExperiencesArgument,
+    grid: StudyGridOption = None,
+    points: arguments.PointsOption = None,
+    seeds: StudySeedsOption = "0:5",
+    overrides: arguments.SetOption = None,
+    pretrain: StudyPretrainOption = None,
+    pretrain_grid: PretrainGridOption = None,
+    pretrain_overrides: PretrainSetOption = None,
+    pretrain_seed: PretrainSeedOption = "0",
+    metric: MetricOption = None,
+    out: OutOption = None,
+    only_failed: arguments.OnlyFailedOption = False,
+    trust_code: arguments.TrustCodeOption = False,
+    dry_run: arguments.DryRunOption = False,
+    jobs: arguments.JobsOption = None,
+    launcher: arguments.LauncherOption = LOCAL,
+    options: arguments.LauncherOptionsOption = None,
+    profile: arguments.ProfileOption = None,
+    tags: arguments.TagsOption = None,
+    note: arguments.NoteOption = "",
+    yes: arguments.YesToManyOption = False,
+    device: arguments.DeviceOption = "auto",
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one figure.
+
+    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws the same.
+    The command waits for the jobs of a cluster.
+    The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
+    differences between every two experiences, and study.png.
+    """
+    order = api.Order(
+        experiences, texts.seeds(seeds), texts.grid(grid or [], points=points), texts.overrides(overrides or []),
+        only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
+        tags=tags or [], note=note, options=texts.launcher_options(options or []), profile=profile,
+    )  # fmt: skip
+    pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
+    if dry_run:
+        _print_planned(*api.planned_study(order, pretraining=pretraining, metric=metric, workspace=workspace))
+        return
+    made = _studied(order, pretraining, metric, out, None if yes else arguments.MANY, workspace)
+    if as_json:
+        print_json(made.document())
+    else:
+        _print_made(made, workspace)
+    for name, state in made.unfinished.items():
+        warning(f"{name} is {state.words}, and is not counted")
+    raise typer.Exit(4 if made.unfinished else 0)
+
+
+def _pretraining(
+    experience: str | None, grid: Sequence[str], overrides: Sequence[str], seed: str
+) -> api.Pretraining | None:
+    if experience is None:
+        if grid or overrides or seed != "0":
+            raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
+        return None
+    return api.Pretraining(
+        experience,
+        texts.grid(grid, "--pretrain-grid"),
+        texts.overrides(overrides, "--pretrain-set"),
+        int(seed) if seed.isdecimal() and len(seed) <= texts.MOST_DIGITS else seed,
+    )
+
+
+def _studied(
+    order: api.Order,
+    pretraining: api.Pretraining | None,
+    metric: str | None,
+    out: Path | None,
+    most: int | None,
+    workspace: str | None,
+) -> Study:
+    from qexp.cli.console import PoolDisplay
+
+    find(workspace)  # an error of its own, before the catalog is asked for
+    try:
+        return api.study(
+            order, pretraining=pretraining, metric=metric, out=out, watched=PoolDisplay, tell=message, most=most,
+            workspace=workspace,
+        )  # fmt: skip
+    finally:
+        api.refresh(warn=warning, workspace=workspace)
+
+
+def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
+    for plan in plans:
+        result("  ".join([plan.name, *plan.overrides]))
+    if not is_all:
+        message("the runs that start from these are planned when they are done")
+
+
+def _print_made(made: Study, workspace: str | None) -> None:
+    for table in (made.results(), *made.differences()):
+        print_parts([table])
+        result("")
+    for text in made.remarks():
+        result(text)
+    for path in made.files:
+        result(find(workspace).shown(path))
+
+
+# qexp status
+
+
+PAUSE = 2.0
+"""Seconds between two looks of --live."""
+
+SHOWN = 20
+"""Unfinished runs that are listed."""
+
+CLEARED = "\x1b[H\x1b[J"
+"""Brings a terminal's cursor to its first line, and clears what follows."""
+
+
+def status(
+    live: Annotated[
+        bool, typer.Option("--live", help=f"Look again every {PAUSE:g} s, without sizes, until Ctrl-C.")
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show how many runs are in each state, which are running or waiting, and how much disk space they use."""
+    if not live:
+        _show(api.status(warn=warning, workspace=workspace), as_json)
+        return
+    if as_json or not sys.stdout.isatty():
+        raise QexpError("--live needs a terminal; leave it out to print the status once")
+    while True:
+        seen = api.status(sizes=False, workspace=workspace)
+        sys.stdout.write(CLEARED)
+        _show(seen, as_json=False)
+        sys.stdout.flush()
+        time.sleep(PAUSE)
+
+
+def _show(seen: api.Status, as_json: bool) -> None:
+    if as_json:
+        print_json(seen.document())
+        return
+    from qexp.store.record import State
+
+    counts = ", ".join(f"{count:,} {State(state).words}" for state, count in seen.counts.items())
+    result(counts or "no runs")
+    if seen.unfinished:
+        piece("\n")
+        print_columns(list(seen.unfinished[:SHOWN]), ["name", "state", "epochs", "started"])
+        if len(seen.unfinished) > SHOWN:
+            message(f"and {len(seen.unfinished) - SHOWN} more; see them with qexp ls")
+    if seen.sizes:
+        piece("\n")
+        named = {"runs": "runs", "trash": "trash", "cache": "cache of data", "free": "free on this disk"}
+        result(", ".join(f"{in_bytes(seen.sizes[key])} {words}" for key, words in named.items()))
+
+
+# qexp wait
+
+
+def wait(
+    runs: RunsArgument,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after this time, and exit with 2.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Wait until runs have ended; exit with 0 if all are done, 1 if a single run failed, 4 if one of several did."""
+    from qexp.store.record import State
+
+    states: list[State] = []
+    damaged: list[DamagedError] = []
+    for one, state in api.wait(runs, timeout, workspace=workspace):
+        message(f"{one.name}: {state.words}{', and no process will start it' * (state is State.CREATED)}")
+        states.append(state)
+        if state is State.DAMAGED:
+            try:
+                one.directory.record()
+            except DamagedError as why:
+                damaged.append(why)
+    if damaged and len(states) == 1:
+        raise damaged[0]
+    for damage in damaged:
+        error(str(damage))
+    if any(state is not State.DONE for state in states):
+        raise typer.Exit(1 if len(states) == 1 else 4)
+
+
+# qexp stop
+
+
+def stop(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Runs: names, unique prefixes or paths.", autocompletion=completion.runs),
+    ] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Stop all runs of a launch, and start no more of them; 'last' for the newest.",
+            autocompletion=completion.launches,
+        ),
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Kill them at once; the last checkpoint remains.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; `run --resume` continues."""
+    if launch is not None:
+        if runs or now:
+            raise QexpError("--launch stops all runs of a launch; leave out run names and --now")
+        for name, state in api.stop_launch(launch, workspace=workspace).items():
+            message(f"{name}: {state}")
+        return
+    if not runs:
+        raise QexpError("name the runs to stop, or a launch: --launch last")
+    failed, count = [], 0
+    for one in api.stop(runs, now=now, workspace=workspace):
+        count += 1
+        if one.error is not None:
+            failed.append(one.error)
+        elif one.state is not None:
+            message(
+                f"{one.run.name}: {one.state}"
+                if one.was_running
+                else f"{one.run.name} is not running: {one.state.words}"
+            )
+    if count == len(failed) == 1:
+        raise failed[0]
+    for mistake in failed:
+        error(str(mistake))
+    raise typer.Exit(4 if failed else 0)

@@ -1,0 +1,393 @@
+"""Comparison of runs: differences between their specs, and their results as tables. Needs no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from qexp.base.files import make_folder, read_json, read_netcdf
+from qexp.base.text import Table
+from qexp.base.workspace import Workspace
+from qexp.comparison.seeds import (
+    GroupRow,
+    LeftOut,
+    Pair,
+    PairRow,
+    SeedComparison,
+    compare_across_seeds,
+    differ_by_seed,
+    differences,
+    runs_to_compare,
+    seed_groups,
+    with_figures,
+)
+from qexp.errors import QexpError
+from qexp.metrics.intervals import LEVEL, Estimate
+from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding
+from qexp.metrics.recorded import meaning_of
+from qexp.runs.catalog import Catalog
+from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
+from qexp.store.evaluations import EvaluationDirectory, find_evaluation
+from qexp.store.record import Record
+from qexp.store.results import CALIBRATION_FIELD, PASSED, SIGNIFICANT, compared_columns, is_of_calibration, is_width
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of one output with a value per run; `best` are the indices of the runs with the best value."""
+
+    output: str
+    metric: str
+    meaning: Meaning
+    unit: str
+    values: list[float | None]
+    best: list[int]
+    """Empty if it is unknown which values are better."""
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "output": self.output, "metric": self.metric, "direction": self.meaning.best, "unit": self.unit,
+            "values": self.values, "best": self.best,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    names: list[str]
+    specs: dict[str, list[str]]
+    """model and dataset → name in each run."""
+    differences: dict[str, list[str]]
+    """Path in the spec → value in each run."""
+    results: list[MetricRow]
+    figures: list[Path]
+    evaluation: str | None = None
+    """The evaluation whose results are compared; None for those of the runs' own test parts."""
+    same_data: bool = True
+    """Whether the evaluations are of the same samples."""
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "runs": self.names,
+            "evaluation": self.evaluation,
+            "specs": self.specs,
+            "differences": self.differences,
+            "results": [row.document() for row in self.results],
+            "figures": [str(path) for path in self.figures],
+        }
+
+
+def compare_named(
+    arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None
+) -> Comparison | SeedComparison:
+    """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`.
+
+    evaluation  whose results are compared, instead of those of the runs' own test parts
+    """
+    chosen = runs_to_compare(arguments, catalog, evaluation)
+    if differ_by_seed(chosen):
+        return with_figures(compare_across_seeds(seed_groups(chosen)), catalog.workspace)
+    return compare([one.directory for one in chosen], catalog.workspace, evaluation)
+
+
+def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluation: str | None = None) -> Comparison:
+    """Compare two or more runs; the figures are saved in `comparisons/` in the workspace.
+
+    Raises NotFoundError if a run has no such evaluation.
+    """
+    names = [directory.name for directory in directories]
+    if len(set(names)) < len(names):
+        raise QexpError("the same run is named twice")
+    evaluated = (
+        directories if evaluation is None else [find_evaluation(directory, evaluation) for directory in directories]
+    )
+    records = [directory.record() for directory in evaluated]
+    units = {output: unit for record in records for output, unit in record.units.items()}
+    return Comparison(
+        [with_caution(record.name, record.caution) for record in records],
+        {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
+        differences([directory.spec() for directory in directories]),
+        [*_rows(records, [directory.part for directory in evaluated]), *_of_calibrations(evaluated, units)],
+        _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
+        evaluation,
+        len({one.evaluation().content for one in evaluated if isinstance(one, EvaluationDirectory)}) <= 1,
+    )
+
+
+def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow]:
+    tests = [record.results.get(part, {}) for record, part in zip(records, parts, strict=True)]
+    outputs = dict.fromkeys(output for test in tests for output in test)
+    for output in outputs:
+        units = [record.units[output] for record in records if output in record.units]
+        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
+            values = [test.get(output, {}).get(name) for test in tests]
+            of = meaning_of(name, [record.metrics for record in records])
+            badness = [None if value is None else of.badness(value) for value in values]
+            least = min((value for value in badness if value is not None), default=None)
+            comparable = sum(value is not None for value in values) > 1
+            best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
+            yield MetricRow(output, name, of, of.in_unit(units[0] if units else ""), values, best)
+
+
+def _of_calibrations(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
+    """Coverage and widths of the posteriors of runs that were calibrated; which are better depends on both."""
+    columns = [compared_columns(directory) for directory in directories]
+    for output in dict.fromkeys(name for of_run in columns for name in of_run):
+        for name in dict.fromkeys(name for of_run in columns for name in of_run.get(output, {})):
+            values = [of_run.get(output, {}).get(name) for of_run in columns]
+            unit = units.get(output, "") if is_width(name) else ""
+            yield MetricRow(output, f"{CALIBRATION_FIELD}.{name}", UNKNOWN, unit, values, [])
+
+
+def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
+    from qexp.figures.canvas import save
+    from qexp.figures.curves import learning_curves
+    from qexp.kinds.images.matrix_figures import side_by_side
+
+    make_folder(folder)
+    drawn = []
+    records = [directory.record() for directory in directories]
+    names = {
+        directory: with_caution(record.name, record.caution)
+        for directory, record in zip(directories, records, strict=True)
+    }
+    curves = {names[directory]: directory.metrics() for directory in directories}
+    if all(curves.values()):
+        drawn.append(folder / "learning_curves.png")
+        units = {output: unit for record in records for output, unit in record.units.items()}
+        save(learning_curves(curves, units), drawn[-1])
+    shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
+    for matrix in sorted(shared):
+        first, *others = [read_json(directory.matrices / matrix / MATRIX_RECORD) for directory in directories]
+        if all((other["axes"], other["fixed"]) == (first["axes"], first["fixed"]) for other in others):
+            tables = {names[directory]: read_netcdf(directory.matrices / matrix / MATRIX) for directory in directories}
+            drawn.append(folder / f"matrix_{matrix}.png")
+            save(side_by_side(tables, matrix, first.get("views", ())), drawn[-1])
+    return drawn
+
+
+# Tables of comparisons: rounded texts for readers, and plain numbers for programs.
+
+
+LONGEST = 48
+"""Largest number of characters of a value in a table; JSON output has all."""
+
+INTERVAL = f"{100 * LEVEL:.0f} % interval"
+
+
+def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
+    """Differences between the specs; None if there are none.
+
+    If models or datasets have different names, only the names are listed. Long values are cut.
+    """
+    rows = []
+    for kind, names in comparison.specs.items():
+        if len(set(names)) > 1:
+            rows.append([kind, *names])
+    for path, values in comparison.differences.items():
+        kind = path.partition(".")[0]
+        if kind == "model" and len(set(comparison.specs[kind])) > 1:
+            continue
+        rows.append([path, *(value if len(value) <= LONGEST else value[: LONGEST - 1] + "…" for value in values)])
+    return Table("Differences between the specs", ["spec", *comparison.names], rows) if comparison.differences else None
+
+
+def results_of_runs(comparison: Comparison) -> Table:
+    """A table of test metrics per run; the best value of each row is highlighted."""
+    rows = [
+        [row.output, row.metric, *(number(value, row.meaning) for value in row.values), row.unit]
+        for row in comparison.results
+    ]
+    strong = {(i, 2 + j) for i, row in enumerate(comparison.results) for j in row.best}
+    columns = ["output", _metric(comparison), *comparison.names, "unit"]
+    return Table(f"Results {_on(comparison)}", columns, rows, frozenset(comparison.names), frozenset(strong))
+
+
+def groups_of_seeds(comparison: SeedComparison) -> Table:
+    rows = [
+        [
+            group.name,
+            str(len(group.counted)),
+            ranges(group.counted) or NONE,
+            _left_out(group.left_out, comparison.missing(group)) or NONE,
+        ]
+        for group in comparison.groups
+    ]
+    return Table("Runs that differ by seed only", ["group", "n", "seeds", "not counted"], rows, frozenset({"n"}))
+
+
+def results_of_groups(comparison: SeedComparison) -> Table:
+    title = f"Results {_on(comparison)} over seeds"
+    return _over_seeds(comparison.results, title, _metric(comparison))
+
+
+def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
+    """Coverage and widths of intervals over seeds, and how many runs passed their tests; None without any."""
+    rows = comparison.calibrations
+    return _over_seeds(rows, "Calibration over seeds", "metric") if rows else None
+
+
+def _over_seeds(of_groups: Sequence[GroupRow], title: str, metric: str) -> Table:
+    rows = []
+    for row in of_groups:
+        of = row.estimate
+        ends = [NONE, NONE] if of is None else _rounded(of, row.meaning, of.least, of.greatest)
+        cells = [*_of_mean(of, row.meaning), *ends]
+        if of is not None and _passed(row.metric):
+            cells = [str(of.n), f"{sum(row.values.values()):.0f} of {of.n}", *[NONE] * 3]
+        rows.append([row.output, row.metric, row.group, *cells, row.unit])
+    columns = ["output", metric, "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
+    return Table(title, columns, rows, frozenset(columns[3:-1]))
+
+
+def _passed(metric: str) -> bool:
+    return is_of_calibration(metric) and metric.endswith(f".{PASSED}")
+
+
+def _on(comparison: Comparison | SeedComparison) -> str:
+    return "on the test part" if comparison.evaluation is None else f"on {comparison.evaluation}"
+
+
+def _metric(comparison: Comparison | SeedComparison) -> str:
+    """Title of the column of metrics."""
+    return "test metric" if comparison.evaluation is None else f"metric {_on(comparison)}"
+
+
+def differences_of(pair: Pair) -> Table:
+    """The paired differences of two groups; the better group is named if the interval excludes 0."""
+    rows = [
+        [row.output, _name(row), *_of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
+        for row in pair.rows
+    ]
+    title = f"{pair.first} minus {pair.second}, seed by seed ({ranges(pair.seeds)})"
+    columns = ["output", "test metric", "n", "difference ± deviation", INTERVAL, "unit", "better"]
+    return Table(title, columns, rows, frozenset(columns[2:5]))
+
+
+def remarks(comparison: Comparison | SeedComparison) -> list[str]:
+    """Remarks that a reader of the tables needs."""
+    unknown = dict.fromkeys(
+        row.metric for row in comparison.results if row.meaning.best is None and not is_of_calibration(row.metric)
+    )
+    said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
+    if isinstance(comparison, Comparison):
+        if not comparison.same_data:
+            said.append(f"the evaluations '{comparison.evaluation}' of these runs are of different samples")
+        return said
+    said += [
+        f"{pair.first} and {pair.second} are not paired: {pair.not_paired}"
+        for pair in comparison.pairs
+        if pair.not_paired
+    ]
+    if any(_passed(row.metric) for row in comparison.calibrations):
+        said.append(
+            f"{CALIBRATION_FIELD}.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
+            f"{100 * (1 - SIGNIFICANT):.0f} % pass"
+        )
+    for row in comparison.results:
+        if row.not_finite:
+            said.append(
+                f"{row.group}: no finite {row.output} {row.metric} for {_seeds(row.not_finite)}; not counted there"
+            )
+    if any(pair.rows for pair in comparison.pairs):
+        together = max(Counter(row.metric for pair in comparison.pairs for row in pair.rows).values())
+        at_once = f"; the {together} intervals of a metric hold at once (Bonferroni)" if together > 1 else ""
+        said.append(
+            f"better: if the interval of the paired difference excludes 0{at_once}; between equal groups, any is "
+            f"called better by chance in {100 * (1 - LEVEL):.0f} % of such comparisons of one metric"
+        )
+    return said
+
+
+def tables(comparison: Comparison | SeedComparison) -> list[Table]:
+    """All tables of a comparison."""
+    specs = differing_specs(comparison)
+    between = [specs] if specs else []
+    if isinstance(comparison, Comparison):
+        return [*between, results_of_runs(comparison)]
+    paired = [differences_of(pair) for pair in comparison.pairs if pair.rows]
+    calibrated = calibrations_of_groups(comparison)
+    found = [results_of_groups(comparison), *([calibrated] if calibrated else [])]
+    return [groups_of_seeds(comparison), *between, *found, *paired]
+
+
+def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows for a program, with all digits. Rows with a `minus` are paired differences."""
+    if isinstance(comparison, Comparison):
+        rows: list[list[Any]] = [[row.output, row.metric, row.unit, *row.values] for row in comparison.results]
+        return ["output", "metric", "unit", *comparison.names], rows
+    columns = [
+        "group", "minus", "output", "metric", "unit", "n", "mean", "standard_deviation", "interval_low",
+        "interval_high", "min", "max", "better", "seeds", "not_counted",
+    ]  # fmt: skip
+    left_out = {group.name: _left_out(group.left_out, comparison.missing(group)) for group in comparison.groups}
+    rows = []
+    for of_group in (*comparison.results, *comparison.calibrations):
+        told = "; ".join(filter(None, [left_out[of_group.group], _not_finite(of_group.not_finite)]))
+        key = [of_group.group, "", of_group.output, of_group.metric, of_group.unit]
+        rows.append([*key, *_plain(of_group.estimate), "", _listed(of_group.values), told])
+    for group in comparison.groups:
+        if not group.counted:
+            rows.append([group.name, *[""] * 4, 0, *[""] * 8, left_out[group.name]])
+    for pair in comparison.pairs:
+        if pair.not_paired:
+            rows.append([pair.first, pair.second, *[""] * 11, _listed(pair.seeds), pair.not_paired])
+        for row in pair.rows:
+            key = [pair.first, pair.second, row.output, _name(row), row.unit]
+            rows.append([*key, *_plain(row.estimate), row.better or "", _listed(row.seeds), ""])
+    return columns, rows
+
+
+def ranges(seeds: Iterable[int]) -> str:
+    """Numbers as ranges: `0-4, 7` for 0, 1, 2, 3, 4, 7."""
+    runs = [[seed for _, seed in run] for _, run in groupby(enumerate(sorted(seeds)), lambda one: one[1] - one[0])]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _name(row: PairRow) -> str:
+    return f"|{row.metric}|" if row.absolute else row.metric
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {ranges(seeds)}"
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return " ".join(map(str, seeds))
+
+
+def _left_out(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
+    told = [f"{one.seed} {one.why} ({one.run})" for one in runs]
+    return "; ".join([*told, *([f"{ranges(missing)} missing"] if missing else [])])
+
+
+def _not_finite(seeds: Sequence[int]) -> str:
+    return f"{ranges(seeds)} not finite" if seeds else ""
+
+
+def _of_mean(of: Estimate | None, meaning: Meaning) -> list[str]:
+    """The cells n, mean ± standard deviation, and interval."""
+    if of is None:
+        return ["0", NONE, NONE]
+    if of.interval is None:
+        return [str(of.n), number(of.mean, meaning), NONE]
+    half_width = (of.interval[1] - of.interval[0]) / 2
+    finer = min(half_width, of.standard_deviation or 0)
+    written = rounding(of.mean, finer).interval(*of.interval) if finer > 0 else f"[{of.mean:.4g}, {of.mean:.4g}]"
+    return [str(of.n), measured(of.mean, of.standard_deviation), written]
+
+
+def _rounded(of: Estimate, meaning: Meaning, *values: float) -> list[str]:
+    """Values rounded to the digits that are significant given their standard deviation."""
+    if not of.standard_deviation:
+        return [number(value, meaning) for value in values]
+    return [rounding(of.mean, of.standard_deviation).number(value) for value in values]
+
+
+def _plain(of: Estimate | None) -> list[Any]:
+    if of is None:
+        return [0, *[""] * 6]
+    return [of.n, of.mean, of.standard_deviation, *(of.interval or ("", "")), of.least, of.greatest]

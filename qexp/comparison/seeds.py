@@ -1,0 +1,585 @@
+"""Comparison of experiences by runs with several seeds: their mean results, and which one is better."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from qexp.base.files import make_folder, real_path
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, QexpError, some
+from qexp.jobs.states import Watch
+from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
+from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
+from qexp.metrics.recorded import meaning_of
+from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
+from qexp.spec.experiences import type_name, type_of
+from qexp.spec.reading import COMMENTARY
+from qexp.store.directory import RunDirectory, with_caution
+from qexp.store.evaluations import find_evaluation
+from qexp.store.evaluations import summaries as summaries_of
+from qexp.store.record import State
+from qexp.store.results import CALIBRATION_FIELD, Columns, compared_columns, is_width
+
+ABSENT = "-"
+
+
+def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are ignored.
+
+    Of specs of different types only the type: they have hardly a path in common.
+    """
+    types = [type_name(spec) for spec in specs]
+    if len(set(types)) > 1:
+        return {"type": [json.dumps(name) for name in types]}
+    leaves = [dict(_leaves(spec)) for spec in specs]
+    all_paths = dict.fromkeys(path for of_spec in leaves for path in of_spec)
+    paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
+    values = {path: [of_spec.get(path, ABSENT) for of_spec in leaves] for path in paths}
+    return {path: shown for path, shown in values.items() if len(set(shown)) > 1}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Paths and values of a document; a list is one value."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(value)
+
+
+# The runs of a comparison, grouped by what they have in common except the seed.
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run that is compared."""
+
+    directory: RunDirectory
+    summary: dict[str, Any]
+    """Summary of its record, with the current state."""
+    pattern: str | None
+    """The pattern that matched it; None if it was given by name or path."""
+    evaluation: str | None = None
+    """The evaluation whose results are compared; None for those of its own test part."""
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def seed(self) -> int:
+        seed: int = self.summary["seed"]
+        return seed
+
+    @property
+    def digest(self) -> str:
+        """The digest, equal for runs that differ by seed only; the run's name if its record has none."""
+        return self.summary["digest"] or self.name
+
+    @property
+    def test(self) -> dict[str, dict[str, float | None]]:
+        """output → metric → value on the test part, or in the evaluation."""
+        test: dict[str, dict[str, float | None]]
+        if self.evaluation is not None:
+            of = self.summary["evaluations"].get(self.evaluation, {})
+            test = of.get(of.get("part"), {})
+        else:
+            test = self.summary["results"].get("test", {})
+        return test
+
+    @property
+    def data(self) -> Any:
+        """Hash of the evaluated data, part and seed; None without an evaluation."""
+        return self.summary["evaluations"].get(self.evaluation, {}).get("content")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that does not count in its group, and why."""
+
+    seed: int
+    run: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs with one digest; each seed counts once."""
+
+    name: str
+    runs: list[ComparedRun]
+
+    @property
+    def counted(self) -> dict[int, ComparedRun]:
+        """Seed → the run that counts (the first that is done and has results), sorted by seed."""
+        sound: dict[int, ComparedRun] = {}
+        for one in self.runs:
+            if _objection(one) is None:
+                sound.setdefault(one.seed, one)
+        return dict(sorted(sound.items()))
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        counted = self.counted
+        return [
+            LeftOut(one.seed, one.name, _objection(one) or f"repeats {counted[one.seed].name}")
+            for one in self.runs
+            if one is not counted.get(one.seed)
+        ]
+
+    @property
+    def seeds(self) -> set[int]:
+        """The seeds of all its runs, whether they count or not."""
+        return {one.seed for one in self.runs}
+
+
+def _objection(one: ComparedRun) -> str | None:
+    state = State(one.summary["state"])
+    if state is not State.DONE:
+        return state.words
+    if one.evaluation is not None:
+        return None if one.test else f"done without an evaluation '{one.evaluation}'"
+    return None if one.test else "done without results on a test part"
+
+
+def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None) -> list[ComparedRun]:
+    """The runs given by patterns, names, unique prefixes or paths; each belongs to the first argument it matches.
+
+    evaluation  whose results are compared, instead of those of the runs' own test parts
+    Raises NotFoundError for an argument without a match, QexpError for one that matches only runs listed before.
+    """
+    summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
+    chosen: dict[Path, ComparedRun] = {}
+    damaged: list[str] = []
+    """Errors of damaged runs that match a pattern; they are left out, and the catalog warns about them."""
+    for argument in arguments:
+        before = len(chosen) + len(damaged)
+        for one in _named(argument, summaries, catalog):
+            if one.summary["state"] == State.DAMAGED:
+                damaged.append(one.summary["error"])
+            else:
+                chosen.setdefault(real_path(one.directory.path), replace(one, evaluation=evaluation))
+        if len(chosen) + len(damaged) == before:
+            raise QexpError(
+                f"the same run is named twice: '{argument}' matches only runs that were already listed; remove it"
+            )
+    if len(chosen) < 2:
+        if damaged:
+            raise DamagedError(damaged[0])
+        only = "".join(
+            f", and '{argument}' matches only {one.name}" for one in chosen.values() for argument in arguments
+        )
+        raise QexpError(f"compare needs at least two runs{only}")
+    return list(chosen.values())
+
+
+def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:
+    if not is_pattern(argument):
+        directory = find_run(argument, catalog)
+        known = {"state": Watch().state(directory), "evaluations": summaries_of(directory.path)}
+        yield ComparedRun(directory, {**directory.record().document(), **known}, None)
+        return
+    by_name = {one["name"]: one for one in summaries}
+    for name in matching(argument, by_name):
+        yield ComparedRun(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
+
+
+def differ_by_seed(chosen: Sequence[ComparedRun]) -> bool:
+    """Whether to compare groups instead of runs: if there is a pattern, or every one of several specs has seeds."""
+    seeds = Counter(digest for digest, _ in {(one.digest, one.seed) for one in chosen})
+    return any(one.pattern for one in chosen) or (len(seeds) > 1 and min(seeds.values()) > 1)
+
+
+def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
+    """The runs of each pattern, and those given by name, grouped by digest."""
+    members: dict[tuple[str | None, str], list[ComparedRun]] = {}
+    for one in chosen:
+        members.setdefault((one.pattern, one.digest), []).append(one)
+    return [SeedGroup(name, runs) for name, runs in zip(_names(list(members.values())), members.values(), strict=True)]
+
+
+def _names(members: Sequence[Sequence[ComparedRun]]) -> list[str]:
+    """A name for each group: experience and overrides that not all groups share, and more if names are equal."""
+    changes = [runs[0].summary["overrides"] for runs in members]
+    shared = set.intersection(*map(set, changes)) if len(members) > 1 else set()
+    choices = [list(_possible_names(runs[0], shared)) for runs in members]
+    uses = [Counter(names) for names in zip(*choices, strict=True)]
+    return [
+        next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1])
+        for names in choices
+    ]
+
+
+def _possible_names(first: ComparedRun, shared: Collection[str]) -> Iterator[str]:
+    own = [change for change in first.summary["overrides"] if change not in shared]
+    words = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
+    plain = with_caution(words, first.summary["caution"])
+    pattern, digest = first.pattern or first.name, first.digest[:8]
+    yield plain
+    yield f"{plain} ({pattern})"
+    yield f"{plain} ({digest})"
+    yield f"{plain} ({pattern}, {digest})"
+
+
+# Numbers of groups of runs that differ by seed only: their mean over the seeds, and how far the seeds differ.
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One metric of one output in one group."""
+
+    group: str
+    output: str
+    metric: str
+    meaning: Meaning
+    unit: str
+    estimate: Estimate | None
+    """None if no seed has a number."""
+    values: dict[int, float]
+    """Seed → value."""
+    not_finite: list[int]
+    """Seeds that count in the group, but whose value is not finite."""
+
+
+def units_of_groups(groups: Sequence[SeedGroup]) -> dict[str, str]:
+    """Output → its unit in the runs' records."""
+    return {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
+
+
+def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
+    """Of the test part, or of an evaluation."""
+    tests = [one.test for group in groups for one in group.counted.values()]
+    records = [one.directory.record() for group in groups for one in group.counted.values()]
+    units = units_of_groups(groups)
+    for output in dict.fromkeys(output for test in tests for output in test):
+        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
+            of = meaning_of(name, [record.metrics for record in records])
+            for group in groups:
+                found = {seed: one.test.get(output, {}).get(name) for seed, one in group.counted.items()}
+                if not any(name in one.test.get(output, {}) for one in group.counted.values()):
+                    continue
+                values = {seed: value for seed, value in found.items() if value is not None and math.isfinite(value)}
+                yield GroupRow(
+                    group.name,
+                    output,
+                    name,
+                    of,
+                    of.in_unit(units.get(output, "")),
+                    estimate(list(values.values()), of.limits(values.values())) if values else None,
+                    values,
+                    [seed for seed in found if seed not in values],
+                )
+
+
+def rows_of_calibrations(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
+    """Coverage and widths of the intervals of runs that were calibrated, and whether they passed; see `qexp calibrate`.
+
+    Runs that were not are no part of the mean. p-values have none.
+    """
+    units = units_of_groups(groups)
+    found = {group.name: {seed: _columns(one) for seed, one in group.counted.items()} for group in groups}
+    runs = [columns for of_group in found.values() for columns in of_group.values()]
+    for output in dict.fromkeys(output for columns in runs for output in columns):
+        named = dict.fromkeys(name for columns in runs for name in columns.get(output, {}))
+        for name in (name for name in named if not name.endswith("p_value")):
+            unit = units.get(output, "") if is_width(name) else ""
+            for group, of_group in found.items():
+                known = {seed: columns.get(output, {}).get(name) for seed, columns in of_group.items()}
+                values = {seed: value for seed, value in known.items() if value is not None}
+                if values:
+                    of = estimate(list(values.values()))
+                    yield GroupRow(group, output, f"{CALIBRATION_FIELD}.{name}", UNKNOWN, unit, of, values, [])
+
+
+def _columns(one: ComparedRun) -> Columns:
+    return compared_columns(one.directory if one.evaluation is None else find_evaluation(one.directory, one.evaluation))
+
+
+# Comparison of experiences by runs with several seeds: their mean results, and which one is better.
+#
+# Runs with equal seeds have the same test samples. Differences between two groups are therefore paired by seed, which
+# removes the variation that the samples add to both.
+
+
+SHOWN_PATHS = 4
+"""Largest number of differences between two test parts in a message."""
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One metric of one output in two groups: the first group's value minus the second's, paired by seed."""
+
+    output: str
+    metric: str
+    meaning: Meaning
+    unit: str
+    seeds: list[int]
+    estimate: Estimate
+    """With an interval that holds together with those of this metric of all outputs and pairs of groups."""
+    better: str | None
+    """The better group; None if the interval of the mean difference contains 0, or the direction is unknown."""
+
+    @property
+    def absolute(self) -> bool:
+        """Whether absolute values are compared, because the metric is best at zero."""
+        return self.meaning.best == ZERO
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: str
+    second: str
+    seeds: list[int]
+    """Seeds that count in both groups."""
+    not_paired: str | None
+    """Why there are no paired differences; None if there are."""
+    rows: list[PairRow]
+
+
+@dataclass(frozen=True)
+class SeedComparison:
+    groups: list[SeedGroup]
+    specs: dict[str, list[str]]
+    """model and dataset → name in each group."""
+    differences: dict[str, list[str]]
+    """Path in the spec → value in each group."""
+    results: list[GroupRow]
+    calibrations: list[GroupRow]
+    """Of the runs that were calibrated."""
+    pairs: list[Pair]
+    figures: list[Path]
+
+    @property
+    def names(self) -> list[str]:
+        return [group.name for group in self.groups]
+
+    @property
+    def evaluation(self) -> str | None:
+        """The evaluation whose results are compared; None for those of the runs' own test parts."""
+        return self.groups[0].runs[0].evaluation
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Output → its unit."""
+        return units_of_groups(self.groups)
+
+    def missing(self, group: SeedGroup) -> list[int]:
+        """Seeds for which another group has a run, but this one does not."""
+        return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "level": LEVEL,
+            "simultaneous": Counter(row.metric for pair in self.pairs for row in pair.rows),
+            "evaluation": self.evaluation,
+            "groups": [self._group(group) for group in self.groups],
+            "specs": self.specs,
+            "differences": self.differences,
+            "results": [_document(row) for row in self.results],
+            "calibrations": [_document(row) for row in self.calibrations],
+            "pairs": [
+                {
+                    **{key: getattr(pair, key) for key in ("first", "second", "seeds", "not_paired")},
+                    "differences": [
+                        {
+                            **{key: getattr(row, key) for key in ("output", "metric", "absolute", "unit", "seeds")},
+                            **_numbers(row.estimate),
+                            "excludes_zero": row.estimate.excludes_zero,
+                            "better": row.better,
+                        }
+                        for row in pair.rows
+                    ],
+                }
+                for pair in self.pairs
+            ],
+            "figures": [str(path) for path in self.figures],
+        }
+
+    def _group(self, group: SeedGroup) -> dict[str, Any]:
+        summary = group.runs[0].summary
+        return {
+            "name": group.name,
+            **{key: summary[key] for key in ("experience", "dataset", "model", "overrides", "digest")},
+            "pattern": group.runs[0].pattern,
+            "runs": [one.name for one in group.counted.values()],
+            "seeds": list(group.counted),
+            "left_out": [asdict(one) for one in group.left_out],
+            "missing": self.missing(group),
+        }
+
+
+def _document(row: GroupRow) -> dict[str, Any]:
+    return {
+        **{key: getattr(row, key) for key in ("group", "output", "metric")},
+        "direction": row.meaning.best,
+        "unit": row.unit,
+        **_numbers(row.estimate),
+        "values": {str(seed): value for seed, value in row.values.items()},
+        "not_finite": row.not_finite,
+    }
+
+
+def _numbers(of: Estimate | None) -> dict[str, Any]:
+    if of is None:
+        return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
+    return {
+        "n": of.n, "mean": of.mean, "standard_deviation": of.standard_deviation,
+        "interval": of.interval, "min": of.least, "max": of.greatest,
+    }  # fmt: skip
+
+
+def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
+    """Compare one or more groups of runs, every two of them seed by seed; without figures."""
+    if not any(group.counted for group in groups):
+        states = ", ".join(f"{one.run} is {one.why}" for group in groups for one in group.left_out[:3])
+        raise QexpError(f"there is nothing to compare: {states}")
+    specs = _specs(groups)
+    alone = _each_alone(groups, specs)
+    rows = [*alone.results, *alone.calibrations]
+    pairs = [
+        _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), rows)
+        for i, j in combinations(range(len(groups)), 2)
+    ]
+    return replace(alone, pairs=[_simultaneously(pair, pairs) for pair in pairs])
+
+
+def _simultaneously(pair: Pair, pairs: Sequence[Pair]) -> Pair:
+    """A pair with intervals of a metric that hold for all of its differences at once, and what is better by them.
+
+    Between equal groups, single intervals would leave out zero in one difference of twenty.
+    """
+    together = Counter(row.metric for one in pairs for row in one.rows)
+    rows = []
+    for row in pair.rows:
+        of = simultaneous(row.estimate, together[row.metric])
+        better = None
+        if of.excludes_zero and row.meaning.best is not None:
+            better = pair.first if (of.mean > 0) == (row.meaning.best == HIGHEST) else pair.second
+        rows.append(replace(row, estimate=of, better=better))
+    return replace(pair, rows=rows)
+
+
+def results_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
+    """The results of each group, without paired differences; none for groups of which no run is done."""
+    return _each_alone(groups, _specs(groups))
+
+
+def same_samples(groups: Sequence[SeedGroup]) -> list[int]:
+    """For each group, the number of the first one that is evaluated on the same samples for equal seeds."""
+    specs, firsts = _specs(groups), list[int]()
+    for number, group in enumerate(groups):
+        alike = (
+            first
+            for first in dict.fromkeys(firsts)
+            if not _differing_data(groups[first], group, specs[first], specs[number])
+        )
+        firsts.append(next(alike, number))
+    return firsts
+
+
+def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
+    return [group.runs[0].directory.spec() for group in groups]
+
+
+def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
+    kinds = {kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")}
+    return SeedComparison(
+        list(groups),
+        kinds,
+        differences(specs),
+        list(rows_of_results(groups)),
+        list(rows_of_calibrations(groups)),
+        [],
+        [],
+    )
+
+
+def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
+    """The comparison with its figures drawn and saved in `comparisons/` in the workspace."""
+    folder = workspace.root / "comparisons" / _folder(comparison.groups)
+    make_folder(folder)
+    return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
+
+
+def _differing_data(
+    one: SeedGroup, other: SeedGroup, spec: Mapping[str, Any], spec_of_other: Mapping[str, Any]
+) -> str | None:
+    """How the samples differ on which two groups are compared for equal seeds, in words; None if they do not."""
+    counted = [*one.counted.values(), *other.counted.values()]
+    if not counted or counted[0].evaluation is None:
+        return _differing_test_parts(spec, spec_of_other)
+    return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
+
+
+def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """How two specs differ in their test samples for equal seeds, in words; None if they do not."""
+    if type_name(first) != type_name(second):
+        return "evaluated by different programs, whose test samples cannot be compared"
+    paths = list(differences([type_of(one).test_part(dict(one)) for one in (first, second)]))
+    return f"evaluated on different test parts: {some(paths, SHOWN_PATHS)} differ" if paths else None
+
+
+def _pair(first: SeedGroup, second: SeedGroup, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:
+    seeds = [seed for seed in first.counted if seed in second.counted]
+    if not_paired is None and len(seeds) < 2:
+        common = f"only seed {seeds[0]}" if seeds else "no seed"
+        not_paired = f"{common} in common; an interval needs two"
+    rows = [] if not_paired else list(_paired_rows(first.name, second.name, results))
+    return Pair(first.name, second.name, seeds, not_paired if rows or not_paired else "no metric in common", rows)
+
+
+def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterator[PairRow]:
+    others = {(row.output, row.metric): row for row in results if row.group == second}
+    for row in results:
+        if row.group != first:
+            continue
+        other = others.get((row.output, row.metric))
+        seeds = [seed for seed in row.values if other and seed in other.values]
+        if other is None or not seeds:
+            continue
+        compared = abs if row.meaning.best == ZERO else float
+        of = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
+        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, None)
+
+
+def _folder(groups: Sequence[SeedGroup]) -> str:
+    """A readable folder name with a hash of the runs, so that comparisons do not overwrite each other's figures."""
+    names = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in groups)
+    runs = "\n".join(str(one.directory.path) for group in groups for one in group.runs)
+    return f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"
+
+
+def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
+    from qexp.figures.canvas import save
+    from qexp.figures.curves import learning_bands
+
+    curves = {group.name: [one.directory.metrics() for one in group.counted.values()] for group in comparison.groups}
+    curves = {name: kept for name, runs in curves.items() if (kept := [lines for lines in runs if lines])}
+    if curves:
+        losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
+        loss = "each group's own" if losses_differ else "transformed values"
+        save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
+        yield folder / "learning_bands.png"
+
+
+def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
+    from qexp.figures.canvas import save
+    from qexp.figures.seeds import OfSeeds, errors_of_seeds
+
+    errors: dict[str, dict[str, OfSeeds]] = {}
+    for row in comparison.results:
+        if row.metric == "mae" and row.estimate is not None:
+            of = row.estimate
+            errors.setdefault(row.output, {})[row.group] = OfSeeds(list(row.values.values()), of.mean, of.interval)
+    if errors:
+        save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
+        yield folder / "test_errors.png"

@@ -1,0 +1,358 @@
+"""Whether what a fit leaves of an observation is the declared noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.deformation.posterior import source_posterior
+from qexp.deformation.result import Estimate, Inversion, TrackResult
+from qexp.deformation.sources import PER_TRACK, Asked, Units, bounds_in_si, fixed_in_si, in_columns, shown
+from qexp.errors import QexpError
+from qexp.inference.fit import (
+    Fit,
+    Nuisances,
+    Uncertainty,
+    at_values,
+    best,
+    prepared,
+    refined,
+    residual_errors,
+    shows_source,
+    threshold,
+    uncertainty,
+)
+from qexp.inference.least_squares import STARTS, Deformation, Problem, deformation_of, starts
+from qexp.inference.parameters import Search, searches
+from qexp.inference.profile import Profile, at_edge, falls_beyond, with_intervals
+from qexp.metrics.calibration import Misfit, blocks_of_tracks, misfit
+from qexp.observations.observation import Observation, Track
+from qexp.simulation.distributions import Distribution
+from qexp.simulation.generators import Source
+
+SIGNIFICANT = 1e-3
+"""p-value below which residuals are said not to be the declared noise."""
+UNCERTAIN = 3.0
+"""Reduced χ² up to which residuals may well be noise of the estimated type: the sill of a semivariogram is uncertain by
+half of it and more, and its range too."""
+
+
+def of_residuals(fit: Fit, problem: Problem) -> Misfit:
+    """Tests of the whitened residuals at the minimum, (1,) each; blocks extend over the area of each track."""
+    residuals, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
+    blocks = blocks_of_tracks(problem.model.positions.numpy(), problem.weighting.slices)
+    return misfit(residuals.numpy(), blocks, len(fit.free) + problem.weighting.nuisances)
+
+
+def remark(found: Misfit, chi2_reduced: float, tracks: Sequence[Track]) -> list[str]:
+    """A sentence if the residuals are not the declared noise, and what they are like.
+
+    The tests take the noise as known. Of noise that was estimated the size alone is uncertain by a factor of about two,
+    which they would call a misfit: then only residuals that are larger by more than that are.
+    """
+    if any(track.noise is not None and track.noise.estimated for track in tracks):
+        if chi2_reduced < UNCERTAIN:
+            return []
+        return [
+            f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g}): no source of this "
+            "type explains the observation, or the area from which its noise was estimated is quieter than the rest"
+        ]
+    p_value = float(found.p_value[0])
+    if p_value >= SIGNIFICANT:
+        return []
+    each = {
+        "they are larger everywhere": found.total,
+        "they vary over long distances, as those of another source would": found.smooth,
+        "they are large in one place, as after an unwrapping error": found.local,
+    }
+    words = min(each, key=lambda name: float(each[name][0]))
+    amount = f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
+    return [
+        f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g}): {words}; either no "
+        "source of this type explains the observation, or its noise is stronger than declared"
+    ]
+
+
+# One model estimated from an observation: the problem, its minimum, and the result in users' units.
+
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Sources whose parameters are estimated together.
+
+    text   as they were asked for: "mogi+okada"
+    start  column → value in SI units relative to the origin, from a network; None: many starts
+    near   more such starts, around it
+    held   columns that keep the value of the start unless bounds are given for them
+    distributions  column → its distribution in the training data of a network, in its unit relative to the origin
+    intervals      column → ends of its 95 % interval by a network's posterior head, in SI units relative to the origin
+    """
+
+    text: str
+    sources: Sequence[Source]
+    units: Units
+    start: Mapping[str, float] | None = None
+    near: Sequence[Mapping[str, float]] = ()
+    held: Sequence[str] = ()
+    distributions: Mapping[str, Distribution] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        return [column for source in self.sources for column in source.columns]
+
+
+def centre_of(observation: Observation) -> tuple[float, float]:
+    """The mean position of the points that count, which keeps the numbers of positions small."""
+    seen = [track.seen() for track in observation.tracks]
+    x, y = (np.concatenate([getattr(track, axis) for track in seen]).mean() for axis in ("x", "y"))
+    return float(x), float(y)
+
+
+def estimated(
+    observation: Observation,
+    candidate: Candidate,
+    asked: Asked,
+    *,
+    known: Sequence[str] = (),
+    network: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
+    refine: bool = True,
+) -> Inversion:
+    """The sources of an observation by least squares, weighted by the covariance of its noise.
+
+    known   parameters of other candidates, which may be fixed or bounded without being an error here
+    refine  whether the start is followed to the minimum; if not, the sources are those of the start, without errors,
+            and only offsets and ramps are estimated
+    Raises QexpError.
+    """
+    units, tracks = candidate.units, [track.seen() for track in observation.tracks]
+    fixed, bounds = _held(candidate, asked, known)
+    began = time.perf_counter()
+    problem, found = _problem(tracks, candidate, asked, fixed, bounds)
+    fit = _fitted(problem, found, candidate, asked, fixed, refine)
+    fit, profile = with_intervals(problem, fit) if refine else (fit, None)
+    seconds = time.perf_counter() - began
+    errors, misfit = uncertainty(fit), of_residuals(fit, problem) if refine else None
+    posterior = None
+    if asked.posterior is not None and refine:
+        posterior = source_posterior(problem, fit, found, units, candidate.distributions, asked.posterior, asked.seed)
+    return Inversion(
+        source=candidate.text,
+        observation=observation,
+        parameters=_parameters(fit, candidate, errors, residual_errors(fit, problem, tracks), profile, set(bounds))
+        if profile
+        else _of_network(fit, candidate),
+        tracks=_tracks(observation, problem, fit, units),
+        estimated=[shown(fit.names[index]) for index in fit.free],
+        correlations=errors.correlation,
+        chi2=fit.chi2,
+        degrees=fit.degrees,
+        unknowns=len(fit.free) + problem.weighting.nuisances,
+        iterations=fit.iterations,
+        starts=fit.starts,
+        agreeing=fit.agreeing,
+        converged=fit.converged,
+        seconds=seconds,
+        network=network,
+        misfit=misfit,
+        remarks=[
+            *remarks,
+            *_remarks(fit, problem, found),
+            *(() if misfit is None else remark(misfit, fit.chi2_reduced, tracks)),
+            *(() if posterior is None else posterior.remarks),
+        ],
+        posterior=posterior,
+    )
+
+
+def _held(
+    candidate: Candidate, asked: Asked, known: Sequence[str]
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Column → value, and column → bounds, in SI units."""
+    units = candidate.units
+    fixed = {
+        column: fixed_in_si(column, asked.fixed[name], units, name)
+        for column, name in in_columns(asked.fixed, candidate.sources, "fix", known).items()
+    }
+    bounds = {
+        column: bounds_in_si(column, asked.bounds[name], units, name)
+        for column, name in in_columns(asked.bounds, candidate.sources, "bounds", known).items()
+    }
+    if candidate.start is not None:
+        fixed = {name: candidate.start[name] for name in candidate.held if name not in bounds} | fixed
+    if fixed.keys() >= set(candidate.columns):
+        raise QexpError("--fix: all parameters of the source are fixed; leave one to be estimated")
+    return fixed, bounds
+
+
+def _problem(
+    tracks: Sequence[Track],
+    candidate: Candidate,
+    asked: Asked,
+    fixed: Mapping[str, float],
+    bounds: Mapping[str, tuple[float, float]],
+) -> tuple[Problem, list[Search]]:
+    """The problem, and where starts for each parameter may lie."""
+    origin = candidate.units.origin
+    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
+    found = searches(candidate.sources, stations, candidate.units.quantities, bounds)
+    offsets = asked.offsets == PER_TRACK
+    problem = prepared(tracks, candidate.sources, found, fixed, offsets=offsets, ramps=asked.ramps, origin=origin)
+    return problem, found
+
+
+def _fitted(
+    problem: Problem,
+    wanted: Sequence[Search],
+    candidate: Candidate,
+    asked: Asked,
+    fixed: Mapping[str, float],
+    refine: bool,
+) -> Fit:
+    """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
+    if candidate.start is None:
+        begin = starts(problem.to_search(asked.seed), wanted, asked.starts or STARTS, asked.seed)
+        return best(problem, begin, asked.seed)
+    if refine:
+        return refined(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, asked.seed)
+    return at_values(problem, _begin(problem, [candidate.start], fixed))
+
+
+def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping[str, float]) -> torch.Tensor:
+    """Values of all parameters, (start, parameter) in SI units, of those that are possible sources.
+
+    Raises QexpError if none is.
+    """
+    names = [one.name for one in problem.coordinates.parameters]
+    begin = torch.tensor([[fixed.get(name, start[name]) for name in names] for start in near], dtype=torch.float64)
+    possible = problem.model.possible(begin)
+    if not bool(possible.any()):
+        raise QexpError("the network's estimate is not a possible source: it breaks the surface or lies above it")
+    return begin[possible]
+
+
+def _parameters(
+    fit: Fit,
+    candidate: Candidate,
+    errors: Uncertainty,
+    of_residuals: Array | None,
+    profile: Profile,
+    bounded: Collection[str],
+) -> dict[str, Estimate]:
+    units = candidate.units
+    places = {index: place for place, index in enumerate(fit.free)}
+    made = {}
+    for index, column in enumerate(fit.names):
+        value, unit = units.from_si(column, float(fit.values[index])), units.of(column)
+        if index not in places:
+            made[shown(column)] = Estimate(value, unit, fixed=True)
+            continue
+        place, factor, at_bound = places[index], units.factor(column), column in fit.at_bounds
+        given = at_bound and column in bounded  # to first order there is no error there: its interval ends at the bound
+        standard, scaled, residual = (
+            None if of is None or given else float(of[place]) / factor
+            for of in (errors.standard_error, errors.scaled_error, of_residuals)
+        )
+        made[shown(column)] = Estimate(
+            value,
+            unit,
+            standard,
+            scaled,
+            residual,
+            (units.from_si(column, float(profile.low[place])), units.from_si(column, float(profile.high[place]))),
+            open_ends=(bool(profile.open_low[place]), bool(profile.open_high[place])),
+            at_bound=at_bound,
+        )
+    return made
+
+
+def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
+    """The estimates of a network, with the intervals of its posterior head if it has one."""
+    made, units = {}, candidate.units
+    for index, column in enumerate(fit.names):
+        value, ends = units.from_si(column, float(fit.values[index])), candidate.intervals.get(column)
+        interval = None if ends is None else (units.from_si(column, ends[0]), units.from_si(column, ends[1]))
+        made[shown(column)] = Estimate(value, units.of(column), interval95=interval, fixed=index not in fit.free)
+    return made
+
+
+def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) -> dict[str, TrackResult]:
+    made = {}
+    for track, nuisances, residual in zip(observation.tracks, fit.nuisances, fit.residual, strict=True):
+        ramp = tuple(nuisances.amounts[name] for name in RAMP) if RAMP[0] in nuisances.amounts else None
+        whole = np.full(len(track.x), np.nan)
+        whole[track.observed] = residual
+        made[track.name] = TrackResult(
+            rms=float(np.sqrt(np.mean(residual**2))),
+            offset=nuisances.amounts.get("offset", 0.0),
+            n=track.size,
+            offset_error=nuisances.errors.get("offset"),
+            ramp=None if ramp is None else (ramp[0], ramp[1]),
+            ramp_error=None if ramp is None else (nuisances.errors[RAMP[0]], nuisances.errors[RAMP[1]]),
+            model=_modelled(track, problem.model, fit, units),
+            surface=_surface(track, nuisances),
+            residual=whole,
+        )
+    return made
+
+
+RAMP = ("ramp_east", "ramp_north")
+
+
+def _modelled(track: Track, model: Deformation, fit: Fit, units: Units) -> Array:
+    """The displacement by the sources at all points of a track whose position is known, (point,)."""
+    known = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
+    if track.elevation is not None:
+        known &= np.isfinite(track.elevation)
+    own = track.kept(known)
+    elsewhere = deformation_of(model.sources, [own], units.origin)
+    whole = np.full(len(track.x), np.nan)
+    whole[known] = elsewhere(torch.from_numpy(fit.values)[None])[0].numpy()
+    return whole
+
+
+def _surface(track: Track, nuisances: Nuisances) -> Array:
+    """Offset and ramp of a track, (point,); the ramp is zero at the mean of the points that count."""
+    seen, of = track.seen(), nuisances.amounts
+    east, north = ((along - own.mean()) / 1e3 for along, own in ((track.x, seen.x), (track.y, seen.y)))
+    surface: Array = of.get("offset", 0.0) + of.get(RAMP[0], 0.0) * east + of.get(RAMP[1], 0.0) * north
+    return surface
+
+
+def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:
+    said = []
+    if not shows_source(problem, fit):
+        without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
+        said.append(
+            f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
+            f"{without:.4g} without; its parameters are not meaningful. Its position is that of the largest noise: an "
+            "interval of an amplitude that leaves out zero is no sign of a source, and intervals of the position are "
+            "too narrow"
+        )
+    if not fit.converged:
+        said.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")
+    given = {one.parameter.name for one in wanted if one.bounded}
+    said += [  # of the bounds of the search, open intervals tell
+        f"{shown(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some {fall:.2g}): "
+        "widen --bounds, or fix it"
+        for column, fall in falls_beyond(problem, fit).items()
+        if column in given and fall > threshold(fit) ** 2
+    ]
+    if not np.isfinite(fit.covariance).all():
+        said.append("the observation does not determine all parameters; fix one with --fix")
+    if at_edge(problem, fit):
+        said.append(
+            "the estimate lies at the edge of the sources that the model describes, such as those that reach the "
+            "surface; standard errors are not meaningful: bound or fix a size or the depth"
+        )
+    return said

@@ -1,0 +1,469 @@
+"""Files are read, brought into one coordinate reference system, and written as one observation with its noise."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qexp.deformation.maps import draw_semivariograms, draw_tracks
+from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.figures.canvas import require_formats, save, styled
+from qexp.observations.file import write_observation
+from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
+from qexp.observations.observation import (
+    NORTHS,
+    CorrelatedNoise,
+    Observation,
+    Track,
+    convergence,
+    require_overlap,
+    require_sound,
+)
+from qexp.observations.projection import crs_of, in_one_system
+from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
+from qexp.observations.reading import Asked, Reading, angles_of
+from qexp.observations.reduction import reduced_points
+
+ESTIMATE, NONE = "estimate", "none"
+
+
+@dataclass(frozen=True)
+class NoiseAsked:
+    """What is asked of the noise of radar tracks.
+
+    noise        "estimate", "none" (takes it away) or TYPE:SILL,RANGE,NUGGET: one for all tracks, or one for each in
+                 order; none at all leaves it as it is
+    area         east and north limits of a part without signal [m]
+    mask         east, north and radius of a circle around the signal [m]
+    planes       subtract a plane before the noise is estimated
+    keep_errors  do not replace the errors by the square root of the nugget
+    """
+
+    noise: Sequence[str] = ()
+    area: Sequence[float] | None = None
+    mask: Sequence[float] | None = None
+    planes: bool = False
+    keep_errors: bool = False
+
+
+def with_noises(
+    observation: Observation, asked: NoiseAsked, points: Callable[[], Mapping[str, Track]]
+) -> tuple[Observation, Mapping[str, NoiseEstimate]]:
+    """The observation with the noises asked for, and those of them that were estimated, by track.
+
+    points  gives some points of each track that holds means of cells: means have another semivariogram
+    Raises QexpError.
+    """
+    radar = [track for track in observation.tracks if track.kind == "radar"]
+    _require_use(asked, radar)
+    words = asked.noise if len(asked.noise) != 1 else [*asked.noise] * len(radar)
+    wanted = {track.name: word for track, word in zip(radar, words, strict=False)}
+    unknown = [track for track in radar if wanted.get(track.name) == ESTIMATE]
+    if any(track.count is not None for track in unknown):
+        unknown = _with_points(unknown, points())
+    estimates = _estimates(unknown, asked)
+    tracks = []
+    for track in observation.tracks:
+        word = wanted.get(track.name)
+        if word is None:
+            tracks.append(track)
+        elif word == NONE:
+            tracks.append(replace(track, noise=None))
+        else:
+            noise = replace(estimates[track.name].best, estimated=True) if word == ESTIMATE else declared(word)
+            tracks.append(with_noise(track, noise, asked.keep_errors))
+    return replace(observation, tracks=tuple(tracks)), estimates
+
+
+def _with_points(tracks: Sequence[Track], points: Mapping[str, Track]) -> list[Track]:
+    """The tracks with points in place of means of cells. Raises QexpError if they are not known any more."""
+    for track in tracks:
+        if track.count is not None and track.name not in points:
+            raise QexpError(
+                f"track '{track.name}' holds means of cells, from which the noise of points cannot be estimated; give "
+                "--noise estimate together with --reduce where the files are read, or declare the noise"
+            )
+    return [track if track.count is None else points[track.name] for track in tracks]
+
+
+def _require_use(asked: NoiseAsked, radar: Sequence[Track]) -> None:
+    """Raises QexpError for options that contradict each other, or that nothing uses."""
+    if asked.noise and not radar:
+        raise QexpError("--noise: there is no satellite track; stations have errors of their own")
+    if len(asked.noise) > 1 and len(asked.noise) != len(radar):
+        raise QexpError(
+            f"--noise is given {len(asked.noise)} times; give it once for all, or once for each of the {len(radar)} "
+            f"satellite tracks: {', '.join(track.name for track in radar)}"
+        )
+    if asked.area is not None and asked.mask is not None:
+        raise QexpError("--noise-area and --noise-mask both name the area without a signal; keep one")
+    options = {"--noise-area": asked.area, "--noise-mask": asked.mask, "--noise-ramp": asked.planes or None}
+    useless = [name for name, value in options.items() if value is not None]
+    if useless and ESTIMATE not in asked.noise:
+        raise QexpError(f"{useless[0]} has no effect without --noise {ESTIMATE}")
+    if asked.keep_errors and not set(asked.noise) - {NONE}:
+        raise QexpError("--keep-errors has no effect without a noise; nothing else replaces the errors")
+
+
+def _estimates(tracks: Sequence[Track], asked: NoiseAsked) -> Mapping[str, NoiseEstimate]:
+    if not tracks:
+        return {}
+    from qexp.deformation.signal import estimated  # loads torch, without which files are read
+
+    signal_free: Area | Outside | None = None
+    if asked.area is not None:
+        west, east, south, north = _numbers("--noise-area", asked.area, "EAST0,EAST1,NORTH0,NORTH1")
+        if not (west < east and south < north):
+            raise QexpError("--noise-area: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first")
+        signal_free = Area((west, east), (south, north))
+    if asked.mask is not None:
+        centre_east, centre_north, radius = _numbers("--noise-mask", asked.mask, "EAST,NORTH,RADIUS")
+        signal_free = Outside(centre_east, centre_north, radius)
+    found = estimated(tracks, signal_free, asked.planes)
+    return {track.name: estimate for track, estimate in zip(tracks, found, strict=True)}
+
+
+def _numbers(option: str, given: Sequence[float], form: str) -> Sequence[float]:
+    if len(given) != form.count(",") + 1:
+        raise QexpError(f"{option}: write {form} in m")
+    return given
+
+
+# What a track holds, in numbers: for messages and JSON.
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """One track in numbers; lengths in m, angles in degrees."""
+
+    name: str
+    kind: str
+    points: int
+    """Points that count; of GNSS stations, components."""
+    averaged: int | None
+    """Pixels or points of which these are the means; None if they are not means."""
+    masked: int
+    """Points that do not count; of means, pixels or points that are in none of them."""
+    east: tuple[float, float]
+    north: tuple[float, float]
+    incidence: float | None
+    """Mean over the points; None for GNSS."""
+    heading: float | None
+    """Mean over the points, of a right-looking satellite, from the north of the coordinates; None for GNSS."""
+    true_heading: float | None
+    """The same from true north."""
+    rms: float
+    """Root mean square of the displacements."""
+    error: float
+    """Median standard deviation of the noise that is independent from point to point."""
+    noise: CorrelatedNoise | None
+    stations: Sequence[str] | None = None
+    """Names of the GNSS stations that have an observed component; None if they have no names."""
+
+    @property
+    def error_is_nugget(self) -> bool:
+        return self.noise is not None and math.isclose(self.error**2, self.noise.nugget, rel_tol=1e-6)
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
+    """A track in numbers.
+
+    size  number of pixels or points that were read
+    crs   of its coordinates
+    """
+    seen = track.seen()
+    averaged = None if seen.count is None else round(float(seen.count.sum()))
+    incidence = heading = true_heading = None
+    if track.kind == "radar":
+        incidence, heading = (float(angle[0]) for angle in angles_of(seen.direction.mean(axis=0, keepdims=True)))
+        turn = 0.0 if crs is None else np.degrees(convergence(crs_of(crs), seen.x, seen.y)).mean()
+        true_heading = float((heading + turn + 180) % 360 - 180)
+    east, north = ((float(values.min()), float(values.max())) for values in (seen.x, seen.y))
+    return TrackSummary(
+        track.name, track.kind, seen.size, averaged, max(size - (averaged or seen.size), 0), east, north, incidence,
+        heading, true_heading, float(np.sqrt(np.mean(seen.displacement**2))),
+        float(np.median(seen.error)), track.noise,
+        None if seen.station is None else list(dict.fromkeys(seen.station.tolist())),
+    )  # fmt: skip
+
+
+# Figures of an observation: its tracks as maps, and the semivariograms of their noise.
+
+
+def pictures_of(figure: Path | None) -> Sequence[Path]:
+    """The map, and the semivariograms beside it. Raises QexpError for a format that there is not."""
+    if figure is None:
+        return []
+    require_formats([figure.suffix[1:]])
+    return [figure, figure.with_name(f"{figure.stem}_noise{figure.suffix}")]
+
+
+def draw(
+    observation: Observation, estimates: Mapping[str, NoiseEstimate], figure: Path, title: str, style: Path | None
+) -> list[Path]:
+    """Draw the map, and the semivariograms if there are any; returns the paths of the figures."""
+    whole, of_noise = pictures_of(figure)
+    with styled(style):
+        save(draw_tracks(observation, title), whole)
+        if not estimates:
+            return [whole]
+        save(draw_semivariograms(estimates, f"{title}: semivariograms without the signal"), of_noise)
+    return [whole, of_noise]
+
+
+# Files are read, brought into one coordinate reference system, and written as one observation file.
+
+
+LARGE_TURN = 1.0
+"""Angle [°] between the north of coordinates and true north from which it matters to which directions refer."""
+
+PER_FILE = (
+    "name", "unit", "error", "incidence", "heading", "look", "north", "wavelength", "sensor", "direction", "coherence",
+    "dem", "geometry", "variable",
+)  # fmt: skip
+"""What may be asked of each file: one value for all, or one for each in order."""
+DIFFERENT, SMALL = 100.0, 2e-4
+"""Ratio of the largest displacements of two tracks from which on their units are doubted; and displacements [m] below
+which all of a track's are.
+"""
+PATHS = ("incidence", "heading", "direction", "coherence", "dem", "geometry")
+"""What may be a file."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An observation, and what a user should know of it."""
+
+    observation: Observation
+    tracks: Sequence[TrackSummary]
+    warnings: Sequence[str]
+    files: Sequence[Path]
+    """What was written."""
+    estimates: Mapping[str, NoiseEstimate] = field(default_factory=dict)
+    """Name of a track → how its noise was estimated."""
+
+
+def observe(
+    sources: Sequence[Path],
+    stations: Sequence[Path],
+    asked: Mapping[str, Any],
+    noise: NoiseAsked,
+    gnss_unit: Sequence[str] = (),
+    to: Path | None = None,
+    figure: Path | None = None,
+    style: Path | None = None,
+    overwrite: bool = False,
+    history: str = "",
+) -> Observed:
+    """Read files of satellite tracks and of GNSS stations as one observation, and write it.
+
+    stations  files that are read as GNSS tables, whatever their header
+    asked     fields of `Asked`; those in PER_FILE one value, or a sequence with one for each of `sources`
+    noise     what is asked of the noise of satellite tracks
+    gnss_unit  unit of displacements and errors in the stations' files: one for all, or one for each; m if left out
+    to        the observation file; None: it is not written
+    figure    the map of the tracks; semivariograms are drawn beside it, with `_noise` behind the name
+    style     a matplotlib style file
+    Raises QexpError before anything is written.
+    """
+    require_targets(to, pictures_of(figure), overwrite)
+    chosen = list(_chosen(sources, stations, asked, gnss_unit))
+    _require_effect(chosen, asked)
+    readings: dict[str, Reading] = {}
+    for path, reader, one in chosen:
+        if str(path) in readings:
+            raise QexpError(f"{path} is given twice")
+        reading = reader.read(path, one)
+        if "north" in reader.takes:
+            reading = _by_north(reading, one.north, asked.get("crs"))
+        readings[str(path)] = reading
+    if asked.get("name") is None:
+        readings = _told_apart(readings)
+    observation = in_one_system(readings, asked.get("crs"))
+    require_sound(observation, _sources(readings))
+    require_overlap(observation)
+    # Before points are averaged: the means of cells have another semivariogram.
+    observation, estimates = with_noises(observation, noise, lambda: _points(readings, observation))
+    sizes = [one.size or len(track.x) for one in readings.values() for track in one.tracks]
+    plan = Asked(**{name: asked.get(name) for name in REDUCING}).reduction
+    if plan is not None:
+        placed = plan.placed(observation.crs)
+        observation = replace(observation, tracks=tuple(reduced_points(one, placed) for one in observation.tracks))
+    warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
+    warnings += _unlike(observation)
+    files = []
+    if to is not None:
+        write_observation(observation, to, history)
+        files.append(to)
+    if figure is not None:
+        files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
+    warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
+    each = zip(observation.tracks, sizes, strict=True)
+    summaries = [summary_of(track, size, observation.crs) for track, size in each]
+    return Observed(observation, summaries, warnings, files, estimates)
+
+
+def _told_apart(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    """The readings, with the part of their files' paths that differs before names that several of them have."""
+    files = Counter(track.name for reading in readings.values() for track in reading.tracks)
+    places = {path: Path(path).absolute() for path in readings}
+    apart = dict(readings)
+    for name in [name for name, count in files.items() if count > 1]:
+        sharing = [path for path, reading in readings.items() if name in [track.name for track in reading.tracks]]
+        ways = [tuple(reversed(places[path].with_suffix("").parts)) for path in sharing]
+        level = next((parts for parts in zip(*ways, strict=False) if len(set(parts)) == len(parts)), None)
+        for path, part in zip(sharing, level or (), strict=False):
+            tracks = (replace(one, name=f"{part}_{name}") if one.name == name else one for one in apart[path].tracks)
+            apart[path] = replace(apart[path], tracks=tuple(tracks))
+    return apart
+
+
+def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
+    """A reading whose directions refer to the north that was asked for; None: to that of its coordinates.
+
+    crs  of coordinates that name none themselves
+    """
+    if north is not None:
+        if north not in NORTHS:
+            raise QexpError(f"--north {north}: directions refer to {' or '.join(NORTHS)} north")
+        return replace(reading, north=north)
+    own = reading.crs or crs
+    if own is None:
+        return reading
+    turns = [np.degrees(np.abs(convergence(crs_of(own), track.x, track.y))).max() for track in reading.tracks]
+    if max(turns) < LARGE_TURN:
+        return reading
+    doubt = (
+        f"lines of sight are assumed to refer to grid north, which differs from true north by up to {max(turns):.1f}° "
+        "here; say which with --north grid or --north true"
+    )
+    return replace(reading, warnings=(*reading.warnings, doubt))
+
+
+def _points(readings: Mapping[str, Reading], observation: Observation) -> Mapping[str, Track]:
+    """Points of the tracks that their readers have reduced, by name, in the system of the observation."""
+    drawn = {path: replace(one, tracks=(one.points(),)) for path, one in readings.items() if one.points is not None}
+    placed = in_one_system(drawn, observation.crs).tracks if drawn else ()
+    return {track.name: track for track in placed}
+
+
+def _unlike(observation: Observation) -> Iterator[str]:
+    """What makes the units of tracks suspicious beside each other."""
+    largest = {one.name: float(np.abs(one.seen().displacement).max(initial=0.0)) for one in observation.tracks}
+    moved = {name: most for name, most in largest.items() if most > 0}
+    if not moved:
+        return
+    least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
+    units = "give each file its unit, in order: --unit m --unit mm; that of GNSS tables is --gnss-unit"
+    if moved[most] > DIFFERENT * moved[least]:
+        yield (
+            f"the displacements of '{most}' are up to {moved[most]:.3g} m, {moved[most] / moved[least]:,.0f} times "
+            f"those of '{least}', up to {moved[least]:.3g} m; if their units differ, {units}"
+        )
+    elif moved[most] < SMALL:
+        yield f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are not in the units given, {units}"
+
+
+def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
+    if not estimate.levels_off:
+        yield (
+            f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a "
+            "ramp is in the data, --noise-ramp subtracts it; otherwise choose a larger part without signal"
+        )
+    if not estimate.resolved:
+        yield (
+            f"the noise of '{name}' is correlated over less than the {estimate.measured.distance[0]:.4g} m between its "
+            "nearest points, if at all, so that sill, range and nugget cannot be determined separately"
+        )
+
+
+def _chosen(
+    sources: Sequence[Path], stations: Sequence[Path], asked: Mapping[str, Any], gnss_unit: Sequence[str]
+) -> Iterator[tuple[Path, Reader, Asked]]:
+    """Each file with its reader and what is asked of it."""
+    known = [field.name for field in fields(Asked) if field.name != "unit_option"]
+    for name in asked:
+        if name not in known:
+            raise QexpError(f"no argument '{name}'; {suggestion(name, known)}")
+    if not sources and not stations:
+        raise QexpError("name at least one file")
+    given = {name: value for name, value in asked.items() if value is not None}
+    if stations and given.get("unit") and not gnss_unit:
+        raise QexpError("--unit is for the files and not for the tables of --gnss; give theirs, too: --gnss-unit m")
+    if gnss_unit and not stations:
+        raise QexpError("--gnss-unit is for the tables of --gnss; the unit of other files is --unit")
+    for index, path in enumerate(sources):
+        own = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in given.items()}
+        others = [_of_file("unit", given.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
+        option = " ".join(f"--unit {'mm' if other == index else unit}" for other, unit in enumerate(others))
+        yield path, reader_of(path), Asked(**own, unit_option=option)
+    for index, path in enumerate(stations):
+        if not path.is_file():
+            raise NotFoundError(f"{path}: there is no such file")
+        shared = {name: value for name, value in given.items() if name not in PER_FILE}
+        error = given.get("error")
+        one = error[0] if isinstance(error, Sequence) and len(error) == 1 else error
+        unit = _of_file("gnss-unit", gnss_unit or None, index, len(stations))
+        yield (
+            path,
+            READERS["gnss"],
+            replace(
+                Asked(**shared),
+                error=None if isinstance(one, Sequence) else one,
+                unit=unit,
+                unit_option="--gnss-unit mm",
+            ),
+        )
+
+
+def _of_file(name: str, value: Any, index: int, count: int) -> Any:
+    if name not in (*PER_FILE, "gnss-unit") or isinstance(value, str) or not isinstance(value, Sequence):
+        return value
+    if name == "direction" and all(isinstance(one, str | Path) for one in value):  # three files for all
+        return value
+    if len(value) not in (1, count):
+        raise QexpError(f"--{name} is given {len(value)} times; give it once for all {count} files, or once for each")
+    if name == "name" and count > 1 and len(value) == 1:
+        raise QexpError(f"--name is given once, but there are {count} files; give each a name, in order")
+    return value[index % len(value)]
+
+
+def _typed(name: str, value: Any) -> Any:
+    """The names of files as paths."""
+    if name not in PATHS:
+        return value
+    if isinstance(value, str):
+        return Path(value)
+    return tuple(map(Path, value)) if isinstance(value, Sequence) else value
+
+
+def _require_effect(chosen: Sequence[tuple[Path, Reader, Asked]], asked: Mapping[str, Any]) -> None:
+    """Raises QexpError for something asked that no file's reader takes."""
+    for name, value in asked.items():
+        if value is not None and not any(name in reader.takes for _, reader, _ in chosen):
+            files = ", ".join(str(path) for path, _, _ in chosen)
+            raise QexpError(f"--{name.replace('_', '-')} has no effect on {files}; leave it out")
+
+
+def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:
+    """Raises QexpError for files that must not be written."""
+    if to is not None and to.suffix.lower() not in (".nc", ".nc4"):
+        raise QexpError(f"--to {to}: an observation file is NetCDF; let its name end in .nc")
+    for path in ([] if to is None else [to]) + [*pictures]:
+        if path.exists() and not overwrite:
+            raise QexpError(f"{path} exists already; choose another name, or replace it with --overwrite")
+        if not path.absolute().parent.is_dir():
+            raise NotFoundError(f"{path}: there is no folder {path.parent}")
+
+
+def _sources(readings: Mapping[str, Reading]) -> str:
+    return next(iter(readings)) if len(readings) == 1 else f"{len(readings)} files"

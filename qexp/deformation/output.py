@@ -1,0 +1,384 @@
+"""The files of an inversion: numbers, maps, draws of a posterior, and rasters for geographic information systems."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.folders import names_in, write_folder
+from qexp.base.text import Table, latex
+from qexp.deformation.maps import Maps, inversion_maps, residual_maps
+from qexp.deformation.posterior import COVERAGE, SourcePosterior
+from qexp.deformation.result import Inversion, TrackResult
+from qexp.errors import QexpError
+from qexp.figures.canvas import drawn_at_once
+from qexp.figures.canvas import encoded as drawn
+from qexp.figures.canvas import encoded as encoded_picture
+from qexp.figures.distributions import Drawn, corner
+from qexp.metrics.meaning import measured
+from qexp.observations.file import as_table, encoded
+from qexp.observations.observation import Array, Observation, Track
+
+MOST_CELLS = 100_000_000
+FILLED = 0.05
+"""Least share of the cells of a grid that points take, for the points to be those of a grid."""
+TOLERANCE = 1e-3
+"""Largest deviation of a point from a grid, in cells."""
+
+BANDS = ("displacement", "model", "residual")
+
+
+def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float | None) -> bytes | None:
+    """A GeoTIFF of a radar track with the bands displacement, model and residual [m], NaN where there is no point.
+
+    spacing  side of the cells of scattered points, which get the mean of their points [m]; None: only of points that
+             are those of a grid. Returns None for others, and for GNSS stations.
+    """
+    if track.kind != "radar":
+        return None
+    known = np.isfinite(track.x) & np.isfinite(track.y)
+    x, y = track.x[known], track.y[known]
+    steps = _steps(x, y)
+    if steps is None:
+        if spacing is None:
+            return None
+        steps = spacing, spacing
+    columns, left = _cells(x, steps[0])
+    rows, bottom = _cells(y, steps[1])
+    width, height = int(columns.max()) + 1, int(rows.max()) + 1
+    if width * height > MOST_CELLS:
+        raise QexpError(f"--spacing {steps[0]:g}: {width:,} × {height:,} cells are too many; choose a larger one")
+    flat = (height - 1 - rows) * width + columns
+    displacement = np.where(track.observed, track.displacement, np.nan)
+    values = (displacement, result.model, result.residual)
+    bands = [_means(flat, one[known], height, width) for one in values]
+    return _encoded(np.stack(bands), (left, bottom + height * steps[1]), steps, crs)
+
+
+def _steps(x: Array, y: Array) -> tuple[float, float] | None:
+    """Width and height of the cells of the grid that points lie on; None for scattered ones."""
+    found = []
+    for along in (x, y):
+        values = np.unique(along)
+        if len(values) < 2:
+            return None
+        gaps = np.diff(values)
+        step = float(gaps[gaps > TOLERANCE * gaps.max()].min())
+        number = (along - values[0]) / step
+        if np.abs(number - np.round(number)).max() > TOLERANCE * max(1.0, number.max()) ** 0.5:
+            return None
+        found.append(step)
+    cells = np.prod([np.ptp(along) / step + 1 for along, step in zip((x, y), found, strict=True)])
+    return (found[0], found[1]) if len(x) >= FILLED * cells else None
+
+
+def _cells(along: Array, step: float) -> tuple[NDArray[np.int64], float]:
+    """The number of each point's cell, and the edge of cell 0; the first point is the centre of its cell."""
+    first = float(along.min()) - step / 2
+    return np.floor((along - first) / step + 1e-6).astype(np.int64), first
+
+
+def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> NDArray[np.float32]:
+    whole = np.isfinite(values)
+    size = height * width
+    counts = np.bincount(flat[whole], minlength=size)
+    sums = np.bincount(flat[whole], weights=values[whole], minlength=size)
+    with np.errstate(invalid="ignore"):
+        return (sums / counts).astype(np.float32).reshape(height, width)
+
+
+def _encoded(
+    bands: NDArray[np.float32], corner: tuple[float, float], steps: tuple[float, float], crs: str | None
+) -> bytes:
+    from rasterio.io import MemoryFile
+    from rasterio.transform import from_origin
+
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", count=len(bands), height=bands.shape[1], width=bands.shape[2], dtype="float32", crs=crs,
+            transform=from_origin(*corner, *steps), nodata=np.nan, compress="deflate",
+        ) as raster:  # fmt: skip
+            raster.write(bands)
+            for index, name in enumerate(BANDS, start=1):
+                raster.set_band_description(index, name)
+                raster.set_band_unit(index, "m")
+        return bytes(memory.read())
+
+
+# Files of a posterior: draws as ArviZ reads them, a corner plot, and a table of intervals in LaTeX.
+
+
+DRAWS, PICTURE, POSTERIOR_TABLE = "posterior.nc", "posterior.png", "posterior.tex"
+
+POSTERIOR_FORMAT = "qexp posterior 1"
+
+
+def posterior_files(one: SourcePosterior, source: str, observation: Observation, history: str) -> dict[str, bytes]:
+    """Name → content."""
+    made = {DRAWS: _posterior_netcdf(one, source, observation, history), POSTERIOR_TABLE: _latex(one, source).encode()}
+    if drawn_at_once():
+        drawn = [
+            Drawn(name, of.unit, values) for (name, of), values in zip(one.parameters.items(), one.all.T, strict=True)
+        ]
+        made[PICTURE] = encoded_picture(corner(drawn, _posterior_title(one, source)), "png")
+    return made
+
+
+def _posterior_title(one: SourcePosterior, source: str) -> str:
+    return f"Posterior of {source}: {len(one.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals"
+
+
+def _posterior_netcdf(one: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
+    """NetCDF-4 with the groups of ArviZ' InferenceData: posterior, its statistics, and data, observed and predicted."""
+    import xarray
+
+    both = ("chain", "draw")
+    chains, draws = one.draws.shape[:2]
+    axes = {"chain": np.arange(chains), "draw": np.arange(draws)}
+    posterior = xarray.Dataset(
+        {
+            name: (both, one.draws[..., column], {
+                "units": of.unit, "long_name": name.replace("_", " "), "prior": of.prior,
+                "prior_least": of.least, "prior_largest": of.largest,
+            })
+            for column, (name, of) in enumerate(one.parameters.items())
+        },
+        axes,
+    )  # fmt: skip
+    if one.noise_factor is not None:
+        words = {"units": "1", "long_name": "factor of the declared errors"}
+        posterior["noise_factor"] = (both, one.noise_factor, words)
+    statistics = xarray.Dataset({"lp": (both, one.log_density, {"long_name": "logarithm of the density"})}, axes)
+    seen = [track.seen() for track in observation.tracks]
+    tracks = {"track": ("point", np.repeat([track.name for track in seen], [track.size for track in seen]))}
+    measured = np.concatenate([track.displacement for track in seen])
+    data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
+    some = one.predicted.shape[1]
+    predicted = xarray.Dataset(
+        {"displacement": ((*both, "point"), one.predicted.astype(np.float32), {"units": "m"})},
+        {"chain": axes["chain"], "draw": np.arange(some), **tracks},
+    )
+    found = {"pareto_k": one.found.pareto_k, "ess": one.found.ess, "r_hat": one.found.r_hat}
+    about = {
+        "qexp_format": POSTERIOR_FORMAT, "title": f"posterior of {source}", "inference_library": "qexp",
+        "history": history,
+        "method": one.found.method, "remarks": "; ".join(one.remarks),
+        **{name: value for name, value in found.items() if value is not None},
+    }  # fmt: skip
+    tree = xarray.DataTree(xarray.Dataset(attrs=about))
+    groups = {
+        "posterior": posterior, "sample_stats": statistics, "posterior_predictive": predicted, "observed_data": data
+    }  # fmt: skip
+    for name, group in groups.items():
+        group.attrs = {"inference_library": "qexp"}
+        tree[name] = xarray.DataTree(group)
+    content = io.BytesIO()
+    tree.to_netcdf(content, engine="h5netcdf")
+    return content.getvalue()
+
+
+def _latex(one: SourcePosterior, source: str) -> str:
+    columns = ["parameter", "unit", "median", f"{100 * COVERAGE:.0f} % interval"]
+    rows = []
+    for name, of in one.parameters.items():
+        width = (of.high - of.low) / 4 or abs(of.median) or 1.0
+        places = max(0, 1 - math.floor(math.log10(width)))
+        median, low, high = (f"{value:.{places}f}" for value in (of.median, of.low, of.high))
+        rows.append([name.replace("_", " "), of.unit, median, f"{low} to {high}"])
+    table = Table(f"Posterior of the source {source}.", columns, rows, frozenset(columns[2:]))
+    return latex([table], list(one.remarks))
+
+
+# The files of an inversion: numbers, maps, and rasters for geographic information systems.
+
+
+RESULT, PARAMETERS, TABLE, MAPS, COMPARISON, RESIDUALS = (
+    "result.json", "parameters.csv", "result.nc", "maps.png", "comparison.csv", "residuals.png",
+)  # fmt: skip
+STATIONS = "stations.csv"
+
+FORMAT = "qexp inversion 1"
+
+COLUMNS = (
+    "parameter", "value", "unit", "standard_error", "scaled_error", "residual_error", "low95", "high95", "fixed",
+)  # fmt: skip
+
+OF_STATIONS = ("track", "station", "x", "y", "along_x", "along_y", "up", "displacement", "error", "model", "residual")
+"""Lengths in m; the components' directions along the axes of x and y, and up."""
+
+
+def require_room(target: Path, overwrite: bool) -> None:
+    """Raises QexpError for a folder that has other content than that of an inversion, or that without `overwrite`."""
+    names = names_in(target)
+    if names and not overwrite:
+        raise QexpError(f"--to {target}: the folder is not empty; choose another, or --overwrite an earlier inversion")
+    if names:
+        known = _files_of(target)
+        if others := sorted(names - known):
+            raise QexpError(f"--to {target}: --overwrite replaces earlier inversions only, and this has {others[0]}")
+
+
+def _files_of(target: Path) -> set[str]:
+    """The names in a folder that an inversion has written there."""
+    try:
+        document = files.read_json(target / RESULT)
+    except (QexpError, OSError):
+        return set()
+    if not isinstance(document, dict) or document.get("qexp_format") != FORMAT:
+        return set()
+    return {str(name).partition("/")[0] for name in document["files"]}
+
+
+def write(
+    target: Path, best: Inversion, others: Sequence[Inversion], spacing: float | None, overwrite: bool, history: str
+) -> list[Path]:
+    """Write the folder of an inversion, whole or not at all; each of several candidates has a folder in it.
+
+    spacing  of the rasters of scattered points [m]; None: GeoTIFF only of grids
+    Returns the paths of the files.
+    """
+    require_room(target, overwrite)
+    contents = _contents(best, spacing, history)
+    if others:
+        for one in (best, *others):
+            contents |= {f"{one.source}/{name}": content for name, content in _contents(one, spacing, history).items()}
+        rows = [list(rival.values()) for rival in best.rivals]
+        contents[COMPARISON] = files.csv_text(best.rivals[0], rows).encode()
+        if drawn_at_once():
+            title = f"Residuals of {', '.join(one.source for one in (best, *others))}"
+            maps = [(one.source, _maps(one)) for one in (best, *others)]
+            contents[RESIDUALS] = drawn(residual_maps(maps, title), "png")
+    document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted([RESULT, *contents])}
+    contents[RESULT] = files.json_bytes(document)
+    write_folder(target, contents)
+    return [target / name for name in sorted(contents)]
+
+
+def _contents(one: Inversion, spacing: float | None, history: str) -> dict[str, bytes]:
+    contents = {
+        RESULT: files.json_bytes({"qexp_format": FORMAT, **detailed(one), "history": history}),
+        PARAMETERS: files.csv_text(COLUMNS, _rows(one)).encode(),
+        TABLE: _netcdf(one, history),
+    }
+    if drawn_at_once():
+        contents[MAPS] = drawn(inversion_maps(_maps(one), _centres(one), _title(one)), "png")
+    if one.posterior is not None:
+        contents |= posterior_files(one.posterior, one.source, one.observation, history)
+    if any(track.kind == "gnss" for track in one.observation.tracks):
+        contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(one))).encode()
+    for track in one.observation.tracks:
+        raster = geotiff(track, one.tracks[track.name], one.observation.crs, spacing)
+        if raster is not None:
+            contents[f"{safe(track.name)}.tif"] = raster
+    return contents
+
+
+def safe(name: str) -> str:
+    """A track's name as that of a file."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "track"
+
+
+def detailed(one: Inversion) -> dict[str, Any]:
+    """All numbers of a result: what `--json` prints, and more."""
+    made = one.document()
+    for name, estimate in one.parameters.items():
+        more = {"residual_error": estimate.residual_error, "fixed": estimate.fixed, "at_bound": estimate.at_bound}
+        made["parameters"][name] |= more
+    for name, track in one.tracks.items():
+        made["tracks"][name] |= {"offset_error": track.offset_error, "ramp": track.ramp, "ramp_error": track.ramp_error}
+    correlations = {
+        name: dict(zip(one.estimated, row, strict=True))
+        for name, row in zip(one.estimated, one.correlations.tolist(), strict=True)
+    }
+    return {
+        "source": one.source,
+        **made,
+        "correlations": correlations,
+        "chi2": one.chi2,
+        "degrees_of_freedom": one.degrees,
+        "unknowns": one.unknowns,
+        "converged": one.converged,
+        "starts": one.starts,
+        "starts_in_this_minimum": one.agreeing,
+        "crs": one.observation.crs,
+        "remarks": list(one.remarks),
+    }
+
+
+def _rows(one: Inversion) -> list[list[Any]]:
+    return [
+        [
+            name, of.value, of.unit, of.standard_error, of.scaled_error, of.residual_error,
+            *(of.interval95 or (None, None)), of.fixed,
+        ]
+        for name, of in one.parameters.items()
+    ]  # fmt: skip
+
+
+def _of_stations(one: Inversion) -> Iterator[list[Any]]:
+    """The components of all stations that are observed."""
+    for track in one.observation.tracks:
+        if track.kind == "gnss":
+            own, of, where = track.seen(), one.tracks[track.name], track.observed
+            names = [""] * own.size if own.station is None else own.station.tolist()
+            modelled = of.model[where], of.residual[where]
+            numbers = (own.x, own.y, *own.direction.T, own.displacement, own.error, *modelled)
+            for name, *row in zip(names, *(values.tolist() for values in numbers), strict=True):
+                yield [track.name, name, *row]
+
+
+def _netcdf(one: Inversion, history: str) -> bytes:
+    """The observation with the model, offset and ramp, and the residual of each point."""
+    table = as_table(one.observation)
+    words = {
+        "model": "displacement by the estimated sources, along the direction",
+        "surface": "estimated offset and ramp of the track",
+        "residual": "displacement less model, offset and ramp",
+    }
+    for name, text in words.items():
+        values = np.concatenate([getattr(one.tracks[track.name], name) for track in one.observation.tracks])
+        table[name] = ("point", values, {"units": "m", "long_name": text})
+        if one.observation.crs is not None:
+            table[name].attrs["grid_mapping"] = "crs"
+    for name, estimate in one.parameters.items():
+        attributes = {"units": estimate.unit, "long_name": f"estimated {name.replace('_', ' ')}"}
+        errors = {"standard_error": estimate.standard_error, "scaled_error": estimate.scaled_error}
+        table[name] = ((), estimate.value, attributes | {key: one for key, one in errors.items() if one is not None})
+    about = {"title": f"estimated sources: {one.source}", "source": "qexp invert", "chi2_reduced": one.chi2_reduced}
+    table.attrs |= about | ({"history": history} if history else {})
+    table.attrs["qexp_format"] = FORMAT
+    return encoded(table)
+
+
+def _maps(one: Inversion) -> list[Maps]:
+    made = []
+    for track in one.observation.tracks:
+        own, of, where = track.seen(), one.tracks[track.name], track.observed
+        data, model = own.displacement - of.surface[where], of.model[where]
+        made.append(
+            Maps(track.name, own.x / 1e3, own.y / 1e3, data, model, own.direction, track.kind == "gnss", own.station)
+        )
+    return made
+
+
+def _centres(one: Inversion) -> list[tuple[float, float]]:
+    """Positions of the sources [km]."""
+    prefixes = [name.removesuffix("east") for name in one.parameters if name.rpartition(".")[2] == "east"]
+    return [(one.parameters[f"{p}east"].value / 1e3, one.parameters[f"{p}north"].value / 1e3) for p in prefixes]
+
+
+def _title(one: Inversion) -> str:
+    """The source with its depth, and how well it explains the data."""
+    depths = [
+        f"{name.replace('_', ' ')} {measured(of.value, of.scaled_error)} {of.unit}"
+        for name, of in one.parameters.items()
+        if name.rpartition(".")[2] in ("depth", "delta_volume")
+    ]
+    return " · ".join([one.source, *depths, f"reduced χ² {one.chi2_reduced:.3g}"])

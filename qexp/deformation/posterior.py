@@ -1,0 +1,293 @@
+"""The posterior of the sources of an observation in users' units: draws, intervals, and how they were found."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base.quantities import quantity
+from qexp.base.seeds import Seeds
+from qexp.deformation.sources import PosteriorAsked, Units, shown
+from qexp.errors import QexpError
+from qexp.inference.density import Marginal, Prior, power, uniform
+from qexp.inference.fit import Fit
+from qexp.inference.least_squares import Problem
+from qexp.inference.parameters import Search, within_limits
+from qexp.inference.posterior import ObservedPosterior, observed_posterior
+from qexp.inference.sampling import Draws
+from qexp.metrics.metric import nearest
+from qexp.simulation.distributions import Distribution
+
+Array = NDArray[np.float64]
+
+COVERAGE = 0.9
+
+PREDICTED = 200
+"""Draws, of all chains together, for which data are simulated."""
+
+EDGE, CROWDED = 2.5, 0.05
+"""Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even one does; and the
+share of draws there beyond which that is said."""
+
+
+@dataclass(frozen=True)
+class ParameterPosterior:
+    """The posterior of one parameter, in its unit.
+
+    low, high              of the central 90 % interval
+    prior, least, largest  what its prior is, in words, and the values between which it lies
+    at_edge                share of the draws at an edge of the prior, in the outer eightieth of what lies between the
+                           values; of an angle all around None
+    """
+
+    unit: str
+    median: float
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    prior: str
+    least: float
+    largest: float
+    at_edge: float | None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the prior cuts the posterior off, which would else reach further."""
+        return self.at_edge is not None and self.at_edge > CROWDED
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "median": self.median,
+            "mean": self.mean,
+            "standard_deviation": self.deviation,
+            "interval90": [self.low, self.high],
+            "unit": self.unit,
+            "prior": {"distribution": self.prior, "between": [self.least, self.largest], "at_edge": self.at_edge},
+        }
+
+
+@dataclass(frozen=True)
+class SourcePosterior:
+    """Draws from the posterior of the estimated parameters of the sources.
+
+    parameters    name → its posterior
+    draws         (chain, draw, parameter) in the parameters' units
+    log_density   (chain, draw)  in the scores of the prior, but for a constant
+    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if they count as they are
+    predicted     (chain, some, point)  data that such sources and the noise would give at the points of the observation
+                  [m], for draws that are evenly spaced in each chain: the posterior predictive distribution
+    found         how the draws were found
+    seconds       that took
+    """
+
+    parameters: Mapping[str, ParameterPosterior]
+    draws: Array
+    log_density: Array
+    noise_factor: Array | None
+    predicted: Array
+    found: Draws
+    seconds: float
+    remarks: Sequence[str]
+
+    @property
+    def all(self) -> Array:
+        """The draws of all chains, (draw, parameter)."""
+        return self.draws.reshape(-1, self.draws.shape[-1])
+
+    @property
+    def correlations(self) -> Array:
+        return np.corrcoef(self.all.T).reshape(len(self.parameters), len(self.parameters))
+
+    @property
+    def typical_noise_factor(self) -> float | None:
+        """The median of the factor."""
+        return None if self.noise_factor is None else float(np.median(self.noise_factor))
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints of it."""
+        names = list(self.parameters)
+        rows = zip(names, self.correlations.tolist(), strict=True)
+        return {
+            "method": self.found.method,
+            "draws": len(self.all),
+            "pareto_k": self.found.pareto_k,
+            "ess": self.found.ess,
+            "r_hat": self.found.r_hat,
+            "noise_factor": self.typical_noise_factor,
+            "parameters": {name: one.document() for name, one in self.parameters.items()},
+            "correlations": {name: dict(zip(names, row, strict=True)) for name, row in rows},
+            "remarks": list(self.remarks),
+            "seconds": self.seconds,
+        }
+
+
+def source_posterior(
+    problem: Problem,
+    fit: Fit,
+    searches: Sequence[Search],
+    units: Units,
+    distributions: Mapping[str, Distribution],
+    asked: PosteriorAsked,
+    seed: int,
+) -> SourcePosterior:
+    """The posterior of the free parameters of a problem.
+
+    distributions  column → its prior, in its unit relative to the origin; others are uniform between their bounds
+    """
+    began = time.perf_counter()
+    prior = _prior(problem, fit, searches, units, distributions)
+    made = observed_posterior(
+        problem, fit, searches, prior, method=asked.method, count=asked.draws, unknown_level=asked.unknown_noise,
+        seed=seed,
+    )  # fmt: skip
+    draws = _in_units(made, problem, fit, units)
+    seconds = time.perf_counter() - began
+    parameters = {
+        shown(one.name): _summary(one, draws[:, column], made.draws.all[:, column], units)
+        for column, one in enumerate(made.prior.marginals)
+    }
+    given = {shown(one.parameter.name) for one in searches if one.bounded}
+    chains = made.draws.scores.shape[:2]
+    levels = _noise_factors(made, seed).reshape(chains) if asked.unknown_noise else None
+    return SourcePosterior(
+        parameters=parameters,
+        draws=draws.reshape(*chains, -1),
+        log_density=made.log.reshape(chains),
+        noise_factor=levels,
+        predicted=_predicted(problem, made, levels, seed),
+        found=made.draws,
+        seconds=seconds,
+        remarks=[*made.draws.doubts, *_cut(parameters, given)],
+    )
+
+
+def _prior(
+    problem: Problem, fit: Fit, searches: Sequence[Search], units: Units, distributions: Mapping[str, Distribution]
+) -> Prior:
+    """As a run's training data are distributed; uniform between bounds, or by what is plausible, see `_uninformed`.
+
+    No prior depends on the estimate, which follows the noise of the data.
+    """
+    fixed, marginals = problem.coordinates.fixed, []
+    turning = {name for tilt in problem.coordinates.tilts for name in _turning(problem, tilt.angle, tilt.strike)}
+    powers = _powers_of_sizes(searches, fixed)
+    for one in searches:
+        name, low, high, period = one.parameter.name, one.parameter.low, one.parameter.high, one.parameter.period
+        if name in fixed:
+            continue
+        if name in distributions:
+            factor = quantity(name, units.quantities).si_factor  # also of positions, which results have in metres
+            marginals.append(_of_training(name, distributions[name], factor, low, high))
+        elif name in turning:  # a dip of 100° is one of 80° to the other side, so that each source counts once
+            marginals.append(uniform(name, 0.0, math.pi, math.pi))
+        elif period is not None:
+            marginals.append(uniform(name, 0.0, period, period))
+        else:
+            marginals.append(_uninformed(one, units, powers.get(name, 0)))
+    return Prior([one.parameter.name for one in searches], marginals, fixed)
+
+
+def _powers_of_sizes(searches: Sequence[Search], fixed: Mapping[str, float]) -> dict[str, int]:
+    """Size → its power in the product of the strengths of all free amplitudes; of amplitudes without bounds."""
+    found = Counter[str]()
+    for one in searches:
+        if one.parameter.name not in fixed:
+            found.update(one.parameter.powers)
+    return {name: exponent for name, exponent in found.items() if name not in fixed}
+
+
+def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
+    """Uniform between bounds, or those that are plausible for an amplitude.
+
+    The data show strengths, such as P a³ of the pressure P and the radius a of a sphere, or potencies, slips times
+    length times width, and little of what is multiplied. Of a size without bounds the density is in proportion to its
+    power in the product of all strengths: with uniform densities of the amplitudes, strengths and sizes then have
+    uniform ones, where uniform densities of amplitudes and sizes would let the smallest sizes count most.
+    """
+    one = search.parameter
+    low, high = one.low, one.high
+    if exponent and not search.bounded:
+        return power(one.name, low, high, exponent)
+    if not math.isfinite(high - low):
+        of = quantity(one.name, units.quantities)
+        least, largest = (-math.inf, math.inf) if of.plausible is None or not one.linear else of.plausible
+        low, high = max(low, of.si_factor * least), min(high, of.si_factor * largest)
+    if not (math.isfinite(high - low) and low < high):
+        name = shown(one.name)
+        raise QexpError(
+            f"--posterior: nothing tells which values of {name} are plausible: give it two bounds, --bounds "
+            f"{name}=LOW:HIGH, or declare a quantity with `plausible=(low, high)`"
+        )
+    return uniform(one.name, low, high)
+
+
+def _turning(problem: Problem, *columns: int) -> list[str]:
+    return [problem.coordinates.names[column] for column in columns]
+
+
+def _of_training(name: str, distribution: Distribution, factor: float, low: float, high: float) -> Marginal:
+    least, largest = (factor * end for end in distribution.support())
+    return Marginal(
+        name, lambda share: factor * distribution.quantile(share), max(low, least), min(high, largest),
+        "of the training data",
+    )  # fmt: skip
+
+
+def _in_units(made: ObservedPosterior, problem: Problem, fit: Fit, units: Units) -> Array:
+    """The draws, (draw, free parameter), in users' units; angles with a period within half of it around the fit."""
+    coordinates = problem.coordinates
+    at, _ = within_limits(coordinates.of(made.prior.values(made.draws.all)), coordinates.tilts)
+    values = coordinates.values(at).numpy()
+    columns = []
+    for column in coordinates.free:
+        one = coordinates.parameters[column]
+        own = nearest(values[:, column], float(fit.values[column]), one.period)
+        columns.append(units.from_si(one.name, 0.0) + own / units.factor(one.name))
+    return np.stack(columns, axis=1)
+
+
+def _summary(one: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
+    tail = (1 - COVERAGE) / 2
+    low, median, high = map(float, np.quantile(draws, [tail, 0.5, 1 - tail]))
+    least, largest = (units.from_si(one.name, end) for end in (one.low, one.high))
+    at_edge = None if one.period is not None else float((np.abs(one.place(scores)) > EDGE).mean())
+    return ParameterPosterior(
+        units.of(one.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high, one.words, least,
+        largest, at_edge,
+    )  # fmt: skip
+
+
+def _noise_factors(made: ObservedPosterior, seed: int) -> Array:
+    """Draws of the factor of the errors given the sources: χ² over it has a χ² distribution."""
+    random = np.random.default_rng([seed, 1])
+    return np.sqrt(made.chi2 / random.chisquare(made.degrees, len(made.chi2)))
+
+
+def _predicted(problem: Problem, made: ObservedPosterior, levels: Array | None, seed: int) -> Array:
+    scores = made.draws.scores
+    chains, draws = scores.shape[:2]
+    some = np.linspace(0, draws, max(1, min(draws, PREDICTED // chains)), endpoint=False, dtype=np.int64)
+    values = made.prior.values(scores[:, some].reshape(chains * len(some), -1))
+    factors = torch.ones(len(values)) if levels is None else torch.from_numpy(levels[:, some].ravel())
+    random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
+    drawn = problem.weighting.simulated(problem.model(values), problem.data, factors.double(), random)
+    return drawn.numpy().reshape(chains, len(some), -1)
+
+
+def _cut(parameters: Mapping[str, ParameterPosterior], given: Container[str]) -> list[str]:
+    """A sentence for each parameter whose posterior is cut off by a prior that nobody gave bounds for."""
+    return [
+        f"{of.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the prior's "
+        "bounds; give others with --bounds"
+        for name, of in parameters.items()
+        if of.is_cut and name not in given
+    ]

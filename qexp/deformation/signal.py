@@ -1,0 +1,130 @@
+"""The noise of tracks from what is left of them without their signal: that of the best-fitting point source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from qexp.base.quantities import QUANTITIES
+from qexp.inference.fit import best, prepared
+from qexp.inference.least_squares import Deformation, deformation_of, starts
+from qexp.inference.parameters import searches
+from qexp.observations.noise import LEAST_POINTS, NoiseEstimate, SignalFree, estimate_of, require_enough
+from qexp.observations.observation import Array, CorrelatedNoise, Track
+from qexp.simulation.generators import GENERATORS
+
+MOST_POINTS = 1000
+"""Points of a track that take part in the search, drawn at random."""
+
+STARTS = 8
+
+DEPTHS = (0.02, 0.5)
+"""Depths that are searched, as shares of the diagonal of the extent."""
+
+NEGLIGIBLE = 0.1
+"""Points whose displacement by the source is less than this share of the largest are left in the noise."""
+
+LEAST_SHARE = 0.25
+"""If the source moves more of the points than the rest, all points less the source's displacement are taken."""
+
+LEAST_GAIN = 40.0
+"""Least reduction of χ² that counts as a source; in noise alone the search gains 10, rarely 40."""
+
+
+@dataclass(frozen=True)
+class PointSource:
+    """A Mogi source.
+
+    model   its displacement, as seen by tracks
+    values  its parameters in SI units, (1, parameter), positions from the origin
+    origin  east, north [m]
+    gain    the reduction of χ² by it
+    """
+
+    model: Deformation
+    values: torch.Tensor
+    origin: tuple[float, float]
+    gain: float
+
+    @property
+    def significant(self) -> bool:
+        return self.gain >= LEAST_GAIN
+
+    @property
+    def words(self) -> str:
+        own = dict(zip(self.model.names, self.values[0].tolist(), strict=True))
+        east, north = own["x"] + self.origin[0], own["y"] + self.origin[1]
+        return f"a point source at {east:.0f} east, {north:.0f} north, {own['depth'] / 1000:.2g} km deep"
+
+    def displacement(self, track: Track) -> Array:
+        """Along the directions of a track, (point,) [m]."""
+        return np.asarray(deformation_of(self.model.sources, [_level(track)], self.origin)(self.values)[0].numpy())
+
+
+def _level(track: Track) -> Track:
+    """The track as if on level ground at sea level, so that sources may lie anywhere below any ground."""
+    return replace(track, elevation=None, spread=None)
+
+
+def best_point_source(tracks: Sequence[Track], seed: int = 0) -> PointSource:
+    """The Mogi source that fits the points of all tracks best, weighted by their noise, each with an offset of its own.
+
+    tracks  whose points all count
+    seed    of the starts, and of the choice of points where a track has more than MOST_POINTS
+    """
+    random = np.random.default_rng(seed)
+    thin = [_level(track.thinned(MOST_POINTS, random)) for track in tracks]
+    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in thin])
+    origin = float(places[:, 0].mean()), float(places[:, 1].mean())
+    places = places - origin
+    diagonal = float(np.hypot(*np.ptp(places, axis=0)))
+    (west, south), (east, north) = places.min(axis=0), places.max(axis=0) + 1e-6 * diagonal
+    bounds = {"x": (west, east), "y": (south, north), "depth": (DEPTHS[0] * diagonal, DEPTHS[1] * diagonal)}
+    sources = GENERATORS["mogi"].build().sources
+    wanted = searches(sources, places, QUANTITIES, bounds)
+    problem = prepared(thin, sources, wanted, {}, offsets=True, ramps=False, origin=origin)
+    found = best(problem, starts(problem, wanted, STARTS, seed), seed)
+    gain = problem.chi2_without_source - found.chi2
+    return PointSource(problem.model, torch.from_numpy(found.values)[None], origin, gain)
+
+
+def estimated(
+    tracks: Sequence[Track], signal_free: SignalFree | None = None, planes: bool = False
+) -> list[NoiseEstimate]:
+    """The noise of each radar track, from what is not signal.
+
+    signal_free  where only noise is observed. Without it the best-fitting point source of all tracks is subtracted, and
+                 the points that it moves most are left out; a source that noise alone could imitate is none
+    planes       subtract a plane from what is left of each track, such as that of orbits
+    Raises QexpError if a track has too few points.
+    """
+    seen = [track.seen() for track in tracks]
+    for track in seen:
+        require_enough(track, track.observed)
+    if signal_free is not None:
+        how = "the given points without signal"
+        return [estimate_of(track, signal_free.holds(track), track.displacement, how, planes) for track in seen]
+    source = best_point_source([replace(track, noise=None) for track in seen])
+    first = [_without(source, track, planes).best for track in seen]
+    source = best_point_source([_with(track, noise) for track, noise in zip(seen, first, strict=True)])
+    if source.significant:
+        return [_without(source, track, planes) for track in seen]
+    how = "all points, as no source is significant"
+    return [estimate_of(track, track.observed, track.displacement, how, planes) for track in seen]
+
+
+def _with(track: Track, noise: CorrelatedNoise) -> Track:
+    return replace(track, noise=noise, error=np.full(track.size, noise.nugget**0.5))
+
+
+def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
+    """The noise from points that a source hardly moves, or from all if they are too few, less its displacement."""
+    moved = source.displacement(track)
+    left = track.displacement - moved
+    far = np.asarray(np.abs(moved) < NEGLIGIBLE * np.abs(moved).max())
+    if far.sum() >= max(LEAST_SHARE * track.size, LEAST_POINTS):
+        return estimate_of(track, far, left, f"points far from {source.words}, less its displacement", planes)
+    return estimate_of(track, track.observed, left, f"all points less the displacement of {source.words}", planes)

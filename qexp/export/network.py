@@ -1,0 +1,403 @@
+"""Export of a finished run's network to a folder, for programs without qexp (and, with ONNX, without torch)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from qexp.base.files import json_bytes
+from qexp.base.folders import names_in, write_folder
+from qexp.base.outputs import SPREAD, Limits, estimate_of
+from qexp.base.quantities import of_dataset, quantity
+from qexp.base.tables import Table
+from qexp.errors import QexpError, suggestion
+from qexp.export.graphs import GRAPH_FORMATS, GraphError, Named, Sides, capture, takes_any_frame
+from qexp.export.keras import h5_bytes, keras_model
+from qexp.kinds.trained import load_models
+from qexp.kinds.trust import tables_of
+from qexp.networks.estimator import Inversion
+from qexp.networks.heads import FlowHead
+from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
+from qexp.networks.shapes import Shape
+from qexp.networks.transforms import Chain, Scale, Transform
+from qexp.spec.experiences import units_of
+from qexp.store.directory import RunDirectory
+
+
+class Captured(Protocol):
+    """A network in the form in which it is written."""
+
+    @property
+    def inputs(self) -> Sequence[Sides]: ...
+    @property
+    def outputs(self) -> Sequence[Sides]: ...
+
+
+@dataclass(frozen=True)
+class NetworkFormat:
+    file: str
+    capture: Callable[[nn.Module, Sequence[Shape], bool], Captured]
+    """Takes a module, the shapes of its inputs, and whether images may have any size; raises GraphError."""
+    write: Callable[[Any, Sequence[Named], Sequence[Named], Mapping[str, str]], bytes]
+    """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the file."""
+    example: str
+    """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""
+
+
+FORMATS: dict[str, NetworkFormat] = {
+    **{name: NetworkFormat(kind.file, capture, kind.write, kind.example) for name, kind in GRAPH_FORMATS.items()},
+    "keras": NetworkFormat(
+        "model.h5",
+        keras_model,
+        h5_bytes,
+        """\
+import json, keras, numpy
+network = json.load(open("network.json"))
+model = keras.models.load_model("model.h5", compile=False)
+inputs = {{{inputs}}}
+made = model.predict(numpy.stack([inputs[one["name"]] for one in network["inputs"]], axis=-1))
+outputs = {{one["name"]: made[..., channel] for channel, one in enumerate(network["outputs"])}}
+""",
+    ),
+}
+
+# Descriptions of an exported network: `network.json`, a README, and 2Dto2D-DLE's lists of fields.
+
+
+Document = dict[str, Any]
+
+DLE_INPUTS, DLE_OUTPUTS = "fieldin.dat", "fieldout.dat"
+
+EXAMPLE_SIDES = {"batch": 1, "height": 64, "width": 48}
+"""Sizes of the arrays in the README's example, for dimensions of any size."""
+
+
+@dataclass(frozen=True)
+class GraphTensor:
+    """An input or output tensor of a graph."""
+
+    name: str
+    variable: str
+    statistic: str | None = None
+    limited: bool = False
+    """Whether it holds estimates, which lie within the limits of their variable."""
+
+
+def graph_outputs(models: Sequence[Inversion]) -> list[GraphTensor]:
+    """The outputs of the graph of a run's networks, in order."""
+    outputs = models[0].network.outputs
+    if len(models) == 1:
+        return [GraphTensor(output, output, limited=True) for output in outputs]
+    kinds = {"": "ensemble mean", SPREAD: "ensemble standard deviation"}
+    return [
+        GraphTensor(output + end, output, statistic, limited=not end)
+        for output in outputs
+        for end, statistic in kinds.items()
+    ]
+
+
+def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> Document:
+    """The entries of `network.json` on the network's origin and format."""
+    record, spec = directory.record(), directory.training_spec()
+    return {
+        "run": directory.name,
+        "digest": record.digest,
+        "seed": record.seed,
+        **({"caution": record.caution} if record.caution else {}),
+        "qexp": metadata.version("qexp"),
+        "torch": torch.__version__,
+        "format": format,
+        "file": FORMATS[format].file,
+        "networks": len(models),
+        "transforms_inside": physical,
+        "trained_on": {
+            **{key: getattr(record, key) for key in ("experience", "dataset", "model")},
+            "features": [one.document() for one in record.features],
+            # The path of the data file on this machine is private.
+            "document": {key: value for key, value in spec["dataset"].items() if key != "found"},
+        },
+    }
+
+
+def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Captured) -> Document:
+    """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
+    spec, tables = directory.training_spec(), tables_of(directory)
+    units = units_of(spec, tables["quantities"])
+    quantities = of_dataset(spec["dataset"], tables["quantities"])
+    columns = spec["dataset"].get("inputs")
+
+    def port(made: GraphTensor, sides: Sides) -> Document:
+        variable = made.variable
+        known = quantity(variable, quantities)
+        listed = columns.get(variable) if isinstance(columns, dict) else None
+        transforms = [model.transforms[variable] for model in models if variable in model.transforms]
+        return {
+            "name": made.name,
+            "variable": variable,
+            **({"statistic": made.statistic} if made.statistic else {}),
+            "shape": list(sides),
+            "dtype": "float32",
+            "unit": units[variable],
+            "description": known.description if known.unit and known.unit == units[variable] else "",
+            **({"columns": listed} if isinstance(listed, list) else {}),
+            "transform": transform_document(spec["transforms"][variable], transforms, tables["transforms"])
+            if transforms
+            else None,
+            **({"limits": spec["limits"][variable]} if made.limited and variable in spec.get("limits", {}) else {}),
+        }
+
+    inputs = [GraphTensor(name, name) for name in models[0].network.inputs]
+    taken = set(models[0].network.inputs)  # names in a graph are unique, and an output may also be an input
+    outputs = [replace(one, name=estimate_of(one.name)) if one.name in taken else one for one in graph_outputs(models)]
+    return {
+        "inputs": [port(made, sides) for made, sides in zip(inputs, graph.inputs, strict=True)],
+        "outputs": [port(made, sides) for made, sides in zip(outputs, graph.outputs, strict=True)],
+    }
+
+
+def transform_document(description: str | Mapping[str, Any], transforms: Sequence[nn.Module], table: Table) -> Document:
+    """A transform described so that a reader can apply it: formulas, parameters, and fitted values.
+
+    transforms  the transform of one network, or of several that differ only in their fitted values
+    """
+    given: Document = {"type": description} if isinstance(description, str) else dict(description)
+    first = transforms[0]
+    assert isinstance(first, Transform)
+    if isinstance(first, Chain):
+        steps = zip(*(one.steps for one in transforms if isinstance(one, Chain)), strict=True)
+        of = given["parameters"]["of"]
+        return {
+            "type": given["type"],
+            "steps": [transform_document(one, step, table) for one, step in zip(of, steps, strict=True)],
+        }
+    fitted: Any = {name: tensor.tolist() for name, tensor in first.named_buffers()}
+    return {
+        "type": given["type"],
+        "help": table[given["type"]].help,
+        "formula": first.formula,
+        "inverse": first.inverse_formula,
+        "parameters": {**table[given["type"]].defaults, **given.get("parameters", {})},
+        "fitted": fitted if len(transforms) == 1 or not fitted else f"by each of {len(transforms)} networks",
+    }
+
+
+def dle_fields(model: Inversion, physical: bool) -> dict[str, str]:
+    """File → names and scales of fields, in the form that 2Dto2D-DLE stores beside a network.
+
+    Inputs are divided by the scales and outputs multiplied; scales are 1 if the graph contains the transforms. Empty
+    unless all variables are fields whose transforms are plain scales.
+    """
+    network = model.network
+    contents = {}
+    for file, shapes in ((DLE_INPUTS, network.inputs), (DLE_OUTPUTS, network.shapes)):
+        lines = []
+        for name, shape in shapes.items():
+            scale = 1.0 if physical or name not in model.transforms else _scale(model.transforms[name])
+            line = f"{name} {scale:.6f} \n"
+            is_field = len(shape) == 3 and shape[0] == 1
+            kept = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # six digits suffice; false for NaN
+            if not (is_field and kept):
+                return {}
+            lines.append(line)
+        contents[file] = "".join(lines)
+    return contents
+
+
+def _scale(transform: nn.Module) -> float:
+    """The divisor of a transform; NaN if it is not a plain scale."""
+    return transform.typical if isinstance(transform, Scale) else float("nan")
+
+
+def readme(about: Document, divided: bool) -> str:
+    """The README: how to load and call the network without qexp, and its inputs and outputs.
+
+    divided  whether the folder has 2Dto2D-DLE's files of scales
+    """
+    kind = FORMATS[about["format"]]
+    inputs = ", ".join(
+        f'"{port["name"]}": numpy.ones({_example_shape(port)}, dtype="float32")' for port in about["inputs"]
+    )
+    parts = [
+        f"# The network of {about['run']}",
+        f"Trained with qexp {about['qexp']} (seed {about['seed']}) on `{about['trained_on']['dataset']}`; "
+        "`network.json` describes the data and everything below.",
+        *([f"**Caution:** {about['caution']}."] if "caution" in about else []),
+        "In this folder, with your own values in place of ones:",
+        f"```python\n{kind.example.format(inputs=inputs)}```",
+        *(
+            f"{key.capitalize()}:\n\n" + "\n".join(_line(port, about["transforms_inside"]) for port in about[key])
+            for key in ("inputs", "outputs")
+        ),
+        INSIDE if about["transforms_inside"] else OUTSIDE,
+        *([DIVIDED] if divided else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+INSIDE = "Inputs and outputs have these units: the transforms are inside the network."
+
+OUTSIDE = """\
+The network's inputs and outputs are transformed values. Apply the `formula` of its `transform` in `network.json` to
+each input, and the `inverse` to each output; a variable without a transform stays as it is. If an output has
+`limits`, clip its estimates to them. Formulas are numpy
+expressions of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`. The first of
+several `steps` is applied first and inverted last. `own` in an `inverse` is the input of the same name before that
+step."""
+
+DIVIDED = f"""\
+`{DLE_INPUTS}` and `{DLE_OUTPUTS}` hold the divisor of each field, in the order of the channels, in the form of
+2Dto2D-DLE."""
+
+
+def port_in_words(port: Document, in_units: bool) -> str:
+    """One line on an input or output: description, columns and unit."""
+    seen_as = "" if in_units or port["transform"] is None else ", transformed by " + _name(port["transform"])
+    parts = [
+        port.get("statistic"),
+        port["description"],
+        ", ".join(port.get("columns", [])),
+        (f"in {port['unit']}" if port["unit"] else "without a unit") + seen_as,
+        f"limited: {Limits(*port['limits'])}" if in_units and "limits" in port else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _line(port: Document, in_units: bool) -> str:
+    return f"- `{port['name']}` ({', '.join(map(str, port['shape']))}): {port_in_words(port, in_units)}"
+
+
+def _name(transform: Document) -> str:
+    steps: list[Document] = transform.get("steps", [])
+    return ", then ".join(map(_name, steps)) if steps else f"`{transform['type']}`"
+
+
+def _example_shape(port: Document) -> str:
+    return str(tuple(EXAMPLE_SIDES.get(str(side).split("_")[0], side) for side in port["shape"]))
+
+
+ABOUT, README = "network.json", "README.md"
+
+OURS = frozenset({ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())})
+"""All possible files of an exported folder."""
+
+OF_FILES = {".zip", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
+"""Suffixes of archives, which are not accepted for folders."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    folder: Path
+    files: dict[str, int]
+    """Name → bytes."""
+    about: Document
+    """The content of `network.json`."""
+
+
+def export_network(
+    directory: RunDirectory, target: Path, format: str = "onnx", *, physical: bool = False, overwrite: bool = False
+) -> Exported:
+    """Write a run's network, its inputs and outputs, and a README to a folder, which appears complete or not at all.
+
+    physical   put the transforms inside the graph, so that inputs and outputs have units; otherwise the graph is the
+               bare network, and values are transformed outside. The networks of several folds become one graph with
+               their mean and standard deviation; their transforms differ, and must be inside.
+    overwrite  replace a folder that was written by an earlier export
+    Raises QexpError for a run that is not done, an unknown format, an existing folder, or a network with operations
+    that the format cannot hold.
+    """
+    if format not in FORMATS:
+        raise QexpError(f"--format {format}: no such format; {suggestion(format, FORMATS)}")
+    _require_room(target, overwrite)
+    models = load_models(directory, torch.device("cpu"))
+    if len(models) > 1 and not physical:
+        raise QexpError(
+            f"{directory.name} has {len(models)} networks, one or more per fold, whose transforms were fitted to "
+            "different rows; add --physical, which includes the transforms in the graph"
+        )
+    if drawing := [name for name, one in models[0].network.operations.items() if isinstance(one, FlowHead)]:
+        raise QexpError(
+            f"{directory.name}: the medians of '{drawing[0]}', a flow_posterior, need draws, which no exported network "
+            "makes; train one with a gaussian_posterior or a mixture_posterior"
+        )
+    about, graph = _graph(directory, models, format, physical)
+    scales = dle_fields(models[0], physical)
+    contents = {
+        FORMATS[format].file: graph,
+        ABOUT: json_bytes(about),
+        README: readme(about, divided=bool(scales)).encode(),
+        **{name: text.encode() for name, text in scales.items()},
+    }
+    write_folder(target, contents)
+    return Exported(target, {name: len(content) for name, content in contents.items()}, about)
+
+
+def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> tuple[Document, bytes]:
+    """The content of `network.json`, and of the graph's file."""
+    shapes = list(models[0].network.inputs.values())
+    origin = origin_of(directory, models, format, physical)
+    facts: dict[str, str] = {key: str(origin[key]) for key in ("run", "digest", "caution") if key in origin}
+    troubles = []
+    for module in _modules(directory, models, physical):
+        for free_frame in [True, False] if takes_any_frame(module, shapes) else [False]:
+            try:
+                graph = FORMATS[format].capture(module, shapes, free_frame)
+                about = origin | ports(directory, models, graph)
+                inputs, outputs = (
+                    [Named(port["name"], tuple(port["shape"]), port_in_words(port, physical)) for port in about[key]]
+                    for key in ("inputs", "outputs")
+                )
+                return about, FORMATS[format].write(graph, inputs, outputs, facts)
+            except GraphError as error:
+                troubles.append(str(error))
+    raise QexpError(f"{directory.name}: its network cannot be written as {format}: {troubles[-1]}")
+
+
+def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: bool) -> Iterator[nn.Module]:
+    """Candidate modules for the graph, those with the shortest graph first."""
+    network = models[0].network
+    groups = _by_layout(directory, models)
+    for model in models:
+        portable(model)
+    if len(models) == 1:
+        yield Positional(WithinLimits(models[0]) if physical else network, network.inputs, network.outputs)
+    else:
+        outputs = [made.name for made in graph_outputs(models)]
+        yield Positional(
+            MeanAndSpread([StackedEnsemble(group) for group in groups], models[0]), network.inputs, outputs
+        )
+        yield Positional(MeanAndSpread([EnsembleLoop(models)], models[0]), network.inputs, outputs)
+
+
+def _by_layout(directory: RunDirectory, models: Sequence[Inversion]) -> list[list[Inversion]]:
+    """The networks of a run's folds, grouped by their chosen hyper-parameters."""
+    groups: dict[str, list[Inversion]] = {}
+    rest = iter(models)
+    for fold in directory.all_folds():
+        of_fold = fold.record().fold
+        for _ in (of_fold.networks if of_fold else None) or ():
+            groups.setdefault(json.dumps(of_fold.chosen if of_fold else None, sort_keys=True), []).append(next(rest))
+    return list(groups.values())
+
+
+# The folder
+
+
+def _require_room(target: Path, overwrite: bool) -> None:
+    if target.suffix.lower() in OF_FILES:
+        raise QexpError(
+            f"--to {target}: a network is written to a folder, whose name does not end in {target.suffix}; an archive "
+            "of the run ends in .tar.zst, .tar.gz or .tar"
+        )
+    names = names_in(target)
+    if names and not overwrite:
+        raise QexpError(f"--to {target}: the folder is not empty; choose another, or --overwrite an earlier export")
+    if names and (ABOUT not in names or names - OURS):
+        other = min(names - OURS, default="no " + ABOUT)
+        raise QexpError(f"--to {target}: --overwrite replaces nothing but earlier exports, and this has {other}")

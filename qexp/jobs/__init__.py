@@ -1,0 +1,1 @@
+"""Who works on runs: launchers, launches, and the current state of runs."""

@@ -1,0 +1,289 @@
+"""Launchers, the pool of this machine and the schedulers of clusters; and what they launched.
+
+A new scheduler is a module with a class that implements `Scheduler`, and a line in `LAUNCHERS`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qexp.base import files
+from qexp.base.files import locked
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
+from qexp.jobs.scheduler import Chosen, Option, Scheduler, launch_options, profiles_of, trouble_with_wrap
+from qexp.jobs.slurm import Slurm
+from qexp.store.documents import MisfitError, Part
+from qexp.store.process import Process, alive
+from qexp.store.record import WRITTEN, JobRecord, State
+
+LOCAL = "local"
+
+LAUNCHERS: dict[str, Scheduler | None] = {
+    LOCAL: None,
+    "slurm": Slurm(),
+}
+"""Name → scheduler; None for the local pool, which starts the processes of runs itself."""
+
+
+def scheduler_of(launcher: str) -> Scheduler | None:
+    """The scheduler of a launcher, None for the local pool. Raises QexpError for an unknown launcher."""
+    if launcher not in LAUNCHERS:
+        raise QexpError(f"--launcher {launcher}: no such launcher; {suggestion(launcher, LAUNCHERS)}")
+    return LAUNCHERS[launcher]
+
+
+AROUND: dict[str, Option] = {
+    "wrap": Option(
+        r"[^\x00-\x1f\x7f]*",
+        'the command around each run, such as "apptainer exec image.sif"',
+        only_text=True,
+        trouble=trouble_with_wrap,
+    ),
+    "python": Option(r"[^\x00-\x1f\x7f]+", "the Python interpreter inside the wrap", only_text=True),
+}
+"""Options of all launchers, the local pool included, also at the top of qexp.toml."""
+
+
+def options_of(
+    launcher: str, settings: Mapping[str, Any], given: Mapping[str, Any], profile: str | None = None
+) -> Chosen:
+    """The options of a launch, see `launch_options`. Raises QexpError for invalid ones."""
+    scheduler = scheduler_of(launcher)
+    of_all = {key: value for key, value in settings.items() if key in AROUND}
+    if scheduler is not None:
+        return launch_options(launcher, {**scheduler.options, **AROUND}, settings, given, profile, of_all)
+    if unknown := [key for key in given if key not in AROUND]:
+        others = ", ".join(name for name, other in LAUNCHERS.items() if other is not None)
+        raise QexpError(
+            f"--launcher {launcher} has no option '{unknown[0]}'; known: {', '.join(sorted(AROUND))}. "
+            f"Others are for: {others}"
+        )
+    return launch_options(launcher, AROUND, {}, given, None, of_all)
+
+
+def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any]) -> str:
+    """The launcher to use: the given one, or, if that is the local one, the scheduler that has the profile.
+
+    Raises QexpError if none or several have it.
+    """
+    if profile is None or LAUNCHERS.get(launcher, launcher) is not None:
+        return launcher
+    known = all_profiles(settings)
+    having = [name for name, profiles in known.items() if profile in profiles]
+    if len(having) == 1:
+        return having[0]
+    if having:
+        raise QexpError(f"--profile {profile}: {' and '.join(having)} have such a profile; add --launcher")
+    names = sorted({one for profiles in known.values() for one in profiles})
+    tables = " or ".join(f"[{name}.{profile}]" for name in known)
+    raise QexpError(
+        f"--profile {profile}: qexp.toml has no table {tables}"
+        + (f"; {suggestion(profile, names)}" if names else "; write its options below that line")
+    )
+
+
+def all_profiles(settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Scheduler → the names of its profiles in qexp.toml."""
+    return {
+        name: list(profiles_of(name, {**scheduler.options, **AROUND}, settings))
+        for name, scheduler in LAUNCHERS.items()
+        if scheduler is not None
+    }
+
+
+def this_job(workspace: Path) -> JobRecord | None:
+    """The scheduler's job of this process, as it is stored in a run's record; None if no scheduler started it."""
+    for name, scheduler in LAUNCHERS.items():
+        if scheduler is not None and (job := scheduler.this_job()) is not None:
+            identifier, cluster = job
+            return JobRecord(launcher=name, id=identifier, workspace=str(workspace), cluster=cluster or None)
+    return None
+
+
+# Launches: the runs that one command started. Each launch has a folder `runs/.launches/<id>/`.
+
+
+PREDICTION = "prediction.json"
+"""Record of a launch folder without runs: its jobs predict files with a finished run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRecord(Part):
+    """The keys of `launch.json` and their types."""
+
+    id: str
+    """Id of the launch, which is the name of its folder."""
+    created: str = ""
+    """When it was started, in UTC."""
+    argv: tuple[str, ...] = ()
+    """The command."""
+    launcher: str
+    """`local`, or the name of the scheduler."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the launcher."""
+    runs: tuple[str, ...]
+    """Names of its runs."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / "launch.json"
+
+    def record(self) -> dict[str, Any]:
+        """Id, time, command, launcher, its settings and the names of the runs. Raises DamagedError."""
+        try:
+            record = files.read_json(self.record_file)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.record_file} is gone") from None
+        try:
+            LaunchRecord.from_document(record)
+        except MisfitError as misfit:
+            raise DamagedError(f"{self.record_file} is damaged: {misfit}") from None
+        return dict(record)
+
+    @property
+    def pool_file(self) -> Path:
+        """The file that names the process of a local pool."""
+        return self.folder / "pool.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        """The heartbeat of a pool, by which other machines see that it is alive."""
+        return self.folder / "heartbeat"
+
+    def pool(self) -> Process | None:
+        """The process that runs or ran the launch's local pool; None if it has none."""
+        try:
+            return Process.from_document(files.read_json(self.pool_file))
+        except (FileNotFoundError, DamagedError):
+            return None
+
+    def pool_works(self) -> bool:
+        """Whether the pool's process is alive, so that the waiting runs will be started."""
+        process = self.pool()
+        return process is not None and alive(process, self.heartbeat)
+
+    def take(self, run: str, turn: str) -> bool:
+        """Settle whether a run that waits in the pool starts; return False if that was settled before.
+
+        turn  "started" by the pool, or "withdrawn" by a user; the first of the two counts
+        """
+        file = self._turn(run)
+        files.make_folder(file.parent)
+        try:
+            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
+        try:
+            with os.fdopen(handle, "w") as opened:
+                opened.write(turn)
+        except OSError as error:  # a full disk still has room for an empty file; delete it, nothing is settled
+            file.unlink(missing_ok=True)
+            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
+        return True
+
+    def withdrawn(self, run: str) -> bool:
+        """Whether a run was withdrawn from the pool before its turn."""
+        try:
+            return self._turn(run).read_text() == "withdrawn"
+        except OSError:
+            return False
+
+    def _turn(self, run: str) -> Path:
+        return self.folder / "turns" / run
+
+    def output(self, run: str) -> Path:
+        """The file with the output of a run's process; the run's log is in its own directory."""
+        return self.folder / "output" / f"{run}.txt"
+
+
+def find_launch(reference: str, workspace: Workspace) -> Launch:
+    """A launch by its id, a unique prefix of it, or `last`. Raises NotFoundError."""
+    known = all_launches(workspace)
+    if reference == "last":
+        if not known:
+            raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
+        return known[-1]
+    matching = [launch for launch in known if reference and launch.id.startswith(reference)]
+    exact = [launch for launch in matching if launch.id == reference]
+    if len(exact or matching) == 1:
+        return (exact or matching)[0]
+    if matching:
+        raise NotFoundError(f"'{reference}' begins the ids of {len(matching)} launches; write more of it")
+    for record in sorted((workspace.runs / ".launches").glob(f"*/{PREDICTION}")) if reference else ():
+        if record.parent.name.startswith(reference):
+            raise NotFoundError(
+                f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
+                "jobs: end them with the scheduler's own command"
+            )
+    raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
+
+
+def all_launches(workspace: Workspace) -> list[Launch]:
+    """All launches, the oldest first."""
+    return [Launch(path.parent) for path in sorted((workspace.runs / ".launches").glob("*/launch.json"))]
+
+
+def claim_launch(workspace: Workspace) -> Launch:
+    """Create the folder of a new launch; its id is the time, with a number if two start in the same second."""
+    parent = workspace.runs / ".launches"
+    files.make_folder(parent)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 1000):
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number:03d}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise QexpError(f"cannot write to {parent}: {error.strerror}") from error
+        files.make_folder(folder / "output")
+        return Launch(folder)
+    raise QexpError(f"{parent} has a thousand launches from this second; check which program starts them")
+
+
+# Final states of a launch's jobs, stored in its folder: schedulers forget jobs some time after their end.
+
+
+LOCK_SECONDS = 60.0
+"""Seconds to wait for other writers before giving up; states that are not stored can be queried again."""
+
+
+def remember_states(folder: Path, states: Mapping[str, State]) -> None:
+    """Store the final states of jobs; a job that waits or runs (again) is removed from the file."""
+    if _merged(remembered_states(folder), states) == remembered_states(folder):
+        return
+    # A user without write permission queries the scheduler again next time.
+    with suppress(OSError, QexpError), locked(folder / "states.json", LOCK_SECONDS):
+        files.write_json(folder / "states.json", _merged(remembered_states(folder), states))
+
+
+def remembered_states(folder: Path) -> dict[str, State]:
+    """Job → its stored state; empty if the file cannot be read, as the states can be queried again."""
+    try:
+        states = files.read_json(folder / "states.json")
+    except (FileNotFoundError, DamagedError):
+        return {}
+    known = states.items() if isinstance(states, dict) else ()
+    return {job: State(state) for job, state in known if isinstance(state, str) and state in WRITTEN}
+
+
+def _merged(known: Mapping[str, State], states: Mapping[str, State]) -> dict[str, State]:
+    return {job: state for job, state in {**known, **states}.items() if not state.at_work}

@@ -1,0 +1,306 @@
+"""What a scheduler of a cluster offers, the options of launchers, and the command around a run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qexp.base.text import filled, names_in, words_of
+from qexp.errors import QexpError, suggestion
+from qexp.store.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from qexp.store.record import State
+
+Passed = dict[str, str | bool]
+"""Option that is passed on → its value, or True if it takes none."""
+
+Value = str | list[str] | Passed
+
+Chosen = dict[str, Value]
+
+
+class Acceptor(Protocol):
+    """An option: what it is without a value from the user, and what values it accepts."""
+
+    @property
+    def without(self) -> Value | None:
+        """The value if none is given; None if the option is then left out."""
+
+    def accepted(self, value: Any) -> Value:
+        """The value in its own form. Raises ValueError with words that continue after the name of the option."""
+
+
+@dataclass(frozen=True)
+class Option:
+    pattern: str
+    """A regular expression that the whole text of a value must match."""
+    expected: str
+    """The accepted values, in words that end an error message."""
+    default: str | None = None
+    largest: int | None = None
+    """The largest accepted number."""
+    several: bool = False
+    """Whether the value is a list of texts; the command line repeats the option for each."""
+    only_text: bool = False
+    """Whether a number or a list is refused instead of being read as a text."""
+    trouble: Callable[[str], str | None] = lambda text: None
+    """What is wrong with a text that matches the pattern, in words; None if nothing is."""
+
+    @property
+    def without(self) -> Value | None:
+        return [] if self.several else self.default
+
+    def accepted(self, value: Any) -> Value:
+        values = value if self.several and isinstance(value, list | tuple) else [value]
+        texts = [_text(item) for item in values]
+        for text in texts:
+            in_range = self.largest is None or not text.isdecimal() or int(text) <= self.largest
+            misfit = self.only_text and not isinstance(value, str)
+            if misfit or re.fullmatch(self.pattern, text) is None or not in_range:
+                raise ValueError(f" cannot be {text!r}; give {self.expected}")
+            if found := self.trouble(text):
+                raise ValueError(f" {found}")
+        return texts if self.several else texts[0]
+
+
+@dataclass(frozen=True)
+class PassedOn:
+    """A table of options that are passed on to the scheduler's own program."""
+
+    program: str
+    taken: Mapping[str, str]
+    """Option that cannot be passed on → what to write instead, or what sets it."""
+
+    @property
+    def without(self) -> Value | None:
+        return None
+
+    def accepted(self, value: Any) -> Value:
+        if not isinstance(value, Mapping):
+            raise ValueError(f' must be a table, such as options = {{mail-user = "me@example.org"}}, not {value!r}')
+        return {name: self._passed(name, one) for name, one in value.items()}
+
+    def _passed(self, name: str, value: Any) -> str | bool:
+        if re.fullmatch(r"[a-z][a-z0-9]+(-[a-z0-9]+)*", name) is None:
+            raise ValueError(f".{name}: give the long name of an option of {self.program}, without hyphens before it")
+        # Programs complete the beginning of a name.
+        for other, instead in self.taken.items():
+            if other == name or (other.startswith(name) and len(name) > 2):
+                raise ValueError(f".{name} cannot be passed on to {self.program}: {instead}")
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, str | int | float) or re.fullmatch(r"[^\x00-\x1f\x7f]+", str(value)) is None:
+            raise ValueError(f".{name} cannot be {value!r}; give a text or a number in one line, or true for no value")
+        return {"true": True, "false": False}.get(str(value), str(value))
+
+
+def launch_options(
+    launcher: str,
+    known: Mapping[str, Acceptor],
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    profile: str | None = None,
+    of_all: Mapping[str, Any] | None = None,
+) -> Chosen:
+    """The options of a launch, checked and with defaults. Raises QexpError that lists all mistakes.
+
+    settings  the workspace's settings from qexp.toml; the options are in the table with the launcher's name
+    given     options from the command line; they take precedence
+    profile   name of a table in that table, whose options precede those around it
+    of_all    options from qexp.toml that apply to every launcher, if no other value is given
+    """
+    table = settings.get(launcher, {})
+    if not isinstance(table, Mapping):
+        raise QexpError(f"qexp.toml: {launcher} must be a table; write [{launcher}] and below it a line per option")
+    profiles = profiles_of(launcher, known, settings)
+    mistakes: list[str] = []
+
+    def checked(where: str, values: Mapping[str, Any]) -> Chosen:
+        return _checked(where, known, values, mistakes)
+
+    options: Chosen = {key: option.without for key, option in known.items() if option.without is not None}
+    layers = [checked("qexp.toml", of_all or {})]
+    layers.append(checked(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles}))
+    checked_profiles = {one: checked(f"qexp.toml at [{launcher}.{one}]", own) for one, own in profiles.items()}
+    if profile is not None:
+        layers.append(_profile(launcher, profile, checked_profiles))
+    layers.append(checked("--option", _nested(given, known)))
+    if mistakes:
+        raise QexpError("\n".join(mistakes))
+    for layer in layers:
+        for key, value in layer.items():
+            before = options.get(key)
+            options[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    return options
+
+
+def profiles_of(launcher: str, known: Mapping[str, Acceptor], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Profile → its options, unchecked: the tables in the launcher's table that are not an option themselves."""
+    table = settings.get(launcher, {})
+    if not isinstance(table, Mapping):
+        return {}
+    return {key: value for key, value in table.items() if isinstance(value, Mapping) and key not in known}
+
+
+def _profile(launcher: str, name: str, profiles: Mapping[str, Chosen]) -> Chosen:
+    if name not in profiles:
+        others = suggestion(name, profiles) if profiles else f"write [{launcher}.{name}] and below it its options"
+        raise QexpError(f"--profile {name}: qexp.toml has no table [{launcher}.{name}]; {others}")
+    return profiles[name]
+
+
+def _nested(given: Mapping[str, Any], known: Mapping[str, Acceptor]) -> dict[str, Any]:
+    """The options of a command line, where `options.mail-user` is an option of the table `options`."""
+    nested: dict[str, Any] = {}
+    for key, value in given.items():
+        table, dot, name = key.partition(".")
+        if dot and isinstance(known.get(table), PassedOn):
+            nested.setdefault(table, {})[name] = value
+        else:
+            nested[key] = value
+    return nested
+
+
+def _checked(where: str, known: Mapping[str, Acceptor], values: Mapping[str, Any], mistakes: list[str]) -> Chosen:
+    """The options that are valid, in their own form; a line is added to `mistakes` for each of the others."""
+    chosen: Chosen = {}
+    for key, value in values.items():
+        if key not in known:
+            mistakes.append(f"{where}: no option '{key}'; {suggestion(key, known)}")
+            continue
+        try:
+            chosen[key] = known[key].accepted(value)
+        except ValueError as wrong:
+            mistakes.append(f"{where}: {key}{wrong}")
+    return chosen
+
+
+def _text(value: Any) -> str:
+    """A value as a text; TOML and Python write booleans differently."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# The interface of a cluster's scheduler.
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What the jobs of a launch have in common.
+
+    folder   folder of the launch, for scripts and their output
+    name     name of the launch, shown in the scheduler's own lists
+    options  as `launch_options` returns them
+    at_most  how many jobs may run at a time; None for any number
+    """
+
+    folder: Path
+    name: str
+    options: Mapping[str, Any]
+    at_most: int | None = None
+
+
+class Scheduler(Protocol):
+    """Starts submitted jobs when resources allow, and reports their states for some time after their end.
+
+    A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted.
+    """
+
+    @property
+    def options(self) -> Mapping[str, Acceptor]:
+        """Key → accepted values, in qexp.toml and after --option."""
+
+    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
+        """Submit prepared runs, each to be started by `python -m qexp execute DIR --device DEVICE`. Returns run → job.
+
+        If the options contain a wrap, its `arguments` are added to that command, which then calls it.
+        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
+        """
+
+    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+        """Submit commands other than runs. Returns a job for each; their output goes to `submission.folder / "output"`.
+
+        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
+        """
+
+    def states(self, jobs: Iterable[str]) -> dict[str, State]:
+        """Job → current state; jobs that the scheduler no longer lists are left out.
+
+        Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this machine.
+        """
+
+    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
+        """Cancel jobs that wait or run; jobs that have ended are left alone.
+
+        A run must get SIGTERM and the time to write a checkpoint.
+        Returns job → INTERRUPTED for jobs that had not started, as no process will record their end.
+        """
+
+    def this_job(self) -> tuple[str, str | None] | None:
+        """The job of this process and the name of its cluster, if known.
+
+        None if this process is not a job of this scheduler.
+        """
+
+    def cluster(self) -> str | None:
+        """The name of the cluster that can be reached from this machine; None if there is none or it is unnamed."""
+
+
+# The command around a run: a container, a profiler, or any other program that starts the one it is given.
+
+
+WRAP_PLACEHOLDERS = {
+    "run": "the run's directory",
+    "workspace": "the folder that holds specs/ and runs/",
+    "data": "the workspace's folder data/",
+}
+
+
+@dataclass(frozen=True)
+class Wrap:
+    command: str = ""
+    """The words before the command of a run; empty for none."""
+    python: str = sys.executable
+    """The interpreter inside it."""
+
+    def __bool__(self) -> bool:
+        return bool(self.command)
+
+    def around(self, directory: RunDirectory, *arguments: str) -> list[str]:
+        """The command that calls qexp with some arguments inside the wrap."""
+        return [*self.words(directory), self.python, "-m", "qexp", *arguments]
+
+    def words(self, directory: RunDirectory) -> list[str]:
+        """Its own words, placeholders filled in."""
+        workspace = directory.path.absolute().parent.parent
+        folders = {"run": directory.path, "workspace": workspace, "data": workspace / "data"}
+        # Links are followed, because a container sees only the folders that it is given.
+        return [filled(word, lambda name: str(folders[name].resolve())) for word in words_of(self.command)]
+
+    def arguments(self) -> list[str]:
+        """The options of `qexp execute` that stand for it."""
+        return ["--wrap", self.command, "--python", self.python] if self else []
+
+
+NO_WRAP = Wrap()
+
+
+def wrap_of(options: Mapping[str, Any]) -> Wrap:
+    """The wrap among the options of a launch."""
+    return Wrap(options.get("wrap", ""), options.get("python", sys.executable))
+
+
+def trouble_with_wrap(command: str) -> str | None:
+    """What is wrong with the text of a wrap, in words; None if nothing is."""
+    try:
+        names = [name for word in words_of(command) for name in names_in(word)]
+    except ValueError as error:
+        return str(error)
+    for name in names:
+        if name not in WRAP_PLACEHOLDERS:
+            return f"has no placeholder {{{name}}}; {suggestion(name, WRAP_PLACEHOLDERS)}"
+    return None

@@ -1,0 +1,601 @@
+"""The current state of runs, from their processes, launches and jobs; waiting for runs, and stopping them."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import math
+import os
+import signal
+import socket
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+from qexp.base import files
+from qexp.base.files import real_path
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.jobs import launchers
+from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch
+from qexp.jobs.scheduler import Scheduler
+from qexp.store.directory import RunDirectory, is_complete
+from qexp.store.lease import attempts
+from qexp.store.process import Process, alive, fresh, number_in_view, pid_namespace
+from qexp.store.record import AttemptRecord, JobRecord, State
+
+FORGOTTEN: Final = "forgotten"
+"""Report on a job that a reachable scheduler no longer lists."""
+
+Report = State | Literal["forgotten"]
+"""The state of a run reported by its launcher."""
+
+SECONDS_ACROSS_A_NETWORK = 60.0
+"""Longest delay until a file written on a compute node is visible here."""
+
+
+def state_now(
+    directory: RunDirectory, state: State, attempt: AttemptRecord | None, report: Report | None = None
+) -> State:
+    """The current state of a run: the state in its record unless its launcher or its process contradict it.
+
+    A run whose process has ended without recording that is lost.
+    attempt  the last attempt if its process has not recorded its end
+    report   the state reported by its launcher; None if there is no report
+    """
+    said = report if isinstance(report, State) else None
+    if state is State.INTERRUPTED and said in (State.QUEUED, State.TIMEOUT, State.PREEMPTED):
+        return said  # the process knows that it was stopped, but neither why nor whether it will be restarted
+    if not state.unfinished:
+        return state
+    if said is State.DONE:
+        return state if _heard_just_now(directory) else State.LOST
+    if said is not None:
+        return said
+    if attempt is None:
+        return State.LOST if report == FORGOTTEN and not _heard_just_now(directory) else state
+    heartbeat = directory.attempt(attempt.number) / "heartbeat"
+    return state if alive(attempt.process, heartbeat) else State.LOST
+
+
+def _heard_just_now(directory: RunDirectory) -> bool:
+    """Whether an attempt, possibly one not yet visible in the record here, was alive within the last minute."""
+    return any(fresh(one, SECONDS_ACROSS_A_NETWORK) for one in directory.path.glob("attempts/*/heartbeat"))
+
+
+# Which launcher owns each run, the local pool or a scheduler, and the state that it reports.
+
+
+PAUSE = 10.0
+"""Least number of seconds between two queries to a scheduler, which serves many users."""
+
+FILE = "jobs.json"
+"""File in the folder of a launch that holds cluster, workspace, and the job of each run."""
+
+
+class HandedOver(Protocol):
+    """The part of a record, or of its summary, that names the run's launcher."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def job(self) -> JobRecord | None: ...
+    @property
+    def launch(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run in the hands of a launcher: a job of a scheduler, or a run that waits in the local pool of a launch."""
+
+    launcher: str
+    """Its key in `LAUNCHERS`."""
+    id: str
+    launch: Path | None
+    """The launch folder that stores the job's last known state."""
+    cluster: str | None = None
+    """The cluster on which the id is valid; None if unknown."""
+
+    @property
+    def submitted(self) -> bool:
+        """Whether the job belongs to a scheduler, not to a local pool."""
+        return LAUNCHERS[self.launcher] is not None
+
+
+NOBODYS = Job(LOCAL, "", None)
+"""The job of a run that was copied while it was queued: no launcher will start it here."""
+
+
+def write_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
+    """Write the job of each run of a launch to its folder."""
+    workspace = str(launch.folder.absolute().parents[2])
+    files.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
+
+
+def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Job]:
+    """Run → its job, for runs that a scheduler may still report on or that wait in a local pool.
+
+    Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if another job has its
+    number.
+    """
+    own = {directory: _own(record) for directory, record in records.items()}
+    asked = {
+        directory: record
+        for directory, record in records.items()
+        # A process that was stopped does not know whether its job will be restarted.
+        if record.state is State.QUEUED or (own[directory] and record.state.open_ended)
+    }
+    names: dict[Path, set[str]] = {}
+    for directory in asked:
+        names.setdefault(directory.path.parent, set()).add(directory.name)
+    submitted = {folder: _submitted(folder, wanted) for folder, wanted in names.items()}
+    jobs = {}
+    for directory, record in asked.items():
+        job, latest = own[directory], submitted[directory.path.parent].get(directory.name)
+        if latest is not None and (record.state is State.QUEUED or (job is not None and latest.id == job.id)):
+            jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
+        elif job is not None and record.job is not None and _is_of(directory.path.parent, record.job.workspace):
+            jobs[directory] = job
+        elif record.state is State.QUEUED and record.launch is not None:
+            launch = directory.path.parent / ".launches" / record.launch
+            jobs[directory] = Job(LOCAL, record.launch, launch)
+        elif record.state is State.QUEUED and job is not None:
+            jobs[directory] = NOBODYS
+    return jobs
+
+
+def require_here(name: str, job: Job) -> None:
+    """Raise QexpError if a run's job belongs to another cluster than this machine."""
+    scheduler = LAUNCHERS[job.launcher]
+    if scheduler is not None and _is_elsewhere(job, scheduler.cluster()):
+        raise QexpError(f"{name} is job {job.id} of the cluster {job.cluster}; stop it on a machine of that cluster")
+
+
+def of_schedulers(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
+    """Name, scheduler and its jobs, for each scheduler that has some of the jobs."""
+    known = list(jobs)
+    for name, scheduler in LAUNCHERS.items():
+        own = [job for job in known if job.launcher == name]
+        if scheduler is not None and own:
+            yield name, scheduler, own
+
+
+def store_states(jobs: Collection[Job], states: Mapping[str, State]) -> None:
+    """Store the states that a scheduler reports in the launch folders of its jobs.
+
+    states  job id → state
+    """
+    by_launch: dict[Path, dict[str, State]] = {}
+    for job in jobs:
+        if job.launch is not None and job.id in states:
+            by_launch.setdefault(job.launch, {})[job.id] = states[job.id]
+    for folder, known in by_launch.items():
+        launchers.remember_states(folder, known)
+
+
+def _own(record: HandedOver) -> Job | None:
+    """The job of the run's last attempt, if its scheduler is in `LAUNCHERS`."""
+    job = record.job
+    if job is None or LAUNCHERS.get(job.launcher) is None:
+        return None
+    return Job(job.launcher, job.id, None, job.cluster)
+
+
+def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
+    """Run → its last submitted job, for the named runs of a folder.
+
+    If the workspace is a copy, jobs that were submitted from the original are `NOBODYS`.
+    """
+    found: dict[str, Job] = {}
+    for file in sorted((runs / ".launches").glob(f"*/{FILE}")):  # by time, as launches are named
+        try:
+            noted = files.read_json(file)
+        except (FileNotFoundError, DamagedError):
+            continue
+        if not isinstance(noted, dict):
+            continue
+        if not isinstance(noted.get("jobs"), dict):
+            noted = {"jobs": noted}  # the form of older versions, without cluster and workspace
+        own = {name: job for name, job in noted["jobs"].items() if name in names and isinstance(job, str)}
+        if not own:
+            continue
+        if _is_of(runs, noted.get("workspace")) is False:
+            found |= dict.fromkeys(own, NOBODYS)
+        elif (launcher := _launcher(file.parent)) is not None:
+            cluster = _text(noted.get("cluster"))
+            found |= {name: Job(launcher, job, file.parent, cluster) for name, job in own.items()}
+    return found
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _is_of(runs: Path, workspace: Any) -> bool | None:
+    """Whether `workspace` is the workspace of these runs; None if it no longer exists at its path."""
+    if not isinstance(workspace, str):
+        return None
+    here = runs.absolute().parent
+    try:
+        return workspace == str(here) or here.samefile(workspace)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_elsewhere(job: Job, cluster: str | None) -> bool:
+    return None not in (job.cluster, cluster) and job.cluster != cluster
+
+
+def _launcher(folder: Path) -> str | None:
+    """The scheduler to which a launch was submitted, if it is in `LAUNCHERS`."""
+    try:
+        launcher = Launch(folder).record()["launcher"]
+    except DamagedError:
+        return None
+    return launcher if isinstance(launcher, str) and LAUNCHERS.get(launcher) is not None else None
+
+
+class Reports:
+    """The states of jobs reported by their launchers; a scheduler is queried for all jobs at once, every `PAUSE`."""
+
+    def __init__(self) -> None:
+        self._words: dict[Job, Report] = {}
+        self._asked = -math.inf
+        self._clusters: dict[str, str | None] = {}
+
+    def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, Report]:
+        """Run → state reported by its launcher; FORGOTTEN if a scheduler no longer lists the job.
+
+        Runs without a report are left out.
+        """
+        submitted = {job for job in jobs.values() if job.submitted}
+        if submitted and time.monotonic() - self._asked >= PAUSE:
+            for name, scheduler, own in of_schedulers(submitted):
+                self._ask(scheduler, [job for job in own if not self._is_elsewhere(name, scheduler, job)], own)
+            self._asked = time.monotonic()
+        waiting = {directory: job for directory, job in jobs.items() if not job.submitted}
+        at_work = {job for job in set(waiting.values()) if job.launch is not None and Launch(job.launch).pool_works()}
+        words: dict[RunDirectory, Report] = {
+            directory: word
+            for directory, job in jobs.items()
+            if job.submitted and (word := self._words.get(job)) is not None
+        }
+        return words | {directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()}
+
+    def _is_elsewhere(self, name: str, scheduler: Scheduler, job: Job) -> bool:
+        if job.cluster is None:
+            return False
+        if name not in self._clusters:
+            self._clusters[name] = scheduler.cluster()
+        return _is_elsewhere(job, self._clusters[name])
+
+    def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
+        """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their launch folders."""
+        final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not word.unfinished}
+        for folder in {job.launch for job in jobs if job.launch is not None}:
+            remembered = launchers.remembered_states(folder)
+            final |= {job: remembered[job.id] for job in jobs if job.launch == folder and job.id in remembered}
+        self._words |= final
+        try:
+            said = scheduler.states(job.id for job in here)
+        except QexpError:  # out of reach for now, or from this machine: keep the last known states
+            return
+        self._words |= {job: said.get(job.id) or final.get(job, FORGOTTEN) for job in here}
+        store_states(here, said)
+
+
+def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
+    """The state of a run in a local pool: if the pool's process has ended, the run will not start by itself."""
+    if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
+        return State.INTERRUPTED
+    return State.QUEUED if at_work else State.CREATED
+
+
+# Waiting for runs to end; only the records of these runs are read.
+
+
+SECONDS_TO_START = 20.0
+"""Seconds after which a prepared run that has not started counts as abandoned: a run normally starts at once."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds between two checks; short at first, for runs that end soon."""
+
+
+class Watch:
+    """The current states of runs, for repeated queries."""
+
+    def __init__(self) -> None:
+        self._reports = Reports()
+
+    def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, State]:
+        """Run → its current state; GONE without a record, DAMAGED if the record cannot be read."""
+        records, unread = {}, {}
+        for directory in directories:
+            try:
+                records[directory] = directory.record()
+            except NotFoundError:
+                unread[directory] = State.GONE
+            except DamagedError:
+                unread[directory] = State.DAMAGED
+        words = self._reports.words(jobs_of(records))
+        states = {
+            directory: state_now(directory, record.state, record.open_attempt, words.get(directory))
+            for directory, record in records.items()
+        }
+        return {directory: (states | unread)[directory] for directory in directories}
+
+    def state(self, directory: RunDirectory) -> State:
+        return self.states([directory])[directory]
+
+
+def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, State]]:
+    """Each run with its state when it has ended, or as CREATED if it was prepared but never started.
+
+    Raises QexpError after a timeout, naming those that have not ended.
+    """
+    watch = Watch()
+    left = list({real_path(directory.path): directory for directory in directories}.values())
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    pause = FIRST_PAUSE
+    while True:
+        states = watch.states(left)
+        ended = [directory for directory, state in states.items() if not state.unfinished or _left(directory, state)]
+        yield from ((directory, states[directory]) for directory in ended)
+        left = [directory for directory in left if directory not in ended]
+        if not left:
+            return
+        remaining = deadline - time.monotonic()
+        if not remaining > 0:
+            unfinished = ", ".join(f"{directory.name} ({states[directory]})" for directory in left)
+            raise QexpError(f"after {timeout:g} s not yet ended: {unfinished}")
+        time.sleep(min(pause, remaining))
+        pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+def _left(directory: RunDirectory, state: State) -> bool:
+    """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
+    if state is not State.CREATED:
+        return False
+    try:
+        return files.age(directory.record_file) > SECONDS_TO_START
+    except OSError:
+        return False
+
+
+def require_done(directory: RunDirectory) -> None:
+    """Raise QexpError unless the run is done and its results exist."""
+    directory.record()
+    state = Watch().state(directory)
+    if state is not State.DONE:
+        raise QexpError(f"{directory.name} is {state.words}, not done; finish it first")
+    if not is_complete(directory):
+        raise QexpError(f"{directory.name} is recorded as done, but some of its results are missing")
+
+
+# The logs of a run's attempts: read once, or followed while they grow.
+
+
+LOG_PAUSE = 0.2
+"""Seconds between two reads of a log that may grow."""
+
+LOG_PIECE = 1 << 16
+
+
+def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
+    """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not exist."""
+    number = attempt or _last(directory)
+    if number is None:
+        raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
+    _require(directory, number)
+    yield from _Tail(directory.attempt(number) / "log.txt").grown()
+
+
+def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
+    """The log with everything added until the run ends; if no attempt is given, later attempts follow as well."""
+    if attempt is not None:
+        _require(directory, attempt)
+    watch, number = Watch(), attempt or _last(directory) or 0
+    tail = _Tail(directory.attempt(number) / "log.txt")
+    while True:
+        # State before log: an attempt that had ended or was replaced by now adds nothing after this read.
+        ended = not watch.state(directory).unfinished
+        later = [other for other in attempts(directory) if other > number]
+        yield from tail.grown()
+        if later and attempt is None:
+            number = later[0]
+            tail = _Tail(directory.attempt(number) / "log.txt")
+        elif ended or later:
+            return
+        else:
+            time.sleep(LOG_PAUSE)
+
+
+def _last(directory: RunDirectory) -> int | None:
+    return max(attempts(directory), default=None)
+
+
+def _require(directory: RunDirectory, number: int) -> None:
+    known = attempts(directory)
+    if number not in known:
+        which = f"there are {', '.join(map(str, known))}" if known else "it has none yet"
+        raise NotFoundError(f"{directory.name} has no attempt {number}; {which}")
+
+
+class _Tail:
+    """A log file and the position up to which it has been read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
+
+    def grown(self) -> Iterator[str]:
+        """The text added since the last call."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:  # the attempt has only just been claimed
+            return
+        with file:
+            file.seek(self._read)
+            while piece := file.read(LOG_PIECE):
+                self._read += len(piece)
+                yield self._decoder.decode(piece)
+
+
+# Stopping runs: a signal is sent to exactly the run's process, or its scheduler cancels the job.
+
+
+STOP_PAUSE = 0.1
+"""Seconds between two checks whether a pool has ended."""
+
+
+def stop(directory: RunDirectory, now: bool = False) -> State:
+    """Stop a run if it is at work, wait until it has ended, and return its state.
+
+    now  kill it without a new checkpoint; its state is then lost, and it resumes from its last checkpoint
+    Raises QexpError for a run on another machine or of another user.
+    """
+    ask_to_stop(directory, now)
+    return wait_for_end(directory)
+
+
+PROBE = 0
+"""The signal that only tells whether a process could be sent one."""
+
+
+def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
+    """Send the signal, or cancel the job; returns False if the run is not at work.
+
+    Raises NotFoundError, or DamagedError for a record that cannot be read.
+    """
+    record = directory.record()
+    state = Watch().state(directory)
+    if not state.unfinished:
+        return False
+    job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
+    if job is not None and job.submitted:
+        if now:
+            raise QexpError(
+                f"{directory.name} is job {job.id} of {job.launcher}, which cannot be killed from here; drop --now"
+            )
+        require_here(directory.name, job)
+        _cancel([job])
+        return True
+    if job is not None and job.launch is not None and state is State.QUEUED:
+        if Launch(job.launch).take(directory.name, "withdrawn"):
+            return True
+        _wait_for_start(directory)  # the pool is just starting it
+        attempt = directory.record().open_attempt
+    return attempt is not None and signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
+
+
+def require_stoppable(directory: RunDirectory) -> None:
+    """Raise QexpError for a run at work that cannot be stopped from here; nothing is stopped."""
+    record = directory.record()
+    job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
+    if job is not None and job.submitted:
+        require_here(directory.name, job)
+    elif attempt is not None:
+        signal_attempt(directory, attempt, PROBE)
+
+
+def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
+    """Withdraw the waiting runs of a launch, stop the running ones, and wait for their end. Returns run → state.
+
+    runs  the folder of the workspace's runs
+    """
+    directories = [RunDirectory(runs / name) for name in launch.record()["runs"]]
+    if (pool := launch.pool()) is not None:
+        _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
+        while launch.pool_works():  # the pool ends after its runs
+            time.sleep(STOP_PAUSE)
+    at_work = [directory for directory, state in Watch().states(directories).items() if state.at_work]
+    jobs = jobs_of({directory: directory.record() for directory in at_work})
+    handed_over = {directory: job for directory, job in jobs.items() if job.submitted}
+    for directory, job in handed_over.items():
+        require_here(directory.name, job)
+    _cancel(handed_over.values())
+    for directory in at_work:
+        if directory not in handed_over:  # its pool was killed and could not pass the signal on
+            ask_to_stop(directory)
+    for _ in endings(at_work):
+        pass
+    return {directory.name: state for directory, state in Watch().states(directories).items()}
+
+
+def wait_for_end(directory: RunDirectory) -> State:
+    return next(state for _, state in endings([directory]))
+
+
+def _wait_for_start(directory: RunDirectory) -> None:
+    watch = Watch()
+    while watch.state(directory) is State.QUEUED:
+        time.sleep(STOP_PAUSE)
+
+
+def _cancel(jobs: Collection[Job]) -> None:
+    """Cancel the jobs with one call per scheduler; store the states of those that had not started.
+
+    A scheduler may forget such jobs at once.
+    """
+    for _, scheduler, own in of_schedulers(jobs):
+        store_states(own, scheduler.cancel([job.id for job in own]))
+
+
+def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: int) -> bool:
+    """Send a signal to the process of an attempt; returns False if it has ended. Raises QexpError if it is not here."""
+    return _signal(directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number)
+
+
+def _signal(name: str, process: Process, heartbeat: Path, number: int) -> bool:
+    """Send a signal to the process of a run or launch; returns False if it has ended."""
+    pid = number_in_view(process)
+    if pid is None:
+        if not alive(process, heartbeat):
+            return False
+        raise _not_here(name, process)
+    try:
+        handle = _handle(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # The handle stays with one process even if its number is reused; so its identity is checked only now.
+        if not alive(process, heartbeat) or number_in_view(process) != pid:
+            return False
+        if handle is None:
+            os.kill(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise QexpError(f"{name} is process {pid} of another user, who alone can stop it") from None
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return True
+
+
+def _not_here(name: str, process: Process) -> QexpError:
+    """The message for a process that cannot be signalled from here."""
+    host, pid = process.host, process.pid
+    if host != socket.gethostname():
+        return QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
+    if process.pid_namespace != pid_namespace():
+        return QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
+    return QexpError(
+        f"{name} runs on another machine that is also called {host}, as process {pid}, or this machine was "
+        "restarted a few minutes ago and the run is dead; stop it there, or try again later"
+    )
+
+
+def _handle(pid: int) -> int | None:
+    """A handle of a process; None if the system does not support it."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):  # old kernels and containers that do not allow it
+            return None
+        raise

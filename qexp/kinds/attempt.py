@@ -1,0 +1,146 @@
+"""One process's work on a run, from its directory to its results; its display, and the numbers of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qexp.base.tables import Tables
+from qexp.store.directory import RunDirectory
+from qexp.store.record import ComparisonRow, Feature, FieldErrors, GroupErrors, Intervals, Numbers, Record
+
+if TYPE_CHECKING:
+    import torch
+
+    from qexp.kinds.kind import Dataset
+
+
+class Display(Protocol):
+    """Shows the progress of a run, epoch by epoch."""
+
+    def start(self, name: str, epochs: int, done: int) -> None: ...
+    def batch(self, epoch: int, batch: int, batches: int) -> None: ...
+    def epoch(self, line: dict[str, Any], seconds: float) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def start(self, name: str, epochs: int, done: int) -> None: ...
+    def batch(self, epoch: int, batch: int, batches: int) -> None: ...
+    def epoch(self, line: dict[str, Any], seconds: float) -> None: ...
+    def stop(self) -> None: ...
+
+
+# One process's work on a run, from its directory to its results.
+
+
+@dataclass
+class OwnRecord:
+    """The record of a run in the memory of the process that trains it; only this process changes it."""
+
+    directory: RunDirectory
+    record: Record
+
+    def keep(self, **changes: Any) -> None:
+        """Change fields without writing; the next `note` writes them."""
+        self.record = replace(self.record, **changes)
+
+    def note(self, **changes: Any) -> None:
+        """Change fields and write the record."""
+        self.keep(**changes)
+        self.directory.write(self.record)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process is to do on a run, whatever the type of its experience.
+
+    own          the record, written by this process
+    attempt      the folder of the attempt
+    device       its name, such as "auto"
+    interrupted  returns whether the process was asked to end
+    threads      largest number of threads to use; all of the machine if None
+    dataset      the run's dataset, if it is already open
+    """
+
+    own: OwnRecord
+    attempt: Path
+    device: str
+    display: Display
+    interrupted: Callable[[], bool]
+    threads: int | None
+    dataset: Dataset | None
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        return self.own.directory.spec()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The objects with which a run is trained and evaluated.
+
+    own          the record, written by this process
+    dataset      the opened dataset of the spec; its class depends on the kind of dataset
+    interrupted  returns whether the process was asked to end
+    processes    largest number of processes to use, each on one core
+    """
+
+    directory: RunDirectory
+    own: OwnRecord
+    spec: dict[str, Any]
+    dataset: Any
+    tables: Tables
+    device: torch.device
+    display: Display
+    interrupted: Callable[[], bool]
+    processes: int
+
+    @property
+    def record(self) -> Record:
+        return self.own.record
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def seed(self) -> int:
+        return self.record.seed
+
+    @property
+    def caution(self) -> str:
+        """The warning that every output of the run must repeat."""
+        return self.record.caution
+
+
+# Results: the numbers that the evaluation of a run on its test part adds to the record.
+
+
+@dataclass(frozen=True)
+class Results:
+    """Numbers in the outputs' own units.
+
+    results     part → output → metric → value
+    intervals   part → output → metric → 95 % interval, if it has one
+    comparison  the network and its baselines, by estimator
+    errors      fields only: cells, errors of vectors, seconds per frame
+    groups      errors by core, folder or group of rows, without those of all test samples
+    features    rows only: the input columns in order, with the range of the training data
+    targets     data from files: the outputs, with the range of their true values in the training data
+    units       programs only: units of outputs that were unknown before
+    """
+
+    results: Numbers
+    intervals: Intervals = field(default_factory=dict)
+    comparison: tuple[ComparisonRow, ...] = ()
+    errors: FieldErrors | None = None
+    groups: tuple[GroupErrors, ...] = ()
+    features: tuple[Feature, ...] = ()
+    targets: tuple[Feature, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,174 @@
+"""What is to be evaluated on other data, the data opened for it, and their independence of a run and its ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qexp.base.tables import Tables
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError, suggestion
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.trust import tables_of
+from qexp.metrics.metric import Metrics
+from qexp.networks.estimator import Inversion
+from qexp.spec.kinds import kind_of
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Ancestor
+
+Document = dict[str, Any]
+
+TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
+PARTS = (TRAIN, VALIDATION, TEST, ALL)
+
+
+@dataclass(frozen=True)
+class Independence:
+    """Whether data are independent of those that a run was trained on, and why.
+
+    known    None if it is unknown
+    reasons  why they are not independent, or what is unknown; otherwise what was compared
+    """
+
+    known: bool | None
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, shared: Sequence[str], unknown: Sequence[str], compared: str) -> Independence:
+        """Not independent if anything is shared, unknown if anything is unknown, else independent."""
+        if shared:
+            return cls(False, tuple(shared))
+        return cls(None, tuple(unknown)) if unknown else cls(True, (compared,))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks for.
+
+    document  the resolved dataset to evaluate on; None if it is files
+    source    a file or folder with data in the form of the run's own
+    part      of `PARTS`; None for the usual one of such data
+    seed      of samples that are simulated, of masks, and of intervals
+    """
+
+    directory: RunDirectory
+    spec: Document
+    tables: Tables
+    workspace: Workspace
+    document: Document | None
+    source: Path | None
+    part: str | None
+    seed: int
+    device: torch.device
+    remark: str = ""
+    """What has changed in the dataset, as the run's weights need it."""
+
+    @property
+    def name(self) -> str:
+        """The data as errors name them."""
+        return str(self.source) if self.source is not None else "the dataset"
+
+    @cached_property
+    def run_seed(self) -> int:
+        return self.directory.record().seed
+
+    @cached_property
+    def trained(self) -> Any:
+        """The dataset that the run was trained on. Raises DatasetError if it is not there any more, or has changed."""
+        return dataset_of(self.spec["dataset"], self.tables, self.workspace)
+
+    @property
+    def outputs(self) -> list[str]:
+        return list(self.spec["outputs"])
+
+    def chosen_part(self, usual: str, possible: Sequence[str], why: str) -> str:
+        """The part that is evaluated. Raises QexpError for one that such data do not have.
+
+        why  the reason for which others are not possible
+        """
+        part = self.part or usual
+        if part not in PARTS:
+            raise QexpError(f"--part {part}: no such part; {suggestion(part, PARTS)}")
+        if part not in possible:
+            raise QexpError(f"--part {part}: {why}; use {one_of(possible)}")
+        return part
+
+    def without_truth(self, names: Sequence[str]) -> QexpError:
+        """The error for data that lack outputs, which can be predicted, but not evaluated."""
+        lacking = ", ".join(f"'{name}'" for name in names)
+        files = self.source if self.source is not None else "FILES"
+        return QexpError(
+            f"{self.name} has no {lacking}, so that estimates cannot be compared with the truth; estimates alone are "
+            f"made by: qexp predict --run {self.directory.name} --input {files} --output FILE"
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Data opened for an evaluation.
+
+    document       the dataset as a document, with the hash of its content
+    usual          the part that is evaluated if none is asked for
+    independence   compares them with the data that a run was trained on: the run itself, or one that it started from
+    evaluate       estimates them with the networks of the run, and writes tables to the attempt's directory
+    """
+
+    document: Document
+    part: str
+    usual: str
+    samples: int
+    independence: Callable[[Asked], Independence]
+    evaluate: Callable[[Attempt, Sequence[Inversion], Mapping[str, Metrics]], Results | None]
+    left_out: int = 0
+    warnings: Sequence[str] = ()
+
+
+def one_of(words: Sequence[str]) -> str:
+    """`train, test or all`."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+# Independence of the data of all runs whose weights a run started from, and of the run itself.
+
+
+def independence_of(asked: Asked, judged: Judged) -> Independence:
+    """Whether data are independent of those that a run, and those that it started from, were trained on."""
+    record = asked.directory.record()
+    if record.foreign_weights is not None:
+        return _unknown(f"{asked.directory.name} has weights of another program")
+    found = [judged.independence(asked)]
+    if not kind_of(asked.spec["dataset"]).keeps_hashes:  # where the run keeps those of its ancestors, too
+        found += [_of_ancestor(one, asked, judged) for one in record.lineage]
+    shared, unknown = (
+        tuple(dict.fromkeys(reason for one in found if one.known is known for reason in one.reasons))
+        for known in (False, None)
+    )
+    if shared:
+        return Independence(False, shared)
+    return Independence(None, unknown) if unknown else found[0]
+
+
+def _of_ancestor(ancestor: Ancestor, asked: Asked, judged: Judged) -> Independence:
+    directory = RunDirectory(asked.workspace.runs / ancestor.name, asked.directory.code_trusted)
+    try:
+        record, spec = directory.record(), directory.spec()
+        same = (record.digest, record.seed) == (ancestor.digest, ancestor.seed)
+        if record.foreign_weights is not None:
+            return _unknown(f"{ancestor.name}, from which it started, has weights of another program")
+        if not same or kind_of(spec["dataset"]) is not kind_of(asked.spec["dataset"]):
+            return _unknown(f"it started from {ancestor.name}, which no longer exists or has data of another kind")
+        tables = tables_of(directory)
+    except (NotFoundError, DamagedError, UntrustedCodeError) as error:
+        return _unknown(f"it started from {ancestor.name}, which cannot be read: {error}")
+    found = judged.independence(replace(asked, directory=directory, spec=spec, tables=tables))
+    return Independence(found.known, tuple(f"{ancestor.name}, from which it started: {text}" for text in found.reasons))
+
+
+def _unknown(why: str) -> Independence:
+    return Independence(None, (f"{why}: its training data are unknown",))

@@ -1,0 +1,1 @@
+"""Fields on a grid, in folders of frames."""

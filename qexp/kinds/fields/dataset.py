@@ -1,0 +1,556 @@
+"""Datasets of fields on a grid, in the folders of 2Dto2D-DLE: frames, read lazily, and cut into patches."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base.seeds import Seeds
+from qexp.errors import DatasetError, some, suggestion
+from qexp.kinds.fields.folders import (
+    KNOWN_VECTORS,
+    SLOPES,
+    THICKNESS,
+    FieldError,
+    FieldFolder,
+    Frames,
+    alike,
+    cached_frames,
+    counts_above,
+    field_folders,
+    open_folder,
+)
+from qexp.rows.array_cache import MAPPED_AROUND, Array, content_hash
+
+Numbers = NDArray[np.int64]
+Vector = tuple[int | None, int | None]
+"""Indices of a vector's x and y component among the variables; None for one that is missing."""
+
+ROUNDS = 64
+"""How often a position below the threshold is drawn again before all valid ones of its frame are listed."""
+
+SYMMETRIES = 8
+"""Symmetries of the square, as the sum of: axes are exchanged (4), x is mirrored (2), y is mirrored (1)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some frames of a folder."""
+
+    frames: Frames
+    chosen: Numbers
+    """Their numbers, counted from 0."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions and symmetries of patches; one number of each array per patch."""
+
+    part: Numbers
+    frame: Numbers
+    row: Numbers
+    column: Numbers
+    symmetry: Numbers
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, some: slice) -> Places:
+        return Places(*(values[some] for values in (self.part, self.frame, self.row, self.column, self.symmetry)))
+
+
+class Patches:
+    """Square patches of some frames.
+
+    size        cells along a side
+    threshold   patches are used only if the thickness at their centre exceeds this; None: no limit
+    exchanging  whether symmetries may exchange x and y; they never do where cells are not square
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], size: int, threshold: float | None = None, exchanging: bool = True
+    ) -> None:
+        self.parts, self.size, self.threshold = list(parts), size, threshold
+        self._exchanging = np.array([exchanging and _square(part.frames) for part in parts])
+        owners, frames, counts = [], [], []
+        for index, part in enumerate(self.parts):
+            height, width = part.frames.size
+            places = (height - size + 1) * (width - size + 1)
+            good = (
+                np.full(len(part.chosen), places)
+                if threshold is None
+                else counts_above(part.frames, THICKNESS, threshold, size)[part.chosen]
+            )
+            owners.append(np.full(len(good), index))
+            frames.append(part.chosen)
+            counts.append(good)
+        self._owners, self._frames = np.concatenate(owners), np.concatenate(frames)
+        self._until = np.cumsum(np.concatenate(counts))
+
+    @property
+    def places(self) -> int:
+        """The number of possible positions of a patch, in all frames together."""
+        return int(self._until[-1]) if len(self._until) else 0
+
+    @property
+    def tiles(self) -> int:
+        """The number of patches that cover all frames once, as in an epoch of 2Dto2D-DLE."""
+        return sum(
+            len(part.chosen) * (part.frames.size[0] // self.size + 1) * (part.frames.size[1] // self.size + 1)
+            for part in self.parts
+        )
+
+    def draw(self, count: int, random: np.random.Generator, turned: bool) -> Places:
+        """Positions drawn uniformly from all possible ones.
+
+        turned  whether a symmetry of the square is drawn for each, too
+        """
+        drawn = np.searchsorted(self._until, random.integers(0, self.places, count), side="right")
+        part, frame = self._owners[drawn], self._frames[drawn]
+        row, column = self._drawn_places(part, frame, random)
+        symmetry = np.zeros(count, dtype=np.int64)
+        if turned:
+            symmetry = random.integers(0, SYMMETRIES, count)
+            symmetry[~self._exchanging[part]] %= SYMMETRIES // 2
+        return Places(part, frame, row, column, symmetry)
+
+    def _drawn_places(self, part: Numbers, frame: Numbers, random: np.random.Generator) -> tuple[Numbers, Numbers]:
+        sizes = np.array([one.frames.size for one in self.parts])
+        free = sizes[part] - self.size + 1
+        row, column = np.zeros_like(part), np.zeros_like(part)
+        pending = np.arange(len(part))
+        for _ in range(ROUNDS):
+            row[pending] = random.integers(0, free[pending, 0])
+            column[pending] = random.integers(0, free[pending, 1])
+            pending = pending[~self._good(part[pending], frame[pending], row[pending], column[pending])]
+            if not len(pending):
+                return row, column
+        for index in pending:  # few positions of the frame are valid
+            thickness = self._thickness(self.parts[part[index]].frames)[frame[index]]
+            first = self.size // 2
+            height, width = free[index]
+            rows, columns = np.nonzero(thickness[first : first + height, first : first + width] > self.threshold)
+            choice = random.integers(0, len(rows))
+            row[index], column[index] = rows[choice], columns[choice]
+        return row, column
+
+    def _good(self, part: Numbers, frame: Numbers, row: Numbers, column: Numbers) -> NDArray[np.bool_]:
+        good = np.ones(len(part), dtype=bool)
+        if self.threshold is None:
+            return good
+        centre = self.size // 2
+        for index in np.unique(part):
+            those = np.flatnonzero(part == index)
+            frames = self.parts[index].frames
+            thickness = self._thickness(frames)
+            good[those] = thickness[frame[those], row[those] + centre, column[those] + centre] > self.threshold
+            frames.fields.note_read(len(those) * MAPPED_AROUND)
+        return good
+
+    def _thickness(self, frames: Frames) -> Array:
+        return frames.fields.values[..., frames.variables.index(THICKNESS)]
+
+    def cut(self, places: Places, variables: int, vectors: Sequence[Vector]) -> Array:
+        """The patches at some positions, (patch, y, x, variable), after their symmetries.
+
+        variables  number of stored variables to read, from the first
+        vectors    variables that are transformed with the patch; if axes are exchanged both components must be read
+        """
+        made = np.empty((len(places), self.size, self.size, variables), dtype=np.float32)
+        for index in range(len(places)):
+            fields = self.parts[places.part[index]].frames.fields
+            frame, row, column = places.frame[index], places.row[index], places.column[index]
+            patch = fields.values[frame, row : row + self.size, column : column + self.size, :variables]
+            made[index] = _moved(patch, int(places.symmetry[index]))
+            fields.note_read(self.size * fields.values[frame, row].nbytes + MAPPED_AROUND)
+        return _with_vectors_turned(made, places.symmetry, vectors)
+
+
+def _moved(patch: Array, symmetry: int) -> Array:
+    """A patch, (y, x, variable), after a symmetry."""
+    if symmetry & 4:
+        patch = patch.transpose(1, 0, 2)
+    return patch[:: -1 if symmetry & 1 else 1, :: -1 if symmetry & 2 else 1]
+
+
+def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Vector]) -> Array:
+    """Apply a symmetry to the components of vectors, in place."""
+    exchanged = np.flatnonzero(symmetry & 4)
+    for vector in vectors:
+        x, y = vector
+        if len(exchanged):
+            assert x is not None
+            assert y is not None
+            along_x = patches[exchanged, ..., x]
+            patches[exchanged, ..., x] = patches[exchanged, ..., y]
+            patches[exchanged, ..., y] = along_x
+        for component, mirrored in zip(vector, (symmetry & 2, symmetry & 1), strict=True):
+            if component is not None:
+                patches[..., component] *= np.where(mirrored, np.float32(-1), np.float32(1))[:, None, None]
+    return patches
+
+
+def _square(frames: Frames) -> bool:
+    """Whether cells are square; assumed if there are no coordinates."""
+    spacing = frames.spacing
+    return spacing is None or alike(spacing, spacing[::-1])
+
+
+# Datasets of fields on a grid, in the folders of 2Dto2D-DLE: train/ and test/, each with folders of frames.
+
+
+Where = tuple[str | int, ...]
+
+TRAIN, TEST = "train", "test"
+
+
+@dataclass(frozen=True)
+class EvaluatedFrames:
+    """Whole frames on which a network is evaluated.
+
+    vectors    pairs of variables, x and y component
+    threshold  only cells with thicker ice are evaluated [m]; None: all cells
+    """
+
+    folders: Sequence[Frames]
+    vectors: Sequence[tuple[str, str]]
+    threshold: float | None
+
+
+class GriddedDataset:
+    """Frames of fields, (y, x) each, in the folders of a train and of a test part.
+
+    path                   holds train/ and test/
+    inputs                 variable → typical value, by which it is divided for the network, in the variable's unit
+    outputs                the same
+    file                   name of the NetCDF file in each folder; None: `ex.nc`
+    resample               width of the cells relative to the files': block means for 2, 3, …, splines below 1
+    stepping               use only every n-th frame
+    patch_size             cells along a patch's side; if negative, the largest power of two that fits every frame
+    threshold              patches are used only if the thickness at their centre exceeds this [m], and only cells
+                           above it are evaluated; None: no limit
+    include_test_in_train  also train on the test folders, as 2Dto2D-DLE can; errors on them are then no test
+    vectors                pairs of variables, x and y component; None: slopes and velocities by their usual names
+    augment                whether training patches are rotated and mirrored, and their vectors with them
+    units                  variable → unit, where the files do not give it
+    recompute_slopes       compute slopes from the surface, as 2Dto2D-DLE does, even where the files have some
+    fingerprint            expected SHA-256 of all files together, if it is known
+    Raises DatasetError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: Mapping[str, float],
+        outputs: Mapping[str, float],
+        file: str | None = None,
+        resample: float = 1,
+        stepping: int = 1,
+        patch_size: int = 32,
+        threshold: float | None = None,
+        include_test_in_train: bool = False,
+        vectors: Sequence[Sequence[str]] | None = None,
+        augment: bool = True,
+        units: Mapping[str, str] | None = None,
+        recompute_slopes: bool = False,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.path, self.inputs, self.outputs = path, tuple(inputs), tuple(outputs)
+        self.scales = {**inputs, **outputs}
+        self.threshold, self.augment, self.include_test_in_train = threshold, augment, include_test_in_train
+        self._file = file
+        self.warnings: list[str] = []
+        """Properties of the data that are allowed but may be mistakes."""
+        _refuse(self._unusable_arguments(resample, vectors))
+        folders = self._folders()
+        _refuse(self._unusable_folders(folders))
+        if fingerprint is not None and fingerprint != (found := self._fingerprint(folders)):
+            raise DatasetError([(("fingerprint",), f"{path} has changed: the SHA-256 of its fields is now {found}")])
+        self.parts: dict[str, list[Frames]] = {}
+        """train and test → the frames of their folders."""
+        found_wrong: list[tuple[Where, str]] = []
+        hidden = SLOPES if recompute_slopes else ()
+        for part, of_part in folders.items():
+            self.parts[part] = []
+            for folder in of_part:
+                try:
+                    frames = cached_frames(folder, self.variables, file, resample, stepping, hidden)
+                except FieldError as error:
+                    found_wrong.append((("path",), str(error)))
+                    found_wrong += self._without_thickness(folder)
+                    continue
+                self.parts[part].append(frames)
+                if threshold is not None and THICKNESS not in frames.variables:
+                    found_wrong.append(_nothing_to_compare_with(folder))
+        _refuse(iter(found_wrong))
+        self.patch_size = self._patch_size(patch_size)
+        self.units = self._units(units or {})
+        named = KNOWN_VECTORS if vectors is None else [(x, y) for x, y in vectors]
+        self.vectors: list[tuple[str, str]] = [pair for pair in named if set(pair) & set(self.variables)]
+        self._warn()
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of inputs and outputs."""
+        return list(self.scales)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable and its shape without the batch: (1, patch, patch)."""
+        return dict.fromkeys(self.variables, (1, self.patch_size, self.patch_size))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all files together, in hexadecimal."""
+        return self._fingerprint(self._folders())
+
+    @property
+    def test(self) -> EvaluatedFrames:
+        """The frames of the test folders."""
+        return EvaluatedFrames(self.parts[TEST], self.vectors, self.threshold)
+
+    @property
+    def training_folders(self) -> list[Frames]:
+        """The parts from which training and validation frames are taken."""
+        return [*self.parts[TRAIN], *(self.parts[TEST] if self.include_test_in_train else [])]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The frames of the training folders, one after the other, for a split to divide."""
+        return np.arange(sum(len(frames) for frames in self.training_folders), dtype=np.int64)
+
+    def column(self, name: str) -> NDArray[np.str_]:
+        """A column that a split may use: the `folder` of each frame, or its number in it, `time`. Raises FieldError."""
+        columns = {
+            "folder": [frames.name for frames in self.training_folders for _ in range(len(frames))],
+            "time": [str(number) for frames in self.training_folders for number in range(len(frames))],
+        }
+        if name not in columns:
+            raise FieldError(f"frames have no column '{name}'; {suggestion(name, columns)}")
+        return np.array(columns[name])
+
+    def patches(self, rows: Numbers) -> Patches:
+        """The patches of some frames of the training folders. Raises DatasetError if there are none."""
+        start, parts = 0, []
+        for frames in self.training_folders:
+            chosen = rows[(rows >= start) & (rows < start + len(frames))] - start
+            if len(chosen):
+                parts.append(Part(frames, chosen))
+            start += len(frames)
+        return self._with_places(parts)
+
+    def test_patches(self) -> Patches:
+        """The patches of all frames of the test folders. Raises DatasetError if there are none."""
+        return self._with_places([Part(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
+
+    def vector_positions(self) -> list[Vector]:
+        """The vectors whose two components are variables."""
+        places = {name: index for index, name in enumerate(self.variables)}
+        return [(places.get(x), places.get(y)) for x, y in self.vectors]
+
+    def hashes(self, folder: FieldFolder) -> set[str]:
+        """Hashes of the files of a folder that identify it: those with outputs, since others may be shared by all."""
+        named = [path for path in folder.files if path.stem in self.outputs]
+        return {content_hash(path) for path in named or folder.files}
+
+    def hashes_of(self, frames: Iterable[Frames]) -> dict[str, set[str]]:
+        """Name of a folder of this dataset → its hashes. Raises FieldError if it cannot be read any more."""
+        return {one.name: self.hashes(open_folder(one.folder, self._file)) for one in frames}
+
+    def _with_places(self, parts: list[Part]) -> Patches:
+        whole = all(set(vector) <= set(self.variables) for vector in self.vectors)
+        patches = Patches(parts, self.patch_size, self.threshold, exchanging=whole)
+        if not patches.places:
+            names = ", ".join(part.frames.name for part in parts)
+            raise DatasetError(
+                [(("threshold",), f"no patch of {names} has more than {self.threshold:g} m of ice in its centre")]
+            )
+        return patches
+
+    def _folders(self) -> dict[str, list[Path]]:
+        if not self.path.is_dir():
+            raise DatasetError([(("path",), f"{self.path} is not a folder")])
+        folders, troubles = {}, []
+        for part in (TRAIN, TEST):
+            try:
+                folders[part] = field_folders(self.path / part)
+            except FieldError as error:
+                troubles.append((("path",), str(error)))
+        _refuse(iter(troubles))
+        return folders
+
+    def _fingerprint(self, folders: Mapping[str, Sequence[Path]]) -> str:
+        digest = hashlib.sha256()
+        for of_part in folders.values():
+            for folder in of_part:
+                for file in open_folder(folder, self._file).files:
+                    digest.update(f"{file.relative_to(self.path)} {content_hash(file)}\n".encode())
+        return digest.hexdigest()
+
+    def _unusable_arguments(
+        self, resample: float, vectors: Sequence[Sequence[str]] | None
+    ) -> Iterator[tuple[Where, str]]:
+        if resample > 1 and resample != round(resample):
+            yield ("resample",), f"{resample:g}: must be a whole number (wider cells), or less than 1 (narrower cells)"
+        if not resample > 0:
+            yield ("resample",), f"{resample:g}: the width of the cells must be greater than 0"
+        for kind, names in (("inputs", self.inputs), ("outputs", self.outputs)):
+            for name in names:
+                if self.scales[name] == 0 or not math.isfinite(self.scales[name]):
+                    yield (kind, name), "a field cannot be divided by 0; give a typical value, in its own unit"
+        for index, pair in enumerate(vectors or []):
+            for name in pair:
+                if name not in self.scales:
+                    yield ("vectors", index), f"no variable '{name}'; {suggestion(name, self.scales)}"
+
+    def _unusable_folders(self, folders: Mapping[str, Sequence[Path]]) -> Iterator[tuple[Where, str]]:
+        for of_part in folders.values():
+            for folder in of_part:
+                try:
+                    open_folder(folder, self._file)
+                except FieldError as error:
+                    yield ("path",), str(error)
+
+    def _without_thickness(self, folder: Path) -> Iterator[tuple[Where, str]]:
+        """A finding if a folder lacks the thickness that the threshold needs."""
+        if self.threshold is None:
+            return
+        with contextlib.suppress(FieldError):  # reported already: the file cannot be read
+            if THICKNESS not in open_folder(folder, self._file).variables:
+                yield _nothing_to_compare_with(folder)
+
+    def _patch_size(self, wanted: int) -> int:
+        smallest = min((frames for of_part in self.parts.values() for frames in of_part), key=lambda one: min(one.size))
+        least = min(smallest.size)
+        if wanted < 0:
+            return int(2 ** math.floor(math.log2(least)))
+        if wanted > least:
+            height, width = smallest.size
+            raise DatasetError(
+                [
+                    (
+                        ("patch_size",),
+                        f"a patch of {wanted} × {wanted} cells is larger than the frames of {smallest.folder}, "
+                        f"{height} × {width}; use at most {least}, or -1 for the largest power of two that fits",
+                    )
+                ]
+            )
+        return wanted
+
+    def _units(self, given: Mapping[str, str]) -> dict[str, str]:
+        attributes = self.parts[TRAIN][0].attributes
+        return {name: given.get(name, str(attributes.get(name, {}).get("units", ""))) for name in self.variables}
+
+    def _warn(self) -> None:
+        spacings: dict[tuple[float, float], list[str]] = {}
+        for of_part in self.parts.values():
+            for frames in of_part:
+                if (spacing := frames.spacing) is not None:
+                    rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
+                    spacings.setdefault(rounded, []).append(frames.name)
+        if len(spacings) > 1:
+            listed = "; ".join(f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items())
+            self.warnings.append(
+                f"the cells have different sizes: {listed}; a network does not know the size of its cells"
+            )
+        if self.include_test_in_train:
+            self.warnings.append("the test folders are also used for training: errors on them are not test errors")
+
+
+def _nothing_to_compare_with(folder: Path) -> tuple[Where, str]:
+    return ("threshold",), f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
+
+
+def _refuse(found: Iterator[tuple[Where, str]]) -> None:
+    if findings := list(found):
+        raise DatasetError(findings)
+
+
+# Patches for training: new ones every epoch, read batch by batch; the same validation patches throughout.
+
+
+Samples = Mapping[str, Tensor]
+"""Variable → (patch, 1, y, x) in the variable's unit."""
+
+MOST_TO_VALIDATE = 2048
+"""Default number of validation patches, which stay in memory."""
+
+PATCHES_TO_FIT = 1024
+"""Patches that transforms are fitted to."""
+
+
+class PatchSamples:
+    """Patches of a gridded dataset; memory use does not depend on the number of frames.
+
+    train       training frames, as rows of the dataset
+    validation  validation frames, as rows of the dataset
+    counts      numbers of patches for training (per epoch) and validation; None: as many as cover the frames
+    """
+
+    def __init__(
+        self,
+        dataset: GriddedDataset,
+        train: Numbers,
+        validation: Numbers,
+        counts: tuple[int, int] | None,
+        seeds: Seeds,
+        device: torch.device,
+    ) -> None:
+        self._dataset, self._seeds, self._device = dataset, seeds, device
+        self._patches, kept = dataset.patches(train), dataset.patches(validation)
+        self._vectors = dataset.vector_positions()
+        self.train_size, to_validate = counts or (self._patches.tiles, min(kept.tiles, MOST_TO_VALIDATE))
+        self.validation = self._drawn(kept, to_validate, "validation")
+
+    @cached_property
+    def test(self) -> Samples:
+        """Patches of the test frames, for what is evaluated during training."""
+        tested = self._dataset.test_patches()
+        return self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
+
+    def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
+        """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on demand."""
+        random = self._seeds.numpy("train", number, "patches")
+        places = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
+
+        def batch(index: int) -> Samples:
+            return prepared(self._cut(self._patches, places[index * batch_size : (index + 1) * batch_size]))
+
+        return batch
+
+    def to_fit(self) -> Samples:
+        """Training samples to which transforms are fitted."""
+        return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
+
+    def training_mean(self, output: str) -> float:
+        """NaN: patches are drawn again in every epoch."""
+        return math.nan
+
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
+        """The cells that are evaluated, (patch, 1, y, x), the same for every output; None for all."""
+        if self._dataset.threshold is None or THICKNESS not in samples:
+            return None
+        return samples[THICKNESS] > self._dataset.threshold
+
+    def _drawn(self, patches: Patches, count: int, purpose: str) -> Samples:
+        return self._cut(patches, patches.draw(count, self._seeds.numpy(purpose, "patches"), turned=False))
+
+    def _cut(self, patches: Patches, places: Places) -> Samples:
+        names = self._dataset.variables
+        made = torch.from_numpy(patches.cut(places, len(names), self._vectors)).to(self._device)
+        return {name: made[..., index].unsqueeze(1) for index, name in enumerate(names)}
+
+
+# Datasets of fields on a grid: folders of frames, read lazily, cut into patches.
+
+
+__all__ = ["EvaluatedFrames", "Frames", "GriddedDataset", "Patches", "alike"]

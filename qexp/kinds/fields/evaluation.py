@@ -1,0 +1,434 @@
+"""Evaluation on fields: errors on whole test frames, or on those of other folders, and pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.outputs import ESTIMATE, Limits
+from qexp.base.outputs import at_limits as in_words
+from qexp.errors import DatasetError, NotFoundError, QexpError, some
+from qexp.figures.fields import extent, thinned
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.evaluation import ALL, TEST, TRAIN, Asked, Independence, Judged
+from qexp.kinds.fields.dataset import EvaluatedFrames, GriddedDataset
+from qexp.kinds.fields.errors import Array, OfOutputs, Tally, by_folder, error_document, error_table
+from qexp.kinds.fields.folders import (
+    KNOWN_VECTORS,
+    NETCDF,
+    THICKNESS,
+    FieldError,
+    FieldFolder,
+    Frames,
+    alike,
+    cached_frames,
+    field_folders,
+    open_folder,
+)
+from qexp.kinds.fields.spec import FIELD_ERRORS
+from qexp.kinds.files import data_folder
+from qexp.kinds.group_errors import TABLE, recorded
+from qexp.kinds.networks import network_of
+from qexp.metrics.intervals import intervals_over_pieces
+from qexp.metrics.metric import Metrics
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import refusal
+from qexp.networks.training import deterministic
+from qexp.rows.array_cache import content_hash
+from qexp.store.directory import FRAMES, RunDirectory
+from qexp.store.record import Feature, FieldErrors
+
+log = logging.getLogger("qexp.run")
+
+CELLS_AT_ONCE = 2**18
+"""Largest number of cells estimated together: intermediate results then take a few hundred megabytes."""
+
+KEPT = 10
+"""Largest number of frames per folder that are kept for figures."""
+
+TIMED = 21
+"""Number of frames on which the network's speed is measured; the first is a warm-up."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some frames of a folder, output → (frame, y, x), in the output's unit."""
+
+    first: int
+    estimates: Mapping[str, Array]
+    truths: Mapping[str, Array]
+    thickness: Array | None
+    """None if it is not known."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.truths.values())))
+
+    def above(self, threshold: float | None) -> NDArray[np.bool_]:
+        """Whether each cell has ice thicker than a threshold [m]; true for all if it or the thickness is not given."""
+        if threshold is None or self.thickness is None:
+            return np.ones(next(iter(self.truths.values())).shape, dtype=bool)
+        return self.thickness > threshold
+
+
+def evaluate(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: OfOutputs) -> Results | None:
+    """Estimate whole frames by folder, and write errors and some frames; None if interrupted."""
+    tallies = tallied(attempt, fields, model, metrics)
+    return None if tallies is None else results_of(attempt, fields, model, tallies)
+
+
+def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: OfOutputs) -> dict[str, Tally] | None:
+    """Estimate whole frames, and write some of each folder. Returns folder → its errors; None if interrupted.
+
+    Memory depends on the size of the frames and not on their number.
+    """
+    directory, record, device = attempt.directory, attempt.record, attempt.device
+    outputs, units = model.network.outputs, record.units
+    vectors = [pair for pair in fields.vectors if set(pair) <= set(outputs)]
+    tallies: dict[str, Tally] = {}
+    at_limits = dict.fromkeys(model.limits, 0)
+    with deterministic():
+        for frames in fields.folders:
+            tally = tallies[frames.name] = Tally(metrics, vectors, fields.threshold)
+            kept = _KeptFrames(frames, fields.threshold)
+            for block in estimated(frames, model, device):
+                if attempt.interrupted():
+                    return None
+                _add(tally, block, fields.threshold)
+                kept.add(block)
+                for name, limits in model.limits.items():
+                    at_limits[name] += limits.reached(block.estimates[name])
+            kept.write(directory, units, model.limits, record.caution)
+            log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
+    cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
+    for name, limits in model.limits.items():
+        log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
+    return tallies
+
+
+def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Feature, ...]:
+    """The outputs with the ranges of their true values in the training folders, read some frames at a time."""
+    ends = dict.fromkeys(outputs, (np.inf, -np.inf))
+    for frames in dataset.training_folders:
+        at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
+        for start in range(0, len(frames), at_once):
+            for name, values in frames.read(outputs, start, min(start + at_once, len(frames))).items():
+                ends[name] = min(ends[name][0], float(values.min())), max(ends[name][1], float(values.max()))
+    return tuple(Feature(column=name, least=least, greatest=greatest) for name, (least, greatest) in ends.items())
+
+
+def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, tallies: Mapping[str, Tally]) -> Results:
+    """Write the errors of all folders, and measure the network's speed."""
+    directory, record, device = attempt.directory, attempt.record, attempt.device
+    total = _summed(list(tallies.values()))
+    errors = error_document(tallies, total, record.units)
+    _write(directory, errors)
+    timing = seconds_per_frame(fields.folders[0], model, device)
+    whole = errors["overall"]
+    brief = FieldErrors.from_document({"cells": whole["cells"], "vectors": whole["vectors"], **timing})
+    groups = recorded(by_folder(tallies))
+    return Results({directory.part: total.whole.metrics()}, errors=brief, groups=groups)
+
+
+def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
+    """The frames of a folder with their estimates, in blocks."""
+    inputs, outputs = list(model.network.inputs), model.network.outputs
+    thickness_is_known = THICKNESS in frames.variables
+    names = list(dict.fromkeys([*inputs, *outputs, *([THICKNESS] if thickness_is_known else [])]))
+    at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
+    for start in range(0, len(frames), at_once):
+        read = frames.read(names, start, min(start + at_once, len(frames)))
+        samples = {name: torch.from_numpy(read[name]).unsqueeze(1).to(device) for name in inputs}
+        made = model.estimate(samples, batch_size=at_once)
+        yield Block(
+            start,
+            {name: made[name].squeeze(1).cpu().numpy() for name in outputs},
+            {name: read[name] for name in outputs},
+            read.get(THICKNESS),
+        )
+
+
+def seconds_per_frame(frames: Frames, model: Inversion, device: torch.device) -> dict[str, Any]:
+    """The time that the network alone takes for one frame: the median over frames, without the first [s].
+
+    Frames of a folder with few frames are used repeatedly.
+    """
+    seconds = []
+    for index in range(TIMED):
+        number = index % len(frames)
+        read = frames.read(list(model.network.inputs), number, number + 1)
+        inputs = {
+            name: model.transformed(name, torch.from_numpy(values).unsqueeze(1).to(device))
+            for name, values in read.items()
+        }
+        _synchronise(device)
+        started = time.perf_counter()
+        model.outputs(inputs)
+        _synchronise(device)
+        seconds.append(time.perf_counter() - started)
+    return {
+        "seconds_per_frame": round(median(seconds[1:]), 6),
+        "frame": list(frames.size),
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+    }
+
+
+def _synchronise(device: torch.device) -> None:
+    """Wait for the GPU, which returns before its work is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _add(tally: Tally, block: Block, threshold: float | None) -> None:
+    counted = block.above(threshold)
+    tally.add(
+        {name: values[counted] for name, values in block.estimates.items()},
+        {name: values[counted] for name, values in block.truths.items()},
+        None if block.thickness is None else block.thickness[counted],
+    )
+
+
+def _summed(tallies: Sequence[Tally]) -> Tally:
+    total = tallies[0]
+    for tally in tallies[1:]:
+        total += tally
+    return total
+
+
+class _KeptFrames:
+    """Frames of a folder for figures, evenly spread over time, with no more cells than a figure can show."""
+
+    def __init__(self, frames: Frames, threshold: float | None) -> None:
+        self._frames, self._threshold = frames, threshold
+        self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(KEPT, len(frames))).round().astype(int))
+        self._fields: dict[str, list[Array]] = {}
+        """Variable of the file → a field, (y, x), per kept frame."""
+
+    def add(self, block: Block) -> None:
+        """Keep the wanted frames of a block; cells without ice are NaN if the thickness is known."""
+        ice = block.above(0.0 if self._threshold is None else self._threshold)
+        for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
+            index = number - block.first
+            for ending, of in (("", block.truths), (ESTIMATE, block.estimates)):
+                for name, values in of.items():
+                    seen = np.where(ice[index], values[index], np.float32(np.nan))
+                    self._fields.setdefault(f"{name}{ending}", []).append(thinned(seen))
+
+    def write(
+        self, directory: RunDirectory, units: Mapping[str, str], limits: Mapping[str, Limits], caution: str
+    ) -> None:
+        """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers and times."""
+        import xarray
+
+        frames = self._frames
+        variables = {
+            name: (("frame", "y", "x"), np.stack(fields), {"units": units.get(name.removesuffix(ESTIMATE), "")})
+            for name, fields in self._fields.items()
+        }
+        for name, of in limits.items():
+            variables[f"{name}{ESTIMATE}"][2]["limits"] = str(of)
+        coordinates: dict[str, Any] = {"frame": self._numbers}
+        if frames.time is not None:
+            unit = str(frames.attributes.get("time", {}).get("units", ""))
+            coordinates["time"] = ("frame", np.asarray(frames.time)[self._numbers], {"units": unit})
+        where = extent(frames.x, frames.y, frames.size)
+        attributes = {
+            "run": directory.name, "part": directory.part, "folder": frames.name, "frames": len(frames),
+            "extent": [where.left, where.right, where.bottom, where.top], "extent_unit": where.unit,
+            **({"caution": caution} if caution else {}),
+        }  # fmt: skip
+        table = xarray.Dataset(variables, coordinates, attributes)
+        files.make_folder(folder := directory.results / FRAMES)
+        packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
+        content = bytes(table.to_netcdf(engine="h5netcdf", encoding=packed))
+        files.write_bytes(folder / f"{frames.name}.nc", content)
+
+
+def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
+    """Write tables of all folders; `errors.json` comes last, since it marks the run as evaluated."""
+    if lines := directory.metrics():  # an evaluation has none
+        files.write_bytes(directory.results / "history.csv", history(lines).encode())
+    files.write_bytes(directory.results / TABLE, error_table(errors).encode())
+    files.write_json(directory.results / FIELD_ERRORS, errors)
+
+
+def history(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls` names them."""
+    rows = [dict(_flat({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return files.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+# Evaluation on fields of other folders: errors on whole frames, and pictures.
+
+
+SHOWN = 3
+"""Names of folders in a message."""
+
+Place = tuple[Path, str | None]
+"""A folder of fields, and the name of the NetCDF file in it; None for the usual one."""
+
+
+def judged(asked: Asked) -> Judged:
+    """The fields of a dataset; of one folder or NetCDF file; or of all folders below a folder."""
+    document = dict(asked.document or asked.spec["dataset"])
+    found, part, usual = _folders(asked, document)
+    _require_different_names(found)
+    sources = [_with_truth(asked, place, document) for place in found]
+    threshold = document.get("threshold")
+    frames = [_frames(asked, place, document) for place in found]
+    fields = EvaluatedFrames(frames, _vectors(document), threshold)
+    if threshold is not None and (lacking := [one.name for one in frames if THICKNESS not in one.variables]):
+        raise QexpError(
+            f"{some(lacking, SHOWN)} of {asked.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+        )
+    _require_sizes(asked, frames)
+    prints = {source.name: _fingerprint(source) for source in sources}
+    content = hashlib.sha256("\n".join(f"{name} {prints[name]}" for name in sorted(prints)).encode()).hexdigest()
+    document = {**document, "fingerprint": content, "include_test_in_train": False}
+    if asked.source is not None:
+        document |= {"path": str(asked.source), "found": str(asked.source.absolute())}
+
+    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:
+        return _evaluated(attempt, fields, models[0], metrics)
+
+    return Judged(
+        document, part, usual, sum(len(one) for one in frames), lambda of: _independence(of, sources), evaluate,
+        warnings=_other_cells(asked, frames),
+    )  # fmt: skip
+
+
+def _folders(asked: Asked, document: Mapping[str, Any]) -> tuple[list[Place], str, str]:
+    """The folders of the part that is asked for, the part, and the usual part of such data."""
+    file = document.get("file")
+    if asked.document is not None:
+        root = data_folder(asked.document, asked.workspace)
+    else:
+        root = asked.source or Path()
+        if not root.exists():
+            raise NotFoundError(f"{root}: there is no such file or folder")
+        if not (root / TRAIN).is_dir() and not (root / TEST).is_dir():
+            part = asked.chosen_part(ALL, (ALL,), f"{root} is not divided into {TRAIN}/ and {TEST}/")
+            return _below(root, file), part, ALL
+    usual = TEST if (root / TEST).is_dir() else ALL
+    part = asked.chosen_part(usual, (TRAIN, TEST, ALL), "validation frames are not in folders of their own")
+    parts = [name for name in (TRAIN, TEST) if part == name or (part == ALL and (root / name).is_dir())]
+    return [(folder, file) for name in parts for folder in field_folders(root / name)], part, usual
+
+
+def _below(root: Path, file: str | None) -> list[Place]:
+    """The folder itself if it holds fields, else those below it."""
+    if not root.is_dir():
+        return [(root.parent, root.name)]
+    names = (file or NETCDF, NETCDF)
+    if name := next((name for name in names if (root / name).is_file()), None):
+        return [(root, name)]
+    if any(root.glob("*.npy")):
+        return [(root, None)]
+    return [(folder, file if file is None or (folder / file).is_file() else None) for folder in field_folders(root)]
+
+
+def _require_different_names(found: Sequence[Place]) -> None:
+    names = [folder.name for folder, _ in found]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise QexpError(
+            f"several folders are called {some(twice, SHOWN)}; errors are listed by folder: evaluate one part at a time"
+        )
+
+
+def _with_truth(asked: Asked, place: Place, document: Mapping[str, Any]) -> FieldFolder:
+    """The files of a folder. Raises QexpError for one without the run's outputs."""
+    source = open_folder(*place)
+    if lacking := [name for name in asked.outputs if name not in source.variables]:
+        raise asked.without_truth(lacking)
+    return source
+
+
+def _frames(asked: Asked, place: Place, document: Mapping[str, Any]) -> Frames:
+    names = list(dict.fromkeys([*asked.spec["inputs"], *asked.outputs]))
+    return cached_frames(place[0], names, place[1], document.get("resample", 1), document.get("stepping", 1))
+
+
+def _vectors(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    vectors = document.get("vectors")
+    return list(KNOWN_VECTORS) if vectors is None else [(x, y) for x, y in vectors]
+
+
+def _require_sizes(asked: Asked, frames: Sequence[Frames]) -> None:
+    """Raise QexpError for frames that the network cannot take."""
+    spec = asked.spec
+    network = network_of(spec["model"], spec["inputs"], spec["outputs"], asked.tables)
+    for one in frames:
+        if reason := refusal(network, *one.size):
+            raise QexpError(f"{one.folder}: {reason}")
+
+
+def _other_cells(asked: Asked, frames: Sequence[Frames]) -> list[str]:
+    """A warning if cells have another size than those that the network was trained on."""
+    known = asked.spec["dataset"].get("spacing", [])
+    others = [one for one in frames if one.spacing is not None and not any(alike(one.spacing, size) for size in known)]
+    if not known or not others:
+        return []
+    trained = ", ".join(f"{y:g} x {x:g} m" for y, x in known)
+    (y, x) = others[0].spacing or (0.0, 0.0)
+    return [
+        f"{some([one.name for one in others], SHOWN)}: the cells are {y:g} x {x:g} m, but the network was trained on "
+        f"{trained}, and does not adapt to the cell size"
+    ]
+
+
+def _evaluated(
+    attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: Mapping[str, Metrics]
+) -> Results | None:
+    """Errors with intervals over folders, since frames of one folder resemble each other."""
+    tallies = tallied(attempt, fields, model, metrics)
+    if tallies is None:
+        return None
+    found = results_of(attempt, fields, model, tallies)
+    by_folder = [tally.whole.outputs for tally in tallies.values()]
+    intervals = {output: intervals_over_pieces([of[output] for of in by_folder]) for output in metrics}
+    return replace(found, intervals={attempt.directory.part: intervals})
+
+
+def _fingerprint(source: FieldFolder) -> str:
+    """Hash of the files' content, whatever their folder is called."""
+    return "/".join(f"{path.name}:{content_hash(path)}" for path in sorted(source.files))
+
+
+def _independence(asked: Asked, sources: Sequence[FieldFolder]) -> Independence:
+    """Whether no folder has the files of one that the run was trained on, or its name."""
+    try:
+        trained = asked.trained
+        tested = list(trained.hashes_of(trained.test.folders).values())
+        known = trained.hashes_of(trained.training_folders)
+    except (DatasetError, FieldError) as error:
+        return Independence(None, (f"the fields that the run was trained on cannot be read: {error}",))
+    hashes = {source.name: trained.hashes(source) for source in sources}
+    everything = set().union(*known.values())
+    same = [name for name, own in hashes.items() if own & everything]
+    # Folders of the dataset's own test part may be numbered like those of its training part.
+    elsewhere = [name for name, own in hashes.items() if own not in tested]
+    alike_named = [name for name in elsewhere if name in known and name not in same]
+    shared = [f"folders with training fields: {some(same, SHOWN)}"] if same else []
+    doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, SHOWN)}"]
+    compared = "the fields, or the name," if elsewhere else "the fields"
+    return Independence.of(shared, doubts if alike_named else [], f"no folder has {compared} of a training folder")

@@ -1,0 +1,216 @@
+"""Datasets of fields on a grid, and experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.base.workspace import Workspace
+from qexp.errors import DatasetError, QexpError, some, suggestion
+from qexp.kinds import files
+from qexp.kinds.fields import folders
+from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples
+from qexp.kinds.fields.folders import FieldError, FieldMapping, alike
+from qexp.kinds.kind import NUMBER, Document, Doubts, Kind, Samples, one_fold
+from qexp.kinds.networks import built_transforms, of_sums_only, of_training_mean
+from qexp.metrics.splits import SplitError
+from qexp.networks.network import Network, refusal
+from qexp.networks.shapes import features
+from qexp.spec import defaults
+from qexp.spec.reading import Finding
+
+PATCHES_LOOKED_AT = 64
+"""Number of patches on which transforms are tried."""
+
+BYTES_OF_PLACE = 40
+"""Bytes of a patch's position: five numbers."""
+
+
+class GriddedKind(Kind[GriddedDataset]):
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GriddedDataset:
+        mapping = field_mapping(document, workspace)
+        keys = (
+            "file", "resample", "stepping", "patch_size", "threshold", "include_test_in_train", "vectors", "augment",
+            "units", "recompute_slopes", "fingerprint",
+        )  # fmt: skip
+        return GriddedDataset(
+            files.data_folder(document, workspace),
+            mapping.inputs,
+            mapping.outputs,
+            **{key: document[key] for key in keys if key in document},
+        )
+
+    def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
+        return files.still_to_be_made(document, lambda: files.data_folder(document, workspace))
+
+    def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
+        mapping = field_mapping(document, workspace)
+        return [*mapping.inputs], [*mapping.outputs]
+
+    def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
+        named = document["dataset"].get("mapping")
+        inputs = field_mapping(document["dataset"], workspace).inputs if named is not None else ()
+        if not (unread := [f"'{name}'" for name in inputs if name not in document["inputs"]]):
+            return []
+        message = (
+            f"the mapping '{named}' has inputs that the network does not read: {', '.join(unread)}; list them in the "
+            'experience and the model, or let both follow the dataset: "inputs": "from dataset"'
+        )
+        return [(("mapping",), message)]
+
+    def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
+        """Inputs and outputs are listed, and divided by their typical values where no transform is."""
+        mapping = field_mapping(document["dataset"], workspace)
+        scales = {**mapping.inputs, **mapping.outputs}
+        own = {
+            name: {"type": "scale", "parameters": {"typical": scales[name]}}
+            for name in [*document["inputs"], *document["outputs"]]
+            if name in scales
+        }
+        dataset = {**document["dataset"], "mapping": None, "inputs": mapping.inputs, "outputs": mapping.outputs}
+        return {**document, "dataset": dataset, "transforms": {**own, **document.get("transforms", {})}}
+
+    def pinned(self, document: Document, dataset: GriddedDataset, workspace: Workspace) -> Document:
+        recorded = {"units": dataset.units, "spacing": spacings(dataset)}
+        return {**document, **recorded, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+
+    def findings(
+        self, document: Document, dataset: GriddedDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        yield from _in_split(document, dataset, tables)
+        yield from of_sums_only(document, document["outputs"], "frames", tables)
+        drawn = "patches of fields are drawn again in every epoch"
+        yield from of_training_mean(document, document["outputs"], drawn, tables)
+        try:
+            yield from _in_transforms(document, dataset.test_patches(), dataset, tables)
+        except DatasetError as error:
+            for where, message in error.findings:
+                yield ("dataset", *where), f"in the test part: {message}"
+        if network is not None:
+            yield from _in_frames(dataset, network)
+
+    def data(
+        self, spec: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> PatchSamples:
+        train, validation = divided(spec["split"], dataset, tables, seeds)
+        counts = None if spec["patches"] is None else (int(spec["patches"][0]), int(spec["patches"][1]))
+        return PatchSamples(dataset, train, validation, counts, seeds, device)
+
+    def parts(self, dataset: GriddedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Patches]:
+        """The patches of the train and test folders; those for training are divided by an experience."""
+        if spec is None:
+            return {"train": dataset.patches(dataset.rows), "test": dataset.test_patches()}
+        train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
+        rows = {"train": train, "validation": validation}
+        return {**{name: dataset.patches(of_part) for name, of_part in rows.items()}, "test": dataset.test_patches()}
+
+    def doubts(self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int) -> Doubts:
+        """Test folders with the fields of training folders, whatever their names."""
+        if dataset.include_test_in_train:  # which its warnings and cautions say
+            return Doubts()
+        known = set[str]().union(*dataset.hashes_of(dataset.training_folders).values())
+        tested = dataset.hashes_of(dataset.test.folders)
+        same = [name for name, own in tested.items() if own & known]
+        if not same:
+            return Doubts()
+        said = f"{len(same)} of {len(tested)} test folders have the fields of training folders"
+        return Doubts(said, (f"{said}: {some(same, 3)}; take them out of one of the two",))
+
+    def samples(self, document: Document, dataset: GriddedDataset) -> Samples:
+        if not document.get("patches"):
+            return Samples(dataset.patches(dataset.rows).tiles)
+        of_patch = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        drawn, kept = document["patches"]
+        return Samples(int(drawn), float(drawn * BYTES_OF_PLACE + kept * of_patch), "patches")
+
+
+def field_mapping(document: Document, workspace: Workspace | None) -> FieldMapping:
+    """Inputs and outputs of a gridded dataset with their typical values, which divide them. Raises DatasetError."""
+    name: str | None = document.get("mapping")
+    if name is not None:
+        return folders.preset(name) if name in folders.PRESETS else _mapping_of_files(name, workspace)
+    mapping, troubles = FieldMapping({}, {}), []
+    for key, scales in (("inputs", mapping.inputs), ("outputs", mapping.outputs)):
+        for variable, value in document[key].items():
+            scale = folders.NATURAL_SCALES.get(variable) if value is None else float(value)
+            if scale is None:
+                message = f"2Dto2D-DLE has no typical value for '{variable}'; give one, in its own unit"
+                troubles.append(((key, variable), message))
+            else:
+                scales[variable] = scale
+    if troubles:
+        raise DatasetError(troubles)
+    return mapping
+
+
+def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
+    folder = next((place for place in files.data_candidates(name, workspace) if place.is_dir()), None)
+    try:
+        if folder is None:
+            raise QexpError(f"no mapping and no folder '{name}'; {suggestion(name, folders.PRESETS)}")
+        return folders.read_mapping(folder)
+    except QexpError as error:
+        raise DatasetError([(("mapping",), str(error))]) from error
+
+
+def spacings(dataset: GriddedDataset) -> list[list[float]]:
+    """Widths of the cells along y and x in the training folders, each pair once."""
+    found: list[list[float]] = []
+    for frames in dataset.training_folders:
+        if frames.spacing is not None and not any(alike(frames.spacing, known) for known in found):
+            found.append(list(frames.spacing))
+    return found
+
+
+def divided(split: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds) -> tuple[Numbers, Numbers]:
+    """Training and validation frames, as rows of the dataset. Raises SplitError and FieldError."""
+    advice = "only one can be kept for validation; use 'random_groups', 'time_block', 'held_out' or 'random'"
+    return one_fold(built(tables["splits"], split), dataset.rows, dataset.column, seeds.numpy("split"), advice)
+
+
+def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
+    try:
+        train, validation = divided(defaults.long_form(document["split"], tables["splits"]), dataset, tables, Seeds(0))
+        for part, rows in (("training", train), ("validation", validation)):
+            try:
+                dataset.patches(rows)
+            except DatasetError as error:
+                for _, message in error.findings:
+                    yield ("split",), f"in the {part} part: {message}"
+    except SplitError as error:
+        yield (("split", "parameters", error.parameter) if error.parameter else ("split",)), str(error)
+    except FieldError as error:
+        yield ("split", "parameters", "by"), str(error)
+
+
+def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
+    places = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
+    fields = torch.from_numpy(patches.cut(places, len(dataset.variables), []))
+    transforms, found = built_transforms(document, tables)
+    yield from found
+    for name, transform in transforms.items():
+        if name not in dataset.variables:
+            continue
+        try:
+            seen = fields[..., dataset.variables.index(name)].unsqueeze(1)
+            transform.fit(seen)
+            finite = torch.isfinite(transform(seen))
+        except ValueError as error:
+            yield ("transforms", name, "parameters"), str(error)
+            continue
+        if not finite.all():
+            yield (
+                ("transforms", name),
+                f"{seen[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'",
+            )
+
+
+def _in_frames(dataset: GriddedDataset, network: Network) -> Iterator[Finding]:
+    """Whether a network that is trained on patches can be evaluated on whole frames."""
+    for height, width in sorted({frames.size for frames in dataset.parts["test"]}):
+        if trouble := refusal(network, height, width):
+            yield ("model",), f"in the test part: {trouble}"

@@ -1,0 +1,269 @@
+"""Figures of fields: test frames, errors by the thickness of the ice, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.outputs import estimate_of
+from qexp.base.quantities import label, typeset
+from qexp.figures.canvas import COLOURS, figure, panel_grid, sized, titled
+from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, thinned
+from qexp.kinds.fields.errors import in_words
+from qexp.kinds.fields.spec import FIELD_ERRORS
+from qexp.kinds.figures import FIGURES_FOLDER, FigureOfRun, Pictures, learning_curve_of, outputs, table, unit
+from qexp.store.directory import FRAMES, RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+Numbers = Sequence[float]
+
+SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
+"""Metric → style of its line."""
+
+COLUMNS = 3
+
+MOST = 200.0
+"""Largest error that is shown [%]: where ice hardly moves, every error is many times the velocity."""
+
+
+def errors_by_thickness(
+    classes: Sequence[str],
+    cells: Sequence[int],
+    outputs: Mapping[str, Mapping[str, Numbers]],
+    vectors: Mapping[str, Numbers],
+    units: Mapping[str, str],
+) -> Figure:
+    """A panel per output with its metrics by class, and one for all vectors: mean error in percent of the mean length.
+
+    classes  names of the classes, from thin to thick
+    cells    number of cells in each class
+    outputs  output → metric → a value per class, in the output's unit
+    vectors  vector → percent per class
+    """
+    count = len(outputs) + bool(vectors)
+    columns = min(count, COLUMNS)
+    made, grid = figure(-(-count // columns), columns, max(3.0, sized(0.9 + 0.62 * len(classes))), 3.3)
+    axes = [axis for row in grid for axis in row]
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    for axis, (output, metrics) in zip(axes, outputs.items(), strict=False):
+        for (metric, style), colour in zip(SHOWN.items(), COLOURS, strict=False):
+            if metric in metrics:
+                axis.plot(metrics[metric], style, color=colour, label=metric, linewidth=1.4, markersize=4.5)
+        axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        unit = typeset(units.get(output, ""))
+        _describe(axis, output, "error" + (f" ({unit})" if unit else ""), classes, cells)
+    if vectors:
+        last = axes[len(outputs)]
+        for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
+            last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
+        largest = max((share for shares in vectors.values() for share in shares if share < MOST), default=MOST)
+        last.set_ylim(0, 1.08 * largest)
+        _name_those_beyond(last, list(vectors.values()))
+        _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
+        if len(vectors) > 1:
+            last.legend(fontsize=sized(8), frameon=False)
+            last.set_title("vectors", fontsize=sized(10))
+    handles, labels = axes[0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
+    made.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
+    return made
+
+
+def _name_those_beyond(axis: Axes, vectors: Sequence[Numbers]) -> None:
+    """Write, above each class, the largest percentage that is too large to be shown."""
+    for index, shares in enumerate(zip(*vectors, strict=True)):
+        beyond = [share for share in shares if share >= MOST]
+        if beyond:
+            place = axis.get_xaxis_transform()
+            axis.text(index, 0.98, f"{max(beyond):.3g} ↑", transform=place, ha="center", va="top", fontsize=sized(7.5))
+
+
+def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:
+    shares = [100 * one / max(sum(cells), 1) for one in cells]
+    names = [f"{name}\n{share:.2g} %" for name, share in zip(classes, shares, strict=True)]
+    axis.set_xticks(range(len(classes)), names, fontsize=sized(7.5))
+    axis.set_xlim(-0.4, len(classes) - 0.6)
+    axis.set_title(title, fontsize=sized(10))
+    axis.set_ylabel(label, fontsize=sized(9))
+    axis.tick_params(axis="y", labelsize=sized(8))
+    axis.grid(alpha=0.25, axis="y", linewidth=0.5)
+
+
+# Samples of fields: a row per sample, a column per variable.
+
+
+Array = NDArray[np.floating]
+
+SIDE, BETWEEN, LEFT, TOP = 1.3, 0.16, 1.55, 0.95
+"""Side of a panel, distance between panels, and margins for the words and the colour bars [inch]."""
+
+
+@dataclass(frozen=True)
+class FieldSample:
+    """Fields of one place and time: variable → (y, x), y ascending."""
+
+    words: str
+    """Its folder, frame and size, in lines."""
+    fields: Mapping[str, Array]
+    outlines: Sequence[tuple[float, float, float, float]] = ()
+    """Left, bottom, width and height of rectangles to draw [cell]."""
+
+
+def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], title: str) -> Figure:
+    """Every variable on one colour scale, which is above its column; centred at zero where values have both signs.
+
+    units  variable → unit
+    """
+    names = list(samples[0].fields)
+    made, axes = panel_grid(
+        len(names) * len(samples), len(names), SIDE, SIDE, BETWEEN, BETWEEN, left=LEFT, right=0.25, top=TOP
+    )
+    for column, name in enumerate(names):
+        fields = [sample.fields[name] for sample in samples]
+        limits = _limits(np.concatenate([values[np.isfinite(values)] for values in fields]))
+        for row, values in enumerate(fields):
+            image = _draw(axes[row * len(names) + column], values, limits, samples[row].outlines)
+        _bar_above(axes[column], image, label(name, typeset(units[name])))
+    for row, sample in enumerate(samples):
+        axes[row * len(names)].set_ylabel(
+            sample.words, fontsize=sized(7.5), rotation=0, ha="right", va="center", labelpad=4
+        )
+    titled(made, title)
+    return made
+
+
+def _limits(values: Array) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(values, (0.2, 99.8)))
+    if low < 0 < high:
+        reach = max(-low, high)
+        return -reach, reach
+    return (0.0 if 0 <= low < 0.2 * high else low), max(high, low + 1e-12)
+
+
+def _draw(
+    axis: Axes, values: Array, limits: tuple[float, float], outlines: Sequence[tuple[float, float, float, float]]
+) -> AxesImage:
+    from matplotlib.patches import Rectangle
+
+    axis.set_facecolor(NO_DATA)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[["top", "right"]].set_visible(True)
+    height, width = values.shape
+    image = axis.imshow(
+        thinned(values), origin="lower", extent=(0, width, 0, height), interpolation="nearest",
+        cmap="RdBu_r" if limits[0] < 0 else "viridis", vmin=limits[0], vmax=limits[1],
+    )  # fmt: skip
+    for left, bottom, across, up in outlines:
+        for colour, line in (("white", 2.0), ("black", 0.9)):
+            axis.add_patch(Rectangle((left, bottom), across, up, fill=False, edgecolor=colour, linewidth=line))
+    return image
+
+
+def _bar_above(axis: Axes, image: AxesImage, words: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    bar = axis.figure.colorbar(image, cax=axis.inset_axes((0.03, 1.09, 0.94, 0.06)), orientation="horizontal")
+    bar.ax.xaxis.set_ticks_position("top")
+    bar.ax.tick_params(labelsize=sized(6.5), pad=1)
+    bar.locator = MaxNLocator(3, steps=[1, 2, 5, 10])
+    bar.update_ticks()
+    bar.ax.set_title(words, fontsize=sized(8), pad=4)
+
+
+# Figures of runs on gridded fields: test frames, and errors by the thickness of the ice.
+
+
+LEARNING_CURVE_PDF = "Learning-curve.pdf"
+"""The name that 2Dto2D-DLE uses; always a PDF."""
+
+
+def learning_curve(directory: RunDirectory) -> Pictures:
+    """Losses and validation errors over epochs."""
+    made = learning_curve_of(directory)
+    yield FIGURES_FOLDER / "learning_curve", made
+    yield FIGURES_FOLDER / LEARNING_CURVE_PDF, made
+
+
+def frames(directory: RunDirectory) -> Pictures:
+    """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data folder."""
+    errors = files.read_json(directory.results / FIELD_ERRORS)
+    vectors = [_components(name) for name in errors["overall"]["vectors"]]
+    caution = directory.record().caution
+    for folder in errors["folders"]:
+        kept = table(directory.results / FRAMES / f"{folder}.nc")
+        yield from _frames_of(kept, folder, vectors, caution)
+
+
+def _frames_of(kept: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str) -> Pictures:
+    known = outputs(kept)
+    moments = [
+        Moment(
+            _title(kept, folder, index, caution),
+            {name: kept[name].values[index] for name in known},
+            {name: kept[estimate_of(name)].values[index] for name in known},
+        )
+        for index in range(kept.sizes["frame"])
+    ]
+    left, right, bottom, top = map(float, kept.attrs["extent"])
+    where = Extent(left, right, bottom, top, str(kept.attrs["extent_unit"]))
+    digits = max(3, len(str(int(kept.attrs["frames"]) - 1)))
+    made = draw_moments(moments, {name: unit(kept, name) for name in known}, vectors, where)
+    for number, picture in zip(kept["frame"].values, made, strict=True):
+        yield FIGURES_FOLDER / folder / f"frame_{number:0{digits}d}", picture
+
+
+def _components(vector: str) -> tuple[str, str]:
+    x, y = vector.split(", ")
+    return x, y
+
+
+def _title(kept: xarray.Dataset, folder: str, index: int, caution: str) -> str:
+    when = f"frame {kept['frame'].values[index]} of {kept.attrs['frames']} (counted from 0)"
+    if "time" in kept.coords:
+        when = f"time {kept['time'].values[index]:.4g} {unit(kept, 'time')}".rstrip()
+    return f"{folder}, {when}" + (f" ({caution})" if caution else "")
+
+
+def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
+    """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not known."""
+    errors = files.read_json(directory.results / FIELD_ERRORS)
+    classes: list[dict[str, Any]] = errors["thickness"]
+    if not classes:
+        return
+    made = errors_by_thickness(
+        [in_words(one["above"], one["up_to"]) for one in classes],
+        [one["cells"] for one in classes],
+        {
+            output: {metric: _numbers(one["outputs"][output][metric] for one in classes) for metric in of_output}
+            for output, of_output in errors["overall"]["outputs"].items()
+        },
+        {name: _numbers(one["vectors"][name]["percent"] for one in classes) for name in errors["overall"]["vectors"]},
+        errors["units"],
+    )
+    yield FIGURES_FOLDER / "errors_by_thickness", made
+
+
+def _numbers(values: Iterable[float | None]) -> list[float]:
+    """Numbers of a JSON file, with NaN for null."""
+    return [float("nan") if value is None else value for value in values]
+
+
+FIGURES: Mapping[str, FigureOfRun] = {
+    "learning_curve": learning_curve,
+    "frames": frames,
+    "errors_by_thickness": errors_by_thickness_of_run,
+}

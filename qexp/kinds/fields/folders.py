@@ -1,0 +1,728 @@
+"""Folders of fields: their files, the fields computed from them, and the frames that a network gets."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import QexpError, suggestion
+from qexp.rows import array_cache
+from qexp.rows.array_cache import Array, CachedArray, Mapped
+
+if TYPE_CHECKING:
+    import xarray
+
+FIELDS_IN, FIELDS_OUT = "fieldin.dat", "fieldout.dat"
+
+_SLOPES = ("thk", "slopsurfx", "slopsurfy")
+_MEAN = ("ubar", "vbar")
+_SURFACE = ("uvelsurf", "vvelsurf")
+_BASE = ("uvelbase", "vvelbase")
+
+PRESETS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "f2": (_SLOPES, _MEAN),
+    "f10": ((*_SLOPES, "strflowctrl"), _MEAN),
+    "f11": ((*_SLOPES, "arrhenius", "slidingco"), _MEAN),
+    "f12": ((*_SLOPES, "strflowctrl"), (*_MEAN, *_SURFACE)),
+    "f13": ((*_SLOPES, "arrhenius", "slidingco"), (*_MEAN, *_SURFACE)),
+    "f14": ((*_SLOPES, "strflowctrl"), (*_BASE, *_MEAN, *_SURFACE)),
+    "f15": ((*_SLOPES, "arrhenius", "slidingco"), (*_BASE, *_MEAN, *_SURFACE)),
+}
+"""Name → inputs, outputs."""
+
+NATURAL_SCALES: Mapping[str, float] = {
+    "thk": 2000.0,
+    "slopsurfx": 1.5,
+    "slopsurfy": 1.5,
+    "slopsurfn": 1.5,
+    **dict.fromkeys((*_MEAN, *_SURFACE, *_BASE), 1000.0),
+    "strflowctrl": 200.0,
+    "arrhenius": 100.0,
+    "slidingco": 100.0,
+}
+"""Field → the typical value that it is divided by if none is given, in the field's unit."""
+
+KNOWN_VECTORS: tuple[tuple[str, str], ...] = (("slopsurfx", "slopsurfy"), _MEAN, _SURFACE, _BASE)
+"""Fields that are the x and y component of one vector."""
+
+
+@dataclass(frozen=True)
+class FieldMapping:
+    """Field → the typical value that it is divided by, in the field's unit; in the order of the channels."""
+
+    inputs: dict[str, float]
+    outputs: dict[str, float]
+
+
+def preset(name: str) -> FieldMapping:
+    """One of DLE's own mappings."""
+    inputs, outputs = PRESETS[name]
+    return FieldMapping(
+        {field: NATURAL_SCALES[field] for field in inputs}, {field: NATURAL_SCALES[field] for field in outputs}
+    )
+
+
+def read_mapping(folder: Path) -> FieldMapping:
+    """The mapping in `fieldin.dat` and `fieldout.dat` of a folder. Raises QexpError, naming the wrong line."""
+    return FieldMapping(_read(folder / FIELDS_IN), _read(folder / FIELDS_OUT))
+
+
+def written(fields: Mapping[str, float]) -> str:
+    """The text of such a file, as DLE writes it."""
+    return "".join(f"{name} {scale:.6f} \n" for name, scale in fields.items())
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise QexpError(f"there is no {path}; a mapping's folder holds {FIELDS_IN} and {FIELDS_OUT}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise QexpError(f"{path} cannot be read: {error}") from error
+    fields: dict[str, float] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            name, scale = words[0], float(words[1])
+        except (IndexError, ValueError):
+            raise QexpError(
+                f"{path}, line {number}: {line.strip()!r}; write a field and its scale, for example 'thk 2000.0'"
+            ) from None
+        if len(words) > 2:
+            raise QexpError(f"{path}, line {number}: more than a field and its scale: {line.strip()!r}")
+        if scale == 0 or not math.isfinite(scale):
+            raise QexpError(f"{path}, line {number}: the scale of '{name}' is {scale:g}; it must not be zero")
+        if name in fields:
+            raise QexpError(f"{path}, line {number}: '{name}' is listed twice; remove one of the lines")
+        fields[name] = scale
+    if not fields:
+        raise QexpError(f"{path} lists no field")
+    return fields
+
+
+# Fields computed from other fields: slopes of a surface, coordinates as fields, and resampled fields.
+
+
+SURFACE = "usurf"
+SLOPES = {"slopsurfx": -1, "slopsurfy": -2}
+"""Slope → the axis along which it is computed."""
+
+POSITIONS = {"X": -1, "Y": -2}
+"""Field of the coordinates of its cells → the axis along which they change, as in 2Dto2D-DLE."""
+
+
+def slope(surface: Array, spacing: float, axis: int) -> Array:
+    """Central differences of a surface, (time, y, x) [m], along one axis; one-sided at the frame, as DLE takes them."""
+    return np.asarray(np.gradient(surface.astype(np.float64), spacing, axis=axis), dtype=np.float32)
+
+
+def positions(coordinates: NDArray[np.float64], shape: tuple[int, int, int], axis: int) -> Array:
+    """The coordinates of the cells along one axis as a field, (time, y, x)."""
+    along = coordinates if axis == -1 else coordinates[:, None]
+    return np.broadcast_to(along.astype(np.float32), shape)
+
+
+def resampled(fields: Array, factor: float) -> Array:
+    """Fields, (time, y, x), on cells `factor` times as wide: block means for 2, 3, …, cubic splines below 1.
+
+    An incomplete block at the end of an axis is left out.
+    """
+    if factor == 1:
+        return fields
+    if factor > 1:
+        block = round(factor)
+        height, width = (side // block for side in fields.shape[1:])
+        whole = fields[:, : height * block, : width * block]
+        blocks = whole.reshape(-1, height, block, width, block)
+        return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64), dtype=np.float32)
+    from scipy.interpolate import RectBivariateSpline
+
+    height, width = fields.shape[1:]
+    rows, columns = finer(height, factor), finer(width, factor)
+    degrees = {"kx": min(3, height - 1), "ky": min(3, width - 1)}
+    frames = [
+        RectBivariateSpline(np.arange(height), np.arange(width), frame, **degrees)(rows, columns) for frame in fields
+    ]
+    return np.asarray(np.stack(frames), dtype=np.float32)
+
+
+def resampled_axis(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """Coordinates of the cells of resampled fields."""
+    if factor == 1:
+        return values
+    if factor > 1:
+        block = round(factor)
+        return np.asarray(values[: len(values) // block * block].reshape(-1, block).mean(axis=1))
+    return np.asarray(np.interp(finer(len(values), factor), np.arange(len(values)), values))
+
+
+def finer(count: int, factor: float) -> NDArray[np.float64]:
+    """Positions between 0 and count − 1 in steps of `factor`."""
+    positions = np.arange(int(count / factor)) * factor
+    return np.asarray(positions[positions <= count - 1])
+
+
+# Folders of fields: one NetCDF file with all variables, or a npy file for each.
+
+
+NETCDF = "ex.nc"
+"""The file's name in 2Dto2D-DLE."""
+
+SPACING_TOLERANCE = 1e-3
+"""Largest relative difference between steps of evenly spaced coordinates; single precision causes about 1e-5."""
+
+
+COORDINATES = ("x", "y", "time")
+
+
+class FieldError(QexpError):
+    """Fields cannot be read."""
+
+
+@dataclass(frozen=True)
+class CoordinateAxis:
+    """Coordinates of the cells' centres along one axis, ascending."""
+
+    values: NDArray[np.float64]
+    descends: bool = False
+    """Whether they are descending in the file, as its fields are then, too."""
+    attributes: Mapping[str, Any] | None = None
+
+    @property
+    def spacing(self) -> float:
+        """Distance between neighbouring cells."""
+        return float((self.values[-1] - self.values[0]) / (len(self.values) - 1))
+
+
+def field_folders(part: Path) -> list[Path]:
+    """The folders of a part, sorted by name. Raises FieldError if there are none."""
+    try:
+        found = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except FileNotFoundError:
+        raise FieldError(
+            f"there is no folder {part}; a gridded dataset has train/ and test/, each with folders of fields"
+        ) from None
+    except OSError as error:
+        raise FieldError(f"{part} cannot be read: {error.strerror}") from error
+    if not found:
+        raise FieldError(f"{part} holds no folder of fields")
+    return found
+
+
+def open_folder(folder: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
+    """The fields of a folder, from NetCDF or npy files. Raises FieldError.
+
+    file    name of the NetCDF file; None: `ex.nc`
+    hidden  variables that are taken as missing
+    """
+    name = file or NETCDF
+    if (folder / name).is_file():
+        return NetcdfFolder(folder, folder / name, hidden)
+    if file is None and (arrays := sorted(folder.glob("*.npy"))):
+        return NpyFolder(folder, [path for path in arrays if path.stem not in hidden])
+    others = [path.name for path in folder.glob("*.nc")]
+    if others:
+        raise FieldError(f'{folder} has no {name}; {suggestion(name, others)} name it with "file" in the dataset')
+    raise FieldError(f"{folder} has neither {name} nor npy files such as usurf.npy")
+
+
+class FieldFolder:
+    """Fields of one folder: variables over (time, y, x), read on demand, with y and x ascending."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the fields are read from."""
+        raise NotImplementedError
+
+    @cached_property
+    def variables(self) -> Mapping[str, tuple[int, ...]]:
+        """Name → shape: (time, y, x), or (y, x) for fields that do not change with time."""
+        raise NotImplementedError
+
+    def shape(self, names: Iterable[str]) -> tuple[int, int, int]:
+        """The common shape, (time, y, x), of some variables. Raises FieldError."""
+        found: dict[str, tuple[int, ...]] = {}
+        for name in names:
+            if name not in self.variables:
+                raise FieldError(f"{self._where()} has no variable '{name}'; {suggestion(name, self.variables)}")
+            found[name] = self.variables[name]
+        first = next((name for name, shape in found.items() if len(shape) == 3), next(iter(found)))
+        frames, height, width = found[first] if len(found[first]) == 3 else (1, *found[first])
+        for name, shape in found.items():
+            if shape not in ((frames, height, width), (height, width)):
+                raise FieldError(
+                    f"{self._where()}: '{name}' has the shape {_written(shape)}, but '{first}' has "
+                    f"{_written(found[first])}"
+                )
+        return frames, height, width
+
+    def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
+        """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN and infinity."""
+        read = zip(names, self._read(names, slice(start, stop, step)), strict=True)
+        return {name: self._in_order(name, values, range(start, stop, step)) for name, values in read}
+
+    def _in_order(self, name: str, values: Array, frames: range) -> Array:
+        if self.y is not None and self.y.descends:
+            values = values[..., ::-1, :]
+        if self.x is not None and self.x.descends:
+            values = values[..., ::-1]
+        if not (finite := np.isfinite(values)).all():
+            frame = int(np.argwhere(~finite)[0][0]) if values.ndim == 3 else 0
+            raise FieldError(
+                f"{self._where(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at time "
+                f"{frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
+            )
+        return np.broadcast_to(values, (len(frames), *values.shape[-2:]))
+
+    @cached_property
+    def x(self) -> CoordinateAxis | None:
+        """Coordinates along x, or None if the folder has none."""
+        return self._axis("x")
+
+    @cached_property
+    def y(self) -> CoordinateAxis | None:
+        """Coordinates along y, or None if the folder has none."""
+        return self._axis("y")
+
+    @cached_property
+    def time(self) -> NDArray[np.float64] | None:
+        """Time of each frame, or None if the folder has none."""
+        values = self._coordinate("time")
+        return None if values is None else np.asarray(values, dtype=np.float64)
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Attributes of a variable or coordinate in the file, such as its unit."""
+        return {}
+
+    def _where(self, name: str = "") -> str:
+        raise NotImplementedError
+
+    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
+        raise NotImplementedError
+
+    def _coordinate(self, name: str) -> NDArray[Any] | None:
+        raise NotImplementedError
+
+    def _axis(self, name: str) -> CoordinateAxis | None:
+        """Coordinates of one axis, or None. Raises FieldError if they are not evenly spaced."""
+        raw = self._coordinate(name)
+        if raw is None:
+            return None
+        values = np.asarray(raw, dtype=np.float64)
+        if values.ndim != 1:
+            raise FieldError(f"{self._where(name)}: '{name}' must be a list of coordinates, one for each cell")
+        steps = np.diff(values)
+        if len(values) < 2:
+            return CoordinateAxis(values, False, self.attributes(name))
+        if not np.isfinite(values).all() or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean()) or steps[0] == 0:
+            raise FieldError(
+                f"{self._where(name)}: '{name}' is not evenly spaced: its steps range from {steps.min():g} to "
+                f"{steps.max():g}; interpolate the fields to a regular grid first"
+            )
+        descends = bool(steps[0] < 0)
+        return CoordinateAxis(values[::-1] if descends else values, descends, self.attributes(name))
+
+
+class _Header(NamedTuple):
+    """The content of a NetCDF file, without the fields' values."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """Variable over (time, y, x) or (y, x) → its shape."""
+    attributes: Mapping[str, dict[str, Any]]
+    coordinates: Mapping[str, NDArray[Any]]
+
+
+class NetcdfFolder(FieldFolder):
+    """All variables in one NetCDF file, of version 3 or 4."""
+
+    def __init__(self, folder: Path, file: Path, hidden: Collection[str] = ()) -> None:
+        self.folder, self.file, self._hidden = folder, file, frozenset(hidden)
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.file]
+
+    @property
+    def variables(self) -> Mapping[str, tuple[int, ...]]:
+        return self._header.shapes
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        return self._header.attributes.get(name, {})
+
+    def _where(self, name: str = "") -> str:
+        return str(self.file)
+
+    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
+        with self._opened() as data:
+            grids = [_over_grid(data.variables[name]) for name in names]
+            kept = [grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids]
+            return [np.asarray(grid.values, dtype=np.float32) for grid in kept]
+
+    def _coordinate(self, name: str) -> NDArray[Any] | None:
+        return self._header.coordinates.get(name)
+
+    @cached_property
+    def _header(self) -> _Header:
+        # Read together: opening a file with a dozen variables takes longer than reading its coordinates.
+        with self._opened() as data:
+            shown = {str(name): one for name, one in data.variables.items() if name not in self._hidden}
+            grids = {name: _over_grid(variable).shape for name, variable in shown.items()}
+            return _Header(
+                {name: shape for name, shape in grids.items() if len(shape) in (2, 3)},
+                {name: dict(variable.attrs) for name, variable in shown.items()},
+                {name: np.asarray(data[name].values) for name in COORDINATES if name in data.variables},
+            )
+
+    @contextmanager
+    def _opened(self) -> Iterator[xarray.Dataset]:
+        import xarray
+
+        try:
+            with xarray.open_dataset(self.file, decode_times=False, cache=False) as data:
+                yield data
+        except (OSError, ValueError) as error:
+            raise FieldError(f"{self.file} cannot be read as NetCDF: {error}") from error
+
+
+class NpyFolder(FieldFolder):
+    """A npy file for each variable; x.npy, y.npy and time.npy are coordinates."""
+
+    def __init__(self, folder: Path, files: list[Path]) -> None:
+        self.folder = folder
+        self._files = {path.stem: path for path in files}
+
+    @property
+    def files(self) -> list[Path]:
+        return list(self._files.values())
+
+    @cached_property
+    def variables(self) -> Mapping[str, tuple[int, ...]]:
+        shapes = {name: self._mapped(name).shape for name in self._files}
+        return {name: shape for name, shape in shapes.items() if len(shape) in (2, 3)}
+
+    def _where(self, name: str = "") -> str:
+        return str(self._files.get(name, self.folder))
+
+    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
+        mapped = [self._mapped(name) for name in names]
+        return [np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32) for values in mapped]
+
+    def _coordinate(self, name: str) -> NDArray[Any] | None:
+        return np.asarray(self._mapped(name)) if name in self._files else None
+
+    def _mapped(self, name: str) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = np.load(self._files[name], mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise FieldError(f"{self._files[name]} cannot be read as npy: {error}") from error
+        if values.dtype.kind not in "iuf":
+            raise FieldError(f"{self._files[name]} holds {values.dtype}, not numbers")
+        return values
+
+
+def _over_grid(variable: xarray.Variable) -> xarray.Variable:
+    """A variable without axes of length 1, except time, as in DLE; with y and x last if these are its axes' names."""
+    if variable.ndim > 3:
+        single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
+        variable = variable.isel(dict.fromkeys(single, 0))
+    return variable.transpose(..., "y", "x") if {"y", "x"} <= set(variable.dims) else variable
+
+
+def _written(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+# Fields of a folder as network inputs: slopes and positions computed, cells resampled, y and x ascending.
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """The grid of resampled fields."""
+
+    frames: int
+    size: tuple[int, int]
+    """Height and width, in cells."""
+    y: CoordinateAxis | None
+    x: CoordinateAxis | None
+    time: NDArray[np.float64] | None
+
+
+def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> FrameGrid:
+    """The common grid of some variables, without reading their values.
+
+    Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
+    """
+    known = list(source.variables)
+    missing = [name for name in names if name not in known and not _computable(name, known)]
+    if missing:
+        listed = ", ".join(f"'{name}'" for name in missing)
+        surface = f"; slopes can be computed from a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
+        raise FieldError(f"{place(source)} has no variable {listed}; {suggestion(missing[0], known)}{surface}")
+    frames, height, width = source.shape(_of_files(source, names) or known)
+    if not frames * height * width:
+        raise FieldError(f"{place(source)} holds {frames} frames of {height} x {width} cells")
+    for name in names:
+        if computed(source, name):
+            _axis(source, name)
+    for name, axis, side in (("x", source.x, width), ("y", source.y, height)):
+        if axis is not None and len(axis.values) != side:
+            raise FieldError(f"{place(source)}: '{name}' has {len(axis.values)} values, but fields have {side}")
+    if source.time is not None and source.time.shape != (frames,):
+        raise FieldError(
+            f"{place(source)}: 'time' has the shape {list(source.time.shape)}, but there are {frames} frames"
+        )
+    size = _resampled_side(height, resample), _resampled_side(width, resample)
+    if 0 in size:
+        raise FieldError(
+            f"{place(source)}: {height} x {width} cells cannot be resampled by {resample:g}: no cell is left"
+        )
+    return FrameGrid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), source.time)
+
+
+def read_ready(
+    source: FieldFolder, names: Sequence[str], start: int, stop: int, step: int = 1, resample: float = 1
+) -> dict[str, Array]:
+    """Name → some frames of a variable, (time, y, x), slopes and resampling included. Raises FieldError for NaN."""
+    of_files = _of_files(source, names)
+    read = source.read(of_files, start, stop, step)
+    _, height, width = source.shape(of_files or list(source.variables))
+    for name in names:
+        if computed(source, name):
+            axis = _axis(source, name)
+            if name in SLOPES:
+                read[name] = slope(read[SURFACE], axis.spacing, SLOPES[name])
+            else:
+                frames = len(range(start, stop, step))
+                read[name] = positions(axis.values, (frames, height, width), POSITIONS[name])
+    return {name: resampled(read[name], resample) for name in names}
+
+
+def computed(source: FieldFolder, name: str) -> bool:
+    """Whether a variable is a slope, or the field of a coordinate, that is not in the files."""
+    return (name in SLOPES or name in POSITIONS) and name not in source.variables
+
+
+def attributes(source: FieldFolder, name: str) -> dict[str, Any]:
+    """Attributes of a variable; the field of a coordinate has the coordinate's unit."""
+    if name not in POSITIONS or not computed(source, name):
+        return source.attributes(name)
+    return {key: value for key, value in source.attributes(name.lower()).items() if key == "units"}
+
+
+def _computable(name: str, known: Collection[str]) -> bool:
+    return name in POSITIONS or (name in SLOPES and SURFACE in known)
+
+
+def _of_files(source: FieldFolder, names: Sequence[str]) -> list[str]:
+    """The variables of the files that are needed for some variables."""
+    needed = (name if not computed(source, name) else SURFACE if name in SLOPES else None for name in names)
+    return [name for name in dict.fromkeys(needed) if name is not None]
+
+
+def place(source: FieldFolder) -> Path:
+    """The file or folder to name in errors."""
+    return source.file if isinstance(source, NetcdfFolder) else source.folder
+
+
+def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
+    """The coordinates from which, or along which, a variable is computed."""
+    along = "x" if (SLOPES | POSITIONS)[name] == -1 else "y"
+    axis: CoordinateAxis | None = getattr(source, along)
+    if axis is None or len(axis.values) < 2:
+        surface = f" from '{SURFACE}'" if name in SLOPES else ""
+        raise FieldError(
+            f"{place(source)} has no coordinate '{along}' of two or more cells, which is needed to compute '{name}'"
+            f"{surface}; add it, evenly spaced in metres"
+        )
+    return axis
+
+
+def _resampled_side(count: int, factor: float) -> int:
+    return len(resampled_axis(np.arange(count, dtype=np.float64), factor))
+
+
+def _resampled(axis: CoordinateAxis | None, factor: float) -> CoordinateAxis | None:
+    return axis and CoordinateAxis(resampled_axis(axis.values, factor), axis.descends, axis.attributes)
+
+
+# Frames of one folder, prepared for a network: fields in their own units, y and x ascending, resampled.
+
+
+THICKNESS = "thk"
+
+BLOCK = 4 * 2**20
+"""Bytes of one variable that are prepared at a time."""
+
+SPACINGS_ALIKE = 1e-3
+"""Relative tolerance within which cell widths are equal."""
+
+VERSION = 1
+"""Version of the cached frames, to be raised when the same files would be prepared in another way."""
+
+COUNTS_VERSION = 1
+"""Version of the cached counts, to be raised when the same frames would be counted in another way."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of a folder, kept in a file of the cache."""
+
+    folder: Path
+    cached: CachedArray
+    """(time, y, x, variable)"""
+    variables: tuple[str, ...]
+    x: tuple[float, ...] | None
+    y: tuple[float, ...] | None
+    time: tuple[float, ...] | None
+    attributes: dict[str, dict[str, Any]]
+    """Variable or coordinate → its attributes in the file."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    def __len__(self) -> int:
+        return self.cached.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in cells."""
+        return self.cached.shape[1], self.cached.shape[2]
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Width of the cells along y and x, if the files have coordinates."""
+        if self.x is None or self.y is None or min(len(self.x), len(self.y)) < 2:
+            return None
+        return _step(self.y), _step(self.x)
+
+    @cached_property
+    def fields(self) -> Mapped:
+        """The mapped array, (time, y, x, variable)."""
+        return self.cached.opened()
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+        """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
+        block = self.fields.values[start:stop]
+        made = {name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names}
+        self.fields.note_read(block.nbytes)
+        return made
+
+
+def cached_frames(
+    folder: Path,
+    names: Sequence[str],
+    file: str | None = None,
+    resample: float = 1,
+    stepping: int = 1,
+    hidden: Collection[str] = (),
+) -> Frames:
+    """The frames of a folder, prepared if they are not in the cache. Raises FieldError, and QexpError on a full disk.
+
+    names     variables, in order; the thickness comes after them if the folder has it
+    file      name of the NetCDF file; None: `ex.nc`
+    resample  width of the cells relative to the files'
+    stepping  use only every n-th frame
+    hidden    variables that are not read although the files may have them
+    """
+    source = open_folder(folder, file, hidden)
+    key = [
+        VERSION,
+        [[path.name, array_cache.content_hash(path)] for path in source.files],
+        list(names),
+        resample,
+        stepping,
+        *([sorted(hidden)] if hidden else []),
+    ]
+    about = array_cache.note(key)
+    if about is None:
+        about = _described(source, names, resample, stepping)
+        array_cache.keep_note(key, about)
+    variables = tuple(about["variables"])
+    shape = (*about["shape"], len(variables))
+    kept = array_cache.cached(key, shape, lambda: _blocks(source, variables, resample, stepping))
+    coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
+    return Frames(folder, kept, variables, attributes=about["attributes"], **coordinates)
+
+
+def _described(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
+    """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
+    variables = [*names, *([THICKNESS] if THICKNESS in source.variables and THICKNESS not in names else [])]
+    grid = grid_of(source, variables, resample)
+    return {
+        "variables": variables,
+        "shape": [len(range(0, grid.frames, stepping)), *grid.size],
+        "x": None if grid.x is None else grid.x.values.tolist(),
+        "y": None if grid.y is None else grid.y.values.tolist(),
+        "time": None if grid.time is None else grid.time[::stepping].tolist(),
+        "attributes": {name: _plain(attributes(source, name)) for name in [*variables, "x", "y", "time"]},
+    }
+
+
+def _blocks(source: FieldFolder, variables: Sequence[str], resample: float, stepping: int) -> Iterator[Array]:
+    """All frames, (time, y, x, variable), in blocks of at most `BLOCK` bytes for each variable."""
+    grid = grid_of(source, variables)
+    at_once = max(1, BLOCK // (4 * grid.size[0] * grid.size[1])) * stepping
+    for start in range(0, grid.frames, at_once):
+        stop = min(start + at_once, grid.frames)
+        ready = read_ready(source, variables, start, stop, stepping, resample)
+        yield np.stack([ready[name] for name in variables], axis=-1)
+
+
+def _step(values: Sequence[float]) -> float:
+    return (values[-1] - values[0]) / (len(values) - 1)
+
+
+def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that JSON can represent."""
+    kept = {}
+    for name, value in attributes.items():
+        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            continue
+        kept[str(name)] = value
+    return kept
+
+
+def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether cells are equally wide, along y and along x."""
+    return all(abs(one - two) <= SPACINGS_ALIKE * two for one, two in zip(spacing, other, strict=True))
+
+
+def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
+    """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
+    key = ["counts", COUNTS_VERSION, frames.cached.path.name, variable, threshold, patch_size]
+    known = (array_cache.note(key) or {}).get("counts", [])
+    if len(known) == len(frames):
+        return np.array(known, dtype=np.int64)
+    height, width = frames.size
+    first = patch_size // 2
+    rows, columns = (slice(first, first + side - patch_size + 1) for side in (height, width))
+    values = frames.fields.values[..., frames.variables.index(variable)]
+    counts = np.empty(len(frames), dtype=np.int64)
+    for frame in range(len(frames)):
+        counts[frame] = (values[frame, rows, columns] > threshold).sum()
+        frames.fields.note_read(frames.fields.values[frame].nbytes)
+    array_cache.keep_note(key, {"counts": counts.tolist()})
+    return counts

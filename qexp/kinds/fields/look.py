@@ -1,0 +1,177 @@
+"""A look at fields on a grid: patches as a network gets them, and the frames that they are cut from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qexp.figures.distributions import Histogram, histograms, values_by_group
+from qexp.kinds.fields.dataset import GriddedDataset, Patches
+from qexp.kinds.fields.figures import FieldSample, sample_fields
+from qexp.kinds.fields.folders import THICKNESS, Frames
+from qexp.kinds.look import Array, Pictures, Variable, View
+
+if TYPE_CHECKING:
+    import xarray
+
+CELLS = 4_000_000
+"""Cells of each variable that are read for the numbers and histograms, at most, unless one frame has more."""
+
+MOST_FRAMES = 4
+"""Whole frames that are drawn."""
+
+
+class FieldsView(View[GriddedDataset, Patches]):
+    counted = "cells"
+
+    def samples(self, count: int) -> xarray.Dataset:
+        import xarray
+
+        patches = self._patches
+        places = patches.draw(count, self.random(), turned=False)
+        cut = patches.cut(places, len(self.dataset.variables), [])
+        made: dict[str, Any] = {
+            name: (("sample", "y", "x"), cut[..., index], {"units": self.dataset.units[name]})
+            for index, name in enumerate(self.dataset.variables)
+        }
+        frames = [patches.parts[part].frames for part in places.part]
+        coordinates: dict[str, Any] = {
+            "folder": ("sample", [one.name for one in frames]),
+            "frame": ("sample", places.frame),
+            "row": ("sample", places.row),
+            "column": ("sample", places.column),
+        }
+        if all(one.time is not None for one in frames):
+            times = [(one.time or ())[number] for one, number in zip(frames, places.frame, strict=True)]
+            unit = str(frames[0].attributes.get("time", {}).get("units", ""))
+            coordinates["time"] = ("sample", times, {"units": unit})
+        return xarray.Dataset(made, coordinates)
+
+    def variables(self, samples: xarray.Dataset) -> list[Variable]:
+        return [Variable(name, self.dataset.units[name], values) for name, values in self._read.items()]
+
+    def remarks(self) -> list[str]:
+        frames = sum(len(part.chosen) for part in self._patches.parts)
+        said = f"numbers and histograms: {len(self._chosen)} of {frames} frames"
+        if self.dataset.threshold is not None:
+            said += f", cells with more than {self.dataset.threshold:g} m of ice"
+        return [said]
+
+    def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
+        typical = {one.name: one.typical() for one in variables}
+        pairs = [pair for pair in self.dataset.vectors if set(pair) <= typical.keys()]
+        for x, y in pairs:  # a vector keeps its direction
+            typical[x] = typical[y] = max(typical[x], typical[y])
+        return {
+            key: {name: typical[name] for name in names}
+            for key, names in (("inputs", self.dataset.inputs), ("outputs", self.dataset.outputs))
+        }
+
+    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+        names = self.dataset.variables
+        shown = [
+            FieldSample(
+                self._words(samples, index, self.dataset.patch_size, self.dataset.patch_size),
+                {name: samples[name].values[index] for name in names},
+            )
+            for index in range(samples.sizes["sample"])
+        ]
+        yield "samples", sample_fields(shown, self.dataset.units, f"{title}, patches")
+        yield (
+            "frames",
+            sample_fields(
+                list(self._frames(samples)), self.dataset.units, f"{title}, whole frames; outlined: the samples"
+            ),
+        )
+        made = [Histogram(one.name, one.unit, {self.part: one.values}) for one in variables]
+        yield "histograms", histograms(made, title, self.counted)
+        yield from self._by_folder(title)
+
+    @property
+    def _patches(self) -> Patches:
+        return self.parts[self.part]
+
+    def _words(self, samples: xarray.Dataset, index: int, height: int, width: int) -> str:
+        frames = self._folder(str(samples["folder"].values[index]))
+        when = f"frame {samples['frame'].values[index]}"
+        if "time" in samples.coords:
+            when = f"{when}, {samples['time'].values[index]:.4g} {samples['time'].attrs['units']}".rstrip()
+        spacing = frames.spacing
+        size = f"{height} × {width} cells"
+        if spacing is not None:
+            size = f"{height * spacing[0] / 1000:.3g} × {width * spacing[1] / 1000:.3g} km"
+        return f"{frames.name}\n{when}\n{size}"
+
+    def _folder(self, name: str) -> Frames:
+        return next(part.frames for part in self._patches.parts if part.frames.name == name)
+
+    def _frames(self, samples: xarray.Dataset) -> list[FieldSample]:
+        """The first frames that samples are cut from, with the outlines of those samples."""
+        places = list(zip(samples["folder"].values.tolist(), samples["frame"].values.tolist(), strict=True))
+        made, side = [], self.dataset.patch_size
+        for folder, number in list(dict.fromkeys(places))[:MOST_FRAMES]:
+            frames = self._folder(folder)
+            of_frame = [index for index, place in enumerate(places) if place == (folder, number)]
+            outlines = [
+                (float(samples["column"].values[index]), float(samples["row"].values[index]), float(side), float(side))
+                for index in of_frame
+            ]
+            fields, ice = self._frame(frames, number)
+            shown = {name: np.where(ice, fields[name], np.nan) for name in self.dataset.variables}
+            made.append(FieldSample(self._words(samples, of_frame[0], *frames.size), shown, outlines))
+        return made
+
+    @property
+    def _variables(self) -> list[str]:
+        """Variables to read: those of the dataset, and the thickness that the threshold is about."""
+        needed = [THICKNESS] if self.dataset.threshold is not None else []
+        return list(dict.fromkeys([*self.dataset.variables, *needed]))
+
+    def _frame(self, frames: Frames, number: int) -> tuple[dict[str, Array], Any]:
+        """The fields of a frame, and where there is more ice than the threshold; everywhere if there is none."""
+        fields = {name: values[0] for name, values in frames.read(self._variables, number, number + 1).items()}
+        if self.dataset.threshold is None:
+            return fields, np.ones(next(iter(fields.values())).shape, dtype=bool)
+        return fields, fields[THICKNESS] > self.dataset.threshold
+
+    def _by_folder(self, title: str) -> Pictures:
+        """The mean of the first input in frames of all parts, by folder."""
+        name = self.dataset.inputs[0]
+        groups, parts, values = [], [], []
+        for part, patches in self.parts.items():
+            for frames, number in _spread_over(patches):
+                fields, ice = self._frame(frames, number)
+                groups.append(frames.name)
+                parts.append(part)
+                values.append(float(fields[name][ice].mean(dtype=np.float64)) if ice.any() else np.nan)
+        heading = self.over_all(title, "means of frames of all parts")
+        made = values_by_group(
+            groups, parts, list(self.parts), np.array(values), name, self.dataset.units[name], heading
+        )
+        yield f"{name}_by_folder", made
+
+    @cached_property
+    def _chosen(self) -> list[tuple[Frames, int]]:
+        """Frames to read, spread evenly over those of the part."""
+        return _spread_over(self._patches)
+
+    @cached_property
+    def _read(self) -> dict[str, Array]:
+        """Variable → its values in the cells of the chosen frames that have ice."""
+        found: dict[str, list[Array]] = {name: [] for name in self.dataset.variables}
+        for frames, number in self._chosen:
+            fields, ice = self._frame(frames, number)
+            for name, values in found.items():
+                values.append(fields[name][ice])
+        return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def _spread_over(patches: Patches) -> list[tuple[Frames, int]]:
+    """Frames of a part that have `CELLS` cells together, spread evenly: folder and number of each."""
+    every = [(part.frames, int(number)) for part in patches.parts for number in part.chosen]
+    largest = max(frames.size[0] * frames.size[1] for frames, _ in every)
+    count = min(len(every), max(1, CELLS // largest))
+    return [every[index] for index in np.linspace(0, len(every) - 1, count).round().astype(int)]

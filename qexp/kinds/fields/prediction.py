@@ -1,0 +1,496 @@
+"""Prediction of fields that need not fit into memory, such as the frames of an ice-sheet model."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.machine import terminable
+from qexp.base.outputs import Limits, limits_of, remarks
+from qexp.errors import NotFoundError, QexpError
+from qexp.kinds import prediction
+from qexp.kinds.fields.folders import (
+    NETCDF,
+    SLOPES,
+    CoordinateAxis,
+    FieldError,
+    FieldFolder,
+    FrameGrid,
+    NetcdfFolder,
+    alike,
+    grid_of,
+    open_folder,
+    read_ready,
+)
+from qexp.kinds.objects import device_of
+from qexp.kinds.prediction import (
+    ALL,
+    BeyondTraining,
+    OnProgress,
+    TrainedRange,
+    no_progress,
+    ranges_of_targets,
+    require_chunk,
+)
+from qexp.kinds.prediction import remarks as remarks_beyond
+from qexp.kinds.trained import load_model
+from qexp.networks.network import refusal
+from qexp.rows.array_cache import Array
+from qexp.store.directory import RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+
+DIMENSIONS = ("time", "y", "x")
+
+PLACES = ("lat", "lon", "latitude", "longitude")
+"""Names that are taken as coordinates of cells, even if no variable refers to them."""
+
+STORED = np.dtype("<f4")
+
+LAYOUT = 2**20
+"""Upper limit of the size of names, attributes and axes [bytes]."""
+
+PLACES_OF_A_CELL = 16
+"""Size of a longitude and a latitude [bytes]."""
+
+ABOUT_OTHERS = ("bounds", "climatology", "ancillary_variables")
+"""Attributes that refer to variables that are not copied."""
+
+
+@dataclass(frozen=True)
+class FieldGrid:
+    """Times and coordinates of fields."""
+
+    frames: int
+    size: tuple[int, int]
+    """Height and width [cells]."""
+    y: CoordinateAxis | None
+    x: CoordinateAxis | None
+    time: NDArray[np.float64] | None
+    about_time: Mapping[str, Any]
+    """Attributes of the time axis."""
+    source: Path | None
+    """A NetCDF file with further coordinates of the same cells, or None."""
+    same_cells: bool
+    """Whether the cells are those of the source file, not resampled."""
+
+
+class FieldFile:
+    """A new file, whose bytes do not depend on how many frames are written at a time.
+
+    outputs  name → attributes
+    about    attributes of the file
+    Raises OSError if the disk is full; so do `write` and closing the file.
+    """
+
+    def __init__(
+        self, path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]
+    ) -> None:
+        import h5py
+
+        self._grid = grid
+        _require_room(path, grid, len(outputs))
+        _lay_out(path, grid, outputs, about)
+        with h5py.File(path) as laid_out:
+            self._offsets: dict[str, int] = {name: laid_out[name].id.get_offset() for name in outputs}
+        # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
+        self._file = path.open("r+b")
+
+    def write(self, start: int, fields: Mapping[str, Array]) -> None:
+        """Write frames from an index on; output → (frame, y, x), y and x ascending."""
+        y, x = (
+            slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (self._grid.y, self._grid.x)
+        )
+        height, width = self._grid.size
+        for name, offset in self._offsets.items():
+            self._file.seek(offset + start * height * width * STORED.itemsize)
+            self._file.write(np.ascontiguousarray(fields[name][:, y, x], dtype=STORED).data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._file.close()
+
+
+def _require_room(path: Path, grid: FieldGrid, outputs: int) -> None:
+    """Raise OSError if HDF5 would fail: no space for everything except the fields, or a limit on the size of files."""
+    beside = LAYOUT + (PLACES_OF_A_CELL * math.prod(grid.size) if grid.source is not None else 0)
+    if shutil.disk_usage(path.absolute().parent).free < beside:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    with path.open("wb") as file:
+        file.truncate(
+            beside + outputs * grid.frames * math.prod(grid.size) * STORED.itemsize
+        )  # a hole needs no disk space
+
+
+def _lay_out(path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]) -> None:
+    """Write everything except the fields, and leave a hole in the file for each of them."""
+    import h5netcdf.legacyapi
+    import h5py
+
+    # Contiguous, with its place fixed at once: chunks would be stored in the order in which they were written.
+    in_place = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    in_place.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    in_place.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5netcdf.legacyapi.Dataset(path, "w") as file:
+        for name, size in zip(DIMENSIONS, (grid.frames, *grid.size), strict=True):
+            file.createDimension(name, size)
+        for key, text in about.items():
+            file.setncattr(key, text)
+        _write_axes(file, grid)
+        references = _write_other_coordinates(file, grid)
+        for name, attributes in outputs.items():
+            variable = file.create_variable(name, DIMENSIONS, dtype=STORED, dcpl=in_place)
+            _describe(variable, {**attributes, **references})
+
+
+def _write_axes(file: Any, grid: FieldGrid) -> None:
+    for name, axis in (("y", grid.y), ("x", grid.x)):
+        if axis is not None:
+            variable = file.createVariable(name, np.float64, (name,))
+            variable[:] = axis.values[::-1] if axis.descends else axis.values
+            _describe(variable, {"units": "m", "axis": name.upper(), **(axis.attributes or {})})
+    if grid.time is not None:
+        variable = file.createVariable("time", np.float64, ("time",))
+        variable[:] = grid.time
+        _describe(variable, {"axis": "T", **grid.about_time})
+
+
+def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
+    """Copy further coordinates of the cells. Returns the attributes by which variables refer to them."""
+    if grid.source is None:
+        return {}
+    import xarray
+
+    references: dict[str, str] = {}
+    with xarray.open_dataset(grid.source, decode_times=False, cache=False) as data:
+        if (mapping := _grid_mapping(data)) is not None:
+            _describe(file.createVariable(mapping, np.int32, ()), data.variables[mapping].attrs)
+            references["grid_mapping"] = mapping
+        places = list(_coordinates_of_cells(data, grid.size)) if grid.same_cells else []
+        for name, dimensions, variable in places:
+            copy = file.createVariable(name, variable.dtype, dimensions)
+            copy[:] = variable.values
+            _describe(copy, variable.attrs)
+        if places:
+            references["coordinates"] = " ".join(name for name, _, _ in places)
+    return references
+
+
+def _grid_mapping(data: xarray.Dataset) -> str | None:
+    """The variable that describes the map projection, if there is one."""
+    for variable in data.variables.values():
+        name = variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
+        if name in data.variables:
+            return str(name)
+    return None
+
+
+def _coordinates_of_cells(
+    data: xarray.Dataset, size: tuple[int, int]
+) -> Iterator[tuple[str, tuple[str, ...], xarray.Variable]]:
+    """Name, dimensions in this file, and values of the numeric coordinates along y, x or both."""
+    field = next(variable for variable in data.variables.values() if variable.ndim >= 3)
+    along = dict(zip(field.dims[-2:], ("y", "x"), strict=True))
+    sides = dict(zip(("y", "x"), size, strict=True))
+    for name, variable in data.variables.items():
+        if name in DIMENSIONS or not (name in data.coords or name in PLACES) or variable.dtype.kind not in "iuf":
+            continue
+        dimensions = tuple(along[one] for one in variable.dims if one in along)
+        if dimensions and variable.shape == tuple(sides[one] for one in dimensions):
+            yield str(name), dimensions, variable
+
+
+def _describe(variable: Any, attributes: Mapping[str, Any]) -> None:
+    for key, value in attributes.items():
+        if key not in ABOUT_OTHERS:
+            variable.setncattr(key, value)
+
+
+CELLS = 2**18
+"""Cells of each variable that are processed at a time, unless a single frame has more."""
+
+
+@dataclass(frozen=True)
+class FieldModel:
+    """The parts of a run that are needed to predict fields."""
+
+    inputs: Sequence[str]
+    outputs: Mapping[str, str]
+    """Name → unit."""
+    estimate: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+    """From input → (frame, y, x) to output → (frame, y, x), each frame independently."""
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Output → limits of its estimates, if it has some."""
+    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
+    """Output → range of its true values in the training data, where that is known."""
+    refusal: Callable[[int, int], str | None] = lambda height, width: None
+    """Returns why frames of a height and width cannot be predicted, or None."""
+    file: str | None = None
+    """Name of the NetCDF file in a folder, if it is not `ex.nc`."""
+    recompute_slopes: bool = False
+    """Whether slopes are computed even where the files have some."""
+    resample: float = 1
+    """Cell size that the network was trained on, in cells of its training files."""
+    spacings: Sequence[Sequence[float]] = ()
+    """Cell sizes along y and x that the network was trained on, after resampling [m]."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """The origin that is written to every output: run, digest and caution."""
+
+
+@dataclass(frozen=True)
+class FieldPrediction:
+    """The result of predicting a file or folder."""
+
+    source: Path
+    target: Path
+    frames: int
+    size: tuple[int, int]
+    """Height and width [cells]."""
+    made: bool
+    """False if the file existed already."""
+    limited: Sequence[str] = ()
+    """A phrase on estimates outside of the training data, and for each output with estimates at its limits."""
+    warnings: Sequence[str] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of results."""
+        return [self.target]
+
+    @property
+    def remarks(self) -> list[str]:
+        """The number and size of frames, in words."""
+        frames = "1 frame" if self.frames == 1 else f"{self.frames:,} frames"
+        return [f"{frames} of {self.size[0]} x {self.size[1]} cells", *self.limited]
+
+
+def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """The source (a file or folder of fields) and the NetCDF file to write; for a folder of such folders, one for each.
+
+    target  the file, or an existing folder for a file that is named after the source; for several, a folder, in which
+            the files lie as the folders do in the source
+    Raises QexpError for an invalid target, NotFoundError if the source does not exist.
+    """
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if below := _folders_of_fields(source):
+        return _targets_in(source, target, below)
+    if target.is_dir():
+        target = target / f"{files.stem_of(source)}.nc"
+    if target.suffix.lower() != ".nc":
+        raise QexpError(f"{target}: estimates of fields are written as NetCDF; let its name end in .nc")
+    return [(source, target)]
+
+
+def _folders_of_fields(source: Path) -> list[Path]:
+    """The folders with NetCDF or npy files below a folder, which holds no such file itself; sorted."""
+
+    def holds_fields(names: Sequence[str]) -> bool:
+        return any(name.endswith((".nc", ".npy")) for name in names)
+
+    found = []
+    for folder, below, names in os.walk(source):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if holds_fields(names):
+            below.clear()
+            found.append(Path(folder))
+    return [] if found == [source] else sorted(found)
+
+
+def _targets_in(source: Path, target: Path, below: Sequence[Path]) -> list[tuple[Path, Path]]:
+    if target.suffix.lower() == ".nc" or target.is_file():
+        raise QexpError(
+            f"{target}: {source} has {len(below)} folders of fields, each with its own file of estimates; give a folder"
+        )
+    if target.resolve().is_relative_to(source.resolve()):
+        raise QexpError(f"{target} lies inside {source} and would be read as fields next time; give another --output")
+    return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in below]
+
+
+def predict_fields(
+    source: Path,
+    target: Path,
+    model: FieldModel,
+    *,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    progress: OnProgress = no_progress,
+) -> FieldPrediction:
+    """Predict all frames of a file or folder; memory depends on the size of a frame, not on the number of frames.
+
+    Slopes are computed and cells resampled as for training; no frame is left out. The new NetCDF file has the estimates
+    over (time, y, x) and the coordinates with their attributes; y and x have the order of the source. Its record is
+    written beside it as `<file>.json`. A file that the same run made from the same fields is left as it is.
+
+    source  a NetCDF file of any name, or a folder with `ex.nc` or npy files
+    chunk   frames in memory at a time; does not affect the file
+    Raises QexpError if the file exists and was made otherwise, unless `overwrite`; FieldError for fields that are
+    missing, inconsistent, or not numbers.
+    """
+    require_chunk(chunk)
+    fields = opened(source, model.file, SLOPES if model.recompute_slopes else ())
+    if target.resolve() in {path.resolve() for path in fields.files}:
+        raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")
+    key = prediction.key_of(model.origin, [prediction.identity(path) for path in fields.files])
+    if not overwrite and (known := prediction.reusable(source, target, key)) is not None:
+        height, width = known["size"]
+        return FieldPrediction(source, target, known["frames"], (height, width), False, _remarks(model, known))
+    grid = _lies_at(fields, grid_of(fields, model.inputs, model.resample), model.resample)
+    frames = grid.frames
+    if reason := model.refusal(*grid.size):
+        raise QexpError(f"{source}: {reason}")
+    cells = grid.size[0] * grid.size[1]
+    chunk = chunk or max(1, CELLS // cells)
+    files.make_folder(target.absolute().parent)
+    prediction.clear(target)
+    _require_space(target, 4 * frames * cells * len(model.outputs))
+    at_limits, beyond = dict.fromkeys(model.limits, 0), BeyondTraining(model.trained)
+    try:
+        # A scheduler sends SIGUSR1 shortly before the time limit.
+        with (
+            terminable(signal.SIGUSR1),
+            files.beside(target) as temporary,
+            FieldFile(temporary, grid, _described(fields, model), _global(model)) as file,
+        ):
+            for start in range(0, frames, chunk):
+                stop = min(start + chunk, frames)
+                made = model.estimate(_ready(fields, model, start, stop))
+                file.write(start, made)
+                for name, limits in model.limits.items():
+                    at_limits[name] += limits.reached(made[name])
+                beyond.add({name: made[name].ravel() for name in model.trained}, cells * (stop - start))
+                progress(stop, stop / frames)
+    except OSError as error:
+        raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
+    warnings = [text] if (text := _another_width(source, grid, model)) else []
+    about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": warnings}
+    about |= {**beyond.document(), **({"at_limits": at_limits} if at_limits else {})}
+    prediction.write_record(target, key, about)
+    return FieldPrediction(source, target, frames, grid.size, True, _remarks(model, about), warnings)
+
+
+def _remarks(model: FieldModel, about: Mapping[str, Any]) -> list[str]:
+    """What is said of cells, by the record of a file."""
+    cells = about["frames"] * about["size"][0] * about["size"][1]
+    said = remarks(model.limits, model.outputs, about.get("at_limits", {}), cells)
+    return [*(f"cells: {of}" for of in remarks_beyond(about, ALL)), *said]
+
+
+def opened(source: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
+    """The fields of a file or folder. Raises FieldError and NotFoundError.
+
+    file    name of the NetCDF file that is tried first in a folder
+    hidden  variables that are taken as missing
+    """
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if not source.is_dir():
+        return NetcdfFolder(source.parent, source, hidden)
+    try:
+        return open_folder(source, file if file is not None and (source / file).is_file() else None, hidden)
+    except FieldError:
+        others = sorted(source.glob("*.nc"))
+        advice = f"; name the file itself, --input {others[0]}" if others else ""
+        raise FieldError(f"{source} has neither {file or NETCDF} nor npy files such as thk.npy{advice}") from None
+
+
+def _require_space(target: Path, size: int) -> None:
+    """Raise QexpError if the disk has too little space, before anything is predicted."""
+    free = shutil.disk_usage(target.absolute().parent).free
+    if free < size:
+        raise QexpError(
+            f"cannot write {target}: the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
+        )
+
+
+def _lies_at(fields: FieldFolder, grid: FrameGrid, resample: float) -> FieldGrid:
+    """Times and coordinates of the estimates, with their attributes."""
+    beside = fields.file if isinstance(fields, NetcdfFolder) else None
+    attributes = fields.attributes("time")
+    return FieldGrid(grid.frames, grid.size, grid.y, grid.x, grid.time, attributes, beside, resample == 1)
+
+
+def _ready(fields: FieldFolder, model: FieldModel, start: int, stop: int) -> dict[str, Array]:
+    """Inputs of some frames in the form of the training data: (frame, y, x), y and x ascending."""
+    ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
+    return {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
+
+
+def _described(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:
+    """Output → its attributes, partly copied from the source's variable of that name."""
+    made = {}
+    for name, unit in model.outputs.items():
+        source = fields.attributes(name) if name in fields.variables else {}
+        words = {"long_name": f"estimate of: {source.get('long_name', name)}", "units": unit}
+        if "standard_name" in source:
+            words["standard_name"] = str(source["standard_name"])
+        words["limits"] = str(model.limits.get(name, ""))
+        made[name] = {key: text for key, text in words.items() if text}
+    return made
+
+
+def _global(model: FieldModel) -> dict[str, str]:
+    return {"Conventions": "CF-1.11", **{key: text for key, text in model.origin.items() if text}}
+
+
+def _another_width(source: Path, grid: FieldGrid, model: FieldModel) -> str | None:
+    """A warning if the cell size differs from that of the training data, else None."""
+    if grid.y is None or grid.x is None or min(grid.size) < 2 or not model.spacings:
+        return None
+    here = (grid.y.spacing, grid.x.spacing)
+    if any(alike(here, known) for known in model.spacings):
+        return None
+    trained = ", ".join(f"{y:g} x {x:g} m" for y, x in model.spacings)
+    changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
+    return (
+        f"{source}: the cells are {here[0]:g} x {here[1]:g} m{changed}, but the network was trained on {trained}, "
+        "and does not adapt to the cell size"
+    )
+
+
+# The model for predicting fields from a finished run: its network, inputs and cell sizes.
+
+
+def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
+    """The model of a run for `predict_fields`. Raises QexpError if the run is not done."""
+    record, spec = directory.record(), directory.training_spec()
+    on = device_of(device)
+    model = load_model(directory, on)
+    inputs, outputs = list(model.network.inputs), list(model.network.outputs)
+
+    def estimate(fields: Mapping[str, Array]) -> dict[str, Array]:
+        # One frame at a time: in a batch the rounding would depend on the number of frames.
+        samples = {name: torch.from_numpy(fields[name]).unsqueeze(1).to(on) for name in inputs}
+        made = model.estimate(samples, batch_size=1)
+        return {name: made[name].squeeze(1).cpu().numpy() for name in outputs}
+
+    dataset = spec["dataset"]
+    return FieldModel(
+        inputs=inputs,
+        outputs={name: record.units.get(name, "") for name in outputs},
+        estimate=estimate,
+        limits=limits_of(spec),
+        trained=ranges_of_targets(record, model.periods),
+        refusal=lambda height, width: refusal(model.network, height, width),
+        file=dataset["file"],
+        recompute_slopes=dataset.get("recompute_slopes", False),  # a key that few datasets have
+        resample=dataset["resample"],
+        spacings=dataset.get("spacing", []),
+        origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
+    )

@@ -1,0 +1,204 @@
+"""The files of a run from which its figures are drawn, and figures that several kinds share."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
+from qexp.base.quantities import typeset
+from qexp.errors import QexpError
+from qexp.figures.canvas import COLOURS, panels, sized, titled, wrapped
+from qexp.figures.curves import learning_curves
+from qexp.metrics.metric import nearest
+from qexp.store.directory import RunDirectory
+from qexp.store.results import INTERVALS_OF_ROWS, USUAL, intervals_of
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_GROUPS = 50
+"""Largest number of groups that are drawn."""
+
+WIDE, HEIGHT_OF_ROW, WIDTH_OF_CHARACTER = 3.4, 0.22, 0.066  # inches
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The intervals of a group's rows."""
+
+    name: str
+    rows: int
+    covered: int
+    range: tuple[float, float]
+    """In which the share of covered rows lies."""
+    mean_width: float | None
+    """In the output's unit; None if one is infinite."""
+
+
+def coverage_by_group(
+    groups: Sequence[Covered], output: str, unit: str, interval: float, title: str, note: str
+) -> Figure:
+    """A line per group: the share of its rows that lie in their intervals, with its range, and the mean width.
+
+    groups    all rows first
+    interval  what share the intervals should cover
+    """
+    shown = groups[:MOST_GROUPS]
+    labels = [f"{wrapped(one.name, 200)[:30]}  ({one.covered} of {one.rows})" for one in shown]
+    width = max(map(len, labels)) * WIDTH_OF_CHARACTER
+    made, (shares, widths) = panels(2, WIDE, sized(1.15 + HEIGHT_OF_ROW * len(shown)), left=sized(0.15 + width))
+    _draw_shares(shares, shown, interval)
+    _draw_widths(widths, shown)
+    shares.set_xlabel(f"share in {100 * interval:g} % intervals")
+    words = f"mean width, {output.replace('_', ' ')}"
+    widths.set_xlabel(f"{words} ({typeset(unit)})" if unit else words)
+    for axis in (shares, widths):
+        axis.set_ylim(len(shown) - 0.4, -0.6)
+        axis.set_yticks(range(len(shown)), labels if axis is shares else [""] * len(shown), fontsize=sized(8))
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", alpha=0.25, linewidth=0.5)
+        if len(shown) > 1:
+            axis.axhline(0.5, color="0.75", linewidth=0.8)
+    left_out = f"; the first {MOST_GROUPS} of {len(groups)} lines" if len(groups) > len(shown) else ""
+    titled(made, f"{title}; lines: 95 % ranges{left_out}", note)
+    return made
+
+
+def _draw_shares(axis: Axes, groups: Sequence[Covered], interval: float) -> None:
+    axis.axvline(interval, color="0.6", linewidth=1, zorder=1)
+    for line, one in enumerate(groups):
+        axis.plot(one.range, [line, line], color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2)
+        # What an interval of the right coverage would hardly give stands out.
+        colour = COLOURS[0] if one.range[0] <= interval <= one.range[1] else COLOURS[1]
+        axis.plot(one.covered / one.rows, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
+    axis.set_xlim(-0.04, 1.04)
+
+
+def _draw_widths(axis: Axes, groups: Sequence[Covered]) -> None:
+    known = np.array([np.nan if one.mean_width is None else one.mean_width for one in groups], dtype=np.float64)
+    axis.plot(known, np.arange(len(groups)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
+    finite = known[np.isfinite(known)]
+    if len(finite) and finite.max() > 10 * finite.min() > 0:
+        axis.set_xscale("log")
+    elif len(finite):
+        axis.set_xlim(0, 1.08 * finite.max() or 1.0)
+
+
+# The files of a run from which its figures are drawn.
+
+
+Pictures = Iterator[tuple[Path, "Figure"]]
+"""The path of each picture in the run's directory, without ending, and its figure; empty if the run has no such
+figure. A figure may be redrawn for the next picture: save each before taking the next."""
+
+FigureOfRun = Callable[[RunDirectory], Pictures]
+"""A function that draws a figure of a run. Raises MissingNumbersError and DamagedError."""
+
+FIGURES_FOLDER = Path("results/figures")
+
+
+class MissingNumbersError(QexpError):
+    """A run was made by an older version of qexp, which did not write the numbers of a figure."""
+
+
+def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
+    """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is missing."""
+    try:
+        read = files.read_netcdf(path)
+    except FileNotFoundError as error:
+        raise missing(str(error)) from None
+    for name in needed:
+        if name not in read:
+            raise missing(f"{path} has no variable '{name}'")
+    return read
+
+
+def columns(path: Path) -> dict[str, list[str]]:
+    """A CSV file: column → a text per line. Raises MissingNumbersError if the file is missing."""
+    if not path.is_file():
+        raise missing(f"there is no {path}")
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return {name: [line[name] or "" for line in lines] for name in (lines[0] if lines else {})}
+
+
+def numbers(texts: Iterable[str]) -> NDArray[np.float64]:
+    """The numbers in a column of a CSV file; NaN for empty cells."""
+    return np.array([float(text) if text else np.nan for text in texts])
+
+
+def missing(what: str, remedy: str = "run the experience again under another --name") -> MissingNumbersError:
+    return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
+
+
+def outputs(of: xarray.Dataset) -> list[str]:
+    """The outputs whose true values and estimates a table holds."""
+    return [name for name in outputs_among(of.data_vars) if name in of]
+
+
+def unit(of: xarray.Dataset, name: str) -> str:
+    return str(of[name].attrs.get("units", ""))
+
+
+def truth_and_estimate(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """True values and estimates of an output; those of angles in the turn of the true value."""
+    truth, estimate = of[output].values, of[estimate_of(output)]
+    return truth, nearest(estimate.values, truth, estimate.attrs.get(PERIOD))
+
+
+def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Lower and upper end of the interval of each test row, (row,) each; None if they are not kept."""
+    path = directory.results / INTERVALS_OF_ROWS
+    if not path.is_file():
+        return None
+    table = columns(path)
+    return numbers(table[low_of(output)]), numbers(table[high_of(output)])
+
+
+def coverage(directory: RunDirectory) -> Pictures:
+    """How many test rows lie in their intervals, and how wide these are, by group; no figure if that is unknown."""
+    found = intervals_of(directory)
+    if found is None:
+        return
+    record = directory.record()
+    usual = [one for one in found.coverages if one.interval == USUAL]
+    known = list(dict.fromkeys(one.output for one in usual))
+    for output in known:
+        groups = [
+            Covered(one.name or "all", one.n, one.covered, one.range, one.mean_width)
+            for one in usual
+            if one.output == output
+        ]
+        title = f"{output.replace('_', ' ')}: {_of_whom(directory, found.unit)}"
+        made = coverage_by_group(groups, output, record.units.get(output, ""), USUAL, title, record.caution)
+        yield FIGURES_FOLDER / ("coverage" if len(known) == 1 else f"coverage_{output}"), made
+
+
+def _of_whom(directory: RunDirectory, unit: str) -> str:
+    if not directory.held_out:
+        return "intervals from the errors of held-out data"
+    return "intervals from the errors of other " + ("rows" if unit == "row" else f"groups ({unit})")
+
+
+def texts(of: xarray.Dataset, name: str) -> list[str]:
+    return [str(value) for value in of[name].values]
+
+
+def learning_curve(directory: RunDirectory) -> Pictures:
+    """Losses and validation errors over epochs."""
+    yield FIGURES_FOLDER / "learning_curve", learning_curve_of(directory)
+
+
+def learning_curve_of(directory: RunDirectory) -> Figure:
+    record = directory.record()
+    return learning_curves({directory.name: directory.metrics()}, record.units, record.caution)

@@ -1,0 +1,182 @@
+"""The files and folders that specs name: where they are, and fingerprints of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.base.workspace import Workspace
+from qexp.errors import DatasetError, QexpError, hint
+from qexp.rows.array_cache import content_hash
+from qexp.rows.table import TableError
+from qexp.spec.reading import Finding
+
+
+def find_data_file(path: str, folders: Iterable[Path]) -> Path:
+    """The file of a relative path, from the first folder that has it. Raises TableError, listing these folders."""
+    if Path(path).is_absolute():
+        if Path(path).is_file():
+            return Path(path)
+        raise TableError(f"there is no file {path}{_nearest_neighbour([Path(path)])}")
+    candidates = [folder / path for folder in folders]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    near = _nearest_neighbour(candidates)
+    places = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
+    raise TableError(
+        f"there is no file '{path}'{near}; looked for {places}; put the file there, or add its folder to QEXP_DATA"
+    )
+
+
+def _nearest_neighbour(paths: Sequence[Path]) -> str:
+    """A file with a similar name, in the folders that were searched."""
+    names: list[str] = []
+    for path in paths:
+        with suppress(OSError):
+            names += [entry.name for entry in os.scandir(path.parent) if entry.is_file()]
+    return hint(paths[0].name, names) if paths else ""
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal. Raises TableError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+# The files and data that a program names: where they are, and hashes of their content. Loads no torch.
+
+
+def program_place(name: str, root: Path) -> Path:
+    """A file or folder below the workspace `root`, or anywhere if its path is absolute. Raises QexpError."""
+    place = root / name
+    if place.exists():
+        return place
+    beside = [path.name for path in place.parent.iterdir()] if place.parent.is_dir() else []
+    raise QexpError(f"there is no file '{name}' in {root}{hint(place.name, beside)}")
+
+
+def program_fingerprint(name: str, root: Path) -> str:
+    """SHA-256 of a file's content in hexadecimal; of a folder, of the names and contents of all files below it.
+
+    Raises QexpError. Hashes of files that have not changed since are kept in the cache.
+    """
+    place = program_place(name, root)
+    try:
+        if not place.is_dir():
+            return content_hash(place)
+        whole = hashlib.sha256()
+        for path in sorted(one for one in place.rglob("*") if one.is_file()):
+            whole.update(f"{path.relative_to(place).as_posix()}\0{content_hash(path)}\0".encode())
+    except OSError as error:
+        raise QexpError(f"'{name}' cannot be read: {error.strerror or error}") from None
+    return whole.hexdigest()
+
+
+def changed_program_files(names: Iterable[tuple[str, str]], root: Path) -> Iterator[str]:
+    """What is wrong with files since their fingerprints were taken, in words.
+
+    names  name and fingerprint of each file
+    """
+    for name, before in names:
+        try:
+            if program_fingerprint(name, root) != before:
+                yield f"'{name}' has changed since the run was prepared"
+        except QexpError as error:
+            yield str(error)
+
+
+# Finding the files and folders of datasets.
+
+
+Document = dict[str, Any]
+
+DATA = "QEXP_DATA"
+"""Environment variable with folders that are searched for data files after the workspace's own."""
+
+
+def data_folder(
+    document: Document,
+    workspace: Workspace | None,
+    is_there: Callable[[Path], bool] = Path.is_dir,
+    what: str = "folder",
+) -> Path:
+    """The folder of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA.
+
+    is_there  tests a place; whether it is a folder, if left out
+    what      name of the kind of file in errors
+    Raises DatasetError, with the command that makes the folder if the dataset gives one.
+    """
+    found = Path(document.get("found", ""))
+    if document.get("found") and is_there(found):
+        return found
+    possible = data_candidates(document["path"], workspace)
+    for candidate in possible:
+        if is_there(candidate):
+            return candidate
+    places = ", ".join(dict.fromkeys(map(str, [*([found] if document.get("found") else []), *possible])))
+    command = document.get("made_by")
+    way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
+    raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {places}; {way_out}")])
+
+
+def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Finding]:
+    """The message for a missing folder whose dataset gives the command that makes it; empty otherwise.
+
+    find  searches the folder, as `data_folder` does
+    """
+    if not document.get("made_by"):
+        return []
+    try:
+        find()
+    except DatasetError as error:
+        return list(error.findings)
+    return []
+
+
+def data_candidates(path: str, workspace: Workspace | None) -> list[Path]:
+    """The places where a folder may be."""
+    given = Path(path)
+    return [given] if given.is_absolute() else [folder / given for folder in data_folders(workspace)]
+
+
+def data_folders(workspace: Workspace | None) -> list[Path]:
+    """The folders that are searched for data: the workspace's own, and those of QEXP_DATA."""
+    own = [workspace.root / "data"] if workspace is not None else []
+    return [*own, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    path: Path
+    stands_in: bool
+    """Whether it is the stand-in for a file that was not found."""
+
+
+def data_file(document: Document, workspace: Workspace | None) -> DataFile:
+    """The file of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA.
+
+    If it is not found, its stand-in is searched, unless the run was prepared: it then needs the file that it had.
+    """
+    stood_in = bool(document.get("stand_in") and document.get("stood_in"))
+    found = Path(document.get("found", ""))
+    if found.is_file():
+        return DataFile(found, stood_in)
+    keys = ["stand_in"] if stood_in else ["path"] if "fingerprint" in document else ["path", "stand_in"]
+    troubles = []
+    for key in keys:
+        if document.get(key) is None:
+            continue
+        try:
+            return DataFile(find_data_file(document[key], data_folders(workspace)), key == "stand_in")
+        except TableError as error:
+            troubles.append(((key,), str(error)))
+    raise DatasetError(troubles)

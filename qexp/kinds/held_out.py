@@ -1,0 +1,506 @@
+"""Intervals by the errors of held-out samples: of these themselves, of other data, and of new rows and spectra."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base import files
+from qexp.base.outputs import estimate_of, high_of, low_of, quantile_of
+from qexp.errors import DamagedError, QexpError
+from qexp.kinds.networks import scale_of
+from qexp.kinds.rows.spec import grouped_by
+from qexp.kinds.spectra.dataset import SPECTRUM
+from qexp.kinds.trust import tables_of
+from qexp.metrics import conformal
+from qexp.metrics.conformal import Scale
+from qexp.metrics.metric import nearest
+from qexp.networks.estimator import Inversion, mean
+from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.store.directory import PREDICTIONS, RunDirectory
+from qexp.store.results import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
+
+if TYPE_CHECKING:
+    import xarray
+
+ROW, CORE = "row", "core"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How held-out samples belong together.
+
+    unit   kind of the units that are exchangeable: `row`, or the kind of group that is held out
+    by     kind of the groups by which coverage is listed; None if there are none
+    folds  the folds that hold out each sample, (sample,), which are several if they are repeated; empty without folds
+    """
+
+    unit: str
+    by: str | None
+    folds: Sequence[tuple[str, ...]]
+
+
+def _layout_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
+    spec = directory.spec()
+    by = grouped_by(spec)
+    path = directory.results / PREDICTIONS
+    if not path.is_file():
+        raise QexpError(f"{path} is missing, so it is unknown which fold held out which row")
+    folds: dict[str, tuple[str, ...]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for fold, row, *_ in csv.reader(file):
+            folds[row] = (*folds.get(row, ()), fold)
+    try:
+        of_rows = [folds[str(number)] for number in predictions["row"].values]
+    except KeyError as error:
+        raise DamagedError(f"{path} does not list the row {error}") from None
+    return Layout(ROW if spec["split"]["parameters"].get("by") is None else str(by), by, of_rows)
+
+
+def _layout_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
+    return Layout(CORE, CORE, [()] * predictions.sizes["spectrum"])
+
+
+KINDS: Mapping[str, Callable[[RunDirectory, Any], Layout] | None] = {
+    "generated": None,
+    "tabular": _layout_of_rows,
+    "gridded": None,
+    "spectra": _layout_of_spectra,
+}
+"""Type of the dataset → how its held-out samples belong together; None where they make no intervals."""
+
+# The held-out estimates of a run and their errors, read from its files: what intervals are made from.
+
+
+Array = NDArray[np.float64]
+
+MEDIAN = 0.5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One output's estimates of held-out rows or spectra.
+
+    quantiles  probability → quantiles of a posterior head, (row,); empty where the output has none
+    unit       kind of the units that are exchangeable: `row`, or the kind of group that is held out
+    units      the unit of each row, as numbers from 0; likewise below (row,)
+    by         kind of the groups by which coverage is listed; None if there are none
+    patterns   the folds that hold a row out, which are several if they are repeated; empty for a run without folds
+    pattern    that of each row, by its place in `patterns`
+    """
+
+    output: str
+    scale: Scale
+    truth: Array
+    estimate: Array
+    quantiles: Mapping[float, Array]
+    unit: str
+    units: NDArray[np.int64]
+    by: str | None
+    groups: NDArray[np.str_]
+    patterns: tuple[tuple[str, ...], ...]
+    pattern: NDArray[np.int64]
+
+    def probabilities(self, coverage: float) -> tuple[float, ...]:
+        """Of the quantiles that intervals of a coverage are laid around; none if that is the estimate.
+
+        Those of the head's own interval whose probability is nearest: any are right once they are corrected.
+        """
+        lower = [one for one in self.quantiles if one < MEDIAN]
+        if not lower:
+            return ()
+        low = min(lower, key=lambda one: abs(1 - 2 * one - coverage))
+        return low, min(self.quantiles, key=lambda one: abs(1 - low - one))
+
+    def start(self, coverage: float) -> tuple[Array, Array]:
+        """What intervals of a coverage are laid around, in the output's unit: two quantiles, or twice the estimate."""
+        around = [self.quantiles[one] for one in self.probabilities(coverage)] or [self.estimate]
+        return around[0], around[-1]
+
+    def scores(self, coverage: float) -> Array:
+        """How far true values lie outside of it, (row,); absolute errors if that is the estimate."""
+        return self.scale.scores(*self.start(coverage), self.truth)
+
+    @property
+    def count(self) -> int:
+        """The number of units."""
+        return int(self.units.max()) + 1
+
+
+def held_out(directory: RunDirectory) -> list[HeldOut]:
+    """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has none."""
+    spec = directory.training_spec()
+    layout_of = KINDS[spec["dataset"]["type"]]
+    if layout_of is None:
+        raise QexpError(f"{directory.name}: the errors of held-out samples make intervals for rows and spectra only")
+    outputs = [name for name in spec["outputs"] if name != SPECTRUM]
+    if not outputs:
+        raise QexpError(f"{directory.name} reconstructs spectra and estimates no number that could have an interval")
+    predictions, tables = opened(directory), tables_of(directory)
+    layout = layout_of(directory, predictions)
+    groups = np.zeros(len(layout.folds), dtype=str)
+    if layout.by is not None:
+        groups = predictions[layout.by].values.astype(str)
+    units = np.arange(len(groups)) if layout.unit == ROW else np.unique(groups, return_inverse=True)[1]
+    patterns = tuple(dict.fromkeys(layout.folds))
+    place = {folds: number for number, folds in enumerate(patterns)}
+    pattern = np.array([place[folds] for folds in layout.folds])
+    made = []
+    for output in outputs:
+        truth, estimate = (predictions[name].values.astype(np.float64) for name in (output, estimate_of(output)))
+        scale = scale_of(spec, tables, output, truth)
+        quantiles = quantiles_among(predictions, output)
+        made.append(
+            HeldOut(output, scale, truth, estimate, quantiles, layout.unit, units, layout.by, groups, patterns, pattern)
+        )
+    return made
+
+
+def quantiles_among(predictions: xarray.Dataset, output: str) -> dict[float, Array]:
+    """Probability → quantiles of an output; empty if it is of no posterior head, or the run of an older version."""
+    if quantile_of(output) not in predictions:
+        return {}
+    found = predictions[quantile_of(output)].astype(np.float64)
+    return {float(one): found.sel(quantile=one).values for one in found["quantile"].values}
+
+
+def opened(directory: RunDirectory) -> xarray.Dataset:
+    """The file of a run's test predictions. Raises QexpError or DamagedError."""
+    path = directory.results / TEST_PREDICTIONS
+    if not path.is_file():
+        raise QexpError(f"{directory.name} has no held-out estimates ({path} is missing), so its errors are unknown")
+    return files.read_netcdf(path)
+
+
+# Intervals of held-out rows and how many rows they cover, written beside a run's results.
+
+
+log = logging.getLogger("qexp.run")
+
+COVERAGES = (0.5, 0.68, 0.9, 0.95)
+"""Coverages that are counted."""
+
+LEVEL = 0.95
+"""Of the range of a share."""
+
+
+def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
+    """Write the intervals of a run's held-out rows into its results, and how many rows they cover.
+
+    Each row gets its interval from the errors of all other units: it is a row that is new to the rule.
+    Raises QexpError if the run has no held-out estimates.
+    """
+    outputs = held_out(directory)
+    coverages = [
+        one
+        for rows in outputs
+        if rows.count > 1  # else there are no other errors
+        for coverage in COVERAGES
+        for one in coverages_of(rows, coverage, conformal.promised(rows.count - 1), intervals_of_rows(rows, coverage))
+    ]
+    made = HeldOutIntervals(
+        unit=outputs[0].unit, units=outputs[0].count, heads=heads_among(outputs), coverages=tuple(coverages)
+    )
+    if coverages:
+        write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL) for rows in outputs})
+    files.write_json(directory.results / INTERVALS, made.document())
+    for one in made.coverages:
+        if one.of == OVERALL and one.interval == USUAL:
+            log.info("intervals of 90 %% cover %d of %d held-out rows of %s", one.covered, one.n, one.output)
+    return made
+
+
+def intervals_of_rows(rows: HeldOut, coverage: float) -> tuple[Array, Array]:
+    """Lower and upper end of each row's interval, (row,), from the scores of all other units.
+
+    If these are too few for the coverage, it is the largest that they allow: that of their largest error.
+    """
+    attained = min(coverage, conformal.promised(rows.count - 1))
+    radius = conformal.of_others(rows.scores(attained), rows.units, attained)
+    return rows.scale.around(*rows.start(attained), radius)
+
+
+def heads_among(outputs: Sequence[HeldOut]) -> tuple[str, ...]:
+    """The outputs whose intervals are laid around quantiles of a posterior head."""
+    return tuple(rows.output for rows in outputs if rows.quantiles)
+
+
+class Judged(Protocol):
+    """Rows with known truth; all of them (row,)."""
+
+    @property
+    def output(self) -> str: ...
+    @property
+    def truth(self) -> Array: ...
+    @property
+    def by(self) -> str | None: ...
+    @property
+    def groups(self) -> NDArray[np.str_]: ...
+
+
+def coverages_of(rows: Judged, coverage: float, most: float, ends: tuple[Array, Array]) -> Iterator[Coverage]:
+    """How many rows lie in their intervals: of all, then by group.
+
+    most  the largest coverage that can be promised
+    """
+    low, high = ends
+    covered = (low <= rows.truth) & (rows.truth <= high)
+    parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
+    if rows.by is not None:
+        parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
+    for of, name, own in parts:
+        width = float((high[own] - low[own]).mean())
+        yield Coverage(
+            output=rows.output,
+            interval=coverage,
+            promised=min(coverage, most),
+            of=of,
+            name=name,
+            n=int(own.sum()),
+            covered=int(covered[own].sum()),
+            range=_range(int(covered[own].sum()), int(own.sum())),
+            mean_width=width if np.isfinite(width) else None,
+        )
+
+
+def _range(covered: int, of: int) -> tuple[float, float]:
+    from scipy.stats import binomtest
+
+    found = binomtest(covered, of).proportion_ci(LEVEL, method="exact")
+    return float(found.low), float(found.high)
+
+
+def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Array]]) -> None:
+    """Write a line per test row: what names it, then every output with its estimate and interval.
+
+    ends  output → lower and upper end of the interval of each row
+    """
+    rows = opened(directory)
+    texts = [name for name in rows.data_vars if rows[name].dtype.kind in "OUST"]
+    index = rows[next(iter(ends))].dims[0]
+    table = {str(name): rows[name].values.tolist() for name in (index, *texts)}
+    for output, (low, high) in ends.items():
+        table |= {name: rows[name].values.tolist() for name in (output, estimate_of(output))}
+        table |= {low_of(output): low.tolist(), high_of(output): high.tolist()}
+    if caution := rows.attrs.get("caution"):
+        table["caution"] = [caution] * rows.sizes[index]
+    files.write_csv(directory.results / INTERVALS_OF_ROWS, table, zip(*table.values(), strict=True))
+
+
+# The estimates of each fold of a run among those of all its networks.
+
+
+Values = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class OfFolds:
+    """What each fold estimates of rows, (fold, row), in the output's unit.
+
+    quantiles  probability → quantile; of outputs of posterior heads
+    """
+
+    estimate: Values
+    quantiles: Mapping[float, Values]
+
+
+def means_of_folds(
+    model: Inversion, output: str, values: Tensor, sizes: Sequence[int], probabilities: Sequence[float]
+) -> OfFolds:
+    """The mean over the networks of each fold, as each fold estimated what it held out.
+
+    model   any of the networks
+    values  estimates of an output before limits, (network, row, 1), fold by fold; followed by quantiles of these
+            probabilities if the output is of a posterior head
+    sizes   the number of networks of each fold
+    """
+    of_folds = values.split(list(sizes))
+    columns = [
+        torch.stack([mean(model, output, of_fold[..., [place]])[..., 0] for of_fold in of_folds]).cpu().numpy()
+        for place in range(values.shape[-1])
+    ]
+    return OfFolds(columns[0], dict(zip(probabilities, columns[1:], strict=False)))
+
+
+def networks_of_folds(directory: RunDirectory) -> dict[str, int]:
+    """Fold → the number of its networks, in their order; of a run without folds one, under an empty name."""
+    folds = {fold.path.name: fold.record().fold for fold in directory.all_folds()}
+    return {name: len(fold.networks or ()) for name, fold in folds.items() if fold is not None} or {"": 1}
+
+
+# Intervals of new rows and spectra, by the errors of those that a run held out.
+
+
+MOST_SCORES = 200
+"""More scores are replaced by quantiles of each fold, since they are sorted for every new row."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the intervals of one output follow from the estimates of all folds.
+
+    probabilities  of the quantiles of a posterior head that scores are laid around; none: around the estimate
+    shares         (pattern, fold): the share of each fold in the estimates of the rows with that pattern of folds
+    scores         (score,); likewise the pattern and the weight of each
+    """
+
+    scale: Scale
+    probabilities: tuple[float, ...]
+    shares: Array
+    scores: Array
+    pattern: NDArray[np.int64]
+    weight: Array
+    coverage: float
+
+    def ends(self, found: OfFolds) -> tuple[Array, Array]:
+        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate."""
+        around = [found.quantiles[one] for one in self.probabilities] or [found.estimate]
+        starts = [self.shares @ nearest(one, one[:1], self.scale.period).astype(np.float64) for one in around]
+        lower, upper = self.scale.forwarded(starts[0], starts[-1])
+        low, high = conformal.cross_interval(lower, upper, self.scores, self.pattern, self.weight, self.coverage)
+        unknown = np.isnan(found.estimate).any(axis=0)
+        low, high = self.scale.ends(low, high)
+        return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+
+@dataclass(frozen=True)
+class NewIntervals:
+    """Rules for the intervals of all outputs of a run.
+
+    coverage  what the intervals promise
+    rows      what rows they are for: `new rows like those of the training data`
+    rules     output → its rule
+    """
+
+    coverage: float
+    rows: str
+    rules: Mapping[str, Rule]
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Of all quantiles of posterior heads that the rules need."""
+        return tuple(sorted({one for rule in self.rules.values() for one in rule.probabilities}))
+
+    @property
+    def words(self) -> str:
+        """`90 % intervals for rows of a new mission`."""
+        return f"{100 * self.coverage:.3g} % intervals for {self.rows}"
+
+
+def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequence[str]) -> NewIntervals | None:
+    """The rules for new rows of a finished run; None if none were asked for and the run has no held-out errors.
+
+    coverage  what the intervals must promise; if left out, 90 % or as much as the number of rows or groups allows
+    folds     the names of the run's folds, in the order of `Rule.ends`; one empty name for a run without folds
+    Raises QexpError for a coverage that the run cannot promise.
+    """
+    if coverage is not None:
+        return rules_of_run(directory, coverage, folds)
+    try:
+        return rules_of(held_out(directory), USUAL, folds)
+    except QexpError:
+        return None
+
+
+def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str]) -> NewIntervals:
+    """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out errors."""
+    if not 0 < coverage < 1:
+        raise QexpError(f"--interval {coverage:g}: a coverage lies between 0 and 1, such as 0.9")
+    outputs = held_out(directory)
+    most = conformal.promised(outputs[0].count)
+    if coverage > most:
+        raise QexpError(
+            f"--interval {coverage:g}: {directory.name} held out {outputs[0].count} {_units(outputs[0])}, which "
+            f"promise no more than {_rounded_down(most):g}; ask for that"
+        )
+    return rules_of(outputs, coverage, folds)
+
+
+def rules_of(outputs: Sequence[HeldOut], coverage: float, folds: Sequence[str]) -> NewIntervals:
+    """The rules for a coverage, or for the largest that the number of rows or groups allows.
+
+    outputs  the held-out rows of a run; `folds` as for `new_intervals`
+    """
+    given = min(coverage, conformal.promised(outputs[0].count))
+    return NewIntervals(given, _kind_of_rows(outputs[0]), {one.output: _rule(one, given, folds) for one in outputs})
+
+
+def _rule(rows: HeldOut, coverage: float, folds: Sequence[str]) -> Rule:
+    patterns = [one or ("",) for one in rows.patterns]
+    shares = np.array([[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns])
+    weight, scores = conformal.weights(rows.units), rows.scores(coverage)
+    probabilities = rows.probabilities(coverage)
+    if len(patterns) == 1:  # one network: the quantile alone says all
+        radius = conformal.quantile(scores, weight, coverage)
+        return Rule(rows.scale, probabilities, shares, radius[None], np.zeros(1, np.int64), np.ones(1), coverage)
+    kept = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
+    return Rule(rows.scale, probabilities, shares, *kept, coverage)
+
+
+def _units(rows: HeldOut) -> str:
+    return "rows" if rows.unit == ROW else f"groups ({rows.unit})"
+
+
+def _kind_of_rows(rows: HeldOut) -> str:
+    return "new rows like those of the training data" if rows.unit == ROW else f"rows of a new {rows.unit}"
+
+
+def _rounded_down(share: float) -> float:
+    """With three decimals, so that it can be asked for."""
+    return float(np.floor(1000 * share) / 1000)
+
+
+# How many rows or spectra of other data lie in the intervals that a run's held-out errors promise.
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One output's evaluated rows with their groups, (row,)."""
+
+    output: str
+    truth: Array
+    by: str | None
+    groups: NDArray[np.str_]
+
+
+def keep_intervals_of(
+    evaluation: RunDirectory,
+    run: RunDirectory,
+    found: Mapping[str, OfFolds],
+    folds: Sequence[str],
+    by: str | None,
+) -> None:
+    """Write the intervals of evaluated rows and how many they cover; nothing if the run has no held-out errors.
+
+    found  output → what each fold estimates of the rows; of posterior heads with all `HELD_OUT_QUANTILES`
+    folds  their names; a run without folds has one with an empty name
+    by     kind of the groups by which coverage is listed
+    """
+    try:
+        outputs = held_out(run)
+    except QexpError:
+        return
+    predictions = opened(evaluation)
+    most = conformal.promised(outputs[0].count)
+    coverages: list[Coverage] = []
+    for coverage in COVERAGES:
+        ends = {name: rule.ends(found[name]) for name, rule in rules_of(outputs, coverage, folds).rules.items()}
+        for output, of_output in ends.items():
+            truth = predictions[output].values.astype(np.float64)
+            groups = np.zeros(len(truth), dtype=str) if by is None else predictions[by].values.astype(str)
+            coverages += coverages_of(Rows(output, truth, by, groups), coverage, most, of_output)
+        if coverage == USUAL:
+            write_intervals(evaluation, ends)
+    coverages.sort(key=lambda one: list(found).index(one.output))
+    made = HeldOutIntervals(
+        unit=outputs[0].unit, units=outputs[0].count, heads=heads_among(outputs), coverages=tuple(coverages)
+    )
+    files.write_json(evaluation.results / INTERVALS, made.document())

@@ -1,0 +1,1 @@
+"""Simulated images, and the values that made them."""

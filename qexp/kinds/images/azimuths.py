@@ -1,0 +1,99 @@
+"""Simulated images as a network of another program saw them, if that program counts azimuths from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qexp.base.quantities import base_name
+from qexp.base.workspace import Workspace
+from qexp.foreign.fitting import Rules, shipped
+from qexp.kinds.experiments import Experience
+from qexp.kinds.objects import kind_of
+from qexp.spec import resolution
+from qexp.store.record import ForeignWeights, Record
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Turned:
+    """An experience whose dataset makes the images that another program trained on.
+
+    azimuth  by which the azimuths are larger than in its spec [rad]
+    remarks  what of those images it cannot make
+    """
+
+    experience: Experience
+    azimuth: float = 0.0
+    remarks: tuple[str, ...] = ()
+
+
+def turned(experience: Experience, rules: Rules, workspace: Workspace) -> Turned:
+    """The experience with the images that a program trained on, by its rules.
+
+    It is left as it is where an azimuth is an input or output of the network, which then takes or makes the azimuths
+    of that program. Raises QexpError if an azimuth varies by a distribution that cannot be moved.
+    """
+    spec, dataset = experience.document, experience.document["dataset"]
+    if not rules.azimuth or not (changes := kind_of(dataset).turned(dataset, rules.azimuth)):
+        return Turned(experience)
+    angle = f"{math.degrees(rules.azimuth):+g}°"
+    if numbers := [name for name in (*spec["inputs"], *spec["outputs"]) if base_name(name) in ("azimuth", "heading")]:
+        remark = (
+            f"the network was trained on images at azimuths {angle}, but '{numbers[0]}' is an input or output of it; "
+            f"the images of {experience.dataset_name} stay as they are, others than it was trained on"
+        )
+        return Turned(experience, remarks=(remark,))
+    document = {**spec, "dataset": _changed(dataset, changes)}
+    made = kind_of(dataset).checked_dataset(document["dataset"], experience.tables, workspace)
+    texts = tuple(resolution.override(f"dataset.{key}", value).text for key, value in changes.items())
+    remarks = tuple(_elsewhere(dataset, rules, experience.dataset_name))
+    changed = replace(experience, document=document, dataset=made, overrides=(*experience.overrides, *texts))
+    return Turned(changed, rules.azimuth, remarks)
+
+
+def _elsewhere(dataset: Document, rules: Rules, name: str) -> Iterator[str]:
+    fixed = dataset.get("fixed", {})
+    for variable, value in rules.azimuth_holds_at.items():
+        if variable in dataset["varyings"] or fixed.get(variable, value) != value:
+            yield (
+                f"the images that the network was trained on are those of another azimuth only where {variable} is "
+                f"{value:g}; in {name} it is not, and there the network sees other images than it was trained on"
+            )
+
+
+def as_trained(dataset: Document, record: Record) -> tuple[Document, str]:
+    """A dataset that a run is given, as it makes images for the run's network, and what has changed, in words."""
+    origin = record.foreign_weights
+    if origin is None:
+        return dataset, ""
+    if not origin.azimuth:
+        return dataset, _of_older(dataset, record.name, origin)
+    changes = kind_of(dataset).turned(dataset, origin.azimuth)
+    texts = ", ".join(f"{key} = {resolution.value_text(value)}" for key, value in changes.items())
+    said = (
+        f"{record.name} has weights that were trained on images at azimuths {math.degrees(origin.azimuth):+g}°: {texts}"
+    )
+    return _changed(dataset, changes), said if changes else ""
+
+
+def _of_older(dataset: Document, name: str, origin: ForeignWeights) -> str:
+    """What is wrong with the images of a run that was imported before azimuths were changed; empty if nothing is."""
+    rules = shipped().get(origin.rules)
+    if rules is None or not rules.azimuth or origin.remarks:
+        return ""
+    if not kind_of(dataset).turned(dataset, rules.azimuth):
+        return ""
+    return (
+        f"{name} was imported by an earlier qexp: its network was trained on images at azimuths "
+        f"{math.degrees(rules.azimuth):+g}°, and sees others here; import {origin.file.name} again"
+    )
+
+
+def _changed(dataset: Document, changes: dict[str, Any]) -> Document:
+    for key, value in changes.items():
+        dataset = resolution.replaced(dataset, key, value)
+    return dataset

@@ -1,0 +1,261 @@
+"""Posteriors of simulated observations beside the values that made these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base.seeds import Seeds
+from qexp.errors import QexpError, suggestion
+from qexp.kinds.evaluation import ALL, PARTS, TRAIN
+from qexp.kinds.images.posteriors import Likelihoods, posteriors_by
+from qexp.metrics.calibration import density_levels, positions, reference_levels
+from qexp.networks.estimator import Inversion
+from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.distributions import Distribution
+
+Array = NDArray[np.float64]
+
+PURPOSE = "calibration"
+"""Of the random streams: none that a training uses."""
+
+SIMULATED = 100
+"""Observations that are simulated at a time, with a random stream of their own."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Simulated observations and the values that made them."""
+
+    number: int
+    start: int
+    values: Mapping[str, Array]
+    """Varying variable → (observation,), in its unit."""
+    samples: Mapping[str, Tensor]
+    """All variables of the dataset, as a network takes them."""
+
+
+def blocks(
+    dataset: GeneratedDataset, part: Part, count: int, size: int, seeds: Seeds, device: torch.device
+) -> Iterator[Block]:
+    """`count` observations of a part of the distributions, in blocks; the same ones, whatever the size of a block.
+
+    size  of a block, a multiple of `SIMULATED`
+    """
+    values = dataset.values(part, count, seeds, (PURPOSE,))
+    for number, start in enumerate(range(0, count, size)):
+        own = {name: of[start : start + size] for name, of in values.items()}
+        made = []
+        for first in range(start, min(start + size, count), SIMULATED):
+            few = {name: of[first : min(first + SIMULATED, start + size)] for name, of in values.items()}
+            made.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
+        yield Block(number, start, own, {name: torch.cat([one[name] for one in made]) for name in made[0]})
+
+
+def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_seed: int) -> Part:
+    """The quantile intervals of a part, as the run divides them. Raises QexpError for an unknown part."""
+    if part not in PARTS:
+        raise QexpError(f"--part {part}: {suggestion(part, PARTS)}")
+    if part == ALL:
+        return {name: [(0.0, 1.0)] for name in dataset.test}
+    return dataset.parts(split, Seeds(run_seed))[part]
+
+
+# Where the true values of observations lie in their posteriors.
+
+
+PROBABILITIES = (0.05, 0.16, 0.5, 0.84, 0.95)
+"""Of the quantiles that are kept of each posterior."""
+
+LOW, MEDIAN, HIGH = PROBABILITIES.index(0.05), PROBABILITIES.index(0.5), PROBABILITIES.index(0.95)
+
+NODES = 20_001
+"""Values between which shares of the prior are interpolated."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws from the posteriors of observations, in the outputs' units.
+
+    values        (observation, draw, output)
+    log_density   (observation, draw), None where it is unknown
+    of_truth      (observation,), the log density of the true values
+    effective     (observation,), the independent draws that they are worth; None: all are independent
+    doubted       number of observations whose draws are, by their method, not to be trusted
+    """
+
+    values: Array
+    log_density: Array | None = None
+    of_truth: Array | None = None
+    effective: Array | None = None
+    doubted: int = 0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the true values of observations lie; the first axis of all arrays is the observation."""
+
+    truth: Array
+    """(observation, output), in the outputs' units."""
+    positions: Array
+    """(observation, output), share of draws below."""
+    quantiles: Array
+    """(observation, output, probability), in the outputs' units."""
+    balls: Array
+    """(observation,), posterior probability of the ball around a random point that reaches to the truth."""
+    density: Array
+    """(observation,), posterior probability of where the density is higher; (0,) where densities are unknown."""
+
+
+class Prior:
+    """The distributions of some outputs; values become the share of the prior below them."""
+
+    def __init__(self, distributions: Sequence[Distribution]) -> None:
+        self._shares = np.linspace(0, 1, NODES)[1:-1]
+        self._values = [one.quantile(self._shares) for one in distributions]
+
+    def shares(self, values: Array) -> Array:
+        """Between 0 and 1, of values (..., output)."""
+        columns = [np.interp(values[..., place], one, self._shares) for place, one in enumerate(self._values)]
+        return np.stack(columns, axis=-1)
+
+    def values(self, place: int, shares: Array) -> Array:
+        """The values of one output below which these shares of the prior lie."""
+        return np.interp(shares, self._shares, self._values[place])
+
+
+def placed(truth: Array, draws: Draws, prior: Prior, random: np.random.Generator) -> Placed:
+    """Place true values, (observation, output), among draws. Raises QexpError for draws that are not finite."""
+    values, count = draws.values, draws.values.shape[2]
+    if wrong := int(np.sum(~np.isfinite(values).all(axis=(1, 2)))):
+        raise QexpError(f"the posteriors of {wrong:,} of {len(values):,} observations have draws that are not finite")
+    of_each = [positions(truth[:, one], values[:, :, one], random, draws.effective) for one in range(count)]
+    references = random.random(truth.shape)
+    balls = reference_levels(prior.shares(truth), prior.shares(values), references, random, draws.effective)
+    density = np.zeros(0)
+    if draws.log_density is not None and draws.of_truth is not None:
+        density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
+    quantiles = np.moveaxis(np.quantile(values, PROBABILITIES, axis=1), 0, -1)
+    return Placed(truth, np.stack(of_each, axis=1), quantiles, balls, density)
+
+
+def together(parts: Sequence[Placed]) -> Placed:
+    """Observations one after the other."""
+    return Placed(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Placed)})
+
+
+# The posteriors of a run that are tested: those of its network's head, or those after the likelihood step.
+
+
+OnDone = Callable[[int], None]
+"""Takes how many observations of a block are done."""
+
+
+class Posteriors(Protocol):
+    """Draws from the posteriors of observations."""
+
+    names: list[str]
+    """Of the outputs, in the order of the draws' last axis."""
+
+    together: int
+    """Observations that are best taken at a time."""
+
+    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
+        """`count` draws for each observation of a block; truth: (observation, output)."""
+
+    def caution(self, part: str) -> str:
+        """Why draws from a part of the distributions are not from the prior of these posteriors; empty if they are."""
+
+
+class OfHead:
+    """Posteriors by a network's posterior heads. Raises QexpError for a network without any.
+
+    held_out  variables of which the network never saw some intervals
+    """
+
+    together = 100
+
+    def __init__(self, model: Inversion, held_out: Sequence[str], device: torch.device) -> None:
+        self.model, self.held_out, self.device = model, held_out, device
+        self.names = [name for outputs in model.network.heads.values() for name in outputs]
+        if not self.names:
+            raise QexpError(
+                f"the network estimates {', '.join(model.network.outputs)} without a posterior; train one whose branch "
+                "ends with a posterior head, such as 'gaussian_posterior', or test the posteriors of the known "
+                "likelihood with --refined"
+            )
+
+    def caution(self, part: str) -> str:
+        """Their prior is what the network was trained on."""
+        if not self.held_out or part == TRAIN:
+            return ""
+        return (
+            f"the network never saw the held-out intervals of {' and '.join(self.held_out)}: its prior is the training "
+            "part, and on draws from elsewhere it cannot be calibrated; test it with --part train, or hold nothing out"
+        )
+
+    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
+        """Independent draws with their densities."""
+        posterior = self.model.posterior(block.samples)
+        with torch.no_grad():
+            made = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", block.number))
+            of_truth = posterior.log_prob(torch.from_numpy(truth).to(made))
+            density = posterior.log_prob(made)
+        on_done(len(truth))
+        values = made.transpose(0, 1).double().cpu().numpy()
+        return Draws(values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy())
+
+
+class Refined:
+    """Posteriors by the likelihood of the dataset, found from the network's estimates.
+
+    images    those that the network takes
+    known     its inputs
+    held_out  variables of which some intervals are the test part
+    """
+
+    together = 1000  # each block needs the factor of a covariance, and a basis of signals
+
+    def __init__(
+        self,
+        model: Inversion,
+        dataset: GeneratedDataset,
+        images: Sequence[str],
+        known: Collection[str],
+        held_out: Sequence[str],
+    ) -> None:
+        self.model, self.held_out = model, held_out
+        self._likelihoods = Likelihoods(dataset, images, [name for name in dataset.test if name in known])
+        self.names = self._likelihoods.names
+
+    def caution(self, part: str) -> str:
+        """Their prior is the whole distribution of each variable."""
+        if not self.held_out or part == ALL:
+            return ""
+        return (
+            f"the draws are from the part '{part}', but the prior of the posteriors is the whole: even exact ones "
+            "hold such draws more or less often than their probability says"
+        )
+
+    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
+        """Draws resampled by their weights, or of chains."""
+        estimates = {name: of[:, 0].double().cpu().numpy() for name, of in self.model.estimate(block.samples).items()}
+        start = {name: of for name, of in estimates.items() if name in self.names}
+        samples = {name: of.cpu() for name, of in block.samples.items()}
+        seed = seeds.number(PURPOSE, "draws", block.number)
+        made = posteriors_by(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done)
+        return Draws(made.draws, effective=made.ess, doubted=len(made.doubts))
+
+
+def prior_of(dataset: GeneratedDataset, names: Sequence[str]) -> Prior:
+    """The distributions of outputs. Raises QexpError for one that does not vary."""
+    for name in names:
+        if name not in dataset.test:
+            raise QexpError(f"'{name}' does not vary in the dataset, so that its posterior cannot be tested")
+    return Prior([dataset.distributions[name] for name in names])

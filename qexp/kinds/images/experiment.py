@@ -1,0 +1,592 @@
+"""Simulated datasets with their views and noise, and experiences on them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base.quantities import ANGLES, DEGREES, QUANTITIES, Quantities, Quantity, base_name, of_dataset, quantity
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.base.workspace import Workspace
+from qexp.errors import DatasetError, QexpError, suggestion
+from qexp.kinds.files import data_folders, find_data_file, fingerprint
+from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
+from qexp.kinds.kind import NUMBER, Document, Kind, Samples
+from qexp.kinds.networks import (
+    beyond_prior,
+    built_transforms,
+    in_batches,
+    in_periods,
+    of_training_mean,
+    with_normal_scores,
+)
+from qexp.networks.modules import MatchedFilters
+from qexp.networks.network import Network
+from qexp.networks.shapes import features
+from qexp.networks.training import Data, DrawnData
+from qexp.physics.geometry import RIGHT
+from qexp.rows.table import TableError
+from qexp.simulation import distributions
+from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.distributions import MOVING, Distribution
+from qexp.simulation.generators import GENERATOR_METHODS, DeformationImages, Generator
+from qexp.simulation.noise import Noise
+from qexp.simulation.noise_models import Component, NoiseModel
+from qexp.simulation.views import GNSS, RADAR, View, read_grid, read_points
+from qexp.spec.reading import Finding, Where
+
+
+def noise_of(document: Document, images: Sequence[str], tables: Tables) -> NoiseModel:
+    """The noise of a checked document; `images` are those of its views, in their order."""
+    declared = noise_in_long_form(document.get("noise_model", "white"), tables["noises"])
+    if not isinstance(declared, list):
+        return NoiseModel([Component(built(tables["noises"], declared), _on(declared, document, images))])
+    of_type: Counter[str] = Counter()
+    components = []
+    for one in declared:
+        # Its place among those of its type: a component of another type changes no other's random numbers.
+        stream = one["type"], of_type[one["type"]]
+        of_type[one["type"]] += 1
+        components.append(Component(built(tables["noises"], one), _on(one, document, images), stream))
+    return NoiseModel(components)
+
+
+def _on(component: Document, document: Document, images: Sequence[str]) -> frozenset[str] | None:
+    if "views" not in component:
+        return None
+    return frozenset(images[_number(view, _names(document))] for view in component["views"])
+
+
+def _names(document: Document) -> list[str | None]:
+    return [view.get("name") for view in document.get("views", [])]
+
+
+def _number(view: int | str, names: Sequence[str | None]) -> int:
+    return view if isinstance(view, int) else names.index(view)
+
+
+def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Iterator[Finding]:
+    """Problems of the declared noise that its schema cannot express."""
+    declared = noise_in_long_form(document.get("noise_model", "white"), tables["noises"])
+    several = isinstance(declared, list)
+    noises: list[Noise] = []
+    for index, one in enumerate(declared if several else [declared]):
+        where: Where = ("noise_model", index) if several else ("noise_model",)
+        try:
+            noise = built(tables["noises"], one)
+        except ValueError as error:
+            yield (*where, "parameters"), str(error)
+            continue
+        if not isinstance(noise, Noise):
+            named = f"{Noise.__module__}.{Noise.__name__}"
+            yield where, f"'{one['type']}' builds {type(noise).__name__}, but must build a {named}"
+            continue
+        noises.append(noise)
+        yield from _in_views(one, where, document, images)
+        if several and noise.of_unit_variance and not _has_level(document):
+            yield (
+                where,
+                f"'{one['type']}' has no amplitude: declare it among its parameters, or give the dataset a 'noise' "
+                "[m], in 'fixed' or 'varyings', that scales it",
+            )
+    if noises and not any(one.of_unit_variance for one in noises) and _has_level(document):
+        yield (
+            _place_of_level(document),
+            "scales nothing, because every component of the noise model has an amplitude of its own; remove it",
+        )
+
+
+def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
+    """Components that cannot be drawn where the pixels or points of their views lie."""
+    several = isinstance(document.get("noise_model"), list)
+    layouts = dataset.layouts()
+    if _has_level(document) and not layouts:
+        yield _place_of_level(document), "scales nothing: stations have 'errors' of their own; remove it"
+    for image, layout in layouts.items():
+        for index, component in enumerate(dataset.noise.components):
+            if component in dataset.noise.on(image) and (trouble := component.noise.trouble_with(layout)):
+                where: Where = ("noise_model", index) if several else ("noise_model",)
+                yield where, f"{trouble} ('{image}')"
+
+
+def _in_views(component: Document, where: Where, document: Document, images: Sequence[str]) -> Iterator[Finding]:
+    names = _names(document)
+    for position, view in enumerate(component.get("views", [])):
+        place = (*where, "views", position)
+        if isinstance(view, str) and view not in names:
+            yield place, f"no view '{view}'; {suggestion(view, [name for name in names if name])}"
+        elif isinstance(view, int) and view >= len(images):
+            yield place, f"no view {view}; the dataset has {len(images)}, numbered from 0"
+        elif _of_stations(_number(view, names), document):
+            yield place, "is a view of GNSS stations, which have 'errors' of their own"
+
+
+def _of_stations(view: int, document: Document) -> bool:
+    views = document.get("views", [])
+    return view < len(views) and views[view].get("type") == GNSS
+
+
+def _has_level(document: Document) -> bool:
+    return bool(document.get("fixed", {}).get("noise")) or "noise" in document["varyings"]
+
+
+def _place_of_level(document: Document) -> Where:
+    return ("fixed" if "noise" in document.get("fixed", {}) else "varyings"), "noise"
+
+
+# The views of a simulated dataset, of its document and the files that it names.
+
+
+Array = NDArray[np.float64]
+
+FILES = ("mask", "points", "elevation")
+"""Keys of a view that may name a file."""
+
+
+def views_of(document: Document, workspace: Workspace | None) -> list[View]:
+    """The views of a dataset. Raises DatasetError with all problems of their files."""
+    found: list[Finding] = []
+    files = ViewFiles(document, workspace)
+    views = [_view(one, index, document, files, found) for index, one in enumerate(document.get("views", []))]
+    if found:
+        raise DatasetError(found)
+    return views
+
+
+def pinned(document: Document, workspace: Workspace | None) -> Document:
+    """The dataset's document with the hashes of its views' files and where they are; itself if they have none."""
+    files = ViewFiles(document, workspace)
+    named = {name: files.find(name) for name in _files_named(document)}
+    if not named:
+        return document
+    hashes = {name: fingerprint(path) for name, path in named.items()}
+    return {**document, "fingerprints": hashes, "found": {name: str(path.absolute()) for name, path in named.items()}}
+
+
+TURNING = {"azimuth": 1, "heading": -1}
+"""Variables that give the direction of a view → the sign of their growth where it turns counter-clockwise."""
+
+
+def turned(document: Document, angle: float) -> dict[str, Any]:
+    """Dotted key → new value: the changes of a simulated dataset that turn the looks of all its views.
+
+    angle  counter-clockwise, seen from above [rad]
+    Raises QexpError if a direction varies by a distribution that cannot be moved.
+    """
+    changes: dict[str, Any] = {}
+    axes = document.get("matrix", {}).get("axes", {})
+    for name in sorted({*document.get("fixed", {}), *document["varyings"], *axes}):
+        step = _step(name, angle, document)
+        if not step:
+            continue
+        if name in document.get("fixed", {}):
+            changes[f"fixed.{name}"] = document["fixed"][name] + step
+        if name in document["varyings"]:
+            changes[f"distributions.{name}"] = _moved(name, document["distributions"][name], step)
+        if name in axes:
+            changes[f"matrix.axes.{name}"] = [bound + step for bound in axes[name]]
+    for index, view in enumerate(document.get("views", [])):
+        changes |= {
+            f"views.{index}.{name}": view[name] + _step(name, angle, document) for name in TURNING if name in view
+        }
+    return changes
+
+
+def _step(name: str, angle: float, document: Document) -> float:
+    """What is added to a variable, in its unit; 0 if it is no direction of a view."""
+    in_unit = math.degrees(angle) if document.get(ANGLES) == DEGREES else angle
+    return TURNING.get(base_name(name), 0) * in_unit
+
+
+def _moved(name: str, distribution: Document, step: float) -> Document:
+    if (moving := MOVING.get(distribution["type"])) is None:
+        raise QexpError(
+            f"'{name}' must be {step:+.4g} larger for these weights, and its distribution '{distribution['type']}' "
+            f"cannot be moved; use {' or '.join(MOVING)}"
+        )
+    parameters = distribution["parameters"]
+    return {**distribution, "parameters": parameters | {key: parameters[key] + step for key in moving}}
+
+
+def _files_named(document: Document) -> Iterator[str]:
+    for view in document.get("views", []):
+        yield from (str(view[key]) for key in FILES if isinstance(view.get(key), str))
+
+
+class ViewFiles:
+    """Finds the files of views: where they were when the run was prepared, else in data/ or a folder of QEXP_DATA."""
+
+    def __init__(self, document: Document, workspace: Workspace | None) -> None:
+        self.found: dict[str, str] = document.get("found") or {}
+        self.fingerprints: dict[str, str] = document.get("fingerprints") or {}
+        self.folders = data_folders(workspace)
+
+    def find(self, name: str) -> Path:
+        """The file of a name, with the content that it had when the run was prepared. Raises TableError."""
+        recorded = Path(self.found.get(name, ""))
+        path = recorded if recorded.is_file() else find_data_file(name, self.folders)
+        if name in self.fingerprints and fingerprint(path) != self.fingerprints[name]:
+            raise TableError(f"{path} has changed since the run was prepared; the run needs the file as it was")
+        return path
+
+
+def _view(view: Document, index: int, document: Document, files: ViewFiles, found: list[Finding]) -> View:
+    """One view; problems are added to `found`."""
+    height, width = view["size"] if "size" in view else document.get("size", [64, 64])
+    size = int(height), int(width)
+    where: Where = ("views", index)
+
+    def tried(key: str, read: Callable[[Any], Tensor]) -> Tensor | None:
+        if view.get(key) is None:
+            return None
+        try:
+            return read(view[key])
+        except TableError as error:
+            found.append(((*where, key), str(error)))
+            return None
+
+    points = tried("points", lambda given: _points(given, files))
+    count = None if points is None else len(points)
+    seen = tried("mask", lambda name: _mask(read_grid(files.find(name), size, "mask"), name))
+    return View(
+        view.get("name", ""),
+        view.get("type", RADAR),
+        view.get("look", RIGHT),
+        size if "size" in view else None,
+        points,
+        tried("elevation", lambda name: _elevation(files.find(name), size, count)),
+        seen,
+        tried("errors", lambda given: _errors(given, count)) if view.get("type") == GNSS else None,
+    )
+
+
+def _points(given: str | list[list[float]], files: ViewFiles) -> Tensor:
+    places = read_points(files.find(given)) if isinstance(given, str) else np.asarray(given, dtype=np.float64)
+    if places.shape[1] != 2:
+        raise TableError(f"a point has two columns, x and y in km, but '{given}' has {places.shape[1]}")
+    if not np.isfinite(places).all():
+        raise TableError(f"point {int(np.argmin(np.isfinite(places).all(axis=1)))} is not finite")
+    return torch.from_numpy(places * QUANTITIES["x"].si_factor)
+
+
+def _mask(values: Array, name: str) -> Tensor:
+    if not np.isin(values[np.isfinite(values)], (0, 1)).all():
+        raise TableError(f"'{name}' must be 1 where a pixel is seen and 0 (or missing) elsewhere, but has other values")
+    seen = values == 1
+    if not seen.any():
+        raise TableError(f"'{name}' masks all {seen.size:,} pixels; an image needs pixels that are seen, marked by 1")
+    return torch.from_numpy(seen)
+
+
+def _elevation(path: Path, size: tuple[int, int], points: int | None) -> Tensor:
+    if points is None:
+        values = read_grid(path, size, "elevation")
+        if not np.isfinite(values).all():
+            raise TableError(f"{path} has {(~np.isfinite(values)).sum():,} missing values; fill them")
+        return torch.from_numpy(values)
+    column = read_points(path)
+    if column.shape != (points, 1):
+        raise TableError(
+            f"{path} has {len(column)} rows of {column.shape[1]} columns, but must have {points} rows of one"
+        )
+    return torch.from_numpy(column[:, 0])
+
+
+def _errors(given: list[Any], points: int | None) -> Tensor:
+    errors = torch.tensor(given, dtype=torch.float64).reshape(-1, 3)
+    if points is None:
+        return errors
+    if len(errors) not in (1, points):
+        raise TableError(f"there are errors of {len(errors)} stations, but {points} stations")
+    return errors.expand(points, 3)
+
+
+# Simulated datasets, and experiences on them.
+
+
+DRAWS = 4096
+"""Samples of each part whose values are tried."""
+
+MOST_IMPOSSIBLE = 0.9
+"""Largest share of draws that may be impossible: with more, a training could stop because it finds no possible ones."""
+
+
+def generated_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> GeneratedDataset:
+    """The dataset of a document of a generated one. Raises QexpError for other types.
+
+    workspace  searched for the files of its views, besides the places recorded in the document and `QEXP_DATA`
+    """
+    if document["type"] != "generated":
+        raise QexpError(f"this needs a simulated dataset, but its type is '{document['type']}'")
+    return GeneratedKind().dataset(document, tables, workspace)
+
+
+def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) -> None:
+    """Raise QexpError unless a dataset has the variables of a run's network in the units that it was trained on."""
+    trained = of_dataset(spec["dataset"], tables["quantities"])
+    for name in (*spec["inputs"], *spec["outputs"]):
+        own, others = quantity(name, trained).unit, quantity(name, dataset.quantities).unit
+        if own != others:
+            raise QexpError(
+                f"the run was trained on '{name}' in {own}, but the dataset has it in {others}; "
+                'both need the same "angles"'
+            )
+
+
+class GeneratedKind(Kind[GeneratedDataset]):
+    several_numbers = True
+
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+        generator, fixed = _generator(document, tables, views_of(document, workspace)), fixed_values(document)
+        images = generator.images([*fixed, *document["varyings"]])
+        height, width = document.get("size", [64, 64])
+        return GeneratedDataset(
+            generator,
+            (int(height), int(width)),
+            {name: value for name, (value, _) in fixed.items()},
+            document["varyings"],
+            {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
+            noise_of(document, images, tables),
+            of_dataset(document, tables["quantities"]),
+        )
+
+    def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+        if found := list(_in_generators(document, tables)):
+            raise DatasetError(found)
+        if found := list(_in_document(document, tables, views_of(document, workspace))):
+            raise DatasetError(found)
+        dataset = self.dataset(document, tables, workspace)
+        if found := list(in_layouts(document, dataset)):
+            raise DatasetError(found)
+        dataset.warnings += _about_draws(dataset)
+        return dataset
+
+    def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
+        """Outputs of posterior heads are scaled by their prior where no transform is given."""
+        return with_normal_scores(document, tables)
+
+    def turned(self, document: Document, angle: float) -> dict[str, Any]:
+        return turned(document, angle)
+
+    def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
+        return pinned(document, workspace)
+
+    def findings(
+        self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        if network is not None:
+            yield from in_batches(document, network, {document["sizes"][0]})
+        yield from _in_transforms(document, dataset, tables)
+        yield from of_training_mean(document, document["outputs"], "samples are drawn again in every epoch", tables)
+
+    def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+        return _in_matched_filters(dataset, network, tables)
+
+    def data(
+        self, spec: Document, dataset: GeneratedDataset, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> Data:
+        parts = dataset.parts(spec["split"], seeds)
+        train, validation, test = (int(size) for size in spec["sizes"])
+        return DrawnData(
+            train=lambda epoch: dataset.sample(parts["train"], train, seeds, ("train", epoch), device),
+            validation=dataset.sample(parts["validation"], validation, seeds, ("validation",), device),
+            test=dataset.sample(parts["test"], test, seeds, ("test",), device),
+            train_size=train,
+        )
+
+    def parts(self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Part]:
+        """The quantile intervals of each part; without an experience, `train` is all that is not held out."""
+        if spec is not None:
+            return dataset.parts(spec["split"], Seeds(seed))
+        return {"train": _not_held_out(dataset), "test": dataset.test}
+
+    def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
+        of_one = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        return Samples(int(document["sizes"][0]), of_one * sum(document["sizes"]), "sizes")
+
+
+def _not_held_out(dataset: GeneratedDataset) -> Part:
+    return {name: distributions.gaps(test) for name, test in dataset.held_out.items()}
+
+
+def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Generator:
+    """The generator of a checked document."""
+    built_sources = [(one, built(tables["generators"], one)) for one, _ in sources_of(document)]
+    if "sources" not in document and not views:
+        generator: Generator = built_sources[0][1]
+        return generator
+    sources = [source.named(one.get("name", "")) for one, made in built_sources for source in made.sources]
+    return DeformationImages(*sources, views=views)
+
+
+def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Whether the generators have their methods, and are sources of deformation where that is needed."""
+    for one, where in sources_of(document):
+        made = built(tables["generators"], one)
+        lacking = [method for name, method in GENERATOR_METHODS.items() if not callable(getattr(made, name, None))]
+        if lacking:
+            yield where, f"the generator lacks a method, {lacking[0]}"
+        elif isinstance(made, DeformationImages):
+            flat = [source for source in made.sources if "depth" not in source.variables]
+            for index, view in enumerate(document.get("views", [])):
+                if flat and "elevation" in view:
+                    yield ("views", index, "elevation"), f"'{one['type']}' has no depth, which elevations would change"
+        elif "sources" in document or "views" in document:
+            yield (
+                where,
+                f"'{one['type']}' is not a source of deformation (a qexp.extend.DeformationImages); "
+                "'sources' and 'views' are for those",
+            )
+
+
+def _in_document(document: Document, tables: Tables, views: Sequence[View]) -> Iterator[Finding]:
+    quantities = of_dataset(document, tables["quantities"])
+    varyings = document["varyings"]
+    generator = _generator(document, tables, views)
+    fixed = fixed_values(document)
+    mentioned = [*fixed, *varyings]
+    required = generator.required(mentioned)
+    known = {*generator.required([*mentioned, *document["distributions"]]), "noise"}
+    for name in required:
+        if name not in mentioned:
+            about = _about(quantity(name, quantities))
+            other = name.replace("azimuth", "heading") if base_name(name) == "azimuth" else ""
+            instead = f"; or give '{other}', {_about(quantity(other, quantities))}" if other in quantities else ""
+            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about}){instead}"
+    places = {**{name: where for name, (_, where) in fixed.items()}, **{name: ("varyings", name) for name in varyings}}
+    places |= {name: ("distributions", name) for name in document["distributions"] if name not in places}
+    for name, where in places.items():
+        if name not in known:
+            yield where, _unknown_variable(name, known, quantities)
+        elif beyond := _beyond_views(name, document):
+            yield where, beyond
+    for name in document.get("matrix", {}).get("axes", {}):
+        if name not in {*required, "noise"}:
+            yield ("matrix", "axes", name), _unknown_variable(name, {*required, "noise"}, quantities)
+    for name, description in document["distributions"].items():
+        where = ("distributions", name)
+        try:
+            distribution: Distribution = built(tables["distributions"], description)
+        except ValueError as error:
+            yield (*where, "parameters"), str(error)
+            continue
+        if name in varyings:
+            limits = quantity(name, quantities)
+            yield from _outside_limits(name, limits, distribution, where, description["type"])
+    yield from in_noise(document, generator.images(mentioned), tables)
+
+
+def _beyond_views(name: str, document: Document) -> str | None:
+    """Why a variable belongs to no view of a dataset that lists its views."""
+    views = len(document.get("views", []))
+    suffix = re.search(r"_([1-9][0-9]*)$", name)
+    if not views or suffix is None or int(suffix[1]) < views:
+        return None
+    return f"'views' lists {views}, numbered from 0 to {views - 1}; add an object for this view, too"
+
+
+def _about_draws(dataset: GeneratedDataset) -> list[str]:
+    """Warnings about values that are drawn again. Raises DatasetError if all values of a part are impossible."""
+    said = []
+    for part, of_part in {"training part": _not_held_out(dataset), "test part": dataset.test}.items():
+        share, words = dataset.impossible(of_part, DRAWS, Seeds(0), (part,))
+        if share > MOST_IMPOSSIBLE:
+            much = "all" if share == 1 else f"{100 * share:.3g} %"
+            why = f"{much} of {DRAWS:,} draws of the {part} are impossible: {words}; choose other distributions"
+            raise DatasetError([(("varyings",), why)])
+        if share > 0:
+            said.append(
+                f"{100 * share:.2g} % of the draws of the {part} are impossible and drawn again ({words}): samples do "
+                "not quite follow the distributions"
+            )
+    return said
+
+
+def _outside_limits(
+    name: str, limits: Quantity, distribution: Distribution, where: Where, kind: str
+) -> Iterator[Finding]:
+    low, high = distribution.support()
+    if limits.period is not None and math.isinf(low) and math.isinf(high):
+        return  # such as a normal distribution: turns are all alike
+    hint = limits.in_another_unit
+    floor = limits.above if limits.above is not None else limits.at_least
+    if floor is not None and low < floor:
+        yield (
+            where,
+            (
+                f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}; "
+                f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}"
+            ),
+        )
+    if limits.at_most is not None and high > limits.at_most:
+        yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}{hint}"
+
+
+def _about(known: Quantity) -> str:
+    return f"{known.description}, in {known.unit}" if known.unit else known.description
+
+
+def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+    """Whether the dataset makes the images that a model's filters are matched to."""
+    images = dataset.generator.images(dataset.variables)
+    for index, branch in enumerate(network.branches):
+        for position, name in enumerate(branch.operations):
+            filters = network.operations[name]
+            if not isinstance(filters, MatchedFilters):
+                continue
+            if position > 0 or branch.sources[0] not in images:
+                yield (
+                    ("branches", index, "operations", position),
+                    f"'{name}' is matched to an image of the dataset; put it first in a branch from "
+                    f"{' or '.join(map(repr, images))}",
+                )
+            where: Where = ("operations", name, "parameters")
+            if filters.variable not in dataset.test:
+                yield (
+                    (*where, "variable"),
+                    f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
+                )
+            elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], features(filters.shape)):
+                yield (
+                    ("operations", name),
+                    f"matched filters need the inverse of the noise's covariance: {trouble}",
+                )
+            elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
+                yield (*where, "high"), violation
+            elif trouble := dataset.trouble_with_templates(filters.variable, filters.values):
+                yield where, f"with the other variables at their medians, {trouble}; choose another range"
+
+
+def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
+    transforms, found = built_transforms(document, tables)
+    yield from found
+    yield from beyond_prior(document, tables, dataset.distributions, transforms)
+    for name, transform in transforms.items():
+        if name in dataset.fixed:
+            low = high = dataset.fixed[name]
+        elif name in dataset.distributions:
+            low, high = dataset.distributions[name].support()
+        else:
+            low, high = -math.inf, math.inf
+        if name in document["outputs"]:
+            yield from in_periods(name, transform, quantity(name, dataset.quantities), (low, high))
+        trouble = transform.domain_error(low, high)
+        if trouble:
+            yield ("transforms", name), f"{trouble}; use asinh or scale for '{name}'"
+
+
+def _unknown_variable(name: str, known: Iterable[str], quantities: Quantities) -> str:
+    """Message that a dataset cannot have a variable of this name."""
+    if base_name(name) in quantities:
+        return f"this dataset has no '{name}'; {suggestion(name, known)}"
+    return f"no variable '{name}'; {suggestion(name, known)}"

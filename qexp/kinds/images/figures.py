@@ -1,0 +1,601 @@
+"""Figures of simulated images: samples, estimates of the test samples, calibrations."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base.outputs import quantile_of
+from qexp.base.quantities import base_name, in_words, label
+from qexp.figures.canvas import COLOURS, TITLE, figure, panel_grid, panels, plain_numbers, sized, titled, wrapped
+from qexp.figures.fields import NO_DATA, Extent
+from qexp.kinds.figures import (
+    FIGURES_FOLDER,
+    FigureOfRun,
+    MissingNumbersError,
+    Pictures,
+    learning_curve,
+    outputs,
+    table,
+    truth_and_estimate,
+    unit,
+)
+from qexp.kinds.images import matrix_figures
+from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.store.directory import RunDirectory, with_caution
+from qexp.store.results import FEW, HEAD, Calibration, calibrations_of, limit_of, numbers_name, record_name
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+
+def estimates_against_truth(
+    outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    units: Mapping[str, str],
+    title: str,
+    limits: Mapping[str, float] | None = None,
+    intervals: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]] | None = None,
+) -> Figure:
+    """A panel per output with the identity line.
+
+    outputs    name → true values and estimates, (sample,) each, in the output's unit
+    limits     name → the mean absolute error of exact posterior medians, where it is known
+    intervals  name → lower and upper ends of the posteriors' 90 % intervals, (sample,) each
+    """
+    made, axes = panels(len(outputs), 3.9, 4.0)
+    for axis, (name, (truth, estimate)) in zip(axes, outputs.items(), strict=True):
+        unit = units.get(name, "")
+        both = np.concatenate([truth, estimate])
+        finite = both[np.isfinite(both)]
+        positive = len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
+        low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+        axis.plot([low, high], [low, high], color="0.6", linewidth=1, zorder=1)
+        ends = (intervals or {}).get(name)
+        if ends is not None:
+            axis.vlines(truth, *ends, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
+        axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
+        if positive:
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+            plain_numbers(axis.xaxis)
+            plain_numbers(axis.yaxis)
+        axis.set_aspect("equal", adjustable="box")
+        axis.set_xlabel(f"true {label(name, unit)}")
+        axis.set_ylabel(f"estimated {label(name, unit)}")
+        error = np.mean(np.abs(estimate.astype(np.float64) - truth))
+        known = f" (limit {limits[name]:.3g})" if limits and name in limits else ""
+        held = "" if ends is None else f"; {100 * np.mean((ends[0] <= truth) & (truth <= ends[1])):.0f} % inside"
+        short = known or held
+        words = f"{'mean |error|' if short else 'mean absolute error'} {error:.3g} {unit}".rstrip() + known + held
+        axis.set_title(words, fontsize=sized(9), y=TITLE)
+    lines = "; lines: 90 % intervals" if intervals else ""
+    made.suptitle(f"{title}{lines}", fontsize=sized(10), y=0.99)
+    return made
+
+
+# Samples of images with the values that made them.
+
+
+Array = NDArray[np.floating]
+Scale = tuple[float, float]
+"""The values at the lower and upper end of the colours."""
+
+SIDE, ACROSS, DOWN = 1.8, 1.15, 0.3
+"""Side of a panel, and distances between panels [inch]."""
+
+IN_A_ROW = 3
+"""Panels in a row."""
+
+SIGNED = 0.2
+"""Size of the values of one sign relative to those of the other above which colours are centred at zero."""
+
+ALIKE = 4.0
+"""Factor between the largest and the smallest of the images' extremes up to which they share a colour scale."""
+
+SMALLEST_MARK, LARGEST_MARK = 4.0, 200.0
+"""Area of the mark of one of very many scattered points, and what is shared by all of them [point²]."""
+
+CHARACTERS = 36
+"""Largest number of characters of a line above a panel."""
+
+
+@dataclass(frozen=True)
+class ImageSample:
+    """The images of one sample: name → (y, x), y ascending; of scattered points (point,), of stations (3, point).
+
+    NaN where nothing is seen, which is grey in images.
+    """
+
+    values: Sequence[str]
+    """What made them, such as `depth 1.2 km`."""
+    images: Mapping[str, Array]
+    extents: Mapping[str, Extent]
+    positions: Mapping[str, Array] = field(default_factory=dict)
+    """Name of scattered points or of stations → (point, 2), x and y in the unit of the extents."""
+
+
+def sample_images(
+    samples: Sequence[ImageSample], units: Mapping[str, str], title: str, views: Sequence[str] = ()
+) -> Figure:
+    """A panel per image, the images of a sample side by side on one colour scale.
+
+    All samples share that scale if their extremes are alike; it is centred at zero if values have both signs.
+
+    units  image → unit
+    views  names of the views, as in `quantities.in_words`, which stand above their images
+    """
+    names = list(samples[0].images)
+    each = len(names) > 1 or any(views)
+    columns = len(names) * max(1, round(IN_A_ROW / len(names)))
+    lines = max(len(_lines(sample.values)) for sample in samples) + each
+    above = 0.14 * lines
+    made, axes = panel_grid(
+        len(names) * len(samples), columns, SIDE, SIDE, ACROSS, DOWN + above, right=1.0, top=0.42 + above
+    )
+    scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
+    for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
+        of_sample = axes[len(names) * row : len(names) * (row + 1)]
+        for name, axis in zip(names, of_sample, strict=True):
+            image = _draw(
+                axis, sample.images[name], sample.extents[name], scale, sample.positions.get(name), units[name]
+            )
+            heading = _lines(sample.values) if axis is of_sample[0] else [""] * len(_lines(sample.values))
+            axis.set_title("\n".join([*heading, *([in_words(name, views)] * each)]), fontsize=sized(8))
+            if axes.index(axis) % columns == 0:
+                axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=sized(8))
+        _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
+    for axis in axes[-columns:]:
+        axis.set_xlabel(f"x ({samples[0].extents[names[0]].unit})", fontsize=sized(8))
+    colours = "one colour scale" if len(set(scales)) == 1 else "each sample has its own colour scale"
+    grids = [image for sample in samples for name, image in sample.images.items() if name not in sample.positions]
+    hidden = any(np.isnan(image).any() for image in grids)
+    titled(made, f"{title}; {colours}{'; grey: not seen' if hidden else ''}")
+    return made
+
+
+def _lines(values: Sequence[str]) -> list[str]:
+    """The values in lines that fit above a panel; none is broken."""
+    text = ", ".join(value.replace(" ", "\u00a0") for value in values)
+    return textwrap.wrap(text, CHARACTERS, break_long_words=False) or [""]
+
+
+def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
+    """The smallest and largest value of each sample; those of another for a sample of which nothing is seen."""
+    seen = [np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples]
+    ends = [(float(values.min()), float(values.max())) if len(values) else None for values in seen]
+    other = next((one for one in ends if one is not None), (0.0, 1.0))
+    return [other if one is None else one for one in ends]
+
+
+def _scales(ends: Sequence[Scale]) -> list[Scale]:
+    """The colour scale of each sample, from its smallest and largest value."""
+    reaches = [max(-low, high, 1e-12) for low, high in ends]
+    shared = max(reaches) <= ALIKE * min(reaches)
+    if any(min(-low, high) > SIGNED * max(-low, high) for low, high in ends):
+        return [(-reach, reach) for reach in ([max(reaches)] * len(ends) if shared else reaches)]
+    if shared:
+        return [(min(low for low, _ in ends), max(high for _, high in ends))] * len(ends)
+    return list(ends)
+
+
+def _draw(
+    axis: Axes, values: Array, where: Extent, limits: Scale, positions: Array | None, unit: str
+) -> ScalarMappable:
+    axis.tick_params(labelsize=sized(7))
+    axis.locator_params(nbins=4)
+    axis.spines[["top", "right"]].set_visible(True)
+    edges, colours = (where.left, where.right, where.bottom, where.top), _colours(limits)
+    if positions is None:
+        axis.set_facecolor(NO_DATA)
+        return axis.imshow(values, origin="lower", extent=edges, interpolation="nearest", **colours)
+    axis.set(xlim=edges[:2], ylim=edges[2:], aspect="equal")
+    if values.ndim == 2:
+        _draw_arrows(axis, values, where, positions, unit)
+    marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
+    size = SMALLEST_MARK + LARGEST_MARK / len(positions)
+    x, y = positions.T
+    return axis.scatter(x, y, s=size, c=values[-1] if values.ndim == 2 else values, **marks, **colours)
+
+
+def _colours(limits: Scale) -> dict[str, Any]:
+    return {"cmap": "RdBu_r" if limits[0] == -limits[1] else "viridis", "vmin": limits[0], "vmax": limits[1]}
+
+
+def _draw_arrows(axis: Axes, values: Array, where: Extent, positions: Array, unit: str) -> None:
+    """Horizontal displacements, the longest of which is a quarter of the panel."""
+    longest = float(np.hypot(values[0], values[1]).max())
+    if longest > 0:
+        scale = longest / (0.25 * (where.right - where.left))
+        x, y = positions.T
+        axis.quiver(x, y, values[0], values[1], angles="xy", scale_units="xy", scale=scale, width=0.012, zorder=2)
+        words = f"longest arrow {longest:.2g} {unit}"
+        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=sized(7))
+
+
+def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    plain = ScalarFormatter(useOffset=False)
+    plain.set_scientific(False)
+    bar = axis.figure.colorbar(
+        image, cax=axis.inset_axes((1.04, 0, 0.05, 1)), ticks=MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), format=plain
+    )
+    bar.set_label(words, fontsize=sized(8))
+    bar.ax.tick_params(labelsize=sized(7))
+
+
+# Images over one variable or two, side by side: how an image depends on what made it.
+
+
+GRID_SIDE = 1.1
+"""Side of one of several images [inch]."""
+
+ALONE = 4.5
+"""Side of a single one."""
+"""Size of the values of one sign relative to those of the other above which colours are centred at zero."""
+
+PER_INCH = 12
+"""Characters of the title."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A variable that changes from image to image."""
+
+    words: str
+    values: NDArray[np.floating]
+    unit: str
+
+
+def image_grid(
+    images: NDArray[np.floating],
+    sides: Sequence[Side],
+    extent: tuple[float, float, float, float] | None,
+    of: str,
+    title: str,
+) -> Figure:
+    """A panel per image: the first variable from left to right, the second upwards. Each has its own colour scale, and
+    its largest value beside it: images of shallow and deep sources differ by orders of magnitude.
+
+    images  (first variable, second variable, y, x), with one value of a variable that is not among `sides`; NaN where
+            nothing is seen, or no source is possible
+    sides   the variables, at most two
+    extent  edges of the images [km]; None if their pixels differ
+    of      what the images show, with its unit
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if len(sides) == 1:  # the leading length of one stands for the missing second variable
+        images = images.transpose(1, 0, 2, 3)
+    columns, rows = images.shape[:2]
+    size = ALONE if columns * rows == 1 else GRID_SIDE
+    made = Figure(figsize=(max(columns * size + 1.0, 5.0), rows * size + 1.3), layout="constrained")
+    FigureCanvasAgg(made)
+    grid = made.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axis, values = grid[rows - 1 - row][column], images[column, row]
+            axis.set_facecolor(NO_DATA)
+            finite = values[np.isfinite(values)]
+            low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+            reach = max(-low, high) or 1.0
+            both = min(-low, high) > SIGNED * reach
+            ends = (-reach, reach) if both else (low, high)
+            drawn = axis.imshow(
+                values, origin="lower", extent=extent, cmap="RdBu_r" if both else "viridis", vmin=ends[0], vmax=ends[1],
+                interpolation="nearest",
+            )  # fmt: skip
+            axis.spines[["top", "right"]].set_visible(True)
+            if size == ALONE:
+                bar = made.colorbar(drawn, ax=axis, shrink=0.8)
+                bar.set_label(of)
+                axis.set(xlabel="x (km)", ylabel="y (km)")
+                continue
+            axis.set(xticks=[], yticks=[])
+            largest = high if high >= -low else low
+            words = f"{largest:.2g}".replace("-", "−") if len(finite) else "impossible"
+            axis.set_title(words, fontsize=sized(7), pad=2)
+            if row == 0 and sides:
+                axis.set_xlabel(f"{sides[0].values[column]:.3g}", fontsize=sized(8))
+            if column == 0 and len(sides) > 1:
+                axis.set_ylabel(f"{sides[1].values[row]:.3g}", fontsize=sized(8))
+    if size != ALONE:
+        made.supxlabel(_named(sides[0]), fontsize=sized(10))
+        if len(sides) > 1:
+            made.supylabel(_named(sides[1]), fontsize=sized(10))
+        title += f"; each image has its own colours, above it its largest {of}"
+    made.suptitle(wrapped(title, int(PER_INCH * made.get_figwidth())), fontsize=sized(10))
+    return made
+
+
+def _named(side: Side) -> str:
+    return f"{side.words} ({side.unit})" if side.unit else side.words
+
+
+# Calibration of posteriors: ranks, coverage, and where intervals are too narrow.
+
+
+BAND, LINE = "0.85", "0.55"
+
+WIDTH, HEIGHT = 3.6, 3.3
+"""Of a panel with its margins [inch]."""
+
+LINE_CHARACTERS = 46
+"""Of the title above each column of panels."""
+
+HATCHES = "0.7"
+
+MOST_TICKS = 8
+
+NARROW, WIDE = "▼", "▲"
+"""Marks of cells whose intervals are too narrow, or too wide, beyond chance."""
+
+DARK = 0.15
+"""Difference from the right coverage below which cells are dark."""
+
+SHOWN = 0.25
+"""Difference from the right coverage at the end of the scale of colours."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where distribution functions of uniform numbers lie, all points at once, in 95 % of cases."""
+
+    points: Array
+    lower: Array
+    upper: Array
+
+
+def rank_panels(shares: Mapping[str, Array], band: Band, title: str) -> Figure:
+    """A panel per output: distribution function of the ranks of true values, minus that of uniform ones.
+
+    shares  output → share of the true values at most at each point of the band
+    """
+    lines = {in_words(name): {"": share} for name, share in shares.items()}
+    made, axes = _differences(lines, band, title)
+    for axis in axes:
+        axis.set_xlabel("rank: share of samples below the truth")
+    axes[0].set_ylabel("share of draws, minus that of uniform ranks")
+    return made
+
+
+def coverage_panels(levels: Mapping[str, Mapping[str, Array]], band: Band, title: str) -> Figure:
+    """A panel per title: share of true values inside intervals or regions minus their probability, over that.
+
+    levels  title of a panel → name of a line → share at each point of the band
+    """
+    made, axes = _differences(levels, band, title)
+    for axis in axes:
+        axis.set_xlabel("probability of the interval or region")
+        for words, height, side in (("too wide", 0.98, "top"), ("too narrow", 0.02, "bottom")):
+            axis.text(0.98, height, words, transform=axis.transAxes, ha="right", va=side, fontsize=sized(8), color=LINE)
+    axes[0].set_ylabel("share with the truth inside, minus probability")
+    return made
+
+
+def _differences(panels: Mapping[str, Mapping[str, Array]], band: Band, title: str) -> tuple[Figure, list[Axes]]:
+    """Distribution functions minus the uniform one, each panel with the band and on the same scale."""
+    made, (axes,) = figure(1, len(panels), WIDTH, HEIGHT)
+    drawn = [band.lower, band.upper, *(share for lines in panels.values() for share in lines.values())]
+    most = 1.5 * max(np.abs(one - band.points).max() for one in drawn)
+    ends = np.concatenate([[0.0], band.points, [1.0]])
+    for axis, (words, lines) in zip(axes, panels.items(), strict=True):
+        low, high = (np.concatenate([[0.0], one - band.points, [0.0]]) for one in (band.lower, band.upper))
+        axis.fill_between(ends, low, high, color=BAND, linewidth=0, zorder=0)
+        axis.axhline(0, color=LINE, linewidth=1, zorder=1)
+        for colour, (name, share) in zip(COLOURS, lines.items(), strict=False):
+            axis.plot(band.points, share - band.points, color=colour, linewidth=1.6, zorder=2, label=name or None)
+        axis.set(xlim=(0, 1), ylim=(-most, most))
+        axis.set_title(words, fontsize=sized(10))
+        if len(lines) > 1:
+            axis.legend(fontsize=sized(8), frameon=False, loc="lower left")
+    made.suptitle(wrapped(title, LINE_CHARACTERS * len(panels)), fontsize=sized(10))
+    return made, axes
+
+
+@dataclass(frozen=True)
+class LocalPanel:
+    """The coverage of an output's intervals in cells, over one axis or two."""
+
+    axes: Sequence[str]
+    edges: Sequence[Array]
+    """Of the cells along each axis, in the axis's unit; drawn at equal distances."""
+    share: Array
+    """NaN where there are few draws."""
+    wrong: NDArray[np.int64]
+    """-1 where intervals are too narrow, 1 where they are too wide beyond chance."""
+
+
+def local_panels(
+    outputs: Mapping[str, Mapping[str, LocalPanel]], units: Mapping[str, str], probability: float, title: str
+) -> Figure:
+    """A row per output, a column for cells of its estimates and one for cells of its true values.
+
+    outputs  output → `estimated` and `true` → its coverage
+    """
+    columns = list(dict.fromkeys(words for of in outputs.values() for words in of))
+    made, grid = figure(len(outputs), len(columns), 4.2, 3.6)
+    for row, (name, of) in zip(grid, outputs.items(), strict=True):
+        for axis, words in zip(row, columns, strict=True):
+            draw = _plane if len(of[words].axes) == 2 else _line
+            draw(axis, of[words], words, units, probability)
+            axis.set_title(f"{in_words(name)}: by {words} values", fontsize=sized(10))
+    made.suptitle(wrapped(title, LINE_CHARACTERS * len(columns)), fontsize=sized(10))
+    return made
+
+
+def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> None:
+    few = np.isnan(panel.share)
+    axis.patch.set(hatch="////", edgecolor=HATCHES)
+    number = len(panel.share)
+    image = axis.imshow(
+        panel.share.T, origin="lower", extent=(0, number, 0, number), cmap="PuOr", aspect="auto",
+        vmin=probability - SHOWN, vmax=probability + SHOWN,
+    )  # fmt: skip
+    for column, row in np.argwhere((panel.wrong != 0) & ~few):
+        colour = "white" if panel.share[column, row] < probability - DARK else "black"
+        mark = NARROW if panel.wrong[column, row] < 0 else WIDE
+        axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=sized(8))
+    bar = axis.figure.colorbar(image, ax=axis, extend="min")
+    bar.ax.set_ylim(probability - SHOWN, 1.0)
+    bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=sized(8))
+    bar.ax.tick_params(labelsize=sized(8))
+    both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
+    for ticked, name, edges in zip(both, panel.axes, panel.edges, strict=True):
+        _tick(ticked, edges)
+        ticked.set_label_text(f"{words} {label(name, units[name])}")
+        ticked.set_tick_params(labelsize=sized(8))
+    axis.spines[["top", "right"]].set_visible(True)
+
+
+def _line(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> None:
+    (edges,), number = panel.edges, len(panel.share)
+    axis.bar(np.arange(number) + 0.5, np.nan_to_num(panel.share), width=0.92, color=COLOURS[0])
+    for cell in np.flatnonzero(panel.wrong):
+        mark = NARROW if panel.wrong[cell] < 0 else WIDE
+        axis.text(cell + 0.5, panel.share[cell] - 0.02, mark, color="white", ha="center", va="top", fontsize=sized(8))
+    axis.axhline(probability, color=LINE, linewidth=1)
+    for left in np.flatnonzero(np.isnan(panel.share)).tolist():
+        axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
+    _tick(axis.xaxis, edges)
+    axis.set(xlim=(0, number), ylim=(0, 1), xlabel=f"{words} {label(panel.axes[0], units[panel.axes[0]])}")
+    axis.set_ylabel(f"share of {100 * probability:g} % intervals with the truth")
+
+
+def _tick(axis: XAxis | YAxis, edges: Array) -> None:
+    """Values at the edges of cells, at every second if there are many; the outer ones are ends of the prior."""
+    inner = range(len(edges))[1 : -1 : 1 if len(edges) <= MOST_TICKS else 2]
+    axis.set_ticks(inner, [f"{edges[place]:.2g}".replace("-", "\N{MINUS SIGN}") for place in inner])
+
+
+# Figures of a run's calibrations, from `results/calibration*.nc`; none before it was calibrated.
+
+
+GREY = "grey: where 95 % of calibrated posteriors stay"
+
+REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
+
+
+def ranks(directory: RunDirectory) -> Pictures:
+    """Distribution functions of the ranks of true values, in their simultaneous band."""
+    for made in calibrations_of(directory).values():
+        numbers = numbers_of(directory, made)
+        shares = {name: numbers[f"{name}_position_share"].values for name in made.outputs}
+        title = f"{_title(directory, made)}; {GREY}"
+        yield _place(made, "ranks"), rank_panels(shares, _band(numbers), title)
+
+
+def coverage(directory: RunDirectory) -> Pictures:
+    """Shares of true values inside intervals of each output, and inside regions of all."""
+    for made in calibrations_of(directory).values():
+        numbers = numbers_of(directory, made)
+        levels = {
+            f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in made.outputs
+        }
+        if len(made.outputs) > 1:
+            levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
+        figure = coverage_panels(levels, _band(numbers), f"{_title(directory, made)}; {GREY}")
+        yield _place(made, "coverage"), figure
+
+
+def local(directory: RunDirectory) -> Pictures:
+    """Shares of true values inside 90 % intervals, in cells of the estimates and of the true values."""
+    for made in calibrations_of(directory).values():
+        numbers = numbers_of(directory, made)
+        outputs = {name: {words: local_of(numbers, name, key) for key, words in CELLS.items()} for name in made.outputs}
+        units = {name: unit(numbers, name) for name in made.outputs}
+        title = (
+            f"{_title(directory, made)}; calibrated posteriors hold the truth equally often wherever estimates lie, "
+            "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few draws"
+        )
+        probability = float(numbers.attrs["interval"])
+        yield _place(made, "local"), local_panels(outputs, units, probability, title)
+
+
+def numbers_of(directory: RunDirectory, made: Calibration) -> xarray.Dataset:
+    """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
+    file = directory.results / numbers_name(made.kind)
+    numbers = table(file)
+    if numbers.attrs.get("created") != made.created:
+        record = record_name(made.kind)
+        raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
+    return numbers
+
+
+CELLS = {"estimate": "estimated", "truth": "true"}
+
+
+def local_of(numbers: xarray.Dataset, name: str, kind: str = "estimate") -> LocalPanel:
+    """The coverage of an output in cells of estimates, or of the `truth`."""
+    count, inside = numbers[f"{name}_{kind}_count"], numbers[f"{name}_{kind}_inside"].values
+    share = np.where(count.values < FEW, np.nan, inside / np.maximum(count.values, 1))
+    edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
+    axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
+    return LocalPanel(axes, edges, share, numbers[f"{name}_{kind}_wrong"].values)
+
+
+def _band(numbers: xarray.Dataset) -> Band:
+    return Band(numbers["point"].values, numbers["lower"].values, numbers["upper"].values)
+
+
+def _title(directory: RunDirectory, made: Calibration) -> str:
+    kind = "" if made.kind == HEAD else f" ({made.kind.replace('_', ', ')})"
+    return f"{directory.name}{kind}: {made.draws:,} draws"
+
+
+def _place(made: Calibration, name: str) -> Path:
+    """The picture: `calibration_ranks`, of other kinds than that of the head `calibration_refined_ranks`."""
+    kind = "" if made.kind == HEAD else f"{made.kind}_"
+    return FIGURES_FOLDER / f"calibration_{kind}{name}"
+
+
+CALIBRATION_FIGURES: Mapping[str, FigureOfRun] = {
+    "calibration_ranks": ranks,
+    "calibration_coverage": coverage,
+    "calibration_local": local,
+}
+
+# Figures of runs on generated images: estimates of the test samples, and matrices.
+
+
+TEST_ESTIMATES = "test_estimates"
+"""Name of the figure, and of its files."""
+
+
+def estimates(directory: RunDirectory) -> Pictures:
+    """Estimates against true values, a panel per output."""
+    predictions = table(directory.results / TEST_PREDICTIONS)
+    known, limit = outputs(predictions), limit_of(directory)
+    made = estimates_against_truth(
+        {name: truth_and_estimate(predictions, name) for name in known},
+        {name: unit(predictions, name) for name in known},
+        f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
+        None if limit is None else {name: one.mae for name, one in limit.variables.items()},
+        {name: _interval(predictions, name) for name in known if quantile_of(name) in predictions},
+    )
+    yield FIGURES_FOLDER / TEST_ESTIMATES, made
+
+
+def _interval(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The ends of the widest interval of the posterior that is kept."""
+    quantiles = of[quantile_of(output)]
+    return quantiles.values[:, 0], quantiles.values[:, -1]
+
+
+FIGURES: Mapping[str, FigureOfRun] = {
+    "learning_curve": learning_curve,
+    TEST_ESTIMATES: estimates,
+    **CALIBRATION_FIGURES,
+    "matrix": matrix_figures.matrix,
+}

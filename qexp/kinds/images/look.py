@@ -1,0 +1,364 @@
+"""A look at simulated images and the values that made them: samples, or images at values that the user chooses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from qexp.base import files
+from qexp.base.quantities import NOISE, base_name, in_words, name_of_view, quantity
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.figures.canvas import require_formats, save, styled
+from qexp.figures.distributions import Histogram, histograms
+from qexp.figures.fields import Extent
+from qexp.kinds.experiments import dataset_document, parts_of
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
+from qexp.kinds.images.matrix import held_values
+from qexp.kinds.images.refinement import MatrixAxis, blocks, checked, values_at
+from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
+from qexp.simulation.dataset import GeneratedDataset, Part, Values, mask_of
+from qexp.simulation.views import DISPLACEMENT
+
+if TYPE_CHECKING:
+    import xarray
+
+DRAWN = 10_000
+"""Values drawn of each varying variable for the numbers and histograms."""
+
+PIXELS = 4_000_000
+"""Pixels simulated of each image for the numbers, at most."""
+
+MOST_IMAGES = 256
+
+EDGE = 0.3
+"""Width of the space around scattered points, relative to their extent."""
+
+
+class ImagesView(View[GeneratedDataset, Part]):
+    """Samples are those of a run with the same seed, without the order in which they are trained on."""
+
+    counted = "samples"
+
+    def samples(self, count: int) -> xarray.Dataset:
+        import xarray
+
+        drawn = self._drawn(count)
+        dims = self._dimensions()
+        made: dict[str, Any] = {}
+        for name, values in drawn.items():
+            of_one = dims.get(name, {})
+            array = values.numpy().reshape([len(values), *of_one.values()])
+            made[name] = (("sample", *of_one), array, {"units": self._unit(name)})
+        return xarray.Dataset(made)
+
+    def _dimensions(self) -> dict[str, dict[str, int]]:
+        """Image or mask → its dimensions besides `sample`, and their lengths; scattered points have one for all."""
+        made: dict[str, dict[str, int]] = {}
+        for name, shape in self.dataset.shapes().items():
+            if len(shape) < 3:
+                continue
+            suffix = name[len(base_name(name)) :]
+            own = suffix if shape[1:] != (self.dataset.height, self.dataset.width) else ""
+            view = self.dataset.view(DISPLACEMENT + suffix)
+            sides = {f"y{own}": shape[1], f"x{own}": shape[2]} if view.points is None else {f"point{suffix}": shape[1]}
+            made[name] = {**({"component": shape[0]} if shape[0] > 1 else {}), **sides}
+        return made
+
+    def variables(self, samples: xarray.Dataset) -> list[Variable]:
+        pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
+        count = min(MOST_IMAGES, max(1, PIXELS // pixels))
+        drawn = self._drawn(count)
+        names = self.dataset.generator.images(self.dataset.variables)
+        values = {**self._values, **{name: drawn[name].numpy().ravel() for name in names}}
+        return [Variable(name, self._unit(name), of, view=self._view_of(name)) for name, of in values.items()]
+
+    def _view_of(self, name: str) -> str | None:
+        """The name of a variable's view, empty for one that is of no named view; None if no view has a name."""
+        views = self.dataset.view_names
+        return name_of_view(name, views) if any(views) else None
+
+    def _value_in_words(self, name: str, value: float) -> str:
+        return value_in_words(in_words(name, self.dataset.view_names), value, self._unit(name))
+
+    def remarks(self) -> list[str]:
+        fixed = [self._value_in_words(name, value) for name, value in self.dataset.fixed.items()]
+        again = self.dataset.redrawn
+        return [
+            *([f"fixed: {', '.join(fixed)}"] if fixed else []),
+            *([f"drawn again because they were impossible: {again:,} samples"] if again else []),
+        ]
+
+    def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
+        images = self.dataset.generator.images(self.dataset.variables)
+        return {
+            "transforms": {
+                one.name: {"type": "scale", "parameters": {"typical": one.typical()}}
+                for one in variables
+                if one.name in images
+            }
+        }
+
+    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+        names = self.dataset.generator.images(self.dataset.variables)
+        values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
+        shown = [
+            ImageSample(
+                [self._value_in_words(name, of_all[index]) for name, of_all in values.items()],
+                {name: self._seen(samples, name, index) for name in names},
+                {name: self._extent(name, values, index) for name in names},
+                {name: at for name in names if (at := self._positions(name)) is not None},
+            )
+            for index in range(samples.sizes["sample"])
+        ]
+        units, views = {name: self._unit(name) for name in names}, self.dataset.view_names
+        yield "samples", sample_images(shown, units, title, views)
+        varying = [one for one in variables if one.name in self.dataset.test]
+        if varying:
+            made = [
+                Histogram(in_words(one.name, views), one.unit, {self.part: one.values}, self._held_out(one.name))
+                for one in varying
+            ]
+            yield "histograms", histograms(made, title, self.counted)
+
+    @cached_property
+    def _values(self) -> dict[str, Values]:
+        """Values of the varying variables, the first of which are those of the samples."""
+        return dict(self.dataset.values(self.parts[self.part], DRAWN, Seeds(self.seed), self._purpose))
+
+    @property
+    def _purpose(self) -> tuple[str | int, ...]:
+        """The random stream of a run's first epoch, or of its samples of the other parts."""
+        return (self.part, 1) if self.part == "train" else (self.part,)
+
+    def _drawn(self, count: int) -> dict[str, torch.Tensor]:
+        device = torch.device("cpu")
+        return self.dataset.sample(self.parts[self.part], count, Seeds(self.seed), self._purpose, device)
+
+    def _unit(self, name: str) -> str:
+        return quantity(name, self.dataset.quantities).unit
+
+    def _held_out(self, name: str) -> list[tuple[float, float]]:
+        quantiles = self.dataset.distributions[name].quantile
+        return [tuple(quantiles(np.clip(ends, 1e-12, 1 - 1e-12))) for ends in self.dataset.held_out[name]]
+
+    def _seen(self, samples: xarray.Dataset, image: str, index: int) -> Array:
+        """One image, NaN where its mask is 0."""
+        values: Array = samples[image].values[index]
+        mask = mask_of(image)
+        return np.where(samples[mask].values[index] > 0, values, np.nan) if mask in samples else values
+
+    def _positions(self, image: str) -> Array | None:
+        """Scattered points or stations of a view, (point, 2) [km]."""
+        points = self.dataset.view(image).points
+        return None if points is None else points.numpy() / 1000
+
+    def _extent(self, image: str, values: Mapping[str, Values], index: int) -> Extent:
+        """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r - H/2) height)."""
+        points = self._positions(image)
+        if points is not None:
+            (x, y), half = (
+                (points.min(0) + points.max(0)) / 2,
+                (0.5 + EDGE) * float(np.ptp(points, axis=0).max()) or 1.0,
+            )
+            return Extent(x - half, x + half, y - half, y + half, "km")
+        sizes = self.dataset.pixel_sizes(image, values)
+        width, height = (float(size[index if len(size) > 1 else 0]) / 1000 for size in sizes)
+        _, rows, columns = self.dataset.shapes()[image]
+        return Extent(
+            (-columns / 2 - 0.5) * width, (columns / 2 - 0.5) * width,
+            (-rows / 2 - 0.5) * height, (rows / 2 - 0.5) * height, "km",
+        )  # fmt: skip
+
+
+# Images of a simulated dataset at values that the user chooses: one, or a grid of them over one variable or two.
+
+
+MOST_NUMBERS = 200_000_000
+"""Pixels of all images together, at most."""
+
+MOST_DRAWN = 24
+"""Images on a side of a figure, at most."""
+
+
+def images_at(
+    workspace: Workspace,
+    dataset: str,
+    at: Mapping[str, float],
+    over: Mapping[str, tuple[float, float, int]],
+    *,
+    noise: bool = False,
+    seed: int = 0,
+) -> xarray.Dataset:
+    """Images at chosen values; see `qexp.images`."""
+    import xarray
+
+    parts = parts_of(workspace)
+    name, document = dataset_document(dataset, workspace, parts.tables)
+    source = generated_of(document, parts.tables, workspace)
+    grid = [checked(MatrixAxis(variable, *ends), f"--over {variable}") for variable, ends in over.items()]
+    quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
+    held = held_values(source, grid, {**quiet, **at}, [], ("--over", "--at"))
+    shapes = {one: source.shapes()[one] for one in source.generator.images(source.variables)}
+    cells = math.prod(one.cells for one in grid)
+    if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
+        raise QexpError(f"--over: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
+    made = _simulated(source, grid, held, shapes, noise, seed)
+    sides = [one.variable for one in grid]
+    variables: dict[str, Any] = {}
+    coordinates: dict[str, Any] = {
+        one.variable: (one.variable, one.centres, _about(source, one.variable)) for one in grid
+    }
+    for image, values in made.items():
+        shape, dims = shapes[image], _dimensions(source, image, shapes[image])
+        array = values.reshape([*(one.cells for one in grid), *(size for size in shape if size > 1 or len(shape) < 3)])
+        variables[image] = ([*sides, *dims], array, _about(source, image))
+        coordinates |= _coordinates(source, image, held, over, dims)
+    words = [
+        value_in_words(in_words(key, source.view_names), value, quantity(key, source.quantities).unit)
+        for key, value in sorted(held.items(), key=lambda one: one[0] not in at)  # what was chosen comes first
+        if noise or key != NOISE
+    ]
+    about = {"title": f"{name}: {', '.join(words)}", **{f"fixed_{key}": value for key, value in held.items()}}
+    return xarray.Dataset(variables, coordinates, about)
+
+
+def _simulated(
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+    shapes: Mapping[str, tuple[int, ...]],
+    noise: bool,
+    seed: int,
+) -> dict[str, Array]:
+    """Image → (cell, channel, height, width); NaN in cells that are not possible."""
+    cells = math.prod(one.cells for one in grid)
+    made: dict[str, Array] = {name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()}
+    random = Seeds(seed).torch(torch.device("cpu"), "images")
+    # Without an axis there is one cell, of a variable that is held.
+    single = {} if grid else dict([next(iter(held.items()))])
+    source = source.holding({name: value for name, value in held.items() if name not in single})
+    for block in blocks(cells):
+        values = values_at(grid, block) if grid else {name: np.array([value]) for name, value in single.items()}
+        possible = source.possible(values, len(block))
+        if not possible.any():
+            continue
+        values = {name: of[possible] for name, of in values.items()}
+        samples = source.observe(values, random) if noise else source.signals(values)
+        for name, images in made.items():
+            seen = samples[name].numpy()
+            if (mask := mask_of(name)) in samples:
+                seen = np.where(samples[mask].numpy() > 0, seen, np.nan)
+            images[block[possible]] = seen
+    if all(np.isnan(images).all() for images in made.values()):
+        values = values_at(grid, np.arange(cells)) if grid else {name: np.array([of]) for name, of in single.items()}
+        raise QexpError(f"no image is possible: {source.why_not(values)}")
+    return made
+
+
+def _about(source: GeneratedDataset, name: str) -> dict[str, str]:
+    of = quantity(name, source.quantities)
+    return {"long_name": of.description, "units": of.unit}
+
+
+def _dimensions(source: GeneratedDataset, image: str, shape: tuple[int, ...]) -> list[str]:
+    """The dimensions of one image, with those of several views apart where their sizes differ."""
+    own = image.removeprefix("displacement") if shape[1:] != (source.height, source.width) else ""
+    dims = [f"y{own}", f"x{own}"] if source.view(image).points is None else [f"point{own}"]
+    return [*(["component"] if shape[0] > 1 else []), *dims]
+
+
+def _coordinates(
+    source: GeneratedDataset, image: str, held: Mapping[str, float], over: Mapping[str, Any], dims: Sequence[str]
+) -> dict[str, Any]:
+    """x and y of the pixels [km], unless their size is an axis; of scattered points x and y by point."""
+    view = source.view(image)
+    if view.points is not None:
+        x, y = view.points.numpy().T / 1000
+        own = dims[-1].removeprefix("point")
+        return {f"{side}{own}": (dims[-1], of, {"units": "km"}) for side, of in (("x", x), ("y", y))}
+    if any(name.startswith(("x_res", "y_res")) for name in over):
+        return {}
+    sizes = source.holding(held).pixel_sizes(image, {})
+    width, height = (float(size[0]) / 1000 for size in sizes)
+    _, rows, columns = source.shapes()[image]
+    *_, y, x = dims
+    return {
+        x: (x, (np.arange(columns) - columns / 2) * width, {"units": "km", "long_name": "east of the centre"}),
+        y: (y, (np.arange(rows) - rows / 2) * height, {"units": "km", "long_name": "north of the centre"}),
+    }
+
+
+def draw_images(
+    table: xarray.Dataset, folder: Path, formats: Sequence[str] = ("png",), style: Path | None = None
+) -> list[Path]:
+    """Draw images on a grid into `at_IMAGE.FORMAT`: over the first two variables, at the middle of the others.
+
+    Raises QexpError if there is no image on a grid, or for more images than a figure can show.
+    """
+    require_formats(formats)
+    sides = [str(name) for name in table.dims if name in table.coords and str(name) in _over(table)]
+    for name in sides[:2]:
+        if table.sizes[name] > MOST_DRAWN:
+            raise QexpError(
+                f"--over {name}: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
+            )
+    shown = table.isel({name: table.sizes[name] // 2 for name in sides[2:]})
+    drawn = [str(name) for name in table.data_vars if str(table[name].dims[-1]).startswith("x")]
+    if not drawn:
+        raise QexpError(
+            "no image lies on a grid, which alone can be drawn here; qexp data show draws points and stations"
+        )
+    made: list[Path] = []
+    with styled(style):
+        for name in drawn:
+            values = shown[name].transpose(*sides[:2], ...)
+            figure = image_grid(
+                values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
+                [_side(shown, one) for one in sides[:2]],
+                _extent(values),
+                f"{in_words(name)} ({values.attrs['units']})",
+                _title(shown, sides),
+            )
+            files.make_folder(folder)
+            for ending in formats:
+                made.append(folder / f"at_{name}.{ending}")
+                save(figure, made[-1])
+    return made
+
+
+def _over(table: xarray.Dataset) -> list[str]:
+    """The variables of the grid."""
+    own = {str(dim) for name in table.data_vars for dim in table[name].dims[-2:]} | {"component"}
+    return [str(name) for name in table.dims if str(name) not in own]
+
+
+def _side(table: xarray.Dataset, name: str) -> Side:
+    return Side(in_words(name), table[name].values, str(table[name].attrs["units"]))
+
+
+def _extent(values: xarray.DataArray) -> tuple[float, float, float, float] | None:
+    """The edges of the images [km], if the sizes of their pixels are known."""
+    y, x = (str(dim) for dim in values.dims[-2:])
+    if x not in values.coords:
+        return None
+    ends = []
+    for name in (x, y):
+        centres = values[name].values
+        half = (centres[1] - centres[0]) / 2 if len(centres) > 1 else 0.5
+        ends += [float(centres[0] - half), float(centres[-1] + half)]
+    return ends[0], ends[1], ends[2], ends[3]
+
+
+def _title(table: xarray.Dataset, sides: Sequence[str]) -> str:
+    """The dataset, and the values of what does not vary in the figure."""
+    middle = [value_in_words(in_words(name), float(table[name]), str(table[name].attrs["units"])) for name in sides[2:]]
+    return ", ".join([str(table.attrs["title"]), *middle])

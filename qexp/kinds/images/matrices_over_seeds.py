@@ -1,0 +1,156 @@
+"""Matrices of runs that differ by their seed, and their mean, bias and standard deviation over the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qexp.base import files
+from qexp.base.files import real_path
+from qexp.base.outputs import outputs_among
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.figures.canvas import drawn_at_once
+from qexp.jobs.states import require_done
+from qexp.kinds.drawing import draw_matrix
+from qexp.kinds.images import matrix
+from qexp.kinds.images.matrix import REFINED, summary
+from qexp.kinds.images.matrix_figures import numbers_of
+from qexp.spec.reading import canonical, digest
+from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
+from qexp.store.record import NAME, now
+
+if TYPE_CHECKING:
+    import xarray
+
+FOLDER = Path("comparisons/matrices")
+"""Folder in the workspace with a folder for each matrix over several runs."""
+
+SHARED = ("dataset", "axes", "fixed", "repeats", "seed", "refined", "bound", "held_out", "units", "views")
+"""Keys of the record of a matrix that are those of all runs."""
+
+LEFT_OUT = ("left_out", "why_left_out", "remark")
+"""Further ones, which not every matrix has."""
+
+
+def matrices(
+    directories: Sequence[RunDirectory],
+    workspace: Workspace,
+    make: Callable[[RunDirectory], Path],
+    force: bool,
+) -> tuple[Path, bool]:
+    """Make a matrix of each of several runs, and write their statistics over the seeds into a folder of the workspace.
+
+    make   makes the matrix of a run, unless it exists, and returns its folder
+    force  replace statistics of the same name that were made otherwise
+    Returns the folder, and False if the same statistics existed already.
+    Raises QexpError, before any matrix is made, for runs that are not done or differ by more than their seeds.
+    """
+    _require_seeds(directories)
+    folders = [make(directory) for directory in directories]
+    found = [numbers_of(folder) for folder in folders]
+    records, tables = [record for record, _ in found], [table for _, table in found]
+    stem = _stem([directory.name for directory in directories])
+    place = workspace.root / FOLDER / f"{stem}_on_{folders[0].name}"[:200]
+    record = {
+        "run": f"{stem}, mean and standard deviation over {len(found)} seeds,",
+        "runs": [directory.name for directory in directories],
+        "seeds": [directory.record().seed for directory in directories],
+        "created": now(),
+        **{key: value for key, value in records[0].items() if key in (*SHARED, *LEFT_OUT)},
+        "digest": digest([record["digest"] for record in records]),
+    }
+    if not force and matrix.matrix_exists(place, record):
+        return place, False
+    table = over_seeds(tables).assign_attrs(
+        title=f"inference matrices of {', '.join(record['runs'])} on the dataset {record['dataset']}",
+        runs=", ".join(record["runs"]),
+    )
+    record |= summary(table, outputs_among(table.data_vars))
+    return place, matrix.store_matrix(place, record, force, partial(_write, table, record))
+
+
+def _write(table: xarray.Dataset, record: dict[str, Any], draft: Path) -> None:
+    files.write_bytes(draft / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
+    files.write_json(draft / MATRIX_RECORD, record)
+    if drawn_at_once():
+        draw_matrix(draft)
+
+
+def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
+    """Per output the mean of the estimates of several runs, its error, and the standard deviation over the runs.
+
+    Estimates by least squares likewise, if all runs have them. The errors of angles that repeat are taken the shorter
+    way round.
+    """
+    import xarray
+
+    first = tables[0]
+    made: dict[str, Any] = {}
+    for output in outputs_among(first.data_vars):
+        for end in ("", REFINED):
+            estimate = f"{output}{end}" if end else f"{output}_estimate"
+            if all(estimate in table for table in tables):
+                made |= _of_output(tables, output, end, estimate)
+    about = {key: value for key, value in first.attrs.items() if key != "run"}
+    return xarray.Dataset(made, first.coords, about)
+
+
+def _of_output(tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str) -> dict[str, Any]:
+    first, error, relative = tables[0], f"{output}{end}_error", f"{output}{end}_relative_error"
+
+    def over(key: str, words: str, of: Callable[..., Any]) -> Any:
+        values = np.stack([table[key].values for table in tables])
+        words = f"{words} over {len(tables)} seeds, {first[key].attrs['long_name']}"
+        return first[key].dims, of(values, axis=0), {**first[key].attrs, "long_name": words}
+
+    mean, bias = over(estimate, "mean", np.mean), over(error, "mean", np.mean)
+    return {
+        estimate: mean,
+        error: bias,
+        relative: over(relative, "mean", np.mean),
+        f"{output}{end}_mean": mean,
+        f"{output}{end}_bias": bias,
+        f"{output}{end}_standard_deviation": over(estimate, "standard deviation", partial(np.std, ddof=1)),
+    }
+
+
+def _require_seeds(directories: Sequence[RunDirectory]) -> None:
+    """Raise QexpError unless runs are done, and are of one spec with a seed each."""
+    if len({real_path(directory.path) for directory in directories}) < 2:
+        raise QexpError("a mean over seeds needs at least two runs")
+    for directory in directories:
+        require_done(directory)
+    by_spec: dict[str, list[str]] = {}
+    for directory in directories:
+        by_spec.setdefault(_spec(directory), []).append(directory.name)
+    if len(by_spec) > 1:
+        groups = "; ".join(", ".join(names[:3]) + " …" * (len(names) > 3) for names in by_spec.values())
+        raise QexpError(
+            f"a mean over seeds is of runs that differ by their seed alone; these have {len(by_spec)} specs: {groups}"
+        )
+    seeds: dict[int, str] = {}
+    for directory in directories:
+        other = seeds.setdefault(directory.record().seed, directory.name)
+        if other != directory.name:
+            raise QexpError(f"{other} and {directory.name} have the same seed and spec; leave one of them out")
+
+
+def _spec(directory: RunDirectory) -> str:
+    """The spec of a run as canonical text, without the run that it was pretrained from, which may follow its seed."""
+    spec = directory.training_spec()
+    if isinstance(spec.get("pretrain"), dict):
+        spec = {**spec, "pretrain": {key: value for key, value in spec["pretrain"].items() if key != "run"}}
+    return canonical(spec)
+
+
+def _stem(names: Sequence[str]) -> str:
+    """What the names of runs have in common, `mogi` for mogi_0 and mogi_1; else the first of them and their number."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in alike).rstrip("0123456789").rstrip("._-")
+    return common if NAME.fullmatch(common) else f"{names[0]}_and_{len(names) - 1}"

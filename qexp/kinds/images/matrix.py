@@ -1,0 +1,585 @@
+"""Inference matrices: a trained model's estimates over a grid of true parameter values."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base import files, folders
+from qexp.base.files import locked
+from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
+from qexp.base.quantities import Quantities, Quantity, quantity, with_periods
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError, suggestion
+from qexp.figures.canvas import drawn_at_once
+from qexp.kinds.drawing import draw_matrix
+from qexp.kinds.experiments import dataset_document
+from qexp.kinds.images import azimuths
+from qexp.kinds.images.experiment import generated_of, require_units_of
+from qexp.kinds.images.refinement import (
+    LARGEST,
+    Bounds,
+    MatrixAxis,
+    Refinement,
+    blocks,
+    bounds_of_cells,
+    checked,
+    values_at,
+)
+from qexp.kinds.objects import device_of, kind_of, threads, threads_to_predict
+from qexp.kinds.trained import load_model
+from qexp.kinds.trust import tables_of
+from qexp.metrics.metric import nearest
+from qexp.networks.shapes import written
+from qexp.simulation.dataset import GeneratedDataset
+from qexp.spec.reading import digest
+from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
+from qexp.store.provenance import fingerprint
+from qexp.store.record import NAME, now
+
+if TYPE_CHECKING:
+    import torch
+    import xarray
+
+    from qexp.networks.estimator import Inversion
+
+Array = NDArray[np.float64]
+
+REFINED = "_refined"
+"""End of the name of an output's estimate by least squares that starts at the network's."""
+
+SEEN, SIGNAL = "seen", "signal_to_noise"
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """An output in all cells."""
+
+    truth: Array
+    """(cell,)"""
+    made: Array
+    """(repeat, cell): the network's estimates; NaN in cells that are not possible."""
+    refined: Array | None = None
+    """(repeat, cell): the same, refined by least squares."""
+
+
+def matrix_table(
+    estimates: Mapping[str, Estimated],
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+    repeats: int,
+    directory: RunDirectory,
+    dataset: str,
+    seed: int,
+    quantities: Quantities,
+    bounds: Bounds | None = None,
+) -> xarray.Dataset:
+    """One variable per output and kind of value, over the axes.
+
+    Estimates of an angle that repeats, such as a strike, are moved by whole periods to the nearest of the true value.
+    """
+    import xarray
+
+    limits = limits_of(directory.spec())
+    dimensions = [one.variable for one in grid]
+    shape = [one.cells for one in grid]
+    coordinates = {
+        one.variable: (one.variable, one.centres, _attributes(quantity(one.variable, quantities), "true value of: "))
+        for one in grid
+    }
+    variables: dict[str, Any] = {}
+    for name, one in estimates.items():
+        of = quantity(name, quantities)
+        for kind, (values, attributes) in _kinds(one.truth, one.made, of).items():
+            if name in limits and kind in ("estimate", "mean"):
+                attributes["limits"] = str(limits[name])
+            variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
+        if one.refined is None:
+            continue
+        for kind, (values, attributes) in _kinds(one.truth, one.refined, of).items():
+            attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
+            end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
+            variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
+    about: dict[str, Any] = {
+        "Conventions": "CF-1.10",
+        "title": f"inference matrix of the run {directory.name} on the dataset {dataset}",
+        "run": directory.name,
+        "dataset": dataset,
+        "repeats": repeats,
+        "seed": seed,
+        **{f"fixed_{name}": number for name, number in held.items()},
+    }
+    made = xarray.Dataset(variables, coordinates, about)
+    return made if bounds is None else made.assign(_of_bounds(made, bounds, dimensions))
+
+
+def _kinds(truth: Array, made: Array, of: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
+    """Kind of value → the values of an output in each cell, and its attributes.
+
+    truth  (cell,)
+    made   (repeat, cell) estimates
+    """
+    near = nearest(made, truth, of.period)
+    mean, errors = near.mean(0), near - truth
+    scale, of_what = (np.abs(truth), "true value") if of.period is None else (of.period / 2, "half a period")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kinds = {
+            "estimate": (mean, "estimate of: ", of.unit),
+            "error": (mean - truth, "estimate minus true value of: ", of.unit),
+            "relative_error": ((mean - truth) / scale, f"error over {of_what} of: ", "1"),
+        }
+    if len(made) > 1:
+        over = "over noise realisations"
+        kinds |= {
+            "mean": (mean, f"mean {over} of the estimate of: ", of.unit),
+            "bias": (errors.mean(0), f"mean error {over} of: ", of.unit),
+            "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of: ", of.unit),
+        }
+    turn = {} if of.period is None else {PERIOD: of.period}
+    return {
+        kind: (values, {"long_name": words + of.description, "units": unit, **turn})
+        for kind, (values, words, unit) in kinds.items()
+    }
+
+
+def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:
+    """The Cramér–Rao bound of each output, and standard deviations over it where the source is seen."""
+    shape = tuple(table.sizes[name] for name in axes)
+    seen = bounds.seen.reshape(shape)
+    made: dict[str, Any] = {
+        SIGNAL: (axes, bounds.signal.reshape(shape), {"long_name": "signal-to-noise ratio", "units": "1"}),
+        SEEN: (axes, seen, {"long_name": "1 where the data show the source", "units": "1"}),
+    }
+    for name, of_output in bounds.deviations.items():
+        least = of_output.reshape(shape)
+        about = table[estimate_of(name)].attrs
+        words = about["long_name"].replace("estimate of", "Cramér–Rao bound on the standard deviation of")
+        made[f"{name}_bound"] = (axes, least, {"long_name": words, "units": about["units"]})
+        for start in ("", REFINED.removeprefix("_") + "_"):
+            spread = f"{name}_{start}standard_deviation"
+            if spread in table:
+                ratio = np.where((seen == 1) & np.isfinite(least), table[spread].values / least, np.nan)
+                over = f"{table[spread].attrs['long_name']}, over its bound; where the data show the source"
+                made[f"{name}_{start}over_bound"] = (axes, ratio, {"long_name": over, "units": "1"})
+    return made
+
+
+def _attributes(of: Quantity, words: str) -> dict[str, str]:
+    return {"long_name": words + of.description, "units": of.unit}
+
+
+VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
+
+
+def write_npy(table: xarray.Dataset, folder: Path) -> None:
+    """VDI's three arrays per output; VDI's first variable varies fastest, so the order of axes is reversed."""
+    for output in outputs_among(table.data_vars):
+        for ours, theirs in VDI_NAMES.items():
+            content = io.BytesIO()
+            np.save(content, table[f"{output}_{ours}"].values.T)
+            files.write_bytes(folder / f"{output}_{theirs}.npy", content.getvalue())
+
+
+# A matrix in a few numbers, for its record and for the terminal.
+
+
+def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
+    """Mean and median of the absolute errors of each output, also of refined ones; and of ratios to the bound."""
+    return {**_absolute_errors(table, outputs), **(_summary_of_bounds(table, outputs) if SEEN in table else {})}
+
+
+def _absolute_errors(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for end in ("", REFINED):
+        errors = {name: np.abs(table[of].values) for name in outputs if (of := f"{name}{end}_error") in table}
+        for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
+            if errors:
+                key = f"{end}_{word}_absolute_error".removeprefix("_")
+                found[key] = {name: float(average(of)) for name, of in errors.items()}
+    return found
+
+
+def _summary_of_bounds(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
+    """How many cells do not show the source, and the median of each ratio to the bound where they do."""
+    found: dict[str, Any] = {"unseen": int((table[SEEN] == 0).sum())}
+    for kind in ("over_bound", "refined_over_bound"):
+        ratios = {name: table[of].values for name in outputs if (of := f"{name}_{kind}") in table}
+        if any(np.isfinite(of).any() for of in ratios.values()):
+            found[f"median_{kind}"] = {name: float(np.nanmedian(of)) for name, of in ratios.items()}
+    return found
+
+
+# Matrices in the folder of a run: under a name each, written as drafts, replaced only on request.
+
+
+LOCK_SECONDS = 10.0
+
+SETTINGS = {
+    "dataset": "dataset",
+    "axes": "axes",
+    "fixed": "fixed values",
+    "repeats": "repeats",
+    "seed": "seed",
+    "refined": "--refine",
+    "bound": "--bound",
+}
+"""Key of a matrix' record → how a message calls it."""
+
+
+def matrix_exists(place: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a folder holds the matrix with the digest of a record. Raises QexpError if it holds another one."""
+    try:
+        found = files.read_json(place / MATRIX_RECORD)
+    except FileNotFoundError:
+        return False
+    if found.get("digest") != record["digest"]:
+        raise QexpError(
+            f"{record['run']} has a matrix '{place.name}' {_difference(found, record)}; choose another --name, or "
+            "replace it with --force"
+        )
+    return (place / MATRIX).is_file()
+
+
+def _difference(found: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    words = [word for key, word in SETTINGS.items() if key in found and found[key] != record[key]]
+    if words:
+        return f"with other settings ({', '.join(words)})"
+    if "digest" not in found:
+        return "of an earlier version of qexp, which did not record all that it was made from"
+    return "of other data or other weights"
+
+
+def store_matrix(place: Path, record: Mapping[str, Any], force: bool, write: Callable[[Path], None]) -> bool:
+    """Write a matrix in a draft, and give that its name; False if another process has meanwhile stored the same one.
+
+    write  fills the folder that it is given
+    Raises QexpError if there is another matrix of that name, unless it is to be replaced.
+    """
+    files.make_folder(place.parent)
+    try:
+        folders.clear(place)
+        with folders.drafted(place) as draft:
+            write(draft)
+            with locked(place.parent, LOCK_SECONDS):
+                if not force and matrix_exists(place, record):
+                    return False
+                folders.put(draft, place)
+    except OSError as error:
+        raise QexpError(f"cannot write {place}: {error.strerror or error}") from error
+    return True
+
+
+VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
+"""Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Inversion always makes."""
+
+OnRefined = Callable[[int, int], None]
+"""Takes the number of cells that are refined, and of all; each realisation of the noise counts."""
+
+
+def matrix(
+    directory: RunDirectory,
+    dataset: str,
+    workspace: Workspace,
+    *,
+    axes: Sequence[MatrixAxis] = (),
+    fixed: Mapping[str, float] | None = None,
+    repeats: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    npy: bool = False,
+    refine: bool = False,
+    bound: bool = False,
+    name: str | None = None,
+    force: bool = False,
+    on_refined: OnRefined = lambda done, cells: None,
+) -> tuple[Path, bool]:
+    """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
+
+    dataset  name or path of the dataset spec for the observations; its `matrix` gives the default axes
+    fixed    values of variables that vary in the dataset but are not axes
+    repeats  noise realisations per cell
+    refine   also refine the estimates by least squares, see `Refinement`; `on_refined` is told how far that is
+    bound    also compute the Cramér–Rao bound, see `bounds_of_cells`
+    name     of the matrix; that of the dataset if left out
+    force    replace a matrix of that name that was made otherwise
+    Returns the folder `matrices/<name>` of the run, and False if the same matrix existed already.
+    Raises QexpError.
+    """
+    _require_possible(repeats, seed)
+    torch_device = device_of(device)
+    model = load_model(directory, torch_device)
+    tables = tables_of(directory)
+    known_as, document = dataset_document(dataset, workspace, tables)
+    place = directory.matrices / _require_name(name or known_as)
+    document, turned = azimuths.as_trained(document, directory.record())
+    source = generated_of(document, tables, workspace)
+    _require_inputs(source, model, known_as)
+    require_units_of(directory.training_spec(), source, tables)
+    grid, outputs = list(axes) or matrix_axes(document, known_as), list(model.network.outputs)
+    held = held_values(source, grid, dict(fixed or {}), outputs)
+    settings = {"repeats": repeats, "seed": seed, "refined": refine, "bound": bound}
+    record = _record(directory, known_as, grid, held, settings)
+    record["digest"] = _digest(directory, kind_of(document).pinned(document, source, workspace), record)
+    if not force and matrix_exists(place, record):
+        return _complete(place, npy), False
+    likelihood = Refinement(source, grid, held, outputs) if refine or bound else None
+    refinement = likelihood if refine else None
+    with threads(threads_to_predict(directory.training_spec(), tables, torch_device)):
+        seeds = Seeds(seed)
+        of_first = seeds.torch(torch_device, "matrix", 0)
+        least = bounds_of_cells(source, grid, held, outputs, likelihood, of_first) if likelihood and bound else None
+        estimates = estimate_cells(model, source, grid, held, repeats, seeds, torch_device, refinement, on_refined)
+    record |= _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
+    quantities = with_periods(source.quantities, model.periods)
+    table = matrix_table(estimates, grid, held, repeats, directory, known_as, seed, quantities, least)
+    trained = generated_of(directory.training_spec()["dataset"], tables, workspace)
+    record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], held)
+    record["remark"] = turned
+    return place, store_matrix(place, record, force, lambda draft: _write(draft, table, record, npy))
+
+
+def _write(draft: Path, table: xarray.Dataset, record: Mapping[str, Any], npy: bool) -> None:
+    files.write_bytes(draft / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
+    files.write_json(draft / MATRIX_RECORD, record)
+    _complete(draft, npy)
+
+
+def _require_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with --name")
+    return name
+
+
+def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Of all that a matrix depends on: the run's weights, the data, the cells and the settings."""
+    of_data = {
+        key: value for key, value in document.items() if key != "matrix"
+    }  # which gives axes, and these are known
+    settings = {key: value for key, value in record.items() if key not in ("run", "dataset", "created")}
+    run = directory.record()
+    weights = fingerprint(directory.best_weights).sha256
+    return digest({"dataset": of_data, "settings": settings, "weights": weights}, run.digest)
+
+
+def _complete(folder: Path, npy: bool) -> Path:
+    """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for. Returns the folder."""
+    picture = (folder / MATRIX).with_suffix(".png")
+    if drawn_at_once() and not picture.exists():
+        draw_matrix(folder)
+    if npy:
+        write_npy(files.read_netcdf(folder / MATRIX), folder)
+    return folder
+
+
+def _require_possible(repeats: int, seed: int) -> None:
+    drawn_at_once()  # a wrong setting is refused before anything is made
+    if repeats < 1:
+        raise QexpError(f"--repeats {repeats}: at least one")
+    if seed < 0:
+        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
+
+
+def _left_out(
+    estimates: Mapping[str, Estimated],
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+) -> dict[str, Any]:
+    """The number of cells that are impossible, and why, for the record; nothing if there are none.
+
+    Raises QexpError if all are.
+    """
+    of_cells = next(iter(estimates.values())).made
+    cells = np.flatnonzero(np.isnan(of_cells).all(axis=0))
+    if not len(cells):
+        return {}
+    why = source.holding(held).why_not(values_at(grid, cells))
+    if len(cells) == of_cells.shape[1]:
+        raise QexpError(f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes")
+    return {"left_out": len(cells), "why_left_out": why}
+
+
+def _of_refinement(refinement: Refinement | None, estimates: Mapping[str, Estimated]) -> dict[str, Any]:
+    """For the record: images of which means of blocks were refined, and how many cells show too little for it.
+
+    Raises QexpError if no cell could be refined.
+    """
+    one = next(iter(estimates.values()))
+    if refinement is None or one.refined is None:
+        return {}
+    found: dict[str, Any] = {}
+    if refinement.blocks:
+        found["averaged"] = {image: blocks.size for image, blocks in refinement.blocks.items()}
+    if np.isnan(one.refined).all():
+        raise QexpError("no cell shows enough pixels to be refined; leave --refine out, or hide fewer pixels")
+    if (lacking := np.isfinite(one.made) & np.isnan(one.refined)).any():
+        found["not_refined"] = int(lacking.any(axis=0).sum())
+    return found
+
+
+def _for_figure(
+    source: GeneratedDataset, trained: GeneratedDataset, shown: Sequence[str], held: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the figure of a matrix needs besides the table: held-out intervals, units, and names of views, if any."""
+    held_out = _held_out(trained)
+    named = [*shown, *(variable for variable in held if variable in held_out)]
+    units = {variable: quantity(variable, source.quantities).unit for variable in named}
+    views = {"views": source.view_names} if any(source.view_names) else {}
+    return {"held_out": held_out, "units": units, **views}
+
+
+def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
+    """Variable → intervals of its values that the run's own dataset holds out for the test part; empty if none."""
+    return {
+        name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
+        for name, intervals in trained.held_out.items()
+    }
+
+
+def _record(
+    directory: RunDirectory,
+    dataset: str,
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "run": directory.name,
+        "dataset": dataset,
+        "created": now(),
+        "axes": {one.variable: [one.low, one.high, one.cells] for one in grid},
+        "fixed": dict(held),
+        **settings,
+    }
+
+
+def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> None:
+    shapes = source.shapes()
+    for variable, shape in model.network.inputs.items():
+        if variable not in shapes:
+            raise QexpError(f"the dataset '{name}' has no '{variable}'; {suggestion(variable, shapes)}")
+        if shapes[variable] != shape:
+            raise QexpError(
+                f"in the dataset '{name}' '{variable}' is {written(shapes[variable])}, "
+                f"but the run was trained on {written(shape)}"
+            )
+
+
+def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
+    """The axes of a dataset's `matrix`, or VDI's if it has none and they vary: depth and volume change from 0 to 4."""
+    described = document.get("matrix")
+    if described is None:
+        if not set(VDI_AXES) <= document["varyings"].keys():
+            raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
+        return [MatrixAxis(variable, *ends) for variable, ends in VDI_AXES.items()]
+    cells = int(described["resolution"])
+    return [
+        checked(MatrixAxis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
+        for variable, (low, high) in described["axes"].items()
+    ]
+
+
+def held_values(
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    fixed: dict[str, float],
+    outputs: list[str],
+    options: tuple[str, str] = ("--axis", "--fix"),
+) -> dict[str, float]:
+    """The value of every variable that is not an axis.
+
+    options  that give axes and values, as errors name them
+    """
+    axis, fix = options
+    on_axes = [one.variable for one in grid]
+    for variable in on_axes:
+        if variable not in source.variables:
+            raise QexpError(f"{axis} {variable}: no such variable; {suggestion(variable, source.variables)}")
+        if on_axes.count(variable) > 1:
+            raise QexpError(f"{axis} {variable} is given twice")
+    for variable, number in fixed.items():
+        if variable not in source.variables:
+            raise QexpError(f"{fix} {variable}: no such variable; {suggestion(variable, source.variables)}")
+        if variable in on_axes:
+            raise QexpError(f"{fix} {variable}: it is an axis")
+        if violation := quantity(variable, source.quantities).violation(number):
+            raise QexpError(f"{fix} {variable}: {violation}")
+    for one in grid:
+        for centre in (one.centres[0], one.centres[-1]):
+            if violation := quantity(one.variable, source.quantities).violation(float(centre)):
+                raise QexpError(f"{axis} {one.variable}: {violation}, but a cell lies at {centre:g}")
+    held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
+    missing = [name for name in source.variables if name not in held and name not in on_axes]
+    if missing:
+        medians = {name: float(source.distributions[name].quantile(np.array([0.5]))[0]) for name in missing}
+        values = " ".join(f"{fix} {name}={median + 0.0:.4g}" for name, median in medians.items())
+        which = ", ".join(f"'{name}'" for name in missing)
+        varies = (
+            "varies but is not an axis; give it a value"
+            if len(missing) == 1
+            else "vary but are not axes; give them values"
+        )
+        raise QexpError(f"{which} {varies}, for example the median: {values}")
+    cells = int(np.prod([one.cells for one in grid], dtype=np.float64))
+    if cells > LARGEST:
+        raise QexpError(f"{cells:,} cells are too many; the limit is {LARGEST:,}")
+    return held
+
+
+def estimate_cells(
+    model: Inversion,
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+    repeats: int,
+    seeds: Seeds,
+    device: torch.device,
+    refinement: Refinement | None = None,
+    on_refined: OnRefined = lambda done, cells: None,
+) -> dict[str, Estimated]:
+    """Every output in all cells, in the order of the axes, the last fastest.
+
+    Estimates are NaN in cells whose values are together impossible, such as of a source that breaks the surface.
+    """
+    shape = tuple(one.cells for one in grid)
+    cells = int(np.prod(shape))
+    if cells * repeats > LARGEST:
+        raise QexpError(f"--repeats {repeats}: {cells * repeats:,} estimates are too many; the limit is {LARGEST:,}")
+    outputs = model.network.outputs
+    true = {name: np.empty(cells) for name in outputs}
+    estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
+    refined = {} if refinement is None else {name: of.copy() for name, of in estimates.items()}
+    source = source.holding(held)
+    done = 0
+
+    def refined_cells(count: int) -> None:
+        nonlocal done
+        done += count
+        on_refined(done, repeats * cells)
+
+    for repeat in range(repeats):
+        random = seeds.torch(device, "matrix", repeat)
+        for block in blocks(cells):
+            values = values_at(grid, block)
+            for name in outputs:
+                true[name][block] = values[name] if name in values else held[name]
+            possible = source.possible(values, len(block))
+            done += int((~possible).sum())
+            if not possible.any():
+                continue
+            simulated = {name: of[possible] for name, of in values.items()}
+            samples = source.observe(simulated, random)
+            made = {name: of[:, 0].cpu().numpy() for name, of in model.estimate(samples).items()}
+            for name in outputs:
+                estimates[name][repeat, block[possible]] = made[name]
+            if refinement is not None:
+                for name, better in refinement(samples, simulated, made, refined_cells).items():
+                    refined[name][repeat, block[possible]] = better
+    return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}

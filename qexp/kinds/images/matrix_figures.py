@@ -1,0 +1,411 @@
+"""Pictures of inference matrices: for which sources a network can and cannot invert."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.outputs import PERIOD, estimate_of, outputs_among
+from qexp.base.quantities import DEGREE, in_words, label
+from qexp.errors import DamagedError
+from qexp.figures.canvas import COLOURS, figure, sized, wrapped
+from qexp.kinds.figures import MissingNumbersError, Pictures, missing, table, unit
+from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+CHARACTERS = 42
+"""Characters of the title above each column of panels."""
+
+Array = NDArray[np.float64]
+AxisCells = tuple[str, Array, tuple[float, float]]
+"""Variable, centres of the cells, lower and upper end."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value of an output, which has a panel of its own.
+
+    words    after the output's name, in titles
+    axis     the same with `{}` in place of the name, beside lines
+    colours  name of a colour map
+    scale    limits of colours
+    like     the kind whose limits are taken, if the output has it
+    level    a value that lines are compared with; 1 for ratios, whose colours are logarithmic
+    unit     None: that of the output
+    """
+
+    words: str
+    axis: str
+    colours: str
+    scale: Callable[[Array], tuple[float, float]]
+    like: str = ""
+    level: float | None = None
+    unit: str | None = None
+
+
+def _around_zero(values: Array) -> tuple[float, float]:
+    return -half_width(values), half_width(values)
+
+
+def _from_zero(values: Array) -> tuple[float, float]:
+    return 0.0, half_width(values)
+
+
+def around_one(values: Array) -> tuple[float, float]:
+    """The ends of a logarithmic colour scale of ratios, as far below one as above: a factor of 2 to 10."""
+    most = float(np.clip(np.exp(half_width(np.log(values[values > 0]))), 2, 10))
+    return 1 / most, most
+
+
+KINDS = {
+    "estimate": Kind("estimate", "estimated {}", "viridis", lambda values: span(values)),
+    "error": Kind("error", "error of {}", "RdBu_r", _around_zero, level=0.0),
+    "refined_error": Kind("refined error", "refined error of {}", "RdBu_r", _around_zero, like="error", level=0.0),
+    "relative_error": Kind("relative error", "relative error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
+    "standard_deviation": Kind("standard deviation", "standard deviation of {}", "magma_r", _from_zero),
+    "bound": Kind(
+        "Cramér–Rao bound", "Cramér–Rao bound of {}", "magma_r", _from_zero
+    ),
+    "over_bound": Kind(
+        "standard deviation / bound", "standard deviation / bound of {}", "PuOr_r", around_one, level=1.0, unit=""
+    ),
+    "refined_over_bound": Kind(
+        "refined: standard deviation / bound", "refined: standard deviation / bound of {}", "PuOr_r", around_one,
+        like="over_bound", level=1.0, unit="",
+    ),
+}  # fmt: skip
+"""Kind → how it is drawn, in the order of the panels."""
+
+HATCHED = ("bound", "over_bound", "refined_over_bound")
+"""Kinds that mean little where the data do not show the source."""
+
+HATCHES = "0.7"
+
+RATIOS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""Ticks of a logarithmic scale."""
+
+Panels = Mapping[str, Array]
+"""Kind → values of one output over one axis or two, in the unit of the kind or of the output."""
+
+
+def matrix_panels(
+    outputs: Mapping[str, Panels],
+    axes: Sequence[AxisCells],
+    units: Mapping[str, str],
+    held_out: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    blank: str = "",
+    views: Sequence[str] = (),
+    unseen: NDArray[np.bool_] | None = None,
+) -> Figure:
+    """A row per output, a column per kind of value that any of them has.
+
+    units     variable → its unit, of outputs and axes
+    held_out  variable → the intervals of values that belong to the test part, outlined
+    blank     why some cells have no values
+    views     names of the views, as in `quantities.in_words`
+    unseen    where the data do not show the source, over the axes; hatched in panels of bounds
+    """
+    kinds = [kind for kind in KINDS if any(kind in panels for panels in outputs.values())]
+    made, grid = figure(len(outputs), len(kinds), 4.0, 3.6 if len(axes) == 2 else 3.0)
+    hatched = unseen if unseen is not None and unseen.any() else None
+    for row, (name, panels) in zip(grid, outputs.items(), strict=True):
+        for axis, kind in zip(row, kinds, strict=True):
+            if kind not in panels:
+                axis.set_axis_off()
+                continue
+            values = panels[kind]
+            if hatched is not None and kind in HATCHED:
+                values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
+            if len(axes) == 2:
+                like = panels.get(KINDS[kind].like, values)
+                _draw_plane(axis, name, kind, values, KINDS[kind].scale(like), axes, units, views)
+                _outline(axis, *(held_out.get(variable) for variable, _, _ in axes), *(ends for _, _, ends in axes))
+            else:
+                _draw_line(axis, name, kind, values, axes[0], units, held_out, views)
+        if len(axes) == 1:
+            _share_scales(dict(zip(kinds, row, strict=True)))
+    outlined = any(held_out.get(name) for name, _, _ in axes)
+    marked = "outlined" if len(axes) == 2 else "shaded"
+    notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
+    notes += ["hatched: the data do not show the source"] * (hatched is not None)
+    whole = title + (f" ({'; '.join(notes)})" if notes else "")
+    made.suptitle(wrapped(whole, CHARACTERS * len(kinds)), fontsize=sized(11))
+    return made
+
+
+def _draw_plane(
+    axis: Axes,
+    name: str,
+    kind: str,
+    values: Array,
+    limits: tuple[float, float],
+    axes: Sequence[AxisCells],
+    units: Mapping[str, str],
+    views: Sequence[str],
+) -> None:
+    of = KINDS[kind]
+    (x_name, _, x_ends), (y_name, _, y_ends) = axes
+    unit, (least, most) = units[name] if of.unit is None else of.unit, limits
+    image = axis.imshow(
+        values.T, origin="lower", extent=(*x_ends, *y_ends), aspect="auto", cmap=of.colours, interpolation="nearest",
+        norm="log" if of.level == 1 else "linear",
+    )  # fmt: skip
+    image.set_clim(least, most)
+    bar = axis.figure.colorbar(image, ax=axis, extend=_beyond(values, least, most))
+    if of.level == 1:
+        ticks = [tick for tick in RATIOS if least <= tick <= most]
+        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        bar.minorticks_off()
+    bar.ax.tick_params(labelsize=sized(8))
+    axis.set_title(f"{in_words(name)}: {of.words}" + (f" ({unit})" if unit else ""), fontsize=sized(10))
+    axis.set_xlabel(f"true {label(x_name, units[x_name], views)}")
+    axis.set_ylabel(f"true {label(y_name, units[y_name], views)}")
+    axis.spines[["top", "right"]].set_visible(True)
+    _tick_turns(axis.xaxis, units[x_name])
+    _tick_turns(axis.yaxis, units[y_name])
+
+
+def _hatch(axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[tuple[float, float]]) -> Array:
+    """Hatches what is not seen, and returns the values without those; cells without values stay white."""
+    if len(ends) == 2:
+        axis.patch.set(hatch="////", edgecolor=HATCHES)
+        blank = np.where(np.isnan(values) & ~unseen, 1.0, np.nan)
+        axis.imshow(blank.T, origin="lower", extent=(*ends[0], *ends[1]), aspect="auto", cmap="gray", vmin=0, vmax=1)
+    else:
+        (low, high) = ends[0]
+        width = (high - low) / len(unseen)
+        for cell in np.flatnonzero(unseen):
+            left = low + cell * width
+            axis.axvspan(left, left + width, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
+    return np.where(unseen, np.nan, values)
+
+
+def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends: Any) -> None:
+    """Boxes around the held-out values; from end to end along an axis without any."""
+    from matplotlib.patches import Rectangle
+
+    if not x_intervals and not y_intervals:
+        return
+    for (left, right), (bottom, top) in product(x_intervals or [x_ends], y_intervals or [y_ends]):
+        for colour, width in (("white", 2.4), ("black", 1.0)):
+            axis.add_patch(
+                Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor=colour, linewidth=width)
+            )
+
+
+def _draw_line(
+    axis: Axes,
+    name: str,
+    kind: str,
+    values: Array,
+    axis_cells: AxisCells,
+    units: Mapping[str, str],
+    held_out: Mapping[str, Any],
+    views: Sequence[str],
+) -> None:
+    of = KINDS[kind]
+    variable, centres, ends = axis_cells
+    axis.plot(centres, values, color=COLOURS[0])
+    if kind == "estimate" and variable == name:
+        axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
+    elif of.level is not None:
+        axis.axhline(of.level, color="0.6", linewidth=1, zorder=0)
+    for left, right in held_out.get(variable, ()):
+        axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
+    axis.set_xlim(*ends)
+    axis.set_xlabel(f"true {label(variable, units[variable], views)}")
+    unit = units[name] if of.unit is None else of.unit
+    axis.set_ylabel(of.axis.format(in_words(name)) + (f" ({unit})" if unit else ""))
+    _tick_turns(axis.xaxis, units[variable])
+
+
+def _share_scales(row: Mapping[str, Axes]) -> None:
+    """The same vertical scale for kinds that are compared with each other."""
+    for kind, axis in row.items():
+        other = row.get(KINDS[kind].like)
+        if other is not None:
+            lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
+            for one in (axis, other):
+                one.set_ylim(min(lowest), max(highest))
+
+
+def _tick_turns(axis: Axis, unit: str) -> None:
+    """Ticks of an axis of degrees, at parts of a turn such as 30 or 90."""
+    if unit == DEGREE:
+        from matplotlib.ticker import MaxNLocator
+
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
+
+
+def half_width(values: Array) -> float:
+    """Half-width of a colour scale around zero; the few largest values may exceed it."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(np.percentile(finite, 98)) or 1e-12 if len(finite) else 1.0
+
+
+def span(values: Array) -> tuple[float, float]:
+    """The ends of a colour scale; the few smallest and largest values may lie beyond them."""
+    finite = values[np.isfinite(values)]
+    return tuple(np.percentile(finite, (0.5, 99.5))) if len(finite) else (0.0, 1.0)
+
+
+def _beyond(values: Array, least: float, most: float) -> str:
+    finite = values[np.isfinite(values)]
+    below, above = bool((finite < least).any()), bool((finite > most).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+
+
+def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] = ()) -> Figure:
+    """Relative errors of several runs on one scale, logarithmic above 1 %: a row per output, a column per run.
+
+    tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
+    views   names of the views, as in `quantities.in_words`
+    """
+    first = next(iter(tables.values()))
+    outputs = outputs_among(first.data_vars)
+    axes = [str(name) for name in first[estimate_of(outputs[0])].dims]
+    if len(axes) < 2:
+        return _lines_side_by_side(tables, outputs, axes[0], dataset, views)
+    from matplotlib.colors import SymLogNorm
+
+    made, grid = figure(len(outputs), len(tables), 4.0, 3.6)
+    for row, output in zip(grid, outputs, strict=True):
+        planes = {}
+        for name, numbers in tables.items():
+            values = numbers[f"{output}_relative_error"]
+            planes[name] = 100 * values.isel({other: values.sizes[other] // 2 for other in axes[2:]}).values
+        for axis, (name, plane) in zip(row, planes.items(), strict=True):
+            x, y = (first[variable].values for variable in axes[:2])
+            extent = (*_ends(x), *_ends(y))
+            image = axis.imshow(
+                plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest",
+                norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
+            )  # fmt: skip
+            axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=sized(9))
+            axis.set_xlabel(f"true {label(axes[0], _unit(first[axes[0]]), views)}")
+            axis.set_ylabel(f"true {label(axes[1], _unit(first[axes[1]]), views)}")
+            axis.spines[["top", "right"]].set_visible(True)
+        bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
+        bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
+        bar.set_label(f"{in_words(output)}: {_relative(first, output)}")
+    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+    return made
+
+
+def _lines_side_by_side(
+    tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str, views: Sequence[str]
+) -> Figure:
+    made, grid = figure(1, len(outputs), 4.2, 3.4)
+    first = next(iter(tables.values()))
+    for axis, output in zip(grid[0], outputs, strict=True):
+        for (name, numbers), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
+            errors = 100 * numbers[f"{output}_relative_error"].values
+            axis.plot(numbers[variable].values, errors, color=colour, label=name)
+        axis.axhline(0, color="0.6", linewidth=1, zorder=0)
+        axis.set_xlabel(f"true {label(variable, _unit(first[variable]), views)}")
+        axis.set_ylabel(f"{in_words(output)}: {_relative(first, output)}")
+        axis.legend(fontsize=sized(8), frameon=False)
+    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+    return made
+
+
+def _relative(table: Any, output: str) -> str:
+    """What the relative errors of an output are, for a label."""
+    return "error (% of half a turn)" if PERIOD in table[f"{output}_relative_error"].attrs else "relative error (%)"
+
+
+def _unit(values: Any) -> str:
+    """The unit of a variable of a matrix, from its attributes."""
+    return str(values.attrs.get("units", ""))
+
+
+def _ends(centres: Array) -> tuple[float, float]:
+    half = (centres[1] - centres[0]) / 2 if len(centres) > 1 else 0.5
+    return float(centres[0] - half), float(centres[-1] + half)
+
+
+# Pictures of a run's matrices, `matrices/<dataset>/matrix.*`.
+
+
+def matrix(directory: RunDirectory) -> Pictures:
+    """A picture of each matrix of a run; no figure if it has none."""
+    lack = None
+    for name in directory.matrix_names():
+        folder = directory.matrices / name
+        try:
+            made = matrix_of(folder)
+        except MissingNumbersError as error:
+            lack = error
+            continue
+        yield folder.relative_to(directory.path) / Path(MATRIX).stem, made
+    if lack is not None:
+        raise lack
+
+
+def matrix_of(folder: Path) -> Figure:
+    """The values of each output over the first two axes of a matrix, at the middle of the others."""
+    record, cells = numbers_of(folder)
+    if "held_out" not in record:
+        raise missing(f"{folder / MATRIX_RECORD} has no 'held_out'", "make it again with qexp matrix")
+    names = outputs_among(cells.data_vars)
+    axes: dict[str, list[float]] = record["axes"]
+    shown_axes, others = list(axes)[:2], list(axes)[2:]
+    middle = {name: cells.sizes[name] // 2 for name in others}
+    shown = cells.isel(middle)
+    held = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
+    held |= {name: cells[name].values[middle[name]] for name in others}
+    units, views = record["units"], record.get("views", ())
+    where = ", ".join(f"{in_words(name, views)} {of:.3g} {units.get(name, '')}".rstrip() for name, of in held.items())
+    return matrix_panels(
+        {name: _panels(shown, name) for name in names},
+        [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
+        {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
+        {name: [_interval_ends(*ends) for ends in intervals] for name, intervals in record["held_out"].items()},
+        f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
+        record.get("why_left_out", ""),
+        views,
+        shown["seen"].values == 0 if "seen" in shown else None,
+    )
+
+
+def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
+    """The record and the table of a matrix. Raises DamagedError if one of them lacks what every matrix has."""
+    record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    _require(folder / MATRIX_RECORD, record, ("run", "dataset", "axes", "fixed"))
+    outputs = outputs_among(cells.data_vars)
+    kinds = ("error", "relative_error")
+    _require(folder / MATRIX, cells, record["axes"])
+    _require(folder / MATRIX, cells, [f"{output}_{kind}" for output in outputs or ["…"] for kind in kinds])
+    return record, cells
+
+
+def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Iterable[str]) -> None:
+    if lacking := next((name for name in names if name not in content), None):
+        raise DamagedError(f"{file} is damaged: it has no '{lacking}'")
+
+
+def _interval_ends(low: float | None, high: float | None) -> tuple[float, float]:
+    """The ends of an interval from a JSON file, with infinity for null."""
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def _panels(shown: xarray.Dataset, output: str) -> Panels:
+    made = {kind: shown[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in shown}
+    relative = made.pop("relative_error")
+    if PERIOD not in shown[f"{output}_error"].attrs and np.isfinite(relative).any():
+        made["relative_error"] = 100 * relative
+    return made

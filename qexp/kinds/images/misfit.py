@@ -1,0 +1,175 @@
+"""Whether an observation is anything that the simulator of a run could have made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qexp.errors import QexpError
+from qexp.inference.fit import best
+from qexp.inference.least_squares import Problem
+from qexp.inference.least_squares import starts as spread_starts
+from qexp.kinds.images.refinement import Refinement
+from qexp.metrics.calibration import blocks_of_tracks, misfit
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import Network
+from qexp.simulation.dataset import GeneratedDataset
+
+Array = NDArray[np.float64]
+
+UNUSUAL = 0.005
+"""Share of training samples with features as far from their mean, below which an observation is said to be unlike them.
+The least share that is found is 1 in 513 where there are 1,024 training samples."""
+
+
+class FeatureDistance:
+    """Mahalanobis distances of features from their mean over training samples, as p-values.
+
+    model      the trained network
+    reference  training samples: the covariance comes from one half of them, the usual distances from the other
+
+    Features are what the last linear layer takes, or the posterior head. The distance is that of Lee et al. (2018,
+    arXiv:1807.03888), with the covariance shrunk, as some features hardly vary (Ledoit and Wolf 2004, J. Multivar.
+    Anal. 88, 365-411).
+    """
+
+    def __init__(self, model: Inversion, reference: Mapping[str, Tensor]) -> None:
+        from sklearn.covariance import LedoitWolf  # half a second to load
+
+        self._model, self._device = model, next(iter(reference.values())).device
+        features = hidden_features(model, reference)
+        deviation = features.std(axis=0)
+        self._mean: Array = features.mean(axis=0)
+        self._deviation: Array = np.where(deviation > 0, deviation, 1.0)
+        scaled, half = self._scaled(features), len(features) // 2
+        self._covariance = LedoitWolf().fit(scaled[:half])
+        self._distances: Array = np.sort(self._covariance.mahalanobis(scaled[half:]))
+
+    def p_values(self, inputs: Mapping[str, NDArray[np.float32]]) -> Array:
+        """The share of training samples whose features lie as far from their mean, (sample,); never 0.
+
+        inputs  of the network, (sample, ...) each
+        """
+        samples = {name: torch.from_numpy(of).to(self._device) for name, of in inputs.items()}
+        distances: Array = self._covariance.mahalanobis(self._scaled(hidden_features(self._model, samples)))
+        nearer: NDArray[np.intp] = np.searchsorted(self._distances, distances)
+        of_all = 1 + len(self._distances)
+        shares: Array = (of_all - nearer) / of_all
+        return shares
+
+    def _scaled(self, features: Array) -> Array:
+        return (features - self._mean) / self._deviation
+
+
+def hidden_features(model: Inversion, samples: Mapping[str, Tensor]) -> Array:
+    """What the last layer of each output takes, (sample, feature)."""
+    network, caught = model.network, []
+    layers = _last_layers(model)
+    hooks = [layer.register_forward_pre_hook(lambda _, given: caught.append(given[0].flatten(1))) for layer in layers]
+    try:
+        model.estimate(samples, batch_size=len(samples[next(iter(network.inputs))]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    features: Array = torch.cat(caught, dim=1).double().cpu().numpy()
+    return features
+
+
+def _last_layers(model: Inversion) -> list[nn.Module]:
+    """The posterior heads, and of each other output the last linear or convolutional layer on the way to it."""
+    network = model.network
+    found = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
+    if not found:
+        raise QexpError("--misfit: the network has no linear or convolutional layer whose features could be compared")
+    return list(dict.fromkeys(found))
+
+
+def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
+    """The last layer of the latest branch, of those `before` one, that makes a value; or of what it starts from."""
+    for index in reversed(range(before)):
+        branch = network.branches[index]
+        if name in branch.targets:
+            if branch.operations and branch.operations[-1] in network.heads:
+                return [network.operations[branch.operations[-1]]]
+            layers: list[nn.Module] = [
+                layer
+                for operation in branch.operations
+                for layer in network.operations[operation].modules()
+                if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv1d)
+            ]
+            return layers[-1:] or [
+                layer for source in branch.sources for layer in _layers_making(network, source, index)
+            ]
+    return []
+
+
+# The misfit of images to a run's simulator: of the residuals that the best source leaves.
+
+
+STARTS, SEED = 16, 0
+"""Number of starts over the whole range of sources, and the seed by which they are drawn, where a fit is doubtful."""
+
+DOUBTFUL = 0.01
+"""p-value below which the search of a source is repeated from more starts: the fit may have missed the best one."""
+
+
+class ImageMisfit:
+    """p-values of the hypothesis that images were made by a dataset.
+
+    source   the dataset on which the network was trained
+    outputs  of the network
+    Raises QexpError for datasets whose noise, or whose sources, are not those of a known likelihood.
+    """
+
+    def __init__(self, source: GeneratedDataset, outputs: Sequence[str]) -> None:
+        _require_known(source, outputs)
+        self._refinement = Refinement(source, [], source.fixed, outputs)
+        quiet = self._refinement.quiet
+        if not self._refinement.noise_over_weights(source.fixed):
+            quiet = source.generator.images(source.variables)
+        if quiet:
+            raise QexpError(
+                f"--misfit: '{quiet[0]}' has no noise in the training data, so that no residual is possible"
+            )
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.float32]], estimates: Mapping[str, Array]) -> Array:
+        """The p-value of the residuals of the best source, (sample,); NaN where too few pixels are seen.
+
+        The network's estimates are the starts of least squares, in the outputs' units, (sample,) each.
+        """
+        refinement = self._refinement
+        samples = {name: torch.from_numpy(of) for name, of in inputs.items()}
+        data = refinement.data(samples)
+        found = np.full(len(data), np.nan)
+        for alike, known, seen in refinement.alike(samples, {}):
+            if not refinement.enough(seen):
+                continue
+            problem = refinement.problem(data[alike], known, seen)
+            starts = refinement.starts(problem, {name: np.asarray(of)[alike] for name, of in estimates.items()})
+            scale = refinement.noise_over_weights(known)
+            found[alike] = _p_values(problem, problem.minimum(starts).coordinates, scale)
+            for row in np.flatnonzero(found[alike] < DOUBTFUL):
+                own = Problem(problem.model, problem.weighting, problem.data[[row]], problem.coordinates)
+                others = spread_starts(own.to_search(SEED), refinement.searches(), STARTS, SEED)
+                fit = best(own, torch.cat([starts[[row]], others]))
+                found[alike[row]] = _p_values(own, torch.from_numpy(fit.at)[None], scale)[0]
+        return found
+
+
+def _p_values(problem: Problem, coordinates: torch.Tensor, scale: float) -> Array:
+    """(problem,)"""
+    residuals, _ = problem.linearised(coordinates, torch.arange(len(coordinates)))
+    blocks = blocks_of_tracks(problem.model.positions.numpy(), problem.weighting.slices)
+    unknowns = len(problem.coordinates.free) + problem.weighting.nuisances
+    return misfit(residuals.numpy() / scale, blocks, unknowns).p_value
+
+
+def _require_known(source: GeneratedDataset, outputs: Sequence[str]) -> None:
+    if unknown := [name for name in source.test if name not in outputs]:
+        raise QexpError(
+            f"--misfit: '{unknown[0]}' varies in the training data, but is no output of the network; leave --misfit out"
+        )

@@ -1,0 +1,551 @@
+"""The estimate of a trained network for an observation, on the network's own grid: the start of a refinement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base.outputs import PERIOD, estimate_of
+from qexp.base.quantities import Quantities, base_name, quantity, with_periods
+from qexp.deformation.estimate import Candidate
+from qexp.deformation.sources import Units, shown
+from qexp.errors import QexpError
+from qexp.inference.parameters import amplitudes
+from qexp.kinds.figures import table
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.misfit import UNUSUAL
+from qexp.kinds.images.posteriors import OfHeads
+from qexp.kinds.images.prediction import Array as Images
+from qexp.kinds.images.prediction import ImageModel, image_model
+from qexp.kinds.images.source import SEEN, statistics
+from qexp.kinds.images.spec import generator_in_words
+from qexp.kinds.prediction import MOST
+from qexp.kinds.trust import tables_of
+from qexp.metrics.metric import nearest
+from qexp.observations.observation import Array, Observation, Track
+from qexp.observations.reading import angles_of
+from qexp.observations.reduction import spacing
+from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
+from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.simulation.generators import DeformationImages, Source
+from qexp.simulation.noise import LinearNoise
+from qexp.simulation.views import DISPLACEMENT, GNSS
+from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.store.directory import RunDirectory
+
+TOLERANCE = 5.0
+"""Largest angle between the lines of sight of a view and of its track [degrees]."""
+
+PROBABILITIES = np.linspace(0.005, 0.995, 9)
+"""Quantiles of angles that vary in the training data, between which the directions of a view lie."""
+
+
+@dataclass(frozen=True)
+class SeenView:
+    """An input image of a network: its geometry.
+
+    image         the input, such as "displacement_1"
+    height, width  in pixels
+    pixel         width and height of a pixel [m]
+    directions    (direction, 3)  unit vectors to the satellite that occur in its training data
+    seen          (height, width)  False where the training data never have a value; None: everywhere
+    name          of the view in its dataset; empty if it has none
+    """
+
+    image: str
+    height: int
+    width: int
+    pixel: tuple[float, float]
+    directions: Array
+    seen: NDArray[np.bool_] | None
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """The input and the view's name, if it has one, for messages: `'displacement_1' (descending)`."""
+        return f"'{self.image}'" + (f" ({self.name})" if self.name else "")
+
+    @property
+    def words(self) -> str:
+        name = f"{self.name}; " if self.name else ""
+        return f"'{self.image}' ({name}{_seen_from(self.directions.mean(axis=0))})"
+
+
+def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]:
+    """The views that a network takes as inputs. Raises QexpError if they are no radar images."""
+    found = []
+    for image in dataset.generator.images(dataset.variables):
+        if image not in inputs:
+            continue
+        view = dataset.view(image)
+        if view.points is not None or view.measures == GNSS:
+            raise QexpError(
+                f"the run was trained on the points of its own '{image}', which other observations do not have; "
+                "a network for qexp invert --run takes radar images on a grid"
+            )
+        _, height, width = view.shape((dataset.height, dataset.width))
+        suffix = image.removeprefix(DISPLACEMENT)
+        pixel = tuple(1.0 * typical(dataset, name + suffix) * _factor(dataset, name) for name in ("x_res", "y_res"))
+        seen = None if view.seen is None else view.seen.reshape(height, width).numpy()
+        directions = _directions(dataset, suffix)
+        found.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, seen, view.name))
+    if not found:
+        raise QexpError("no input of the run is an image of displacement, which qexp invert needs")
+    return found
+
+
+def typical(dataset: GeneratedDataset, name: str) -> float:
+    """The value of a variable, in its unit; its median if it varies."""
+    return float(_values(dataset, name)[len(PROBABILITIES) // 2])
+
+
+def _values(dataset: GeneratedDataset, name: str) -> Array:
+    if name in dataset.fixed:
+        return np.full(len(PROBABILITIES), dataset.fixed[name])
+    return dataset.distributions[name].quantile(PROBABILITIES)
+
+
+def _factor(dataset: GeneratedDataset, name: str) -> float:
+    return quantity(name, dataset.quantities).si_factor
+
+
+def _directions(dataset: GeneratedDataset, suffix: str) -> Array:
+    of_view = {name: name + suffix in dataset.variables for name in ("azimuth", "heading")}
+    across = "azimuth" if of_view["azimuth"] or not of_view["heading"] else "heading"
+    angles = [
+        torch.from_numpy(_values(dataset, name + suffix) * _factor(dataset, name)) for name in (across, "incidence")
+    ]
+    toward, incidence = (one.flatten() for one in torch.meshgrid(*angles, indexing="ij"))
+    look = dataset.view(DISPLACEMENT + suffix).look
+    azimuth = toward if across == "azimuth" else azimuth_of_heading(toward, look)
+    return line_of_sight(azimuth, incidence).numpy()
+
+
+def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[str, Track]:
+    """Image → the track that is seen from its direction, each track once. Raises QexpError if a view has none."""
+    from scipy.optimize import linear_sum_assignment
+
+    radar = [track for track in observation.tracks if track.kind == "radar"]
+    if len(radar) < len(views):
+        raise QexpError(
+            f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the observation has "
+            f"{len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run with as many views, or no --run"
+        )
+    looks = [_mean_direction(track) for track in radar]
+    angles = np.array([[_angle(view.directions, look) for look in looks] for view in views])
+    found = {}
+    for row, column in zip(*linear_sum_assignment(angles), strict=True):
+        view, track = views[row], radar[column]
+        if angles[row, column] > TOLERANCE:
+            tracks = ", ".join(f"'{one.name}' ({_seen_from(look)})" for one, look in zip(radar, looks, strict=True))
+            raise QexpError(
+                f"no track is seen from the direction of the run's {view.words}: the nearest deviates by "
+                f"{angles[row, column]:.0f}°; the observation has {tracks}"
+            )
+        found[view.image] = track
+    return found
+
+
+def _mean_direction(track: Track) -> Array:
+    mean = track.seen().direction.mean(axis=0)
+    unit: Array = mean / np.linalg.norm(mean)
+    return unit
+
+
+def _angle(directions: Array, look: Array) -> float:
+    """Angle to the nearest of several directions [degrees]."""
+    return float(np.degrees(np.arccos(np.clip(directions @ look, -1, 1)).min()))
+
+
+def _seen_from(look: Array) -> str:
+    incidence, heading = angles_of(look[None])
+    return f"incidence {incidence[0]:.1f}°, heading {heading[0]:.1f}°"
+
+
+# Images of a track on the grid of a network: means over its pixels, with what no point is seen in filled or masked.
+
+
+LARGEST_SPACING = 3.0
+"""Of the points of a track, in pixels: an image of more distant ones would be made of gaps."""
+LEAST_SEEN = 0.02
+"""Smallest share of the pixels of an image in which there are points."""
+
+
+@dataclass(frozen=True)
+class TrackImage:
+    """A track on a grid.
+
+    values  (height, width)  means over the pixels [m], rows from south to north; NaN where no point is seen
+    """
+
+    values: Array
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.values)
+
+
+def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> TrackImage:
+    """The points that count as means over the pixels of a view, whose origin lies at a centre [m].
+
+    Raises QexpError if the points are too far apart for the pixels, or lie outside of the image.
+    """
+    seen = track.seen()
+    apart = spacing(seen.x, seen.y)
+    if apart > LARGEST_SPACING * max(view.pixel):
+        raise QexpError(
+            f"the pixels of the run's {view.called} are {view.pixel[0]:g} × {view.pixel[1]:g} m, but the points of "
+            f"track '{track.name}' are {apart:.4g} m apart; use a run with larger pixels, or reduce the data less"
+        )
+    column, row = (
+        np.floor((along - middle) / step + count / 2 + 0.5).astype(np.int64)
+        for along, middle, step, count in zip(
+            (seen.x, seen.y), centre, view.pixel, (view.width, view.height), strict=True
+        )
+    )
+    inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
+    flat, size = row[inside] * view.width + column[inside], view.height * view.width
+    counts = np.bincount(flat, minlength=size)
+    sums = np.bincount(flat, weights=seen.displacement[inside], minlength=size)
+    values = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0).reshape(view.height, view.width)
+    if view.seen is not None:
+        values[~view.seen] = np.nan
+    if np.isfinite(values).mean() < LEAST_SEEN:
+        raise QexpError(
+            f"track '{track.name}' has points in {np.isfinite(values).mean():.1%} of the pixels of the run's "
+            f"{view.called}, {view.width} × {view.height} of {view.pixel[0]:g} × {view.pixel[1]:g} m around "
+            f"{centre[0]:.0f}, {centre[1]:.0f}; give the centre of the deformation with --centre"
+        )
+    return TrackImage(values)
+
+
+def without_edge(values: Array) -> tuple[Array, float]:
+    """The image without the median of its edge, which is taken for its offset [m]; and that median.
+
+    The edge is the outer eighth of the image, or all of it where no pixel is seen there.
+    """
+    height, width = values.shape
+    inner = np.zeros(values.shape, np.bool_)
+    inner[height // 8 : height - height // 8, width // 8 : width - width // 8] = True
+    edge = values[~inner & np.isfinite(values)]
+    offset = float(np.median(edge)) if len(edge) else float(np.nanmedian(values))
+    return values - offset, offset
+
+
+def filled(values: Array) -> Array:
+    """The image with gaps interpolated linearly from the pixels around them, and by the nearest one at its edges."""
+    from scipy.interpolate import griddata
+
+    known = np.isfinite(values)
+    if known.all():
+        return values
+    places, gaps = np.argwhere(known), np.argwhere(~known)
+    whole = values.copy()
+    nearest = griddata(places, values[known], gaps, method="nearest")
+    # Fewer pixels, or those on a line, span no triangle.
+    spans = np.linalg.matrix_rank(places - places.mean(axis=0)) == 2
+    linear = griddata(places, values[known], gaps, method="linear") if spans else np.full(len(gaps), np.nan)
+    whole[~known] = np.where(np.isfinite(linear), linear, nearest)
+    return whole
+
+
+def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
+    """Where the displacement differs most from the median of its track [m], after means over cells of some pixels."""
+    best, place = -1.0, (0.0, 0.0)
+    for track in tracks:
+        seen = track.seen()
+        size = 4 * pixel
+        cells = np.stack([np.floor(seen.x / size), np.floor(seen.y / size)], axis=1)
+        _, own, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+        own = own.ravel()
+        away = np.abs(np.bincount(own, weights=seen.displacement - np.median(seen.displacement)) / counts)
+        away = np.where(counts >= min(4, counts.max()), away, 0.0)
+        top = int(away.argmax())
+        if away[top] > best:
+            best = float(away[top])
+            place = float(seen.x[own == top].mean()), float(seen.y[own == top].mean())
+    return place
+
+
+# Starts near a network's estimate: values that the truth may have, by the errors of the network on test samples.
+#
+# Least squares may have several minima close together, and the estimate itself need not lead to the lowest. How far the
+# truth may be from it, and in which directions, is told by the test samples whose estimates are most like it.
+
+
+ALIKE = 100
+"""Test samples whose errors an estimate may have."""
+
+
+def nearby(directory: RunDirectory, made: Mapping[str, float], count: int, seed: int) -> list[dict[str, float]]:
+    """Values that the truth may have, `count` times; none for a run without test samples.
+
+    made  output → estimate in its unit
+    """
+    path = directory.results / TEST_PREDICTIONS
+    if count < 1 or not path.exists():
+        return []
+    predictions = table(path)
+    unlike, values = 0.0, {}
+    for name, value in made.items():
+        truth, estimate = (np.asarray(predictions[of].values, np.float64) for of in (name, estimate_of(name)))
+        period = predictions[estimate_of(name)].attrs.get(PERIOD)
+        estimate = nearest(estimate, truth, period)
+        positive = period is None and value > 0 and bool((truth > 0).all() and (estimate > 0).all())
+        if positive:  # errors of a depth or a size are shares of it
+            truth, estimate, value = np.log(truth), np.log(estimate), float(np.log(value))
+        unlike = unlike + ((nearest(estimate, value, period) - value) / truth.std()) ** 2
+        around = value + truth - estimate
+        values[name] = np.exp(around) if positive else around
+    alike = np.argsort(unlike)[:ALIKE]
+    drawn = np.random.default_rng(seed).choice(alike, min(count, len(alike)), replace=False)
+    return [{name: float(of[sample]) for name, of in values.items()} for sample in drawn]
+
+
+ENDS = (0.025, 0.975)
+"""Probabilities of the ends of intervals."""
+MUCH_FILLED = 0.3
+"""Share of interpolated pixels above which they are remarked on."""
+RECENTRED = 2.0
+"""Distance of a source from the centre of the image, in pixels, from which the image is centred anew."""
+
+
+@dataclass(frozen=True)
+class NetworkEstimate:
+    """What a network says of an observation.
+
+    candidate  the sources that it was trained on, which start at its estimate, or at the edge of its training data
+    values     column → its estimate in SI units, relative to the centre of its images
+    document   the part `network` of the result
+    remarks    sentences about what lies outside of its training data, and what was filled
+    """
+
+    candidate: Candidate
+    values: Mapping[str, float]
+    document: Mapping[str, Any]
+    remarks: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A run that is ready to estimate, with the geometry of what it was trained on."""
+
+    name: str
+    model: ImageModel
+    dataset: GeneratedDataset
+    quantities: Quantities
+    """Those of the dataset, with the periods of what the network learns as angles."""
+    sources: Sequence[Source]
+    linear: frozenset[str]
+    """Their amplitudes."""
+    words: str
+    """What its sources are: `mogi`, or `mogi chamber and okada dike`."""
+    views: Sequence[SeenView]
+
+
+def network_estimate(
+    directory: RunDirectory,
+    observation: Observation,
+    centre: tuple[float, float] | None,
+    device: str = "auto",
+    others: int = 0,
+    seed: int = 0,
+) -> NetworkEstimate:
+    """The estimate of a run's network for an observation.
+
+    centre  position of the origin of its images [m]; None: the largest displacement, and then, if the network
+            estimates a position, that
+    others  number of further starts near the estimate, drawn with the seed; see `nearby`
+    Raises QexpError for a run whose views or pixels do not fit the observation.
+    """
+    network = _opened(directory, device)
+    tracks = tracks_of(network.views, observation)
+    at = centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
+    inputs, made, remarks = _at(network, tracks, at)
+    if centre is None and (position := _position(network, made, at)) is not None:
+        at = position
+        inputs, made, remarks = _at(network, tracks, at)
+    units = Units(network.dataset.quantities, at)
+    values, start, missing = _start(network, made)
+    outside = [*_beyond(network, made), *_unlike(network.model, inputs, tracks), *_unusual(network.model, inputs)]
+    said = [*remarks, *missing, *outside]
+    document = {
+        "run": network.name,
+        "parameters": {shown(name): units.from_si(name, value) for name, value in values.items()},
+        "views": {image: track.name for image, track in tracks.items()},
+        "centre": list(at),
+        "outside": outside,
+    }
+    # What all training data share belongs to the model, but for the position: theirs is that of the image.
+    held = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
+    near = [_start(network, one)[1] for one in nearby(directory, made, others, seed)]
+    intervals = _intervals(network, inputs)
+    varying = [name for name in start if name in network.dataset.test]
+    distributions = {name: network.dataset.distributions[name] for name in varying}
+    candidate = Candidate(network.words, network.sources, units, start, near, held, distributions, intervals)
+    return NetworkEstimate(candidate, values, document, said)
+
+
+def _intervals(network: _Network, inputs: Mapping[str, Images]) -> dict[str, tuple[float, float]]:
+    """Column → ends of the 95 % interval by the posterior head, in SI units; empty without one."""
+    if not isinstance(network.model.posteriors, OfHeads):
+        return {}
+    found = {}
+    for name, ends in network.model.posteriors.of(inputs).quantiles(ENDS).items():
+        factor = quantity(name, network.dataset.quantities).si_factor
+        low, high = (factor * float(end) for end in ends[0])
+        found[name] = low, high
+    return found
+
+
+def _opened(directory: RunDirectory, device: str) -> _Network:
+    spec = directory.training_spec()
+    dataset = generated_of(spec["dataset"], tables_of(directory))
+    if not isinstance(dataset.generator, DeformationImages):
+        raise QexpError(
+            f"{directory.name} was not trained on images of a source of deformation, which qexp invert needs"
+        )
+    model = image_model(directory, device)
+    views = views_of(dataset, list(model.layout.inputs))
+    quantities = with_periods(dataset.quantities, model.periods)
+    words = generator_in_words(spec["dataset"])
+    sources = dataset.generator.sources
+    linear = frozenset(
+        f"{one.name}.{name}" if one.name else name for one in sources for name in amplitudes(one, quantities)
+    )
+    return _Network(directory.name, model, dataset, quantities, sources, linear, words, views)
+
+
+def _at(
+    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float]
+) -> tuple[dict[str, Images], dict[str, float], list[str]]:
+    """The inputs around a centre, the outputs in their units, and remarks on what was changed in the images."""
+    wanted, inputs, remarks = network.model.layout.inputs, {}, []
+    for view in network.views:
+        track = tracks[view.image]
+        values = image_of(track, view, centre).values
+        gaps = ~np.isfinite(values)
+        if not _trained_with_offsets(network.dataset, view.image):
+            values, offset = without_edge(values)
+            remarks.append(f"{track.name}: the median of its edge, {offset:.3g} m, was subtracted for the network")
+        if mask_of(view.image) in wanted:
+            inputs[mask_of(view.image)] = (~gaps).astype(np.float32)[None, None]
+            values = np.where(gaps, 0.0, values)
+        elif gaps.any():
+            values = filled(values)
+            if gaps.mean() > MUCH_FILLED:
+                remarks.append(
+                    f"{track.name}: {gaps.mean():.0%} of the network's pixels have no point and were interpolated; "
+                    "train a network that takes masks as inputs to avoid that"
+                )
+        inputs[view.image] = values.astype(np.float32)[None, None]
+    for name in wanted:
+        if name not in inputs:
+            inputs[name] = np.array([[_scalar(network, name, tracks)]], dtype=np.float32)
+    estimates = network.model.estimate(inputs)[0]
+    made = dict(zip(network.model.outputs, map(float, estimates), strict=True))
+    return inputs, made, remarks
+
+
+def _trained_with_offsets(dataset: GeneratedDataset, image: str) -> bool:
+    return any(isinstance(one.noise, LinearNoise) for one in dataset.noise.on(image))
+
+
+def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
+    """The value of an input that is a number: of the geometry of a view's track, else that of the training data."""
+    base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
+    if base in ("incidence", "azimuth", "heading") and image in tracks:
+        incidence, heading = (float(angle[0]) for angle in angles_of(tracks[image].seen().direction.mean(axis=0)[None]))
+        flown = heading if network.dataset.view(image).look == RIGHT else heading + 180
+        degrees = {"incidence": incidence, "heading": flown, "azimuth": -heading}[base]
+        of_angle = quantity(base, network.dataset.quantities)
+        # 192° and −168° are the same direction, but not to a network.
+        return float(
+            nearest(math.radians(degrees) / of_angle.si_factor, typical(network.dataset, name), of_angle.period)
+        )
+    if base == "noise":
+        return float(np.mean([track.seen().error.mean() for track in tracks.values()]))
+    return typical(network.dataset, name)
+
+
+def _position(network: _Network, made: Mapping[str, float], centre: tuple[float, float]) -> tuple[float, float] | None:
+    """The position of the first source, if the network estimates it, off the centre of the images and inside them."""
+    names = network.sources[0].columns[:2]
+    if not all(name in made for name in names):
+        return None
+    east, north = (made[name] * quantity(name, network.dataset.quantities).si_factor for name in names)
+    view = network.views[0]
+    inside = abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
+    if math.hypot(east, north) < RECENTRED * max(view.pixel) or not inside:
+        return None
+    return centre[0] + east, centre[1] + north
+
+
+def _start(network: _Network, made: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float], list[str]]:
+    """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are not estimated."""
+    values, start, missing = {}, {}, []
+    for name in (name for source in network.sources for name in source.columns):
+        value = made[name] if name in made else typical(network.dataset, name)
+        if name not in made and name not in network.dataset.fixed:
+            missing.append(
+                f"{shown(name)} is not estimated by the network; it starts at the median of the training data"
+            )
+        factor = quantity(name, network.dataset.quantities).si_factor
+        values[name], start[name] = factor * value, factor * _likely(network, name, value)
+    return values, start, missing
+
+
+def _likely(network: _Network, name: str, value: float) -> float:
+    """The value, moved into the range of its training data: beyond, a network's estimate means little."""
+    if name in network.linear or (trained := network.model.trained.get(name)) is None:
+        return value
+    return float(np.clip(trained.placed(value), trained.low, trained.high))
+
+
+def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
+    """Remarks on estimates beyond the training data of their outputs."""
+    said = []
+    for name, trained in network.model.trained.items():
+        if trained.beyond(made[name]):
+            unit = network.model.outputs[name]
+            said.append(
+                f"the network's estimate of {name}, {float(trained.placed(made[name])):.3g} {unit}, lies outside "
+                f"{MOST}, {trained.low:.3g} to {trained.high:.3g} {unit}"
+            )
+    return said
+
+
+def _unusual(model: ImageModel, inputs: Mapping[str, Images]) -> list[str]:
+    """A sentence if the network computes features that hardly any training sample has."""
+    if model.features is None:
+        return []
+    share = float(model.features().p_values(inputs)[0])
+    if share >= UNUSUAL:
+        return []
+    return [
+        "the network's features of the observation are unlike those of its training data: only "
+        f"{100 * share:.2g} % of these lie as far from their mean"
+    ]
+
+
+def _unlike(model: ImageModel, inputs: Mapping[str, Images], tracks: Mapping[str, Track]) -> list[str]:
+    """A sentence for each input with statistics that no training sample had: these numbers, and the training's."""
+    ranges, values = model.ranges(), statistics(inputs)
+    beyond: dict[str, list[str]] = {}
+    for one, outside in ranges.outside(inputs).items():
+        if outside[0]:
+            unit = "" if one.kind == SEEN else f" {model.layout.units[one.input]}".rstrip()
+            low, high = ranges.of[one]
+            number = f"{values[one][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
+            beyond.setdefault(one.input, []).append(f"{one.kind} {number}".strip())
+    return [
+        f"{tracks[name].name if name in tracks else name} lies outside the range of the network's training data: "
+        + ", ".join(numbers)
+        for name, numbers in beyond.items()
+    ]

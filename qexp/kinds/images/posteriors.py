@@ -1,0 +1,616 @@
+"""Posteriors of simulated observations by their known likelihood, and those of the images in a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import combinations
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of
+from qexp.base.quantities import NOISE, Quantities, quantity
+from qexp.base.seeds import Seeds
+from qexp.errors import QexpError
+from qexp.inference.density import (
+    Level,
+    Marginal,
+    PenalisedSquares,
+    Posterior,
+    Prior,
+    Signals,
+    WholeSignals,
+    projected,
+    reduced,
+    uniform,
+    whole_images,
+)
+from qexp.inference.grid_posterior import circular_moments, groups
+from qexp.inference.posterior import Found, found, laplace, nearby, searched
+from qexp.inference.sampling import METHODS, Draws
+from qexp.inference.simulated_images import Factors, Unknowns, require_known
+from qexp.kinds.images.refinement import MatrixAxis, Refinement
+from qexp.kinds.prediction import SampleDraws
+from qexp.metrics.metric import nearest
+from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.simulation.distributions import Distribution
+from qexp.simulation.generators import DeformationImages
+from qexp.simulation.views import GNSS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qexp.networks.estimator import Posterior as NetworkPosterior
+
+Array = NDArray[np.float64]
+
+TOLERANCE = 1e-4
+"""Largest error of reduced signals, relative to the signal."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """That of some observations.
+
+    signals  of sources, and the observations
+    reduced  sources that span a basis, sources on which it is tested or None → the same in fewer numbers; None if that
+             has no advantage or is not accurate
+    prior    of the unknowns but for the noise level
+    level    of the noise, if it is unknown
+    factors  unknown → the unit of its values in specs, in that of the prior
+    """
+
+    signals: Signals
+    reduced: Callable[[Tensor, Tensor | None], Signals | None]
+    prior: Prior
+    level: Level | None
+    factors: Mapping[str, float]
+
+    @property
+    def names(self) -> list[str]:
+        """The unknowns, in the order of `values`."""
+        return [*self.prior.free, *([] if self.level is None else [NOISE])]
+
+    def of(self, observation: int) -> Callable[[Tensor], Signals | None]:
+        """Sources that span a basis → the signals in it, and one observation."""
+
+        def reduced(values: Tensor) -> Signals | None:
+            signals = self.reduced(values, None)
+            return None if signals is None else signals.of(observation)
+
+        return reduced
+
+    def values(self, scores: Array, prior: Prior) -> Array:
+        """Values of draws, (draw, unknown) in their units, of scores, by the prior with its angles turned."""
+        free = len(prior.free)
+        values = prior.free_values(scores[:, :free])
+        for column, one in enumerate(self.prior.marginals):
+            if one.period is not None:
+                values[:, column] = one.low + (values[:, column] - one.low) % one.period
+        if self.level is not None:
+            values = np.column_stack([values, self.level.marginal.value(scores[:, free])])
+        return values / [self.factors[name] for name in self.names]
+
+    def scores(self, estimates: Mapping[str, Array], otherwise: Array) -> Array:
+        """Scores of estimates, (observation, free parameter), with those of `otherwise` where there is none."""
+        scores = otherwise.copy()
+        for column, one in enumerate(self.prior.marginals):
+            if one.name in estimates:
+                values = np.asarray(estimates[one.name], dtype=np.float64) * self.factors[one.name]
+                scores[:, column] = np.where(np.isfinite(values), one.score(values), scores[:, column])
+        return scores
+
+
+def prior_of(dataset: GeneratedDataset, name: str, factor: float) -> Marginal:
+    """The prior of a variable, in the unit of which its own is `factor`; around the circle for all directions."""
+    distribution, period = dataset.distributions[name], quantity(name, dataset.quantities).period
+    if period is not None and _goes_around(distribution, period):
+        low = factor * distribution.support()[0]
+        return uniform(name, low, low + factor * period, factor * period)
+    return marginal(name, distribution, factor)
+
+
+def marginal(name: str, distribution: Distribution, factor: float) -> Marginal:
+    """The prior by a distribution of values in the unit that is `factor` SI units."""
+    low, high = (factor * end for end in distribution.support())
+    return Marginal(name, lambda share: factor * distribution.quantile(share), low, high, "of the training data")
+
+
+def _goes_around(distribution: Distribution, period: float) -> bool:
+    """Whether all directions are equally likely."""
+    shares = np.linspace(0.0, 1.0, 9)
+    return bool(np.allclose(distribution.quantile(shares), distribution.support()[0] + shares * period, rtol=1e-6))
+
+
+def usual_level(dataset: GeneratedDataset, images: Sequence[str]) -> float:
+    """The median of the unknown noise level. Raises QexpError if there is noise that it does not scale."""
+    if others := [image for image in images if not _scales(dataset, image)]:
+        raise QexpError(
+            f"'{NOISE}' varies and is not given, but '{others[0]}' has noise that it does not scale; put it into "
+            "'fixed' in a copy of the dataset, or declare the noise without amplitudes of its own"
+        )
+    return float(dataset.distributions[NOISE].quantile(np.array(0.5)))
+
+
+def _scales(dataset: GeneratedDataset, image: str) -> bool:
+    """Whether the noise level multiplies all noise of an image."""
+    added = dataset.noise.added(image)
+    return dataset.view(image).measures != GNSS and bool(added) and all(one.of_unit_variance for one in added)
+
+
+# The likelihoods of all observations of a dataset, by the displacements of sources or by simulated images.
+
+
+Places = NDArray[np.intp]
+
+
+class Likelihoods:
+    """The likelihoods of a dataset's observations: what they share, such as factors of covariances, is kept.
+
+    images  the names of those that are seen
+    given   varying variables that are not unknown
+    names   the unknown variables
+    Raises QexpError for a dataset whose likelihood is not known.
+    """
+
+    def __init__(self, dataset: GeneratedDataset, images: Sequence[str], given: Sequence[str] = ()) -> None:
+        self.dataset, self.images, self.given = dataset, list(images), list(given)
+        self.names = require_known(dataset, images, given)
+        if self.names == [NOISE]:
+            raise QexpError(f"only '{NOISE}' is unknown; posteriors by the likelihood need another unknown, too")
+        self._level = usual_level(dataset, images) if NOISE in self.names else None
+        self._free = [name for name in self.names if name != NOISE]
+        self._make = self._of_sources if _are_of_sources(dataset, images, self.names) else self._of_images
+        self._refinement = lru_cache(1)(self._refinement_of)
+        self._factors = Factors()
+
+    def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Places, Likelihood]]:
+        """Numbers of observations, as the dataset makes them, and their likelihood."""
+        return self._make(samples)
+
+    def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
+        """The least squares of the sources; axes: given variable, least and largest value."""
+        held = self.dataset.fixed if self._level is None else {**self.dataset.fixed, NOISE: self._level}
+        return Refinement(self.dataset, [MatrixAxis(*ends, 1) for ends in axes], held, self._free)
+
+    def _of_sources(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Places, Likelihood]]:
+        """By displacements of few points."""
+        dataset, free = self.dataset, self._free
+        known = {name: samples[name][:, 0].double().numpy() for name in self.given}
+        refinement = self._refinement(tuple((name, float(of.min()), float(of.max())) for name, of in known.items()))
+        data = refinement.data(samples)
+        factors = {name: quantity(name, dataset.quantities).si_factor for name in dataset.test}
+        for alike, values, seen in refinement.alike(samples, known):
+            problem = refinement.problem(data[alike], values, seen)
+            noise = refinement.noise_over_weights(values)
+            columns = [one.name for one in problem.coordinates.parameters]
+            marginals = [prior_of(dataset, name, factors[name]) for name in columns if name in free]
+            prior = Prior(columns, marginals, {name: values[name] for name in columns if name not in free})
+            whole, fewer = WholeSignals(problem, noise), partial(reduced, tolerance=TOLERANCE)
+            unknown = None
+            if self._level is not None:
+                unknown = Level(prior_of(dataset, NOISE, factors[NOISE]), noise, whole.degrees)
+            yield alike, Likelihood(whole, partial(fewer, whole), prior, unknown, factors)
+
+    def _of_images(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Places, Likelihood]]:
+        """By images of the generator, whatever the unknowns are."""
+        dataset, free, level = self.dataset, self._free, self._level
+        here = dataset if level is None else dataset.given({NOISE: level})
+        prior = Prior(free, [prior_of(dataset, name, 1.0) for name in free], {})
+        for one in groups(Unknowns(here, None, tuple(free)), self.images, self.given, samples, self._factors):
+            whole = whole_images(one.unknowns.dataset, free, one.whitening, one.samples)
+            fewer = partial(projected, whole, one.whitening, tolerance=TOLERANCE)
+            unknown = None if level is None else Level(prior_of(dataset, NOISE, 1.0), level, whole.data.shape[1])
+            yield one.places, Likelihood(whole, fewer, prior, unknown, dict.fromkeys(dataset.test, 1.0))
+
+
+def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether all unknowns are parameters of sources of deformation, whose displacements are all seen."""
+    generator = dataset.generator
+    if not isinstance(generator, DeformationImages) or set(generator.images(dataset.variables)) - set(images):
+        return False
+    return not set(names) - {NOISE} - {name for source in generator.sources for name in source.columns}
+
+
+# Posteriors of simulated observations: what a known likelihood says, wherever a network starts.
+
+
+SPANNING, CHECKED, WIDER = 400, 100, 1.3
+"""Sources that span the basis of signals, and those on which it is tested; the first spread wider than the prior."""
+
+POOL, STARTS = 512, 3
+"""Sources drawn from the prior, the likeliest of which are the starts for each observation besides what is given."""
+
+TOGETHER = 64
+"""Observations whose modes are searched together."""
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Posteriors of observations.
+
+    names     of the variables
+    draws     (observation, draw, variable) in the variables' units
+    pareto_k  (observation,)  k̂ of the weights; NaN where there are none
+    ess       (observation,)  effective number of draws
+    methods   (observation,)  by which the draws were found: "importance", or "sampler" where k̂ was too large
+    doubts    observation → sentences on why its draws are not to be trusted
+    """
+
+    names: tuple[str, ...]
+    draws: Array
+    pareto_k: Array
+    ess: Array
+    methods: tuple[str, ...]
+    doubts: Mapping[int, Sequence[str]]
+
+
+def posteriors(
+    dataset: GeneratedDataset,
+    images: Sequence[str],
+    samples: Mapping[str, Tensor],
+    start: Mapping[str, Array] | None = None,
+    *,
+    given: Sequence[str] = (),
+    count: int = 1000,
+    seed: int = 0,
+    method: str = "auto",
+    on_observation: Callable[[int], None] = lambda done: None,
+) -> Posteriors:
+    """Draws from the posteriors of all unknown variables of simulated observations.
+
+    images   the names of the images that are seen
+    samples  observations, as the dataset makes them
+    start    variable → an estimate for each observation, in its unit, from which a mode is searched; of variables that
+             are left out, the likeliest of draws from the prior is taken, as for all without a start
+    given    varying variables whose values, among the samples, are known
+    count    draws for each observation
+    Raises QexpError for a dataset whose likelihood is not known.
+    """
+    known = Likelihoods(dataset, images, given)
+    return posteriors_by(known, samples, start, count=count, seed=seed, method=method, on_observation=on_observation)
+
+
+def posteriors_by(
+    likelihoods: Likelihoods,
+    samples: Mapping[str, Tensor],
+    start: Mapping[str, Array] | None = None,
+    *,
+    count: int = 1000,
+    seed: int = 0,
+    method: str = "auto",
+    on_observation: Callable[[int], None] = lambda done: None,
+) -> Posteriors:
+    """As `posteriors`, by likelihoods that keep what observations share for the next call."""
+    names = likelihoods.names
+    total, random, done = len(samples[likelihoods.images[0]]), np.random.default_rng(seed), 0
+    made: list[Draws | None] = [None] * total
+    values = np.zeros((total, count, len(names)))
+    for alike, likelihood in likelihoods(samples):
+        own = None if start is None else {name: np.asarray(of)[alike] for name, of in start.items()}
+        for place, (draws, of_draws) in zip(alike, _of_alike(likelihood, own, count, method, random), strict=True):
+            made[place] = draws
+            values[place] = of_draws[:, [likelihood.names.index(name) for name in names]]
+            done += 1
+            on_observation(done)
+    every = [one for one in made if one is not None]
+    return Posteriors(
+        names=tuple(names),
+        draws=values,
+        pareto_k=np.array([np.nan if one.pareto_k is None else one.pareto_k for one in every]),
+        ess=np.array([one.ess for one in every]),
+        methods=tuple(one.method for one in every),
+        doubts={index: one.doubts for index, one in enumerate(every) if one.doubts},
+    )
+
+
+def _of_alike(
+    likelihood: Likelihood, start: Mapping[str, Array] | None, count: int, method: str, random: np.random.Generator
+) -> Iterator[tuple[Draws, Array]]:
+    """Draws for each of the observations of one likelihood, and their values, (draw, unknown)."""
+    prior, free = likelihood.prior, len(likelihood.prior.free)
+    spanning, checked = WIDER * random.standard_normal((SPANNING, free)), random.standard_normal((CHECKED, free))
+    fewer = likelihood.reduced(prior.values(spanning), prior.values(checked))
+    signals = fewer or likelihood.signals
+    starts = _starts(likelihood, signals, start, random)
+    singly = likelihood.level is not None or any(one.period is not None for one in prior.marginals)
+    every = _each(likelihood, signals, starts) if singly else _together(prior, signals, starts)
+    for observation, one in enumerate(every):
+        if fewer is None:
+            draws = nearby(one, likelihood.of(observation), method, count, random)
+        else:
+            draws = METHODS[method](one.density, one.proposal, count, random)
+        yield draws, likelihood.values(draws.all[:count], one.prior)
+
+
+def _starts(
+    likelihood: Likelihood, signals: Signals, start: Mapping[str, Array] | None, random: np.random.Generator
+) -> Array:
+    """(observation, start, free parameter), scores: the given one, and the likeliest of a pool of draws."""
+    prior = likelihood.prior
+    pool = random.standard_normal((POOL, len(prior.free)))
+    of_pool = signals(prior.values(pool))
+    possible = torch.isfinite(of_pool[:, 0])
+    pool, of_pool = pool[possible.numpy()], of_pool[possible]
+    squares = of_pool.square().sum(dim=1) + torch.from_numpy(np.square(pool).sum(axis=1))
+    likeliest = (squares - 2 * signals.data @ of_pool.mT).argsort(dim=1)[:, :STARTS].numpy()
+    if start is None:
+        return np.asarray(pool[likeliest])
+    given = likelihood.scores(start, pool[likeliest[:, 0]])
+    return np.concatenate([given[:, None], pool[likeliest]], axis=1)
+
+
+def _each(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[Found]:
+    """The posterior of each observation, with angles turned and a noise level."""
+    for observation, own in enumerate(starts):
+        yield searched(signals.of(observation), likelihood.prior, own, likelihood.level)
+
+
+def _together(prior: Prior, signals: Signals, starts: Array) -> Iterator[Found]:
+    """The posterior of each observation, with the modes of many searched at a time."""
+    _, each, free = starts.shape
+    for first in range(0, len(starts), TOGETHER):
+        some = np.arange(first, min(first + TOGETHER, len(starts)))
+        minima = found(PenalisedSquares(signals, prior), starts[some].reshape(-1, free), np.repeat(some, each))
+        for index, observation in enumerate(some):
+            density = Posterior(signals.of(int(observation)), prior)
+            yield Found(prior, None, density, laplace(density, minima.of(range(index * each, (index + 1) * each))))
+
+
+# Posteriors of a user's images by the likelihood of the dataset that a network was trained on, from its estimates.
+
+
+BY_LIKELIHOOD = "by the likelihood of the dataset's declared noise, with its distributions as prior"
+
+
+class ImagePosteriors:
+    """Posteriors of images that have the geometry and the noise that a dataset declares.
+
+    dataset     on which the network was trained
+    inputs      of the network
+    quantities  of the dataset, with the periods of what the network learns as angles
+    names       the unknown variables: all that vary but those that the network is given
+    units       unknown variable → its unit
+    Raises QexpError if the likelihood of the images is not known.
+    """
+
+    def __init__(self, dataset: GeneratedDataset, inputs: Collection[str], quantities: Quantities) -> None:
+        images = [name for name in dataset.generator.images(dataset.variables) if name in inputs]
+        for name in images:
+            if mask_of(name) in dataset.shapes() and mask_of(name) not in inputs:
+                raise QexpError(
+                    f"--refined: the training data hide pixels of '{name}', but the network takes no mask of it, so "
+                    f"that which pixels an image shows is unknown; train a network with the input '{mask_of(name)}'"
+                )
+        try:
+            self._likelihoods = Likelihoods(dataset, images, [name for name in dataset.test if name in inputs])
+        except QexpError as lack:
+            raise QexpError(f"--refined: {lack}") from lack
+        self.names = self._likelihoods.names
+        self.units = {name: quantity(name, quantities).unit for name in self.names}
+        self.periods = {
+            name: period for name in self.names if (period := quantity(name, quantities).period) is not None
+        }
+
+    def __call__(
+        self,
+        inputs: Mapping[str, NDArray[np.float32]],
+        estimates: Mapping[str, NDArray[np.floating]],
+        count: int,
+        seed: int,
+        on_image: Callable[[int], None] = lambda done: None,
+    ) -> Posteriors:
+        """Draws for images of which some pixels are seen, `count` each.
+
+        inputs     of the network, (sample, ...) in their units, 0 where a mask hides a pixel
+        estimates  output → (sample,), in its unit, from which modes are searched
+        """
+        samples = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in inputs.items()}
+        start = {name: np.asarray(of, np.float64) for name, of in estimates.items() if name in self.names}
+        return posteriors_by(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_image)
+
+    def around(self, made: Posteriors) -> Array:
+        """The draws, (sample, draw, variable), those of directions moved by whole periods around their mean."""
+        values = made.draws.copy()
+        for column, name in enumerate(made.names):
+            if (period := self.periods.get(name)) is not None:
+                weights = np.ones(values.shape[1])
+                means = [circular_moments(of, weights, period)[0] for of in values[:, :, column]]
+                values[:, :, column] = nearest(values[:, :, column], np.array(means)[:, None], period)
+        return values
+
+
+# Posteriors of the images in a file: intervals and correlations among its columns, and draws beside it.
+
+
+Single = NDArray[np.float32]
+
+COVERAGE = 0.9
+
+DOUBTED = "posterior_doubted"
+"""Column that is 1 where the draws of a posterior by the likelihood are not to be trusted."""
+
+LEAST_DRAWS, BEYOND_END = 1000, 20
+"""Draws for intervals: at least, and on the average beyond both ends together."""
+
+
+@dataclass(frozen=True)
+class OfBatch:
+    """What is known of the posteriors of some images.
+
+    columns  name → (sample,)
+    drawn    (draw, sample, output), if draws were asked for
+    """
+
+    columns: Mapping[str, Single]
+    drawn: Single | None
+
+
+class WrittenPosteriors(Protocol):
+    """What is written of posteriors.
+
+    units     variable → unit, in the order of draws
+    coverage  of the intervals
+    refined   whether they are those of the known likelihood, not of a network's posterior head
+    """
+
+    @property
+    def units(self) -> Mapping[str, str]: ...
+    @property
+    def coverage(self) -> float: ...
+    @property
+    def refined(self) -> bool: ...
+
+    def of_batch(
+        self,
+        inputs: Mapping[str, Single],
+        estimates: Mapping[str, Single],
+        empty: NDArray[np.bool_],
+        first: int,
+        draws: SampleDraws | None,
+    ) -> OfBatch:
+        """Those of a batch of images.
+
+        inputs     of the network, (sample, ...)
+        estimates  output → (sample,)
+        empty      (sample,), whether no pixel of an image is seen
+        first      the number of the first image, by which draws are the same in whatever chunks images are read
+        """
+
+
+@dataclass(frozen=True)
+class OfHeads:
+    """Those of a network with posterior heads.
+
+    of  from input → (sample, ...) to their posterior
+    """
+
+    of: Callable[[Mapping[str, Single]], NetworkPosterior]
+    units: Mapping[str, str]
+    coverage: float = COVERAGE
+    refined: bool = False
+
+    def of_batch(
+        self,
+        inputs: Mapping[str, Single],
+        estimates: Mapping[str, Single],
+        empty: NDArray[np.bool_],
+        first: int,
+        draws: SampleDraws | None,
+    ) -> OfBatch:
+        posterior = self.of(inputs)
+        columns = {}
+        for name, ends in posterior.quantiles(ends_of(self.coverage)).items():
+            columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
+        for pair, values in posterior.correlations().items():
+            columns[correlation_of(*pair)] = values.cpu().numpy()
+        return OfBatch(columns, None if draws is None else draws.of([posterior], first))
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Those of the known likelihood, whose medians are the estimates.
+
+    of       the images
+    outputs  of the network, whose intervals are among the columns if they are unknown variables
+    """
+
+    of: ImagePosteriors
+    outputs: frozenset[str]
+    coverage: float = COVERAGE
+    refined: bool = True
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        return self.of.units
+
+    def of_batch(
+        self,
+        inputs: Mapping[str, Single],
+        estimates: Mapping[str, Single],
+        empty: NDArray[np.bool_],
+        first: int,
+        draws: SampleDraws | None,
+    ) -> OfBatch:
+        seen, names = np.flatnonzero(~empty), self.of.names
+        wanted = 0 if draws is None else draws.count
+        count = max(LEAST_DRAWS, math.ceil(BEYOND_END / (1 - self.coverage)), wanted)
+        drawn = np.full((wanted, len(empty), len(names)), np.nan, np.float32)
+        columns = {name: np.full(len(empty), np.nan, np.float32) for name in self._columns()}
+        if len(seen):
+            made = self.of(
+                {name: of[seen] for name, of in inputs.items()},
+                {name: of[seen] for name, of in estimates.items()},
+                count,
+                Seeds(0).number("refined", first),
+            )
+            low, high = ends_of(self.coverage)
+            values = self.of.around(made)
+            quantiles = np.quantile(values, [low, 0.5, high], axis=1)
+            for place, name in enumerate(names):
+                if name in self.outputs:
+                    columns[low_of(name)][seen], columns[estimate_of(name)][seen], columns[high_of(name)][seen] = (
+                        quantiles[:, :, place]
+                    )
+            for (one, of_one), (other, of_other) in combinations(enumerate(names), 2):
+                columns[correlation_of(of_one, of_other)][seen] = _rank_correlations(
+                    values[..., one], values[..., other]
+                )
+            columns[DOUBTED][seen] = [place in made.doubts for place in range(len(seen))]
+            if wanted:
+                chosen = np.linspace(0, count - 1, wanted).round().astype(int)
+                drawn[:, seen] = np.moveaxis(made.draws[:, chosen], 0, 1)
+        return OfBatch(columns, drawn if wanted else None)
+
+    def _columns(self) -> list[str]:
+        intervals = [
+            of(name) for name in self.of.names if name in self.outputs for of in (low_of, estimate_of, high_of)
+        ]
+        return [*intervals, *(correlation_of(*pair) for pair in combinations(self.of.names, 2)), DOUBTED]
+
+
+def _rank_correlations(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spearman's, (sample,), of draws, (sample, draw)."""
+    ranks = [of.argsort(axis=1).argsort(axis=1).astype(np.float64) for of in (one, other)]
+    scores = [(of - of.mean(axis=1, keepdims=True)) / of.std(axis=1, keepdims=True) for of in ranks]
+    correlations: NDArray[np.float64] = (scores[0] * scores[1]).mean(axis=1)
+    return correlations
+
+
+def ends_of(coverage: float) -> tuple[float, float]:
+    """Probabilities of the ends of an interval."""
+    tail = round((1 - coverage) / 2, 12)
+    return tail, round(1 - tail, 12)
+
+
+def fields_of(posteriors: WrittenPosteriors, output: str) -> list[pa.Field]:
+    """The columns behind the estimate of an output."""
+    import pyarrow as pa
+
+    if output not in posteriors.units:
+        return []
+    unit, made = ({"unit": posteriors.units[output]} if posteriors.units[output] else {}), []
+    for column, share in zip((low_of(output), high_of(output)), ends_of(posteriors.coverage), strict=True):
+        words = {"description": f"{100 * share:g} % quantile of the posterior of: {output}"}
+        made.append(pa.field(column, pa.float32(), metadata=words | unit))
+    return made
+
+
+def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
+    """The columns behind those of all outputs."""
+    import pyarrow as pa
+
+    made = []
+    for pair in combinations(posteriors.units, 2):
+        words = {"description": f"rank correlation of {' and '.join(pair)} in the posterior"}
+        made.append(pa.field(correlation_of(*pair), pa.float32(), metadata=words))
+    if posteriors.refined:
+        words = {"description": "1 where the draws of the posterior are not to be trusted"}
+        made.append(pa.field(DOUBTED, pa.float32(), metadata=words))
+    return made

@@ -1,0 +1,266 @@
+"""Documents of simulated datasets, of their views, and of experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
+from qexp.base.tables import Table, Tables
+from qexp.spec.defaults import defaults_in, long_form
+from qexp.spec.kind import Document, SpecKind
+from qexp.spec.reading import Finding, Where
+
+NUMBERS = ("azimuth", "heading", "incidence", "x_res", "y_res")
+"""Keys of a view that are fixed variables."""
+
+
+def variable_of(name: str, view: int) -> str:
+    """The variable of a view: `incidence` of the first, `incidence_1` of the second."""
+    return f"{name}_{view}" if view else name
+
+
+def fixed_values(dataset: Mapping[str, Any]) -> dict[str, tuple[float, Where]]:
+    """Fixed variable → its value and where it is written: in `fixed`, or in the object of a view."""
+    values: dict[str, tuple[float, Where]] = {
+        name: (float(value), ("fixed", name)) for name, value in dataset.get("fixed", {}).items()
+    }
+    for index, view in enumerate(dataset.get("views", [])):
+        for name in NUMBERS:
+            if name in view:
+                values.setdefault(variable_of(name, index), (float(view[name]), ("views", index, name)))
+    return values
+
+
+def views_with_defaults(views: list[Document], schema: Document) -> list[Document]:
+    """The views with every default written out, without the numbers that become fixed variables."""
+    defaults = defaults_in(schema["items"])
+    return [{**defaults, **{key: value for key, value in view.items() if key not in NUMBERS}} for view in views]
+
+
+def problems_in_views(dataset: Document) -> Iterator[Finding]:
+    """Problems of the views and of the variables that belong to them."""
+    views = dataset.get("views", [])
+    mentioned = {*dataset.get("fixed", {}), *dataset["varyings"]}
+    for index, view in enumerate(views):
+        yield from _in_view(view, index, {name for name in NUMBERS if variable_of(name, index) in mentioned})
+        names = [other.get("name") for other in views[:index]]
+        if view.get("name") is not None and view["name"] in names:
+            yield ("views", index, "name"), f"view {names.index(view['name'])} is called '{view['name']}', too"
+    for index in range(len(views) or 1):
+        of_view = {name for name in NUMBERS if variable_of(name, index) in mentioned or name in _view(views, index)}
+        if {"azimuth", "heading"} <= of_view:
+            where: Where = ("views", index) if index < len(views) else ("fixed",)
+            yield (
+                where,
+                f"both '{variable_of('azimuth', index)}' and '{variable_of('heading', index)}' are given, and either "
+                "gives the direction; keep one",
+            )
+        elif _view(views, index).get("look") == "left" and "heading" not in of_view:
+            yield (
+                ("views", index, "look"),
+                f"the side of the look only matters with '{variable_of('heading', index)}', the direction of flight",
+            )
+
+
+def _view(views: list[Document], index: int) -> Document:
+    return views[index] if index < len(views) else {}
+
+
+def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Finding]:
+    where: Where = ("views", index)
+    for name in NUMBERS:
+        if name in view and name in mentioned:
+            variable = variable_of(name, index)
+            yield (*where, name), f"'{variable}' has a value in 'fixed' or 'varyings', too; keep one of them"
+    is_gnss = view.get("type") == "gnss"
+    if is_gnss and "points" not in view:
+        yield where, 'GNSS stations need "points", [x, y] of each in km or a file of them'
+    if "points" in view:
+        for key in ("size", "mask"):
+            if key in view:
+                yield (*where, key), f"'{key}' is for images, but this view has 'points'"
+    if "errors" in view and not is_gnss:
+        yield (*where, "errors"), "'errors' are for GNSS stations; the noise of images is the dataset's 'noise_model'"
+    errors = view.get("errors", [])
+    kinds = {isinstance(one, list) for one in errors}
+    if len(kinds) == 2 or (kinds == {False} and len(errors) != 3):
+        yield (
+            (*where, "errors"),
+            "must be three numbers (east, north, up) for all stations, or a list of three for each station",
+        )
+
+
+# Documents of simulated datasets, and of experiences on them.
+
+
+class GeneratedSpecs(SpecKind):
+    file = Path(__file__).with_suffix(".json")
+    split_by_shares = True
+    untrained: ClassVar[Mapping[str, Any]] = {"split": [0.8, 0.2], "sizes": [1, 1, 1]}
+    split_words = (
+        "a generated dataset is split by the shares of training and validation, for example [0.8, 0.2]; "
+        "its test part is what 'varyings' says"
+    )
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        quantities = of_dataset(dataset, quantities)
+        varyings = dataset["varyings"]
+        yield from _in_sources(dataset)
+        yield from problems_in_views(dataset)
+        for name, (value, where) in fixed_values(dataset).items():
+            of = quantity(name, quantities)
+            violation = None if isinstance(dataset.get("fixed", {}).get(name), bool) else of.violation(value)
+            if violation:
+                yield where, f"{violation}, but is {value:g}{of.in_another_unit}"
+            if name in varyings and where[0] == "fixed":
+                yield where, f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
+        for name, intervals in varyings.items():
+            yield from _in_intervals(name, intervals)
+            if name not in dataset["distributions"]:
+                yield (
+                    ("varyings", name),
+                    f"'{name}' varies but has no distribution; add $.distributions.{name}, "
+                    'for example {"type": "uniform", "parameters": {"a": 0, "b": 1}}',
+                )
+        for name, (low, high) in dataset.get("matrix", {}).get("axes", {}).items():
+            where = ("matrix", "axes", name)
+            if not low < high:
+                yield where, f"the axis must increase, but goes from {low:g} to {high:g}"
+                continue
+            # Matrix values are cell centres, so an end of the axis may lie on a limit that values must not reach.
+            of = quantity(name, quantities)
+            for violation in {of.violation(low + 1e-9 * (high - low)), of.violation(high)} - {None}:
+                yield where, f"{violation}, but the axis goes from {low:g} to {high:g}{of.in_another_unit}"
+
+    def unread(self, dataset: Document) -> Iterator[Finding]:
+        fixed, varyings = dataset.get("fixed"), dataset.get("varyings")
+        if isinstance(fixed, dict) and isinstance(varyings, dict):
+            for name in fixed:
+                if name in varyings:
+                    yield ("fixed", name), f"'{name}' is fixed and varies: it varies, and this value is not used"
+
+    def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
+        fixed = dataset.get("fixed")
+        if isinstance(fixed, dict) and fixed.get("noise") is True:
+            yield ("fixed", "noise"), "true is read as a standard deviation of 1 m, as VDI does; write the number"
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        if sum(experience["split"]) > 1 + 1e-9:
+            yield ("split",), f"the shares must add up to at most 1, but their sum is {sum(experience['split']):g}"
+        if experience["batch_size"] > experience["sizes"][0]:
+            yield (
+                ("batch_size",),
+                (f"a batch of {experience['batch_size']} is larger than the {experience['sizes'][0]} training samples"),
+            )
+
+    def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
+        rest = 1 - sum(experience["split"])
+        if rest > 1e-9:
+            yield (
+                ("split",),
+                f"the shares add up to {1 - rest:g}: the other {rest:g} of the samples outside the test part is unused",
+            )
+
+    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+        fixed = {
+            name: float(value) if isinstance(value, bool) else value for name, value in dataset.get("fixed", {}).items()
+        }
+        fixed |= {name: value for name, (value, _) in fixed_values(dataset).items() if name not in fixed}
+        distributions = {
+            name: long_form(value, tables["distributions"]) for name, value in dataset["distributions"].items()
+        }
+        noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
+        whole = {**dataset, "fixed": fixed, "distributions": distributions, "noise_model": noise_model}
+        if whole.get(ANGLES) != DEGREES:
+            whole.pop(ANGLES, None)
+        if "sources" in whole:
+            generators = tables["generators"]
+            whole["sources"] = [{**source, **long_form(source, generators)} for source in dataset["sources"]]
+        if "views" in whole:
+            whole["views"] = views_with_defaults(dataset["views"], schema["properties"]["views"])
+        if "matrix" in whole:
+            whole["matrix"] = {**defaults_in(schema["properties"]["matrix"]), **whole["matrix"]}
+        return whole
+
+    def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
+        quantities = of_dataset(dataset, quantities)
+        return {name: quantity(name, quantities).unit for name in names}
+
+    def periods(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, float]:
+        periods = {name: quantity(name, of_dataset(dataset, quantities)).period for name in names}
+        return {name: period for name, period in periods.items() if period is not None}
+
+    def summary(self, spec: Document) -> dict[str, str]:
+        dataset = spec["dataset"]
+        return {
+            "generator": f"{generator_in_words(dataset)}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
+            "varying": ", ".join(dataset["varyings"]),
+            "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
+        }
+
+    def has_limit(self, dataset: Document) -> bool:
+        level = dataset["fixed"].get(NOISE)
+        if level is not None:
+            return bool(level > 0)
+        undeclared = self.schemas["dataset"]["properties"]["noise_model"]["default"]  # has no level of its own
+        return NOISE in dataset["varyings"] or dataset.get("noise_model", undeclared) != undeclared
+
+
+def noise_in_long_form(noise_model: Any, table: Table) -> Any:
+    """One component of noise, or a list of them, with every parameter written out; `views` stay as they are."""
+    if isinstance(noise_model, list):
+        return [noise_in_long_form(component, table) for component in noise_model]
+    views = {"views": noise_model["views"]} if isinstance(noise_model, Mapping) and "views" in noise_model else {}
+    return {**long_form(noise_model, table), **views}
+
+
+def sources_of(dataset: Document) -> list[tuple[Document, Where]]:
+    """The sources of a dataset, `{"type", "name", "parameters"}` each, and where each is written."""
+    if "sources" in dataset:
+        return [(source, ("sources", index)) for index, source in enumerate(dataset["sources"])]
+    return [({"type": dataset["generation_type"]}, ("generation_type",))]
+
+
+def generator_in_words(dataset: Document) -> str:
+    """`mogi`, or `mogi chamber and okada dike`."""
+    return " and ".join(" ".join([one["type"], one.get("name", "")]).strip() for one, _ in sources_of(dataset))
+
+
+def _in_sources(dataset: Document) -> Iterator[Finding]:
+    if "generation_type" not in dataset and "sources" not in dataset:
+        yield (
+            (),
+            "the key 'generation_type' is missing (the model that makes the images); or give 'sources', "
+            'for example [{"type": "mogi"}]',
+        )
+        return
+    if "generation_type" in dataset and "sources" in dataset:
+        yield ("generation_type",), "the dataset has 'sources', which take its place; leave one of them out"
+    names = [source.get("name") for source in dataset.get("sources", [])]
+    for index, name in enumerate(names):
+        if name is None and len(names) > 1:
+            yield ("sources", index), "each of several sources needs a 'name', the prefix of its variables"
+        elif name is not None and name in names[:index]:
+            yield ("sources", index, "name"), f"source {names.index(name)} is called '{name}', too"
+
+
+def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
+    before, taken = 0.0, 0.0
+    for index, (low, high) in enumerate(intervals):
+        where: Where = ("varyings", name, index)
+        if not low < high:
+            yield where, f"the interval must increase, but goes from {low:g} to {high:g}"
+        elif low < 0 or high > 1:
+            yield where, f"quantiles lie between 0 and 1, but the interval goes from {low:g} to {high:g}"
+        elif low < before:
+            yield (
+                where,
+                f"starts at {low:g}, before the preceding interval ends at {before:g}; sort them, without overlap",
+            )
+        else:
+            taken += high - low
+        before = max(before, high)
+    if taken >= 1 - 1e-9:
+        yield ("varyings", name), "the test part takes all quantiles; leave some for training and validation"

@@ -1,0 +1,417 @@
+"""What qexp needs to know about a kind of dataset to read, check and train on it."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base import machine
+from qexp.base.files import in_bytes
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.base.workspace import Workspace
+from qexp.metrics.splits import Column, Rows, Split, SplitError
+from qexp.networks.modules import MatchedFilters
+from qexp.networks.network import (
+    Network,
+    footprint_of_constants,
+    footprint_of_weights,
+    kept_per_sample,
+    most_kept_per_sample,
+)
+from qexp.networks.training import Data
+from qexp.spec import defaults
+from qexp.spec.reading import Finding
+
+Document = dict[str, Any]
+
+TOLERANCE = 2
+"""Factor by which training may exceed this machine's memory: it may be meant for a larger one."""
+
+WEIGHTS_AND_GRADIENTS = 2
+
+NUMBER = torch.float32.itemsize
+"""Bytes of each number in a sample."""
+
+IN_EXPERIENCE, IN_MODEL = "experience", "model"
+"""The document that a finding is about."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of an experience."""
+
+    of_epoch: int
+    """Number of training samples, at least those of an epoch."""
+    kept: float = 0
+    """Bytes of the samples in memory at a time: all of an epoch, or those that are not for training."""
+    key: str = "batch_size"
+    """Key of the experience for their number."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The memory that training needs [bytes]."""
+
+    weights: Mapping[str, float]
+    """Operation → its weights, with everything of the same size that training keeps."""
+    batch: int
+    shrunk: float = 1
+    """Size of a number that is kept for the backward pass, relative to single precision."""
+    samples: float = 0
+    """All samples that are in memory at a time."""
+
+    def total(self, of_sample: float) -> float:
+        """of_sample  what is kept of each sample of the batch for the backward pass"""
+        return sum(self.weights.values()) + self.batch * of_sample + self.samples
+
+
+def memory_of_model(network: Network, available: int) -> Iterator[Finding]:
+    """Problems of a model that could not be trained even on a single sample."""
+    copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS)
+    needs = Needs(_of_operations(network, copies), 1)
+    yield from (finding for _, finding in _too_large(needs, network, available, ""))
+
+
+def memory_of_experience(
+    document: Document, samples: Samples, network: Network, tables: Tables, available: int
+) -> Iterator[tuple[str, Finding]]:
+    """Problems of an experience that is valid otherwise: in the experience, or in its model."""
+    copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS + _state(document, tables))
+    copies |= dict.fromkeys(_frozen(document), 1)
+    members = document.get("members", 1)
+    shrunk = 1 if document.get("precision", "float32") == "float32" else 0.5
+    needs = Needs(
+        {name: members * size for name, size in _of_operations(network, copies).items()},
+        min(document["batch_size"], samples.of_epoch),
+        shrunk,
+        samples.kept,
+    )
+    yield from _too_large(needs, network, available, samples.key)
+
+
+def _too_large(needs: Needs, network: Network, available: int, count: str) -> Iterator[tuple[str, Finding]]:
+    """count  the key of an experience that says how many samples there are"""
+    most = TOLERANCE * available
+    if needs.total(needs.shrunk * most_kept_per_sample(network)) <= most:
+        return  # to count exactly takes a second, as torch loads its compiler for it
+    kept = {name: needs.shrunk * size for name, size in kept_per_sample(network).items()}
+    of_weights, of_one = sum(needs.weights.values()), sum(kept.values())
+    of_batch = needs.batch * of_one
+    total = needs.total(of_one)
+    if total <= most:
+        return
+    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"
+    whole = f"training takes {in_bytes(total)}, but {has}"
+    if of_weights >= max(of_batch, needs.samples):
+        name = max(needs.weights, key=lambda name: needs.weights[name])
+        message = f"{in_bytes(needs.weights[name])} to train its weights: {whole}; make it smaller"
+        yield IN_MODEL, (("operations", name), message)
+    elif of_batch >= needs.samples:
+        name = max(kept, key=lambda name: kept[name])
+        share = f"{in_bytes(kept[name])} of each sample"
+        if needs.batch == 1 or of_one > most:
+            message = f"keeps {share} for the backward pass: {whole}; make it or its input smaller"
+            yield IN_MODEL, (("operations", name), message)
+        else:
+            message = f"{in_bytes(of_batch)} for the backward pass of a batch, '{name}' alone {share}: {whole}"
+            yield IN_EXPERIENCE, (("batch_size",), f"{message}; use a smaller batch")
+    else:
+        yield IN_EXPERIENCE, ((count,), f"{in_bytes(needs.samples)} for samples: {whole}; use fewer")
+
+
+def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, float]:
+    """Operation → bytes of its weights and of what training keeps beside them.
+
+    copies  numbers that are kept for each weight of an operation
+    """
+    weights, constants = footprint_of_weights(network), footprint_of_constants(network)
+    return {name: copies[name] * weights[name] + constants[name] for name in weights}
+
+
+def _frozen(document: Document) -> list[str]:
+    """Operations whose weights are never trained."""
+    pretrain = document.get("pretrain")
+    if not isinstance(pretrain, dict) or pretrain.get("epochs_frozen") is not None:
+        return []
+    return pretrain.get("freeze") or []
+
+
+def _state(document: Document, tables: Tables) -> float:
+    """Numbers that the optimizer keeps for each weight, found by a step with a small weight."""
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.zeros_like(weight)
+    description = defaults.long_form(document["optimizer"], tables["optimizers"])
+    optimizer = built(tables["optimizers"], description, [weight], 0.1)
+    optimizer.step()
+    kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    return sum(value.numel() for value in kept if value.shape == weight.shape) / weight.numel()
+
+
+# Test spectra that were used for training, found by the hashes of their counts, whatever their names and files.
+
+
+CAUTION = "tested on training spectra"
+"""Caution of runs that were allowed although some of their test spectra were used for training."""
+
+CAUTION_OF_CORES = "tested on training cores"
+"""Caution of runs with spectra of one core in both the training and the test part."""
+
+WAY_OUT = "hold whole cores out, or continue with --allow-leak, which marks every output"
+
+MOST_CORES_NAMED = 20
+
+
+class Spectra(Protocol):
+    """The attributes of a dataset that are compared, each (row,)."""
+
+    @property
+    def hashes(self) -> NDArray[np.str_]: ...
+    @property
+    def cores(self) -> NDArray[np.str_]: ...
+
+
+Seen = Mapping[str, list[str]]
+"""Core → hashes of its spectra."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The spectra that a test core shares with the training and validation parts."""
+
+    core: str
+    tested: int
+    """Number of its spectra in the test part."""
+    seen: int
+    """Number of these that were trained on, under any name."""
+    others: int
+    """Number of other spectra of a core of the same name that were trained on."""
+
+    def __str__(self) -> str:
+        if self.seen:
+            return f"core {self.core}: {self.seen} of {self.tested} test spectra"
+        return f"core {self.core}: {self.others} other spectra"
+
+
+def seen_of(spectra: Spectra, rows: Rows) -> dict[str, list[str]]:
+    """Core → the sorted hashes of its spectra among some rows, each once."""
+    found: dict[str, set[str]] = {}
+    for core, hash_ in zip(spectra.cores[rows].tolist(), spectra.hashes[rows].tolist(), strict=True):
+        found.setdefault(core, set()).add(sys.intern(hash_))  # runs with different seeds have the same hashes
+    return {core: sorted(found[core]) for core in sorted(found)}
+
+
+def overlaps_with(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overlap]:
+    """The test cores of which some spectra were trained on, in order."""
+    cores, hashes = spectra.cores[test].tolist(), spectra.hashes[test].tolist()
+    known = {hash_ for of_core in trained_on.values() for hash_ in of_core}
+    tested = Counter(cores)
+    leaked = Counter(core for core, hash_ in zip(cores, hashes, strict=True) if hash_ in known)
+    of_test = set(hashes)
+    others = {core: sum(hash_ not in of_test for hash_ in trained_on.get(core, [])) for core in tested}
+    return [
+        Overlap(core, tested[core], leaked[core], others[core])
+        for core in sorted(tested)
+        if leaked[core] or others[core]
+    ]
+
+
+def overlaps_within(spectra: Spectra, train: Rows, validation: Rows, test: Rows) -> list[Finding]:
+    """Problems of a split: spectra, or spectra of one core, both in the test part and in another one."""
+    found = overlaps_with(spectra, test, seen_of(spectra, np.union1d(train, validation)))
+    return [
+        (("split",), f"{what}: {overlap_in_words(some)}; {WAY_OUT}")
+        for what, some in (
+            ("test spectra are also trained or validated on", [one for one in found if one.seen]),
+            (
+                "each core must be in one part only, but some are tested and trained on",
+                [one for one in found if not one.seen],
+            ),
+        )
+        if some
+    ]
+
+
+def overlap_caution(found: Iterable[Overlap]) -> str:
+    """The caution of a run that was allowed despite the overlaps; empty if there are none."""
+    some = list(found)
+    if not some:
+        return ""
+    return CAUTION if any(one.seen for one in some) else CAUTION_OF_CORES
+
+
+def overlap_in_words(found: Iterable[Overlap]) -> str:
+    """Overlaps as a text that names the first twenty cores."""
+    words = [str(one) for one in found]
+    more = [f"and {len(words) - MOST_CORES_NAMED} more"] if len(words) > MOST_CORES_NAMED else []
+    return ", ".join([*words[:MOST_CORES_NAMED], *more])
+
+
+class Dataset(Protocol):
+    """A dataset of any kind."""
+
+    warnings: list[str]
+    """A warning: something that is allowed, but may be a mistake."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable of a sample, and its shape without the batch."""
+        ...
+
+
+D = TypeVar("D", bound=Dataset)
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """Training and validation samples of a run, and its test samples, as rows of a dataset with their hashes."""
+
+    spectra: Spectra
+    trained: Rows
+    test: Rows
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What may be wrong with the parts into which the data of a run are divided.
+
+    caution   shown with every number of the run
+    warnings  said before it is trained
+    """
+
+    caution: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Kind(ABC, Generic[D]):
+    """A kind of dataset. Documents have been checked against their schema; they may be in short or long form."""
+
+    pretrainable: bool = True
+    """Whether a run can start from the weights of another run."""
+    several_networks: bool = False
+    """Whether several networks are trained, or several chunks of a file estimated, at a time, with one thread each."""
+    several_numbers: bool = False
+    """Whether outputs may have transforms that make several numbers of each value."""
+    whole: ClassVar[Mapping[str, str]] = {}
+    """Key of an experience for the number of training samples → its value for all of them."""
+
+    @abstractmethod
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
+        """The dataset of a document.
+
+        workspace  searched for its files, besides the place recorded in the document and `QEXP_DATA`
+        Raises DatasetError with all problems of its files.
+        """
+
+    def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
+        """Like `dataset`, for a document that was only checked against its schema. Raises DatasetError."""
+        return self.dataset(document, tables, workspace)
+
+    def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
+        """Problems that the command that makes the dataset's files would solve."""
+        return []
+
+    def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
+        """Names of the inputs and of the outputs that a checked dataset lists; None if it does not tell them apart."""
+        listed = [document.get(key) for key in ("inputs", "outputs")]
+        inputs, outputs = ([*names] if isinstance(names, dict) else None for names in listed)
+        return None if inputs is None or outputs is None else (inputs, outputs)
+
+    def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
+        """Problems of an experience that does not read what its dataset says is read; places are in the dataset."""
+        return []
+
+    def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
+        """The experience, with values that follow from its dataset filled in. Raises DatasetError."""
+        return document
+
+    def turned(self, document: Document, angle: float) -> dict[str, Any]:
+        """Dotted key → new value: the changes of a dataset that turn the looks of its views by an angle [rad].
+
+        Raises QexpError if that is not possible.
+        """
+        return {}
+
+    def pinned(self, document: Document, dataset: D, workspace: Workspace) -> Document:
+        """The dataset's whole document with the hash of its files, so that the digest depends on their content."""
+        return document
+
+    @abstractmethod
+    def findings(
+        self, document: Document, dataset: D, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        """All problems of an experience on this dataset.
+
+        network    the network that is trained; None if inputs and outputs do not fit it
+        available  bytes of memory of the machine that will train
+        """
+
+    def findings_in_model(self, dataset: D, network: Network, tables: Tables) -> Iterator[Finding]:
+        """Problems of a model on this dataset; places are in the model."""
+        for name, operation in network.operations.items():
+            if isinstance(operation, MatchedFilters):
+                yield (
+                    ("operations", name),
+                    "matched filters need a simulated dataset, but this one is not simulated",
+                )
+
+    def data(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
+        """The samples of a resolved experience, for a run that trains one network."""
+        raise NotImplementedError
+
+    def to_fit(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds) -> Mapping[str, torch.Tensor]:
+        """The samples to which the transforms of a single network are fitted: those of the training part."""
+        return self.data(spec, dataset, tables, seeds, torch.device("cpu")).to_fit()
+
+    def ranges(self, spec: Document, dataset: D) -> list[tuple[str, float, float]]:
+        """Columns of the inputs with their least and greatest value; none for kinds whose inputs have no columns."""
+        return []
+
+    def parts(self, dataset: D, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Any]:
+        """Name of a part → its rows, patches or quantile intervals, by which the dataset gives samples.
+
+        spec  a resolved experience, whose split divides the dataset; None: the parts that the dataset itself has
+        Raises SplitError and DatasetError.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def samples(self, document: Document, dataset: D) -> Samples:
+        """The number of training samples in an epoch, and the memory of the samples that are kept."""
+
+    def exposed(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Exposed | None:
+        """The training and test samples of a run, if runs keep their hashes; None if not."""
+        return None
+
+    def doubts(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Doubts:
+        """What may be wrong with the parts of a run of a resolved experience."""
+        return Doubts()
+
+    def training_size(self, spec: Document, dataset: D, tables: Tables, seed: int) -> int:
+        """The number of samples in the training part, for kinds with keys in `whole`."""
+        raise NotImplementedError
+
+    def without_effect(self, spec: Document) -> Collection[str]:
+        """Parameters of operations that have no effect in a resolved experience."""
+        return ()
+
+
+# Splits of rows into two parts.
+
+
+def one_fold(split: Split, rows: Rows, column: Column, random: np.random.Generator, advice: str) -> tuple[Rows, Rows]:
+    """The rows that a split keeps and those that it holds out. Raises SplitError if it does so more than once.
+
+    advice  added to the error if the split makes several parts
+    """
+    folds = split.folds(rows, column, random)
+    if len(folds) != 1:
+        raise SplitError(None, f"makes {len(folds)} parts, but {advice}")
+    return folds[0].train, folds[0].test

@@ -1,0 +1,119 @@
+"""What every kind of dataset offers to those who want to look at it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base.quantities import Quantities
+from qexp.base.seeds import Seeds
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.floating]
+Pictures = Iterator[tuple[str, "Figure"]]
+"""Name of each figure, without ending, and the figure."""
+
+PERCENTILES = (5, 50, 95)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The values of one variable, or of one of its columns, in a part."""
+
+    name: str
+    unit: str
+    values: Array
+    """(value,); NaN where one is missing."""
+    missing: int = 0
+    """Missing values besides those that are NaN, such as of rows that were left out."""
+    view: str | None = None
+    """The view whose image or number it is, by its name; None for variables of datasets whose views have no names."""
+
+    def summary(self) -> dict[str, Any]:
+        """Name, view, unit, number of values, minimum, percentiles, maximum, largest size, and missing values."""
+        finite = self.values[np.isfinite(self.values)].astype(np.float64)
+        ends = [math.nan] * 5
+        if len(finite):
+            ends = [float(finite.min()), *map(float, np.percentile(finite, PERCENTILES)), float(finite.max())]
+        keys = ("minimum", "5 %", "median", "95 %", "maximum")
+        numbers = dict(zip(keys, ends, strict=True))
+        numbers["max |value|"] = max(abs(ends[0]), abs(ends[-1]))
+        missing = self.missing + len(self.values) - len(finite)
+        named = {} if self.view is None else {"view": self.view}
+        return {"variable": self.name, **named, "unit": self.unit, "n": len(finite), **numbers, "missing": missing}
+
+    def typical(self) -> float:
+        """A round number near the 99th percentile of the sizes, by which values can be divided; 1 if all are 0."""
+        finite = np.abs(self.values[np.isfinite(self.values)])
+        size = float(np.percentile(finite, 99)) if len(finite) else 0.0
+        return float(f"{size:.1g}") if size > 0 else 1.0
+
+
+D = TypeVar("D")
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class View(ABC, Generic[D, P]):
+    """One part of a dataset."""
+
+    dataset: D
+    parts: Mapping[str, P]
+    part: str
+    seed: int
+    """Of the samples that are drawn, and of a simulated dataset."""
+    quantities: Quantities
+    caution: str
+    """Such as "made with stand-in data"; empty if there is none."""
+    counted: ClassVar[str] = "samples"
+    """What the values are of, in the plural."""
+
+    @abstractmethod
+    def samples(self, count: int) -> xarray.Dataset:
+        """At most `count` samples, with the dimension `sample` and units in the attributes."""
+
+    @abstractmethod
+    def variables(self, samples: xarray.Dataset) -> list[Variable]:
+        """The values of the part, or of as many samples as can be read in a second; `samples` are drawn already."""
+
+    @abstractmethod
+    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+        """Figures of the samples and of the variables."""
+
+    def remarks(self) -> list[str]:
+        """What a reader of the numbers must know besides."""
+        return []
+
+    def proposal(self, variables: Sequence[Variable]) -> dict[str, Any] | None:
+        """Typical values of fields and images, as keys of a dataset or an experience; None if it has neither."""
+        return None
+
+    def over_all(self, title: str, words: str) -> str:
+        """The title of a figure of this part, with `words` in place of the part's name."""
+        return title.replace(f", {self.part}", f", {words}", 1)
+
+    def random(self) -> np.random.Generator:
+        """Draws the samples."""
+        return Seeds(self.seed).numpy("look", self.part)
+
+    def some(self, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """At most `count` of the rows, drawn without repetition, in order."""
+        return np.sort(self.random().permutation(rows)[:count])
+
+
+def value_in_words(words: str, value: float, unit: str) -> str:
+    """`depth 1.23 km`, `delta volume 1.23 × 10⁶ m³`.
+
+    words  of the variable, by `quantities.in_words`
+    """
+    times = "× " if unit[:1].isdigit() else ""
+    return f"{words} {value:.3g} {times}{unit}".rstrip()

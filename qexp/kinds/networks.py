@@ -1,0 +1,411 @@
+"""Networks of checked documents, with transforms, weights, posterior heads and metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base.outputs import NO_LIMITS, limits_of
+from qexp.base.quantities import Quantity
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Table, Tables, built
+from qexp.errors import DamagedError, suggestion
+from qexp.metrics.built_in import asked_for
+from qexp.metrics.conformal import Scale
+from qexp.metrics.metric import Metric, Metrics, with_period
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.networks.heads import HeadEntry
+from qexp.networks.losses import OF_POSTERIORS
+from qexp.networks.modules import JoiningEntry, MatchedFilters
+from qexp.networks.network import Branch, Network, Operation, initialise, learned
+from qexp.networks.shapes import Shape, from_spec, written
+from qexp.networks.transforms import Transform
+from qexp.simulation.distributions import Distribution
+from qexp.spec import defaults
+from qexp.spec.kinds import kind_of
+from qexp.spec.reading import Finding
+
+Document = dict[str, Any]
+
+ANOTHER_TRANSFORM = "use another transform, or leave the column out"
+
+
+def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
+    """Variable → its transform, by a resolved experience; not fitted yet."""
+    return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
+
+
+def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
+    """Variable → the period after which its values repeat, in its own unit, where its transform has one."""
+    return {name: one.period for name, one in transforms.items() if one.period is not None}
+
+
+def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
+    """The transforms of an experience that can be built, and the problems of the parameters of the others."""
+    made: dict[str, Transform] = {}
+    found: list[Finding] = []
+    for name, value in document.get("transforms", {}).items():
+        try:
+            made[name] = built(tables["transforms"], defaults.long_form(value, tables["transforms"]))
+        except ValueError as error:
+            found.append((("transforms", name, "parameters"), str(error)))
+    return made, found
+
+
+def of_several_numbers(document: Document, transforms: Mapping[str, Transform], allowed: bool) -> Iterator[Finding]:
+    """Problems of transforms that make several numbers of each value, as that of an angle does.
+
+    allowed  whether the kind of dataset takes them at all
+    """
+    for name, transform in transforms.items():
+        if transform.numbers == 1:
+            continue
+        if name in document["inputs"]:
+            yield ("transforms", name), f"makes {transform.numbers} numbers of each value, which only outputs can have"
+        elif not allowed:
+            yield (
+                ("transforms", name),
+                f"makes {transform.numbers} numbers of each value, which only networks on generated and tabular "
+                "datasets can learn",
+            )
+
+
+def in_periods(name: str, transform: Transform, of: Quantity, support: tuple[float, float]) -> Iterator[Finding]:
+    """Whether the period of an output's transform is that of its quantity, or half of it.
+
+    support  least and greatest possible value, for a quantity without a period
+    """
+    if transform.period is None:
+        return
+    where, unit = ("transforms", name, "parameters"), f" {of.unit}".rstrip()
+    if of.period is not None:
+        if not any(math.isclose(transform.period, period, rel_tol=1e-6) for period in (of.period, of.period / 2)):
+            yield (
+                where,
+                f"has the period {transform.period:.10g}, but '{name}' repeats after {of.period:.10g}{unit}; set "
+                f'"period" to {of.period!r}, or to {of.period / 2!r} for lines without a direction',
+            )
+    elif support[1] - support[0] > transform.period * (1 + 1e-6):
+        yield (
+            where,
+            f"values from {support[0]:g} to {support[1]:g}{unit} span more than one period of {transform.period:.10g}, "
+            f"and '{name}' is not known to repeat; set a longer \"period\", or use another transform",
+        )
+
+
+# Networks of checked documents: laid out, with transforms, and with the weights of a finished run.
+
+
+def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
+    """The network of a checked model document, laid out without allocating its weights. Raises BranchError."""
+    sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
+    operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
+    branches = [
+        Branch(
+            _names(branch["x_name"]),
+            _names(branch["y_name"]),
+            tuple(branch["operations"]),
+        )
+        for branch in document["branches"]
+    ]
+    return Network(sizes, list(outputs), operations, branches)
+
+
+def in_batches(document: Document, network: Network, sizes: Collection[int]) -> Iterator[Finding]:
+    """Whether an epoch ends with a batch of one sample, on which a layer of the network cannot be trained.
+
+    sizes  numbers of training samples of the networks that are trained
+    """
+    alone = sorted(size for size in sizes if size % document["batch_size"] == 1)
+    if alone and _normalises_over_samples(network):
+        yield (
+            ("batch_size",),
+            f"the last of the batches of {alone[0]:,} samples has a single sample, which a 'batch_norm' cannot "
+            "normalise; choose another size",
+        )
+
+
+def _normalises_over_samples(network: Network) -> bool:
+    """Whether some layer cannot be trained on a single sample."""
+    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
+    network.train()
+    try:
+        with torch.no_grad():
+            network(samples)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return True
+    finally:
+        network.eval()
+    return False
+
+
+def learned_in(spec: Document, modules: Table) -> dict[str, tuple[str, ...]]:
+    """What has a loss of its own in a checked experience; see `Network.learned`."""
+    return learned(spec["outputs"], heads_in(spec["model"], modules))
+
+
+def heads_in(model: Document, modules: Table) -> dict[str, tuple[str, ...]]:
+    """The posterior heads of a checked model document: operation → its outputs."""
+    return {
+        name: _names(branch["y_name"])
+        for branch in model["branches"]
+        for name in branch["operations"]
+        if isinstance(modules[model["operations"][name]["module"]], HeadEntry)
+    }
+
+
+def _names(value: str | list[str]) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _operation(description: Document, modules: Table) -> Operation:
+    entry, parameters = modules[description["module"]], description.get("parameters", {})
+
+    def build(*context: Any) -> torch.nn.Module:
+        module = entry.build(*context, **parameters)
+        assert isinstance(module, torch.nn.Module)
+        return module
+
+    l2 = float(parameters.get("l2", 0.0))
+    return Operation(build, isinstance(entry, JoiningEntry), l2, isinstance(entry, HeadEntry))
+
+
+def model_of(spec: Document, tables: Tables) -> Inversion:
+    """The network of a resolved experience and its transforms; weights have no values yet."""
+    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
+    return Inversion(network, transforms_of(spec, tables), limits_of(spec))
+
+
+def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
+    """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong to it."""
+    model = model_of(spec, tables)
+    initialise(model.network, Seeds(0))  # allocates memory; the values come from `weights`
+    checkpoint.load(model, weights, file)
+    for name, transform in model.transforms.items():
+        assert isinstance(transform, Transform)
+        shape = model.network.inputs.get(name) or model.network.shapes[name]
+        if not _makes(transform, shape):  # fitted values may have any number of channels
+            raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
+    return model.eval()
+
+
+def _makes(transform: Transform, shape: Shape) -> bool:
+    """Whether transformed values have a shape."""
+    before = (shape[0] // transform.numbers, *shape[1:])
+    try:
+        return tuple(transform(torch.ones(1, *before)).shape[1:]) == tuple(shape)
+    except RuntimeError:
+        return False
+
+
+def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
+    """The network's matched filters, each with its input variable; a branch may have no operations at all."""
+    return [
+        (operation, branch.sources[0])
+        for branch in network.branches
+        for name in branch.operations[:1]
+        if isinstance(operation := network.operations[name], MatchedFilters)
+    ]
+
+
+# Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.
+
+
+NORMAL_SCORE = "normal_score"
+
+FAR = 6.0
+"""Transformed value that few draws of a posterior exceed, whose inverse must be possible."""
+
+
+def outputs_of_heads(document: Document, modules: Table) -> dict[str, str]:
+    """Output → the posterior head that makes it, in a checked model."""
+    return {output: head for head, outputs in heads_in(document["model"], modules).items() for output in outputs}
+
+
+def with_normal_scores(document: Document, tables: Tables) -> Document:
+    """An experience on a generated dataset: outputs of posterior heads without a transform get one from their prior."""
+    distributions = document["dataset"]["distributions"]
+    varying = document["dataset"]["varyings"]
+    own = {
+        name: {"type": NORMAL_SCORE, "parameters": {"distribution": distributions[name]}}
+        for name in outputs_of_heads(document, tables["modules"])
+        if name in varying
+    }
+    return {**document, "transforms": {**own, **document.get("transforms", {})}} if own else document
+
+
+def in_heads(
+    document: Document, tables: Tables, shapes: Mapping[str, tuple[int, ...]], transforms: Mapping[str, Transform]
+) -> Iterator[Finding]:
+    """Whether losses, transforms and shapes of an experience are those that its posterior heads need."""
+    of_head = outputs_of_heads(document, tables["modules"])
+    outputs, losses = document["outputs"], document["losses"]
+    for name, head in of_head.items():
+        if name not in outputs:
+            yield ("outputs",), f"the posterior head '{head}' makes '{name}', too, which is not listed; add it"
+    for index, name in enumerate(outputs):
+        loss = losses[name] if isinstance(losses[name], str) else losses[name]["type"]
+        if name in of_head and loss != OF_POSTERIORS:
+            yield ("losses", name), f"'{name}' is made by a posterior head, whose loss is '{OF_POSTERIORS}'"
+        if name not in of_head and loss == OF_POSTERIORS:
+            yield (
+                ("losses", name),
+                f"'{OF_POSTERIORS}' is for outputs of a posterior head; end the branch of '{name}' with one, such as "
+                "'gaussian_posterior', or choose another loss",
+            )
+        if name in of_head and name in shapes and shapes[name] != (1,):
+            yield ("outputs", index), f"a posterior head makes single numbers, but '{name}' has several"
+        if name in of_head and name in transforms and transforms[name].numbers > 1:
+            yield (
+                ("transforms", name),
+                "a posterior head makes one number of each value; leave the transform out, which takes the prior's",
+            )
+
+
+def beyond_prior(
+    document: Document, tables: Tables, distributions: Mapping[str, Distribution], transforms: Mapping[str, Transform]
+) -> Iterator[Finding]:
+    """Transforms whose inverse reaches values that the prior excludes."""
+    for name in outputs_of_heads(document, tables["modules"]):
+        if name not in distributions or name not in transforms or transforms[name].numbers > 1:
+            continue
+        low, high = distributions[name].support()
+        reached = transforms[name].inverse(torch.tensor([[-FAR], [FAR]], dtype=torch.float64)).flatten().tolist()
+        slack = 1e-6 * (high - low) if math.isfinite(high - low) else 1e-6
+        if min(reached) < low - slack or max(reached) > high + slack:
+            yield (
+                ("transforms", name),
+                f"lets posteriors reach from {min(reached):.3g} to {max(reached):.3g}, but the prior of '{name}' is "
+                f"between {low:g} and {high:g}; leave the transform out, which takes the prior's normal scores",
+            )
+
+
+# The scale of an output's intervals: that on which its loss is taken.
+
+
+Array = NDArray[np.float64]
+
+CLOSE = 1e-6
+"""Largest relative difference between a value and what comes back from the scale."""
+
+
+def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) -> Scale:
+    """The scale of an output's transform, or its own unit if that does not go one way and back.
+
+    What a transform fits is a linear function, on which intervals do not depend; so it is fitted to the true values.
+
+    truth  (row,), true values of the output
+    """
+    limits = limits_of(spec).get(output, NO_LIMITS)
+    transform = transforms_of(spec, tables).get(output)
+    period = transform.period if transform is not None else None
+    own = Scale(low=limits.low, high=limits.high, period=period)
+    if transform is None or transform.numbers > 1 or transform.needs_own or np.ptp(truth) == 0:
+        return own
+    transform.fit(_column(truth))
+    scale = Scale(_forward(transform), _inverse(transform), limits.low, limits.high)
+    return scale if _goes_one_way(scale, truth) else own
+
+
+def _goes_one_way(scale: Scale, truth: Array) -> bool:
+    values = np.unique(truth)
+    seen = scale.forward(values)
+    steps = np.diff(seen)
+    back = scale.inverse(seen)
+    close = np.abs(back - values) <= CLOSE * np.abs(values).max()
+    return bool(np.isfinite(seen).all() and ((steps > 0).all() or (steps < 0).all()) and close.all())
+
+
+def _column(values: Array) -> torch.Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.float64)).reshape(-1, 1)
+
+
+def _forward(transform: Transform) -> Any:
+    @torch.no_grad()
+    def forward(values: Array) -> Array:
+        made: Array = transform(_column(values)).numpy().reshape(np.shape(values))
+        return made
+
+    return forward
+
+
+def _inverse(transform: Transform) -> Any:
+    @torch.no_grad()
+    def inverse(values: Array) -> Array:
+        made: Array = transform.inverse(_column(values)).numpy().reshape(np.shape(values))
+        return made
+
+    return inverse
+
+
+# Metrics of experiences: those that are reported, and whether they can be computed.
+
+
+def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
+    """output → the metrics that are reported of it; errors of angles are taken by the shorter way round."""
+    periods = periods_of_outputs(spec, tables)
+    return {
+        output: with_period(
+            {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))},
+            periods.get(output),
+        )
+        for output in spec["outputs"]
+    }
+
+
+def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
+    """output → the period after which its values repeat, in its own unit: of its transform, or else of its quantity."""
+    periods = kind_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
+    return periods | periods_of(transforms_of(spec, tables))
+
+
+def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
+    """What the numbers of all metrics of an experience mean (best value, unit), as its runs record it."""
+    metrics = metrics_of(spec, tables)
+    return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
+
+
+def of_training_mean(document: Document, outputs: Sequence[str], why: str, tables: Tables) -> Iterator[Finding]:
+    """Problems of metrics of outputs whose training targets have no mean: the metrics must not depend on it.
+
+    why  why there is none, for the message
+    """
+    for output, names in document.get("metrics", {}).items():
+        for name in names if isinstance(names, list) else [names]:
+            metric = tables["metrics"][name].build()
+            if output in outputs and isinstance(metric, Metric) and metric.against is not None:
+                yield (
+                    ("metrics", output),
+                    f"'{name}' compares with the mean of the training targets, but {why}; use 'r2'",
+                )
+
+
+def of_sums_only(document: Document, outputs: Sequence[str], pieces: str, tables: Tables) -> Iterator[Finding]:
+    """Problems of metrics of outputs that are evaluated piece by piece: the metrics must be additive.
+
+    pieces  what errors call the pieces, in the plural
+    """
+    of_sums = [
+        name
+        for name, entry in tables["metrics"].items()
+        if isinstance(metric := entry.build(), Metric) and metric.additive is not None
+    ]
+    for output, names in document.get("metrics", {}).items():
+        if output not in outputs:
+            continue
+        for name in names if isinstance(names, list) else [names]:
+            if name not in of_sums:
+                yield (
+                    ("metrics", output),
+                    f"'{name}' needs all values at once, but {pieces} are evaluated one by one; "
+                    f"{suggestion(name, of_sums)}",
+                )

@@ -1,0 +1,179 @@
+"""Objects made of documents that have been checked: datasets, models with weights, recipes, samples, devices."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from qexp.base.machine import take_short_turns
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.kinds.fields.experiment import GriddedKind
+from qexp.kinds.images.experiment import GeneratedKind, generated_of
+from qexp.kinds.kind import Dataset, Document, Doubts, Exposed, Kind
+from qexp.kinds.networks import learned_in, matched_filters, metrics_of, model_of, network_of
+from qexp.kinds.rows.experiment import TabularKind
+from qexp.kinds.spectra.experiment import SpectraKind
+from qexp.networks.estimator import BATCH, Inversion
+from qexp.networks.network import initialise, operations_per_sample
+from qexp.networks.optimizers import over_run
+from qexp.networks.training import Data, Recipe
+from qexp.networks.transforms import Transform
+
+__all__ = ["KINDS", "Dataset", "Doubts", "Exposed", "Kind", "kind_of"]
+
+KINDS: Mapping[str, Kind[Any]] = {
+    "generated": GeneratedKind(),
+    "tabular": TabularKind(),
+    "gridded": GriddedKind(),
+    "spectra": SpectraKind(),
+}
+"""Type of the dataset → its kind."""
+
+
+def kind_of(dataset: Mapping[str, Any]) -> Kind[Any]:
+    """The kind of a dataset, by its document."""
+    return KINDS[dataset["type"]]
+
+
+# Objects made of documents that have been checked: models with weights, recipes, samples, devices.
+
+
+def dataset_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> Dataset:
+    """The dataset of a checked document, in short or long form.
+
+    workspace  searched for its files, besides the place recorded in the document and `QEXP_DATA`
+    Raises DatasetError.
+    """
+    dataset: Dataset = kind_of(document).dataset(document, tables, workspace)
+    return dataset
+
+
+def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
+    """A model with its random initialisation."""
+    model = model_of(spec, tables)
+    initialise(model.network, seeds)
+    for operation, image in matched_filters(model.network):
+        operation.match(*generated_of(spec["dataset"], tables).templates(image, operation.variable, operation.values))
+    return model
+
+
+def recipe_of(spec: Document, tables: Tables) -> Recipe:
+    optimizer, pretrain, epochs = spec["optimizer"], spec["pretrain"], int(spec["epochs"])
+    build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
+    return Recipe(
+        losses={
+            name: built(tables["losses"], spec["losses"][outputs[0]])
+            for name, outputs in learned_in(spec, tables["modules"]).items()
+        },
+        metrics=metrics_of(spec, tables),
+        optimizer=partial(build_optimizer, **optimizer["parameters"]),
+        learning_rate=float(spec["learning_rate"]),
+        schedule=over_run(built(tables["schedules"], spec["schedule"]), epochs),
+        epochs=epochs,
+        batch_size=int(spec["batch_size"]),
+        callbacks=[built(tables["callbacks"], value) for value in spec["additional_callbacks"]],
+        gradient_clip=spec["gradient_clip"],
+        precision=spec["precision"],
+        keep=spec["keep"],
+        layer_decay=float(spec.get("layer_decay", 1.0)),  # which experiences on rows have not
+        frozen=pretrain["freeze"] if pretrain else (),
+        epochs_frozen=pretrain["epochs_frozen"] if pretrain else None,
+    )
+
+
+def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
+    """The samples of a dataset for training one network: training samples are made on demand, the others are kept."""
+    return kind_of(spec["dataset"]).data(spec, dataset, tables, seeds, device)
+
+
+def fit_transforms(
+    model: Inversion, to_fit: Callable[[], Mapping[str, torch.Tensor]], known: Collection[str] = ()
+) -> list[str]:
+    """Fit the adaptive transforms to training samples, except those of the `known` variables. Returns the variables.
+
+    to_fit  makes the samples, if a transform needs them
+    """
+    samples: Mapping[str, torch.Tensor] | None = None
+    fitted = []
+    for name, transform in model.transforms.items():
+        assert isinstance(transform, Transform)
+        if name not in known and type(transform).fit is not Transform.fit:
+            samples = samples or to_fit()
+            transform.fit(samples[name])
+            fitted.append(name)
+    return fitted
+
+
+def require_device_name(name: str) -> None:
+    """Raises QexpError if the name is not that of a device, on this or any other machine."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
+
+
+def device_of(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda`. Raises QexpError if there is no such device."""
+    require_device_name(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise QexpError("--device cuda: torch finds no usable GPU here; try --device cpu")
+    if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
+        raise QexpError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from 0")
+    return torch.device(name)
+
+
+# The number of threads that a network uses, in training and in prediction.
+
+
+SMALL_BATCH = 1e8
+"""Floating-point operations in the forward pass of a batch below which a second thread slows it down."""
+
+
+def threads_for(spec: Document, tables: Tables, batch_size: int | None = None) -> int:
+    """The number of threads to use in training; it depends only on the spec and on the machine's settings.
+
+    Threads wait for each other at the end of every operation. With short operations that takes most of the time, and
+    on a busy machine nearly all of it: a small network then trains ten times as fast on one thread.
+    `OMP_NUM_THREADS` is respected. Stacks of networks have one thread each; several cores train several stacks.
+
+    batch_size  samples that go through the network at a time; that of the spec, for training, if left out
+    """
+    available = torch.get_num_threads()
+    if kind_of(spec["dataset"]).several_networks:
+        return 1
+    if "OMP_NUM_THREADS" in os.environ or available == 1:
+        return available
+    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
+    operations = operations_per_sample(network) * (batch_size or spec["batch_size"])
+    return 1 if operations < SMALL_BATCH else available
+
+
+def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> int:
+    """The number of threads to use in prediction, where batches have another size.
+
+    Rows of files are estimated several chunks at a time, each on one core.
+    """
+    if device.type != "cpu" or kind_of(spec["dataset"]).several_networks:
+        return torch.get_num_threads()
+    return threads_for(spec, tables, BATCH)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use this number of threads inside the block, and the previous number after it."""
+    take_short_turns()  # torch's threads inherit it when they are started
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,282 @@
+"""Measured datasets: rows of a table whose columns are variables."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.errors import DatasetError, QexpError, suggestion
+from qexp.kinds import files
+from qexp.metrics.splits import Copies, copies
+from qexp.rows.formats import open_table
+from qexp.rows.table import SHOWN, TableError, listed
+
+FORMATS = (".csv", ".parquet")
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number of the precision in which networks compute."""
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A grouping of rows by the value of a column, or by the part of it that a regular expression matches."""
+
+    column: str
+    pattern: str | None = None
+    """Its first group, or the whole match if it has none, is the name of the group."""
+
+
+class TabularDataset:
+    """Rows of numbers from a CSV or Parquet file.
+
+    inputs       variable → its columns, in order
+    outputs      variable → its columns
+    identifiers  columns that name a row
+    missing      how to treat rows in which a number or a group is missing: `error` or `drop`
+    units        variable → unit, for variables that have one
+    groups       name → grouping
+    fingerprint  expected SHA-256 of the file, if it is known
+    Raises DatasetError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: Mapping[str, Sequence[str]],
+        outputs: Mapping[str, Sequence[str]],
+        identifiers: Sequence[str] = (),
+        missing: str = "error",
+        units: Mapping[str, str] | None = None,
+        groups: Mapping[str, Group] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.path = path
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+        self.columns = {name: tuple(columns) for name, columns in {**inputs, **outputs}.items()}
+        self.units = {name: (units or {}).get(name, "") for name in self.columns}
+        self.groups = dict(groups or {})
+        self._copies: dict[tuple[str, ...], Copies] = {}
+        self.warnings: list[str] = []
+        """Properties of the data that are allowed but may be mistakes."""
+        with _argument("path"):
+            self._file = open_table(path, FORMATS)
+        if fingerprint is not None and fingerprint != self.fingerprint:
+            raise DatasetError([(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")])
+        _refuse(self._unusable_columns(inputs, outputs, identifiers))
+
+        numbers = [column for columns in self.columns.values() for column in columns]
+        sources = [group.column for group in self.groups.values()]
+        with _argument("path"):
+            found, said = self._file.read(numbers, [*identifiers, *sources])
+        _refuse(self._unusable_numbers(found))
+        gaps = {name: np.isnan(column) for name, column in found.items()}
+        gaps |= {name: said[name] == "" for name in sources}
+        self.gaps = {name: int(absent.sum()) for name, absent in gaps.items()}
+        """Column → the number of rows of the file without a value in it."""
+        self._kept = self._without_gaps(gaps, missing)
+        """The rows that are used, as record numbers of the file."""
+        self.left_out = len(next(iter(gaps.values()))) - len(self._kept)
+        """Number of rows with missing values, which are not used."""
+        self.values = {
+            name: np.stack([found[column][self._kept] for column in columns], axis=1)
+            for name, columns in self.columns.items()
+        }
+        self.identifiers = {name: said[name][self._kept] for name in identifiers}
+        self._texts = {name: said[name][self._kept] for name in said}
+        self._texts |= self._grouped()
+        self.warnings += [*self._repeated_identifiers(), *self._constant_columns()]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of inputs and outputs."""
+        return list(self.columns)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable and its shape without the batch: (column,)."""
+        return {name: (len(columns),) for name, columns in self.columns.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's content, in hexadecimal."""
+        with _argument("path"):
+            return files.fingerprint(self.path)
+
+    def column(self, name: str) -> NDArray[np.str_]:
+        """The values of a group, or of any column of the file, as texts, (row,). Raises TableError."""
+        if name not in self._texts:
+            if name not in self._file.names:
+                near = suggestion(name, [*self.groups, *self._file.names])
+                raise TableError(f"{self.path} has no column '{name}', and the dataset has no such group; {near}")
+            if trouble := self._file.trouble_with(name):
+                raise TableError(trouble)
+            self._texts[name] = self._file.read([], [name])[1][name][self._kept]
+        return self._texts[name]
+
+    def row_numbers(self, rows: Sequence[int]) -> list[int]:
+        """The rows' numbers in the file; the header of a CSV file is row 1."""
+        return [self._row_numbers[row] for row in rows]
+
+    @cached_property
+    def _row_numbers(self) -> list[int]:
+        """Row numbers of all rows, kept because the file is read for them and every fold asks."""
+        return self._file.row_numbers(self._kept.tolist())
+
+    def ranges(self, inputs: Sequence[str]) -> list[tuple[str, float, float]]:
+        """Column, least and greatest value, for all columns of some variables in their order."""
+        return [
+            (column, float(values.min()), float(values.max()))
+            for name in inputs
+            for column, values in zip(self.columns[name], self.values[name].T, strict=True)
+        ]
+
+    def copies(self, inputs: Sequence[str]) -> Copies:
+        """The rows with the same or nearly the same inputs."""
+        names = tuple(inputs)
+        if names not in self._copies:
+            self._copies[names] = copies(self.compared(names))
+        return self._copies[names]
+
+    def compared(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+        """The columns by which rows are compared, (row, column): those of the inputs.
+
+        Values of a single column repeat for many reasons; the outputs are then compared, too.
+        """
+        columns = np.concatenate([self.values[name] for name in inputs], axis=1)
+        if columns.shape[1] > 1:
+            return columns
+        return np.concatenate([columns, *(self.values[name] for name in self.outputs)], axis=1)
+
+    def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
+        """Variable → the values of some rows in single precision, (row, column)."""
+        return {name: torch.from_numpy(values[rows]).float().to(device) for name, values in self.values.items()}
+
+    def _unusable_columns(
+        self, inputs: Mapping[str, Sequence[str]], outputs: Mapping[str, Sequence[str]], identifiers: Sequence[str]
+    ) -> Iterator[tuple[Where, str]]:
+        asked: list[tuple[Where, str]] = [
+            ((kind, variable, position), column)
+            for kind, variables in (("inputs", inputs), ("outputs", outputs))
+            for variable, columns in variables.items()
+            for position, column in enumerate(columns)
+        ]
+        asked += [(("identifiers", position), column) for position, column in enumerate(identifiers)]
+        asked += [(("groups", name, "column"), group.column) for name, group in self.groups.items()]
+        for where, column in asked:
+            if trouble := self._file.trouble_with(column):
+                yield where, trouble
+        for name, group in self.groups.items():
+            if name in self._file.names and name != group.column:
+                yield ("groups", name), f"{self.path} has another column called '{name}'; rename the group"
+            try:
+                re.compile(group.pattern or "")
+            except re.error as error:
+                yield ("groups", name, "pattern"), f"not a regular expression: {error}"
+
+    def _unusable_numbers(self, found: Mapping[str, NDArray[np.float64]]) -> Iterator[tuple[Where, str]]:
+        for name, column in found.items():
+            records = np.flatnonzero(np.abs(column) > LARGEST)  # False for NaN
+            if len(records):
+                yield (
+                    ("path",),
+                    (
+                        f"{self.path}, column '{name}', {self._file.rows_shown(records)}: "
+                        "the number is too large for single precision"
+                    ),
+                )
+
+    def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: str) -> NDArray[np.int64]:
+        """The records without missing values."""
+        some = np.logical_or.reduce(list(gaps.values()))
+        if not some.any():
+            return np.arange(len(some))
+        where = "; ".join(
+            f"column '{name}' in {self._file.rows_shown(np.flatnonzero(absent))}"
+            for name, absent in gaps.items()
+            if absent.any()
+        )
+        if missing == "error":
+            raise DatasetError(
+                [(("missing",), f'{self.path} has no value for {where}; add "missing": "drop" to leave these rows out')]
+            )
+        if some.all():
+            raise DatasetError([(("missing",), f"every row of {self.path} has a missing value: {where}")])
+        self.warnings.append(f"{some.sum()} of {len(some)} rows are left out, because they have no value for {where}")
+        return np.flatnonzero(~some)
+
+    def _grouped(self) -> dict[str, NDArray[np.str_]]:
+        """Grouping → the name of each row's group, (row,)."""
+        named, findings = {}, []
+        for name, group in self.groups.items():
+            texts = self._texts[group.column]
+            found = [_group_name(group.pattern, text) for text in texts] if group.pattern else list(texts)
+            unmatched = [f"'{text}'" for text, one in zip(texts, found, strict=True) if not one]
+            if unmatched:
+                shown = listed("value", list(dict.fromkeys(unmatched))[:SHOWN], len(set(unmatched)))
+                findings.append(
+                    (
+                        ("groups", name, "pattern"),
+                        f"'{group.pattern}' does not match the {shown} of '{group.column}'; add alternatives with |",
+                    )
+                )
+            named[name] = np.array([one or "" for one in found], dtype=np.str_)
+        _refuse(findings)
+        return named
+
+    def _repeated_identifiers(self) -> Iterator[str]:
+        for name, values in self.identifiers.items():
+            repeated = [f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1]
+            if repeated:
+                yield (
+                    f"identifiers in '{name}' are given to several rows: {', '.join(repeated[:SHOWN])}"
+                    f"{f' and {len(repeated) - SHOWN} more' if len(repeated) > SHOWN else ''}; if these are "
+                    f'measurements of one thing, hold them out together: {{"type": "group_k_fold", '
+                    f'"parameters": {{"by": "{name}"}}}}'
+                )
+
+    def _constant_columns(self) -> Iterator[str]:
+        for variable in self.columns:
+            for name, values in zip(self.columns[variable], self.values[variable].T, strict=True):
+                if len(values) > 1 and (values == values[0]).all():
+                    why = (
+                        "it has no information for a network"
+                        if variable in self.inputs
+                        else "there is nothing to learn"
+                    )
+                    yield f"column '{name}' of '{variable}' is {values[0]:g} in all {len(values)} rows: {why}"
+
+
+@contextmanager
+def _argument(name: str) -> Iterator[None]:
+    """Turn errors about a file into findings about one argument."""
+    try:
+        yield
+    except QexpError as error:
+        raise DatasetError([((name,), str(error))]) from error
+
+
+def _refuse(findings: Iterator[tuple[Where, str]] | Sequence[tuple[Where, str]]) -> None:
+    found = list(findings)
+    if found:
+        raise DatasetError(found)
+
+
+def _group_name(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text)
+    if match is None:
+        return None
+    return match.group(1) if match.re.groups else match.group()

@@ -1,0 +1,605 @@
+"""Evaluation on rows: those that folds held out, and those of other tables."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.outputs import (
+    HELD_OUT_QUANTILES,
+    NO_LIMITS,
+    PERIOD,
+    column_of_quantile,
+    estimate_of,
+    limits_of,
+    quantile_of,
+    spread_of,
+)
+from qexp.base.seeds import Seeds
+from qexp.base.tables import built
+from qexp.errors import DatasetError, NotFoundError, QexpError, some
+from qexp.kinds import group_errors
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.evaluation import ALL, TEST, TRAIN, Asked, Independence, Judged
+from qexp.kinds.group_errors import described, of_groups, recorded
+from qexp.kinds.held_out import OfFolds, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.rows.dataset import FORMATS, TabularDataset
+from qexp.kinds.rows.folds import Folds
+from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
+from qexp.metrics.baselines import NETWORK, BaselineTransform, compared_estimators, cross_validated, names
+from qexp.metrics.intervals import intervals as jackknife_intervals
+from qexp.metrics.metric import Metrics, nearest, needs_training_mean, with_training_mean
+from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance, copies
+from qexp.networks.estimator import Ensemble, Inversion, mean, spread
+from qexp.networks.transforms import Transform
+from qexp.rows.formats import open_table
+from qexp.rows.table import TableError
+from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.store.directory import PREDICTIONS, RunDirectory
+from qexp.store.record import ComparisonRow, Feature, GroupErrors
+
+Array = NDArray[np.float64]
+
+
+def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
+    """Estimate the held-out rows of a fold. Returns its results."""
+    dataset = plan.dataset
+    estimated = _estimated(ensemble, dataset.samples(fold.test, plan.device))
+    table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(fold.test))}
+    table |= {name: values[fold.test].tolist() for name, values in dataset.identifiers.items()}
+    of_outputs = {}
+    metrics = plan.recipe(plan.candidates[0]).metrics
+    for output in plan.spec["outputs"]:
+        middle, apart, *quantiles = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
+        truth = dataset.values[output][fold.test, 0]
+        table |= {output: truth.tolist(), estimate_of(output): middle.tolist(), spread_of(output): apart.tolist()}
+        for probability, values in zip(HELD_OUT_QUANTILES, quantiles, strict=False):
+            table[column_of_quantile(output, probability)] = values.tolist()
+        training_mean = dataset.values[output][fold.train, 0].mean()
+        of_outputs[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), middle, truth)
+    if caution := place.record().caution:
+        table["caution"] = [caution] * len(fold.test)
+    files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
+    return {"test": of_outputs}
+
+
+def _estimated(ensemble: Ensemble, samples: Mapping[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:
+    """Output → mean and spread over the networks; of a posterior head's, then means of `HELD_OUT_QUANTILES`."""
+    first = ensemble.models[0]
+
+    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
+        estimate, *quantiles = values.split(1, dim=-1)
+        return [
+            mean(first, name, estimate),
+            spread(first, name, estimate),
+            *(mean(first, name, of) for of in quantiles),
+        ]
+
+    return ensemble.reduced(samples, reduced, HELD_OUT_QUANTILES)
+
+
+def evaluate(attempt: Attempt, plan: Folds) -> Results:
+    """Write a table of all held-out rows. Returns the results with intervals."""
+    directory = attempt.directory
+    lines = {fold.name: _lines(directory.fold(fold.name)) for fold in plan.folds}
+    estimates, spreads, rows = _gathered(lines, plan)
+    outputs = plan.spec["outputs"]
+    truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
+    metrics = plan.recipe(plan.candidates[0]).metrics
+    groups, training_means = plan.groups, _training_means(plan)[rows]
+    alike = None if plan.alike is None else plan.alike[rows]
+    results, intervals, errors = {}, {}, list[GroupErrors]()
+    for column, output in enumerate(outputs):
+        estimate, true = estimates[rows, column], truth[rows, column]
+        means = training_means[:, column]
+        everything = with_training_mean(metrics[output], means)
+        results[output] = evaluate_metrics(everything, estimate, true)
+        intervals[output] = jackknife_intervals(everything, estimate, true, alike)
+        if groups is not None:
+            by = plan.spec["split"]["parameters"]["by"]
+            errors += group_errors.of_groups(by, groups[rows], output, metrics[output], estimate, true, means)
+    ranges = [plan.dataset.ranges(plan.spec["inputs"])]
+    ranges.append([(output, *ends) for output in outputs for _, *ends in plan.dataset.ranges([output])])
+    features, targets = (
+        tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in of) for of in ranges
+    )
+    compared = _compared(attempt, plan, estimates, truth)
+    directory.results.mkdir(exist_ok=True)
+    _write_table(attempt, plan, estimates, spreads, truth, rows, _quantiles(lines, plan))
+    _write_lines(directory, lines)
+    if errors:
+        units = plan.dataset.units
+        group_errors.write(directory.results / group_errors.TABLE, errors, units, attempt.caution)
+    keep_intervals(directory)
+    return Results(
+        {"test": results}, {"test": intervals}, compared, groups=group_errors.recorded(errors), features=features,
+        targets=targets,
+    )  # fmt: skip
+
+
+def _lines(fold: RunDirectory) -> list[dict[str, str]]:
+    with (fold.path / PREDICTIONS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _gathered(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> tuple[Array, Array, Rows]:
+    """Estimates and spreads, (row, output), NaN for rows that no fold holds out; and the rows that are held out.
+
+    Of a row that several repeats hold out they are means over the repeats, of angles by the shorter way round.
+
+    lines  fold → its held-out rows
+    """
+    shape = (len(plan.dataset), len(plan.spec["outputs"]))
+    totals, times = np.zeros((2, *shape)), np.zeros(shape[0], dtype=np.int64)
+    periods = plan.periods
+    for fold in plan.folds:
+        for column, output in enumerate(plan.spec["outputs"]):
+            estimated, apart = (
+                np.array([float(line[name]) for line in lines[fold.name]])
+                for name in (estimate_of(output), spread_of(output))
+            )
+            with np.errstate(invalid="ignore"):
+                so_far = np.where(times[fold.test] > 0, totals[0, fold.test, column] / times[fold.test], estimated)
+            totals[0, fold.test, column] += nearest(estimated, so_far, periods.get(output))
+            totals[1, fold.test, column] += apart
+        times[fold.test] += 1
+    with np.errstate(invalid="ignore"):
+        estimates, spreads = totals / times[:, None]
+    for column, output in enumerate(plan.spec["outputs"]):
+        if output in periods:
+            estimates[:, column] %= periods[output]
+    return estimates, spreads, np.flatnonzero(times)
+
+
+def _quantiles(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> dict[str, Array]:
+    """Output of a posterior head → quantiles, (row, probability), of rows as in `_gathered`: means over the repeats."""
+    found: dict[str, Array] = {}
+    times = np.zeros(len(plan.dataset), dtype=np.int64)
+    for fold in plan.folds:
+        times[fold.test] += 1
+        for output in plan.spec["outputs"]:
+            columns = [column_of_quantile(output, one) for one in HELD_OUT_QUANTILES]
+            if columns[0] in lines[fold.name][0]:
+                total = found.setdefault(output, np.zeros((len(plan.dataset), len(columns))))
+                total[fold.test] += [[float(line[name]) for name in columns] for line in lines[fold.name]]
+    with np.errstate(invalid="ignore"):
+        return {output: total / times[:, None] for output, total in found.items()}
+
+
+def _training_means(plan: Folds) -> Array:
+    """The mean of the training targets of each held-out row's fold, (row, output); NaN for rows that no fold holds out.
+
+    Of a row that several repeats hold out it is the mean over the repeats, as the estimates are.
+    """
+    outputs = plan.spec["outputs"]
+    totals, times = np.zeros((len(plan.dataset), len(outputs))), np.zeros(len(plan.dataset), dtype=np.int64)
+    for fold in plan.folds:
+        totals[fold.test] += [plan.dataset.values[output][fold.train, 0].mean() for output in outputs]
+        times[fold.test] += 1
+    with np.errstate(invalid="ignore"):
+        return np.asarray(totals / times[:, None])
+
+
+def _write_lines(directory: RunDirectory, lines: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    """Write the lines of all folds to one file, each with the name of its fold."""
+    columns = list(dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line))
+    name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
+    rows = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
+    files.write_csv(directory.results / PREDICTIONS, [name, *columns], rows)
+
+
+def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> tuple[ComparisonRow, ...]:
+    """The network compared with the experience's baselines, on the same folds."""
+    inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
+    estimators = {NETWORK: estimates}
+    transforms = [_as_pair(plan, output) for output in plan.spec["outputs"]]
+    folds = [(fold.train, fold.test) for fold in plan.folds]
+    baselines, table = plan.spec["baselines"], plan.tables["baselines"]
+    for name, description in zip(names(baselines, table), baselines, strict=True):
+        baseline = built(table, description)
+        made = cross_validated(baseline, inputs, truth, folds, plan.inner_rows, attempt.seed, transforms)
+        estimators[name] = made.values
+    units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
+    of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
+    notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
+    compared = compared_estimators(estimators, truth, units, plan.alike, notes, plan.periods)
+    return tuple(map(ComparisonRow.from_document, compared))
+
+
+def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
+    """The output's transform and limits for baselines, the first fitted to the training rows of each fold."""
+    limits = limits_of(plan.spec).get(output, NO_LIMITS)
+
+    def limited(values: Array) -> Array:
+        within: Array = limits(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+        return within
+
+    if output not in plan.spec["transforms"]:
+        return None if limits == NO_LIMITS else (_unchanged, limited)
+    transform = built(plan.tables["transforms"], plan.spec["transforms"][output])
+    assert isinstance(transform, Transform)
+
+    def forward(values: Array) -> Array:
+        column = torch.from_numpy(values)[:, None]
+        transform.fit(column)
+        transformed: Array = transform(column)[:, 0].numpy()
+        return transformed
+
+    def inverse(values: Array) -> Array:
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        inverted: Array = transform.inverse(tensor.reshape(-1, 1)).numpy().reshape(np.shape(values))
+        return limited(inverted)
+
+    return forward, inverse
+
+
+def _unchanged(values: Array) -> Array:
+    return values
+
+
+def _write_table(
+    attempt: Attempt,
+    plan: Folds,
+    estimates: Array,
+    spreads: Array,
+    truth: Array,
+    rows: Rows,
+    quantiles: Mapping[str, Array],
+) -> None:
+    import xarray
+
+    directory, dataset = attempt.directory, plan.dataset
+    texts = dict(dataset.identifiers)
+    if (by := grouped_by(plan.spec)) is not None:
+        texts.setdefault(by, dataset.column(by))
+    variables: dict[str, Any] = {name: ("row", values[rows].astype(object)) for name, values in texts.items()}
+    for column, output in enumerate(plan.spec["outputs"]):
+        unit = dataset.units[output]
+        limits = limits_of(plan.spec).get(output, NO_LIMITS)
+        of_limits = described(output, limits, unit, [estimates[rows, column]])
+        turn = {PERIOD: plan.periods[output]} if output in plan.periods else {}
+        for name, values, words, more in (
+            (output, truth, "measured", {}),
+            (estimate_of(output), estimates, "estimate of a row that was held out", {**of_limits, **turn}),
+            (spread_of(output), spreads, "standard deviation over the networks of its fold", {}),
+        ):
+            attributes = {"units": unit, "long_name": f"{output}: {words}", **more}
+            variables[name] = ("row", values[rows, column], attributes)
+        if output in quantiles:
+            words = f"{output}: quantiles of the posterior of a row that was held out"
+            about_them = {"units": unit, "long_name": words}
+            variables[quantile_of(output)] = (("row", "quantile"), quantiles[output][rows], about_them)
+    about = {"run": directory.name, "part": "test", **({"caution": attempt.caution} if attempt.caution else {})}
+    coordinates = {
+        "row": dataset.row_numbers(list(rows)),
+        **({"quantile": list(HELD_OUT_QUANTILES)} if quantiles else {}),
+    }
+    table = xarray.Dataset(variables, coordinates, about)
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
+
+
+# Evaluation on rows of other tables, by the mean of all networks of a run's folds.
+
+
+SHOWN = 3
+"""Names of groups in a message."""
+
+FILE = "file"
+"""Group of the rows of one file, where there are several."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some rows of one file."""
+
+    dataset: TabularDataset
+    rows: Rows
+
+    def texts(self, name: str) -> NDArray[np.str_]:
+        return self.dataset.column(name)[self.rows]
+
+    def values(self, name: str) -> Array:
+        """(row, column)"""
+        return self.dataset.values[name][self.rows]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows that are evaluated, of one file or of several.
+
+    by  column or group by which errors are listed; None if there is none
+    """
+
+    parts: Sequence[Table]
+    by: str | None
+
+    def __len__(self) -> int:
+        return sum(len(part.rows) for part in self.parts)
+
+    def texts(self, name: str) -> NDArray[Any]:
+        if name == FILE and len(self.parts) > 1:
+            return np.concatenate([np.full(len(part.rows), part.dataset.path.name) for part in self.parts])
+        return np.concatenate([part.texts(name) for part in self.parts])
+
+    def values(self, name: str) -> Array:
+        return np.concatenate([part.values(name) for part in self.parts])
+
+    @property
+    def numbers(self) -> list[int]:
+        return [number for part in self.parts for number in part.dataset.row_numbers(part.rows.tolist())]
+
+
+def judged(asked: Asked) -> Judged:
+    """The rows of a dataset, a table, or all tables of a folder."""
+    documents = list(_documents(asked))
+    datasets: list[Any] = [dataset_of(document, asked.tables, asked.workspace) for document in documents]
+    for dataset in datasets:
+        _require_variables(asked, dataset)
+    why = "rows have no fixed validation part, as it differs from fold to fold"
+    part = asked.chosen_part(ALL, (TRAIN, TEST, ALL), why)
+    tables = Tables([Table(dataset, _rows(asked, dataset, part)) for dataset in datasets], _by(asked, datasets))
+    left_out = sum(dataset.left_out for dataset in datasets)
+    prints = [dataset.fingerprint for dataset in datasets]
+    document = {**documents[0], "fingerprint": prints[0] if len(prints) == 1 else prints}
+    if asked.source is not None:
+        document["path"] = str(asked.source)
+
+    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results:
+        return _evaluated(
+            attempt,
+            asked.directory,
+            Ensemble(models),
+            tables,
+            metrics,
+            _means_of_training_targets(asked, metrics),
+            document,
+        )
+
+    return Judged(
+        document, part, ALL, len(tables), lambda of: _independence(of, tables), evaluate, left_out,
+        [text for dataset in datasets for text in dataset.warnings],
+    )  # fmt: skip
+
+
+def _documents(asked: Asked) -> Iterator[dict[str, Any]]:
+    """A document for each file."""
+    if asked.document is not None:
+        yield asked.document
+        return
+    own = {key: value for key, value in asked.spec["dataset"].items() if key not in ("fingerprint", "found")}
+    own |= {"stand_in": None, "stood_in": False, "missing": "drop"}
+    for file in _files(asked.source or Path()):
+        try:
+            names = open_table(file, FORMATS).names
+        except TableError as error:
+            raise QexpError(str(error)) from None
+        columns = [(output, column) for output in asked.outputs for column in _listed(own["outputs"][output])]
+        if lacking := [column for _, column in columns if column not in names]:
+            raise asked.without_truth(lacking)
+        identifiers = [name for name in own["identifiers"] if name in names]
+        groups = {name: group for name, group in own.get("groups", {}).items() if group["column"] in names}
+        yield {**own, "path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
+
+
+def _listed(columns: Any) -> list[str]:
+    return [columns] if isinstance(columns, str) else list(columns)
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if not source.is_dir():
+        return [source]
+    found = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
+    if not found:
+        raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
+    return found
+
+
+def _require_variables(asked: Asked, dataset: TabularDataset) -> None:
+    own = asked.spec["dataset"]
+    for name in [*asked.spec["inputs"], *asked.outputs]:
+        if name not in dataset.values:
+            if name in asked.outputs:
+                raise asked.without_truth([name])
+            raise QexpError(f"{dataset.path}: the dataset has no variable '{name}', which {asked.directory.name} takes")
+        wanted = len(_listed({**own["inputs"], **own["outputs"]}[name]))
+        if (width := dataset.values[name].shape[1]) != wanted:
+            raise QexpError(
+                f"{dataset.path}: '{name}' has {width} columns, but {asked.directory.name} was trained on {wanted}"
+            )
+
+
+def _rows(asked: Asked, dataset: TabularDataset, part: str) -> Rows:
+    """The rows of a part, as the run's split divides the rows of this table."""
+    if part == ALL:
+        return np.arange(len(dataset), dtype=np.int64)
+    try:
+        folds = _folds(asked, dataset)
+    except (SplitError, TableError) as error:
+        raise QexpError(f"--part {part}: {dataset.path} cannot be divided as the run's rows were: {error}") from None
+    if len(folds) != 1:
+        raise QexpError(f"--part {part}: the run holds every row out in one of {len(folds)} folds; use --part {ALL}")
+    return folds[0].train if part == TRAIN else folds[0].test
+
+
+def _by(asked: Asked, datasets: Sequence[TabularDataset]) -> str | None:
+    """The group by which errors are listed: that of the run if all tables have it, else the file if there are some."""
+    by = grouped_by(asked.spec)
+    if by is not None and all(_has(dataset, by) for dataset in datasets):
+        return by
+    return FILE if len(datasets) > 1 else None
+
+
+def _has(dataset: TabularDataset, column: str) -> bool:
+    try:
+        dataset.column(column)
+    except TableError:
+        return False
+    return True
+
+
+def _evaluated(
+    attempt: Attempt,
+    run: RunDirectory,
+    ensemble: Ensemble,
+    tables: Tables,
+    metrics: Mapping[str, Metrics],
+    means: Mapping[str, float],
+    document: Mapping[str, Any],
+) -> Results:
+    inputs = {name: torch.from_numpy(tables.values(name)).float().to(attempt.device) for name in attempt.spec["inputs"]}
+    sizes, first = networks_of_folds(run), ensemble.models[0]
+
+    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
+        of_folds = means_of_folds(first, name, values, list(sizes.values()), HELD_OUT_QUANTILES)
+        estimates = values[..., :1]
+        every = np.stack([of_folds.estimate, *of_folds.quantiles.values()], axis=-1)
+        return [mean(first, name, estimates), spread(first, name, estimates), torch.from_numpy(every).transpose(0, 1)]
+
+    made = ensemble.reduced(inputs, reduced, HELD_OUT_QUANTILES)
+    groups = None if tables.by is None else tables.texts(tables.by)
+    units = attempt.record.units
+    alike = None if tables.by == FILE else groups
+    columns: dict[str, tuple[Any, dict[str, str]]] = {}
+    results: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    folds: dict[str, OfFolds] = {}
+    errors: list[GroupErrors] = []
+    for output in attempt.spec["outputs"]:
+        estimate, apart, of_folds = (values.double().cpu().numpy() for values in made[output])
+        estimate, apart = estimate[:, 0], apart[:, 0]
+        by_folds, *quantiles = np.moveaxis(of_folds, -1, 0).swapaxes(1, 2)
+        folds[output] = OfFolds(by_folds, dict(zip(HELD_OUT_QUANTILES, quantiles, strict=False)))
+        truth = tables.values(output)[:, 0]
+        of_output = with_training_mean(metrics[output], known := means[output])
+        results[output] = evaluate_metrics(of_output, estimate, truth)
+        intervals[output] = jackknife_intervals(of_output, estimate, truth, alike)
+        if tables.by is not None and groups is not None:
+            errors += of_groups(tables.by, groups, output, metrics[output], estimate, truth, known)
+        unit = units.get(output, "")
+        of_limits = described(output, limits_of(attempt.spec).get(output, NO_LIMITS), unit, [estimate])
+        turn = {PERIOD: period} if (period := first.periods.get(output)) is not None else {}
+        for name, values, words, more in (
+            (output, truth, "measured", {}),
+            (estimate_of(output), estimate, "estimate", {**of_limits, **turn}),
+            (spread_of(output), apart, "standard deviation over the networks of the run", {}),
+        ):
+            columns[name] = (values, {"units": unit, "long_name": f"{output}: {words}", **more})
+    files.make_folder(attempt.directory.results)
+    _write(attempt, tables, columns, document)
+    keep_intervals_of(attempt.directory, run, folds, list(sizes), tables.by)
+    if errors:
+        group_errors.write(attempt.directory.results / group_errors.TABLE, errors, units, attempt.caution)
+    part = attempt.directory.part
+    return Results({part: results}, {part: intervals}, groups=recorded(errors))
+
+
+def _write(
+    attempt: Attempt,
+    tables: Tables,
+    columns: Mapping[str, tuple[Any, Mapping[str, str]]],
+    document: Mapping[str, Any],
+) -> None:
+    """Write a line per row, as CSV and as NetCDF."""
+    import xarray
+
+    directory, caution = attempt.directory, attempt.caution
+    names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
+    names += [tables.by] if tables.by is not None and tables.by not in names else []
+    texts = {name: tables.texts(name) for name in names}
+    table: dict[str, Sequence[Any]] = {"row": tables.numbers, **{name: texts[name].tolist() for name in texts}}
+    table |= {
+        name: [None if np.isnan(one) else one for one in values.tolist()] for name, (values, _) in columns.items()
+    }
+    if caution:
+        table["caution"] = [caution] * len(tables)
+    files.write_csv(directory.results / PREDICTIONS, table, zip(*table.values(), strict=True))
+    variables: dict[str, Any] = {name: ("row", values.astype(object)) for name, values in texts.items()}
+    variables |= {name: ("row", values, attributes) for name, (values, attributes) in columns.items()}
+    about = {"run": directory.name, "part": directory.part, "groups": tables.by or ""}
+    whole = xarray.Dataset(variables, {"row": tables.numbers}, {**about, **({"caution": caution} if caution else {})})
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+
+
+def _independence(asked: Asked, tables: Tables) -> Independence:
+    """Whether no row has the inputs of a training row, and none is of a group, or has an identifier, of one."""
+    try:
+        trained = asked.trained
+    except DatasetError as error:
+        return Independence(None, (f"the rows that the run was trained on cannot be read: {error}",))
+    rows = _trained_on(asked, trained)
+    shared, unknown = _copies(asked.spec["inputs"], trained, rows, tables)
+    compared = []
+    by = asked.spec["split"]["parameters"].get("by")
+    for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
+        if not all(_has(part.dataset, name) for part in tables.parts):
+            continue
+        known = trained.column(name)
+        if name in trained.identifiers and _numbers_rows(known, len(trained) + trained.left_out):
+            continue
+        compared.append(name)
+        both = sorted(set(known[rows].tolist()) & set(tables.texts(name).tolist()))
+        if both:
+            shared.append(f"of the same {name} as training rows: {some(both, SHOWN)}")
+    nothing = "no row has the same or nearly the same inputs as a training row"
+    if not (compared or unknown):
+        unknown = [f"{nothing}, but the origin of the rows is unknown"]
+    return Independence.of(shared, unknown, f"{nothing}, or is of the same {' or '.join(compared)}")
+
+
+def _copies(inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables) -> tuple[list[str], list[str]]:
+    """What is said of rows with the inputs of training rows: that they are shared, and what is not known."""
+    known = trained.compared(inputs)[rows]
+    new = np.concatenate([part.dataset.compared(inputs)[part.rows] for part in tables.parts])
+    old, own = np.arange(len(known)), np.arange(len(known), len(known) + len(new))
+    exact, near = copies(np.concatenate([known, new])).among(own, old)
+    some = f"of {len(tables):,} rows have"
+    if len(exact) and len(exact) <= chance(new, known):
+        return [], [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"]
+    shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
+    return shared + ([f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []), []
+
+
+def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:
+    """Whether an identifier only counts the rows of its file, as 0, 1, 2, …, so that equal ones mean nothing."""
+    texts = identifiers.tolist()
+    if len(set(texts)) < len(texts) or not all(text.isdecimal() for text in texts):
+        return False
+    numbers = [int(text) for text in texts]
+    return min(numbers) in (0, 1) and max(numbers) <= rows
+
+
+def _trained_on(asked: Asked, trained: TabularDataset) -> Rows:
+    """The rows that some network of the run was trained on."""
+    return np.unique(np.concatenate([fold.train for fold in _folds(asked, trained)]))
+
+
+def _folds(asked: Asked, dataset: TabularDataset) -> list[Fold]:
+    """The rows of a table as the run's split divides them. Raises SplitError or TableError."""
+    split: Split = built(asked.tables["splits"], asked.spec["split"])
+    return split.folds(np.arange(len(dataset), dtype=np.int64), dataset.column, Seeds(asked.run_seed).numpy("folds"))
+
+
+def _means_of_training_targets(asked: Asked, metrics: Mapping[str, Metrics]) -> dict[str, float]:
+    """Output → the mean of its training targets; NaN if the training data are gone, or if no metric needs it."""
+    means = dict.fromkeys(asked.outputs, math.nan)
+    if not any(map(needs_training_mean, metrics.values())):
+        return means
+    try:
+        trained = asked.trained
+    except DatasetError:
+        return means
+    rows = _trained_on(asked, trained)
+    return {output: float(trained.values[output][rows, 0].mean()) for output in asked.outputs}

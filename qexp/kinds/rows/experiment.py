@@ -1,0 +1,296 @@
+"""Datasets of rows of a table, and experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from qexp.base.outputs import estimate_of, high_of, low_of, spread_of
+from qexp.base.quantities import Quantity
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.kinds import files, kind
+from qexp.kinds.kind import Document, Doubts, Kind
+from qexp.kinds.networks import (
+    ANOTHER_TRANSFORM,
+    built_transforms,
+    in_batches,
+    in_periods,
+    network_of,
+    of_training_mean,
+    periods_of,
+)
+from qexp.kinds.rows.dataset import Group, TabularDataset
+from qexp.metrics.baselines import NETWORK, repeated
+from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance
+from qexp.networks.network import Network
+from qexp.networks.optimizers import OF_MATRICES
+from qexp.networks.transforms import Transform
+from qexp.rows.table import TableError
+from qexp.spec import defaults, resolution, validation
+from qexp.spec.reading import Finding, Where
+
+FOLDS_LOOKED_INTO = 200
+"""Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
+
+
+ALL = "all"
+"""The part with all rows."""
+
+
+class TabularKind(Kind[TabularDataset]):
+    pretrainable = False  # the networks of folds are initialised at random
+    several_networks = True
+    several_numbers = True
+
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:
+        found = files.data_file(document, workspace)
+        dataset = TabularDataset(
+            found.path,
+            _columns(document["inputs"]),
+            _columns(document["outputs"]),
+            document.get("identifiers", []),
+            document.get("missing", "error"),
+            document.get("units", {}),
+            {name: Group(group["column"], group.get("pattern")) for name, group in document.get("groups", {}).items()},
+            document.get("fingerprint"),
+        )
+        if found.stands_in:
+            dataset.warnings.append(
+                f"'{document['path']}' was not found; stand-in data are used, '{document['stand_in']}'; "
+                f"put the file into data/, or add its folder to {files.DATA}"
+            )
+        return dataset
+
+    def pinned(self, document: Document, dataset: TabularDataset, workspace: Workspace) -> Document:
+        pinned = {"fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+        stands_in = files.data_file(document, workspace).stands_in
+        return {**document, **pinned, **({"stood_in": True} if stands_in else {})}
+
+    def findings(
+        self, document: Document, dataset: TabularDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        rows = np.arange(len(dataset), dtype=np.int64)
+        folds, trouble = _folds(document["split"], "split", rows, dataset, tables)
+        yield from trouble
+        inner: list[Fold] = []
+        if document.get("inner") is not None:
+            for fold in folds[:FOLDS_LOOKED_INTO]:
+                parts, trouble = _folds(document["inner"], "inner", fold.train, dataset, tables)
+                if trouble:
+                    ((where, message),) = trouble
+                    yield where, f"in the fold '{fold.name}': {message}"
+                    break
+                inner += parts
+        trained = [*inner, *folds] if document.get("keep", "best") == "last" else inner or folds
+        yield from _in_transforms(document, dataset, tables, trained)
+        yield from _in_angles(document, dataset, tables)
+        if network is not None:
+            yield from in_batches(document, network, {len(fold.train) for fold in trained})
+        if (optimizer := defaults.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
+            yield ("optimizer",), f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'"
+        yield from _in_names(document, dataset)
+        yield from _in_baselines(document, tables)
+        yield from _in_select(document, tables, available)
+
+    def to_fit(
+        self, spec: Document, dataset: TabularDataset, tables: Tables, seeds: Seeds
+    ) -> Mapping[str, torch.Tensor]:
+        """All rows: a single network, of no fold, holds none out."""
+        return dataset.samples(np.arange(len(dataset), dtype=np.int64), torch.device("cpu"))
+
+    def ranges(self, spec: Document, dataset: TabularDataset) -> list[tuple[str, float, float]]:
+        return dataset.ranges(spec["inputs"])
+
+    def parts(self, dataset: TabularDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
+        """All rows; of an experience with one fold its two parts, with several folds the rows that each holds out."""
+        rows = np.arange(len(dataset), dtype=np.int64)
+        if spec is None:
+            return {ALL: rows}
+        split: Split = built(tables["splits"], spec["split"])
+        folds = split.folds(rows, dataset.column, Seeds(seed).numpy("folds"))
+        if len(folds) == 1:
+            return {"train": folds[0].train, "test": folds[0].test}
+        return {ALL: rows, **{fold.name: fold.test for fold in folds}}
+
+    def doubts(self, spec: Document, dataset: TabularDataset, tables: Tables, seed: int) -> Doubts:
+        """Held-out rows that are copies of training rows, and declared groups that are not held out as a whole."""
+        rows = np.arange(len(dataset), dtype=np.int64)
+        split: Split = built(tables["splits"], spec["split"])
+        folds = split.folds(rows, dataset.column, Seeds(seed).numpy("folds"))
+        copied = _copies_of_training_rows(spec, dataset, folds)
+        said = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
+        for name in () if spec["split"]["parameters"].get("by") else dataset.groups:
+            names, group = np.unique(dataset.column(name), return_inverse=True)
+            divided = np.zeros(len(names), dtype=bool)
+            for fold in folds:
+                divided[group[fold.test]] |= np.bincount(group[fold.train], minlength=len(names))[group[fold.test]] > 0
+            if divided.any():
+                said.append(
+                    f"{divided.sum()} of {len(names)} groups '{name}' are in training and held out as well: "
+                    "errors are those of new rows of known groups; for new groups hold whole groups out: "
+                    f'{{"type": "group_k_fold", "parameters": {{"by": "{name}"}}}}'
+                )
+        return Doubts(copied, tuple(said))
+
+    def samples(self, document: Document, dataset: TabularDataset) -> kind.Samples:
+        return kind.Samples(len(dataset))
+
+
+def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Sequence[Fold]) -> str:
+    """How many held-out rows have the inputs of training rows, in words; empty if no more than chance explains."""
+    found = [dataset.copies(spec["inputs"]).among(fold.test, fold.train) for fold in folds]
+    exact, near = (np.unique(np.concatenate(of)) for of in zip(*found, strict=True))
+    held_out = np.unique(np.concatenate([fold.test for fold in folds]))
+    columns = dataset.compared(spec["inputs"])
+    if len(exact) and len(exact) <= chance(columns[held_out], columns):
+        exact = exact[:0]
+    near = np.setdiff1d(near, exact)
+    of_one = sum(len(dataset.columns[name]) for name in spec["inputs"]) == 1
+    same, total = "same inputs and outputs" if of_one else "same inputs", f"of {len(held_out):,} held-out rows have"
+    if len(exact):
+        more = f", {len(near):,} more nearly the same" if len(near) else ""
+        return f"{len(exact):,} {total} the {same} as training rows{more}"
+    return f"{len(near):,} {total} nearly the {same} as training rows" if len(near) else ""
+
+
+def _columns(variables: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
+    return {name: [columns] if isinstance(columns, str) else columns for name, columns in variables.items()}
+
+
+def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
+    """Whether the columns of the tables of held-out rows have different names."""
+    outputs = document["outputs"]
+    of_outputs = [of(name) for of in (estimate_of, low_of, high_of, spread_of) for name in outputs]
+    made = ["row", "caution", *outputs, *of_outputs]
+    for name in dict.fromkeys(name for name in made if made.count(name) > 1):
+        yield ("outputs",), f"tables of the held-out rows would have two columns '{name}'; rename an output"
+    for name in dataset.identifiers:
+        if name in made:
+            yield (
+                ("dataset",),
+                f"tables of the held-out rows have another column '{name}', which is not the identifier "
+                f"'{name}'; rename that in {dataset.path}",
+            )
+
+
+def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Whether the estimators have different names in the table of results."""
+    baselines = [defaults.long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
+    for position, first in repeated(baselines):
+        yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
+    for position, baseline in enumerate(baselines):
+        if baseline["type"] == NETWORK:
+            yield (
+                ("baselines", position),
+                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline",
+            )
+
+
+def _folds(
+    value: Any, key: str, rows: np.ndarray, dataset: TabularDataset, tables: Tables
+) -> tuple[list[Fold], list[Finding]]:
+    try:
+        split: Split = built(tables["splits"], defaults.long_form(value, tables["splits"]))
+        return split.folds(rows, dataset.column, np.random.default_rng(0)), []
+    except SplitError as error:
+        where: Where = (key, "parameters", error.parameter) if error.parameter else (key,)
+        return [], [(where, str(error))]
+    except TableError as error:
+        return [], [((key, "parameters", "by"), str(error))]
+
+
+def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:
+    """Whether every row can be transformed and transformed back, and the transforms be fitted to every fold."""
+    transforms, found = built_transforms(document, tables)
+    yield from found
+    for name, transform in transforms.items():
+        if name not in dataset.values:
+            continue
+        trouble = _first_that_cannot_be_transformed(transform, dataset, name)
+        trouble = trouble or _first_that_is_constant(transform, dataset, name, folds)
+        if trouble:
+            yield ("transforms", name), trouble
+
+
+def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
+    """Problems of outputs that are learned as angles: their periods, and what needs a mean of their values."""
+    transforms, _ = built_transforms(document, tables)
+    angles = [name for name in periods_of(transforms) if name in document["outputs"] and name in dataset.values]
+    for name in angles:
+        values, unit = dataset.values[name], Quantity(dataset.units.get(name, ""), 1.0, name)
+        yield from in_periods(name, transforms[name], unit, (float(values.min()), float(values.max())))
+    if angles and document.get("baselines"):
+        yield ("baselines",), f"learn one number of each value, and '{angles[0]}' is learned as two; leave them out"
+    yield from of_training_mean(document, angles, "the mean of an angle's values is not defined", tables)
+
+
+def _first_that_is_constant(
+    transform: Transform, dataset: TabularDataset, variable: str, folds: list[Fold]
+) -> str | None:
+    """Problems of columns that are constant in the training rows of a fold, to which the transform is fitted."""
+    for column, values in zip(dataset.columns[variable], dataset.values[variable].T, strict=True):
+        for fold in folds:
+            low, high = float(values[fold.train].min()), float(values[fold.train].max())
+            if low == high and (trouble := transform.domain_error(low, high)):
+                return f"in the fold '{fold.name}', column '{column}': {trouble}; {ANOTHER_TRANSFORM}"
+    return None
+
+
+def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularDataset, variable: str) -> str | None:
+    values = dataset.values[variable]
+    for column, of_column in zip(dataset.columns[variable], values.T, strict=True):
+        trouble = transform.domain_error(float(of_column.min()), float(of_column.max()))
+        if trouble:
+            row = dataset.row_numbers([int(of_column.argmin())])[0]
+            return f"column '{column}' (least in row {row}): {trouble}; {ANOTHER_TRANSFORM}"
+    tensor = torch.from_numpy(values).float()
+    try:
+        transform.fit(tensor)
+    except ValueError as error:
+        return str(error)
+    finite = torch.isfinite(transform(tensor))
+    if finite.all():
+        return None
+    row, position = (int(index) for index in (~finite).nonzero()[0])
+    return (
+        f"row {dataset.row_numbers([row])[0]}, column '{dataset.columns[variable][position]}': "
+        f"{values[row, position]:g} becomes infinite or undefined; use another transform, or leave the row out"
+    )
+
+
+def _in_select(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
+    """Whether the experience is valid with every value of `select`."""
+    for key, values in document.get("select", {}).items():
+        for index, value in enumerate(values):
+            where: Where = ("select", key, index)
+            try:
+                changed = resolution.replaced(document, key, value)
+            except QexpError as error:
+                yield where, str(error).partition(": ")[2]
+                continue
+            for path, message in _of_changed(changed, tables, available):
+                steps = ".".join(str(step) for step in path)
+                yield where, message if steps == key else f"{steps}: {message}"
+
+
+def _of_changed(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
+    alone = {**document, "dataset": "", "model": ""}
+    found = validation.findings("experience", alone, tables, "tabular")
+    model = validation.findings("model", document["model"], tables)
+    yield from found
+    for path, message in model:
+        yield ("model", *path), message
+    if not found and not model:
+        try:
+            network = network_of(document["model"], document["model"]["inputs"], document["outputs"], tables)
+        except (ValueError, KeyError) as error:
+            yield ("model",), str(error)
+            return
+        for path, message in kind.memory_of_model(network, available):
+            yield ("model", *path), message

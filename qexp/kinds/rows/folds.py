@@ -1,0 +1,176 @@
+"""The networks that an experience on rows trains, and on which rows: folds, inner folds, members, candidates.
+
+No task of a fold contains its held-out rows, unless the spec says `"protocol": "as_published"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from qexp.base.outputs import limits_of
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.kinds.experiments import candidates
+from qexp.kinds.networks import model_of, periods_of, transforms_of
+from qexp.kinds.objects import recipe_of
+from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.rows.spec import grouped_by
+from qexp.metrics.splits import Fold, Rows, Split
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import Network, initialise
+from qexp.networks.stacked_training import Task
+from qexp.networks.training import Recipe
+from qexp.networks.transforms import Transform
+
+Document = dict[str, Any]
+
+MEMBERS_THAT_CHOOSE = 3
+"""Most members per inner fold that choose the candidate, if further networks are trained for the estimates."""
+
+EPOCHS_REMEMBERED = 4
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One combination of the values in `select`; without `select` the only one is empty."""
+
+    chosen: dict[str, Any]
+    spec: Document
+
+
+class Folds:
+    """The folds of a resolved experience and the networks of each.
+
+    Raises SplitError if the rows cannot be split in this way.
+    """
+
+    def __init__(
+        self, spec: Document, dataset: TabularDataset, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> None:
+        self.spec, self.dataset, self.device = spec, dataset, device
+        self.tables, self._seeds = tables, seeds
+        self.as_published = spec["protocol"] == "as_published"
+        self.candidates = [Candidate(chosen, document) for chosen, document in candidates(spec, tables)]
+        split: Split = built(tables["splits"], spec["split"])
+        self.folds = split.folds(np.arange(len(dataset)), dataset.column, seeds.numpy("folds"))
+        self._keys = lru_cache(EPOCHS_REMEMBERED * spec["members"])(self._random_keys)
+
+    @property
+    def refits(self) -> bool:
+        """Whether the networks of a fold are trained on all its training rows, for a given number of epochs."""
+        return self.spec["keep"] == "last" and not self.as_published
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each row, (row,), if the split is by groups."""
+        by = self.spec["split"]["parameters"].get("by")
+        return None if by is None else self.dataset.column(by)
+
+    @property
+    def alike(self) -> np.ndarray | None:
+        """The group of each row, (row,), whose rows resemble each other: of the split, else the first declared."""
+        by = grouped_by(self.spec)
+        return None if by is None else self.dataset.column(by)
+
+    @property
+    def periods(self) -> dict[str, float]:
+        """Output → the period after which its values repeat, where its transform has one."""
+        return periods_of(transforms_of(self.spec, self.tables))
+
+    def recipe(self, candidate: Candidate) -> Recipe:
+        return recipe_of(candidate.spec, self.tables)
+
+    def inner_tasks(self, fold: Fold, candidate: Candidate) -> list[Task]:
+        """The networks that choose the epoch and the candidate: one per inner fold and member."""
+        parts = [Fold("", fold.train, fold.test)] if self.as_published else self.inner(fold)
+        members = min(self.spec["members"], MEMBERS_THAT_CHOOSE) if self.refits else self.spec["members"]
+        return [
+            self._task(fold, candidate, part.train, part.test, (part.name, member))
+            for part in parts
+            for member in range(members)
+        ]
+
+    def refitted(self, fold: Fold, candidate: Candidate) -> list[Task]:
+        """The networks that are trained on all training rows of a fold, for a given number of epochs."""
+        return [
+            self._task(fold, candidate, fold.train, None, ("all", member)) for member in range(self.spec["members"])
+        ]
+
+    def inner(self, fold: Fold) -> list[Fold]:
+        """The inner folds of a fold: its training rows, divided once more."""
+        if self.spec["inner"] is None:
+            return []
+        split: Split = built(self.tables["splits"], self.spec["inner"])
+        return split.folds(fold.train, self.dataset.column, self._seeds.numpy("inner", fold.name))
+
+    def inner_rows(self, rows: Rows) -> list[tuple[Rows, Rows]]:
+        """Training and validation rows of the inner folds of some rows, on which baselines choose their parameters."""
+        description = self.spec["inner"] or self._inner_of_baselines(rows)
+        split: Split = built(self.tables["splits"], description)
+        parts = split.folds(rows, self.dataset.column, self._seeds.numpy("inner", "baselines"))
+        return [(part.train, part.test) for part in parts]
+
+    def _inner_of_baselines(self, rows: Rows) -> dict[str, Any]:
+        """Five folds; of whole groups if groups are held out, since rows of a group resemble each other."""
+        groups = self.groups
+        if groups is None:
+            return {"type": "k_fold", "parameters": {"folds": min(5, len(rows))}}
+        by, count = self.spec["split"]["parameters"]["by"], len(np.unique(groups[rows]))
+        return {"type": "group_k_fold", "parameters": {"by": by, "folds": min(5, count)}}
+
+    def _task(
+        self, fold: Fold, candidate: Candidate, train: Rows, validation: Rows | None, own: tuple[str, int]
+    ) -> Task:
+        seeds = Seeds(self._seeds.number("fold", fold.name, *own))
+        network = self._laid_out(self.candidates.index(candidate)).another()
+        initialise(network, seeds)
+        model = Inversion(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec))
+        self._fit(model, np.arange(len(self.dataset)) if self.as_published else train)
+        member = own[1]
+        return Task(
+            name="/".join(str(part) for part in (fold.name, *own) if part != ""),
+            model=model,
+            train=self.dataset.samples(train, self.device),
+            validation=None if validation is None else self.dataset.samples(validation, self.device),
+            order=lambda epoch: torch.from_numpy(np.argsort(self._keys(epoch, member)[train], kind="stable")),
+            callbacks=self.recipe(candidate).callbacks,
+            dropout_seed=lambda epoch: seeds.number("train", epoch, "dropout"),
+        )
+
+    @cache  # noqa: B019 - the object lives only while its run is trained
+    def _laid_out(self, candidate: int) -> Network:
+        """A candidate's network without weights: laying it out takes longer than initialising it."""
+        return model_of(self.candidates[candidate].spec, self.tables).network
+
+    def _fit(self, model: Inversion, rows: Rows) -> None:
+        samples = self.dataset.samples(rows, torch.device("cpu"))
+        for name, transform in model.transforms.items():
+            assert isinstance(transform, Transform)
+            transform.fit(samples[name])
+
+    def _random_keys(self, epoch: int, member: int) -> np.ndarray:
+        """Random numbers, (row,) of the dataset, by which the training rows of every network are sorted.
+
+        So the order depends neither on the rows that are held out nor on other networks trained at the same time.
+        """
+        return self._seeds.numpy("train", epoch, "order", member).random(len(self.dataset))
+
+
+def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[list[Task]]:
+    """Tasks with equal numbers of rows together, in their order, at most `size(task)` in a stack."""
+    alike: dict[tuple[int, int], list[Task]] = {}
+    for task in tasks:
+        rows = [
+            0 if samples is None else len(next(iter(samples.values()))) for samples in (task.train, task.validation)
+        ]
+        alike.setdefault((rows[0], rows[1]), []).append(task)
+    for members in alike.values():
+        at_once = size(members[0])
+        for start in range(0, len(members), at_once):
+            yield members[start : start + at_once]

@@ -1,0 +1,122 @@
+"""A look at rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qexp.base.quantities import in_words
+from qexp.figures.distributions import Histogram, histograms, values_by_group
+from qexp.kinds.look import Pictures, Variable, View, value_in_words
+from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.rows.experiment import ALL
+from qexp.kinds.rows.figures import RowSample, sample_rows
+from qexp.metrics.splits import Rows
+
+if TYPE_CHECKING:
+    import xarray
+
+ROW = "row"
+"""Coordinate with the number of a sample's row in the file."""
+
+MOST_HISTOGRAMS = 24
+"""Largest number of columns whose histograms are all drawn; of more only those of variables with a single one."""
+
+SHARE_BELOW = "rows below"
+"""What is drawn of variables that have a single column each: they have no unit in common."""
+
+
+class RowsView(View[TabularDataset, Rows]):
+    counted = "rows"
+
+    def samples(self, count: int) -> xarray.Dataset:
+        import xarray
+
+        rows = self.some(self._rows, count)
+        made: dict[str, Any] = {}
+        coordinates: dict[str, Any] = {ROW: ("sample", self.dataset.row_numbers(rows.tolist()))}
+        for name, columns in self.dataset.columns.items():
+            values, attributes = self.dataset.values[name][rows], {"units": self.dataset.units[name]}
+            if len(columns) == 1:
+                made[name] = ("sample", values[:, 0], attributes)
+            else:
+                made[name] = (("sample", f"{name}_column"), values, attributes)
+                coordinates[f"{name}_column"] = list(columns)
+        taken = {*made, *coordinates}
+        coordinates |= {
+            name: ("sample", texts[rows]) for name, texts in self.dataset.identifiers.items() if name not in taken
+        }
+        return xarray.Dataset(made, coordinates)
+
+    def variables(self, samples: xarray.Dataset) -> list[Variable]:
+        return [
+            Variable(
+                name if len(columns) == 1 else f"{name} {column}",
+                self.dataset.units[name],
+                self.dataset.values[name][self._rows, index],
+                self.dataset.gaps[column] if self.part == ALL else 0,
+            )
+            for name, columns in self.dataset.columns.items()
+            for index, column in enumerate(columns)
+        ]
+
+    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+        words = [self._words(samples, index) for index in range(samples.sizes["sample"])]
+        wide = [name for name, columns in self.dataset.columns.items() if len(columns) > 1]
+        for name in wide:
+            rows = [RowSample(text, values) for text, values in zip(words, samples[name].values, strict=True)]
+            every, unit = self.dataset.values[name], self.dataset.units[name]
+            drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
+            yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
+        if not wide:
+            yield "samples", self._ranks(samples, words, title)
+        shown = variables if len(variables) <= MOST_HISTOGRAMS else _of_numbers(variables, self.dataset)
+        if len(self._rows) > 1:
+            made = [Histogram(one.name, one.unit, {self.part: one.values}) for one in shown]
+            yield "histograms", histograms(made, title, self.counted)
+        for group in self.dataset.groups:
+            yield from self._by_group(group, title)
+
+    @property
+    def _rows(self) -> Rows:
+        return self.parts[self.part]
+
+    def _words(self, samples: xarray.Dataset, index: int) -> str:
+        """What a row is called, and its outputs."""
+        names = [str(samples[name].values[index]) for name in self.dataset.identifiers if name in samples.coords]
+        values = [
+            value_in_words(in_words(name), float(samples[name].values[index]), self.dataset.units[name])
+            for name in self.dataset.outputs
+            if samples[name].ndim == 1
+        ]
+        return ", ".join([*(names or [f"row {samples[ROW].values[index]}"]), *values])
+
+    def _ranks(self, samples: xarray.Dataset, words: Sequence[str], title: str) -> Any:
+        """Share of the rows with a lower value, of every variable: values of different units on one axis."""
+        every = np.stack([self.dataset.values[name][:, 0] for name in self.dataset.columns], axis=1)
+        ranks = 100 * (every.argsort(axis=0).argsort(axis=0) / max(len(every) - 1, 1))
+        rows = []
+        for text, index in zip(words, range(samples.sizes["sample"]), strict=True):
+            own = np.array([float(samples[name].values[index]) for name in self.dataset.columns])
+            rows.append(RowSample(text, 100 * (every < own).mean(axis=0)))
+        return sample_rows(rows, list(self.dataset.columns), SHARE_BELOW, "%", ranks, title)
+
+    def _by_group(self, group: str, title: str) -> Pictures:
+        """The outputs by group: of all rows, or of train and test if the rows are divided into these."""
+        parts = {ALL: self.parts[ALL]} if ALL in self.parts else self.parts
+        rows = np.concatenate(list(parts.values()))
+        part_of_row = np.repeat(list(parts), [len(of_part) for of_part in parts.values()]).tolist()
+        names = self.dataset.column(group)[rows].tolist()
+        heading = self.over_all(title, "all rows")
+        for output in self.dataset.outputs:
+            if len(self.dataset.columns[output]) == 1 and len(set(names)) > 1:
+                values, unit = self.dataset.values[output][rows, 0], self.dataset.units[output]
+                made = values_by_group(names, part_of_row, list(parts), values, output, unit, heading)
+                yield f"{output}_by_{group}", made
+
+
+def _of_numbers(variables: Sequence[Variable], dataset: TabularDataset) -> list[Variable]:
+    """Variables with a single column; all if there are none."""
+    return [one for one in variables if one.name in dataset.columns] or list(variables)

@@ -1,0 +1,724 @@
+"""Training of the networks of a cross-validation, fold by fold, in several processes, and their directories."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from qexp.base import files, machine
+from qexp.base.files import drafts_of, write_lines
+from qexp.base.machine import handled
+from qexp.base.seeds import Seeds
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.kinds.attempt import Attempt, Display, OwnRecord, Results
+from qexp.kinds.experiments import candidates
+from qexp.kinds.networks import trained_model
+from qexp.kinds.rows import evaluation
+from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.rows.experiment import TabularKind
+from qexp.kinds.rows.folds import Candidate, Folds, in_stacks
+from qexp.kinds.trust import tables_of
+from qexp.metrics.splits import Fold
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Ensemble, Inversion
+from qexp.networks.network import operations_per_sample
+from qexp.networks.stacked_training import EpochLines, Line, Outcome, Stack, Task, line_of, stack_size
+from qexp.networks.training import Recipe
+from qexp.store.directory import FOLDS, PREDICTIONS, RunDirectory
+from qexp.store.record import Epochs, FoldCount, FoldRecord, NetworkRecord, Numbers, Record, State, now
+
+log = logging.getLogger("qexp.run")
+
+UNVALIDATED: Line = {"validation": {"loss": None, "losses": {}}}
+"""The validation part of a line for networks that are trained on all rows of a fold, without validation."""
+
+
+@dataclass
+class TrainedNetwork:
+    """One trained network of a fold."""
+
+    task: Task
+    outcome: Outcome
+    curve: np.ndarray
+    """(epoch, value), see `line_of`."""
+
+
+@dataclass
+class TrainedFold:
+    """The trained networks of a fold, and the hyper-parameters chosen for it."""
+
+    chosen: dict[str, Any] = field(default_factory=dict)
+    networks: list[TrainedNetwork] = field(default_factory=list)
+    inner_loss: float | None = None
+    """Loss of the chosen candidate on the inner folds."""
+
+    @property
+    def failed(self) -> str | None:
+        return next((network.outcome.failed for network in self.networks if network.outcome.failed), None)
+
+
+def done(fold: RunDirectory) -> bool:
+    """Whether a fold is trained and evaluated, and its results exist."""
+    try:
+        state = fold.record().state
+    except (NotFoundError, DamagedError):
+        return False
+    return state is State.DONE and fold.best_weights.is_file() and (fold.path / PREDICTIONS).is_file()
+
+
+def require_folds_done(directory: RunDirectory) -> None:
+    """Raise QexpError that names the unfinished folds of a run, if there are any."""
+    undone = [fold.name for fold in directory.all_folds() if not done(fold)]
+    if undone:
+        named = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
+        count = f"{len(undone)} of {len(directory.all_folds())} folds"
+        raise QexpError(f"{directory.name}: {count} are not done: {named}; continue with --resume")
+
+
+def load_networks(directory: RunDirectory) -> dict[str, list[Inversion]]:
+    """Fold → its networks; the folds must be done. Raises DamagedError for incomplete weights."""
+    spec, tables = directory.spec(), tables_of(directory)
+    documents = {json.dumps(chosen): document for chosen, document in candidates(spec, tables)}
+    models: dict[str, list[Inversion]] = {}
+    for fold in directory.all_folds():
+        tensors, document = checkpoint.read(fold.best_weights)
+        chosen = documents.get(json.dumps(document.get("chosen")))
+        if chosen is None or not isinstance(document.get("networks"), list):
+            raise DamagedError(f"{fold.best_weights} is damaged: it does not say which networks it holds")
+        of_fold = models[fold.name] = []
+        for index in range(len(document["networks"])):
+            prefix = f"{index}."
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            of_fold.append(trained_model(chosen, tables, own, fold.best_weights))
+    return models
+
+
+def open_fold(directory: RunDirectory, run: Record, fold: Fold, dataset: TabularDataset) -> None:
+    """Create the directory of a fold with its first record."""
+    place = directory.fold(fold.name)
+    files.make_folder(place.checkpoints)
+    held = dict(zip(_row_numbers(dataset, fold.test), _identified(dataset, fold.test), strict=True))
+    place.write(
+        Record(
+            name=f"{run.name}/{FOLDS}/{fold.name}",
+            experience=run.experience,
+            dataset=run.dataset,
+            model=run.model,
+            seed=run.seed,
+            digest=run.digest,
+            units=run.units,
+            metrics=run.metrics,
+            caution=run.caution,
+            state=State.QUEUED,
+            created=now(),
+            epochs=Epochs(of=run.epochs.of),
+            fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held),
+        )
+    )
+
+
+def write_fold(place: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fold) -> None:
+    """Write weights, curves and held-out predictions of a fold, and its record last."""
+    networks = tuple(
+        NetworkRecord(
+            name=network.task.name,
+            epoch=network.outcome.best_epoch,
+            stopped=network.outcome.stopped,
+            loss=network.outcome.best_loss if math.isfinite(network.outcome.best_loss) else None,
+        )
+        for network in trained.networks
+    )
+    lines = _mean_of_networks(trained.networks, list(plan.recipe(plan.candidates[0]).losses))
+    write_lines(place.metrics_file, map(files.with_marks, lines))
+    results: Numbers = {}
+    if trained.failed is None:
+        tensors = {
+            f"{index}.{name}": tensor
+            for index, network in enumerate(trained.networks)
+            for name, tensor in network.task.model.state_dict().items()
+        }
+        document = {"networks": [one.document() for one in networks], "chosen": trained.chosen}
+        checkpoint.write(place.best_weights, tensors, document)
+        ensemble = Ensemble([network.task.model for network in trained.networks])
+        results = evaluation.write_fold(place, ensemble, plan, fold)
+        log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), _said(trained.chosen))
+    else:
+        log.error("fold %s failed: %s", fold.name, trained.failed)
+    record = place.record()
+    assert record.fold is not None, "open_fold writes it"
+    best = median_epoch(network.outcome.best_epoch for network in trained.networks)
+    of_fold = replace(record.fold, chosen=trained.chosen, networks=networks, inner_loss=trained.inner_loss)
+    place.write(
+        replace(
+            record,
+            fold=of_fold,
+            epochs=replace(record.epochs, done=len(lines), best=best),
+            results=results,
+            error=trained.failed,
+            state=State.FAILED if trained.failed else State.DONE,
+            ended=now(),
+        )
+    )
+
+
+def _said(chosen: Mapping[str, Any]) -> str:
+    return "".join(f", {key} {value}" for key, value in chosen.items())
+
+
+def median_epoch(epochs: Iterable[int | None]) -> int | None:
+    """The median of the known epochs, which count from 1; None if none is known."""
+    known = [epoch for epoch in epochs if epoch]
+    return int(np.median(known)) if known else None
+
+
+def _row_numbers(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
+    return [str(number) for number in dataset.row_numbers(list(rows))]
+
+
+def _identified(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
+    return [", ".join(str(values[row]) for values in dataset.identifiers.values()) for row in rows]
+
+
+def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str]) -> list[Line]:
+    """One line per epoch: the mean over the networks that reached it.
+
+    losses  the names of the losses: of outputs, and of posterior heads of several outputs
+    """
+    lines = []
+    for epoch in range(max((len(network.curve) for network in networks), default=0)):
+        numbers = np.stack([network.curve[epoch] for network in networks if len(network.curve) > epoch])
+        means = [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())]
+        lines.append({**UNVALIDATED, **line_of(means, epoch + 1, losses), "networks": len(numbers)})
+    return lines
+
+
+def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:
+    """The mean of several curves' lines, epoch by epoch, over the curves that reached the epoch."""
+    longest = max(map(len, curves), default=0)
+    return [mean_line([lines[epoch] for lines in curves if len(lines) > epoch]) for epoch in range(longest)]
+
+
+def mean_line(lines: Sequence[Line]) -> Line:
+    """Mean losses and learning rate of lines, `best` if all are best, and the number of networks."""
+    parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
+
+    def mean(of: Callable[[Line], float]) -> float:
+        return float(np.mean([of(line) for line in lines]))
+
+    def mean_of_part(part: str) -> dict[str, Any]:
+        outputs = lines[0][part]["losses"]
+        losses = {name: mean(lambda line: line[part]["losses"][name]) for name in outputs}  # noqa: B023 - called at once
+        return {"loss": mean(lambda line: line[part]["loss"]), "losses": losses}
+
+    return {
+        "epoch": lines[0]["epoch"],
+        "learning_rate": mean(lambda line: line["learning_rate"]),
+        **UNVALIDATED,
+        **{part: mean_of_part(part) for part in parts},
+        "best": all(line["best"] for line in lines),
+        "networks": sum(line.get("networks", 1) for line in lines),
+    }
+
+
+# Progress of a cross-validation, in epochs of its stacks of networks.
+
+
+class Steps:
+    """Counts epochs of consecutive stacks as steps of the whole run; subclasses display them."""
+
+    def __init__(self) -> None:
+        self.done, self._share, self._epochs = 0.0, 1.0, 1
+
+    def enter(self, share: float, epochs: int) -> None:
+        """Begin a stack that counts for `share` steps."""
+        self._share, self._epochs = share, epochs
+
+    def leave(self) -> None:
+        self.done += self._share
+
+    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
+        if lines:
+            self.show(self.done + self._share * epoch / self._epochs, {**UNVALIDATED, **lines.mean()}, seconds)
+
+    def show(self, steps: float, line: Line, seconds: float) -> None:
+        raise NotImplementedError
+
+    def checkpoint_written(self, epoch: int) -> None:
+        raise NotImplementedError
+
+
+class DisplayedSteps(Steps):
+    """Shows the steps on a run's display."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display, self._shown = display, 0
+
+    def skip(self, steps: float) -> None:
+        """Count the steps of batches that were finished earlier."""
+        self.done += steps
+
+    def show(self, steps: float, line: Line, seconds: float) -> None:
+        if int(steps) > self._shown:
+            self._shown = int(steps)
+            self._display.epoch({**line, "epoch": self._shown}, seconds)
+            self._display.batch(self._shown, 1, 1)
+
+    def checkpoint_written(self, epoch: int) -> None:
+        log.info("checkpoint after epoch %d of a stack", epoch)
+
+
+# Choice of hyper-parameters and epochs in inner folds, fold by fold, and the networks of what was chosen.
+
+
+def chooses(plan: Folds) -> bool:
+    """Whether networks are trained on the inner folds."""
+    return not plan.refits or len(plan.candidates) > 1
+
+
+def networks_per_stack(plan: Folds, task: Task) -> int:
+    return stack_size(task.model.network, plan.spec["batch_size"])
+
+
+class Selection:
+    """Hyper-parameters and networks of some folds, which are trained side by side."""
+
+    def __init__(
+        self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: Steps, interrupted: Callable[[], bool]
+    ) -> None:
+        self._plan, self._folds, self._folder = plan, folds, folder
+        self._progress, self._interrupted = progress, interrupted
+
+    def train(self) -> dict[str, TrainedFold] | None:
+        """Fold → its trained networks and chosen hyper-parameters; None if interrupted."""
+        plan = self._plan
+        trained = {fold.name: TrainedFold(dict(plan.candidates[0].chosen)) for fold in self._folds}
+        chosen = dict.fromkeys(trained, plan.candidates[0])
+        if chooses(plan):
+            for index, candidate in enumerate(plan.candidates):
+                tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
+                networks = self._train(tasks, candidate, f"judged-{index:03d}", candidate.spec["epochs"])
+                if networks is None:
+                    return None
+                for name, of_fold in networks.items():
+                    loss = _pooled_loss(of_fold)
+                    best = trained[name].inner_loss
+                    if best is None or loss < best:
+                        trained[name] = TrainedFold(dict(candidate.chosen), of_fold, loss)
+                        chosen[name] = candidate
+        if plan.refits:
+            longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
+            for index, candidate in enumerate(plan.candidates):
+                tasks = {
+                    fold.name: plan.refitted(fold, candidate) for fold in self._folds if chosen[fold.name] is candidate
+                }
+                steps = longest * len(tasks) / len(self._folds)
+                networks = self._train(tasks, candidate, f"refitted-{index:03d}", steps) if tasks else {}
+                if networks is None:
+                    return None
+                for name, of_fold in networks.items():
+                    trained[name].networks = of_fold
+        return trained
+
+    def _train(
+        self, tasks: Mapping[str, Sequence[Task]], candidate: Candidate, purpose: str, steps: float
+    ) -> dict[str, list[TrainedNetwork]] | None:
+        """Fold → its networks, in the order of its tasks; None if interrupted.
+
+        steps  the share of the batch's epochs that this training counts for
+        """
+        plan, recipe = self._plan, self._plan.recipe(candidate)
+        owners = {id(task): name for name, of_fold in tasks.items() for task in of_fold}
+        trained: dict[int, TrainedNetwork] = {}
+        everyone = [task for of_fold in tasks.values() for task in of_fold]
+        stacks = list(in_stacks(everyone, lambda task: networks_per_stack(plan, task)))
+        for number, members in enumerate(stacks):
+            share = steps * len(members) / len(everyone)
+            networks = self._train_stack(members, recipe, f"{purpose}-{number:03d}", share)
+            if networks is None:
+                return None
+            trained |= {id(network.task): network for network in networks}
+        return {name: [trained[id(task)] for task in everyone if owners[id(task)] == name] for name in tasks}
+
+    def _train_stack(
+        self, members: Sequence[Task], recipe: Recipe, name: str, share: float
+    ) -> list[TrainedNetwork] | None:
+        folder = self._folder / name
+        files.make_folder(folder)
+        stack = Stack(members, recipe, self._plan.device, folder)
+        stack.resume()
+        self._progress.enter(share, recipe.epochs)
+        finished = stack.run(self._progress, self._interrupted)
+        self._progress.leave()
+        if not finished:
+            return None
+        return [
+            TrainedNetwork(task, outcome, stack.curve(position).numpy())
+            for position, (task, outcome) in enumerate(zip(stack.tasks, stack.outcomes, strict=True))
+        ]
+
+
+def _pooled_loss(networks: Sequence[TrainedNetwork]) -> float:
+    """The loss of a candidate over the rows of all inner folds; infinite if one of its networks failed."""
+    if any(network.outcome.failed for network in networks):
+        return math.inf
+    rows = [len(next(iter((network.task.validation or {}).values()))) for network in networks]
+    return float(np.average([network.outcome.best_loss for network in networks], weights=rows))
+
+
+# Training of folds in batches. Which folds share a stack depends on the spec alone, so that bits are reproducible.
+
+
+STACKS = ".stacks"
+"""Folder, in the run's folder of folds, for checkpoints of unfinished stacks."""
+
+
+def train_batch(
+    directory: RunDirectory,
+    plan: Folds,
+    batches: Sequence[Sequence[Fold]],
+    number: int,
+    progress: Steps,
+    interrupted: Callable[[], bool],
+) -> list[str] | None:
+    """Train the folds of one batch and write the results of those that are not done.
+
+    Returns the names of failed folds; None if interrupted.
+    """
+    batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
+    trained = Selection(plan, batch, folder, progress, interrupted).train()
+    if trained is None:
+        return None
+    for fold in batch:
+        if not done(directory.fold(fold.name)):
+            write_fold(directory.fold(fold.name), trained[fold.name], plan, fold)
+    shutil.rmtree(folder, ignore_errors=True)
+    return [fold.name for fold in batch if trained[fold.name].failed]
+
+
+def batches_of(plan: Folds) -> list[list[Fold]]:
+    """Batches of neighbouring folds whose networks fit into one stack, divided evenly.
+
+    Folds of different sizes never share a batch, so that different processes can train them.
+    """
+    tasks = tasks_of_first(plan)
+    at_once = max(1, networks_per_stack(plan, tasks[0]) // len(tasks))
+    batches: list[list[Fold]] = []
+    for _, alike in groupby(plan.folds, key=lambda fold: len(fold.train)):
+        folds = list(alike)
+        parts = np.array_split(np.arange(len(folds)), math.ceil(len(folds) / at_once))
+        batches += [[folds[index] for index in part] for part in parts]
+    return batches
+
+
+def tasks_of_first(plan: Folds) -> list[Task]:
+    """The largest set of networks that the first fold trains at a time."""
+    first = plan.folds[0]
+    on_inner_folds = plan.inner_tasks(first, plan.candidates[0]) if chooses(plan) else []
+    refitted = plan.refitted(first, plan.candidates[0]) if plan.refits else []
+    return max(on_inner_folds, refitted, key=len)
+
+
+def epochs_of(plan: Folds) -> int:
+    """Largest number of epochs in a batch, if each candidate's networks form one stack."""
+    epochs: list[int] = [candidate.spec["epochs"] for candidate in plan.candidates]
+    return (sum(epochs) if chooses(plan) else 0) + (max(epochs) if plan.refits else 0)
+
+
+# Training of a run's batches of folds in several worker processes with one core each.
+#
+# A worker reads batch numbers from its standard input and writes progress and results to its standard output, one JSON
+# document per line. The worker ends when its input ends: either no batch is left, or the run's process has died.
+
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[str]
+    batch: int | None = None
+    steps: float = 0.0
+    """Steps done in the current batch."""
+    said: list[str] = field(default_factory=list)
+    """Printed lines that are not messages, such as a traceback."""
+
+
+def train_in_processes(
+    directory: RunDirectory,
+    batches: Sequence[int],
+    processes: int,
+    progress: DisplayedSteps,
+    batch_done: Callable[[int, Sequence[str]], None],
+    interrupted: Callable[[], bool],
+) -> bool:
+    """Train batches of folds, each in the next free process; False if interrupted.
+
+    batch_done  called with the number of each finished batch and the names of its failed folds
+    Raises QexpError if a process ends before it has finished its batch, MemoryError if it ran out of memory.
+    """
+    waiting, heard = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
+    workers = [_begin(directory, heard) for _ in range(processes)]
+    steps_done, stopping = 0.0, False
+    try:
+        for worker in workers:
+            _next(worker, waiting)
+        left = len(workers)
+        while left:
+            if interrupted() and not stopping:
+                stopping = True
+                for worker in workers:
+                    worker.process.terminate()
+            try:
+                worker, message = heard.get(timeout=SECONDS_BETWEEN_LOOKS)
+            except queue.Empty:
+                continue
+            if message is None:
+                left -= 1
+                if worker.batch is not None and not stopping:
+                    _explain(worker)
+            elif "done" in message:
+                steps_done += message["steps"]
+                worker.steps = 0.0
+                batch_done(message["done"], message["failed"])
+                _next(worker, [] if stopping else waiting)
+            elif "log" in message:
+                log.info("%s", message["log"])
+            else:
+                worker.steps = message["steps"]
+                under_way = sum(one.steps for one in workers)
+                progress.show(progress.done + steps_done + under_way, message["line"], message["seconds"])
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.wait()
+    return not stopping
+
+
+def _begin(directory: RunDirectory, heard: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> _Worker:
+    lease = drafts_of(directory.path)
+    drafts = ["--drafts", str(lease)] if lease is not None else []
+    # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qexp", "train-folds", str(directory.path), *drafts],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    worker = _Worker(process)
+
+    def listen() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                worker.said.append(line)
+                continue
+            heard.put((worker, message))
+        process.wait()
+        heard.put((worker, None))
+
+    threading.Thread(target=listen, daemon=True).start()
+    return worker
+
+
+def _next(worker: _Worker, waiting: list[int]) -> None:
+    """Give a worker its next batch; if none is left, close its input so that it ends."""
+    worker.batch = waiting.pop(0) if waiting else None
+    assert worker.process.stdin is not None
+    try:
+        if worker.batch is None:
+            worker.process.stdin.close()
+        else:
+            worker.process.stdin.write(f"{worker.batch}\n")
+            worker.process.stdin.flush()
+    except BrokenPipeError:
+        pass  # the worker has died; its listener reports that
+
+
+def _explain(worker: _Worker) -> None:
+    code = worker.process.returncode
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if code == -signal.SIGKILL:
+        raise MemoryError(f"a process that trained folds {how}; perhaps it ran out of memory")
+    said = "".join(worker.said[-20:]).strip()
+    if machine.says_no_memory(worker.said[-1] if worker.said else ""):
+        raise MemoryError(f"a process that trained folds {how}:\n{said}")
+    raise QexpError(f"a process that trained folds {how}:\n{said}")
+
+
+# In the worker
+
+
+def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
+    """Train the batches whose numbers are read from `orders`, until it ends; False if asked to stop.
+
+    answers  receives progress and results
+    """
+    torch.set_num_threads(1)
+    record = directory.record()
+    spec, tables = directory.spec(), tables_of(directory)
+    dataset = TabularKind().dataset(spec["dataset"], tables, None)
+    plan = Folds(spec, dataset, tables, Seeds(record.seed), torch.device("cpu"))
+    batches = batches_of(plan)
+    stop = threading.Event()
+    numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    busy = threading.Event()
+
+    def read() -> None:
+        for line in orders:
+            numbers.put(int(line))
+        numbers.put(None)
+        if busy.is_set():
+            stop.set()  # the run's process has died: otherwise it closes the input only after this batch
+
+    threading.Thread(target=read, daemon=True).start()
+    with handled((signal.SIGTERM,), lambda number, frame: stop.set()):
+        while (number := numbers.get()) is not None:
+            busy.set()
+            speaker = _Speaker(answers)
+            failed = train_batch(directory, plan, batches, number, speaker, stop.is_set)
+            if failed is None:
+                return False
+            busy.clear()
+            speaker.say({"done": number, "steps": speaker.done, "failed": failed})
+    return not stop.is_set()
+
+
+class _Speaker(Steps):
+    """Reports epochs to the run's process."""
+
+    def __init__(self, answers: IO[str]) -> None:
+        super().__init__()
+        self._answers = answers
+
+    def show(self, steps: float, line: Line, seconds: float) -> None:
+        self.say({"steps": steps, "line": line, "seconds": seconds})
+
+    def checkpoint_written(self, epoch: int) -> None:
+        self.say({"log": f"checkpoint after epoch {epoch} of a stack"})
+
+    def say(self, message: dict[str, Any]) -> None:
+        try:
+            self._answers.write(json.dumps(message) + "\n")
+            self._answers.flush()
+        except BrokenPipeError:
+            pass  # the run's process has died; the input ends as well
+
+
+# Training of the networks of a run's folds, and evaluation of all held-out rows together.
+#
+# Folds are trained side by side, in batches that depend on the spec alone. An interrupted run therefore ends with the
+# same bits, no matter which folds were done before.
+
+
+OPERATIONS_PER_SECOND, SECONDS_PER_STEP = 5e10, 2e-5
+"""Speed of one core, and the overhead of one training step of a network."""
+
+WORTH_A_PROCESS = 12.0
+"""Training time on one core [s] above which several processes pay for their start."""
+
+
+def train_folds(attempt: Attempt) -> Results | None:
+    """Train all unfinished folds and evaluate the run; None if interrupted. Raises QexpError if folds failed."""
+    directory = attempt.directory
+    plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
+    if not _trained(attempt, plan):
+        return None
+    shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
+    if failed := attempt.record.folds.failed if attempt.record.folds else ():
+        why = directory.fold(failed[0]).record().error
+        raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
+    _write_metrics(attempt, plan)
+    return evaluation.evaluate(attempt, plan)
+
+
+def _trained(attempt: Attempt, plan: Folds) -> bool:
+    """Train the unfinished folds; False if interrupted."""
+    directory = attempt.directory
+    before = open_folds(directory, attempt.record, plan)
+    batches = batches_of(plan)
+    todo = [number for number, batch in enumerate(batches) if not before.issuperset(fold.name for fold in batch)]
+    count = _Count(attempt.own, batches, before)
+    progress = DisplayedSteps(attempt.display)
+    progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
+    started, seconds_before = time.perf_counter(), attempt.record.seconds
+    attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0)
+    try:
+        processes = min(attempt.processes, len(todo))
+        if attempt.device.type == "cpu" and processes > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
+            return train_in_processes(directory, todo, processes, progress, count.batch_done, attempt.interrupted)
+        for number in todo:
+            failures = train_batch(directory, plan, batches, number, progress, attempt.interrupted)
+            if failures is None:
+                return False
+            count.batch_done(number, failures)
+        return True
+    finally:
+        attempt.display.stop()
+        attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
+
+
+def open_folds(directory: RunDirectory, record: Record, plan: Folds) -> set[str]:
+    """Create the directories of all folds before training. Returns the names of folds that are done already."""
+    there = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
+    for fold in plan.folds:
+        if fold.name not in there:
+            open_fold(directory, record, fold, plan.dataset)
+    return there
+
+
+def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
+    """Estimated training time of some batches on one core [s], to decide whether to start more processes."""
+    tasks = tasks_of_first(plan)
+    rows = len(next(iter(tasks[0].train.values())))
+    networks = len(tasks) * sum(len(batches[number]) for number in todo)
+    steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
+    operations = 3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
+    return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
+
+
+class _Count:
+    """Keeps the number of finished folds in the run's record up to date without reading the folds' records."""
+
+    def __init__(self, own: OwnRecord, batches: Sequence[Sequence[Fold]], done: set[str]) -> None:
+        self._own = own
+        self._batches = [[fold.name for fold in batch] for batch in batches]
+        self._done, self._failed = set(done), set[str]()
+        self._write()
+
+    def batch_done(self, number: int, failed: Sequence[str]) -> None:
+        """Count a trained batch, with the names of its failed folds."""
+        self._failed.update(failed)
+        self._done.update(self._batches[number])
+        self._done.difference_update(failed)
+        self._write()
+
+    def _write(self) -> None:
+        names = [name for batch in self._batches for name in batch]
+        failed = tuple(name for name in names if name in self._failed)
+        self._own.note(folds=FoldCount(done=len(self._done), of=len(names), failed=failed))
+
+
+def _write_metrics(attempt: Attempt, plan: Folds) -> None:
+    """Write the run's metrics: one line per epoch, the mean over the folds."""
+    places = [attempt.directory.fold(fold.name) for fold in plan.folds]
+    lines = mean_lines([place.metrics() for place in places])
+    best = median_epoch(place.record().epochs.best for place in places)
+    attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
+    write_lines(attempt.directory.metrics_file, map(files.with_marks, lines))

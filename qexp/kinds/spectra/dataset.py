@@ -1,0 +1,422 @@
+"""Datasets of spectra of cores: many small files, or a table, read once into one array."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base.seeds import Seeds
+from qexp.errors import DatasetError, some, suggestion
+from qexp.kinds.spectra.files import (
+    ERROR,
+    TRAIN,
+    VALIDATION,
+    Findings,
+    Folders,
+    SpectrumRows,
+    SpectrumSource,
+    SpectrumTable,
+    depth_like,
+    depths_of,
+    hash_of,
+)
+from qexp.metrics.splits import SplitError
+from qexp.rows import array_cache
+from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
+from qexp.rows.formats import FORMATS
+
+SPECTRUM, MASK = "spectrum", "mask"
+
+VERSION = 1
+"""Version of the cached arrays, to be raised when the same files would give other values."""
+
+Texts = NDArray[np.str_]
+
+
+class SpectraDataset:
+    """Spectra of cores.
+
+    path         holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
+    target       name of the variable that each spectrum is labelled with; in a table its column
+    channels     counts of a spectrum
+    patch_size   channels that are masked together
+    mix          largest fraction of another spectrum that is mixed into one in training (mixup)
+    columns      of a table: prefix of the columns of counts, or a NetCDF file's variable
+    core         column that names the core
+    depth        column of the depth in the core; None if there is none
+    energy       of the first channel, and the step between channels, in keV; None if not known
+    units        variable or column → unit
+    fingerprint  expected SHA-256 of all data, if it is known
+    lists        of folders: part → the file that lists its spectra, if not info.csv, or val.csv for validation
+    missing      how to treat spectra whose target is missing: `error` or `drop`
+    alone        whether the folder is itself one part, for the test, instead of holding train/
+    Raises DatasetError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: str | None = None,
+        channels: int = 2048,
+        patch_size: int = 16,
+        mix: float = 0.0,
+        columns: str = "channel_",
+        core: str = "core",
+        depth: str | None = "depth",
+        energy: Sequence[float] | None = None,
+        units: Mapping[str, str] | None = None,
+        fingerprint: str | None = None,
+        lists: Mapping[str, str | None] | None = None,
+        missing: str = ERROR,
+        alone: bool = False,
+    ) -> None:
+        self.path, self.target, self.channels, self.patch_size, self.mix = path, target, channels, patch_size, mix
+        self.energy = None if energy is None else (float(energy[0]), float(energy[1]))
+        self._core, self._depth = core, depth
+        self._refuse_arguments()
+        source = self._source(columns, lists, missing, alone)
+        kept, read = _read(source, channels)
+        self._counts = kept.opened()
+        self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
+        self.left_out = read.left_out
+        """Number of spectra without a target, which are not used."""
+        self.warnings: list[str] = list(read.warnings)
+        """Properties of the data that are allowed but may be mistakes."""
+        self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
+        self.hashes: Texts = np.array(read.hashes)
+        """First digits of the SHA-256 of every spectrum, which identify it."""
+        targets = self._rows.targets
+        self.targets = None if targets is None else np.array(targets, dtype=np.float64)
+        self._units = dict(units or {})
+        if fingerprint is not None and fingerprint != self.fingerprint:
+            raise DatasetError(
+                [(("fingerprint",), f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}")]
+            )
+        findings = Findings()
+        self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
+        self._refuse_units(findings)
+        findings.refuse()
+        self.warnings += self._cores_on_both_sides()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def spectra(self) -> Array:
+        """Counts, (row, channels), mapped from the disk; use `read` for many rows."""
+        return self._counts.values
+
+    def read(self, rows: NDArray[np.int64]) -> Array:
+        """A copy of some spectra, (row, channels); mapped memory is given back, so that it does not grow."""
+        taken: Array = self._counts.values[rows]
+        self._counts.note_read(len(rows) * max(MAPPED_AROUND, 4 * self.channels))
+        return taken
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Numbers of all rows, (row,)."""
+        return np.arange(len(self), dtype=np.int64)
+
+    @property
+    def patches(self) -> int:
+        """The number of patches of a spectrum."""
+        return self.channels // self.patch_size
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable and its shape without the batch."""
+        whole: dict[str, tuple[int, ...]] = {SPECTRUM: (self.channels,), MASK: (self.patches,)}
+        return whole if self.target is None else {**whole, self.target: (1,)}
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Units of the variables, the depth, and columns with a given unit."""
+        depth = self._units.get(self._depth or "", "mm")
+        own = {SPECTRUM: "counts", MASK: "", "depth": depth, **({} if self.target is None else {self.target: ""})}
+        return {**own, **self._units}
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Texts]:
+        """All columns but core and depth, as texts, (row,)."""
+        return {
+            name: np.array(texts) for name, texts in self._rows.columns.items() if name not in (self._core, self._depth)
+        }
+
+    def column(self, name: str) -> Texts:
+        """Values that a split may group by: `core`, `part`, `name`, or a column of the files. Raises SplitError."""
+        own = {"core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
+        if name in own:
+            return own[name]
+        if name not in self.metadata:
+            raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, [*own, *self.metadata])}")
+        return self.metadata[name]
+
+    def without_spread(self) -> list[int]:
+        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
+        return list(self._without_spread)
+
+    def _refuse_arguments(self) -> None:
+        findings = Findings()
+        if self.channels % self.patch_size:
+            sizes = [size for size in range(1, self.channels + 1) if self.channels % size == 0]
+            near = sorted(sorted(sizes, key=lambda size: abs(math.log(size / self.patch_size)))[:2])
+            findings.add(
+                f"patches of {self.patch_size} channels do not divide {self.channels}; "
+                f"use {' or '.join(map(str, near))}",
+                where=("patch_size",),
+            )
+        if self.target in (SPECTRUM, MASK):
+            findings.add(
+                f"'{self.target}' is already the name of a variable of every spectrum; give the target another name",
+                where=("target",),
+            )
+        if self.energy is not None and not (math.isfinite(self.energy[0]) and 0 < self.energy[1] < math.inf):
+            findings.add(
+                f"energies must increase, but the step is {self.energy[1]:g} keV per channel", where=("energy",)
+            )
+        findings.refuse()
+
+    def _refuse_units(self, findings: Findings) -> None:
+        known = {*self.shapes(), "depth", *self._rows.columns}
+        for name in sorted(self._units.keys() - known):
+            findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
+
+    def _source(
+        self, columns: str, lists: Mapping[str, str | None] | None, missing: str, alone: bool
+    ) -> SpectrumSource:
+        if self.path.is_dir():
+            return Folders(self.path, self.target, self.channels, lists, missing, alone)
+        if lists:
+            raise DatasetError([(("lists",), f"{self.path} is not a folder; a table lists its spectra itself")])
+        if self.path.suffix.lower() in FORMATS and self.path.is_file():
+            return SpectrumTable(self.path, self.target, self.channels, columns, missing)
+        what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
+        raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
+
+    def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
+        texts = self._rows.columns.get(self._core)
+        if texts is None:
+            near = suggestion(self._core, self._rows.columns)
+            findings.add(f"{source.path}: {source.listed} has no column '{self._core}'; {near}", where=("core",))
+            return np.array([], dtype=np.str_)
+        for name, text in zip(self.names, texts, strict=True) if "" in texts else ():
+            if not text:
+                findings.add(f"{source.path}: {source.listed} has no core for spectra", name, ("core",))
+        return np.array(texts)
+
+    def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
+        if self._depth is None:
+            return np.full(len(self), np.nan)
+        texts = self._rows.columns.get(self._depth)
+        if texts is None:
+            near = depth_like(self._rows.columns)
+            advice = f"did you mean {near}" if near else suggestion(self._depth, self._rows.columns)
+            says = f"{source.listed} has no column '{self._depth}'; {advice}; \"depth\": null if there is none"
+            findings.add(f"{source.path}: {says}", where=("depth",))
+            return np.array([])
+        place = f"{source.path}: column '{self._depth}' of {source.listed}"
+        return depths_of(texts, self._rows.names, place, findings)
+
+    def _cores_on_both_sides(self) -> list[str]:
+        sides = [set(np.unique(self.cores[self.part == part]).tolist()) for part in (TRAIN, VALIDATION)]
+        both = sorted(sides[0] & sides[1])
+        if not both:
+            return []
+        return [
+            f"{len(both)} cores have spectra for training and for validation: {some(both)}; neighbouring spectra are "
+            "similar, so that the validation loss is too low to choose an epoch by"
+        ]
+
+
+class _Reading:
+    """Facts found while all spectra were read, cached so that they need not be read again."""
+
+    def __init__(self, rows: SpectrumRows, remarks: Sequence[str] = ()) -> None:
+        self.rows = rows
+        self.hashes: list[str] = []
+        self.without_spread: list[int] = []
+        self.warnings = list(remarks)
+        self.fingerprint = ""
+        self.left_out = 0
+
+    def see(self, block: Array) -> Array:
+        start = len(self.hashes)
+        same = np.flatnonzero(block.max(axis=1) == block.min(axis=1))
+        self.without_spread += (start + same).tolist()
+        self.hashes += [hash_of(counts) for counts in block]
+        return block
+
+    def end(self) -> None:
+        content = json.dumps([self.hashes, vars(self.rows)], sort_keys=True)
+        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        self.warnings += _repeated(self.rows, self.hashes)
+
+    def key(self) -> list[Any]:
+        """Key of the array: the same spectra in the same order are cached once, whatever their metadata."""
+        return ["spectra", VERSION, hashlib.sha256("".join(self.hashes).encode()).hexdigest()]
+
+    def document(self) -> dict[str, Any]:
+        return {**vars(self), "rows": vars(self.rows)}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> _Reading:
+        reading = cls(SpectrumRows(**document["rows"]))
+        vars(reading).update({name: value for name, value in document.items() if name != "rows"})
+        return reading
+
+
+def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]:
+    """The array of all spectra and the facts about them, read from the files only if anything changed."""
+    key = ["facts of spectra", VERSION, *source.state()]
+    if document := array_cache.note(key):
+        reading = _Reading.of(document)
+        if kept := array_cache.known(reading.key(), (len(reading.rows), channels)):
+            return kept, reading
+    rows, remarks = source.rows()
+    reading = _Reading(rows, remarks)
+    reading.left_out = source.left_out
+    shape = (len(rows), channels)
+    kept = array_cache.cached_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
+    reading.end()
+    array_cache.keep_note(key, reading.document())
+    return kept, reading
+
+
+def _repeated(rows: SpectrumRows, hashes: Sequence[str]) -> list[str]:
+    first: dict[tuple[str, str], str] = {}
+    twice: dict[str, list[str]] = {}
+    for name, part, counts in zip(rows.names, rows.parts, hashes, strict=True):
+        if (original := first.setdefault((part, counts), name)) is not name:
+            twice.setdefault(part, []).append(f"{name} (as {original})")
+    return [
+        f"{len(names)} spectra of the {part} part are duplicates of earlier ones: {some(names)}"
+        for part, names in twice.items()
+    ]
+
+
+# Spectra for training: in a new order every epoch, with new random numbers for the masks.
+
+
+Samples = Mapping[str, Tensor]
+"""Variable → (sample, ...) in the variable's unit."""
+
+Numbers = NDArray[np.int64]
+
+MOST_TO_FIT = 4096
+"""Spectra that transforms are fitted to."""
+
+
+class SpectrumSamples:
+    """Spectra of a dataset, with a uniform random number for each of their patches, and with the target if it has one.
+
+    train, validation, test  rows of the dataset
+    unlabelled               more training spectra, whose targets must not be used; see `to_fit`
+    hidden                   random numbers of the patches, (sample, patch) → whether a channel is masked,
+                             (sample, channel): if the spectrum is an output, only these are evaluated
+    """
+
+    def __init__(
+        self,
+        dataset: SpectraDataset,
+        train: Numbers,
+        validation: Numbers,
+        test: Numbers,
+        unlabelled: Numbers,
+        seeds: Seeds,
+        device: torch.device,
+        hidden: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.train_rows, self.test_rows = train, test
+        self._dataset, self._unlabelled, self._seeds, self._device = dataset, unlabelled, seeds, device
+        self._hidden = hidden
+        self.train_size = len(train)
+        self.validation = self._samples(validation, self._masks(len(validation), "validation", "masks"))
+        self.test = self._samples(test, self._masks(len(test), "test", "masks"))
+
+    def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
+        """Number of a batch of an epoch, counted from 0 → its samples, `prepared` on demand.
+
+        The random numbers of the patches and of the mixing belong to the position in the epoch, so that any batch can
+        be made without the others.
+        """
+        order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
+        masks = self._masks(self.train_size, "train", number, "masks")
+        mixed_with = self._mixed_with(number) if self._dataset.mix else None
+
+        def batch(index: int) -> Samples:
+            place = slice(index * batch_size, (index + 1) * batch_size)
+            samples = self._measured(order[place])
+            if mixed_with is not None:
+                others, shares = mixed_with
+                second = self._measured(others[place])
+                share = torch.from_numpy(shares[place]).to(self._device)
+                samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
+            return prepared({**samples, **self._tensors({MASK: masks[place]})})
+
+        return batch
+
+    def _mixed_with(self, number: int) -> tuple[Numbers, NDArray[np.float32]]:
+        """For each position in an epoch: another row, (sample,), and its fraction in the mixture, (sample, 1).
+
+        The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so few cores give new samples
+        in every epoch (mixup, Zhang et al. 2018, but with uniform fractions).
+        """
+        others = self._seeds.numpy("train", number, "mixed with").permutation(self.train_rows)
+        shares = self._seeds.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
+        return others, shares * np.float32(self._dataset.mix)
+
+    def to_fit(self) -> Samples:
+        """Training samples to which transforms are fitted: targets of the labelled ones, spectra of all."""
+        spectra = self._some(np.union1d(self.train_rows, self._unlabelled))
+        labelled = self._some(self.train_rows)
+        masks = self._masks(len(labelled), "fit", "masks")
+        return self._tensors({SPECTRUM: self._dataset.read(spectra), MASK: masks, **self._target(labelled)})
+
+    def _some(self, rows: Numbers) -> Numbers:
+        if len(rows) <= MOST_TO_FIT:
+            return rows
+        return np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
+
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
+        """The values of an output that are evaluated, (sample, channel) for the spectrum; None for all."""
+        if output != SPECTRUM or self._hidden is None:
+            return None
+        return self._hidden(samples[MASK])
+
+    def training_mean(self, output: str) -> float:
+        """The mean of the targets that are trained on, in the target's unit; NaN for spectra."""
+        if output != self._dataset.target or self._dataset.targets is None:
+            return math.nan
+        return float(self._dataset.targets[self.train_rows].mean(dtype=np.float64))
+
+    def _masks(self, count: int, *purpose: str | int) -> NDArray[np.float32]:
+        return self._seeds.numpy(*purpose).random((count, self._dataset.patches), dtype=np.float32)
+
+    def _samples(self, rows: Numbers, masks: NDArray[np.float32]) -> dict[str, Tensor]:
+        """Variable → (sample, ...)."""
+        return {**self._measured(rows), **self._tensors({MASK: masks})}
+
+    def _measured(self, rows: Numbers) -> dict[str, Tensor]:
+        """The spectrum, and the target if there is one."""
+        return self._tensors({SPECTRUM: self._dataset.read(rows), **self._target(rows)})
+
+    def _target(self, rows: Numbers) -> dict[str, NDArray[np.float32]]:
+        """The target, (sample, 1), if there is one."""
+        if self._dataset.target is None or self._dataset.targets is None:
+            return {}
+        return {self._dataset.target: self._dataset.targets[rows, None].astype(np.float32)}
+
+    def _tensors(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(array).to(self._device) for name, array in values.items()}
+
+
+__all__ = ["MASK", "SPECTRUM", "SpectraDataset", "SpectrumSamples"]

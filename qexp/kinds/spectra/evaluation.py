@@ -1,0 +1,629 @@
+"""Evaluation on spectra: numbers by core, reconstructed channels, saliency; of test spectra and of other cores."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base import files
+from qexp.base.outputs import (
+    HELD_OUT_QUANTILES,
+    NO_LIMITS,
+    estimate_of,
+    quantile_of,
+    saliency_magnitude_of,
+    saliency_of,
+)
+from qexp.base.seeds import Seeds
+from qexp.base.tables import built
+from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
+from qexp.kinds import group_errors
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of
+from qexp.kinds.group_errors import OVERALL, described, of_group, of_groups, recorded
+from qexp.kinds.held_out import OfFolds, keep_intervals_of, opened, quantiles_among
+from qexp.kinds.kind import overlap_in_words, overlaps_with
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset, SpectrumSamples
+from qexp.kinds.spectra.experiment import divided, hidden_of, labelled
+from qexp.kinds.spectra.figures import energies
+from qexp.kinds.spectra.files import SPECTRA
+from qexp.metrics import intervals
+from qexp.metrics.baselines import NETWORK, BaselineTransform, compared_estimators, cross_validated, names
+from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
+from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.splits import GroupKFold, KFold, Rows
+from qexp.networks.estimator import Inversion, input_times_gradient
+from qexp.networks.training import Data, deterministic
+from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.store.record import ComparisonRow, Feature, GroupErrors
+from qexp.store.seen import read
+
+Array = NDArray[np.float64]
+
+AT_ONCE = 512
+"""Number of spectra that are estimated together."""
+
+CORE = "core"
+"""The column of the cores, and the kind of group by which errors are listed."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and what it is evaluated on.
+
+    train, test  rows of the dataset: those that the network was trained on, and those of `data.test` in their order
+    metrics      output → name → metric
+    """
+
+    dataset: SpectraDataset
+    model: Inversion
+    data: Data
+    train: Rows
+    test: Rows
+    metrics: Mapping[str, Metrics]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def transformed(subject: Subject, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
+    """Spectra as the network sees them, (row, channel), in blocks, each with the positions of its rows among `rows`."""
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        counts = torch.from_numpy(subject.dataset.read(some)).to(subject.device)
+        yield np.arange(start, start + len(some)), subject.model.transformed(SPECTRUM, counts)
+
+
+def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
+    """Columns that identify spectra, (row,) each."""
+    return {"name": dataset.names, CORE: dataset.cores}
+
+
+def attributes(directory: RunDirectory, note: str) -> dict[str, str]:
+    return {"run": directory.name, "part": directory.part, **({"caution": note} if note else {})}
+
+
+def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
+    """Write columns of equal length as CSV; NaN becomes an empty cell, and a note is repeated in every line."""
+    columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
+    lines = zip(*columns.values(), strict=True)
+    files.write_csv(path, columns, ([_finite(value) for value in line] for line in lines))
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+# Estimated numbers of the test spectra: intervals over cores, and the comparison with baselines.
+
+
+INNER_FOLDS = 5
+"""Largest number of inner folds of the training spectra, on which baselines choose their parameters."""
+
+
+def measured(dataset: SpectraDataset, rows: Rows) -> Array:
+    assert dataset.targets is not None, "a spec that has a number among its outputs has a target"
+    return np.asarray(dataset.targets[rows], dtype=np.float64)
+
+
+def intervals_over_cores(subject: Subject, name: str, estimates: Array, truth: Array) -> dict[str, Any]:
+    """Intervals over cores, since spectra of one core resemble each other."""
+    if not np.isfinite(estimates).all():
+        return {}
+    return intervals.intervals(subject.metrics[name], estimates, truth, subject.dataset.cores[subject.test])
+
+
+def compared_with_baselines(
+    attempt: Attempt, subject: Subject, name: str, estimates: Array
+) -> list[ComparisonRow] | None:
+    """The network compared with baselines trained on the same, equally transformed spectra; None if interrupted.
+
+    The baselines of the experience have all their parameters filled in.
+    """
+    baselines, table = attempt.spec["baselines"], attempt.tables["baselines"]
+    dataset, rows = subject.dataset, np.concatenate([subject.train, subject.test])
+    split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
+    targets = measured(dataset, rows)[:, None]
+    estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
+    if baselines:
+        inputs = np.empty((len(rows), dataset.channels))
+        for which, seen in transformed(subject, rows):
+            inputs[which] = seen.cpu().numpy()
+    for called, description in zip(names(baselines, table), baselines, strict=True):
+        if attempt.interrupted():
+            return None
+        made = cross_validated(
+            built(table, description),
+            inputs,
+            targets,
+            [split],
+            lambda some: inner_folds(some, dataset.cores[rows], Seeds(attempt.seed)),
+            attempt.seed,
+            [_as_pair(subject, name)],
+        )
+        estimators[called] = made.values[split[1]]
+    notes = dict.fromkeys(estimators, attempt.caution)
+    units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
+    compared = compared_estimators(estimators, targets[split[1]], units, cores, notes)
+    return list(map(ComparisonRow.from_document, compared))
+
+
+def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
+    """Training and validation rows of the inner folds on which baselines choose their parameters: of whole cores, or of
+    spectra if they are of one core; none for fewer than two spectra.
+
+    cores  (row,) of all rows of the dataset
+    """
+    if len(rows) < 2:
+        return []
+    count = len(np.unique(cores[rows]))
+    by_core = GroupKFold("core", min(INNER_FOLDS, count)) if count > 1 else KFold(min(INNER_FOLDS, len(rows)))
+    parts = by_core.folds(rows, lambda name: cores, seeds.numpy("inner", "baselines"))
+    return [(part.train, part.test) for part in parts]
+
+
+def _as_pair(subject: Subject, name: str) -> BaselineTransform:
+    """The number's transform for baselines, as it was fitted for the network."""
+
+    def forward(values: Array) -> Array:
+        column = torch.from_numpy(values)[:, None].to(subject.device)
+        transformed: Array = subject.model.transformed(name, column)[:, 0].cpu().numpy()
+        return transformed
+
+    def inverse(values: Array) -> Array:
+        column = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1).to(subject.device)
+        inverted: Array = subject.model.in_units({name: column}, {})[name].double().cpu().numpy()
+        return inverted.reshape(np.shape(values))
+
+    return forward, inverse
+
+
+# Reconstructed spectra: errors of the channels that were hidden from the network, and some spectra for figures.
+
+
+KEPT = 3
+"""Number of test spectra that are kept for figures, with their reconstructions."""
+
+
+@dataclass
+class Reconstructed:
+    """Errors on hidden channels, accumulated block by block: for each channel and each spectrum."""
+
+    guess: Tensor
+    """The mean of the training spectra as the network sees them, (1, channel): a guess without any input."""
+    keeps: frozenset[int]
+    """Positions of those that are kept, among the test spectra."""
+    sums: Sums
+    """Sums of the metrics over all hidden channels."""
+    of_cores: dict[str, Sums]
+    """Core → those over its spectra, in the order in which they come."""
+    times: Array
+    """How often each channel was hidden, (channel,); then sums over those times: of the network's squared errors, of
+    the guess's, and of counts."""
+    squared: Array
+    squared_of_guess: Array
+    counts: Array
+    of_spectra: list[float] = field(default_factory=list)  # RMSE of the hidden channels of each
+    kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
+    """Position among the test spectra, counts, reconstruction, and whether each channel is hidden."""
+
+    @classmethod
+    def begin(cls, subject: Subject) -> Reconstructed:
+        total = torch.zeros(1, subject.dataset.channels, dtype=torch.float64)
+        for _, seen in transformed(subject, subject.train):
+            total += seen.double().sum(dim=0, keepdim=True).cpu()
+        guess = (total / len(subject.train)).float().to(subject.device)
+        evenly = np.linspace(0, len(subject.test) - 1, KEPT).round().astype(int)
+        sums = Sums(subject.metrics[SPECTRUM])
+        return cls(guess, frozenset(evenly.tolist()), sums, {}, *np.zeros((4, subject.dataset.channels)))
+
+    def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
+        counted = subject.data.counted(SPECTRUM, samples)
+        truth, estimate = (of[SPECTRUM].double().cpu().numpy() for of in (samples, made))
+        hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
+        guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
+        self.sums = self.sums.with_piece(estimate[hidden], truth[hidden])
+        squared = np.where(hidden, np.square(estimate - truth), 0.0)
+        self.times += hidden.sum(axis=0)
+        self.squared += squared.sum(axis=0)
+        self.squared_of_guess += np.where(hidden, np.square(guess.cpu().numpy() - truth), 0.0).sum(axis=0)
+        self.counts += np.where(hidden, truth, 0.0).sum(axis=0)
+        first = len(self.of_spectra)
+        cores = subject.dataset.cores[subject.test[first : first + len(truth)]]
+        for core in np.unique(cores):
+            own = cores == core
+            here = Sums(self.sums.metrics).with_piece(estimate[own][hidden[own]], truth[own][hidden[own]])
+            self.of_cores[str(core)] = self.of_cores[str(core)] + here if str(core) in self.of_cores else here
+        self.of_spectra += _root(squared.sum(axis=1), hidden.sum(axis=1)).tolist()
+        for index in sorted(self.keeps & set(range(first, first + len(truth)))):
+            place = index - first
+            self.kept.append((index, truth[place], estimate[place], hidden[place]))
+
+    def errors_by_core(self) -> list[GroupErrors]:
+        """Errors on the hidden channels of all test spectra, then of each core."""
+        cores = sorted(self.of_cores.items())
+        return [
+            of_group(kind, name, sums.samples, SPECTRUM, sums.values())
+            for kind, name, sums in [(OVERALL, "", self.sums), *((CORE, name, sums) for name, sums in cores)]
+        ]
+
+    def by_channel(self) -> dict[str, Array]:
+        """Root mean squares over hidden channels, (channel,) [counts]: of the network's errors, of the guess's, and
+        of the counting noise.
+        """
+        sums = {"rmse": self.squared, "rmse_of_mean": self.squared_of_guess, "counting_noise": self.counts}
+        return {name: _root(total, self.times) for name, total in sums.items()}
+
+
+def _root(sums: Array, times: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(sums / times))
+
+
+def write_errors(directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str) -> None:
+    dataset = subject.dataset
+    where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel()
+    table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
+    if where is not None:
+        table["energy"] = where.round(6).tolist()
+    table["times_hidden"] = reconstructed.times.astype(int).tolist()
+    table |= {name: values.tolist() for name, values in errors.items()}
+    write_table(directory.results / ERRORS_BY_ENERGY, table, note)
+    _write_kept(directory, subject, reconstructed, where, note)
+
+
+def _write_kept(
+    directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, energy: NDArray[Any] | None, note: str
+) -> None:
+    """Counts, reconstruction and hidden channels of some test spectra, over channel and energy."""
+    import xarray
+
+    dataset, kept = subject.dataset, reconstructed.kept
+    numbers, *of_kept = zip(*kept, strict=True) if kept else ((), (), (), ())
+    rows = subject.test[list(numbers)]
+    planes = [np.array(values).reshape(len(kept), dataset.channels) for values in of_kept]
+    words = {"counts": "counts", "reconstruction": "counts, as reconstructed", "hidden": "hidden from the network"}
+    variables: dict[str, Any] = {
+        name: (("spectrum", "channel"), plane, {"long_name": text})
+        for (name, text), plane in zip(words.items(), planes, strict=True)
+    }
+    variables |= {name: ("spectrum", of[rows].astype(object)) for name, of in identifiers(dataset).items()}
+    variables["depth"] = ("spectrum", dataset.depths[rows], {"units": dataset.units.get("depth", "")})
+    coordinates: dict[str, Any] = {"spectrum": rows}
+    if energy is not None:
+        coordinates["energy"] = ("channel", energy, {"units": "keV"})
+    whole = xarray.Dataset(variables, coordinates, attributes(directory, note))
+    files.write_bytes(directory.results / RECONSTRUCTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+
+
+# Saliency of channels: how much each contributes to the estimates of the test spectra, on average.
+
+
+MOST = 256
+"""Largest number of test spectra over which it is averaged: a gradient takes as long as two estimates."""
+
+AT_ONCE_WITH_GRADIENTS = 32
+"""Number of spectra whose gradients are computed together, for which all activations are kept."""
+
+
+def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -> bool:
+    """Write input times gradient of every channel, averaged over test spectra; False if interrupted.
+
+    outputs  the numbers that the network estimates; without one nothing is written
+    At most `MOST` spectra are used, evenly spread over the test spectra in their order.
+    """
+    if not outputs:
+        return True
+    test = subject.test
+    places = np.unique(np.linspace(0, len(test) - 1, min(MOST, len(test))).round().astype(int))
+    sums = {name: np.zeros((2, subject.dataset.channels)) for name in outputs}
+    with deterministic():
+        for block in np.array_split(places, -(-len(places) // AT_ONCE_WITH_GRADIENTS)):
+            if attempt.interrupted():
+                return False
+            samples = _some(subject.data.test, block)
+            for name, total in sums.items():
+                values = input_times_gradient(subject.model, samples, name, SPECTRUM).double().cpu().numpy()
+                total += values.sum(axis=0), np.abs(values).sum(axis=0)
+    _write(attempt, subject, {name: total / len(places) for name, total in sums.items()}, places)
+    return True
+
+
+def _some(samples: Mapping[str, Tensor], places: Array) -> dict[str, Tensor]:
+    return {name: values[torch.from_numpy(places).to(values.device)] for name, values in samples.items()}
+
+
+def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], places: Array) -> None:
+    """Input times gradient and its absolute value, (channel,), with the mean spectrum of the same spectra."""
+    import xarray
+
+    dataset = subject.dataset
+    variables: dict[str, Any] = {}
+    for name, (mean, magnitude) in means.items():
+        unit = dataset.units.get(name, "")
+        for variable, values, words in (
+            (saliency_of(name), mean, "mean of transformed input times gradient"),
+            (saliency_magnitude_of(name), magnitude, "mean of the absolute value of transformed input times gradient"),
+        ):
+            variables[variable] = ("channel", values, {"units": unit, "long_name": f"{name}: {words}"})
+    counts = subject.dataset.read(subject.test[places]).mean(axis=0, dtype=np.float64)
+    variables["counts"] = ("channel", counts, {"long_name": "mean counts of these spectra"})
+    energy = energies(dataset.energy, dataset.channels)
+    coordinates = {} if energy is None else {"energy": ("channel", energy, {"units": "keV"})}
+    about = {**attributes(attempt.directory, attempt.caution), "spectra": len(places), "of": len(subject.test)}
+    whole = xarray.Dataset(variables, coordinates, about)
+    files.write_bytes(attempt.directory.results / SALIENCY, bytes(whole.to_netcdf(engine="h5netcdf")))
+
+
+# Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by energy.
+
+
+log = logging.getLogger("qexp.run")
+
+
+def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
+    """Estimate the test spectra and write tables; None if interrupted.
+
+    A number gets intervals over cores, and a comparison with the experience's baselines.
+    """
+    directory, dataset, test = attempt.directory, subject.dataset, subject.test
+    reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
+    found = _estimated(attempt, subject, reconstructed)
+    if found is None:
+        return None
+    numbers = {name: of[:, 0] for name, of in found.items()}
+    log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
+    files.make_folder(directory.results)
+    results: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    compared: list[ComparisonRow] = []
+    errors: list[GroupErrors] = []
+    columns: dict[str, tuple[Any, str, str]] = {}
+    """Variable of the file of predictions → values, unit and description; then its attributes on limits."""
+    quantiles = {name: of[:, 1:] for name, of in found.items() if of.shape[1] > 1}
+    of_limits: dict[str, dict[str, Any]] = {}
+    if reconstructed is not None:
+        results[SPECTRUM] = reconstructed.sums.values()
+        columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
+        errors += reconstructed.errors_by_core()
+        write_errors(directory, subject, reconstructed, attempt.caution)
+    for name, estimates in numbers.items():
+        truth, unit = measured(dataset, test), dataset.units.get(name, "")
+        results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
+        intervals[name] = intervals_over_cores(subject, name, estimates, truth)
+        mean = subject.data.training_mean(name)
+        errors += of_groups(CORE, dataset.cores[test], name, subject.metrics[name], estimates, truth, mean)
+        with_baselines = compared_with_baselines(attempt, subject, name, estimates)
+        if with_baselines is None:
+            return None
+        compared += with_baselines
+        columns[name] = (truth, unit, f"{name}: measured")
+        columns[estimate_of(name)] = (estimates, unit, f"{name}: estimated")
+        limits = subject.model.limits.get(name, NO_LIMITS)
+        of_limits[estimate_of(name)] = described(name, limits, unit, [estimates])
+    if not write_saliency(attempt, subject, list(numbers)):
+        return None
+    group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
+    _write_predictions(directory, subject, columns, quantiles, of_limits, attempt.caution)
+    part = directory.part
+    targets = [(name, measured(dataset, subject.train)) for name in numbers]
+    ranges = tuple(
+        Feature(column=name, least=float(of.min()), greatest=float(of.max())) for name, of in targets if len(of)
+    )
+    return Results({part: results}, {part: intervals}, tuple(compared), groups=recorded(errors), targets=ranges)
+
+
+def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None) -> dict[str, Array] | None:
+    """Number → its estimates for the test spectra, (row, 1); reconstructed spectra are added up; None if interrupted.
+
+    Estimates of a posterior head are followed by `HELD_OUT_QUANTILES`, (row, 1 + probability).
+    """
+    numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
+    with deterministic():
+        for samples in _in_blocks(subject.data.test):
+            if attempt.interrupted():
+                return None
+            made = subject.model.estimate(samples)
+            ends = _quantiles(subject.model, samples)
+            for name, blocks in numbers.items():
+                columns = [made[name], *([ends[name]] if name in ends else [])]
+                blocks.append(np.concatenate([one.double().cpu().numpy() for one in columns], axis=1))
+            if reconstructed is not None:
+                reconstructed.add(made, samples, subject)
+    return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
+
+
+def _quantiles(model: Inversion, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Output of a posterior head → `HELD_OUT_QUANTILES` within its limits, (row, probability)."""
+    if not model.network.heads:
+        return {}
+    return model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
+
+
+def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    names = list(samples)
+    for values in zip(*(samples[name].split(AT_ONCE) for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _write_predictions(
+    directory: RunDirectory,
+    subject: Subject,
+    columns: Mapping[str, tuple[Any, str, str]],
+    quantiles: Mapping[str, Array],
+    of_limits: Mapping[str, Mapping[str, Any]],
+    note: str,
+) -> None:
+    """Write tables with a line per test spectrum; the one that marks the run as evaluated comes last."""
+    import xarray
+
+    dataset, test = subject.dataset, subject.test
+    identified = {name: of[test] for name, of in identifiers(dataset).items()}
+    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
+    table["depth"] = dataset.depths[test].tolist()
+    table |= {name: np.asarray(values).tolist() for name, (values, _, _) in columns.items()}
+    write_table(directory.results / "predictions.csv", table, note)
+    variables: dict[str, Any] = {name: ("spectrum", values.astype(object)) for name, values in identified.items()}
+    depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
+    for name, (values, unit, words) in {"depth": depth, **columns}.items():
+        about = {"units": unit, "long_name": words, **of_limits.get(name, {})}
+        variables[name] = ("spectrum", np.asarray(values), about)
+    for name, values in quantiles.items():
+        about = {"units": dataset.units.get(name, ""), "long_name": f"{name}: quantiles of the posterior"}
+        variables[quantile_of(name)] = (("spectrum", "quantile"), values, about)
+    coordinates = {"spectrum": test, **({"quantile": list(HELD_OUT_QUANTILES)} if quantiles else {})}
+    whole = xarray.Dataset(variables, coordinates, attributes(directory, note))
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+
+
+# Evaluation on spectra of other cores: numbers by core, or hidden channels.
+
+
+NOTHING: Rows = np.array([], dtype=np.int64)
+
+
+def judged(asked: Asked) -> Judged:
+    """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a table."""
+    document = _document(asked)
+    dataset = _opened(asked, document)
+    _require_variables(asked, dataset)
+    usual = TEST if (dataset.part == TEST).any() else ALL
+    part = asked.chosen_part(usual, PARTS, "")
+    rows = _rows(asked, dataset, part)
+    if not len(rows):
+        raise QexpError(f"--part {part}: {asked.name} has no such spectra; use {one_of(_parts(dataset))}")
+    document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
+
+    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:
+        found = _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(asked, metrics))
+        if found is not None and (numbers := [name for name in asked.outputs if name != SPECTRUM]):
+            estimates = opened(attempt.directory)
+            of_network = {
+                name: OfFolds(
+                    estimates[estimate_of(name)].values[None],
+                    {one: values[None] for one, values in quantiles_among(estimates, name).items()},
+                )
+                for name in numbers
+            }
+            keep_intervals_of(attempt.directory, asked.directory, of_network, [""], CORE)
+        return found
+
+    return Judged(
+        document, part, usual, len(rows), lambda of: _independence(of, dataset, rows), evaluate,
+        dataset.left_out, dataset.warnings,
+    )  # fmt: skip
+
+
+def _document(asked: Asked) -> dict[str, Any]:
+    if asked.document is not None:
+        return asked.document
+    source = asked.source or Path()
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    own = {key: value for key, value in asked.spec["dataset"].items() if key not in ("fingerprint", "found", "lists")}
+    own |= {"missing": "drop"} if own["target"] is not None else {}
+    alone = (source / SPECTRA).is_dir() and not (source / TRAIN).is_dir()
+    return {**own, "path": str(source.absolute()), **({"alone": True} if alone else {})}
+
+
+def _opened(asked: Asked, document: dict[str, Any]) -> Any:
+    """The dataset. Raises QexpError, which names another command, if the spectra have no targets."""
+    try:
+        return dataset_of(document, asked.tables, asked.workspace)
+    except DatasetError as error:
+        if asked.source is not None and all(where[:1] == ("target",) for where, _ in error.findings):
+            raise QexpError(f"{asked.without_truth([document['target']])}\n{error}") from None
+        raise
+
+
+def _require_variables(asked: Asked, dataset: SpectraDataset) -> None:
+    own, shapes = asked.spec["dataset"], dataset.shapes()
+    for name in asked.outputs:
+        if name not in shapes:
+            raise asked.without_truth([name])
+    if (dataset.channels, dataset.patch_size) != (own["channels"], own["patch_size"]):
+        raise QexpError(
+            f"{asked.name} has {dataset.channels} channels in patches of {dataset.patch_size}, but "
+            f"{asked.directory.name} was trained on {own['channels']} in patches of {own['patch_size']}"
+        )
+
+
+def _rows(asked: Asked, dataset: SpectraDataset, part: str) -> Rows:
+    """The spectra of a part: as the run divides them if they are its own, else as the data themselves do."""
+    if part == ALL:
+        return dataset.rows
+    if dataset.fingerprint == asked.spec["dataset"]["fingerprint"]:
+        parts = divided(asked.spec, dataset, asked.tables, Seeds(asked.run_seed))
+        return dict(zip(PARTS, parts, strict=False))[part]
+    return np.flatnonzero(dataset.part == part)
+
+
+def _parts(dataset: SpectraDataset) -> list[str]:
+    return [*np.unique(dataset.part).tolist(), ALL]
+
+
+def _evaluated(
+    attempt: Attempt,
+    dataset: SpectraDataset,
+    model: Inversion,
+    rows: Rows,
+    metrics: Mapping[str, Metrics],
+    mean: float,
+) -> Results | None:
+    data = _EvaluatedSpectra(
+        dataset, NOTHING, NOTHING, rows, NOTHING, Seeds(attempt.seed), attempt.device, hidden_of(model.network)
+    )
+    data.mean = mean
+    against = {name: with_training_mean(of, mean) for name, of in metrics.items()}
+    return evaluate(attempt, Subject(dataset, model, data, NOTHING, rows, against))
+
+
+class _EvaluatedSpectra(SpectrumSamples):
+    """Spectra without a training part of their own: the mean of the training targets is that of the run."""
+
+    mean = math.nan
+
+    def training_mean(self, output: str) -> float:
+        return self.mean
+
+
+def _training_mean(asked: Asked, metrics: Mapping[str, Metrics]) -> float:
+    """The mean of the run's training targets; NaN if its data are gone, or if no metric needs it."""
+    if not any(map(needs_training_mean, metrics.values())):
+        return math.nan
+    try:
+        trained, seeds = asked.trained, Seeds(asked.run_seed)
+    except DatasetError:
+        return math.nan
+    rows = labelled(asked.spec, divided(asked.spec, trained, asked.tables, seeds)[0], seeds)
+    return math.nan if trained.targets is None else float(trained.targets[rows].mean(dtype=np.float64))
+
+
+def _independence(asked: Asked, dataset: SpectraDataset, rows: Rows) -> Independence:
+    """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
+    try:
+        seen = read(asked.directory)
+    except DamagedError as error:
+        return Independence(None, (f"the training spectra are unknown: {error}",))
+    if not seen:
+        return Independence(None, ("the run does not say on which spectra it was trained",))
+    shared = [
+        f"used for training by {run}: {overlap_in_words(found)}"
+        for run, of_run in seen.items()
+        if (found := overlaps_with(dataset, rows, of_run))
+    ]
+    ancestors = [name for name in asked.directory.record().parents if name not in seen]
+    unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
+    return Independence.of(shared, unknown, "no spectrum, and no core of the same name, was used for training")

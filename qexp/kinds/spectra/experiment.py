@@ -1,0 +1,270 @@
+"""Datasets of spectra of cores, and experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.base.workspace import Workspace
+from qexp.errors import some
+from qexp.kinds import files, kind
+from qexp.kinds.kind import Document, Exposed, Kind, Samples, one_fold
+from qexp.kinds.networks import built_transforms, in_batches, network_of, of_sums_only, of_training_mean
+from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SPECTRUM, SpectraDataset, SpectrumSamples
+from qexp.kinds.spectra.files import PARTS, VALIDATION
+from qexp.metrics.splits import Rows, SplitError
+from qexp.networks.masked_autoencoder import Encoder, hidden_channels, seen_count
+from qexp.networks.network import Network
+from qexp.networks.transforms import Transform
+from qexp.spec import defaults
+from qexp.spec.reading import Finding
+
+Hidden = Callable[[Tensor], Tensor]
+"""Random numbers of masks, (sample, patch) → truth values, (sample, channel)."""
+
+LOOKED_AT = 256
+"""Number of spectra on which transforms are tried."""
+
+
+class SpectraKind(Kind[SpectraDataset]):
+    whole: ClassVar = {"labelled": "all"}
+
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
+        keys = (
+            "target", "channels", "patch_size", "mix", "columns", "core", "depth", "energy", "units", "fingerprint",
+            "lists", "missing", "alone",
+        )  # fmt: skip
+        return SpectraDataset(_place(document, workspace), **{key: document[key] for key in keys if key in document})
+
+    def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
+        return files.still_to_be_made(document, lambda: _place(document, workspace))
+
+    def pinned(self, document: Document, dataset: SpectraDataset, workspace: Workspace) -> Document:
+        pinned = {"units": dataset.units, "fingerprint": dataset.fingerprint}
+        return {**document, **pinned, "found": str(_place(document, workspace).absolute())}
+
+    def findings(
+        self, document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        yield from _in_parts(document, dataset, tables, network)
+        yield from _in_transforms(document, dataset, tables)
+        yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
+        yield from of_training_mean(document, [SPECTRUM], "each channel of a spectrum has its own", tables)
+        if network is not None:
+            yield from _in_masks(document, dataset, network)
+
+    def data(
+        self, spec: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> SpectrumSamples:
+        network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
+        train, validation, test = divided(spec, dataset, tables, seeds)
+        used = labelled(spec, train, seeds)
+        others = np.setdiff1d(train, used)
+        return SpectrumSamples(dataset, used, validation, test, others, seeds, device, hidden_of(network))
+
+    def parts(self, dataset: SpectraDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
+        """The spectra of each part, as the files list them or as an experience divides them."""
+        parts: dict[str, Rows] = {part: np.flatnonzero(dataset.part == part) for part in PARTS}
+        if spec is not None:
+            parts = dict(zip(PARTS, divided(spec, dataset, tables, Seeds(seed)), strict=True))
+        return {part: rows for part, rows in parts.items() if len(rows)}
+
+    def samples(self, document: Document, dataset: SpectraDataset) -> Samples:
+        return Samples(len(dataset))
+
+    def exposed(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> Exposed:
+        train, validation, test = divided(spec, dataset, tables, Seeds(seed))
+        return Exposed(dataset, np.union1d(train, validation), test)
+
+    def training_size(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> int:
+        return len(divided(spec, dataset, tables, Seeds(seed))[0])
+
+    def without_effect(self, spec: Document) -> Collection[str]:
+        return () if MASK in spec["inputs"] else ("mask_ratio",)
+
+
+def _place(document: Document, workspace: Workspace | None) -> Path:
+    """The folder or table of spectra. Raises DatasetError."""
+    return files.data_folder(document, workspace, Path.exists, "folder or table")
+
+
+def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds) -> tuple[Rows, Rows, Rows]:
+    """Training, validation and test spectra of an experience, as rows of the dataset. Raises SplitError.
+
+    `split` says which are for the test; `inner`, or the dataset's own validation part, which of the others are for
+    validation.
+    """
+    train, test = _one_fold(document["split"], dataset.rows, dataset, tables, seeds.numpy("split"), "tested")
+    if (inner := document.get("inner")) is not None:
+        train, validation = _one_fold(inner, train, dataset, tables, seeds.numpy("inner"), "kept for validation")
+        return train, validation, test
+    listed = dataset.part[train] == VALIDATION
+    return train[~listed], train[listed], test
+
+
+def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
+    """The training spectra whose targets are used: the first ones in a random order drawn by the seed."""
+    count = document.get("labelled", "all")
+    if count == "all":
+        return train
+    return np.sort(seeds.numpy("labelled").permutation(train)[:count])
+
+
+def _one_fold(
+    split: Any, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
+) -> tuple[Rows, Rows]:
+    made = built(tables["splits"], defaults.long_form(split, tables["splits"]))
+    advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
+    return one_fold(made, rows, dataset.column, random, advice)
+
+
+def hidden_of(network: Network) -> Hidden | None:
+    """Random numbers of masks, (sample, patch) → the channels hidden from the network's encoder; None if none are."""
+    encoder = _masked_encoder(network)
+    if encoder is None:
+        return None
+    return partial(hidden_channels, mask_ratio=encoder.mask_ratio, patch_size=encoder.patch_size)
+
+
+def _masked_encoder(network: Network) -> Encoder | None:
+    """The encoder from which patches are hidden; None if there is none."""
+    for branch in network.branches:
+        encoder = network.operations[branch.operations[0]] if branch.operations else None
+        if isinstance(encoder, Encoder) and MASK in branch.sources:
+            return encoder
+    return None
+
+
+def _in_parts(
+    document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None
+) -> Iterator[Finding]:
+    for key in ("split", "inner"):
+        if document.get(key) is None:
+            continue
+        try:
+            divided({**document, **({"inner": None} if key == "split" else {})}, dataset, tables, Seeds(0))
+        except SplitError as error:
+            yield ((key, "parameters", error.parameter) if error.parameter else (key,)), str(error)
+            return
+    train, validation, test = divided(document, dataset, tables, Seeds(0))
+    if not len(validation):
+        yield (
+            ("inner",),
+            "no spectrum is left for validation; set it, for example "
+            '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores or "random" for '
+            "spectra of any core",
+        )
+    if not len(train):
+        yield ("split",), "no spectrum is left to train on"
+    count = document.get("labelled", "all")
+    if count != "all" and count > len(train):
+        yield ("labelled",), f'{count} of {len(train)} training spectra; at most all of them: "all"'
+    used = len(labelled(document, train, Seeds(0)))
+    if network is not None:
+        yield from in_batches(document, network, {used})
+    if used == 1 and document.get("baselines"):
+        yield (
+            ("labelled",),
+            "baselines choose their parameters on part of the labelled spectra, but there is only one; use at least 2",
+        )
+    if not document.get("allow_leak"):
+        yield from kind.overlaps_within(dataset, train, validation, test)
+
+
+def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:
+    transforms, found = built_transforms(document, tables)
+    yield from found
+    trained_on = _trained_on(document, dataset, tables)
+    for name, transform in transforms.items():
+        if transform.needs_own and name != SPECTRUM:
+            yield ("transforms", name), f"what it does to one '{name}' cannot be inverted; use 'standardize'"
+            continue
+        if transform.needs_own and (flat := dataset.without_spread()):
+            names = some(dataset.names[flat].tolist())
+            yield (
+                ("transforms", name),
+                f"the counts of {names} are all the same: their standard deviation is 0; leave them out",
+            )
+        elif name == SPECTRUM:
+            yield from _tried_on_spectra(transform, trained_on, dataset)
+        elif name != MASK and dataset.targets is not None:
+            used = labelled(document, trained_on, Seeds(0))
+            if len(used) == 1 and type(transform).fit is not Transform.fit:
+                yield (
+                    ("transforms", name),
+                    "it is fitted to the labelled spectra, but there is only one; use at least 2",
+                )
+            else:
+                yield from _tried(name, transform, _targets(dataset, used), _targets(dataset, dataset.rows))
+
+
+def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> Iterator[Finding]:
+    if SPECTRUM in network.outputs:
+        encoder = _masked_encoder(network)
+        if encoder is None:
+            yield (
+                ("inputs",),
+                "nothing is hidden: no encoder of the model has the input 'mask' in addition to the spectrum",
+            )
+        elif seen_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
+            yield (
+                ("outputs", document["outputs"].index(SPECTRUM)),
+                f"nothing is hidden: a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches; "
+                f"{1 / dataset.patches:.2g} would hide one",
+            )
+    if MASK in document["inputs"] and not any(MASK in branch.sources for branch in network.branches):
+        yield ("inputs", document["inputs"].index(MASK)), "no branch of the model begins with 'mask'; leave it out"
+
+
+def _trained_on(document: Document, dataset: SpectraDataset, tables: Tables) -> Rows:
+    """Training spectra, labelled or not; all spectra if they cannot be divided, which another check reports."""
+    try:
+        train, _, _ = divided(document, dataset, tables, Seeds(0))
+    except SplitError:
+        return dataset.rows
+    return train if len(train) else dataset.rows
+
+
+def _targets(dataset: SpectraDataset, rows: Rows) -> Tensor:
+    """(row, 1)"""
+    assert dataset.targets is not None
+    return torch.from_numpy(dataset.targets[rows].astype(np.float32))[:, None]
+
+
+def _tried_on_spectra(transform: Transform, trained_on: Rows, dataset: SpectraDataset) -> Iterator[Finding]:
+    """Problems of transforms on a few spectra, then on many: some have counts in channels where the few have none."""
+    for count in (LOOKED_AT, MOST_TO_FIT):
+        to_fit, values = (_spread(dataset, rows, count) for rows in (trained_on, dataset.rows))
+        if not (found := list(_tried(SPECTRUM, transform, to_fit, values))):
+            return
+    yield from found
+
+
+def _spread(dataset: SpectraDataset, rows: Rows, count: int) -> Tensor:
+    """Some of the spectra, (row, channel), spread over all of the rows."""
+    return torch.from_numpy(dataset.read(rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]))
+
+
+def _tried(name: str, transform: Transform, to_fit: Tensor, values: Tensor) -> Iterator[Finding]:
+    """Transformed values, (row, value), with a transform that was fitted to other rows."""
+    try:
+        transform.fit(to_fit)
+        finite = torch.isfinite(transform(values))
+    except ValueError as error:
+        same = (to_fit.amax(dim=0) == to_fit.amin(dim=0)).nonzero()[:, 0].tolist()
+        channels = f", as in channel {some([str(one) for one in same])}" if name == SPECTRUM and same else ""
+        yield ("transforms", name), f"{error}{channels}"
+        return
+    if not finite.all():
+        yield (
+            ("transforms", name),
+            f"{values[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'",
+        )

@@ -1,0 +1,613 @@
+"""Figures of spectra: estimates against measurements and down each core, and reconstructed channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
+from qexp.base.quantities import typeset
+from qexp.figures.canvas import (
+    COLOURS,
+    LEFT,
+    RIGHT,
+    TITLE,
+    panel_grid,
+    panels,
+    plain_numbers,
+    resolution,
+    sized,
+    titled,
+)
+from qexp.kinds.figures import (
+    FIGURES_FOLDER,
+    FigureOfRun,
+    Pictures,
+    columns,
+    coverage,
+    ends_of_intervals,
+    learning_curve,
+    numbers,
+    outputs,
+    table,
+    texts,
+    unit,
+)
+from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
+from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.store.results import USUAL
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS = ("o", "^", "s", "D", "v", "P")
+"""Together with the colours they distinguish about forty cores; of more cores none is named."""
+
+SIDE, WIDTH_OF_LIST = 4.6, 1.9
+"""Width of the figure without its legend, and of a column of the legend [inch]."""
+
+LISTED = 21
+"""Number of cores in a column of the legend."""
+
+PROFILES_IN_A_ROW, MOST_PROFILES = 8, 32
+
+MEASURED, ESTIMATED = COLOURS[6], COLOURS[0]
+
+LONGEST = 17
+"""Largest number of characters of a core's name that are shown."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Estimates of one number for spectra of cores, in the number's own unit."""
+
+    name: str
+    unit: str
+    cores: Sequence[str]
+    """(row,)"""
+    depths: ArrayLike
+    """(row,), downwards; NaN where unknown."""
+    estimated: ArrayLike
+    """(row,)"""
+    measured: ArrayLike | None = None
+    """(row,), NaN where nothing was measured; None if no row has a measured value."""
+    depth_unit: str = "mm"
+    interval: tuple[ArrayLike, ArrayLike] | None = None
+    """Lower and upper end of each estimate's interval, (row,) each."""
+
+    def label(self, what: str) -> str:
+        """The label of an axis: `estimated toc (wt%)`."""
+        words = f"{what} {self.name.replace('_', ' ')}".strip()
+        return f"{words} ({typeset(self.unit)})" if self.unit else words
+
+
+def estimates_by_core(estimates: Estimates, note: str) -> Figure:
+    """Estimated against measured values with the identity line, and the RMSE of each core.
+
+    note  caution on the numbers, may be empty
+    """
+    estimated, measured = _numbers(estimates.estimated), _numbers(estimates.measured)
+    finite = np.isfinite(estimated) & np.isfinite(measured)
+    estimated, measured, cores = estimated[finite], measured[finite], np.asarray(estimates.cores, dtype=str)[finite]
+    names = list(dict.fromkeys(cores))
+    told_apart = 1 < len(names) <= len(COLOURS) * len(MARKERS)
+    made, (axis,) = panels(1, SIDE, SIDE)
+    if told_apart:
+        # The legend widens the figure, not the panel.
+        whole = SIDE + -(-len(names) // LISTED) * sized(WIDTH_OF_LIST)
+        made.set_size_inches(whole, SIDE)
+        made.subplots_adjust(sized(LEFT) / whole, right=(SIDE - sized(RIGHT)) / whole)
+    values = np.concatenate([estimated, measured]) if len(names) else np.array([0.0, 1.0])
+    margin = 0.05 * np.ptp(values) or 0.5
+    limits = (values.min() - margin, values.max() + margin)
+    axis.plot(limits, limits, color="0.6", linewidth=1, zorder=1)
+    for index, name in enumerate(names):
+        those = cores == name
+        axis.plot(
+            measured[those],
+            estimated[those],
+            MARKERS[index // len(COLOURS)] if told_apart else "o",
+            color=COLOURS[index % len(COLOURS)] if told_apart else COLOURS[0],
+            markersize=4, alpha=0.65, mew=0, zorder=2,
+            label=f"{_shown(name)}  {root_mean_squared_error(estimated[those], measured[those]):.3g}",
+        )  # fmt: skip
+    axis.set_xlim(limits)
+    axis.set_ylim(limits)
+    axis.set_aspect("equal", adjustable="box")
+    axis.set_yticks([tick for tick in axis.get_xticks() if limits[0] <= tick <= limits[1]])
+    axis.set_xlabel(estimates.label("measured"))
+    axis.set_ylabel(estimates.label("estimated"))
+    _write_numbers(axis, measured, estimated, estimates.unit)
+    if told_apart:
+        heading = f"core, and its RMSE ({typeset(estimates.unit)})" if estimates.unit else "core, and its RMSE"
+        axis.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, title=heading,
+            fontsize=sized(8), title_fontsize=sized(8), ncols=-(-len(names) // LISTED), alignment="left",
+            handlelength=1.0, columnspacing=1.0,
+        )  # fmt: skip
+    titled(made, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
+    return made
+
+
+def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
+    """A panel per core, depth downwards: the estimates as a line, measured values as dots.
+
+    Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly spread over their
+    order, and the title says so.
+
+    note      caution on the numbers, may be empty
+    interval  what the intervals are, for the title
+    """
+    profiles = list(_profiles(estimates))
+    drawn = [profiles[index] for index in _spread(len(profiles), MOST_PROFILES)]
+    count = max(len(drawn), 1)
+    width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
+    made, axes = panel_grid(count, PROFILES_IN_A_ROW, width, 3.0, across=0.5, down=0.8)
+    for index, (axis, profile) in enumerate(zip(axes, drawn, strict=False)):
+        _draw_profile(axis, profile)
+        axis.set_title(_shown(profile.core), fontsize=sized(9), y=TITLE)
+        if index % PROFILES_IN_A_ROW == 0:
+            axis.set_ylabel(f"depth ({typeset(estimates.depth_unit)})" if profile.depths_known else "spectrum")
+        if index + PROFILES_IN_A_ROW >= len(drawn):
+            axis.set_xlabel(estimates.label(""), fontsize=sized(9))
+    some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
+    dots = "; dots: measured" if estimates.measured is not None else ""
+    dots += f"; band: {interval}" if estimates.interval is not None else ""
+    titled(
+        made, f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}", note
+    )
+    return made
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """A panel of one core, from top to bottom."""
+
+    core: str
+    depths: Array
+    estimated: Array
+    measured: Array
+    low: Array
+    high: Array
+    """Ends of the intervals, NaN without any."""
+    depths_known: bool
+
+
+def _profiles(estimates: Estimates) -> Iterator[_Profile]:
+    estimated, measured = _numbers(estimates.estimated), _numbers(estimates.measured)
+    depths, cores = _numbers(estimates.depths), np.asarray(estimates.cores, dtype=str)
+    if estimates.measured is None:
+        measured = np.full(len(estimated), np.nan)
+    low, high = (_numbers(end) for end in estimates.interval or (np.full(len(estimated), np.nan),) * 2)
+    known = bool(np.isfinite(depths).any())
+    names, owners = np.unique(cores, return_inverse=True)
+    # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
+    order = np.argsort(owners, kind="stable")
+    for name, rows in zip(names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=False):
+        down = depths[rows] if known else np.arange(1, len(rows) + 1, dtype=np.float64)
+        rows, down = rows[np.isfinite(down)], down[np.isfinite(down)]
+        if len(rows):
+            deeper = np.argsort(down, kind="stable")
+            rows = rows[deeper]
+            yield _Profile(str(name), down[deeper], estimated[rows], measured[rows], low[rows], high[rows], known)
+
+
+def _draw_profile(axis: Axes, profile: _Profile) -> None:
+    few = len(profile.depths) <= 60
+    axis.fill_betweenx(profile.depths, profile.low, profile.high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
+    axis.plot(
+        profile.estimated, profile.depths, "-", color=ESTIMATED, linewidth=1.3 if few else 0.8, zorder=2,
+        marker="." if few else None, markersize=4,
+    )  # fmt: skip
+    axis.plot(profile.measured, profile.depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
+    axis.invert_yaxis()
+    axis.tick_params(labelsize=sized(8))
+    axis.locator_params(axis="x", nbins=3)
+    axis.grid(alpha=0.25, linewidth=0.5)
+
+
+def _write_numbers(axis: Axes, measured: Array, estimated: Array, unit: str) -> None:
+    """Write text in the corner away from the identity line that has fewer points."""
+    said = f"n = {len(measured)}"
+    if len(measured):
+        said += f"\nRMSE = {root_mean_squared_error(estimated, measured):.3g} {typeset(unit)}".rstrip()
+        said += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}"
+    low, high = axis.get_xlim()
+    x, y = (measured - low) / (high - low), (estimated - low) / (high - low)
+    above, below = ((x < 0.4) & (y > 0.8)).sum(), ((x > 0.6) & (y < 0.2)).sum()
+    place, vertical, horizontal = ((0.97, 0.03), "bottom", "right") if below < above else ((0.03, 0.97), "top", "left")
+    axis.text(*place, said, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=sized(8.5), zorder=4)
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of `count` positions, evenly spread, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+
+
+def _numbers(values: ArrayLike | None) -> Array:
+    return np.asarray(np.nan if values is None else values, dtype=np.float64)
+
+
+def _shown(core: str) -> str:
+    """A core's name, shortened; a dollar sign does not start a formula."""
+    return (core if len(core) <= LONGEST else core[: LONGEST - 1] + "…").replace("$", r"\$")
+
+
+# Spectra that a network reconstructed from a part of their channels, and its errors by energy.
+
+
+Array = NDArray[np.floating]
+
+MARKED = (
+    "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca", "Ti", "Mn", "Fe", "Zn", "Br", "Rb", "Sr", "Zr", "Rh",
+)  # fmt: skip
+"""Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube."""
+
+LEAST_COUNTS = 0.5
+"""Value at which counts of zero are drawn on logarithmic axes."""
+
+HIDDEN = "0.9"
+"""The grey of hidden channels."""
+
+WIDE, HIGH, OF_ERRORS, WIDE_PANEL = 3.7, 1.75, (9.0, 3.2), 9.0
+"""Sizes of the panels of a spectrum, of the panel of errors by energy, and width of those of saliency [inch]."""
+
+WIDE_SAMPLE, IN_A_ROW = 3.4, 3
+"""Width of a panel of a sample [inch], and number of such panels in a row."""
+
+MOST_LEVELS = 2
+"""Number of rows of element symbols; a symbol without a free place is left out."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A spectrum and its reconstruction from its visible channels; counts, (channel,) each."""
+
+    title: str
+    counts: Array
+    reconstructed: Array
+    hidden: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """Input times gradient of an estimate, averaged over test spectra, (channel,) each."""
+
+    output: str
+    unit: str
+    mean: Array
+    magnitude: Array
+    """Mean of the absolute value."""
+    counts: Array
+    """Mean counts of the spectra."""
+    spectra: int
+    """Their number."""
+
+
+def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
+    """Energies of the channels, (channel,) [keV], from that of the first and the step; None if unknown."""
+    return None if first_and_step is None else first_and_step[0] + first_and_step[1] * np.arange(channels)
+
+
+def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
+    """A row per spectrum: its counts, its visible channels, and the reconstruction over them.
+
+    where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers
+    note   caution on the numbers, may be empty
+    """
+    made, axes = panel_grid(3 * len(spectra), 3, WIDE, HIGH, across=0.2, down=0.35)
+    for row, spectrum in enumerate(spectra):
+        original, seen, reconstructed = axes[3 * row : 3 * row + 3]
+        x = _positions(where, len(spectrum.counts))
+        counts = np.maximum(spectrum.counts, LEAST_COUNTS)
+        estimate = np.maximum(spectrum.reconstructed, LEAST_COUNTS)
+        original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
+        seen.plot(x, np.where(spectrum.hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
+        reconstructed.plot(x, counts, color="0.7", linewidth=0.7, label="original")
+        for values, colour, label in (
+            (np.where(spectrum.hidden, estimate, np.nan), COLOURS[1], "of what was hidden"),
+            (np.where(spectrum.hidden, np.nan, estimate), COLOURS[0], "of what was seen"),
+        ):
+            reconstructed.plot(x, values, color=colour, linewidth=0.8, label=label)
+        _shade(seen, x, spectrum.hidden)
+        _share_counts((original, seen, reconstructed), counts, estimate[spectrum.hidden])
+        original.set_ylabel("counts", fontsize=sized(9))
+        original.set_title(spectrum.title.replace("$", r"\$"), fontsize=sized(9), y=TITLE)
+        seen.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=sized(9), y=TITLE)
+        reconstructed.set_title("reconstructed", fontsize=sized(9), y=TITLE)
+        for axis in (original, seen, reconstructed):
+            _span(axis, x)
+            axis.tick_params(labelsize=sized(8), labelleft=axis is original, labelbottom=row == len(spectra) - 1)
+            if row == len(spectra) - 1:
+                axis.set_xlabel(_label(where), fontsize=sized(9))
+    if spectra:
+        axes[2].legend(fontsize=sized(7), loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
+    titled(made, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
+    return made
+
+
+def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, title: str) -> Figure:
+    """A panel per spectrum, all on one logarithmic scale, with elements marked at their K alpha lines above.
+
+    spectra  title and counts, (channel,), of each
+    where    energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
+    """
+    made, axes = panel_grid(len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6, top=0.85)
+    made.set_dpi(resolution())
+    marked = {} if where is None else dict(_lines(float(where[0]), float(where[-1])))
+    for number, (axis, (words, counts)) in enumerate(zip(axes, spectra, strict=True)):
+        axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
+        _span(axis, _positions(where, len(counts)))
+        lowest = number + IN_A_ROW >= len(spectra)
+        axis.set_title(words.replace("$", r"\$"), fontsize=sized(8), y=1.0 if not marked else 1.16)
+        axis.tick_params(labelsize=sized(7), labelleft=number % IN_A_ROW == 0, labelbottom=lowest)
+        if lowest:
+            axis.set_xlabel(_label(where), fontsize=sized(8))
+        if number % IN_A_ROW == 0:
+            axis.set_ylabel("counts", fontsize=sized(8))
+    _share_counts(axes, np.concatenate([counts for _, counts in spectra]))
+    for axis in axes if marked else ():
+        _mark_elements(axis, marked)
+    titled(made, f"{title}; counts of 0 are drawn as {LEAST_COUNTS:g}")
+    return made
+
+
+def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str) -> Figure:
+    """Errors of hidden channels as curves over the energy, with elements marked at their K alpha lines.
+
+    errors  label in the legend → root mean squared error, (channel,) [counts]; NaN where never hidden
+    where   energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
+    note    caution on the numbers, may be empty
+    """
+    made, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
+    made.set_dpi(resolution())
+    for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
+        x = _positions(where, len(values))
+        axis.plot(x, np.where(_drawable(values), values, np.nan), color=colour, linewidth=0.9, label=name)
+        _span(axis, x)
+    axis.set_xlabel(_label(where))
+    axis.set_ylabel("RMSE of hidden channels (counts)")
+    axis.set_yscale("log")
+    if not any(_drawable(values).any() for values in errors.values()):
+        axis.set_ylim(1, 10)
+    plain_numbers(axis.yaxis)
+    axis.grid(alpha=0.25, linewidth=0.5, axis="y")
+    if where is not None:
+        _mark_elements(axis, dict(_lines(float(where[0]), float(where[-1]))))
+    axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    titled(made, "", note)
+    return made
+
+
+def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
+    """The mean spectrum, and below it how much each channel raises or lowers the estimate, with elements marked.
+
+    where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
+    note   caution on the numbers, may be empty
+    """
+    made, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15)
+    made.set_dpi(resolution())
+    x = _positions(where, len(of.counts))
+    spectrum.plot(x, np.maximum(of.counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
+    spectrum.set_yscale("log")
+    spectrum.set_ylim(bottom=LEAST_COUNTS)
+    spectrum.set_ylabel("mean counts")
+    spectrum.tick_params(labelbottom=False)
+    axis.fill_between(x, 0, np.maximum(of.mean, 0), color=COLOURS[1], linewidth=0, label="mean: raises the estimate")
+    axis.fill_between(x, np.minimum(of.mean, 0), 0, color=COLOURS[0], linewidth=0, label="mean: lowers the estimate")
+    axis.plot(x, of.magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
+    axis.axhline(0, color="0.2", linewidth=0.5)
+    unit = typeset(of.unit)
+    axis.set_ylabel("input × gradient" + (f" ({unit})" if unit else ""))
+    axis.set_xlabel(_label(where))
+    for panel in (spectrum, axis):
+        _span(panel, x)
+    plain_numbers(spectrum.yaxis)
+    if where is not None:
+        for energy in _mark_elements(spectrum, dict(_lines(float(where[0]), float(where[-1])))):
+            axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
+    axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    titled(made, f"{of.output}: mean contribution of channels to the estimates of {of.spectra:,} test spectra", note)
+    return made
+
+
+def _drawable(values: Array) -> NDArray[np.bool_]:
+    """Counts for a logarithmic axis, with zero replaced."""
+    return np.asarray(np.isfinite(values) & (values > 0))
+
+
+def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
+    """Elements and energies of their K alpha lines between two energies, from low to high [keV]."""
+    from qexp.physics.xrf import lines  # it reads its tables at import
+
+    for element in MARKED:
+        energy = next(line.energy for line in lines(element, 0.0) if line.name == "Ka1") / 1000
+        if lowest <= energy <= highest:
+            yield element, energy
+
+
+def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
+    """A thin line through the panel for each element, and its symbol above, in another row if symbols would touch.
+
+    Returns the energies of those that are marked.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = axis.figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's own
+    ends = [-np.inf] * MOST_LEVELS
+    """End of the last symbol in each row [pixel]."""
+    marked = []
+    for element, energy in of_elements.items():
+        text = axis.text(
+            energy,
+            1,
+            element,
+            transform=axis.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=sized(8),
+            color="0.25",
+        )
+        box = text.get_window_extent(renderer)
+        level = next((level for level, end in enumerate(ends) if box.x0 > end + 3), None)
+        if level is None:
+            text.remove()
+            continue
+        ends[level] = box.x1
+        marked.append(energy)
+        top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
+        text.set_y(top)
+        axis.plot(
+            [energy, energy], [0, top], transform=axis.get_xaxis_transform(), color="0.75", linewidth=0.5, zorder=0,
+            clip_on=False, scalex=False, scaley=False,
+        )  # fmt: skip
+    return marked
+
+
+def _shade(axis: Axes, x: Array, hidden: NDArray[np.bool_]) -> None:
+    """Grey behind hidden channels, one rectangle for each run of neighbours."""
+    changes = np.flatnonzero(np.diff(hidden.astype(np.int8), prepend=0, append=0))
+    half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
+    for first, end in zip(changes[::2], changes[1::2], strict=True):
+        axis.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
+
+
+def _span(axis: Axes, x: Array) -> None:
+    if len(x) > 1:
+        axis.set_xlim(x[0], x[-1])
+
+
+def _share_counts(axes: Sequence[Axes], *values: Array) -> None:
+    """One logarithmic scale, which ignores a few extreme estimates."""
+    finite = [each[np.isfinite(each)] for each in values]
+    high = max((float(np.percentile(each, 99.9)) for each in finite if len(each)), default=1.0)
+    highest = max(high, float(values[0].max()), 10 * LEAST_COUNTS)
+    for axis in axes:
+        axis.set_yscale("log")
+        axis.set_ylim(0.8 * LEAST_COUNTS, 1.6 * highest)
+        plain_numbers(axis.yaxis)
+
+
+def _positions(where: Array | None, channels: int) -> Array:
+    return np.arange(channels, dtype=np.float64) if where is None else where
+
+
+def _label(where: Array | None) -> str:
+    return "channel" if where is None else "energy (keV)"
+
+
+# Figures of runs on spectra: estimates of the test spectra by core, and reconstructed channels.
+
+
+SPECTRUM = "spectrum"
+
+CURVES = {
+    "rmse": "network",
+    "rmse_of_mean": "mean training spectrum",
+    "counting_noise": "noise of counting",
+}
+"""Column of the errors by energy → its name in the legend."""
+
+
+def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
+    """Estimates against measured values, coloured by core; no figure if the run estimates no number."""
+    for estimates in _estimates(directory):
+        yield FIGURES_FOLDER / "estimates_by_core", estimates_by_core(estimates, directory.record().caution)
+
+
+def down_core_of_run(directory: RunDirectory) -> Pictures:
+    """Estimates and measured values over depth, a panel per core; no figure if the run estimates no number."""
+    for estimates in _estimates(directory):
+        shown = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
+        made = down_core(shown, directory.record().caution, f"{100 * USUAL:g} % intervals")
+        yield FIGURES_FOLDER / "down_core", made
+
+
+def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
+    spectra = table(directory.results / TEST_PREDICTIONS)
+    for name in outputs(spectra):
+        yield Estimates(
+            name,
+            unit(spectra, name),
+            texts(spectra, "core"),
+            spectra["depth"].values,
+            spectra[estimate_of(name)].values,
+            spectra[name].values,
+            unit(spectra, "depth"),
+        )
+
+
+def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
+    """Errors of hidden channels over the energy; no figure if the run reconstructs no spectra."""
+    if SPECTRUM not in directory.spec()["outputs"]:
+        return
+    errors = columns(directory.results / ERRORS_BY_ENERGY)
+    where = numbers(errors["energy"]) if "energy" in errors else None
+    curves = {words: numbers(errors[name]) for name, words in CURVES.items()}
+    known = {words: curve for words, curve in curves.items() if np.isfinite(curve).any()}
+    made = errors_by_energy(known, where, directory.record().caution)
+    yield FIGURES_FOLDER / "errors_by_energy", made
+
+
+def saliency_of_run(directory: RunDirectory) -> Pictures:
+    """How much each channel contributes to the estimates; no figure if the run estimates no number."""
+    for name in directory.spec()["outputs"]:
+        if name == SPECTRUM:
+            continue
+        found = table(directory.results / SALIENCY, [saliency_of(name)])
+        shown = Saliency(
+            name,
+            unit(found, saliency_of(name)),
+            found[saliency_of(name)].values,
+            found[saliency_magnitude_of(name)].values,
+            found["counts"].values,
+            int(found.attrs["spectra"]),
+        )
+        where = found["energy"].values if "energy" in found.coords else None
+        yield FIGURES_FOLDER / "saliency", saliency(shown, where, directory.record().caution)
+
+
+def reconstructions_of_run(directory: RunDirectory) -> Pictures:
+    """Some test spectra, their visible channels and reconstructions; no figure if the run reconstructs no spectra."""
+    if SPECTRUM not in directory.spec()["outputs"]:
+        return
+    kept = table(directory.results / RECONSTRUCTIONS)
+    spectra = [
+        Reconstruction(
+            _title(kept.isel(spectrum=index)),
+            kept["counts"].values[index],
+            kept["reconstruction"].values[index],
+            kept["hidden"].values[index].astype(bool),
+        )
+        for index in range(kept.sizes["spectrum"])
+    ]
+    where = kept["energy"].values if "energy" in kept.coords else None
+    yield FIGURES_FOLDER / "reconstructions", reconstructions(spectra, where, directory.record().caution)
+
+
+def _title(one: xarray.Dataset) -> str:
+    words = [str(one["name"].values), str(one["core"].values)]
+    depth = float(one["depth"].values)
+    if np.isfinite(depth):
+        words.append(f"{depth:g} {unit(one, 'depth')}".rstrip())
+    return ", ".join(words)
+
+
+FIGURES: Mapping[str, FigureOfRun] = {
+    "learning_curve": learning_curve,
+    "estimates_by_core": estimates_by_core_of_run,
+    "down_core": down_core_of_run,
+    "coverage": coverage,
+    "saliency": saliency_of_run,
+    "errors_by_energy": errors_by_energy_of_run,
+    "reconstructions": reconstructions_of_run,
+}

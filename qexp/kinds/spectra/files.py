@@ -1,0 +1,655 @@
+"""Files of spectra: one each in published folders, or a table with a row for each."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import DatasetError, some, suggestion
+from qexp.rows.array_cache import Array, content_hash
+from qexp.rows.csv import read_records
+from qexp.rows.formats import Chunk, Rows, open_table
+from qexp.rows.table import TableError, number
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHOLE = b"0123456789 \n\r\t"
+"""Characters of files that hold whole numbers only."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+HASH = 24
+"""The number of hexadecimal digits of SHA-256 that identify a spectrum."""
+
+
+def counts_in(content: bytes, channels: int) -> Array:
+    """The counts of a spectrum, (channels,), from the content of its file. Raises ValueError if they are not valid."""
+    if not content.strip():
+        raise ValueError("it is empty")
+    if not content.translate(None, WHOLE):
+        whole = np.fromstring(content, dtype=np.int64, sep=" ")  # four times as fast as any other way
+        if whole.max() < np.iinfo(np.int64).max:  # fromstring clips larger numbers to this
+            _require_length(len(whole), channels)
+            return whole.astype(np.float32)
+    words = content.removeprefix(BYTE_ORDER_MARK).replace(b",", b" ").split()
+    _require_length(len(words), channels)
+    with np.errstate(over="ignore"):  # infinity is found below
+        counts: Array = (_numbers(words) + 0.0).astype(np.float32)  # adding zero removes the sign of -0.0
+    if trouble := trouble_with(counts):
+        raise ValueError(trouble)
+    return counts
+
+
+def trouble_with(counts: Array) -> str | None:
+    """Why numbers, (channels,), cannot be counts; None if they can."""
+    if not (finite := np.isfinite(counts)).all():
+        return f"channel {np.argmin(finite)} is not a finite number"
+    if (counts < 0).any():
+        channel = int(np.argmax(counts < 0))
+        return f"{counts[channel]:g} in channel {channel} is negative"
+    return None
+
+
+def hash_of(counts: Array) -> str:
+    """Identifies a spectrum: the first digits of SHA-256 of its counts, 32-bit and little-endian.
+
+    Negative zeros, which a table may contain, are replaced by zeros.
+    """
+    return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[:HASH]
+
+
+def _require_length(found: int, channels: int) -> None:
+    if found != channels:
+        raise ValueError(f"it has {found} numbers, not {channels}")
+
+
+def _numbers(words: list[bytes]) -> NDArray[np.float64]:
+    try:
+        if any(b"_" in word for word in words):
+            raise ValueError
+        return np.array(words, dtype=np.float64)
+    except ValueError:
+        return np.array([_number(word, channel) for channel, word in enumerate(words)])
+
+
+def _number(word: bytes, channel: int) -> float:
+    try:
+        if b"_" in word:  # only Python reads 1_000 as a number
+            raise ValueError
+        return float(word)
+    except ValueError:
+        shown = word[:40].decode(errors="replace")
+        raise ValueError(f"'{shown}' in channel {channel} is not a number") from None
+
+
+# Names, parts, targets and metadata of spectra, and the problems found in them.
+
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+PARTS = (TRAIN, VALIDATION, TEST)
+
+BLOCK = 512
+"""Spectra read at a time."""
+
+ERROR, DROP = "error", "drop"
+"""What to do with spectra whose target is missing."""
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class SpectrumRows:
+    """Names, parts and metadata of all spectra as texts, in the order of the rows."""
+
+    names: list[str]
+    parts: list[str]
+    columns: dict[str, list[str]]
+    targets: list[float] | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class SpectrumSource(Protocol):
+    """A folder or file that spectra are read from."""
+
+    left_out: int
+    """The number of spectra that are not used, once `rows` has been called."""
+
+    path: Path
+
+    @property
+    def listed(self) -> str:
+        """The file that lists the columns, for messages."""
+        ...
+
+    def state(self) -> list[Any]:
+        """A value that changes when any file changes, found without reading the spectra."""
+        ...
+
+    def rows(self) -> tuple[SpectrumRows, list[str]]:
+        """The spectra that are used, and remarks on those that are left out. Raises DatasetError."""
+        ...
+
+    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
+        """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
+        ...
+
+
+class Findings:
+    """Problems, grouped by kind; of each kind the first few are named."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[Where, str], list[str]] = {}
+
+    def add(self, kind: str, shown: str = "", where: Where = ("path",)) -> None:
+        """Add a problem of a kind; `shown` is the spectrum or file, `where` the argument."""
+        self._of.setdefault((where, kind), []).append(shown)
+
+    def refuse(self) -> None:
+        """Raises DatasetError if anything was found."""
+        if self._of:
+            raise DatasetError(
+                [(where, f"{kind}: {some(names)}" if names[0] else kind) for (where, kind), names in self._of.items()]
+            )
+
+
+class Labels:
+    """Which spectra have a target; those without are problems or are left out.
+
+    target   its name, for messages
+    missing  `error` or `drop`
+    """
+
+    def __init__(self, target: str, missing: str) -> None:
+        self._target, self._missing = target, missing
+        self._count = 0
+        self._without: list[str] = []
+
+    @property
+    def left_out(self) -> int:
+        """The number of spectra that are left out."""
+        return len(self._without) if self._missing == DROP else 0
+
+    def keep(self, name: str, value: float, place: str, findings: Findings) -> bool:
+        """Whether a spectrum with this target, NaN if it is missing, is used.
+
+        place  where the target comes from, for messages
+        """
+        self._count += 1
+        if not math.isnan(value):
+            return True
+        self._without.append(name)
+        if self._missing == DROP:
+            return False
+        findings.add(
+            f'{place} lacks the numbers of spectra, which "missing": "drop" would leave out', name, ("target",)
+        )
+        return True
+
+    def end(self, path: Path, findings: Findings) -> list[str]:
+        """Remarks on the spectra that were left out; a finding if none is left."""
+        if self._missing != DROP or not self._without:
+            return []
+        if len(self._without) == self._count:
+            findings.add(f"{path}: no spectrum has a number for '{self._target}'", where=("target",))
+        without = f"they have no number for '{self._target}': {some(self._without)}"
+        return [f"{len(self._without):,} of {self._count:,} spectra are left out, because {without}"]
+
+
+def depth_like(columns: Iterable[str]) -> str:
+    """The columns that may hold a depth, by their names: `'mid_depth_mm' or 'section_depth_mm'`; empty if none."""
+    return " or ".join(f"'{name}'" for name in columns if "depth" in name.lower())
+
+
+def depths_of(texts: Sequence[str], names: Sequence[str], place: str, findings: Findings) -> NDArray[np.float64]:
+    """Depths as numbers, NaN where none is known.
+
+    names  of the spectra
+    place  where the texts come from, for messages
+    """
+    numbers = [number(text) for text in texts]
+    for name, text, found in zip(names, texts, numbers, strict=True) if None in numbers else ():
+        if found is None:
+            findings.add(f"{place} has cells that are not numbers", f"'{text[:20]}' of {name}", ("depth",))
+    return np.array(numbers, dtype=np.float64)
+
+
+# Spectra in published folders: train/ and test/, each with spe/, info.csv and perhaps target/.
+
+
+SPECTRA, TARGETS, INFO, KEPT_FOR_VALIDATION = "spe", "target", "info.csv", "val.csv"
+
+
+class Folders:
+    """The spectra of a folder with train/ and, if there is one, test/.
+
+    target   name of the number that target/, or a folder of this name in it, holds for every spectrum; None: none
+    lists    part → the file that lists its spectra, if not info.csv, or val.csv for validation; None: no validation
+    missing  see `SpectraDataset`
+    alone    whether the folder is itself a part, for the test, with spe/ and a list in it
+    """
+
+    left_out = 0
+
+    def __init__(
+        self,
+        path: Path,
+        target: str | None,
+        channels: int,
+        lists: Mapping[str, str | None] | None = None,
+        missing: str = ERROR,
+        alone: bool = False,
+    ) -> None:
+        self._alone = alone
+        self.path, self._target, self._channels, self._missing = path, target, channels, missing
+        self._lists = dict(lists or {})
+
+    @property
+    def listed(self) -> str:
+        """The lists of the parts, for messages: `info.csv`, or `info_500.csv or info.csv`."""
+        return " or ".join(dict.fromkeys(self._info(part).name for part in self._parts()))
+
+    def state(self) -> list[Any]:
+        """Path, size and time of change of every file."""
+        digest = hashlib.sha256()
+        for part in self._parts():
+            for folder in (part / SPECTRA, *([] if self._target is None else [self._targets(part)])):
+                digest.update(os.fsencode("\n".join([str(folder.relative_to(self.path)), *_states(folder)])))
+            for name in (self._info(part).name, self._kept().name):
+                if (part / name).is_file():
+                    status = (part / name).stat()
+                    digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
+        chosen = [self._lists, self._missing]
+        chosen += ["alone"] if self._alone else []
+        return [str(self.path.absolute()), self._target, self._channels, *chosen, digest.hexdigest()]
+
+    def rows(self) -> tuple[SpectrumRows, list[str]]:
+        findings, labels = Findings(), Labels(self._target or "", self._missing)
+        names: list[str] = []
+        parts: list[str] = []
+        columns: dict[str, list[str]] = {}
+        targets: list[float] = []
+        for part in self._parts():
+            info = self._info(part)
+            listed = dict(described(info, findings))
+            validation = self._validation(findings) if part.name == TRAIN and not self._alone else {}
+            # In published folders info.csv does not name what val.csv does. Where both do, info.csv counts.
+            apart = {name: cells for name, cells in validation.items() if name not in listed}
+            there = files_in(part / SPECTRA)
+            compare(part / SPECTRA, there, info, listed, findings, None if part.name in self._lists else apart)
+            for name in sorted(apart.keys() - set(there)):
+                findings.add(f"{self._kept()} names spectra that are not in {part / SPECTRA}", name)
+            listed |= apart
+            if self._target is not None:
+                found = _targets(folder := self._targets(part), list(listed), findings)
+                kept = {name for name in listed if labels.keep(name, found[name], str(folder), findings)}
+                listed = {name: cells for name, cells in listed.items() if name in kept}
+                targets += [found[name] for name in listed]
+            for name, cells in listed.items():
+                for column, cell in cells.items():
+                    columns.setdefault(column, [""] * len(names)).append(cell)
+                names.append(name)
+                parts.append(TEST if part.name == TEST or self._alone else VALIDATION if name in validation else TRAIN)
+            for cells_of in columns.values():
+                cells_of += [""] * (len(names) - len(cells_of))
+        remarks, self.left_out = labels.end(self.path, findings), labels.left_out
+        findings.refuse()
+        return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks
+
+    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
+        findings = Findings()
+        folders = {TEST: (self.path if self._alone else self.path / TEST) / SPECTRA}
+        for start in range(0, len(rows), BLOCK):
+            stop = min(start + BLOCK, len(rows))
+            paths = [
+                folders.get(rows.parts[row], self.path / TRAIN / SPECTRA) / rows.names[row]
+                for row in range(start, stop)
+            ]
+            yield counts_of(paths, self._channels, findings)
+        findings.refuse()
+
+    def _parts(self) -> list[Path]:
+        """The folders of the parts. Raises DatasetError if one cannot be used."""
+        findings, train = Findings(), self.path / TRAIN
+        parts = [train, *([self.path / TEST] if (self.path / TEST).is_dir() else [])]
+        if self._alone:
+            parts = [self.path]
+        elif not train.is_dir():
+            findings.add(f"{self.path} has no folder {TRAIN}/{self._meant()}")
+            findings.refuse()
+        for part in parts:
+            for name in (SPECTRA, *([] if self._target is None else [TARGETS])):
+                if not (part / name).is_dir():
+                    where = ("target",) if name == TARGETS else ("path",)
+                    what = "the number of every spectrum" if name == TARGETS else "the spectra, a file for each"
+                    findings.add(f"{part} has no folder {name}/, which holds {what}", where=where)
+            if not self._info(part).is_file():
+                findings.add(f"{part} has no {self._info(part).name}, which lists the spectra and names their cores")
+        if self._lists.get(VALIDATION) and not self._kept().is_file():
+            findings.add(f"{train} has no {self._kept().name}", where=("lists", VALIDATION))
+        findings.refuse()
+        return parts
+
+    def _info(self, part: Path) -> Path:
+        """The list of a part's spectra."""
+        return part / (self._lists.get(part.name) or INFO)
+
+    def _targets(self, part: Path) -> Path:
+        """The folder of a part's targets: target/TOC% if it is there, else target/."""
+        own = part / TARGETS / (self._target or "")
+        return own if own.is_dir() else part / TARGETS
+
+    def _kept(self) -> Path:
+        """The list of the spectra for validation."""
+        return self.path / TRAIN / (self._lists.get(VALIDATION) or KEPT_FOR_VALIDATION)
+
+    def _validation(self, findings: Findings) -> dict[str, dict[str, str]]:
+        """Name and other columns of the spectra for validation, as their list has them."""
+        if not self._kept().is_file() or self._lists.get(VALIDATION, "") is None:
+            return {}
+        lines = [cells for _, cells in _lines(self._kept(), findings)]
+        return {name: dict(zip(lines[0][1:], cells, strict=False)) for name, *cells in lines[1:]}
+
+    def _meant(self) -> str:
+        if (self.path / SPECTRA).is_dir():
+            return f"; it seems to be a part itself; use the folder that contains it, {self.path.absolute().parent}"
+        try:
+            below = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
+        except OSError:
+            below = []
+        return f"; below it, these have one: {some(below)}" if below else ", nor has any folder below it"
+
+
+def _states(folder: Path) -> list[str]:
+    """Name, size, time of change and inode of every file, by name."""
+    handle = os.open(folder, os.O_RDONLY)  # relative to an open folder, so that its path is resolved once
+    try:
+        with os.scandir(handle) as entries:
+            found = []
+            for entry in entries:
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # a link to nowhere
+                    found.append(entry.name)
+                else:
+                    found.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
+    finally:
+        os.close(handle)
+    return sorted(found)
+
+
+def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array:
+    """The spectra of some files, (row, channels)."""
+    block = np.zeros((len(paths), channels), dtype=np.float32)
+    for row, path in enumerate(paths):
+        try:
+            block[row] = counts_in(_content(path), channels)
+        except OSError as error:
+            findings.add(f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})")
+        except ValueError as error:
+            kind = f"{path.parent} has files that are not spectra of {channels} counts"
+            findings.add(kind, f"{path.name} ({error})")
+    return block
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return file.read()
+
+
+def described(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
+    """Name and other columns of every spectrum of info.csv, in its order; the first column is the name of the file."""
+    lines = _lines(info, findings)
+    header = next(lines, (0, []))[1]
+    for name, count in Counter(header[1:]).items():
+        if count > 1:
+            findings.add(f"{info} has {count} columns called '{name}'; rename all but one")
+    seen = set[str]()
+    for line, cells in lines:
+        if len(cells) != len(header):
+            findings.add(f"{info} has lines without {len(header)} columns", f"line {line} ({len(cells)})")
+            continue
+        if cells[0] in seen:
+            findings.add(f"{info} names spectra twice", f"{cells[0]} (line {line})")
+        seen.add(cells[0])
+        yield cells[0], dict(zip(header[1:], cells[1:], strict=True))
+    if header and not seen:
+        findings.add(f"{info} lists no spectra")
+
+
+def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
+    """Row number and cells of all lines that are not blank, starting with the header."""
+    try:
+        line = 0
+        for line, cells in read_records(path):
+            yield line, [cell.strip() for cell in cells]
+        if not line:
+            findings.add(f"{path} is empty; its first line must name the columns, starting with that of the file names")
+    except TableError as error:
+        findings.add(str(error))
+
+
+def files_in(folder: Path) -> list[str]:
+    """Sorted names of the files of a folder, without hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
+
+
+def compare(
+    folder: Path,
+    there: Sequence[str],
+    info: Path,
+    names: Collection[str],
+    findings: Findings,
+    besides: Collection[str] | None = (),
+) -> None:
+    """Find spectra that a list names and the folder lacks, and files that it does not name.
+
+    besides  files that another list names; None if the folder may hold files that are not used
+    """
+    if not there:
+        findings.add(f"{folder} holds no file")
+    if not there or not names:
+        return
+    known = set(there)
+    example = f", whose files have names such as {there[0]}" if known.isdisjoint(names) else ""
+    for name in names:
+        if name not in known:
+            findings.add(f"{info} names spectra that are not in {folder}{example}", name)
+    for name in there:
+        if besides is not None and name not in names and name not in besides:
+            findings.add(f"{folder} holds spectra that {info} does not name", name)
+
+
+def _targets(folder: Path, names: Sequence[str], findings: Findings) -> dict[str, float]:
+    """Spectrum → its target; NaN if there is none."""
+    there, found = set(files_in(folder)), dict.fromkeys(names, math.nan)
+    for name in names:
+        if name in there:
+            try:
+                text = _content(folder / name).removeprefix(BYTE_ORDER_MARK).decode(errors="replace").strip()
+            except OSError as error:
+                text = error.strerror or str(error)
+            read = number(text)
+            if read is None or math.isinf(read):
+                kind = f"{folder} has files that are not one finite number"
+                findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
+            found[name] = math.inf if read is None else read
+    return found
+
+
+# Spectra in a table with a row for each: CSV, Parquet or NetCDF.
+
+
+NAMES = ("filename", "name")
+"""Columns that may hold the names of spectra; without one, spectra are numbered from 1."""
+
+PART = "part"
+
+CHUNK = 4 * BLOCK
+"""Spectra of a table read at a time."""
+
+
+class CountTable:
+    """An open table of spectra.
+
+    columns  prefix of the columns of counts, before their number from 0; or the NetCDF variable that holds them all
+    Raises TableError.
+    """
+
+    def __init__(self, path: Path, channels: int, columns: str) -> None:
+        self.path = path
+        self._table = open_table(path)
+        self._channels, self._columns = channels, columns
+        self._width = self._table.vector(columns)
+        self._numbered = self._columns_by_number()
+        if self._width is None and not self._numbered:
+            self._table = open_table(path, unnamed=[f"{columns}{channel}" for channel in range(channels)])
+            self._numbered = self._columns_by_number()
+        self.counts = [columns] if self._width else [self._numbered[number] for number in sorted(self._numbered)]
+        self.others: list[str] = self._table.others(self.counts) if self.counts else self._table.names
+
+    def require_channels(self, findings: Findings) -> None:
+        """Add a finding if the rows do not have the right number of counts."""
+        if self._width is not None:
+            if self._width != self._channels:
+                what = f"'{self._columns}' has {self._width} counts in a row, not {self._channels}"
+                findings.add(f"{self.path}: {what}", where=("channels",))
+        elif sorted(self._numbered) != list(range(self._channels)):
+            first = next((number for number in range(self._channels) if number not in self._numbered), None)
+            said = "" if first is None else f"; the first that is missing is {self._columns}{first}"
+            what = f"{len(self.counts)} columns {self._columns}0, {self._columns}1, … of counts, not {self._channels}"
+            findings.add(f"{self.path} has {what}{said}", where=("channels",) if self.counts else ("columns",))
+
+    def texts(self) -> dict[str, list[str]]:
+        """All columns except the counts."""
+        return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
+
+    def types(self, names: Iterable[str]) -> pa.Schema:
+        """Some of the other columns, with the types in which they are kept, and units that the file has."""
+        import pyarrow as pa
+
+        units = self._table.units
+        return pa.schema(
+            [
+                one.with_metadata({"unit": units[one.name]}) if units.get(one.name) else one
+                for one in self._table.types(list(names))
+            ]
+        )
+
+    def chunks(self, kept: pa.Schema | None = None, size: int = CHUNK) -> Iterator[Chunk]:
+        """The counts as features, and some other columns."""
+        import pyarrow as pa
+
+        return Rows(self._table, self.counts, pa.schema([]) if kept is None else kept, pa.float32()).chunks(size)
+
+    def _columns_by_number(self) -> dict[int, str]:
+        numbered = re.compile(re.escape(self._columns) + r"(\d+)")
+        return {int(match[1]): name for name in self._table.names if (match := numbered.fullmatch(name))}
+
+
+class SpectrumTable:
+    """The spectra of a table.
+
+    target   column of the target, if any
+    columns  see `CountTable`
+    missing  see `SpectraDataset`
+    """
+
+    left_out = 0
+
+    def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str = ERROR) -> None:
+        self.path, self.listed = path, path.name
+        self._target, self._channels, self._columns, self._missing = target, channels, columns, missing
+
+    def state(self) -> list[Any]:
+        return [content_hash(self.path), self._target, self._channels, self._columns, self._missing]
+
+    def rows(self) -> tuple[SpectrumRows, list[str]]:
+        findings = Findings()
+        try:
+            table = CountTable(self.path, self._channels, self._columns)
+            table.require_channels(findings)
+            if self._target is not None and self._target not in table.others:
+                near = suggestion(self._target, table.others)
+                findings.add(f"{self.path} has no column '{self._target}'; {near}", where=("target",))
+            findings.refuse()
+            columns = table.texts()
+            size = len(next(iter(columns.values()))) if columns else sum(len(one.features) for one in table.chunks())
+        except TableError as error:
+            raise DatasetError([(("path",), str(error))]) from error
+        called = next((name for name in NAMES if name in columns), None)
+        names = columns.pop(called) if called else [str(row + 1) for row in range(size)]
+        parts = columns.pop(PART, [TRAIN] * size)
+        for row, part in enumerate(parts):
+            if part not in PARTS:
+                kind = f"{self.path}, column '{PART}', has values other than {', '.join(PARTS)}"
+                findings.add(kind, f"'{part}' of spectrum {row + 1}")
+        if self._target is None:
+            findings.refuse()
+            return SpectrumRows(names, parts, columns, None), []
+        targets, labels = self._numbers(columns.pop(self._target), findings), Labels(self._target, self._missing)
+        place = f"{self.path}, column '{self._target}',"
+        kept = [row for row, value in enumerate(targets) if labels.keep(f"spectrum {row + 1}", value, place, findings)]
+        remarks, self.left_out = labels.end(self.path, findings), labels.left_out
+        findings.refuse()
+        names, parts = [names[row] for row in kept], [parts[row] for row in kept]
+        columns = {name: [texts[row] for row in kept] for name, texts in columns.items()}
+        return SpectrumRows(names, parts, columns, [targets[row] for row in kept]), remarks
+
+    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
+        import pyarrow as pa
+
+        findings, start = Findings(), 0
+        labels = [self._target] if self._target is not None and self._missing == DROP else []
+        kept = pa.schema([(name, pa.string()) for name in labels])
+        try:
+            for chunk in CountTable(self.path, self._channels, self._columns).chunks(kept):
+                used = np.ones(len(chunk.features), dtype=bool)
+                for name in labels:
+                    used &= [not _is_missing(text) for text in chunk.kept[name].to_pylist()]
+                add_troubles(chunk.features, self.path, start, findings, used)
+                start += len(used)
+                yield chunk.features[used]
+        except TableError as error:
+            raise DatasetError([(("path",), str(error))]) from error
+        findings.refuse()
+
+    def _numbers(self, texts: Sequence[str], findings: Findings) -> list[float]:
+        found = []
+        for row, text in enumerate(texts):
+            value = number(text)
+            if value is None or np.isinf(value):
+                kind = f"{self.path}, column '{self._target}', has cells that are not finite numbers"
+                findings.add(kind, f"'{text[:20]}' of spectrum {row + 1}", ("target",))
+            found.append(math.inf if value is None else value)
+        return found
+
+
+def _is_missing(text: str | None) -> bool:
+    """Whether a cell of the target holds no number."""
+    value = number(text or "")
+    return value is not None and math.isnan(value)
+
+
+def add_troubles(
+    counts: Array, path: Path, start: int, findings: Findings, used: NDArray[np.bool_] | None = None
+) -> None:
+    """Find rows with invalid counts, among those that are `used`; `start` is the number of rows before them."""
+    invalid = ~(np.isfinite(counts) & (counts >= 0)).all(axis=1)
+    wrong = np.flatnonzero(invalid if used is None else invalid & used)
+    for row in wrong.tolist():
+        shown = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
+        findings.add(f"{path} has spectra with invalid counts", shown)

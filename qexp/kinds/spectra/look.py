@@ -1,0 +1,107 @@
+"""A look at spectra of cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qexp.base.quantities import in_words
+from qexp.figures.distributions import Histogram, histograms, values_by_group
+from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
+from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset
+from qexp.kinds.spectra.figures import energies, sample_spectra
+from qexp.metrics.splits import Rows
+
+if TYPE_CHECKING:
+    import xarray
+
+SPECTRA = 1000
+"""Spectra that are read for the numbers, at most."""
+
+DEPTH, TOTAL = "depth", "total counts"
+
+
+class SpectraView(View[SpectraDataset, Rows]):
+    counted = "spectra"
+
+    def samples(self, count: int) -> xarray.Dataset:
+        import xarray
+
+        data, rows = self.dataset, self.some(self._rows, count)
+        made: dict[str, Any] = {SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})}
+        if data.target is not None and data.targets is not None:
+            made[data.target] = ("sample", data.targets[rows], {"units": data.units[data.target]})
+        coordinates: dict[str, Any] = {
+            "name": ("sample", data.names[rows]),
+            "core": ("sample", data.cores[rows]),
+            DEPTH: ("sample", data.depths[rows], {"units": data.units[DEPTH]}),
+        }
+        if (of_channels := energies(data.energy, data.channels)) is not None:
+            coordinates["energy"] = ("channel", of_channels, {"units": "keV"})
+        return xarray.Dataset(made, coordinates)
+
+    def variables(self, samples: xarray.Dataset) -> list[Variable]:
+        data, rows = self.dataset, self._rows
+        made = [
+            Variable(SPECTRUM, data.units[SPECTRUM], self._read.ravel()),
+            Variable(TOTAL, data.units[SPECTRUM], self._read.sum(axis=1, dtype=np.float64)),
+        ]
+        if data.target is not None and data.targets is not None:
+            made.append(Variable(data.target, data.units[data.target], data.targets[rows]))
+        if np.isfinite(data.depths).any():
+            made.append(Variable(DEPTH, data.units[DEPTH], data.depths[rows]))
+        return made
+
+    def remarks(self) -> list[str]:
+        cores = len(np.unique(self.dataset.cores[self._rows]))
+        return [f"{len(self._rows):,} spectra of {cores} cores; counts of {len(self._read):,} of them"]
+
+    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+        shown = [
+            (self._words(samples, index), samples[SPECTRUM].values[index]) for index in range(samples.sizes["sample"])
+        ]
+        where = samples["energy"].values if "energy" in samples.coords else None
+        yield "samples", sample_spectra(shown, where, title)
+        known = [one for one in variables if one.name != SPECTRUM]
+        yield "histograms", histograms([Histogram(one.name, one.unit, {self.part: one.values}) for one in known], title,
+                                       self.counted)  # fmt: skip
+        yield from self._by_core(title)
+
+    @property
+    def _rows(self) -> Rows:
+        return self.parts[self.part]
+
+    @cached_property
+    def _read(self) -> Array:
+        """Counts, (spectrum, channel), of spectra spread evenly over the part."""
+        return self.dataset.read(self._rows[_spread(len(self._rows), SPECTRA)])
+
+    def _words(self, samples: xarray.Dataset, index: int) -> str:
+        words = [str(samples["core"].values[index])]
+        for name in (DEPTH, self.dataset.target):
+            if name is not None and np.isfinite(value := float(samples[name].values[index])):
+                words.append(value_in_words(in_words(name), value, samples[name].attrs["units"]))
+        return ", ".join(words)
+
+    def _by_core(self, title: str) -> Pictures:
+        """The target by core over all parts; without a target the total of counts, of some spectra."""
+        data = self.dataset
+        rows = np.concatenate(list(self.parts.values()))
+        parts = np.repeat(list(self.parts), [len(of_part) for of_part in self.parts.values()])
+        if data.target is not None and data.targets is not None:
+            name, unit, values = data.target, data.units[data.target], data.targets[rows]
+        else:
+            chosen = _spread(len(rows), SPECTRA)
+            rows, parts = rows[chosen], parts[chosen]
+            name, unit, values = TOTAL, data.units[SPECTRUM], data.read(rows).sum(axis=1, dtype=np.float64)
+        heading = self.over_all(title, "all parts")
+        made = values_by_group(data.cores[rows].tolist(), parts.tolist(), list(self.parts), values, name, unit, heading)
+        yield f"{name.replace(' ', '_')}_by_core", made
+
+
+def _spread(count: int, most: int) -> Rows:
+    """At most `most` of the numbers below `count`, spread evenly."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)

@@ -1,0 +1,72 @@
+"""Documents of datasets of spectra of cores, and of experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qexp.base.quantities import Quantities
+from qexp.spec.kind import Document, SpecKind, entry_in_words
+from qexp.spec.reading import Finding
+
+RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
+"""Names that a target cannot have: variables of spectra, and columns of their tables."""
+
+
+class SpectraSpecs(SpecKind):
+    keeps_hashes = True
+    file = Path(__file__).with_suffix(".json")
+    untrained: ClassVar[Mapping[str, Any]] = {"split": "parts"}
+    split_words = (
+        'spectra are held out by core: "parts" for the test part of the dataset itself, or for example '
+        '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
+    )
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        channels, patch_size = dataset.get("channels", 2048), dataset.get("patch_size", 16)
+        if channels % patch_size:
+            yield (
+                ("patch_size",),
+                f"patches of {patch_size} channels do not divide a spectrum of {channels}; "
+                f"{_nearest_divisor(channels, patch_size)} would",
+            )
+        if dataset.get("target") in RESERVED:
+            yield (
+                ("target",),
+                f"'{dataset['target']}' is the name of another property of a spectrum; choose another name",
+            )
+        if "missing" in dataset and dataset.get("target") is None:
+            yield ("missing",), "there is no target that could be missing; leave it out, or name the target"
+        energy = dataset.get("energy")
+        if energy is not None and not energy[1] > 0:
+            yield ("energy", 1), f"the energy step between channels must be greater than 0, but is {energy[1]:g} keV"
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        for index, name in enumerate(experience["outputs"]):
+            if name in experience["inputs"] and name != "spectrum":
+                yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
+        if "spectrum" in experience["outputs"] and "mask" not in experience["inputs"]:
+            yield (
+                ("outputs",),
+                "a network that sees a whole spectrum can copy it; add the input 'mask', which hides patches from it",
+            )
+        if experience.get("baselines") and "spectrum" in experience["outputs"]:
+            yield ("baselines",), "baselines estimate numbers, not spectra; leave them out"
+
+    def summary(self, spec: Document) -> dict[str, str]:
+        dataset = spec["dataset"]
+        return {
+            "spectra": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
+            "channels": f"{dataset['channels']} in patches of {dataset['patch_size']}",
+            "tested": entry_in_words(spec["split"]),
+            "validation": entry_in_words(spec["inner"]) if spec["inner"] else "the dataset's own part",
+            "labelled": str(spec["labelled"]),
+            **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset["mix"] else {}),
+        }
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    """The divisor of `number` that is nearest to `wanted`; 1 only if there is no other."""
+    sizes = (size for distance in range(wanted) for size in (wanted - distance, wanted + distance))
+    return next(size for size in sizes if number % size == 0)

@@ -1,0 +1,179 @@
+"""The tables whose entries specs name: the built-in entries, and those that a workspace adds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import qexp.extend  # noqa: F401  # so that the old paths in copies of extensions are found
+from qexp.base.quantities import QUANTITIES, Quantity
+from qexp.base.tables import Entry, Tables
+from qexp.base.workspace import VARIABLE, find
+from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.metrics.baselines import BASELINES
+from qexp.metrics.built_in import METRICS
+from qexp.metrics.metric import Additive, Metric
+from qexp.metrics.splits import SPLITS
+from qexp.networks.callbacks import CALLBACKS
+from qexp.networks.losses import LOSSES
+from qexp.networks.modules import MODULES
+from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
+from qexp.networks.transforms import TRANSFORMS
+from qexp.simulation.distributions import DISTRIBUTIONS
+from qexp.simulation.generators import GENERATORS
+from qexp.simulation.noise_models import NOISES
+
+BUILT_IN: Tables = {
+    "generators": GENERATORS,
+    "distributions": DISTRIBUTIONS,
+    "noises": NOISES,
+    "modules": MODULES,
+    "transforms": TRANSFORMS,
+    "splits": SPLITS,
+    "losses": LOSSES,
+    "metrics": METRICS,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+    "callbacks": CALLBACKS,
+    "baselines": BASELINES,
+    "quantities": QUANTITIES,
+}
+
+_KNOWN: dict[bytes, Mapping[str, Any]] = {}
+"""Content of an extension → its variables, so that a run's copy of its workspace's file is not executed again."""
+_JOINED: dict[tuple[bytes, bool], Tables] = {}
+"""Content of an extension, and whether it is that of a run → its tables."""
+
+
+def tables_with(extensions: Path) -> Tables:
+    """The built-in tables with the entries that a workspace's `extensions.py`, if it exists, adds to them.
+
+    The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.extend.Entry`,
+    and `QUANTITIES`, of `qexp.extend.Quantity`. It is executed once in a process.
+    Raises QexpError for an entry that has the name of a built-in one.
+    """
+    return _tables(extensions, of_a_run=False)
+
+
+def tables_of_a_run(extensions: Path) -> Tables:
+    """The same for the copy in a run, whose entries replace built-in ones of their names, which were added later."""
+    return _tables(extensions, of_a_run=True)
+
+
+def _tables(extensions: Path, *, of_a_run: bool) -> Tables:
+    if not extensions.is_file():
+        return BUILT_IN
+    try:
+        content = extensions.read_bytes()
+    except OSError as error:
+        raise QexpError(f"{extensions} cannot be read: {error.strerror}") from error
+    if content not in _KNOWN:
+        _KNOWN[content] = _executed(extensions, content)
+    if (content, of_a_run) not in _JOINED:
+        taken = {name: {} if of_a_run else table for name, table in BUILT_IN.items()}
+        _JOINED[content, of_a_run] = _joined(_KNOWN[content], extensions, taken)
+    return _JOINED[content, of_a_run]
+
+
+def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
+    """The variables of an extension. Raises QexpError if it cannot be executed."""
+    module_spec = importlib.util.spec_from_file_location("qexp_extensions", extensions)
+    assert module_spec is not None
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        exec(compile(content, str(extensions), "exec"), vars(module))
+    except (Exception, SystemExit) as error:  # a user's code may raise any error
+        raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
+    return vars(module)
+
+
+def _joined(variables: Mapping[str, Any], extensions: Path, taken: Tables) -> Tables:
+    """The built-in tables and those among an extension's variables.
+
+    taken  table → entries whose names the extension cannot have
+    Raises QexpError for what is no table, or has a name that is taken.
+    """
+    tables = dict(BUILT_IN)
+    for name, table in BUILT_IN.items():
+        kind = Quantity if name == "quantities" else Entry
+        added = _added(variables, name.upper(), taken[name], kind, extensions)
+        for entry_name, entry in added.items():
+            if trouble := _trouble_with(entry, name):
+                raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] {trouble}")
+        tables[name] = {**table, **added}
+    for name, value in variables.items():
+        of_entries = isinstance(value, dict) and value and all(isinstance(entry, Entry) for entry in value.values())
+        if of_entries and name.isupper() and name.lower() not in BUILT_IN:
+            raise QexpError(f"{extensions}: no table {name}; {suggestion(name, [key.upper() for key in BUILT_IN])}")
+    return tables
+
+
+def _trouble_with(entry: Any, table: str) -> str | None:
+    """Why an extension's entry cannot be used, in words."""
+    if isinstance(entry, Entry):
+        try:
+            entry.schema()
+        except (TypeError, ValueError) as error:
+            return f"has no usable builder: {error}"
+    return _trouble_with_metric(entry) if table == "metrics" else None
+
+
+def _trouble_with_metric(entry: Entry) -> str | None:
+    try:
+        metric = entry.build()
+    except Exception as error:  # a user's code may raise any error
+        return f"cannot be built: {error}" if isinstance(error, ValueError) else f"cannot be built: {error!r}"
+    if isinstance(metric, Metric):
+        return _trouble_with_sums(metric.additive) if metric.additive else None
+    return (
+        f"builds {type(metric).__name__}, but must build a qexp.extend.Metric: "
+        'Metric(function of estimate and truth, best="lowest", unit="{unit}")'
+    )
+
+
+def _trouble_with_sums(additive: Additive) -> str | None:
+    """Why an additive metric has no interval, which is seen before training rather than after it."""
+    try:
+        terms = additive.pieces(np.full((2, 1), 1.5), np.array([[1.0], [2.0]]))
+    except Exception:  # a user's code may raise any error on samples that are no images, or too few
+        return None
+    try:
+        additive.value([np.full(3, float(term.sum())) for term in terms], np.full(3, 2.0))
+    except Exception as error:  # as above
+        return f"has a value that does not accept arrays of sums, as intervals need: {error}"
+    return None
+
+
+def _in_the_same_unit(entry: Any, known: Any) -> bool:
+    """Whether both are quantities that can stand for each other: a workspace's has limits and words of its own."""
+    return isinstance(entry, Quantity) and (entry.unit, entry.si_factor) == (known.unit, known.si_factor)
+
+
+def tables_here(named: str | Path | None = None) -> Tables:
+    """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
+    try:
+        return tables_with(find(named).extensions)
+    except NotFoundError:
+        if named is not None or VARIABLE in os.environ:
+            raise
+        return BUILT_IN
+
+
+def _added(
+    variables: Mapping[str, Any], name: str, known: Mapping[str, Any], kind: type, extensions: Path
+) -> dict[str, Any]:
+    """The entries of one of an extension's tables. Raises QexpError where it is no such table."""
+    added = variables.get(name, {})
+    if not isinstance(added, dict):
+        raise QexpError(f"{extensions}: {name} must be a dictionary")
+    for entry_name, entry in added.items():
+        if not isinstance(entry_name, str) or not isinstance(entry, kind):
+            raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a qexp.extend.{kind.__name__}")
+        if entry_name in known and not _in_the_same_unit(entry, known[entry_name]):
+            raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
+    return added

@@ -1,0 +1,44 @@
+"""The networks of finished runs, ready to estimate."""
+
+from __future__ import annotations
+
+import torch
+
+from qexp.errors import QexpError
+from qexp.jobs.states import require_done
+from qexp.kinds.networks import trained_model
+from qexp.kinds.rows import training
+from qexp.kinds.trust import tables_of
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.store.directory import RunDirectory
+
+
+def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
+    """The model of a finished run with its best weights, ready to predict. Raises QexpError for a run with folds."""
+    models = load_models(directory, device)
+    if directory.all_folds():
+        raise QexpError(
+            f"{directory.name} has {len(models)} networks, one or more per fold; this needs a run with one network"
+        )
+    return models[0]
+
+
+def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
+    """The model of a finished run, or the models of all its folds, ready to predict. Raises QexpError."""
+    return [model for of_fold in load_folds(directory, device).values() for model in of_fold]
+
+
+def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Inversion]]:
+    """Fold → its models, ready to predict; of a run without folds its model, under an empty name. Raises QexpError."""
+    directory.training_spec()
+    if directory.all_folds():
+        training.require_folds_done(directory)  # with a more detailed message than below
+    require_done(directory)
+    if directory.all_folds():
+        models = training.load_networks(directory)
+    else:
+        weights, _ = checkpoint.read(directory.best_weights)
+        tables = tables_of(directory)
+        models = {"": [trained_model(directory.spec(), tables, weights, directory.best_weights)]}
+    return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}

@@ -1,0 +1,470 @@
+"""Baselines: simple estimators that a network must beat on exactly the same held-out rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Entry, Table
+from qexp.metrics.built_in import METRICS
+from qexp.metrics.intervals import difference, interval
+from qexp.metrics.metric import Metric, Metrics, evaluate, with_period
+
+# Names of an experience's baselines in its tables.
+
+
+Description = Mapping[str, Any]
+"""`type`, and all `parameters` including defaults."""
+
+
+def names(baselines: Sequence[Description], table: Table) -> list[str]:
+    """The types; if one occurs several times, with the parameters that are not defaults: `ridge (penalties 1, 0.1)`.
+
+    Two names are equal only if the baselines are; see `repeated`.
+    """
+    types = [one["type"] for one in baselines]
+    return [_told_apart(one, table) if types.count(one["type"]) > 1 else one["type"] for one in baselines]
+
+
+def repeated(baselines: Sequence[Description]) -> Iterator[tuple[int, int]]:
+    """Duplicate baselines: the position of each, and that of its first occurrence."""
+    for position, one in enumerate(baselines):
+        if (first := list(baselines).index(one)) < position:
+            yield position, first
+
+
+def _told_apart(baseline: Description, table: Table) -> str:
+    defaults = table[baseline["type"]].defaults
+    own = [
+        f"{name} {_said(value)}"
+        for name, value in baseline["parameters"].items()
+        if name not in defaults or _said(value) != _said(defaults[name])
+    ]
+    return f"{baseline['type']} ({'; '.join(own)})" if own else str(baseline["type"])
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value))
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+# Baselines: scikit-learn's estimators of one output from a few columns, and the hyper-parameters to try.
+#
+# They get standardized inputs and a standardized target. The choices are the builders' defaults: round numbers around
+# scikit-learn's own defaults, few enough that dozens of folds take seconds.
+
+
+Array = NDArray[np.float64]
+Choice = Mapping[str, float]
+"""Hyper-parameter → its value."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An estimator, with the choices of its hyper-parameters."""
+
+    choices: Sequence[Choice]
+    """At least one, simpler ones first: of two with equal errors the first is selected."""
+    estimate: Callable[[Array, Array, Array, Sequence[Choice], int], Array]
+    """inputs (row, column), target (row,), other inputs (other row, column), choices, seed → (choice, other row).
+    All choices at once, since some estimators compute them together."""
+    transformed: bool = True
+    """Whether it learns the transformed target, if the experience transforms it."""
+
+
+def mean() -> Baseline:
+    """The mean of the training target."""
+
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        return np.full((len(choices), len(others)), target.mean())
+
+    # The mean of logarithms is not the mean of the values, and a worse constant.
+    return Baseline([{}], estimate, transformed=False)
+
+
+def ridge(
+    penalties: Sequence[float] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
+) -> Baseline:
+    """Ridge regression for several `penalties`."""
+
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.linear_model import Ridge
+
+        # One target per penalty: all are solved with a single decomposition of the inputs.
+        targets = np.repeat(target[:, None], len(choices), axis=1)
+        fitted = Ridge(alpha=[choice["penalty"] for choice in choices], solver="svd").fit(inputs, targets)
+        return np.asarray(fitted.predict(others)).reshape(len(others), len(choices)).T
+
+    return Baseline([{"penalty": penalty} for penalty in penalties], estimate)
+
+
+def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
+    """Partial least squares for several numbers of `components`."""
+
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.cross_decomposition import PLSRegression
+
+        # At most as many components as the rank of the inputs; with that many it is least squares.
+        most = int(np.linalg.matrix_rank(inputs))
+        wanted = [min(int(choice["components"]), most) for choice in choices]
+        if most == 0:
+            return np.full((len(choices), len(others)), target.mean())
+        with warnings.catch_warnings():
+            # Components after those that explain the whole target are zero.
+            warnings.filterwarnings("ignore", message="y residual is constant", category=UserWarning)
+            fitted = PLSRegression(max(wanted), scale=False).fit(inputs, target)
+        # The first components do not depend on the later ones: one fit gives the estimates for all choices.
+        scores, loadings = fitted.transform(others), fitted.y_loadings_[0]
+        return np.asarray(target.mean() + np.stack([scores[:, :number] @ loadings[:number] for number in wanted]))
+
+    return Baseline([{"components": number} for number in components], estimate)
+
+
+def svr(
+    costs: Sequence[float] = (1.0, 10.0, 100.0, 1000.0),
+    gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
+    epsilons: Sequence[float] = (0.1,),
+) -> Baseline:
+    """Support vector regression for all pairs of cost and epsilon."""
+
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.svm import SVR
+
+        fitted = [
+            SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"]).fit(inputs, target)
+            for choice in choices
+        ]
+        return np.stack([one.predict(others) for one in fitted])
+
+    choices = [
+        {"cost": cost, "gamma": gamma, "epsilon": epsilon} for cost, gamma, epsilon in product(costs, gammas, epsilons)
+    ]
+    return Baseline(choices, estimate)
+
+
+MOST_ROWS = 5000
+"""Limit for a Gaussian process, whose time grows with the cube of the rows, and its memory with their square."""
+
+
+def gaussian_process(restarts: int = 1) -> Baseline:
+    """Gaussian process regression. Its estimates raise ValueError for more than `MOST_ROWS` rows."""
+
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+        if len(target) > MOST_ROWS:
+            raise ValueError(
+                f"gaussian_process: {len(target)} training rows, but at most {MOST_ROWS} are "
+                "possible, since its time grows with their cube; leave it out of the baselines"
+            )
+        kernel = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(3.0, (1e-1, 1e3)) + WhiteKernel(0.1, (1e-6, 1e1))
+        process = GaussianProcessRegressor(kernel, n_restarts_optimizer=restarts, random_state=seed)
+        with warnings.catch_warnings():
+            # A kernel's parameter at its bound is a valid result: no noise, for example, or no effect.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            estimates = process.fit(inputs, target).predict(others)
+        return np.tile(np.asarray(estimates), (len(choices), 1))
+
+    # Its kernel is fitted by maximum likelihood on the training rows: there are no choices.
+    return Baseline([{}], estimate)
+
+
+def extra_trees(trees: int = 100) -> Baseline:
+    """Extremely randomized trees."""
+
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        fitted = [ExtraTreesRegressor(trees, random_state=seed).fit(inputs, target) for _ in choices]
+        return np.stack([one.predict(others) for one in fitted])
+
+    return Baseline([{}], estimate)
+
+
+def _several(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": dict(item), "minItems": 1}
+
+
+POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+
+BASELINES: dict[str, Entry] = {
+    "mean": Entry(
+        build=mean,
+        parameters={},
+        help="The mean of the training targets: the error of an estimator that ignores the inputs.",
+        example={"type": "mean"},
+    ),
+    "ridge": Entry(
+        build=ridge,
+        parameters={"properties": {"penalties": _several(POSITIVE)}},
+        help="Ridge regression: linear in the inputs, with a penalty on the squared coefficients.",
+        example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
+    ),
+    "pls": Entry(
+        build=pls,
+        parameters={"properties": {"components": _several({"type": "integer", "minimum": 1})}},
+        help="Partial least squares: linear in the few components of the inputs that covary most with the target.",
+        example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
+    ),
+    "svr": Entry(
+        build=svr,
+        parameters={
+            "properties": {"costs": _several(POSITIVE), "gammas": _several(POSITIVE), "epsilons": _several(POSITIVE)}
+        },
+        help="Support vector regression with a Gaussian kernel; cost and epsilon apply to standardized values.",
+        example={"type": "svr", "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]}},
+    ),
+    "gaussian_process": Entry(
+        build=gaussian_process,
+        parameters={"properties": {"restarts": {"type": "integer", "minimum": 0}}},
+        help="Gaussian process with a squared-exponential kernel and noise, fitted by maximum likelihood.",
+        example={"type": "gaussian_process", "parameters": {"restarts": 0}},
+    ),
+    "extra_trees": Entry(
+        build=extra_trees,
+        parameters={"properties": {"trees": {"type": "integer", "minimum": 1}}},
+        help="Extremely randomized trees: the mean of many.",
+        example={"type": "extra_trees", "parameters": {"trees": 20}},
+    ),
+}
+
+# Nested cross-validation of baselines: each fold selects, scales and fits a baseline on its training rows alone.
+
+
+Rows = NDArray[np.int64]
+Split = tuple[Rows, Rows]
+"""Training and test rows, as row numbers of the table."""
+
+InnerSplits = int | Callable[[Rows], Sequence[Split]]
+"""The number of shuffled inner folds, or a function that splits row numbers into training and test rows."""
+
+BaselineTransform = tuple[Callable[[Array], Array], Callable[[Array], Array]]
+"""A transform of the target and its inverse. Linear ones have no effect, since targets are standardized."""
+
+
+@dataclass(frozen=True)
+class HeldOutEstimates:
+    """Estimates of held-out rows, and the selected hyper-parameters."""
+
+    values: Array
+    """(row, output) in the outputs' own units: the mean over the folds that hold out a row; NaN if none does."""
+    chosen: list[list[Choice]]
+    """Hyper-parameters by fold and output."""
+
+
+def cross_validated(
+    baseline: Baseline,
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    folds: Sequence[Split],
+    inner: InnerSplits,
+    seed: int,
+    transforms: Sequence[BaselineTransform | None] | None = None,
+) -> HeldOutEstimates:
+    """A baseline's estimates of all held-out rows.
+
+    inputs      (row, column)
+    targets     (row, output); each output is estimated separately
+    transforms  one per output
+
+    The hyper-parameters of a fold are those with the lowest squared error, in the target's own unit, over all estimates
+    of its inner folds. The result of a fold does not depend on other folds.
+    Raises ValueError for values that are not finite, and for inner folds outside the training rows.
+    """
+    known, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if known.ndim != 2 or true.ndim != 2 or len(known) != len(true):
+        raise ValueError(f"inputs {known.shape} and targets {true.shape} must be (row, column) and (row, output)")
+    each = [_Output(baseline, known, target, transform, seed) for target, transform in _columns(true, transforms)]
+    total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
+    chosen: list[list[Choice]] = []
+    for train, test in folds:
+        choices = [one.choose(train, inner) for one in each]
+        columns = [one.estimate(train, test, [choice])[0] for one, choice in zip(each, choices, strict=True)]
+        total[test] += np.stack(columns, axis=1)
+        times[test] += 1
+        chosen.append(choices)
+    values = np.full_like(true, np.nan)
+    values[times > 0] = total[times > 0] / times[times > 0, None]
+    return HeldOutEstimates(values, chosen)
+
+
+def _columns(
+    true: Array, transforms: Sequence[BaselineTransform | None] | None
+) -> list[tuple[Array, BaselineTransform | None]]:
+    return list(zip(true.T, transforms or [None] * true.shape[1], strict=True))
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A baseline, and the output of the table that it estimates."""
+
+    baseline: Baseline
+    inputs: Array
+    target: Array
+    transform: BaselineTransform | None
+    seed: int
+
+    def choose(self, train: Rows, inner: InnerSplits) -> Choice:
+        """The hyper-parameters with the lowest error on the inner folds of the training rows."""
+        choices = self.baseline.choices
+        if len(choices) == 1:
+            return choices[0]
+        squared = np.zeros(len(choices))
+        for part, rest in _inner(train, inner, self.seed):
+            squared += np.square(self.estimate(part, rest, choices) - self.target[rest]).sum(axis=1)
+        # A transform's inverse can overflow for a very bad choice.
+        return choices[int(np.argmin(np.where(np.isfinite(squared), squared, np.inf)))]
+
+    def estimate(self, train: Rows, test: Rows, choices: Sequence[Choice]) -> Array:
+        """Estimates of the test rows, (choice, test row), in the target's own unit, fitted to the training rows."""
+        forward, inverse = self.transform if self.transform and self.baseline.transformed else (_same, _same)
+        target = np.asarray(forward(self.target[train]))
+        finite = np.isfinite(np.concatenate([self.inputs[train].sum(axis=1) + target, self.inputs[test].sum(axis=1)]))
+        if not finite.all():
+            row = np.concatenate([train, test])[~finite][0]
+            raise ValueError(f"row {row} has an input or target that is not a finite number, or whose transform is not")
+        center, spread = target.mean(), target.std()
+        if np.ptp(target) == 0:  # the computed deviation of equal values may differ from 0
+            scaled = np.zeros((len(choices), len(test)))
+            center = target[0]
+        else:
+            known, others = _standardized(self.inputs, train, test)
+            seed = Seeds(self.seed).number("baseline") % 2**32
+            scaled = self.baseline.estimate(known, (target - center) / spread, others, choices, seed)
+        with np.errstate(over="ignore"):
+            return np.asarray(inverse(center + spread * scaled))
+
+
+def _inner(train: Rows, inner: InnerSplits, seed: int) -> list[Split]:
+    if callable(inner):
+        splits = [(np.asarray(part), np.asarray(rest)) for part, rest in inner(train)]
+        strangers = sorted(
+            set(np.concatenate([rows for split in splits for rows in split]).tolist()) - set(train.tolist())
+        )
+        if strangers:
+            raise ValueError(f"the inner folds use rows that are not training rows of their fold: {strangers[:5]}")
+        return splits
+    order = Seeds(seed).numpy("baseline", "inner").permutation(train)
+    parts = [np.sort(part) for part in np.array_split(order, min(inner, len(train)))]
+    return [(np.setdiff1d(train, part), part) for part in parts]
+
+
+def _standardized(inputs: Array, train: Rows, test: Rows) -> tuple[Array, Array]:
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(inputs[train])
+    return scaler.transform(inputs[train]), scaler.transform(inputs[test])
+
+
+def _same(values: Array) -> Array:
+    return values
+
+
+# The network and its baselines compared on the same held-out rows: errors of each, and their differences.
+
+
+NETWORK = "network"
+"""The estimator that the others are compared with."""
+
+SHOWN = ("rmse", "mae", "r2", "bias")
+
+
+def compared_estimators(
+    estimators: Mapping[str, ArrayLike],
+    truth: ArrayLike,
+    units: Mapping[str, str],
+    groups: ArrayLike | None = None,
+    notes: Mapping[str, str] | None = None,
+    periods: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """A row per output and estimator, of plain values that go into a JSON file.
+
+    estimators  name → (row, output) in the outputs' own units, NaN for rows that no fold held out; `NETWORK` among them
+    truth       (row, output)
+    units       output → unit, in the order of the columns
+    groups      (row,) the group of each row, such as a sample that was measured several times
+    notes       name → a remark that is shown with the estimator's numbers: "selected on the test data"
+    periods     output → the period after which its values repeat, for those whose values do
+
+    Keys: `output`, `unit`, `estimator`, `note`, `n` (rows), `groups` (their number, None where rows are drawn); `rmse`,
+    `mae`, `r2`, `bias`, each with `…_interval`; `difference`, the RMSE less that of the network, and
+    `difference_interval`. Numbers are None for an estimator without a finite estimate of some row that another one has
+    an estimate of; differences are None for the network itself.
+    """
+    true = np.asarray(truth, dtype=np.float64)
+    estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
+    for name, values in estimated.items():
+        if values.shape != true.shape or true.ndim != 2 or true.shape[1] != len(units):
+            raise ValueError(
+                f"{name}: estimates {values.shape} and truth {true.shape} must be (row, output), with "
+                f"{len(units)} outputs"
+            )
+    if NETWORK not in estimated:
+        raise ValueError(f"no '{NETWORK}' among the estimators {', '.join(estimated)}")
+    of_rows = None if groups is None else np.asarray(groups)
+    return list(_rows(estimated, true, units, of_rows, notes or {}, periods or {}))
+
+
+def _rows(
+    estimated: Mapping[str, Array],
+    true: Array,
+    units: Mapping[str, str],
+    groups: NDArray[Any] | None,
+    notes: Mapping[str, str],
+    periods: Mapping[str, float],
+) -> Iterator[dict[str, Any]]:
+    held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
+    of_rows = None if groups is None else groups[held_out]
+    for column, (output, unit) in enumerate(units.items()):
+        metrics = with_period({metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output))
+        truth = true[held_out, column]
+        network = estimated[NETWORK][held_out, column]
+        for name, values in estimated.items():
+            estimate = values[held_out, column]
+            head: dict[str, Any] = {"output": output, "unit": unit, "estimator": name, "note": notes.get(name, "")}
+            head |= {"n": len(truth), "groups": None if of_rows is None else len(np.unique(of_rows))}
+            against = None if name == NETWORK else network
+            yield {
+                **head,
+                **_numbers(metrics, estimate, truth, of_rows),
+                **_against(metrics["rmse"], against, estimate, truth, of_rows),
+            }
+
+
+def _numbers(metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[Any] | None) -> dict[str, Any]:
+    if not _usable(estimate, truth):
+        return {key: None for metric in SHOWN for key in (metric, f"{metric}_interval")}
+    numbers: dict[str, Any] = {}
+    for metric, value in evaluate(metrics, estimate, truth).items():
+        ends = interval(metrics[metric], estimate, truth, groups)
+        numbers[metric] = value if np.isfinite(value) else None
+        numbers[f"{metric}_interval"] = list(ends) if ends else None
+    return numbers
+
+
+def _against(
+    rmse: Metric, network: Array | None, estimate: Array, truth: Array, groups: NDArray[Any] | None
+) -> dict[str, Any]:
+    if network is None or not (_usable(estimate, truth) and _usable(network, truth)):
+        return {"difference": None, "difference_interval": None}
+    of = difference(rmse, estimate, network, truth, groups)
+    return {"difference": of.value, "difference_interval": list(of.interval) if of.interval else None}
+
+
+def _usable(estimate: Array, truth: Array) -> bool:
+    return len(truth) > 0 and bool(np.isfinite(estimate).all() and np.isfinite(truth).all())
+
+
+def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row with the lowest RMSE, or None if no row has one."""
+    return min((row for row in rows if row["rmse"] is not None), key=lambda row: float(row["rmse"]), default=None)

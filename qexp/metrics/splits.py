@@ -1,0 +1,454 @@
+"""Splits: how rows are divided into folds, and rows that are copies of others.
+
+A split uses row numbers and the values of columns only; another split can divide the training rows of a fold again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base.tables import Entry
+from qexp.errors import QexpError, suggestion
+
+Rows = NDArray[np.int64]
+Column = Callable[[str], NDArray[np.str_]]
+"""All rows' values of a column or group, as texts."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Training and test rows, with a name."""
+
+    name: str
+    """Valid as the name of a folder."""
+    train: Rows
+    test: Rows
+    """Row numbers, ascending; rows in neither are not used."""
+
+
+class SplitError(QexpError, ValueError):
+    """The rows cannot be divided by this split."""
+
+    def __init__(self, parameter: str | None, message: str) -> None:
+        self.parameter = parameter
+        """The parameter to change, if it is one."""
+        super().__init__(message)
+
+
+class Split(Protocol):
+    """A way to divide rows into folds."""
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        """The folds of the given rows. Raises SplitError."""
+        ...
+
+
+class LeaveOneOut:
+    """Leave-one-out: each fold holds out one row."""
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        return _holding_out(rows, [rows[[index]] for index in range(len(rows))])
+
+
+class KFold:
+    """k-fold cross-validation: the rows in `folds` parts of equal size, each held out once."""
+
+    def __init__(self, folds: int = 5, shuffle: bool = True, repeats: int = 1) -> None:
+        if repeats > 1 and not shuffle:
+            raise SplitError("repeats", "without 'shuffle' all repeats are the same; leave out one of them")
+        self._folds, self._shuffle, self._repeats = folds, shuffle, repeats
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        if self._folds > len(rows):
+            raise SplitError("folds", f"{self._folds} folds of {len(rows)} rows; use at most {len(rows)}")
+        repeats = []
+        for _ in range(self._repeats):
+            order = random.permutation(len(rows)) if self._shuffle else np.arange(len(rows))
+            repeats.append(_holding_out(rows, [rows[part] for part in np.array_split(order, self._folds)]))
+        return _repeated(repeats)
+
+
+class GroupKFold:
+    """Group k-fold: rows of one group are held out together; each fold holds out one group, or several."""
+
+    def __init__(self, by: str, folds: int | None = None) -> None:
+        self._by, self._folds = by, folds
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        values = column(self._by)[rows]
+        groups = list(np.unique(values))
+        if len(groups) < 2:
+            raise SplitError(
+                "by", f"all {len(rows)} rows have the same '{self._by}', so that holding it out leaves no training rows"
+            )
+        if self._folds is None:
+            return _holding_out(rows, [rows[values == group] for group in groups], _folder_names(groups))
+        if self._folds > len(groups):
+            raise SplitError(
+                "folds", f"{self._folds} folds of {len(groups)} groups; use at most {len(groups)}, or leave it out"
+            )
+        return _holding_out(rows, self._dealt_out(rows, values, random))
+
+    def _dealt_out(self, rows: Rows, values: NDArray[np.str_], random: np.random.Generator) -> list[Rows]:
+        """Parts of about the same size: the largest group first, each to the part with the fewest rows so far."""
+        groups, counts = np.unique(values, return_counts=True)
+        shuffled = random.permutation(len(groups))  # so that the seed decides between groups of equal size
+        owners: list[list[str]] = [[] for _ in range(self._folds or 0)]
+        sizes = np.zeros(len(owners), dtype=np.int64)
+        for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
+            least = int(np.argmin(sizes))
+            owners[least].append(groups[index])
+            sizes[least] += counts[index]
+        return [rows[np.isin(values, owned)] for owned in owners]
+
+
+class HeldOut:
+    """One fold: the rows with certain values in a column."""
+
+    def __init__(self, by: str, values: Sequence[str]) -> None:
+        self._by, self._values = by, values
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        there = column(self._by)
+        for value in self._values:
+            if value not in there:
+                raise SplitError("values", f"no row has the {self._by} '{value}'; {suggestion(value, set(there))}")
+        held = np.isin(there[rows], list(self._values))
+        if held.all():
+            raise SplitError("values", f"all {len(rows)} rows are held out, which leaves no training rows")
+        if not held.any():
+            raise SplitError("values", f"none of the {len(rows)} rows is held out")
+        return _holding_out(rows, [rows[held]], ["held_out"])
+
+
+class Parts:
+    """One fold: the rows that the files assign to the test part or, if there are none, to validation."""
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        parts = column("part")[rows]
+        for part in ("test", "validation"):
+            held = parts == part
+            if held.all():
+                raise SplitError(None, f"all {len(rows)} rows belong to the {part} part, which leaves no training rows")
+            if held.any():
+                return _holding_out(rows, [rows[held]], ["held_out"])
+        raise SplitError(
+            None,
+            f"none of the {len(rows)} rows belongs to a test or a validation part by its file; choose another split, "
+            'such as {"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}',
+        )
+
+
+class Random:
+    """A random fraction of the rows, drawn again in every repeat."""
+
+    def __init__(self, share: float = 0.2, repeats: int = 1) -> None:
+        self._share, self._repeats = share, repeats
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        count = round(self._share * len(rows))
+        if not 0 < count < len(rows):
+            raise SplitError(
+                "share", f"{self._share:g} of {len(rows)} rows is {'none' if count == 0 else 'all of them'}"
+            )
+        return _holding_out(rows, [random.permutation(rows)[:count] for _ in range(self._repeats)])
+
+
+class RandomGroups:
+    """One fold: a random fraction of the groups, at least one."""
+
+    def __init__(self, by: str, share: float = 0.2) -> None:
+        self._by, self._share = by, share
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        values = column(self._by)[rows]
+        groups = np.unique(values)
+        count = max(round(self._share * len(groups)), 1)
+        if count >= len(groups):
+            raise SplitError(
+                "share",
+                f"{self._share:g} of {len(groups)} different '{self._by}' leaves no training rows; take less, or the "
+                "last rows of each for validation: {"
+                f'"type": "time_block", "parameters": {{"by": "{self._by}"}}}}',
+            )
+        held = random.permutation(groups)[:count]
+        return _holding_out(rows, [rows[np.isin(values, held)]], ["held_out"])
+
+
+class TimeBlock:
+    """One fold: the last rows of every group, or of the whole file, in the order of the file."""
+
+    def __init__(self, by: str | None = None, share: float = 0.2) -> None:
+        self._by, self._share = by, share
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        ascending = np.sort(rows)
+        values = np.zeros(len(rows)) if self._by is None else column(self._by)[ascending]
+        held = []
+        for group in np.unique(values):
+            of_group = ascending[values == group]
+            count = round(self._share * len(of_group))
+            if not 0 < count < len(of_group):
+                where = "" if self._by is None else f" with the {self._by} '{group}'"
+                what = "none" if count == 0 else "all of them"
+                raise SplitError("share", f"{self._share:g} of {len(of_group)} rows{where} is {what}")
+            held.append(of_group[-count:])
+        return _holding_out(rows, [np.concatenate(held)], ["held_out"])
+
+
+def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None = None) -> list[Fold]:
+    """A fold for each part; without names the parts are numbered from 1."""
+    if len(rows) < 2:
+        raise SplitError(None, f"{len(rows)} rows cannot be divided; at least two are needed")
+    names = names or [f"{number:03d}" for number in range(1, len(parts) + 1)]
+    ascending = np.sort(rows).astype(np.int64)
+    return [
+        Fold(name, ascending[~np.isin(ascending, part)], ascending[np.isin(ascending, part)])
+        for name, part in zip(names, parts, strict=True)
+    ]
+
+
+def _repeated(repeats: Sequence[Sequence[Fold]]) -> list[Fold]:
+    """The folds of all repeats; with several repeats, names start with the number of the repeat: `02-007`."""
+    if len(repeats) == 1:
+        return list(repeats[0])
+    return [
+        Fold(f"{number:02d}-{fold.name}", fold.train, fold.test)
+        for number, folds in enumerate(repeats, start=1)
+        for fold in folds
+    ]
+
+
+def _folder_names(groups: Sequence[str]) -> list[str]:
+    """The groups' names as names of folders, distinct even where upper and lower case are the same."""
+    names: list[str] = []
+    for group in groups:
+        plain = re.sub(r"[^\w.+-]+", "_", group).strip("._-")[:60] or "unnamed"
+        name, number = plain, 1
+        while name.lower() in {other.lower() for other in names}:
+            number += 1
+            name = f"{plain}_{number}"
+        names.append(name)
+    return names
+
+
+BY = {"type": "string", "description": "a column of the file, or a group of the dataset; for fields: folder or time"}
+REPEATS = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 99,
+    "description": "number of repetitions, each with new random folds",
+}
+SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+FOLDS = {"type": "integer", "minimum": 2, "description": "number of folds"}
+
+SPLITS: dict[str, Entry] = {
+    "leave_one_out": Entry(
+        build=LeaveOneOut,
+        parameters={},
+        help="Leave-one-out: every row is held out once, alone.",
+        example={"type": "leave_one_out"},
+    ),
+    "k_fold": Entry(
+        build=KFold,
+        parameters={
+            "properties": {
+                "folds": FOLDS,
+                "shuffle": {
+                    "type": "boolean",
+                    "description": "in random order, by the seed; false: in the order of the file",
+                },
+                "repeats": REPEATS,
+            }
+        },
+        help="k-fold: the rows in parts of equal size, each held out once.",
+        example={"type": "k_fold", "parameters": {"folds": 5}},
+    ),
+    "group_k_fold": Entry(
+        build=GroupKFold,
+        parameters={
+            "properties": {
+                "by": BY,
+                "folds": {
+                    **FOLDS,
+                    "type": ["integer", "null"],
+                    "description": "number of folds; null: one for each group",
+                },
+            },
+            "required": ["by"],
+        },
+        help="Group k-fold: rows of one group are held out together.",
+        example={"type": "group_k_fold", "parameters": {"by": "mission"}},
+    ),
+    "held_out": Entry(
+        build=HeldOut,
+        parameters={
+            "properties": {
+                "by": BY,
+                "values": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "minItems": 1,
+                    "uniqueItems": True,
+                    "description": "rows with one of these values are held out",
+                },
+            },
+            "required": ["by", "values"],
+        },
+        help="One fold: the rows with certain values in a column.",
+        example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},
+    ),
+    "parts": Entry(
+        build=Parts,
+        parameters={},
+        help="One fold: the rows that the files assign to the test part or, if there are none, to validation.",
+        example={"type": "parts"},
+    ),
+    "random": Entry(
+        build=Random,
+        parameters={
+            "properties": {
+                "share": {**SHARE, "description": "fraction of the rows that is held out in each repeat"},
+                "repeats": REPEATS,
+            }
+        },
+        help="A random fraction of the rows, drawn again in every repeat.",
+        example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
+    ),
+    "random_groups": Entry(
+        build=RandomGroups,
+        parameters={
+            "properties": {"by": BY, "share": {**SHARE, "description": "fraction of the groups"}},
+            "required": ["by"],
+        },
+        help="One fold: a random fraction of the groups, at least one.",
+        example={"type": "random_groups", "parameters": {"by": "folder", "share": 0.25}},
+    ),
+    "time_block": Entry(
+        build=TimeBlock,
+        parameters={
+            "properties": {
+                "by": {
+                    **BY,
+                    "type": ["string", "null"],
+                    "description": "the last rows of each group in this column are held out; null: of the whole file",
+                },
+                "share": {**SHARE, "description": "fraction of the rows of each group"},
+            }
+        },
+        help="One fold: the last rows of every group, or of all, in the order of the file.",
+        example={"type": "time_block", "parameters": {"by": "folder", "share": 0.25}},
+    ),
+}
+
+# Rows of numbers that are copies of other rows: the same in single precision, or but for rounding or noise.
+
+
+Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+
+NEAR = (1e-2, 1e-3)
+"""Rows are nearly the same if none of their columns differs by more than this number of its standard deviations: by the
+first one at which copies are told from chance, as rows may lie densely."""
+
+WIDER = 3
+"""How many times farther rows are counted, to see how many lie so near by chance."""
+
+NEIGHBOURS = 8
+"""The nearest rows that a row is joined with; copies of copies are joined through each other."""
+
+FEW = 10_000
+"""One equal row among so many is not worth a word."""
+
+MOST_VALUES = 10**7
+"""Numbers in a table above which only rows that are exactly the same are looked for."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The rows of a table in sets of copies, (row,): numbers of the sets of equal rows, and of nearly equal ones."""
+
+    equal: Numbers
+    alike: Numbers
+
+    def among(self, some: Numbers, others: Numbers) -> tuple[Numbers, Numbers]:
+        """Those of some rows that are equal to one of the others, and those that are only nearly so."""
+        equal, alike = (
+            np.bincount(sets[others], minlength=len(sets))[sets[some]] > 0 for sets in (self.equal, self.alike)
+        )
+        return some[equal], some[alike & ~equal]
+
+
+def copies(columns: Array) -> Copies:
+    """The copies among the rows of a table, (row, column).
+
+    Nearly equal rows are copies if there are more of them than chance explains: in a space that rows fill, at least
+    `WIDER` times as many pairs lie within `WIDER` times a distance. For equal rows see `chance`.
+    """
+    numbers = np.asarray(columns, dtype=np.float64)
+    first, equal = _distinct(numbers)
+    alike = np.arange(len(first))
+    if numbers.size <= MOST_VALUES and len(first) > 1:
+        alike = _joined(numbers[first])
+    return Copies(equal, alike[equal])
+
+
+def chance(some: Array, others: Array) -> int:
+    """The largest number of some rows that may equal one of the others by chance, as columns have few distinct values.
+
+    Each column of the others is shuffled, which keeps its values and takes the rows apart.
+    """
+    random = np.random.default_rng(0)
+    shuffled = np.stack([random.permutation(column) for column in others.T], axis=1)
+    equal = _distinct(np.concatenate([shuffled, some]))[1]
+    expected = int(np.isin(equal[len(others) :], equal[: len(others)]).sum())
+    return max(int(2 * expected + 3 * expected**0.5), len(some) // FEW)
+
+
+def _distinct(numbers: Array) -> tuple[Numbers, Numbers]:
+    """The first row of each set of rows that are equal in single precision, and the set of each row."""
+    single = np.ascontiguousarray(numbers, dtype=np.float32) + np.float32(0)  # -0 is 0
+    rows = single.view(np.dtype((np.void, single.dtype.itemsize * single.shape[1])))[:, 0]
+    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
+    return first.astype(np.int64), inverse.astype(np.int64).reshape(-1)
+
+
+def _joined(rows: Array) -> Numbers:
+    """The set of nearly equal rows to which each of some distinct rows belongs, (row,)."""
+    from scipy.sparse import coo_array  # these take a while to load
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    count, scale = len(rows), _scale(rows)
+    if not (scale > 0).any():
+        return np.arange(count)
+    tree = cKDTree(rows[:, scale > 0] / scale[scale > 0])
+    distance, index = tree.query(tree.data, min(NEIGHBOURS + 1, count), p=np.inf, distance_upper_bound=WIDER * NEAR[0])
+    for within in NEAR:
+        crowded = distance[:, -1] <= WIDER * within  # rows that may have more than these neighbours
+        near, farther = (
+            int((distance[~crowded] <= reach).sum())
+            + int(tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True).sum())
+            - count  # a row is its own nearest
+            for reach in (within, WIDER * within)
+        )
+        most = (farther - near) / (WIDER - 1)  # pairs that lie near by chance
+        if near - most > near / 4 + 4 * most**0.5:
+            row, place = np.nonzero(distance <= within)
+            pairs = coo_array((np.ones(len(row), dtype=bool), (row, index[row, place])), shape=(count, count))
+            return np.asarray(connected_components(pairs, directed=False)[1], dtype=np.int64)
+    return np.arange(count)
+
+
+def _scale(rows: Array) -> Array:
+    """The standard deviation of each column; where a few values are far off, as of the half of the values between."""
+    quarter, three_quarters = np.quantile(rows, [0.25, 0.75], axis=0)
+    of_half = (three_quarters - quarter) / 1.349
+    deviation = rows.std(axis=0)
+    return np.asarray(np.where(of_half > 0, np.minimum(deviation, of_half), deviation), dtype=np.float64)

@@ -1,1 +1,0 @@
-"""Pages for people: reports and notebooks. Functions of run directories, written as HTML that needs no network."""

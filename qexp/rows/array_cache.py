@@ -1,0 +1,204 @@
+"""A cache of prepared arrays in files, which are mapped into memory.
+
+The name of a file is a hash of everything it was made from: other data, another spec or another version of this code
+gives another file. The cache can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import mmap
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.errors import QexpError
+
+Array = NDArray[np.float32]
+
+VARIABLE = "QEXP_CACHE"
+"""Environment variable: the folder of the cache, instead of `~/.cache/qexp`."""
+
+MAPPED_AT_ONCE = 64 * 2**20
+"""Bytes that are read before mapped memory is returned to the system."""
+
+
+def cache_folder() -> Path:
+    """The folder of the cache: `QEXP_CACHE`, else qexp/ in the user's cache folder."""
+    if given := os.environ.get(VARIABLE):
+        return Path(given).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qexp"
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or inode changes."""
+    status = path.stat()
+    seen = {"size": status.st_size, "changed": status.st_mtime_ns, "inode": status.st_ino}
+    note = cache_folder() / "hashes" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(note.read_text())
+        if known["seen"] == seen:
+            os.utime(note)  # for `unused_for`
+            return str(known["sha256"])
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(OSError, QexpError):  # the file is then hashed again the next time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(note, {"path": str(path.absolute()), "seen": seen, "sha256": found})
+    return found
+
+
+def note(key: Sequence[Any]) -> dict[str, Any] | None:
+    """The JSON document that `keep_note` stored under a key, or None."""
+    with contextlib.suppress(OSError, ValueError):
+        path = _place(key, "json")
+        document: dict[str, Any] = json.loads(path.read_text())
+        os.utime(path)  # for `unused_for`
+        return document
+    return None
+
+
+def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
+    """Store a JSON document under a key; a folder that cannot be written to is no error."""
+    with contextlib.suppress(OSError, QexpError):
+        path = _place(key, "json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, document)
+
+
+def _place(key: Sequence[Any], suffix: str) -> Path:
+    name = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()
+    return cache_folder() / "arrays" / f"{name}.{suffix}"
+
+
+MAPPED_AROUND = 2**16
+"""Bytes that the system maps at once around a byte that is read."""
+
+
+@dataclass(frozen=True)
+class CachedArray:
+    """A file of the cache with an array in single precision."""
+
+    path: Path
+    shape: tuple[int, ...]
+
+    def opened(self) -> Mapped:
+        """The array, mapped into memory."""
+        return Mapped(self)
+
+
+class Mapped:
+    """The mapped array of a file, of which only accessed parts are read."""
+
+    def __init__(self, cached: CachedArray) -> None:
+        with cached.path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.values: Array = np.frombuffer(self._map, dtype=np.float32).reshape(cached.shape)
+        self._read = 0
+
+    def note_read(self, count: int) -> None:
+        """Count bytes that were read; from time to time mapped memory is returned, so that it does not grow.
+
+        The system keeps the content in its file cache while it has free memory.
+        """
+        self._read += count
+        if self._read > MAPPED_AT_ONCE:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+
+
+def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterator[Array]]) -> CachedArray:
+    """The array of a key, written from blocks along the first axis if it is not in the cache yet.
+
+    Raises QexpError if it cannot be written.
+    """
+    if there := known(key, shape):
+        return there
+    made = CachedArray(_place(key, "f32"), shape)
+    with _room_for(shape), files.replacing(made.path) as file:
+        _write(file, blocks())
+    return made
+
+
+def known(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
+    """The array of a key, or None if it is not in the cache."""
+    made = CachedArray(_place(key, "f32"), shape)
+    if not (made.path.is_file() and made.path.stat().st_size == 4 * math.prod(shape)):
+        return None
+    with contextlib.suppress(OSError):  # the cache belongs to another user
+        os.utime(made.path)  # for `unused_for`
+    return made
+
+
+def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> CachedArray:
+    """The array of a key that is known only after all blocks were read; an existing file of that key is kept.
+
+    Raises QexpError if it cannot be written.
+    """
+    with _room_for(shape) as folder:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)  # an abandoned one is purged, too
+        draft = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _write(file, blocks)
+                found = key()
+                if there := known(found, shape):
+                    return there
+                file.flush()
+                os.fsync(file.fileno())
+            draft.chmod(0o644)
+            draft.replace(_place(found, "f32"))
+        finally:
+            draft.unlink(missing_ok=True)
+    return CachedArray(_place(found, "f32"), shape)
+
+
+def _write(file: IO[bytes], blocks: Iterable[Array]) -> None:
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, dtype=np.float32).data)
+
+
+@contextlib.contextmanager
+def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
+    """The folder of the arrays, with enough free space for one of a shape. Raises QexpError if writing fails."""
+    folder, size = cache_folder() / "arrays", 4 * math.prod(shape)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_room(folder, size)
+        yield folder
+    except OSError as error:
+        raise QexpError(
+            f"prepared data cannot be kept in {folder}: {error.strerror or error}; name another folder with {VARIABLE}"
+        ) from error
+
+
+def unused_for(age: timedelta) -> list[Path]:
+    """Arrays, notes and hashes that were not used for this long."""
+    before, unused = time.time() - age.total_seconds(), []
+    for path in sorted(path for kind in ("arrays", "hashes") for path in (cache_folder() / kind).glob("*")):
+        with contextlib.suppress(FileNotFoundError):  # deleted by another process
+            if path.stat().st_mtime < before:
+                unused.append(path)
+    return unused
+
+
+def _require_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise QexpError(
+            f"prepared data take {size / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB left; "
+            f"make room, or name another folder with {VARIABLE}"
+        )

@@ -1,0 +1,246 @@
+"""Actions: commands of the user's own that are run on runs, and keep their output in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.base import files, folders
+from qexp.base.machine import terminable
+from qexp.base.text import filled, names_in, words_of
+from qexp.base.workspace import VARIABLE, Workspace
+from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.runs.columns import Columns
+from qexp.store import provenance
+from qexp.store.directory import RunDirectory
+from qexp.store.record import now
+
+ACTION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+ACTION_PLACEHOLDERS = ("run.path", "run.name", "action.path", "action.name", "workspace")
+"""Besides `run.` and any column of `qexp ls --columns`."""
+
+ACTION_KEYS = ("command", "help")
+
+
+@dataclass(frozen=True)
+class Action:
+    name: str
+    command: str
+    help: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        return words_of(self.command)
+
+
+def actions_of(workspace: Workspace) -> dict[str, Action]:
+    """Name → action. Raises QexpError that lists all mistakes."""
+    table = workspace.settings().get("actions", {})
+    if not isinstance(table, Mapping):
+        raise QexpError('qexp.toml: actions must be tables; write [actions.NAME] and below it command = "..."')
+    mistakes: list[str] = []
+    for name, document in table.items():
+        mistakes += [f"qexp.toml at [actions.{name}]: {text}" for text in _mistakes(name, document)]
+    if mistakes:
+        raise QexpError("\n".join(mistakes))
+    return {name: Action(name, one["command"], one.get("help", "")) for name, one in table.items()}
+
+
+def find_action(name: str, workspace: Workspace) -> Action:
+    """Raises NotFoundError with similar names."""
+    known = actions_of(workspace)
+    if name not in known:
+        others = suggestion(name, known) if known else f'write [actions.{name}] and below it command = "..."'
+        raise NotFoundError(f"qexp.toml has no action '{name}'; {others}")
+    return known[name]
+
+
+def _mistakes(name: str, document: Any) -> list[str]:
+    if ACTION_NAME.fullmatch(name) is None:
+        return ["a name has small letters, digits, - and _"]
+    if not isinstance(document, Mapping):
+        return ['must be a table with command = "..."']
+    found = [f"no key '{key}'; {suggestion(key, ACTION_KEYS)}" for key in document if key not in ACTION_KEYS]
+    if not all(isinstance(document.get(key, ""), str) for key in ACTION_KEYS):
+        return [*found, "command and help are texts"]
+    command = document.get("command", "")
+    if not command.strip() or not command.isprintable():
+        return [*found, 'give the command in one line, such as command = "python plot.py {run.path}"']
+    try:
+        fields = [field for word in words_of(command) for field in names_in(word)]
+    except ValueError as error:
+        return [*found, f"command {error}"]
+    unknown = [one for one in fields if one not in ACTION_PLACEHOLDERS and not re.fullmatch(r"run\.[^.\s][^\s]*", one)]
+    known = [*ACTION_PLACEHOLDERS, "run.seed", "run.state"]
+    return [*found, *(f"command has no placeholder {{{one}}}; {suggestion(one, known)}" for one in unknown)]
+
+
+# Running an action on a run: its output is in the run's `actions/NAME/`, complete or not at all.
+
+
+FAILED = ".failed"
+"""Ends the name of the folder of an action that failed, while the output of an earlier success is kept beside it."""
+
+INTERRUPTED = "interrupted"
+
+SECONDS_TO_END = 10.0
+"""Seconds that an interrupted program gets to end by itself."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """An action that was run."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        return bool(self.record["state"] == "done")
+
+
+def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, Any], workspace: Workspace) -> Acted:
+    """Run an action's program on a run, in the workspace as its current folder, and wait for its end.
+
+    summary  the run, as the catalog lists it
+    The program gets QEXP_ACTION_DIR, the folder to write to, QEXP_RUN and QEXP_WORKSPACE. Its folder replaces that of
+    an earlier success only if it succeeds.
+    Raises QexpError for a placeholder without a value and if the action is at work on this run already; after a signal,
+    KeyboardInterrupt, when the program has ended and its record is written.
+    """
+    values = _values(action, summary)
+    parent = directory.path / "actions"
+    files.make_folder(parent)
+    with _alone(action, directory):
+        for place in (parent / action.name, parent / f"{action.name}{FAILED}"):
+            folders.clear(place)
+        with folders.drafted(parent / action.name) as draft:
+            values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
+            words = [filled(word, values.__getitem__) for word in action.words]
+            record = _carried_out(action, words, draft, directory, workspace)
+            folder = _put(draft, parent / action.name, record)
+    if record["state"] == INTERRUPTED:
+        raise KeyboardInterrupt
+    return Acted(folder, record)
+
+
+def states_of(directory: RunDirectory) -> dict[str, str]:
+    """Name of each action that was run on a run → done, failed or interrupted, by the last time it was run."""
+    states = {}
+    for file in sorted((directory.path / "actions").glob("[!.]*/record.json")):
+        with suppress(QexpError):
+            record = files.read_json(file)
+            if isinstance(record, dict):
+                states[file.parent.name.removesuffix(FAILED)] = str(record.get("state"))
+    return states
+
+
+def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
+    """Placeholder → its value for a run. Raises QexpError for those that the run has no value for."""
+    name, listing = summary["name"], Columns([dict(summary)])
+    values = {}
+    for field in dict.fromkeys(field for word in action.words for field in names_in(word)):
+        if not field.startswith("run."):
+            continue
+        (value,) = listing.values(field.removeprefix("run."))
+        if value is None:
+            raise QexpError(
+                f"{name} has no value for {{{field}}} in the action '{action.name}'; its state is {summary['state']}"
+            )
+        values[field] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if "\0" in values[field]:
+            raise QexpError(f"{name}: {{{field}}} cannot be passed to a program, it holds a null character")
+    return values
+
+
+@contextmanager
+def _alone(action: Action, directory: RunDirectory) -> Iterator[None]:
+    """Hold the lock of an action on a run. Raises QexpError if another process does."""
+    lock = files.locked(directory.path / "actions" / action.name, 0)
+    try:
+        lock.__enter__()
+    except QexpError:
+        raise QexpError(
+            f"the action '{action.name}' is already running on {directory.name}; wait for its end"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def _carried_out(
+    action: Action, words: list[str], draft: Path, directory: RunDirectory, workspace: Workspace
+) -> dict[str, Any]:
+    """Run the program. Returns the record, which is written to the draft."""
+    (draft / "code").mkdir()
+    code = provenance.keep_code_state(workspace.root, draft / "code")
+    with suppress(OSError):
+        (draft / "code").rmdir()  # nothing differs from the commit
+    record: dict[str, Any] = {
+        "action": action.name, "run": directory.name, "command": action.command, "argv": words,
+        "directory": str(workspace.root), "started": now(), "code": code.document(),
+    }  # fmt: skip
+    own = {"QEXP_ACTION_DIR": str(draft), "QEXP_RUN": str(directory.path), VARIABLE: str(workspace.root)}
+    interrupted, exit_code, error = False, None, None
+    with (draft / "log.txt").open("wb") as output, terminable():
+        try:
+            # In a session of its own, Ctrl-C on a terminal reaches the program and all that it started from here only.
+            process = subprocess.Popen(
+                words, cwd=workspace.root, env={**os.environ, **own}, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, start_new_session=True,
+            )  # fmt: skip
+        except (OSError, ValueError) as refused:
+            error = f"cannot start {shlex.quote(words[0])}: {getattr(refused, 'strerror', None) or refused}"
+        else:
+            interrupted = _wait(process)
+            exit_code = process.returncode
+    state = INTERRUPTED if interrupted else "failed" if error or exit_code else "done"
+    record |= {"ended": now(), "state": state, "exit_code": exit_code, "error": error}
+    files.write_json(draft / "record.json", record)
+    return record
+
+
+def _wait(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end of a program; after a signal, end it and what it started. Returns whether there was a signal."""
+    try:
+        process.wait()
+        return False
+    except KeyboardInterrupt:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, KeyboardInterrupt):
+                os.killpg(process.pid, number)
+                process.wait(SECONDS_TO_END)
+                break
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+        return True
+
+
+def _put(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
+    """Rename a draft to its final name. Returns that."""
+    failed = target.with_name(f"{target.name}{FAILED}")
+    if record["state"] != "done" and _is_done(target):
+        target = failed
+    folders.put(draft, target)
+    if target != failed:
+        shutil.rmtree(failed, ignore_errors=True)
+    return target
+
+
+def _is_done(folder: Path) -> bool:
+    try:
+        return bool(files.read_json(folder / "record.json")["state"] == "done")
+    except (FileNotFoundError, QexpError, KeyError, TypeError):
+        return False

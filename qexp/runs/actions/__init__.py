@@ -1,1 +1,0 @@
-"""Actions: commands of the user's own that are run on runs, and keep their output in them."""

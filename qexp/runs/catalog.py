@@ -1,0 +1,506 @@
+"""The catalog: an index of all runs, updated from their directories, and lookup of runs by name."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import orjson
+from tinydb import TinyDB
+from tinydb.storages import Storage
+
+from qexp.base import files
+from qexp.base.files import locked, real_path
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
+from qexp.jobs.states import Report, Reports, jobs_of, state_now
+from qexp.store.directory import ANNOTATIONS, EVALUATIONS, FOLDS, RunDirectory
+from qexp.store.evaluations import summaries
+from qexp.store.record import NAME, AttemptRecord, JobRecord, Record, State
+
+COARSE, FINE = 2.0, 0.05
+"""Seconds within which two changes may get the same time: on file systems with whole seconds, and on others."""
+
+LONGEST = 600.0
+"""Largest duration of a listing [s]. Files that change during it are later than `now`; far later times are ignored."""
+
+Stamp = list[int]
+
+
+def stamp_of(run: str) -> Stamp | None:
+    """Time, size and inode of the record and, if there are any, of annotations and evaluations; None without a record.
+
+    Raises OSError if they cannot be accessed. Both files are always replaced, so that their inodes change; the folder
+    of evaluations changes its time when one is added, replaced or removed.
+    """
+    # Texts instead of Paths, because with 10,000 runs Paths take most of the time. `os.access` before `os.stat` for
+    # the same reason: raising an error takes longer than both calls.
+    stamp = _of_file(f"{run}/run.json")
+    if stamp is None:
+        return None
+    annotations = f"{run}/{ANNOTATIONS}"
+    if os.access(annotations, os.F_OK):
+        stamp += _of_file(annotations) or ()
+    evaluations = f"{run}/{EVALUATIONS}"
+    if os.access(evaluations, os.F_OK):
+        stamp += _of_file(evaluations) or ()
+    return stamp
+
+
+def lasting_stamp_of(run: str, now: float) -> Stamp | None:
+    """The stamp; None if a file changed so recently that another change could get the same stamp.
+
+    A file system may reuse the inode of a replaced file.
+    now  the current time of that file system, or slightly earlier
+    """
+    stamp = stamp_of(run)
+    if stamp is None:
+        return None
+    for changed in stamp[::3]:
+        least = FINE if changed % 1_000_000_000 else COARSE
+        if -LONGEST < now - changed / 1e9 < least:
+            return None
+    return stamp
+
+
+def _of_file(path: str) -> Stamp | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
+
+
+# The file of the catalog: replaced atomically, changed under a lock, read without one.
+
+
+LOCK_SECONDS = 10.0
+"""Seconds a listing waits for another process before it continues without updating the file."""
+
+
+FORM = 2
+"""Version of the rows' form; a catalog with another version is rebuilt."""
+
+HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
+"""Beginning of the file: a table of one row with the checksum of the rest."""
+
+
+class LockedStorage(Storage):
+    """TinyDB's storage as one file that is replaced atomically, changed only under a lock, and read without one.
+
+    TinyDB reads and writes in separate calls; `transaction` holds the lock around all of them. A checksum proves that
+    this class wrote the file, so that its rows need not be checked one by one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending: dict[str, dict[str, Any]] | None = None
+        self._changed = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        try:
+            with locked(self._path, LOCK_SECONDS):
+                self._pending, self._changed = self._load(), False
+                try:
+                    yield
+                    if self._changed:
+                        files.write_bytes(self._path, _with_head(self._pending))
+                finally:
+                    self._pending = None
+        except OSError as error:
+            raise QexpError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+    def read(self) -> dict[str, dict[str, Any]] | None:
+        return self._pending if self._pending is not None else self._load()
+
+    def write(self, data: dict[str, dict[str, Any]]) -> None:
+        if self._pending is None:
+            with self.transaction():
+                self._pending, self._changed = data, True
+        else:
+            self._pending, self._changed = data, True
+
+    def _load(self) -> dict[str, dict[str, Any]]:
+        """The tables in the file; empty if another version of qexp wrote rows of another form."""
+        try:
+            content = files.read_bytes(self._path)
+        except FileNotFoundError:
+            return {}
+        head = HEAD.match(content)
+        if head is None or int(head[1]) != FORM:
+            _require_tables(self._path, content)
+            return {}
+        if int(head[2]) != zlib.crc32(memoryview(content)[head.end() :]):
+            raise DamagedError(f"{self._path} is damaged: its content does not match its checksum")
+        data: dict[str, dict[str, Any]] = orjson.loads(content)
+        del data["written"]
+        return data
+
+
+def _with_head(tables: dict[str, dict[str, Any]]) -> bytes:
+    body = orjson.dumps(tables)[1:]
+    return b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body)) + b"," * (body != b"}") + body
+
+
+def _require_tables(path: Path, content: bytes) -> None:
+    """Raise DamagedError unless the content has the form of a catalog."""
+    try:
+        tables = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+    rows = tables.get("runs", {}) if isinstance(tables, dict) else None
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) and "summary" in row for row in rows.values()):
+        raise DamagedError(f"{path} is damaged: it is not a table of runs")
+
+
+# The catalog: an index of all runs, updated from their directories whenever these have changed.
+
+
+SMALL = 1_000_000
+"""Largest size [bytes] of a catalog that can be updated in about 30 ms (about 1,200 runs)."""
+
+KEPT = (
+    "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
+    "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job", "folds", "caution",
+    "kind",
+)  # fmt: skip
+"""Keys of a record that the catalog stores."""
+
+SUMMARY_KEYS, ROW_KEYS = frozenset((*KEPT, "evaluations")), frozenset(("stamp", "summary", "attempt"))
+
+OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
+"""States in which a run's launcher or process may know more than its record."""
+
+Rows = dict[str, dict[str, Any]]
+"""Run → its row: the `stamp` of its files, the `summary`, and the `attempt` that has not ended."""
+
+DIGITS = re.compile(r"(\d+)", re.ASCII)
+
+
+@dataclass
+class Catalog:
+    """All runs of a workspace."""
+
+    workspace: Workspace
+    warnings: list[str] = field(default_factory=list)
+    """Messages about runs and files that could not be read; listings continue without them."""
+
+    @property
+    def path(self) -> Path:
+        return self.workspace.runs / "catalog.json"
+
+    def runs(self, refresh: bool = True) -> list[dict[str, Any]]:
+        """A summary of every run, sorted by name, with its current state.
+
+        A run whose record cannot be read is `damaged`, and a warning says why.
+
+        refresh  check the stamp of every record; otherwise the stored catalog is used unchanged
+        """
+        with _nothing_collected():
+            return self._as_of_now(self._refreshed() if refresh else self._usable(), Reports())
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """A summary of every run as its record has it, sorted by name: a state may be outdated, and nobody is asked."""
+        with _nothing_collected():
+            rows = self._refreshed()
+            return [rows[name]["summary"] for name in sorted(rows, key=natural)]
+
+    def followed(self) -> Callable[[], list[dict[str, Any]]]:
+        """A function that gives what `runs` gives, for repeated calls.
+
+        It keeps the rows in memory, reads only what has changed since its last call, and neither locks nor writes the
+        catalog. `warnings` are those of its last call.
+        """
+        try:
+            rows = self._known()
+        except DamagedError:
+            rows = {}
+        reports = Reports()  # which asks a scheduler every few seconds, however often it is called
+
+        def runs() -> list[dict[str, Any]]:
+            nonlocal rows
+            self.warnings.clear()
+            with _nothing_collected():
+                kept, fresh, damaged = self._brought_up_to_date(rows)
+                rows = {**kept, **fresh}
+                return self._as_of_now(rows | damaged, reports)
+
+        return runs
+
+    def refresh_if_small(self) -> None:
+        """Update the file if it is small, for programs that read it directly.
+
+        qexp does not depend on it: listings check for changes themselves. So the end of a run is not delayed when the
+        workspace holds ten thousand runs.
+        """
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_size > SMALL:
+                return
+        self._refreshed()
+
+    def reindex(self) -> int:
+        """Delete the catalog and build it again. Returns the number of runs in it."""
+        self._discard()
+        return sum(row["summary"]["state"] != State.DAMAGED for row in self._refreshed().values())
+
+    def names(self) -> list[str]:
+        """The names of directories that may be runs, in no particular order."""
+        try:
+            with os.scandir(self.workspace.runs) as entries:
+                return [entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
+
+    def _refreshed(self) -> Rows:
+        """Run → its up-to-date row; only runs whose stamp has changed are read."""
+        known = self._usable()
+        rows, fresh, damaged = self._brought_up_to_date(known)
+        gone = known.keys() - rows.keys() - fresh.keys()
+        if fresh or gone:
+            self._save(fresh, gone)
+        return {**rows, **fresh, **damaged}
+
+    def _brought_up_to_date(self, known: Rows) -> tuple[Rows, Rows, Rows]:
+        """The rows that still hold, those of runs that are new or have changed, and those of damaged runs."""
+        stamps, damaged = self._stamps()
+        rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
+        fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
+        damaged |= damaged_inside
+        self.warnings += damaged.values()
+        return rows, fresh, {name: _damaged(name, why) for name, why in damaged.items()}
+
+    def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
+        """Run → the stamp of its record, and run → why its record cannot be accessed."""
+        stamps, damaged, place = {}, {}, str(self.workspace.runs)
+        for name in self.names():
+            try:
+                stamp = stamp_of(f"{place}/{name}")
+            except OSError as error:
+                damaged[name] = f"{place}/{name} cannot be read: {error.strerror}"
+                continue
+            if stamp is not None and NAME.fullmatch(name):
+                stamps[name] = stamp
+            elif stamp is not None:
+                self.warnings.append(
+                    f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the directory"
+                )
+        return stamps, damaged
+
+    def _read(self, names: Iterable[str]) -> tuple[Rows, dict[str, str]]:
+        """Run → its row, read from its directory, and run → why its directory cannot be read."""
+        rows, damaged = {}, {}
+        times: dict[int, float] = {}
+        for name in names:
+            directory = RunDirectory(self.workspace.runs / name)
+            try:
+                device = directory.record_file.stat().st_dev
+                if device not in times:
+                    times[device] = files.now_at(directory.record_file)
+                rows[name] = _row(directory, lasting_stamp_of(str(directory.path), times[device]))
+            except DamagedError as error:
+                damaged[name] = str(error)
+            except (NotFoundError, FileNotFoundError):
+                continue  # removed in the meantime
+        return rows, damaged
+
+    def _usable(self) -> Rows:
+        """Run → its stored row; empty, with a warning, if the catalog is damaged."""
+        try:
+            return self._known()
+        except DamagedError as error:
+            self.warnings.append(f"{error}; built again from the run directories")
+            self._discard()
+            return {}
+
+    def _known(self) -> Rows:
+        rows = (LockedStorage(self.path).read() or {}).get("runs", {}).values()
+        if not all(row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows):
+            raise DamagedError(f"{self.path} is of another version of qexp")
+        return {row["summary"]["name"]: row for row in rows}
+
+    def _save(self, fresh: Rows, gone: Iterable[str]) -> None:
+        """Update the file; if it cannot be written, warn and continue."""
+        try:
+            database = TinyDB(self.path, storage=LockedStorage)
+            storage = database.storage
+            assert isinstance(storage, LockedStorage)
+            with storage.transaction():
+                table = database.table("runs", cache_size=0)
+                numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
+                table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
+                table.insert_multiple(fresh.values())
+        except QexpError as error:
+            self.warnings.append(f"the catalog could not be updated: {error}")
+
+    def _discard(self) -> None:
+        """Delete the file; a folder in its place is moved aside, since its contents are unknown."""
+        try:
+            if self.path.is_dir() and not self.path.is_symlink():
+                self.path.rename(self.path.with_name(f"{self.path.name}.{time.time_ns()}"))
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
+
+    def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
+        """The summaries, sorted by name, with the current states."""
+        words = self._words_of_schedulers(rows, reports)
+        place = str(self.workspace.runs)
+        return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=natural)]
+
+    def _words_of_schedulers(self, rows: Rows, reports: Reports) -> dict[str, Report]:
+        """Run → state reported by its launcher, for runs whose records may be outdated."""
+        open_ended = {
+            RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
+            for name, row in rows.items()
+            if row["summary"]["state"] in OPEN_ENDED
+        }
+        words = reports.words(jobs_of(open_ended))
+        return {directory.name: word for directory, word in words.items()}
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Switch garbage collection off: it scans repeatedly while a million lasting objects are created."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _as_of_now(row: dict[str, Any], runs: str, word: Report | None) -> dict[str, Any]:
+    summary: dict[str, Any] = row["summary"]
+    path = f"{runs}/{summary['name']}"
+    if summary["state"] in OPEN_ENDED:
+        attempt = None if row["attempt"] is None else AttemptRecord.from_document(row["attempt"])
+        state = state_now(RunDirectory(Path(path)), State(summary["state"]), attempt, word)
+        return {**summary, "state": state.value, "path": path}
+    return {**summary, "path": path}
+
+
+@dataclass(frozen=True)
+class _HandedOver:
+    state: State
+    job: JobRecord | None
+    launch: str | None
+
+
+def _handed_over(summary: Mapping[str, Any]) -> _HandedOver:
+    job = None if summary["job"] is None else JobRecord.from_document(summary["job"])
+    return _HandedOver(State(summary["state"]), job, summary["launch"])
+
+
+def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
+    record = directory.record()
+    document, attempt = record.document(), record.open_attempt
+    summary = {**{key: document[key] for key in KEPT}, "name": directory.name}
+    summary["evaluations"] = summaries(directory.path)
+    return {"stamp": stamp, "summary": summary, "attempt": attempt and attempt.document()}
+
+
+def _damaged(name: str, why: str) -> dict[str, Any]:
+    """The row of a run whose record cannot be read. It is not stored: the record is checked every time."""
+    blank = Record(name=name, seed=0, state=State.LOST).document()
+    unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
+    return {
+        "stamp": None,
+        "summary": {key: blank[key] for key in KEPT} | unknown | {"evaluations": {}},
+        "attempt": None,
+    }
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True  # its target is not accessible to this user
+
+
+def natural(name: str) -> list[str | int]:
+    """Sort key for names in natural order: mogi_2 before mogi_10."""
+    parts: list[str | int] = [*DIGITS.split(name)]
+    parts[1::2] = map(int, parts[1::2])
+    return parts
+
+
+# Lookup of runs by name, unique prefix, path, or pattern.
+
+
+WILDCARD = re.compile(r"[*?[]")
+"""Characters that mark a pattern; run names cannot contain them."""
+
+
+def find_run(reference: str, catalog: Catalog) -> RunDirectory:
+    """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
+
+    Raises NotFoundError with similar names.
+    """
+    by_path = Path(reference)
+    if "/" in reference and (by_path / "run.json").is_file():
+        return RunDirectory(by_path.absolute())
+    directory = RunDirectory(catalog.workspace.runs / reference)
+    if reference and "/" not in reference and directory.holds_record:
+        return directory
+    run, of_run, fold = reference.partition(f"/{FOLDS}/")
+    if run and of_run and "/" not in run:
+        return _fold(find_run(run, catalog), fold.rstrip("/"))
+    names = catalog.names()
+    matching = [name for name in names if reference and name.startswith(reference)]
+    if len(matching) == 1:
+        return RunDirectory(catalog.workspace.runs / matching[0])
+    if matching:
+        shown = ", ".join(sorted(matching, key=natural)[:8])
+        raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {shown}; write more of it")
+    raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
+
+
+def _fold(run: RunDirectory, name: str) -> RunDirectory:
+    folds = {fold.name: fold for fold in run.all_folds()}
+    if name in folds:
+        return folds[name]
+    raise NotFoundError(f"{run.name} has no fold '{name}'; {suggestion(name, folds)}")
+
+
+def is_pattern(reference: str) -> bool:
+    return WILDCARD.search(reference) is not None and not (Path(reference) / "run.json").is_file()
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that match a pattern such as 'mogi_*', in natural order. Raises NotFoundError if there are none."""
+    known = list(names)
+    matched = [name for name in known if fnmatchcase(name, pattern)]
+    if not matched:
+        raise NotFoundError(f"no run matches '{pattern}'; {suggestion(WILDCARD.split(pattern)[0], known)}")
+    return matched
+
+
+def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
+    """The runs that match the references, each once. Raises NotFoundError for a reference without a match."""
+    found: dict[Path, RunDirectory] = {}
+    for reference in references:
+        for directory in _named(reference, catalog):
+            found.setdefault(real_path(directory.path), directory)
+    return list(found.values())
+
+
+def _named(reference: str, catalog: Catalog) -> list[RunDirectory]:
+    if not is_pattern(reference):
+        return [find_run(reference, catalog)]
+    return [
+        RunDirectory(catalog.workspace.runs / name)
+        for name in matching(reference, sorted(catalog.names(), key=natural))
+    ]

@@ -1,0 +1,585 @@
+"""Columns of a listing, their filters, groups, and cells as texts."""
+
+from __future__ import annotations
+
+import ast
+import json
+import operator
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from qexp.base import files
+from qexp.base.files import in_bytes
+from qexp.base.text import keys_of, output_and_metric
+from qexp.errors import DamagedError, NotFoundError, QexpError, nearest, shortened, suggestion
+from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, number
+from qexp.spec.resolution import is_index
+from qexp.store import results
+from qexp.store.directory import EVALUATIONS, RunDirectory
+from qexp.store.record import LISTED, Record
+
+Summary = dict[str, Any]
+
+Look = Callable[[str], Callable[[Summary], Any]]
+"""Name of a field → function from a run's summary to the value of that field; None for a run without it."""
+
+Fields = dict[int, Callable[[Summary], Any]]
+"""Field in the tree of an expression → function from a run's summary to its value."""
+
+DEEPEST = 50
+"""Largest nesting depth of an expression; a field with a dozen dots and a few brackets has depth twenty."""
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+    ast.Is: operator.eq,
+    ast.IsNot: operator.ne,
+}
+
+
+def select(
+    summaries: Iterable[Summary],
+    *,
+    where: str | None = None,
+    status: str | None = None,
+    tags: Iterable[str] = (),
+    look: Look | None = None,
+) -> list[Summary]:
+    """The runs in a state, with all of the tags, that match an expression.
+
+    look  gives access to the fields of the expression; only those of the summaries if left out
+    Raises QexpError for an invalid expression or an unknown state.
+    """
+    if status is not None and status not in LISTED:
+        raise QexpError(f"--status {status}: no such state; {suggestion(status, LISTED)}")
+    holds = condition(where, look) if where is not None else lambda summary: True
+    wanted = set(tags)
+    return [
+        one
+        for one in summaries
+        if (status is None or one["state"] == status) and wanted <= set(one["tags"] if wanted else ()) and holds(one)
+    ]
+
+
+def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
+    """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
+
+    Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
+    underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Comparisons with a value that a run lacks
+    are false. A field is looked up only for runs for which the rest of the expression does not decide already.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last: nested too deep
+        where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+        shown = repr(shortened(text))
+        example = "results.test['TOC%'].mae < 1" if "%" in text else "seed < 5"
+        raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "{example}"') from None
+    if _goes_deeper(tree, DEEPEST):
+        raise QexpError(f"--where: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
+    if any(isinstance(node, ast.Constant) and _is_huge(node.value) for node in ast.walk(tree)):
+        raise QexpError(f"--where: a number must be less than 2^63: {shortened(text)!r}")
+    _check(tree.body, text)
+    lookup = look or _in_summary
+    fields = {id(node): _constant_or_field(ast.unparse(node), lookup) for node in _outermost_fields(tree.body)}
+    return lambda summary: bool(_value(tree.body, summary, fields))
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= 2**63
+
+
+def field(summary: Summary, path: str) -> Any:
+    """The value of a dotted field in a summary; None if missing. Raises QexpError if no summary has such a field."""
+    first, *rest = steps(path)
+    if first not in summary:
+        raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
+    found = summary[first]
+    for step in keys_of(rest, found):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
+
+
+BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
+
+
+def steps(path: str) -> list[str]:
+    """The keys of a dotted path; one in brackets and quotes may hold dots: `evaluations["core.2"].test`."""
+    found: list[str] = []
+    rest = path
+    while bracket := BRACKETS.search(rest):
+        before = rest[: bracket.start()].removeprefix(".") if found else rest[: bracket.start()]
+        found += [*(before.split(".") if before else []), bracket[1] if bracket[1] is not None else bracket[2]]
+        rest = rest[bracket.end() :]
+    if found:
+        return [*found, *(rest.removeprefix(".").split(".") if rest else [])]
+    return path.split(".")
+
+
+def newest(summaries: list[Summary], count: int) -> list[Summary]:
+    """The runs created last, in the given order."""
+    if len(summaries) <= count:
+        return summaries
+    kept = {one["name"] for one in sorted(summaries, key=lambda one: one["created"] or "")[-count:]}
+    return [one for one in summaries if one["name"] in kept]
+
+
+def _goes_deeper(tree: ast.AST, steps: int) -> bool:
+    """Whether a tree has more levels; checked without recursion, so that the recursive functions below are safe."""
+    level: list[ast.AST] = [tree]
+    for _ in range(steps):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return bool(level)
+
+
+def _check(node: ast.expr, text: str) -> None:
+    match node:
+        case ast.BoolOp(values=values):
+            for value in values:
+                _check(value, text)
+        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+            _check(operand, text)
+        case ast.Compare(left=left, comparators=others):
+            for value in (left, *others):
+                _check(value, text)
+        case ast.List(elts=elements) | ast.Tuple(elts=elements):
+            for element in elements:
+                _check(element, text)
+        case ast.Constant() | ast.Name():
+            pass
+        case ast.Attribute(value=value) | ast.Subscript(value=value, slice=ast.Constant(value=str())):
+            if not isinstance(value, ast.Attribute | ast.Name | ast.Subscript):
+                raise QexpError(f"--where: a dot must follow a field, as in results.test.depth.mae: {text!r}")
+            _check(value, text)
+        case _:
+            raise QexpError(
+                f"--where: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
+            )
+
+
+def _outermost_fields(node: ast.AST) -> Iterator[ast.expr]:
+    """The fields of an expression, each with all of its dots and brackets."""
+    if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
+        yield node
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _outermost_fields(child)
+
+
+def _value(node: ast.expr, summary: Summary, fields: Fields) -> Any:
+    match node:
+        case ast.BoolOp(op=ast.And(), values=values):
+            return all(_value(value, summary, fields) for value in values)
+        case ast.BoolOp(values=values):
+            return any(_value(value, summary, fields) for value in values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not _value(operand, summary, fields)
+        case ast.UnaryOp(operand=operand):
+            number = _value(operand, summary, fields)
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+                raise QexpError(f"--where: {number!r} is not a number and cannot have a minus sign")
+            return None if number is None else -number
+        case ast.Compare(left=left, ops=operators, comparators=others):
+            values = [_value(value, summary, fields) for value in (left, *others)]
+            return all(
+                _compare(comparison, a, b) for comparison, a, b in zip(operators, values, values[1:], strict=False)
+            )
+        case ast.List(elts=elements) | ast.Tuple(elts=elements):
+            return [_value(element, summary, fields) for element in elements]
+        case ast.Constant(value=value):
+            return value
+        case ast.Name() | ast.Attribute() | ast.Subscript():
+            return fields[id(node)](summary)
+    raise AssertionError(ast.dump(node))
+
+
+def _constant_or_field(name: str, look: Look) -> Callable[[Summary], Any]:
+    constants = {"true": True, "false": False, "null": None}
+    if name in constants:
+        return lambda summary: constants[name]
+    return look(name)
+
+
+def _in_summary(name: str) -> Callable[[Summary], Any]:
+    return lambda summary: field(summary, name)
+
+
+def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
+    if (a is None or b is None) and not isinstance(comparison, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
+        return False
+    try:
+        return _COMPARISONS[type(comparison)](a, b)
+    except TypeError:
+        raise QexpError(f"--where: cannot compare {a!r} with {b!r}") from None
+
+
+def ordered(
+    summaries: list[Summary], by: str | None, reverse: bool = False, values: Sequence[Any] | None = None
+) -> list[Summary]:
+    """The runs sorted by a field; runs without it come last. Raises QexpError for an unknown field.
+
+    values  the runs' values of that field, if it is not in their summaries
+    """
+    if by is None or not summaries:
+        return summaries[::-1] if reverse else summaries
+    keyed = list(zip(values if values is not None else [field(one, by) for one in summaries], summaries, strict=True))
+    having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
+    if len({isinstance(value, str) for value, _ in having}) > 1 or (
+        not having and any(v is not None for v, _ in keyed)
+    ):
+        raise QexpError(
+            f"--sort {by}: the values are neither all numbers nor all texts; "
+            "name a field inside, as in results.test.depth.mae"
+        )
+    having.sort(key=lambda pair: pair[0], reverse=reverse)
+    return [one for _, one in having] + [one for value, one in keyed if not isinstance(value, int | float | str)]
+
+
+# Columns of a listing (the values of runs by name) and groups of runs that share a value.
+
+
+PARTS = ("test", "validation")
+
+FIELDS = frozenset(one.name for one in fields(Record)) - {"others"}
+
+_NOTHING = object()
+"""The result for a missing key, as opposed to a null value."""
+
+
+class Columns:
+    """The values of columns for some runs.
+
+    A column is a field of the summary or of the record (`seed`, `epochs.best`, `code.commit`), a metric
+    (`test.depth.mae`, with or without `results.` before it, or `evaluations.NAME.test.depth.mae`), a key of the spec
+    (`learning_rate`, `dataset.fixed.noise`, with or without `spec.` before it), of a calibration
+    (`calibration.depth.coverage_90`), or `size`, the bytes of the directory. Files are read only for values that are
+    not in the summaries.
+    """
+
+    def __init__(self, runs: Sequence[Summary]) -> None:
+        self.runs = runs
+        self.warnings: list[str] = []
+        """Messages about runs that could not be read; their cells are empty."""
+        self._of_specs: dict[tuple[str, str, tuple[str, ...]], Any] = {}
+        """Path and digest of a run, and keys of its spec → value: a spec is never changed."""
+        self._found: dict[str, bool | None] = {}
+        """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
+        self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
+        self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
+        self._calibration = cache(
+            lambda path: self._read(lambda: results.calibration_columns(RunDirectory(Path(path))))
+        )
+
+    def over(self, runs: Sequence[Summary]) -> Columns:
+        """The columns of other runs; values of specs that have been read once are not read again."""
+        made = Columns(runs)
+        made._of_specs = self._of_specs
+        return made
+
+    def values(self, column: str) -> list[Any]:
+        """One value per run, None if missing. Raises QexpError with similar names if no run can have the column."""
+        look = self._lookup(column)
+        found = [look(one) for one in self.runs]
+        if found and all(value is _NOTHING for value in found):
+            self._require_possible(column)
+        return [None if value is _NOTHING else value for value in found]
+
+    def one_by_one(self, column: str) -> Callable[[Summary], Any]:
+        """A function run → value, None if missing, that reads files of a run only when it is called for that run.
+
+        If it finds no value for any run, `require_found` says so.
+        """
+        if self._in_summaries(column):
+            return lambda run: field(run, column)
+        look = self._lookup(column)
+        self._found[column] = None
+
+        def value_of(run: Summary) -> Any:
+            value = look(run)
+            self._found[column] = self._found[column] or value is not _NOTHING
+            return None if value is _NOTHING else value
+
+        return value_of
+
+    def require_found(self) -> None:
+        """Raise QexpError, with similar names, if `one_by_one` looked for a column that no run can have."""
+        for column, found in self._found.items():
+            if found is False:
+                self._require_possible(column)
+
+    def _require_possible(self, column: str) -> None:
+        if not self._can_come(column):
+            unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
+            raise QexpError(f"no field '{shortened(column)}'; {self._suggestion(column)}{unread}")
+
+    def _in_summaries(self, column: str) -> bool:
+        first, *rest = steps(column)
+        summary = self.runs[0] if self.runs else {}
+        # `dataset` and `model` in the summary are names; paths below them refer to the spec.
+        return first in summary and not (rest and isinstance(summary[first], str))
+
+    def _lookup(self, column: str) -> Callable[[Summary], Any]:
+        """A function run → value: the first of summary, record and spec that has the column's first key."""
+        first, *rest = path = steps(column)
+        summary = self.runs[0] if self.runs else {}
+        if column == "size":
+            return lambda run: files.size_of(Path(run["path"]))
+        if first == results.CALIBRATION_FIELD:
+            return lambda run: _below(self._calibration(run["path"]), rest)
+        if first == "spec":
+            return lambda run: self._in_spec(run, rest)
+        if self._in_summaries(column):
+            return lambda run: _below(run, path)
+        if first in PARTS:
+            return lambda run: _below(run["results"], path)
+        # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
+        if first in FIELDS and first not in (*summary, "metrics"):
+            return lambda run: _below(self._record(run["path"]), path)
+        return lambda run: self._in_spec(run, path)
+
+    def _in_spec(self, run: Summary, path: Sequence[str]) -> Any:
+        key = run["path"], run["digest"], tuple(path)
+        if key not in self._of_specs:
+            self._of_specs[key] = _below(self._spec(run["path"]), path)
+        return self._of_specs[key]
+
+    def _read(self, read: Callable[[], dict[str, Any]]) -> Any:
+        try:
+            return read()
+        except (DamagedError, NotFoundError) as error:
+            self.warnings.append(str(error))
+            return _NOTHING
+
+    def _can_come(self, column: str) -> bool:
+        """Whether the column is a metric that one of the runs can have when it is done, or calibrated."""
+        part, _, rest = column.removeprefix("results.").partition(".")
+        output, metric = output_and_metric(rest)
+        if part == results.CALIBRATION_FIELD:
+            return column in results.possible_calibration_columns(self._outputs())
+        with_output = any(output in one["units"] for one in self.runs)
+        return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
+
+    def unit(self, column: str) -> str:
+        """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
+        path = steps(column)
+        if path[0] == results.CALIBRATION_FIELD:
+            return self._unit_of_width(column)
+        if path[0] in ("results", EVALUATIONS):
+            path = path[1:] if path[0] == "results" else path[2:]
+        units = {output: unit for one in self.runs for output, unit in one["units"].items()}
+        output, metric = output_and_metric(".".join(path[1:]))
+        return self.meaning(metric).in_unit(units[output]) if output in units else ""
+
+    def _unit_of_width(self, column: str) -> str:
+        units = {output: unit for one in self.runs for output, unit in one["units"].items()}
+        own = (unit for output, unit in units.items() if column in results.possible_calibration_columns([output]))
+        return next(own, "") if results.is_width(column) else ""
+
+    def _outputs(self) -> set[str]:
+        return {output for one in self.runs for output in one["units"]}
+
+    def cautions(self, column: str) -> list[str]:
+        """Per run whose value of a column is of an evaluation with a caution: its name and the caution."""
+        name = path[1] if len(path := steps(column)) > 2 and path[0] == EVALUATIONS else None
+        found = {one["name"]: one["evaluations"].get(name, {}).get("caution") for one in self.runs}
+        return [f"{run} on {name}: {caution}" for run, caution in found.items() if caution]
+
+    def meaning(self, metric: str) -> Meaning:
+        """Direction and unit of a metric; those of custom metrics are taken from the runs' records."""
+        from qexp.metrics.built_in import METRICS
+        from qexp.metrics.recorded import meaning_of
+
+        records = [] if metric in METRICS else [self._record(one["path"]) for one in self.runs]
+        return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
+
+    def _suggestion(self, column: str) -> str:
+        known = {*FIELDS, *self.runs[0], "size"}
+        specs = [path for one in self.runs[:20] for path in _paths(self._spec(one["path"]))]
+        prefix = "spec." if column.startswith("spec.") else ""
+        deep = {*known, *(f"{prefix}{path}" for path in specs)}
+        for one in self.runs:
+            deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
+            deep |= {*_paths(one["evaluations"], "evaluations.")}
+        deep |= results.possible_calibration_columns(self._outputs())
+        return suggestion(column, deep if nearest(column, deep) else known)
+
+
+def _below(document: Any, steps: Sequence[str]) -> Any:
+    """The value at a path in a document; None below null, `_NOTHING` if a key is missing."""
+    for key in keys_of(steps, document):
+        step = str(key)
+        if document is None:
+            return None
+        if isinstance(document, dict) and step in document:
+            document = document[step]
+        elif isinstance(document, list) and is_index(step) and int(step) < len(document):
+            document = document[int(step)]
+        else:
+            return _NOTHING
+    return document
+
+
+def _paths(document: Any, before: str = "") -> Iterator[str]:
+    """All dotted paths in nested dictionaries."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield f"{before}{key}"
+            yield from _paths(value, f"{before}{key}.")
+
+
+def groups(runs: Sequence[Summary], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Groups of runs with the same values, in order of first appearance: number, states and mean test errors.
+
+    values   those of each run, by which to group
+    returns  for each group `values`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
+    """
+    members: dict[str, list[int]] = {}
+    for index, of_run in enumerate(values):
+        members.setdefault(json.dumps(list(of_run), sort_keys=True), []).append(index)
+    return [
+        {
+            "values": list(values[indices[0]]),
+            "runs": [runs[index] for index in indices],
+            "n": len(indices),
+            "states": dict(Counter(runs[index]["state"] for index in indices).most_common()),
+            "test": _mean_errors([runs[index] for index in indices]),
+        }
+        for indices in members.values()
+    ]
+
+
+def _mean_errors(runs: Sequence[Summary]) -> dict[str, dict[str, dict[str, Any]]]:
+    errors: dict[str, list[float]] = {}
+    for one in runs:
+        for output, metrics in one["results"].get("test", {}).items():
+            if metrics.get("mae") is not None:
+                errors.setdefault(output, []).append(metrics["mae"])
+    return {
+        output: {
+            "mae": {
+                "n": len(values),
+                "mean": statistics.fmean(values),
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+            }
+        }
+        for output, values in errors.items()
+    }
+
+
+# Cells of listings of runs, as texts.
+
+
+Run = dict[str, Any]
+"""A summary, as the catalog gives it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One of the columns that a listing has if none are chosen."""
+
+    title: str
+    field: str
+    """The field that it shows, by which runs can be sorted."""
+    text: Callable[[Run], str]
+    numeric: bool = False
+
+
+def usual_columns(runs: Sequence[Run]) -> list[Column]:
+    """Name, state and progress, the mean absolute test error of each output, and labels if a run has any."""
+    errors = dict.fromkeys(output for one in runs for output in one["results"].get("test", {}))
+    units = units_of(runs)
+    optional = [key for key in ("overrides", "tags", "caution") if any(one[key] for one in runs)]
+    return [
+        Column("name", "name", lambda one: str(one["name"])),
+        Column("state", "state", lambda one: str(one["state"])),
+        Column("seed", "seed", lambda one: NONE if one["seed"] is None else str(one["seed"]), numeric=True),
+        Column("epochs", "epochs.done", progress, numeric=True),
+        *(_of_error(output, units) for output in errors),
+        Column("created", "created", lambda one: time(one["created"])),
+        *(_of_labels(key) for key in optional),
+    ]
+
+
+def _of_error(output: str, units: dict[str, str]) -> Column:
+    field = f"test.{output}.mae"
+
+    def text(run: Run) -> str:
+        return number(run["results"].get("test", {}).get(output, {}).get("mae"))
+
+    return Column(error_title(output, units), field, text, numeric=True)
+
+
+def _of_labels(key: str) -> Column:
+    def text(run: Run) -> str:
+        return str(run[key]) if key == "caution" else " ".join(run[key])
+
+    return Column("set" if key == "overrides" else key, key, text)
+
+
+def cell(column: str, value: Any) -> str:
+    """The value of a field as a reader wants it, in one line."""
+    if value is None:
+        return NONE
+    if column in ("created", "started", "ended"):
+        return time(value)
+    if column == "epochs":
+        return _epochs(value)
+    if column == "size":
+        return in_bytes(value)
+    if is_number(value):
+        return number(value)
+    return value if isinstance(value, str) else str(in_csv(value))
+
+
+def in_csv(value: Any) -> Any:
+    """Numbers and texts as they are; lists of words as words; all else as JSON."""
+    if value is None or isinstance(value, str) or is_number(value):
+        return value
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return " ".join(value)
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def time(stamp: str | None) -> str:
+    return (stamp or "")[:16].replace("T", " ")
+
+
+def progress(run: Run) -> str:
+    """Epochs, or folds, that are done, and their total number."""
+    return f"{_epochs(run['folds'])} folds" if run["folds"] else _epochs(run["epochs"])
+
+
+def _epochs(epochs: Run | None) -> str:
+    return f"{epochs['done']}/{epochs['of']}" if epochs and epochs["of"] else NONE
+
+
+def units_of(runs: Sequence[Run]) -> dict[str, str]:
+    """Output → unit."""
+    return {output: unit for one in runs for output, unit in one["units"].items()}
+
+
+def error_title(output: str, units: dict[str, str]) -> str:
+    unit = units.get(output)
+    return f"{output} mae" + (f" ({unit})" if unit else "")

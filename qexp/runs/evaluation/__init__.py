@@ -1,1 +1,0 @@
-"""Evaluating trained networks on the test part: one module per kind of dataset."""

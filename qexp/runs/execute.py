@@ -1,0 +1,380 @@
+"""Executing a prepared run, as this process or inside a wrap. It needs only the run's directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from qexp.base import machine
+from qexp.base.machine import handled
+from qexp.errors import InterruptedRunError, ProgramError, QexpError, RunFailedError, TakenOverError
+from qexp.figures import canvas
+from qexp.jobs.launchers import this_job
+from qexp.jobs.scheduler import Wrap
+from qexp.jobs.states import signal_attempt, state_now
+from qexp.kinds import drawing
+from qexp.kinds.attempt import Display, OwnRecord, Results, Silent, Work
+from qexp.kinds.trust import require_trust
+from qexp.spec.experiences import type_name
+from qexp.store import lease
+from qexp.store.directory import RunDirectory
+from qexp.store.lease import HEARTBEAT, Lease, withdraw
+from qexp.store.process import beating
+from qexp.store.record import AttemptRecord, State, now
+
+if TYPE_CHECKING:
+    from qexp.kinds.kind import Dataset
+
+
+def _train(work: Work) -> Results | None:
+    from qexp.runs.training import train
+
+    return train(work)
+
+
+def _run_program(work: Work) -> Results | None:
+    from qexp.runs.program import run_program
+
+    return run_program(work)
+
+
+TYPES: Mapping[str, Callable[[Work], Results | None]] = {"training": _train, "command": _run_program}
+"""The value of `type` in an experience → does the work of a run, and returns its results; None if interrupted."""
+
+# Executing a prepared run. It needs only the run's directory.
+
+
+log = logging.getLogger("qexp.run")
+
+
+def execute(
+    directory: RunDirectory,
+    device: str = "auto",
+    display: Display | None = None,
+    threads: int | None = None,
+    dataset: Dataset | None = None,
+    wrap: str | None = None,
+) -> None:
+    """Train and evaluate a prepared or interrupted run in this process, from its last checkpoint; or run its program.
+
+    threads  most threads to use; all of the machine if left out
+    dataset  the run's dataset, if it is already open; else it is opened here
+    wrap     the command around this process, for the record
+    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
+    anything is written, UntrustedCodeError, and QexpError for a wrong `QEXP_FIGURES`.
+    """
+    record = directory.record()
+    if record.state is State.DONE:
+        return
+    require_trust(directory)
+    canvas.drawn_at_once()
+    # From here on a signal cannot leave a record that says "running".
+    with _watched_signals() as interrupted, lease.taken(directory, wrap) as held:
+        try:
+            state, error = _carry_out(held, device, display or Silent(), interrupted, threads, dataset, wrap)
+        except TakenOverError:
+            raise held.lost() from None
+    if state is State.INTERRUPTED:
+        raise InterruptedRunError(f"{directory.name} was interrupted; continue with --resume")
+    if error is not None:
+        raise RunFailedError(
+            f"{directory.name} {state.words}: {_last_line(error)}\nsee {held.attempt / 'log.txt'}"
+        ) from error
+
+
+def _carry_out(
+    held: Lease,
+    device: str,
+    display: Display,
+    interrupted: Callable[[], bool],
+    threads: int | None,
+    dataset: Dataset | None,
+    wrap: str | None,
+) -> tuple[State, BaseException | None]:
+    """Work on a run, and record how that ended. Returns the state, and the error if there was one."""
+    directory = held.directory
+    own = OwnRecord(directory, directory.record())  # read again: the previous holder of the lease may have written
+    if own.record.state is State.DONE:
+        withdraw(held)
+        return State.DONE, None
+    _begin(own, held, wrap)
+    lost = threading.Event()
+
+    def goes_on() -> bool:
+        if not held.held():
+            lost.set()
+        return not lost.is_set()
+
+    def ended() -> bool:
+        return interrupted() or lost.is_set()
+
+    with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on):
+        log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), held.attempt.name)
+        try:
+            work = Work(own, held.attempt, device, display, ended, threads, dataset)
+            state, error = _outcome(lambda: _work(work))
+            if error is not None:
+                own.keep(error=_last_line(error))
+                of_program = isinstance(error, ProgramError)  # whose own traceback is in the log
+                log.error("%s", error if of_program else "".join(traceback.format_exception(error)))
+            log.info("%s", state)
+            *before, last = own.record.attempts
+            own.note(attempts=(*before, replace(last, ended=now(), state=state)), state=state, ended=now())
+        except TakenOverError:
+            log.error("%s", held.lost())
+            raise
+    return state, error
+
+
+def _begin(own: OwnRecord, held: Lease, wrap: str | None) -> None:
+    """Record that the run is running."""
+    # The process of an attempt that is still recorded as running did not live to record its end.
+    before = [replace(one, state=State.LOST) if one.state is State.RUNNING else one for one in own.record.attempts]
+    this = AttemptRecord(number=held.number, process=held.process, started=now(), state=State.RUNNING, wrap=wrap)
+    try:
+        own.note(
+            attempts=(*before, this),
+            state=State.RUNNING,
+            started=own.record.started or now(),
+            ended=None,
+            error=None,
+            job=this_job(held.directory.path.absolute().parent.parent),
+        )
+    except QexpError:
+        withdraw(held)
+        raise
+
+
+def _outcome(train: Callable[[], bool]) -> tuple[State, BaseException | None]:
+    """The state in which training ends, and the error if there was one."""
+    try:
+        return (State.DONE if train() else State.INTERRUPTED), None
+    except KeyboardInterrupt:
+        return State.INTERRUPTED, None
+    except TakenOverError:
+        raise
+    except BaseException as error:
+        return (State.OUT_OF_MEMORY if machine.ran_out_of_memory(error) else State.FAILED), error
+
+
+def _work(work: Work) -> bool:
+    """Do the work, and keep its results; False if interrupted."""
+    results = TYPES[type_name(work.spec)](work)
+    if results is None:
+        return False
+    work.own.keep(
+        results=results.results,
+        intervals=results.intervals,
+        comparison=results.comparison,
+        errors=results.errors,
+        groups=results.groups,
+        features=results.features,
+        targets=results.targets,
+        units={**work.own.record.units, **results.units},
+    )
+    directory = work.own.directory
+    if not drawing.figures_of(directory):
+        return True
+    if canvas.drawn_at_once():
+        drawing.draw(directory, left_out=log.warning)
+    else:
+        log.info("no figures, as %s=no; qexp figures %s draws them", canvas.DRAWING, directory.name)
+    return True
+
+
+def _last_line(error: BaseException) -> str:
+    text = str(error).strip() or "no message"
+    return text if isinstance(error, QexpError) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+        handler.close()
+
+
+@contextmanager
+def _watched_signals() -> Iterator[Callable[[], bool]]:
+    """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT interrupts at once.
+
+    A second SIGTERM does not: it is sent if two of `qexp stop`, a pool and a scheduler end the run, and the checkpoint
+    must still be written. A process that does not end is killed by them.
+    """
+    received = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.set()
+
+    with handled((signal.SIGINT, signal.SIGTERM), note):
+        yield received.is_set
+
+
+# Executing a run inside a wrap: another program starts the process of the run.
+#
+# The wrap may replace itself by that process, wait for it, or start it in a container. Signals are sent to the
+# run's own process, as soon as the record names it, and the end of the run counts, not that of the wrap.
+
+
+PAUSE = 0.1
+"""Seconds between two looks at the wrap and at signals."""
+
+
+def execute_wrapped(
+    directory: RunDirectory, wrap: Wrap, device: str = "auto", threads: int | None = None, *, apart: bool = False
+) -> None:
+    """Train and evaluate a prepared or interrupted run in a process that the wrap starts, and wait for its end.
+
+    apart  whether the wrap gets a process group of its own, so that Ctrl-C on a terminal reaches it through this
+           process only, which passes it on to the run alone
+    Raises RunFailedError or InterruptedRunError after the record says so; before anything starts, UntrustedCodeError.
+    """
+    if directory.record().state is State.DONE:
+        return
+    require_trust(directory)
+    before = max(lease.attempts(directory), default=0)
+    options = [] if threads is None else ["--threads", str(threads)]
+    words = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device, *options)
+    around = shlex.join(wrap.words(directory))
+    signals = _Signals()
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
+    with handled(numbers, signals.note):
+        try:
+            process = subprocess.Popen([*words, "--inside", around], stdin=subprocess.DEVNULL, start_new_session=apart)
+        except OSError as error:
+            raise _never_began(directory, f"the wrap cannot be started: {error.strerror}: {words[0]}", False) from None
+        wrapped = _Wrapped(directory, before, process)
+        while not wrapped.ended():
+            signals.pass_on(wrapped)
+    _report(wrapped, around, bool(signals.received))
+
+
+@dataclass
+class _Wrapped:
+    """A wrap at work, and the attempt inside it."""
+
+    directory: RunDirectory
+    before: int
+    """The number of the last attempt before it."""
+    process: subprocess.Popen[bytes]
+    code: int | None = None
+
+    def attempt(self) -> AttemptRecord | None:
+        """The attempt inside the wrap, once it has begun."""
+        attempts = self.directory.record().attempts
+        return attempts[-1] if attempts and attempts[-1].number > self.before else None
+
+    def ended(self) -> bool:
+        """Wait a moment; whether the wrap and the run inside it have ended."""
+        if self.code is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.code = self.process.wait(timeout=PAUSE)
+            return False
+        attempt = self.attempt()
+        if attempt is None or attempt.state is not State.RUNNING:
+            return True
+        # The wrap was killed, or did not wait for the process that it started.
+        if state_now(self.directory, State.RUNNING, attempt) is not State.RUNNING:
+            return True
+        time.sleep(PAUSE)
+        return False
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the run's process, or, before that has begun, to all processes of the wrap."""
+        attempt = self.attempt()
+        if attempt is not None and attempt.ended is None:
+            try:
+                signal_attempt(self.directory, attempt, number)
+            except QexpError:  # not visible from here; container engines pass signals on
+                self.process.send_signal(number)
+        elif attempt is None and self.code is None:
+            self._signal_group(number)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        group = os.getpgid(self.process.pid)
+        if group not in (os.getpgrp(), self.process.pid):
+            return self.process.send_signal(number)
+        before = signal.signal(number, signal.SIG_IGN)
+        try:
+            os.killpg(group, number)
+        finally:
+            signal.signal(number, before)
+        return None
+
+
+@dataclass
+class _Signals:
+    """The signals that this process has received, and how many of them were passed on."""
+
+    received: list[int] = field(default_factory=list)
+    passed: int = 0
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+
+    def pass_on(self, wrapped: _Wrapped) -> None:
+        """Pass on what was received: the first as SIGTERM, as Ctrl-C a second time ends a run without a checkpoint."""
+        while self.passed < len(self.received):
+            again = self.passed and self.received[self.passed] == signal.SIGINT
+            self.passed += 1
+            wrapped.send(signal.SIGINT if again else signal.SIGTERM)
+
+
+def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:
+    """Raise an error unless the run inside the wrap is done."""
+    directory, attempt = wrapped.directory, wrapped.attempt()
+    if attempt is None:
+        raise _never_began(
+            directory, f"the wrap ended with {_words(wrapped.code)} before the run began: {around}", stopped
+        )
+    state = attempt.state if attempt.state is not State.RUNNING else State.LOST
+    if state is State.INTERRUPTED:
+        raise InterruptedRunError(f"{directory.name} was interrupted; continue with --resume")
+    if state is not State.DONE:
+        why = directory.record().error or f"its process is gone, and the wrap ended with {_words(wrapped.code)}"
+        raise RunFailedError(
+            f"{directory.name} {state.words}: {why}\nsee {directory.attempt(attempt.number) / 'log.txt'}"
+        )
+    if wrapped.code:
+        log.warning("%s is done, but its wrap ended with %s: %s", directory.name, _words(wrapped.code), around)
+
+
+def _never_began(directory: RunDirectory, why: str, stopped: bool) -> RunFailedError | InterruptedRunError:
+    """The error for a wrap that did not start the run; a run that was never at work before gets it into its record."""
+    record = directory.record()
+    state = State.INTERRUPTED if stopped else State.FAILED
+    if record.state in (State.CREATED, State.QUEUED):
+        directory.write(replace(record, state=state, ended=now(), error=None if stopped else why))
+    if stopped:
+        return InterruptedRunError(f"{directory.name} was interrupted before it began; continue with --resume")
+    return RunFailedError(f"{directory.name} failed: {why}")
+
+
+def _words(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    return f"signal {signal.Signals(-code).name}"

@@ -1,1 +1,0 @@
-"""Executing a prepared run: from its directory to its results."""

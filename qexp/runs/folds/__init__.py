@@ -1,1 +1,0 @@
-"""Training of the networks of a cross-validation, fold by fold."""

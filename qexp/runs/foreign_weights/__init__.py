@@ -1,1 +1,0 @@
-"""Runs with weights that another program trained."""

@@ -1,0 +1,454 @@
+"""Runs with weights that another program trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qexp.base import files
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.foreign import fitting, weight_files
+from qexp.foreign.fitting import Account, Rules, Target, named, shipped
+from qexp.foreign.weight_files import Contents, Stored
+from qexp.kinds.experiments import Experience, experience, objects_of
+from qexp.kinds.images import azimuths
+from qexp.kinds.images.azimuths import Turned
+from qexp.kinds.networks import model_of
+from qexp.kinds.objects import fit_transforms, initial_model, kind_of
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.networks.tensor_names import transformed_by
+from qexp.runs.plan import require_seed
+from qexp.runs.prepare import keep_code, made
+from qexp.spec import reading, resolution
+from qexp.spec.experiences import type_of, units_of
+from qexp.spec.kinds import KINDS, caution_of_data
+from qexp.spec.reading import digest
+from qexp.spec.resolution import Unwritten
+from qexp.store import provenance
+from qexp.store.directory import RunDirectory, require_valid_annotations
+from qexp.store.record import Epochs, Feature, ForeignFile, ForeignWeights, Record, State, now, require_name
+
+
+@dataclass(frozen=True)
+class WeightsOrder:
+    """A file of weights, the name of the run that gets them, and what that run is made of."""
+
+    file: Path
+    to: str
+    model: str | None = None
+    """The model spec; together with `experience`, instead of the experience's own."""
+    experience: str | None = None
+    """The experience, which gives dataset and transforms; the one that has the model, if left out. Without one, the
+    only dataset that fits the model, and no transforms.
+    """
+    dataset: str | None = None
+    """The dataset, without an experience and its transforms; together with `experience`, instead of its own."""
+    rules: str | None = None
+    """Name of rules, or a file of rules; the only ones that fit, if left out."""
+    also: Mapping[str, Path] = field(default_factory=dict)
+    """Name → file with a further tensor, or with several, which are then called `name.tensor`."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    """Of the training samples to which transforms are fitted."""
+    storage: Path | None = None
+    tags: Sequence[str] = ()
+    note: str = ""
+
+
+def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
+    """The experience that gives model, dataset and transforms. Raises QexpError that says what to name."""
+    found = _found(order, workspace)
+    if not type_of(found.document).trains:
+        raise QexpError(f"{found.name} runs a program and has no network; name an experience that trains one")
+    return found
+
+
+def _found(order: WeightsOrder, workspace: Workspace) -> Experience:
+    overrides = dict(order.overrides)
+    if order.experience is not None:
+        if order.dataset is not None:
+            overrides = {"dataset": order.dataset, **overrides}
+        if order.model is not None:
+            overrides = {"model": order.model, **overrides}
+        return experience(order.experience, overrides, workspace)
+    if order.model is None:
+        raise QexpError(
+            "give --experience, whose model, dataset and transforms the run gets, or --model for the experience that "
+            "has this model"
+        )
+    if order.dataset is not None:
+        return experience(_untrained(order.model, order.dataset, workspace), overrides, workspace)
+    reference = _with_model(order.model, workspace)
+    return experience(reference or _on_fitting_dataset(order.model, workspace), overrides, workspace)
+
+
+SHARED = ("dataset", "inputs", "outputs", "transforms")
+"""What a network needs of an experience besides its model."""
+
+
+def _with_model(model: str, workspace: Workspace) -> str | None:
+    """The experience of the workspace that has a model, the first of several that use it in the same way, or None."""
+    name = _name(model)
+    found = {}
+    for path, document in _specs("experience", workspace):
+        if document.get("model") in (model, name, f"{name}.json"):
+            found[path.stem] = json.dumps([document.get(key) for key in SHARED], sort_keys=True)
+    if len(set(found.values())) > 1:
+        raise QexpError(
+            f"several experiences have the model '{name}', with different datasets or transforms: "
+            f"{', '.join(found)}; choose with --experience"
+        )
+    return next(iter(found), None)
+
+
+def _on_fitting_dataset(model: str, workspace: Workspace) -> Unwritten:
+    """A model with the only dataset of the workspace that has its inputs and outputs."""
+    resolution.locate("model", model, workspace)
+    fitting = []
+    for path, _ in _specs("dataset", workspace):
+        try:
+            made = _untrained(model, path.stem, workspace)
+            experience(made, {}, workspace)
+        except QexpError:
+            continue  # its files are missing, or its variables are others
+        fitting.append(made)
+    if len(fitting) == 1:
+        return fitting[0]
+    names = ", ".join(one.document["dataset"] for one in fitting)
+    which = f"; these datasets have its inputs and outputs: {names}" if fitting else ", and no dataset fits it"
+    raise QexpError(
+        f"no experience has the model '{_name(model)}'{which}; name a dataset with --dataset, or with --experience an "
+        "experience, which has transforms as well"
+    )
+
+
+def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
+    """An experience of a model and a dataset, without transforms: the network takes and makes values in their units.
+
+    Raises SpecError if there is no such model or dataset, QexpError if they cannot be read.
+    """
+    described = reading.read(resolution.locate("model", model, workspace))
+    kind = reading.read(resolution.locate("dataset", dataset, workspace)).get("type")
+    outputs = described.get("outputs")
+    document = {
+        "model": model,
+        "dataset": dataset,
+        "inputs": list(described["inputs"]) if isinstance(described.get("inputs"), dict) else described.get("inputs"),
+        "outputs": outputs,
+        "epochs": 1,
+        "batch_size": 1,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "keep": "last",
+        "losses": dict.fromkeys(outputs, "mse") if isinstance(outputs, list) else {},
+        **(KINDS[kind].untrained if isinstance(kind, str) and kind in KINDS else {}),
+    }
+    shown = f"the model '{_name(model)}' with the dataset '{_name(dataset)}'"
+    return Unwritten(_name(model), shown, document)
+
+
+def _name(reference: str) -> str:
+    return Path(reference).stem if reference.endswith(".json") else reference
+
+
+def _specs(kind: str, workspace: Workspace) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The specs of a kind that can be read; `qexp validate` reports the others."""
+    for path in sorted((workspace.specs / resolution.FOLDERS[kind]).glob("*.json")):
+        with suppress(QexpError):
+            yield path, reading.read(path)
+
+
+# Which tensor of the files is which weight of the network, by the rules that fit.
+
+
+MOST_LISTED = 1000
+"""Number of problems that an error lists."""
+
+MOST_NAMES = 20
+"""Number of tensors that an error names if nothing is known about any."""
+
+
+def target_of(model: Inversion, spec: Mapping[str, Any]) -> Target:
+    shapes = {name: shape for name, shape in model.network.input_shapes.items() if isinstance(shape, tuple)}
+    return Target(model, {name: one["module"] for name, one in spec["model"]["operations"].items()}, shapes)
+
+
+def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
+    """The tensors of the file and of the further files, which stay open until the stack ends."""
+    if weight_files.format_of(order.file).name == "numpy":
+        raise QexpError(f"{order.file}: holds a single array without a name; a network needs a file of several")
+    main = stack.enter_context(weight_files.opened(order.file))
+    tensors: dict[str, Stored] = dict(main.tensors)
+    for name, file in order.also.items():
+        for inner, stored in stack.enter_context(weight_files.opened(file)).tensors.items():
+            called = f"{name}.{inner}" if inner else name
+            if called in tensors:
+                raise QexpError(f"--also {name}={file}: {order.file} has a tensor '{called}', too; choose another name")
+            tensors[called] = stored
+    return Contents(tensors, main.settings)
+
+
+def account_of(order: WeightsOrder, tensors: Mapping[str, Stored], target: Target) -> Account:
+    """The account by the rules that were named, or by the only ones that fit. Raises QexpError with all problems."""
+    candidates = [named(order.rules)] if order.rules else list(shipped().values())
+    accounts = [fitting.accounted(one, tensors, target) for one in candidates]
+    fitting_ones = [one for one in accounts if one.fits]
+    if len(fitting_ones) == 1:
+        return fitting_ones[0]
+    if fitting_ones:
+        names = ", ".join(one.rules.name for one in fitting_ones)
+        raise QexpError(f"{order.file}: fits by several rules, {names}; choose with --map")
+    nearest = max(accounts, key=lambda one: (one.known, -len(one.problems)))
+    if not nearest.known:
+        known = ", ".join(shipped())
+        raise QexpError(
+            f"{order.file}: no rules are known for its tensors, {_listed(tensors)}; rules that qexp has: {known}; "
+            "write your own and name them with --map RULES.json"
+        )
+    raise QexpError(not_fitting(order.file, nearest.rules, nearest.problems))
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    shown = list(names)[:MOST_NAMES]
+    return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
+
+
+def not_fitting(file: Path, rules: Rules, problems: Sequence[str]) -> str:
+    lines = list(problems[:MOST_LISTED])
+    if len(problems) > MOST_LISTED:
+        lines.append(f"and {len(problems) - MOST_LISTED} more")
+    return f"{file}: does not fit this model by the rules '{rules.name}':\n  " + "\n  ".join(lines)
+
+
+# The network with the weights of a file, and transforms with the numbers of the files or fitted to the data.
+
+
+def with_values(
+    order: WeightsOrder,
+    account: Account,
+    contents: Contents,
+    target: Target,
+    experience: Experience,
+    spec: dict[str, Any],
+) -> tuple[Inversion, dict[str, str]]:
+    """The model with the weights of the file and fitted transforms, and the origin of each transform's numbers."""
+    model = initial_model(spec, experience.tables, Seeds(order.seed))
+    values = fitting.values(account, contents.tensors, target)
+    problems = [
+        *fitting.unequal(account, contents.tensors, model),
+        *fitting.other_settings(account, contents.settings, model),
+        *(f"{name} holds values that are not finite" for name, one in values.items() if not one.isfinite().all()),
+        *_incomplete_transforms(values, model),
+    ]
+    if problems:
+        raise QexpError(not_fitting(order.file, account.rules, problems))
+    origins = _fit_transforms(order, account.rules, values, model, experience, spec)
+    state = model.state_dict() | {
+        name: _per_channel(name, one, model) if transformed_by(name) is not None else one
+        for name, one in values.items()
+    }
+    checkpoint.load(model, state, order.file)
+    return model, origins
+
+
+def _incomplete_transforms(values: Mapping[str, Tensor], model: Inversion) -> Iterator[str]:
+    """Problems of transforms some of whose numbers are in the files, but not all."""
+    for variable in _given(values):
+        needed = {name for name, _ in model.named_buffers() if transformed_by(name) == variable}
+        for name in sorted(needed - values.keys()):
+            yield f"missing: {name}, although other numbers of this transform are given"
+        shape = model.network.inputs.get(variable) or model.network.shapes[variable]
+        for name in sorted(needed & values.keys()):
+            if len(values[name]) not in (1, shape[0]):
+                yield f"{name} has {len(values[name])} values, but '{variable}' has {shape[0]} channels or columns"
+
+
+def _given(values: Mapping[str, Tensor]) -> list[str]:
+    """Variables whose fitted transforms are in the files."""
+    return list(dict.fromkeys(one for name in values if (one := transformed_by(name)) is not None))
+
+
+def _per_channel(name: str, values: Tensor, model: Inversion) -> Tensor:
+    """Fitted numbers in the shape in which transforms keep them, (1, channel, 1, ...)."""
+    variable = transformed_by(name)
+    assert variable is not None
+    shape = model.network.inputs.get(variable) or model.network.shapes[variable]
+    return values.reshape(1, -1, *[1] * (len(shape) - 1))
+
+
+def _fit_transforms(
+    order: WeightsOrder,
+    rules: Rules,
+    values: Mapping[str, Tensor],
+    model: Inversion,
+    experience: Experience,
+    spec: dict[str, Any],
+) -> dict[str, str]:
+    kind = kind_of(spec["dataset"])
+    given = _given(values)
+    samples: dict[str, Tensor] = {}
+
+    def to_fit() -> Mapping[str, Tensor]:
+        samples.update(kind.to_fit(spec, experience.dataset, experience.tables, Seeds(order.seed)))
+        return samples
+
+    fitted = fit_transforms(model, to_fit, known=given)
+    if rules.population:
+        for name in fitted:
+            _divide_by_n(model.transforms[name], len(samples[name]))
+    return {
+        **dict.fromkeys(given, "from the files"),
+        **dict.fromkeys(fitted, f"fitted to the training data of {experience.dataset_name}, seed {order.seed}"),
+    }
+
+
+@torch.no_grad()
+def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
+    """Make deviations of a sample, divided by n - 1, those of the population, which the other program uses."""
+    for name, buffer in transform.named_buffers():
+        if name.endswith("deviation"):
+            buffer.mul_(((count - 1) / count) ** 0.5)
+
+
+# Import of weights that another program trained: a finished run, without training and without results.
+
+
+IMPORTED = "imported"
+"""The kind of such runs."""
+
+ACCOUNT = "weights.json"
+"""File of such a run that says what became of every tensor, and by which rules."""
+
+
+def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
+    """Make a finished run of weights from a file. Nothing is written if anything does not fit.
+
+    Raises QexpError: for a file that cannot be read, tensors that are left over, missing, or of another shape.
+    """
+    require_name(order.to)
+    require_seed(order.seed)
+    require_valid_annotations(order.tags, order.note)
+    if (workspace.runs / order.to).exists():
+        raise _taken(order.to)
+    experience = experience_of(order, workspace)
+    if not type_of(experience.document).trains:
+        raise QexpError(f"the experience {experience.name} runs a program and has no network that weights could fit")
+    with ExitStack() as stack:
+        contents = contents_of(order, stack)
+        model = model_of(experience.document, experience.tables)
+        target = target_of(model, experience.document)
+        account = account_of(order, contents.tensors, target)
+        turned = azimuths.turned(experience, account.rules, workspace)
+        experience = turned.experience
+        spec = {**experience.document, "pretrain": None}  # it starts from this file, whatever it was to start from
+        model, transforms = with_values(order, account, contents, target, experience, spec)
+    try:
+        return made(
+            order.to,
+            workspace,
+            order.storage,
+            lambda draft: _fill(draft, order, account, model, transforms, turned, spec, workspace),
+        )
+    except FileExistsError:
+        raise _taken(order.to) from None
+
+
+def _taken(name: str) -> QexpError:
+    return QexpError(f"a run {name} exists already; choose another name with --to")
+
+
+def _fill(
+    draft: Path,
+    order: WeightsOrder,
+    account: Account,
+    model: Inversion,
+    transforms: Mapping[str, str],
+    turned: Turned,
+    spec: dict[str, Any],
+    workspace: Workspace,
+) -> None:
+    experience = turned.experience
+    code = keep_code(draft, experience.extensions, workspace)
+    directory = RunDirectory(draft)
+    checkpoint.write(directory.best_weights, model.state_dict(), {"imported": order.file.name})
+    origin = ForeignWeights(
+        file=_file(order.file),
+        also={name: _file(file) for name, file in order.also.items()},
+        format=weight_files.format_of(order.file).name,
+        rules=account.rules.name,
+        time=now(),
+        taken=len(account.taken),
+        left_out=_counted(account),
+        transforms=transforms,
+        azimuth=turned.azimuth,
+        remarks=turned.remarks,
+        weights=provenance.fingerprint(directory.best_weights),
+    )
+    files.write_json(draft / ACCOUNT, _account_document(account, transforms))
+    files.write_json(draft / "spec.json", spec)
+    files.write_json(
+        draft / "environment.json", provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu"))
+    )
+    texts = [text for text in (experience.extensions, origin.weights.sha256) if text]
+    units = units_of(spec, experience.tables["quantities"])
+    ranges = kind_of(spec["dataset"]).ranges(spec, experience.dataset)
+    directory.write(
+        Record(
+            name=order.to,
+            experience=experience.name,
+            dataset=experience.dataset_name,
+            model=experience.model_name,
+            seed=order.seed,
+            state=State.DONE,
+            kind=IMPORTED,
+            foreign_weights=origin,
+            created=origin.time,
+            ended=origin.time,
+            digest=digest(spec, *texts),
+            overrides=experience.overrides,
+            tags=tuple(dict.fromkeys(order.tags)),
+            note=order.note,
+            caution=caution_of_data(spec),
+            features=tuple(Feature(column=name, least=least, greatest=most) for name, least, most in ranges),
+            units={name: units[name] for name in spec["outputs"]},
+            metrics=objects_of(spec).meanings(spec, experience.tables),
+            code=code,
+            epochs=Epochs(),
+        )
+    )
+
+
+def _file(path: Path) -> ForeignFile:
+    hashed = provenance.fingerprint(path)
+    return ForeignFile(name=path.name, path=str(path.absolute()), sha256=hashed.sha256, bytes=hashed.bytes)
+
+
+def _counted(account: Account) -> dict[str, int]:
+    reasons = [*account.left_out.values(), *("equal to constants of the network" for _ in _equal(account))]
+    return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
+
+
+def _equal(account: Account) -> list[str]:
+    """Tensors that are equal to constants of the network, and are not kept."""
+    return list(dict.fromkeys(name for name, _, _ in account.equal))
+
+
+def _account_document(account: Account, transforms: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "rules": account.rules.name,
+        "taken": {name: source for name, (source, _) in sorted(account.taken.items())},
+        "equal": _equal(account),
+        "left_out": account.left_out,
+        "transforms": dict(transforms),
+        "rules_document": account.rules.document,
+    }

@@ -1,0 +1,552 @@
+"""Runs started: one in this process, or a sweep that is handed to the pool of this machine or to a scheduler."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any, Protocol
+
+from qexp.base import files, machine
+from qexp.base.machine import handled
+from qexp.base.workspace import VARIABLE, Workspace
+from qexp.errors import QexpError
+from qexp.jobs import launchers
+from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, launcher_with, options_of, scheduler_of
+from qexp.jobs.scheduler import NO_WRAP, Scheduler, Submission, Wrap, wrap_of
+from qexp.jobs.states import Watch, write_jobs
+from qexp.kinds import experiments
+from qexp.kinds.attempt import Display
+from qexp.kinds.experiments import parts_of
+from qexp.kinds.kind import Dataset
+from qexp.kinds.objects import device_of, require_device_name
+from qexp.kinds.trust import require_trust, trust
+from qexp.runs.execute import execute, execute_wrapped
+from qexp.runs.order import Order
+from qexp.runs.plan import named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
+from qexp.runs.prepare import Plan, prepare
+from qexp.runs.prepare import prepare as write
+from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations, storage_place
+from qexp.store.process import beating, this_process
+from qexp.store.provenance import usable_cores
+from qexp.store.record import State, now, require_name
+
+# Start of a run in this process: a finished run is left alone, an interrupted one is resumed on request.
+
+
+log = logging.getLogger("qexp.run")
+
+
+def start(
+    order: Order, workspace: Workspace, name: str | None = None, display: Display | None = None
+) -> tuple[RunDirectory, bool]:
+    """Prepare and execute the only run of an order. Returns it, and whether it was trained now.
+
+    order  of one experience and one seed, without a grid
+    name   `<experience>_<seed>` if left out, with a short digest between them if overrides change the spec; then an
+           existing run with the same spec and seed stands for it, whatever its name
+    A wrap in qexp.toml starts the run in a process of its own, which shows its progress itself.
+    """
+    (reference,), (seed,) = order.references, order.seeds
+    storage_place(order.storage, workspace)
+    require_valid_annotations(order.tags, order.note)
+    wrap = wrap_here(workspace, order.options, order.device)
+    overrides = of_seed(with_pretrain(order.overrides, order.pretrain, order.allow_leak), seed)
+    parts = parts_of(workspace)
+    experience = experiments.experience(reference, overrides, workspace, parts)
+    usual = f"{named_after(experience, reference, overrides, parts)}_{seed}"
+    planned = plan_run(experience, seed, usual if name is None else name, workspace)
+    if name is None and (same := same_before([planned], workspace, order.resume)):
+        log.warning("%s; to train it under another name, give one with --name", same_text(usual, same[usual]))
+        planned = replace(planned, name=same[usual])
+    directory = RunDirectory(workspace.runs / planned.name)
+    try:
+        directory = prepare(replace(planned, tags=order.tags, note=order.note), workspace, order.storage)
+    except FileExistsError:
+        if not goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
+            return directory, False
+        if order.trust_code:
+            trust(directory)
+        add_annotations(directory.path, order.tags, order.note)
+    for text in planned.warnings:
+        log.warning("%s", text)
+    carry_out(directory, wrap, order.device, display, experience.dataset)
+    return directory, True
+
+
+def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> Wrap:
+    """The command around a run that is started here. Raises QexpError for a device that does not exist."""
+    wrap = wrap_of(options_of(LOCAL, workspace.settings(), options))
+    if wrap:  # inside a container there may be another device
+        require_device_name(device)
+    else:
+        device_of(device)
+    return wrap
+
+
+def carry_out(
+    directory: RunDirectory, wrap: Wrap, device: str, display: Display | None, dataset: Dataset | None
+) -> None:
+    """Execute a prepared run in this process, or inside the command around it."""
+    if wrap:
+        execute_wrapped(directory, wrap, device, apart=True)
+    else:
+        execute(directory, device, display, dataset=dataset)
+
+
+def goes_on(name: str, state: State | None, resume: bool) -> bool:
+    """Whether to execute the existing run of that name. Raises QexpError if the user must decide."""
+    if state is State.DONE:
+        return False
+    if state is not None and state.at_work:
+        raise QexpError(f"{name} is {state}; follow it with: qexp logs -f {name}")
+    if resume or state is State.CREATED:
+        return True
+    raise QexpError(
+        f"{name} is {(state or State.GONE).words}; continue with --resume, or start a new run with another --name"
+    )
+
+
+# The local pool: runs on this machine, each in a process of its own, with a limit on how many run at a time.
+
+
+SECONDS_BETWEEN_LOOKS = 0.25
+"""Seconds between two checks of the runs' progress and of signals; the end of a run is noticed at once."""
+
+TAIL = 8192
+"""Bytes at the end of the metrics file that are searched for the last line."""
+
+
+class Watcher(Protocol):
+    """Receives the events of a pool."""
+
+    def start(self, runs: Sequence[str]) -> None: ...
+    def run_started(self, run: str) -> None: ...
+    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
+    def run_ended(self, run: str, state: State, seconds: float) -> None: ...
+    def not_started(self, run: str, why: str) -> None: ...
+    def stopping(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Unwatched:
+    """A watcher that only logs runs that could not be started."""
+
+    def start(self, runs: Sequence[str]) -> None: ...
+    def run_started(self, run: str) -> None: ...
+    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
+    def run_ended(self, run: str, state: State, seconds: float) -> None: ...
+    def not_started(self, run: str, why: str) -> None:
+        log.warning("%s was not started: %s", run, why)
+
+    def stopping(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass
+class _Job:
+    directory: RunDirectory
+    process: subprocess.Popen[bytes]
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class _End:
+    run: str
+    state: State = State.CREATED
+    seconds: float = 0.0
+    trouble: str = ""
+    """Why the run could not be started; empty if it was."""
+
+
+class Pool:
+    """Runs prepared run directories. A run that crashes or cannot be started does not stop the others.
+
+    After a first SIGINT or SIGTERM no run is started and running ones write a checkpoint; a second kills them.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        directories: Sequence[RunDirectory],
+        jobs: int,
+        device: str = "auto",
+        gpus: Sequence[str] = (),
+        wrap: Wrap = NO_WRAP,
+    ) -> None:
+        self._wrap = wrap
+        self._launch, self._device, self._jobs = launch, device, jobs
+        self._threads = max(1, (usable_cores() or 1) // jobs)
+        self._waiting: queue.SimpleQueue[RunDirectory] = queue.SimpleQueue()
+        for directory in directories:
+            self._waiting.put(directory)
+        self._names = [directory.name for directory in directories]
+        self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(min(jobs, len(directories)))]
+        self._running: dict[str, _Job] = {}
+        self._ended: queue.SimpleQueue[_End] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._signals = 0
+
+    def run(self, watcher: Watcher) -> dict[str, State]:
+        """Run all; returns run → final state. Runs that were never started are left out."""
+        states: dict[str, State] = {}
+        watcher.start(self._names)
+        with handled((signal.SIGINT, signal.SIGTERM), self._note):
+            workers = [threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]
+            for worker in workers:
+                worker.start()
+            shown: set[str] = set()
+            passed_on = 0
+            while any(worker.is_alive() for worker in workers) or not self._ended.empty():
+                if self._signals > passed_on:
+                    if not passed_on:
+                        watcher.stopping()
+                    passed_on = self._signals
+                    self._pass_on(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
+                with self._lock:
+                    running = dict(self._running)
+                for name in [name for name in running if name not in shown]:
+                    shown.add(name)
+                    watcher.run_started(name)
+                try:
+                    end = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                except queue.Empty:
+                    watcher.progress({name: line for name, job in running.items() if (line := _last_line(job))})
+                    continue
+                if end.trouble:
+                    watcher.not_started(end.run, end.trouble)
+                    continue
+                states[end.run] = end.state
+                watcher.run_ended(end.run, end.state, end.seconds)
+        watcher.stop()
+        return states
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal ended the pool early."""
+        return self._signals > 0
+
+    def _work(self, gpu: str | None) -> None:
+        while True:
+            try:
+                directory = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            with self._lock:
+                if self._signals:
+                    return
+                try:
+                    job = self._take(directory, gpu)
+                except (QexpError, OSError) as error:  # for example a full disk; the other runs are still tried
+                    self._ended.put(_End(directory.name, trouble=str(error)))
+                    continue
+                if job is None:
+                    self._ended.put(_End(directory.name, Watch().state(directory)))
+                    continue
+                self._running[directory.name] = job
+            job.process.wait()
+            with self._lock:
+                del self._running[directory.name]
+            self._ended.put(_End(directory.name, Watch().state(directory), time.monotonic() - job.started))
+
+    def _take(self, directory: RunDirectory, gpu: str | None) -> _Job | None:
+        """Start the next run; None if it was withdrawn."""
+        if not self._launch.take(directory.name, "started"):
+            return None
+        return _Job(directory, self._begin(directory, gpu))
+
+    def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]
+        options = ["--device", self._device, "--threads", str(self._threads), *self._wrap.arguments()]
+        environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
+        with self._launch.output(directory.name).open("ab") as output:
+            # In a new session, Ctrl-C on the terminal reaches only the pool, which passes it on once.
+            return subprocess.Popen(
+                [*command, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        with self._lock:
+            for job in self._running.values():
+                with suppress(ProcessLookupError):  # it has just ended
+                    if number == signal.SIGKILL:
+                        os.killpg(job.process.pid, number)  # with the programs around and below it
+                    else:
+                        job.process.send_signal(number)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that torch would see, found without loading torch."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [one for one in named.split(",") if one]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(index) for index in range(listed.count("GPU "))]
+
+
+def _last_line(job: _Job) -> dict[str, Any] | None:
+    """The metrics of the last complete epoch."""
+    try:
+        with job.directory.metrics_file.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - TAIL))
+            lines = file.read().splitlines(keepends=True)
+        line: dict[str, Any] = json.loads([one for one in lines if one.endswith(b"\n")][-1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return line
+
+
+# A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher.
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The plans of a sweep, grouped by whether they will run now."""
+
+    new: list[Plan]
+    again: list[Plan]
+    """Existing runs that will run again: prepared before, interrupted, or failed."""
+    done: list[Plan]
+    left: dict[str, State]
+    """Name → state of existing runs that are not done and will not run now."""
+    same: dict[str, str] = field(default_factory=dict)
+    """Usual name → existing run of another name with the same spec and seed, which stands for it."""
+
+    @property
+    def stand_ins(self) -> list[str]:
+        """A sentence for each run that stands for another."""
+        return [same_text(name, other) for name, other in self.same.items()]
+
+
+@dataclass(frozen=True)
+class CheckedOrder:
+    """An order that has been checked, with its plans."""
+
+    order: Order
+    plans: list[Plan]
+    workload: Workload
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:
+    """Check an order against existing runs; nothing is written.
+
+    name  of the only run of the order; runs without it are named by experience, change and seed, and an existing run
+          with the same spec and seed stands for them, whatever its name
+    """
+    if order.jobs is not None and order.jobs < 1:
+        raise QexpError(f"-j {order.jobs}: at least one run at a time")
+    storage_place(order.storage, workspace)
+    require_valid_annotations(order.tags, order.note)
+    configured = workspace.settings()
+    order = replace(order, launcher=launcher_with(order.launcher, order.profile, configured))
+    options = options_of(order.launcher, configured, order.options, order.profile)
+    require_device_name(order.device)
+    if LAUNCHERS[order.launcher] is None and not wrap_of(options):  # else the node or the container checks
+        device_of(order.device)
+    settings = {"jobs": order.jobs, "device": order.device, "options": options}
+    if order.profile is not None:
+        settings["profile"] = order.profile
+    planned = sweep(
+        order.references,
+        order.seeds,
+        order.grid,
+        with_pretrain(order.overrides, order.pretrain, order.allow_leak),
+        workspace,
+        memory_of(order),
+    )
+    same: dict[str, str] = {}
+    if name is None:
+        same = same_before(planned, workspace, order.resume)
+        planned = [replace(plan, name=same.get(plan.name, plan.name)) for plan in planned]
+    elif len(planned) != 1:
+        raise QexpError(f"--name {name}: it is for a single run, and these are {len(planned):,}; leave it out")
+    else:
+        planned = [replace(planned[0], name=require_name(name))]
+    workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
+    workload = replace(workload, same=same)
+    if not order.trust_code:
+        for plan in workload.again:
+            require_trust(RunDirectory(workspace.runs / plan.name))
+    return CheckedOrder(order, planned, workload, settings)
+
+
+def memory_of(order: Order) -> int | None:
+    """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is unknown here."""
+    return None if scheduler_of(order.launcher) is None else machine.LARGEST
+
+
+def workload_of(
+    plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False
+) -> Workload:
+    """The plans to run now, and the others. Raises QexpError that lists all names taken by other runs."""
+    workload = Workload([], [], [], {})
+    mistakes = []
+    # All states in one call, so that a scheduler is queried only once.
+    states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
+    for plan, now_in in zip(plans, states.values(), strict=True):
+        try:
+            state = standing(plan, workspace, now_in)
+        except QexpError as mistake:
+            mistakes.append(str(mistake))
+            continue
+        if state is None:
+            if not only_failed:
+                workload.new.append(plan)
+        elif state is State.DONE:
+            workload.done.append(plan)
+        elif state is State.CREATED or (state.without_result if only_failed else resume and state.resumable):
+            workload.again.append(plan)
+        else:
+            workload.left[plan.name] = state
+    if mistakes:
+        raise QexpError("\n".join(mistakes))
+    return workload
+
+
+def open_launch(checked: CheckedOrder, workspace: Workspace) -> tuple[Launch, list[RunDirectory]]:
+    """Write the launch's record and prepare its runs. Returns the launch and its runs, existing ones first."""
+    workload, order = checked.workload, checked.order
+    launch = launchers.claim_launch(workspace)
+    names = [plan.name for plan in (*workload.again, *workload.new)]
+    record = {
+        "id": launch.id,
+        "created": now(),
+        "argv": sys.argv,
+        "launcher": order.launcher,
+        "settings": checked.settings,
+        "runs": names,
+        "left": workload.left,
+        "done_before": [plan.name for plan in workload.done],
+    }
+    files.write_json(launch.record_file, record)
+    directories = [RunDirectory(workspace.runs / plan.name) for plan in workload.again]
+    for directory in directories:
+        if order.trust_code:
+            trust(directory)
+        add_annotations(directory.path, order.tags, order.note)
+    first: RunDirectory | None = None
+    for plan in workload.new:
+        with suppress(FileExistsError):  # another process prepared this run first and will start it
+            directories.append(
+                write(
+                    replace(plan, launch=launch.id, tags=order.tags, note=order.note), workspace, order.storage, first
+                )
+            )
+            first = first or directories[-1]
+    return launch, directories
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A launch with its jobs or final states, as known when `launched` returns."""
+
+    launch: Launch
+    jobs: dict[str, str] | None = None
+    """Run → job, if a scheduler starts the runs."""
+    states: dict[str, State] | None = None
+    """Run → final state, if the runs were in a pool of this process; runs that were never started are left out."""
+    stopped: bool = False
+    """Whether a signal ended the pool."""
+
+
+def launched(
+    checked: CheckedOrder,
+    workspace: Workspace,
+    *,
+    watched: Callable[[], Watcher] = Unwatched,
+    tell: Callable[[str], None] = lambda text: None,
+    most: int | None = None,
+    detached: bool = False,
+) -> Launched | None:
+    """Submit the runs of a checked order, or run them here or in a background process; None if there are none.
+
+    watched   returns the pool's watcher
+    tell      receives the launch's id before anything starts
+    most      largest number of runs that may be started
+    detached  run in a background process and return at once; with a scheduler this is always so
+    Raises QexpError before any run is started.
+    """
+    count = len(checked.workload.new) + len(checked.workload.again)
+    if not count:
+        return None
+    if most is not None and count > most:
+        raise QexpError(f"{count:,} runs would start; confirm with --yes")
+    launch, directories = open_launch(checked, workspace)
+    tell(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
+    scheduler = LAUNCHERS[checked.order.launcher]
+    if scheduler is not None:
+        return Launched(launch, jobs=submit(launch, directories, checked, scheduler))
+    if detached:
+        detach(launch, workspace)
+        return Launched(launch)
+    states, stopped = run_here(launch, directories, watched())
+    return Launched(launch, states=states, stopped=stopped)
+
+
+def run_here(launch: Launch, directories: Sequence[RunDirectory], watcher: Watcher) -> tuple[dict[str, State], bool]:
+    """Run the launch in a pool of this process. Returns run → final state, and whether a signal ended the pool."""
+    settings = launch.record()["settings"]
+    jobs, device = settings["jobs"], settings["device"]
+    gpus = visible_gpus() if device in ("auto", "cuda") else []
+    pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})))
+    with beating(launch.heartbeat):
+        files.write_json(launch.pool_file, this_process().document())
+        return pool.run(watcher), pool.stopped
+
+
+def submit(
+    launch: Launch, directories: Sequence[RunDirectory], checked: CheckedOrder, scheduler: Scheduler
+) -> dict[str, str]:
+    """Submit the launch to a scheduler. Returns run → job. Raises SchedulerError and restores the runs' records."""
+    order = checked.order
+    before = {directory: directory.record() for directory in directories}
+    for directory, record in before.items():
+        directory.write(replace(record, state=State.QUEUED))
+    try:
+        submission = Submission(launch.folder, launch.id, checked.settings["options"], order.jobs)
+        jobs = scheduler.submit(submission, directories, order.device)
+    except BaseException:
+        for directory, record in before.items():
+            directory.write(record)
+        raise
+    write_jobs(launch, jobs, scheduler.cluster())
+    return jobs
+
+
+def detach(launch: Launch, workspace: Workspace) -> int:
+    """Run the launch in a background process; returns its process id."""
+    with (launch.folder / "pool.txt").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qexp", "supervise", launch.id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, VARIABLE: str(workspace.root)},
+            start_new_session=True,
+        )
+    return process.pid
+
+
+def supervise_launch(launch: Launch, workspace: Workspace, watcher: Watcher) -> dict[str, State]:
+    """Run the prepared runs of a detached launch. Returns run → final state."""
+    directories = [RunDirectory(workspace.runs / name) for name in launch.record()["runs"]]
+    return run_here(launch, directories, watcher)[0]

@@ -1,0 +1,160 @@
+"""A look at data before anything is trained on them: one part of a dataset is opened, summarised and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp.base import files
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError, suggestion
+from qexp.figures.canvas import require_formats, save, styled
+from qexp.kinds import experiments
+from qexp.kinds.experiments import opened_dataset, parts_of
+from qexp.kinds.fields.look import FieldsView
+from qexp.kinds.images.look import ImagesView
+from qexp.kinds.look import View
+from qexp.kinds.objects import kind_of
+from qexp.kinds.rows.look import RowsView
+from qexp.kinds.spectra.look import SpectraView
+from qexp.spec.kinds import caution_of_data
+from qexp.spec.resolution import FOLDERS
+
+if TYPE_CHECKING:
+    import xarray
+
+KINDS: Mapping[str, type[View[Any, Any]]] = {
+    "generated": ImagesView,
+    "tabular": RowsView,
+    "gridded": FieldsView,
+    "spectra": SpectraView,
+}
+"""Type of the dataset → the class of the view of one of its parts."""
+
+# One part of a dataset is opened, summarised and drawn.
+
+
+TRAIN = "train"
+"""The part that is shown if none is named, if there is one of this name; else the first."""
+
+MOST_SAMPLES = 100
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to see of one part of a dataset."""
+
+    name: str
+    """Of the dataset, or of the experience that divides it."""
+    part: str
+    parts: Sequence[str]
+    """Names of all parts."""
+    caution: str
+    """Such as "made with stand-in data"; empty if there is none."""
+    samples: xarray.Dataset
+    summary: Sequence[dict[str, Any]]
+    """Per variable, or column of one: number of values, minimum, percentiles, maximum, missing values."""
+    proposal: dict[str, Any] | None
+    """Typical values for the network's transforms, as keys of a spec."""
+    remarks: Sequence[str]
+    figures: Sequence[Path]
+
+
+def look(
+    workspace: Workspace,
+    dataset: str | None,
+    experience: str | None,
+    part: str | None,
+    count: int,
+    seed: int,
+    out: Path | None,
+    formats: Sequence[str] = ("png",),
+    style: Path | None = None,
+) -> Look:
+    """Summarise a part of a dataset and draw its figures into a folder.
+
+    experience  whose split divides the dataset; without it the parts are the dataset's own
+    count       samples to draw
+    seed        of the run whose split and simulated samples are shown, and of the choice of samples
+    out         folder of the figures, `PART_NAME.FORMAT` each; None: none is drawn
+    Raises QexpError and SpecError before anything is written.
+    """
+    require_formats(formats)
+    name, view = open_view(workspace, dataset, experience, part, seed)
+    samples = samples_of(view, count)
+    variables = view.variables(samples)
+    made: list[Path] = []
+    if out is not None:
+        with styled(style):
+            for figure, drawn in view.pictures(samples, variables, _title(name, view)):
+                files.make_folder(out)
+                for ending in formats:
+                    made.append(out / f"{view.part}_{figure}.{ending}")
+                    save(drawn, made[-1])
+    summary = [one.summary() for one in variables]
+    remarks = [*view.dataset.warnings, *view.remarks()]
+    proposal = view.proposal(variables)
+    return Look(name, view.part, list(view.parts), view.caution, samples, summary, proposal, remarks, made)
+
+
+def samples_of(view: View[Any, Any], count: int) -> xarray.Dataset:
+    """Samples of a part. Raises QexpError for a number of samples that cannot be drawn."""
+    if not 1 <= count <= MOST_SAMPLES:
+        raise QexpError(f"--count {count}: from 1 to {MOST_SAMPLES} samples can be shown")
+    return view.samples(count)
+
+
+def open_view(
+    workspace: Workspace, dataset: str | None, experience: str | None, part: str | None, seed: int
+) -> tuple[str, View[Any, Any]]:
+    """Name of the dataset or experience, and the view of one of its parts. Raises QexpError and SpecError."""
+    if dataset is None and experience is None:
+        raise QexpError("name a dataset, or an experience with --experience")
+    if experience is not None:
+        whole = experiments.experience(experience, {}, workspace)
+        if whole.dataset is None:
+            raise QexpError(f"'{whole.name}' has no dataset that qexp could open: its program reads its own data")
+        if dataset is not None and Path(dataset).stem != whole.dataset_name:
+            raise QexpError(
+                f"the dataset of '{whole.name}' is '{whole.dataset_name}', not '{dataset}'; leave '{dataset}' out"
+            )
+        name, document, opened = whole.name, whole.document["dataset"], whole.dataset
+        spec, tables = whole.document, whole.tables
+    else:
+        assert dataset is not None
+        _refuse_experience(dataset, workspace)
+        found = parts_of(workspace)
+        name, document, opened = opened_dataset(dataset, found)
+        spec, tables = None, found.tables
+    kind = KINDS.get(document["type"])
+    if kind is None:
+        shown, known = document["type"], ", ".join(KINDS)
+        raise QexpError(f"'{name}' cannot be shown: datasets of the type '{shown}' have no view, only those of {known}")
+    parts = kind_of(document).parts(opened, spec, tables, seed)
+    whole_dataset = kind_of(document).pinned(document, opened, workspace)
+    caution = caution_of_data({"dataset": whole_dataset})
+    named = _named(parts, part, name, spec is None)
+    return name, kind(opened, parts, named, seed, tables["quantities"], caution)
+
+
+def _title(name: str, view: View[Any, Any]) -> str:
+    """What a figure shows, with the caution on the data if there is one."""
+    return f"{name}, {view.part}" + (f" ({view.caution})" if view.caution else "")
+
+
+def _refuse_experience(name: str, workspace: Workspace) -> None:
+    """Raise QexpError for a name that only an experience has."""
+    own, other = (workspace.specs / FOLDERS[kind] / f"{name}.json" for kind in ("dataset", "experience"))
+    if other.is_file() and not own.is_file():
+        raise QexpError(f"'{name}' is an experience; show its data with --experience {name}")
+
+
+def _named(parts: Any, part: str | None, name: str, alone: bool) -> str:
+    if part is None:
+        return TRAIN if TRAIN in parts else next(iter(parts))
+    if part not in parts:
+        hint = "; an experience divides it further: --experience NAME" if alone else ""
+        raise QexpError(f"--part {part}: '{name}' has no such part; {suggestion(part, parts)}{hint}")
+    return part

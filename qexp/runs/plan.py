@@ -1,0 +1,503 @@
+"""Plans of runs: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import operator
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qexp.base.seeds import LARGEST_SEED
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.jobs.states import Watch, require_done
+from qexp.kinds import experiments, kind
+from qexp.kinds.experiments import Experience, Parts, is_unchanged, objects_of, parts_of
+from qexp.kinds.kind import Exposed
+from qexp.kinds.networks import model_of
+from qexp.kinds.objects import kind_of
+from qexp.kinds.tables import BUILT_IN
+from qexp.networks import checkpoint
+from qexp.runs.catalog import Catalog, find_run
+from qexp.runs.prepare import Plan
+from qexp.spec import experiences, reading
+from qexp.spec.experiences import type_of, units_of
+from qexp.spec.reading import digest
+from qexp.spec.resolution import Overrides, value_text
+from qexp.store import provenance, seen
+from qexp.store.directory import RunDirectory, is_complete
+from qexp.store.record import State, require_name
+from qexp.store.seen import Seen
+
+Grid = Mapping[str, Sequence[Any]]
+"""Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`.
+
+Keys with + between them, `a.b+c.d`, get the same value. Keys with commas between them get a value each, step by step:
+`{"learning_rate,batch_size": [(1e-3, 16), (3e-3, 32)]}`.
+"""
+
+
+@dataclass(frozen=True)
+class GridAxis:
+    """Keys that change together, and their values."""
+
+    name: str
+    """The keys as they were given, with + and commas between them."""
+    values: tuple[Any, ...]
+    """With commas in the name, lists with a value for each part of it."""
+
+    @property
+    def parts(self) -> list[tuple[str, ...]]:
+        """Keys with the same value, for each part of the name between commas."""
+        return [tuple(part.split("+")) for part in self.name.split(",")]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(key for part in self.parts for key in part)
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """Per value what is set."""
+        parts = self.parts
+        return [
+            {key: own for part, own in zip(parts, value if len(parts) > 1 else [value], strict=True) for key in part}
+            for value in self.values
+        ]
+
+    @property
+    def texts(self) -> list[str]:
+        """The values as a command takes them: `0.001`, or `0.001:16` for several keys."""
+        several = len(self.parts) > 1
+        return [":".join(map(value_text, value)) if several else value_text(value) for value in self.values]
+
+
+def axes_of(grid: Grid) -> list[GridAxis]:
+    """The axes of a grid, checked. Raises QexpError for an axis without values, and for what is given twice."""
+    axes = [_axis(name, values) for name, values in grid.items()]
+    keys = Counter(key for axis in axes for key in axis.keys)
+    if twice := next((key for key, times in keys.items() if times > 1), None):
+        raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
+    return axes
+
+
+def _axis(name: str, values: Sequence[Any]) -> GridAxis:
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
+        raise QexpError(f"--grid {name}: give a list of values, not {values!r}")
+    axis = GridAxis(name, tuple(reading.plain(value, f"--grid {name}") for value in values))
+    if not all(axis.keys):
+        raise QexpError(f"--grid {name}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d")
+    if not axis.values:
+        raise QexpError(f"--grid {name}: there is no value; give at least one")
+    wanted = len(axis.parts)
+    if wanted > 1:
+        for value in axis.values:
+            if not isinstance(value, list) or len(value) != wanted:
+                raise QexpError(f"--grid {name}: {value_text(value)} is not {wanted} values, one for each key")
+    twice, times = Counter(axis.texts).most_common(1)[0]
+    if times > 1:
+        raise QexpError(f"--grid {name}: the value {twice} is given twice; two runs would be the same")
+    return axis
+
+
+def points_of(axes: Sequence[GridAxis]) -> Iterator[dict[str, Any]]:
+    """What is set at each combination of values, the last axis fastest."""
+    for changes in itertools.product(*(axis.changes for axis in axes)):
+        yield {key: value for change in changes for key, value in change.items()}
+
+
+# The spectra that an experience's runs are trained on, and the check of their test spectra for leakage.
+
+
+OF_UNKNOWN_TRAINING = "starts from weights that another program trained, on unknown spectra"
+"""Caution of runs whose test spectra may have been used for training."""
+
+ITSELF = "itself, in its training or validation part"
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """The spectra that one run is trained on, with the messages about leakage."""
+
+    own: Seen | None = None
+    """None for a run that is not trained on spectra."""
+    caution: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Exposures:
+    """The spectra that an experience's runs are trained on, for each seed.
+
+    A split can depend on the seed, so it is made for every seed; equal splits are compared only once.
+    parent  the pretraining run; spectra that it or its ancestors were trained on may not be tested on
+    """
+
+    def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
+        self._experience = experience
+        self._before = seen.read(parent) if parent else {}
+        self._unknown = parent is not None and _trained_on_unknown(parent)
+        self._known: dict[bytes, Exposure] = {}
+
+    def of_seed(self, seed: int) -> Exposure:
+        """The spectra of one seed. Raises QexpError if test spectra were used for training without permission."""
+        one = self._experience
+        exposed = objects_of(one.document).exposed(one.document, one.dataset, one.tables, seed)
+        if exposed is None:
+            doubts = objects_of(one.document).doubts(one.document, one.dataset, one.tables, seed)
+            return Exposure(caution=doubts.caution, warnings=doubts.warnings)
+        key = hashlib.sha256(b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))).digest()
+        if key not in self._known:
+            self._known[key] = self._compared(exposed, seed)
+        return self._known[key]
+
+    def _compared(self, exposed: Exposed, seed: int) -> Exposure:
+        own = kind.seen_of(exposed.spectra, exposed.trained)
+        leaked: dict[str, list[kind.Overlap]] = {}
+        alike: dict[str, list[kind.Overlap]] = {}
+        for run, of_run in {ITSELF: own, **self._before}.items():
+            for one in kind.overlaps_with(exposed.spectra, exposed.test, of_run):
+                (leaked if one.seen or run == ITSELF else alike).setdefault(run, []).append(one)
+        if leaked and not self._experience.document.get("allow_leak"):
+            parts = "\n".join(f"  {run}: {kind.overlap_in_words(found)}" for run, found in leaked.items())
+            raise QexpError(
+                f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
+                f"{parts}\n"
+                "hold other cores out, start from another run, or continue with --allow-leak, which marks every output"
+            )
+        warnings = [
+            f"{run} was trained on other spectra of cores that have the name of a test core: "
+            f"{kind.overlap_in_words(found)}"
+            for run, found in alike.items()
+        ]
+        cautions = [kind.overlap_caution(one for found in leaked.values() for one in found)]
+        cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
+        return Exposure(own, "; ".join(one for one in cautions if one), tuple(warnings))
+
+
+def _trained_on_unknown(parent: RunDirectory) -> bool:
+    """Whether another program trained the weights of a run, or those that it started from."""
+    record = parent.record()
+    return record.foreign_weights is not None or OF_UNKNOWN_TRAINING in record.caution
+
+
+# An existing run with the name of a planned one: whether it is the same run, done, or a conflict.
+
+
+OWN = ("trained", "program")
+"""Kinds of runs that a spec and a seed make; imported weights have another origin."""
+
+
+def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
+    """The state of the planned run if it exists, else None. Raises QexpError if another run has its name.
+
+    state  its current state, see `Watch`
+    """
+    directory = RunDirectory(workspace.runs / plan.name)
+    try:
+        record = directory.record()
+    except NotFoundError:
+        if directory.path.exists() or directory.path.is_symlink():
+            raise QexpError(f"{directory.path} exists and is not a run; choose another --name") from None
+        return None
+    if record.foreign_weights is not None:
+        raise QexpError(f"a run {plan.name} with weights from elsewhere exists already; choose another --name")
+    if (record.digest, record.seed) != (plan.digest, plan.seed):
+        what = "seed" if record.digest == plan.digest else "spec"
+        go_on = f", or continue it with its own: qexp rerun {plan.name} --resume" if state.resumable else ""
+        raise QexpError(
+            f"a run {plan.name} with another {what} exists already; choose another name with --name, "
+            f"or see what differs: qexp show {plan.name}{go_on}"
+        )
+    if state is State.DONE and not is_complete(directory):
+        raise QexpError(f"{plan.name} is recorded as done, but some of its results are missing; choose another --name")
+    return state
+
+
+def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> dict[str, str]:
+    """Planned name → the name of an existing run with the same spec and seed, for plans whose own name is free.
+
+    Only runs that are done stand for a plan, and, to be resumed, those that can be; and none with a name that a user
+    gave, as for a repetition.
+    """
+    free = [plan for plan in plans if not os.path.lexists(workspace.runs / plan.name)]
+    if not free or not workspace.runs.is_dir():
+        return {}
+    wanted = {(plan.digest, plan.seed): plan.name for plan in free}
+    known: dict[str, list[str]] = {}
+    for one in Catalog(workspace).recorded():
+        given = re.fullmatch(rf"{re.escape(one['experience'])}(_[0-9a-f]+)?_{one['seed']}", one["name"]) is None
+        if (name := wanted.get((one["digest"], one["seed"]))) is not None and one["kind"] in OWN and not given:
+            known.setdefault(name, []).append(one["name"])
+    found: dict[str, str] = {}
+    for name, others in known.items():
+        directories = [RunDirectory(workspace.runs / other) for other in others]
+        for directory, state in Watch().states(directories).items():
+            done = state is State.DONE and is_complete(directory)
+            if done or (resume and state.resumable):
+                found.setdefault(name, directory.name)
+    return found
+
+
+def same_text(name: str, other: str) -> str:
+    return f"{name} has the same spec and seed as {other}, which stands for it"
+
+
+LARGEST_SWEEP = 1_000_000
+"""Largest number of runs in a sweep; more are assumed to be a typing error."""
+
+SEED, PRETRAINED = "{seed}", ("pretrain", "pretrain.run")
+"""Placeholder for a run's own seed, and the keys in whose values it stands."""
+
+SHORT_DIGEST = 6
+"""Length of the digest in the name of a run with a changed spec; enough to distinguish the points of a grid."""
+
+
+def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:
+    """The plan of an experience's run with one seed.
+
+    Raises QexpError if the pretraining run does not fit, or if test data were used for training.
+    """
+    return _plans(experience, {whole(seed): name}, workspace)[0]
+
+
+def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
+    """The plans of an experience's runs; everything that does not depend on the seed is checked once.
+
+    names  seed → name of its run
+    """
+    for seed in names:
+        require_seed(seed)
+    pretrain = experience.document.get("pretrain")
+    of_type = type_of(experience.document)
+    outputs = of_type.outputs(experience.document)
+    found = _parent(pretrain["run"], experience, workspace) if pretrain else None
+    before = found.spec() if found else {}
+    texts = [experience.extensions, found.record().digest] if found else [experience.extensions]
+    units = units_of(experience.document, experience.tables["quantities"])
+    of_any_seed = Plan(
+        name="",
+        experience=experience.name,
+        dataset=experience.dataset_name,
+        model=experience.model_name,
+        seed=0,
+        spec=experience.document,
+        digest=digest(experience.document, *[text for text in texts if text]),
+        overrides=experience.overrides,
+        units=units if outputs is None else {name: units[name] for name in outputs},
+        metrics=objects_of(experience.document).meanings(experience.document, experience.tables),
+        epochs=of_type.epochs(experience.document),
+        files=of_type.program_files(experience.document),
+        extensions=experience.extensions,
+        parent=found,
+        transforms_taken=(
+            provenance.transforms_taken(experience.document, before, checkpoint.shapes(found.best_weights))
+            if found
+            else ()
+        ),
+    )
+    caution = experiences.caution(experience.document)
+    differences = _differences(found.name, before, experience.document) if found else []
+    exposures = Exposures(experience, found)
+    plans = []
+    for seed, name in names.items():
+        exposure = exposures.of_seed(seed)
+        plans.append(
+            replace(
+                of_any_seed,
+                name=require_name(name),
+                seed=seed,
+                caution="; ".join(words for words in (caution, exposure.caution) if words),
+                seen=exposure.own,
+                warnings=(*experience.warnings, *differences, *exposure.warnings),
+            )
+        )
+    return plans
+
+
+def sweep(
+    references: Sequence[str],
+    seeds: Sequence[int],
+    grid: Grid,
+    overrides: Overrides,
+    workspace: Workspace,
+    memory: int | None = None,
+) -> list[Plan]:
+    """The plans of all combinations; seeds vary fastest.
+
+    A run is named `<experience>_<seed>`, with a short digest between them if overrides change the spec.
+
+    memory  memory of the machine that will train [bytes]; default: of this machine
+    """
+    axes = axes_of(grid)
+    total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
+    require_few(total)
+    seeds = checked_seeds(seeds)
+    plans: list[Plan] = []
+    parts = parts_of(workspace, memory)
+    for reference, point in itertools.product(references, points_of(axes)):
+        for alike, changes in _by_pretraining({**overrides, **point}, seeds):
+            experience = experiments.experience(reference, changes, workspace, parts)
+            stem = named_after(experience, reference, changes, parts)
+            plans += _plans(experience, {seed: f"{stem}_{seed}" for seed in alike}, workspace)
+    _require_different(plans)
+    return plans
+
+
+def _by_pretraining(overrides: Overrides, seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], Overrides]]:
+    """The seeds with their overrides: together, unless each starts from the run with its own seed, `x_{seed}`."""
+    if all(of_seed(overrides, seed) == overrides for seed in seeds):
+        yield seeds, overrides
+        return
+    for seed in seeds:
+        yield [seed], of_seed(overrides, seed)
+
+
+def of_seed(overrides: Overrides, seed: int) -> Overrides:
+    """Overrides with the seed of a run for `{seed}` in the name of its pretraining run."""
+    return {
+        key: value.replace(SEED, str(seed)) if key in PRETRAINED and isinstance(value, str) else value
+        for key, value in overrides.items()
+    }
+
+
+def _require_different(plans: Sequence[Plan]) -> None:
+    """Raise QexpError if two runs would have the same spec and seed."""
+    names: dict[tuple[str, int], list[str]] = {}
+    for one in plans:
+        names.setdefault((one.digest, one.seed), []).append(one.name)
+    if double := next((alike for alike in names.values() if len(alike) > 1), None):
+        both = " and ".join(dict.fromkeys(double))
+        raise QexpError(f"two runs of the sweep are the same, {both}; name every experience and value once")
+
+
+def require_few(runs: int) -> None:
+    """Raise QexpError for more than `LARGEST_SWEEP` runs; checked before listing them, which could take hours."""
+    if runs > LARGEST_SWEEP:
+        raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
+
+
+def named_after(experience: Experience, reference: str, overrides: Overrides, parts: Parts) -> str:
+    """What runs of an experience are called, before their seed: with a digest if overrides have changed it."""
+    changed = "" if is_unchanged(experience, reference, overrides, parts) else experience.digest[:SHORT_DIGEST]
+    return "_".join(word for word in (experience.name, changed) if word)
+
+
+def checked_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given twice."""
+    require_few(len(seeds))
+    if not len(seeds):
+        raise QexpError("seeds: no seed; give at least one")
+    listed = [whole(seed) for seed in seeds]
+    seed, times = Counter(listed).most_common(1)[0]
+    if times > 1:
+        raise QexpError(f"seeds: {seed} is given twice")
+    for seed in listed:
+        require_seed(seed)
+    return listed
+
+
+def whole(seed: Any) -> int:
+    """A seed as an integer, also one of numpy. Raises QexpError for a number with a fraction, and for other values."""
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63") from None
+
+
+def require_seed(seed: int) -> None:
+    """Raise QexpError unless a number can be a seed."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63")
+
+
+def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) -> Overrides:
+    """Overrides with those that `--pretrain RUN` and `--allow-leak` stand for."""
+    return {
+        **overrides,
+        # The run alone: which operations take its weights is stated in the experience.
+        **({"pretrain.run": pretrain} if pretrain else {}),
+        **({"allow_leak": True} if allow_leak else {}),
+    }
+
+
+def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
+    """The pretraining run, whose weights must exist and fit."""
+    parent = find_run(reference, Catalog(workspace))
+    require_done(parent)
+    parent.training_spec()
+    if parent.all_folds():
+        raise QexpError(
+            f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
+        )
+    if not kind_of(experience.document["dataset"]).pretrainable:
+        raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave --pretrain out")
+    _require_own_weights(parent)
+    model = model_of(experience.document, experience.tables)
+    operations = provenance.operations_taken(experience.document)
+    ours = provenance.tensors_of_operations(
+        {name: list(value.shape) for name, value in model.state_dict().items()}, operations
+    )
+    theirs = provenance.tensors_of_operations(checkpoint.shapes(parent.best_weights), operations)
+    lines = [
+        f"{name}: {ours.get(name, 'missing')} here, {theirs.get(name, 'missing')} in {parent.name}"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name) and not name.startswith("transforms.")
+    ]
+    if lines:
+        raise QexpError(f"the weights of {parent.name} do not fit this model:\n  " + "\n  ".join(lines))
+    for name in operations or []:
+        if not provenance.tensors_of_operations(ours, [name]):
+            raise QexpError(
+                f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
+            )
+    return parent
+
+
+def _require_own_weights(parent: RunDirectory) -> None:
+    """Raise DamagedError unless a run's best weights are numbers with the shapes of its own model.
+
+    A model with modules from the run's extensions is not checked, because that would execute them.
+    """
+    file = parent.best_weights
+    checkpoint.require_numbers(checkpoint.read(file)[0], file)
+    if parent.extensions.exists():
+        return
+    model = model_of(parent.spec(), BUILT_IN)
+    wanted = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
+    found = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            here, there = (shapes.get(name, "nothing") for shapes in (found, wanted))
+            raise DamagedError(f"{file} is damaged: '{name}' is {here}, but the run's model has {there}")
+
+
+def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    """Warnings about operations (such as heads) and inputs that differ from the pretraining run despite equal shapes.
+
+    spec  the resolved experience of the pretraining run
+    """
+    ours, theirs = document["model"]["operations"], spec["model"]["operations"]
+    without_effect = kind_of(document["dataset"]).without_effect(document)
+    differing = []
+    for name in provenance.operations_taken(document) or ours:
+        here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})
+        differing += [
+            f"{name}.{key} {json.dumps(here[key])} (there {json.dumps(there[key])})"
+            for key in here
+            if key in there and here[key] != there[key] and key not in without_effect
+        ]
+    for name in document["inputs"]:
+        scaled = [one["transforms"].get(name) for one in (document, spec)]
+        if name in spec["inputs"] and scaled[0] != scaled[1]:
+            differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
+    return (
+        [f"the weights of {parent} fit, but were trained with different parameters: {', '.join(differing)}"]
+        if differing
+        else []
+    )

@@ -1,0 +1,443 @@
+"""Prediction with a finished run: from plain arrays, from file to file, and as a job array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.base import files
+from qexp.base.quantities import with_periods
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError, some, suggestion
+from qexp.jobs import launchers
+from qexp.jobs.launchers import LAUNCHERS
+from qexp.jobs.scheduler import Chosen, Submission, wrap_of
+from qexp.kinds.fields import prediction as fields
+from qexp.kinds.fields.prediction import field_model
+from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
+from qexp.kinds.images import prediction as images
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.posteriors import ImagePosteriors
+from qexp.kinds.images.prediction import image_model
+from qexp.kinds.objects import device_of, threads, threads_to_predict
+from qexp.kinds.prediction import OnProgress, no_progress, require_draws
+from qexp.kinds.rows import prediction as row_files
+from qexp.kinds.rows import prediction as rows
+from qexp.kinds.rows.prediction import row_model
+from qexp.kinds.spectra import prediction as spectra
+from qexp.kinds.spectra.prediction import spectrum_model
+from qexp.kinds.trained import load_models
+from qexp.kinds.trust import tables_of
+from qexp.metrics.metric import nearest
+from qexp.networks.estimator import Ensemble, mixed
+from qexp.networks.network import refusal
+from qexp.networks.shapes import Shape, written
+from qexp.rows.formats import Columns, require_columns
+from qexp.simulation.dataset import mask_of
+from qexp.store.directory import RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Predictor:
+    """Estimates from arrays; see `predict`."""
+
+    def __init__(self, directory: RunDirectory, device: str = "auto") -> None:
+        self.device = device_of(device)
+        models = load_models(directory, self.device)
+        self.network, self.ensemble = models[0].network, Ensemble(models)
+        self.directory, self.units = directory, directory.record().units
+        self._threads = threads_to_predict(directory.spec(), tables_of(directory), self.device)
+
+    def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
+        """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
+
+        inputs  variable → (sample, height, width), (sample, height, width, channel), (sample, column) or (sample,), in
+                the variable's unit; without the sample axis for a single one, which gives estimates without it.
+                Height and width are those of training, or any that a network of fields takes; directions such as a
+                heading may be written with any number of whole turns
+        Raises QexpError for a missing or unknown input or one of another shape.
+        """
+        tensors, single = self._batch(inputs)
+        with threads(self._threads):
+            estimated = {name: mean.cpu().numpy() for name, mean in self._means(tensors).items()}
+        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in estimated.items()}
+        return {name: array[0] for name, array in arrays.items()} if single else arrays
+
+    def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The mean over the networks; of frames of another size than in training, which may be large, one by one."""
+        if all(tensors[name].shape[1:] == shape for name, shape in self.network.inputs.items()):
+            parts = [tensors]
+        else:
+            count = len(next(iter(tensors.values())))
+            parts = [{name: of[one : one + 1] for name, of in tensors.items()} for one in range(count)]
+        made = [self.ensemble.mean_and_spread(part) for part in parts]
+        return {name: torch.cat([part[name][0] for part in made]) for name in made[0]}
+
+    def interval(self, inputs: Mapping[str, ArrayLike], coverage: float) -> dict[str, tuple[NDArray[Any], ...]]:
+        """Lower and upper ends of the intervals of rows or spectra, in the shape of their estimates; see `predict`.
+
+        Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this coverage.
+        """
+        sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
+        made_by = rules_of_run(self.directory, coverage, list(sizes))
+        rules, probabilities = made_by.rules, made_by.probabilities
+        tensors, single = self._batch(inputs)
+
+        def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
+            low, high = rules[name].ends(means_of_folds(first, name, values, list(sizes.values()), probabilities))
+            return [torch.from_numpy(np.stack([low, high], axis=1))]
+
+        with threads(self._threads):
+            made = {name: both.numpy() for name, (both,) in self.ensemble.reduced(tensors, ends, probabilities).items()}
+        low, high = ({name: both[:, end].astype(np.float32) for name, both in made.items()} for end in (0, 1))
+        return {name: (low[name][0], high[name][0]) if single else (low[name], high[name]) for name in made}
+
+    def posterior(self, inputs: Mapping[str, ArrayLike], draws: int, seed: int) -> xarray.Dataset:
+        """Draws from the joint posterior of the outputs of posterior heads, in their units.
+
+        inputs   as for `predict`
+        returns  output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
+        Of several networks, such as those of folds, each makes an equal share of the draws: their mixture.
+        Raises QexpError as `predict` does, and for a network without posterior head.
+        """
+        require_draws(draws, f"{draws} draws")
+        tensors, single = self._batch(inputs)
+        with threads(self._threads), torch.no_grad():
+            posteriors = [model.posterior(tensors) for model in self.ensemble.models]
+            made = mixed(posteriors, draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
+        names = posteriors[0].names
+        return _for_arviz(made, {name: self.units.get(name, "") for name in names}, single)
+
+    def refined(
+        self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
+    ) -> xarray.Dataset:
+        """As `posterior`, by the known likelihood of simulated images; with or without posterior head.
+
+        warn  receives a sentence on samples whose draws are not to be trusted
+        """
+        require_draws(draws, f"{draws} draws")
+        tensors, single = self._batch(inputs)
+        for name, values in tensors.items():
+            if missing := int((~torch.isfinite(values)).sum()):
+                advice = "and the network takes no mask of them; train one with the input"
+                if mask_of(name) in tensors:
+                    advice = "set them to 0, and so the pixels of"
+                raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
+        with threads(self._threads):
+            start = {name: of[:, 0].cpu().numpy() for name, (of, _) in self.ensemble.mean_and_spread(tensors).items()}
+            arrays = {name: of.cpu().numpy() for name, of in tensors.items()}
+            made = self._by_likelihood(arrays, start, draws, seed)
+        if made.doubts:
+            total, why = len(made.draws), next(iter(made.doubts.values()))[0]
+            which = (
+                ""
+                if single
+                else f" of {len(made.doubts)} of {total} samples ({some([str(one) for one in made.doubts], 3)})"
+            )
+            warn(f"the draws{which} are not to be trusted: {why}")
+        return _for_arviz(np.moveaxis(made.draws, 0, 1), self._by_likelihood.units, single)
+
+    def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
+        """Height and width of arrays of another size than in training, if the network takes them."""
+        for name, shape in self.network.inputs.items():
+            of, usual = arrays[name].shape, (*shape[1:], shape[0])
+            if len(shape) != 3 or of in (usual, usual[:2]) or of[1:] in (usual, usual[:2]):
+                continue
+            several = len(of) == 4 or (len(of) == 3 and of[-1] != shape[0])
+            size = (of[1], of[2]) if several else (of[0], of[1]) if len(of) in (2, 3) else None
+            if size is not None and refusal(self.network, *size) is None:
+                return size
+        return None
+
+    @cached_property
+    def _directions(self) -> dict[str, tuple[float, float]]:
+        """What the directions among the inputs are in training, if that is on simulated data."""
+        from qexp.kinds.images.prediction import directions_of
+
+        numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
+        if numbers:
+            with suppress(QexpError):  # of other data
+                dataset = self.directory.training_spec()["dataset"]
+                return directions_of(generated_of(dataset, tables_of(self.directory)), numbers)
+        return {}
+
+    @cached_property
+    def _by_likelihood(self) -> ImagePosteriors:
+        """Raises QexpError for a run on other data than simulated images of a known likelihood."""
+        dataset = generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
+        quantities = with_periods(dataset.quantities, self.ensemble.models[0].periods)
+        return ImagePosteriors(dataset, list(self.network.inputs), quantities)
+
+    def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
+        """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
+        wanted = self.network.inputs
+        for name in inputs:
+            if name not in wanted:
+                raise QexpError(f"the model has no input '{name}'; {suggestion(name, wanted)}")
+        for name in wanted:
+            if name not in inputs:
+                raise QexpError(f"the model needs the input '{name}'")
+        tensors, single = {}, False
+        arrays = {name: np.asarray(inputs[name], dtype=np.float32) for name in wanted}
+        size = self._size_of_frames(arrays)
+        for name, shape in wanted.items():
+            tensors[name], single = _as_batch(name, arrays[name], (shape[0], *size) if size else shape)
+            if name in self._directions:  # 192° and −168° are the same, but not to a network
+                tensors[name] = torch.from_numpy(nearest(tensors[name].numpy(), *self._directions[name])).float()
+        if len({len(tensor) for tensor in tensors.values()}) > 1:
+            counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
+            raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
+        return {name: one.to(self.device) for name, one in tensors.items()}, single
+
+
+def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> xarray.Dataset:
+    """Draws, (draw, sample, variable), of variables with their units, as one chain."""
+    import xarray
+
+    dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
+    values = draws[None, :, 0] if single else draws[None]
+    variables = {
+        name: (dimensions, values[..., place], {"units": unit}) for place, (name, unit) in enumerate(units.items())
+    }
+    return xarray.Dataset(
+        variables, {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
+    )
+
+
+def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torch.Tensor, bool]:
+    """(sample, channel, height, width) or (sample, feature), and whether it was a single sample."""
+    channels_last = (*shape[1:], shape[0])
+    accepted = [channels_last] + ([channels_last[:-1]] if shape[0] == 1 else [])
+    for sample_shape in accepted:
+        single = array.shape == sample_shape
+        if single or array.shape[1:] == sample_shape:
+            batch = torch.from_numpy(np.ascontiguousarray(array)).reshape(-1, *channels_last)
+            return (batch.permute(0, 3, 1, 2) if len(shape) == 3 else batch), single
+    raise QexpError(f"'{name}' must have samples of shape {written(shape)}, but the array is {list(array.shape)}")
+
+
+# Prediction of files with a finished run, with a table of functions by type of dataset.
+
+
+Watched = Callable[[Path], AbstractContextManager[OnProgress]]
+"""Returns, for the path of a file, a context that provides the function to call with the progress."""
+
+
+class Prediction(Protocol):
+    """The result of predicting a file."""
+
+    @property
+    def target(self) -> Path: ...
+    @property
+    def made(self) -> bool:
+        """False if the file existed already."""
+        ...
+
+    @property
+    def files(self) -> list[Path]: ...
+    @property
+    def remarks(self) -> list[str]: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+
+class Estimator(Protocol):
+    """Predicts one file; see `predict_rows` and `predict_fields`."""
+
+    def __call__(
+        self, source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress
+    ) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What only some kinds of data take; None or False if it was not asked for."""
+
+    columns: Columns | None = None
+    """Names or positions of the run's columns in the files, where they have other names there."""
+    interval: float | None = None
+    """Coverage of intervals."""
+    draws: int | None = None
+    """Draws from the posterior of each image, row or spectrum."""
+    misfit: bool = False
+    """Whether images are also compared with what the simulator makes."""
+    refined: bool = False
+    """Whether posteriors of images are those of the known likelihood."""
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """How runs on one type of dataset predict files."""
+
+    counted: str
+    """The unit of progress, such as rows."""
+    targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
+    """From what is given and the run's inputs to pairs of what is read and the file to write."""
+    estimator: Callable[[RunDirectory, str, Asked], Estimator]
+    """Returns the estimator of a run on a device."""
+    takes: frozenset[str] = frozenset()
+    """The fields of `Asked` that it takes."""
+
+
+def _of_images(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    model = image_model(
+        directory, device, with_misfit=asked.misfit, interval=asked.interval, draws=asked.draws, refined=asked.refined
+    )
+    return partial(images.predict_images, model=model)
+
+
+def _of_rows(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    model = row_model(directory, device, asked.interval, asked.draws)
+    if asked.columns is not None:
+        require_columns(asked.columns, model.features)
+    return partial(rows.predict_rows, model=model, columns=asked.columns)
+
+
+def _of_spectra(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    return partial(spectra.predict_spectra, model=spectrum_model(directory, device, asked.interval, asked.draws))
+
+
+MEANT = {
+    "columns": "--columns is for rows",
+    "interval": "--interval is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
+    "draws": "--draws is for networks with a posterior head",
+    "misfit": "--misfit is for images, which a simulator makes",
+    "refined": "--refined is for images that a simulator makes, whose likelihood is known",
+}
+"""Field of `Asked` → what it is for."""
+
+
+KINDS: Mapping[str, FileKind] = {
+    "generated": FileKind(
+        "images",
+        images.targets,
+        _of_images,
+        frozenset(("misfit", "interval", "draws", "refined")),
+    ),
+    "tabular": FileKind(
+        "rows",
+        lambda source, target, inputs: row_files.targets(source, target),
+        _of_rows,
+        frozenset(("columns", "interval", "draws")),
+    ),
+    "gridded": FileKind(
+        "frames",
+        lambda source, target, inputs: fields.targets(source, target),
+        lambda directory, device, asked: partial(fields.predict_fields, model=field_model(directory, device)),
+    ),
+    "spectra": FileKind(
+        "spectra",
+        lambda source, target, inputs: spectra.targets(source, target),
+        _of_spectra,
+        frozenset(("interval", "draws")),
+    ),
+}
+"""Type of dataset → how its runs predict files."""
+
+
+def file_kind(directory: RunDirectory) -> FileKind:
+    """How a run predicts files."""
+    return KINDS[directory.training_spec()["dataset"]["type"]]
+
+
+def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[Path, Path]]:
+    """Pairs of what a run reads, a file or a folder, and the file that it writes. Raises QexpError."""
+    return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
+
+
+def _estimator(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+    """Raises QexpError if the run does not take what is asked for."""
+    kind = file_kind(directory)
+    for name, meant in MEANT.items():
+        if getattr(asked, name) not in (None, False) and name not in kind.takes:
+            raise QexpError(f"{meant}, but {directory.name} estimates {kind.counted}; leave it out")
+    return kind.estimator(directory, device, asked)
+
+
+def predict_files(
+    pairs: Sequence[tuple[Path, Path]],
+    directory: RunDirectory,
+    device: str = "auto",
+    *,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    asked: Asked = Asked(),
+    watched: Watched = lambda source: nullcontext(no_progress),
+) -> Iterator[Prediction | QexpError]:
+    """Predict files one after another; `pairs` come from `targets`.
+
+    yields  the result for each file; the error for a file that cannot be predicted, after which others continue
+    """
+    estimate = _estimator(directory, device, asked)
+    count = threads_to_predict(directory.training_spec(), tables_of(directory), device_of(device))
+    for source, target in pairs:
+        made: Prediction | QexpError
+        try:
+            with watched(source) as progress, threads(count):
+                made = estimate(source, target, chunk=chunk, overwrite=overwrite, progress=progress)
+        except QexpError as mistake:
+            made = mistake
+        yield made
+
+
+# Prediction of the files of a folder on a cluster: one task of a job array per file.
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Files submitted to a scheduler."""
+
+    folder: Path
+    """Folder of the launch: script, commands, `prediction.json`, and in `output/` the output of the tasks."""
+    jobs: dict[str, str]
+    """File to be written → its job."""
+
+
+def submit(
+    directory: RunDirectory,
+    pairs: Sequence[tuple[Path, Path]],
+    workspace: Workspace,
+    launcher: str,
+    settings: Chosen,
+    options: Sequence[str] = (),
+) -> Submitted:
+    """Submit the prediction of files to a scheduler.
+
+    pairs     files to read and to write, see `row_files.targets`
+    launcher  name of a launcher other than the local one
+    settings  its options, as `options_of` returns them
+    options   further options of the command for each file
+    Raises QexpError if the run cannot predict, SchedulerError if the scheduler refuses.
+    """
+    scheduler = LAUNCHERS[launcher]
+    assert scheduler is not None, "local predictions need no launch"
+    load_models(directory, torch.device("cpu"))  # fails here instead of in every task
+    if not pairs:
+        raise QexpError("there are no files to predict")
+    files.make_folder(pairs[0][1].absolute().parent)
+    folder = launchers.claim_launch(workspace).folder
+    start = ["predict", "--run", str(directory.path.absolute())]
+    place = ["--workspace", str(workspace.root.absolute())]
+    around = wrap_of(settings)
+    commands = [
+        around.around(
+            directory, *start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options, *place
+        )
+        for path, made in pairs
+    ]
+    record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
+    files.write_json(folder / launchers.PREDICTION, record)
+    jobs = scheduler.submit_commands(Submission(folder, f"predict-{directory.name}", settings), commands)
+    made_by = {str(made): job for (_, made), job in zip(pairs, jobs, strict=True)}
+    files.write_json(folder / launchers.PREDICTION, {**record, "jobs": made_by})
+    return Submitted(folder, made_by)

@@ -1,0 +1,206 @@
+"""Preparation of a run: everything that it needs is written before it starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qexp.base import folders
+from qexp.base.files import sync_folder, write_bytes, write_json
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.spec.experiences import type_of
+from qexp.store import directory, provenance
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Ancestor, CodeState, Epochs, Record, State, now, require_name
+from qexp.store.seen import FILE, Seen, content, joined, read
+
+FILES = "files"
+"""Folder in `code` with copies of a program's files."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The contents of a new run's directory, as written by `prepare`; see `assemble.Experience` for their origin."""
+
+    name: str
+    experience: str
+    dataset: str
+    model: str
+    seed: int
+    spec: dict[str, Any]
+    digest: str
+    epochs: int = 0
+    """0 if the number of epochs is unknown to qexp."""
+    overrides: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Output → unit."""
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Metric → direction and unit; see `metrics.meaning`."""
+    caution: str = ""
+    """Warning that is shown with all of the run's results."""
+    extensions: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files of the workspace, with their SHA-256, of which the run keeps copies."""
+    parent: RunDirectory | None = None
+    """The run whose best weights are this run's initial weights."""
+    transforms_taken: Sequence[str] = ()
+    """Variables whose fitted transforms are taken over from the pretraining run."""
+    seen: Seen | None = None
+    """The spectra that the run is trained on; None if it is not trained on spectra."""
+    warnings: tuple[str, ...] = ()
+    """Messages for the user who starts the run."""
+    launch: str | None = None
+    """The launch in whose pool the run waits."""
+    tags: Sequence[str] = ()
+    note: str = ""
+    rerun_of: str | None = None
+    """The run whose spec this one has."""
+    checkout: Path | None = None
+    """The checkout of qexp that will execute the run, if it is not the running qexp."""
+
+
+def prepare(
+    plan: Plan, workspace: Workspace, storage: Path | None = None, like: RunDirectory | None = None
+) -> RunDirectory:
+    """Write a new run's directory, which appears under its name complete or not at all.
+
+    storage  folder for the directory instead of `runs/`, which then gets a link to it
+    like     a run prepared just before, whose state of the code is copied: git is called for the first run only
+    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
+    """
+    return made(plan.name, workspace, storage, lambda draft: _fill(draft, plan, workspace, like))
+
+
+def made(name: str, workspace: Workspace, storage: Path | None, fill: Callable[[Path], None]) -> RunDirectory:
+    """A new run's directory, which `fill` writes as a draft, and which appears complete or not at all.
+
+    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
+    """
+    require_name(name)
+    place = directory.storage_place(storage, workspace)
+    with _explained(place):
+        _make_folder(workspace.runs)
+        _make_folder(place)
+        if os.path.lexists(workspace.runs / name):
+            raise FileExistsError(name)
+        with folders.drafted(place / name) as draft:
+            fill(draft)
+            _claim(draft, name, place, workspace.runs)
+    return RunDirectory(workspace.runs / name)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise QexpError(f"cannot write to {path}: it is a file") from None
+
+
+def keep_code(
+    draft: Path, extensions: str, workspace: Workspace, like: RunDirectory | None = None, checkout: Path | None = None
+) -> CodeState:
+    """Make the folders of a run, and write the state of the code; see `provenance`."""
+    for folder in ("code", "attempts", "checkpoints"):
+        (draft / folder).mkdir()
+    if like is None:
+        code = provenance.keep_code_state(workspace.root, draft / "code", checkout)
+    else:
+        shutil.copytree(like.path / "code", draft / "code", dirs_exist_ok=True)
+        # That run may be of another experience.
+        shutil.rmtree(draft / "code" / FILES, ignore_errors=True)
+        (draft / "code" / "extensions.py").unlink(missing_ok=True)
+        code = like.record().code
+    if extensions:
+        (draft / "code" / "extensions.py").write_text(extensions, encoding="utf-8")
+    return code
+
+
+def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
+    code = keep_code(draft, plan.extensions, workspace, like, plan.checkout)
+    _keep_files(plan, workspace.root, draft / "code" / FILES)
+    before: tuple[Ancestor, ...] = ()
+    if plan.parent is not None:
+        pretrained = draft / "checkpoints" / "pretrained.safetensors"
+        shutil.copyfile(plan.parent.best_weights, pretrained)
+        operations = provenance.operations_taken(plan.spec)
+        before = provenance.lineage_chain(
+            plan.parent, provenance.fingerprint(pretrained), operations, plan.transforms_taken
+        )
+    write_json(draft / "spec.json", plan.spec)
+    saw = joined(plan.name, plan.seen, read(plan.parent) if plan.parent else {})
+    if saw:
+        write_bytes(draft / FILE, content(saw))
+    record = Record(
+        name=plan.name,
+        kind="trained" if type_of(plan.spec).trains else "program",
+        experience=plan.experience,
+        dataset=plan.dataset,
+        model=plan.model,
+        seed=plan.seed,
+        state=State.QUEUED if plan.launch else State.CREATED,
+        created=now(),
+        digest=plan.digest,
+        overrides=plan.overrides,
+        launch=plan.launch,
+        tags=tuple(dict.fromkeys(plan.tags)),
+        note=plan.note,
+        rerun_of=plan.rerun_of,
+        parents=(plan.parent.name,) if plan.parent else (),
+        caution=plan.caution,
+        lineage=before,
+        seen=provenance.fingerprint(draft / FILE) if saw else None,
+        units=plan.units,
+        metrics=plan.metrics,
+        code=code,
+        epochs=Epochs(of=plan.epochs),
+    )
+    RunDirectory(draft).write(record)
+
+
+def _keep_files(plan: Plan, root: Path, folder: Path) -> None:
+    for name, before in plan.files.items():
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, copy)
+        if provenance.fingerprint(copy).sha256 != before:
+            raise QexpError(f"{root / name} was changed while {plan.name} was prepared; start it again")
+
+
+def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
+    """Rename the draft to its final name unless that is taken; if several processes try, one succeeds."""
+    target = place / name
+    try:
+        draft.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            if place != runs and not os.path.lexists(runs / name):
+                raise QexpError(
+                    f"{target} exists already and is not a run of {runs}; choose another --name or --storage-path"
+                ) from None
+            raise FileExistsError(name) from None
+        raise
+    sync_folder(place)
+    if place != runs:
+        try:
+            (runs / name).symlink_to(target, target_is_directory=True)
+        except FileExistsError:
+            shutil.rmtree(target)
+            raise FileExistsError(name) from None
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """Turn errors of the file system into messages that the user can act on."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise QexpError(f"cannot write to {place}: {error.strerror or error}; nothing was started") from error

@@ -1,0 +1,409 @@
+"""Running the program of an experience, and taking over its results."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qexp.base import files, machine
+from qexp.base.files import locked
+from qexp.base.quantities import QUANTITIES
+from qexp.base.text import filled
+from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError
+from qexp.kinds.attempt import Results, Work
+from qexp.kinds.files import changed_program_files
+from qexp.runs import guard
+from qexp.spec import experiences
+from qexp.spec.experiences import RESULTS, Command, is_told_where, must_write, shares_its_results
+from qexp.store import provenance
+from qexp.store.directory import WRITTEN
+
+
+class Program:
+    """A running program; made by `started`."""
+
+    def __init__(self, control: int, status: int) -> None:
+        self._control, self._status = control, status
+        self._heard = b""
+        self.number = self._started()
+
+    def ended(self, seconds: float) -> int | None:
+        """Its exit code, or minus the number of the signal that killed it; None if it still runs after `seconds`.
+
+        It has ended when all processes that it started have. Raises QexpError if its guard was killed.
+        """
+        line = self._line(seconds)
+        return None if line is None else os.waitstatus_to_exitcode(int(line.partition(" ")[2]))
+
+    def ask_to_end(self) -> None:
+        self._request(guard.ASK)
+
+    def kill(self) -> None:
+        self._request(guard.KILL)
+
+    def _request(self, what: bytes) -> None:
+        with suppress(BrokenPipeError):  # it has just ended
+            os.write(self._control, what)
+
+    def _started(self) -> int:
+        what, _, number = (self._line(None) or "").partition(" ")
+        if what == "failed":
+            raise OSError(int(number), os.strerror(int(number)))
+        return int(number)
+
+    def _line(self, seconds: float | None) -> str | None:
+        """The next line from the guard; None if there is none within `seconds`."""
+        while b"\n" not in self._heard:
+            if not select.select([self._status], [], [], seconds)[0]:
+                return None
+            more = os.read(self._status, 4096)
+            if not more:
+                self._without_guard()
+            self._heard += more
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode()
+
+    def _without_guard(self) -> None:
+        if hasattr(self, "number"):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.number, signal.SIGKILL)
+        raise QexpError("the process that supervises the program was killed, and the program with it")
+
+
+@contextmanager
+def started(words: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path) -> Iterator[Program]:
+    """A program, without a shell, which is killed at the end of the block. Its output is appended to a file.
+
+    Raises OSError if it cannot be started.
+    """
+    to_read, control = os.pipe()
+    status, to_write = os.pipe()
+    command = [sys.executable, "-I", "-S", guard.__file__, str(to_read), str(to_write), *words]
+    with output.open("ab") as log:
+        try:
+            watching = subprocess.Popen(
+                command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=(to_read, to_write), start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            os.close(control)
+            os.close(status)
+            raise
+        finally:
+            os.close(to_read)
+            os.close(to_write)
+    try:
+        yield Program(control, status)
+    finally:
+        os.close(control)  # on which the guard kills what still runs
+        watching.wait()
+        os.close(status)
+
+
+log = logging.getLogger("qexp.run")
+
+PARAMETERS, PROGRAM, ENVIRONMENT = "parameters.json", "program.json", "program_environment.txt"
+"""Files: the parameters, in the run; the filled-in command, in the attempt; the program's environment, in the run."""
+
+INPUTS = ("spec.json", "environment.json", PARAMETERS)
+OF_RUN = (*INPUTS, "run.json", ENVIRONMENT, "code", "attempts")
+OF_ATTEMPT = ("log.txt", "command.json", "process.lock", "heartbeat", PROGRAM)
+OF_RESULTS = (RESULTS, WRITTEN)
+"""Names of qexp in a run's folder, written before the program starts and at any time, in that of an attempt, and in
+`results`.
+"""
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""Seconds between two checks whether the run was asked to end."""
+
+ENVIRONMENT_SECONDS = 60.0
+"""Longest time for the command that describes the program's environment."""
+
+TAIL = 20_000
+"""Bytes at the end of the log that are searched for the program's last words."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The command of a run with its placeholders filled in."""
+
+    work: Work
+
+    @property
+    def _run(self) -> Path:
+        return self.work.own.directory.path.absolute()
+
+    @cached_property
+    def workspace(self) -> Path:
+        """The workspace that holds the run; for a run elsewhere, as `verify` makes it, the one that it was made for."""
+        around = self._run.parent.parent
+        return around if self._run.parent.name == "runs" and (around / "specs").is_dir() else Path(self._spec["found"])
+
+    @property
+    def _spec(self) -> dict[str, Any]:
+        return self.work.spec
+
+    @cached_property
+    def _without_results(self) -> dict[str, str]:
+        return {
+            "seed": str(self.work.own.record.seed),
+            "run": str(self._run),
+            "parameters": str(self._run / PARAMETERS),
+            "workspace": str(self.workspace),
+            "attempt": str(int(self.work.attempt.name)),
+            **experiences.run_values(self._spec["parameters"]),
+        }
+
+    @cached_property
+    def folder(self) -> Path:
+        return self.workspace / filled(self._spec["folder"], self._without_results.__getitem__)
+
+    @cached_property
+    def results(self) -> Path:
+        """The file that the program writes. That of an attempt is no other's: a program may be slow to die."""
+        named = filled(self._spec["results"] or RESULTS, self._without_results.__getitem__)
+        if is_told_where(self._spec):
+            return self.work.attempt.absolute() / Path(named).name
+        return self.folder / named
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        return {**self._without_results, "results": str(self.results)}
+
+    def words(self, key: str) -> list[str]:
+        return [filled(word, self.values.__getitem__) for word in self._spec[key]]
+
+    @cached_property
+    def added(self) -> dict[str, str]:
+        """Environment variables for the program, besides those of this process."""
+        own = {name: filled(text, self.values.__getitem__) for name, text in self._spec["env"].items()}
+        of_qexp = {"run": "QEXP_RUN", "seed": "QEXP_SEED", "results": "QEXP_RESULTS", "parameters": "QEXP_PARAMETERS"}
+        threads = {} if self.work.threads is None else {"OMP_NUM_THREADS": str(self.work.threads)}
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.work.device == "cpu" else {}
+        return {
+            "PYTHONUNBUFFERED": "1",  # so that `qexp logs -f` shows what a Python program prints at once
+            **{name: value for name, value in threads.items() if name not in os.environ},
+            **hidden,
+            **own,
+            **{variable: self.values[name] for name, variable in of_qexp.items()},
+        }
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.added}
+
+
+def run_program(work: Work) -> Results | None:
+    """Run the program to its end, and read its results; None if interrupted."""
+    call, began = Call(work), time.perf_counter()
+    _require_unchanged(call)
+    files.make_folder(call.results.parent)
+    files.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
+    device = None if work.device == "auto" else work.device
+    environment = provenance.environment(device, work.threads, {})
+    files.write_json(work.own.directory.path / "environment.json", environment)
+    with ExitStack() as held:
+        if not _is_alone(call, held):
+            return None
+        before, seconds = _stamp(call.results), work.own.record.seconds
+        _describe(call)
+        of_qexp = _of_qexp(call)
+        try:
+            if not _run(call):
+                return None
+        finally:
+            work.own.keep(seconds=round(seconds + time.perf_counter() - began, 3))
+        _require_untouched(call, of_qexp)
+        return _results(call, before)
+
+
+def _of_qexp(call: Call) -> dict[Path, tuple[int, int, int] | None]:
+    """Files in the run's folder that qexp writes, and a program must not, with their stamps."""
+    run = call.work.own.directory.path.absolute()
+    files_of_qexp = [*(run / name for name in INPUTS), *(run / "results" / name for name in OF_RESULTS)]
+    return {file: _stamp(file) for file in files_of_qexp if file != call.results}
+
+
+def _require_untouched(call: Call, before: Mapping[Path, tuple[int, int, int] | None]) -> None:
+    """Raise ProgramError if the program wrote a file of a name that qexp uses, which would replace it."""
+    run = call.work.own.directory.path.absolute()
+    if written := [file.relative_to(run).as_posix() for file, stamp in before.items() if _stamp(file) != stamp]:
+        raise ProgramError(
+            f"the program changed {', '.join(written)} in its run's folder, which are files of qexp; give it a folder "
+            "of its own in there, such as {run}/output"
+        )
+
+
+def _require_unchanged(call: Call) -> None:
+    """Raise ProgramError if the program or its data are not those that the run was prepared with."""
+    troubles = list(changed_program_files(call.work.spec["fingerprints"].items(), call.workspace))
+    if troubles:
+        copies = call.work.own.directory.path / "code" / "files"
+        hint = f"; the program's files as they were are in {copies}" if copies.is_dir() else ""
+        raise ProgramError("; ".join(troubles) + hint + "; put them back, or start a new run")
+    if not call.folder.is_dir():
+        raise ProgramError(f"there is no folder {call.folder}, in which the program is to be started")
+
+
+def _is_alone(call: Call, held: ExitStack) -> bool:
+    """Wait until no other run writes the same results file, and hold its lock.
+
+    False if the run is interrupted first.
+    """
+    if not shares_its_results(call.work.spec):
+        return True
+    name = hashlib.sha256(str(call.results).encode()).hexdigest()[:16]
+    lock = call.workspace / "runs" / f".results-{name}"
+    waits = False
+    while not call.work.interrupted():
+        try:
+            held.enter_context(locked(lock, SECONDS_BETWEEN_LOOKS))
+        except QexpError:
+            if not waits:
+                log.info("waits for another run, which writes %s, too", call.results)
+            waits = True
+        else:
+            return True
+    return False
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written; None if there is no file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _describe(call: Call) -> None:
+    """Keep what the spec's command says about the program's environment."""
+    if not call.work.spec["environment"]:
+        return
+    words = call.words("environment")
+    try:
+        done = subprocess.run(
+            words, cwd=call.folder, env=call.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=ENVIRONMENT_SECONDS, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("the program's environment is not kept: %s: %s", shlex.join(words), error)
+        return
+    files.write_bytes(call.work.own.directory.path / ENVIRONMENT, done.stdout)
+
+
+def _run(call: Call) -> bool:
+    """Run the program to its end; False if interrupted. Raises ProgramError if it failed."""
+    again = bool(call.work.spec["resume"]) and int(call.work.attempt.name) > 1
+    words = call.words("resume" if again else "command")
+    killed, log_file = machine.memory_kills(), call.work.attempt / "log.txt"
+    described = {"command": words, "folder": str(call.folder), "variables": call.added}
+    files.write_json(call.work.attempt / PROGRAM, described)
+    log.info("%s", shlex.join(words))
+    before = log_file.stat().st_size
+    try:
+        with started(words, call.folder, call.environment, log_file) as program:
+            code = _watched(program, call)
+    except OSError as error:
+        raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None
+    if code is None:
+        return False
+    if code != 0:
+        said = _last_words(log_file, before)
+        how = f"exit code {code}" if code > 0 else f"killed by {_signal(-code)}"
+        no_memory = machine.memory_kills() > killed if code == -signal.SIGKILL else machine.says_no_memory(said)
+        last = said.strip().rpartition("\n")[2].strip()
+        raise (ProgramMemoryError if no_memory else ProgramError)(f"{how}" + (f": {last[:300]}" if last else ""))
+    return True
+
+
+def _watched(program: Program, call: Call) -> int | None:
+    """The exit code of a program; None if the run was interrupted, for which the program has a time of grace."""
+    while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
+        if call.work.interrupted():
+            log.info("asks the program to end, and kills it after %g s", call.work.spec["grace"])
+            program.ask_to_end()
+            if program.ended(call.work.spec["grace"]) is None:
+                log.info("kills the program")
+                program.kill()
+                program.ended(2 * SECONDS_BETWEEN_LOOKS)
+            return None
+    return None if call.work.interrupted() else code
+
+
+def _last_words(log_file: Path, start: int) -> str:
+    """The end of what the program has printed."""
+    with suppress(OSError), log_file.open("rb") as opened:
+        opened.seek(max(start, log_file.stat().st_size - TAIL))
+        return opened.read().decode(errors="replace")
+    return ""
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _results(call: Call, before: tuple[int, int, int] | None) -> Results:
+    """The numbers in the results file, of which the run keeps a copy; if there are none, its files are its results.
+
+    Raises ProgramError if the numbers cannot be used, or are missing although the program was to write them.
+    """
+    file, work = call.results, call.work
+    own = work.own.directory.results / RESULTS
+    if before is not None and _stamp(file) == before:
+        raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
+    try:
+        numbers = (
+            {} if not (must_write(work.spec) or file.exists()) else experiences.read_program_results(file, str(file))
+        )
+        files.make_folder(own.parent)
+        files.write_bytes(own, file.read_bytes() if file.exists() else b"{}\n")
+    except SpecError as error:
+        hint = (
+            ""
+            if file.is_file() or not is_told_where(work.spec)
+            else "; a program is given this path as {results} and as QEXP_RESULTS"
+        )
+        hint += "; one that writes files of other names into a folder is given {run}" if hint else ""
+        what = "the program ended without an error, but its results cannot be used"
+        raise ProgramError(f"{what}: {error}{hint}") from None
+    if not numbers:
+        written = _written(call)
+        files.write_json(own.with_name(WRITTEN), written)
+        log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
+    outputs = dict.fromkeys(output for part in numbers.values() for output in part)
+    return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
+
+
+def _written(call: Call) -> dict[str, dict[str, Any]]:
+    """Path in the run's folder → hash and size of what the program wrote there, and not qexp."""
+    run, attempt = call.work.own.directory.path, call.work.attempt
+    found = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
+    return {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in found}
+
+
+def _files_below(folder: Path, but: Sequence[str]) -> Iterator[Path]:
+    """Plain files below a folder, without those of some names in it, and of hidden names."""
+    for entry in folder.iterdir():
+        if entry.name in but or entry.name.startswith(".") or entry.is_symlink():
+            continue
+        if entry.is_file():
+            yield entry
+        elif entry.is_dir():
+            yield from _files_below(entry, OF_RESULTS if entry == folder / "results" else ())

@@ -1,0 +1,228 @@
+"""A new run from the spec that another run holds, by the present code or by the code of that time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from qexp.base.machine import terminable
+from qexp.base.workspace import PACKAGE, Workspace
+from qexp.errors import InterruptedRunError, QexpError, RunFailedError
+from qexp.jobs.scheduler import Wrap
+from qexp.jobs.states import Watch
+from qexp.kinds import experiments
+from qexp.kinds.attempt import Display
+from qexp.kinds.experiments import Experience
+from qexp.kinds.objects import require_device_name
+from qexp.kinds.trust import require_trust
+from qexp.runs.launch import carry_out, goes_on, wrap_here
+from qexp.runs.plan import plan_run
+from qexp.runs.prepare import Plan, prepare
+from qexp.store import provenance
+from qexp.store.directory import FOLDS, RunDirectory, require_valid_annotations
+from qexp.store.record import Record, State
+
+log = logging.getLogger("qexp.run")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a new run has of its own."""
+
+    name: str | None = None
+    """`<run>_rerun` if left out, with a number if there is such a run."""
+    seed: int | None = None
+    """That of the run if left out."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted key → value."""
+    tags: Sequence[str] = ()
+    note: str = ""
+
+
+def rerun(
+    original: RunDirectory,
+    workspace: Workspace,
+    changes: Changes,
+    device: str = "auto",
+    at_commit: bool = False,
+    display: Display | None = None,
+) -> RunDirectory:
+    """Train a run's spec once more as a new run, with the extensions that the run holds. Returns the new run.
+
+    at_commit  by qexp's code at the commit that trained the run, in a checkout without changes
+    Raises QexpError, before anything is written, for a run that cannot be repeated, a name that is taken, and a commit
+    that is not there.
+    """
+    record = original.record()
+    _require_repeatable(original, record)
+    require_valid_annotations(changes.tags, changes.note)
+    require_device_name(device)
+    wrap = wrap_here(workspace, {}, device)
+    experience = _experience(original, record, workspace, changes.overrides)
+    seed = record.seed if changes.seed is None else changes.seed
+    planned = plan_run(experience, seed, changes.name or _free_name(original.name, workspace), workspace)
+    planned = replace(planned, tags=changes.tags, note=changes.note, rerun_of=record.name)
+    for text in planned.warnings:
+        log.warning("%s", text)
+    if not changes.overrides and planned.digest != record.digest:
+        log.warning("files that %s was made from have changed since; its digest is another", record.name)
+    if not at_commit:
+        directory = _prepared(planned, workspace)
+        carry_out(directory, wrap, device, display, experience.dataset)
+        return directory
+    if changes.overrides:
+        raise QexpError("--at-commit runs the spec as it was written then; leave out --set")
+    commit = _commit_of(original)
+    with _checkout(commit) as checkout:
+        as_then = replace(planned, spec=original.spec_as_written(), digest=record.digest, checkout=checkout)
+        directory = _prepared(as_then, workspace)
+        _execute_in(checkout, commit, directory, device, wrap)
+    return directory
+
+
+def continued(
+    directory: RunDirectory,
+    workspace: Workspace,
+    changes: Changes,
+    device: str = "auto",
+    at_commit: bool = False,
+    display: Display | None = None,
+) -> RunDirectory:
+    """Continue an interrupted run from the spec that it holds, whatever the files in specs/ have become.
+
+    at_commit  by qexp's code at the commit that has trained it so far
+    A finished run is left alone. Raises QexpError for one that is at work or cannot be continued, and for changes.
+    """
+    if changes != Changes():
+        raise QexpError("--resume continues the run as it is; leave out --name, --seed, --set, --tag and --note")
+    _require_repeatable(directory, directory.record())
+    wrap = wrap_here(workspace, {}, device)
+    if not goes_on(directory.name, Watch().state(directory), resume=True):
+        return directory
+    if not at_commit:
+        carry_out(directory, wrap, device, display, None)
+        return directory
+    commit = _commit_of(directory)
+    with _checkout(commit) as checkout:
+        _execute_in(checkout, commit, directory, device, wrap)
+    return directory
+
+
+def _require_repeatable(original: RunDirectory, record: Record) -> None:
+    if original.path.parent.name == FOLDS:
+        raise QexpError(f"{original.name} is a fold; rerun the run that it belongs to")
+    if record.foreign_weights is not None:
+        raise QexpError(f"{record.name} has weights that another program trained; there is nothing to repeat")
+    require_trust(original)
+
+
+def _experience(
+    original: RunDirectory, record: Record, workspace: Workspace, overrides: Mapping[str, Any]
+) -> Experience:
+    """The experience that a run holds, checked, with changes."""
+    place = replace(workspace, own_extensions=original.extensions)
+    spec = original.spec()
+    with tempfile.TemporaryDirectory(prefix="qexp-rerun-") as folder:
+        file = original.spec_file.absolute()
+        if spec != original.spec_as_written():  # that of an older version is read in its present form
+            file = Path(folder) / "spec.json"
+            file.write_text(json.dumps(spec), encoding="utf-8")
+        experience = experiments.experience(str(file), overrides, place)
+    return replace(
+        experience,
+        name=record.experience,
+        dataset_name=record.dataset,
+        model_name=record.model,
+        overrides=(*record.overrides, *experience.overrides),
+        warnings=(),  # about a text that nobody wrote
+    )
+
+
+def _free_name(name: str, workspace: Workspace) -> str:
+    names = itertools.chain([f"{name}_rerun"], (f"{name}_rerun_{number}" for number in itertools.count(2)))
+    return next(one for one in names if not os.path.lexists(workspace.runs / one))
+
+
+def _prepared(planned: Plan, workspace: Workspace) -> RunDirectory:
+    try:
+        return prepare(planned, workspace)
+    except FileExistsError:
+        raise QexpError(f"a run {planned.name} exists already; choose another --name") from None
+
+
+def _commit_of(original: RunDirectory) -> str:
+    """The commit of qexp's code that trained a run. Raises QexpError unless it is known and in this repository."""
+    commit = (original.environment().get("qexp") or {}).get("commit")
+    if not isinstance(commit, str):
+        raise QexpError(f"{original.name} does not say at which commit qexp trained it; rerun it without --at-commit")
+    repository = provenance.own_repository()
+    if repository is None:
+        raise QexpError("--at-commit: qexp is installed here without its git repository; clone it, and install that")
+    known = _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+    if known.returncode:
+        raise QexpError(f"--at-commit: {repository} does not have the commit {commit}; fetch it: git fetch --all")
+    if any((original.path / "code" / name).exists() for name in ("qexp.diff", "changes.diff")):
+        log.warning("the code of %s was changed since its commit; these changes, in code/, are left out", original.name)
+    return commit
+
+
+@contextmanager
+def _checkout(commit: str) -> Iterator[Path]:
+    """A checkout of qexp's repository at a commit, deleted afterwards. Nothing in the repository itself is changed."""
+    repository = provenance.own_repository()
+    assert repository is not None, "checked before"
+    with tempfile.TemporaryDirectory(prefix="qexp-at-commit-", ignore_cleanup_errors=True) as folder:
+        for arguments in (
+            ("clone", "--quiet", "--shared", "--no-checkout", repository, folder),
+            ("-C", folder, "checkout", "--quiet", "--detach", commit),
+        ):
+            done = _git(repository, *arguments)
+            if done.returncode:
+                raise QexpError(f"--at-commit: git {' '.join(arguments)} failed:\n{done.stderr.strip()}")
+        yield Path(folder)
+
+
+def _git(repository: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", "-C", repository, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+
+
+def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: str, wrap: Wrap) -> None:
+    """Execute a prepared run by the code of a checkout, in a process of its own, inside the command around it.
+
+    Raises RunFailedError or InterruptedRunError after the record says so.
+    """
+    repository = provenance.own_repository()
+    assert repository is not None, "checked before"
+    folder = checkout / PACKAGE.parent.relative_to(repository)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # Safe: else Python would look for qexp in the current folder first.
+    variables = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    command = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device)
+    with terminable():
+        process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None:
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGTERM)
+    record = directory.record()
+    if record.state is State.INTERRUPTED:
+        raise InterruptedRunError(
+            f"{directory.name} was interrupted; continue it: qexp rerun {directory.name} --at-commit --resume"
+        )
+    if record.state is not State.DONE:
+        why = record.error or f"its process ended with exit code {process.returncode}"
+        raise RunFailedError(f"{directory.name} failed: {why}\nsee {directory.path / 'attempts'}")
+    if (directory.environment().get("qexp") or {}).get("commit") != commit:
+        raise RunFailedError(f"{directory.name} is done, but not by the code of the commit {commit}")

@@ -1,0 +1,551 @@
+"""The types of experience, as documents: those that train a network, and those that run a program. Needs no torch."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from qexp.base.outputs import limits_of
+from qexp.base.quantities import Quantities, quantity
+from qexp.base.tables import Tables
+from qexp.base.text import names_in, single_brace
+from qexp.errors import Problem, SpecError, suggestion
+from qexp.spec import reading
+from qexp.spec.defaults import defaults_in, follows, long_form
+from qexp.spec.kind import entry_in_words
+from qexp.spec.kinds import KINDS, dataset_with_defaults, kind_of
+from qexp.spec.reading import Finding, Where
+
+Document = dict[str, Any]
+
+
+class ExperienceType(ABC):
+    """A type of experience. "Resolved" documents have all defaults written out."""
+
+    refers_to: Sequence[str] = ()
+    """The kinds of spec that it names, or contains."""
+    trains: bool = False
+    """Whether its runs train networks of qexp, which can predict."""
+    executes: bool = False
+    """Whether its document alone makes a run execute programs."""
+
+    @abstractmethod
+    def schema(self) -> Document:
+        """The JSON Schema of its experiences, with `$defs` of its own."""
+
+    def takes(self, document: Document, path: Where) -> Finding | None:
+        """The problem of a value that replaces one of the document, on the command line; None if there is none."""
+        return None
+
+    def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
+        """Problems of a document that fits its schema."""
+        return iter(())
+
+    def doubts(self, document: Document) -> Iterator[Finding]:
+        """Warnings about a valid document."""
+        return iter(())
+
+    @abstractmethod
+    def with_defaults(self, document: Document, tables: Tables, schemas: Mapping[str, Document]) -> Document:
+        """The resolved document. schemas: kind of spec → its whole schema"""
+
+    # Of a resolved document
+
+    @abstractmethod
+    def outputs(self, spec: Document) -> list[str] | None:
+        """The output variables; None if only the results will tell."""
+
+    @abstractmethod
+    def epochs(self, spec: Document) -> int:
+        """The largest number of epochs that is trained; 0 if it is unknown to qexp."""
+
+    def program_files(self, spec: Document) -> Mapping[str, str]:
+        """Files below the workspace, with SHA-256, of which each run keeps a copy."""
+        return {}
+
+    @abstractmethod
+    def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
+        """Variable → unit."""
+
+    def cautions(self, spec: Document) -> list[str]:
+        """Cautions that every table, figure and record of a run must show."""
+        return []
+
+    def has_limit(self, spec: Document) -> bool:
+        """Whether there are exact posteriors of the test samples, whose errors `qexp limit` may compute."""
+        return False
+
+    @abstractmethod
+    def lines(self, spec: Document) -> dict[str, str]:
+        """The lines of `qexp show` about the spec: name of the line → text."""
+
+    @abstractmethod
+    def test_part(self, spec: Document) -> Document:
+        """The parts of the spec that determine the test samples."""
+
+    @abstractmethod
+    def evaluated_by(self, spec: Document) -> str:
+        """The file in `results` that exists once a run is evaluated on its test part."""
+
+    @abstractmethod
+    def trouble_with(self, spec: Document, evaluation: Path) -> str | None:
+        """Why the existing file `evaluated_by` cannot be used; None if it can."""
+
+
+# The results of a program that is not qexp's: a JSON file of numbers, read strictly.
+
+
+RESULT_PARTS = ("train", "validation", "test")
+
+PART, OUTPUT = "test", "result"
+"""Part and output of metrics that are given without them."""
+
+RESULT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+LARGEST_FILE = 1_000_000
+"""Largest size of a results file [bytes]."""
+
+RESULT_FORMS = 'write {"mae": 0.1}, or {"test": {"depth": {"mae": 0.1}}} (part, output, metric)'
+
+MOST_SHOWN = 5
+"""Largest number of problems in a message."""
+
+Numbers = dict[str, dict[str, dict[str, float | None]]]
+
+
+def read_program_results(file: Path, shown: str) -> Numbers:
+    """part → output → metric → value; None for null. Raises SpecError with all problems.
+
+    shown  name of the file in errors
+    A flat object of metrics belongs to the part `test` and the output `result`; an empty one holds no numbers.
+    """
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise SpecError([Problem(shown, (), f"is larger than {LARGEST_FILE:,} bytes; {RESULT_FORMS}")])
+        document = reading.parse(content.decode(), shown)
+    except FileNotFoundError:
+        raise SpecError([Problem(shown, (), "there is no such file")]) from None
+    except OSError as error:
+        raise SpecError([Problem(shown, (), f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise SpecError([Problem(shown, (), "is not UTF-8 text")]) from None
+    if not document:
+        return {}
+    if not any(isinstance(value, dict) for value in document.values()):
+        document = {PART: {OUTPUT: document}}
+    if found := list(_problems(document)):
+        raise SpecError([Problem(shown, *one) for one in found[:MOST_SHOWN]])
+    return document
+
+
+def _problems(document: dict[str, Any]) -> Iterator[Finding]:
+    flat = set(document) == {PART} and set(document[PART]) == {OUTPUT}
+    for part, outputs in document.items():
+        if part not in RESULT_PARTS:
+            yield (part,), f"no part '{part}'; {suggestion(part, RESULT_PARTS)}; {RESULT_FORMS}"
+        elif not _is_filled(outputs):
+            yield (part,), f"must be an object of outputs, but is {reading.described(outputs)}; {RESULT_FORMS}"
+        else:
+            for output, metrics in outputs.items():
+                yield from _in_output((() if flat else (part, output)), output, metrics)
+
+
+def _in_output(where: tuple[str, ...], output: str, metrics: Any) -> Iterator[Finding]:
+    if not RESULT_NAME.fullmatch(output):
+        yield where, f"'{output}' is not a name; use letters, digits, - and _, beginning with a letter"
+    elif not _is_filled(metrics):
+        yield where, f"must be an object of metrics, but is {reading.described(metrics)}; {RESULT_FORMS}"
+    else:
+        for metric, value in metrics.items():
+            if not RESULT_NAME.fullmatch(metric):
+                yield (*where, metric), "is not a name; use letters, digits, - and _, beginning with a letter"
+            elif value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                yield (*where, metric), f"must be a number or null, but is {reading.described(value)}"
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value)
+
+
+# The values of a run that can stand in the words of its command: `{seed}`, `{parameters.rate}`.
+
+
+RUN_VALUES = {
+    "seed": "the seed of the run",
+    "run": "the run's folder",
+    "results": "the file to which the program writes its results",
+    "parameters": "a JSON file with the parameters",
+    "workspace": "the folder that holds specs/",
+    "attempt": "the number of the attempt, from 1 on",
+}
+"""Placeholder that every command has → what is put in its place."""
+
+OF_PARAMETERS = "parameters."
+
+
+def run_values(parameters: Mapping[str, Any], prefix: str = OF_PARAMETERS) -> dict[str, str]:
+    """`{"parameters.rate": "0.1"}`: a text for each parameter; nested ones with a dot between the names."""
+    values: dict[str, str] = {}
+    for name, value in parameters.items():
+        values[prefix + name] = value if isinstance(value, str) else _compact(value)
+        if isinstance(value, Mapping):
+            values |= run_values(value, f"{prefix}{name}.")
+    return values
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def problems_in_word(text: str, known: Collection[str]) -> Iterator[str]:
+    """What is wrong with the placeholders of a text, in words."""
+    for name in names_in(text):
+        if name not in known:
+            yield f"no placeholder '{{{name}}}'; {suggestion(name, known)}"
+    if (brace := single_brace(text)) is not None:
+        yield f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
+
+
+# Documents of experiences that run a program: `{"type": "command", "command": ["python", "train.py"]}`.
+
+
+RESULTS = "results.json"
+"""File in `results` with the numbers of the program."""
+
+
+def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
+    """The texts of a command that may hold placeholders, each with its place."""
+    for key in ("command", "resume", "environment"):
+        for index, word in enumerate(document.get(key) or []):
+            yield (key, index), word
+    for name, value in document.get("env", {}).items():
+        yield ("env", name), value
+    for key in ("folder", "results"):
+        if document.get(key):
+            yield (key,), document[key]
+
+
+def is_told_where(document: Document) -> bool:
+    """Whether the program is told where to write its results; else it decides that, and `results` says where."""
+    return document.get("results") is None or _is_given_results(document)
+
+
+def must_write(document: Document) -> bool:
+    """Whether the program must write a file of numbers: where it is named, or given to the program in its words."""
+    return document.get("results") is not None or _is_given_results(document)
+
+
+def _is_given_results(document: Document) -> bool:
+    others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment")]
+    return any("results" in names_in(text) for text in others)
+
+
+def shares_its_results(document: Document) -> bool:
+    """Whether all runs write the same results file, so that only one can work at a time."""
+    place = f"{document.get('folder', '')}{document.get('results') or ''}"
+    return not is_told_where(document) and "run" not in names_in(place)
+
+
+class Command(ExperienceType):
+    executes = True
+
+    def schema(self) -> Document:
+        content: Document = json.loads((files("qexp.spec") / "schemas" / "command.json").read_text(encoding="utf-8"))
+        return content
+
+    def takes(self, document: Document, path: Where) -> Finding | None:
+        """A parameter must be among those of the spec, so that a misspelt one is found."""
+        known: Any = document.get("parameters", {})
+        for depth, step in enumerate(path[1:] if path[:1] == ("parameters",) else (), start=1):
+            if not isinstance(known, dict):
+                return None
+            if str(step) not in known:
+                return path[: depth + 1], f"no parameter '{step}'; {suggestion(str(step), known)}"
+            known = known[str(step)]
+        return None
+
+    def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
+        known = [*RUN_VALUES, *run_values(document.get("parameters", {}))]
+        for where, text in texts_in(document):
+            # The folder and the results file determine the value of {results}.
+            usable = [name for name in known if name != "results"] if where[0] in ("folder", "results") else known
+            for problem in problems_in_word(text, usable):
+                yield where, problem
+            if "\0" in text:
+                yield where, "holds a null character, which no word of a command can"
+        for key in ("command", "resume", "environment"):
+            if document.get(key) and not document[key][0]:
+                yield (key, 0), "the name of the program is empty"
+        for name in document.get("metrics", {}):
+            from qexp.metrics.built_in import METRICS
+
+            if name in METRICS:
+                yield ("metrics", name), f"'{name}' is a metric of qexp, whose meaning is known; leave it out"
+        yield from _in_files(document)
+
+    def doubts(self, document: Document) -> Iterator[Finding]:
+        names = {name for _, text in texts_in(document) for name in names_in(text)}
+        if "seed" not in names:
+            yield (
+                ("command",),
+                "no word contains {seed}: runs with different seeds differ only if the program reads QEXP_SEED",
+            )
+        if shares_its_results(document):
+            yield (
+                ("results",),
+                f"all runs write the same file '{document['results']}', so that they wait for each other; "
+                "to run several at a time, pass {results} to the program",
+            )
+
+    def with_defaults(self, document: Document, tables: Tables, schemas: Mapping[str, Document]) -> Document:
+        schema = schemas["experience"]["$defs"][document["type"]]
+        whole = {**defaults_in(schema), **copy.deepcopy(document)}
+        whole.pop("$schema", None)
+        whole["metrics"] = {name: {"unit": "", **meaning} for name, meaning in whole["metrics"].items()}
+        return whole
+
+    def outputs(self, spec: Document) -> list[str] | None:
+        return None
+
+    def epochs(self, spec: Document) -> int:
+        return 0
+
+    def program_files(self, spec: Document) -> Mapping[str, str]:
+        return {name: spec["fingerprints"][name] for name in spec["files"]}
+
+    def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
+        return dict(spec["units"])
+
+    def units_of(self, spec: Document, outputs: Iterator[str], quantities: Quantities) -> dict[str, str]:
+        """Units of the outputs of a finished run: as declared, else those of the quantities of these names."""
+        return {name: spec["units"].get(name, quantity(name, quantities).unit) for name in outputs}
+
+    def lines(self, spec: Document) -> dict[str, str]:
+        brief = {"command": shlex.join(spec["command"])}
+        if spec["resume"]:
+            brief["resume"] = shlex.join(spec["resume"])
+        values = run_values(spec["parameters"], "").items()
+        brief["parameters"] = ", ".join(f"{name} {value}" for name, value in values) or "none"
+        brief["folder"] = spec["folder"]
+        for key in ("files", "data"):
+            named = [f"{path}, SHA-256 {spec['fingerprints'][path][:16]}…" for path in spec[key]]
+            brief |= {key: "; ".join(named)} if named else {}
+        return brief
+
+    def test_part(self, spec: Document) -> Document:
+        return {"dataset": spec["dataset"], "data": {path: spec["fingerprints"][path] for path in spec["data"]}}
+
+    def evaluated_by(self, spec: Document) -> str:
+        return RESULTS
+
+    def trouble_with(self, spec: Document, evaluation: Path) -> str | None:
+        try:
+            read_program_results(evaluation, evaluation.name)
+        except SpecError as error:
+            return f"it is not a results file: {error}"
+        return None
+
+
+def _in_files(document: Document) -> Iterator[Finding]:
+    for key in ("files", "data"):
+        for index, name in enumerate(document.get(key, [])):
+            path = Path(name)
+            if "\0" in name:
+                yield (key, index), "holds a null character, which no path can"
+            elif key == "files" and (path.is_absolute() or ".." in path.parts):
+                yield (key, index), f"'{name}' is not below the workspace; copy it there"
+            elif key == "data" and name in document.get("files", []):
+                yield (key, index), f"'{name}' is among the 'files' as well; keep one"
+
+
+# Documents of experiences that train a network of qexp on a dataset.
+
+
+class Training(ExperienceType):
+    refers_to = ("dataset", "model")
+    trains = True
+
+    def schema(self) -> Document:
+        """With the keys that only some kinds of dataset take; `x-dataset` lists these kinds."""
+        schema: Document = json.loads((files("qexp.spec") / "schemas" / "experience.json").read_text(encoding="utf-8"))
+        takers = {
+            key: [name for name, kind in KINDS.items() if key in kind.schemas["shared"]] for key in schema["x-shared"]
+        }
+        keys = {key: {"x-dataset": takers[key], **of_key} for key, of_key in schema.pop("x-shared").items()}
+        for name, kind in KINDS.items():
+            keys |= {key: {"x-dataset": name, **of_key} for key, of_key in kind.schemas["experience"].items()}
+        properties: dict[str, Any] = {}
+        for key, of_key in schema["properties"].items():
+            properties[key] = of_key
+            if key == "split":
+                description = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in KINDS.items())
+                properties[key] = {"description": description, **of_key}
+                properties |= keys
+        return {**schema, "properties": properties}
+
+    def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
+        outputs = document["outputs"]
+        if follows(document) or isinstance(document["losses"], str):
+            return  # the dataset is missing, which is reported
+        if dataset_type is not None:
+            yield from KINDS[dataset_type].in_experience(document)
+        yield from _in_pretrain(document)
+        yield from _in_limits(document)
+        for key in ("losses", "metrics", "limits"):
+            for name in document.get(key, {}):
+                if name not in outputs:
+                    yield (key, name), f"'{name}' is not an output; {suggestion(name, outputs)}"
+        for index, name in enumerate(outputs):
+            if name not in document["losses"]:
+                yield ("outputs", index), f"the output '{name}' has no loss; add $.losses.{name}, for example \"mae\""
+        for name in document.get("transforms", {}):
+            variables = [*document["inputs"], *outputs]
+            if name not in variables:
+                yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
+
+    def doubts(self, document: Document) -> Iterator[Finding]:
+        return kind_of(document["dataset"]).doubts_in_experience(document)
+
+    def with_defaults(self, document: Document, tables: Tables, schemas: Mapping[str, Document]) -> Document:
+        schema = schemas["experience"]["$defs"]["training"]
+        whole = {**_defaults(schema, document["dataset"]["type"]), **copy.deepcopy(document)}
+        whole.pop("$schema", None)
+        whole.pop("type", None)  # which specs without it do not have either
+        if not whole.get("limits"):
+            whole.pop("limits", None)  # likewise
+        model = dict(whole["model"])
+        model.pop("$schema", None)
+        model["operations"] = {
+            name: long_form(value, tables["modules"], "module") for name, value in model["operations"].items()
+        }
+        whole |= {"dataset": dataset_with_defaults(whole["dataset"], tables, schemas["dataset"]), "model": model}
+        for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
+            whole[key] = long_form(whole[key], tables[table])
+        for key, table in (("losses", "losses"), ("transforms", "transforms")):
+            whole[key] = {name: long_form(value, tables[table]) for name, value in whole[key].items()}
+        metrics = whole["metrics"]
+        whole["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in metrics.items()}
+        callbacks = whole["additional_callbacks"]
+        whole["additional_callbacks"] = [long_form(value, tables["callbacks"]) for value in callbacks]
+        if "baselines" in whole:
+            whole["baselines"] = [long_form(value, tables["baselines"]) for value in whole["baselines"]]
+        if isinstance(whole["pretrain"], str | dict):
+            given = {"run": whole["pretrain"]} if isinstance(whole["pretrain"], str) else whole["pretrain"]
+            whole["pretrain"] = {**defaults_in(schema["properties"]["pretrain"]["then"]), **given}
+        for key in ("split", "inner"):
+            if isinstance(whole.get(key), str | dict):
+                whole[key] = long_form(whole[key], tables["splits"])
+        return whole
+
+    def outputs(self, spec: Document) -> list[str] | None:
+        return list(spec["outputs"])
+
+    def epochs(self, spec: Document) -> int:
+        epochs: int = max(spec.get("select", {}).get("epochs") or [spec["epochs"]])
+        return epochs
+
+    def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
+        return kind_of(spec["dataset"]).units([*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities)
+
+    def cautions(self, spec: Document) -> list[str]:
+        return kind_of(spec["dataset"]).cautions(spec)
+
+    def has_limit(self, spec: Document) -> bool:
+        return kind_of(spec["dataset"]).has_limit(spec["dataset"])
+
+    def lines(self, spec: Document) -> dict[str, str]:
+        brief = {
+            "inputs": ", ".join(spec["inputs"]),
+            "outputs": ", ".join(spec["outputs"]),
+            **kind_of(spec["dataset"]).summary(spec),
+            "batch size": str(spec["batch_size"]),
+            "learning rate": f"{spec['learning_rate']:g}",
+        }
+        brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
+        for key in ("losses", "transforms"):
+            brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
+        if limits := limits_of(spec):
+            brief["limits"] = ", ".join(f"{name} {of}" for name, of in limits.items())
+        return brief
+
+    def test_part(self, spec: Document) -> Document:
+        dataset = {key: value for key, value in spec["dataset"].items() if key not in ("description", "matrix")}
+        # A split given as a list of shares divides only the samples outside the test part.
+        split = {"split": spec["split"]} if isinstance(spec.get("split"), dict) else {}
+        return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
+
+    def evaluated_by(self, spec: Document) -> str:
+        return kind_of(spec["dataset"]).evaluated_by
+
+    def trouble_with(self, spec: Document, evaluation: Path) -> str | None:
+        return kind_of(spec["dataset"]).trouble_with(evaluation)
+
+
+def _defaults(schema: Document, dataset_type: str) -> Document:
+    """Key → default, without keys that belong to other types of dataset."""
+    own = {key: of_key for key, of_key in schema["properties"].items() if belongs_to(of_key, dataset_type)}
+    return defaults_in({"properties": own})
+
+
+def belongs_to(key: Document, dataset_type: str) -> bool:
+    """Whether a key of an experience, by its schema, applies to a type of dataset."""
+    types = key.get("x-dataset", dataset_type)
+    return dataset_type in (types if isinstance(types, list) else [types])
+
+
+def _in_pretrain(document: Document) -> Iterator[Finding]:
+    pretrain = document.get("pretrain")
+    if not isinstance(pretrain, dict):
+        return
+    if pretrain.get("epochs_frozen") is not None and not pretrain.get("freeze"):
+        yield ("pretrain", "epochs_frozen"), "nothing is frozen; list operations in 'freeze', or leave it out"
+
+
+def _in_limits(document: Document) -> Iterator[Finding]:
+    for name, (low, high) in document.get("limits", {}).items():
+        if low is None and high is None:
+            yield ("limits", name), "null on both sides limits nothing; give a number, or leave it out"
+        elif low is not None and high is not None and not low < high:
+            yield ("limits", name), f"the lowest value, {low:g}, must be less than the highest, {high:g}"
+
+
+# The types of experience, as documents: one line and one module each. Nothing here loads torch.
+
+
+__all__ = ["TRAINING", "TYPES", "ExperienceType", "caution", "type_name", "type_of", "units_of"]
+
+TRAINING = "training"
+"""The type of an experience that does not name one."""
+
+TYPES: Mapping[str, ExperienceType] = {TRAINING: Training(), "command": Command()}
+"""The value of `type` in an experience → its type."""
+
+
+def type_name(experience: Mapping[str, Any]) -> str:
+    """The name of an experience's type; that of training for a type that does not exist, which is a finding."""
+    named = experience.get("type", TRAINING)
+    return named if isinstance(named, str) and named in TYPES else TRAINING
+
+
+def type_of(experience: Mapping[str, Any]) -> ExperienceType:
+    """The type of an experience, by its document."""
+    return TYPES[type_name(experience)]
+
+
+def caution(spec: dict[str, Any]) -> str:
+    """The cautions that every table, figure and record of a run must show; empty if there are none."""
+    return "; ".join(type_of(spec).cautions(spec))
+
+
+def units_of(spec: dict[str, Any], quantities: Quantities) -> dict[str, str]:
+    """Units of a resolved experience's variables."""
+    return type_of(spec).units(spec, quantities)

@@ -1,0 +1,117 @@
+"""What qexp needs to know about a kind of dataset to read and check its documents, and to show its runs."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qexp.base import files
+from qexp.base.quantities import Quantities
+from qexp.base.tables import Tables
+from qexp.errors import DamagedError
+from qexp.spec.reading import Finding
+
+Document = dict[str, Any]
+
+
+TEST_PREDICTIONS = "test_predictions.nc"
+"""File in `results` with the true values and estimates of the test samples."""
+
+
+class SpecKind(ABC):
+    """A kind of dataset.
+
+    schemas  JSON file with these keys: `dataset`, the schema of a dataset spec; `experience`, key → schema of the keys
+             of experiences that only this kind takes; `shared`, the keys it shares with other kinds; `split`, a
+             description of the key `split`; `$defs`, further definitions
+    """
+
+    file: Path
+    """The JSON file of its schemas."""
+    split_by_shares: bool = False
+    """Whether `split` is a list of shares rather than an entry of the table of splits."""
+    split_words: str
+    """How `split` is written, for a value of the other form."""
+    evaluated_by: str = TEST_PREDICTIONS
+    """The file in `results` that shows that a run was evaluated on its test part."""
+    untrained: ClassVar[Mapping[str, Any]]
+    """Keys that an experience must have on this kind, with values for a network that is not trained."""
+    keeps_hashes: bool = False
+    """Whether runs keep hashes of their training samples."""
+
+    @cached_property
+    def schemas(self) -> Document:
+        content: Document = json.loads(self.file.read_text(encoding="utf-8"))
+        return content
+
+    def wrong_split(self, split: Any) -> str | None:
+        """Why a value of `split`, a list of shares or an entry of the table, is not for this kind; None if it is."""
+        return None if isinstance(split, list) == self.split_by_shares else self.split_words
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        """Problems of a dataset that its schema cannot find."""
+        return iter(())
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        """Problems of an experience that its schema cannot find."""
+        return iter(())
+
+    def unread(self, dataset: Document) -> Iterator[Finding]:
+        """Values of a dataset that nothing reads, with a warning each; the document is not checked yet."""
+        return iter(())
+
+    def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
+        """Warnings about values that may not be meant; the document is not checked yet."""
+        return iter(())
+
+    def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
+        """Warnings about a valid experience."""
+        return iter(())
+
+    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+        """A dataset, already with the defaults of its schema, with short forms expanded."""
+        return dataset
+
+    def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
+        """Units of variables of a resolved dataset."""
+        return {name: dataset["units"].get(name, "") for name in names}
+
+    def periods(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, float]:
+        """Variables of a resolved dataset whose values repeat, such as angles → their period, in their unit."""
+        return {}
+
+    def trouble_with(self, evaluation: Path) -> str | None:
+        """Why the existing file `evaluated_by` cannot be used; None if it can."""
+        try:
+            files.require_hdf5(evaluation)
+        except DamagedError as error:
+            return f"it {str(error).removeprefix(f'{evaluation} ')}"
+        return None
+
+    @abstractmethod
+    def summary(self, spec: Document) -> dict[str, str]:
+        """The lines of `qexp show` about the data of a resolved experience: name of the line → text."""
+
+    def cautions_of_data(self, spec: Document) -> list[str]:
+        """Cautions for all numbers from the data, baselines included."""
+        return []
+
+    def cautions(self, spec: Document) -> list[str]:
+        """Cautions that every table, figure and record of a run must show."""
+        return self.cautions_of_data(spec)
+
+    def has_limit(self, dataset: Document) -> bool:
+        """Whether there are exact posteriors, whose errors `qexp limit` may compute."""
+        return False
+
+
+def entry_in_words(description: Mapping[str, Any]) -> str:
+    """A table's entry with its parameters: `k_fold (folds 5)`."""
+    given = {name: value for name, value in description["parameters"].items() if value is not None}
+    parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in given.items())
+    kind: str = description["type"]
+    return f"{kind} ({parameters})" if parameters else kind

@@ -1,0 +1,199 @@
+"""Documents read strictly, problems found in them, and their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import Problem, SpecError
+
+Where = tuple[str | int, ...]
+"""Keys and indices from the top of a document."""
+
+Finding = tuple[Where, str]
+"""Where in the document, and what the problem is."""
+
+# Reading a spec strictly: no duplicate keys, no NaN, and an error that says where.
+
+
+LARGEST_INTEGER = 2**63
+
+DEEPEST = 50
+"""Largest nesting of objects and lists; a spec has about ten levels, and the schema check recurses as deep."""
+
+LARGEST_FILE = 1_000_000
+"""Largest size of a spec [bytes]; the largest that people write have about ten thousand."""
+
+_TOO_DEEP = f"nested too deeply to be a spec; at most {DEEPEST} levels of objects and lists"
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers keys given twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        seen: set[str] = set()
+        self.duplicates = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+
+
+def read(path: Path, shown: str | None = None) -> dict[str, Any]:
+    """The JSON object in a file. Raises SpecError with everything that is not valid in it as JSON.
+
+    shown  name of the file in errors; the path if left out
+    """
+    name = shown or str(path)
+    try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise SpecError([Problem(name, (), f"is too large to be a spec: {size:,} bytes, at most {LARGEST_FILE:,}")])
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError([Problem(name, (), "there is no such file")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError([Problem(name, (), f"cannot be read: {reason}")]) from error
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """Like `read`, for the text of a file called `name`."""
+    value = parse_value(text, name)
+    if not isinstance(value, dict):
+        raise SpecError([Problem(name, (), f"must be an object {{…}}, but is {described(value)}")])
+    return value
+
+
+def parse_value(text: str, name: str) -> Any:
+    """Any JSON value. Raises SpecError with the place and message of a json.JSONDecodeError."""
+    problems: list[Problem] = []
+    try:
+        value = _plain(json.loads(text, object_pairs_hook=_Object), (), name, problems)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}")]) from None
+    except RecursionError:
+        raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
+    except ValueError as error:  # a number with more digits than Python reads
+        raise SpecError([Problem(name, (), f"not a number of sensible size: {error}")]) from None
+    if problems:
+        raise SpecError(problems)
+    return value
+
+
+def plain(value: Any, name: str) -> Any:
+    """A Python value as JSON holds it: tuples become lists, NumPy numbers plain ones.
+
+    Raises SpecError for values that JSON cannot hold, and for numbers and texts that no spec may contain.
+    """
+    problems: list[Problem] = []
+    try:
+        made = _plain(_json_types(value), (), name, problems)
+    except TypeError as error:
+        raise SpecError([Problem(name, (), str(error))]) from None
+    except RecursionError:
+        raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
+    if problems:
+        raise SpecError(problems)
+    return made
+
+
+def _json_types(value: Any) -> Any:
+    if value is None or (isinstance(value, bool | int | float | str) and not hasattr(value, "tolist")):
+        return value
+    if isinstance(value, Mapping):
+        return _Object([(str(key), _json_types(item)) for key, item in value.items()])
+    if isinstance(value, list | tuple | range):
+        return [_json_types(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy numbers and arrays
+        return _json_types(value.tolist())
+    raise TypeError(f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict")
+
+
+def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Problem]) -> Any:
+    """Plain dictionaries, and whole numbers as integers: JSON has a single type of number."""
+    if len(path) > DEEPEST:
+        raise SpecError([Problem(name, (), _TOO_DEEP)])
+    if isinstance(value, _Object):
+        problems += [Problem(name, path, f"a key {trouble}") for key in value if (trouble := _unwritable(key))]
+        problems += [Problem(name, (*path, key), "this key is given twice; keep one") for key in value.duplicates]
+        return {key: _plain(item, (*path, key), name, problems) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, (*path, index), name, problems) for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        problems.append(Problem(name, path, f"{value} is not a number in JSON; give a finite one"))
+    elif isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+        problems.append(Problem(name, path, "a whole number must be less than 2^63"))
+    elif isinstance(value, str) and (trouble := _unwritable(value)):
+        problems.append(Problem(name, path, trouble))
+    elif isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_INTEGER:
+        return int(value)
+    return value
+
+
+def _unwritable(text: str) -> str | None:
+    """Why a text cannot be written to a file, or None: JSON allows escapes that are not characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start].encode("unicode_escape").decode()
+        return f"holds {half}, half of a surrogate pair, which is not a character; write the whole character"
+    return None
+
+
+def described(value: Any) -> str:
+    """A value as an error message shows it: its type and its content."""
+    kinds = {dict: "an object", list: "a list", str: "the text", bool: "", type(None): ""}
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > 60:
+        text = text[:57] + "…"
+    return f"{kinds.get(type(value), 'the number')} {text}".strip()
+
+
+# Digests of resolved specs: specs of the same meaning have the same digest, however they are written.
+
+
+COMMENTARY = ("description", "found", "made_by")
+"""Keys that do not change what is computed: descriptions, and where a file came from."""
+
+
+def canonical(document: Any) -> str:
+    """JSON with sorted keys, without commentary, and with 1 for 1.0."""
+    return json.dumps(
+        _canonical(_without_commentary(document)),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+def digest(document: Any, *texts: str) -> str:
+    """SHA-256 of the canonical document and of the texts that belong to it, in hexadecimal."""
+    content = hashlib.sha256(canonical(document).encode())
+    for text in texts:
+        content.update(b"\0" + text.encode())
+    return content.hexdigest()
+
+
+def _without_commentary(document: Any) -> Any:
+    """The spec and the specs inside it without commentary; elsewhere these keys may be names that a user chose."""
+    if not isinstance(document, dict):
+        return document
+    return {
+        key: _without_commentary(item) if key in ("dataset", "model") else item
+        for key, item in document.items()
+        if key not in COMMENTARY
+    }
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

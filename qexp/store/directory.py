@@ -1,0 +1,580 @@
+"""A run's directory: its files, annotations, and the runs inside and around it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from qexp.base import files
+from qexp.base.files import locked
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, QexpError
+from qexp.spec.reading import digest
+from qexp.store.documents import MisfitError, Part
+from qexp.store.record import Record, read_record, upgraded_spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCode(Part):
+    """qexp's own source."""
+
+    commit: str | None = None
+    """Commit of qexp's own checkout; null for an installed package."""
+    source: str | None = None
+    """SHA-256 over its source files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Part):
+    """Versions and machine of an attempt; older runs lack some of the fields."""
+
+    qexp: OwnCode | None = None
+    """qexp's own code."""
+    python: str | None = None
+    """Version of Python."""
+    packages: Mapping[str, str] | None = None
+    """Package → version."""
+    host: str | None = None
+    """Name of the machine."""
+    platform: str | None = None
+    """Operating system."""
+    machine: str | None = None
+    """Processor architecture."""
+    processor: str | None = None
+    """Model of the processor."""
+    instructions: str | None = None
+    """Vector instructions that torch uses; others give other last bits."""
+    cores: int | None = None
+    """Number of cores of the machine."""
+    usable_cores: int | None = None
+    """Number of cores that the process may use."""
+    device: str | None = None
+    """Where the network was trained."""
+    accelerator: Mapping[str, Any] | None = None
+    """Versions of CUDA, cuDNN and driver."""
+    threads: int | None = None
+    """Number of threads of torch."""
+    variables: Mapping[str, str] | None = None
+    """Environment variables that change results or speed."""
+
+
+# The metrics of a run, `metrics.jsonl`: one line per epoch.
+
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses(Part):
+    """The loss on one part of the data; the other keys are outputs with their metrics."""
+
+    loss: float | None
+    """The total loss, which is minimised."""
+    losses: Mapping[str, float | None] = field(default_factory=dict)
+    """Output → its loss."""
+
+    def __post_init__(self) -> None:
+        for output, metrics in self.others.items():
+            if not isinstance(metrics, dict) or not all(map(_is_number, metrics.values())):
+                raise MisfitError("is not an object of numbers", output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLine(Part):
+    epoch: int
+    """1 for the first epoch."""
+    learning_rate: float | None = None
+    """Learning rate at the end of the epoch."""
+    train: Losses
+    """Loss and metrics on the training samples."""
+    validation: Losses
+    """Loss and metrics on the validation samples."""
+    best: bool
+    """Whether its validation loss is the lowest so far."""
+
+
+def read_epochs(file: Path) -> list[Line]:
+    """All epochs; empty if there is no file yet. An incomplete last line is left out.
+
+    Raises DamagedError for any other line that is not valid.
+    """
+    try:
+        written = files.read_bytes(file).splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    lines = []
+    for number, text in enumerate(written, start=1):
+        line = files.whole_line(text)
+        if line is None and number == len(written):
+            break
+        if problem := "is not a JSON object" if line is None else trouble_with(line):
+            raise DamagedError(f"{file} is damaged: line {number}: {problem}")
+        assert line is not None
+        lines.append(line)
+    return lines
+
+
+def trouble_with(line: Line) -> str | None:
+    """What is wrong with an epoch's line; None if it is valid."""
+    try:
+        EpochLine.from_document(line)
+    except MisfitError as misfit:
+        return str(misfit)
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+# Annotations of a run (tags and a note) by its users, kept apart from the record, which its process writes.
+
+
+ANNOTATIONS = "labels.json"
+
+TAG = re.compile(r"[A-Za-z0-9._-]+")
+
+LOCK_SECONDS = 10.0
+
+Annotations = dict[str, Any]
+
+
+def read_annotations(folder: Path) -> Annotations:
+    """The annotations of the run in a folder: `tags` and `note`, those of the two that were ever set."""
+    file = folder / ANNOTATIONS
+    try:
+        annotations = files.read_json(file)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(annotations, dict) or not all(
+        key in _VALID_ANNOTATIONS and _VALID_ANNOTATIONS[key](value) for key, value in annotations.items()
+    ):
+        raise DamagedError(f"{file} does not hold tags and a note; repair it, or delete it and set them again")
+    return annotations
+
+
+def require_valid_annotations(tags: Iterable[str], note: str) -> None:
+    """Raise QexpError for a word that is not a valid tag, and for a note that is not text."""
+    for word in tags:
+        _tag(word)
+    _require_text(note)
+
+
+def add_annotations(folder: Path, tags: Iterable[str], note: str) -> None:
+    """Add tags, and replace the note unless it is empty."""
+    if words := tuple(tags):
+        retag(folder, words)
+    if note:
+        annotate(folder, note)
+
+
+def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+    """Add and remove tags. Raises QexpError for a word that is not a valid tag, or that is in both lists."""
+    added, removed = list(dict.fromkeys(map(_tag, add))), {_tag(word) for word in remove}
+    for word in added:
+        if word in removed:
+            raise QexpError(f"'{word}' cannot be added and removed at once")
+
+    def changed(tags: list[str]) -> list[str]:
+        return [tag for tag in dict.fromkeys([*tags, *added]) if tag not in removed]
+
+    _change(folder, lambda annotations: {**annotations, "tags": changed(annotations["tags"])})
+
+
+def annotate(folder: Path, text: str) -> None:
+    """Replace the note; an empty text removes it."""
+    _require_text(text)
+    _change(folder, lambda annotations: {**annotations, "note": text})
+
+
+def _require_text(note: str) -> None:
+    try:
+        note.encode()
+    except UnicodeEncodeError:
+        raise QexpError(f"a note must be text: {note!r} holds bytes that are not") from None
+
+
+def _is_tags(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
+
+
+_VALID_ANNOTATIONS: dict[str, Callable[[Any], bool]] = {"tags": _is_tags, "note": lambda value: isinstance(value, str)}
+
+
+def _tag(word: str) -> str:
+    if not TAG.fullmatch(word):
+        raise QexpError(f"{word!r} is not a valid tag; use letters, digits, '.', '_' and '-'")
+    return word
+
+
+def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None:
+    """Read, change and replace the annotations under a lock, so that no process undoes another's change."""
+    file = folder / ANNOTATIONS
+    of_record = _of_record(folder / "run.json")
+    try:
+        with locked(file, LOCK_SECONDS):
+            files.write_json(file, changed({**of_record, **read_annotations(folder)}))
+    except OSError as error:
+        raise QexpError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _of_record(file: Path) -> Annotations:
+    """The annotations in the record itself, which hold until others are set."""
+    record = read_record(file)
+    return {"tags": list(record.tags), "note": record.note}
+
+
+# The files of a run's directory.
+
+
+FOLDS = "folds"
+
+WRITTEN = "files.json"
+"""In `results` of a program without numbers: path in the run → hash and size of what it wrote."""
+
+EVALUATIONS = "evaluations"
+"""The folder of evaluations on other data, each with a record and `results` like those of a run."""
+
+FRAMES = "frames"
+"""The folder of the test frames that are drawn, a file per folder of the dataset."""
+
+PREDICTIONS = "predictions.csv"
+"""Of a run on rows or spectra, with a line per test sample; of a fold, with those that it holds out."""
+
+RECONSTRUCTIONS = "reconstructions.nc"
+
+ERRORS_BY_ENERGY = "errors_by_energy.csv"
+
+SALIENCY = "saliency.nc"
+
+MATRICES = "matrices"
+"""Folder of a run with a folder for each matrix."""
+MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
+"""Of a matrix, in its folder."""
+
+SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
+"""Files and folders of which every run has, or once had, at least one beside its record."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    path: Path
+    code_trusted: bool = field(default=False, compare=False)
+    """Whether to execute the run's own code although the user did not trust it when the run was imported."""
+
+    def trusting(self, code: bool) -> RunDirectory:
+        """The same run; if `code`, its own code may be executed."""
+        return replace(self, code_trusted=True) if code else self
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def spec_file(self) -> Path:
+        """The resolved spec; a fold has that of its run."""
+        return self._whole / "spec.json"
+
+    @property
+    def is_fold(self) -> bool:
+        return self.path.parent.name == FOLDS
+
+    @property
+    def whole(self) -> RunDirectory:
+        """The run itself; for a fold, the run that it belongs to."""
+        return RunDirectory(self._whole) if self.is_fold else self
+
+    @property
+    def _whole(self) -> Path:
+        return self.path.parent.parent if self.is_fold else self.path
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best_weights(self) -> Path:
+        return self.checkpoints / "best.safetensors"
+
+    @property
+    def extensions(self) -> Path:
+        """The workspace's `extensions.py` when the run was prepared; a fold has that of its run."""
+        return self._whole / "code" / "extensions.py"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    def weight_files(self) -> list[Path]:
+        """The files of the networks that it trains: one, or one per fold; none for a program. Raises DamagedError."""
+        from qexp.spec.experiences import type_of  # slow to import; listings do not need it
+
+        if not type_of(self.spec()).trains:
+            return []
+        return [one.best_weights for one in self.all_folds() or [self]]
+
+    def evaluation_file(self) -> Path:
+        """The file in `results` that exists once the run is evaluated on its test part. Raises DamagedError."""
+        from qexp.spec.experiences import type_of  # as above
+
+        spec = self.spec()
+        return self.results / type_of(spec).evaluated_by(spec)
+
+    def written_by_program(self) -> dict[str, dict[str, Any]] | None:
+        """Path → hash and size of the files of a program that gave no numbers; None for other runs.
+
+        Raises DamagedError if the list cannot be read.
+        """
+        file = self.results / WRITTEN
+        return files.read_json(file) if file.is_file() else None
+
+    def own_code(self) -> Path | None:
+        """The file that makes the run execute code of its own: its extensions, or the spec that names a program."""
+        from qexp.spec.experiences import type_of  # as above
+
+        if self.extensions.is_file():
+            return self.extensions
+        try:
+            return self.spec_file if type_of(self.spec_as_written()).executes else None
+        except DamagedError:  # which cannot be executed either
+            return None
+
+    @property
+    def part(self) -> str:
+        """The part of the data that `results` are about."""
+        return "test"
+
+    @property
+    def held_out(self) -> bool:
+        """Whether `results` are about data that the run itself held out; evaluations are about others."""
+        return True
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / EVALUATIONS
+
+    @property
+    def matrices(self) -> Path:
+        return self.path / MATRICES
+
+    @property
+    def folds(self) -> Path:
+        """The folder of the folds of a cross-validation; each is a run inside the run."""
+        return self.path / FOLDS
+
+    def fold(self, name: str) -> RunDirectory:
+        return RunDirectory(self.folds / name)
+
+    def all_folds(self) -> list[RunDirectory]:
+        """The folds that have a record, sorted by name."""
+        return [RunDirectory(path.parent) for path in sorted(self.folds.glob("*/run.json"))]
+
+    def attempt(self, number: int) -> Path:
+        return self.path / "attempts" / f"{number:02d}"
+
+    @property
+    def holds_record(self) -> bool:
+        """Whether a record exists, even if this user may not read it."""
+        try:
+            self.record_file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    def record(self) -> Record:
+        """The record as last written, with its annotations. Raises NotFoundError or DamagedError."""
+        record = read_record(self.record_file)
+        annotations = read_annotations(self.path)
+        tags, note = annotations.get("tags", record.tags), annotations.get("note", record.note)
+        return replace(record, tags=tuple(tags), note=note)
+
+    def write(self, record: Record) -> None:
+        """Replace the record file."""
+        files.write_json(self.record_file, record.document())
+
+    def spec(self) -> dict[str, Any]:
+        """The resolved experience with its dataset and model, in the current form. Raises DamagedError."""
+        from qexp.store import resolved  # slow to import because of its many classes; listings do not need it
+
+        document = self.spec_as_written()
+        try:
+            spec = upgraded_spec(document)
+            resolved.check(spec)
+        except MisfitError as misfit:
+            raise DamagedError(f"{self.spec_file} is damaged: {misfit}") from None
+        return spec
+
+    def training_spec(self) -> dict[str, Any]:
+        """The resolved experience of a run that trains networks. Raises QexpError for a run without any."""
+        from qexp.spec.experiences import type_of  # as above
+
+        spec = self.spec()
+        if not type_of(spec).trains:
+            raise QexpError(f"{self.name} is a run of a program and has no network of qexp; this needs a trained one")
+        return spec
+
+    def spec_as_written(self) -> dict[str, Any]:
+        """The resolved experience as it was written; the digest in the record is of this form."""
+        try:
+            spec = files.read_json(self.spec_file)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.spec_file} is missing") from None
+        if not isinstance(spec, dict):
+            raise DamagedError(f"{self.spec_file} is damaged: $ is not an object")
+        return spec
+
+    def environment(self) -> dict[str, Any]:
+        """Code, packages and machine of the last attempt; empty before the first. Raises DamagedError."""
+        file = self.path / "environment.json"
+        try:
+            document = files.read_json(file)
+            Environment.from_document(document)
+        except FileNotFoundError:
+            return {}
+        except MisfitError as misfit:
+            raise DamagedError(f"{file} is damaged: {misfit}") from None
+        return dict(document)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any other bad line."""
+        return read_epochs(self.metrics_file)
+
+    def matrix_names(self) -> list[str]:
+        found = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
+        return sorted(name for name in found if not name.startswith("."))
+
+
+def with_caution(name: str, caution: str) -> str:
+    """The name of a run followed by its caution, if it has one."""
+    return f"{name} ({caution})" if caution else name
+
+
+# Checks that a finished run has all of its results, and that its spec and extensions are unchanged.
+
+
+def is_complete(directory: RunDirectory) -> bool:
+    """Whether all results of a finished run exist; imported weights have none. Raises DamagedError without a spec."""
+    evaluated = directory.evaluation_file().is_file() or directory.record().foreign_weights is not None
+    return evaluated and all(one.is_file() for one in directory.weight_files())
+
+
+def is_as_prepared(directory: RunDirectory, record: Record) -> bool | None:
+    """Whether spec and extensions still have the digest in the run's record, which was taken when it was prepared.
+
+    None if it cannot be checked: the digest of a pretrained run depends on the digest of the run that it started from,
+    which old records lack; a fold has the digest of its run. Raises DamagedError if the spec cannot be read.
+    """
+    parent = record.lineage[0] if record.lineage else None
+    if not record.digest or (parent is not None and parent.digest is None):
+        return None
+    extensions = directory.extensions.read_bytes().decode(errors="replace") if directory.extensions.is_file() else ""
+    foreign = record.foreign_weights
+    texts = [extensions, parent.digest if parent else None, foreign.weights.sha256 if foreign else None]
+    return digest(directory.spec_as_written(), *[text for text in texts if text]) == record.digest
+
+
+# Runs inside other runs: removing or deleting the outer run does the same to the inner one.
+
+
+BOOKKEEPING = frozenset({".trash", ".launches", ".removed"})
+"""Folders that qexp creates beside runs and empties by its own rules."""
+
+SHOWN = 8
+"""Largest number of runs named in one message."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, not just a file that happens to be called run.json."""
+    file = folder / "run.json"
+    if not os.path.isfile(file):  # noqa: PTH113 - false, and no error, for a folder that cannot be entered
+        return False
+    if any((folder / name).exists() for name in SPEC_OR_PROGRESS):
+        return True
+    try:
+        record = files.read_json(file)
+    except (FileNotFoundError, DamagedError):
+        return False
+    return isinstance(record, dict) and {"name", "state", "seed"} <= record.keys()
+
+
+def runs_around(place: Path) -> Iterator[Path]:
+    """The runs that contain a path, innermost first; the path itself counts if it is a run."""
+    real = Path(os.path.realpath(place))
+    return (folder for folder in (real, *real.parents) if is_run(folder))
+
+
+def runs_inside(run: Path) -> list[Path]:
+    """The runs inside a run that are not its own folds. `code/` is skipped: it holds copies of a user's files."""
+    found = []
+    for parent, folders, names in os.walk(run):
+        here = Path(parent)
+        if here == run and "code" in folders:
+            folders.remove("code")
+        own = here == run or (here.parent.name == FOLDS and here.parent.parent == run)
+        if "run.json" in names and not own and is_run(here):
+            found.append(here)
+            folders.clear()  # runs further inside belong to the inner run
+    return sorted(found)
+
+
+def names_inside(runs: Sequence[Path], outer: Path) -> str:
+    """The inner runs by their paths relative to the outer one, as text."""
+    names = [str(path.relative_to(outer)) for path in runs]
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+
+
+def storage_place(storage: Path | None, workspace: Workspace) -> Path:
+    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to `runs/` itself.
+
+    Raises QexpError for a folder inside a run, inside `runs/`, or inside a folder that qexp empties itself.
+    """
+    runs = workspace.runs
+    place = runs if storage is None else storage.absolute()
+    real, real_runs = Path(os.path.realpath(place)), Path(os.path.realpath(runs))
+    if real == real_runs:
+        place = runs
+    elif real_runs in real.parents:
+        raise QexpError(f"{place} lies inside {runs}, which holds nothing but runs; choose a folder outside it")
+    elif ours := BOOKKEEPING.intersection(real.parts):
+        raise QexpError(f"{place} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
+    require_outside_of_runs(place)
+    return place
+
+
+def target_outside_of_runs(path: str | Path) -> Path:
+    """The path of a file or folder that a command writes where the user says.
+
+    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run: a result never replaces what is there.
+    """
+    written = Path(path)
+    require_outside_of_runs(written)
+    for place in (Path(os.path.abspath(written)), Path(os.path.realpath(written))):  # noqa: PTH100 - links are kept
+        around_it = [folder for folder in (place, *place.parents) if (folder.parent / "specs").is_dir()]
+        if around_it and around_it[0].name in ("runs", "specs"):
+            raise QexpError(
+                f"{written} lies inside {around_it[0]}, where such files are not written; choose another folder"
+            )
+    return written
+
+
+def require_outside_of_runs(place: Path) -> None:
+    """Raise QexpError for a path inside a run."""
+    if outer := next(runs_around(place), None):
+        raise QexpError(
+            f"{place} lies inside the run {outer}; its contents would be removed and deleted with that run; "
+            "choose a folder outside it"
+        )

@@ -1,0 +1,174 @@
+"""Evaluations of a finished run on other data: `evaluations/NAME/` in its directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from qexp.base import files, folders
+from qexp.errors import DamagedError, NotFoundError, suggestion
+from qexp.store.directory import EVALUATIONS, RunDirectory
+from qexp.store.documents import MisfitError, Part
+from qexp.store.record import NAME, ComparisonRow, FieldErrors, GroupErrors, Intervals, Numbers, Record
+
+RECORD = "record.json"
+"""Of an evaluation, in its folder; written last."""
+
+TRAINED_ON = "evaluated on training data"
+"""Caution of evaluations on data that are not independent of those that the run was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord(Part):
+    """What was evaluated, and the results in the outputs' own units."""
+
+    LEFT_OUT = ("errors",)
+
+    name: str
+    """Name of the evaluation, which is that of its folder."""
+    dataset: str
+    """Name of the dataset's spec, or path of the files."""
+    part: str
+    """Part of the data that was evaluated."""
+    seed: int = 0
+    """Of the samples and their noise, and of intervals."""
+    digest: str
+    """Of the run, the data, the part and the seed: evaluations with equal digests have equal results."""
+    content: str
+    """Of the data, the part and the seed alone: the same for all runs that are evaluated on the same samples."""
+    created: str = ""
+    """When it was evaluated, in UTC."""
+    samples: int = 0
+    """Number of samples."""
+    left_out: int = 0
+    """Samples without truth, which were left out."""
+    networks: int = 1
+    """Of several networks the mean is evaluated."""
+    independent: bool | None = None
+    """Whether the data are independent of those that the run was trained on; None if that is unknown."""
+    reasons: tuple[str, ...] = ()
+    """Why they are not independent, or what is unknown; otherwise what was compared."""
+    warnings: tuple[str, ...] = ()
+    """What was noticed on the way."""
+    caution: str = ""
+    """What must be said with these results; empty if nothing."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Output → unit."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Metric → its `best` direction and `unit`."""
+    results: Numbers = field(default_factory=dict)
+    """part → output → metric → value, in the output's unit."""
+    intervals: Intervals = field(default_factory=dict)
+    """part → output → metric → 95 % interval."""
+    comparison: tuple[ComparisonRow, ...] = ()
+    """The network and its baselines on the same samples."""
+    errors: FieldErrors | None = None
+    """Errors on whole frames, for fields."""
+    groups: tuple[GroupErrors, ...] = ()
+    """Errors by core, folder or group."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """The dataset as a document, with the hash of its content."""
+
+    @property
+    def independence(self) -> str:
+        """`yes`, `no` or `unknown`."""
+        return {True: "yes", False: "no", None: "unknown"}[self.independent]
+
+    def summary(self) -> dict[str, Any]:
+        """What a listing knows of it; metrics are `test.depth.mae`, as in the results of a run."""
+        keys = ("dataset", "part", "samples", "independent", "caution", "content", "created")
+        document = self.document()
+        return {**{key: document[key] for key in keys}, **document["results"]}
+
+
+@dataclass(frozen=True)
+class EvaluationDirectory(RunDirectory):
+    """The files of an evaluation, in the places where a run has those of its test part.
+
+    written  its record; read from its file if left out
+    """
+
+    written: EvaluationRecord | None = field(default=None, compare=False)
+
+    @property
+    def run(self) -> RunDirectory:
+        return RunDirectory(self.path.parent.parent, self.code_trusted)
+
+    @property
+    def _whole(self) -> Path:
+        return self.path.parent.parent
+
+    @property
+    def name(self) -> str:
+        """The names of the run and of the evaluation, for titles of figures."""
+        return f"{self.run.name} on {self.evaluation().name}"
+
+    @property
+    def part(self) -> str:
+        return self.evaluation().part
+
+    @property
+    def held_out(self) -> bool:
+        return False
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / RECORD
+
+    def evaluation(self) -> EvaluationRecord:
+        """Its own record. Raises NotFoundError or DamagedError."""
+        if self.written is not None:
+            return self.written
+        try:
+            document = files.read_json(self.record_file)
+        except FileNotFoundError:
+            raise NotFoundError(f"{self.path} holds no evaluation: {RECORD} is missing") from None
+        try:
+            return EvaluationRecord.from_document(document)
+        except MisfitError as misfit:
+            raise DamagedError(f"{self.record_file} is damaged: {misfit}") from None
+
+    def record(self) -> Record:
+        """The record of the run, with the results of this evaluation instead of the run's own."""
+        own = self.evaluation()
+        shared = ("seed", "units", "metrics", "results", "intervals", "comparison", "errors", "groups", "caution")
+        return replace(self.run.record(), **{name: getattr(own, name) for name in shared})
+
+    def spec(self) -> dict[str, Any]:
+        """The run's resolved experience, on the evaluated dataset."""
+        return {**self.run.spec(), "dataset": dict(self.evaluation().data)}
+
+
+def names(directory: RunDirectory) -> list[str]:
+    """The names of a run's evaluations, sorted."""
+    found = directory.evaluations.glob(f"*/{RECORD}")
+    return sorted(path.parent.name for path in found if NAME.fullmatch(path.parent.name))
+
+
+def find_evaluation(directory: RunDirectory, name: str) -> EvaluationDirectory:
+    """Raises NotFoundError with similar names."""
+    known = names(directory)
+    if name not in known and folders.restore(directory.evaluations / name):
+        known = names(directory)
+    if name not in known:
+        advice = suggestion(name, known) if known else f"make it: qexp evaluate {directory.name} --dataset {name}"
+        raise NotFoundError(f"{directory.name} has no evaluation '{name}'; {advice}")
+    return EvaluationDirectory(directory.evaluations / name, directory.code_trusted)
+
+
+def of_run(directory: RunDirectory) -> Iterator[EvaluationRecord]:
+    """The records of a run's evaluations by name; those that cannot be read are left out, and `doctor` reports them."""
+    for name in names(directory):
+        try:
+            yield find_evaluation(directory, name).evaluation()
+        except (DamagedError, NotFoundError):
+            continue
+
+
+def summaries(run: Path) -> dict[str, dict[str, Any]]:
+    """Evaluation → what a listing knows of it."""
+    if not (run / EVALUATIONS).is_dir():
+        return {}
+    return {one.name: one.summary() for one in of_run(RunDirectory(run))}

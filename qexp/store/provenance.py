@@ -1,0 +1,422 @@
+"""The provenance of a run: code, packages, machine, and the runs that its weights came from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qexp.base.workspace import PACKAGE
+from qexp.errors import DamagedError, NotFoundError
+from qexp.networks.tensor_names import of_transform
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Ancestor, CodeState, Fingerprint, LargeFile
+
+LARGEST_COPY = 100_000
+"""Untracked files up to this size [bytes] are copied, larger ones only listed."""
+
+LARGEST_COPIES = 1_000_000
+"""Largest total size of the copied files [bytes]."""
+
+VARIABLES = re.compile(
+    "PYTHONHASHSEED|NVIDIA_TF32_OVERRIDE|GLIBC_TUNABLES|MALLOC_.*"
+    "|(OMP|MKL|KMP|GOMP|OPENBLAS|ATEN|DNNL|ONEDNN|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN)_.*"
+    "|QEXP_(?!FIGURES$).*"
+)
+"""Environment variables that change results or speed."""
+
+
+CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "HEAD")
+"""Options that make git write the same bytes for every user's settings."""
+
+
+def keep_code_state(workspace: Path, folder: Path, checkout: Path | None = None) -> CodeState:
+    """Write diff and small untracked files of the workspace's repository to a folder; return the entry of the record.
+
+    Outside a git repository the commit is null. If qexp itself comes from another repository, its changes are written
+    as well.
+    checkout  a checkout of qexp's repository without changes, if the code there will execute the run
+    """
+    repository = _git(workspace, "rev-parse", "--show-toplevel")
+    qexp_repository = own_repository()
+    if checkout is not None:
+        workspace = checkout if repository == qexp_repository else workspace
+    elif qexp_repository is not None and qexp_repository != repository:
+        _keep_diff(PACKAGE, ["."], folder / "qexp.diff")
+    commit = _git(workspace, "rev-parse", "HEAD") if repository else None
+    if commit is None:
+        return CodeState()
+    # Files that runs produce are not code.
+    ours = [".", ":(exclude)runs", ":(exclude)comparisons", ":(exclude)data"]
+    diff = _keep_diff(workspace, ours, folder / "changes.diff")
+    listed = _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours) or b""
+    kept, left_out = _copy_small(workspace, [os.fsdecode(name) for name in listed.split(b"\0") if name], folder)
+    return CodeState(
+        commit=commit,
+        dirty=bool(diff or kept or left_out),
+        diff=diff,
+        untracked=tuple(kept),
+        untracked_left_out=tuple(left_out),
+    )
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """SHA-256 and size [bytes] of a file."""
+    with path.open("rb") as file:
+        return Fingerprint(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+
+
+NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
+
+
+def _packages() -> dict[str, str]:
+    """Name → version of the installed packages. Only two lines of each package's metadata are read: parsing all of it,
+    as `distribution.version` does, takes a tenth of a second.
+    """
+    found = {}
+    for distribution in metadata.distributions():
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        fields = dict(reversed(NAME_AND_VERSION.findall(text)))  # the first line of each kind counts
+        if fields.keys() == {"Name", "Version"}:
+            found[fields["Name"]] = fields["Version"]
+    return dict(sorted(found.items()))
+
+
+def of_torch(device: str) -> dict[str, Any]:
+    """What torch uses of the machine: vector instructions (another set gives other bits), and the accelerator."""
+    return {"instructions": _instructions(), "accelerator": None if device == "cpu" else _accelerator()}
+
+
+def environment(device: str | None, threads: int | None, used: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment of this process: qexp's own code, Python, packages, machine and settings.
+
+    used  further entries, such as `of_torch`
+    """
+    return {
+        "qexp": own_code(),
+        "python": sys.version,
+        "executable": sys.executable,
+        "packages": _packages(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "instructions": used.get("instructions"),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "device": device,
+        "accelerator": used.get("accelerator"),
+        "threads": threads,
+        "variables": variables(),
+    }
+
+
+def variables() -> dict[str, str]:
+    """The environment variables of this process that change results or speed."""
+    return {name: os.environ[name] for name in sorted(os.environ) if VARIABLES.fullmatch(name)}
+
+
+def usable_cores() -> int | None:
+    """The number of cores that this process may use, which a scheduler can limit."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count()
+
+
+def own_code() -> dict[str, Any]:
+    """The commit of qexp's own checkout (null if there is none) and a digest of its current source."""
+    source = hashlib.sha256()
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
+        if "examples" not in path.relative_to(PACKAGE).parts:
+            source.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    commit = _git(PACKAGE, "rev-parse", "HEAD") if own_repository() else None
+    return {"commit": commit, "source": source.hexdigest()}
+
+
+def own_repository() -> str | None:
+    """The repository of qexp's source; None if qexp is installed in an environment that lies inside a repository."""
+    if _git(PACKAGE, "ls-files", "--error-unmatch", "workspace.py") is None:
+        return None
+    return _git(PACKAGE, "rev-parse", "--show-toplevel")
+
+
+def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
+    """Write the difference from the commit; return its SHA-256, or None if there is no difference."""
+    diff = _git_bytes(directory, *CHANGES, "--", *paths)
+    if not diff:
+        return None
+    target.write_bytes(diff)
+    return hashlib.sha256(diff).hexdigest()
+
+
+def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[str], list[LargeFile]]:
+    """Copy small files to `untracked/`. Returns the names of the copies, and names and sizes of the other files."""
+    kept: list[str] = []
+    left_out: list[LargeFile] = []
+    room = LARGEST_COPIES
+    for name in names:
+        source = workspace / name
+        size = _size(source)
+        content = _content(source) if size is not None and size <= min(LARGEST_COPY, room) else None
+        if content is None:
+            left_out.append(LargeFile(name=_printable(name), bytes=size))
+            continue
+        target = folder / "untracked" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        kept.append(_printable(name))
+        room -= len(content)
+    return kept, left_out
+
+
+def _size(path: Path) -> int | None:
+    """The size of a plain file [bytes]; None if it is not a plain file or no longer exists."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _content(path: Path) -> bytes | None:
+    """The file's bytes; None if it cannot be read or no longer exists."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _printable(name: str) -> str:
+    """A file's name in a form that JSON can hold: names are bytes and not always valid text."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    answer = _git_bytes(directory, *arguments)
+    return None if answer is None else answer.decode(errors="replace").strip()
+
+
+def _git_bytes(directory: Path, *arguments: str) -> bytes | None:
+    # Many runs that start together must not wait for the lock on git's index.
+    command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _instructions() -> str:
+    import torch
+
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def _accelerator() -> dict[str, Any]:
+    import torch
+
+    return {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": _driver()}
+
+
+def _driver() -> str | None:
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().splitlines()[0].split()
+    except (OSError, IndexError):
+        return None
+    return next((word for word in words if re.fullmatch(r"\d+(\.\d+)+", word)), None)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+# The lineage of a run: the run from which it took its initial weights, that run's own origin, and so on.
+
+
+Summary = dict[str, Any]
+"""A run as listed in the catalog."""
+
+T = TypeVar("T")
+
+
+def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
+    """Operations whose weights a resolved experience takes from another run; None for all, with the transforms."""
+    pretrain = spec["pretrain"]
+    operations: list[str] | None = pretrain["operations"] if pretrain else None
+    return operations
+
+
+def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]:
+    """Inputs whose fitted transforms are taken over from the pretraining run together with operations' weights.
+
+    The operations were trained on values of that scale. The transform of an input is taken over if the first operation
+    with weights that it reaches is one of them, if it has the same number of values in both runs, and if both specs
+    name the same transform for it. All inputs if all operations are taken over.
+    before   the resolved experience of the pretraining run
+    tensors  its learned tensors, by name; a transform without fitted values is the same in every run
+    """
+    operations = operations_taken(spec)
+    fitted = [name for name in spec["transforms"] if tensors_of_transforms(tensors, [name])]
+    if operations is None:
+        return fitted
+    learned = {name for name in before["model"]["operations"] if tensors_of_operations(tensors, [name])}
+    seen = [
+        name
+        for branch in spec["model"]["branches"]
+        if next((one for one in branch["operations"] if one in learned), None) in operations
+        for name in ([branch["x_name"]] if isinstance(branch["x_name"], str) else branch["x_name"])
+    ]
+    return [
+        name
+        for name in fitted
+        if name in seen
+        and spec["model"]["inputs"].get(name) == before["model"]["inputs"].get(name)
+        and spec["transforms"][name] == before["transforms"].get(name)
+    ]
+
+
+def tensors_of_operations(tensors: Mapping[str, T], operations: Sequence[str] | None) -> dict[str, T]:
+    """The entries for the tensors of some operations, of a mapping by tensor name; None for all operations."""
+    if operations is None:
+        return dict(tensors)
+    return _beginning_with([f"network.operations.{name}." for name in operations], tensors)
+
+
+def tensors_of_transforms(tensors: Mapping[str, T], variables: Sequence[str]) -> dict[str, T]:
+    """The entries for the transforms of some variables, of a mapping by tensor name."""
+    return _beginning_with([f"{of_transform(name)}." for name in variables], tensors)
+
+
+def _beginning_with(beginnings: Sequence[str], tensors: Mapping[str, T]) -> dict[str, T]:
+    return {name: value for name, value in tensors.items() if name.startswith(tuple(beginnings))}
+
+
+def lineage_chain(
+    parent: RunDirectory, weights: Fingerprint, operations: Sequence[str] | None, transforms: Sequence[str]
+) -> tuple[Ancestor, ...]:
+    """A pretraining run and its own ancestors, nearest first, described well enough to survive their removal.
+
+    weights     fingerprint of the tensors that are taken over
+    operations  operations whose weights are taken over; None for all
+    transforms  variables whose fitted transforms are taken over
+    """
+    record = parent.record()
+    nearest = Ancestor(
+        name=parent.name,
+        experience=record.experience,
+        dataset=record.dataset,
+        seed=record.seed,
+        digest=record.digest,
+        created=record.created,
+        weights=weights,
+        operations=None if operations is None else tuple(operations),
+        transforms=tuple(transforms),
+    )
+    return (nearest, *record.lineage)
+
+
+def lineage_text(lineage: Iterable[Ancestor]) -> str:
+    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty for a run without pretraining."""
+    return " <- ".join(map(_ancestor_text, lineage))
+
+
+def _ancestor_text(one: Ancestor) -> str:
+    words = [", ".join(one.operations)] if one.operations else []
+    if words and one.transforms:
+        words.append(f"{', '.join(one.transforms)} scaled as there")
+    words += [f"digest {one.digest[:16]}"] if one.digest is not None else []
+    return f"{one.name} ({'; '.join(words)})" if words else one.name
+
+
+@dataclass(frozen=True)
+class TreeRun:
+    """A run in the tree of runs connected by pretraining."""
+
+    name: str
+    followed: tuple[bool, ...]
+    """For each level of the tree down to this run's: whether siblings follow; empty for a run at the top."""
+    run: Summary | None
+    """None for a run that was removed."""
+
+
+def ancestors_of(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> dict[str, list[str]]:
+    """The names of each run's ancestors, nearest first.
+
+    everything  all existing runs, by name; the origin of a removed run is found in the record of a descendant
+    """
+    before = _Before(everything)
+    return {one["name"]: before.all_of(one["name"]) for one in runs}
+
+
+def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[TreeRun]:
+    """The runs in the given order, each below the run that it started from; their ancestors are always included."""
+    lines = {name: [name, *before] for name, before in ancestors_of(runs, everything).items()}
+    parents: dict[str, str | None] = {}
+    for line in lines.values():
+        parents |= _each_with_the_next(line)
+    children: dict[str | None, list[str]] = {}
+    for name in dict.fromkeys([*lines, *(name for line in lines.values() for name in line)]):
+        children.setdefault(parents[name], []).append(name)
+    branches: list[TreeRun] = []
+    waiting: list[TreeRun] = [TreeRun(name, (), everything.get(name)) for name in reversed(children.get(None, []))]
+    while waiting:
+        branches.append(branch := waiting.pop())
+        below = children.get(branch.name, [])
+        waiting += [
+            TreeRun(name, (*branch.followed, name != below[-1]), everything.get(name)) for name in reversed(below)
+        ]
+    return branches
+
+
+def _each_with_the_next(names: Sequence[str]) -> dict[str, str | None]:
+    return dict(zip(names, [*names[1:], None], strict=False))
+
+
+class _Before:
+    """The ancestors of a run, including removed ones."""
+
+    def __init__(self, everything: Mapping[str, Summary]) -> None:
+        self._everything = everything
+        self._of_gone: dict[str, str | None] = {}
+
+    def all_of(self, name: str) -> list[str]:
+        line, there = {name: None}, self._everything[name]
+        while (parent := self._parent(name, there)) is not None and parent not in line:
+            # A name can occur twice if a run was removed and another one was given its name.
+            line[parent] = None
+            name, there = parent, self._everything.get(parent, there)
+        return list(line)[1:]
+
+    def _parent(self, name: str, there: Summary) -> str | None:
+        """The run that a run started from; `there` is the nearest descendant that still exists."""
+        if name in self._everything:
+            return next(iter(self._everything[name]["parents"]), None)
+        if name not in self._of_gone:
+            names = [one.name for one in _lineage(there)]
+            self._of_gone |= {name: None, **_each_with_the_next(names)}
+        return self._of_gone[name]
+
+
+def _lineage(run: Summary) -> Sequence[Ancestor]:
+    """The lineage in a run's record; empty if it cannot be read, which the listing already reports."""
+    try:
+        return RunDirectory(Path(run["path"])).record().lineage
+    except (DamagedError, NotFoundError):
+        return ()

@@ -1,0 +1,641 @@
+"""The record of a run, `run.json`: its state, its origins, its history and its results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qexp.base import files
+from qexp.base.seeds import LARGEST_SEED
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.store.documents import MisfitError, Part
+from qexp.store.process import Process
+
+
+class State(StrEnum):
+    """What a run is doing, or how it ended; JSON holds the value as text."""
+
+    CREATED = "created"
+    """It is prepared, and has not started."""
+    QUEUED = "queued"
+    """It waits in a pool or in the queue of a scheduler."""
+    RUNNING = "running"
+    """A process is working on it."""
+    DONE = "done"
+    """Its process ended successfully, and the results are complete."""
+    FAILED = "failed"
+    """It ended with an error, which `qexp logs` shows."""
+    TIMEOUT = "timeout"
+    """Its time limit ended it; `--resume` continues it."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """It needed more memory than it may use."""
+    PREEMPTED = "preempted"
+    """The scheduler took its place for other work; `--resume` continues it."""
+    INTERRUPTED = "interrupted"
+    """A signal, Ctrl-C or `qexp stop` ended it; `--resume` continues it."""
+    LOST = "lost"
+    """Its process disappeared without a word; `--resume` continues it."""
+    DAMAGED = "damaged"
+    """Its record cannot be read."""
+    GONE = "gone"
+    """The run has no record; never the state of a listed run."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the run has not ended yet."""
+        return self in _UNFINISHED
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a process or a scheduler is working on the run, or will be."""
+        return self in _AT_WORK
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run was cut short by an outside cause, so that `--resume` continues it."""
+        return self in _RESUMABLE
+
+    @property
+    def without_result(self) -> bool:
+        """Whether the run ended without a result, so that `--only-failed` repeats it."""
+        return self in _WITHOUT_RESULT
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the scheduler or the process may know a later state than the record.
+
+        An interrupted run may be restarted by its scheduler.
+        """
+        return self in _OPEN_ENDED
+
+    @property
+    def readable(self) -> bool:
+        """Whether the run has a readable record."""
+        return self not in _UNREADABLE
+
+    @property
+    def words(self) -> str:
+        """The state as words in a sentence: `out of memory`."""
+        return self.value.replace("_", " ")
+
+
+_AT_WORK = frozenset((State.QUEUED, State.RUNNING))
+_UNFINISHED = _AT_WORK | {State.CREATED}
+_OPEN_ENDED = _UNFINISHED | {State.INTERRUPTED}
+_RESUMABLE = frozenset((State.INTERRUPTED, State.PREEMPTED, State.TIMEOUT, State.LOST))
+_WITHOUT_RESULT = _RESUMABLE | {State.FAILED, State.OUT_OF_MEMORY}
+_UNREADABLE = frozenset((State.DAMAGED, State.GONE))
+
+LISTED = tuple(state for state in State if state is not State.GONE)
+"""The states in which runs are listed."""
+
+WRITTEN = tuple(state for state in State if state not in _UNREADABLE)
+"""The states that a record may hold."""
+
+# Names of runs, and the time stamps in their records.
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def require_name(name: str) -> str:
+    """Raise QexpError unless the name can be a directory and is easy to type."""
+    if not NAME.fullmatch(name) or name.startswith("catalog.json"):
+        raise QexpError(f"{name!r} is not a valid run name; use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def now() -> str:
+    """The current time in UTC, in ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+# Where a run comes from: code, weights that it started from, an archive, files of another program.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint(Part):
+    """Size and SHA-256 of a file."""
+
+    sha256: str
+    """SHA-256 of the content."""
+    bytes: int
+    """Size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestor(Part):
+    """A run whose weights this run, or one of its ancestors, started from."""
+
+    name: str
+    """Name of the run."""
+    experience: str = ""
+    """Its experience."""
+    dataset: str = ""
+    """Its dataset."""
+    seed: int | None = None
+    """Its seed."""
+    digest: str | None = None
+    """Its digest."""
+    created: str = ""
+    """When it was prepared."""
+    weights: Fingerprint | None = None
+    """Fingerprint of the weights that were taken over; None in older records."""
+    operations: tuple[str, ...] | None = None
+    """Operations whose weights were taken over; None for all."""
+    transforms: tuple[str, ...] = ()
+    """Variables whose fitted transforms were taken over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported(Part):
+    """The origin of an imported run."""
+
+    archive: str
+    """Name of the archive."""
+    time: str
+    """When it was imported, in UTC."""
+    was: Mapping[str, Any] = field(default_factory=dict)
+    """Name, state, job and launch in its record there."""
+    before: Mapping[str, Any] | None = None
+    """The origin before an earlier import."""
+    code_trusted: bool | None = None
+    """Whether the run's own code may be executed; None if it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignFile(Part):
+    """A file of another program."""
+
+    name: str
+    """Name of the file."""
+    path: str
+    """Where it was read."""
+    sha256: str
+    """SHA-256 of its content."""
+    bytes: int
+    """Its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignWeights(Part):
+    """The origin of weights that another program trained; `weights.json` says what became of every tensor."""
+
+    file: ForeignFile
+    """The file with the weights."""
+    also: Mapping[str, ForeignFile] = field(default_factory=dict)
+    """Name → file with a further tensor."""
+    format: str
+    """Its format."""
+    rules: str
+    """Name or path of the rules by which tensors were renamed."""
+    time: str
+    """When it was imported, in UTC."""
+    taken: int
+    """Number of tensors of the files that are weights of the network or numbers of its transforms."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why tensors were left out → how many."""
+    transforms: Mapping[str, str] = field(default_factory=dict)
+    """Variable → the origin of the fitted numbers of its transform."""
+    azimuth: float = 0.0
+    """Angle in radians that is added to the azimuths of all simulated datasets that the run is given, as the other
+    program trained on images that are seen from there."""
+    remarks: tuple[str, ...] = ()
+    """What of its images could not be made here."""
+    weights: Fingerprint
+    """Of the run's own file, `checkpoints/best.safetensors`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargeFile(Part):
+    """An untracked file of the workspace that was too large to be copied."""
+
+    name: str
+    """Path in the workspace."""
+    bytes: int | None = None
+    """Its size; null for what is not a plain file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeState(Part):
+    """The workspace's repository when the run was prepared."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("diff", "untracked", "untracked_left_out")
+
+    commit: str | None = None
+    """The commit that was checked out."""
+    dirty: bool | None = None
+    """Whether anything differed from the commit."""
+    diff: str | None = None
+    """SHA-256 of the difference, `code/diff.patch`."""
+    untracked: tuple[str, ...] | None = None
+    """Names of small untracked files, which are copied."""
+    untracked_left_out: tuple[LargeFile, ...] | None = None
+    """Names of larger ones, which are not."""
+
+    def document(self) -> dict[str, Any]:
+        """For a workspace in a repository; `diff` is null if nothing differs from the commit."""
+        nothing = {} if self.commit is None else dict.fromkeys(("commit", "dirty", "diff"))
+        return nothing | super().document()
+
+
+# The record of a run, `run.json`: its settings, its history and its results.
+
+
+SCHEMA_VERSION = 2
+
+
+Numbers = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+"""part → output → metric → value, in the output's unit; None if it is not finite."""
+
+Interval = tuple[float, float]
+
+Intervals = Mapping[str, Mapping[str, Mapping[str, Interval | None]]]
+"""part → output → metric → 95 % interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs(Part):
+    done: int = 0
+    """Number of finished epochs."""
+    of: int = 0
+    """Number of epochs in the spec."""
+    best: int | None = None
+    """The epoch whose weights are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldCount(Part):
+    """Number of finished folds of a cross-validation, total number, and names of those that failed."""
+
+    done: int = 0
+    """Number of finished folds."""
+    of: int = 0
+    """Number of all folds."""
+    failed: tuple[str, ...] = ()
+    """Names of the folds that failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord(Part):
+    """The scheduler's job of the last attempt."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("workspace", "cluster")
+
+    launcher: str
+    """Name of the scheduler."""
+    id: str
+    """Number that the scheduler gave to the job."""
+    workspace: str | None = None
+    """The root of the workspace from which it was submitted."""
+    cluster: str | None = None
+    """Name of the cluster, if the scheduler knows several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord(Part):
+    """One process that worked on the run."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("wrap",)
+
+    number: int
+    """1 for the first attempt."""
+    process: Process
+    """The process, by which a later one checks whether it is alive."""
+    started: str | None = None
+    """Time in UTC."""
+    ended: str | None = None
+    """Time in UTC; null until then."""
+    state: State
+    """How it ended, or `running`."""
+    wrap: str | None = None
+    """The command around the process, with its placeholders filled in."""
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise MisfitError(f"is {self.number}, but attempts are counted from 1", "number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature(Part):
+    """A column of the input, or an output, with its range in the training data."""
+
+    column: str
+    """Name of the column."""
+    least: float | None = None
+    """Smallest value."""
+    greatest: float | None = None
+    """Largest value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorErrors(Part):
+    mean_error: float | None = None
+    """Mean length of the error vector, in the unit of its components."""
+    mean_speed: float | None = None
+    """Mean length of the true vector."""
+    percent: float | None = None
+    """Mean error as a percentage of the mean speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldErrors(Part):
+    """Errors on whole test frames, and the network's time per frame."""
+
+    cells: int
+    """Number of cells that count."""
+    vectors: Mapping[str, VectorErrors]
+    """Pair of outputs → errors of the vector."""
+    seconds_per_frame: float
+    """Time that the network takes for one frame."""
+    frame: tuple[int, int]
+    """Height and width of that frame."""
+    threads: int
+    """Number of threads that it used."""
+    device: str
+    """Where it was computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupErrors(Part):
+    """Metrics of one output on the test samples of one group, in the output's unit."""
+
+    of: str
+    """What kind of group it is: `core`, `folder`, or the column by which rows are held out."""
+    name: str
+    """Name of the group."""
+    n: int
+    """Number of values: spectra, rows, or cells of fields."""
+    output: str
+    """Name of the output."""
+    metrics: Mapping[str, float | None]
+    """None where a metric is undefined, as R² is for a single value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRow(Part):
+    """One estimator (the network or a baseline) on one output; see `metrics.baselines`."""
+
+    output: str
+    """Name of the output."""
+    unit: str
+    """Its unit."""
+    estimator: str
+    """`network`, or the name of the baseline."""
+    note: str
+    """A remark on these numbers, such as "selected on the test data"."""
+    n: int
+    """Number of rows."""
+    groups: int | None
+    """Number of groups, if whole groups are drawn for the intervals."""
+    rmse: float | None
+    """Root mean square error."""
+    rmse_interval: Interval | None
+    """Its 95 % interval."""
+    mae: float | None
+    """Mean absolute error."""
+    mae_interval: Interval | None
+    """Its 95 % interval."""
+    r2: float | None
+    """Coefficient of determination."""
+    r2_interval: Interval | None
+    """Its 95 % interval."""
+    bias: float | None
+    """Mean error."""
+    bias_interval: Interval | None
+    """Its 95 % interval."""
+    difference: float | None
+    """RMSE minus that of the network; null for the network."""
+    difference_interval: Interval | None
+    """95 % interval of that difference; not significant if it includes 0."""
+
+    def __post_init__(self) -> None:
+        if self.rmse is None and any(one is not None for one in (self.mae, self.r2, self.bias, self.difference)):
+            raise MisfitError("is null, although other errors are known", "rmse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecord(Part):
+    """One network of a fold."""
+
+    name: str
+    """`inner_00` and so on."""
+    epoch: int | None = None
+    """The epoch whose weights are kept."""
+    stopped: str | None = None
+    """Why training stopped early."""
+    loss: float | None = None
+    """Its validation loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRecord(Part):
+    """A fold's held-out data and, once it is trained, the hyper-parameters that were chosen for it."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss")
+
+    name: str
+    """Number of the fold."""
+    training_rows: int
+    """Number of rows that the fold trains on."""
+    held_out: Mapping[str, str]
+    """Identifiers or groups that are held out."""
+    chosen: Mapping[str, Any] | None = None
+    """Key → value chosen on the inner folds."""
+    networks: tuple[NetworkRecord, ...] | None = None
+    """The networks of the fold."""
+    inner_loss: float | None = None
+    """Mean loss of the chosen values on the inner folds."""
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing was chosen."""
+        known = super().document()
+        return known if self.networks is None else {**known, "inner_loss": self.inner_loss}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Part):
+    """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold",)
+
+    schema: int = SCHEMA_VERSION
+    """Version of this format."""
+    experience: str = ""
+    """Name of the experience."""
+    dataset: str = ""
+    """Name of its dataset."""
+    model: str = ""
+    """Name of its model."""
+    digest: str = ""
+    """SHA-256 of spec, seed, data and extensions: runs with equal digests have equal results on one machine."""
+    created: str = ""
+    """When the run was prepared, in UTC."""
+    started: str | None = None
+    """When its first attempt started."""
+    ended: str | None = None
+    """When it ended; null until then."""
+    seconds: float = 0.0
+    """Time of training, over all attempts."""
+    stopped: str | None = None
+    """Why training stopped early."""
+    error: str | None = None
+    """Why it failed."""
+    launch: str | None = None
+    """Id of the launch that it belongs to."""
+    job: JobRecord | None = None
+    """The job of a scheduler."""
+    note: str = ""
+    """A note of the launch; later ones are in `labels.json`."""
+    overrides: tuple[str, ...] = ()
+    """Changes to the spec, as given to `--set`."""
+    tags: tuple[str, ...] = ()
+    """Tags of the launch; later ones are in `labels.json`."""
+    parents: tuple[str, ...] = ()
+    """Names of the runs that it started from."""
+    attempts: tuple[AttemptRecord, ...] = ()
+    """The processes that worked on it."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Output → unit."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Metric → its `best` direction and `unit`; see `qexp.metrics.meaning`."""
+    results: Numbers = field(default_factory=dict)
+    """part → output → metric → value, in the output's unit."""
+    intervals: Intervals = field(default_factory=dict)
+    """part → output → metric → 95 % interval."""
+    comparison: tuple[ComparisonRow, ...] = ()
+    """The network and its baselines on the same samples."""
+    errors: FieldErrors | None = None
+    """Errors on whole test frames, for fields."""
+    groups: tuple[GroupErrors, ...] = ()
+    """Errors by core, folder or group."""
+    folds: FoldCount | None = None
+    """Progress of a cross-validation."""
+    caution: str = ""
+    """What must be said with these results; empty if nothing."""
+    features: tuple[Feature, ...] = ()
+    """Input columns of rows, with their training ranges."""
+    targets: tuple[Feature, ...] = ()
+    """Outputs of data from files, with the ranges of their true values in the training data."""
+    lineage: tuple[Ancestor, ...] = ()
+    """The runs that it was pretrained from, the nearest first."""
+    seen: Fingerprint | None = None
+    """Fingerprint of `seen.json`, the hashes of all spectra that it and its ancestors were trained on."""
+    imported: Imported | None = None
+    """The archive of a run that was trained in another workspace."""
+    kind: str = "trained"
+    """`imported` for a run with weights that another program trained, `program` for a run of a program."""
+    foreign_weights: ForeignWeights | None = None
+    """The origin of such weights."""
+    rerun_of: str | None = None
+    """The run whose spec this one has, if it was started by `qexp rerun`."""
+    code: CodeState = field(default_factory=CodeState)
+    """State of the workspace's git repository."""
+    epochs: Epochs = Epochs()
+    """Progress of training."""
+    name: str
+    """Name of the run, which is the name of its directory."""
+    seed: int
+    """Seed of all its random streams."""
+    state: State
+    """How far it is, or how it ended; while it is running only its process knows."""
+    fold: FoldRecord | None = None
+    """For a fold: what it holds out and what was chosen."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise MisfitError(f"is {self.seed}, but a seed is a whole number from 0 on, less than 2^63", "seed")
+        if self.state not in WRITTEN:
+            raise MisfitError(f'is "{self.state}", which no run writes there', "state")
+        if self.launch is not None and (
+            not self.launch.isprintable() or self.launch in ("", ".", "..") or "/" in self.launch
+        ):
+            raise MisfitError("is not the name of a launch", "launch")
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the command that makes such a run, under its usual name."""
+        overrides = [word for override in self.overrides for word in ("--set", override)]
+        return ["qexp", "run", self.experience, "--seed", str(self.seed), *overrides]
+
+    @property
+    def open_attempt(self) -> AttemptRecord | None:
+        """The last attempt if its process has not recorded its end, else None."""
+        return self.attempts[-1] if self.attempts and self.attempts[-1].ended is None else None
+
+
+# Upgrades of records and specs that older versions of qexp wrote to the current form: one function per version.
+#
+# Every reader of a record or spec of a run goes through here and knows the current form only. Files are not changed; a
+# record is written in its new form when a process works on the run.
+
+
+Document = dict[str, Any]
+
+
+def read_record(file: Path) -> Record:
+    """The record in a file. Raises NotFoundError, or DamagedError if it does not have the form of a record."""
+    try:
+        document = files.read_json(file)
+    except FileNotFoundError:
+        raise NotFoundError(f"{file.parent} is not a run: there is no run.json") from None
+    try:
+        return Record.from_document(upgraded_record(document) if isinstance(document, dict) else document)
+    except MisfitError as misfit:
+        version = document.get("schema") if isinstance(document, dict) else None
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        hint = f"; a newer version of qexp has written it (schema {version})" if newer else ""
+        raise DamagedError(f"{file} is damaged: {misfit}{hint}") from None
+
+
+def upgraded_record(document: Document) -> Document:
+    """A record's document in the form of this version. A document of a newer version is returned unchanged."""
+    version = document.get("schema", 1)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise MisfitError("is not the version of a record", "schema")
+    for step in _RECORD_STEPS[version - 1 :]:
+        document = step(document)
+    return document
+
+
+def upgraded_spec(document: Document) -> Document:
+    """The resolved experience of a run in the form of this version.
+
+    Specs hold no version, because their digests must not depend on it: each step checks the keys to see if it applies.
+    """
+    for step in _SPEC_STEPS:
+        document = step(document)
+    return document
+
+
+def _record_of_1(document: Document) -> Document:
+    """Early records of version 1 identify the pretraining run by its name alone."""
+    lineage, parents = document.get("lineage"), document.get("parents")
+    if not lineage and isinstance(parents, list):
+        document = {**document, "lineage": [{"name": name} for name in parents]}
+    return {**document, "schema": 2}
+
+
+def _spec_of_1(document: Document) -> Document:
+    """Early specs of version 1 lack keys that came later, and `pretrain` is just the name of the other run."""
+    document = {"keep": "best", **document}
+    if "members" not in document:  # only experiences on rows have it
+        document = {"layer_decay": 1.0, **document}
+    if isinstance(document.get("pretrain"), str):
+        every = {"run": document["pretrain"], "operations": None, "freeze": [], "epochs_frozen": None}
+        document = {**document, "pretrain": every}
+    dataset = document.get("dataset")
+    if "labelled" in document and isinstance(dataset, dict):  # only experiences on spectra have it
+        document = {**document, "dataset": {"mix": 0.0, **dataset}}
+    return document
+
+
+_RECORD_STEPS: list[Callable[[Document], Document]] = [_record_of_1]
+"""The upgrade from version 1 to 2, from 2 to 3, and so on."""
+
+_SPEC_STEPS: list[Callable[[Document], Document]] = [_spec_of_1]

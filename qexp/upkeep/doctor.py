@@ -1,0 +1,532 @@
+"""A finding of `qexp doctor`, and its repair."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from qexp.base import files, folders
+from qexp.base.folders import is_stale
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.jobs.states import Watch
+from qexp.runs.catalog import Catalog, LockedStorage
+from qexp.store import evaluations, seen
+from qexp.store.directory import WRITTEN, RunDirectory, is_as_prepared, runs_inside
+from qexp.store.provenance import fingerprint
+from qexp.store.record import NAME, ForeignWeights, Record, State
+from qexp.upkeep import trash
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem: where it is, what is wrong, and what to do about it."""
+
+    where: Path
+    what: str
+    advice: str
+    damaged: bool = False
+    """Whether something is lost or cannot be read, as opposed to a leftover."""
+    repair: Callable[[], None] | None = None
+    """Does what the advice says; None if that could lose data."""
+    repaired: bool = False
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "where": os.fsencode(self.where).decode(errors="backslashreplace"),
+            "what": self.what,
+            "advice": self.advice,
+            "damaged": self.damaged,
+            "repairable": self.repair is not None,
+            "repaired": self.repaired,
+        }
+
+
+def treated(finding: Finding) -> Finding:
+    """The finding after its repair; if that is impossible or fails, the finding itself, with the reason."""
+    if finding.repair is None:
+        return finding
+    try:
+        finding.repair()
+    except QexpError as error:
+        return replace(finding, advice=f"{finding.advice} ({error})")
+    except OSError as error:
+        return replace(finding, advice=f"{finding.advice} ({error.strerror or error})")
+    return replace(finding, repaired=True)
+
+
+# Leftovers of killed processes: temporary files, locks, drafts of folders, and former folders.
+
+
+DEEP = 3
+"""Levels of folders of a workspace in which leftovers are searched."""
+
+RESULTS = (".tar", ".nc", ".npy", ".png", ".pdf", ".svg", ".html")
+"""Endings of files that commands write outside of runs; other hidden files there are the user's."""
+
+
+def leftovers_of_run(folder: Path) -> Iterator[Finding]:
+    """Leftovers in a run's folder, except in `code/`, which holds the user's files."""
+    for parent, inner, names in os.walk(folder):
+        if Path(parent) == folder and "code" in inner:
+            inner.remove("code")
+        for name in [name for name in inner if folders.LEFTOVER.fullmatch(name)]:
+            inner.remove(name)  # a whole leftover, or at work
+            yield from leftover_folder(Path(parent) / name)
+        for path in (Path(parent) / name for name in names):
+            if path.suffix == ".lock":
+                yield from leftover_lock(path)
+            elif is_stale_temporary(path):
+                yield temporary_leftover(path)
+
+
+def is_stale_temporary(path: Path) -> bool:
+    return bool(files.TEMPORARY.fullmatch(path.name)) and path.is_file() and is_stale(path)
+
+
+def temporary_leftover(path: Path) -> Finding:
+    match = files.TEMPORARY.fullmatch(path.name)
+    assert match is not None
+    whole = "; the file itself is complete" if path.with_name(match["whole"]).exists() else ""
+    return Finding(
+        path,
+        f"was left by a process that died while it wrote {match['whole']}{whole}",
+        "delete it",
+        repair=lambda: path.unlink(missing_ok=True),
+    )
+
+
+def leftover_lock(path: Path) -> Iterator[Finding]:
+    """The finding for a stale lock. A lock whose file exists is kept: deleting it could let two processes in."""
+    if path.with_suffix("").exists() or path.stat().st_size or not is_stale(path):
+        return  # a file with content, such as poetry.lock, is not a lock of qexp
+
+    def unlock() -> None:
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)
+        except Timeout:
+            raise QexpError("another process holds it") from None
+
+    yield Finding(path, "locks a file that does not exist", "delete it", repair=unlock)
+
+
+def leftover_folder(path: Path) -> Iterator[Finding]:
+    """The finding for a draft, or a former folder, that a killed process has left."""
+    if not folders.is_left(path):
+        return
+    name = folders.place_of(path).name
+    if folders.is_lost(path):
+        what = f"is {name}: a process was killed between moving it away and putting a new one in its place"
+        yield Finding(path, what, "put it back", damaged=True, repair=lambda: put_back_folder(path))
+    elif folders.is_draft(path):
+        what = f"was left by a process that was killed while it wrote or replaced {name}"
+        yield Finding(path, what, "delete it", repair=lambda: folders.delete(path))
+    else:
+        yield Finding(path, f"was replaced by a new {name}", "delete it", repair=lambda: folders.delete(path))
+
+
+def put_back_folder(path: Path) -> None:
+    place = folders.place_of(path)
+    if not folders.restore(place) and not place.exists():
+        raise QexpError(f"cannot rename it to {place.name}")
+
+
+def leftovers_of_place(place: Path) -> Iterator[Finding]:
+    """What is left in a folder that holds runs; nothing of one that may not be read, which findings of its runs say."""
+    with suppress(PermissionError):
+        for path in sorted(place.iterdir()):
+            yield from leftover_folder(path)
+
+
+def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[Finding]:
+    """What killed commands have left beside the files and folders that they write outside of runs.
+
+    Of files only archives are deleted by a repair: others with similar names may be the user's.
+    left_out  folders that are not searched
+    """
+    for parent, names, inside in os.walk(root):
+        here = Path(parent)
+        for path in (here / name for name in sorted(names)):
+            yield from leftover_folder(path)
+        deep = len(here.relative_to(root).parts) + 1 < DEEP
+        names[:] = [name for name in names if deep and not name.startswith(".") and here / name not in left_out]
+        for path in (here / name for name in sorted(inside)):
+            match = files.TEMPORARY.fullmatch(path.name)
+            if match is not None and match["suffix"].startswith(RESULTS) and is_stale_temporary(path):
+                archive = match["suffix"].startswith(".tar")
+                yield temporary_leftover(path) if archive else replace(temporary_leftover(path), repair=None)
+
+
+# Problems of a run's evaluations on other data.
+
+
+def of_evaluations(directory: RunDirectory) -> Iterator[Finding]:
+    for name in evaluations.names(directory):
+        found = evaluations.find_evaluation(directory, name)
+        advice = f"make it again with --force, or delete {found.path}"
+        try:
+            found.evaluation()
+            file = found.evaluation_file()
+        except DamagedError as error:
+            yield Finding(found.path, str(error), advice, damaged=True)
+            continue
+        if not file.is_file():
+            yield Finding(file, "is missing, although it is part of an evaluation", advice, damaged=True)
+
+
+# Problems in a workspace, advice on them, and repair where that is possible without data loss.
+
+
+LEAST_ROOM = 1_000_000_000
+"""Free space [bytes] below which a disk that holds runs is reported."""
+
+
+def findings(workspace: Workspace) -> Iterator[Finding]:
+    """All problems in a workspace. Nothing is changed."""
+    paths = _listed(workspace.runs)
+    runs = [run for path in paths if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record]
+    states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
+    for path in paths:
+        try:
+            found = list(_of_entry(path, states))
+            if found:  # a run that is removed or restored during the check seems to lack files
+                before = [(one.where, one.what) for one in found]
+                found = [one for one in _of_entry(path, states) if (one.where, one.what) in before]
+            yield from found if os.path.lexists(path) else []
+        except OSError as error:
+            yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
+    yield from _of_catalog(Catalog(workspace), paths)
+    yield from _of_trash(workspace)
+    yield from leftovers_of_workspace(workspace.root, left_out=[workspace.runs])
+    places = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
+    for place in places:
+        if place.is_dir():
+            yield from _of_disk(place)
+            # The drafts of runs outside `runs/` are in the folder that holds them.
+            yield from leftovers_of_place(place)
+
+
+def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
+    """All problems; with `fix`, after repair where possible. Everything is checked before anything is repaired."""
+    found = list(findings(workspace))
+    return [treated(finding) for finding in found] if fix else found
+
+
+# Entries of runs/
+
+
+def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Finding]:
+    if path.name.startswith((".", "catalog.json")):
+        if is_stale_temporary(path):
+            yield temporary_leftover(path)
+        return
+    if path.is_symlink() and not path.exists():
+        yield Finding(
+            path,
+            f"is a link to {path.readlink()}, which does not exist",
+            f"mount that disk, or remove the link: qexp rm {path.name}",
+            damaged=True,
+        )
+    elif path.is_dir():
+        directory = RunDirectory(path)
+        yield from _of_run(directory, states[directory]) if directory in states else _without_record(directory)
+    elif path.suffix == ".lock":
+        yield from leftover_lock(path)
+
+
+def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
+    if not NAME.fullmatch(directory.name):
+        yield Finding(directory.path, "is not a valid run name; commands do not find this run", "rename the directory")
+    yield from leftovers_of_run(directory.path)
+    yield from _inside(directory)
+    try:
+        record = directory.record()
+    except NotFoundError:
+        return  # removed in the meantime
+    except DamagedError as error:
+        yield Finding(directory.path, str(error), _advice_on(error, directory), damaged=True)
+        return
+    yield from _of_spec(directory, record)
+    yield from _of_environment(directory)
+    yield from _of_folds(directory)
+    yield from of_evaluations(directory)
+    if trouble := seen.trouble_with(directory, record):
+        yield Finding(
+            directory.path / seen.FILE,
+            trouble,
+            "restore it from a copy; without it the run can be neither verified nor used for pretraining",
+            damaged=True,
+        )
+    if record.state.unfinished and not state.unfinished:
+        yield Finding(
+            directory.path,
+            f"is recorded as {record.state}, but "
+            + ("its process has ended" if state is State.LOST else f"its job has ended: {state}"),
+            f"resume it: qexp rerun {shlex.quote(directory.name)} --resume",
+        )
+    if not state.unfinished:
+        yield from _of_name(directory, record)
+    if not (record.state.unfinished or state.unfinished):
+        # A run that is resumed cuts off an incomplete line by itself.
+        yield from _of_metrics(directory)
+    if state is State.DONE:
+        yield from _of_results(directory, record)
+
+
+def _inside(directory: RunDirectory) -> Iterator[Finding]:
+    for inner in runs_inside(directory.path):
+        yield Finding(
+            inner,
+            f"is a run inside the run {directory.name}, which therefore can be neither removed nor deleted",
+            "move it out; if a link in runs/ points to it, point the link to its new place",
+        )
+
+
+def _without_record(directory: RunDirectory) -> Iterator[Finding]:
+    """The finding for a folder that has files of a run but no record; other folders belong to the user."""
+    files_of_run = any(directory.checkpoints.glob("*.safetensors")) or directory.spec_file.exists()
+    if files_of_run and not directory.holds_record:
+        yield Finding(
+            directory.path,
+            "has files of a run, but no record: run.json is missing",
+            f"restore run.json from a copy, or remove the folder: qexp rm {directory.name}",
+            damaged=True,
+        )
+
+
+def _advice_on(error: DamagedError, directory: RunDirectory) -> str:
+    if isinstance(error.__cause__, PermissionError):
+        return "check its owner and permissions"
+    return (
+        "its other files are untouched; restore the damaged one from a copy, or remove the run: "
+        f"qexp rm {directory.name}"
+    )
+
+
+def _of_spec(directory: RunDirectory, record: Record) -> Iterator[Finding]:
+    advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
+    try:
+        directory.spec()
+        if is_as_prepared(directory, record) is False:
+            changed = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
+            yield Finding(directory.path, f"{changed} was changed after the run was prepared", advice, damaged=True)
+    except DamagedError as error:
+        yield Finding(directory.path, str(error), advice, damaged=True)
+
+
+def _of_environment(directory: RunDirectory) -> Iterator[Finding]:
+    try:
+        directory.environment()
+    except DamagedError as error:
+        advice = "restore it from a copy; it is the only record of the packages and machine of the run"
+        yield Finding(directory.path / "environment.json", str(error), advice, damaged=True)
+
+
+def _of_folds(directory: RunDirectory) -> Iterator[Finding]:
+    for fold in directory.all_folds():
+        try:
+            fold.record()
+        except DamagedError as error:
+            advice = "restore it from a copy; with --resume an unfinished run trains the fold again"
+            yield Finding(fold.path, str(error), advice, damaged=True)
+
+
+def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
+    if record.name == directory.name or not NAME.fullmatch(directory.name):
+        return
+
+    def rename() -> None:
+        _require_idle(directory)
+        directory.write(replace(directory.record(), name=directory.name))
+
+    yield Finding(
+        directory.record_file,
+        f"calls the run {record.name!r}, but its folder is {directory.name}",
+        "write the folder's name into the record",
+        # A process that seems lost may still run on another machine, and only that process may write its record.
+        repair=None if record.state.unfinished else rename,
+    )
+
+
+def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
+    file = directory.metrics_file
+
+    def cut_off() -> None:
+        _require_idle(directory)
+        files.write_bytes(file, b"".join(_without_torn_line(file.read_bytes().splitlines(keepends=True))))
+
+    advice = "restore the file from a copy; results and weights do not depend on it"
+    try:
+        lines = files.read_bytes(file).splitlines(keepends=True)
+        directory.metrics()
+    except FileNotFoundError:
+        return
+    except DamagedError as error:
+        yield Finding(file, str(error), advice, damaged=True)
+        return
+    if len(_without_torn_line(lines)) < len(lines):
+        yield Finding(
+            file,
+            f"its last line, number {len(lines)}, is incomplete; readers leave it out",
+            "cut it off",
+            repair=cut_off,
+        )
+
+
+def _require_idle(directory: RunDirectory) -> None:
+    """Raise QexpError if a process has started to work on the run since the check."""
+    for state in trash.in_use([directory]).values():
+        raise QexpError(f"it is {state} now")
+
+
+def _without_torn_line(lines: list[bytes]) -> list[bytes]:
+    return lines if not lines or files.whole_line(lines[-1]) is not None else lines[:-1]
+
+
+def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
+    advice = (
+        f"restore it from a copy, or train the run again under another name and remove this one: "
+        f"qexp rm {directory.name}"
+    )
+    foreign = record.foreign_weights
+    if foreign is not None:
+        yield from _of_foreign_weights(directory.best_weights, foreign)
+        return
+    from qexp.spec.experiences import type_of
+
+    try:
+        spec, weights, evaluation = directory.spec(), directory.weight_files(), directory.evaluation_file()
+    except DamagedError:
+        return  # already reported for the spec
+    looked_at: Callable[[Path], str | None] = partial(type_of(spec).trouble_with, spec)
+    for file, opened in (*((one, _open_weights) for one in weights), (evaluation, looked_at)):
+        trouble = opened(file) if file.is_file() else "it is missing"
+        if trouble:
+            yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
+    yield from _of_written(directory, advice)
+
+
+def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
+    """The files of a program that gave no numbers: they are its results."""
+    try:
+        written = directory.written_by_program() or {}
+        for name, one in written.items():
+            file = directory.path / name
+            trouble = "it is missing" if not file.is_file() else "its size has changed"
+            if not file.is_file() or file.stat().st_size != one["bytes"]:
+                yield Finding(file, f"is a result of the run, but {trouble}", advice, damaged=True)
+    except DamagedError as error:
+        yield Finding(directory.results / WRITTEN, str(error), advice, damaged=True)
+
+
+def _of_foreign_weights(file: Path, foreign: ForeignWeights) -> Iterator[Finding]:
+    trouble = "they are missing"
+    if file.is_file():
+        trouble = "" if fingerprint(file) == foreign.weights else "they were changed"
+    if trouble:
+        advice = f"import them again from {foreign.file.path}, or restore them from a copy"
+        yield Finding(file, f"holds weights of {foreign.file.name}, but {trouble}", advice, damaged=True)
+
+
+def _open_weights(file: Path) -> str | None:
+    """Why weights cannot be used; their names and shapes are compared with those of the last checkpoint beside them."""
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            names = list(opened.keys())
+            bad = next((name for name in names if np.isnan(opened.get_tensor(name)).any()), None)
+        shapes = _shapes(file)
+    except (SafetensorError, OSError, TypeError) as error:
+        return f"it cannot be read: {error}"
+    if not names:
+        return "it holds no weights"
+    if bad is not None:
+        return f"'{bad}' contains NaN"
+    try:
+        last = _shapes(file.with_name("last.safetensors"))
+    except (SafetensorError, OSError):
+        return None  # nothing to compare with
+    other = sorted(name for name in shapes.keys() | last.keys() if shapes.get(name) != last.get(name))
+    return f"'{other[0]}' is not as in last.safetensors beside it: another name or shape" if other else None
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """Weight of a network → its shape."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as opened:
+        return {name: opened.get_slice(name).get_shape() for name in opened.keys() if name.startswith("network.")}  # noqa: SIM118
+
+
+# Catalog, trash, disk
+
+
+def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
+    if not os.path.lexists(catalog.path):
+        return
+    advice = "rebuild it from the run directories, as the next listing does: qexp reindex"
+
+    def rebuild() -> None:
+        catalog.reindex()
+        LockedStorage(catalog.path).read()
+
+    try:
+        known = _names_in(LockedStorage(catalog.path).read() or {})
+    except DamagedError as error:
+        yield Finding(catalog.path, str(error), advice, damaged=True, repair=rebuild)
+        return
+    there = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
+    new, gone = there - known, known - there
+    if gone:  # what it lacks alone is added by the next listing
+        outdated = f"lacks {len(new)} runs, and lists {len(gone)} that no longer exist"
+        yield Finding(catalog.path, outdated, advice, repair=rebuild)
+
+
+def _names_in(table: dict[str, Any]) -> set[str]:
+    try:
+        return {row["summary"]["name"] for row in table.get("runs", {}).values()}
+    except (AttributeError, KeyError, TypeError):
+        raise DamagedError("it is damaged: a row does not describe a run") from None
+
+
+def _has_record(path: Path) -> bool:
+    """Whether there is a run with a readable record."""
+    try:
+        RunDirectory(path).record()
+    except (DamagedError, NotFoundError):
+        return False
+    return True
+
+
+def _of_trash(workspace: Workspace) -> Iterator[Finding]:
+    for entry in trash.half_purged(workspace):
+        yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
+
+
+def _of_disk(place: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(place).free
+    if free < LEAST_ROOM:
+        yield Finding(place, f"its disk has {free / 1e6:.0f} MB left", "free some space: qexp purge empties the trash")
+    if not os.access(place, os.W_OK):
+        yield Finding(place, "cannot be written to", "check its owner and permissions")
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise QexpError(f"cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,457 @@
+"""Differences in code, packages, machine and settings between the making of a run and now."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp.base import files
+from qexp.base.machine import terminable
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, InterruptedRunError, QexpError
+from qexp.figures import canvas
+from qexp.jobs.states import state_now
+from qexp.kinds.trust import require_trust
+from qexp.store import provenance, seen
+from qexp.store.directory import RunDirectory, is_as_prepared, target_outside_of_runs
+from qexp.store.record import Epochs, Numbers, Record, State, now
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BY_VALUE = ("python", "platform", "machine", "processor", "instructions", "cores", "usable_cores", "host", "device",
+            "accelerator", "threads")  # fmt: skip
+"""Entries of the environment that are compared by value."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between the time when the run was made and now."""
+
+    what: str
+    then: str | None
+    now: str | None
+
+
+def code_then_and_now(record: Record, then: dict[str, Any], today: dict[str, Any]) -> tuple[bool | None, str]:
+    """Whether this qexp has the source that made the run (None if unknown), and the answer in words."""
+    before, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
+    if "source" not in before:
+        commit = record.code.commit
+        made = f"; its workspace was at commit {commit[:12]}" if commit else ""
+        return None, f"the run does not record which source of qexp made it{made}"
+    same = before["source"] == here["source"]
+    text = "exactly the source of qexp that made the run" if same else "not the source of qexp that made the run"
+    commits = [before.get("commit"), here.get("commit")]
+    if None in commits:
+        return same, text
+    short = [commit[:12] for commit in commits if commit]
+    if short[0] == short[1]:
+        return same, f"{text}; commit {short[0]} then and now" + ("" if same else ", with other changes")
+    return same, f"{text}; commit {short[0]} then, {short[1]} now"
+
+
+def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Workspace) -> Iterator[Change]:
+    """Differences in the workspace's code, as far as the run recorded it."""
+    then, today = directory.record().code, again.record().code
+    yield from _change("commit of the workspace", then.commit, today.commit)
+    for name in ("changes.diff", "qexp.diff"):
+        yield from _change(f"code/{name}", *(_short_hash(one.path / "code" / name) for one in (directory, again)))
+    files_then, files_now = (_untracked(one) for one in (directory, again))
+    differing = {name for name in {*files_then, *files_now} if files_then.get(name) != files_now.get(name)}
+    yield from _change("untracked files", *(_joined(differing & set(kept)) for kept in (files_then, files_now)))
+    if directory.extensions.exists() or workspace.extensions.exists():
+        hashes = [_short_hash(directory.extensions), _short_hash(workspace.extensions)]
+        yield from _change("specs/extensions.py (the run's own was used)", *hashes)
+
+
+def _untracked(run: RunDirectory) -> dict[str, str | None]:
+    """Name → hash of the untracked files that were copied with a run."""
+    folder = run.path / "code" / "untracked"
+    return {str(path.relative_to(folder)): _short_hash(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _joined(names: set[str]) -> str | None:
+    return ", ".join(sorted(names)) or None
+
+
+def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> Iterator[Change]:
+    """Differences between two environments; entries that the older one lacks are left out."""
+    if not today:
+        return
+    for name, of_code in (("commit of qexp", "commit"), ("source of qexp", "source")):
+        if then.get("qexp"):
+            yield from _change(name, *((one.get("qexp") or {}).get(of_code) for one in (then, today)))
+    for name in BY_VALUE:
+        if name in then:
+            yield from _change(name.replace("_", " "), then[name], today.get(name))
+    for table, title in (("packages", ""), ("variables", "variable ")):
+        if table in then:
+            before, here = then[table], today.get(table, {})
+            for name in sorted({*before, *here}):
+                yield from _change(f"{title}{name}", before.get(name), here.get(name))
+
+
+def _change(what: str, then: Any, today: Any) -> Iterator[Change]:
+    if then != today:
+        yield Change(what, *(None if value is None else _words(value) for value in (then, today)))
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _short_hash(path: Path) -> str | None:
+    content = path.read_bytes() if path.is_file() else None
+    return None if content is None else hashlib.sha256(content).hexdigest()[:16]
+
+
+# Differences between the outputs of two runs.
+
+
+@dataclass(frozen=True)
+class Largest:
+    """The place of the largest difference between two sets of numbers; null if they cannot be compared."""
+
+    where: str
+    difference: float | None
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def first_difference(one: Path, other: Path) -> int | None:
+    """The first epoch whose lines in two metrics files differ or that is missing from one of them."""
+    contents = [path.read_bytes() if path.is_file() else b"" for path in (one, other)]
+    lines = itertools.zip_longest(*(content.splitlines() for content in contents))
+    return next((epoch for epoch, (a, b) in enumerate(lines, start=1) if a != b), None)
+
+
+def largest_of_weights(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> Largest:
+    """The largest difference between two files of weights; the optimizer's state counts only if weights are equal."""
+    import numpy as np
+
+    for name in sorted({*one, *other}):
+        if name not in one or name not in other or one[name].shape != other[name].shape:
+            return Largest(f"{name}, which has this shape in only one of them", None)
+
+    def distance(name: str) -> float:
+        a, b = one[name].astype(np.float64), other[name].astype(np.float64)
+        difference = float(np.max(np.abs(a - b), initial=0.0))
+        return difference if not math.isnan(difference) else math.inf
+
+    differing = [name for name in one if one[name].tobytes() != other[name].tobytes()]
+    weights = [name for name in differing if not name.startswith(("optimizer.", "progress."))]
+    if not differing:
+        return Largest("the metadata of the weights", None)
+    name = max(weights or differing, key=distance)
+    found = distance(name)
+    return Largest(name, found if math.isfinite(found) else None)
+
+
+def largest_of_results(one: Numbers, other: Numbers) -> Largest:
+    """The result with the largest relative difference."""
+    a, b = _flat(one), _flat(other)
+
+    def relative(name: str) -> float:
+        x, y = a.get(name), b.get(name)
+        if x is None or y is None:
+            return 0.0 if x is y else math.inf
+        return abs(x - y) / (max(abs(x), abs(y)) or 1.0)
+
+    name = max({**a, **b}, key=relative)
+    x, y = a.get(name), b.get(name)
+    return Largest(name, None if x is None or y is None else abs(x - y))
+
+
+def _flat(results: Mapping[str, Any], path: str = "") -> dict[str, float | None]:
+    """Dotted path → value, such as `{"test.depth.mae": 0.1}`."""
+    found: dict[str, float | None] = {}
+    for key, value in results.items():
+        found |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
+    return found
+
+
+def tensors(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Name → tensor in a file of weights. Raises DamagedError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(path.read_bytes())
+    except SafetensorError as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+
+
+# Verification of a finished run: it is repeated from its own directory elsewhere, and the outputs are compared.
+
+
+PRETRAINED = "checkpoints/pretrained.safetensors"
+
+WEIGHTS = ".safetensors"
+
+KEPT = (
+    "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
+    "metrics", "caution",
+)  # fmt: skip
+"""Fields that the repeated run's record takes over from the original."""
+
+OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
+"""Variables that are taken from today: visible devices and data folders do not affect results and can change."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    run: str
+    identical: dict[str, bool]
+    """Output (weights, metrics, results, …) → whether it is identical bit for bit."""
+    code: str
+    """Whether this qexp has the source that made the run, in words."""
+    same_code: bool | None
+    """None if the run does not record its source."""
+    changes: list[Change]
+    """Differences in code, packages, machine and settings between then and now."""
+    epochs: int
+    first_epoch: int | None = None
+    """The first epoch whose metrics differ."""
+    largest: dict[str, Largest] = field(default_factory=dict)
+    error: str | None = None
+    """Why the repeated run did not finish; None if it did."""
+
+    @property
+    def holds(self) -> bool:
+        return self.error is None and all(self.identical.values())
+
+    def document(self) -> dict[str, Any]:
+        return {"run": self.run, "holds": self.holds, **asdict(self)}
+
+
+def verify(
+    directory: RunDirectory, workspace: Workspace, *, keep: Path | None = None, device: str | None = None
+) -> Verification:
+    """Repeat a finished run in a process of its own, and compare the outputs.
+
+    keep    folder for the repeated run; default: a temporary folder
+    device  auto, cpu or cuda; default: the kind that the run used
+    Raises QexpError that names missing or changed files if the run cannot be repeated.
+    """
+    record = directory.record()
+    require_trust(directory)
+    _require_whole(directory, record)
+    then = directory.environment()
+    device = _device(device, then)
+    with terminable(), _place(directory.name, keep) as folder:
+        again = RunDirectory(folder)
+        _copy_what_it_starts_from(directory, again, record, workspace)
+        drawing = {} if keep else {canvas.DRAWING: "no"}
+        limit = [] if directory.weight_files() else _limit_of_threads(then)
+        error = _execute(again, device, {**_variables(then), **drawing}, limit)
+        return _compared(directory, again, workspace, error)
+
+
+def _products(directory: RunDirectory) -> dict[str, list[str]]:
+    """Name → files that must be identical byte for byte."""
+    if not directory.weight_files():
+        return {}
+    folds = [f"folds/{fold.name}" for fold in directory.all_folds()]
+    if folds:
+        return {
+            "weights": [f"{fold}/checkpoints/best.safetensors" for fold in folds],
+            "held-out estimates": [f"{fold}/predictions.csv" for fold in folds],
+            "metrics": ["metrics.jsonl"],
+        }
+    return {
+        "best weights": ["checkpoints/best.safetensors"],
+        "last weights": ["checkpoints/last.safetensors"],
+        "metrics": ["metrics.jsonl"],
+    }
+
+
+def _require_whole(directory: RunDirectory, record: Record) -> None:
+    """Raise QexpError unless the run is done, its outputs exist, and its inputs are unchanged."""
+    name = directory.name
+    state = state_now(directory, record.state, record.open_attempt)
+    if state is not State.DONE:
+        raise QexpError(f"{name} is {state.words}, not done; only a finished run can be verified")
+    if record.foreign_weights is not None:
+        raise QexpError(
+            f"{name} cannot be repeated: its weights are those of {record.foreign_weights.file.name}, which another "
+            "program trained"
+        )
+    pretrained = [PRETRAINED] if record.parents else []
+    products = [file for of_one in _products(directory).values() for file in of_one]
+    gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
+    if gone or not (record.results or directory.written_by_program()):
+        raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from {directory.path}")
+    for file in products:
+        if file.endswith(WEIGHTS):
+            tensors(directory.path / file)
+    parent = record.lineage[0] if record.lineage else None
+    weights = parent.weights if parent else None
+    if weights is not None and provenance.fingerprint(directory.path / PRETRAINED) != weights:
+        raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
+    if trouble := seen.trouble_with(directory, record):
+        raise QexpError(f"{name} cannot be verified: {seen.FILE} {trouble}")
+    if is_as_prepared(directory, record) is False:
+        inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
+        raise QexpError(
+            f"{name} cannot be verified: {inputs} was changed after the run, or is missing; "
+            f"the digest no longer matches the record's {record.digest[:16]}…"
+        )
+
+
+def _device(asked: str | None, then: Mapping[str, Any]) -> str:
+    """The requested device, else the kind that the run used. Raises QexpError if this machine has none."""
+    used = then.get("device", "cpu")
+    device = asked or ("auto" if used is None else "cpu" if used == "cpu" else "cuda")
+    if device in ("auto", "cpu"):
+        return device
+    from qexp.kinds.objects import device_of  # loads torch
+
+    try:
+        device_of(device)
+    except QexpError as refused:
+        hint = "" if asked else f"\nthe run was made on {used}; the processor, with --device cpu, gives other bits"
+        raise QexpError(f"{refused}{hint}") from None
+    return device
+
+
+def _variables(then: Mapping[str, Any]) -> dict[str, str]:
+    """Environment variables for the repeated run: those that change results have their former values.
+
+    The number of threads follows from them on the same machine; on another one it is set explicitly.
+    """
+    others = {name: value for name, value in os.environ.items() if not provenance.VARIABLES.fullmatch(name)}
+    settings, recorded = provenance.variables(), then.get("variables")
+    if recorded is not None:
+        today = {name: value for name, value in settings.items() if name in OF_TODAY}
+        settings = {**{name: value for name, value in recorded.items() if name not in OF_TODAY}, **today}
+    if then.get("threads") and (recorded is None or then.get("usable_cores") != provenance.usable_cores()):
+        settings["OMP_NUM_THREADS"] = str(then["threads"])
+    return {**others, **settings}
+
+
+@contextmanager
+def _place(name: str, keep: Path | None) -> Iterator[Path]:
+    """The folder of the repeated run, deleted afterwards unless it is kept."""
+    if keep is not None:
+        taken = QexpError(f"--keep {keep} exists and is not an empty folder; name a new or empty one")
+        if keep.is_dir() and any(keep.iterdir()):  # such as an earlier repetition, which is a run
+            raise taken
+        target_outside_of_runs(keep)
+        if keep.exists() and not keep.is_dir():
+            raise taken
+        files.make_folder(keep)
+        yield keep.absolute()
+        return
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="qexp-verify-", ignore_cleanup_errors=True)
+    except OSError as refused:
+        raise QexpError(f"cannot write to {tempfile.gettempdir()}: {refused.strerror}") from refused
+    with temporary:
+        folder = Path(temporary.name, name)
+        files.make_folder(folder)
+        yield folder
+
+
+def _copy_what_it_starts_from(
+    directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace
+) -> None:
+    """Copy spec, seed, extensions, initial weights and `seen.json` of the run, and nothing else."""
+    try:
+        for folder in ("code", "attempts", "checkpoints"):
+            (again.path / folder).mkdir()
+        code = provenance.keep_code_state(workspace.root, again.path / "code")
+        for file in ("spec.json", "code/extensions.py", PRETRAINED, seen.FILE):
+            if (directory.path / file).is_file():
+                shutil.copyfile(directory.path / file, again.path / file)
+    except OSError as refused:
+        raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
+    trusted = record.imported and replace(record.imported, code_trusted=True)  # `require_trust` has checked that
+    again.write(
+        Record(
+            **{key: getattr(record, key) for key in KEPT},
+            state=State.CREATED,
+            created=now(),
+            code=code,
+            epochs=Epochs(of=record.epochs.of),
+            note=f"verifies {directory.path}",
+            imported=trusted,
+        )
+    )
+
+
+def _limit_of_threads(then: Mapping[str, Any]) -> list[str]:
+    """The option that gives a repeated run the number of threads of the first."""
+    return ["--threads", str(then["threads"])] if then.get("threads") else []
+
+
+def _execute(again: RunDirectory, device: str, variables: Mapping[str, str], options: Sequence[str]) -> str | None:
+    """Train in a process of its own. Returns why it did not finish, else None. Raises InterruptedRunError."""
+    command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device, *options]
+    code = subprocess.run(command, env=dict(variables), stdout=subprocess.DEVNULL, check=False).returncode
+    if code == 0:
+        return None
+    if code == 130:
+        raise InterruptedRunError("the repeated run was interrupted; nothing was verified")
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return again.record().error or f"it ended with exit code {code}"
+
+
+def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Files of a program with those of its last attempt in one place, whatever the number of the attempt."""
+    return (
+        None
+        if written is None
+        else {re.sub(r"^attempts/\d+/", "attempts/", name): one for name, one in written.items()}
+    )
+
+
+def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
+    record, record_now = directory.record(), again.record()
+    then, today = directory.environment(), again.environment()
+    differing = {
+        name: [file for file in of_one if not same_bytes(directory.path / file, again.path / file)]
+        for name, of_one in _products(directory).items()
+    }
+    identical = {name: not of_one for name, of_one in differing.items()}
+    if (written := directory.written_by_program()) is not None:
+        identical["files"] = _by_place(written) == _by_place(again.written_by_program())
+    else:
+        identical["results"] = record.results == record_now.results
+    largest = {}
+    if error is None:
+        for name, of_one in differing.items():
+            for file in [file for file in of_one if file.endswith(WEIGHTS)][:1]:
+                largest[name] = largest_of_weights(tensors(directory.path / file), tensors(again.path / file))
+        if not identical.get("results", True):
+            largest["results"] = largest_of_results(record.results, record_now.results)
+    same_code, code = code_then_and_now(record, then, today)
+    return Verification(
+        run=directory.name,
+        identical=identical,
+        code=code,
+        same_code=same_code,
+        changes=[*code_changes(directory, again, workspace), *environment_changes(then, today)],
+        epochs=record.epochs.done,
+        first_epoch=first_difference(directory.metrics_file, again.metrics_file),
+        largest=largest,
+        error=error,
+    )

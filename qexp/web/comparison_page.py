@@ -1,0 +1,442 @@
+"""The page of several runs: their results over seeds, what was swept, their curves, a table; and in notebooks."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from qexp.base.quantities import in_words
+from qexp.base.text import Table
+from qexp.comparison.compare import (
+    Comparison,
+    calibrations_of_groups,
+    differences_of,
+    differing_specs,
+    groups_of_seeds,
+    ranges,
+    remarks,
+    results_of_groups,
+    tables,
+)
+from qexp.comparison.seeds import (
+    ComparedRun,
+    SeedComparison,
+    compare_across_seeds,
+    results_across_seeds,
+    same_samples,
+    seed_groups,
+)
+from qexp.metrics.intervals import LEVEL, quantile
+from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, number
+from qexp.store.record import State
+from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, shared_matrices
+from qexp.web.html import Drawn, Measured, Shown, View, intervals, picture
+
+NAMED = 8
+"""Runs that a sentence names."""
+
+MOST_DRAWN = 40
+"""Groups in one drawing of results; of more the best are drawn."""
+
+
+def cautions(runs: Sequence[ComparedRun]) -> list[str]:
+    by_caution: dict[str, list[str]] = {}
+    for one in runs:
+        if one.summary["caution"]:
+            by_caution.setdefault(one.summary["caution"], []).append(one.name)
+    return [f"{caution}: {some_of(names, len(runs))}" for caution, names in by_caution.items()]
+
+
+def some_of(names: Sequence[str], count: int) -> str:
+    """Some of the names of runs; "all runs" if there are no others."""
+    if len(names) == count:
+        return "all runs"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def short_names(comparison: SeedComparison) -> dict[str, str]:
+    """Group → its name without the words that all groups share; the first word alone of a single group."""
+    words = {name: name.split() for name in comparison.names}
+    shared = set.intersection(*map(set, words.values()))
+    if len(words) == 1:
+        return {name: split[0] for name, split in words.items()}
+    return {name: " ".join(word for word in split if word not in shared) or name for name, split in words.items()}
+
+
+def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
+    """The mean and interval of each group, a drawing for each output's mean absolute error, or its first metric."""
+    names = short_names(comparison)
+    for output in dict.fromkeys(row.output for row in comparison.results):
+        of_output = [row for row in comparison.results if row.output == output and row.estimate is not None]
+        metric = main_metric(row.metric for row in of_output)
+        rows = [row for row in of_output if row.metric == metric]
+        if not rows:
+            continue
+        rows.sort(key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST)
+        lines = [
+            Measured(
+                names[row.group], row.estimate.mean, row.estimate.interval, list(row.values.values()),
+                f"{row.estimate.mean:.4g} {row.unit}, {len(row.values)} seed{'s' * (len(row.values) != 1)}",
+            )
+            for row in rows[:MOST_DRAWN]
+            if row.estimate is not None
+        ]  # fmt: skip
+        unit = f" ({rows[0].unit})" if rows[0].unit else ""
+        best = f", the best {MOST_DRAWN} of {len(rows)} groups" if len(rows) > MOST_DRAWN else ""
+        counts = sorted({len(row.values) for row in rows})
+        seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
+        mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
+        title = f"{in_words(output)}: {metric} on the test part, {mean}{best}"
+        yield Drawn(title, intervals(lines, f"{in_words(output)} {metric}{unit}"))
+
+
+def main_metric(metrics: Iterable[str]) -> str | None:
+    """The metric of an output that is drawn: the mean absolute error, or the first one."""
+    known = list(metrics)
+    return "mae" if "mae" in known else next(iter(known), None)
+
+
+# The learning curves of a comparison: each run in the colour of its group, and the mean of each group's seeds.
+
+
+MOST_CURVES = 120
+"""Runs whose curves are drawn."""
+
+MOST_FILES = 1200
+"""Files of learning curves that are read: one per run, or per fold."""
+
+
+def curves_of_groups(shown: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
+    groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
+    names = list(short_names(comparison).values())
+    folds = {one.name: list(lines_of(one.directory).values()) for one in shown}
+    made = curves_of_runs(folds, comparison.units)
+    for panel in made:
+        several = len({one["run"] for one in panel["series"]}) > FEW
+        validated = [one for one in panel["series"] if not one["dashed"]]
+        panel["series"] = validated if several and validated else panel["series"]
+        for one in panel["series"]:
+            one["colour"] = groups[one["run"]]
+            one["words"] += f", median of {len(folds[one['run']])} folds" if one["band"] else ""
+            one["band"] = None if several else one["band"]
+        panel["series"] += _means(panel, names)
+        panel["groups"] = names if len(names) <= FEW else []
+    return made
+
+
+def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
+    """As many of the runs, evenly, as can be drawn and read."""
+    files = sum((one.summary["folds"] or {}).get("of") or 1 for one in runs)
+    return runs[:: max(-(-len(runs) // MOST_CURVES), -(-files // MOST_FILES), 1)]
+
+
+def _means(panel: Panel, names: Sequence[str]) -> list[Panel]:
+    """The mean of each group with several seeds; its runs become faint."""
+    members: dict[int, list[Sequence[float | None]]] = {}
+    for one in panel["series"]:
+        if not one["dashed"]:
+            members.setdefault(one["colour"], []).append(one["values"])
+    means = {group: values for group, values in members.items() if len(values) > 1}
+    for one in panel["series"]:
+        one["faint"] = one["faint"] or one["colour"] in means
+    return [
+        {
+            "words": f"{names[group]}, mean of {len(values)} seeds", "values": _mean(values), "colour": group,
+            "dashed": False, "faint": False, "band": None,
+        }
+        for group, values in means.items()
+    ]  # fmt: skip
+
+
+def _mean(values: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """The mean at each epoch that all runs have."""
+    means: list[float | None] = []
+    for of_epoch in zip(*values, strict=True):
+        known = [value for value in of_epoch if value is not None]
+        means.append(sum(known) / len(known) if len(known) == len(of_epoch) else None)
+    return means
+
+
+# Differences of the groups of a comparison from one of them that a reader chooses, seed by seed.
+
+
+def paired(comparison: SeedComparison) -> dict[str, Any] | None:
+    """The values of each seed, and the quantiles that intervals need; None without a metric.
+
+    Intervals that hold for m comparisons at once have a level of 1 − (1 − LEVEL) / m each (Bonferroni; Dunn 1961, J.
+    Am. Stat. Assoc. 56, 52-64).
+    """
+    names = comparison.names
+    found = dict.fromkeys((row.output, row.metric) for row in comparison.results)
+    if not found or len(names) < 2:
+        return None
+    metrics = []
+    for output, metric in found:
+        rows = [row for row in comparison.results if (row.output, row.metric) == (output, metric)]
+        values = {row.group: {str(seed): value for seed, value in row.values.items()} for row in rows}
+        metrics.append(
+            {
+                "words": f"{in_words(output)} {metric}",
+                "unit": rows[0].unit,
+                "best": rows[0].meaning.best,
+                "main": metric == main_metric(name for other, name in found if other == output),
+                "values": [values.get(name, {}) for name in names],
+            }
+        )
+    most = max(len(group.counted) for group in comparison.groups)
+    risks = [(1 - LEVEL) / comparisons for comparisons in range(1, len(names))]
+    return {
+        "groups": list(short_names(comparison).values()),
+        "samples": same_samples(comparison.groups),
+        "metrics": metrics,
+        "quantiles": {str(n): [quantile(1 - risk / 2, n - 1) for risk in risks] for n in range(2, most + 1)},
+        "level": round(100 * LEVEL),
+    }
+
+
+# A table of runs with the keys in which they differ and their results, and the same for drawings.
+
+
+MOST_KEYS = 12
+"""Keys of the specs that get a column; the others are in the table of differences."""
+
+Value = float | str | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A value per run."""
+
+    words: str
+    values: Sequence[Value]
+    key: bool
+    """Whether it is a key of the specs that was changed, and no result."""
+    unit: str = ""
+    meaning: Meaning = UNKNOWN
+    main: bool = False
+    """Whether it is the one result by which an output is judged at a glance."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
+    @property
+    def numeric(self) -> bool:
+        return all(value is None or isinstance(value, float) for value in self.values)
+
+    def cells(self) -> list[str]:
+        return [
+            number(value, self.meaning) if isinstance(value, float) else ("" if value is None else value)
+            for value in self.values
+        ]
+
+
+def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:
+    """Seeds, the keys in which the groups differ, and the results on the test part."""
+    groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
+    made = [Column("seed", [float(one.seed) for one in runs], key=True)]
+    specs = differing_specs(comparison)
+    for path, *texts in (specs.rows if specs else [])[:MOST_KEYS]:
+        values = [_value(text) for text in texts]
+        if not all(isinstance(value, float) for value in values):
+            values = [text.strip('"') for text in texts]
+        made.append(Column(path, [values[groups[one.name]] for one in runs], key=True))
+    done = [one.test if State(one.summary["state"]) is State.DONE else {} for one in runs]
+    for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
+        row = next(row for row in comparison.results if (row.output, row.metric) == (output, metric))
+        values = [_finite(test.get(output, {}).get(metric)) for test in done]
+        main = metric == main_metric(one.metric for one in comparison.results if one.output == output)
+        made.append(Column(f"{in_words(output)} {metric}", values, False, row.unit, row.meaning, main))
+    return made
+
+
+def _value(text: str) -> Value:
+    """A number, where the text is one that a drawing can show; else the text."""
+    try:
+        read = json.loads(text)
+        value = float(read) if isinstance(read, int | float) and not isinstance(read, bool) else math.nan
+    except (ValueError, OverflowError, RecursionError):  # a text may have hundreds of digits, or of brackets
+        return text
+    return value if math.isfinite(value) else text
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def sweep(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]) -> dict[str, Any]:
+    """What the drawing of a sweep needs: two values of each run against each other, and all of them as parallel lines.
+
+    of_runs  its columns; those that have one value for all runs are not drawn
+    """
+    groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
+    drawn = [one for one in of_runs if len({value for value in one.values if value is not None}) > 1]
+    return {
+        "runs": [one.name for one in runs],
+        "groups": [groups[one.name] for one in runs],
+        "names": list(short_names(comparison).values()),
+        "columns": [_of_column(one) for one in drawn],
+    }
+
+
+def _of_column(column: Column) -> Mapping[str, Any]:
+    return {
+        "words": column.title,
+        "unit": column.unit,
+        "numeric": column.numeric,
+        "key": column.key,
+        "main": column.main,
+        "best": column.meaning.best,
+        "values": column.values,
+    }
+
+
+# The page of several runs: their results over seeds, what was swept, their curves, and a table of all of them.
+
+
+MOST_MAPS = 4
+"""Runs whose matrices are shown side by side."""
+
+
+def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[str]) -> dict[str, Any]:
+    """What the template `comparison.html` needs.
+
+    notices  what a reader must know besides the cautions of the runs, such as which runs cannot be read
+    """
+    groups = seed_groups(runs)
+    done = any(group.counted for group in groups)
+    several = len(groups) > 2
+    comparison = compare_across_seeds(groups) if done and not several else results_across_seeds(groups)
+    of_runs, shown = columns(runs, comparison), thinned(runs)
+    return {
+        "title": title,
+        "count": len(runs),
+        "cautions": cautions(runs),
+        "at_work": _not_done(runs, unfinished=True),
+        "notices": [*_not_done(runs, unfinished=False), *notices],
+        "groups": groups_of_seeds(comparison),
+        "specs": _specs(comparison),
+        "drawings": list(results_drawn(comparison)),
+        "results": results_of_groups(comparison) if comparison.results else None,
+        "calibrations": calibrations_of_groups(comparison),
+        "pairs": [differences_of(pair) for pair in comparison.pairs if pair.rows],
+        "remarks": remarks(comparison) if done else [],
+        "paired": paired(comparison) if several else None,
+        "sweep": sweep(runs, comparison, of_runs),
+        "curves": curves_of_groups(shown, comparison),
+        "shown_curves": len(shown),
+        "matrices": shared_matrices([one.directory for one in runs[:MOST_MAPS]]) if len(runs) <= MOST_MAPS else [],
+        "table": _table(runs, of_runs),
+        "commands": [_command(group.runs) for group in groups],
+    }
+
+
+def _not_done(runs: Sequence[ComparedRun], *, unfinished: bool) -> list[str]:
+    """Sentences on the runs that may still be done, or on those that will not."""
+    by_state: dict[str, list[str]] = {}
+    for one in runs:
+        state = State(one.summary["state"])
+        if state is not State.DONE and state.unfinished == unfinished:
+            by_state.setdefault(state.words, []).append(one.name)
+    return [f"{words}, and not counted: {some_of(names, len(runs))}" for words, names in by_state.items()]
+
+
+def _specs(comparison: SeedComparison) -> Table | None:
+    """The differing keys; a row for each group where that makes the smaller table."""
+    table = differing_specs(comparison)
+    if table is None or len(table.rows) >= len(comparison.groups):
+        return table
+    across = list(zip(*table.rows, strict=True))
+    rows = [[name, *values] for name, values in zip(comparison.names, across[1:], strict=True)]
+    return Table(table.title, ["group", *across[0]], rows)
+
+
+def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
+    titles = ["run", "state", *(one.title for one in of_runs), "caution", "tags", "note"]
+    cells = [one.cells() for one in of_runs]
+    rows = [
+        [
+            one.name, State(one.summary["state"]).words, *(column[index] for column in cells),
+            one.summary["caution"], ", ".join(one.summary["tags"]), one.summary["note"],
+        ]
+        for index, one in enumerate(runs)
+    ]  # fmt: skip
+    empty = {index for index in range(len(titles)) if index > 1 and not any(row[index] for row in rows)}
+    kept = [index for index in range(len(titles)) if index not in empty]
+    numeric = frozenset(one.title for one in of_runs if one.numeric)
+    return Table("", [titles[index] for index in kept], [[row[index] for index in kept] for row in rows], numeric)
+
+
+def _command(runs: Sequence[ComparedRun]) -> str:
+    """The command that makes the runs of a group."""
+    words = runs[0].directory.record().command
+    seeds = sorted({one.seed for one in runs})
+    if len(seeds) > 1:
+        listed = ",".join(f"{low}:{high + 1}" if high > low else str(low) for low, high in _stretches(seeds))
+        at = words.index("--seed")
+        words[at : at + 2] = ["--seeds", listed]
+    return shlex.join(words)
+
+
+def _stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
+    texts = [text.split("-") for text in ranges(seeds).split(", ")]
+    return [(int(ends[0]), int(ends[-1])) for ends in texts]
+
+
+# Comparisons that show themselves in notebooks and terminals.
+
+
+MOST_TABLES, MOST_ROWS = 3, 16
+"""Tables of a comparison that are shown at once, and their rows."""
+
+
+class ShownComparison(Shown, Comparison):
+    """A comparison of runs."""
+
+    def __repr__(self) -> str:
+        return f"<comparison of {', '.join(self.names)}>"
+
+    def view(self) -> View:
+        first, *further = reversed(tables(self))
+        pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.is_file()]
+        parts: list[Table | Drawn | str] = [first, *remarks(self), *further]
+        return View(
+            f"Comparison of {len(self.names)} runs", parts=parts, more={"pictures": pictures} if pictures else {}
+        )
+
+
+class ShownSeedComparison(Shown, SeedComparison):
+    """A comparison of groups of runs over their seeds."""
+
+    def __repr__(self) -> str:
+        return f"<comparison over seeds of {', '.join(self.names)}>"
+
+    def view(self) -> View:
+        runs = [one for group in self.groups for one in group.runs]
+        shown = tables(self)
+        pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.is_file()]
+        more: dict[str, Sequence[Table | Drawn | str]] = {}
+        short = [one for one in shown if len(one.rows) <= MOST_ROWS][:MOST_TABLES]
+        if further := [one for one in shown if one not in short]:
+            more["more tables"] = further
+        if pictures:
+            more["pictures"] = pictures
+        parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *remarks(self)]
+        title = f"{len(self.groups)} group{'s' * (len(self.groups) != 1)} of runs over their seeds"
+        return View(title, cautions=cautions(runs), parts=parts, more=more)
+
+
+def compared(made: Comparison | SeedComparison) -> ShownComparison | ShownSeedComparison:
+    if isinstance(made, Comparison):
+        return ShownComparison(**fields_of(made))
+    return ShownSeedComparison(**fields_of(made))
+
+
+def fields_of(made: Any) -> dict[str, Any]:
+    """The fields of a dataclass, to make another of a type below it."""
+    return {one.name: getattr(made, one.name) for one in fields(made)}

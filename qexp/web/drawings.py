@@ -1,0 +1,423 @@
+"""The numbers of a run that pages draw: learning curves, estimates, matrices, calibrations."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
+from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, label, of_dataset, quantity
+from qexp.comparison.result_tables import kind_in_words
+from qexp.figures.curves import outputs_of
+from qexp.kinds.figures import MissingNumbersError, outputs, table, truth_and_estimate, unit
+from qexp.kinds.images.figures import REGIONS, local_of
+from qexp.kinds.images.figures import numbers_of as calibration_numbers
+from qexp.kinds.images.matrix_figures import around_one, half_width, span
+from qexp.kinds.images.matrix_figures import numbers_of as matrix_numbers
+from qexp.kinds.look import value_in_words
+from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.store.directory import FRAMES, RunDirectory
+from qexp.store.results import calibrations_of
+from qexp.web.html import Drawn, cells, lines
+
+if TYPE_CHECKING:
+    import xarray
+
+BACKGROUND = 7
+"""The colour of bands: a grey."""
+
+
+def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
+    """None before the run was calibrated; those whose numbers are gone are left out."""
+    found, drawn = calibrations_of(directory).values(), list[Drawn]()
+    for made in found:
+        with suppress(MissingNumbersError):
+            kind = f" ({kind_in_words(made)})" if len(found) > 1 else ""
+            drawn += _drawings(calibration_numbers(directory, made), list(made.outputs), kind)
+    return drawn
+
+
+def _drawings(numbers: xarray.Dataset, outputs: list[str], kind: str) -> Iterator[Drawn]:
+    for name in outputs:
+        shares = {"true values": numbers[f"{name}_position_share"].values}
+        yield _calibration_panel(
+            f"{in_words(name)}{kind}: ranks of the true values minus uniform ones (%)", "rank (%)", shares, numbers
+        )
+    for name in outputs:
+        shares = {"true values": numbers[f"{name}_level_share"].values}
+        title = f"{in_words(name)}{kind}: true values in intervals minus the intervals' probability (%)"
+        yield _calibration_panel(title, "probability of the interval (%)", shares, numbers)
+    if len(outputs) > 1:
+        shares = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
+        title = f"all outputs{kind}: true values in regions minus the regions' probability (%)"
+        yield _calibration_panel(title, "probability of the region (%)", shares, numbers)
+    for name in outputs:
+        of = local_of(numbers, name)
+        if len(of.axes) == 2:
+            words = [f"estimated {label(axis, unit(numbers, axis))}" for axis in of.axes]
+            percent = 100 * float(numbers.attrs["interval"])
+            title = f"{in_words(name)}{kind}: true values in {percent:g} % intervals (%), by the estimates"
+            edges = [edge.tolist() for edge in of.edges]
+            yield Drawn(title, cells(of.share.tolist(), percent / 100, edges, words, title))
+
+
+def _calibration_panel(title: str, words: str, shares: Mapping[str, NDArray[Any]], numbers: xarray.Dataset) -> Drawn:
+    points = numbers["point"].values
+    band = [(100 * (numbers[end].values - points)).tolist() for end in ("lower", "upper")]
+    right = {"words": "calibrated posteriors, in 95 % of cases", "colour": BACKGROUND, "band": band}
+    series = [{**right, "values": [0.0] * len(points)}]
+    for colour, (name, share) in enumerate(shares.items()):
+        series.append({"words": name, "colour": colour, "values": (100 * (share - points)).tolist()})
+    panel = {"title": title, "words": words, "x": (100 * points).tolist(), "series": series}
+    return Drawn(title, lines(panel))
+
+
+# Learning curves: losses, and the validation error of each output, over epochs.
+
+
+Lines = Sequence[Mapping[str, Any]]
+"""Of `metrics.jsonl`, one per epoch."""
+
+Panel = dict[str, Any]
+"""A drawing: `title`, `unit`, `x`, and the `series` over it.
+
+A series has `words`, `values`, the number of its `colour`, the `run` it is of, whether it is `dashed` or `faint`, and a
+`band`, the middle half of the folds whose median it is, or None.
+"""
+
+FEW = 8
+"""The largest number of runs whose curves are distinguished by colour; with more, curves are thin."""
+"""The colour of folds behind their median: a grey."""
+
+
+def lines_of(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
+    """The epochs of a run, or of each of its folds."""
+    return {fold.name: fold.metrics() for fold in directory.all_folds()} or {"": directory.metrics()}
+
+
+def curves(of_folds: Mapping[str, Lines], units: Mapping[str, str]) -> list[Panel]:
+    """A panel for the loss and one for each output of one run; of many folds, their median before all of them.
+
+    of_folds  fold → its lines; with an empty name those of a run without folds
+    units     output → its unit
+    """
+    known = {name: [lines] for name, lines in of_folds.items() if lines}
+    if len(known) <= FEW:
+        return curves_of_runs(known, units)
+    median = f"median of {len(known)} folds"
+    panels = curves_of_runs({**known, median: [lines for (lines,) in known.values()]}, units)
+    for panel in panels:
+        for one in panel["series"]:
+            whole = one["run"] == median
+            one |= {"colour": int(one["dashed"]) if whole else BACKGROUND, "faint": not whole, "band": None}
+    return panels
+
+
+def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, str]) -> list[Panel]:
+    """The same for several runs. Those without an epoch are left out.
+
+    of_runs  name in the legend → the lines of a run, or those of each of its folds, whose median is drawn
+    """
+    known = {name: kept for name, folds in of_runs.items() if (kept := [lines for lines in folds if lines])}
+    if not known:
+        return []
+    epochs = sorted({line["epoch"] for folds in known.values() for lines in folds for line in lines})
+    shared = {"words": "epoch", "x": epochs, "logarithmic": True, "whole": True}
+    losses = [
+        {"words": f"{name} {words}".strip(), "run": name, "dashed": part == "train", "colour": number}
+        | _over(epochs, folds, (part, "loss"))
+        for number, (name, folds) in enumerate(known.items())
+        for part, words in (("train", "training"), ("validation", "validation"))
+    ]
+    made: list[Panel] = [{"title": "loss", "unit": "", "series": losses, **shared}]
+    for output in dict.fromkeys(output for folds in known.values() for output in outputs_of(folds[0][0])):
+        series = [
+            {"words": name or "validation", "run": name, "dashed": False, "colour": number}
+            | _over(epochs, folds, ("validation", output, "mae"))
+            for number, (name, folds) in enumerate(known.items())
+        ]
+        title = f"{in_words(output)}: mean absolute error, validation"
+        made.append({"title": title, "unit": units.get(output, ""), "series": series, **shared})
+    for panel in made:
+        panel["series"] = [one for one in panel["series"] if any(value is not None for value in one["values"])]
+        only_training = all(one["dashed"] for one in panel["series"])
+        for one in panel["series"]:
+            one |= {"faint": len(known) > FEW, "dashed": one["dashed"] and not only_training}
+        _end_with_the_last_value(panel)
+    return [panel for panel in made if panel["series"]]
+
+
+def _over(epochs: Sequence[int], folds: Sequence[Lines], path: Sequence[str]) -> dict[str, Any]:
+    """The median over folds at each epoch, found by the keys that lead to it, and the band of their middle half.
+
+    None after more than half of the folds have ended, as the others are different folds.
+    """
+    places = {epoch: column for column, epoch in enumerate(epochs)}
+    table = np.full((len(folds), len(epochs)), np.nan)
+    for row, fold in zip(table, folds, strict=True):
+        for line in fold:
+            value: Any = line
+            for key in path:
+                value = (value or {}).get(key)
+            row[places[line["epoch"]]] = np.nan if value is None else value
+    kept = np.isfinite(table).sum(axis=0) >= len(folds) / 2
+    low, middle, high = np.full((3, len(epochs)), np.nan)
+    if kept.any():
+        low[kept], middle[kept], high[kept] = np.nanpercentile(table[:, kept], (25, 50, 75), axis=0)
+    return {"values": _plain(middle), "band": [_plain(low), _plain(high)] if len(folds) > 1 else None}
+
+
+def _end_with_the_last_value(panel: Panel) -> None:
+    """Panels of outputs that only short runs have are not as long as those of others."""
+    known = [at for one in panel["series"] for at, value in enumerate(one["values"]) if value is not None]
+    end = max(known, default=-1) + 1
+    panel["x"] = panel["x"][:end]
+    for one in panel["series"]:
+        one["values"] = one["values"][:end]
+        one["band"] = one["band"] and [edge[:end] for edge in one["band"]]
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values.tolist()]
+
+
+# Estimates against true values: rows, spectra and samples as points, fields as maps of whole frames.
+
+
+MOST_POINTS = 4000
+"""Samples that are drawn at most, evenly over the file."""
+
+MOST_CELLS = 300_000
+"""Values of fields that are embedded for each folder at most; of more frames some are left out."""
+
+
+def points(directory: RunDirectory) -> list[dict[str, Any]]:
+    """A panel per output of the test samples; none for runs without a table of them."""
+    try:
+        found = table(directory.results / TEST_PREDICTIONS)
+    except MissingNumbersError:
+        return []
+    known = outputs(found)
+    return [_panel(found, output, directory.part, known) for output in known if found[output].ndim == 1]
+
+
+def _panel(found: xarray.Dataset, output: str, part: str, known: list[str]) -> dict[str, Any]:
+    truth, estimate = truth_and_estimate(found, output)
+    each = max(1, -(-len(truth) // MOST_POINTS))
+    note = f", {len(truth[::each]):,} of {len(truth):,} samples" if each > 1 else ""
+    spread = found[spread_of(output)].values[::each] if spread_of(output) in found else np.array([])
+    return {
+        "title": f"{in_words(output)}: {part} part{note}",
+        "words": in_words(output),
+        "unit": unit(found, output),
+        "truth": truth[::each].astype(float).tolist(),
+        "estimate": estimate[::each].astype(float).tolist(),
+        "spread": spread.astype(float).tolist() if np.isfinite(spread).any() else [],
+        "samples": _names(found.isel({found[output].dims[0]: slice(None, None, each)}), output, known),
+    }
+
+
+def _names(found: xarray.Dataset, output: str, outputs: list[str]) -> list[str]:
+    """What identifies each sample: its texts, then its number, then what else varies, such as the depth in a core."""
+    (dimension,) = map(str, found[output].dims)
+    aside = {f"{name}{ending}" for name in outputs for ending in ("", "_estimate", "_spread")}
+    others = [name for name in map(str, found.data_vars) if name not in aside and found[name].dims == (dimension,)]
+    texts = [found[name].values.astype(str) for name in others if found[name].dtype.kind in "UOST"]
+    numbers = [name for name in others if found[name].dtype.kind == "f" and len(np.unique(found[name].values)) > 1]
+    columns = [
+        *texts,
+        [f"{dimension} {number}" for number in found[dimension].values],
+        *(
+            [f"{in_words(name)} {value:.4g} {unit(found, name)}".rstrip() for value in found[name].values]
+            for name in numbers
+        ),
+    ]
+    return [", ".join(words) for words in zip(*columns, strict=True)]
+
+
+def fields(directory: RunDirectory) -> Iterator[dict[str, Any]]:
+    """The test frames that the run keeps, as maps of true values, estimates and errors: one for each folder."""
+    for path in sorted((directory.results / FRAMES).glob("*.nc")):
+        kept = table(path)
+        known = outputs(kept)
+        most = max(1, MOST_CELLS // (3 * len(known) * kept.sizes["x"] * kept.sizes["y"]))
+        if kept.sizes["frame"] > most:
+            kept = kept.isel(frame=np.linspace(0, kept.sizes["frame"] - 1, most).round().astype(int))
+        yield {
+            "name": path.stem,
+            "axes": _places(kept),
+            "outputs": [_layers(kept, output) for output in known],
+            "fixed": [],
+            "blank": "",
+        }
+
+
+def _places(kept: xarray.Dataset) -> list[dict[str, Any]]:
+    left, right, bottom, top = map(float, kept.attrs["extent"])
+    plain = {"held_out": [], "turn": False}
+    made = []
+    for name, low, high in (("x", left, right), ("y", bottom, top)):
+        cells = kept.sizes[name]
+        centres = (low + (np.arange(cells) + 0.5) * (high - low) / cells).tolist()
+        made.append(
+            {"words": name, "unit": str(kept.attrs["extent_unit"]), "centres": centres, "ends": [low, high], **plain}
+        )
+    when = "time" if "time" in kept.coords else "frame"
+    frames = kept[when].values.astype(float).tolist()
+    made.append({"words": when, "unit": unit(kept, when), "centres": frames, "ends": [frames[0], frames[-1]], **plain})
+    return made
+
+
+def _layers(kept: xarray.Dataset, output: str) -> dict[str, Any]:
+    truth, estimate = (values.astype(np.float64) for values in truth_and_estimate(kept, output))
+    error = estimate - truth
+    low, high = map(float, span(np.concatenate([truth.ravel(), estimate.ravel()])))
+    half = half_width(error)
+    ends = [low, high if high > low else low + 1e-12]
+    own = unit(kept, output)
+    layers = [
+        _layer("true", "sequential", own, ends, truth),
+        _layer("estimate", "sequential", own, ends, estimate),
+        _layer("error", "diverging", own, [-half, half], error),
+    ]
+    return {"words": in_words(output), "layers": layers}
+
+
+def _layer(words: str, colours: str, own: str, limits: list[float], values: NDArray[np.float64]) -> dict[str, Any]:
+    """Single precision suffices: so are the fields kept."""
+    ordered = np.ascontiguousarray(np.transpose(values, (2, 1, 0)), dtype="<f4")
+    encoded = base64.b64encode(ordered.tobytes()).decode()
+    return {"words": words, "colours": colours, "unit": own, "limits": limits, "values": encoded, "single": True}
+
+
+# The matrices of a run, as maps that a reader can explore: the numbers of `matrix.nc`, and how to read them.
+
+
+Array = NDArray[np.float64]
+
+MOST_MATRIX_CELLS = 1 << 18
+"""Cells of a matrix with more than two axes that are embedded whole; of larger ones the middle plane is shown."""
+
+RATIO = "ratio"
+"""Diverging colours of ratios, around one on a logarithmic scale."""
+
+LAYERS = {
+    "estimate": ("estimate", "sequential"),
+    "error": ("error", "diverging"),
+    "refined_error": ("refined error", "diverging"),
+    "relative_error": ("relative error", "diverging"),
+    "standard_deviation": ("standard deviation over noise", "sequential"),
+    "bound": ("Cramér–Rao bound", "sequential"),
+    "over_bound": ("standard deviation over the bound", RATIO),
+    "refined_over_bound": ("refined: standard deviation over the bound", RATIO),
+}
+"""Kind of value → words for it, and the colours that suit it."""
+
+
+def matrices(
+    directory: RunDirectory, spec: Mapping[str, Any], only: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """What the page needs to draw each matrix of a run, in the order of their names.
+
+    spec  the resolved spec of the run
+    only  names of matrices; all if left out
+    """
+    names = directory.matrix_names() if only is None else only
+    if not names:
+        return []
+    quantities = of_dataset(spec["dataset"], QUANTITIES)
+    return [_matrix(directory.matrices / name, name, quantities) for name in names]
+
+
+def shared_matrices(directories: Sequence[RunDirectory]) -> list[dict[str, Any]]:
+    """Matrices that all runs have over the same cells: the errors of each run beside those of the others."""
+    names = set.intersection(*(set(one.matrix_names()) for one in directories))
+    made = []
+    for name in sorted(names):
+        of_runs = [matrices(one, one.spec(), [name])[0] for one in directories]
+        first = of_runs[0]
+        if any(other["axes"] != first["axes"] or other["fixed"] != first["fixed"] for other in of_runs):
+            continue
+        outputs = []
+        for output in first["outputs"]:
+            layers = [
+                {**layer, "words": f"error of {directory.name}"}
+                for directory, of_run in zip(directories, of_runs, strict=True)
+                for other in of_run["outputs"]
+                for layer in other["layers"]
+                if (other["words"], layer["words"]) == (output["words"], "error")
+            ]
+            widest: list[float] = max(
+                (layer["limits"] for layer in layers), key=lambda ends: float(ends[1]), default=[]
+            )
+            outputs.append({"words": output["words"], "layers": [{**layer, "limits": widest} for layer in layers]})
+        made.append({**first, "outputs": outputs})
+    return made
+
+
+def _matrix(folder: Path, name: str, quantities: Quantities) -> dict[str, Any]:
+    record, cells = matrix_numbers(folder)
+    views = record.get("views", ())
+    axes = list(record["axes"])
+    if len(axes) > 2 and cells[estimate_of(outputs_among(cells.data_vars)[0])].size > MOST_MATRIX_CELLS:
+        cells = cells.isel({other: [cells.sizes[other] // 2] for other in axes[2:]})
+    return {
+        "name": name,
+        "axes": [_axis(cells, axis, record, views) for axis in axes],
+        "outputs": [_output(cells, output) for output in outputs_among(cells.data_vars)],
+        "fixed": [
+            value_in_words(in_words(key, views), value, quantity(key, quantities).unit)
+            for key, value in record["fixed"].items()
+        ],
+        "blank": record.get("why_left_out", ""),
+    }
+
+
+def _axis(cells: xarray.Dataset, name: str, record: dict[str, Any], views: tuple[str, ...]) -> dict[str, Any]:
+    low, high = record["axes"][name][:2]
+    return {
+        "words": f"true {in_words(name, views)}",
+        "unit": unit(cells, name),
+        "centres": cells[name].values.astype(np.float64).tolist(),
+        "ends": [low, high],
+        "held_out": record.get("held_out", {}).get(name, []),
+        "turn": unit(cells, name) == DEGREE,
+    }
+
+
+def _output(cells: xarray.Dataset, output: str) -> dict[str, Any]:
+    layers: list[dict[str, Any]] = []
+    for kind, (words, colours) in LAYERS.items():
+        variable = f"{output}_{kind}"
+        if variable not in cells:
+            continue
+        values = cells[variable].values.astype("<f8")
+        if kind == "relative_error":
+            if PERIOD in cells[variable].attrs or not np.isfinite(values).any():
+                continue
+            values = 100 * values
+        own = "%" if kind == "relative_error" else unit(cells, variable)
+        own = "" if own == "1" else own
+        # Values before and after refinement are compared on one scale.
+        shown = layers[-1]["limits"] if kind.startswith("refined") else _limits(values, colours)
+        drawn = {"colours": "diverging", "logarithmic": True} if colours == RATIO else {"colours": colours}
+        layers.append({"words": words, **drawn, "unit": own, "limits": shown})
+        layers[-1]["values"] = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+    return {"words": in_words(output), "layers": layers}
+
+
+def _limits(values: Array, colours: str) -> list[float]:
+    """The ends of a colour scale, as in the figures of matrices."""
+    if colours == "diverging":
+        half = half_width(values)
+        return [-half, half]
+    if colours == RATIO:
+        return list(around_one(values))
+    low, high = map(float, span(values))
+    return [low, high if high > low else low + 1e-12]

@@ -1,0 +1,606 @@
+"""All runs as they are now, and what grows while they are at work: found once however many clients ask."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import secrets
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from shutil import disk_usage
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakValueDictionary
+
+import orjson
+from starlette.responses import StreamingResponse
+
+from qexp.base.files import in_bytes, json_bytes, size_of
+from qexp.base.workspace import Workspace
+from qexp.errors import NotFoundError, QexpError
+from qexp.jobs import launchers
+from qexp.jobs.states import Watch
+from qexp.metrics.meaning import measured
+from qexp.rows.array_cache import cache_folder
+from qexp.runs import columns as filters
+from qexp.runs.catalog import KEPT, Catalog
+from qexp.runs.columns import Column, Columns, cell, error_title, groups, is_number, units_of, usual_columns
+from qexp.store.directory import RunDirectory
+from qexp.store.lease import attempts
+from qexp.store.record import LISTED, State
+from qexp.upkeep import doctor, trash
+from qexp.web.drawings import curves, lines_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+Found = TypeVar("Found")
+
+
+class Kept(Generic[Found]):
+    def __init__(self, find: Callable[[], Found], *, share: float = 1.0, seconds: float = 0.0) -> None:
+        """`find` is called in another thread.
+
+        share    largest share of its time that the server spends on finding this
+        seconds  least time between two searches
+        """
+        self._find, self._share, self._seconds = find, share, seconds
+        self._found: Found | None = None
+        self._due = 0.0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def now(self) -> Found:
+        if (found := self._fresh()) is not None:
+            return found
+        async with self._one_at_a_time:
+            if (found := self._fresh()) is not None:  # somebody else has waited for it
+                return found
+            begun = time.monotonic()
+            self._found = found = await asyncio.to_thread(self._find)
+            now = time.monotonic()
+            self._due = now + max(self._seconds, (now - begun) / self._share)
+            return found
+
+    def forget(self) -> None:
+        """Search again for the next client."""
+        self._found = None
+
+    def _fresh(self) -> Found | None:
+        return self._found if time.monotonic() < self._due else None
+
+
+# What grows while a run is at work: state, curves and log, read once however many clients look.
+
+
+SECONDS = 1.0
+"""Between two looks at a run."""
+
+SHARE_OF_RUN = 0.02
+"""Largest share of its time that the server spends on the curves of a run; long ones grow in larger steps."""
+
+MOST_LOG = 200_000
+"""Bytes of a log that are sent at once; of more, the last ones."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    state: State
+    progress: str
+    """Such as "epoch 3 of 20"."""
+    curves: bytes
+    """As JSON; empty if there are none yet."""
+    curves_version: int
+    attempt: int
+    log_size: int
+    """Of the last attempt [bytes]."""
+
+
+class Feed:
+    """One run that is looked at."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self._watch = Watch()
+        self._growth = Growth(State.CREATED, "", b"", 0, 0, 0)
+        self._stamps: list[tuple[int, int]] = []
+        self._next_curves = 0.0
+        self._kept = Kept(self._look, seconds=SECONDS)
+
+    async def now(self) -> Growth:
+        return await self._kept.now()
+
+    def _look(self) -> Growth:
+        # State before the rest: a run that had ended by now adds nothing after this look.
+        state = self._watch.state(self.directory)
+        attempt = max(attempts(self.directory), default=0)
+        size = _size(log_file(self.directory, attempt))
+        self._growth = replace(self._growth, state=state, attempt=attempt, log_size=size)
+        if time.monotonic() >= self._next_curves or not state.unfinished:
+            self._look_at_curves()
+        return self._growth
+
+    def _look_at_curves(self) -> None:
+        begun = time.monotonic()
+        files = [one.metrics_file for one in (self.directory, *self.directory.all_folds())]
+        stamps = [_stamp(file) for file in files]
+        if stamps == self._stamps:
+            return
+        try:
+            record, lines = self.directory.record(), lines_of(self.directory)
+            drawn = orjson.dumps(curves(lines, record.units), option=orjson.OPT_SERIALIZE_NUMPY)
+        except QexpError:  # it is being replaced or removed; the next look tells
+            return
+        self._stamps = stamps
+        # Lines are written after every epoch, the record only now and then; of folds there are several at a time.
+        done = lines[""][-1]["epoch"] if lines.get("") else record.epochs.done
+        self._growth = replace(
+            self._growth,
+            progress=f"epoch {done} of {record.epochs.of}" if record.epochs.of and not record.folds else "",
+            curves=drawn,
+            curves_version=self._growth.curves_version + 1,
+        )
+        now = time.monotonic()
+        self._next_curves = now + (now - begun) / SHARE_OF_RUN
+
+
+def log_place(directory: RunDirectory) -> str:
+    """The end of the last attempt's log, as `LogReader` writes it."""
+    attempt = max(attempts(directory), default=0)
+    return f"{attempt}:{_size(log_file(directory, attempt))}"
+
+
+def log_file(directory: RunDirectory, attempt: int) -> Path:
+    return directory.attempt(attempt) / "log.txt"
+
+
+class LogReader:
+    """What one client has seen of a log."""
+
+    def __init__(self, directory: RunDirectory, place: str) -> None:
+        """`place`: the number of an attempt, and the bytes of its log that were seen, such as 2:1034."""
+        attempt, _, seen = place.partition(":")
+        self._directory = directory
+        self._attempt, self._seen = (int(one) if one.isdecimal() and len(one) < 16 else 0 for one in (attempt, seen))
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
+
+    @property
+    def place(self) -> str:
+        """Up to where complete characters were seen."""
+        return f"{self._attempt}:{self._seen - len(self._decoder.getstate()[0])}"
+
+    def grown(self, growth: Growth) -> dict[str, Any] | None:
+        """The text that was added, and whether it is that of another attempt, or follows a gap; None without any."""
+        anew = growth.attempt != self._attempt or growth.log_size < self._seen
+        if anew:
+            self._attempt, self._seen = growth.attempt, 0
+            self._decoder.reset()
+        start = max(self._seen, growth.log_size - MOST_LOG)
+        if start >= growth.log_size:
+            return None
+        try:
+            with log_file(self._directory, self._attempt).open("rb") as file:
+                file.seek(start)
+                text = self._decoder.decode(file.read(growth.log_size - start))
+        except OSError:
+            return None
+        gap, self._seen = start > self._seen, growth.log_size
+        return {"text": text, "anew": anew or gap}
+
+
+def _size(file: Path) -> int:
+    return _stamp(file)[1]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(file)  # noqa: PTH116
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+# All runs as they are now, for any number of clients.
+
+
+"""Between two looks at the workspace, while somebody asks."""
+
+SHARE_OF_RUNS = 0.03
+"""Largest share of its time that the server spends on looking; with very many runs it looks less often."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The runs at one time."""
+
+    version: str
+    """Another one whenever a run has changed."""
+    runs: list[dict[str, Any]]
+    """Their summaries, in the order of their names."""
+    warnings: list[str]
+
+
+class LiveRuns:
+    def __init__(self, workspace: Workspace) -> None:
+        self._catalog = Catalog(workspace)
+        self._start = secrets.token_hex(4)
+        self._read = self._catalog.followed()
+        self._listed = Listed("", [], [])
+        self._changes = 0
+        self._kept = Kept(self._look, share=SHARE_OF_RUNS, seconds=SECONDS)
+
+    async def now(self) -> Listed:
+        """The runs, at most some seconds old."""
+        return await self._kept.now()
+
+    def forget(self) -> None:
+        """Look again for the next client, after a change."""
+        self._kept.forget()
+
+    def _look(self) -> Listed:
+        try:
+            runs, warnings = self._read(), list(self._catalog.warnings)
+        except QexpError as error:  # the folder cannot be read for now, such as on a disk that is not mounted
+            runs, warnings = [], [str(error)]
+        if not self._changes or (runs, warnings) != (self._listed.runs, self._listed.warnings):
+            self._changes += 1
+            self._listed = Listed(f"{self._start}-{self._changes}", runs, warnings)
+        return self._listed
+
+
+# Use of the disk, and what doctor finds.
+
+
+LARGEST = 20
+"""Runs whose sizes are listed."""
+
+
+def sizes_in(workspace: Workspace) -> dict[str, Any]:
+    """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
+    folders = [path for path in trash.listed(workspace.runs) if path.is_dir() and not path.name.startswith(".")]
+    runs = {path.name: size_of(path) for path in folders}
+    largest = sorted(runs.items(), key=lambda one: -one[1])[:LARGEST]
+    total = {
+        "runs": sum(runs.values()),
+        "trash": size_of(trash.folder(workspace)),
+        "cache of prepared data": size_of(cache_folder()),
+        "free on this disk": disk_usage(workspace.root).free,
+    }
+    return {
+        "total": {name: in_bytes(size) for name, size in total.items()},
+        "largest": [[name, in_bytes(size), size] for name, size in largest],
+    }
+
+
+def findings_in(workspace: Workspace) -> list[dict[str, Any]]:
+    found = [one.document() for one in doctor.findings(workspace)]
+    return [{**one, "where": one["where"].removeprefix(f"{workspace.root}/")} for one in found]
+
+
+# Words that complete conditions, columns and groups: the fields of runs, and the values that some of them have.
+
+
+Run = dict[str, Any]
+
+OF_FEW_VALUES = ("experience", "dataset", "model", "launch", "kind")
+
+MOST_VALUES = 200
+
+
+def completing_words(runs: Sequence[Run]) -> dict[str, Any]:
+    """`fields`, `values` (field → its values) and `tags` of runs.
+
+    Keys of specs are those of the newest run of each experience.
+    """
+    fields = dict.fromkeys([*sorted({*KEPT, "size"} - {"results", "units"})])
+    for results in {_shape(one["results"]): one["results"] for one in runs if one["results"]}.values():
+        fields |= dict.fromkeys(_leaves(results))
+    newest = {one["experience"]: one for one in sorted(runs, key=lambda one: one["created"] or "")}
+    for run in list(newest.values())[-MOST_VALUES:]:
+        fields |= dict.fromkeys(_of_spec(run))
+    values = {name: sorted({one[name] for one in runs if one[name]})[:MOST_VALUES] for name in OF_FEW_VALUES}
+    tags = sorted({tag for one in runs for tag in one["tags"]})
+    return {"fields": list(fields), "values": {"state": list(LISTED), **values}, "tags": tags}
+
+
+def _shape(results: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple((part, output, *metrics) for part, of in results.items() for output, metrics in of.items())
+
+
+def _of_spec(run: Run) -> Iterable[str]:
+    try:
+        spec = RunDirectory(Path(run["path"])).spec()
+    except QexpError:
+        return []
+    return _leaves({key: value for key, value in spec.items() if key != "model"})
+
+
+def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """The dotted paths of a document's values, as the where language takes them."""
+    for key, value in document.items():
+        step = f"{before}.{key}" if before and key.isidentifier() else key if not before else f'{before}["{key}"]'
+        if isinstance(value, Mapping):
+            yield from _leaves(value, step)
+        else:
+            yield step
+
+
+# The table of runs: what is asked of it, and its answer, of which clients take rows as they scroll.
+
+
+MOST_ROWS = 500
+"""In one response."""
+
+KEPT_ROWS = 16
+"""Answers that are kept for clients that ask the same."""
+
+SEARCHED = ("name", "experience", "dataset", "model", "state", "note", "error", "caution")
+
+Rows = Callable[[int, int], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which runs, in which order, with which columns."""
+
+    search: str = ""
+    """Words, each of which is in a text of the run."""
+    where: str = ""
+    status: str = ""
+    tag: str = ""
+    launch: str = ""
+    sort: str = "created"
+    descending: bool = True
+    columns: tuple[str, ...] = ()
+    """Fields; the usual ones if empty."""
+    group: tuple[str, ...] = ()
+    """Fields; then a row stands for all runs with the same values."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    columns: list[dict[str, Any]]
+    """`title`, `field` (by which can be sorted; none for groups), and whether it is `numeric`."""
+    total: int
+    rows: Rows
+    """From the number of the first row and the number of rows: `name`, `state`, `where` and `cells` of each."""
+    states: dict[str, int]
+    warnings: list[str]
+
+    def document(self, version: str, first: int, count: int) -> dict[str, Any]:
+        return {
+            "version": version,
+            "columns": self.columns,
+            "total": self.total,
+            "first": first,
+            "rows": self.rows(first, min(count, MOST_ROWS)),
+            "states": self.states,
+            "warnings": self.warnings,
+        }
+
+
+class RunTable:
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._columns = Columns([])
+        self._answers: OrderedDict[tuple[str, Question], Answer] = OrderedDict()
+        self._one_at_a_time = threading.Lock()
+
+    def answer(self, listed: Listed, question: Question) -> Answer:
+        """Raises QexpError for an unknown field or a condition that cannot be understood."""
+        key = listed.version, question
+        with self._one_at_a_time:
+            if key not in self._answers:
+                self._answers[key] = self._answered(listed, question)
+            self._answers.move_to_end(key)
+            while len(self._answers) > KEPT_ROWS:
+                self._answers.popitem(last=False)
+            return self._answers[key]
+
+    def _answered(self, listed: Listed, question: Question) -> Answer:
+        found = self._chosen(listed.runs, question)
+        self._columns = columns = self._columns.over(found)
+        states = dict(Counter(one["state"] for one in found).most_common())
+        if question.group:
+            made, rows, total = _grouped(found, question.group, columns)
+        else:
+            found = _ordered(found, question, columns)
+            self._columns = columns = columns.over(found)
+            (made, rows), total = _single(found, question.columns, columns), len(found)
+        return Answer(made, total, rows, states, [*listed.warnings, *columns.warnings])
+
+    def _chosen(self, runs: Sequence[Run], question: Question) -> list[Run]:
+        self._columns = columns = self._columns.over(runs)
+        found = filters.select(
+            runs,
+            where=question.where or None,
+            status=question.status or None,
+            tags=[question.tag] if question.tag else [],
+            look=columns.one_by_one,
+        )
+        columns.require_found()
+        if question.launch:
+            try:
+                launched = set(launchers.find_launch(question.launch, self._workspace).record()["runs"])
+            except NotFoundError:
+                launched = set()
+            found = [one for one in found if one["name"] in launched]
+        words = question.search.lower().split()
+        return [one for one in found if all(word in _text(one) for word in words)] if words else found
+
+
+def _text(run: Run) -> str:
+    """What a search looks through."""
+    words = (*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])
+    return "\n".join(words).lower()
+
+
+def _ordered(runs: list[Run], question: Question, columns: Columns) -> list[Run]:
+    if question.sort == "name":  # which the summaries are sorted by, with numbers by their value
+        return runs[::-1] if question.descending else runs
+    return filters.ordered(runs, question.sort, question.descending, columns.values(question.sort))
+
+
+def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows]:
+    """A row per run; cells are made when they are asked for."""
+    shown = [_chosen_column(name, columns) for name in chosen] if chosen else usual_columns(runs)
+
+    def rows(first: int, count: int) -> list[dict[str, Any]]:
+        return [
+            {"name": one["name"], "state": one["state"], "cells": [column.text(one) for column in shown]}
+            for one in runs[first : first + count]
+        ]
+
+    return [{"title": one.title, "field": one.field, "numeric": one.numeric} for one in shown], rows
+
+
+def _chosen_column(name: str, columns: Columns) -> Column:
+    values = columns.values(name)
+    of_run = {run["name"]: value for run, value in zip(columns.runs, values, strict=True)}
+    unit = columns.unit(name)
+    numeric = all(value is None or is_number(value) for value in values)
+    return Column(f"{name} ({unit})" if unit else name, name, lambda run: cell(name, of_run[run["name"]]), numeric)
+
+
+def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
+    """A row per value of the fields, and how many there are."""
+    found = groups(runs, list(zip(*(columns.values(field) for field in fields), strict=True)))
+    outputs = dict.fromkeys(output for one in found for output in one["test"])
+    units = units_of(runs)
+    titles = [*((field, False) for field in fields), ("n", True), ("states", False)] + [
+        (error_title(one, units), True) for one in outputs
+    ]
+    rows = []
+    for one in found:
+        errors = [one["test"].get(output, {}).get("mae") for output in outputs]
+        states = ", ".join(f"{count} {state}" for state, count in one["states"].items())
+        cells = [*map(cell, fields, one["values"]), str(one["n"]), states]
+        cells += ["-" if error is None else measured(error["mean"], error["std"]) for error in errors]
+        rows.append({"where": _condition(fields, one["values"]), "cells": cells})
+    described = [{"title": title, "field": None, "numeric": numeric} for title, numeric in titles]
+    return described, lambda first, count: rows[first : first + count], len(rows)
+
+
+def _condition(fields: Sequence[str], values: Sequence[Any]) -> str | None:
+    """The condition of the where language that the runs of a group fulfil; None if it has none."""
+    if any(isinstance(value, list | dict) for value in values):
+        return None
+    pairs = zip(fields, values, strict=True)
+    return " and ".join(f"{field} == {json_bytes(value).decode().strip()}" for field, value in pairs)
+
+
+# What all pages of the server share.
+
+
+SHARE_OF_STATE = 0.02
+"""Largest share of its time that the server spends on use of the disk, and on findings, however often it is asked."""
+
+
+@dataclass
+class Site:
+    workspace: Workspace
+    secret: str | None = None
+    """What a page sends with a change; None if changes are not allowed."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when streams should end."""
+    live: LiveRuns = field(init=False)
+    disk: Kept[Any] = field(init=False)
+    """See `sizes_in`."""
+    findings: Kept[Any] = field(init=False)
+    """See `findings_in`."""
+    table: RunTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
+        self.disk = Kept(lambda: sizes_in(self.workspace), share=SHARE_OF_STATE)
+        self.findings = Kept(lambda: findings_in(self.workspace), share=SHARE_OF_STATE)
+        self.live, self.table = LiveRuns(self.workspace), RunTable(self.workspace)
+
+    def feed(self, directory: RunDirectory) -> Feed:
+        """The feed of a run, which all of its clients share for as long as one of them holds it."""
+        found = self._feeds.get(directory.path)
+        if found is None:
+            found = self._feeds[directory.path] = Feed(directory)
+        return found
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, but not longer than until the server ends."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), seconds)
+
+
+def site_of(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+# Server-sent events: changes are sent to pages as they happen.
+
+
+"""Between two looks."""
+
+QUIET = 15
+"""Looks without news after which something is sent in any case, so that a client that is gone is noticed."""
+
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""The second one keeps nginx from collecting events."""
+
+
+def stream(events: AsyncIterator[bytes]) -> Response:
+    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+
+
+async def of_all_runs(site: Site) -> AsyncIterator[bytes]:
+    """The version of the runs, now and whenever it has changed."""
+    seen, silent = "", 0
+    while not site.closing.is_set():
+        version = (await site.live.now()).version
+        silent += 1
+        if version != seen:
+            seen, silent = version, 0
+            yield _event("version", version.encode())
+        elif silent >= QUIET:
+            silent = 0
+            yield b": still here\n\n"
+        await site.rest(SECONDS)
+
+
+async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
+    """State, curves and added log of a run until it ends.
+
+    place  up to where the client has the log; see `LogReader`
+    """
+    log, told, drawn, silent = LogReader(feed.directory, place), None, 0, 0
+    while not site.closing.is_set():
+        growth = await feed.now()
+        silent += 1
+        news = []
+        if (said := (growth.state, growth.progress)) != told:
+            told = said
+            news.append(_event("state", orjson.dumps({"state": str(growth.state), "progress": growth.progress})))
+        if growth.curves_version != drawn:
+            drawn = growth.curves_version
+            news.append(_event("curves", growth.curves))
+        if (added := log.grown(growth)) is not None:
+            news.append(_event("log", orjson.dumps(added), log.place))
+        if not growth.state.unfinished:
+            news.append(_event("end", b"{}"))
+        if not news and silent >= QUIET:
+            news = [b": still here\n\n"]
+        if news:
+            silent = 0
+            yield b"".join(news)
+        if not growth.state.unfinished:
+            return
+        await site.rest(SECONDS)
+
+
+def _event(name: str, data: bytes, place: str = "") -> bytes:
+    """`data` is in one line."""
+    number = f"id: {place}\n".encode() if place else b""
+    return b"event: " + name.encode() + b"\n" + number + b"data: " + data + b"\n\n"

@@ -1,0 +1,135 @@
+"""Matrices, estimates and studies that show themselves in notebooks and terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+
+from qexp.base import files
+from qexp.base.outputs import estimate_of, outputs_among
+from qexp.base.quantities import in_words
+from qexp.base.text import Table
+from qexp.comparison.study import Study
+from qexp.figures.canvas import encoded
+from qexp.kinds.images.matrix_figures import matrix_of
+from qexp.metrics.meaning import number
+from qexp.runs.predict import Prediction
+from qexp.store.directory import MATRIX, MATRIX_RECORD
+from qexp.web.comparison_page import fields_of
+from qexp.web.html import Shown, View, embedded, html, picture
+
+
+class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
+    """The estimates of a network over a grid of true values, the content of `matrix.nc`. Notebooks show its picture.
+
+    They show a part of a matrix as any other dataset.
+    """
+
+    __slots__ = ()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of `matrix.nc`, with its record and its picture."""
+        return Path(self.encoding["source"]).parent
+
+    def _repr_html_(self) -> str:
+        whole = html(self.view()) if self._is_whole() else ""
+        return whole + super()._repr_html_()
+
+    def view(self) -> View:
+        """The picture and the errors of a whole matrix."""
+        record, outputs = files.read_json(self.folder / MATRIX_RECORD), outputs_among(self.data_vars)
+        cells = " x ".join(f"{in_words(axis)} {self.sizes[axis]}" for axis in record["axes"])
+        drawn, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
+        seen = picture(title, drawn) if drawn.is_file() else embedded(title, encoded(matrix_of(self.folder), "png"))
+        columns = ["output", "mean |error|", "median |error|", "unit"]
+        table = Table("", columns, [self._errors(one) for one in outputs], frozenset(columns[1:3]))
+        caution = str(self.attrs.get("caution", ""))
+        words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
+        return View(words, cautions=[caution] if caution else [], parts=[seen, table])
+
+    def _errors(self, output: str) -> list[str]:
+        errors = np.abs(self[f"{output}_error"].values)
+        known = errors[np.isfinite(errors)]
+        means = [number(float(of(known))) if known.size else "none" for of in (np.mean, np.median)]
+        return [in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))]
+
+    def _is_whole(self) -> bool:
+        try:
+            axes = files.read_json(self.folder / MATRIX_RECORD)["axes"]
+        except (KeyError, OSError):
+            return False
+        return {name: self.sizes.get(name) for name in axes} == {name: ends[2] for name, ends in axes.items()}
+
+
+def matrix_at(folder: Path) -> Matrix:
+    """The matrix in a folder of a run."""
+    table = files.read_netcdf(folder / MATRIX)
+    made = Matrix(table.data_vars, table.coords, table.attrs)
+    made.encoding = table.encoding
+    return made
+
+
+# Estimates that show themselves in notebooks and terminals.
+
+
+class Estimates(Shown, dict[str, NDArray[np.float32]]):
+    """Output → its estimates, (sample,) or whole spectra and fields, in the output's unit."""
+
+    def __init__(self, estimates: Mapping[str, NDArray[np.float32]], units: Mapping[str, str]) -> None:
+        super().__init__(estimates)
+        self.units = dict(units)
+
+    def view(self) -> View:
+        columns = ["output", "shape", "min", "median", "max", "without an estimate", "unit"]
+        rows = [[name, _shape(values), *_spread(values), self.units.get(name, "")] for name, values in self.items()]
+        return View("Estimates", parts=[Table("", columns, rows, frozenset(columns[2:6]))])
+
+
+def _shape(values: NDArray[np.float32]) -> str:
+    return " x ".join(f"{size:,}" for size in np.shape(values)) or "one"
+
+
+def _spread(values: NDArray[np.float32]) -> list[str]:
+    array = np.asarray(values, dtype=np.float64)
+    known = array[np.isfinite(array)]
+    ends = [number(float(of(known))) if known.size else "none" for of in (np.min, np.median, np.max)]
+    return [*ends, f"{array.size - known.size:,}"]
+
+
+class Predictions(Shown, list[Prediction]):
+    """The predictions of files, one for each."""
+
+    def view(self) -> View:
+        rows = [
+            [str(one.target), "made" if one.made else "was there", "; ".join(one.remarks), "; ".join(one.warnings)]
+            for one in self
+        ]
+        title = f"{len(self)} file{'s' * (len(self) != 1)} estimated"
+        return View(title, parts=[Table("", ["file", "", "what was estimated", "warnings"], rows)])
+
+
+# Studies that show themselves in notebooks and terminals.
+
+
+class ShownStudy(Shown, Study):
+    """The results of a study."""
+
+    def __repr__(self) -> str:
+        return f"<study of {self.output} {self.metric} over {', '.join(self.axes)}>"
+
+    def view(self) -> View:
+        pictures = [picture(path.stem, path) for path in self.files if path.suffix == ".png" and path.is_file()]
+        unfinished = [f"{name} is {state.words}, and is not counted" for name, state in self.unfinished.items()]
+        title = f"Study of {in_words(self.output)} {self.metric} over {', '.join(self.axes)}"
+        differences = self.differences()
+        more = {"differences between experiences, two by two": differences} if differences else {}
+        return View(title, cautions=unfinished, parts=[*pictures, self.results(), *self.remarks()], more=more)
+
+
+def studied(made: Study) -> ShownStudy:
+    return ShownStudy(**fields_of(made))

@@ -1,0 +1,245 @@
+"""Reports: one HTML file about a run, or about several, to be read without qexp and without a network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from qexp.base import files
+from qexp.base.files import real_path
+from qexp.base.workspace import Workspace
+from qexp.comparison.seeds import ComparedRun
+from qexp.errors import QexpError, some
+from qexp.jobs import launchers
+from qexp.jobs.states import Watch
+from qexp.runs.catalog import Catalog, is_pattern, named_runs
+from qexp.store.directory import RunDirectory, target_outside_of_runs
+from qexp.web.comparison_page import comparison_page
+from qexp.web.html import environment
+from qexp.web.run_page import run_page
+
+SCRIPTS = (
+    "uplot/uPlot.iife.min.js",
+    "colours.js",
+    "frame.js",
+    "matrix.js",
+    "curves.js",
+    "points.js",
+    "differences.js",
+    "ranges.js",
+    "parallel.js",
+    "sweep.js",
+    "tables.js",
+)
+STYLES = ("uplot/uPlot.min.css", "page.css")
+
+
+def document(template: str, context: Mapping[str, Any]) -> str:
+    """A page of a template. All text in it is escaped; only the page's own scripts and styles may run."""
+    scripts, styles = static(SCRIPTS), static(STYLES)
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_hash(scripts)}",
+            f"style-src {_hash(styles)}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    page = environment().get_template(template)
+    return page.render(**context, policy=policy, scripts=Markup(scripts), styles=Markup(styles))
+
+
+@cache
+def static(names: tuple[str, ...], folder: str = "") -> str:
+    """Scripts or styles of a folder, one after another."""
+    place = resources("qexp.web").joinpath("static", folder)
+    return "\n".join(place.joinpath(name).read_text(encoding="utf-8") for name in names)
+
+
+def _hash(text: str) -> str:
+    """The source of a script or style, for a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+# Pages as PDF, printed by a Chromium of this machine.
+
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+
+PATIENCE = 120
+"""Seconds after which printing has failed."""
+
+
+def browser() -> str:
+    """The program that prints. Raises QexpError if there is none."""
+    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    if found is None:
+        raise QexpError(
+            "a PDF is printed by Chromium, which is not on the PATH; install it (on Debian and Ubuntu: apt install "
+            "chromium), or write HTML and print that in a browser"
+        )
+    return found
+
+
+def print_page(program: str, page: str, target: Path) -> None:
+    """Print a page to a file. Raises QexpError if that fails; nothing is left half-written."""
+    with tempfile.TemporaryDirectory(prefix="qexp-print-") as folder:
+        source, printed = Path(folder) / "page.html", Path(folder) / "page.pdf"
+        source.write_text(page, encoding="utf-8")
+        # Chromium's own sandbox needs another user than root.
+        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
+        command = [
+            program, "--headless", *alone, "--disable-gpu", "--no-first-run", "--no-pdf-header-footer",
+            f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}", source.as_uri(),
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+            )
+        except (subprocess.TimeoutExpired, OSError) as error:
+            raise QexpError(f"{program} did not print the page: {error}") from None
+        if not printed.is_file():
+            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise QexpError(f"{program} did not print the page: {said}")
+        files.write_bytes(target, printed.read_bytes())
+
+
+# The runs of a report: those that are named, those of a launch, those of a study.
+
+
+STUDY = "study.csv"
+"""The table of runs in the folder of a study."""
+
+MOST = 1000
+"""Runs of one report."""
+
+Named = dict[RunDirectory, str | None]
+"""Run → the pattern that matched it; None if it was named otherwise."""
+
+
+def chosen(references: Sequence[str], launch: str | None, catalog: Catalog) -> Named:
+    """The runs that references name, and those of a launch; all runs of the workspace without either.
+
+    references  names, unique prefixes, paths, patterns, and folders of studies
+    Raises NotFoundError, or QexpError for more runs than a report can show.
+    """
+    found: dict[Path, tuple[RunDirectory, str | None]] = {}
+    for reference in references or ([] if launch else ["*"]):
+        for directory, pattern in _named(reference, catalog):
+            found.setdefault(real_path(directory.path), (directory, pattern))
+    if launch is not None:
+        for name in launchers.find_launch(launch, catalog.workspace).record()["runs"]:
+            directory = RunDirectory(catalog.workspace.runs / name)
+            found.setdefault(real_path(directory.path), (directory, None))
+    if len(found) > MOST:
+        raise QexpError(f"{len(found):,} runs are too many for one report; name at most {MOST:,}")
+    return dict(found.values())
+
+
+def _named(reference: str, catalog: Catalog) -> Iterator[tuple[RunDirectory, str | None]]:
+    table = Path(reference) / STUDY
+    if table.is_file():
+        yield from ((RunDirectory(catalog.workspace.runs / name), None) for name in _of_study(table))
+        return
+    pattern = reference if is_pattern(reference) else None
+    yield from ((directory, pattern) for directory in named_runs([reference], catalog))
+
+
+def _of_study(table: Path) -> list[str]:
+    """The names of a study's runs. Raises QexpError for a file that names none."""
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        names = dict.fromkeys(Path(line.get("run") or "").name for line in csv.DictReader(file))
+    if not names or "" in names:
+        raise QexpError(f"{table} names no runs; write it again with qexp study")
+    return list(names)
+
+
+def readable(named: Named) -> tuple[list[ComparedRun], list[str]]:
+    """The runs with their present states, and a line for each that was removed or is damaged."""
+    states = Watch().states(list(named))
+    runs = [
+        ComparedRun(directory, {**directory.record().document(), "state": states[directory]}, pattern)
+        for directory, pattern in named.items()
+        if states[directory].readable
+    ]
+    missing = [f"{one.name} is {state.words}, and is left out" for one, state in states.items() if not state.readable]
+    return runs, missing
+
+
+SHOWN = 4
+"""Runs that an error names."""
+
+
+FORMATS = (".html", ".htm", ".pdf")
+"""Endings of the file of a report."""
+
+OURS = b'<meta name="generator" content="qexp">'
+"""In the first `BEGINNING` bytes of each HTML report."""
+
+BEGINNING = 400
+
+
+def report(directory: RunDirectory, target: Path, overwrite: bool = False) -> Path:
+    """Write the report of a run.
+
+    overwrite  replace a file that is not an HTML report of qexp
+    Raises QexpError if the file cannot be written, must not be replaced, or its folder does not exist.
+    """
+    return _written(lambda: document("run.html", run_page(directory, _others(directory))), target, overwrite)
+
+
+def report_of_several(title: str, named: Named, target: Path, overwrite: bool = False) -> Path:
+    """Write the report of several runs, which compares them. Raises QexpError, as `report` does."""
+
+    def page() -> str:
+        runs, missing = readable(named)
+        if not runs:
+            raise QexpError(f"{title}: none of its runs can be read: {some(missing, SHOWN)}")
+        return document("comparison.html", comparison_page(title, runs, missing))
+
+    return _written(page, target, overwrite)
+
+
+def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
+    """Write a page as HTML, or as PDF to a file that is named so."""
+    target_outside_of_runs(target)
+    if target.suffix.lower() not in FORMATS:
+        raise QexpError(f"{target}: a report is HTML or PDF; let its name end in {', '.join(FORMATS[:-1])} or .pdf")
+    if not target.parent.is_dir():
+        raise QexpError(f"there is no folder {target.parent} for {target.name}")
+    if os.path.lexists(target) and not (overwrite or _is_report(target)):
+        raise QexpError(f"{target} exists already and is not an HTML report of qexp; --overwrite replaces it")
+    if target.suffix.lower() == ".pdf":
+        program = browser()
+        print_page(program, page(), target)
+    else:
+        files.write_bytes(target, page().encode())
+    return target
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return OURS in file.read(BEGINNING)
+    except OSError:
+        return False
+
+
+def _others(directory: RunDirectory) -> list[dict[str, Any]]:
+    """Summaries of all runs of the workspace in which a run lies; none for a run elsewhere, such as a fold."""
+    place = Workspace(directory.path.parent.parent)
+    return Catalog(place).runs() if directory.path.parent == place.runs and place.specs.is_dir() else []

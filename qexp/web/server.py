@@ -1,0 +1,404 @@
+"""The server of a workspace: who may ask, its pages by their paths, starting and ending it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from http.cookies import CookieError, SimpleCookie
+from importlib import import_module
+from types import FrameType
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from uvicorn import Config, Server
+
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.web import workspace_pages
+from qexp.web.live import Site, site_of
+from qexp.web.workspace_pages import NONCE, PREFIX, STATIC, bundle, page, rendered
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Under which names the server answers, below which path, and what it asks for."""
+
+    names: frozenset[str]
+    """Names of hosts; addresses are always answered: a page of others can make its own name mean this machine (DNS
+    rebinding), but not an address."""
+    prefix: str = ""
+    """Path below which a proxy shows it, such as /qexp."""
+    token: str | None = None
+    """Needed for every request; None if no token is needed."""
+
+    def answers_for(self, host: str) -> bool:
+        """Whether a `Host` header names this server. The port is not compared: a tunnel has another one."""
+        name = host_name(host)
+        return name in self.names or _is_address(name)
+
+    def is_own(self, origin: str, host: str) -> bool:
+        """Whether an `Origin` header names the page's own server."""
+        named = urlsplit(origin)
+        return named.scheme in ("http", "https") and named.netloc.lower() == host.lower()
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie with the token; each server has its own, as the ports of a machine share cookies."""
+        return f"qexp_{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
+
+    def knows(self, given: str | None) -> bool:
+        return self.token is None or (given is not None and secrets.compare_digest(given.encode(), self.token.encode()))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only programs on this machine can connect to an address."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def names_of(address: str, more: tuple[str, ...]) -> frozenset[str]:
+    """The names under which a server at an address can be asked for."""
+    own = () if is_loopback(address) else (address, socket.gethostname(), socket.getfqdn())
+    return frozenset(name.lower() for name in (*LOOPBACK, *own, *more))
+
+
+def host_name(host: str) -> str:
+    """The name in a `Host` header, without brackets and port; empty if it is no host."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def in_cookies(name: str, header: str) -> str | None:
+    """The value of a cookie in a `Cookie` header."""
+    try:
+        cookie = SimpleCookie(header).get(name)
+    except CookieError:
+        return None
+    return cookie.value if cookie else None
+
+
+def taken_from_query(query: str) -> tuple[str | None, str]:
+    """The token in a query, and the query without it."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    given = next((value for key, value in pairs if key == "token"), None)
+    return given, urlencode([pair for pair in pairs if pair[0] != "token"])
+
+
+# What stands before every page: checks of the request, and headers of the response.
+
+
+METHODS = ("GET", "HEAD", "POST")
+
+POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Guard:
+    """Passes on what a page of this server may ask for, refuses anything else, and adds headers to every response."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        nonce = secrets.token_urlsafe(16)
+        scope[NONCE], scope[PREFIX] = nonce, self._access.prefix
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for key, value in HEADERS.items():
+                    headers[key] = value
+                headers.setdefault("content-security-policy", POLICY.format(nonce=nonce))
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        refused = self._refused(scope, Headers(scope=scope))
+        await (refused or self._app)(scope, receive, send_with_headers)
+
+    def _refused(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+        """The response to a request that is not passed on. Takes the prefix from the path of one that is."""
+        host = headers.get("host", "")
+        if not self._access.answers_for(host):
+            return PlainTextResponse(
+                f"this server does not answer for {host!r}; if that is its name, start it with --allow-host\n", 421
+            )
+        if scope["method"] not in METHODS:
+            return PlainTextResponse("only GET, HEAD and POST\n", 405, {"allow": ", ".join(METHODS)})
+        if _from_elsewhere(scope["method"], headers, self._access):
+            return PlainTextResponse("this request came from a page of another server; nothing was done\n", 403)
+        if not scope["path"].isprintable():
+            return PlainTextResponse("there is no such page\n", 404)
+        if self._access.prefix and scope["path"] == self._access.prefix:
+            return RedirectResponse(f"{self._access.prefix}/", 308)
+        if scope["path"].startswith(f"{self._access.prefix}/"):  # a proxy may take the prefix away, or leave it there
+            scope["path"] = scope["path"].removeprefix(self._access.prefix)
+        return self._without_token(scope, headers)
+
+    def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+        """A page that asks for the token, unless the request has it; one that has it in its address gets a cookie."""
+        access = self._access
+        if access.token is None or scope["path"] in STATIC:
+            return None
+        bearer = headers.get("authorization", "").removeprefix("Bearer ") or None
+        if access.knows(in_cookies(access.cookie, headers.get("cookie", ""))) or access.knows(bearer):
+            return None
+        given, rest = taken_from_query(scope["query_string"].decode("latin-1"))
+        if scope["method"] != "GET" or not access.knows(given):
+            page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=given is not None)
+            return Response(page, 401, media_type="text/html")
+        # One slash: with two, the rest would be the name of another server.
+        place = f"{access.prefix}/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else "")
+        response = RedirectResponse(place, 303)
+        response.set_cookie(access.cookie, access.token, path=access.prefix or "/", httponly=True, samesite="strict")
+        return response
+
+
+def _from_elsewhere(method: str, headers: Mapping[str, str], access: Access) -> bool:
+    """Whether a page of another server asks. A link there may lead here, but nothing more."""
+    origin, host = headers.get("origin"), headers.get("host", "")
+    if origin is not None:
+        return not access.is_own(origin, host)
+    site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+    if site in ("cross-site", "same-site"):  # another port of this machine is the same site
+        return method == "POST" or mode != "navigate"
+    return False
+
+
+# The server's pages by their paths, and how their errors look.
+
+
+ROUTES = [
+    Route("/", workspace_pages.show_runs),
+    Route("/runs.json", workspace_pages.rows_of_runs),
+    Route("/words.json", workspace_pages.words_of_runs),
+    Route("/events", workspace_pages.events_of_runs),
+    Route("/compare", workspace_pages.show_comparison),
+    Route("/launches", workspace_pages.show_launches),
+    Route("/launches/{launch}", workspace_pages.show_launch),
+    Route("/studies", workspace_pages.show_studies),
+    Route("/studies/{study}", workspace_pages.show_study),
+    Route("/studies/{study}/figure", workspace_pages.study_figure),
+    Route("/workspace", workspace_pages.show_workspace),
+    Route("/changes/{kind}", workspace_pages.change_runs, methods=["POST"]),
+    Route("/disk.json", workspace_pages.show_disk),
+    Route("/findings.json", workspace_pages.show_findings),
+    Route("/runs/{run}", workspace_pages.show_run),
+    Route("/runs/{run}/events", workspace_pages.run_events),
+    Route("/runs/{run}/report", workspace_pages.run_report),
+    Route("/runs/{run}/figures/{path:path}", workspace_pages.run_figure),
+    Route("/runs/{run}/folds/{fold}", workspace_pages.show_run),
+    Route("/runs/{run}/folds/{fold}/events", workspace_pages.run_events),
+    Route("/runs/{run}/folds/{fold}/report", workspace_pages.run_report),
+    Route("/runs/{run}/folds/{fold}/figures/{path:path}", workspace_pages.run_figure),
+]
+
+
+def application(site: Site, access: Access) -> ASGIApp:
+    static = [Route(path, partial(_static, name=path.removeprefix("/"), kind=kind)) for path, kind in STATIC.items()]
+    handlers = {QexpError: _refused, HTTPException: _refused, Exception: _failed}
+    app = Starlette(routes=[*ROUTES, *static], exception_handlers=handlers)
+    app.state.site = site
+    app.router.redirect_slashes = False
+    return Guard(app, access)
+
+
+async def _static(request: Request, name: str, kind: str) -> Response:
+    content, digest = bundle(name)
+    # The digest is in the address, so that a new version of qexp has another one.
+    headers = {"cache-control": "max-age=31536000, immutable" if request.url.query == digest else "no-cache"}
+    return Response(content, media_type=kind, headers=headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """The page of an error that a user can mend, or its text where a script asked."""
+    status, text = _status(request, error), str(error)
+    if isinstance(error, HTTPException):
+        text = "there is no such page" if status == 404 else str(error.detail)
+    if request.url.path.endswith(".json") or request.method == "POST":
+        return JSONResponse({"error": text.removeprefix("--")}, status)
+    return page(request, "error.html", status, title=f"{status}", text=text)
+
+
+def _status(request: Request, error: Exception) -> int:
+    if isinstance(error, HTTPException):
+        return error.status_code
+    if isinstance(error, NotFoundError):
+        return 404
+    if not isinstance(error, DamagedError):
+        return 400
+    run = request.path_params.get("run")
+    removed = run is not None and not (site_of(request).workspace.runs / run).exists()
+    return 404 if removed else 422  # the server itself is well
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("qexp failed; the terminal of the server says why\n", 500)
+
+
+# Starting the server, and ending it.
+
+
+TOKEN = "QEXP_TOKEN"
+"""Environment variable with a token of one's own."""
+
+SHORTEST = 16
+"""Characters of such a token."""
+
+SECONDS_TO_END = 2
+"""For responses that are on their way when the server ends."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    host: str = "127.0.0.1"
+    port: int = 8700
+    prefix: str = ""
+    names: tuple[str, ...] = ()
+    """Names of hosts, besides its own, under which it is asked for."""
+    allow_changes: bool = False
+
+
+class Serving:
+    """A server that has its port, so that connections wait for it, and that does not answer yet."""
+
+    def __init__(self, workspace: Workspace, settings: Settings) -> None:
+        """Raises QexpError if the address or the port cannot be used."""
+        token, prefix = token_for(settings), _checked_prefix(settings.prefix)
+        site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
+        app = application(site, Access(names_of(settings.host, settings.names), prefix, token))
+        config = Config(
+            app, loop="asyncio", http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=SECONDS_TO_END,
+        )  # fmt: skip
+        self._server = _Server(config, site)
+        self._socket = _bound(settings.host, settings.port)
+        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        port = self._socket.getsockname()[1]
+        self.address = f"http://{shown}:{port}{prefix}/" + (f"?token={token}" if token else "")
+        """What to open, with the token if one is needed."""
+
+    def run(self) -> None:
+        """Answer until a signal or `end` ends it."""
+        with self._socket:
+            self._server.run(sockets=[self._socket])
+
+    def end(self) -> None:
+        """End it from another thread."""
+        self._server.should_exit = True
+
+
+def token_for(settings: Settings) -> str | None:
+    """The token that clients need; None where other users of the machine can at most read what they ask for.
+
+    Raises QexpError for a token that is easy to guess.
+    """
+    given = os.environ.get(TOKEN, "")
+    if given and (len(given) < SHORTEST or not given.isascii() or not given.isprintable()):
+        raise QexpError(f"{TOKEN} needs at least {SHORTEST} printable ASCII characters; unset it for a random one")
+    if given or settings.allow_changes or not is_loopback(settings.host):
+        return given or secrets.token_urlsafe(24)
+    return None
+
+
+def _checked_prefix(prefix: str) -> str:
+    steps = [step for step in prefix.split("/") if step]
+    if not all(step.replace("-", "").replace("_", "").replace(".", "").isalnum() and step.isascii() for step in steps):
+        raise QexpError(f"--prefix {prefix!r}: write a path of letters, digits, '.', '_' and '-', such as /qexp")
+    return "".join(f"/{step}" for step in steps)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises QexpError with what would work."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise QexpError(f"--host {host}: {error.strerror}; write an address of this machine, or 0.0.0.0") from None
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(512)
+    except OSError as error:
+        opened.close()
+        if error.errno == errno.EADDRINUSE:
+            raise QexpError(
+                f"port {port} is taken; another one: --port {port + 1}, or --port 0 for any that is free"
+            ) from None
+        raise QexpError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+    opened.set_inheritable(False)
+    return opened
+
+
+class _Server(Server):
+    """A server that ends its streams when it is asked to end, and whose end by Ctrl-C is no error."""
+
+    def __init__(self, config: Config, site: Site) -> None:
+        super().__init__(config)
+        self._site = site
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._preparing = asyncio.create_task(self._prepare())
+
+    async def _prepare(self) -> None:
+        """Do before the first request what every client would wait for."""
+        await self._site.live.now()
+        await asyncio.to_thread(import_module, "xarray.backends.h5netcdf_")  # reads matrices
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._site.closing.set()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if sig == signal.SIGINT:
+            self._captured_signals.clear()

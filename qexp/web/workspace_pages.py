@@ -1,0 +1,579 @@
+"""Pages of a workspace: all runs, one run, launches, studies, comparisons, and changes to runs."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import os
+import re
+import secrets
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+from qexp.base.text import Table
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, NotFoundError, QexpError, some
+from qexp.jobs import launchers
+from qexp.jobs.launchers import Launch
+from qexp.jobs.states import ask_to_stop
+from qexp.metrics.meaning import number
+from qexp.runs.columns import time
+from qexp.store.directory import RunDirectory, annotate, retag
+from qexp.store.record import NAME, State
+from qexp.upkeep import trash
+from qexp.web import live as of_runs
+from qexp.web.comparison_page import comparison_page
+from qexp.web.html import environment
+from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
+from qexp.web.report import MOST, SCRIPTS, STYLES, Named, document, readable, static
+from qexp.web.run_page import run_page
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+    from starlette.requests import Request
+
+STUDIES, STUDY_TABLE = "studies", "study.csv"
+"""Folder of the workspace, and the file of each study there."""
+
+FOLDER = re.compile(r"[\w][\w.+,=@-]{0,199}")
+"""Names of folders that a path of a request can have: one step, and none that begins with a dot."""
+
+
+def run_at(workspace: Workspace, name: str) -> RunDirectory:
+    """A run by its full name. Raises NotFoundError, also for a run with links to files outside of it."""
+    directory = RunDirectory(workspace.runs / name)
+    if not NAME.fullmatch(name) or not directory.holds_record:
+        raise NotFoundError(f"no run {name!r}")
+    _require_no_way_out(directory.path)
+    return directory
+
+
+def fold_at(workspace: Workspace, name: str, of: str) -> RunDirectory:
+    whole = run_at(workspace, of)
+    found = {one.name: one for one in whole.all_folds()}
+    if name not in found:
+        raise NotFoundError(f"{of} has no fold {name!r}")
+    return found[name]
+
+
+def launch_at(workspace: Workspace, name: str) -> Launch:
+    found = {one.id: one for one in launchers.all_launches(workspace)}
+    if name not in found:
+        raise NotFoundError(f"no launch {name!r}")
+    return found[name]
+
+
+def studies_in(workspace: Workspace) -> list[Path]:
+    """The folders of studies, by name."""
+    return sorted(path.parent for path in (workspace.root / STUDIES).glob(f"*/{STUDY_TABLE}"))
+
+
+def study_at(workspace: Workspace, name: str) -> Path:
+    found = {path.name: path for path in studies_in(workspace)}
+    if name not in found:
+        raise NotFoundError(f"no study {name!r} in {STUDIES}/")
+    require_inside(found[name], STUDY_TABLE)
+    return found[name]
+
+
+def require_inside(folder: Path, relative: str) -> Path:
+    """A file below a folder; links on the way may not lead out of it. Raises NotFoundError."""
+    steps = relative.split("/")
+    if not all(FOLDER.fullmatch(step) for step in steps):
+        raise NotFoundError("no such file")
+    try:
+        root, found = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
+        if not (found.is_relative_to(root) and found.is_file()):
+            raise NotFoundError("no such file")
+    except (OSError, ValueError, RuntimeError):  # too long, in a circle, or not to be read
+        raise NotFoundError("no such file") from None
+    return found
+
+
+def _require_no_way_out(folder: Path) -> None:
+    """A run may be a link to another disk, but what is in it may not lead elsewhere: its texts would be shown."""
+    root = os.path.realpath(folder)
+    for link in _links(root):
+        if not os.path.realpath(link).startswith(f"{root}{os.sep}"):
+            raise NotFoundError(f"{os.path.relpath(link, root)} is a link to something outside this run: not shown")
+
+
+def _links(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield entry.path
+                elif entry.is_dir(follow_symlinks=False):
+                    yield from _links(entry.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # removed in the meantime
+
+
+# Pages of the server: its own templates, between which those of reports stand.
+
+
+OWN_SCRIPTS = ("server.js", "completion.js", "runs.js", "live.js", "workspace.js", "changes.js")
+OWN_STYLES = ("server.css",)
+
+STATIC = {"/page.js": "text/javascript", "/page.css": "text/css"}
+"""Path → type of what all pages load. It holds nothing of a workspace."""
+
+PREFIX, NONCE = "qexp.prefix", "qexp.nonce"
+"""Keys of a request's scope: the path before all links, and what a script needs to run."""
+
+SECTIONS = {"": "Runs", "launches": "Launches", "studies": "Studies", "workspace": "Workspace"}
+"""Path → words for it in the head of every page."""
+
+
+@cache
+def bundle(name: str) -> tuple[bytes, str]:
+    """What all pages load, `page.js` or `page.css`, and its digest."""
+    shared, own = (SCRIPTS, OWN_SCRIPTS) if name == "page.js" else (STYLES, OWN_STYLES)
+    content = f"{static(shared)}\n{static(own, 'server')}".encode()
+    return content, hashlib.sha256(content).hexdigest()[:16]
+
+
+def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
+    """A template with what the head of every page needs."""
+    found = environment("server").get_template(template)
+    shared = {
+        "prefix": prefix,
+        "nonce": nonce,
+        "sections": SECTIONS,
+        "script": f"page.js?{bundle('page.js')[1]}",
+        "style": f"page.css?{bundle('page.css')[1]}",
+    }
+    return found.render({"workspace": "", "secret": None, "section": None, **shared, **context})
+
+
+def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    site = request.app.state.site
+    known = {"workspace": site.workspace.root.name, "secret": site.secret, **context}
+    return HTMLResponse(rendered(template, request.scope[PREFIX], request.scope[NONCE], **known), status)
+
+
+# The page with all runs: its table, its words for completion, and the news that something has changed.
+
+
+ROWS = 100
+"""In a response, if the client does not say."""
+
+
+async def show_runs(request: Request) -> Response:
+    return page(request, "runs.html", section="")
+
+
+async def rows_of_runs(request: Request) -> Response:
+    """Rows of the table, as JSON; nothing if the client has those of this version."""
+    site, query = site_of(request), request.query_params
+    listed = await site.live.now()
+    tag = f'"{listed.version}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"etag": tag})
+    question, first, count = _question(query), _number(query, "first", 0), _number(query, "count", ROWS)
+    answer = await asyncio.to_thread(site.table.answer, listed, question)
+    content = orjson.dumps(answer.document(listed.version, first, count))
+    return Response(content, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
+
+
+def _question(query: QueryParams) -> Question:
+    return Question(
+        search=query.get("search", ""),
+        where=query.get("where", ""),
+        status=query.get("status", ""),
+        tag=query.get("tag", ""),
+        launch=query.get("launch", ""),
+        sort=query.get("sort") or "created",
+        descending=query.get("descending", "1") != "0",
+        columns=_fields(query, "columns"),
+        group=_fields(query, "group"),
+    )
+
+
+def _fields(query: QueryParams, name: str) -> tuple[str, ...]:
+    return tuple(field.strip() for field in query.get(name, "").split(",") if field.strip())
+
+
+def _number(query: QueryParams, name: str, otherwise: int) -> int:
+    given = query.get(name, "")
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else otherwise
+
+
+async def words_of_runs(request: Request) -> Response:
+    site = site_of(request)
+    listed = await site.live.now()
+    found = await asyncio.to_thread(of_runs.completing_words, listed.runs)
+    return Response(orjson.dumps(found), media_type="application/json")
+
+
+async def events_of_runs(request: Request) -> Response:
+    return stream(of_all_runs(site_of(request)))
+
+
+# Changes to runs, where the server was started with them allowed: tags, notes, stopping, removing and restoring.
+
+
+SECRET = "x-qexp-secret"
+"""Header with what pages of this server know and pages of others do not."""
+
+MOST_BYTES = 1_000_000
+"""Of a request."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a page asks for, of each of the runs."""
+
+    runs: list[str]
+    add: list[str] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
+    text: str = ""
+
+
+async def change_runs(request: Request) -> Response:
+    """Do it for one run after another; the answer has the runs that are `done`, and why others are not."""
+    site = site_of(request)
+    kind = request.path_params["kind"]
+    if site.secret is None:
+        return JSONResponse({"error": "this server only reads; start it with --allow-changes to change runs"}, 403)
+    if not secrets.compare_digest(request.headers.get(SECRET, "").encode(), site.secret.encode()):
+        return JSONResponse({"error": "reload the page: the server was started again since it was loaded"}, 403)
+    if kind not in KINDS:
+        return JSONResponse({"error": f"no change {kind!r}; choose from {', '.join(KINDS)}"}, 404)
+    try:
+        wanted = _wanted(await _body(request))
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it
+    answer = await asyncio.to_thread(_changed_runs, site, kind, wanted)
+    site.live.forget()
+    return JSONResponse(answer)
+
+
+def _changed_runs(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
+    done, failed = [], {}
+    for name in dict.fromkeys(wanted.runs):
+        try:
+            KINDS[kind](site.workspace, name, wanted)
+            done.append(name)
+        except QexpError as error:
+            failed[name] = str(error)
+    return {"done": done, "failed": failed}
+
+
+def _tag(workspace: Workspace, name: str, wanted: Wanted) -> None:
+    retag(run_at(workspace, name).path, wanted.add, wanted.remove)
+
+
+def _note(workspace: Workspace, name: str, wanted: Wanted) -> None:
+    annotate(run_at(workspace, name).path, wanted.text)
+
+
+def _stop(workspace: Workspace, name: str, wanted: Wanted) -> None:
+    if not ask_to_stop(run_at(workspace, name)):
+        raise QexpError(f"{name} is not running")
+
+
+def _remove(workspace: Workspace, name: str, wanted: Wanted) -> None:
+    trash.discard([run_at(workspace, name)], workspace)
+
+
+def _restore(workspace: Workspace, name: str, wanted: Wanted) -> None:
+    """`name` is that in the trash."""
+    trash.restore(name, workspace)
+
+
+KINDS: Mapping[str, Callable[[Workspace, str, Wanted], None]] = {
+    "tag": _tag,
+    "note": _note,
+    "stop": _stop,
+    "remove": _remove,
+    "restore": _restore,
+}
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise QexpError(f"a request may have {MOST_BYTES:,} bytes at most")
+    return body
+
+
+def _wanted(body: bytes) -> Wanted:
+    """Raises QexpError for anything but what pages send."""
+    try:
+        wanted = Wanted(**orjson.loads(body))
+    except (orjson.JSONDecodeError, TypeError):
+        raise QexpError("write a JSON object with runs, and add, remove or text") from None
+    lists = (wanted.runs, wanted.add, wanted.remove)
+    if not all(isinstance(one, list) and all(isinstance(word, str) for word in one) for one in lists):
+        raise QexpError("runs, add and remove must be lists of strings")
+    if not isinstance(wanted.text, str):
+        raise QexpError("text must be a string")
+    return wanted
+
+
+# Several runs side by side: selected ones, all of a launch, or all of a study.
+
+
+async def show_comparison(request: Request) -> Response:
+    return await asyncio.to_thread(_shown_comparison, request)
+
+
+def _shown_comparison(request: Request) -> Response:
+    workspace = site_of(request).workspace
+    title, names = _asked(request.query_params, workspace)
+    if not names:
+        raise QexpError("choose the runs to compare: select them in the table of runs")
+    return page(request, "comparison.html", section="", **compared(workspace, title, names))
+
+
+def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str, Any]:
+    """What the template `comparison.html` needs; runs that cannot be read are named and left out.
+
+    Raises QexpError if there are too many, NotFoundError if none can be read.
+    """
+    if len(names) > MOST:
+        raise QexpError(f"{len(names):,} runs are too many for one page; choose at most {MOST:,}")
+    named: Named = {}
+    gone = []
+    for name in names:
+        try:
+            named[run_at(workspace, name)] = None
+        except NotFoundError as error:
+            gone.append(f"{error}, which is left out")
+    runs, missing = readable(named)
+    if not runs:
+        raise NotFoundError(f"{title}: none of these runs can be read: {some([*gone, *missing])}")
+    return comparison_page(title, runs, [*gone, *missing])
+
+
+def _asked(query: QueryParams, workspace: Workspace) -> tuple[str, list[str]]:
+    """A title, and the names of runs, each once."""
+    if launch := query.get("launch"):
+        return f"Launch {launch}", list(dict.fromkeys(launch_at(workspace, launch).record()["runs"]))
+    names = list(dict.fromkeys(query.getlist("run")))
+    return some(names, most=4), names
+
+
+# Pages of launches: the runs that one command started.
+
+
+MOST_LAUNCHES = 500
+"""Launches that are listed, the newest."""
+
+States = Mapping[str, str]
+"""Run → its state."""
+
+
+async def show_launches(request: Request) -> Response:
+    states = await _states(request)
+    listed, damaged = await asyncio.to_thread(_all, site_of(request).workspace, states)
+    return page(request, "launches.html", section="launches", launches=listed, warnings=damaged)
+
+
+async def show_launch(request: Request) -> Response:
+    states = await _states(request)
+    launch = await asyncio.to_thread(launch_at, site_of(request).workspace, request.path_params["launch"])
+    return page(request, "launch.html", section="launches", launch=launch.id, **_described(launch, states))
+
+
+async def _states(request: Request) -> States:
+    return {one["name"]: one["state"] for one in (await site_of(request).live.now()).runs}
+
+
+def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], list[str]]:
+    """The newest launches, and what is wrong with those that cannot be read."""
+    described, damaged = [], []
+    for launch in launchers.all_launches(workspace)[: -MOST_LAUNCHES - 1 : -1]:
+        try:
+            described.append(_described(launch, states))
+        except DamagedError as error:
+            damaged.append(str(error))
+    return described, damaged
+
+
+def _described(launch: Launch, states: States) -> dict[str, Any]:
+    record = launch.record()
+    return {
+        "id": launch.id,
+        "created": time(record.get("created")),
+        "command": shlex.join(["qexp", *record.get("argv", [])[1:]]),
+        "launcher": record["launcher"],
+        "settings": {key: value for key, value in record.get("settings", {}).items() if value not in (None, {}, [])},
+        "count": len(record["runs"]),
+        "states": _counts(states.get(name, State.GONE.value) for name in record["runs"]),
+        "pool": launch.pool_works(),
+    }
+
+
+def _counts(states: Iterable[str]) -> dict[str, int]:
+    return {state.replace("_", " "): count for state, count in Counter(states).most_common()}
+
+
+# The page of a run, or of a fold: its report, live.
+
+
+PICTURE = ".png"
+
+
+def _directory(request: Request) -> RunDirectory:
+    workspace, named = site_of(request).workspace, request.path_params
+    if "fold" in named:
+        return fold_at(workspace, named["fold"], named["run"])
+    return run_at(workspace, named["run"])
+
+
+async def show_run(request: Request) -> Response:
+    listed = await site_of(request).live.now()
+    return await asyncio.to_thread(_shown_run, request, listed.runs)
+
+
+def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
+    directory = _directory(request)
+    place = log_place(directory)  # before the log is read: a line may come twice, but none is lost
+    known = run_page(directory, runs)
+    unfinished = State(known["state"].replace(" ", "_")).unfinished
+    shown = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
+    figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
+    address = request.scope["path"]
+    return page(
+        request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
+        fold=directory.is_fold, of=request.path_params["run"],
+        folds=[one.name for one in directory.all_folds()],
+        **known | shown, seen=known["log"],
+    )  # fmt: skip
+
+
+async def run_events(request: Request) -> Response:
+    """What grows while the run is at work. A client that comes back says up to where it has the log."""
+    site, directory = site_of(request), await asyncio.to_thread(_directory, request)
+    place = request.headers.get("last-event-id") or request.query_params.get("place", "")
+    return stream(of_run(site, site.feed(directory), place))
+
+
+async def run_report(request: Request) -> Response:
+    """The same as a file to keep or to send."""
+    listed = await site_of(request).live.now()
+    content = await asyncio.to_thread(lambda: document("run.html", run_page(_directory(request), listed.runs)))
+    name = f"{request.path_params['run']}.html"
+    # It has a policy of its own for what is in it.
+    headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
+    return Response(content, media_type="text/html", headers=headers)
+
+
+async def run_figure(request: Request) -> Response:
+    return await asyncio.to_thread(_figure, request)
+
+
+def _figure(request: Request) -> Response:
+    path = require_inside(_directory(request).results / "figures", request.path_params["path"])
+    if path.suffix != PICTURE:
+        raise NotFoundError("no such file")
+    return FileResponse(path, media_type="image/png")
+
+
+# Pages of studies: their figure and tables, as `qexp study` wrote them.
+
+
+VALUES, FIGURE = "table.csv", "study.png"
+
+TEXTS = ("experience", "run", "start", "state", "minus", "output", "metric", "unit")
+"""Columns whose values are shown as they are written."""
+
+
+async def show_studies(request: Request) -> Response:
+    folders = await asyncio.to_thread(studies_in, site_of(request).workspace)
+    listed = [{"name": folder.name, "changed": _time_of_change(folder)} for folder in folders]
+    return page(request, "studies.html", section="studies", studies=listed)
+
+
+async def show_study(request: Request) -> Response:
+    return await asyncio.to_thread(_shown_study, request)
+
+
+def _shown_study(request: Request) -> Response:
+    workspace = site_of(request).workspace
+    folder = study_at(workspace, request.path_params["study"])
+    title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
+    try:
+        known = compared(workspace, title, list(dict.fromkeys(line.get("run") or "" for line in runs)))
+    except QexpError as error:
+        known = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
+    return page(
+        request, "study.html", section="studies", name=folder.name, changed=_time_of_change(folder),
+        figure=(folder / FIGURE).is_file(), runs=_table(runs), values=_table(_lines(folder, VALUES)), **known,
+    )  # fmt: skip
+
+
+async def study_figure(request: Request) -> Response:
+    folder = await asyncio.to_thread(study_at, site_of(request).workspace, request.path_params["study"])
+    return FileResponse(require_inside(folder, FIGURE), media_type="image/png")
+
+
+def _time_of_change(folder: Path) -> str:
+    return f"{datetime.fromtimestamp((folder / STUDY_TABLE).stat().st_mtime):%Y-%m-%d %H:%M}"
+
+
+def _lines(folder: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a table of the study; none if it was not written."""
+    if not (folder / name).is_file():
+        return []
+    with require_inside(folder, name).open(newline="", encoding="utf-8", errors="replace") as file:
+        return [
+            {title: text or "" for title, text in line.items() if isinstance(title, str)}
+            for line in csv.DictReader(file)
+        ]
+
+
+def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
+    """The same with rounded numbers, without columns that are empty."""
+    columns = [title for title in (lines[0] if lines else ()) if any(line[title] for line in lines)]
+    if not columns:
+        return None
+    cells = [[_rounded(title, line[title]) for title in columns] for line in lines]
+    return Table("", columns, cells, frozenset({*columns} - {*TEXTS}))
+
+
+def _rounded(column: str, text: str) -> Any:
+    if column in TEXTS:
+        return text
+    try:
+        return number(float(text))
+    except ValueError:
+        return text
+
+
+# The page of the workspace: use of the disk, what doctor finds, and the trash.
+
+
+async def show_workspace(request: Request) -> Response:
+    site = site_of(request)
+    counts = Counter(one["state"] for one in (await site.live.now()).runs)
+    entries = await asyncio.to_thread(trash.entries, site.workspace)
+    removed = [{"name": one.name, "entry": one.path.name, "since": f"{one.since:%Y-%m-%d %H:%M}"} for one in entries]
+    return page(
+        request, "workspace.html", section="workspace", root=str(site.workspace.root), removed=removed[::-1],
+        counts={state.replace("_", " "): count for state, count in counts.most_common()},
+    )  # fmt: skip
+
+
+async def show_disk(request: Request) -> Response:
+    return JSONResponse(await site_of(request).disk.now())
+
+
+async def show_findings(request: Request) -> Response:
+    return JSONResponse(await site_of(request).findings.now())

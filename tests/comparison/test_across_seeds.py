@@ -1,0 +1,398 @@
+"""Comparisons of groups of runs. The runs are directories as training leaves them, written here with chosen results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from qexp.base.files import json_bytes
+from qexp.base.workspace import find
+from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups
+from qexp.figures.canvas import save
+from qexp.figures.curves import FEW, learning_bands, middle_and_band
+from qexp.runs.catalog import Catalog
+from qexp.spec.reading import digest
+from qexp.store.process import this_process
+from qexp.store.record import Record, State
+from tests.conftest import RESOLVED, put
+
+PNG = b"\x89PNG"
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(specs) -> Write:
+    """`write("slow_3", 3, mae=0.1, state="failed", spec=...)`: a run of 4 epochs with chosen results for depth."""
+
+    def written(name: str, seed: int, *, spec: dict[str, Any] | None = None, epochs: int = 4, **given: Any) -> Path:
+        experience = spec or experience_with()
+        results = {key: given.pop(key) for key in ("mae", "bias", "r2") if key in given}
+        record = Record(name=name, seed=seed, state=State.DONE).document() | {
+            "experience": name.rpartition("_")[0], "dataset": "sound", "model": "sound",
+            "digest": digest(experience), "units": {"depth": "km"},
+            "results": {"test": {"depth": results}} if results else {}, **given,
+        }  # fmt: skip
+        folder = specs.root / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_bytes(json_bytes(record))
+        (folder / "spec.json").write_bytes(json_bytes(experience))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve(epochs, seed)))
+        return folder
+
+    return written
+
+
+def experience_with(*changes: tuple[str, Any]) -> dict[str, Any]:
+    """A resolved spec, with changes, each a path and a value."""
+    document = RESOLVED
+    for path, value in changes:
+        document = put(document, path, value)
+    return document
+
+
+FASTER = experience_with(("learning_rate", 0.01))
+NOISIER = experience_with(("dataset.fixed.noise", 0.01))
+
+
+def curve(epochs: int, seed: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "epoch": epoch,
+            "train": {"loss": 1 / epoch},
+            "validation": {"loss": (1 + seed / 10) / epoch, "depth": {"mae": (2 + seed / 10) / epoch}},
+            "best": True,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+@pytest.fixture
+def compared(specs) -> Callable[..., dict[str, Any]]:
+    """What `qexp compare ARGUMENTS... --json` says of groups, without their figures."""
+
+    def document(*arguments: str) -> dict[str, Any]:
+        chosen = runs_to_compare(arguments, Catalog(find(specs.root)))
+        assert differ_by_seed(chosen)
+        return json.loads(json_bytes(compare_across_seeds(seed_groups(chosen)).document()))
+
+    return document
+
+
+def two_groups(write: Write, seeds: int = 4) -> None:
+    for seed in range(seeds):
+        write(f"slow_{seed}", seed, mae=0.2 + 0.01 * seed, bias=-0.1, r2=0.9)
+        write(f"fast_{seed}", seed, mae=0.1 + 0.02 * seed, bias=0.2, r2=0.95, spec=FASTER)
+
+
+# Which runs make a group
+
+
+def test_a_pattern_gives_a_group_for_each_spec_that_it_matches_and_each_is_named_by_what_was_changed(write, compared):
+    shared, changed = ["epochs=2"], ["epochs=2", "learning_rate=0.01"]
+    for seed in (0, 1):
+        write(f"one_{seed}", seed, mae=0.1, overrides=shared)
+        write(f"one_ab12_{seed}", seed, mae=0.1, spec=FASTER, overrides=changed, experience="one")
+    made = compared("one_*")["groups"]
+    assert [(group["name"], group["runs"]) for group in made] == [
+        ("one", ["one_0", "one_1"]),
+        ("one learning_rate=0.01", ["one_ab12_0", "one_ab12_1"]),
+    ]
+
+
+def test_runs_of_one_spec_under_two_patterns_are_two_groups(write, compared):
+    for seed in (0, 1):
+        write(f"old_{seed}", seed, mae=0.1, experience="one")
+        write(f"new_{seed}", seed, mae=0.2, experience="one")
+    assert [group["name"] for group in compared("old_*", "new_*")["groups"]] == ["one (old_*)", "one (new_*)"]
+
+
+def test_names_that_hold_several_seeds_of_each_of_several_specs_are_grouped_like_patterns(write, compared):
+    two_groups(write, 2)
+    named = compared("slow_0", "slow_1", "fast_0", "fast_1")
+    by_pattern = compared("slow_*", "fast_*")
+    assert named["results"] == by_pattern["results"]
+    assert named["pairs"] == by_pattern["pairs"]
+
+
+@pytest.mark.parametrize("names", [("slow_0", "fast_0"), ("slow_0", "slow_1"), ("slow_0", "slow_1", "fast_0")])
+def test_other_names_are_compared_run_by_run(write, specs, names):
+    two_groups(write, 2)
+    assert not differ_by_seed(runs_to_compare(names, Catalog(find(specs.root))))
+
+
+def test_a_pattern_and_a_name_can_be_mixed(write, compared):
+    two_groups(write)
+    made = compared("slow_?", "fast_2")["groups"]
+    assert [(group["name"], group["seeds"]) for group in made] == [("slow", [0, 1, 2, 3]), ("fast", [2])]
+    assert made[1]["missing"] == [0, 1, 3]
+
+
+def test_a_run_belongs_to_the_first_argument_that_names_it(write, qexp, compared):
+    two_groups(write)
+    assert [group["name"] for group in compared("slow_[01]", "slow_*")["groups"]] == [
+        "slow (slow_[01])",
+        "slow (slow_*)",
+    ]
+    code, _, stderr = qexp("compare", "slow_*", "slow_1")
+    assert code == 2
+    assert "'slow_1' matches only runs that were already listed" in stderr
+
+
+def test_a_pattern_must_match_something_and_a_comparison_needs_two_runs(write, qexp):
+    write("alone_0", 0, mae=0.1)
+    code, _, stderr = qexp("compare", "aloe_*")
+    assert code == 3
+    assert "no run matches 'aloe_*'" in stderr
+    code, _, stderr = qexp("compare", "alone_*")
+    assert code == 2
+    assert "at least two runs" in stderr
+
+
+def test_groups_of_which_no_run_is_done_cannot_be_compared_and_the_states_are_told(write, qexp):
+    for seed in (0, 1):
+        write(f"one_{seed}", seed, state="failed")
+    code, _, stderr = qexp("compare", "one_*")
+    assert code == 2
+    assert "one_0 is failed, one_1 is failed" in stderr
+
+
+def test_records_without_a_digest_are_no_seeds_of_each_other(write, compared):
+    for seed in (0, 1):
+        write(f"bare_{seed}", seed, mae=0.1, digest="")
+    assert [group["seeds"] for group in compared("bare_*")["groups"]] == [[0], [1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("results", [{"test": [1]}, {"test": {"depth": None}}, {"test": {"depth": {"mae": "small"}}}])
+def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qexp, results):
+    write("one_0", 0, mae=0.1)
+    write("one_1", 1, results=results)
+    for arguments in (["one_*"], ["one_0", "one_1"]):
+        code, stdout, stderr = qexp("compare", *arguments)
+        assert (code, stdout) == (5, "")
+        assert "runs/one_1/run.json is damaged: $.results.test" in stderr
+    write("one_2", 2, mae=0.2)
+    code, stdout, stderr = qexp("compare", "one_*")
+    assert (code, "0, 2" in stdout) == (0, True)
+    assert "warning: " in stderr
+    assert "runs/one_1/run.json is damaged" in stderr
+
+
+# What counts
+
+
+@pytest.mark.slow
+def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qexp):
+    gone = {**this_process().document(), "start": "0"}
+    attempt = {"number": 1, "process": gone, "started": "", "ended": None, "state": "running"}
+    two_groups(write, 6)
+    write("other_0", 0, mae=0.3, spec=NOISIER)
+    write("other_1", 1, state="failed", spec=NOISIER)
+    write("other_2", 2, state="running", attempts=[attempt], spec=NOISIER)
+    write("other_3", 3, state="out_of_memory", spec=NOISIER)
+    write("other_4", 4, spec=NOISIER)
+    write("other_again_0", 0, mae=0.3, experience="other", spec=NOISIER)
+    group = compared("slow_*", "other_*")["groups"][1]
+    assert (group["runs"], group["missing"]) == (["other_0"], [5])
+    assert {one["run"]: one["why"] for one in group["left_out"]} == {
+        "other_1": "failed",
+        "other_2": "lost",
+        "other_3": "out of memory",
+        "other_4": "done without results on a test part",
+        "other_again_0": "repeats other_0",
+    }
+    for form in ("--csv", "--workspace=."):
+        stdout = qexp("compare", "slow_*", "other_*", form).stdout
+        assert all(f"({one['run']})" in stdout for one in group["left_out"])
+        assert "5 missing" in stdout
+
+
+def test_a_group_without_a_run_that_is_done_is_named_all_the_same(write, qexp):
+    two_groups(write)
+    for seed in (0, 1):
+        write(f"dead_{seed}", seed, state="failed", spec=NOISIER)
+    for form in ("--markdown", "--csv"):
+        stdout = qexp("compare", "slow_*", "dead_*", form).stdout
+        assert "dead_0" in stdout
+        assert "dead_1" in stdout
+
+
+def test_a_seed_that_failed_counts_once_it_was_done_again(write, compared):
+    two_groups(write)
+    write("again_1", 1, mae=0.5, experience="retried", spec=NOISIER)
+    write("again_0", 1, state="failed", experience="retried", spec=NOISIER)
+    group = compared("slow_*", "again_*")["groups"][1]
+    assert (group["runs"], [one["run"] for one in group["left_out"]]) == (["again_1"], ["again_0"])
+
+
+def test_a_metric_that_is_not_finite_is_left_out_of_its_own_row_alone_and_that_is_said(write, compared, qexp):
+    two_groups(write)
+    write("slow_4", 4, mae=float("nan"), bias=0.1, r2=0.9)
+    rows = {row["metric"]: row for row in compared("slow_*")["results"]}
+    assert (rows["mae"]["n"], rows["mae"]["not_finite"]) == (4, [4])
+    assert (rows["bias"]["n"], rows["bias"]["not_finite"]) == (5, [])
+    assert "slow: no finite depth mae for seed 4" in qexp("compare", "slow_*").stdout
+
+
+# The numbers
+
+
+def test_a_group_has_the_mean_the_deviation_and_the_interval_that_scipy_gives(write, compared):
+    two_groups(write)
+    row = compared("slow_*")["results"][0]
+    values = [0.2, 0.21, 0.22, 0.23]
+    assert list(row["values"].values()) == pytest.approx(values)
+    assert row["mean"] == pytest.approx(np.mean(values))
+    assert row["standard_deviation"] == pytest.approx(np.std(values, ddof=1))
+    assert row["interval"] == pytest.approx(
+        scipy.stats.t.interval(0.95, 3, loc=np.mean(values), scale=scipy.stats.sem(values))
+    )
+    assert (row["min"], row["max"]) == (0.2, 0.23)
+
+
+def test_the_difference_is_taken_over_common_seeds_alone(write, compared):
+    two_groups(write)
+    write("slow_7", 7, mae=100.0)
+    write("fast_8", 8, mae=0.0, spec=FASTER)
+    (pair,) = compared("slow_*", "fast_*")["pairs"]
+    assert pair["seeds"] == [0, 1, 2, 3]
+    mae = pair["differences"][0]
+    test = scipy.stats.ttest_rel([0.2, 0.21, 0.22, 0.23], [0.1, 0.12, 0.14, 0.16])
+    assert mae["interval"] == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert (mae["n"], mae["excludes_zero"], mae["better"]) == (4, True, "fast")
+
+
+def test_exchanging_two_groups_turns_the_sign_and_changes_nothing_else(write, compared):
+    two_groups(write)
+    (there,), (back,) = (compared(*order)["pairs"] for order in (("slow_*", "fast_*"), ("fast_*", "slow_*")))
+    for a, b in zip(there["differences"], back["differences"], strict=True):
+        assert a["mean"] == pytest.approx(-b["mean"])
+        assert a["interval"] == pytest.approx([-end for end in reversed(b["interval"])])
+        assert a["better"] == b["better"]
+
+
+def test_better_is_larger_for_r2_and_nearer_to_zero_for_the_bias(write, compared):
+    two_groups(write)
+    better = {row["metric"]: row["better"] for row in compared("slow_*", "fast_*")["pairs"][0]["differences"]}
+    # The biases are -0.1 and 0.2: the larger one is the worse one, and so would be -0.2.
+    assert better == {"mae": "fast", "bias": "slow", "r2": "fast"}
+
+
+def test_neither_group_is_better_where_the_interval_holds_zero(write, compared):
+    for seed, error in enumerate((0.1, 0.3, 0.2)):
+        write(f"slow_{seed}", seed, mae=0.2)
+        write(f"fast_{seed}", seed, mae=error, spec=FASTER)
+    (row,) = compared("slow_*", "fast_*")["pairs"][0]["differences"]
+    assert (row["excludes_zero"], row["better"]) == (False, None)
+
+
+def test_groups_with_fewer_than_two_common_seeds_are_not_paired(write, compared, qexp):
+    write("slow_0", 0, mae=0.1)
+    write("slow_1", 1, mae=0.1)
+    write("fast_1", 1, mae=0.2, spec=FASTER)
+    write("fast_2", 2, mae=0.2, spec=FASTER)
+    (pair,) = compared("slow_*", "fast_*")["pairs"]
+    assert (pair["not_paired"], pair["differences"]) == ("only seed 1 in common; an interval needs two", [])
+    assert "slow and fast are not paired: only seed 1 in common" in qexp("compare", "slow_*", "fast_*").stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "paired"),
+    [
+        (("dataset.fixed.noise", 0.01), False),
+        (("sizes", [8, 4, 5]), False),
+        (("sizes", [9, 4, 4]), True),
+        (("dataset.description", "other words"), True),
+        (("dataset.matrix.resolution", 16), True),
+        (("split", [0.6, 0.4]), True),
+    ],
+)
+def test_groups_are_paired_if_each_seed_had_the_same_test_samples(write, compared, change, paired):
+    other = experience_with(("learning_rate", 0.01), change)
+    for seed in (0, 1):
+        write(f"slow_{seed}", seed, mae=0.1)
+        write(f"other_{seed}", seed, mae=0.2, spec=other)
+    (pair,) = compared("slow_*", "other_*")["pairs"]
+    assert bool(pair["differences"]) == paired
+    assert paired or "different test parts" in pair["not_paired"]
+
+
+# What is printed and drawn
+
+
+def test_the_tables_show_every_group_and_every_pair(write, qexp):
+    two_groups(write)
+    code, stdout, stderr = qexp("compare", "slow_*", "fast_*")
+    assert code == 0, stderr
+    lines = [" ".join(line.split()) for line in stdout.splitlines()]
+    assert "slow 4 0-3 -" in lines
+    assert "learning_rate 0.001 0.01" in lines
+    assert "depth mae slow 4 0.215 ± 0.013 [0.194, 0.236] 0.200 0.230 km" in lines
+    assert "slow minus fast, seed by seed (0-3)" in lines
+    assert "depth |bias| 4 -0.1 ± 0 [-0.1, -0.1] km slow" in lines
+
+
+@pytest.mark.slow
+def test_csv_has_all_digits_and_a_row_for_every_row_of_the_document(write, qexp, compared):
+    two_groups(write)
+    document = compared("slow_*", "fast_*")
+    rows = list(csv.DictReader(io.StringIO(qexp("compare", "slow_*", "fast_*", "--csv").stdout)))
+    differences = [{**row, **pair} for pair in document["pairs"] for row in pair["differences"]]
+    assert len(rows) == len(document["results"]) + len(differences)
+    for row, told in zip(rows, [*document["results"], *differences], strict=True):
+        assert float(row["mean"]) == told["mean"]
+        assert [float(row["interval_low"]), float(row["interval_high"])] == told["interval"]
+
+
+def test_the_forms_exclude_each_other(write, qexp):
+    two_groups(write)
+    code, stdout, stderr = qexp("compare", "slow_*", "--csv", "--latex")
+    assert (code, stdout) == (2, "")
+    assert "exclude each other" in stderr
+
+
+@pytest.mark.slow
+def test_pictures_of_other_runs_go_elsewhere(write, qexp):
+    def figures(*arguments: str) -> list[str]:
+        return json.loads(qexp("compare", *arguments, "--json").stdout)["figures"]
+
+    two_groups(write)
+    first, second = figures("slow_*", "fast_*"), figures("slow_*", "fast_[01]")
+    assert [Path(path).name for path in first] == ["learning_bands.png", "test_errors.png"]
+    assert not {*first} & {*second}
+    assert all(Path(path).read_bytes().startswith(PNG) for path in (*first, *second))
+    assert figures("slow_*", "fast_*") == first
+
+
+@pytest.mark.slow
+def test_runs_of_any_length_with_any_name_are_drawn(write, qexp):
+    odd = experience_with(("batch_size", 2))
+    write("odd_0", 0, mae=0.1, spec=odd, epochs=1, experience="a $x_{1 name", overrides=["description=" + "long " * 40])
+    write("odd_1", 1, mae=0.0, spec=odd, epochs=0, experience="a $x_{1 name")
+    two_groups(write, FEW + 2)
+    assert len(json.loads(qexp("compare", "odd_*", "slow_*", "--json").stdout)["figures"]) == 2
+
+
+def test_a_band_reaches_from_the_least_to_the_greatest_of_few_and_over_the_middle_half_of_many():
+    few = np.array([[1.0, 5.0], [2.0, np.nan], [6.0, 7.0]])
+    assert [list(line) for line in middle_and_band(few)] == [[2, 6], [1, 5], [6, 7]]
+    many = np.arange(101.0)[:, None]
+    assert [list(line) for line in middle_and_band(many)] == [[50], [25], [75]]
+
+
+def test_losses_below_zero_and_losses_that_are_no_numbers_are_drawn(tmp_path):
+    lines = curve(3, 0)
+    lines[0]["validation"]["loss"], lines[1]["validation"]["loss"] = -1.0, None
+    nothing = [{"epoch": 1, "validation": {"loss": None, "depth": {"mae": None}}}]
+    lines_of = {"some": [lines, lines[:1]], "none": [nothing]}
+    save(learning_bands(lines_of, "transformed values", {"depth": "km"}), tmp_path / "bands.png")
+    assert (tmp_path / "bands.png").read_bytes().startswith(PNG)

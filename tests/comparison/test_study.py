@@ -1,0 +1,246 @@
+"""Studies: what runs, what is counted, what is written; with brief runs of real processes."""
+
+import csv
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qexp
+from qexp import api
+from qexp.cli import texts
+from qexp.figures.canvas import save
+from qexp.figures.seeds import Line, OfSeeds, floored, places, study_panels
+from qexp.runs.order import Order, Pretraining
+from tests.conftest import SOUND, Specs, call, put, shared_folder
+from tests.runs.conftest import until
+
+pytestmark = pytest.mark.slow
+
+PNG = b"\x89PNG"
+
+
+def experiences(specs: Specs) -> None:
+    specs.write("experience", put(SOUND["experience"], "learning_rate", 3e-3), "quick")
+    specs.write("experience", put(SOUND["experience"], "pretrain", "nothing_yet"), "tuned")
+
+
+ORDER = Order(["sound", "quick"], range(2), grid={"epochs": [1, 2]}, device="cpu")
+
+TUNED = Order(["tuned", "sound"], range(2), overrides={"epochs": 1}, device="cpu")
+
+PRETRAINING = Pretraining("sound", {"epochs": [1, 2]})
+
+
+@shared_folder
+def trained_for_studies(root):
+    """The runs of two studies, trained in this process: a process for each takes ten times as long."""
+    experiences(Specs(root))
+    pretrained = (TUNED, PRETRAINING)
+    for order, first in ((ORDER, None), pretrained, pretrained):  # first those to start from, then those others
+        for plan in api.planned_study(order, pretraining=first, workspace=root)[0]:
+            changes = {"overrides": texts.overrides(plan.overrides), "name": plan.name, "seed": plan.seed}
+            qexp.run(plan.experience, **changes, device="cpu", workspace=root)
+
+
+@pytest.fixture(scope="module")
+def studied(trained_for_studies, tmp_path_factory):
+    """A workspace with a study over epochs, and one of pretraining that starts from runs of it; for reading only."""
+    root = tmp_path_factory.mktemp("studied") / "workspace"
+    shutil.copytree(trained_for_studies, root)
+    plain = qexp.study(ORDER, metric="depth.mae", workspace=root)
+    pretrained = qexp.study(TUNED, pretraining=PRETRAINING, metric="depth.mae", workspace=root)
+    return root, plain, pretrained
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record(studied):
+    root, plain, _ = studied
+    assert plain.folder == root / "studies" / "sound_epochs"
+    written = rows(plain.folder / "study.csv")
+    assert [(row["experience"], row["epochs"], row["seed"]) for row in written] == [
+        (name, epochs, seed) for name in ("sound", "quick") for epochs in "12" for seed in "01"
+    ]
+    for row in written:
+        run = qexp.open_run(row["run"], workspace=root)
+        assert (run.spec["epochs"], run.record["seed"]) == (int(row["epochs"]), int(row["seed"]))
+        assert float(row["depth.mae"]) == run.results["test"]["depth"]["mae"]
+    assert (plain.folder / "study.png").read_bytes().startswith(PNG)
+
+
+def test_means_and_paired_differences_are_those_of_the_rows(studied):
+    _, plain, _ = studied
+    values = {
+        (row["experience"], row["epochs"], row["seed"]): float(row["depth.mae"])
+        for row in rows(plain.folder / "study.csv")
+    }
+    table = rows(plain.folder / "table.csv")
+    assert len(table) == 6  # two experiences and their difference, at two values
+    for row in table:
+        first = [values[row["experience"], row["epochs"], seed] for seed in "01"]
+        other = [values[row["minus"], row["epochs"], seed] for seed in "01"] if row["minus"] else [0, 0]
+        sample = [one - two for one, two in zip(first, other, strict=True)]
+        assert int(row["n"]) == 2
+        assert float(row["mean"]) == pytest.approx(sum(sample) / 2)
+        # Student's quantile with one degree of freedom, that of Cauchy's distribution; those of differences hold for
+        # both outputs at once.
+        half_width = math.tan(math.pi * (0.4875 if row["minus"] else 0.475)) * abs(sample[0] - sample[1]) / 2
+        assert float(row["interval_high"]) - float(row["mean"]) == pytest.approx(half_width)
+
+
+def test_a_second_call_runs_nothing_and_writes_the_same_bytes(studied):
+    root, plain, _ = studied
+    before = {path: path.read_bytes() for path in plain.files}
+    runs = {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("run.json")}
+    options = ("--seeds", "0:2", "--metric", "depth.mae", "--device", "cpu", "--workspace", root)
+    code, stdout, stderr = call("study", "sound", "quick", "--grid", "epochs=1,2", *options)
+    assert (code, stderr) == (0, "8 done already\n")
+    assert "depth mae, test" in stdout
+    assert "sound minus quick, seed by seed" in stdout
+    assert {path: path.read_bytes() for path in plain.files} == before
+    assert {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("run.json")} == runs
+
+
+def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_the_same_at_all(studied):
+    root, _, pretrained = studied
+    written = rows(pretrained.folder / "study.csv")
+    assert [(row["experience"], row["epochs"], row["seed"]) for row in written] == [
+        ("tuned", "1", "0"), ("tuned", "1", "1"), ("tuned", "2", "0"), ("tuned", "2", "1"),
+        ("sound", "", "0"), ("sound", "", "1"),
+    ]  # fmt: skip
+    for row in written:
+        if row["start"]:
+            start = qexp.open_run(row["start"], workspace=root)
+            assert (start.spec["epochs"], start.record["seed"]) == (int(row["epochs"]), 0)
+            assert qexp.open_run(row["run"], workspace=root).record["parents"]
+    table = rows(pretrained.folder / "table.csv")
+    assert [(row["experience"], row["minus"], row["epochs"]) for row in table] == [
+        ("tuned", "", "1"), ("sound", "", ""), ("tuned", "", "2"), ("tuned", "sound", "1"), ("tuned", "sound", "2"),
+    ]  # fmt: skip
+
+
+def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
+    experiences(specs)
+    code, stdout, stderr = qexp(
+        "study", "tuned", "--pretrain", "sound", "--pretrain-grid", "epochs=1,2", "--pretrain-seed", "same",
+        "--seeds", "3:5", "--dry-run",
+    )  # fmt: skip
+    assert code == 0
+    said = [line.rpartition("_")[2] for line in stdout.splitlines()]
+    assert said == ["3  epochs=1", "4  epochs=1", "3  epochs=2", "4  epochs=2"]
+    assert "planned when they are done" in stderr
+    assert not (specs.root / "runs").exists()
+    assert not (specs.root / "studies").exists()
+
+
+EPOCHS = ("--grid", "epochs=1,2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        (("sound",), "give --grid"),
+        (("sound", "--grid", "epoch=1,2"), "did you mean 'epochs'"),
+        (("sound", "--grid", "epochs=1,all"), "must be a whole number"),
+        (("sound", *EPOCHS, "--metric", "dept.mae"), "no output 'dept'; did you mean 'depth'"),
+        (("sound", *EPOCHS, "--metric", "depth.ma"), "reports no 'ma'; did you mean 'mae'"),
+        (("sound", *EPOCHS, "--pretrain-grid", "epochs=1"), "are for --pretrain EXPERIENCE"),
+        (("sound", *EPOCHS, "--pretrain", "sound"), "has 'pretrain' in its spec"),
+        (("sound", *EPOCHS, "--pretrain", "soundd"), "no experience 'soundd'"),
+        (("tuned", *EPOCHS, "--pretrain", "sound", "--pretrain-seed", "x"), "or 'same'"),
+        (("sound", "--grid", "epochs=1,1.0"), "would be the same"),
+        (("sound", "sound", *EPOCHS), "sound is named twice"),
+        (("sound", *EPOCHS, "--pretrain-seed", "same"), "are for --pretrain EXPERIENCE"),
+        (("tuned", *EPOCHS, "--pretrain", "sound", "--seeds", "x"), "write 0:10 for 0 to 9"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused_before_anything_runs(specs, qexp, asked, complaint):
+    experiences(specs)
+    code, _, stderr = qexp("study", *asked)
+    assert code in (2, 3)
+    assert complaint in stderr
+    assert not (specs.root / "runs").exists()
+
+
+def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
+    specs.spoil("experience", ("sizes", [16, 4, 4]))
+    options = ("--seeds", "0", "--metric", "depth.mae", "--device", "cpu", "-j", "2")
+    code, _, stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options)
+    assert code == 4
+    failed = next(run["name"] for run in qexp.runs() if run["state"] == "failed")
+    assert f"{failed} is failed, and is not counted" in stderr
+    assert [row["state"] for row in rows(Path("studies/sound_learning_rate/study.csv"))] == ["done", "failed"]
+    code, _, stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options)
+    assert code == 4
+    assert "1 done already" in stderr
+    assert f"left alone, failed: {failed}; --only-failed runs them again" in stderr
+
+
+def test_a_study_that_is_killed_goes_on_where_it_was(specs):
+    command = [sys.executable, "-m", "qexp", "study", "sound", "--grid", "batch_size=2,4", "--seeds", "0"]
+    command += ["--set", "epochs=10", "--metric", "depth.mae", "--device", "cpu", "-j", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+    until(lambda: any(list(Path("runs").glob("*/metrics.jsonl"))), "that a run trains")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 130, stderr
+    assert "repeat the command to continue" in stderr
+    assert not Path("studies").exists()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {run["state"] for run in qexp.runs()} == {"done"}
+    assert len(rows(Path("studies/sound_batch_size/study.csv"))) == 2
+
+
+def test_numbers_that_span_far_lie_on_a_logarithmic_axis_and_words_after_the_last():
+    near = places(["1", "2", "4"])
+    assert (near.logarithmic, near.positions) == (False, {"1": 1, "2": 2, "4": 4})
+    far = places(["10", "100", "1000", "all"])
+    assert far.logarithmic
+    assert far.positions["all"] == pytest.approx(10_000)
+    known = places(["10", "all", "500"], {"all": 823})
+    assert known.positions["all"] == 823
+    assert known.labels["all"] == "all (823)"
+    words = places(["adam", "sgd"])
+    assert (words.logarithmic, words.positions) == (False, {"adam": 0, "sgd": 1})
+    assert places(["5"]).positions == {"5": 5}
+    assert not places(["0", "100"]).logarithmic
+
+
+@pytest.mark.parametrize("values", [["7"], ["10", "50", "100", "500", "all"], ["mean", "class"], ["0", "0.5", "0.75"]])
+def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, values):
+    spots = {text: OfSeeds([0.1, 0.2], 0.15, (-1.1, 1.4)) for text in values}
+    single = {text: OfSeeds([0.1], 0.1, None) for text in values}
+    panels = {"": {"a": Line(spots), "b": Line(single), "c": Line(spots, constant=True)}}
+    save(study_panels(panels, "values", values, "r2"), tmp_path / "study.png")
+    assert (tmp_path / "study.png").read_bytes().startswith(PNG)
+
+
+def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):
+    line = Line({"1": OfSeeds([0.5, -9.0], -4.2, (-60.0, 50.0)), "2": OfSeeds([0.7, 0.8], 0.75, (0.1, 1.4))})
+    low, high, below = floored({"": {"a": line}}, -0.5)
+    assert (low, below) == (-0.5, 1)
+    assert 0.8 < high < 1.1
+    low, high, below = floored({"": {"a": line}}, None)
+    assert low < -9
+    assert below == 0
+    save(study_panels({"": {"a": line}}, "values", ["1", "2"], "r2", floor=-0.5), tmp_path / "study.png")
+    assert (tmp_path / "study.png").stat().st_size > 1000
+
+
+def test_the_document_of_a_study_is_json(studied):
+    _, plain, _ = studied
+    document = json.loads(json.dumps(plain.document()))
+    assert document["axes"] == ["epochs"]
+    assert [point["values"] for point in document["points"]] == [{"epochs": "1"}, {"epochs": "2"}]

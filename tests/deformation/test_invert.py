@@ -1,0 +1,373 @@
+"""Inversions of observations by least squares: results, files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rasterio
+import xarray
+
+import qexp
+from qexp.base.quantities import QUANTITIES
+from qexp.deformation import estimate
+from qexp.deformation.sources import Asked, Units, sources_named
+from qexp.errors import QexpError
+from qexp.inference import least_squares
+from qexp.inference.fit import aicc, bic
+from qexp.observations.file import write_observation
+from qexp.observations.observation import Observation, Track
+from qexp.simulation.generators import GENERATORS
+from tests.conftest import call, started
+from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
+from tests.inference.tracks import EXPONENTIAL, point_source
+
+TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An observation file with correlated noise, offsets and masked points, which tests read only."""
+    made = tmp_path_factory.mktemp("observed")
+    seen = observed(EXPONENTIAL)
+    seen.tracks[0].observed[:20] = False
+    seen.tracks[0].displacement[:20] = np.nan
+    write_observation(seen, made / "obs.nc")
+    return made
+
+
+@pytest.fixture(scope="module")
+def inverted(folder):
+    """`qexp invert` with all its files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("QEXP_FIGURES", raising=False)
+        said = call("invert", folder / "obs.nc", "--to", folder / "result", "--starts", "6", "--json")
+    assert said.code == 0, said.stderr
+    return folder / "result", json.loads(said.stdout)
+
+
+def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
+    _, document = inverted
+    assert list(document) == ["parameters", "tracks", "chi2_reduced", "misfit", "iterations", "seconds", "network"]
+    assert document["network"] is None
+    for name, truth in TRUTH.items():
+        of = document["parameters"][name]
+        assert list(of) == ["value", "unit", "standard_error", "scaled_error", "interval95"]
+        assert abs(of["value"] - truth) < 4 * of["standard_error"]
+        low, high = of["interval95"]
+        assert low < of["value"] < high
+    assert [of["unit"] for of in document["parameters"].values()] == ["m", "m", "km", "10⁶ m³"]
+    assert {name: of["n"] for name, of in document["tracks"].items()} == {"ascending": 176, "descending": 196}
+    assert 0.7 < document["chi2_reduced"] < 1.3
+    for name, offset in (("ascending", 0.03), ("descending", -0.02)):
+        assert list(document["tracks"][name]) == ["rms", "offset", "n"]
+        assert document["tracks"][name]["offset"] == pytest.approx(offset, abs=0.02)
+
+
+def test_the_folder_holds_the_result_as_tables_maps_and_rasters(inverted):
+    folder, document = inverted
+    expected = {"result.json", "parameters.csv", "result.nc", "maps.png", "ascending.tif", "descending.tif"}
+    assert {path.name for path in folder.iterdir()} == expected
+    result = json.loads((folder / "result.json").read_text())
+    assert set(result["files"]) == expected
+    for name, of in document["parameters"].items():
+        assert result["parameters"][name]["value"] == of["value"]
+    names = list(TRUTH)
+    matrix = np.array([[result["correlations"][one][other] for other in names] for one in names])
+    np.testing.assert_allclose(np.diagonal(matrix), 1.0)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
+    assert np.abs(matrix).max() <= 1 + 1e-12
+    header, *rows = (folder / "parameters.csv").read_text().splitlines()
+    assert header.startswith("parameter,value,unit,standard_error,scaled_error")
+    assert [row.split(",")[0] for row in rows] == names
+
+
+def test_the_table_of_points_adds_up_to_the_observation_and_its_model_is_that_of_the_estimates(inverted):
+    folder, document = inverted
+    table = xarray.load_dataset(folder / "result.nc", engine="h5netcdf")
+    seen = table["mask"].values == 1
+    whole = table["model"] + table["surface"] + table["residual"]
+    np.testing.assert_allclose(whole.values[seen], table["displacement"].values[seen], atol=1e-12)
+    assert np.isnan(table["residual"].values[~seen]).all()
+    east, north, depth, volume = (document["parameters"][name]["value"] for name in TRUTH)
+    moved = point_source(table["x"].values, table["y"].values, east, north, 1e3 * depth, 1e6 * volume)
+    np.testing.assert_allclose(table["model"], (moved * table["direction"].values).sum(axis=1), atol=1e-9)
+    assert table["model"].attrs["units"] == "m"
+    assert float(table["depth"]) == depth
+
+
+def test_rasters_lie_where_the_points_are(inverted):
+    folder, _ = inverted
+    table = xarray.load_dataset(folder / "result.nc", engine="h5netcdf")
+    own = table["track"].values == 1
+    with rasterio.open(folder / "descending.tif") as raster:
+        assert raster.crs.to_epsg() == 32633
+        assert raster.descriptions == ("displacement", "model", "residual")
+        assert raster.shape == (14, 14)
+        places = list(zip(table["x"].values[own], table["y"].values[own], strict=True))
+        for index, name in enumerate(("displacement", "model", "residual")):
+            values = np.array(list(raster.sample(places)))[:, index]
+            np.testing.assert_allclose(values, table[name].values[own], rtol=1e-6)
+    with rasterio.open(folder / "ascending.tif") as raster:
+        assert np.isnan(raster.read(1)).sum() == 20  # those that are masked
+        assert not np.isnan(raster.read(2)).any()  # the model is known there, too
+
+
+def test_python_gives_the_numbers_of_the_command(folder, inverted):
+    made = qexp.invert(folder / "obs.nc", starts=6)
+    _, document = inverted
+    assert {**made.document(), "seconds": 0} == {**document, "seconds": 0}
+    assert made.parameters["depth"].value == document["parameters"]["depth"]["value"]
+
+
+def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(folder, inverted, tmp_path):
+    place, _ = inverted
+    before = (place / "result.json").read_bytes()
+    refused = call("invert", folder / "obs.nc", "--to", place)
+    assert (refused.code, "not empty" in refused.stderr) == (2, True)
+    assert (place / "result.json").read_bytes() == before
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    refused = call("invert", folder / "obs.nc", "--to", other, "--overwrite")
+    assert (refused.code, "thesis.txt" in refused.stderr) == (2, True)
+    (other / "thesis.txt").rename(tmp_path / "thesis.txt")
+    for _ in range(2):
+        said = call("invert", folder / "obs.nc", "--starts", "1", "--to", other, "--overwrite", "--fix", "depth=1.5")
+        assert said.code == 0, said.stderr
+    assert "fixed" in said.stdout
+    (other / "thesis.txt").write_text("years of work")
+    assert call("invert", folder / "obs.nc", "--to", other, "--overwrite").code == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "thesis.txt"}
+
+
+def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_there(folder, inverted, tmp_path):
+    whole, _ = inverted
+    running = started(tmp_path, "invert", str(folder / "obs.nc"), "--starts", "1", "--to", str(tmp_path / "made"))
+    limit = time.monotonic() + 120
+    while not list(tmp_path.iterdir()) and time.monotonic() < limit:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.001)
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    names = {path.name for path in tmp_path.rglob("*")}
+    complete = {"made", *(path.name for path in whole.iterdir())} - {"maps.png"}
+    assert (running.returncode, names) in [(130, set()), (0, complete), (130, complete)]
+
+
+def test_offsets_count_as_displacement_if_none_are_estimated():
+    seen = observed(offsets=(0.05, 0.05))
+    with_them, without = (qexp.invert(seen, starts=4, offsets=offsets) for offsets in ("per-track", "none"))
+    assert with_them.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
+    assert without.parameters["depth"].value > 2.0
+    assert without.tracks["ascending"].offset == 0.0
+    assert without.tracks["ascending"].offset_error is None
+    assert without.chi2 > 2 * with_them.chi2
+
+
+def test_a_search_with_some_of_the_points_ends_in_the_minimum_of_all_points(monkeypatch):
+    seen = observed(EXPONENTIAL)
+    thinned, whole = (
+        monkeypatch.setattr(least_squares, "MOST_SEARCHED", most) or qexp.invert(seen, starts=8)
+        for most in (60, 10_000)
+    )
+    assert whole.chi2 == pytest.approx(thinned.chi2, rel=1e-8)
+    for name, of in whole.parameters.items():
+        assert thinned.parameters[name].value == pytest.approx(of.value, rel=1e-5)
+        assert thinned.parameters[name].standard_error == pytest.approx(of.standard_error, rel=1e-5)
+    assert thinned.starts == 8
+    assert 1 <= thinned.agreeing <= 8
+
+
+def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
+    seen = observed()
+    units = Units(QUANTITIES, estimate.centre_of(seen))
+    begin = {"x": 0.0, "y": 0.0, "depth": 2000.0, "delta_volume": 2e6}
+    candidate = estimate.Candidate("mogi", sources_named("mogi", GENERATORS), units, begin, held=("depth",))
+    held, freed = (estimate.estimated(seen, candidate, asked) for asked in (Asked(), Asked(bounds={"depth": (0.5, 5)})))
+    assert held.parameters["depth"].fixed
+    assert held.parameters["depth"].value == pytest.approx(2.0)
+    assert freed.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
+
+
+def test_noise_without_a_source_is_said_to_show_none():
+    seen, random = observed(), np.random.default_rng(1)
+    noise = [replace(track, displacement=0.02 + random.normal(0.0, track.error)) for track in seen.tracks]
+    said = [qexp.invert(one, starts=4).remarks for one in (Observation(tuple(noise), seen.crs), seen)]
+    assert [any("by BIC the observation shows no source" in text for text in texts) for texts in said] == [True, False]
+
+
+def own_source(folder, quantity):
+    """A workspace whose source is Mogi's under another name, with a volume change of a name of its own."""
+    (folder / "specs").mkdir()
+    (folder / "specs" / "extensions.py").write_text(
+        f"""
+from qexp.extend import Entry, Quantity, Source, half_space, mogi, mogi_image
+
+GENERATORS = {{
+    "reservoir": Entry(
+        build=half_space(Source(("x", "y", "depth", "swelling"), mogi, mogi_image)),
+        parameters={{"properties": {{}}}},
+        help="A reservoir that swells.",
+        example={{"type": "reservoir"}},
+    )
+}}
+QUANTITIES = {{"swelling": {quantity}}}
+"""
+    )
+    return folder
+
+
+def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_its_amplitude_is_called(tmp_path):
+    place = own_source(tmp_path, 'Quantity("10⁶ m³", 1e6, "its volume change")')
+    seen = observed(EXPONENTIAL)
+    own, built_in = qexp.invert(seen, source="reservoir", workspace=place), qexp.invert(seen, source="mogi")
+    assert own.chi2 == pytest.approx(built_in.chi2)
+    for name, of in built_in.parameters.items():
+        estimate = own.parameters["swelling" if name == "delta_volume" else name]
+        assert estimate.value == pytest.approx(of.value)
+        assert estimate.interval95 == pytest.approx(of.interval95)
+
+
+def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path):
+    folders = [tmp_path / name for name in ("silent", "declared")]
+    for folder, end in zip(folders, ("", ", plausible=(-100, 100)"), strict=True):
+        folder.mkdir()
+        own_source(folder, f'Quantity("10⁶ m³", 1e6, "its volume change"{end})')
+    asked = {"source": "reservoir", "posterior": True, "draws": 200, "starts": 4}
+    with pytest.raises(QexpError, match=r"plausible: give it two bounds, --bounds swelling=LOW:HIGH"):
+        qexp.invert(observed(), **asked, workspace=folders[0])
+    declared = qexp.invert(observed(), **asked, workspace=folders[1]).posterior.parameters["swelling"]
+    assert (declared.least, declared.largest) == (-100, 100)
+    assert declared.low < 3.0 < declared.high
+
+
+def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_not(folder):
+    seen = observed(EXPONENTIAL)
+    said = []
+    for estimated in (False, True):
+        noise = replace(EXPONENTIAL, sill=EXPONENTIAL.sill / 2, estimated=estimated)
+        tracks = [replace(track, noise=noise, error=track.error / 1.4) for track in seen.tracks]
+        made = qexp.invert(Observation(tuple(tracks), seen.crs), starts=4)
+        assert 1.5 < made.chi2_reduced < 3
+        said.append(any("not the declared noise" in remark for remark in made.remarks))
+    assert said == [True, False]
+
+
+def test_ramps_are_estimated_with_the_source():
+    seen = observed()
+    for one in seen.tracks:
+        one.displacement[:] += 2e-3 * (one.x - one.x.mean()) / 1e3 - 1e-3 * (one.y - one.y.mean()) / 1e3
+    made = qexp.invert(seen, starts=4, ramps=True)
+    for one in made.tracks.values():
+        assert one.ramp == pytest.approx((2e-3, -1e-3), abs=5 * max(one.ramp_error))
+    assert made.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
+    assert made.unknowns == 4 + 6
+
+
+def test_several_sources_are_compared_and_the_one_that_explains_the_data_is_first(tmp_path):
+    seen = observed(size=10)
+    for one in seen.tracks:
+        second = point_source(one.x, one.y, ORIGIN[0] - 1500, ORIGIN[1] + 1300, 900.0, -1.5e6)
+        one.displacement[:] += (second * one.direction).sum(axis=1)
+    write_observation(seen, tmp_path / "obs.nc")
+    options = ["--source", "mogi", "--source", "mogi+mogi", "--starts", "8", "--to", tmp_path / "both"]
+    said = call("invert", tmp_path / "obs.nc", *options, "--json")
+    assert said.code == 0, said.stderr
+    document = json.loads(said.stdout)
+    depths = sorted(document["parameters"][f"mogi_{number}.depth"]["value"] for number in (1, 2))
+    assert depths == pytest.approx([0.9, 1.5], rel=0.1)
+    first, second = document["comparison"]
+    assert (first["source"], second["source"]) == ("mogi+mogi", "mogi")
+    assert first["delta_aicc"] == first["delta_bic"] == 0
+    assert second["delta_aicc"] > second["delta_bic"] > 10
+    assert first["unknowns"] == second["unknowns"] + 4
+    alone = json.loads((tmp_path / "both/mogi/result.json").read_text())
+    assert list(alone["parameters"]) == list(TRUTH)
+    assert (tmp_path / "both/comparison.csv").read_text().startswith("source,unknowns")
+
+
+def test_criteria_are_those_of_least_squares_with_an_unknown_size_of_the_noise():
+    # N ln(χ²/N) + 2K + 2K(K+1)/(N-K-1) and N ln(χ²/N) + K ln N with N = 10, χ² = 20, K = 3.
+    assert aicc(20.0, 10, 2) == pytest.approx(10 * np.log(2) + 6 + 24 / 6)
+    assert bic(20.0, 10, 2) == pytest.approx(10 * np.log(2) + 3 * np.log(10))
+    assert aicc(1.0, 4, 2) == np.inf
+
+
+def test_gnss_components_and_a_track_are_explained_together():
+    random = np.random.default_rng(5)
+    x, y = (random.uniform(-3000, 3000, 8) + shift for shift in ORIGIN)
+    direction = np.repeat(np.eye(3), 8, axis=0)
+    places = np.tile(x, 3), np.tile(y, 3)
+    moved = (point_source(*places, *SOURCE) * direction).sum(axis=1) + 0.002 * random.normal(size=24)
+    gnss = Track("stations", "gnss", *places, moved, np.full(24, 0.002), direction, np.ones(24, bool))
+    made = qexp.invert(Observation((observed().tracks[0], gnss), CRS), starts=6)
+    assert made.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
+    assert made.tracks["stations"].offset_error is None
+    alone = qexp.invert(Observation((gnss,), CRS), starts=6, fixed={"depth": 1.5})
+    assert alone.parameters["depth"].fixed
+    assert alone.parameters["east"].value == pytest.approx(SOURCE[0], abs=200)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--fix", "x=0"], 2, "positions are absolute here; use east, in metres"),
+        (["--fix", "deptj=2"], 2, "did you mean 'depth'"),
+        (["--fix", "depth=-2"], 2, "must be greater than 0 km"),
+        (["--fix", "depth=nan"], 2, "write variable=number"),
+        (["--fix", "depth=2", "--bounds", "depth=1:3"], 2, "it has bounds, too"),
+        (["--bounds", "depth=3:1"], 2, "the smaller first"),
+        (["--bounds", "depth=-3:-1"], 2, "must be greater than 0 km"),
+        (["--source", "moggi"], 2, "did you mean 'mogi'"),
+        (["--source", "mogi", "--source", "mogi"], 2, "given twice"),
+        (["--offsets", "some"], 2, "choose from per-track and none"),
+        (["--starts", "0"], 2, "at least one"),
+        (["--spacing", "-5", "--to", "somewhere"], 2, "must be a positive number"),
+        (["--spacing", "500"], 2, "are for the files of --to"),
+        (["--overwrite"], 2, "are for the files of --to"),
+        (["--source", "okada", "--fix", "strike=45"], 2, "if it is in degrees, add --degrees"),
+        (["--fix", "east=1", "--fix", "north=1", "--fix", "depth=1", "--fix", "delta_volume=1"], 2, "leave one"),
+        (["--bounds", "depth=:0"], 2, "--bounds depth"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_what_would_work(folder, options, code, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = call("invert", folder / "obs.nc", *options)
+    assert (said.code, words in said.stderr) == (code, True), said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_observations_are_refused(tmp_path):
+    (tmp_path / "text.nc").write_text("no NetCDF")
+    assert call("invert", tmp_path / "text.nc").code == 2
+    assert call("invert", tmp_path / "missing.nc").code in (2, 3)
+
+
+def test_an_estimate_at_a_bound_is_remarked_on(folder):
+    said = call("invert", folder / "obs.nc", "--bounds", "depth=2:4", "--starts", "2")
+    assert said.code == 0
+    assert "warning: depth is at a bound, and the data ask for a value beyond it" in said.stderr
+    assert re.search(r"depth +2\S* +at bound", said.stdout)
+    depth = qexp.invert(folder / "obs.nc", bounds={"depth": (2, 4)}, starts=2).parameters["depth"]
+    assert (depth.at_bound, depth.standard_error, depth.scaled_error) == (True, None, None)
+    assert depth.interval95[0] == pytest.approx(2)
+
+
+def test_an_estimate_at_a_bound_that_the_data_allow_is_not_remarked_on(folder):
+    free = qexp.invert(folder / "obs.nc").parameters["depth"]
+    bound = free.value - 0.3 * free.standard_error
+    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, bound)})
+    assert made.parameters["depth"].at_bound
+    assert not [remark for remark in made.remarks if "bound" in remark]
+    beyond = free.value - 4 * free.standard_error
+    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, beyond)})
+    (remark,) = [remark for remark in made.remarks if "bound" in remark]
+    fall = float(re.search(r"some ([\d.]+)\)", remark).group(1))
+    assert fall == pytest.approx(made.chi2 - qexp.invert(folder / "obs.nc").chi2, rel=0.3)

@@ -1,0 +1,246 @@
+"""Posteriors of observations: draws, what is printed and written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+
+import arviz
+import matplotlib
+import numpy as np
+import pytest
+
+import qexp
+from qexp.errors import QexpError
+from qexp.inference.density import power
+from qexp.observations.file import write_observation
+from qexp.observations.observation import Observation, Track
+from tests.conftest import call
+from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
+from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track
+
+TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
+NORMAL = 2 * 1.6448536
+"""Width of the central 90 % of a normal distribution of standard deviation 1."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("observed")
+    write_observation(observed(EXPONENTIAL), made / "obs.nc")
+    return made
+
+
+@pytest.fixture(scope="module")
+def drawn(folder):
+    """`qexp invert --posterior` with all its files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("QEXP_FIGURES", raising=False)
+        said = call("invert", folder / "obs.nc", "--posterior", "--to", folder / "result", "--starts", "6", "--json")
+    assert said.code == 0, said.stderr
+    return folder / "result", json.loads(said.stdout)
+
+
+def test_the_document_has_intervals_around_the_true_source_and_how_they_were_found(drawn):
+    _, document = drawn
+    posterior = document["posterior"]
+    assert posterior["method"] == "importance"
+    assert posterior["draws"] == 2000
+    assert posterior["pareto_k"] < 0.7
+    assert posterior["ess"] > 1000
+    assert posterior["r_hat"] is None
+    assert posterior["remarks"] == []
+    assert posterior["noise_factor"] == pytest.approx(math.sqrt(document["chi2_reduced"]), rel=0.05)
+    for name, truth in TRUTH.items():
+        of, errors = posterior["parameters"][name], document["parameters"][name]
+        low, high = of["interval90"]
+        assert low < of["median"] < high
+        assert abs(of["median"] - truth) < high - low
+        expected = NORMAL * errors["standard_error"] * math.sqrt(document["chi2_reduced"])
+        assert high - low == pytest.approx(expected, rel=0.25)
+        assert posterior["correlations"][name][name] == pytest.approx(1)
+    assert posterior["parameters"]["delta_volume"]["prior"]["distribution"] == "uniform"
+    assert posterior["correlations"]["depth"]["delta_volume"] > 0.7
+
+
+def test_arviz_reads_summarises_and_plots_the_draws(drawn):
+    folder, document = drawn
+    data = arviz.from_netcdf(folder / "posterior.nc")
+    assert set(data.groups()) == {"posterior", "sample_stats", "posterior_predictive", "observed_data"}
+    assert dict(data.posterior.sizes) == {"chain": 1, "draw": 2000}
+    summary = arviz.summary(data, kind="stats", round_to="none")
+    for name, of in document["posterior"]["parameters"].items():
+        assert summary.loc[name, "mean"] == pytest.approx(of["mean"], rel=1e-6)
+    assert data.posterior["depth"].attrs["units"] == "km"
+    assert data.observed_data.sizes["point"] == 2 * 14**2
+    predicted, seen = data.posterior_predictive["displacement"], data.observed_data["displacement"]
+    assert predicted.sizes == {"chain": 1, "draw": 200, "point": 2 * 14**2}
+    low, high = predicted.quantile([0.05, 0.95], dim=("chain", "draw"))
+    assert 0.8 < float(((low < seen) & (seen < high)).mean()) < 0.97
+    with matplotlib.rc_context({"backend": "agg"}):
+        assert arviz.plot_ppc(data, num_pp_samples=20, figsize=(3, 3)) is not None
+        axes = arviz.plot_pair(data, var_names=["depth", "delta_volume"], backend_kwargs={"figsize": (3, 3)})
+    assert axes is not None
+
+
+def test_the_folder_has_a_picture_of_all_pairs_and_a_table_for_latex(drawn):
+    folder, _ = drawn
+    listed = json.loads((folder / "result.json").read_text())["files"]
+    assert {"posterior.nc", "posterior.png", "posterior.tex"} <= set(listed)
+    assert (folder / "posterior.png").read_bytes().startswith(b"\x89PNG")
+    text = (folder / "posterior.tex").read_text()
+    assert r"\begin{tabular}" in text
+    assert "{delta volume} & {10{\\ensuremath{^{6}}} m{\\ensuremath{^{3}}}} & {2.9" in text
+
+
+def test_the_printed_table_says_the_prior_and_what_the_weights_are_worth(folder):
+    said = call("invert", folder / "obs.nc", "--posterior", "--draws", "500", "--starts", "6", "--bounds", "depth=1:2")
+    assert said.code == 0
+    assert "uniform, 1.00 to 2.00  " in said.stdout
+    assert "posterior by importance: Pareto k̂" in said.stderr
+
+
+@pytest.mark.parametrize("method", ["laplace", "importance", "sampler", "grid"])
+def test_every_method_finds_the_same_posterior(method):
+    seen = observed(EXPONENTIAL)
+    asked = {"posterior": True, "starts": 6, "fixed": {"east": SOURCE[0]}, "draws": 4000}
+    usual = qexp.invert(seen, **asked, seed=1).posterior
+    other = qexp.invert(seen, **asked, method=method).posterior
+    assert other.found.method == method
+    for name, of in usual.parameters.items():
+        mine = other.parameters[name]
+        assert abs(mine.median - of.median) < 0.15 * of.deviation
+        assert mine.deviation == pytest.approx(of.deviation, rel=0.15 if method == "laplace" else 0.08)
+
+
+def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_count_as_declared():
+    seen = observed()
+    small = Observation(tuple(replace(track, error=track.error / 3) for track in seen.tracks), CRS)
+    asked = {"posterior": True, "starts": 6}
+    scaled, declared = (qexp.invert(small, **asked, declared_noise=flag).posterior for flag in (False, True))
+    assert scaled.typical_noise_factor == pytest.approx(3, rel=0.1)
+    assert declared.noise_factor is None
+    for name, of in scaled.parameters.items():
+        assert of.deviation / declared.parameters[name].deviation == pytest.approx(3, rel=0.15)
+
+
+def test_stations_ramps_and_two_sources_have_posteriors_too():
+    random = np.random.default_rng(5)
+    x, y = (SOURCE[axis] + random.uniform(-4e3, 4e3, 12) for axis in (0, 1))
+    places = np.repeat(np.stack([x, y]), 3, axis=1)
+    direction = np.tile(np.eye(3), (12, 1))
+    moved = (point_source(*places, *SOURCE) * direction).sum(axis=1) + random.normal(0, 0.002, 36)
+    gnss = Track("stations", "gnss", *places, moved, np.full(36, 0.002), direction, np.ones(36, bool))
+    seen = Observation((*observed().tracks, gnss), CRS)
+    made = qexp.invert(seen, posterior=True, starts=6, ramps=True, draws=500)
+    for name, truth in TRUTH.items():
+        assert abs(made.posterior.parameters[name].median - truth) < 4 * made.posterior.parameters[name].deviation
+    fixed = {f"mogi_2.{name}": value for name, value in {"east": 4.22e5, "north": 4.515e6, "depth": 2.0}.items()}
+    two = qexp.invert(seen, source="mogi+mogi", posterior=True, starts=6, fixed=fixed, draws=500).posterior
+    assert list(two.parameters) == [*(f"mogi_1.{name}" for name in TRUTH), "mogi_2.delta_volume"]
+    assert abs(two.parameters["mogi_2.delta_volume"].median) < 4 * two.parameters["mogi_2.delta_volume"].deviation
+
+
+def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said():
+    seen = observed()
+    weak = Observation(tuple(replace(track, error=np.full_like(track.error, 10.0)) for track in seen.tracks), CRS)
+    asked = {"depth": (1.0, 2.0), "delta_volume": (1.0, 2.0)}
+    made = qexp.invert(
+        weak, posterior=True, starts=6, bounds=asked, declared_noise=True,
+        fixed={"east": SOURCE[0], "north": SOURCE[1]},
+    ).posterior  # fmt: skip
+    for of in made.parameters.values():
+        assert (of.low, of.median, of.high) == pytest.approx((1.05, 1.5, 1.95), abs=0.03)
+        assert of.at_edge == pytest.approx(1 / 80, abs=0.01)
+        assert not of.is_cut
+    assert not made.remarks
+
+
+def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is_a_remark(folder):
+    looks = {"ascending": ASCENDING, "descending": DESCENDING}
+    deep = [
+        track(name, look, (*SOURCE[:2], 20e3, 1e9), origin=ORIGIN, size=14, spacing=500.0)
+        for name, look in looks.items()
+    ]
+    made = qexp.invert(Observation(tuple(deep), CRS), posterior=True, starts=6, draws=500)
+    assert [name for name, of in made.posterior.parameters.items() if of.is_cut] == ["depth"]
+    assert any(re.match(r"\d+% of the posterior of depth lies at an edge of its prior", one) for one in made.remarks)
+
+    asked = ["--posterior", "--starts", "6", "--draws", "500", "--bounds", "depth=1.49:5"]
+    said = call("invert", folder / "obs.nc", *asked)
+    assert re.search(r"uniform, 1.49\S* to 5\S*, \d+% at its edge", said.stdout)
+    assert "edge" not in said.stderr
+
+
+def test_priors_are_the_same_whatever_the_noise_of_the_data():
+    asked = {"posterior": True, "draws": 200, "starts": 4, "source": "mctigue"}
+    priors = []
+    for seed in (0, 1):
+        random = np.random.default_rng(seed)
+        tracks = [
+            replace(one, displacement=one.displacement + random.normal(0, 0.02, len(one.x)), error=one.error + 0.02)
+            for one in observed().tracks
+        ]
+        made = qexp.invert(Observation(tuple(tracks), CRS), **asked).posterior
+        priors.append({name: (of.prior, of.least, of.largest) for name, of in made.parameters.items()})
+    assert priors[0] == priors[1]
+    assert priors[0]["pressure_over_mu"] == ("uniform", -0.05, 0.05)
+    assert priors[0]["radius"][0] == "∝ value³"
+
+
+def test_the_prior_of_a_size_makes_each_strength_and_each_size_equally_likely():
+    """Potencies are slips times length times width: with two slips, the density of a size is its square."""
+    asked = {"posterior": True, "draws": 100, "starts": 1, "source": "okada", "method": "laplace"}
+    fixed = {"east": SOURCE[0], "north": SOURCE[1], "depth": 2.0, "strike": 0.5, "dip": 1.0, "dip_slip": 0.0}
+    one = qexp.invert(observed(size=8), **asked, fixed=fixed | {"strike_slip": 0.0}).posterior
+    assert [one.parameters[size].prior for size in ("length", "width")] == ["∝ value", "∝ value"]
+    two = qexp.invert(observed(size=8), **asked, fixed=fixed, bounds={"width": (0.5, 2)}).posterior
+    assert [two.parameters[size].prior for size in ("length", "width")] == ["∝ value²", "uniform"]
+
+
+def test_a_power_law_is_drawn_as_it_says():
+    prior = power("radius", 1.0, 10.0, 2)
+    shares = np.linspace(0.0, 1.0, 101)
+    values = prior.quantile(shares)
+    np.testing.assert_allclose(prior.share(values), shares, atol=1e-12)
+    np.testing.assert_allclose(values**3, 1 + shares * 999, rtol=1e-12)
+    np.testing.assert_allclose(prior.place(prior.score(np.array([5.5]))), [0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"draws": 100}, "add --posterior"),
+        ({"method": "grid"}, "add --posterior"),
+        ({"posterior": True, "method": "magic"}, "--method magic: choose from auto, laplace"),
+        ({"posterior": True, "draws": 3}, "--draws 3: choose from 100"),
+        ({"posterior": True, "method": "grid", "starts": 4}, "4 parameters are free, but grids are for 3"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options, said):
+    with pytest.raises(QexpError, match=said):
+        qexp.invert(observed(), **options)
+
+
+def test_amplitudes_may_be_bounded_far_below_one_of_their_units():
+    """The search starts with amplitudes within their bounds, whatever their size."""
+    made = qexp.invert(observed(), starts=4, bounds={"delta_volume": (0.001, 0.5)})
+    assert made.parameters["delta_volume"].value == pytest.approx(0.5)
+
+
+@pytest.mark.slow
+def test_the_strike_of_a_dike_that_runs_north_is_not_cut_in_two():
+    seen = observed(EXPONENTIAL)
+    asked = {
+        "source": "okada",
+        "degrees": True,
+        "fixed": {"strike_slip": 0.0, "dip_slip": 0.0, "east": SOURCE[0], "north": SOURCE[1], "length": 2.0},
+        "bounds": {"depth": (0.5, 4.0), "width": (0.2, 1.0)},
+    }
+    made = qexp.invert(seen, posterior=True, starts=16, draws=500, **asked).posterior
+    strike, dip = (made.all[:, list(made.parameters).index(name)] for name in ("strike", "dip"))
+    assert np.ptp(strike) <= 360
+    assert 0 <= dip.min() <= dip.max() <= 90
+    assert made.found.ess > 100

@@ -1,0 +1,344 @@
+"""Inversions that start at a network's estimate: its grid, its views, and what lies outside of its training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+import xarray
+
+import qexp
+from qexp.errors import QexpError
+from qexp.kinds.images.observation import SeenView, filled, image_of, nearby, peak_of, without_edge
+from qexp.observations.file import write_observation
+from qexp.observations.observation import Observation
+from tests.conftest import Specs, call
+from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
+from tests.inference.tracks import ASCENDING, track
+
+UNIFORM = {
+    "depth": (0.8, 3.0),
+    "delta_volume": (0.5, 6.0),
+    "x": (-1.5, 1.5),
+    "y": (-1.5, 1.5),
+}
+OUTPUTS = list(UNIFORM)
+VIEWS = {"": (37.7, -10.4), "_1": (33.97, 190.3)}
+"""Suffix → incidence and heading of the tracks of `observed` [degrees]."""
+
+DATASET = {
+    "type": "generated",
+    "generation_type": "mogi",
+    "angles": "degrees",
+    "size": [16, 16],
+    "fixed": {
+        "noise": 0.005,
+        **{f"{name}{view}": 0.5 for view in VIEWS for name in ("x_res", "y_res")},
+        **{
+            f"{name}{view}": angle
+            for view, of in VIEWS.items()
+            for name, angle in zip(("incidence", "heading"), of, strict=True)
+        },
+    },
+    "varyings": {name: [[0.4, 0.6]] for name in UNIFORM},
+    "distributions": {
+        name: {"type": "uniform", "parameters": {"a": low, "b": high}} for name, (low, high) in UNIFORM.items()
+    },
+    "noise_model": [
+        {"type": "white"},
+        {"type": "offset", "parameters": {"standard_deviation": 0.03}},
+        {"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 2.0}, "views": [1]},
+    ],
+}
+MODEL = {
+    "inputs": {name: {"size": [16, 16, 1]} for name in ("displacement", "displacement_1", "mask_1")},
+    "outputs": OUTPUTS,
+    "operations": {
+        "join": {"module": "concatenate"},
+        "look": {"module": "conv", "parameters": {"filters": [4]}},
+        "halve": {"module": "max_pooling"},
+        **{f"to_{name}": {"module": "denses", "parameters": {"filters": [8, 1]}} for name in OUTPUTS},
+    },
+    "branches": [
+        {
+            "x_name": ["displacement", "displacement_1", "mask_1"],
+            "y_name": "seen",
+            "operations": ["join", "look", "halve"],
+        },
+        *({"x_name": "seen", "y_name": name, "operations": [f"to_{name}"]} for name in OUTPUTS),
+    ],
+}
+EXPERIENCE = {
+    "model": "chamber",
+    "dataset": "chamber",
+    "inputs": ["displacement", "displacement_1", "mask_1"],
+    "outputs": OUTPUTS,
+    "split": [0.7, 0.3],
+    "sizes": [256, 32, 32],
+    "epochs": 4,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 3e-3,
+    "losses": dict.fromkeys(OUTPUTS, "mse"),
+    "metrics": {},
+    "transforms": {
+        name: {"type": "scale", "parameters": {"typical": 0.03}} for name in ("displacement", "displacement_1")
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A workspace with a run on two views with offsets, of which one has masks, and an observation."""
+    root = tmp_path_factory.mktemp("run")
+    Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE}, "chamber")
+    said = call("run", "chamber", "--seed", "0", "--device", "cpu", "--workspace", root)
+    assert said.code == 0, said.stderr
+    write_observation(observed(), root / "obs.nc")
+    return root
+
+
+def invert(place, *options, observation="obs.nc"):
+    return call("invert", place / observation, "--run", "chamber_0", "--workspace", place, *options)
+
+
+def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_samples(place):
+    directory = qexp.open_run("chamber_0", workspace=place).directory
+    with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
+        estimates = {name: float(table[f"{name}_estimate"][5]) for name in OUTPUTS}
+        truth = {name: float(table[name][5]) for name in OUTPUTS}
+        count = table.sizes["sample"]
+    near = nearby(directory, estimates, count, seed=0)
+    assert len(near) == count
+    assert any(all(one[name] == pytest.approx(truth[name], rel=1e-4) for name in OUTPUTS) for one in near)
+    assert nearby(directory, estimates, 4, seed=3) == nearby(directory, estimates, 4, seed=3)
+    assert nearby(directory, estimates, 0, seed=3) == []
+    said = invert(place, "--refine", "--starts", "5")
+    assert "5 starts ended there" in said.stderr
+    assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")  # what the training data were made with
+
+
+def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
+    said = invert(place, "--refine", "--json")
+    assert said.code == 0, said.stderr
+    refined = json.loads(said.stdout)
+    searched = qexp.invert(place / "obs.nc", starts=8).document()
+    for name, of in searched["parameters"].items():
+        assert refined["parameters"][name]["value"] == pytest.approx(of["value"], rel=1e-6)
+        assert refined["parameters"][name]["standard_error"] == pytest.approx(of["standard_error"], rel=1e-4)
+    assert refined["chi2_reduced"] == pytest.approx(searched["chi2_reduced"], rel=1e-9)
+    network = refined["network"]
+    assert network["run"] == "chamber_0"
+    assert network["views"] == {"displacement": "ascending", "displacement_1": "descending"}
+    assert network["parameters"].keys() == searched["parameters"].keys()
+    assert np.hypot(network["centre"][0] - SOURCE[0], network["centre"][1] - SOURCE[1]) < 2000
+
+
+def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place):
+    made = qexp.invert(place / "obs.nc", run="chamber_0", posterior=True, draws=500, workspace=place)
+    posterior = made.posterior
+    assert posterior.parameters["depth"].prior == "of the training data"
+    assert (posterior.parameters["depth"].least, posterior.parameters["depth"].largest) == (0.8, 3.0)
+    centre = made.document()["network"]["centre"]
+    east = posterior.parameters["east"]
+    assert (east.least - centre[0], east.largest - centre[0]) == pytest.approx((-1500, 1500))
+    assert abs(posterior.parameters["depth"].median - SOURCE[2] / 1e3) < 4 * posterior.parameters["depth"].deviation
+    narrow = qexp.invert(
+        place / "obs.nc", run="chamber_0", posterior=True, draws=500, bounds={"depth": (1.6, 2.0)}, workspace=place
+    )
+    assert narrow.posterior.all[:, 2].min() >= 1.6
+    assert narrow.posterior.parameters["depth"].is_cut
+
+
+def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place):
+    said = invert(place, "--json")
+    assert said.code == 0, said.stderr
+    assert "--refine gives standard errors" in said.stderr
+    document = json.loads(said.stdout)
+    for name, of in document["parameters"].items():
+        assert of["value"] == pytest.approx(document["network"]["parameters"][name])
+        assert of["standard_error"] is of["scaled_error"] is of["interval95"] is None
+    refined = json.loads(invert(place, "--refine", "--json").stdout)
+    assert document["iterations"] == 0
+    assert document["chi2_reduced"] > refined["chi2_reduced"]
+
+
+def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(place):
+    moved = Observation(tuple(dataclasses.replace(t, x=t.x - 3e4, y=t.y + 5e4) for t in observed().tracks))
+    here, there = (
+        qexp.invert(one, run="chamber_0", workspace=place, centre=centre).parameters
+        for one, centre in ((observed(), ORIGIN), (moved, (ORIGIN[0] - 3e4, ORIGIN[1] + 5e4)))
+    )
+    assert there["east"].value == pytest.approx(here["east"].value - 3e4, abs=1e-3)
+    assert there["depth"].value == pytest.approx(here["depth"].value, rel=1e-6)
+
+
+def test_what_the_network_was_not_trained_on_is_said(place):
+    loud = Observation(tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks), CRS)
+    made = qexp.invert(loud, run="chamber_0", workspace=place, refine=True)
+    outside = [one for one in made.network["outside"] if "lies outside the range of the network's training data" in one]
+    assert [one.partition(" lies ")[0] for one in outside] == [one.name for one in loud.tracks]
+    for one in outside:
+        numbers = re.fullmatch(r".*greatest value (\S+) m \(in training (\S+) to (\S+) m\), standard deviation .*", one)
+        value, low, high = map(float, numbers.groups())
+        assert low < high < value
+        assert one in made.remarks
+    assert made.parameters["delta_volume"].value == pytest.approx(300, rel=0.1)
+    quiet = qexp.invert(observed(), run="chamber_0", workspace=place, refine=True)
+    assert not any("training data" in one for one in quiet.remarks)
+
+
+FLOWN = {
+    "": ("heading", "right", (347.6, 351.6)),
+    "_1": ("heading", "right", (188.3, 192.3)),
+    "_2": ("azimuth", "right", (167.7, 171.7)),
+    "_3": ("heading", "left", (168.0, 172.0)),
+}
+"""Suffix → what gives the direction, the side to which the satellite looks, and the range of training data [degrees];
+the tracks of `observed` fly at -10.4 and -169.7 if they look to the right."""
+
+
+def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
+    """192 and -168 degrees are the same direction, and one that is seen to the left is flown the other way round."""
+    image, names = {"size": [8, 8, 1]}, [f"displacement{view}" for view in FLOWN]
+    angles = [f"{base}{view}" for view, (base, _, _) in FLOWN.items()]
+    dataset = {
+        **{key: value for key, value in DATASET.items() if key not in ("noise_model", "size")},
+        "size": [8, 8],
+        "fixed": {"noise": 0.005, "x": 0.0, "y": 0.0, "delta_volume": 3.0},
+        "varyings": {"depth": [[0.4, 0.6]], **{name: [] for name in angles}},
+        "distributions": {"depth": DATASET["distributions"]["depth"]},
+        "views": [{"look": look} for _, look, _ in FLOWN.values()],
+    }
+    for view, (base, _, (low, high)) in FLOWN.items():
+        dataset["distributions"][f"{base}{view}"] = {"type": "uniform", "parameters": {"a": low, "b": high}}
+        dataset["fixed"] |= {f"{name}{view}": 1.0 for name in ("x_res", "y_res")}
+        dataset["fixed"][f"incidence{view}"] = 33.97 if view in ("_1", "_2") else 37.7
+    model = {
+        "inputs": {**dict.fromkeys(names, image), **{name: {"size": [1]} for name in angles}},
+        "outputs": ["depth"],
+        "operations": {
+            "join": {"module": "concatenate"},
+            "flat": {"module": "flatten"},
+            "beside": {"module": "concatenate"},
+            "head": {"module": "denses", "parameters": {"filters": [4, 1]}},
+        },
+        "branches": [
+            {"x_name": names, "y_name": "seen", "operations": ["join", "flat"]},
+            {"x_name": ["seen", *angles], "y_name": "depth", "operations": ["beside", "head"]},
+        ],
+    }
+    experience = {
+        **EXPERIENCE, "inputs": [*names, *angles], "outputs": ["depth"], "losses": {"depth": "mse"}, "epochs": 1,
+        "transforms": {},
+    }  # fmt: skip
+    Specs(tmp_path, {"dataset": dataset, "model": model, "experience": experience}, "chamber")
+    said = call("run", "chamber", "--seed", "0", "--device", "cpu", "--workspace", tmp_path)
+    assert said.code == 0, said.stderr
+    both = observed(offsets=(0.0, 0.0))
+    flown = dict(zip(("ascending", "descending"), both.tracks, strict=True))
+    tracks = [flown[name] for name in ("ascending", "descending", "descending", "ascending")]
+    seen = Observation(tuple(dataclasses.replace(one, name=f"{n}") for n, one in enumerate(tracks)), CRS)
+    made = qexp.invert(seen, run="chamber_0", workspace=tmp_path)
+    outside = [one for one in made.network["outside"] if any(name in one for name in angles)]
+    assert outside == []
+    run = qexp.open_run("chamber_0", workspace=tmp_path)
+    arrays = {name: np.random.default_rng(0).normal(0, 0.01, (2, 8, 8)) for name in names}
+    middles = {f"{base}{view}": np.full(2, (low + high) / 2) for view, (base, _, (low, high)) in FLOWN.items()}
+    turned = {name: values - turn for (name, values), turn in zip(middles.items(), (360, 360, 0, -720), strict=True)}
+    expected = run.predict(**arrays, **middles)["depth"]
+    np.testing.assert_allclose(run.predict(**arrays, **turned)["depth"], expected, rtol=1e-6)
+
+
+def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
+    seen = observed()
+    one = Observation(seen.tracks[:1], CRS)
+    steep = dataclasses.replace(seen.tracks[1], direction=np.tile([0.1, 0.0, 0.995], (196, 1)))
+    sparse = [
+        track(name, look, SOURCE, origin=ORIGIN, size=5, spacing=2000.0) for name, look in zip("ab", LOOKS, strict=True)
+    ]
+    cases = {
+        "takes 2 views": one,
+        "no track is seen from the direction of the run's 'displacement_1'": Observation((seen.tracks[0], steep), CRS),
+        "points of track 'a' are 2000 m apart": Observation(tuple(sparse), CRS),
+    }
+    for words, observation in cases.items():
+        with pytest.raises(QexpError) as refused:
+            qexp.invert(observation, run="chamber_0", workspace=place)
+        assert words in str(refused.value)
+    said = invert(place, "--centre", "0,0")
+    assert (said.code, "give the centre of the deformation with --centre" in said.stderr) == (2, True), said.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--source", "mogi"], 2, "a network knows its sources"),
+        (["--fix", "depth=2"], 2, "add --refine"),
+        (["--centre", "1"], 2, "write EAST,NORTH in metres"),
+    ],
+)
+def test_options_that_a_network_does_not_go_with_are_refused(place, options, code, words):
+    said = invert(place, *options)
+    assert (said.code, words in said.stderr) == (code, True), said.stderr
+
+
+def test_a_run_that_is_not_there_and_options_without_a_run_are_refused(place):
+    assert call("invert", place / "obs.nc", "--run", "nobody_7", "--workspace", place).code == 3
+    said = call("invert", place / "obs.nc", "--refine")
+    assert (said.code, "--run" in said.stderr) == (2, True)
+
+
+LOOKS = tuple(one.direction[0] for one in observed().tracks)
+VIEW = SeenView("displacement", 8, 8, (500.0, 500.0), ASCENDING[None], None)
+
+
+def test_pixels_are_means_of_their_points_around_the_origin_of_the_image():
+    points = track(size=16, spacing=250.0, origin=(125.0, 125.0))
+    points.displacement[:] = points.x + 10 * points.y
+    values = image_of(points, VIEW, (0.0, 0.0)).values
+    columns, rows = np.meshgrid((np.arange(8) - 4) * 500.0, (np.arange(8) - 4) * 500.0)
+    inner = np.s_[1:-1, 1:-1]
+    np.testing.assert_allclose(values[inner], (columns + 10 * rows)[inner], atol=1e-6)
+
+
+def test_gaps_of_a_plane_are_filled_by_the_plane_and_the_edge_by_the_nearest():
+    plane = np.add.outer(np.arange(8.0), 2 * np.arange(8.0))
+    gappy = plane.copy()
+    gappy[3:5, 2:6] = np.nan
+    gappy[0, 0] = np.nan
+    whole = filled(gappy)
+    np.testing.assert_allclose(whole[3:5, 2:6], plane[3:5, 2:6])
+    assert whole[0, 0] in (plane[0, 1], plane[1, 0])
+    level, offset = without_edge(plane + 5)
+    np.testing.assert_allclose(level + offset, plane + 5)
+    assert offset == pytest.approx(np.median(plane) + 5)
+
+
+def test_the_largest_displacement_is_near_the_source():
+    east, north = peak_of(observed().tracks, 500.0)
+    assert np.hypot(east - SOURCE[0], north - SOURCE[1]) < 1500
+
+
+def test_a_network_with_a_posterior_head_gives_intervals(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    operations = {name: one for name, one in MODEL["operations"].items() if not name.startswith("to_")}
+    operations |= {
+        "dense": {"module": "denses", "parameters": {"filters": [8]}},
+        "head": {"module": "gaussian_posterior"},
+    }
+    branches = [MODEL["branches"][0], {"x_name": "seen", "y_name": OUTPUTS, "operations": ["dense", "head"]}]
+    transforms = {name: of for name, of in EXPERIENCE["transforms"].items() if name not in OUTPUTS}
+    experience = {**EXPERIENCE, "losses": "negative_log_likelihood", "transforms": transforms}
+    model = {**MODEL, "operations": operations, "branches": branches}
+    Specs(tmp_path, {"dataset": DATASET, "model": model, "experience": experience}, "chamber")
+    assert call("run", "chamber", "--seed", "0").code == 0
+    made = qexp.invert(observed(), run="chamber_0")
+    for name, (low, high) in UNIFORM.items():
+        of = made.parameters[{"x": "east", "y": "north"}.get(name, name)]
+        assert of.interval95[0] < of.value < of.interval95[1]
+        assert of.interval95[1] - of.interval95[0] < (high - low) * (1000 if name in "xy" else 1)
+    assert any("the estimate and its intervals are the network's" in one for one in made.remarks)

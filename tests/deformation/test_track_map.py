@@ -1,0 +1,62 @@
+"""Maps of tracks: one scale for all, masked points apart, many points as cells."""
+
+import dataclasses
+
+import numpy as np
+from matplotlib.collections import PathCollection, QuadMesh
+
+from qexp.deformation import maps
+from qexp.deformation.maps import draw_tracks, frame_of, scale_of
+from qexp.observations.observation import Observation, Track
+
+
+def track(name, displacement, observed=None):
+    count = len(displacement)
+    random = np.random.default_rng(1)
+    x, y = random.uniform(400e3, 420e3, count), random.uniform(4500e3, 4510e3, count)
+    seen = np.ones(count, bool) if observed is None else observed
+    return Track(name, "radar", x, y, displacement, np.full(count, 0.01), np.tile([-0.6, 0, 0.8], (count, 1)), seen)
+
+
+def test_all_tracks_share_one_scale_in_a_unit_that_can_be_read():
+    small, large = track("small", np.full(50, 0.003)), track("large", np.full(50, -0.12))
+    made = draw_tracks(Observation((small, large)), "both")
+    dots = [one for axis in made.axes[:2] for one in axis.collections if isinstance(one, PathCollection)]
+    assert [(one.norm.vmin, one.norm.vmax) for one in dots] == [(-12, 12)] * 2
+    np.testing.assert_allclose([one.get_array()[0] for one in dots], [0.3, -12])
+    assert made.axes[-1].get_ylabel() == "displacement toward the satellite (cm)"
+    assert scale_of([np.array([0.004])]) == (4.0, "mm", 1000.0)
+    assert scale_of([np.array([2.0, -3.0])])[1:] == ("m", 1.0)
+
+
+def test_masked_points_are_grey_and_do_not_widen_the_frame():
+    observed = np.arange(60) % 3 > 0
+    values = np.where(observed, 0.01, np.nan)
+    masked = track("masked", values, observed)
+    far = np.where(observed, masked.x, 900e3)
+    assert frame_of([dataclasses.replace(masked, x=far)])[1] < 425
+    made = draw_tracks(Observation((masked,)), "masked")
+    grey, coloured = (one for one in made.axes[0].collections if isinstance(one, PathCollection))
+    assert (len(grey.get_offsets()), len(coloured.get_offsets())) == (20, 40)
+    np.testing.assert_allclose(grey.get_facecolor()[0, :3], 0.8)
+
+
+def test_many_points_are_drawn_as_means_of_cells(monkeypatch):
+    monkeypatch.setattr(maps, "MOST_DOTS", 100)
+    made = draw_tracks(Observation((track("many", np.full(5000, 0.02)),)), "many")
+    (cells,) = (one for one in made.axes[0].collections if isinstance(one, QuadMesh))
+    means = cells.get_array().compressed()
+    assert 1000 < len(means) < 5000
+    np.testing.assert_allclose(means, 2.0)
+
+
+def test_stations_have_an_arrow_each_and_the_colour_of_their_vertical_part():
+    horizontal = np.array([[0.01, 0.0, 0.03], [0.0, -0.02, np.nan]])
+    stations = Track(
+        "gnss", "gnss", np.repeat([400e3, 410e3], 3), np.repeat([4500e3, 4505e3], 3), horizontal.ravel(),
+        np.full(6, 0.001), np.tile(np.eye(3), (2, 1)), np.isfinite(horizontal.ravel()),
+    )  # fmt: skip
+    made = draw_tracks(Observation((stations,)), "stations")
+    arrows = next(one for one in made.axes[0].collections if hasattr(one, "U"))
+    np.testing.assert_allclose(np.column_stack([arrows.U, arrows.V]), [[1, 0], [0, -2]])
+    assert made.axes[-1].get_ylabel() == "displacement up (cm)"

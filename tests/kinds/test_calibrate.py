@@ -1,0 +1,498 @@
+"""`qexp calibrate`: the posteriors of runs beside the values that made simulated observations."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from scipy.stats import norm
+
+import qexp as package
+from qexp.errors import QexpError
+from qexp.kinds.images.calibrated_posteriors import Draws, Prior, placed
+from qexp.simulation.distributions import normal
+from qexp.store.results import (
+    Calibration,
+    CellShare,
+    CoverageShare,
+    LocalCoverage,
+    OutputCalibration,
+    Regions,
+    with_verdict,
+)
+from tests.browsing import pages
+from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
+
+DRAWS, SAMPLES = 1000, 100
+
+MODEL: dict[str, Any] = {
+    "inputs": {"displacement": {"size": [16, 16, 1]}},
+    "outputs": ["depth", "delta_volume"],
+    "operations": {
+        "halve": {"module": "max_pooling"},
+        "flatten": {"module": "flatten"},
+        "posterior": {"module": "gaussian_posterior"},
+    },
+    "branches": [
+        {
+            "x_name": "displacement",
+            "y_name": ["depth", "delta_volume"],
+            "operations": ["halve", "flatten", "posterior"],
+        }
+    ],
+}
+
+DATASET = put(put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []})
+
+EXPERIENCE = {
+    **SOUND["experience"],
+    "losses": "negative_log_likelihood",
+    "transforms": {},
+    "epochs": 1,
+    "learning_rate": 1e-9,
+}
+"""Hardly trained: the posterior of every observation is the prior, which is right, and says nothing."""
+
+NARROWER = 1.5
+"""By what the posteriors of `narrow_0` are too narrow."""
+
+
+@contextmanager
+def weights_of(run: Path) -> Iterator[dict[str, torch.Tensor]]:
+    """The weights of a run, which are written back."""
+    path = run / "checkpoints/best.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    yield tensors
+    save_file(tensors, path, metadata)
+
+
+@shared_folder
+def calibrated(root: Path) -> None:
+    """A workspace with a run whose posteriors are right, and one whose posteriors are too narrow."""
+    specs = Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE})
+    specs.write("experience", EXPERIENCE, "narrow")
+    for name in ("sound", "narrow"):
+        assert call("run", name, "--name", f"{name}_0", "--device", "cpu", "--workspace", root).code == 0
+    with weights_of(root / "runs/narrow_0") as tensors:
+        (bias,) = (name for name in tensors if name.endswith("posterior.linear.bias"))
+        tensors[bias][2:4] += math.log(NARROWER)  # the diagonal of the factor of the precision
+    with drawing():
+        for name in ("sound_0", "narrow_0"):
+            package.calibrate(name, draws=DRAWS, samples=SAMPLES, device="cpu", workspace=root)
+
+
+@pytest.fixture
+def workspace(calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the current directory."""
+    return copied(calibrated, tmp_path, monkeypatch)
+
+
+def shares(document: Mapping[str, Any]) -> dict[float, float]:
+    return {one["probability"]: one["share"] for one in document["coverage"]}
+
+
+def error_of(share: float) -> float:
+    return math.sqrt(share * (1 - share) / DRAWS)
+
+
+def test_posteriors_that_are_the_prior_are_right(workspace):
+    run = package.open_run("sound_0")
+    found = run.record["calibration"]
+    for of in (*found["outputs"].values(), found["density"], found["balls"]):
+        assert of["p_value"] > 1e-3
+        for probability, share in shares(of).items():
+            assert abs(share - probability) < 4 * error_of(probability)
+    shown = call("show", "sound_0").stdout
+    assert re.search(
+        r"the 90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 draws, as calibrated ones", shown
+    )
+    assert re.search(
+        r"power of the test: had posteriors been 1\d % too narrow, .*, the ranks of 1,000 draws would show it", shown
+    )
+    assert found["verdict"] == "depth: calibrated; delta volume: calibrated; 1,000 draws"
+    assert next(iter(found)) == "verdict"
+    width = math.exp(0.5 * norm.ppf(0.95)) - math.exp(0.5 * norm.ppf(0.05))
+    assert found["outputs"]["depth"]["width"] == pytest.approx(width, rel=0.1)
+
+
+def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
+    found = package.open_run("narrow_0").calibration
+    expected = 2 * norm.cdf(norm.ppf(0.95) / NARROWER) - 1
+    for one in found.outputs.values():
+        (share,) = (of.share for of in one.coverage if of.probability == 0.9)
+        assert abs(share - expected) < 4 * error_of(expected) + 0.01
+        assert one.p_value < 1e-6
+        assert one.spread > 1.2
+        assert one.local.narrow > 0
+        assert one.local.wide == 0
+    shown = call("show", "narrow_0").stdout
+    assert re.search(
+        r"the 90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 draws: too narrow", shown
+    )
+    assert "not uniform (p < 0.001): posteriors tend to be too narrow" in shown
+    assert "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
+    assert found.verdict.startswith("depth: too narrow")
+    assert "; regions of highest density hold the truth less often than they should; " in found.verdict
+    assert found.verdict.endswith("; 1,000 draws")
+    assert found.verdict in shown
+
+
+def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
+    found = package.open_run("narrow_0").calibration
+    with xarray.open_dataset("runs/narrow_0/results/calibration.nc", engine="h5netcdf") as numbers:
+        low, median, high = (numbers["depth_quantile"].sel(quantile=one) for one in (0.05, 0.5, 0.95))
+        inside = (low <= numbers["depth"]) & (numbers["depth"] <= high)
+        recorded = next(one.share for one in found.outputs["depth"].coverage if one.probability == 0.9)
+        assert float(inside.mean()) == pytest.approx(recorded, abs=0.05)  # of 100 samples quantiles are interpolated
+        assert found.outputs["depth"].width == pytest.approx(float((high - low).median()))
+        position = numbers["depth_position"]
+        assert float(((position > 0.5) == (numbers["depth"] > median)).mean()) > 0.98
+        assert int(numbers["depth_estimate_count"].sum()) == DRAWS
+        share = numbers["depth_position_share"].sel(point=0.25)
+        assert float(share) == float((position <= 0.25).mean())
+
+
+def test_the_command_says_and_keeps_what_python_gives(workspace):
+    words = ("calibrate", "sound_0", "--draws", 60, "--samples", 30, "--seed", 7, "--device", "cpu")
+    code, stdout, stderr = call(*words, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    assert json.loads(Path("runs/sound_0/results/calibration.json").read_text()) == found
+    again = package.calibrate("sound_0", draws=60, samples=30, seed=7, device="cpu").document()
+    other = package.calibrate("sound_0", draws=60, samples=30, seed=8, device="cpu").document()
+    assert {**again, "created": ""} == {**found, "created": ""}
+    assert other["outputs"] != found["outputs"]
+    shown = call(*words).stdout
+    assert "60 new observations of sound, drawn from the whole prior (seed 7), 30 samples" in shown
+    assert re.search(
+        r"had posteriors been \d\d % too narrow, .*, the ranks of 60 draws would show it in nine of", shown
+    )
+    assert shown.splitlines()[0].rstrip().endswith("; 60 draws")
+    assert shown.splitlines()[0].startswith("depth: ")
+
+
+def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(workspace):
+    assert call("run", "sound", "--seeds", "1:3", "--device", "cpu").code == 0
+    words = ("--draws", 100, "--samples", 40, "--device", "cpu")
+    code, stdout, stderr = call("calibrate", "sound_[12]", "narrow_0", *words, "--json")
+    assert (code, list(json.loads(stdout))) == (0, ["sound_1", "sound_2", "narrow_0"]), stderr
+    code, stdout, stderr = call("calibrate", "sound_*", "narrow_0", *words)
+    assert code == 0, stderr
+    for name in ("sound_0", "sound_1", "sound_2"):
+        assert re.search(rf"{name} +[89]\d\.\d % +\S+ km .*passed", stdout), stdout
+    assert re.search(r"narrow_0 +[67]\d\.\d % .*[1-6] of 6 find a fault", stdout), stdout
+    runs = {name: package.open_run(name).calibration for name in ("sound_0", "sound_1", "sound_2", "narrow_0")}
+    compared = package.compare("sound_*", "narrow_*").document()["calibrations"]
+    rows = {(one["group"], one["output"], one["metric"]): one for one in compared}
+    width = rows["sound", "depth", "calibration.width"]
+    wanted = [runs[f"sound_{seed}"].outputs["depth"].width for seed in range(3)]
+    assert (width["n"], width["unit"], list(width["values"].values())) == (3, "km", wanted)
+    assert (width["mean"], width["standard_deviation"]) == pytest.approx((np.mean(wanted), np.std(wanted, ddof=1)))
+    assert [rows[name, "joint", "calibration.passed"]["mean"] for name in ("sound", "narrow")] == [1, 0]
+    shown = call("compare", "sound_*", "narrow_*").stdout
+    assert re.search(r"joint +calibration\.passed +sound +3 +3 of 3 ", shown), shown
+    assert re.search(r"depth +calibration\.coverage_90 +sound +3 +0\.\d+ ± 0\.\d+", shown), shown
+    assert "calibration.passed: runs in whose posteriors no test finds a fault" in shown
+    assert "calibration.width,km,3," in call("compare", "sound_*", "--csv").stdout
+    assert "3 of 3" in package.report("sound_*", to=workspace / "sound.html").read_text()
+
+
+def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_noise(specs):
+    specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.1}})
+    specs.write("model", MODEL)
+    specs.write("experience", EXPERIENCE)
+    assert call("run", "sound", "--device", "cpu").code == 0
+    kept = package.calibrate("sound_0", draws=100, samples=20, device="cpu").outputs["depth"].bound_ratio
+    assert (0 < kept.observations < 100, kept.of) == (True, 100)
+    assert f"median of the {kept.observations} of 100 observations with a signal" in call("show", "sound_0").stdout
+    specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.0}})
+    assert call("run", "sound", "--seed", 1, "--device", "cpu").code == 0
+    found = package.calibrate("sound_1", draws=20, samples=20, device="cpu")
+    assert [one.bound_ratio for one in found.outputs.values()] == [None, None]
+    assert "Cramér" not in call("show", "sound_1").stdout
+
+
+def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested(workspace):
+    specs = Specs(workspace, {})
+    specs.write("model", SOUND["model"], "plain")
+    specs.write("experience", {**SOUND["experience"], "model": "plain"}, "plain")
+    assert call("run", "plain", "--device", "cpu").code == 0
+    words = ("--draws", 30, "--samples", 30, "--device", "cpu")
+    code, stdout, stderr = call("calibrate", "plain_0", "narrow_0", *words)
+    assert (code, "narrow_0" in stdout, "plain_0" in stdout) == (4, True, False)
+    assert re.search("error: plain_0: .* without a posterior; train one", stderr)
+    assert package.open_run("narrow_0").calibration.draws == 30
+    assert call("calibrate", "plain_*", *words).code == 2
+    assert call("calibrate", "nothing_*", *words).code == 3
+
+
+def test_verdicts_are_words_for_what_the_tests_find():
+    def verdict(draws=2000, part="all", caution="", ranks=0.5, share=0.9, spread=1.0, mean=0.5, places=0.5, region=0.5):
+        cell = CellShare(share=0.8, observations=40, between={"depth": (1.0, 2.0)})
+        local = LocalCoverage(axes=("depth",), cells=9, narrow=2, wide=0, p_value=places, fewest=cell, most=cell)
+        in_intervals = (CoverageShare(probability=0.9, share=share, expected=(0.88, 0.92), p_value=0.5),)
+        depth, volume = (
+            OutputCalibration(
+                unit="km", p_value=p_value, mean_position=mean, spread=spread, width=1.0, coverage=in_intervals,
+                local=of_places,
+            )
+            for p_value, of_places in ((ranks, local), (0.9, replace(local, p_value=0.9)))
+        )  # fmt: skip
+        found = Calibration(
+            dataset="sound", part=part, seed=0, draws=draws, samples=100, created="", caution=caution,
+            notices_narrow=0.93 if draws == 2000 else 0.42, notices_shift=0.1,
+            outputs={"depth": depth, "delta_volume": volume},
+            density=Regions(p_value=region, coverage=(replace(in_intervals[0], probability=0.5, share=0.59),)),
+            balls=Regions(p_value=0.5, coverage=in_intervals),
+        )  # fmt: skip
+        assert Calibration.from_document(with_verdict(found).document()) == with_verdict(found)
+        return with_verdict(found).verdict
+
+    assert verdict() == "depth: calibrated; delta volume: calibrated; 2,000 draws"
+    rest = "; delta volume: calibrated; 2,000 draws"
+    assert verdict(ranks=1e-4, share=0.92, spread=0.9) == f"depth: slightly too wide{rest}"
+    assert verdict(ranks=1e-4, share=0.8, spread=1.2) == f"depth: too narrow{rest}"
+    assert verdict(ranks=1e-4, mean=0.55) == f"depth: medians too low{rest}"
+    assert verdict(ranks=1e-4) == f"depth: posteriors of a wrong shape{rest}"
+    assert verdict(places=1e-4) == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
+    more = "regions of highest density hold the truth more often than they should"
+    assert verdict(region=1e-4) == f"depth: calibrated; delta volume: calibrated; {more}; 2,000 draws"
+    assert verdict(draws=20) == "depth: no fault seen; delta volume: no fault seen; 20 draws"
+    assert verdict(part="train", caution="it").endswith("; 2,000 draws of the part 'train'; see the caution")
+
+
+def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(workspace):
+    results = Path("runs/sound_0/results")
+    before = {path: path.read_bytes() for path in results.glob("calibration*")}
+    assert {path.name for path in before} == {"calibration.json", "calibration.nc"}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, limits[1]))  # as on a full disk: writing fails
+    try:
+        code, _, stderr = call("calibrate", "sound_0", "--draws", 200, "--samples", 20, "--device", "cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code != 0, stderr
+    assert {path: path.read_bytes() for path in results.glob("calibration*")} == before
+    assert not [path for path in results.iterdir() if path.name.startswith(".calibration")]
+
+
+def test_few_draws_say_that_they_say_little(workspace):
+    shown = call("calibrate", "narrow_0", "--draws", 20, "--samples", 20, "--device", "cpu").stdout
+    assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 draws would show it", shown)
+    assert "is unknown: no cell has enough draws" in shown
+
+
+def test_listings_and_comparisons_have_its_columns(workspace):
+    words = call("ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value").stdout
+    found = package.open_run("sound_0").calibration
+    line = next(line for line in words.splitlines() if line.startswith("sound_0"))
+    columns = found.outputs["depth"].coverage[2].share, found.balls.p_value
+    assert line.split()[1:] == [f"{one:.4g}" for one in columns]
+    assert call("ls", "-q", "--where", "calibration.depth.coverage_90 < 0.8").stdout.split() == ["narrow_0"]
+    assert call("ls", "-q", "--sort", "calibration.depth.coverage_90").stdout.split() == ["narrow_0", "sound_0"]
+    code, _, stderr = call("ls", "--columns", "calibration.depth.coverage_9")
+    assert (code, "did you mean 'calibration.depth.coverage_9" in stderr) == (2, True)
+    compared = call("compare", "sound_0", "narrow_0")
+    assert re.search(r"depth +calibration\.coverage_90 +0\.9?[89]\d* +0\.7\d+", compared.stdout), compared.stdout
+    assert "do not say which values of calibration" not in compared.stdout + compared.stderr
+
+
+def test_a_run_that_was_not_calibrated_has_empty_columns(workspace):
+    Path("runs/sound_0/results/calibration.json").unlink()
+    code, stdout, _ = call("ls", "--json", "--where", "calibration.depth.coverage_90 == null")
+    assert (code, [one["name"] for one in json.loads(stdout)]) == (0, ["sound_0"])
+    assert package.open_run("sound_0").record["calibration"] is None
+    assert "true values in intervals" not in call("show", "sound_0").stdout
+
+
+def test_figures_are_drawn_and_are_drawn_again_from_the_files(workspace):
+    figures = Path("runs/narrow_0/results/figures")
+    names = [f"calibration_{one}" for one in ("ranks", "coverage", "local")]
+    before = {name: (figures / f"{name}.png").read_bytes() for name in names}
+    assert call("figures", "narrow_0", *(word for name in names for word in ("--only", name))).code == 0
+    assert {name: (figures / f"{name}.png").read_bytes() for name in names} == before
+
+
+def test_a_report_has_verdicts_and_drawings(workspace, tmp_path):
+    text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
+    assert "<h2>Calibration</h2>" in text
+    assert "posteriors tend to be too narrow" in text
+    assert text.count("calibrated posteriors, in 95 % of cases") >= 5
+    assert "true values in 90 % intervals (%), by the estimates" in text
+    view = package.open_run("narrow_0").view()
+    assert "how sure its posteriors may be" in view.more
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
+    workspace, browser, findings, tmp_path, scheme
+):
+    file = package.open_run("narrow_0").report(tmp_path / "narrow.html")
+    with pages(browser) as opened:
+        page = opened(file.as_uri(), width=400, color_scheme=scheme)
+        assert findings(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_numbers_of_another_calibration_are_not_drawn(workspace, tmp_path):
+    record = Path("runs/narrow_0/results/calibration.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "created": "2026-01-01T00:00:00+00:00"}))
+    code, _, stderr = call("figures", "narrow_0", "--only", "calibration_ranks")
+    assert (code, "is of another calibration than calibration.json" in stderr) == (2, True), stderr
+    text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
+    assert "posteriors tend to be too narrow" in text
+    assert "calibrated posteriors, in 95 % of cases" not in text
+
+
+def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_knows(specs):
+    specs.write("dataset", {**DATASET, "varyings": {"depth": [[0.3, 0.6]], "delta_volume": []}})
+    specs.write("model", MODEL)
+    specs.write("experience", EXPERIENCE)
+    assert call("run", "sound", "--device", "cpu").code == 0
+    quick = {"draws": 20, "samples": 20, "device": "cpu"}
+    whole = package.calibrate("sound_0", **quick)
+    assert "never saw the held-out intervals of depth: its prior is the training part" in whole.caution
+    assert whole.caution in call("show", "sound_0").stdout
+    assert package.calibrate("sound_0", part="train", **quick).caution == ""
+    assert package.calibrate("sound_0", refined=True, **quick).caution == ""
+    on_test = package.calibrate("sound_0", refined=True, part="test", **quick)
+    assert "from the part 'test', but the prior of the posteriors is the whole" in on_test.caution
+    with xarray.open_dataset("runs/sound_0/results/calibration_refined_test.nc", engine="h5netcdf") as numbers:
+        low, high = (math.exp(0.5 * norm.ppf(share)) for share in (0.3, 0.6))
+        assert ((low <= numbers["depth"]) & (numbers["depth"] <= high)).all()
+
+
+WRONG = [
+    (["--draws", "5"], 2, "--draws 5: from 20"),
+    (["--samples", "5"], 2, "--samples 5: from 20"),
+    (["--seed", "-1"], 2, "a seed is a whole number"),
+    (["--exact", "-1"], 2, "--exact -1: from 0 to the number of draws"),
+    (["--part", "tset"], 2, "did you mean 'test'"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "why"), WRONG)
+def test_wrong_options_are_refused_and_change_nothing(workspace, words, code, why):
+    before = Path("runs/sound_0/results/calibration.json").read_bytes()
+    outcome = call("calibrate", "sound_0", *words)
+    assert (outcome.code, outcome.stdout, why in outcome.stderr) == (code, "", True), outcome.stderr
+    assert Path("runs/sound_0/results/calibration.json").read_bytes() == before
+
+
+def test_a_run_without_posteriors_says_how_to_get_some(here):
+    code, stdout, stderr = call("calibrate", "sound_0", "--draws", 20)
+    assert (code, stdout) == (2, "")
+    assert "without a posterior; train one whose branch ends with a posterior head, such as 'gauss" in stderr
+    assert "--refined" in stderr
+
+
+@pytest.mark.slow
+def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are_equal_to_them(workspace):
+    head = package.calibrate("sound_0", draws=40, samples=300, exact=3, device="cpu")
+    refined = package.calibrate("sound_0", draws=40, samples=300, exact=3, refined=True, device="cpu")
+    for name in ("depth", "delta_volume"):
+        assert head.outputs[name].width_ratio.median > 2  # it knows no more than the prior
+        assert head.outputs[name].bound_ratio is None
+        assert refined.outputs[name].width_ratio.median == pytest.approx(1, abs=0.15)
+    assert head.exact.accuracy > 0.8
+    assert refined.exact.accuracy < 0.58
+    assert refined.exact.observations == 3
+    shown = call("show", "sound_0").stdout
+    assert shown.count("40 new observations of sound, drawn from the whole prior (seed 0), 300 samples from the") == 2
+    assert re.search(r"intervals of depth +refined( +\d+\.\d){4} +\S+ +\S+ km +[01]\.\d+", shown), shown
+    assert re.search(
+        r"a classifier distinguishes the samples of 3 posteriors from those of exact ones in [45]\d\.", shown
+    )
+    wanted = "calibration.joint.refined.c2st < 0.58 and calibration.depth.width_ratio > 2"
+    assert [one["name"] for one in json.loads(call("ls", "--json", "--where", wanted).stdout)] == ["sound_0"]
+
+
+def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, tmp_path):
+    head = package.open_run("sound_0").calibration
+    with drawing():
+        refined = package.calibrate("sound_0", draws=30, samples=30, refined=True, device="cpu")
+        on_test = package.calibrate("sound_0", draws=20, samples=20, part="test", device="cpu")
+    run = package.open_run("sound_0")
+    kept = {"head": head, "head_test": on_test, "refined": refined}
+    assert list(run.calibrations.items()) == list(kept.items())
+    assert run.record["calibration"] == head.document()
+    assert run.record["calibrations"] == {kind: one.document() for kind, one in kept.items()}
+    shown = call("show", "sound_0").stdout
+    for kind, one in (("head", head), ("refined", refined), ("head, test part", on_test)):
+        share = next(100 * of.share for of in one.outputs["depth"].coverage if of.probability == 0.5)
+        assert re.search(rf"intervals of depth +{kind} +{share:.1f} ", shown), shown
+    assert shown.count("calibration: ") == 3
+    bounds = {kind: one.outputs["depth"].bound_ratio for kind, one in kept.items()}
+    assert bounds["head"].median > 2  # it knows no more than the prior
+    assert bounds["refined"].median == pytest.approx(1, abs=0.15)
+    assert bounds["head"].of == 200
+    assert re.search(
+        r"90 % intervals of depth are (0\.9|1\.[01])\d* times as wide as 3.29 standard deviations of", shown
+    )
+    widths = call("ls", "--json", "--columns", "name,calibration.depth.width,calibration.depth.refined.width").stdout
+    line = next(one for one in json.loads(widths) if one["name"] == "sound_0")
+    assert (line["calibration.depth.width"], line["calibration.depth.refined.width"]) == (
+        head.outputs["depth"].width, refined.outputs["depth"].width,
+    )  # fmt: skip
+    pictures = {one.name for one in Path("runs/sound_0/results/figures").glob("calibration_*.png")}
+    names = ("ranks", "coverage", "local")
+    assert pictures == {f"calibration_{kind}{one}.png" for one in names for kind in ("", "refined_", "head_test_")}
+    text = run.report(tmp_path / "sound.html").read_text()
+    assert "depth (refined): ranks of the true values" in text
+    assert "depth (head, test part): ranks of the true values" in text
+
+
+def test_posteriors_by_the_likelihood_need_no_head(here):
+    specs = Specs(here)
+    specs.spoil("dataset", ("fixed.noise", 0.01))
+    assert call("run", "sound", "--seed", 5, "--device", "cpu").code == 0
+    found = package.calibrate("sound_5", draws=100, samples=100, refined=True, device="cpu")
+    assert found.refined
+    for one in found.outputs.values():
+        assert one.p_value > 1e-3
+    assert found.density is None
+
+
+def test_a_damaged_calibration_is_named(workspace):
+    Path("runs/sound_0/results/calibration.json").write_text('{"dataset": "sound"}')
+    code, _, stderr = call("show", "sound_0")
+    assert (code, "calibration.json is damaged: $.part is missing" in stderr) == (5, True), stderr
+
+
+def test_draws_that_are_not_finite_are_refused():
+    values = np.ones((3, 20, 1))
+    values[1, 5] = np.inf
+    with pytest.raises(QexpError, match="the posteriors of 1 of 3 observations have draws that are not finite"):
+        placed(np.ones((3, 1)), Draws(values), Prior([normal(0, 1)]), np.random.default_rng(0))
+
+
+def test_of_a_single_output_the_ranks_say_all(specs):
+    one = {"x_name": "displacement", "y_name": "depth", "operations": ["halve", "flatten", "posterior"]}
+    known = {**DATASET["fixed"], "delta_volume": 1.0}
+    specs.write("dataset", {**DATASET, "fixed": known, "varyings": {"depth": []}})
+    specs.write("model", {**MODEL, "outputs": ["depth"], "branches": [one]})
+    specs.write("experience", {**EXPERIENCE, "outputs": ["depth"], "metrics": {}})
+    assert call("run", "sound", "--device", "cpu").code == 0
+    with drawing():
+        code, stdout, stderr = call("calibrate", "sound_0", "--draws", 200, "--samples", 50, "--device", "cpu")
+    assert code == 0, stderr
+    assert "cells of estimated depth" in stdout
+    assert not re.search("regions of|balls", stdout)
+    assert re.match(r"depth: .*; 200 draws\n", stdout)
+    assert len(list(Path("runs/sound_0/results/figures").glob("calibration_*.png"))) == 3
+    assert "calibration_drawn" not in package.open_run("sound_0").report().read_text()

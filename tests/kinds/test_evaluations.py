@@ -1,0 +1,498 @@
+"""Finished runs are evaluated on other data, which are compared with those that they were trained on."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import xarray
+
+import qexp as package
+from qexp.errors import NotFoundError, QexpError
+from qexp.runs.evaluate import drafted, published
+from qexp.store.directory import RunDirectory
+from tests import cores, domes, stones
+from tests.conftest import SOUND, call, put, shared_folder, started
+
+pytestmark = pytest.mark.slow
+
+BY_QUARRY = {"split": {"type": "group_k_fold", "parameters": {"by": "quarry"}}, "epochs": 4, "members": 2}
+
+
+@shared_folder
+def trained(root):
+    """A workspace with finished runs on rows, fields and spectra: stones_0, domes_0, masked_0 and finetune_0."""
+    assert call("init", root).code == 0
+    stones.write(root, **BY_QUARRY)
+    domes.write_folders(root / "data/domes", test=2)
+    domes.write(root, epochs=1)
+    cores.write(root)
+    package.run("stones", device="cpu", workspace=root)
+    for experience in ("domes", "masked", "finetune"):
+        package.run(experience, name=f"{experience}_0", device="cpu", overrides={"epochs": 1}, workspace=root)
+
+
+@pytest.fixture
+def root(trained, tmp_path, monkeypatch):
+    """A workspace of its own with those runs, which is the current directory."""
+    copy = tmp_path / "workspace"
+    shutil.copytree(trained, copy, symlinks=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    monkeypatch.setenv("QEXP_DATA", str(copy / "data"))
+    return copy
+
+
+def write_stones(path, rows, columns=("stone", *stones.COLUMNS, "Fe")):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+def new_stones(count=12):
+    random = np.random.default_rng(7)
+    return [[f"E{row}", *random.uniform(0.1, 0.9, 3).round(3).tolist(), float(row % 5 + 1)] for row in range(count)]
+
+
+# Simulated data
+
+
+def test_the_runs_own_dataset_and_seed_give_the_runs_own_results(here):
+    run = package.open_run("sound_0")
+    made = run.evaluate("sound", seed=0)
+    assert made.record.results == {"test": run.results["test"]}
+    own, other = (xarray.load_dataset(of.results / "test_predictions.nc") for of in (run.directory, made.directory))
+    assert own.equals(other)
+    assert made.record.independent is True
+    low, high = made.record.intervals["test"]["depth"]["mae"]
+    assert low < run.results["test"]["depth"]["mae"] < high
+
+
+def test_without_a_name_the_runs_own_dataset_is_evaluated(here, qexp):
+    Path("specs/datasets/sound.json").unlink()  # the run knows it
+    assert qexp("evaluate", "sound_0", "--part", "validation").code == 0
+    run = package.open_run("sound_0")
+    assert run.evaluations["sound_validation"].results == {"validation": run.results["validation"]}
+
+
+def test_samples_within_the_intervals_of_training_are_counted(here):
+    run = package.open_run("sound_0")
+    made = run.evaluate("sound", part="all").record
+    samples = xarray.load_dataset(run.path / "evaluations/sound_all/results/test_predictions.nc")
+    of_training = np.ones(samples.sizes["sample"], dtype=bool)
+    held_out = SOUND["dataset"]["varyings"]
+    volume = (samples["delta_volume"].values - 0.5) / 2.5
+    depth = np.array([NormalDist(0, 0.5).cdf(value) for value in np.log(samples["depth"].values)])
+    for quantile, intervals in ((depth, held_out["depth"]), (volume, held_out["delta_volume"])):
+        of_training &= ~np.any([(low <= quantile) & (quantile <= high) for low, high in intervals], axis=0)
+    assert of_training.any()
+    assert made.independent is False
+    assert made.reasons[0].startswith(f"{of_training.sum()} of {len(of_training)} samples")
+    assert made.caution == "evaluated on training data"
+
+
+def test_an_evaluation_is_made_once_and_never_replaced_without_a_word(here, qexp):
+    arguments = ("evaluate", "sound_0", "--dataset", "sound")
+    assert qexp(*arguments).code == 0
+    record = Path("runs/sound_0/evaluations/sound/record.json")
+    before = record.read_bytes()
+    again = qexp(*arguments)
+    assert (again.code, "exists already" in again.stderr, record.read_bytes()) == (0, True, before)
+    code, _, stderr = qexp(*arguments, "--seed", "1")
+    assert code == 2
+    assert "--name" in stderr
+    assert "--force" in stderr
+    assert qexp(*arguments, "--seed", "1", "--name", "other").code == 0
+    assert qexp(*arguments, "--seed", "1", "--force").code == 0
+    made = package.open_run("sound_0").evaluations
+    assert made["sound"].results == made["other"].results
+    assert sorted(path.name for path in record.parent.parent.iterdir()) == ["other", "sound"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([("size", [8, 8])], "was trained on [16, 16, 1]"),
+        ([("varyings.depth", ...), ("fixed.depth", 1.0), ("distributions.depth", ...)], None),
+    ],
+)
+def test_a_dataset_must_make_what_the_network_takes(here, changes, said, qexp):
+    document = SOUND["dataset"]
+    for path, value in changes:
+        document = put(document, path, value)
+    Path("specs/datasets/changed.json").write_text(json.dumps(document))
+    code, _, stderr = qexp("evaluate", "sound_0", "--dataset", "changed")
+    if said is None:  # a fixed depth is a depth
+        assert code == 0, stderr
+        assert package.open_run("sound_0").evaluations["changed"].results["test"]["depth"]["r2"] is None
+    else:
+        assert code == 2
+        assert said in stderr
+    assert not list(Path("runs/sound_0/evaluations").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--dataset", "sound", "--input", "."), 2, "either --dataset or --input"),
+        (("--input", "."), 2, "simulated images"),
+        (("--dataset", "sond"), 2, "did you mean 'sound'?"),
+        (("--dataset", "sound", "--part", "tset"), 2, "did you mean 'test'?"),
+        (("--dataset", "sound", "--name", "../up"), 2, "not a valid name"),
+        (("--dataset", "sound", "--seed", "-1"), 2, "from 0 on"),
+    ],
+)
+def test_wrong_questions_get_an_answer_and_leave_nothing_behind(here, arguments, code, said, qexp):
+    outcome = qexp("evaluate", "sound_0", *arguments)
+    assert (outcome.code, said in outcome.stderr) == (code, True), outcome.stderr
+    assert not Path("runs/sound_0/evaluations").exists()
+
+
+def test_samples_that_the_pretraining_was_trained_on_are_not_independent(here, qexp):
+    swapped = put(put(SOUND["dataset"], "varyings.depth", [[0.4, 0.6]]), "varyings.delta_volume", [[0.6, 0.8]])
+    Path("specs/datasets/swapped.json").write_text(json.dumps(swapped))
+    small = ("--set", "epochs=1", "--set", "sizes=[8,4,40]", "--device", "cpu")
+    tuned = ("--set", "dataset=swapped", "--pretrain", "sound_0", "--name", "tuned")
+    code, _, stderr = qexp("run", "sound", *tuned, *small)
+    assert code == 0, stderr
+    made = package.evaluate("tuned", "swapped").record
+    assert made.independent is False
+    assert made.reasons[0].startswith("sound_0, from which it started: ")
+    shutil.rmtree("runs/sound_0")
+    gone = package.evaluate("tuned", "swapped", name="gone").record
+    assert (gone.independent, "sound_0" in gone.reasons[0]) == (None, True)
+
+
+OWN_NAMES = {
+    "description": "Names of qexp itself.",
+    "tensors": [{"from": "network\\.operations\\.(?P<operation>[^.]+)\\.(?P<name>.+)", "to": "{name}"}],
+}
+
+
+def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_unknown(here, qexp):
+    Path("own.json").write_text(json.dumps(OWN_NAMES))
+    weights = "runs/sound_0/checkpoints/best.safetensors"
+    code, _, stderr = qexp("import-weights", weights, "--experience", "sound", "--to", "foreign", "--map", "own.json")
+    assert code == 0, stderr
+    made = package.evaluate("foreign", "sound").record
+    assert made.results == {"test": package.open_run("sound_0").results["test"]}
+    assert (made.independent, "weights of another program" in made.reasons[0]) == (None, True)
+    assert qexp("doctor").code == 0
+
+
+# Rows
+
+
+def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are_counted(root, qexp):
+    rows = new_stones()
+    for row in (2, 5):
+        rows[row][-1] = ""
+    write_stones(root / "new.csv", rows)
+    code, stdout, stderr = qexp("evaluate", "stones_0", "--input", "new.csv", "--json")
+    assert code == 0, stderr
+    made = json.loads(stdout)
+    assert (made["samples"], made["left_out"], made["networks"], made["independent"]) == (10, 2, 24, True)
+    assert qexp("predict", "--run", "stones_0", "--input", "new.csv", "--output", "estimates.csv").code == 0
+    with Path("estimates.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["Fe"]]
+    errors = np.array([float(line["iron"]) - float(line["Fe"]) for line in lines])
+    assert made["results"]["all"]["iron"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+    assert made["results"]["all"]["iron"]["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5)
+
+
+def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(root, qexp):
+    (root / "tables").mkdir()
+    for name, rows in (("a", new_stones()[:5]), ("b", new_stones()[5:])):
+        without_names = [row[1:] for row in rows]
+        write_stones(root / f"tables/{name}.csv", without_names, (*stones.COLUMNS, "Fe"))
+    made = package.evaluate("stones_0", input="tables").record
+    assert [(one.of, one.name, one.n) for one in made.groups] == [("file", "a.csv", 5), ("file", "b.csv", 7)]
+    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
+    drawn = qexp("figures", "stones_0", "--evaluation", "tables")
+    assert drawn.code == 0, drawn.stderr
+    assert {Path(line).stem for line in drawn.stdout.splitlines()} == {"held_out", "residuals", "coverage"}
+
+
+def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_groups(root):
+    same = package.evaluate("stones_0", "stones").record
+    assert same.independent is False
+    assert "24 of 24 rows have the same inputs" in same.reasons[0]
+    rows = new_stones()
+    rows[3][0] = "A99"
+    of_a_known_quarry = package.evaluate("stones_0", input=write_stones(root / "known.csv", rows)).record
+    assert of_a_known_quarry.independent is False
+    assert of_a_known_quarry.reasons == ("of the same quarry as training rows: A",)
+    again = [["E0", *np.round(row[1:4], 4).tolist(), row[4]] for row in stones.table()]
+    rounded = package.evaluate("stones_0", input=write_stones(root / "rounded.csv", again)).record
+    assert (rounded.independent, rounded.caution) == (False, "evaluated on training data")
+    assert rounded.reasons == ("24 of 24 rows have nearly the same inputs as training rows",)
+    other = package.evaluate("stones_0", input=write_stones(root / "other.csv", new_stones())).record
+    assert other.independent is True
+    assert other.reasons == (
+        "no row has the same or nearly the same inputs as a training row, or is of the same quarry or stone",
+    )
+    spec = Path("runs/stones_0/spec.json")
+    spec.write_text(spec.read_text().replace("stones.csv", "stones_that_are_gone.csv"))
+    gone = package.evaluate("stones_0", input=write_stones(root / "new.csv", new_stones())).record
+    assert gone.independent is None
+    assert "cannot be read" in gone.reasons[0]
+
+
+def test_copies_across_folds_are_said_before_training_and_with_every_number(root, qexp):
+    rows = stones.table()
+    numbered = [[number, *row[1:]] for number, row in enumerate(rows + rows[::3])]
+    stones.write(root, rows=numbered, epochs=2)
+    dataset = {**stones.DATASET, "groups": {}}
+    Path("specs/datasets/stones.json").write_text(json.dumps(dataset))
+    said = "of 32 held-out rows have the same inputs as training rows"
+    validated = qexp("validate", "specs/experiences/stones.json")
+    assert (validated.code, said in validated.stderr) == (0, True)
+    ran = qexp("run", "stones", "--name", "twice")
+    assert (ran.code, said in ran.stderr) == (0, True)
+    caution = package.open_run("twice").record["caution"]
+    assert caution.endswith(said)
+    assert caution in " ".join(qexp("show", "twice").stdout.split())
+    with Path("runs/twice/results/predictions.csv").open(newline="") as file:
+        assert {line["caution"] for line in csv.DictReader(file)} == {caution}
+    assert qexp("verify", "twice").code == 0
+    # The names are the numbers of the rows, so that equal ones mean nothing.
+    new = [[number, *row[1:]] for number, row in enumerate(new_stones())]
+    made = package.evaluate("twice", input=write_stones(root / "new.csv", new)).record
+    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
+
+
+def test_rows_without_truth_are_referred_to_predict(root, qexp):
+    write_stones(root / "new.csv", [row[:-1] for row in new_stones()], ("stone", *stones.COLUMNS))
+    code, _, stderr = qexp("evaluate", "stones_0", "--input", "new.csv")
+    assert code == 2
+    assert "qexp predict --run stones_0 --input new.csv" in stderr
+    code, _, stderr = qexp("evaluate", "stones_0", "--input", "nowhere.csv")
+    assert code == 3
+    code, _, stderr = qexp("evaluate", "stones_0", "--dataset", "stones", "--part", "test")
+    assert (code, "use --part all" in stderr) == (2, True)
+
+
+# Fields
+
+
+def test_a_folder_of_folders_of_fields_gets_errors_and_pictures(root, qexp):
+    code, _, stderr = qexp("evaluate", "domes_0", "--input", "data/domes/test")
+    assert code == 0, stderr
+    run = package.open_run("domes_0")
+    made = run.evaluations["test"]
+    assert made.results["all"] == run.results["test"]
+    assert [one.name for one in made.groups if one.output == "ubar"] == ["d0", "d1"]
+    low, high = made.intervals["all"]["ubar"]["mae"]
+    assert low <= run.results["test"]["ubar"]["mae"] <= high
+    results = run.path / "evaluations/test/results"
+    assert (results / "errors.csv").read_bytes() == (run.path / "results/errors.csv").read_bytes()
+    code, stdout, _ = qexp("figures", "domes_0", "--evaluation", "test", "--only", "frames")
+    assert (code, len(stdout.splitlines())) == (0, 6)
+
+
+def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
+    frames = domes.dome(seed=9)
+    (root / "new").mkdir()
+    frames.to_netcdf(root / "new/frames.nc")
+    assert qexp("predict", "--run", "domes_0", "--input", "new/frames.nc", "--output", "new.nc").code == 0
+    written = xarray.load_dataset("new.nc", engine="h5netcdf")
+    run = package.open_run("domes_0")
+    slopes = np.gradient(frames["usurf"].values.astype(float), domes.SPACING, axis=(1, 2))
+    arrays = {"thk": frames["thk"].values, "slopsurfx": slopes[1], "slopsurfy": slopes[0]}
+    made = run.predict(**arrays)
+    assert made["ubar"].shape == (3, 1, 20, 24)
+    for name in ("ubar", "vbar"):
+        np.testing.assert_array_equal(made[name][:, 0], written[name].values)
+        alone = run.predict(**{field: values[1] for field, values in arrays.items()})[name]
+        np.testing.assert_array_equal(alone[0], made[name][1, 0])
+        channels = run.predict(**{field: values[..., None] for field, values in arrays.items()})[name]
+        np.testing.assert_array_equal(channels, made[name])
+    with pytest.raises(QexpError, match=r"'slopsurfx' must have samples of shape \[20, 24, 1\], but .* \[3, 20, 23\]"):
+        run.predict(**{**arrays, "slopsurfx": arrays["slopsurfx"][..., :-1]})
+
+
+def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
+    shutil.copytree("data/domes/train/d0", "renamed/elsewhere")
+    domes.write_folders(root / "fresh", train=0, test=1, frames=2)
+    copied = package.evaluate("domes_0", input="renamed").record
+    assert (copied.independent, copied.reasons) == (False, ("folders with training fields: elsewhere",))
+    alike = package.evaluate("domes_0", input="fresh", name="fresh").record
+    assert (alike.independent, "names of training folders" in alike.reasons[0]) == (None, True)
+    assert package.evaluate("domes_0", "domes").record.independent is True
+
+
+def test_fields_without_truth_are_referred_to_predict(root, qexp):
+    fields = xarray.load_dataset("data/domes/test/d0/ex.nc").drop_vars(["ubar", "vbar"])
+    Path("blank/one").mkdir(parents=True)
+    fields.to_netcdf("blank/one/ex.nc", engine="h5netcdf")
+    code, _, stderr = qexp("evaluate", "domes_0", "--input", "blank")
+    assert (code, "'ubar', 'vbar'" in stderr, "qexp predict" in stderr) == (2, True, True)
+
+
+# Spectra
+
+
+def test_spectra_of_the_test_part_give_the_runs_own_results(root):
+    for name, seed in (("finetune_0", 0), ("masked_0", 0)):
+        run = package.open_run(name)
+        made = run.evaluate(run.record["dataset"], seed=seed).record
+        assert made.results == {"test": run.results["test"]}
+        assert made.independent is True
+
+
+def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_named(root):
+    new = cores.write_folders(root / "new", {"train": ("X1",), "validation": (), "test": ("X2", "X3")})
+    made = package.evaluate("finetune_0", input=new).record
+    assert (made.part, made.samples, made.independent) == ("test", 12, True)
+    assert [one.name for one in made.groups] == ["X2", "X3"]
+    assert package.evaluate("finetune_0", input=new, part="all").record.samples == 18
+    mixed = cores.write_folders(root / "mixed", {"train": ("X1",), "validation": (), "test": ("X2", "M2", "A1")})
+    found = package.evaluate("finetune_0", input=mixed).record
+    assert found.independent is False
+    assert any("finetune_0: core A1: 6 of 6" in reason for reason in found.reasons)
+    assert any("masked_0: core M2: 6 of 6" in reason for reason in found.reasons)
+
+
+def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_are_counted(root, qexp):
+    part = cores.write_folders(root / "new", {"train": (), "validation": (), "test": ("X2", "X3")}) / "test"
+    whole = package.evaluate("finetune_0", input=shutil.copytree(part, root / "cruise")).record
+    assert (whole.name, whole.part, whole.samples, whole.left_out) == ("cruise", "test", 12, 0)
+    for name in ("X2_0.csv", "X2_1.csv"):
+        (root / "cruise/target" / name).unlink()
+    fewer = package.evaluate("finetune_0", input="cruise", name="fewer").record
+    assert (fewer.samples, fewer.left_out) == (10, 2)
+    shutil.rmtree(root / "cruise/target")
+    code, _, stderr = qexp("evaluate", "finetune_0", "--input", "cruise")
+    assert (code, "qexp predict --run finetune_0" in stderr) == (2, True), stderr
+
+
+# Where evaluations are seen
+
+
+def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qexp):
+    assert qexp("ls", "--json").code == 0  # the catalog knows the run without them
+    for name in ("first", "held.out-2"):
+        assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", name, "--part", "train").code == 0
+    mae = package.open_run("sound_0").evaluations["first"].results["train"]["depth"]["mae"]
+    columns = 'evaluations.first.train.depth.mae,evaluations["held.out-2"].train.depth.mae'
+    _, stdout, stderr = qexp("ls", "--json", "--columns", columns)
+    assert [list(one.values()) for one in json.loads(stdout)] == [[mae, mae]]
+    assert "sound_0 on first: evaluated on training data" in stderr
+    assert "depth.mae (km)" in qexp("ls", "--columns", columns).stdout
+    for condition, names in (
+        (f'evaluations["held.out-2"].train.depth.mae <= {mae}', ["sound_0"]),
+        ("evaluations.first.independent == true", []),
+        ("evaluations.other.train.depth.mae < 1e9", []),
+    ):
+        assert qexp("ls", "-q", "--where", condition).stdout.split() == names
+    shown = qexp("show", "sound_0").stdout
+    assert "evaluations  first, held.out-2" in shown
+    assert "not independent of those that the run was trained on" in shown
+    shutil.rmtree("runs/sound_0/evaluations/first")
+    assert qexp("ls", "--columns", "evaluations.first.train.depth.mae").code == 2
+
+
+def test_a_damaged_evaluation_is_reported_and_stops_no_listing(here, qexp):
+    assert qexp("evaluate", "sound_0", "--dataset", "sound").code == 0
+    assert qexp("doctor").code == 0
+    Path("runs/sound_0/evaluations/sound/record.json").write_text("{}")
+    assert qexp("ls", "-q").stdout.split() == ["sound_0"]
+    code, stdout, stderr = qexp("doctor")
+    assert (code, "evaluations/sound" in stdout + stderr) == (5, True)
+
+
+def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(finished, tmp_path, monkeypatch, qexp):
+    shutil.copytree(finished, root := tmp_path / "both")
+    monkeypatch.chdir(root)
+    for run in ("sound_0", "sound_1"):
+        package.evaluate(run, "sound", seed=7, name="same")
+    package.evaluate("sound_0", "sound", seed=1, name="other")
+    package.evaluate("sound_1", "sound", seed=2, name="other")
+    code, stdout, stderr = qexp("compare", "sound_0", "sound_1", "--evaluation", "same", "--json")
+    assert code == 0, stderr
+    (row,) = [one for one in json.loads(stdout)["results"] if (one["output"], one["metric"]) == ("depth", "mae")]
+    runs = [package.open_run(name) for name in ("sound_0", "sound_1")]
+    assert row["values"] == [run.evaluations["same"].results["test"]["depth"]["mae"] for run in runs]
+    assert "different samples" not in qexp("compare", "sound_0", "sound_1", "--evaluation", "same").stdout
+    assert "different samples" in qexp("compare", "sound_0", "sound_1", "--evaluation", "other").stdout
+    assert qexp("compare", "sound_0", "sound_1", "--evaluation", "none").code == 3
+    code, stdout, stderr = qexp("compare", "sound_*", "--evaluation", "same", "--json")
+    assert code == 0, stderr
+    (row,) = [one for one in json.loads(stdout)["results"] if (one["output"], one["metric"]) == ("depth", "mae")]
+    assert row["values"] == {
+        str(seed): run.evaluations["same"].results["test"]["depth"]["mae"] for seed, run in enumerate(runs)
+    }
+
+
+def test_an_archive_holds_the_evaluations_of_its_run(here, tmp_path, qexp):
+    assert qexp("evaluate", "sound_0", "--dataset", "sound").code == 0
+    before = package.open_run("sound_0").evaluations["sound"]
+    assert qexp("export", "sound_0", "--to", str(tmp_path / "sound.tar.gz")).code == 0
+    assert qexp("import", str(tmp_path / "sound.tar.gz"), "--name", "again").code == 0
+    assert package.open_run("again").evaluations["sound"] == before
+
+
+# Several processes, and those that do not live to the end
+
+
+def test_of_two_equal_evaluations_at_once_the_first_is_kept(here):
+    run = package.open_run("sound_0").directory
+    with drafted(run, "twice") as first, drafted(run, "twice") as second:
+        for folder in (first, second):
+            (folder / "record.json").write_text(folder.name)
+        place = run.evaluations / "twice"
+        assert published(run, "twice", first, False, place.exists)
+        assert not published(run, "twice", second, False, place.exists)
+        assert (place / "record.json").read_text() == first.name
+    assert [path.name for path in run.evaluations.iterdir()] == ["twice"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypatch, qexp):
+    spec = Path("runs/sound_0/spec.json")
+    run = RunDirectory(Path("runs/sound_0"))
+    changed = json.loads(spec.read_text())
+    changed["sizes"][2] = 400_000  # so that there is time to end it
+    spec.write_text(json.dumps(changed))
+    process = started(here, "evaluate", "sound_0", "--dataset", "sound")
+    deadline = time.monotonic() + 120
+    while not list(run.evaluations.glob(".*.draft")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    process.communicate(timeout=120)
+    assert process.returncode == code
+    assert package.open_run("sound_0").evaluations == {}
+    left = list(run.evaluations.iterdir())
+    assert len(left) == (number == signal.SIGKILL)
+    assert ("was killed while it wrote or replaced sound" in qexp("doctor").stdout) == bool(left)
+    with drafted(run, "sound"):
+        assert not [path for path in left if path.exists()]
+
+
+def test_an_evaluation_that_a_killed_process_moved_away_is_found_again(here, qexp):
+    assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", "there").code == 0
+    place = Path("runs/sound_0/evaluations")
+    (place / "there").rename(place / ".there.0123abcd.former")
+    (place / ".there.4567abcd.draft").mkdir()
+    assert (qexp("doctor").code, (place / "there").exists()) == (5, False)
+    assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", "other").code == 0
+    assert qexp("figures", "sound_0", "--evaluation", "there").code == 0
+    assert qexp("doctor", "--fix").code == 0
+    assert sorted(path.name for path in place.iterdir()) == ["other", "there"]
+
+
+def test_unknown_evaluations_are_not_found(here):
+    with pytest.raises(NotFoundError, match="qexp evaluate sound_0"):
+        package.open_run("sound_0").figures(evaluation="none")
+    record = json.loads(Path("runs/sound_0/run.json").read_text())
+    Path("runs/sound_0/run.json").write_text(json.dumps({**record, "state": "failed"}))
+    with pytest.raises(QexpError, match="not done"):
+        package.evaluate("sound_0", "sound")

@@ -1,0 +1,503 @@
+"""Fields on a grid: read, made ready, cut into patches and turned."""
+
+import math
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from qexp.errors import DatasetError, QexpError
+from qexp.kinds.fields.dataset import SYMMETRIES, GriddedDataset, Part, Patches, Places
+from qexp.kinds.fields.folders import PRESETS, FieldMapping, preset, read_mapping, written
+from qexp.physics import ice
+from qexp.rows.array_cache import cache_folder
+from tests.domes import ARRHENIUS, SPACING, YEAR, dome, write_folders
+
+F2 = preset("f2")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return write_folders(tmp_path / "domes")
+
+
+def dataset(path, mapping=F2, **keys):
+    return GriddedDataset(path, mapping.inputs, mapping.outputs, **{"patch_size": 8, **keys})
+
+
+def fields(frames, names):
+    return frames.read(names, 0, len(frames))
+
+
+def all_places(patches, symmetry):
+    """A patch in the corner of the first frame, turned in one way."""
+    of_one = [np.array([0])] * 4
+    return Places(*of_one, np.array([symmetry]))
+
+
+def rewritten(path, change):
+    """A file with other contents."""
+    with xarray.open_dataset(path, decode_times=False) as data:
+        changed = change(data.load())
+    changed.to_netcdf(path, engine="h5netcdf")
+
+
+def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_surface(folders):
+    one = dataset(folders).parts["train"][0]
+    source = dome(seed=0)
+    read = fields(one, ["thk", "slopsurfx", "slopsurfy", "vbar"])
+    np.testing.assert_array_equal(read["thk"], source["thk"])
+    np.testing.assert_array_equal(read["vbar"], source["vbar"])
+    along_y, along_x = np.gradient(source["usurf"].values.astype(float), SPACING, SPACING, axis=(1, 2))
+    np.testing.assert_allclose(read["slopsurfx"], along_x, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(read["slopsurfy"], along_y, rtol=1e-6, atol=1e-9)
+
+
+def test_slopes_are_recomputed_on_request_and_kept_apart_from_those_of_the_files(folders):
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.assign(slopsurfx=data["usurf"] * 0 + 7, slopsurfy=data["usurf"] * 0 + 7))
+    of_file = fields(dataset(folders).parts["train"][0], ["slopsurfx", "slopsurfy"])
+    computed = fields(dataset(folders, recompute_slopes=True).parts["train"][0], ["slopsurfx", "slopsurfy"])
+    surface = dome(seed=0)["usurf"].values.astype(float)
+    for name, axis in (("slopsurfx", 2), ("slopsurfy", 1)):
+        assert (of_file[name] == 7).all()
+        np.testing.assert_allclose(computed[name], np.gradient(surface, SPACING, axis=axis), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("descends", [False, True])
+def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
+    if descends:
+        for file in folders.rglob("ex.nc"):
+            rewritten(file, lambda data: data.isel(y=slice(None, None, -1)))
+    mapping = FieldMapping({"X": 1000.0, "Y": 1000.0, "thk": 100.0}, {"ubar": 10.0})
+    found = dataset(folders, mapping)
+    read = fields(found.parts["train"][0], ["X", "Y"])
+    along_x, along_y = np.meshgrid(SPACING * np.arange(24), SPACING * np.arange(20))
+    for frame in range(3):
+        np.testing.assert_array_equal(read["X"][frame], along_x)
+        np.testing.assert_array_equal(read["Y"][frame], along_y)
+    assert (found.units["X"], found.units["Y"]) == ("m", "m")
+    halved = fields(dataset(folders, mapping, resample=2).parts["train"][0], ["X"])["X"]
+    np.testing.assert_array_equal(halved[0, 0], SPACING * (2 * np.arange(12) + 0.5))
+
+
+@pytest.mark.slow
+def test_npy_files_are_read_like_netcdf(folders, tmp_path):
+    plain = tmp_path / "plain"
+    for file in folders.rglob("ex.nc"):
+        folder = plain / file.parent.relative_to(folders)
+        folder.mkdir(parents=True)
+        with xarray.open_dataset(file, decode_times=False) as data:
+            for name in data.variables:
+                np.save(folder / f"{name}.npy", data[name].values)
+    for ours, theirs in zip(dataset(plain).parts["test"], dataset(folders).parts["test"], strict=True):
+        for name in F2.inputs:
+            np.testing.assert_array_equal(fields(ours, [name])[name], fields(theirs, [name])[name])
+
+
+def test_old_netcdf_files_and_another_name_are_read(folders):
+    for file in folders.rglob("ex.nc"):
+        with xarray.open_dataset(file, decode_times=False) as data:
+            data.load().to_netcdf(file.with_name("old.nc"), engine="scipy", format="NETCDF3_CLASSIC")
+    old, new = dataset(folders, file="old.nc"), dataset(folders)
+    np.testing.assert_array_equal(
+        fields(old.parts["train"][1], ["ubar"])["ubar"], fields(new.parts["train"][1], ["ubar"])["ubar"]
+    )
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_descending_coordinates_tell_the_same_fields(folders, axis):
+    upright = fields(dataset(folders).parts["train"][0], F2.inputs)
+    rewritten(folders / "train/d0/ex.nc", lambda data: data.isel({axis: slice(None, None, -1)}))
+    frames = dataset(folders).parts["train"][0]
+    assert list(getattr(frames, axis)) == sorted(getattr(frames, axis))
+    for name, values in fields(frames, F2.inputs).items():
+        np.testing.assert_allclose(values, upright[name], rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_field_without_time_is_the_same_in_every_frame(folders):
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.assign(topg=data["usurf"].isel(time=0, drop=True)))
+    one = dataset(folders, FieldMapping({"topg": 1000.0}, {"thk": 100.0})).parts["train"][0]
+    bed = fields(one, ["topg"])["topg"]
+    np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
+
+
+@pytest.mark.slow
+def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frames(folders):
+    one = dataset(folders, resample=2, stepping=2).parts["train"][0]
+    thickness = dome(seed=0)["thk"].values[::2]
+    means = thickness.reshape(2, 10, 2, 12, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(fields(one, ["thk"])["thk"], means, rtol=1e-6)
+    assert one.spacing == pytest.approx((2 * SPACING, 2 * SPACING))
+    assert one.time == (0.0, 20.0)
+
+
+@pytest.mark.slow
+def test_narrower_cells_follow_a_cubic_exactly(folders):
+    def with_cubic(data):
+        column, row = np.meshgrid(np.arange(data.sizes["x"]), np.arange(data.sizes["y"]))
+        cubic = 1e-3 * column**3 - 0.02 * row**2 * column + row
+        return data.assign(thk=(("time", "y", "x"), np.broadcast_to(cubic, data["thk"].shape).astype(np.float32)))
+
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, with_cubic)
+    one = dataset(folders, resample=0.5).parts["train"][0]
+    assert one.size == (39, 47)
+    column, row = np.meshgrid(np.arange(47) / 2, np.arange(39) / 2)
+    cubic = 1e-3 * column**3 - 0.02 * row**2 * column + row
+    np.testing.assert_allclose(fields(one, ["thk"])["thk"][0], cubic, rtol=1e-4, atol=1e-3)
+
+
+def test_patches_are_cut_out_of_frames(folders):
+    data = dataset(folders)
+    patches = data.patches(data.rows)
+    places = Places(*(np.array(one) for one in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
+    cut = patches.cut(places, 5, data.vector_positions())
+    for patch, part, frame, row, column in zip(cut, places.part, places.frame, places.row, places.column, strict=True):
+        whole = fields(patches.parts[part].frames, data.variables)
+        for position, name in enumerate(data.variables):
+            expected = whole[name][frame, row : row + 8, column : column + 8]
+            np.testing.assert_array_equal(patch[..., position], expected)
+
+
+def test_every_good_place_is_drawn_equally_often_and_no_other(folders):
+    data = dataset(folders, threshold=40.0)
+    patches = data.patches(data.rows)
+    places = patches.draw(40_000, np.random.default_rng(1), turned=False)
+    drawn = Counter(zip(*(one.tolist() for one in (places.part, places.frame, places.row, places.column)), strict=True))
+    for part, frame, row, column in drawn:
+        assert patches.parts[part].frames.read(["thk"], frame, frame + 1)["thk"][0, row + 4, column + 4] > 40
+    assert len(drawn) == patches.places
+    expected = 40_000 / patches.places
+    excess = sum((count - expected) ** 2 / expected for count in drawn.values())
+    assert excess < patches.places + 4 * math.sqrt(2 * patches.places)
+
+
+@pytest.mark.slow
+def test_a_single_good_place_is_found(folders):
+    def nearly_bare(data):
+        data["thk"][:] = 0
+        data["thk"][1, 9, 14] = 5
+        return data
+
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, nearly_bare)
+    data = dataset(folders, threshold=1.0)
+    places = data.patches(data.rows[:3]).draw(7, np.random.default_rng(1), turned=False)
+    assert set(zip(places.frame.tolist(), places.row.tolist(), places.column.tolist(), strict=True)) == {(1, 5, 10)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("symmetry", range(SYMMETRIES))
+def test_a_turned_patch_obeys_the_flow_law(folders, symmetry):
+    data = dataset(folders, preset("f13"), patch_size=16)
+    patches = data.patches(data.rows)
+    (patch,) = patches.cut(all_places(patches, symmetry), len(data.variables), data.vector_positions())
+    of = {name: torch.from_numpy(patch[..., index].copy()).double() for index, name in enumerate(data.variables)}
+    slopes = torch.stack([of["slopsurfx"], of["slopsurfy"]], dim=-1)
+    law = ice.velocity(of["thk"], slopes, torch.full_like(of["thk"], ARRHENIUS), torch.zeros_like(of["thk"]))
+    assert law.mean.abs().max() > 0
+    for speeds, names in ((law.mean, ("ubar", "vbar")), (law.surface, ("uvelsurf", "vvelsurf"))):
+        for axis, name in enumerate(names):
+            torch.testing.assert_close(speeds[..., axis] * YEAR, of[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("symmetry", range(SYMMETRIES))
+def test_the_slopes_of_a_turned_surface_are_the_turned_slopes(folders, symmetry):
+    mapping = FieldMapping({"usurf": 1000.0, "slopsurfx": 1.0, "slopsurfy": 1.0}, {"thk": 100.0})
+    data = dataset(folders, mapping, patch_size=16)
+    patches = data.patches(data.rows)
+    (patch,) = patches.cut(all_places(patches, symmetry), 3, data.vector_positions())
+    along_y, along_x = np.gradient(patch[..., 0].astype(float), SPACING)
+    inside = slice(1, -1), slice(1, -1)
+    np.testing.assert_allclose(patch[..., 1][inside], along_x[inside], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(patch[..., 2][inside], along_y[inside], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_all_symmetries_are_drawn_where_cells_are_square_and_axes_stay_where_they_are_not(folders):
+    square = dataset(folders)
+    places = square.patches(square.rows).draw(400, np.random.default_rng(0), turned=True)
+    assert set(places.symmetry) == set(range(SYMMETRIES))
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.assign_coords(x=data["x"] * 1.5))
+    oblong = dataset(folders)
+    places = oblong.patches(oblong.rows).draw(400, np.random.default_rng(0), turned=True)
+    assert set(places.symmetry) == {0, 1, 2, 3}
+
+
+def test_a_component_without_its_like_is_mirrored_but_never_exchanged(folders):
+    data = dataset(folders, FieldMapping({"thk": 1.0}, {"vbar": 1.0}))
+    patches = data.patches(data.rows)
+    assert set(patches.draw(400, np.random.default_rng(0), turned=True).symmetry) == {0, 1, 2, 3}
+    upright, mirrored = (patches.cut(all_places(patches, one), 2, data.vector_positions())[0] for one in (0, 1))
+    np.testing.assert_array_equal(mirrored[::-1, :, 0], upright[..., 0])
+    np.testing.assert_array_equal(mirrored[::-1, :, 1], -upright[..., 1])
+
+
+def test_the_largest_power_of_two_that_fits_is_found(folders):
+    assert dataset(folders, patch_size=-1).patch_size == 16
+
+
+@pytest.mark.slow
+def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
+
+    def kept():
+        return {path.name: path.stat().st_ino for path in (cache_folder() / "arrays").glob("*.f32")}
+
+    dataset(folders)
+    first = kept()
+    assert len(first) == 4
+    dataset(folders)
+    assert kept() == first
+    rewritten(folders / "train/d0/ex.nc", lambda data: data.assign(thk=data["thk"] + 1))
+    changed = dataset(folders)
+    assert len(kept()) == len(first) + 1
+    np.testing.assert_array_equal(fields(changed.parts["train"][0], ["thk"])["thk"], dome(seed=0)["thk"] + 1)
+
+
+def test_a_torn_file_of_prepared_frames_is_made_anew(folders):
+    one = dataset(folders).parts["train"][0]
+    expected = fields(one, ["thk"])["thk"]
+    one.cached.path.write_bytes(one.cached.path.read_bytes()[:1000])
+    again = dataset(folders).parts["train"][0]
+    np.testing.assert_array_equal(fields(again, ["thk"])["thk"], expected)
+
+
+def test_files_that_were_made_ready_are_not_opened_again(folders):
+    first = dataset(folders, threshold=1.0)
+    for file in folders.rglob("ex.nc"):
+        status = file.stat()
+        file.write_bytes(b"\0" * status.st_size)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that it seems to be as it was
+    again = dataset(folders, threshold=1.0)
+    assert again.test_patches().places == first.test_patches().places
+
+
+@pytest.mark.slow
+def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))  # its own: what is kept there is spoiled
+
+    def places(**keys):
+        return dataset(folders, **keys).test_patches().places
+
+    (frames,) = dataset(folders).parts["test"]
+    thickness = fields(frames, ["thk"])["thk"]
+    expected = {
+        (threshold, size): int((thickness[:, half : half + 21 - size, half : half + 25 - size] > threshold).sum())
+        for threshold in (0.5, 90.25)
+        for size, half in ((8, 4), (7, 3))
+    }
+    assert len(set(expected.values())) == 4
+    for bare in (False, True):  # the second time there is no ice to count
+        if bare:
+            frames.cached.path.write_bytes(bytes(frames.cached.path.stat().st_size))
+        for (threshold, size), count in expected.items():
+            assert places(threshold=threshold, patch_size=size) == count
+    rewritten(folders / "test/d0/ex.nc", lambda data: data.assign(thk=data["thk"] * 2))
+    assert places(threshold=90.25, patch_size=8) == int((2 * thickness[:, 4:17, 4:21] > 90.25).sum())
+
+
+def test_the_fingerprint_is_that_of_the_content(folders, tmp_path):
+    first = dataset(folders).fingerprint
+    folders.rename(tmp_path / "moved")
+    assert dataset(tmp_path / "moved").fingerprint == first
+    rewritten(tmp_path / "moved/test/d0/ex.nc", lambda data: data.assign(thk=data["thk"] + 1))
+    assert dataset(tmp_path / "moved").fingerprint != first
+    with pytest.raises(DatasetError, match="has changed: the SHA-256 of its fields"):
+        dataset(tmp_path / "moved", fingerprint=first)
+
+
+def test_test_folders_are_trained_on_only_where_that_is_asked_for(folders):
+    honest, published = dataset(folders), dataset(folders, include_test_in_train=True)
+    assert set(honest.column("folder")) == {"d0", "d1", "d2"}
+    assert (len(honest.rows), len(published.rows)) == (9, 12)
+    assert "not test errors" in published.warnings[0]
+
+
+DRAWING = """
+import resource, sys
+import numpy as np
+from qexp.kinds.fields.dataset import GriddedDataset
+from qexp.kinds.fields.folders import preset
+mapping = preset("f2")
+data = GriddedDataset({path!r}, mapping.inputs, mapping.outputs, patch_size=16, threshold=1.0)
+patches = data.patches(data.rows)
+random = np.random.default_rng(0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(300):
+    patches.cut(patches.draw(64, random, turned=True), 5, data.vector_positions())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
+    path = write_folders(tmp_path / "many", train=1, frames=1600, height=64, width=64)  # 160 MB once made ready
+    code = DRAWING.replace("{path!r}", f"__import__('pathlib').Path({str(path)!r})")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 100_000  # KiB; 64 MiB may be mapped before they are given back
+
+
+def test_dle_s_mappings_have_a_scale_for_every_field():
+    for name, (inputs, outputs) in PRESETS.items():
+        mapping = preset(name)
+        assert (tuple(mapping.inputs), tuple(mapping.outputs)) == (inputs, outputs)
+    assert FieldMapping({"thk": 2000, "slopsurfx": 1.5, "slopsurfy": 1.5}, {"ubar": 1000, "vbar": 1000}) == F2
+
+
+def test_a_mapping_is_read_as_it_is_written(tmp_path):
+    (tmp_path / "fieldin.dat").write_text(written(F2.inputs))
+    (tmp_path / "fieldout.dat").write_text("ubar 1000.000000 \n\nvbar 1e3\n")
+    assert read_mapping(tmp_path) == F2
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("thk", "fieldin.dat, line 2: 'thk'; write a field and its scale"),
+        ("thk two", "line 2: 'thk two'; write a field and its scale"),
+        ("thk 0.0", "line 2: the scale of 'thk' is 0; it must not be zero"),
+        ("thk nan", "line 2: the scale of 'thk' is nan"),
+        ("thk 2000 m", "line 2: more than a field and its scale"),
+        ("usurf 2000", "line 2: 'usurf' is listed twice; remove one"),
+    ],
+)
+def test_a_line_that_is_no_mapping_is_named(tmp_path, line, complaint):
+    (tmp_path / "fieldin.dat").write_text(f"usurf 1000\n{line}\n")
+    (tmp_path / "fieldout.dat").write_text("ubar 1000\n")
+    with pytest.raises(QexpError, match=complaint):
+        read_mapping(tmp_path)
+
+
+def without(name):
+    return lambda data: data.drop_vars(name)
+
+
+def with_gap(data):
+    data["vbar"][2, 3, 4] = math.nan
+    return data
+
+
+def uneven(data):
+    x = data["x"].values.copy()
+    x[5] += 40
+    return data.assign_coords(x=x)
+
+
+@pytest.mark.parametrize(
+    ("change", "keys", "complaint"),
+    [
+        (without("vbar"), {}, r"d1/ex\.nc has no variable 'vbar'; did you mean 'ubar'\?"),
+        (
+            without("usurf"),
+            {},
+            r"d1/ex\.nc has no variable 'slopsurfx', .* slopes can be computed from a surface 'usurf'",
+        ),
+        (
+            without("x"),
+            {},
+            r"d1/ex\.nc has no coordinate 'x' of two or more cells, which is needed to compute 'slopsurfx' from",
+        ),
+        (
+            without("y"),
+            {},
+            r"d1/ex\.nc has no coordinate 'y' of two or more cells, which is needed to compute 'slopsurfy' from",
+        ),
+        (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
+        (
+            without("thk"),
+            {"threshold": 1.0, "mapping": FieldMapping({"usurf": 1000.0}, {"ubar": 1000.0})},
+            r"d1 has no thickness 'thk' to compare with; leave 'threshold' out",
+        ),
+        (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
+        (uneven, {}, r"d1/ex\.nc: 'x' is not evenly spaced: its steps range from 160 to 240"),
+        (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),
+        (lambda data: data, {"patch_size": 21}, r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24"),
+        (lambda data: data, {"resample": 1.5}, r"must be a whole number \(wider cells\), or less than 1"),
+        (lambda data: data, {"resample": 30}, "20 x 24 cells cannot be resampled by 30: no cell is left"),
+        (lambda data: data, {"vectors": [["ubar", "vba"]]}, "no variable 'vba'; did you mean 'vbar'"),
+    ],
+)
+def test_what_is_wrong_with_fields_is_said(folders, change, keys, complaint):
+    rewritten(folders / "train/d1/ex.nc", change)
+    with pytest.raises(DatasetError, match=complaint):
+        dataset(folders, **keys)
+
+
+def test_what_is_wrong_with_folders_is_said(folders, tmp_path):
+    (folders / "test").rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match=r"there is no folder .*test; a gridded dataset has train/ and test/"):
+        dataset(folders)
+    (folders / "test").mkdir()
+    with pytest.raises(DatasetError, match="holds no folder of fields"):
+        dataset(folders)
+    (folders / "test/empty").mkdir()
+    with pytest.raises(DatasetError, match=r"empty has neither ex\.nc nor npy files"):
+        dataset(folders)
+    (folders / "test/empty/ex.nc").write_bytes(b"no NetCDF")
+    with pytest.raises(DatasetError, match="cannot be read as NetCDF"):
+        dataset(folders)
+    with pytest.raises(DatasetError, match="is not a folder"):
+        dataset(tmp_path / "nowhere")
+
+
+def test_a_patch_that_nowhere_has_enough_ice_is_told(folders):
+    data = dataset(folders, threshold=1e4)
+    with pytest.raises(DatasetError, match=r"no patch of d0, d1, d2 has more than 10000 m of ice in its centre"):
+        data.patches(data.rows)
+
+
+def test_cells_of_several_sizes_are_warned_of(folders):
+    rewritten(folders / "train/d1/ex.nc", lambda data: data.assign_coords(x=data["x"] * 2, y=data["y"] * 2))
+    (warning,) = dataset(folders).warnings
+    assert "200 × 200 m in d0, d2, d0; 400 × 400 m in d1" in warning
+
+
+def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
+    frames = dataset(folders).parts["train"][0]
+    patches = Patches([Part(frames, np.array([1]))], 8)
+    assert set(patches.draw(50, np.random.default_rng(0), turned=False).frame) == {1}
+    assert patches.tiles == 3 * 4
+
+
+@pytest.mark.slow
+def test_axes_are_known_by_their_names(folders):
+    upright = fields(dataset(folders).parts["train"][0], F2.inputs)
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.transpose("time", "x", "y"))
+    for name, values in fields(dataset(folders).parts["train"][0], F2.inputs).items():
+        np.testing.assert_array_equal(values, upright[name])
+
+
+@pytest.mark.slow
+def test_fields_without_time_are_one_frame(folders):
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.isel(time=1, drop=True))
+    one = dataset(folders).parts["train"][0]
+    assert len(one) == 1
+    np.testing.assert_array_equal(fields(one, ["thk"])["thk"][0], dome(seed=0)["thk"][1])
+
+
+@pytest.mark.slow
+def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
+    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
+    one, *others = (frames.cached.path for part in dataset(folders).parts.values() for frames in part)
+    for path in others:
+        os.utime(path, (0, 0))
+    code, _, stderr = qexp("purge", "--cache", "--older-than", "30d")
+    assert code == 0
+    assert stderr.startswith(f"{len(others)} files deleted from {tmp_path / 'cache'}")
+    assert one.is_file()
+    np.testing.assert_array_equal(fields(dataset(folders).parts["train"][2], ["thk"])["thk"], dome(seed=2)["thk"])
+    assert all(path.is_file() for path in others)
+    assert qexp("purge", "--cache").code == 0
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []

@@ -1,0 +1,222 @@
+import itertools
+from dataclasses import replace
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.patches import StepPatch
+from matplotlib.text import Text
+
+from qexp.figures.canvas import COLOURS, DPI, legend, panels, save, titled, whole_numbers
+from qexp.figures.distributions import Histogram, histograms
+from qexp.kinds.figures import Covered, coverage_by_group
+from qexp.kinds.rows.figures import (
+    FoldCurve,
+    HeldOut,
+    estimates_against_measured,
+    fold_curves,
+    name_points,
+    residuals_by_group,
+)
+
+NOTE = "selected on the test data"
+
+
+def rows(number=55, seed=0):
+    random = np.random.default_rng(seed)
+    measured = np.exp(random.uniform(-1, 2.5, number))
+    estimated = measured * np.exp(0.3 * random.normal(size=number))
+    return HeldOut(
+        measured, estimated, [f"Apollo{11 + row % 7}-{row}" for row in range(number)], "wt%",
+        (0.9 * estimated, 1.1 * estimated), [f"Apollo {11 + row % 7}" for row in range(number)],
+    )  # fmt: skip
+
+
+def curve(epochs, chosen, seed=0):
+    losses = np.exp(-np.arange(epochs) / 20) + 0.1 * np.random.default_rng(seed).uniform(0.5, 1.5, (2, epochs))
+    return FoldCurve(*losses, chosen)
+
+
+def pixels(path):
+    """A drawn figure, (row, column, colour)."""
+    image = matplotlib.image.imread(path)
+    assert image.std() > 0.01
+    return image
+
+
+COVERED = [
+    Covered("all", 55, 51, (0.82, 0.98), 4.3),
+    Covered("Apollo 17", 21, 12, (0.34, 0.78), 5.2),
+    Covered("Luna 16", 1, 1, (0.03, 1.0), None),
+]
+
+
+FIGURES = {
+    "coverage": lambda note: coverage_by_group(COVERED, "tio2", "wt%", 0.9, "tio2", note),
+    "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
+    "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
+    "fold curves": lambda note: fold_curves([curve(40, 30)] * 3, "transformed values", note),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_note_is_written_into_the_margin_in_its_own_colour_and_the_same_call_draws_the_same(name, tmp_path):
+    drawn = {}
+    for file, note in (("plain", ""), ("noted", NOTE), ("again", NOTE)):
+        save(FIGURES[name](note), tmp_path / f"{file}.png")
+        drawn[file] = pixels(tmp_path / f"{file}.png")
+    margin = slice(0, int(0.45 * DPI))
+    assert (drawn["plain"][margin] != drawn["noted"][margin]).any()
+    assert np.array_equal(drawn["plain"][margin.stop :], drawn["noted"][margin.stop :])
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "noted.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_written_over_the_edge_of_a_figure(name, tmp_path):
+    save(FIGURES[name](NOTE), tmp_path / "figure.png")
+    image = pixels(tmp_path / "figure.png")
+    for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
+        assert (edge == 1).all()
+
+
+SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5), (3e4, 1e5), (1e-12, 1), (1e-3, 1e12)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("least", "greatest"), SIZES)
+def test_losses_of_any_size_leave_room_for_the_label_of_their_axis(tmp_path, least, greatest):
+    losses = np.geomspace(greatest, least, 3)
+    save(fold_curves([FoldCurve(losses, losses, 3)] * 2, "transformed values", ""), tmp_path / "figure.png")
+    assert (pixels(tmp_path / "figure.png")[:, :3] == 1).all()
+
+
+def test_epochs_are_whole_numbers_on_their_axis():
+    _, (axis,) = panels(1, 4, 4)
+    axis.plot([1, 2, 3], [3, 2, 1])
+    whole_numbers(axis.xaxis)
+    assert all(float(tick).is_integer() for tick in axis.get_xticks())
+
+
+def test_a_single_epoch_is_the_only_label_of_its_axis():
+    _, (axis,) = panels(1, 4, 4)
+    axis.plot([1], [3], ".")
+    whole_numbers(axis.xaxis)
+    low, high = axis.get_xlim()
+    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
+
+
+def test_long_names_of_runs_make_a_legend_smaller_rather_than_wider_than_its_panel():
+    made, (axis,) = panels(1, 4, 4)
+    for number in range(3):
+        axis.plot([1, 2], [number, 1], label=f"lunar_tio2_as_published_{number} ({NOTE}), validation")
+    legend(axis)
+    made.canvas.draw()
+    assert axis.get_legend().get_window_extent().x0 >= axis.bbox.x0
+    assert axis.get_legend().get_window_extent().x1 <= axis.bbox.x1
+
+
+def named(names, points, others, taken=()):
+    made, (axis,) = panels(1, 4, 4)
+    made.set_dpi(DPI)
+    axis.set_xlim(0, 10)
+    axis.set_ylim(0, 10)
+    texts = [axis.text(*place, text) for place, text in taken]
+    name_points(axis, names, np.array(points, dtype=float), np.array(others, dtype=float), texts)
+    renderer = made.canvas.get_renderer()
+    frame = axis.get_window_extent(renderer)
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in axis.findobj(Text) if text.get_text()}
+    written = {name: box for name, box in boxes.items() if name in names or any(name == text for _, text in taken)}
+    return written, frame, axis.transData.transform(others)
+
+
+@pytest.mark.parametrize("at", [(5, 5), (0.1, 0.3), (9.5, 10), (0.2, 9.9)])
+def test_names_of_points_in_a_heap_cover_neither_each_other_nor_the_edge(at):
+    names = [f"Apollo17-Station{row}" for row in range(5)]
+    points = [(at[0] + 0.1 * row, at[1] - 0.05 * row) for row in range(5)]
+    written, frame, _ = named(names, points, points, [((3.5, 5.3), "RMSE = 1.0")])
+    assert {names[0], "RMSE = 1.0"} <= set(written)
+    assert len(written) > 3 or at != (5, 5)
+    for one, other in itertools.combinations(written.values(), 2):
+        assert not one.overlaps(other)
+    for name, box in written.items():
+        assert name == "RMSE = 1.0" or (frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0)
+
+
+def test_a_name_covers_no_point_where_there_is_room():
+    others = [(x, 5) for x in range(11)] + [(5, y) for y in range(11)]
+    written, _, points = named(["Luna 24"], [(5, 5)], others)
+    assert not any(written["Luna 24"].contains(*point) for point in points)
+
+
+@pytest.mark.slow
+def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
+    whole = rows(8)
+    without = replace(whole, spread=None, estimated=np.where(np.arange(8) == 2, np.nan, whole.estimated))
+    cases = {
+        "nothing estimated": replace(whole, estimated=np.full(8, np.nan), spread=None),
+        "a row without an estimate": without,
+        "one row": HeldOut(np.array([1.0]), np.array([1.0]), ["a"], groups=["g"]),
+        "names as formulas": replace(whole, names=["$x_" + "y" * 60] * 8, groups=["$10_{\\bad"] * 8),
+    }
+    for name, case in cases.items():
+        save(estimates_against_measured({"depth": case, "tio2": case}, "10 networks", ""), tmp_path / f"{name}.png")
+        save(residuals_by_group({"depth": case, "tio2": case}, ""), tmp_path / f"{name} by group.png")
+    assert len(list(tmp_path.iterdir())) == 2 * len(cases)
+
+
+def test_folds_may_end_after_different_epochs_or_have_no_finite_loss(tmp_path):
+    folds = [curve(40, 40), curve(10, 3), curve(1, 1), FoldCurve(np.full(5, np.nan), np.full(5, np.nan), None)]
+    save(fold_curves(folds, "transformed values", ""), tmp_path / "some.png")
+    save(fold_curves(folds[3:], "transformed values", ""), tmp_path / "none.png")
+    save(fold_curves([curve(1, 1)], "transformed values", ""), tmp_path / "one.png")
+    assert all(pixels(path).size for path in tmp_path.iterdir())
+
+
+def test_a_long_title_becomes_smaller_rather_than_being_cut():
+    made, _ = panels(1, 4, 4)
+    titled(made, "held-out rows; lines: " + "standard deviation over many networks " * 3, NOTE)
+    title, note = made.texts
+    renderer = made.canvas.get_renderer()
+    for text in (title, note):
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0
+        assert box.x1 <= made.bbox.x1
+    assert not title.get_window_extent(renderer).overlaps(note.get_window_extent(renderer))
+
+
+def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axes():
+    one = replace(rows(), interval=(0.5 * rows().estimated, 3 * rows().estimated))
+    made = estimates_against_measured({"tio2": one}, "10 networks", "", interval="90 % intervals")
+    (lines,) = made.axes[0].collections[:1]
+    ends = np.array([segment[:, 1] for segment in lines.get_segments()])
+    assert ends == pytest.approx(np.stack(one.interval, axis=1))
+    assert made.axes[0].get_ylim()[1] > ends.max()
+    assert [text.get_text() for text in made.texts] == ["held-out rows; lines: 90 % intervals"]
+
+
+def test_shares_that_intervals_of_the_right_coverage_would_hardly_have_stand_out():
+    shares, widths = coverage_by_group(COVERED, "tio2", "wt%", 0.9, "tio2", "").axes
+    dots = [line for line in shares.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == pytest.approx([51 / 55, 12 / 21, 1.0])
+    assert [dot.get_color() for dot in dots] == [COLOURS[0], COLOURS[1], COLOURS[0]]
+    assert np.array_equal(widths.lines[0].get_xdata(), [4.3, 5.2, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize("span", [(0.0, 10.0), (0.01, 100.0)])
+def test_no_bar_reaches_into_values_that_are_held_out(span):
+    held_out = [(2.0, 3.13), (4.5, 4.51), (9.3, 11.0)]
+    random = np.random.default_rng(0)
+    values = random.uniform(*span, 5000) if span[0] == 0 else np.exp(random.uniform(*np.log(span), 5000))
+    values = values[~np.any([(low <= values) & (values <= high) for low, high in held_out], axis=0)]
+    (axis,) = histograms([Histogram("depth", "km", {"train": values}, held_out)], "a title").axes
+    (bars,) = [patch for patch in axis.patches if isinstance(patch, StepPatch)]
+    shares, edges, _ = bars.get_data()
+    for low, high in held_out:
+        for share, left, right in zip(shares, edges[:-1], edges[1:], strict=True):
+            assert share == 0 or right <= low or left >= high
+    assert (np.diff(edges) > 0).all()
+    # The area of the bars is that of all values: the first and the last bin have the usual width.
+    along = np.log(edges) if axis.get_xscale() == "log" else edges
+    shown = (edges[0] <= values) & (values <= edges[-1])
+    assert (shares * np.diff(along)).sum() / (along[1] - along[0]) == pytest.approx(100 * shown.mean())

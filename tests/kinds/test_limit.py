@@ -1,0 +1,216 @@
+"""`qexp limit`: the errors of exact posteriors, alone and beside those of a run."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import qexp as package
+from qexp.kinds.images.figures import FIGURES
+from qexp.spec.kinds import kind_of
+from tests.conftest import Specs, call
+
+SAMPLES = 20
+
+
+@pytest.fixture
+def noisy(specs: Specs) -> Specs:
+    specs.spoil("dataset", ("fixed.noise", 0.01))
+    specs.spoil("experience", ("sizes", [8, 4, SAMPLES]))
+    return specs
+
+
+def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(noisy):
+    code, stdout, stderr = call("limit", "sound", "--samples", "30")
+    assert code == 0, stderr
+    number = r"[0-9.e-]+ ± [0-9.e-]+"
+    assert re.search(rf"^depth +{number} +{number} +km$", stdout, re.MULTILINE), stdout
+    assert re.search(rf"^delta_volume +{number} +{number} +10⁶ m³$", stdout, re.MULTILINE), stdout
+    assert "over 30 samples of the test part of sound with seed 0" in stderr
+    assert "a method that knew these could have smaller errors" in stderr
+    assert "half as fine" in stderr
+
+
+def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
+    """The exact posterior with the whole prior is not the best method for the values of the test intervals alone."""
+    code, stdout, stderr = call("limit", "sound", "--samples", "30", "--part", "all", "--json")
+    assert code == 0, stderr
+    whole, part = json.loads(stdout), package.limit("sound", samples=30)
+    assert (whole["whole"], part.whole) == (True, False)
+    assert whole["variables"]["depth"]["mae"] != part.variables["depth"].mae
+    said = call("limit", "sound", "--samples", "30", "--part", "all").stderr
+    assert "30 samples of the whole prior of sound" in said
+    assert "no method has smaller errors" in said
+    noisy.spoil("dataset", ("fixed.noise", 0.01), ("varyings.depth", []), ("varyings.delta_volume", []))
+    assert package.limit("sound", samples=30).whole
+    code, _, stderr = call("limit", "sound", "--part", "train")
+    assert (code, "--part train: " in stderr) == (2, True)
+
+
+def test_more_noise_means_a_higher_limit(noisy):
+    low = package.limit("sound", samples=SAMPLES)
+    noisy.spoil("dataset", ("fixed.noise", 0.1))
+    high = package.limit("sound", samples=SAMPLES)
+    for name, least in low.variables.items():
+        assert least.mae < high.variables[name].mae
+        assert least.rmse < high.variables[name].rmse
+
+
+def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path, monkeypatch):
+    assert call("run", "sound", "--seed", "3").code == 0
+    record = (tmp_path / "runs/sound_3/run.json").read_bytes()
+    assert "qexp limit --run sound_3" in call("show", "sound_3").stdout
+    monkeypatch.setenv("QEXP_FIGURES", "yes")
+    found = json.loads(call("limit", "--run", "sound_3", "--json").stdout)
+    assert [one.name for one in (tmp_path / "runs/sound_3/results/figures").iterdir()] == ["test_estimates.png"]
+    assert (tmp_path / "runs/sound_3/run.json").read_bytes() == record
+    assert json.loads((tmp_path / "runs/sound_3/results/limit.json").read_text()) == found
+    assert json.loads(call("show", "sound_3", "--json").stdout)["limit"] == found
+    assert "qexp limit" not in call("show", "sound_3").stdout
+    assert found == json.loads(call("limit", "sound", "--seed", "3", "--samples", SAMPLES, "--json").stdout)
+
+    run = package.open_run("sound_3")
+    value, least = run.results["test"]["depth"]["mae"], found["variables"]["depth"]["mae"]
+    assert value > least
+    line = next(line for line in call("show", "sound_3").stdout.splitlines() if re.match(r"depth +mae ", line))
+    assert line.split() == ["depth", "mae", f"{value:.4g}", f"{least:.4g}", f"{value / least:.2f}", "km"]
+    ((_, drawn),) = FIGURES["test_estimates"](run.directory)
+    assert f"(limit {least:.3g})" in drawn.axes[0].get_title()
+    report = run.report(tmp_path / "sound.html").read_text()
+    assert "errors beside the limit" in report
+    assert f"{value / least:.2f}" in report
+
+
+def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path):
+    """One that is given the incidence, and estimates the depth and the level of the noise."""
+    level = {"type": "log_uniform", "parameters": {"low": 0.005, "high": 0.02}}
+    angle = {"type": "uniform", "parameters": {"a": 0.2, "b": 0.8}}
+    changes = [("fixed.noise", ...), ("fixed.incidence", ...), ("fixed.delta_volume", 1.0)]
+    for name, prior in (("noise", level), ("incidence", angle)):
+        changes += [(f"varyings.{name}", []), (f"distributions.{name}", prior)]
+    noisy.spoil("dataset", *changes, ("varyings.delta_volume", ...))
+    outputs = [
+        {"x_name": "displacement", "y_name": "seen", "operations": ["to_volume"]},
+        {"x_name": ["seen", "incidence"], "y_name": "both", "operations": ["join"]},
+        {"x_name": "both", "y_name": "depth", "operations": ["to_depth"]},
+        {"x_name": "both", "y_name": "noise", "operations": ["to_noise"]},
+    ]
+    noisy.spoil(
+        "model",
+        ("inputs.incidence", {"size": [1]}),
+        ("outputs", ["depth", "noise"]),
+        ("operations.join", {"module": "concatenate"}),
+        ("operations.to_noise", {"module": "denses", "parameters": {"filters": [1]}}),
+        ("branches", outputs),
+    )
+    noisy.spoil(
+        "experience",
+        ("inputs", ["displacement", "incidence"]),
+        ("outputs", ["depth", "noise"]),
+        ("losses", {"depth": "mae", "noise": "mse"}),
+        ("metrics", {}),
+        ("sizes", [8, 4, SAMPLES]),
+    )
+    assert call("run", "sound").code == 0
+    code, stdout, stderr = call("limit", "--run", "sound_0")
+    assert code == 0, stderr
+    assert [line.split()[0] for line in stdout.splitlines()[1:]] == ["depth", "noise"]
+    assert "known of each sample: incidence" in stderr
+    shown = call("show", "sound_0").stdout
+    assert re.search(r"^noise +mae +", shown, re.MULTILINE), shown
+    assert "known of each sample: incidence" in shown
+    code, stdout, stderr = call("calibrate", "sound_0", "--refined", "--draws", "20")
+    assert code == 0, stderr
+    assert re.findall(r"^intervals of (\w+)", stdout, re.MULTILINE) == ["depth", "noise"]
+
+
+def test_a_damaged_limit_is_named(noisy, tmp_path):
+    assert call("run", "sound").code == 0
+    (tmp_path / "runs/sound_0/results/limit.json").write_text('{"dataset": "sound"}')
+    code, _, stderr = call("show", "sound_0")
+    assert (code, "limit.json is damaged: $.seed is missing" in stderr) == (5, True), stderr
+
+
+WRONG = [
+    ([], "name a dataset, or a run"),
+    (["sound", "--run", "sound_0"], "name a dataset, or a run"),
+    (["--run", "sound_0", "--seed", "1"], "do not go with --run"),
+    (["sound", "--samples", "1"], "from two"),
+    (["sound", "--seed", "-1"], "a seed is a whole number"),
+]
+
+
+@pytest.mark.parametrize(("words", "why"), WRONG)
+def test_wrong_options_are_refused(noisy, words, why):
+    code, stdout, stderr = call("limit", *words)
+    assert (code, stdout, why in stderr) == (2, "", True), stderr
+
+
+def test_without_noise_there_is_no_limit(specs):
+    code, _, stderr = call("limit", "sound")
+    assert (code, "has no noise" in stderr) == (2, True)
+    assert call("run", "sound", "--seed", "3").code == 0
+    assert "qexp limit" not in call("show", "sound_3").stdout
+
+
+SILL = {"type": "exponential", "parameters": {"range": 2.0, "sill": 1e-4}}
+WHITE = {"type": "white", "parameters": {}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"fixed": {"noise": 0.01}, "varyings": {}, "noise_model": WHITE}, True),
+        ({"fixed": {"noise": 0.0}, "varyings": {}, "noise_model": WHITE}, False),
+        ({"fixed": {}, "varyings": {"noise": []}, "noise_model": WHITE}, True),
+        ({"fixed": {}, "varyings": {}, "noise_model": [SILL]}, True),
+        ({"fixed": {}, "varyings": {}, "noise_model": SILL}, True),
+        ({"fixed": {}, "varyings": {}, "noise_model": WHITE}, False),
+    ],
+)
+def test_whether_there_is_a_limit_follows_from_the_declared_noise(declared, expected):
+    dataset = {"type": "generated", **declared}
+    assert kind_of(dataset).has_limit(dataset) is expected
+
+
+LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"depth": 0.052, "delta_volume": 0.017}}
+"""Noise of 0.01 m → variable → mean absolute error of exact posterior medians in long runs of another program."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", LIMITS)
+def test_limits_of_the_shipped_dataset_are_those_that_another_program_found(workspace, noise):
+    file = workspace / "specs/datasets/mogi_noisy.json"
+    document = json.loads(file.read_text())
+    if noise == "white":
+        file.write_text(json.dumps({**document, "noise_model": "white"}))
+    found = package.limit("mogi_noisy", samples=400, workspace=workspace)
+    for name, expected in LIMITS[noise].items():
+        one = found.variables[name]
+        assert abs(one.mae - expected) < 4 * one.mae_error
+        assert one.difference < 1e-3
+
+
+def test_more_than_three_variables_are_sampled_and_agree_with_integration(specs):
+    """Known to a metre, the position no longer matters: the limit is that of depth and volume change alone."""
+    specs.spoil("dataset", ("fixed.noise", 0.01))
+    two = package.limit("sound", samples=60)
+    near = {"type": "uniform", "parameters": {"a": -0.001, "b": 0.001}}
+    changes = [("fixed.noise", 0.01)]
+    for name in ("x", "y"):
+        changes += [(f"fixed.{name}", ...), (f"varyings.{name}", [[0.2, 0.8]]), (f"distributions.{name}", near)]
+    specs.spoil("dataset", *changes)
+    code, stdout, stderr = call("limit", "sound", "--samples", "60", "--json")
+    assert code == 0, stderr
+    four = json.loads(stdout)
+    assert four["sampled"]
+    assert four["doubted"] <= 1
+    assert not two.sampled
+    for name, least in two.variables.items():
+        of = four["variables"][name]
+        assert of["mae"] == pytest.approx(least.mae, abs=2 * (of["mae_error"] + least.mae_error))
+        assert of["difference"] < 0.2
+    assert four["variables"]["x"]["mae"] == pytest.approx(0.0003, rel=0.2)
+    assert "half of the draws changes the medians" in call("limit", "sound", "--samples", "5").stderr

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qexp.errors import QexpError
+
+
+@pytest.mark.slow
+def test_predictions_of_the_kept_test_samples_are_the_kept_estimates(run):
+    """Images made again from the kept true values give the kept estimates."""
+    import torch
+    import xarray
+
+    from qexp.kinds.objects import dataset_of
+    from qexp.kinds.tables import BUILT_IN
+
+    kept = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf")
+    dataset = dataset_of(run.spec["dataset"], BUILT_IN)
+    values = {name: kept[name].values.astype(float) for name in ("depth", "delta_volume")}
+    images = dataset.observe(values, torch.Generator())["displacement"].numpy()[:, 0]
+    estimates = run.predict(displacement=images)
+    np.testing.assert_allclose(estimates["depth"], kept["depth_estimate"], rtol=1e-3)
+    assert estimates["depth"].shape == (len(images),)
+
+
+@pytest.mark.slow
+def test_a_single_image_gives_single_values_and_channels_may_be_written_out(run):
+    image = np.random.default_rng(0).normal(0, 0.01, (64, 64))
+    alone = run.predict(displacement=image)["depth"]
+    assert alone.shape == ()
+    for same in (image[None], image[None, :, :, None]):
+        np.testing.assert_allclose(run.predict(displacement=same)["depth"], [alone], rtol=1e-6)
+    assert run.predict(displacement=image[:, :, None])["depth"].shape == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({}, "needs the input 'displacement'"),
+        ({"displacment": np.zeros((64, 64))}, "did you mean 'displacement'"),
+        ({"displacement": np.zeros((5, 32, 32))}, r"shape \[64, 64, 1\], but the array is \[5, 32, 32\]"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(run, inputs, says):
+    with pytest.raises(QexpError, match=says):
+        run.predict(**inputs)

@@ -1,0 +1,629 @@
+"""`qexp predict` on images: what is read, what is estimated, and what is wrong with a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import rasterio
+import xarray
+from rasterio.transform import from_origin
+
+import qexp as package
+from qexp.errors import NotFoundError, QexpError
+from qexp.kinds.images.prediction import ImageModel, predict_images, targets
+from qexp.kinds.images.source import SEEN, ImageLayout, InputRanges, Statistic, ranges_over, statistics
+from qexp.kinds.prediction import TrainedRange
+from tests.conftest import Specs, call, shared_folder
+
+COUNT, HEIGHT, WIDTH = 9, 4, 6
+IMAGES = np.random.default_rng(2).normal(0, 0.01, (COUNT, HEIGHT, WIDTH)).astype(np.float32)
+SHAPE = (1, HEIGHT, WIDTH)
+PIXEL = ((90.0, 110.0), (100.0, 100.0))
+"""Least and greatest width and height in the training data [m]."""
+
+
+def weighted(images: np.ndarray) -> np.ndarray:
+    """A number of each image that no turned image has: (sample, height, width) → (sample,)."""
+    weights = np.arange(HEIGHT * WIDTH, dtype=np.float64).reshape(HEIGHT, WIDTH)
+    return (np.nan_to_num(images) * weights).sum(axis=(1, 2)).astype(np.float32)
+
+
+def model_of(
+    *inputs: str, estimate: Callable | None = None, ranges: InputRanges | None = None, trained=(), **origin: str
+):
+    """A model whose estimate is `weighted`, of the input `displacement`."""
+    shapes = {name: SHAPE if not name.startswith("incidence") else (1,) for name in inputs or ("displacement",)}
+    units = {name: "rad" if name == "incidence" else "" if name.startswith("mask") else "m" for name in shapes}
+    return ImageModel(
+        layout=ImageLayout(shapes, units, {"displacement": PIXEL}),
+        outputs={"depth": "km"},
+        estimate=estimate or (lambda values: weighted(values["displacement"][:, 0])[:, None]),
+        ranges=lambda: ranges or InputRanges({}),
+        trained=dict(trained),
+        origin={"run": "mogi_0", "digest": "ab" * 32, "caution": "", **origin},
+    )
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table_of(path: Path) -> pandas.DataFrame:
+    if path.suffix == ".nc":
+        return xarray.load_dataset(path, engine="h5netcdf").to_dataframe()
+    return {".csv": pandas.read_csv, ".parquet": pandas.read_parquet}[path.suffix](path)
+
+
+def column(path: Path, name: str = "depth_estimate") -> list[float]:
+    return [float(row[name]) if row[name] else np.nan for row in read(path)]
+
+
+def netcdf(path: Path, images: np.ndarray = IMAGES, unit: str | None = "m", **variables: object) -> Path:
+    attributes = {} if unit is None else {"units": unit}
+    of_images = {"displacement": (("sample", "y", "x")[-images.ndim :], images, attributes)}
+    xarray.Dataset({**of_images, **variables}).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def geotiff(
+    path: Path,
+    images: np.ndarray = IMAGES,
+    crs: str | None = "EPSG:32633",
+    pixel: float = 100.0,
+    origin: tuple[float, float] = (430_000, 4_520_000),
+) -> Path:
+    """Rows from the north on, as maps are stored."""
+    transform = from_origin(*origin, pixel, pixel)
+    about = {"count": len(images), "height": HEIGHT, "width": WIDTH, "dtype": images.dtype, "nodata": -9999.0}
+    with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **about) as file:
+        file.write(np.where(np.isfinite(images), images, -9999)[:, ::-1])
+        file.set_band_description(1, "20240306_20240318")
+    return path
+
+
+def north_first(path: Path) -> Path:
+    """With coordinates that descend, and the axes in another order."""
+    north, east = 100.0 * np.arange(HEIGHT)[::-1], 0.1 * np.arange(WIDTH)
+    data = xarray.Dataset(
+        {"displacement": (("pair", "x", "y"), IMAGES[:, ::-1].swapaxes(1, 2))},
+        {"y": ("y", north, {"units": "m"}), "x": ("x", east, {"units": "km"})},
+    )
+    data.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def saved(path: Path, images: np.ndarray = IMAGES) -> Path:
+    np.save(path, images)
+    return path
+
+
+def archive(path: Path, compressed: bool = True, **images: np.ndarray) -> Path:
+    (np.savez_compressed if compressed else np.savez)(path, **images)
+    return path
+
+
+def folder(path: Path, **images: np.ndarray) -> Path:
+    path.mkdir()
+    for name, values in images.items():
+        np.save(path / f"{name}.npy", values)
+    return path
+
+
+SOURCES: dict[str, Callable[[Path], Path]] = {
+    "netcdf": lambda tmp: netcdf(tmp / "a.nc"),
+    "netcdf of version 3": lambda tmp: (
+        xarray.Dataset({"displacement": (("n", "y", "x"), IMAGES)}).to_netcdf(tmp / "a.nc", engine="scipy"),
+        tmp / "a.nc",
+    )[1],
+    "netcdf, rows from the north on": lambda tmp: north_first(tmp / "a.nc"),
+    "netcdf in mm": lambda tmp: netcdf(tmp / "a.nc", 1000 * IMAGES.astype(np.float64), "mm"),
+    "netcdf in centimetres": lambda tmp: netcdf(tmp / "a.nc", 100 * IMAGES.astype(np.float64), "centimeters"),
+    "netcdf without a unit": lambda tmp: netcdf(tmp / "a.nc", unit=None),
+    "npy": lambda tmp: saved(tmp / "a.npy"),
+    "npy with channels": lambda tmp: saved(tmp / "a.npy", IMAGES[:, None].astype(">f8")),
+    "npy with channels last": lambda tmp: saved(tmp / "a.npy", IMAGES[..., None]),
+    "npy in Fortran order": lambda tmp: saved(tmp / "a.npy", np.asfortranarray(IMAGES)),
+    "npz": lambda tmp: archive(tmp / "a.npz", displacement=IMAGES, other=np.zeros(3)),
+    "npz, not compressed": lambda tmp: archive(tmp / "a.npz", False, displacement=IMAGES),
+    "npz with one array": lambda tmp: archive(tmp / "a.npz", arr_0=IMAGES),
+    "npz in Fortran order": lambda tmp: archive(tmp / "a.npz", displacement=np.asfortranarray(IMAGES)),
+    "folder": lambda tmp: folder(tmp / "a", displacement=IMAGES),
+    "geotiff": lambda tmp: geotiff(tmp / "a.tif"),
+    "geotiff without a reference system": lambda tmp: geotiff(tmp / "a.tif", crs=None),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_format_gives_the_estimates_of_the_same_images(tmp_path, name):
+    made = predict_images(SOURCES[name](tmp_path), tmp_path / "made.csv", model_of(), chunk=2)
+    np.testing.assert_allclose(column(tmp_path / "made.csv"), weighted(IMAGES), rtol=1e-5)
+    assert (made.images, made.outside, made.missing_count, made.remarks) == (COUNT, 0, 0, ["9 samples"])
+
+
+def test_the_first_row_of_a_tiff_without_coordinates_is_the_northern_one(tmp_path):
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", count=COUNT, height=HEIGHT, width=WIDTH, dtype="float32"
+    ) as file:
+        file.write(IMAGES[:, ::-1])
+    predict_images(tmp_path / "a.tif", tmp_path / "made.csv", model_of())
+    np.testing.assert_allclose(column(tmp_path / "made.csv"), weighted(IMAGES), rtol=1e-6)
+
+
+def test_a_single_image_is_named_after_its_file(tmp_path):
+    for source in (netcdf(tmp_path / "event.nc", IMAGES[0]), saved(tmp_path / "event.npy", IMAGES[0])):
+        predict_images(source, tmp_path / "made.csv", model_of(), overwrite=True)
+        (row,) = read(tmp_path / "made.csv")
+        assert (row["name"], float(row["depth_estimate"])) == ("event", pytest.approx(weighted(IMAGES[:1])[0]))
+
+
+def test_samples_have_the_names_and_columns_that_the_file_gives_them(tmp_path):
+    days = np.datetime64("2024-03-06", "ns") + np.arange(COUNT) * np.timedelta64(12, "D")
+    data = xarray.Dataset(
+        {
+            "displacement": (("time", "y", "x"), IMAGES),
+            "depth": ("time", np.arange(COUNT) / 2, {"units": "km"}),
+            "place": ("time", [f"Etna {index}" for index in range(COUNT)]),
+            "outside": ("time", np.arange(COUNT)),
+        },
+        {"time": days},
+    )
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    predict_images(tmp_path / "a.nc", tmp_path / "made.csv", model_of())
+    row = read(tmp_path / "made.csv")[1]
+    assert list(row) == ["name", "depth", "place", "outside_given", "depth_estimate", "outside"]
+    assert (row["name"], row["depth"], row["place"], row["outside_given"]) == ("2024-03-18", "0.5", "Etna 1", "1")
+    predict_images(tmp_path / "a.nc", tmp_path / "made.nc", model_of())
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
+        assert (made["depth_estimate"].attrs["units"], made["depth"].attrs["units"]) == ("km", "km")
+        assert made.attrs["run"] == "mogi_0"
+    predict_images(geotiff(tmp_path / "a.tif"), tmp_path / "bands.csv", model_of())
+    assert [row["name"] for row in read(tmp_path / "bands.csv")][:2] == ["20240306_20240318", "2"]
+
+
+@pytest.mark.parametrize("layout", ["netcdf", "npz", "folder"])
+def test_several_inputs_are_found_by_name_and_numbers_have_their_unit(tmp_path, layout):
+    degrees = np.linspace(20, 40, COUNT)
+    seen: list[dict[str, np.ndarray]] = []
+
+    def estimate(inputs):
+        seen.append(inputs)
+        return inputs["displacement_1"].sum(axis=(1, 2, 3))[:, None]
+
+    if layout == "netcdf":
+        second = (("sample", "y", "x"), 2 * IMAGES)
+        source = netcdf(tmp_path / "a.nc", displacement_1=second, incidence=("sample", degrees, {"units": "degrees"}))
+    else:
+        arrays = {"displacement": IMAGES, "displacement_1": 2 * IMAGES, "incidence": np.radians(degrees)}
+        source = archive(tmp_path / "a.npz", **arrays) if layout == "npz" else folder(tmp_path / "a", **arrays)
+    model = model_of("displacement", "displacement_1", "incidence", estimate=estimate)
+    predict_images(source, tmp_path / "made.csv", model)
+    np.testing.assert_allclose(column(tmp_path / "made.csv"), 2 * IMAGES.sum(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(seen[0]["incidence"][:, 0], np.radians(degrees), rtol=1e-6)
+    np.testing.assert_array_equal(seen[0]["displacement"][:, 0], IMAGES)
+
+
+def test_stations_with_three_components_are_images_with_three_channels(tmp_path):
+    layout = ImageLayout({"displacement": (3, 5, 1)}, {"displacement": "m"})
+    stations = np.random.default_rng(0).normal(size=(COUNT, 3, 5))
+    for name, values in (("all", stations[..., None]), ("short", stations)):
+        model = ImageModel(
+            layout, {"depth": "km"}, lambda inputs: inputs["displacement"][:, 2, 4], lambda: InputRanges({})
+        )
+        predict_images(saved(tmp_path / f"{name}.npy", values), tmp_path / f"{name}.csv", model)
+        np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), stations[:, 2, 4], rtol=1e-6)
+
+
+# Masks
+
+
+def gappy() -> np.ndarray:
+    images = IMAGES.copy()
+    images[2, 1, 1:4] = np.nan
+    images[5, 0, 0] = np.inf
+    return images
+
+
+def test_missing_pixels_are_masked_and_counted_if_the_network_takes_a_mask(tmp_path):
+    seen: list[dict[str, np.ndarray]] = []
+
+    def estimate(inputs):
+        seen.append({name: values.copy() for name, values in inputs.items()})
+        return weighted(inputs["displacement"][:, 0])[:, None]
+
+    model = model_of("displacement", "mask", estimate=estimate)
+    static = np.ones((HEIGHT, WIDTH), np.int8)
+    static[3, 5] = 0
+    sources = [
+        netcdf(tmp_path / "a.nc", gappy(), mask=(("y", "x"), static)),
+        archive(tmp_path / "a.npz", displacement=gappy(), mask=np.repeat(static[None], COUNT, axis=0)),
+    ]
+    for source in sources:
+        seen.clear()
+        made = predict_images(source, tmp_path / "made.csv", model, overwrite=True)
+        assert [row["missing_pixels"] for row in read(tmp_path / "made.csv")] == [*"114112111"]
+        assert made.remarks == ["9 samples", "13 pixels masked"]
+        lacking = ~np.isfinite(gappy()) | (static == 0)
+        np.testing.assert_array_equal(seen[0]["mask"][:, 0], ~lacking)
+        np.testing.assert_array_equal(seen[0]["displacement"][:, 0], np.where(lacking, 0, IMAGES))
+
+
+def test_without_a_mask_among_the_inputs_missing_pixels_are_counted_in_the_error(tmp_path):
+    source = netcdf(tmp_path / "a.nc", gappy())
+    with pytest.raises(QexpError) as caught:
+        predict_images(source, tmp_path / "made.csv", model_of(), chunk=1)
+    said = "4 of 216 pixels are missing, in 2 of 9 samples (2, 5), and the network takes no mask of displacement"
+    assert said in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+    both = model_of("displacement", "mask", "displacement_1")
+    views = archive(tmp_path / "b.npz", displacement=gappy(), displacement_1=gappy())
+    with pytest.raises(QexpError, match="takes no mask of displacement_1"):
+        predict_images(views, tmp_path / "made.csv", both)
+    masked = geotiff(tmp_path / "a.tif", gappy())
+    with pytest.raises(QexpError, match="4 of 216 pixels are missing"):
+        predict_images(masked, tmp_path / "made.csv", model_of())
+
+
+def test_an_image_without_a_pixel_has_no_estimate_and_is_named(tmp_path):
+    images = IMAGES.copy()
+    images[3] = np.nan
+    model = model_of("displacement", "mask")
+    made = predict_images(saved(tmp_path / "a.npy", images), tmp_path / "made.csv", model)
+    assert [index for index, value in enumerate(column(tmp_path / "made.csv")) if np.isnan(value)] == [3]
+    assert made.remarks[-1] == "1 without an estimate, because all pixels are missing (3)"
+    with pytest.raises(QexpError, match="all pixels of all 9 samples are missing"):
+        predict_images(saved(tmp_path / "b.npy", IMAGES * np.nan), tmp_path / "b.csv", model)
+    assert not (tmp_path / "b.csv").exists()
+
+
+# Outside the range of the training data
+
+
+def test_inputs_outside_the_range_of_the_training_data_are_counted_by_what_is_outside(tmp_path):
+    training = ranges_over([statistics({"displacement": IMAGES[:, None]})])
+    images = np.concatenate([IMAGES, 100 * IMAGES[:2], IMAGES[:1] + 0.2])
+    made = predict_images(saved(tmp_path / "a.npy", images), tmp_path / "made.csv", model_of(ranges=training))
+    assert [int(row["outside"]) for row in read(tmp_path / "made.csv")] == [0] * COUNT + [3, 3, 2]
+    assert made.outside_in == {
+        "least value of displacement": 3, "greatest value of displacement": 3, "standard deviation of displacement": 2,
+    }  # fmt: skip
+    assert "3 with inputs outside the range of the training data (least value of displacement: 3;" in made.remarks[1]
+
+
+def test_what_a_mask_hides_does_not_count():
+    images, mask = IMAGES[:, None].copy(), np.ones((COUNT, *SHAPE), np.float32)
+    plain = statistics({"displacement": images})
+    images[:, :, 0], mask[:, :, 0] = 1e6, 0
+    hidden = statistics({"displacement": images, "mask": mask})
+    of_rest = statistics({"displacement": IMAGES[:, None, 1:]})
+    for name, values in of_rest.items():
+        np.testing.assert_allclose(hidden[name], values)
+        assert plain[name].shape == (COUNT,)
+    np.testing.assert_allclose(hidden[Statistic("displacement", SEEN)], 1 - 1 / HEIGHT)
+    nothing = statistics({"displacement": images[:1], "mask": 0 * mask[:1]})
+    assert np.isnan(nothing[Statistic("displacement", "standard deviation")]).all()
+
+
+# What is wrong
+
+
+def broken(path: Path) -> Path:
+    path.write_bytes(b"no images")
+    return path
+
+
+def lonlat(path: Path) -> Path:
+    """A degree of longitude at 60° north is half as long as one of latitude, which has 111.195 km."""
+    north, east = 60 + 0.001 * (np.arange(HEIGHT) - 1.5), 14 + 0.001 * np.arange(WIDTH)
+    data = {"displacement": (("sample", "lat", "lon"), IMAGES, {"units": "m"})}
+    places = {"lat": ("lat", north, {"units": "degrees_north"}), "lon": ("lon", east, {"units": "degrees_east"})}
+    xarray.Dataset(data, places).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def torn(path: Path) -> Path:
+    saved(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+def cut(path: Path) -> Path:
+    """An archive whose array is damaged, behind a sound list of its content."""
+    archive(path, displacement=IMAGES)
+    with zipfile.ZipFile(path) as file:
+        start = file.getinfo("displacement.npy").header_offset + 400
+    content = bytearray(path.read_bytes())
+    content[start : start + 100] = bytes(100)
+    path.write_bytes(content)
+    return path
+
+
+def placed(path: Path, width: float, height: float, power: float = 1.0) -> Path:
+    """With coordinates of pixels of a width and height [km]; unless the power is 1, the columns are not even."""
+    x, y = width * np.arange(WIDTH) ** power, height * np.arange(HEIGHT)
+    return netcdf(path, x=("x", x, {"units": "km"}), y=("y", 1000 * y, {"units": "m"}))
+
+
+WRONG: list[tuple[Callable[[Path], Path], str]] = [
+    (lambda tmp: saved(tmp / "a.npy", IMAGES[:, :3]), r"a\.npy: its shape is 9 x 3 x 6, but the run takes images"),
+    (lambda tmp: saved(tmp / "a.npy", IMAGES.astype(complex)), "holds complex128, not real numbers"),
+    (lambda tmp: saved(tmp / "a.npy", np.array([["x"]])), "holds <U1, not real numbers"),
+    (lambda tmp: saved(tmp / "a.npy", IMAGES[:0]), r"a\.npy holds no samples"),
+    (lambda tmp: saved(tmp / "a.npy", IMAGES * np.nan), "216 of 216 pixels are missing"),
+    (lambda tmp: broken(tmp / "a.npy"), r"a\.npy cannot be read as npy"),
+    (lambda tmp: torn(tmp / "a.npy"), r"a\.npy cannot be read as npy: it ends too early"),
+    (lambda tmp: broken(tmp / "a.npz"), r"a\.npz cannot be read as npz"),
+    (lambda tmp: broken(tmp / "a.nc"), r"a\.nc cannot be read as NetCDF"),
+    (lambda tmp: broken(tmp / "a.tif"), r"a\.tif cannot be read as a raster"),
+    (lambda tmp: cut(tmp / "a.npz"), r"a\.npz cannot be read as npz: Bad CRC"),
+    (lambda tmp: archive(tmp / "a.npz", dispalcement=IMAGES, mask=IMAGES), "has no variable 'displacement'; did"),
+    (lambda tmp: netcdf(tmp / "a.nc", unit="rad"), "its unit is 'rad', but 'displacement' is in m;"),
+    (lambda tmp: netcdf(tmp / "a.nc", unit="furlong"), "known units of it are m, cm, mm, km"),
+    (lambda tmp: netcdf(tmp / "a.nc", mask=(("y", "x"), np.full((HEIGHT, WIDTH), 2))), "1 where pixels are seen and 0"),
+    (lambda tmp: netcdf(tmp / "a.nc", mask=(("n", "y", "x"), IMAGES[:4])), "different numbers of samples"),
+    (lambda tmp: geotiff(tmp / "a.tif", pixel=30.0), "are 30 m wide, but .* trained on pixels of 90 to 110 m"),
+    (lambda tmp: placed(tmp / "a.nc", 0.1, 0.05), "are 50 m high, but .* trained on pixels of 100 m"),
+    (lambda tmp: geotiff(tmp / "a.tif", crs="EPSG:4326", origin=(14, 60.002), pixel=0.001), "are 55.597. m wide"),
+    (lambda tmp: lonlat(tmp / "a.nc"), "are 55.597. m wide"),
+    (lambda tmp: placed(tmp / "a.nc", 0.1, 0.1, power=2.0), "'x' is not evenly spaced"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "said"), WRONG)
+def test_what_cannot_be_estimated_is_told_and_leaves_nothing(tmp_path, source, said):
+    found = source(tmp_path)
+    with pytest.raises(QexpError, match=said):
+        predict_images(found, tmp_path / "made.csv", model_of())
+    assert list(tmp_path.iterdir()) == [found]
+
+
+def test_directions_are_given_to_a_network_as_it_was_trained_on_them(tmp_path):
+    seen = []
+
+    def estimate(inputs):
+        seen.append(inputs["incidence"][:, 0])
+        return inputs["incidence"]
+
+    model = model_of("displacement", "incidence", estimate=estimate)
+    model = replace(model, layout=replace(model.layout, directions={"incidence": (math.radians(192), 2 * math.pi)}))
+    flown = np.array([192.0, -168.0, 552.0, 190.0, 14.0, 10.0, 370.0, -12.0, 348.0])
+    source = netcdf(tmp_path / "a.nc", incidence=("sample", flown, {"units": "degrees"}))
+    predict_images(source, tmp_path / "made.csv", model)
+    np.testing.assert_allclose(np.degrees(seen[0]), [192, 192, 192, 190, 14, 370, 370, 348, 348], rtol=1e-5)
+
+
+def test_inputs_that_lack_in_a_file_are_told_with_what_would_do(tmp_path):
+    with pytest.raises(
+        QexpError, match=r"give NetCDF or npz with these names, or a folder .* such as displacement\.npy"
+    ):
+        predict_images(saved(tmp_path / "a.npy"), tmp_path / "made.csv", model_of("displacement", "displacement_1"))
+    angles = np.linspace(0.3, 0.6, COUNT)
+    angles[4] = np.nan
+    source = netcdf(tmp_path / "a.nc", incidence=("sample", angles))
+    with pytest.raises(QexpError, match="'incidence' is missing for 4"):
+        predict_images(source, tmp_path / "made.csv", model_of("displacement", "incidence"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "nc", "parquet"])
+def test_estimates_beyond_the_training_data_of_their_output_are_counted(tmp_path, ending):
+    values = np.array([0.2, 0.3, 1.0, 5.0, 5.1, np.nan, 3.0, 6.1, -0.4])
+
+    def estimate(inputs):
+        return values[inputs["displacement"][:, 0, 0, 0].astype(int), None].astype(np.float32)
+
+    numbered = np.broadcast_to(np.arange(COUNT, dtype=np.float32)[:, None, None], IMAGES.shape)
+    source, target = saved(tmp_path / "a.npy", numbered), tmp_path / f"made.{ending}"
+    for trained, expected in (
+        (TrainedRange(0.3, 5.0), [1, 0, 0, 0, 1, 0, 0, 1, 1]),
+        (TrainedRange(0.3, 5.0, period=6.0), [1, 0, 0, 0, 1, 0, 0, 1, 1]),
+        (TrainedRange(-1.0, 0.5, period=4.0), [0, 0, 1, 1, 1, 0, 0, 1, 0]),
+    ):
+        model = model_of(estimate=estimate, trained={"depth": trained})
+        made = predict_images(source, target, model, overwrite=True)
+        count = sum(expected)
+        assert (made.estimates_outside, made.outside) == (count, 0)
+        assert f"{count} with estimates outside 99 % of the training data (depth: {count})" in made.remarks
+        again = predict_images(source, target, model)
+        assert (again.made, again.estimates_outside, again.remarks) == (False, count, made.remarks)
+        assert table_of(target)["estimates_outside"].tolist() == expected
+
+
+def test_where_it_is_not_known_what_was_trained_on_nothing_is_said_of_it(tmp_path):
+    made = predict_images(saved(tmp_path / "a.npy"), tmp_path / "made.csv", model_of())
+    assert "estimates_outside" not in read(tmp_path / "made.csv")[0]
+    assert made.remarks == ["9 samples"]
+
+
+# Files and folders
+
+
+def test_a_folder_is_estimated_file_by_file(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for path in (saved(source / "b.npy"), netcdf(source / "a.nc"), geotiff(source / "c.tif"), source / "notes.txt"):
+        path.touch()
+    folder(source / "d", displacement=IMAGES)
+    names = ["displacement"]
+    assert targets(source, tmp_path / "out", names) == [
+        (source / name, tmp_path / "out" / f"{name[0]}.nc") for name in ("a.nc", "b.npy", "c.tif", "d")
+    ]
+    assert targets(source / "d", tmp_path / "made.csv", names) == [(source / "d", tmp_path / "made.csv")]
+    (tmp_path / "out").mkdir()
+    assert targets(source / "b.npy", tmp_path / "out", names) == [(source / "b.npy", tmp_path / "out" / "b.nc")]
+    for wrong, said in (
+        (
+            (source, tmp_path / "made.csv"),
+            "holds 4 files of images, each with its own file of estimates; give a folder",
+        ),
+        ((source / "notes.txt", tmp_path / "made.csv"), r"must end in \.nc, \.npz, \.npy, \.tif, \.tiff"),
+        ((source / "a.nc", source / "a.nc"), "would lie among the images, or replace them"),
+        ((source / "a.nc", tmp_path / "made.txt"), r"must end in \.csv, \.parquet, \.nc"),
+        ((tmp_path / "out", tmp_path / "made.csv"), r"no folder in it has a file displacement\.npy"),
+    ):
+        with pytest.raises(QexpError, match=said):
+            targets(*wrong, names)
+    with pytest.raises(NotFoundError):
+        targets(tmp_path / "nothing", tmp_path / "made.csv", names)
+    saved(source / "a.npy")
+    with pytest.raises(QexpError, match=r"would both be written to .*a\.nc; rename one of them"):
+        targets(source, tmp_path / "out", names)
+
+
+def test_a_file_that_is_done_is_left_alone_until_the_images_or_the_run_are_others(tmp_path):
+    source, target = saved(tmp_path / "a.npy", gappy()), tmp_path / "made.csv"
+    model = model_of("displacement", "mask")
+    first = predict_images(source, target, model)
+    again = predict_images(source, target, model_of("displacement", "mask", estimate=lambda inputs: 1 / 0))
+    assert (first.made, again.made, again.remarks) == (True, False, first.remarks)
+    assert json.loads((tmp_path / "made.csv.json").read_text())["origin"]["run"] == "mogi_0"
+    with pytest.raises(QexpError, match="was made by another run; --overwrite replaces it"):
+        predict_images(source, target, model_of("displacement", "mask", run="other"))
+    saved(source)
+    with pytest.raises(QexpError, match="was made before"):
+        predict_images(source, target, model)
+    assert predict_images(source, target, model, overwrite=True).made
+
+
+def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(tmp_path):
+    def interrupted(inputs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return inputs["displacement"][:, 0, 0, :1]
+
+    source = saved(tmp_path / "a.npy")
+    with pytest.raises(KeyboardInterrupt):
+        predict_images(source, tmp_path / "made.csv", model_of(estimate=interrupted))
+    assert list(tmp_path.iterdir()) == [source]
+    assert predict_images(source, tmp_path / "made.csv", model_of()).made
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "nc"])
+def test_memory_does_not_grow_with_the_number_of_samples_and_neither_does_the_file_depend_on_it(tmp_path, ending):
+    layout, batches = ImageLayout({"displacement": (1, 64, 64)}, {"displacement": "m"}), list[int]()
+
+    def estimate(inputs):
+        batches.append(len(inputs["displacement"]))
+        return inputs["displacement"].mean(axis=(2, 3))
+
+    model = ImageModel(layout, {"depth": "km"}, estimate, lambda: InputRanges({}))
+    peaks = {}
+    for count in (256, 2048):
+        images = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None], (count, 64, 64))
+        source = tmp_path / f"{count}.{ending}"
+        {"npy": saved, "nc": netcdf, "npz": lambda path, values: archive(path, displacement=values)}[ending](
+            source, images
+        )
+        tracemalloc.start()
+        predict_images(source, tmp_path / f"{count}.csv", model, chunk=128)
+        peaks[count] = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+        assert column(tmp_path / f"{count}.csv") == list(range(count))
+    assert peaks[2048] - peaks[256] < 8, peaks
+    assert set(batches) == {128}
+    predict_images(tmp_path / f"256.{ending}", tmp_path / "again.csv", model, chunk=400)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "256.csv").read_bytes()
+
+
+# With a run
+
+
+@pytest.mark.slow
+def test_a_run_estimates_files_as_it_does_arrays_and_knows_the_range_of_its_training_data(run, tmp_path):
+    samples = package.samples("mogi", "test", count=20)
+    images = samples["displacement"].values
+    samples.to_netcdf(tmp_path / "new.nc", engine="h5netcdf")
+    options = ("predict", "--run", run.name, "--output", tmp_path / "out")
+    code, stdout, stderr = call(*options, "--input", tmp_path / "new.nc")
+    assert (code, stdout) == (2, ""), "a target without a known ending"
+    (tmp_path / "out").mkdir()
+    code, stdout, stderr = call(*options, "--input", tmp_path / "new.nc")
+    assert (code, stdout.split(), stderr.split(": ")[-1]) == (0, [str(tmp_path / "out/new.nc")], "20 samples\n"), stderr
+    with xarray.open_dataset(tmp_path / "out/new.nc", engine="h5netcdf") as made:
+        np.testing.assert_allclose(made["depth_estimate"], run.predict(displacement=images)["depth"], rtol=1e-4)
+        np.testing.assert_allclose(made["depth"], samples["depth"], rtol=1e-6)
+    far = np.zeros((2, 64, 64), np.float32)
+    far[1] = 50.0
+    (made_now,) = package.predict(run, saved(tmp_path / "far.npy", far), tmp_path / "far.csv")
+    assert [int(row["outside"]) > 0 for row in read(tmp_path / "far.csv")] == [True, True]
+    assert made_now.outside == 2
+    assert made_now.estimates_outside > 0
+    assert "exists already" in call(*options, "--input", tmp_path / "new.nc").stderr
+
+
+MASKED = {
+    "type": "generated", "generation_type": "mogi", "size": [8, 8], "angles": "degrees",
+    "fixed": {"azimuth": 0, "x_res": 0.5, "y_res": 0.5, "x": 0, "y": 0, "delta_volume": 1},
+    "varyings": {"depth": [[0.4, 0.5]], "incidence": [[0.4, 0.5]]},
+    "distributions": {
+        "depth": {"type": "uniform", "parameters": {"a": 1, "b": 4}},
+        "incidence": {"type": "uniform", "parameters": {"a": 20, "b": 45}},
+    },
+    "noise_model": [{"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}}],
+}  # fmt: skip
+
+
+@shared_folder
+def masked(root: Path) -> None:
+    """A workspace with a run that takes an image, its mask and the incidence."""
+    specs = Specs(root)
+    specs.write("dataset", MASKED, "masked")
+    inputs = {"displacement": {"size": [8, 8, 1]}, "mask": {"size": [8, 8, 1]}, "incidence": {"size": [1]}}
+    model = {
+        "inputs": inputs, "outputs": ["depth"],
+        "operations": {
+            "join": {"module": "concatenate"}, "flat": {"module": "flatten"}, "beside": {"module": "concatenate"},
+            "head": {"module": "denses", "parameters": {"filters": [8, 1]}},
+        },
+        "branches": [
+            {"x_name": ["displacement", "mask"], "y_name": "seen", "operations": ["join", "flat"]},
+            {"x_name": ["seen", "incidence"], "y_name": "depth", "operations": ["beside", "head"]},
+        ],
+    }  # fmt: skip
+    specs.write("model", model, "masked")
+    experience = {
+        "model": "masked", "dataset": "masked", "inputs": list(inputs), "outputs": ["depth"], "split": [0.7, 0.3],
+        "sizes": [64, 16, 16], "epochs": 1, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-3,
+        "losses": {"depth": "mse"},
+    }  # fmt: skip
+    specs.write("experience", experience, "masked")
+    package.run("masked", device="cpu", workspace=root)
+
+
+def test_a_run_that_takes_masks_estimates_images_with_gaps_as_it_does_its_own(masked, tmp_path):
+    run = package.open_run("masked_0", workspace=masked)
+    samples = package.samples("masked", "test", count=12, workspace=masked)
+    image, mask, incidence = (samples[name].values for name in ("displacement", "mask", "incidence"))
+    expected = run.predict(displacement=image, mask=mask, incidence=incidence)["depth"]
+    gaps = np.where(mask == 0, np.nan, image)
+    data = xarray.Dataset(
+        {
+            "displacement": (("sample", "y", "x"), 100 * gaps, {"units": "cm"}),
+            "incidence": ("sample", np.radians(incidence), {"units": "radians"}),
+        },
+        {name: (name, 0.5 * np.arange(8), {"units": "km"}) for name in ("x", "y")},
+    )
+    for name, way in (("up", 1), ("down", -1)):
+        data.isel(y=slice(None, None, way)).to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+        (made,) = package.predict(run, tmp_path / f"{name}.nc", tmp_path / f"{name}.csv", workspace=masked)
+        np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), expected, rtol=1e-4)
+        assert (made.missing_pixels, made.outside) == (int((mask == 0).sum()), 0)
+        assert column(tmp_path / f"{name}.csv", "missing_pixels") == (mask == 0).sum(axis=(1, 2)).tolist()
+    wide = data.assign_coords(x=("x", 0.6 * np.arange(8), {"units": "km"}))
+    wide.to_netcdf(tmp_path / "wide.nc", engine="h5netcdf")
+    with pytest.raises(QexpError, match=r"its pixels are 600 m wide, but the run was trained on pixels of 500 m"):
+        package.predict(run, tmp_path / "wide.nc", tmp_path / "wide.csv", workspace=masked)
+    steep = data.assign(incidence=("sample", np.full(12, 80.0)))
+    steep.to_netcdf(tmp_path / "steep.nc", engine="h5netcdf")
+    (made,) = package.predict(run, tmp_path / "steep.nc", tmp_path / "steep.csv", workspace=masked)
+    assert made.outside_in["incidence"] == 12

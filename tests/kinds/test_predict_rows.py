@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import xarray
+
+from qexp.errors import NotFoundError, QexpError
+from qexp.kinds.prediction import TrainedRange
+from qexp.kinds.rows.prediction import RowModel, map_title, predict_rows, targets
+from qexp.rows.formats import require_columns
+
+LINES, SAMPLES = 12, 20
+COUNT = LINES * SAMPLES
+
+
+def estimate(features):
+    """An estimate that tells which feature came where."""
+    return np.stack([10 * features[:, 0] + features[:, 1]], axis=1), 0.1 * features[:, :1]
+
+
+MODEL = RowModel(
+    features=["red", "blue"],
+    ranges=np.array([[0.1, 0.8], [0.0, 0.9]]),
+    outputs={"tio2": "wt%"},
+    estimate=estimate,
+    origin={"run": "lunar_3"},
+)
+
+random = np.random.default_rng(1)
+RED, BLUE = (random.uniform(0, 1, COUNT).astype(np.float32) for _ in range(2))
+LINE, SAMPLE = (axis.ravel() for axis in np.meshgrid(np.arange(LINES), np.arange(SAMPLES), indexing="ij"))
+OUTSIDE = (np.abs(RED - 0.45) > 0.35).astype(int) + (np.abs(BLUE - 0.45) > 0.45)
+SITES = [f"site {index % 7}" for index in range(COUNT)]
+TABLE = pa.table({"index": np.arange(COUNT), "blue": BLUE, "site": SITES, "height": 2 * BLUE, "red": RED})
+
+
+def write_csv(path, table=TABLE, **options):
+    pa.csv.write_csv(table, path, pa.csv.WriteOptions(**options))
+
+
+def write_grid(path, table=TABLE):
+    """The same rows as a grid, one feature with its dimensions the other way round."""
+    red, blue = (table[name].to_numpy().reshape(LINES, SAMPLES) for name in ("red", "blue"))
+    arrays = {"red": (("line", "sample"), red), "blue": (("sample", "line"), blue.T), "solar": ((), 3.0)}
+    xarray.Dataset(arrays, coords={"line": 100 + np.arange(LINES)}).to_netcdf(path, engine="h5netcdf")
+
+
+def write_list(path, table=TABLE):
+    arrays = {name: ("pixel", table[name].to_numpy()) for name in table.column_names}
+    xarray.Dataset(arrays).to_netcdf(path, engine="h5netcdf")
+
+
+WRITERS = {
+    "csv": write_csv,
+    "parquet": lambda path: pa.parquet.write_table(TABLE, path, row_group_size=50),
+    "nc": write_list,
+}
+
+
+def read(path):
+    """Column → values, whatever the kind of file."""
+    if path.suffix == ".nc":
+        with xarray.open_dataset(path, engine="h5netcdf") as data:
+            return {str(name): data[name].values for name in data.variables}
+    table = pa.csv.read_csv(path) if path.suffix == ".csv" else pa.parquet.read_table(path)
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def rows_of(text, folder, ending="csv", model=MODEL, **options):
+    """What is made of a CSV file with this text."""
+    (folder / "rows.csv").write_text(text)
+    prediction = predict_rows(folder / "rows.csv", folder / f"made.{ending}", model, **options)
+    return prediction, read(prediction.target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", ["csv", "parquet", "nc"])
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("chunk", [7, 100_000])
+def test_every_kind_of_file_gives_the_same_estimates_in_every_other_kind(tmp_path, kind, made, chunk):
+    WRITERS[kind](tmp_path / f"rows.{kind}")
+    prediction = predict_rows(tmp_path / f"rows.{kind}", tmp_path / f"made.{made}", MODEL, chunk=chunk)
+    columns = read(prediction.target)
+    np.testing.assert_allclose(columns["tio2"], 10 * RED + BLUE, rtol=1e-6)
+    np.testing.assert_allclose(columns["tio2_spread"], 0.1 * RED, rtol=1e-6)
+    np.testing.assert_array_equal(columns["outside"], OUTSIDE)
+    assert (prediction.rows, prediction.outside, prediction.missing) == (COUNT, (OUTSIDE > 0).sum(), 0)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_all_columns_that_are_not_features_are_kept_and_no_other(tmp_path, kind):
+    WRITERS[kind](tmp_path / f"rows.{kind}")
+    columns = read(predict_rows(tmp_path / f"rows.{kind}", tmp_path / f"made.{kind}", MODEL).target)
+    assert set(columns) == {"index", "site", "height", "tio2", "tio2_spread", "outside"}
+    np.testing.assert_array_equal(columns["index"], np.arange(COUNT))
+    np.testing.assert_allclose(columns["height"], 2 * BLUE, rtol=1e-6)
+    assert list(columns["site"]) == SITES
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_estimates_outside_the_range_of_the_training_data_are_counted(tmp_path, kind):
+    write_csv(tmp_path / "rows.csv")
+    model = replace(MODEL, trained={"tio2": TrainedRange(2.0, 8.0)})
+    expected = (np.abs(10 * RED + BLUE - 5) > 3).astype(int)
+    count = int(expected.sum())
+    target = tmp_path / f"made.{kind}"
+    for made in (True, False):
+        prediction = predict_rows(tmp_path / "rows.csv", target, model, chunk=50)
+        assert prediction.made == made
+        said = f"{count} with estimates outside the range of the training data (tio2: {count})"
+        assert said in prediction.remarks
+    np.testing.assert_array_equal(read(target)["estimates_outside"], expected)
+    assert json.loads((tmp_path / f"made.{kind}.json").read_text())["estimates_outside"] == count
+    _, columns = rows_of("red,blue\n0.5,0.5\n,0.5\n0.9,0.5\n", tmp_path, model=model, overwrite=True)
+    assert columns["estimates_outside"].tolist() == [0, 0, 1], "none of a row without estimate"
+
+
+@pytest.mark.slow
+def test_a_grid_stays_a_grid_with_its_coordinates(tmp_path):
+    write_grid(tmp_path / "scene.nc")
+    predict_rows(tmp_path / "scene.nc", tmp_path / "made.nc", MODEL, chunk=3 * SAMPLES)
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
+        assert dict(made.sizes) == {"line": LINES, "sample": SAMPLES}
+        np.testing.assert_allclose(made["tio2"].values.ravel(), 10 * RED + BLUE, rtol=1e-6)
+        np.testing.assert_array_equal(made["line"], 100 + np.arange(LINES))
+        assert made["tio2"].attrs["units"] == "wt%"
+        assert made.attrs["run"] == "lunar_3"
+
+
+def test_a_grid_as_text_has_the_position_of_every_row(tmp_path):
+    write_grid(tmp_path / "scene.nc")
+    columns = read(predict_rows(tmp_path / "scene.nc", tmp_path / "made.csv", MODEL, chunk=10).target)
+    np.testing.assert_array_equal(columns["line"], 100 + LINE)
+    np.testing.assert_array_equal(columns["sample"], SAMPLE)
+    np.testing.assert_allclose(columns["tio2"], 10 * RED + BLUE, rtol=1e-6)
+
+
+def test_rows_without_names_are_an_index_and_the_features_in_order(tmp_path):
+    write_csv(tmp_path / "pixels.csv", TABLE.select(["index", "red", "blue"]), include_header=False)
+    columns = read(predict_rows(tmp_path / "pixels.csv", tmp_path / "made.csv", MODEL).target)
+    np.testing.assert_array_equal(columns["index"], np.arange(COUNT))
+    np.testing.assert_allclose(columns["tio2"], 10 * RED + BLUE, rtol=1e-6)
+
+
+def test_names_that_are_numbers_are_names(tmp_path):
+    model = replace(MODEL, features=["414", "749"])
+    _, columns = rows_of("749,414\n0.5,0.2\n", tmp_path, model=model)
+    np.testing.assert_allclose(columns["tio2"], [2.5])
+
+
+def test_an_index_without_a_name_gets_one(tmp_path):
+    _, columns = rows_of(",red,blue\n7,0.2,0.5\n", tmp_path)
+    assert list(columns) == ["index", "tio2", "tio2_spread", "outside"]
+
+
+def test_identifiers_keep_their_zeros_commas_and_empty_cells(tmp_path):
+    rows_of('site,plot,red,blue\n007,"a,b",0.2,0.5\n8,,0.2,0.5\n', tmp_path)
+    lines = (tmp_path / "made.csv").read_text().splitlines()
+    assert [line.split(",2.5")[0] for line in lines[1:]] == ['"007","a,b"', '"8",""']
+
+
+def test_a_row_with_a_missing_feature_has_no_estimate_and_is_counted(tmp_path):
+    prediction, columns = rows_of("index,red,blue\n1,0.2,0.5\n2,,0.5\n3,nan,0.5\n4,0.3,0.5\n", tmp_path)
+    assert prediction.missing == 2
+    np.testing.assert_allclose(columns["tio2"], [2.5, np.nan, np.nan, 3.5])
+    np.testing.assert_array_equal(columns["outside"], [0, 1, 1, 0])
+
+
+def test_values_at_the_ends_of_the_training_range_are_inside(tmp_path):
+    """0.1 and 0.8 have no exact binary form: what is compared is rounded alike."""
+    _, columns = rows_of("red,blue\n0.1,0\n0.8,0.9\n0.0999,0.9001\n", tmp_path)
+    np.testing.assert_array_equal(columns["outside"], [0, 0, 2])
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_change_nothing(tmp_path):
+    _, columns = rows_of("\ufeffred,blue\r\n0.2,0.5\r\n\r\n", tmp_path)
+    np.testing.assert_allclose(columns["tio2"], [2.5])
+
+
+def test_the_estimates_do_not_depend_on_how_many_are_made_at_once(tmp_path):
+    write_csv(tmp_path / "rows.csv")
+    texts = set()
+    for workers in (1, 3):
+        predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", MODEL, chunk=11, workers=workers, overwrite=True)
+        texts.add((tmp_path / "made.csv").read_text())
+    assert len(texts) == 1
+
+
+def test_progress_counts_all_rows_and_ends_with_the_whole_file(tmp_path):
+    WRITERS["parquet"](tmp_path / "rows.parquet")
+    told = []
+    predict_rows(
+        tmp_path / "rows.parquet", tmp_path / "made.csv", MODEL, chunk=24, progress=lambda *now: told.append(now)
+    )
+    assert told == sorted(told)
+    assert told[-1] == (COUNT, 1.0)
+    assert len(told) == COUNT // 24
+
+
+WRONG = {
+    "": "rows.csv is empty",
+    "\n\n": "only blank lines",
+    "index,red,blue\n": "column names and no rows",
+    "index,red,blue\n1,0.2,0.5\n2,many,0.5\n": "row 3, column 'red': 'many' is not a number",
+    "index,red,blue\n1,0.2,0.5\n2,0.2\n": "row 3: 2 cells, but there are 3 columns",
+    "index,redd,blue\n1,0.2,0.5\n": "no column 'red'; did you mean 'redd'",
+    "1,0.2\n": "2 columns without names; without a header there must be 3: an index, then red, blue",
+    "index;red;blue\n1;0.2;0.5\n": "separated by semicolons",
+    "index,red,blue,red\n1,0.2,0.5,0.2\n": "has 2 columns called 'red'",
+    "index,red,blue,tio2\n1,0.2,0.5,3\n": "has a column 'tio2'",
+    "index,red,blue\n" + "1,0.2,0.5\n" * 40_000 + "x,0.2,0.5\n": "row 40002, column 'index': 'x' is not a number",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_what_is_wrong_is_told_with_its_place_and_leaves_nothing_behind(tmp_path, text):
+    with pytest.raises(QexpError) as raised:
+        rows_of(text, tmp_path)
+    assert WRONG[text] in str(raised.value)
+    assert "rows.csv" in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_text_in_a_number_column_of_a_typed_file_is_refused(tmp_path):
+    pa.parquet.write_table(pa.table({"red": ["a"], "blue": [0.5]}), tmp_path / "rows.parquet")
+    with pytest.raises(QexpError, match="column 'red': its type is string; save it as numbers"):
+        predict_rows(tmp_path / "rows.parquet", tmp_path / "made.csv", MODEL)
+
+
+def test_features_of_different_shape_are_refused(tmp_path):
+    shapes = {"red": ("pixel", RED), "blue": (("line", "sample"), BLUE.reshape(LINES, SAMPLES))}
+    xarray.Dataset(shapes).to_netcdf(tmp_path / "rows.nc", engine="h5netcdf")
+    with pytest.raises(QexpError, match=r"variable 'blue': it lies along line × sample"):
+        predict_rows(tmp_path / "rows.nc", tmp_path / "made.nc", MODEL)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "nc"])
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, ending):
+    (tmp_path / f"rows.{ending}").write_text("red,blue\n1,2\n")
+    with pytest.raises(QexpError, match=f"rows.{ending} cannot be read as"):
+        predict_rows(tmp_path / f"rows.{ending}", tmp_path / "made.csv", MODEL)
+
+
+def test_what_the_same_run_made_of_the_same_rows_is_left_as_it_is(tmp_path):
+    first, _ = rows_of("red,blue\n0.2,0.5\n", tmp_path)
+    again = predict_rows(first.source, first.target, MODEL)
+    assert first.made
+    assert not again.made
+    assert replace(again, made=True) == first
+
+
+def test_a_file_that_was_made_otherwise_is_not_replaced_unless_asked(tmp_path):
+    first, _ = rows_of("red,blue\n0.2,0.5\n", tmp_path)
+    other = replace(MODEL, origin={"run": "lunar_4"})
+    with pytest.raises(QexpError, match="was made by another run; --overwrite replaces it"):
+        predict_rows(first.source, first.target, other)
+    assert predict_rows(first.source, first.target, other, overwrite=True).made
+    first.source.write_text("red,blue\n0.2,0.5\n0.3,0.5\n")
+    with pytest.raises(QexpError, match=r"was made before .* was changed"):
+        predict_rows(first.source, first.target, other)
+    (tmp_path / "mine.csv").write_text("do not touch\n")
+    with pytest.raises(QexpError, match="no record beside it"):
+        predict_rows(first.source, tmp_path / "mine.csv", MODEL)
+    assert (tmp_path / "mine.csv").read_text() == "do not touch\n"
+
+
+def test_the_record_tells_run_rows_and_units(tmp_path):
+    rows_of("red,blue\n0.2,0.5\n0.9,0.5\n", tmp_path)
+    record = json.loads((tmp_path / "made.csv.json").read_text())
+    assert record["origin"] == {"run": "lunar_3"}
+    assert (record["rows"], record["outside"], record["missing"]) == (2, 1, 0)
+    assert record["units"] == {"tio2": "wt%"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files")
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path):
+    (tmp_path / "rows.csv").write_text("red,blue\n0.2,0.5\n")
+
+    def never(features):
+        raise AssertionError("computed")
+
+    for target in ("/proc/made.csv", tmp_path / "rows.csv" / "made.csv"):
+        with pytest.raises(QexpError, match="cannot write"):
+            predict_rows(tmp_path / "rows.csv", type(tmp_path)(target), replace(MODEL, estimate=never))
+
+
+def test_an_error_while_computing_leaves_no_file(tmp_path):
+    write_csv(tmp_path / "rows.csv")
+
+    def broken(features):
+        raise RuntimeError("no network")
+
+    with pytest.raises(RuntimeError, match="no network"):
+        predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", replace(MODEL, estimate=broken), chunk=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_an_interrupt_in_the_middle_leaves_no_file(tmp_path):
+    write_csv(tmp_path / "rows.csv")
+
+    def press_ctrl_c(rows, share):
+        if rows > COUNT / 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", MODEL, chunk=10, progress=press_ctrl_c)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_rows_with_positions_make_a_map_and_others_none(tmp_path):
+    write_csv(tmp_path / "rows.csv", TABLE.append_column("line", [LINE]).append_column("sample", [SAMPLE]))
+    made = predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", MODEL).map
+    assert made == tmp_path / "made.png"
+    assert made.read_bytes().startswith(b"\x89PNG")
+    write_csv(tmp_path / "plain.csv")
+    assert predict_rows(tmp_path / "plain.csv", tmp_path / "no_map.csv", MODEL).map is None
+
+
+def test_the_title_of_a_map_has_file_run_and_caution_and_not_the_digest():
+    origin = {"run": "lunar_3", "digest": 64 * "0", "caution": "selected on the test data"}
+    assert map_title("scene.nc", origin) == "scene.nc · lunar_3 · selected on the test data"
+    assert map_title("scene.nc", {**origin, "caution": ""}) == "scene.nc · lunar_3"
+
+
+def test_a_folder_is_read_file_by_file_into_files_of_the_same_name(tmp_path):
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for name in ("b.csv", "a.parquet", "notes.txt", ".hidden.csv"):
+        (folder / name).touch()
+    made = tmp_path / "made"
+    assert targets(folder, made) == [(folder / "a.parquet", made / "a.parquet"), (folder / "b.csv", made / "b.csv")]
+    assert [target.name for _, target in targets(folder, made, ".nc")] == ["a.nc", "b.nc"]
+    assert targets(folder / "b.csv", tmp_path) == [(folder / "b.csv", tmp_path / "b.csv")]
+
+
+def test_files_that_cannot_be_paired_are_refused(tmp_path):
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    with pytest.raises(QexpError, match=r"no file in it ends in \.csv, \.parquet, \.nc"):
+        targets(folder, tmp_path / "made")
+    (folder / "a.csv").touch()
+    with pytest.raises(QexpError, match="over what is read"):
+        targets(folder, folder)
+    with pytest.raises(QexpError, match="is a file, but"):
+        targets(folder, folder / "a.csv")
+    with pytest.raises(QexpError, match=r"a table must end in"):
+        targets(folder / "a.csv", tmp_path / "made.xlsx")
+    with pytest.raises(NotFoundError, match="no such file or folder"):
+        targets(folder / "b.csv", tmp_path / "made.csv")
+    (folder / "a.nc").touch()
+    with pytest.raises(QexpError, match=r"a\.csv and .*a\.nc would both be written|a\.nc and .*a\.csv would both"):
+        targets(folder, tmp_path / "made")
+
+
+OTHER_NAMES = "pixel,B1,haze,R1\n7,0.5,0.9,0.25\n8,0.125,0.9,0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (OTHER_NAMES, {"red": "R1", "blue": "B1"}),
+        (OTHER_NAMES, [4, 2]),
+        (OTHER_NAMES.replace("R1", "red"), {"blue": "B1"}),
+        (OTHER_NAMES.replace("pixel,B1,haze,R1", "1,414,0,749"), {"red": "749", "blue": "414"}),
+        (OTHER_NAMES.partition("\n")[2], [4, 2]),
+    ],
+)
+def test_columns_of_other_names_are_read_by_name_or_by_position(tmp_path, text, columns):
+    prediction, made = rows_of(text, tmp_path, columns=columns)
+    assert made["tio2"].tolist() == pytest.approx([10 * 0.25 + 0.5, 10 * 0.5 + 0.125])
+    assert prediction.rows == 2
+    kept = [name for name in made if name not in ("tio2", "tio2_spread", "outside")]
+    assert [made[name].tolist() for name in kept] == [[7, 8], [0.9, 0.9]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"red": "R2"}, "has no column 'R2'; known: B1, R1, haze, pixel"),
+        ([4, 5], "has 4 columns, and no column 5"),
+    ],
+)
+def test_columns_that_a_file_does_not_have_are_named(tmp_path, columns, said):
+    with pytest.raises(QexpError, match=said):
+        rows_of(OTHER_NAMES, tmp_path, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"rot": "R1"}, "the run has no column 'rot'; known: blue, red"),
+        ({"red": "B1", "blue": "B1"}, "column 'B1' of the file is given to 'red' and 'blue'"),
+        ({"red": "blue"}, "column 'blue' of the file is given to 'red' and 'blue'"),
+        ([2], "1 positions, but the run has 2 columns of input: red, blue"),
+        ([2, 2], "column 2 of the file is given to 'red' and 'blue'"),
+        ([0, 1], "there is no column 0; the first one is 1"),
+    ],
+)
+def test_columns_that_do_not_fit_the_run_are_refused_before_a_file_is_opened(columns, said):
+    with pytest.raises(QexpError, match=said):
+        require_columns(columns, MODEL.features)
+
+
+def test_estimates_from_other_columns_are_not_taken_for_the_same(tmp_path):
+    first, _ = rows_of(OTHER_NAMES, tmp_path, columns={"red": "R1", "blue": "B1"})
+    repeated = predict_rows(first.source, first.target, MODEL, columns=[4, 2])
+    assert not repeated.made
+    with pytest.raises(QexpError, match="exists already, and was made from other columns"):
+        predict_rows(first.source, first.target, MODEL, columns={"red": "R1", "blue": "haze"})

@@ -1,0 +1,522 @@
+"""`qexp predict` on spectra: what is read, what is written, and what is wrong with a folder or table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import xarray
+
+import qexp as package
+from qexp.errors import NotFoundError, QexpError
+from qexp.kinds.prediction import TrainedRange
+from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, predict_spectra, targets
+from tests.conftest import Specs, call, shared_folder
+
+CHANNELS = 16
+COUNT = 150
+SPECTRA = np.random.default_rng(5).poisson(40, (COUNT, CHANNELS))
+NAMES = [f"s_{index:03d}.csv" for index in range(COUNT)]
+CORES = [f"core_{index // 30}" for index in range(COUNT)]
+DEPTHS = [10.0 * (index % 30) for index in range(COUNT)]
+
+
+def model_of(**changes):
+    """The mean count of the first half of the channels."""
+    parts = {
+        "layout": SpectrumLayout(CHANNELS, "channel_", "core", "depth"),
+        "outputs": {"toc": "wt%"},
+        "estimate": lambda counts: counts[:, : CHANNELS // 2].mean(axis=1, keepdims=True),
+        "origin": {"run": "toc_0", "digest": "ab" * 32, "caution": ""},
+    }
+    return SpectrumModel(**{**parts, **changes})
+
+
+EXPECTED = SPECTRA[:, : CHANNELS // 2].mean(axis=1).astype(np.float32)
+
+
+def write_spectra(folder: Path, rows=range(COUNT), info=True) -> Path:
+    """`spe/` and `info.csv`."""
+    (folder / "spe").mkdir(parents=True)
+    for row in rows:
+        (folder / "spe" / NAMES[row]).write_text("\n".join(map(str, SPECTRA[row])) + "\n")
+    if info:
+        lines = ["filename,core,depth,voltage", *(f"{NAMES[row]},{CORES[row]},{DEPTHS[row]:g},10" for row in rows)]
+        (folder / "info.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def columns() -> dict[str, object]:
+    counts = {f"channel_{channel}": SPECTRA[:, channel] for channel in range(CHANNELS)}
+    return {"filename": NAMES, "core": CORES, "depth": DEPTHS, "voltage": [10] * COUNT, **counts}
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_spectra(tmp_path / "new")
+
+
+def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, tmp_path):
+    info = folder / "info.csv"
+    head, *lines = info.read_text().splitlines()
+    info.write_text("\n".join([head, *reversed(lines)]))
+    made = predict_spectra(folder, tmp_path / "made.csv", model_of())
+    rows = read(tmp_path / "made.csv")
+    assert list(rows[0]) == ["name", "core", "depth", "voltage", "toc_estimate"]
+    assert {row["voltage"] for row in rows} == {"10"}
+    assert [(row["name"], row["core"], float(row["depth"])) for row in rows] == list(
+        zip(NAMES, CORES, DEPTHS, strict=True)
+    )[::-1]
+    assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED[::-1].tolist()
+    assert (made.spectra, made.missing_count, made.files) == (COUNT, 0, [tmp_path / "made.csv", tmp_path / "made.png"])
+    assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(tmp_path):
+    inside = write_spectra(tmp_path / "new", info=False)
+    plain = inside / "spe"
+    for source, target in ((inside, "a.csv"), (plain, "b.csv")):
+        predict_spectra(source, tmp_path / target, model_of())
+        rows = read(tmp_path / target)
+        assert [row["name"] for row in rows] == NAMES
+        assert {(row["core"], row["depth"]) for row in rows} == {("", "")}
+        assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
+
+
+@pytest.mark.slow
+def test_of_a_folder_of_parts_both_are_estimated_and_told_apart(tmp_path):
+    write_spectra(tmp_path / "all" / "train", range(100))
+    write_spectra(tmp_path / "all" / "test", range(100, COUNT))
+    predict_spectra(tmp_path / "all", tmp_path / "made.csv", model_of())
+    rows = read(tmp_path / "made.csv")
+    assert [row["part"] for row in rows] == ["train"] * 100 + ["test"] * 50
+    assert [row["name"] for row in rows] == NAMES
+
+
+INFO = [
+    "filename,site,depth,mid_depth_mm,core_given,core,part,toc_estimate,voltage,remark",
+    "s_000.csv,S1,,5.5,x,old 1,007,1.5,10,",
+    "s_001.csv,S1,3,15,y,old 2,008,NA,30,turbidite",
+    's_002.csv,S2,4,25.5,z,old 3,009,2.25,30,"grey, soft"',
+]
+"""Columns with names that predictions use: `depth` is not the depth, and `core` not the core, of these spectra."""
+
+
+def described(tmp_path: Path) -> Path:
+    folder = write_spectra(tmp_path / "described", range(3))
+    (folder / "info.csv").write_text("\n".join(INFO) + "\n")
+    return folder
+
+
+def described_table(path: Path) -> Path:
+    """The same in one table."""
+    counts = [",".join(map(str, SPECTRA[row])) for row in range(3)]
+    head = ",".join(f"channel_{channel}" for channel in range(CHANNELS))
+    lines = [f"{line},{end}" for line, end in zip(INFO, [head, *counts], strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+ELSEWHERE = SpectrumLayout(CHANNELS, "channel_", "site", "mid_depth_mm")
+
+
+@pytest.mark.parametrize("source", [described, lambda tmp_path: described_table(tmp_path / "table.csv")])
+def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_renamed(tmp_path, source):
+    found = source(tmp_path)
+    predict_spectra(found, tmp_path / "made.csv", model_of(layout=ELSEWHERE))
+    assert [list(row.items()) for row in read(tmp_path / "made.csv")] == [
+        [
+            ("name", f"s_00{row}.csv"), ("core", site), ("depth", depth), ("site", site), ("depth_given", given),
+            ("mid_depth_mm", depth), ("core_given", letter), ("core_given_given", old), ("part", part),
+            ("toc_estimate_given", other), ("voltage", voltage), ("remark", remark),
+            ("toc_estimate", read(tmp_path / "made.csv")[row]["toc_estimate"]),
+        ]
+        for row, (site, depth, given, letter, old, part, other, voltage, remark) in enumerate([
+            ("S1", "5.5", "", "x", "old 1", "007", "1.5", "10", ""),
+            ("S1", "15", "3", "y", "old 2", "008", "", "30", "turbidite"),
+            ("S2", "25.5", "4", "z", "old 3", "009", "2.25", "30", "grey, soft"),
+        ])
+    ]  # fmt: skip
+    made = [np.float32(row["toc_estimate"]) for row in read(tmp_path / "made.csv")]
+    assert made == EXPECTED[:3].tolist()
+
+
+def test_columns_without_a_name_and_ratios_have_names_that_every_format_takes(tmp_path):
+    folder = write_spectra(tmp_path / "new", range(2))
+    lines = ["filename,core,depth,Fe/Ca,,voltage", f"{NAMES[0]},A,1,0.5,1,10", f"{NAMES[1]},A,2,0.25,2,10"]
+    (folder / "info.csv").write_text("\n".join(lines) + "\n")
+    for name, ratio in (("made.csv", "Fe/Ca"), ("made.parquet", "Fe/Ca"), ("made.nc", "Fe_Ca")):
+        predict_spectra(folder, tmp_path / name, model_of())
+        if name.endswith(".csv"):
+            made = pa.Table.from_pylist(read(tmp_path / name))
+        elif name.endswith(".parquet"):
+            made = pyarrow.parquet.read_table(tmp_path / name)
+        else:
+            found = xarray.load_dataset(tmp_path / name, engine="h5netcdf")
+            made = pa.table({str(key): values.values for key, values in found.items()})
+        assert [float(value) for value in made[ratio].to_pylist()] == [0.5, 0.25]
+        assert [int(value) for value in made["unnamed"].to_pylist()] == [1, 2]
+
+
+def test_numbers_stay_numbers_where_the_format_has_them(tmp_path):
+    predict_spectra(described(tmp_path), tmp_path / "made.parquet", model_of(layout=ELSEWHERE))
+    types = {one.name: str(one.type) for one in pyarrow.parquet.read_schema(tmp_path / "made.parquet")}
+    assert {name: types[name] for name in ("depth_given", "mid_depth_mm", "part", "toc_estimate_given", "voltage")} == {
+        "depth_given": "int64", "mid_depth_mm": "double", "part": "string", "toc_estimate_given": "double",
+        "voltage": "int64",
+    }  # fmt: skip
+    table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
+    assert table["depth_given"].to_pylist() == [None, 3, 4]
+
+
+def test_parts_with_other_columns_have_all_of_them_empty_where_a_part_has_none(tmp_path):
+    write_spectra(tmp_path / "all" / "train", range(2))
+    test = write_spectra(tmp_path / "all" / "test", range(2, 4))
+    info = test / "info.csv"
+    info.write_text("filename,core,depth,year\n" + "".join(f"{NAMES[row]},C,1,2003\n" for row in (2, 3)))
+    predict_spectra(tmp_path / "all", tmp_path / "made.csv", model_of())
+    rows = read(tmp_path / "made.csv")
+    assert [(row["part"], row["voltage"], row["year"]) for row in rows] == [
+        ("train", "10", ""), ("train", "10", ""), ("test", "", "2003"), ("test", "", "2003"),
+    ]  # fmt: skip
+
+
+def write_image(path: Path) -> None:
+    data = xarray.Dataset(
+        {"counts": (("sample", "channel"), SPECTRA), "core": ("sample", CORES), "depth": ("sample", DEPTHS)}
+    )
+    data.to_netcdf(path, engine="h5netcdf")
+
+
+def write_columns(path: Path) -> None:
+    data = xarray.Dataset({name: ("row", np.asarray(values)) for name, values in columns().items()})
+    data.to_netcdf(path, engine="h5netcdf")
+
+
+TABLES = {
+    "rows.csv": lambda path: pyarrow.csv.write_csv(pa.table(columns()), path),
+    "rows.parquet": lambda path: pyarrow.parquet.write_table(pa.table(columns()), path, row_group_size=37),
+    "rows.nc": write_columns,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
+    TABLES[name](tmp_path / name)
+    predict_spectra(folder, tmp_path / "of_folder.csv", model_of())
+    predict_spectra(tmp_path / name, tmp_path / "of_table.csv", model_of())
+    assert (tmp_path / "of_table.csv").read_bytes() == (tmp_path / "of_folder.csv").read_bytes()
+
+
+def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
+    write_image(tmp_path / "image.nc")
+    model = model_of(layout=SpectrumLayout(CHANNELS, "counts", "core", "depth"))
+    predict_spectra(tmp_path / "image.nc", tmp_path / "made.csv", model)
+    rows = read(tmp_path / "made.csv")
+    assert [row["core"] for row in rows] == CORES
+    assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
+    with pytest.raises(QexpError, match="'counts' has 16 counts in a row, not 32"):
+        predict_spectra(
+            tmp_path / "image.nc", tmp_path / "no.csv", model_of(layout=SpectrumLayout(32, "counts", "core", None))
+        )
+
+
+@pytest.mark.slow
+def test_the_file_does_not_depend_on_how_many_are_in_memory(folder, tmp_path):
+    seen = []
+
+    def estimate(counts):
+        seen.append(counts.tobytes())
+        return counts[:, :1]
+
+    for chunk in (1, 65, 100_000):
+        predict_spectra(folder, tmp_path / f"{chunk}.csv", model_of(estimate=estimate), chunk=chunk)
+    batches = len(seen) // 3
+    assert seen[:batches] == seen[batches : 2 * batches] == seen[2 * batches :]
+    assert len({(tmp_path / f"{chunk}.csv").read_bytes() for chunk in (1, 65, 100_000)}) == 1
+
+
+@pytest.mark.slow
+def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
+    model = model_of(origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"})
+    for ending in ("csv", "parquet", "nc"):
+        predict_spectra(folder, tmp_path / f"made.{ending}", model)
+    assert {row["caution"] for row in read(tmp_path / "made.csv")} == {"test spectra were trained on"}
+    table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
+    assert table.schema.field("toc_estimate").metadata == {b"unit": b"wt%"}
+    assert table.schema.field("depth").metadata == {b"unit": b"mm"}
+    assert table.schema.metadata[b"run"] == b"toc_0"
+    assert set(table["caution"].to_pylist()) == {"test spectra were trained on"}
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as data:
+        assert (data.attrs["caution"], data.attrs["run"]) == ("test spectra were trained on", "toc_0")
+        assert (data["toc_estimate"].attrs["units"], data["core"].values[0]) == ("wt%", "core_0")
+    record = json.loads((tmp_path / "made.csv.json").read_text())
+    assert record["origin"]["digest"] == "ab"
+
+
+def test_estimates_outside_the_range_of_the_training_data_are_counted(folder, tmp_path):
+    model = model_of(trained={"toc": TrainedRange(39.0, 41.0)})
+    beyond = (np.abs(EXPECTED - 40) > 1).astype(int)
+    made = predict_spectra(folder, tmp_path / "made.csv", model)
+    assert f"{beyond.sum()} with estimates outside the range of the training data (toc: {beyond.sum()})" in made.remarks
+    assert predict_spectra(folder, tmp_path / "made.csv", model).remarks == made.remarks
+    rows = {row["name"]: row for row in read(tmp_path / "made.csv")}
+    assert [int(rows[name]["estimates_outside"]) for name in NAMES] == beyond.tolist()
+
+
+@pytest.mark.slow
+def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_others(folder, tmp_path):
+    target = tmp_path / "made.csv"
+    assert predict_spectra(folder, target, model_of()).made
+    before = target.stat().st_mtime_ns
+
+    def refused(counts):
+        raise AssertionError("nothing is to be estimated")
+
+    again = predict_spectra(folder, target, model_of(estimate=refused))
+    assert (again.made, again.spectra, again.files) == (False, COUNT, [target, tmp_path / "made.png"])
+    with pytest.raises(QexpError, match="was made by another run; --overwrite replaces it"):
+        predict_spectra(folder, target, model_of(origin={"run": "other"}))
+    os.utime(folder / "spe" / NAMES[7], ns=(1, 1))
+    with pytest.raises(QexpError, match="was made before"):
+        predict_spectra(folder, target, model_of())
+    assert target.stat().st_mtime_ns == before
+    assert predict_spectra(folder, target, model_of(), overwrite=True).made
+
+
+def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(folder, tmp_path):
+    (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
+    made = predict_spectra(folder, tmp_path / "made.csv", model_of())
+    assert read(tmp_path / "made.csv")[3]["toc_estimate"] == ""
+    assert made.remarks == ["150 spectra", f"1 without an estimate, because their counts are all the same ({NAMES[3]})"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("1\n" * 15, "it has 15 numbers, not 16"),
+        ("1\n" * 15 + "x\n", "'x' in channel 15 is not a number"),
+        ("1\n" * 15 + "-3\n", "-3 in channel 15 is negative"),
+        ("1\n" * 15 + "nan\n", "channel 15 is not a finite number"),
+        ("", "it is empty"),
+    ],
+)
+def test_a_file_that_is_no_spectrum_is_named_and_nothing_is_left(folder, tmp_path, content, complaint):
+    for name in NAMES[10:20]:
+        (folder / "spe" / name).write_text(content)
+    with pytest.raises(QexpError) as caught:
+        predict_spectra(folder, tmp_path / "made.csv", model_of())
+    said = str(caught.value)
+    assert said.startswith(f"{folder / 'spe'} has files that are not spectra of 16 counts: {NAMES[10]} ")
+    assert [name for name in NAMES if name in said] == NAMES[10:15]
+    assert complaint in said
+    assert said.endswith(" and 5 more")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path):
+    (folder / "spe" / NAMES[2]).rename(folder / "spe" / "other.csv")
+    with pytest.raises(QexpError) as caught:
+        predict_spectra(folder, tmp_path / "made.csv", model_of())
+    missing, extra = str(caught.value).splitlines()
+    assert missing == f"{folder / 'info.csv'} names spectra that are not in {folder / 'spe'}: {NAMES[2]}"
+    assert extra == f"{folder / 'spe'} holds spectra that {folder / 'info.csv'} does not name: other.csv"
+
+
+def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, tmp_path):
+    head, *lines = (folder / "info.csv").read_text().splitlines()
+    (folder / "info.csv").write_text("\n".join([head, *lines[::2]]))
+    (folder / "val.csv").write_text("\n".join([head, *lines[1::2], lines[0]]))
+    assert predict_spectra(folder, tmp_path / "made.csv", model_of()).spectra == COUNT
+    rows = read(tmp_path / "made.csv")
+    assert [row["name"] for row in rows] == NAMES[::2] + NAMES[1::2]
+    assert [float(row["depth"]) for row in rows] == DEPTHS[::2] + DEPTHS[1::2]
+
+
+def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path):
+    made = predict_spectra(folder, tmp_path / "a.csv", model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")))
+    assert made.warnings == [
+        f"{folder / 'info.csv'} has no column 'deep', which holds the depth in the run's dataset: depths are left "
+        "empty; rename 'depth' if it is that depth"
+    ]
+    assert {row["depth"] for row in read(tmp_path / "a.csv")} == {""}
+    table = tmp_path / "rows.csv"
+    TABLES["rows.csv"](table)
+    for depth, count in (("deep", 1), ("depth", 0), (None, 0)):
+        layout = SpectrumLayout(CHANNELS, "channel_", "core", depth)
+        assert len(predict_spectra(table, tmp_path / f"of_{depth}.csv", model_of(layout=layout)).warnings) == count
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda text: text.replace("core,", "cor,"), "no column 'core'; did you mean 'cor'"),
+        (
+            lambda text: text.replace(",10,10\n", ",deep,10\n", 1),
+            "cells that are not numbers: 'deep' of s_001.csv",
+        ),
+        (lambda text: text + text.splitlines()[-1] + "\n", "names spectra twice: s_149.csv"),
+        (lambda text: "", "info.csv is empty"),
+        (lambda text: text + 'x"y,"a', "info.csv: row 152: a quotation mark is opened here and never closed"),
+    ],
+)
+def test_a_list_that_is_wrong_is_told(folder, tmp_path, change, complaint):
+    info = folder / "info.csv"
+    info.write_text(change(info.read_text()))
+    with pytest.raises(QexpError, match=complaint):
+        predict_spectra(folder, tmp_path / "made.csv", model_of())
+
+
+def test_a_table_that_is_wrong_is_told(tmp_path):
+    def table(name="rows.parquet", **changes):
+        kept = {key: values for key, values in {**columns(), **changes}.items() if values is not None}
+        pyarrow.parquet.write_table(pa.table(kept), tmp_path / name)
+        return tmp_path / name
+
+    def complaint_of(source, model):
+        with pytest.raises(QexpError) as caught:
+            predict_spectra(source, tmp_path / "made.csv", model)
+        assert not (tmp_path / "made.csv").exists()
+        return str(caught.value)
+
+    assert "the first that is missing is channel_9" in complaint_of(table(channel_9=None), model_of())
+    wide = model_of(layout=SpectrumLayout(CHANNELS // 2, "channel_", "core", "depth"))
+    assert "has 16 columns channel_0, channel_1, … of counts, not 8" in complaint_of(table(), wide)
+    negative = np.where(np.arange(COUNT) % 10 == 4, -2, 5)
+    said = complaint_of(table(channel_3=negative), model_of())
+    assert said.startswith(f"{tmp_path / 'rows.parquet'} has spectra with invalid counts: spectrum 5 (-2 in channel 3")
+    assert said.endswith(" and 10 more")
+    other = model_of(layout=SpectrumLayout(2048, "counts_", "core", "depth"))
+    assert "has 0 columns counts_0, counts_1, … of counts, not 2048" in complaint_of(table(), other)
+    lone = tmp_path / "lone.csv"
+    lone.write_text("5\n" * 2048)
+    assert len(complaint_of(lone, other)) < 600
+    assert "'deep'" in complaint_of(table(depth=["deep"] * COUNT), model_of())
+
+
+def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
+    with pytest.raises(NotFoundError, match="no such file or folder"):
+        targets(tmp_path / "nothing", tmp_path / "made.csv")
+    with pytest.raises(QexpError, match=r"must end in \.csv, \.parquet, \.nc"):
+        targets(folder, tmp_path / "made.txt")
+    (tmp_path / "out").mkdir()
+    assert targets(folder, tmp_path / "out") == [(folder, tmp_path / "out" / "new.csv")]
+    with pytest.raises(QexpError, match="among the spectra"):
+        predict_spectra(folder, folder / "spe" / "made.csv", model_of())
+    with pytest.raises(QexpError, match="no spectra; looked in"):
+        predict_spectra(tmp_path / "out", tmp_path / "made.csv", model_of())
+    with pytest.raises(QexpError, match="--chunk 0"):
+        predict_spectra(folder, tmp_path / "made.csv", model_of(), chunk=0)
+
+
+def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(folder, tmp_path):
+    def interrupted(counts):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return counts[:, :1]
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_spectra(folder, tmp_path / "made.csv", model_of(estimate=interrupted))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+    assert predict_spectra(folder, tmp_path / "made.csv", model_of()).made
+
+
+def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure():
+    kept = Thinned(40)
+    for start in range(0, COUNT, 64):
+        cores, depths = CORES[start : start + 64], np.array(DEPTHS[start : start + 64])
+        kept.add(cores, depths, EXPECTED[start : start + 64, None])
+    assert kept.cores == CORES[::4]
+    assert kept.numbers == list(zip(DEPTHS[::4], EXPECTED[::4].tolist(), strict=True))
+
+
+ENCODER = {"module": "masked_encoder", "parameters": {"size": "tiny", "patch_size": 4}}
+
+MODELS = {
+    "regressor": {
+        "inputs": {"spectrum": {"size": [CHANNELS]}},
+        "outputs": ["toc"],
+        "operations": {
+            "encoder": ENCODER,
+            "pool": {"module": "token_pooling"},
+            "head": {"module": "denses", "parameters": {"filters": [1]}},
+        },
+        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["encoder", "pool", "head"]}],
+    },
+    "autoencoder": {
+        "inputs": {"spectrum": {"size": [CHANNELS]}, "mask": {"size": [CHANNELS // 4]}},
+        "outputs": ["spectrum"],
+        "operations": {
+            "encoder": ENCODER,
+            "decoder": {"module": "masked_decoder", "parameters": {"size": "tiny", "patch_size": 4}},
+        },
+        "branches": [
+            {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
+            {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
+        ],
+    },
+}
+
+
+@shared_folder
+def root(root):
+    """A workspace with two runs, of a regressor and of an autoencoder."""
+    specs = Specs(root)
+    data = root / "data" / "sediment"
+    for part, rows in (("train", range(90)), ("test", range(90, COUNT))):
+        folder = write_spectra(data / part, rows)
+        (folder / "target").mkdir()
+        for row in rows:
+            (folder / "target" / NAMES[row]).write_text(f"{EXPECTED[row]:g}\n")
+    (data / "train" / "val.csv").write_text("filename\n" + "\n".join(NAMES[60:90]) + "\n")
+    common = {"type": "spectra", "path": "sediment", "channels": CHANNELS, "patch_size": 4}
+    specs.write("dataset", {**common, "target": "toc", "units": {"toc": "wt%"}}, "regressor")
+    specs.write("dataset", common, "autoencoder")
+    for name, model in MODELS.items():
+        specs.write("model", model, name)
+        experience = {
+            "model": name, "dataset": name, "inputs": list(model["inputs"]), "outputs": model["outputs"],
+            "split": "parts", "epochs": 1, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-3,
+            "losses": dict.fromkeys(model["outputs"], "mse"), "transforms": {"spectrum": "per_sample"},
+        }  # fmt: skip
+        specs.write("experience", experience, name)
+        package.run(name, device="cpu", workspace=root)
+
+
+@pytest.mark.slow
+def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = root / "data" / "sediment" / "test"
+    options = ("--run", "regressor_0", "--input", source, "--output", "made.csv", "--workspace", root)
+    code, stdout, stderr = call("predict", *options)
+    assert (code, stdout.splitlines()) == (0, ["made.csv", "made.png"])
+    assert "60 spectra" in stderr
+    (known,) = package.open_run("regressor_0", workspace=root).record["targets"]
+    assert known["column"] == "toc"
+    trained = EXPECTED[:60]  # not those of validation or test
+    assert (known["least"], known["greatest"]) == pytest.approx((trained.min(), trained.max()), rel=1e-5)
+    with xarray.open_dataset(
+        package.open_run("regressor_0", workspace=root).path / "results/test_predictions.nc"
+    ) as data:
+        expected = dict(zip(data["name"].values, data["toc_estimate"].values, strict=True))
+    for row in read(tmp_path / "made.csv"):
+        assert float(row["toc_estimate"]) == pytest.approx(float(expected[row["name"]]), rel=1e-5)
+    assert "made.csv exists already" in call("predict", *options).stderr
+
+
+def test_a_run_that_fills_spectra_in_estimates_no_number_and_says_what_to_do(root, folder, tmp_path):
+    with pytest.raises(QexpError, match="estimates no other quantity; train a run with a target"):
+        package.predict("autoencoder_0", folder, tmp_path / "made.csv", workspace=root)

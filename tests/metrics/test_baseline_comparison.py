@@ -1,0 +1,118 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from qexp.base.text import markdown
+from qexp.comparison.result_tables import estimator_tables, plain_rows, remarks
+from qexp.metrics.baselines import compared_estimators
+from qexp.metrics.built_in import METRICS
+from qexp.metrics.intervals import difference, interval
+
+RMSE = METRICS["rmse"].build()
+ROWS = 30
+TRUTH = np.linspace(0.4, 10, ROWS)[:, None]
+ERROR = np.random.default_rng(0).normal(0, 1, (ROWS, 1))
+NOTE = "selected on the test data"
+
+
+def table(**arguments):
+    estimators = {"network": TRUTH + ERROR, "ridge": TRUTH + 2 * ERROR, "pls": TRUTH + 0.5 * ERROR[::-1]}
+    return compared_estimators(estimators, TRUTH, {"tio2": "wt%"}, **arguments)
+
+
+def test_each_estimator_has_its_errors_with_intervals_and_its_difference_to_the_network():
+    network, ridge, _ = table()
+    assert (network["output"], network["unit"], network["estimator"], network["n"]) == ("tio2", "wt%", "network", ROWS)
+    assert network["rmse"] == pytest.approx(np.sqrt(np.mean(ERROR**2)))
+    assert network["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0]))
+    assert (network["difference"], network["difference_interval"]) == (None, None)
+    of = difference(RMSE, (TRUTH + 2 * ERROR)[:, 0], (TRUTH + ERROR)[:, 0], TRUTH[:, 0])
+    assert ridge["difference"] == pytest.approx(network["rmse"])
+    assert ridge["difference_interval"] == list(of.interval)
+
+
+def test_rows_that_no_fold_held_out_do_not_count():
+    held_out = TRUTH + ERROR
+    held_out[3] = np.nan
+    row = compared_estimators({"network": held_out}, TRUTH, {"tio2": "wt%"})[0]
+    kept = np.arange(ROWS) != 3
+    assert row["n"] == ROWS - 1
+    assert row["mae"] == pytest.approx(np.abs(ERROR[kept]).mean())
+
+
+def test_an_estimator_that_failed_on_a_row_is_not_judged_on_the_others():
+    failed = TRUTH + ERROR
+    failed[3] = np.inf
+    rows = compared_estimators({"network": TRUTH + ERROR, "ridge": failed}, TRUTH, {"tio2": "wt%"})
+    assert rows[0]["n"] == ROWS
+    assert {rows[1][key] for key in ("rmse", "mae", "r2", "bias", "difference")} == {None}
+    assert "ridge: not evaluated, because some of its estimates are not finite" in remarks(rows)
+    assert estimator_tables(rows)[0].rows[1] == ["ridge", "-", "-", "-", "-", "-"]
+
+
+def test_whole_groups_are_drawn_where_rows_have_one():
+    groups = np.arange(ROWS) // 5
+    row = table(groups=groups)[0]
+    assert row["groups"] == 6
+    assert row["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0], groups))
+    assert estimator_tables([row])[0].title == "tio2, 30 held-out rows in 6 groups"
+    assert "groups of held-out rows" in remarks([row])[0]
+
+
+def test_the_table_has_the_best_first_and_digits_that_the_intervals_leave():
+    rows = table()
+    (shown,) = estimator_tables(rows)
+    assert shown.columns == ["estimator", "RMSE (wt%)", "MAE (wt%)", "R²", "bias (wt%)", "against the network (wt%)"]
+    assert [row[0] for row in shown.rows] == ["pls", "network", "ridge"]
+    assert shown.strong == {(0, 1)}
+    low, high = rows[0]["rmse_interval"]
+    assert shown.rows[1][1] == f"{rows[0]['rmse']:.2f} [{low:.2f}, {high:.2f}]"
+    assert shown.rows[1][5] == "-"
+
+
+def test_a_note_stands_beside_the_numbers_in_every_form():
+    rows = table(notes={"network": NOTE})
+    assert f"network ({NOTE})" in [row[0] for row in estimator_tables(rows)[0].rows]
+    assert f"network: {NOTE}" in remarks(rows)
+    assert markdown(estimator_tables(rows), remarks(rows)).count(NOTE) == 2
+    columns, plain = plain_rows(rows)
+    assert [row[columns.index("note")] for row in plain] == [NOTE, "", ""]
+
+
+def test_rows_survive_json_and_come_out_the_same():
+    rows = table(notes={"network": NOTE}, groups=np.arange(ROWS) // 3)
+    again = json.loads(json.dumps(rows))
+    assert again == rows
+    assert estimator_tables(again) == estimator_tables(rows)
+
+
+def test_rows_of_a_program_have_all_digits():
+    rows = table()
+    columns, plain = plain_rows(rows)
+    written = io.StringIO()
+    csv.writer(written).writerows([columns, *plain])
+    read = list(csv.DictReader(io.StringIO(written.getvalue())))
+    assert float(read[1]["rmse"]) == rows[1]["rmse"]
+    assert [float(read[1]["difference_low"]), float(read[1]["difference_high"])] == rows[1]["difference_interval"]
+    assert read[0]["difference"] == read[0]["groups"] == ""
+
+
+def test_each_output_has_a_table_of_its_own():
+    truth = np.hstack([TRUTH, 10 * TRUTH])
+    estimators = {"network": truth + 0.1, "mean": np.broadcast_to(truth.mean(axis=0), truth.shape)}
+    rows = compared_estimators(estimators, truth, {"tio2": "wt%", "age": ""})
+    tables = estimator_tables(rows)
+    assert [one.title for one in tables] == ["tio2, 30 held-out rows", "age, 30 held-out rows"]
+    assert tables[1].columns[1] == "RMSE"
+    # It is off by the same everywhere, which no resample changes: no digits are made up for an interval.
+    assert tables[0].rows[0][1] == "0.1"
+
+
+def test_without_a_network_and_with_other_shapes_there_is_no_comparison():
+    with pytest.raises(ValueError, match="no 'network' among the estimators ridge"):
+        compared_estimators({"ridge": TRUTH}, TRUTH, {"tio2": "wt%"})
+    with pytest.raises(ValueError, match="ridge: estimates"):
+        compared_estimators({"network": TRUTH, "ridge": TRUTH[1:]}, TRUTH, {"tio2": "wt%"})

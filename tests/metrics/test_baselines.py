@@ -1,0 +1,229 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from qexp.base.tables import built
+from qexp.metrics import baselines
+from qexp.metrics.baselines import BASELINES, MOST_ROWS, gaussian_process, pls, ridge
+
+EVERY = pytest.mark.parametrize("name", BASELINES)
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def estimates(baseline, *arguments):
+    """Of an entry, by name or description."""
+    description = {"type": baseline} if isinstance(baseline, str) else baseline
+    return baselines.cross_validated(built(BASELINES, description), *arguments)
+
+
+def linear(rows=40, columns=5, noise=0.1, seed=0):
+    """Rows whose two positive outputs are linear, and log-linear, in the columns."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(3, 2, (rows, columns))
+    signal = inputs @ np.linspace(-1, 1, columns) / columns
+    targets = np.stack([20 + signal, np.exp(signal)], axis=1) + noise * random.uniform(0, 1, (rows, 2))
+    return inputs, targets
+
+
+def in_parts(rows, parts):
+    order = np.arange(rows)
+    return [(np.setdiff1d(order, test), test) for test in np.array_split(order, parts)]
+
+
+def rmse(estimate, truth):
+    return np.sqrt(np.mean(np.square(estimate - truth)))
+
+
+@pytest.mark.slow
+@EVERY
+def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
+    inputs, targets = linear()
+    folds = in_parts(40, 4)[1:]
+    found = estimates(name, inputs, targets, folds, 3, 0)
+    assert found.values.shape == targets.shape
+    assert np.isnan(found.values[:10]).all()
+    assert np.isfinite(found.values[10:]).all()
+    assert [len(of_fold) for of_fold in found.chosen] == [2, 2, 2]
+
+
+@pytest.mark.slow
+@EVERY
+def test_nothing_of_a_held_out_row_reaches_what_estimates_another(name):
+    inputs, targets = linear(24)
+    folds = in_parts(24, 4)
+    found = estimates(name, inputs, targets, folds, 3, 0)
+    for fold, (_, test) in enumerate(folds):
+        poisoned, wrong = inputs.copy(), targets.copy()
+        wrong[test] = 1e6
+        poisoned[test[0]] = -1e6
+        of_fold = estimates(name, poisoned, wrong, folds[fold : fold + 1], 3, 0)
+        others = test[1:]
+        assert np.array_equal(of_fold.values[others], found.values[others])
+        assert of_fold.chosen[0] == found.chosen[fold]
+
+
+@EVERY
+def test_a_row_that_is_not_to_be_used_may_hold_anything(name):
+    inputs, targets = linear(21)
+    found = estimates(name, inputs, targets, [(np.arange(15), np.arange(15, 20))], 3, 0)
+    inputs[20], targets[20] = np.nan, np.nan
+    again = estimates(name, inputs, targets, [(np.arange(15), np.arange(15, 20))], 3, 0)
+    assert np.array_equal(again.values, found.values, equal_nan=True)
+
+
+@pytest.mark.slow
+@EVERY
+def test_the_same_seed_gives_the_same_bits(name):
+    inputs, targets = linear(30, noise=2)
+    first, again = (estimates(name, inputs, targets, in_parts(30, 3), 4, 7) for _ in range(2))
+    assert first.values.tobytes() == again.values.tobytes()
+    assert first.chosen == again.chosen
+
+
+@pytest.mark.slow
+@EVERY
+def test_estimates_have_the_unit_of_the_target_and_care_for_no_unit_of_an_input(name):
+    inputs, targets = linear(30)
+    found = estimates(name, inputs, targets, in_parts(30, 3), 3, 0)
+    # Powers of two change no digit: even trees, which may split elsewhere after a rounding, split in the same places.
+    scaled = estimates(name, 1024 * inputs, 4 * targets, in_parts(30, 3), 3, 0)
+    assert np.array_equal(scaled.values, 4 * found.values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "mean"])
+def test_what_can_be_learnt_from_the_inputs_is(name):
+    inputs, targets = linear(60)
+    folds = in_parts(60, 6)
+    learnt, mean = (estimates(one, inputs, targets, folds, 4, 0).values for one in (name, "mean"))
+    assert (rmse(learnt, targets) < 0.6 * rmse(mean, targets)).all()
+
+
+def test_the_mean_is_the_mean_of_the_training_rows_also_where_the_target_is_transformed():
+    inputs, targets = linear(12)
+    folds = in_parts(12, 3)
+    found = estimates("mean", inputs, targets, folds, 3, 0, [None, (np.log, np.exp)])
+    for train, test in folds:
+        assert found.values[test] == pytest.approx(np.tile(targets[train].mean(axis=0), (len(test), 1)))
+
+
+def test_a_target_that_is_linear_in_its_logarithm_is_found_through_it():
+    inputs, targets = linear(40, noise=0)
+    plain, through_log = (
+        estimates("ridge", inputs, targets[:, 1:], in_parts(40, 5), 4, 0, transforms)
+        for transforms in (None, [(np.log, np.exp)])
+    )
+    assert rmse(through_log.values, targets[:, 1:]) < 0.01 * rmse(plain.values, targets[:, 1:])
+
+
+def test_over_repeats_a_row_has_the_mean_of_its_estimates():
+    inputs, targets = linear(20, noise=1)
+    first, second = in_parts(20, 2), in_parts(20, 5)
+    of_first, of_second, of_both = (
+        estimates("ridge", inputs, targets, folds, 3, 0).values for folds in (first, second, first + second)
+    )
+    assert of_both == pytest.approx((of_first + of_second) / 2)
+
+
+def test_hyper_parameters_are_chosen_by_the_inner_splits_that_are_handed_in():
+    # Between the first and the last rows the relation turns round: what is learnt there fails here, the more the less
+    # it is held back by a penalty.
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(40, 3))
+    sign = np.where(np.arange(40) < 20, 1, -1)
+    targets = (sign * inputs.sum(axis=1))[:, None]
+
+    def across(rows):
+        return [(rows[rows < 20], rows[rows >= 20])]
+
+    def within(rows):
+        early = rows[rows < 20]
+        return [(early[::2], early[1::2])]
+
+    fold = [(np.arange(36), np.arange(36, 40))]
+    penalties = {
+        split: estimates("ridge", inputs, targets, fold, split, 0).chosen[0][0]["penalty"] for split in (across, within)
+    }
+    assert penalties == {across: 1000.0, within: 0.001}
+
+
+def test_inner_splits_that_leave_the_training_rows_are_refused():
+    inputs, targets = linear(12)
+    with pytest.raises(ValueError, match=r"not training rows of their fold: \[11\]"):
+        estimates(
+            "ridge", inputs, targets, [(np.arange(9), np.arange(9, 12))], lambda rows: [(rows, np.array([11]))], 0
+        )
+
+
+def test_a_constant_target_is_estimated_by_that_constant():
+    inputs, _ = linear(12)
+    for name in BASELINES:
+        found = estimates(name, inputs, np.full((12, 1), 0.1), in_parts(12, 3), 3, 0)
+        assert (found.values == 0.1).all()
+
+
+@pytest.mark.slow
+@EVERY
+def test_a_constant_column_and_a_repeated_one_do_no_harm(name):
+    inputs, targets = linear(30)
+    inputs = np.column_stack([inputs, np.full(30, 7.0), inputs[:, 0]])
+    assert np.isfinite(estimates(name, inputs, targets, in_parts(30, 3), 3, 0).values).all()
+
+
+@EVERY
+def test_inputs_that_are_all_constant_tell_nothing(name):
+    _, targets = linear(12)
+    found = estimates(name, np.ones((12, 2)), targets, in_parts(12, 3), 3, 0)
+    for train, test in in_parts(12, 3):
+        # Support vectors look for the middle of the targets rather than for their mean.
+        assert (abs(found.values[test] - targets[train].mean(axis=0)) < targets[train].std(axis=0)).all()
+
+
+def test_all_penalties_at_once_are_what_scikit_learn_gives_one_by_one():
+    from sklearn.linear_model import Ridge
+
+    inputs, targets = linear(20, noise=1)
+    made = ridge()
+    together = made.estimate(inputs, targets[:, 0], inputs, made.choices, 0)
+    for choice, values in zip(made.choices, together, strict=True):
+        alone = Ridge(alpha=choice["penalty"]).fit(inputs, targets[:, 0])
+        assert values == pytest.approx(alone.predict(inputs))
+
+
+def test_all_numbers_of_components_at_once_are_what_scikit_learn_gives_one_by_one():
+    from sklearn.cross_decomposition import PLSRegression
+
+    inputs, targets = linear(20, noise=1)
+    inputs = inputs - inputs.mean(axis=0)
+    made = pls(components=[1, 2, 3, 4, 5, 9])
+    together = made.estimate(inputs, targets[:, 0], inputs + 1, made.choices, 0)
+    for number, values in zip([1, 2, 3, 4, 5, 5], together, strict=True):
+        alone = PLSRegression(number, scale=False).fit(inputs, targets[:, 0])
+        assert values == pytest.approx(alone.predict(inputs + 1).ravel())
+
+
+def test_a_gaussian_process_refuses_tables_for_which_it_would_take_hours():
+    rows = MOST_ROWS + 1
+    with pytest.raises(ValueError, match="leave it out of the baselines"):
+        gaussian_process().estimate(np.zeros((rows, 1)), np.zeros(rows), np.zeros((1, 1)), [{}], 0)
+
+
+def test_the_choices_of_a_baseline_can_be_set():
+    inputs, targets = linear(20)
+    description = {"type": "pls", "parameters": {"components": [2]}}
+    assert built(BASELINES, description).choices == [{"components": 2}]
+    assert estimates(description, inputs, targets, in_parts(20, 2), 3, 0).chosen[0][0] == {"components": 2}
+
+
+def test_training_rows_without_a_value_are_told():
+    inputs, targets = linear(12)
+    inputs[5, 1] = np.nan
+    with pytest.raises(ValueError, match="row 5 has an input or target that is not a finite number"):
+        estimates("ridge", inputs, targets, in_parts(12, 3), 3, 0)

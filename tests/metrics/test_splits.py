@@ -1,0 +1,165 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from qexp.metrics.splits import SPLITS, SplitError
+
+MISSIONS = np.array(["Apollo 12"] * 8 + ["Apollo 17"] * 21 + ["Luna 16"] + ["Luna 20"] * 3 + ["Chang'E 5"] * 2)
+EVERY = np.arange(len(MISSIONS))
+PARTS = np.array(["validation", "train", "test", "train", "train"] * 7)
+ONCE = [
+    ("leave_one_out", {}),
+    ("k_fold", {"folds": 5}),
+    ("k_fold", {"folds": 4, "shuffle": False}),
+    ("group_k_fold", {"by": "mission"}),
+    ("group_k_fold", {"by": "mission", "folds": 3}),
+]
+"""Splits that hold out every row once."""
+ALL = [
+    *ONCE,
+    ("k_fold", {"folds": 3, "repeats": 4}),
+    ("held_out", {"by": "mission", "values": ["Apollo 17", "Luna 16"]}),
+    ("random", {"share": 0.3, "repeats": 5}),
+    ("parts", {}),
+]
+
+
+def column(name):
+    return {"mission": MISSIONS, "Site": np.array([f"site {row}" for row in EVERY]), "part": PARTS}[name]
+
+
+def folds(kind, parameters, rows=EVERY, seed=0):
+    return SPLITS[kind].build(**parameters).folds(rows, column, np.random.default_rng(seed))
+
+
+def held_out(made):
+    return Counter(np.concatenate([fold.test for fold in made]).tolist())
+
+
+@pytest.mark.parametrize(("kind", "parameters"), ONCE)
+def test_every_row_is_held_out_once(kind, parameters):
+    assert held_out(folds(kind, parameters)) == Counter(EVERY.tolist())
+
+
+def test_every_repeat_of_a_k_fold_holds_every_row_out_once_and_differently():
+    made = folds("k_fold", {"folds": 3, "repeats": 4})
+    repeats = [made[start : start + 3] for start in range(0, 12, 3)]
+    assert [held_out(repeat) for repeat in repeats] == [Counter(EVERY.tolist())] * 4
+    assert len({tuple(tuple(fold.test) for fold in repeat) for repeat in repeats}) == 4
+
+
+@pytest.mark.parametrize(("kind", "parameters"), ALL)
+@pytest.mark.parametrize("rows", [EVERY, EVERY[::2], EVERY[5:]], ids=len)
+def test_folds_use_only_the_rows_they_are_given_and_each_row_on_one_side(kind, parameters, rows):
+    for fold in folds(kind, parameters, rows):
+        assert not set(fold.train) & set(fold.test)
+        assert set(fold.train) | set(fold.test) == set(rows)
+        assert len(fold.train)
+        assert len(fold.test)
+
+
+@pytest.mark.parametrize(("kind", "parameters"), ALL)
+def test_row_numbers_are_whole_and_ascending(kind, parameters):
+    for fold in folds(kind, parameters):
+        for rows in (fold.train, fold.test):
+            assert rows.dtype == np.int64
+            assert (np.diff(rows) > 0).all()
+
+
+@pytest.mark.parametrize("parameters", [{}, {"folds": 2}, {"folds": 5}])
+def test_no_group_is_on_both_sides_of_a_fold(parameters):
+    for fold in folds("group_k_fold", {"by": "mission", **parameters}):
+        assert not set(MISSIONS[fold.train]) & set(MISSIONS[fold.test])
+
+
+def test_groups_in_fewer_folds_are_dealt_out_to_parts_of_about_one_size():
+    sizes = sorted(len(fold.test) for fold in folds("group_k_fold", {"by": "mission", "folds": 3}))
+    assert sizes == [6, 8, 21]
+
+
+def test_a_held_out_part_has_the_values_that_are_named():
+    (fold,) = folds("held_out", {"by": "mission", "values": ["Luna 16", "Luna 20"]})
+    assert set(MISSIONS[fold.test]) == {"Luna 16", "Luna 20"}
+    assert set(MISSIONS[fold.train]) == {"Apollo 12", "Apollo 17", "Chang'E 5"}
+
+
+def test_a_random_part_has_its_share_of_the_rows():
+    assert [len(fold.test) for fold in folds("random", {"share": 0.2, "repeats": 2})] == [7, 7]
+
+
+@pytest.mark.parametrize(("kind", "parameters"), ALL)
+def test_the_same_seed_gives_the_same_folds(kind, parameters):
+    first, second = folds(kind, parameters, seed=3), folds(kind, parameters, seed=3)
+    assert [fold.name for fold in first] == [fold.name for fold in second]
+    assert all((one.test == other.test).all() for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "parameters"), [("k_fold", {}), ("random", {})])
+def test_another_seed_gives_other_folds(kind, parameters):
+    first, second = folds(kind, parameters, seed=3), folds(kind, parameters, seed=4)
+    assert [tuple(fold.test) for fold in first] != [tuple(fold.test) for fold in second]
+
+
+def test_folds_without_shuffling_follow_the_file():
+    (first, *_) = folds("k_fold", {"folds": 5, "shuffle": False})
+    assert first.test.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize(("kind", "parameters"), ALL)
+def test_the_names_of_folds_are_all_different(kind, parameters):
+    names = [fold.name for fold in folds(kind, parameters)]
+    assert len(set(names)) == len(names)
+
+
+def test_folds_are_called_by_their_number_or_their_group():
+    assert [fold.name for fold in folds("leave_one_out", {})][:2] == ["001", "002"]
+    assert [fold.name for fold in folds("k_fold", {"folds": 2, "repeats": 2})] == [
+        "01-001",
+        "01-002",
+        "02-001",
+        "02-002",
+    ]
+    named = {fold.name: set(MISSIONS[fold.test]) for fold in folds("group_k_fold", {"by": "mission"})}
+    assert named["Apollo_17"] == {"Apollo 17"}
+    assert named["Chang_E_5"] == {"Chang'E 5"}
+
+
+def test_groups_whose_names_are_one_folder_on_some_disks_get_two():
+    names = np.array(["a/b", "A b", "", "..", "a/b"])
+    made = SPLITS["group_k_fold"].build(by="any").folds(np.arange(5), lambda _: names, np.random.default_rng(0))
+    folders = [fold.name for fold in made]
+    assert len({name.lower() for name in folders}) == 4
+    assert all(name and "/" not in name and name not in (".", "..") for name in folders)
+
+
+def test_the_parts_of_the_files_hold_out_the_test_and_of_what_is_left_the_validation():
+    [outer] = folds("parts", {})
+    [inner] = folds("parts", {}, outer.train)
+    assert set(PARTS[outer.test]) == {"test"}
+    assert set(PARTS[inner.test]) == {"validation"}
+    assert set(PARTS[inner.train]) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "rows", "parameter", "words"),
+    [
+        ("parts", {}, EVERY[PARTS == "train"], None, "none of the 21 rows belongs to a test or a validation part"),
+        ("parts", {}, EVERY[PARTS == "test"], None, "all 7 rows belong to the test part"),
+        ("k_fold", {"folds": 36}, EVERY, "folds", "36 folds of 35 rows; use at most 35"),
+        ("group_k_fold", {"by": "mission", "folds": 6}, EVERY, "folds", "6 folds of 5 groups; use at most 5"),
+        ("group_k_fold", {"by": "mission"}, EVERY[:8], "by", "all 8 rows have the same 'mission'"),
+        ("held_out", {"by": "mission", "values": ["Apollo 71"]}, EVERY, "values", "did you mean 'Apollo 17'"),
+        ("held_out", {"by": "mission", "values": ["Luna 16"]}, EVERY[:8], "values", "none of the 8 rows"),
+        ("held_out", {"by": "mission", "values": ["Apollo 12"]}, EVERY[:8], "values", "no training rows"),
+        ("random", {"share": 0.01}, EVERY, "share", "0.01 of 35 rows is none"),
+        ("random", {"share": 0.99}, EVERY, "share", "all of them"),
+        ("k_fold", {"shuffle": False, "repeats": 2}, EVERY, "repeats", "all repeats are the same"),
+        ("leave_one_out", {}, EVERY[:1], None, "at least two"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused_with_what_would_work(kind, parameters, rows, parameter, words):
+    with pytest.raises(SplitError) as refused:
+        folds(kind, parameters, rows)
+    assert words in str(refused.value)
+    assert refused.value.parameter == parameter

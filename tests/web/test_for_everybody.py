@@ -1,0 +1,89 @@
+"""Reports are for everybody: by axe-core's rules, on a phone, in the dark, on paper; and hold the library they name."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+
+import pytest
+
+import qexp as package
+from tests.web.test_reports_of_several import names
+
+SHIPPED = {"uPlot.iife.min.js": "dist/uPlot.iife.min.js", "uPlot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"}
+
+
+@pytest.mark.parametrize(("shipped", "original"), SHIPPED.items())
+def test_the_plotting_library_is_what_its_package_holds(npm_packages, shipped, original):
+    ours = (files("qexp.web") / "static/uplot" / shipped).read_bytes()
+    theirs = (npm_packages / "uplot" / original).read_bytes()
+    assert hashlib.sha512(ours).hexdigest() == hashlib.sha512(theirs).hexdigest()
+
+
+def test_axe_finds_what_is_wrong_with_a_page(opened, findings, tmp_path):
+    (tmp_path / "wrong.html").write_text(
+        "<!doctype html><html><head><title>wrong</title></head><body><main><h1>A page</h1>"
+        '<p style="color: #aaa; background: #fff">pale</p><input type="text"><button></button>'
+        '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw="></main></body></html>'
+    )
+    found = {one.partition(" ")[0] for one in findings(opened(tmp_path / "wrong.html"))}
+    assert found == {"html-has-lang", "color-contrast", "label", "button-name", "image-alt"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_report_of_a_run(workspace, opened, findings, scheme, tmp_path):
+    page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), color_scheme=scheme)
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_report_of_several_runs(sweep, opened, findings, scheme, tmp_path):
+    page = opened(package.report(to=tmp_path / "all.html"), color_scheme=scheme)
+    page.locator(".scatter").focus()
+    page.keyboard.press("ArrowRight")
+    assert findings(page) == []
+
+
+def test_a_report_is_no_wider_than_a_phone(workspace, opened, tmp_path):
+    page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), width=400)
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_a_report_of_several_is_no_wider_than_a_phone(sweep, opened, tmp_path):
+    page = opened(package.report(to=tmp_path / "all.html"), width=400)
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, opened, tmp_path):
+    package.matrix(names(sweep)[0], "mogi_test", axes={"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 3)})
+    page = opened(package.report(names(sweep)[0], to=tmp_path / "one.html"))
+    wanted = page.locator(".map, .scatter, .curves, th button, summary").count()
+    reached = page.evaluate(
+        "() => [...document.querySelectorAll('.map, .scatter, .curves, th button, summary')]"
+        ".filter((one) => one.tabIndex >= 0).length"
+    )
+    assert reached == wanted > 10
+
+
+def test_a_report_is_printed(workspace, browser, qexp):
+    done = qexp("report", "mogi_quick_1", "--pdf")
+    assert (done.code, done.stdout.strip()) == (0, "mogi_quick_1.pdf")
+    assert (workspace / "mogi_quick_1.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_without_a_browser_the_error_says_what_to_install(workspace, qexp, monkeypatch):
+    monkeypatch.setenv("PATH", str(workspace))
+    done = qexp("report", "mogi_quick_1", "--pdf")
+    assert done.code == 2
+    assert "apt install chromium" in done.stderr
+    assert list(workspace.glob("*.pdf")) == []
+
+
+def test_a_browser_that_fails_leaves_nothing(workspace, qexp, monkeypatch):
+    (workspace / "chromium").write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n")
+    (workspace / "chromium").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{workspace}:/bin:/usr/bin")
+    done = qexp("report", "mogi_quick_1", "--pdf")
+    assert done.code == 2
+    assert "did not print the page: no display" in done.stderr
+    assert list(workspace.glob("*.pdf")) == []

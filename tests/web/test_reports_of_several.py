@@ -1,0 +1,150 @@
+"""Reports of several runs: the numbers are those of the runs, and drawings, table and keys belong together."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+import qexp as package
+from tests.web.test_parts_of_reports import section
+from tests.web.test_report import HOSTILE, numbers
+
+
+def names(workspace) -> list[str]:
+    return sorted(path.parent.name for path in workspace.glob("runs/mogi_quick*/run.json"))
+
+
+def table(page):
+    return page.locator("table[data-runs]")
+
+
+def column(page, title: str) -> list[str]:
+    return table(page).evaluate(
+        """(table, title) => {
+            const index = [...table.tHead.rows[0].cells].findIndex((one) => one.textContent.startsWith(title));
+            return [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => row.cells[index].textContent);
+        }""",
+        title,
+    )
+
+
+@pytest.mark.parametrize("asked", [["mogi_quick_*"], ["studies/mogi_quick_learning_rate"], ["--launch", "last"]])
+def test_patterns_studies_and_launches_stand_for_their_runs(sweep, opened, qexp, asked):
+    done = qexp("report", *asked, "--to", "several.html")
+    assert (done.code, done.stdout.strip()) == (0, "several.html")
+    expected = ["broken_0", "broken_1"] if "--launch" in asked else names(sweep)
+    assert sorted(column(opened(sweep / "several.html"), "run")) == expected
+
+
+def test_a_file_is_named_after_what_is_asked(sweep, qexp):
+    assert qexp("report", "mogi_quick_*").stdout.strip() == "mogi_quick_.html"
+    assert qexp("report").stdout.strip() == "all-runs.html"
+    assert qexp("report", "broken_1").stdout.strip() == "broken_1.html"
+
+
+def test_what_cannot_be_reported_is_an_error_and_leaves_nothing(sweep, qexp):
+    assert qexp("report", "nothing_*").code == 3
+    assert qexp("report", "--launch", "never").code == 3
+    assert qexp("report", "mogi_quick_*", "--to", "nowhere/x.html").code == 2
+    (sweep / "studies/other").mkdir()
+    (sweep / "studies/other/study.csv").write_text("experience\nmogi\n")
+    assert "names no runs" in qexp("report", "studies/other").stderr
+    assert list(sweep.glob("*.html")) == []
+
+
+def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, opened, tmp_path):
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    runs = [package.open_run(name) for name in column(page, "run")]
+    errors = [run.results["test"]["depth"]["mae"] for run in runs]
+    assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(errors, rel=1e-3)
+    assert [float(text) for text in column(page, "learning_rate")] == [run.spec["learning_rate"] for run in runs]
+    table(page).locator("th button", has_text="depth mae").click()
+    assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(sorted(errors), rel=1e-3)
+
+
+def test_the_table_filters_by_any_text(sweep, opened, tmp_path):
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    page.locator('input[type="search"]').last.fill(names(sweep)[0])
+    assert column(page, "run") == names(sweep)[:1]
+
+
+def test_results_over_seeds_are_drawn_with_their_interval(sweep, opened, tmp_path):
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    compared = package.compare("mogi_quick_*").document()["results"]
+    said = page.locator(".intervals svg").first.get_attribute("aria-label")
+    for row in compared:
+        if (row["output"], row["metric"]) == ("depth", "mae"):
+            assert f"{row['mean']:.4g} km, 2 seeds" in said
+    assert page.locator(".intervals svg").first.locator("circle").count() == 2 * (2 + 1)
+
+
+def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep, opened, tmp_path):
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    for place in (".scatter", ".over-lines"):
+        page.locator(place).focus()
+        seen = set()
+        for _ in names(sweep):
+            page.keyboard.press("ArrowRight")
+            marked = table(page).locator("tr.shown td").first.inner_text()
+            assert page.locator(".sweep-drawing .readout b").inner_text() == marked
+            seen.add(marked)
+        assert seen == set(names(sweep))
+
+
+def test_the_axes_of_the_scatter_can_be_chosen(sweep, opened, tmp_path):
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    places = ".scatter circle[fill]"
+    before = page.locator(places).evaluate_all("all => all.map((one) => one.getAttribute('cx'))")
+    page.get_by_label("across").select_option("seed")
+    after = page.locator(places).evaluate_all("all => all.map((one) => one.getAttribute('cx'))")
+    assert len(before) == len(after) == 4
+    assert before != after
+
+
+def test_failed_runs_are_named_at_the_top_and_count_nowhere(sweep, opened, tmp_path):
+    page = opened(package.report(to=tmp_path / "all.html"))
+    assert "failed, and not counted: broken_0, broken_1" in page.locator("header .notice").inner_text()
+    assert "broken_0" in column(page, "run")
+
+
+def test_runs_that_wait_are_no_failures(sweep, opened, tmp_path):
+    record = sweep / "runs" / names(sweep)[0] / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "state": "created"}))
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    assert page.locator("header .notice").all_inner_texts() == [f"created, and not counted: {names(sweep)[0]}"]
+    assert page.locator("header .failed").count() == 0
+
+
+def test_the_commands_make_the_same_runs(sweep, opened, qexp, tmp_path):
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    for line in section(page, "How to make them again").locator("pre").inner_text().splitlines():
+        done = qexp(*shlex.split(line)[1:], "--dry-run")
+        assert done.code == 0, done.stderr
+        assert done.stdout.strip() == ""  # they are all done
+
+
+def test_texts_of_others_stay_texts_in_reports_of_several(sweep, opened, tmp_path):
+    for name in names(sweep):
+        run = package.open_run(name)
+        run.note(HOSTILE)
+        run.tag("seen")
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    assert page.title() == "mogi_quick_* · qexp"
+    assert column(page, "note")[0] == HOSTILE
+    assert page.locator("main img, main b:not(.readout b)").count() == 0
+
+
+def test_matrices_of_two_runs_stand_side_by_side(sweep, opened, tmp_path):
+    two = names(sweep)[:2]
+    for name in two:
+        package.matrix(name, "mogi_test", axes={"depth": (0.5, 4.0, 5), "delta_volume": (0.5, 2.0, 4)})
+    page = opened(package.report(*two, to=tmp_path / "two.html"))
+    page.locator(".map").first.focus()
+    page.keyboard.press("ArrowLeft")
+    said = page.locator(".matrix-drawing .readout p").nth(1).inner_text()
+    column_of, row = 1, 2
+    errors = [float(package.open_run(name).matrix("mogi_test")["depth_error"][column_of, row]) for name in two]
+    shown = [numbers(part.partition(name)[2])[0] for name, part in zip(two, said.split(", "), strict=True)]
+    assert shown == pytest.approx(errors, rel=1e-3)

@@ -1,0 +1,180 @@
+"""The drawings of a sweep: ranges on its axes, and differences from a group that the reader chooses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qexp as package
+from qexp.metrics.intervals import quantile
+from tests.conftest import call, copied, shared_folder
+from tests.web.test_report import numbers
+from tests.web.test_reports_of_several import table
+
+NOISES, SEEDS = (0.01, 0.02, 0.04), range(3)
+
+
+@shared_folder
+def noises(root: Path) -> None:
+    """A program without a network, with three noises and three seeds each."""
+    assert call("init", root).code == 0
+    for noise in NOISES:
+        for seed in SEEDS:
+            changes = {"parameters.noise": noise, "parameters.samples": 40}
+            package.run("half_width", seed=seed, overrides=changes, name=f"noise_{noise:g}_{seed}", workspace=root)
+
+
+@pytest.fixture
+def page(noises: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Any) -> Any:
+    copied(noises, tmp_path, monkeypatch)
+    return opened(package.report("noise_*", to=tmp_path / "noises.html"), has_touch=True)
+
+
+def error(noise: float, seed: int) -> float:
+    found: float = package.open_run(f"noise_{noise:g}_{seed}").results["test"]["depth"]["mae"]
+    return found
+
+
+def listed(page: Any) -> list[str]:
+    """The runs in the table, as far as they are seen."""
+    rows = table(page).locator("tbody tr:visible")
+    return sorted(rows.nth(index).locator("td").first.inner_text() for index in range(rows.count()))
+
+
+def runs(*noises: float) -> list[str]:
+    return sorted(f"noise_{noise:g}_{seed}" for noise in noises for seed in SEEDS)
+
+
+def drag(page: Any, axis: int, *shares: float) -> None:
+    """Drag on an axis, from one share of its height to others; a single one is a click."""
+    handle = page.locator(".axis-handle").nth(axis)
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, [box["y"] + (1 - share) * box["height"] for share in shares]
+    page.mouse.move(x, y[0])
+    page.mouse.down()
+    for one in y[1:]:
+        page.mouse.move(x, one)
+    page.mouse.up()
+
+
+def faded(page: Any) -> tuple[int, int]:
+    return page.locator(".run-line.out").count(), page.locator(".scatter circle.out").count()
+
+
+def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table(page):
+    assert listed(page) == runs(*NOISES)
+    drag(page, 0, 0.0, 0.3)
+    assert listed(page) == runs(0.01)
+    assert faded(page) == (6, 6)
+    assert "3 of 9 runs are in the chosen ranges" in page.locator(".sweep-drawing").inner_text()
+    drag(page, 0, 0.6)
+    assert listed(page) == runs(*NOISES)
+    assert faded(page) == (0, 0)
+
+
+def test_ranges_combine_with_each_other_and_with_the_filter(page):
+    drag(page, 0, 0.9, 0.3)
+    page.locator(".ranges summary").click()
+    middle = sorted(error(noise, seed) for noise in NOISES[1:] for seed in SEEDS)[2]
+    page.get_by_label("depth mae (km) to").fill(repr(middle))
+    page.keyboard.press("Tab")
+    kept = sorted(f"noise_{n:g}_{seed}" for n in NOISES[1:] for seed in SEEDS if error(n, seed) <= middle)
+    assert len(kept) == 3
+    assert listed(page) == kept
+    page.locator('input[type="search"]').last.fill(kept[0])
+    assert listed(page) == kept[:1]
+    page.get_by_role("button", name="Clear all ranges").click()
+    page.locator('input[type="search"]').last.fill("")
+    assert listed(page) == runs(*NOISES)
+
+
+def test_keys_alone_choose_a_range(page):
+    page.locator(".ranges summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("0.02")
+    page.keyboard.press("Tab")
+    assert listed(page) == runs(0.02, 0.04)
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Delete")
+    page.keyboard.press("Tab")
+    assert listed(page) == runs(*NOISES)
+
+
+def test_arrow_keys_and_mouse_skip_what_is_outside_of_a_range(page):
+    drag(page, 0, 0.0, 0.3)
+    for place in (".scatter", ".over-lines"):
+        page.locator(place).focus()
+        seen = set()
+        for key in [*["ArrowLeft"] * 9, *["ArrowRight"] * 9]:
+            page.keyboard.press(key)
+            seen.add(page.locator(".sweep-drawing .readout b").inner_text())
+        assert sorted(seen) == runs(0.01)
+
+
+def test_a_finger_chooses_a_range_too(page):
+    page.locator(".axis-handle").first.scroll_into_view_if_needed()
+    box = page.locator(".axis-handle").first.bounding_box()
+    fingers = page.context.new_cdp_session(page)
+    x = box["x"] + box["width"] / 2
+    for kind, shares in (("Start", [0.02]), ("Move", [0.2]), ("Move", [0.9]), ("Move", [0.3]), ("End", [])):
+        points = [{"x": x, "y": box["y"] + (1 - share) * box["height"]} for share in shares]
+        fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    page.locator("tr.out").nth(5).wait_for(state="attached")
+    assert listed(page) == runs(0.01)
+
+
+@pytest.mark.parametrize("base", range(3))
+def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base):
+    page.get_by_label("differences from").select_option(str(base))
+    chosen = page.get_by_label("differences from").locator("option").nth(base).inner_text()
+    rows = page.locator(".differences-drawing tbody tr")
+    assert rows.count() == 2
+    cells = [rows.nth(index).locator("td").all_inner_texts() for index in range(2)]
+    noise = float(chosen.partition("=")[2].split()[0])
+    for name, verdict, _, difference, alone, together, n in cells:
+        other = float(name.partition("=")[2].split()[0])
+        compared = package.compare(f"noise_{other:g}_*", f"noise_{noise:g}_*").document()["pairs"][0]
+        (expected,) = [one for one in compared["differences"] if (one["output"], one["metric"]) == ("depth", "mae")]
+        mean, deviation = numbers(difference)
+        assert mean == pytest.approx(expected["mean"], rel=1e-3)
+        assert deviation == pytest.approx(expected["standard_deviation"], rel=1e-3)
+        assert numbers(alone) == pytest.approx(expected["interval"], rel=2e-3)
+        half = quantile(1 - 0.05 / 2 / 2, 2) * expected["standard_deviation"] / 3**0.5
+        assert numbers(together) == pytest.approx([expected["mean"] - half, expected["mean"] + half], rel=2e-3)
+        assert n == "3"
+        beyond = abs(expected["mean"]) > half
+        assert verdict == (["worse", "better"][other < noise] if beyond else verdict)
+        assert beyond or verdict.endswith(("different", "only"))
+
+
+def test_the_number_of_comparisons_is_said(page):
+    said = page.locator(".differences-drawing .quiet").inner_text()
+    assert "is compared with 2 groups" in said
+    assert "Bonferroni" in said
+    page.locator(".differences-drawing select").nth(1).select_option(label="depth rmse")
+    assert "(km)" in page.locator(".differences-drawing thead").inner_text()
+
+
+def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, opened):
+    copied(noises, tmp_path, monkeypatch)
+    package.run("half_width", seed=0, overrides={"parameters.noise": 0.08, "parameters.samples": 40}, name="noise_once")
+    page = opened(package.report("noise_*", to=tmp_path / "noises.html"))
+    rows = page.locator(".differences-drawing tbody tr").all_inner_texts()
+    assert "noise=0.08\tfewer than two seeds in common" in rows[-1]
+    assert "is compared with 2 groups" in page.locator(".differences-drawing .quiet").inner_text()
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "NaN", "-Infinity", "[" * 20_000], ids=["digits", "nan", "inf", "nested"])
+def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monkeypatch, text):
+    root = copied(noises, tmp_path, monkeypatch)
+    for seed in SEEDS:
+        file = root / f"runs/noise_{NOISES[0]:g}_{seed}/run.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "dataset": text}))
+    code, _, stderr = call("report", "--to", "all.html")
+    assert code == 0, stderr
+    assert text[:40] in (root / "all.html").read_text()
