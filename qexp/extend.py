@@ -5,24 +5,32 @@ Everything else in qexp may move. The names are documented where they are define
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
-
-from qexp.base.quantities import QUANTITIES, Quantity
-from qexp.base.tables import Entry
-from qexp.errors import QexpError
+from qexp.base.quantities import QUANTITIES, Quantities, Quantity
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Entry, Tables
+from qexp.base.workspace import Workspace
+from qexp.errors import DatasetError, QexpError
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.evaluation import Asked, Independence, Judged
+from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
+from qexp.kinds.kind import KindData, Samples
+from qexp.kinds.look import Variable, View
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.prediction import FileKind, FileOptions
+from qexp.kinds.trained import load_model
+from qexp.kinds.training import train_network
 from qexp.metrics.baselines import Baseline
-from qexp.metrics.metric import Additive, Metric
+from qexp.metrics.metric import Additive, Metric, evaluate
 from qexp.metrics.splits import Fold, Split, SplitError
 from qexp.networks.callbacks import Callback, Epoch
+from qexp.networks.estimator import Inversion
 from qexp.networks.layers import ACTIVATIONS
 from qexp.networks.losses import Loss
 from qexp.networks.modules import JoiningEntry
+from qexp.networks.network import Network
 from qexp.networks.optimizers import ByEpoch, Schedule
 from qexp.networks.shapes import Shape, ShapeError
+from qexp.networks.training import DrawnData, Trainer
 from qexp.networks.transforms import Transform
 from qexp.physics.crack import penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
@@ -32,43 +40,80 @@ from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, p
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import DeformationImages, Generator, Requirement, Source, below_surface, half_space
 from qexp.simulation.noise import Grid, Layout, Noise, Points
+from qexp.spec.kind import Kind, KindDocuments
+from qexp.spec.reading import Finding
+from qexp.store.directory import RunDirectory
+from qexp.store.documents import Part
+from qexp.store.resolved import ExperienceSpec
 
 __all__ = [
     "ACTIVATIONS",
+    "FIGURES_FOLDER",
     "QUANTITIES",
     "Additive",
+    "Asked",
+    "Attempt",
     "Baseline",
     "ByEpoch",
     "Callback",
+    "DatasetError",
     "DeformationImages",
     "Distribution",
+    "DrawnData",
     "Entry",
     "Epoch",
+    "ExperienceSpec",
+    "FileKind",
+    "FileOptions",
+    "Finding",
     "Fold",
     "Generator",
     "Grid",
+    "Independence",
+    "Inversion",
     "JoiningEntry",
+    "Judged",
+    "Kind",
+    "KindData",
+    "KindDocuments",
     "Layout",
     "Loss",
     "Metric",
+    "Network",
     "Noise",
+    "Part",
+    "Pictures",
     "Points",
     "QexpError",
+    "Quantities",
     "Quantity",
     "Requirement",
+    "Results",
+    "RunDirectory",
+    "Samples",
     "Schedule",
+    "Seeds",
     "Shape",
     "ShapeError",
     "Source",
     "Split",
     "SplitError",
+    "Tables",
+    "Trainer",
     "Transform",
+    "Variable",
+    "View",
+    "Workspace",
     "below_surface",
     "cdm",
     "cdm_image",
+    "dataset_of",
+    "evaluate",
     "grid",
     "half_space",
+    "learning_curve",
     "line_of_sight",
+    "load_model",
     "mctigue",
     "mctigue_image",
     "mogi",
@@ -80,55 +125,7 @@ __all__ = [
     "penny",
     "penny_image",
     "project",
+    "train_network",
     "yang",
     "yang_image",
 ]
-
-FACES = [
-    "qexp.baselines.estimators",
-    "qexp.datasets.distributions",
-    "qexp.datasets.generators",
-    "qexp.datasets.generators.deformation",
-    "qexp.datasets.generators.generator",
-    "qexp.datasets.generators.requirements",
-    "qexp.datasets.noises.layout",
-    "qexp.datasets.noises.noise",
-    "qexp.datasets.splits",
-    "qexp.datasets.transforms.transform",
-    "qexp.errors",
-    "qexp.forward.crack",
-    "qexp.forward.dislocation",
-    "qexp.forward.ellipsoid",
-    "qexp.forward.geometry",
-    "qexp.forward.point",
-    "qexp.metrics.metric",
-    "qexp.models.activations",
-    "qexp.models.modules",
-    "qexp.models.shapes",
-    "qexp.quantities",
-    "qexp.tables",
-    "qexp.training.callbacks",
-    "qexp.training.losses",
-    "qexp.training.schedules",
-]
-"""Modules from which extensions imported these names before there was this one. The copies of extensions in old runs
-still do: where there is no module of that name any more, or none above it, it stands for this one."""
-
-
-class OldPaths(MetaPathFinder, Loader):
-    """Finds modules that have moved; those that have a file are loaded as always."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if not any(f"{face}.".startswith(f"{fullname}.") for face in FACES):
-            return None
-        usual = PathFinder.find_spec(fullname, path)
-        has_a_file = usual is not None and usual.origin is not None  # an empty folder that was left has none
-        return None if has_a_file else ModuleSpec(fullname, self, is_package=True)
-
-    def exec_module(self, module: ModuleType) -> None:
-        vars(module).update({name: globals()[name] for name in __all__})
-
-
-sys.meta_path.insert(0, OldPaths())

@@ -10,6 +10,7 @@ import pytest
 from qexp import extend
 from qexp.errors import QexpError
 from qexp.kinds.tables import tables_of_a_run
+from qexp.spec import extensions
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,7 +45,7 @@ OLD = {
 
 
 def test_old_paths_lead_to_the_same_names():
-    assert sorted(OLD) == extend.FACES
+    assert sorted(OLD) == extensions.FACES
     differing = [
         f"{module}.{name}"
         for module, names in OLD.items()
@@ -52,11 +53,11 @@ def test_old_paths_lead_to_the_same_names():
         if getattr(importlib.import_module(module), name) is not getattr(extend, name)
     ]
     assert differing == []
-    assert {name for names in OLD.values() for name in names} == set(extend.__all__)
+    assert {name for names in OLD.values() for name in names} < set(extend.__all__)
 
 
 def test_an_extension_of_an_old_run_finds_modules_that_have_moved(tmp_path, monkeypatch):
-    monkeypatch.setattr(extend, "FACES", ["qexp.gone.deeper.tables"])
+    monkeypatch.setattr(extensions, "FACES", ["qexp.gone.deeper.tables"])
     text = "from qexp.gone.deeper.tables import Entry\nLOSSES = {'mine': Entry(lambda: abs, {}, '', {'type': 'mine'})}"
     (tmp_path / "extensions.py").write_text(text)
     try:

@@ -1,10 +1,13 @@
-"""A kind of dataset is added from outside: new modules, and a line in each table by kind."""
+"""A kind of dataset is added from outside: an extension of a workspace, and nothing else."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,9 @@ import pytest
 
 import qexp as package
 from qexp.errors import DamagedError, SpecError
-from qexp.runs.look import KINDS as VIEWS
+from qexp.spec.kinds import KINDS, kind_named
 from qexp.store.directory import RunDirectory
 from tests.conftest import Outcome, Specs, call
-from tests.fifth_kind import LINES
-from tests.fifth_kind.objects import ImageKind
 
 SPOTS: dict[str, dict[str, Any]] = {
     "dataset": {"type": "images", "path": "spots", "labels": ["radius"], "units": {"radius": "mm"}},
@@ -41,6 +42,8 @@ SPOTS: dict[str, dict[str, Any]] = {
     },
 }
 
+KIND = Path(__file__).with_name("fifth_kind.py")
+
 UNKNOWN = "no dataset type 'images'; known: generated, gridded, spectra, tabular"
 
 
@@ -57,20 +60,20 @@ def draw(folder: Path, count: int) -> None:
 
 
 @pytest.fixture
-def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specs:
-    """A workspace with an experience on images, which is the current directory; qexp does not know the kind yet."""
+def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Specs]:
+    """A workspace with an experience on images, which is the current directory; nothing says what images are yet."""
     monkeypatch.chdir(tmp_path)
     for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
         monkeypatch.delenv(variable, raising=False)
     draw(tmp_path / "data/spots", 32)
-    return Specs(tmp_path, SPOTS, "spots")
+    yield Specs(tmp_path, SPOTS, "spots")
+    KINDS.pop("images", None)
 
 
 @pytest.fixture
-def known(spots: Specs, monkeypatch: pytest.MonkeyPatch) -> Specs:
-    """The same; qexp knows the kind."""
-    for table, line in LINES:
-        monkeypatch.setitem(table, "images", line)  # type: ignore[arg-type]
+def known(spots: Specs) -> Specs:
+    """The same, with an extension that says it."""
+    shutil.copy(KIND, spots.root / "specs/extensions.py")
     return spots
 
 
@@ -131,8 +134,9 @@ def test_it_is_looked_at(known, qexp):
     assert package.samples("spots", "test")["radius"].sizes == {"sample": 4}
 
 
-def test_without_a_view_of_its_own_that_is_said(known, qexp, monkeypatch):
-    monkeypatch.delitem(VIEWS, "images")
+def test_without_a_view_of_its_own_that_is_said(known, qexp):
+    text = KIND.read_text(encoding="utf-8")
+    (known.root / "specs/extensions.py").write_text(text.replace("        look=LabelledImages,\n", ""))
     code, _, stderr = qexp("data", "show", "spots")
     assert code == 2
     assert "'spots' cannot be shown: datasets of the type 'images' have no view" in stderr
@@ -184,13 +188,14 @@ def test_its_schema_and_its_entry_are_printed(known, qexp):
 
 
 def test_a_dataset_is_opened_once_by_a_run(known, monkeypatch):
-    kind = next(line for _, line in LINES if isinstance(line, ImageKind))
-    monkeypatch.setattr(kind, "opened", 0)
+    assert call("validate", "specs/experiences/spots.json").code == 0
+    data = kind_named("images").data
+    monkeypatch.setattr(data, "opened", 0)
     package.run("spots", device="cpu")
-    assert kind.opened == 1
+    assert data.opened == 1
 
 
-def test_without_its_lines_the_type_is_unknown_and_not_taken_for_another(spots, problems):
+def test_without_the_extension_the_type_is_unknown_and_not_taken_for_another(spots, problems):
     assert [line for line in problems("specs/datasets/spots.json") if UNKNOWN in line]
     (said,) = problems("specs/experiences/spots.json")
     assert UNKNOWN in said
@@ -198,13 +203,64 @@ def test_without_its_lines_the_type_is_unknown_and_not_taken_for_another(spots, 
         package.run("spots")
 
 
-def test_a_run_of_a_kind_that_is_not_known_any_more_is_listed_and_damaged_where_its_data_matter(
-    known, qexp, monkeypatch
-):
-    package.run("spots", seed=1, device="cpu")
-    for table, _ in LINES:
-        monkeypatch.delitem(table, "images")  # type: ignore[arg-type]
+def test_a_run_of_a_kind_that_is_not_known_any_more_is_listed_and_damaged_where_its_data_matter(trained, qexp):
+    trained.directory.extensions.unlink()
+    del KINDS["images"]
     assert qexp("ls", "-q").stdout.split() == ["spots_1"]
     with pytest.raises(DamagedError, match=r"\$\.dataset\.type is not one of generated, tabular, gridded, spectra"):
         RunDirectory(Path("runs/spots_1")).spec()
     assert call("show", "spots_1").code == 5
+
+
+def test_a_run_brings_its_kind_along(trained, qexp):
+    """The workspace may have another extension by now, or none."""
+    Path("specs/extensions.py").unlink()
+    del KINDS["images"]
+    assert "images         spots" in qexp("show", "spots_1").stdout
+    assert KINDS.keys() > {"images"}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("KINDS = []", "KINDS must be a dictionary"),
+        ("KINDS = {'images': 7}", "KINDS['images'] must be a qexp.extend.Kind, or the name of a package"),
+        ("KINDS = {'tabular': 'mine'}", "KINDS has 'tabular', which qexp has already; rename it"),
+        ("KINDS = {'images': 'no.such.package'}", "KINDS['images']: No module named 'no'"),
+    ],
+)
+def test_what_is_no_kind_is_told(spots, qexp, line, said):
+    (spots.root / "specs/extensions.py").write_text(line)
+    code, _, stderr = qexp("validate", "specs/experiences/spots.json")
+    assert (code, f"extensions.py: {said}" in stderr) == (2, True)
+
+
+def by_another_process(*arguments: object) -> str:
+    command = [sys.executable, "-m", "qexp", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_it_goes_through_every_command_that_starts_other_processes(known, tmp_path, monkeypatch):
+    sweep = ("--grid", "learning_rate=0.01,0.02", "--seeds", "0:2")
+    by_another_process("run", "spots", *sweep, "-j", 2, "--device", "cpu")
+    runs = by_another_process("ls", "-q").split()
+    assert len(runs) == 4
+    by_another_process("study", "spots", *sweep, "--metric", "radius.mae")
+    assert len(by_another_process("ls", "-q").split()) == 4, "the study has its runs already"
+    (known.root / "specs/extensions.py").unlink()
+    assert "images         spots" in by_another_process("show", runs[0])
+    by_another_process("verify", runs[0])
+    by_another_process("rerun", runs[0], "--name", "again")
+    by_another_process("report", runs[0], "--to", "run.html")
+    by_another_process("export", runs[0], "--to", "run.tar")
+    assert "SHA-256" in Path("run.html").read_text(encoding="utf-8")
+    other = tmp_path / "elsewhere"
+    (other / "specs").mkdir(parents=True)
+    monkeypatch.chdir(other)
+    by_another_process("import", tmp_path / "run.tar", "--trust-code")
+    assert "images         spots" in by_another_process("show", runs[0])
+    by_another_process("figures", runs[0])
+    by_another_process("doctor")

@@ -1,41 +1,47 @@
-"""Kinds of dataset stand in tables, one line each, and nothing else asks of which kind a dataset is."""
+"""Kinds of dataset stand in one table, a line each, and nothing else asks of which kind a dataset is."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import MISSING, fields, replace
 
 import pytest
 
+from qexp.errors import QexpError
 from qexp.kinds import drawing as figures
 from qexp.kinds import experiments as objects
-from qexp.kinds import held_out
-from qexp.kinds.objects import KINDS
 from qexp.kinds.tables import BUILT_IN
-from qexp.runs import evaluate, execute, look, predict, training
-from qexp.spec import experiences, kinds
+from qexp.runs import execute
+from qexp.spec import experiences
+from qexp.spec.kind import Kind
+from qexp.spec.kinds import KINDS, WITHOUT, kind_named, part_of
 from qexp.spec.schema import whole_schema
 from qexp.store import resolved
 from tests.test_imports import MODULES
 
-TABLES = {
-    "spec.kinds": kinds.KINDS,
-    "kinds.objects": KINDS,
-    "store.resolved": resolved.KINDS,
-    "runs.training": training.KINDS,
-    "kinds.drawing": figures.KINDS,
-    "kinds.held_out": held_out.KINDS,
-    "runs.predict": predict.KINDS,
-    "runs.look": look.KINDS,
-    "runs.evaluate": evaluate.KINDS,
-}
-"""Module → its table by kind."""
+FOLDERS = ("images.", "rows.", "fields.", "spectra.")
+"""The folders of the kinds, in `qexp.kinds`."""
 
 
-@pytest.mark.parametrize("module", TABLES)
-def test_all_tables_have_the_kinds_that_the_schema_lists(module):
-    enumerated = whole_schema("dataset", BUILT_IN)["properties"]["type"]["enum"]
-    assert list(TABLES[module]) == enumerated
+def test_the_table_has_the_kinds_that_the_schema_lists():
+    assert list(KINDS) == whole_schema("dataset", BUILT_IN)["properties"]["type"]["enum"]
+    assert [f"qexp.kinds.{folder}" for folder in FOLDERS] == [f"{package}." for package in KINDS.values()]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_kind_names_is_there(name):
+    kind = kind_named(name)
+    assert [stage.name for stage in fields(Kind) if getattr(kind, stage.name) and kind.part(stage.name) is None] == []
+
+
+def test_a_stage_that_a_kind_lacks_is_refused_in_words(monkeypatch):
+    for stage, words in WITHOUT.items():
+        monkeypatch.setitem(KINDS, "bare", replace(kind_named("tabular"), **{stage: None}))
+        with pytest.raises(QexpError, match=f"datasets of the type 'bare' {words}"):
+            part_of({"type": "bare"}, stage)
+    required = {stage.name for stage in fields(Kind) if stage.default is MISSING}
+    assert required | WITHOUT.keys() == {stage.name for stage in fields(Kind)}
 
 
 OF_TYPES = {
@@ -65,13 +71,9 @@ def test_no_module_asks_of_which_type_an_experience_is(module):
     assert compared == []
 
 
-FOLDERS = ("images.", "rows.", "fields.", "spectra.")
-"""The folders of the kinds, in `qexp.kinds`."""
-
-
 def of_one_kind(module: str) -> bool:
-    """Whether a module is one kind's own, or holds a table of all kinds."""
-    return module in TABLES or module.removeprefix("kinds.").startswith(FOLDERS)
+    """Whether a module is one kind's own, or holds the table of all kinds."""
+    return module == "spec.kinds" or module.removeprefix("kinds.").startswith(FOLDERS)
 
 
 def names_of(node: ast.AST) -> set[str]:
@@ -88,13 +90,13 @@ def questions(tree: ast.Module) -> Iterator[ast.expr]:
         elif isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
             types = any(ast.unparse(part).endswith(("['type']", ".get('type')")) for part in parts)
-            if (types and "dataset" in ast.unparse(node)) or any(names_of(part) & kinds.KINDS.keys() for part in parts):
+            if (types and "dataset" in ast.unparse(node)) or any(names_of(part) & KINDS.keys() for part in parts):
                 yield node
         elif isinstance(node, ast.Dict):
             keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
-            if len(keys & kinds.KINDS.keys()) > 1:
+            if len(keys & KINDS.keys()) > 1:
                 yield node
-        elif isinstance(node, ast.MatchValue) and names_of(node) & kinds.KINDS.keys():
+        elif isinstance(node, ast.MatchValue) and names_of(node) & KINDS.keys():
             yield node.value
 
 
@@ -120,7 +122,7 @@ def test_such_questions_are_found(question):
 
 
 def test_every_kind_has_a_module_and_its_schemas_beside_it():
-    assert len(FOLDERS) == len(kinds.KINDS)
+    assert len(FOLDERS) == len(KINDS)
     for folder in FOLDERS:
         assert {f"kinds.{folder}{module}" for module in ("spec", "experiment", "figures", "look")} <= MODULES.keys()
         assert MODULES[f"kinds.{folder}spec"].with_suffix(".json").is_file()

@@ -17,9 +17,9 @@ from qexp.store.directory import target_outside_of_runs
 if TYPE_CHECKING:
     from qexp.export.network import Exported
     from qexp.kinds.images.matrix import OnRefined
-    from qexp.kinds.prediction import OnProgress
+    from qexp.kinds.prediction import OnProgress, Prediction
     from qexp.rows.formats import Columns
-    from qexp.runs.predict import Prediction, Submitted
+    from qexp.runs.predict import Submitted
     from qexp.store.directory import RunDirectory
     from qexp.web.notebook import Matrix, Predictions
 
@@ -135,15 +135,15 @@ def predict(
                 data, and the number of `missing_pixels`
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
     """
-    from qexp.kinds.prediction import require_chunk
-    from qexp.runs.predict import Asked, file_kind, predict_files, targets
+    from qexp.kinds.prediction import FileOptions, require_chunk
+    from qexp.runs.predict import file_kind, predict_files, targets
     from qexp.web.notebook import Predictions
 
     require_chunk(chunk)
     directory = directory_of(run, workspace, trust_code)
     pairs = targets(Path(source), target_outside_of_runs(target), directory)
     given = {} if watched is None else {"watched": partial(watched, file_kind(directory).counted)}
-    asked = Asked(columns, interval, draws, misfit, refined)
+    asked = FileOptions(columns, interval, draws, misfit, refined)
     found = predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, asked=asked, **given)
     return Predictions(_made(found, len(pairs), each or _warn_of))
 

@@ -161,10 +161,10 @@ class Run(Shown):
     @property
     def own_code(self) -> str:
         """The file with its own code or command, and a summary of it; empty if it has none."""
-        from qexp.kinds import trust
+        from qexp.spec.extensions import code_in_words
 
         code = self.directory.own_code()
-        return f"{workspaces.find(self.path.parent.parent).shown(code)} ({trust.summary(code)})" if code else ""
+        return f"{workspaces.find(self.path.parent.parent).shown(code)} ({code_in_words(code)})" if code else ""
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

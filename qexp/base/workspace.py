@@ -18,6 +18,8 @@ PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Workspace:
+    """The directory that holds `specs/`, `runs/` and `data/`."""
+
     root: Path
     own_extensions: Path | None = None
     """A file that is read instead of `specs/extensions.py`: the copy in a run that is repeated."""

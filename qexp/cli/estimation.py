@@ -47,7 +47,7 @@ from qexp.jobs.launchers import LOCAL
 from qexp.metrics.meaning import measured, number
 
 if TYPE_CHECKING:
-    from qexp.runs.predict import Prediction
+    from qexp.kinds.prediction import Prediction
     from qexp.store.results import Calibration
 
 SOON = 10.0

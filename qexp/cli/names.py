@@ -16,9 +16,9 @@ def document() -> dict[str, dict[str, list[str]]]:
     from qexp.export.network import FORMATS
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
     from qexp.foreign.fitting import shipped
-    from qexp.kinds.drawing import KINDS as FIGURES
     from qexp.kinds.evaluation import PARTS
     from qexp.kinds.tables import BUILT_IN
+    from qexp.spec.kinds import KINDS, kind_named
     from qexp.spec.schema import DOCUMENTS, tables_of_types
     from qexp.store.record import LISTED
 
@@ -27,7 +27,7 @@ def document() -> dict[str, dict[str, list[str]]]:
         "export formats": FORMATS,
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,
-        "figures": {name for of_kind in FIGURES.values() for name in of_kind},
+        "figures": {figure for name in KINDS for figure in kind_named(name).part("figures")},
         "kinds of specs": DOCUMENTS,
         "rules of weights": shipped(),
         "states": LISTED,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from qexp.base import files
 from qexp.base.quantities import in_words
 from qexp.base.text import Table
-from qexp.metrics.baselines import NETWORK, SHOWN, best
 from qexp.metrics.meaning import NONE, number, rounding
-from qexp.metrics.recorded import meaning_of
+from qexp.metrics.recorded import NETWORK, SHOWN, best, meaning_of
 from qexp.store.results import (
     INTERVAL,
     OVERALL,

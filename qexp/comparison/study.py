@@ -21,7 +21,7 @@ from qexp.figures.seeds import Line, OfSeeds, study_panels
 from qexp.jobs.states import Watch, endings
 from qexp.kinds import experiments
 from qexp.kinds.experiments import objects_of, parts_of
-from qexp.kinds.objects import dataset_of, kind_of
+from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import NONE
@@ -486,7 +486,7 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
         dataset = dataset_of(plan.spec["dataset"], tables, workspace)
     except QexpError:  # the data are missing, but the results are still valid
         return {}
-    size = kind_of(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
+    size = data_kind(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
     return {words[0]: float(size)}
 
 

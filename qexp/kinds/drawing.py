@@ -12,13 +12,11 @@ from qexp.base import files
 from qexp.errors import QexpError
 from qexp.figures.canvas import FORMATS, require_formats, save, styled
 from qexp.jobs.states import Watch
-from qexp.kinds.fields import figures as field_figures
 from qexp.kinds.figures import FigureOfRun, MissingNumbersError
-from qexp.kinds.images import figures as image_figures
+from qexp.kinds.images.figures import CALIBRATION_FIGURES
 from qexp.kinds.images.matrix_figures import matrix_of
-from qexp.kinds.rows import figures as row_figures
-from qexp.kinds.spectra import figures as spectrum_figures
 from qexp.spec.experiences import type_name
+from qexp.spec.kinds import part_of
 from qexp.store.directory import MATRIX, RunDirectory
 from qexp.store.evaluations import EvaluationDirectory
 from qexp.store.record import State
@@ -116,19 +114,11 @@ def _files(place: Path, formats: Sequence[str]) -> list[Path]:
 # The figures of a run, by the kind of its dataset.
 
 
-KINDS: Mapping[str, Mapping[str, FigureOfRun]] = {
-    "generated": image_figures.FIGURES,
-    "tabular": row_figures.FIGURES,
-    "gridded": field_figures.FIGURES,
-    "spectra": spectrum_figures.FIGURES,
-}
-"""Type of the dataset → name of a figure → the function that draws it."""
-
-OF_TRAINING = frozenset(("learning_curve", "fold_curves", "matrix", *image_figures.CALIBRATION_FIGURES))
+OF_TRAINING = frozenset(("learning_curve", "fold_curves", "matrix", *CALIBRATION_FIGURES))
 """Figures of a run's training and matrices, which evaluations on other data do not have."""
 
 TYPES: Mapping[str, Callable[[dict[str, Any]], Mapping[str, FigureOfRun]]] = {
-    "training": lambda spec: KINDS[spec["dataset"]["type"]],
+    "training": lambda spec: part_of(spec["dataset"], "figures"),
     "command": lambda spec: {},
 }
 """The value of `type` in an experience → the figures of its runs, from the resolved spec."""

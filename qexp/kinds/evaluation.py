@@ -15,10 +15,10 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError, suggestion
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.trust import tables_of
+from qexp.kinds.tables import tables_of
 from qexp.metrics.metric import Metrics
 from qexp.networks.estimator import Inversion
-from qexp.spec.kinds import kind_of
+from qexp.spec.kinds import documents_of
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Ancestor
 
@@ -143,7 +143,7 @@ def independence_of(asked: Asked, judged: Judged) -> Independence:
     if record.foreign_weights is not None:
         return _unknown(f"{asked.directory.name} has weights of another program")
     found = [judged.independence(asked)]
-    if not kind_of(asked.spec["dataset"]).keeps_hashes:  # where the run keeps those of its ancestors, too
+    if not documents_of(asked.spec["dataset"]).keeps_hashes:  # where the run keeps those of its ancestors, too
         found += [_of_ancestor(one, asked, judged) for one in record.lineage]
     shared, unknown = (
         tuple(dict.fromkeys(reason for one in found if one.known is known for reason in one.reasons))
@@ -161,7 +161,7 @@ def _of_ancestor(ancestor: Ancestor, asked: Asked, judged: Judged) -> Independen
         same = (record.digest, record.seed) == (ancestor.digest, ancestor.seed)
         if record.foreign_weights is not None:
             return _unknown(f"{ancestor.name}, from which it started, has weights of another program")
-        if not same or kind_of(spec["dataset"]) is not kind_of(asked.spec["dataset"]):
+        if not same or documents_of(spec["dataset"]) is not documents_of(asked.spec["dataset"]):
             return _unknown(f"it started from {ancestor.name}, which no longer exists or has data of another kind")
         tables = tables_of(directory)
     except (NotFoundError, DamagedError, UntrustedCodeError) as error:

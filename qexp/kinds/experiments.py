@@ -18,9 +18,9 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, suggestion
 from qexp.kinds import files, networks, objects
-from qexp.kinds.kind import Dataset, Doubts, Exposed, Kind, memory_of_experience, memory_of_model
+from qexp.kinds.kind import Dataset, Doubts, Exposed, KindData, memory_of_experience, memory_of_model
 from qexp.kinds.networks import built_transforms, in_heads, network_of, of_several_numbers
-from qexp.kinds.objects import kind_of
+from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
 from qexp.networks.shapes import from_spec, written
@@ -102,7 +102,7 @@ class Parts:
         if found := validation.findings("dataset", document, self.tables):
             return None, found
         try:
-            return kind_of(document).checked_dataset(document, self.tables, self.workspace), []
+            return data_kind(document).checked_dataset(document, self.tables, self.workspace), []
         except DatasetError as error:
             return None, list(error.findings)
 
@@ -136,7 +136,7 @@ def checked_training(loaded: resolution.Loaded, warnings: list[Problem], parts: 
         problems += loaded.problems("model", parts.findings_in_model(document["model"]))
     if problems or opened is None:
         return Checked(loaded, opened, problems, warnings)
-    kind = kind_of(document["dataset"])
+    kind = data_kind(document["dataset"])
     warnings += loaded.problems("experience", type_of(document).doubts(document))
     problems = loaded.problems("dataset", kind.unread(document, workspace))
     document = loaded.document = kind.completed(document, tables, workspace)
@@ -161,7 +161,7 @@ def _follow(loaded: resolution.Loaded, parts: Parts) -> tuple[Dataset | None, li
     if opened is None:
         return None, problems
     sizes = {name: [*shape[1:], shape[0]] for name, shape in opened.shapes().items()}
-    fields = Fields(sizes, kind_of(dataset).roles(dataset, parts.workspace))
+    fields = Fields(sizes, data_kind(dataset).roles(dataset, parts.workspace))
     loaded.document, not_followed = followed(loaded.document, fields)
     for whose, finding in not_followed:
         problems += loaded.problems(whose, [finding])
@@ -183,7 +183,7 @@ def tolerate(loaded: resolution.Loaded, changes: list[Override], parts: Parts) -
 
 
 def _in_whole(
-    document: Document, kind: Kind[Any], dataset: Dataset, tables: Tables, available: int
+    document: Document, kind: KindData[Any], dataset: Dataset, tables: Tables, available: int
 ) -> Iterator[Finding]:
     """Problems between experience, dataset and model, each of which is valid by itself."""
     model = document["model"]
@@ -311,7 +311,7 @@ class TrainingObjects(ExperienceObjects):
         return checked_training(loaded, list(warnings), parts)
 
     def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
-        of_data = kind_of(document["dataset"]).pinned(document["dataset"], dataset, workspace)
+        of_data = data_kind(document["dataset"]).pinned(document["dataset"], dataset, workspace)
         return {**document, "dataset": of_data}
 
     def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
@@ -324,13 +324,13 @@ class TrainingObjects(ExperienceObjects):
             raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as UTF-8") from None
 
     def doubts(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Doubts:
-        return kind_of(spec["dataset"]).doubts(spec, dataset, tables, seed)
+        return data_kind(spec["dataset"]).doubts(spec, dataset, tables, seed)
 
     def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
-        return kind_of(spec["dataset"]).exposed(spec, dataset, tables, seed)
+        return data_kind(spec["dataset"]).exposed(spec, dataset, tables, seed)
 
     def whole(self, spec: Document, key: str) -> str | None:
-        return kind_of(spec["dataset"]).whole.get(key)
+        return data_kind(spec["dataset"]).whole.get(key)
 
 
 class CommandObjects(ExperienceObjects):
@@ -574,7 +574,7 @@ def awaited_in(path: Path, parts: Parts) -> list[Problem]:
     document, _ = parts.as_read("dataset", document)
     if validation.findings("dataset", document, parts.tables):
         return []  # likewise
-    waiting = objects.kind_of(document).awaited(document, workspace)
+    waiting = objects.data_kind(document).awaited(document, workspace)
     return [Problem(file, (*prefix, *where), message) for where, message in waiting]
 
 

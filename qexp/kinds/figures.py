@@ -105,6 +105,7 @@ FigureOfRun = Callable[[RunDirectory], Pictures]
 """A function that draws a figure of a run. Raises MissingNumbersError and DamagedError."""
 
 FIGURES_FOLDER = Path("results/figures")
+"""Where the figures of a run are, in its directory."""
 
 
 class MissingNumbersError(QexpError):

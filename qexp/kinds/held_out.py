@@ -19,12 +19,13 @@ from qexp.errors import DamagedError, QexpError
 from qexp.kinds.networks import scale_of
 from qexp.kinds.rows.spec import grouped_by
 from qexp.kinds.spectra.dataset import SPECTRUM
-from qexp.kinds.trust import tables_of
+from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
 from qexp.metrics.metric import nearest
 from qexp.networks.estimator import Inversion, mean
 from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import part_of
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.results import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
 
@@ -48,7 +49,7 @@ class Layout:
     folds: Sequence[tuple[str, ...]]
 
 
-def _layout_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
+def layout_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
     spec = directory.spec()
     by = grouped_by(spec)
     path = directory.results / PREDICTIONS
@@ -65,17 +66,9 @@ def _layout_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Lay
     return Layout(ROW if spec["split"]["parameters"].get("by") is None else str(by), by, of_rows)
 
 
-def _layout_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
+def layout_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
     return Layout(CORE, CORE, [()] * predictions.sizes["spectrum"])
 
-
-KINDS: Mapping[str, Callable[[RunDirectory, Any], Layout] | None] = {
-    "generated": None,
-    "tabular": _layout_of_rows,
-    "gridded": None,
-    "spectra": _layout_of_spectra,
-}
-"""Type of the dataset → how its held-out samples belong together; None where they make no intervals."""
 
 # The held-out estimates of a run and their errors, read from its files: what intervals are made from.
 
@@ -138,9 +131,10 @@ class HeldOut:
 def held_out(directory: RunDirectory) -> list[HeldOut]:
     """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has none."""
     spec = directory.training_spec()
-    layout_of = KINDS[spec["dataset"]["type"]]
-    if layout_of is None:
-        raise QexpError(f"{directory.name}: the errors of held-out samples make intervals for rows and spectra only")
+    try:
+        layout_of: Callable[[RunDirectory, Any], Layout] = part_of(spec["dataset"], "held_out")
+    except QexpError as error:
+        raise QexpError(f"{directory.name}: {error}") from None
     outputs = [name for name in spec["outputs"] if name != SPECTRUM]
     if not outputs:
         raise QexpError(f"{directory.name} reconstructs spectra and estimates no number that could have an interval")

@@ -290,7 +290,7 @@ class Doubts:
     warnings: tuple[str, ...] = ()
 
 
-class Kind(ABC, Generic[D]):
+class KindData(ABC, Generic[D]):
     """A kind of dataset. Documents have been checked against their schema; they may be in short or long form."""
 
     pretrainable: bool = True

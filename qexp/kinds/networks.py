@@ -29,7 +29,7 @@ from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
 from qexp.simulation.distributions import Distribution
 from qexp.spec import defaults
-from qexp.spec.kinds import kind_of
+from qexp.spec.kinds import documents_of
 from qexp.spec.reading import Finding
 
 Document = dict[str, Any]
@@ -364,7 +364,7 @@ def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
 
 def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
     """output → the period after which its values repeat, in its own unit: of its transform, or else of its quantity."""
-    periods = kind_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
+    periods = documents_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
     return periods | periods_of(transforms_of(spec, tables))
 
 

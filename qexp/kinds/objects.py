@@ -16,35 +16,21 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.kinds.fields.experiment import GriddedKind
-from qexp.kinds.images.experiment import GeneratedKind, generated_of
-from qexp.kinds.kind import Dataset, Document, Doubts, Exposed, Kind
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.kind import Dataset, Document, KindData
 from qexp.kinds.networks import learned_in, matched_filters, metrics_of, model_of, network_of
-from qexp.kinds.rows.experiment import TabularKind
-from qexp.kinds.spectra.experiment import SpectraKind
 from qexp.networks.estimator import BATCH, Inversion
 from qexp.networks.network import initialise, operations_per_sample
 from qexp.networks.optimizers import over_run
 from qexp.networks.training import Data, Recipe
 from qexp.networks.transforms import Transform
-
-__all__ = ["KINDS", "Dataset", "Doubts", "Exposed", "Kind", "kind_of"]
-
-KINDS: Mapping[str, Kind[Any]] = {
-    "generated": GeneratedKind(),
-    "tabular": TabularKind(),
-    "gridded": GriddedKind(),
-    "spectra": SpectraKind(),
-}
-"""Type of the dataset → its kind."""
+from qexp.spec.kinds import part_of
 
 
-def kind_of(dataset: Mapping[str, Any]) -> Kind[Any]:
-    """The kind of a dataset, by its document."""
-    return KINDS[dataset["type"]]
-
-
-# Objects made of documents that have been checked: models with weights, recipes, samples, devices.
+def data_kind(dataset: Mapping[str, Any]) -> KindData[Any]:
+    """What makes datasets and samples of a dataset's kind, by its document."""
+    data: KindData[Any] = part_of(dataset, "data")
+    return data
 
 
 def dataset_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> Dataset:
@@ -53,7 +39,7 @@ def dataset_of(document: Document, tables: Tables, workspace: Workspace | None =
     workspace  searched for its files, besides the place recorded in the document and `QEXP_DATA`
     Raises DatasetError.
     """
-    dataset: Dataset = kind_of(document).dataset(document, tables, workspace)
+    dataset: Dataset = data_kind(document).dataset(document, tables, workspace)
     return dataset
 
 
@@ -92,7 +78,7 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
 
 def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
     """The samples of a dataset for training one network: training samples are made on demand, the others are kept."""
-    return kind_of(spec["dataset"]).data(spec, dataset, tables, seeds, device)
+    return data_kind(spec["dataset"]).data(spec, dataset, tables, seeds, device)
 
 
 def fit_transforms(
@@ -148,7 +134,7 @@ def threads_for(spec: Document, tables: Tables, batch_size: int | None = None) -
     batch_size  samples that go through the network at a time; that of the spec, for training, if left out
     """
     available = torch.get_num_threads()
-    if kind_of(spec["dataset"]).several_networks:
+    if data_kind(spec["dataset"]).several_networks:
         return 1
     if "OMP_NUM_THREADS" in os.environ or available == 1:
         return available
@@ -162,7 +148,7 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
 
     Rows of files are estimated several chunks at a time, each on one core.
     """
-    if device.type != "cpu" or kind_of(spec["dataset"]).several_networks:
+    if device.type != "cpu" or data_kind(spec["dataset"]).several_networks:
         return torch.get_num_threads()
     return threads_for(spec, tables, BATCH)
 

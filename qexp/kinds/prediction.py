@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import nearest
+from qexp.rows.formats import Columns
 from qexp.rows.table import MISSING, number
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.store.directory import RunDirectory
 from qexp.store.record import Record
 
 if TYPE_CHECKING:
@@ -490,3 +492,62 @@ def clear(target: Path) -> None:
 
 def _record_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.json")
+
+
+# How a kind of data is predicted from file to file.
+
+
+class Prediction(Protocol):
+    """The result of predicting a file."""
+
+    @property
+    def target(self) -> Path: ...
+    @property
+    def made(self) -> bool:
+        """False if the file existed already."""
+        ...
+
+    @property
+    def files(self) -> list[Path]: ...
+    @property
+    def remarks(self) -> list[str]: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+
+class Estimator(Protocol):
+    """Predicts one file; see `predict_rows` and `predict_fields`."""
+
+    def __call__(
+        self, source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress
+    ) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What only some kinds of data take; None or False if it was not asked for."""
+
+    columns: Columns | None = None
+    """Names or positions of the run's columns in the files, where they have other names there."""
+    interval: float | None = None
+    """Coverage of intervals."""
+    draws: int | None = None
+    """Draws from the posterior of each image, row or spectrum."""
+    misfit: bool = False
+    """Whether images are also compared with what the simulator makes."""
+    refined: bool = False
+    """Whether posteriors of images are those of the known likelihood."""
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """How runs on one type of dataset predict files."""
+
+    counted: str
+    """The unit of progress, such as rows."""
+    targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
+    """From what is given and the run's inputs to pairs of what is read and the file to write."""
+    estimator: Callable[[RunDirectory, str, FileOptions], Estimator]
+    """Returns the estimator of a run on a device."""
+    takes: frozenset[str] = frozenset()
+    """The fields of `FileOptions` that it takes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-import qexp.extend  # noqa: F401  # so that the old paths in copies of extensions are found
 from qexp.base.quantities import QUANTITIES, Quantity
 from qexp.base.tables import Entry, Tables
 from qexp.base.workspace import VARIABLE, find
@@ -27,6 +25,8 @@ from qexp.networks.transforms import TRANSFORMS
 from qexp.simulation.distributions import DISTRIBUTIONS
 from qexp.simulation.generators import GENERATORS
 from qexp.simulation.noise_models import NOISES
+from qexp.spec.extensions import variables_of
+from qexp.store.directory import RunDirectory
 
 BUILT_IN: Tables = {
     "generators": GENERATORS,
@@ -44,17 +44,24 @@ BUILT_IN: Tables = {
     "quantities": QUANTITIES,
 }
 
-_KNOWN: dict[bytes, Mapping[str, Any]] = {}
-"""Content of an extension → its variables, so that a run's copy of its workspace's file is not executed again."""
 _JOINED: dict[tuple[bytes, bool], Tables] = {}
 """Content of an extension, and whether it is that of a run → its tables."""
+
+
+def tables_of(directory: RunDirectory) -> Tables:
+    """The tables for a run's spec: the built-in ones with the entries of its own code, which is executed.
+
+    Raises UntrustedCodeError for an imported run whose code the user has not trusted.
+    """
+    directory.require_trust()
+    return tables_of_a_run(directory.extensions)
 
 
 def tables_with(extensions: Path) -> Tables:
     """The built-in tables with the entries that a workspace's `extensions.py`, if it exists, adds to them.
 
     The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.extend.Entry`,
-    and `QUANTITIES`, of `qexp.extend.Quantity`. It is executed once in a process.
+    `QUANTITIES`, of `qexp.extend.Quantity`, and `KINDS`, of `qexp.extend.Kind`. It is executed once in a process.
     Raises QexpError for an entry that has the name of a built-in one.
     """
     return _tables(extensions, of_a_run=False)
@@ -68,28 +75,11 @@ def tables_of_a_run(extensions: Path) -> Tables:
 def _tables(extensions: Path, *, of_a_run: bool) -> Tables:
     if not extensions.is_file():
         return BUILT_IN
-    try:
-        content = extensions.read_bytes()
-    except OSError as error:
-        raise QexpError(f"{extensions} cannot be read: {error.strerror}") from error
-    if content not in _KNOWN:
-        _KNOWN[content] = _executed(extensions, content)
+    content, variables = variables_of(extensions)
     if (content, of_a_run) not in _JOINED:
         taken = {name: {} if of_a_run else table for name, table in BUILT_IN.items()}
-        _JOINED[content, of_a_run] = _joined(_KNOWN[content], extensions, taken)
+        _JOINED[content, of_a_run] = _joined(variables, extensions, taken)
     return _JOINED[content, of_a_run]
-
-
-def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
-    """The variables of an extension. Raises QexpError if it cannot be executed."""
-    module_spec = importlib.util.spec_from_file_location("qexp_extensions", extensions)
-    assert module_spec is not None
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        exec(compile(content, str(extensions), "exec"), vars(module))
-    except (Exception, SystemExit) as error:  # a user's code may raise any error
-        raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
-    return vars(module)
 
 
 def _joined(variables: Mapping[str, Any], extensions: Path, taken: Tables) -> Tables:

@@ -8,7 +8,7 @@ from qexp.errors import QexpError
 from qexp.jobs.states import require_done
 from qexp.kinds.networks import trained_model
 from qexp.kinds.rows import training
-from qexp.kinds.trust import tables_of
+from qexp.kinds.tables import tables_of
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Inversion
 from qexp.store.directory import RunDirectory

@@ -16,6 +16,7 @@ from qexp.base.tables import Entry, Table
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
 from qexp.metrics.metric import Metric, Metrics, evaluate, with_period
+from qexp.metrics.recorded import NETWORK, SHOWN
 
 # Names of an experience's baselines in its tables.
 
@@ -373,12 +374,6 @@ def _same(values: Array) -> Array:
 # The network and its baselines compared on the same held-out rows: errors of each, and their differences.
 
 
-NETWORK = "network"
-"""The estimator that the others are compared with."""
-
-SHOWN = ("rmse", "mae", "r2", "bias")
-
-
 def compared_estimators(
     estimators: Mapping[str, ArrayLike],
     truth: ArrayLike,
@@ -463,8 +458,3 @@ def _against(
 
 def _usable(estimate: Array, truth: Array) -> bool:
     return len(truth) > 0 and bool(np.isfinite(estimate).all() and np.isfinite(truth).all())
-
-
-def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row with the lowest RMSE, or None if no row has one."""
-    return min((row for row in rows if row["rmse"] is not None), key=lambda row: float(row["rmse"]), default=None)

@@ -1,11 +1,17 @@
-"""The meaning of a metric in existing results, from the records of their runs."""
+"""Metrics in existing results: their meaning, from the records of the runs, and which estimator is best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qexp.metrics.meaning import BEST, UNKNOWN, Meaning
+
+NETWORK = "network"
+"""The estimator that the others are compared with."""
+
+SHOWN = ("rmse", "mae", "r2", "bias")
+"""Metrics of an estimator on held-out rows, as they are listed."""
 
 
 def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
@@ -33,3 +39,8 @@ def _built_in(name: str) -> Meaning:
     from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need
 
     return METRICS[name].build().meaning if name in METRICS else UNKNOWN
+
+
+def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row with the lowest RMSE, or None if no row has one."""
+    return min((row for row in rows if row["rmse"] is not None), key=lambda row: float(row["rmse"]), default=None)

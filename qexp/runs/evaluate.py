@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +21,12 @@ from qexp.kinds import drawing, objects
 from qexp.kinds.attempt import Attempt, OwnRecord, Silent
 from qexp.kinds.evaluation import Asked, Judged, independence_of
 from qexp.kinds.experiments import dataset_document
-from qexp.kinds.fields import evaluation as field_evaluation
 from qexp.kinds.images import azimuths
-from qexp.kinds.images import evaluation as image_evaluation
 from qexp.kinds.networks import metrics_of
 from qexp.kinds.objects import device_of, threads_to_predict
-from qexp.kinds.rows import evaluation as row_evaluation
-from qexp.kinds.spectra import evaluation as spectrum_evaluation
+from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
-from qexp.kinds.trust import tables_of
-from qexp.spec.kinds import caution_of_data, kind_of
+from qexp.spec.kinds import caution_of_data, documents_of, part_of
 from qexp.spec.reading import digest
 from qexp.store import evaluations
 from qexp.store.directory import RunDirectory
@@ -74,17 +70,6 @@ def published(directory: RunDirectory, name: str, folder: Path, force: bool, exi
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     return True
 
-
-# How a run is evaluated on other data, by the kind of its dataset.
-
-
-KINDS: Mapping[str, Callable[[Asked], Judged]] = {
-    "generated": image_evaluation.judged,
-    "tabular": row_evaluation.judged,
-    "gridded": field_evaluation.judged,
-    "spectra": spectrum_evaluation.judged,
-}
-"""Type of the dataset → opens the data that are to be evaluated."""
 
 # Evaluation of a finished run on data other than its own test part, kept in `evaluations/NAME/` of the run.
 #
@@ -140,7 +125,7 @@ def evaluate(
     canvas.drawn_at_once()  # a wrong setting is refused before anything is made
     require_done(directory)
     asked, known_as = _asked(directory, workspace, dataset, source, part, seed, device)
-    judged = KINDS[asked.spec["dataset"]["type"]](asked)
+    judged: Judged = part_of(asked.spec["dataset"], "evaluate")(asked)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", known_as).strip("._-")  # a folder may be called `TOC%`
     called = name or (plain if judged.part == judged.usual else f"{plain}_{judged.part}")
     if not NAME.fullmatch(called):
@@ -175,7 +160,7 @@ def _asked(
     if dataset is None:
         return Asked(directory, spec, tables, workspace, spec["dataset"], None, part, seed, on), _own_name(directory)
     known_as, document = dataset_document(dataset, workspace, tables)
-    if (kind := kind_of(document)) is not kind_of(spec["dataset"]):
+    if (kind := documents_of(document)) is not documents_of(spec["dataset"]):
         raise QexpError(
             f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{known_as}' "
             f"has the type '{document['type']}'; a run is evaluated on data of its own type"

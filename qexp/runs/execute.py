@@ -26,7 +26,6 @@ from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import drawing
 from qexp.kinds.attempt import Display, OwnRecord, Results, Silent, Work
-from qexp.kinds.trust import require_trust
 from qexp.spec.experiences import type_name
 from qexp.store import lease
 from qexp.store.directory import RunDirectory
@@ -78,7 +77,7 @@ def execute(
     record = directory.record()
     if record.state is State.DONE:
         return
-    require_trust(directory)
+    directory.require_trust()
     canvas.drawn_at_once()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, lease.taken(directory, wrap) as held:
@@ -255,7 +254,7 @@ def execute_wrapped(
     """
     if directory.record().state is State.DONE:
         return
-    require_trust(directory)
+    directory.require_trust()
     before = max(lease.attempts(directory), default=0)
     options = [] if threads is None else ["--threads", str(threads)]
     words = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device, *options)

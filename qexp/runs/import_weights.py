@@ -23,7 +23,7 @@ from qexp.kinds.experiments import Experience, experience, objects_of
 from qexp.kinds.images import azimuths
 from qexp.kinds.images.azimuths import Turned
 from qexp.kinds.networks import model_of
-from qexp.kinds.objects import fit_transforms, initial_model, kind_of
+from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Inversion
 from qexp.networks.tensor_names import transformed_by
@@ -31,7 +31,7 @@ from qexp.runs.plan import require_seed
 from qexp.runs.prepare import keep_code, made
 from qexp.spec import reading, resolution
 from qexp.spec.experiences import type_of, units_of
-from qexp.spec.kinds import KINDS, caution_of_data
+from qexp.spec.kinds import KINDS, caution_of_data, documents_named
 from qexp.spec.reading import digest
 from qexp.spec.resolution import Unwritten
 from qexp.store import provenance
@@ -151,7 +151,7 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
         "learning_rate": 1e-3,
         "keep": "last",
         "losses": dict.fromkeys(outputs, "mse") if isinstance(outputs, list) else {},
-        **(KINDS[kind].untrained if isinstance(kind, str) and kind in KINDS else {}),
+        **(documents_named(kind).untrained if isinstance(kind, str) and kind in KINDS else {}),
     }
     shown = f"the model '{_name(model)}' with the dataset '{_name(dataset)}'"
     return Unwritten(_name(model), shown, document)
@@ -294,7 +294,7 @@ def _fit_transforms(
     experience: Experience,
     spec: dict[str, Any],
 ) -> dict[str, str]:
-    kind = kind_of(spec["dataset"])
+    kind = data_kind(spec["dataset"])
     given = _given(values)
     samples: dict[str, Tensor] = {}
 
@@ -401,7 +401,7 @@ def _fill(
     )
     texts = [text for text in (experience.extensions, origin.weights.sha256) if text]
     units = units_of(spec, experience.tables["quantities"])
-    ranges = kind_of(spec["dataset"]).ranges(spec, experience.dataset)
+    ranges = data_kind(spec["dataset"]).ranges(spec, experience.dataset)
     directory.write(
         Record(
             name=order.to,

@@ -30,7 +30,6 @@ from qexp.kinds.attempt import Display
 from qexp.kinds.experiments import parts_of
 from qexp.kinds.kind import Dataset
 from qexp.kinds.objects import device_of, require_device_name
-from qexp.kinds.trust import require_trust, trust
 from qexp.runs.execute import execute, execute_wrapped
 from qexp.runs.order import Order
 from qexp.runs.plan import named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
@@ -76,7 +75,7 @@ def start(
         if not goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
             return directory, False
         if order.trust_code:
-            trust(directory)
+            directory.trust()
         add_annotations(directory.path, order.tags, order.note)
     for text in planned.warnings:
         log.warning("%s", text)
@@ -385,7 +384,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     workload = replace(workload, same=same)
     if not order.trust_code:
         for plan in workload.again:
-            require_trust(RunDirectory(workspace.runs / plan.name))
+            RunDirectory(workspace.runs / plan.name).require_trust()
     return CheckedOrder(order, planned, workload, settings)
 
 
@@ -441,7 +440,7 @@ def open_launch(checked: CheckedOrder, workspace: Workspace) -> tuple[Launch, li
     directories = [RunDirectory(workspace.runs / plan.name) for plan in workload.again]
     for directory in directories:
         if order.trust_code:
-            trust(directory)
+            directory.trust()
         add_annotations(directory.path, order.tags, order.note)
     first: RunDirectory | None = None
     for plan in workload.new:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,28 +13,13 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import require_formats, save, styled
 from qexp.kinds import experiments
 from qexp.kinds.experiments import opened_dataset, parts_of
-from qexp.kinds.fields.look import FieldsView
-from qexp.kinds.images.look import ImagesView
 from qexp.kinds.look import View
-from qexp.kinds.objects import kind_of
-from qexp.kinds.rows.look import RowsView
-from qexp.kinds.spectra.look import SpectraView
-from qexp.spec.kinds import caution_of_data
+from qexp.kinds.objects import data_kind
+from qexp.spec.kinds import caution_of_data, part_of
 from qexp.spec.resolution import FOLDERS
 
 if TYPE_CHECKING:
     import xarray
-
-KINDS: Mapping[str, type[View[Any, Any]]] = {
-    "generated": ImagesView,
-    "tabular": RowsView,
-    "gridded": FieldsView,
-    "spectra": SpectraView,
-}
-"""Type of the dataset → the class of the view of one of its parts."""
-
-# One part of a dataset is opened, summarised and drawn.
-
 
 TRAIN = "train"
 """The part that is shown if none is named, if there is one of this name; else the first."""
@@ -128,15 +113,15 @@ def open_view(
         found = parts_of(workspace)
         name, document, opened = opened_dataset(dataset, found)
         spec, tables = None, found.tables
-    kind = KINDS.get(document["type"])
-    if kind is None:
-        shown, known = document["type"], ", ".join(KINDS)
-        raise QexpError(f"'{name}' cannot be shown: datasets of the type '{shown}' have no view, only those of {known}")
-    parts = kind_of(document).parts(opened, spec, tables, seed)
-    whole_dataset = kind_of(document).pinned(document, opened, workspace)
+    try:
+        view: type[View[Any, Any]] = part_of(document, "look")
+    except QexpError as error:
+        raise QexpError(f"'{name}' cannot be shown: {error}") from None
+    parts = data_kind(document).parts(opened, spec, tables, seed)
+    whole_dataset = data_kind(document).pinned(document, opened, workspace)
     caution = caution_of_data({"dataset": whole_dataset})
     named = _named(parts, part, name, spec is None)
-    return name, kind(opened, parts, named, seed, tables["quantities"], caution)
+    return name, view(opened, parts, named, seed, tables["quantities"], caution)
 
 
 def _title(name: str, view: View[Any, Any]) -> str:

@@ -22,7 +22,7 @@ from qexp.kinds import experiments, kind
 from qexp.kinds.experiments import Experience, Parts, is_unchanged, objects_of, parts_of
 from qexp.kinds.kind import Exposed
 from qexp.kinds.networks import model_of
-from qexp.kinds.objects import kind_of
+from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks import checkpoint
 from qexp.runs.catalog import Catalog, find_run
@@ -435,7 +435,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         raise QexpError(
             f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
         )
-    if not kind_of(experience.document["dataset"]).pretrainable:
+    if not data_kind(experience.document["dataset"]).pretrainable:
         raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave --pretrain out")
     _require_own_weights(parent)
     model = model_of(experience.document, experience.tables)
@@ -483,7 +483,7 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
     spec  the resolved experience of the pretraining run
     """
     ours, theirs = document["model"]["operations"], spec["model"]["operations"]
-    without_effect = kind_of(document["dataset"]).without_effect(document)
+    without_effect = data_kind(document["dataset"]).without_effect(document)
     differing = []
     for name in provenance.operations_taken(document) or ours:
         here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,28 +20,19 @@ from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS
 from qexp.jobs.scheduler import Chosen, Submission, wrap_of
-from qexp.kinds.fields import prediction as fields
-from qexp.kinds.fields.prediction import field_model
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
-from qexp.kinds.images import prediction as images
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.posteriors import ImagePosteriors
-from qexp.kinds.images.prediction import image_model
 from qexp.kinds.objects import device_of, threads, threads_to_predict
-from qexp.kinds.prediction import OnProgress, no_progress, require_draws
-from qexp.kinds.rows import prediction as row_files
-from qexp.kinds.rows import prediction as rows
-from qexp.kinds.rows.prediction import row_model
-from qexp.kinds.spectra import prediction as spectra
-from qexp.kinds.spectra.prediction import spectrum_model
+from qexp.kinds.prediction import Estimator, FileKind, FileOptions, OnProgress, Prediction, no_progress, require_draws
+from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
-from qexp.kinds.trust import tables_of
 from qexp.metrics.metric import nearest
 from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape, written
-from qexp.rows.formats import Columns, require_columns
 from qexp.simulation.dataset import mask_of
+from qexp.spec.kinds import part_of
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -233,80 +224,6 @@ Watched = Callable[[Path], AbstractContextManager[OnProgress]]
 """Returns, for the path of a file, a context that provides the function to call with the progress."""
 
 
-class Prediction(Protocol):
-    """The result of predicting a file."""
-
-    @property
-    def target(self) -> Path: ...
-    @property
-    def made(self) -> bool:
-        """False if the file existed already."""
-        ...
-
-    @property
-    def files(self) -> list[Path]: ...
-    @property
-    def remarks(self) -> list[str]: ...
-    @property
-    def warnings(self) -> Sequence[str]: ...
-
-
-class Estimator(Protocol):
-    """Predicts one file; see `predict_rows` and `predict_fields`."""
-
-    def __call__(
-        self, source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress
-    ) -> Prediction: ...
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What only some kinds of data take; None or False if it was not asked for."""
-
-    columns: Columns | None = None
-    """Names or positions of the run's columns in the files, where they have other names there."""
-    interval: float | None = None
-    """Coverage of intervals."""
-    draws: int | None = None
-    """Draws from the posterior of each image, row or spectrum."""
-    misfit: bool = False
-    """Whether images are also compared with what the simulator makes."""
-    refined: bool = False
-    """Whether posteriors of images are those of the known likelihood."""
-
-
-@dataclass(frozen=True)
-class FileKind:
-    """How runs on one type of dataset predict files."""
-
-    counted: str
-    """The unit of progress, such as rows."""
-    targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
-    """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, str, Asked], Estimator]
-    """Returns the estimator of a run on a device."""
-    takes: frozenset[str] = frozenset()
-    """The fields of `Asked` that it takes."""
-
-
-def _of_images(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
-    model = image_model(
-        directory, device, with_misfit=asked.misfit, interval=asked.interval, draws=asked.draws, refined=asked.refined
-    )
-    return partial(images.predict_images, model=model)
-
-
-def _of_rows(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
-    model = row_model(directory, device, asked.interval, asked.draws)
-    if asked.columns is not None:
-        require_columns(asked.columns, model.features)
-    return partial(rows.predict_rows, model=model, columns=asked.columns)
-
-
-def _of_spectra(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
-    return partial(spectra.predict_spectra, model=spectrum_model(directory, device, asked.interval, asked.draws))
-
-
 MEANT = {
     "columns": "--columns is for rows",
     "interval": "--interval is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
@@ -314,40 +231,13 @@ MEANT = {
     "misfit": "--misfit is for images, which a simulator makes",
     "refined": "--refined is for images that a simulator makes, whose likelihood is known",
 }
-"""Field of `Asked` → what it is for."""
-
-
-KINDS: Mapping[str, FileKind] = {
-    "generated": FileKind(
-        "images",
-        images.targets,
-        _of_images,
-        frozenset(("misfit", "interval", "draws", "refined")),
-    ),
-    "tabular": FileKind(
-        "rows",
-        lambda source, target, inputs: row_files.targets(source, target),
-        _of_rows,
-        frozenset(("columns", "interval", "draws")),
-    ),
-    "gridded": FileKind(
-        "frames",
-        lambda source, target, inputs: fields.targets(source, target),
-        lambda directory, device, asked: partial(fields.predict_fields, model=field_model(directory, device)),
-    ),
-    "spectra": FileKind(
-        "spectra",
-        lambda source, target, inputs: spectra.targets(source, target),
-        _of_spectra,
-        frozenset(("interval", "draws")),
-    ),
-}
-"""Type of dataset → how its runs predict files."""
+"""Field of `FileOptions` → what it is for."""
 
 
 def file_kind(directory: RunDirectory) -> FileKind:
     """How a run predicts files."""
-    return KINDS[directory.training_spec()["dataset"]["type"]]
+    kind: FileKind = part_of(directory.training_spec()["dataset"], "predict")
+    return kind
 
 
 def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[Path, Path]]:
@@ -355,7 +245,7 @@ def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[P
     return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
 
 
-def _estimator(directory: RunDirectory, device: str, asked: Asked) -> Estimator:
+def _estimator(directory: RunDirectory, device: str, asked: FileOptions) -> Estimator:
     """Raises QexpError if the run does not take what is asked for."""
     kind = file_kind(directory)
     for name, meant in MEANT.items():
@@ -371,7 +261,7 @@ def predict_files(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
-    asked: Asked = Asked(),
+    asked: FileOptions = FileOptions(),
     watched: Watched = lambda source: nullcontext(no_progress),
 ) -> Iterator[Prediction | QexpError]:
     """Predict files one after another; `pairs` come from `targets`.

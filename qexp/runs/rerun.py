@@ -24,7 +24,6 @@ from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
 from qexp.kinds.experiments import Experience
 from qexp.kinds.objects import require_device_name
-from qexp.kinds.trust import require_trust
 from qexp.runs.launch import carry_out, goes_on, wrap_here
 from qexp.runs.plan import plan_run
 from qexp.runs.prepare import Plan, prepare
@@ -123,7 +122,7 @@ def _require_repeatable(original: RunDirectory, record: Record) -> None:
         raise QexpError(f"{original.name} is a fold; rerun the run that it belongs to")
     if record.foreign_weights is not None:
         raise QexpError(f"{record.name} has weights that another program trained; there is nothing to repeat")
-    require_trust(original)
+    original.require_trust()
 
 
 def _experience(

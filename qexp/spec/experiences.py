@@ -20,7 +20,7 @@ from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
 from qexp.spec.defaults import defaults_in, follows, long_form
 from qexp.spec.kind import entry_in_words
-from qexp.spec.kinds import KINDS, dataset_with_defaults, kind_of
+from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of
 from qexp.spec.reading import Finding, Where
 
 Document = dict[str, Any]
@@ -377,17 +377,19 @@ class Training(ExperienceType):
     def schema(self) -> Document:
         """With the keys that only some kinds of dataset take; `x-dataset` lists these kinds."""
         schema: Document = json.loads((files("qexp.spec") / "schemas" / "experience.json").read_text(encoding="utf-8"))
+        documents = all_documents()
         takers = {
-            key: [name for name, kind in KINDS.items() if key in kind.schemas["shared"]] for key in schema["x-shared"]
+            key: [name for name, kind in documents.items() if key in kind.schemas["shared"]]
+            for key in schema["x-shared"]
         }
         keys = {key: {"x-dataset": takers[key], **of_key} for key, of_key in schema.pop("x-shared").items()}
-        for name, kind in KINDS.items():
+        for name, kind in documents.items():
             keys |= {key: {"x-dataset": name, **of_key} for key, of_key in kind.schemas["experience"].items()}
         properties: dict[str, Any] = {}
         for key, of_key in schema["properties"].items():
             properties[key] = of_key
             if key == "split":
-                description = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in KINDS.items())
+                description = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in documents.items())
                 properties[key] = {"description": description, **of_key}
                 properties |= keys
         return {**schema, "properties": properties}
@@ -397,7 +399,7 @@ class Training(ExperienceType):
         if follows(document) or isinstance(document["losses"], str):
             return  # the dataset is missing, which is reported
         if dataset_type is not None:
-            yield from KINDS[dataset_type].in_experience(document)
+            yield from documents_named(dataset_type).in_experience(document)
         yield from _in_pretrain(document)
         yield from _in_limits(document)
         for key in ("losses", "metrics", "limits"):
@@ -413,7 +415,7 @@ class Training(ExperienceType):
                 yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
 
     def doubts(self, document: Document) -> Iterator[Finding]:
-        return kind_of(document["dataset"]).doubts_in_experience(document)
+        return documents_of(document["dataset"]).doubts_in_experience(document)
 
     def with_defaults(self, document: Document, tables: Tables, schemas: Mapping[str, Document]) -> Document:
         schema = schemas["experience"]["$defs"]["training"]
@@ -454,19 +456,19 @@ class Training(ExperienceType):
         return epochs
 
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
-        return kind_of(spec["dataset"]).units([*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities)
+        return documents_of(spec["dataset"]).units([*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities)
 
     def cautions(self, spec: Document) -> list[str]:
-        return kind_of(spec["dataset"]).cautions(spec)
+        return documents_of(spec["dataset"]).cautions(spec)
 
     def has_limit(self, spec: Document) -> bool:
-        return kind_of(spec["dataset"]).has_limit(spec["dataset"])
+        return documents_of(spec["dataset"]).has_limit(spec["dataset"])
 
     def lines(self, spec: Document) -> dict[str, str]:
         brief = {
             "inputs": ", ".join(spec["inputs"]),
             "outputs": ", ".join(spec["outputs"]),
-            **kind_of(spec["dataset"]).summary(spec),
+            **documents_of(spec["dataset"]).summary(spec),
             "batch size": str(spec["batch_size"]),
             "learning rate": f"{spec['learning_rate']:g}",
         }
@@ -484,10 +486,10 @@ class Training(ExperienceType):
         return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
 
     def evaluated_by(self, spec: Document) -> str:
-        return kind_of(spec["dataset"]).evaluated_by
+        return documents_of(spec["dataset"]).evaluated_by
 
     def trouble_with(self, spec: Document, evaluation: Path) -> str | None:
-        return kind_of(spec["dataset"]).trouble_with(evaluation)
+        return documents_of(spec["dataset"]).trouble_with(evaluation)
 
 
 def _defaults(schema: Document, dataset_type: str) -> Document:

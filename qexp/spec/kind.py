@@ -1,11 +1,13 @@
-"""What qexp needs to know about a kind of dataset to read and check its documents, and to show its runs."""
+"""A kind of dataset: what does the work of each stage, and what reads its documents and shows its runs."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,8 +24,43 @@ TEST_PREDICTIONS = "test_predictions.nc"
 """File in `results` with the true values and estimates of the test samples."""
 
 
-class SpecKind(ABC):
-    """A kind of dataset.
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What does the work of each stage on a kind of dataset, or where it is, as "module:name".
+
+    What is named is imported when it is needed: listing runs needs no torch. A stage that is None is refused in words.
+    """
+
+    documents: KindDocuments | str
+    """Reads and checks specs, and shows runs."""
+    resolved: Any
+    """The form of resolved specs, a `Part`."""
+    data: Any
+    """From specs to datasets and samples: a `KindData`."""
+    train: Any
+    """(attempt) → results of a run; None if it was interrupted."""
+    held_out: Any = None
+    """(directory, predictions) → which held-out samples are exchangeable, so that their errors make intervals."""
+    evaluate: Any = None
+    """(what is asked) → other data, opened to be evaluated."""
+    predict: Any = None
+    """Estimates of files: a `FileKind`."""
+    look: Any = None
+    """The class of the view of one part of a dataset."""
+    figures: Any = None
+    """Name of a figure of a run → the function that draws it."""
+
+    def part(self, stage: str) -> Any:
+        """What does the work of a stage; None if there is nothing for it."""
+        given = getattr(self, stage)
+        if not isinstance(given, str):
+            return given
+        module, _, name = given.partition(":")
+        return getattr(import_module(module), name)
+
+
+class KindDocuments(ABC):
+    """What is needed to read and check the documents of a kind of dataset, and to show its runs.
 
     schemas  JSON file with these keys: `dataset`, the schema of a dataset spec; `experience`, key → schema of the keys
              of experiences that only this kind takes; `shared`, the keys it shares with other kinds; `split`, a

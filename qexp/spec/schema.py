@@ -9,7 +9,7 @@ from typing import Any
 
 from qexp.base.tables import Entry, Table, Tables
 from qexp.spec.experiences import TRAINING, TYPES
-from qexp.spec.kinds import KINDS
+from qexp.spec.kinds import all_documents
 
 COMMENTARY = ("$schema", "description")
 """Keys of every spec that are for readers and editors."""
@@ -45,9 +45,10 @@ def _of_file(kind: str) -> dict[str, Any]:
 
 def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of datasets with that of each kind, which applies if `type` names it."""
-    types = {**schema["properties"]["type"], "enum": list(KINDS)}
-    definitions = {name: kind.schemas["dataset"] for name, kind in KINDS.items()}
-    for kind in KINDS.values():
+    documents = all_documents()
+    types = {**schema["properties"]["type"], "enum": list(documents)}
+    definitions = {name: kind.schemas["dataset"] for name, kind in documents.items()}
+    for kind in documents.values():
         definitions |= kind.schemas.get("$defs", {})
     return {
         **schema,
@@ -57,7 +58,7 @@ def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
                 "if": {"properties": {"type": {"const": name}}, "required": ["type"]},
                 "then": {"$ref": f"#/$defs/{name}"},
             }
-            for name in KINDS
+            for name in documents
         ],
         "$defs": definitions,
     }

@@ -14,7 +14,7 @@ from qexp.base.tables import Tables
 from qexp.errors import nearest, suggestion
 from qexp.spec.defaults import follows
 from qexp.spec.experiences import belongs_to, type_name, type_of
-from qexp.spec.kinds import KINDS
+from qexp.spec.kinds import KINDS, all_documents, documents_named
 from qexp.spec.reading import Finding, Where, described
 from qexp.spec.schema import whole_schema
 
@@ -85,7 +85,7 @@ def as_read(
     overridden  places of values that were given on the command line: what nothing reads of these stays, as an error
     Keys that may be misspelt stay, too, and so do unknown parameters, without which an operation would be another.
     """
-    of_kind = KINDS.get(str(document.get("type"))) if kind == "dataset" else None
+    of_kind = all_documents().get(str(document.get("type"))) if kind == "dataset" else None
     forms = [path for path, _ in old_forms(kind, document, tables)]
     unread = [*_unknown_keys(document, whole_schema(kind, tables)), *(of_kind.unread(document) if of_kind else ())]
     if kind == "experience":
@@ -174,7 +174,7 @@ def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: 
         return list(type_of(document).in_document(document, dataset_type))
     if kind == "model":
         return [] if follows(document) else list(_in_model(document))
-    return list(KINDS[document["type"]].in_dataset(document, tables["quantities"]))
+    return list(documents_named(document["type"]).in_dataset(document, tables["quantities"]))
 
 
 def _against_schema(document: Any, schema: dict[str, Any]) -> Iterator[Finding]:
@@ -263,7 +263,7 @@ def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_ty
             yield (key,), f"'{key}' is for {types} datasets, but this one is of the type '{dataset_type}'"
         if key not in document and belongs and "x-dataset" in of_key and "default" not in of_key:
             yield (), _missing(key, document, schema["properties"])
-    if isinstance(split, str | dict | list) and (wrong := KINDS[dataset_type].wrong_split(split)):
+    if isinstance(split, str | dict | list) and (wrong := documents_named(dataset_type).wrong_split(split)):
         yield ("split",), wrong
 
 

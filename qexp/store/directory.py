@@ -12,7 +12,7 @@ from typing import Any
 from qexp.base import files
 from qexp.base.files import locked
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import DamagedError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
 from qexp.store.documents import MisfitError, Part
 from qexp.store.record import Record, read_record, upgraded_spec
@@ -262,6 +262,8 @@ SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
 
 @dataclass(frozen=True)
 class RunDirectory:
+    """The directory of a run: its files, and what they say."""
+
     path: Path
     code_trusted: bool = field(default=False, compare=False)
     """Whether to execute the run's own code although the user did not trust it when the run was imported."""
@@ -411,12 +413,24 @@ class RunDirectory:
         from qexp.store import resolved  # slow to import because of its many classes; listings do not need it
 
         document = self.spec_as_written()
+        self._know_kind_of(document.get("dataset"))
         try:
             spec = upgraded_spec(document)
             resolved.check(spec)
         except MisfitError as misfit:
             raise DamagedError(f"{self.spec_file} is damaged: {misfit}") from None
         return spec
+
+    def _know_kind_of(self, dataset: Any) -> None:
+        """Execute the run's own code if a dataset is of a kind that qexp does not know, but the code may."""
+        from qexp.spec.kinds import KINDS  # as above
+
+        named = dataset.get("type") if isinstance(dataset, dict) else None
+        if isinstance(named, str) and named not in KINDS and self.extensions.is_file():
+            from qexp.spec.extensions import variables_of
+
+            self.require_trust()
+            variables_of(self.extensions)
 
     def training_spec(self) -> dict[str, Any]:
         """The resolved experience of a run that trains networks. Raises QexpError for a run without any."""
@@ -426,6 +440,28 @@ class RunDirectory:
         if not type_of(spec).trains:
             raise QexpError(f"{self.name} is a run of a program and has no network of qexp; this needs a trained one")
         return spec
+
+    def require_trust(self) -> None:
+        """Raise UntrustedCodeError if the run, or one that contains it, was imported with code that is not trusted."""
+        code = None if self.code_trusted else self.own_code()
+        if code is None:
+            return
+        for folder in dict.fromkeys((self.path, *runs_around(self.path))):
+            imported = RunDirectory(folder).record().imported
+            if imported is not None and imported.code_trusted is not True:
+                from qexp.spec.extensions import code_in_words
+
+                raise UntrustedCodeError(
+                    f"{self.name} was imported and has code of its own, which is not executed without permission: "
+                    f"{code} ({code_in_words(code)}). Read it; if you trust it, repeat the "
+                    "command with --trust-code (in Python: trust_code=True)"
+                )
+
+    def trust(self) -> None:
+        """Record that the code of an imported run may be executed."""
+        record = self.record()
+        if record.imported is not None:
+            self.write(replace(record, imported=replace(record.imported, code_trusted=True)))
 
     def spec_as_written(self) -> dict[str, Any]:
         """The resolved experience as it was written; the digest in the record is of this form."""

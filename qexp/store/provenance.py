@@ -146,7 +146,7 @@ def own_code() -> dict[str, Any]:
 
 def own_repository() -> str | None:
     """The repository of qexp's source; None if qexp is installed in an environment that lies inside a repository."""
-    if _git(PACKAGE, "ls-files", "--error-unmatch", "workspace.py") is None:
+    if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     return _git(PACKAGE, "rev-parse", "--show-toplevel")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qexp.spec.experiences import TRAINING
+from qexp.spec.kinds import KINDS, kind_named
 from qexp.store.documents import MisfitError, Part
 
 
@@ -182,15 +183,6 @@ class OnSpectra(ExperienceSpec):
     baselines: tuple[str | NamedEntry, ...]
 
 
-KINDS: Mapping[str, type[ExperienceSpec]] = {
-    "generated": OnGenerated,
-    "tabular": OnTabular,
-    "gridded": OnGridded,
-    "spectra": OnSpectra,
-}
-"""By the type of the dataset."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class CommandSpec(Part):
     """An experience that runs a program."""
@@ -228,7 +220,8 @@ def _check_training(spec: Mapping[str, Any]) -> None:
     kind = dataset.get("type")
     if not isinstance(kind, str) or kind not in KINDS:
         raise MisfitError(f"is not one of {', '.join(KINDS)}", "dataset", "type")
-    KINDS[kind].from_document(spec)
+    form: type[ExperienceSpec] = kind_named(kind).part("resolved")
+    form.from_document(spec)
 
 
 TYPES: Mapping[str, Callable[[Mapping[str, Any]], object]] = {

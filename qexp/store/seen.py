@@ -11,7 +11,7 @@ import orjson
 
 from qexp.base import files
 from qexp.errors import DamagedError
-from qexp.spec.kinds import kind_of
+from qexp.spec.kinds import documents_of
 from qexp.store.directory import RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import Record
@@ -32,7 +32,7 @@ def read(directory: RunDirectory) -> dict[str, Seen]:
     if trouble := trouble_with(directory, record):
         raise DamagedError(f"{directory.path / FILE} {trouble}; restore it from a copy")
     if record.seen is None:
-        if record.foreign_weights is None and kind_of(directory.training_spec()["dataset"]).keeps_hashes:
+        if record.foreign_weights is None and documents_of(directory.training_spec()["dataset"]).keeps_hashes:
             raise DamagedError(
                 f"{directory.record_file} does not say on which spectra the run was trained; restore it from a copy"
             )

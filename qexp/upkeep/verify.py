@@ -25,7 +25,6 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import state_now
-from qexp.kinds.trust import require_trust
 from qexp.store import provenance, seen
 from qexp.store.directory import RunDirectory, is_as_prepared, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
@@ -252,7 +251,7 @@ def verify(
     Raises QexpError that names missing or changed files if the run cannot be repeated.
     """
     record = directory.record()
-    require_trust(directory)
+    directory.require_trust()
     _require_whole(directory, record)
     then = directory.environment()
     device = _device(device, then)

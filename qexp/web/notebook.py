@@ -16,8 +16,8 @@ from qexp.base.text import Table
 from qexp.comparison.study import Study
 from qexp.figures.canvas import encoded
 from qexp.kinds.images.matrix_figures import matrix_of
+from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
-from qexp.runs.predict import Prediction
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.web.comparison_page import fields_of
 from qexp.web.html import Shown, View, embedded, html, picture

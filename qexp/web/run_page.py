@@ -31,7 +31,7 @@ from qexp.comparison.seeds import ABSENT, differences
 from qexp.errors import DamagedError, NotFoundError
 from qexp.jobs import states
 from qexp.jobs.states import Watch
-from qexp.metrics.baselines import NETWORK
+from qexp.metrics.recorded import NETWORK
 from qexp.runs.facts import facts
 from qexp.spec.experiences import type_of
 from qexp.store.directory import RunDirectory

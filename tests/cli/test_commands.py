@@ -13,10 +13,10 @@ from jsonschema import Draft202012Validator
 import qexp as package
 from qexp.base.workspace import Workspace
 from qexp.cli import app
-from qexp.kinds.objects import KINDS
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs.prepare import Plan, prepare
 from qexp.spec.experiences import TYPES
+from qexp.spec.kinds import KINDS
 from qexp.spec.validation import findings
 from tests.conftest import started
 

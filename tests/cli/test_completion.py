@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from qexp.base.quantities import QUANTITIES
 from qexp.cli import app, completion, names
 from qexp.export.network import FORMATS
-from qexp.kinds.objects import KINDS
 from qexp.kinds.tables import BUILT_IN
+from qexp.spec.kinds import KINDS
 from qexp.store.record import LISTED
 from tests.test_imports import HEAVY, said_by_a_new_process
 

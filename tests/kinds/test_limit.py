@@ -9,7 +9,7 @@ import pytest
 
 import qexp as package
 from qexp.kinds.images.figures import FIGURES
-from qexp.spec.kinds import kind_of
+from qexp.spec.kinds import documents_of
 from tests.conftest import Specs, call
 
 SAMPLES = 20
@@ -172,7 +172,7 @@ WHITE = {"type": "white", "parameters": {}}
 )
 def test_whether_there_is_a_limit_follows_from_the_declared_noise(declared, expected):
     dataset = {"type": "generated", **declared}
-    assert kind_of(dataset).has_limit(dataset) is expected
+    assert documents_of(dataset).has_limit(dataset) is expected
 
 
 LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"depth": 0.052, "delta_volume": 0.017}}

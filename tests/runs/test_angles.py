@@ -17,7 +17,7 @@ from qexp.base.seeds import Seeds
 from qexp.errors import SpecError
 from qexp.kinds.objects import data_of, dataset_of, initial_model, recipe_of
 from qexp.kinds.rows.figures import held_out
-from qexp.kinds.trust import tables_of
+from qexp.kinds.tables import tables_of
 from qexp.metrics.metric import nearest
 from qexp.networks.training import Trainer
 from qexp.observations.observation import Observation, Track

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 import qexp as package
 from qexp.base import folders
+from qexp.base.workspace import find
 from qexp.store.process import this_process
 from qexp.upkeep import doctor
 from tests import stones
@@ -448,7 +449,7 @@ def test_a_run_that_is_removed_and_restored_while_the_doctor_looks_is_no_damage(
     mover = threading.Thread(target=move)
     mover.start()
     try:
-        found = [finding for _ in range(150) for finding in doctor.findings(package.workspace.find(place))]
+        found = [finding for _ in range(150) for finding in doctor.findings(find(place))]
     finally:
         ended.set()
         mover.join()

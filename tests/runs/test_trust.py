@@ -12,7 +12,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import UntrustedCodeError
-from qexp.kinds import trust
+from qexp.spec.extensions import code_in_words
 
 pytestmark = pytest.mark.slow
 
@@ -220,7 +220,7 @@ def test_a_run_that_was_made_here_is_used_with_its_code_as_before(archives, tmp_
 )
 def test_what_code_is_can_be_said_of_any_file_without_executing_it(tmp_path, text, said):
     (tmp_path / "extensions.py").write_bytes(text)
-    assert said in trust.summary(tmp_path / "extensions.py")
+    assert said in code_in_words(tmp_path / "extensions.py")
 
 
 def test_one_function_alone_executes_the_code_of_runs():
@@ -233,4 +233,4 @@ def test_one_function_alone_executes_the_code_of_runs():
                 (argument,) = map(ast.unparse, node.args)
                 if argument not in ("workspace.extensions", "find(named).extensions", "Path('no extensions')"):
                     users.add(str(path.relative_to(source)))
-    assert users == {"kinds/trust.py"}
+    assert users == {"kinds/tables.py"}

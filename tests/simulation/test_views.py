@@ -14,7 +14,7 @@ from qexp.base.tables import Entry
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError
 from qexp.kinds.images.experiment import require_units_of
-from qexp.kinds.objects import KINDS, dataset_of, kind_of
+from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.physics.point import mogi
 from qexp.simulation.dataset import GeneratedDataset
@@ -143,7 +143,7 @@ TURN = {
 def test_a_turned_dataset_has_all_its_looks_turned_by_the_angle(case):
     before, support, fixed = TURN[case]
     made = before
-    for key, value in kind_of(before).turned(before, 0.3).items():
+    for key, value in data_kind(before).turned(before, 0.3).items():
         made = replaced(made, key, value)
     dataset = opened(made)
     assert {name: dataset.fixed[name] for name in fixed} == pytest.approx(fixed)
@@ -156,12 +156,12 @@ def test_normal_directions_move_and_those_of_a_bounded_form_are_refused():
     mu = {"type": "truncated_normal", "parameters": {"mu": 0.1, "sigma": 1.0, "low": -1.0, "high": 1.0}}
     turning = document("azimuth", varyings={"azimuth": []}, distributions={"azimuth": mu}, fixed={"depth": 2.0},
                        matrix={"axes": {"azimuth": [-1, 1]}})  # fmt: skip
-    changes = kind_of(turning).turned(turning, 0.5)
+    changes = data_kind(turning).turned(turning, 0.5)
     assert changes["distributions.azimuth"]["parameters"] == {"mu": 0.6, "sigma": 1.0, "low": -0.5, "high": 1.5}
     assert changes["matrix.axes.azimuth"] == [-0.5, 1.5]
     turning["distributions"]["azimuth"] = {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}}
     with pytest.raises(QexpError, match=r"'azimuth' must be \+0\.5 larger"):
-        kind_of(turning).turned(turning, 0.5)
+        data_kind(turning).turned(turning, 0.5)
 
 
 def test_the_displacements_of_several_sources_add_up_and_their_variables_carry_their_names():
@@ -318,7 +318,7 @@ def test_a_point_source_must_be_below_the_deepest_ground_too(root):
     assert deep.possible({"depth": np.array([1.4, 1.6])}, 2).tolist() == [False, True]
     with pytest.raises(DatasetError, match="must lie below the lowest ground, -1500 m"):
         image(made, root, depth=1.4)
-    doubts = KINDS["generated"].checked_dataset(made, BUILT_IN, Workspace(root)).warnings
+    doubts = data_kind({"type": "generated"}).checked_dataset(made, BUILT_IN, Workspace(root)).warnings
     # The quantiles 0.2 to 0.4 are held out: of the others, those below 0.25 are impossible.
     assert [float(doubt.split(" % of the draws")[0]) for doubt in doubts] == pytest.approx([25, 25], abs=2)
 
@@ -370,7 +370,7 @@ def test_a_source_of_a_workspace_adds_to_the_others():
         ),
         "generation_type",
     )  # fmt: skip
-    dataset = KINDS["generated"].checked_dataset(made, tables, None)
+    dataset = data_kind({"type": "generated"}).checked_dataset(made, tables, None)
     sample = dataset.observe({"a.depth": np.array([2.0])}, torch.Generator())["displacement"][0, 0]
     torch.testing.assert_close(sample, 3 * image(document()), rtol=1e-4, atol=1e-8)
 

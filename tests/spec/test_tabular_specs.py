@@ -12,9 +12,10 @@ from qexp.cli import texts
 from qexp.errors import DatasetError
 from qexp.kinds import experiments
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import KINDS, dataset_of
+from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.spec.experiences import caution, units_of
+from qexp.spec.kinds import KINDS
 from qexp.spec.schema import whole_schema
 from tests.conftest import Specs
 

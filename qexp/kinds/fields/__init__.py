@@ -1,1 +1,14 @@
 """Fields on a grid, in folders of frames."""
+
+from qexp.spec.kind import Kind
+
+KIND = Kind(
+    documents="qexp.kinds.fields.spec:DOCUMENTS",
+    resolved="qexp.store.resolved:OnGridded",
+    data="qexp.kinds.fields.experiment:DATA",
+    train="qexp.kinds.fields.evaluation:train",
+    evaluate="qexp.kinds.fields.evaluation:judged",
+    predict="qexp.kinds.fields.prediction:PREDICTION",
+    look="qexp.kinds.fields.look:FieldsView",
+    figures="qexp.kinds.fields.figures:FIGURES",
+)

@@ -40,11 +40,12 @@ from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.files import data_folder
 from qexp.kinds.group_errors import TABLE, recorded
 from qexp.kinds.networks import network_of
+from qexp.kinds.training import train_network
 from qexp.metrics.intervals import intervals_over_pieces
 from qexp.metrics.metric import Metrics
 from qexp.networks.estimator import Inversion
 from qexp.networks.network import refusal
-from qexp.networks.training import deterministic
+from qexp.networks.training import Trainer, deterministic
 from qexp.rows.array_cache import content_hash
 from qexp.store.directory import FRAMES, RunDirectory
 from qexp.store.record import Feature, FieldErrors
@@ -79,6 +80,18 @@ class Block:
         if threshold is None or self.thickness is None:
             return np.ones(next(iter(self.truths.values())).shape, dtype=bool)
         return self.thickness > threshold
+
+
+def train(attempt: Attempt) -> Results | None:
+    """Train a run's network, and evaluate it on whole test frames; None if interrupted."""
+    return train_network(attempt, _evaluate_trained)
+
+
+def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
+    made = evaluate(attempt, attempt.dataset.test, trainer.model, trainer.recipe.metrics)
+    if made is None:
+        return None
+    return replace(made, targets=training_ranges(attempt.dataset, trainer.model.network.outputs))
 
 
 def evaluate(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: OfOutputs) -> Results | None:

@@ -15,7 +15,7 @@ from qexp.kinds import files
 from qexp.kinds.fields import folders
 from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples
 from qexp.kinds.fields.folders import FieldError, FieldMapping, alike
-from qexp.kinds.kind import NUMBER, Document, Doubts, Kind, Samples, one_fold
+from qexp.kinds.kind import NUMBER, Document, Doubts, KindData, Samples, one_fold
 from qexp.kinds.networks import built_transforms, of_sums_only, of_training_mean
 from qexp.metrics.splits import SplitError
 from qexp.networks.network import Network, refusal
@@ -30,7 +30,7 @@ BYTES_OF_PLACE = 40
 """Bytes of a patch's position: five numbers."""
 
 
-class GriddedKind(Kind[GriddedDataset]):
+class GriddedData(KindData[GriddedDataset]):
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GriddedDataset:
         mapping = field_mapping(document, workspace)
         keys = (
@@ -214,3 +214,6 @@ def _in_frames(dataset: GriddedDataset, network: Network) -> Iterator[Finding]:
     for height, width in sorted({frames.size for frames in dataset.parts["test"]}):
         if trouble := refusal(network, height, width):
             yield ("model",), f"in the test part: {trouble}"
+
+
+DATA = GriddedData()

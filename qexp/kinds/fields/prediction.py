@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -39,6 +40,9 @@ from qexp.kinds.objects import device_of
 from qexp.kinds.prediction import (
     ALL,
     BeyondTraining,
+    Estimator,
+    FileKind,
+    FileOptions,
     OnProgress,
     TrainedRange,
     no_progress,
@@ -494,3 +498,10 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         spacings=dataset.get("spacing", []),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )
+
+
+def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
+    return partial(predict_fields, model=field_model(directory, device))
+
+
+PREDICTION = FileKind("frames", lambda source, target, inputs: targets(source, target), _estimator)

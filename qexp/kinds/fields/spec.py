@@ -10,7 +10,7 @@ from qexp.base.files import read_json
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError
-from qexp.spec.kind import Document, SpecKind, entry_in_words
+from qexp.spec.kind import Document, KindDocuments, entry_in_words
 from qexp.spec.reading import Finding
 
 FIELD_ERRORS = "errors.json"
@@ -20,7 +20,7 @@ TRAINED_ON = "trained on the test data"
 """Caution of runs that were trained on their own test part."""
 
 
-class GriddedSpecs(SpecKind):
+class GriddedSpecs(KindDocuments):
     evaluated_by = FIELD_ERRORS
     file = Path(__file__).with_suffix(".json")
     untrained: ClassVar[Mapping[str, Any]] = {"split": {"type": "time_block"}}
@@ -89,3 +89,6 @@ class GriddedSpecs(SpecKind):
 
     def cautions_of_data(self, spec: Document) -> list[str]:
         return [TRAINED_ON] if spec["dataset"].get("include_test_in_train") else []
+
+
+DOCUMENTS = GriddedSpecs()

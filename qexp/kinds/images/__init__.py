@@ -1,1 +1,14 @@
 """Simulated images, and the values that made them."""
+
+from qexp.spec.kind import Kind
+
+KIND = Kind(
+    documents="qexp.kinds.images.spec:DOCUMENTS",
+    resolved="qexp.store.resolved:OnGenerated",
+    data="qexp.kinds.images.experiment:DATA",
+    train="qexp.kinds.images.evaluation:train",
+    evaluate="qexp.kinds.images.evaluation:judged",
+    predict="qexp.kinds.images.prediction:PREDICTION",
+    look="qexp.kinds.images.look:ImagesView",
+    figures="qexp.kinds.images.figures:FIGURES",
+)

@@ -11,7 +11,7 @@ from qexp.base.quantities import base_name
 from qexp.base.workspace import Workspace
 from qexp.foreign.fitting import Rules, shipped
 from qexp.kinds.experiments import Experience
-from qexp.kinds.objects import kind_of
+from qexp.kinds.objects import data_kind
 from qexp.spec import resolution
 from qexp.store.record import ForeignWeights, Record
 
@@ -38,7 +38,7 @@ def turned(experience: Experience, rules: Rules, workspace: Workspace) -> Turned
     of that program. Raises QexpError if an azimuth varies by a distribution that cannot be moved.
     """
     spec, dataset = experience.document, experience.document["dataset"]
-    if not rules.azimuth or not (changes := kind_of(dataset).turned(dataset, rules.azimuth)):
+    if not rules.azimuth or not (changes := data_kind(dataset).turned(dataset, rules.azimuth)):
         return Turned(experience)
     angle = f"{math.degrees(rules.azimuth):+g}°"
     if numbers := [name for name in (*spec["inputs"], *spec["outputs"]) if base_name(name) in ("azimuth", "heading")]:
@@ -48,7 +48,7 @@ def turned(experience: Experience, rules: Rules, workspace: Workspace) -> Turned
         )
         return Turned(experience, remarks=(remark,))
     document = {**spec, "dataset": _changed(dataset, changes)}
-    made = kind_of(dataset).checked_dataset(document["dataset"], experience.tables, workspace)
+    made = data_kind(dataset).checked_dataset(document["dataset"], experience.tables, workspace)
     texts = tuple(resolution.override(f"dataset.{key}", value).text for key, value in changes.items())
     remarks = tuple(_elsewhere(dataset, rules, experience.dataset_name))
     changed = replace(experience, document=document, dataset=made, overrides=(*experience.overrides, *texts))
@@ -72,7 +72,7 @@ def as_trained(dataset: Document, record: Record) -> tuple[Document, str]:
         return dataset, ""
     if not origin.azimuth:
         return dataset, _of_older(dataset, record.name, origin)
-    changes = kind_of(dataset).turned(dataset, origin.azimuth)
+    changes = data_kind(dataset).turned(dataset, origin.azimuth)
     texts = ", ".join(f"{key} = {resolution.value_text(value)}" for key, value in changes.items())
     said = (
         f"{record.name} has weights that were trained on images at azimuths {math.degrees(origin.azimuth):+g}°: {texts}"
@@ -85,7 +85,7 @@ def _of_older(dataset: Document, name: str, origin: ForeignWeights) -> str:
     rules = shipped().get(origin.rules)
     if rules is None or not rules.azimuth or origin.remarks:
         return ""
-    if not kind_of(dataset).turned(dataset, rules.azimuth):
+    if not data_kind(dataset).turned(dataset, rules.azimuth):
         return ""
     return (
         f"{name} was imported by an earlier qexp: its network was trained on images at azimuths "

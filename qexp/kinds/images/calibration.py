@@ -46,8 +46,8 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import CALIBRATION_FIGURES
 from qexp.kinds.images.refinement import Bounds, MatrixAxis, Refinement, bounds_of_samples
 from qexp.kinds.objects import device_of, threads, threads_to_predict
+from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
-from qexp.kinds.trust import tables_of
 from qexp.metrics.calibration import (
     CLASSIFIER,
     Cells,

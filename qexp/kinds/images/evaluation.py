@@ -20,6 +20,7 @@ from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, VALIDATION, Asked, Independence, Judged
 from qexp.kinds.group_errors import described
 from qexp.kinds.images.experiment import generated_of, require_units_of
+from qexp.kinds.training import train_network
 from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics
 from qexp.metrics.metric import evaluate as evaluate_metrics
@@ -30,6 +31,11 @@ from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.simulation.distributions import gaps
 from qexp.spec.kind import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
+
+
+def train(attempt: Attempt) -> Results | None:
+    """Train a run's network, and evaluate it on the test samples; None if interrupted."""
+    return train_network(attempt, evaluate)
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:

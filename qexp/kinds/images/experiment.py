@@ -21,7 +21,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds.files import data_folders, find_data_file, fingerprint
 from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
-from qexp.kinds.kind import NUMBER, Document, Kind, Samples
+from qexp.kinds.kind import NUMBER, Document, KindData, Samples
 from qexp.kinds.networks import (
     beyond_prior,
     built_transforms,
@@ -328,7 +328,7 @@ def generated_of(document: Document, tables: Tables, workspace: Workspace | None
     """
     if document["type"] != "generated":
         raise QexpError(f"this needs a simulated dataset, but its type is '{document['type']}'")
-    return GeneratedKind().dataset(document, tables, workspace)
+    return GeneratedData().dataset(document, tables, workspace)
 
 
 def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) -> None:
@@ -343,7 +343,7 @@ def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) 
             )
 
 
-class GeneratedKind(Kind[GeneratedDataset]):
+class GeneratedData(KindData[GeneratedDataset]):
     several_numbers = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
@@ -590,3 +590,6 @@ def _unknown_variable(name: str, known: Iterable[str], quantities: Quantities) -
     if base_name(name) in quantities:
         return f"this dataset has no '{name}'; {suggestion(name, known)}"
     return f"no variable '{name}'; {suggestion(name, known)}"
+
+
+DATA = GeneratedData()

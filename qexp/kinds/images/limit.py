@@ -27,8 +27,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import TEST_ESTIMATES
 from qexp.kinds.images.posteriors import posteriors
 from qexp.kinds.networks import periods_of_outputs
-from qexp.kinds.tables import tables_with
-from qexp.kinds.trust import tables_of
+from qexp.kinds.tables import tables_of, tables_with
 from qexp.metrics.metric import nearest
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory

@@ -33,9 +33,9 @@ from qexp.kinds.images.refinement import (
     checked,
     values_at,
 )
-from qexp.kinds.objects import device_of, kind_of, threads, threads_to_predict
+from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
+from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
-from qexp.kinds.trust import tables_of
 from qexp.metrics.metric import nearest
 from qexp.networks.shapes import written
 from qexp.simulation.dataset import GeneratedDataset
@@ -326,7 +326,7 @@ def matrix(
     held = held_values(source, grid, dict(fixed or {}), outputs)
     settings = {"repeats": repeats, "seed": seed, "refined": refine, "bound": bound}
     record = _record(directory, known_as, grid, held, settings)
-    record["digest"] = _digest(directory, kind_of(document).pinned(document, source, workspace), record)
+    record["digest"] = _digest(directory, data_kind(document).pinned(document, source, workspace), record)
     if not force and matrix_exists(place, record):
         return _complete(place, npy), False
     likelihood = Refinement(source, grid, held, outputs) if refine or bound else None

@@ -26,7 +26,7 @@ from qexp.kinds.images.prediction import ImageModel, image_model
 from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.prediction import MOST
-from qexp.kinds.trust import tables_of
+from qexp.kinds.tables import tables_of
 from qexp.metrics.metric import nearest
 from qexp.observations.observation import Array, Observation, Track
 from qexp.observations.reading import angles_of

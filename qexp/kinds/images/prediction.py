@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +53,9 @@ from qexp.kinds.prediction import (
     OUTSIDE,
     WORDS,
     BeyondTraining,
+    Estimator,
+    FileKind,
+    FileOptions,
     OnProgress,
     SampleDraws,
     TrainedRange,
@@ -69,8 +72,8 @@ from qexp.kinds.prediction import (
     units_of_heads,
 )
 from qexp.kinds.prediction import remarks as remarks_beyond
+from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
-from qexp.kinds.trust import tables_of
 from qexp.networks.estimator import Posterior
 from qexp.networks.network import Network
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows
@@ -628,3 +631,18 @@ def _ranges(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds
         samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
         blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
     return ranges_over(blocks)
+
+
+def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
+    model = image_model(
+        directory,
+        device,
+        with_misfit=options.misfit,
+        interval=options.interval,
+        draws=options.draws,
+        refined=options.refined,
+    )
+    return partial(predict_images, model=model)
+
+
+PREDICTION = FileKind("images", targets, _estimator, frozenset(("misfit", "interval", "draws", "refined")))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
 from qexp.base.tables import Table, Tables
 from qexp.spec.defaults import defaults_in, long_form
-from qexp.spec.kind import Document, SpecKind
+from qexp.spec.kind import Document, KindDocuments
 from qexp.spec.reading import Finding, Where
 
 NUMBERS = ("azimuth", "heading", "incidence", "x_res", "y_res")
@@ -95,7 +95,7 @@ def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Findin
 # Documents of simulated datasets, and of experiences on them.
 
 
-class GeneratedSpecs(SpecKind):
+class GeneratedSpecs(KindDocuments):
     file = Path(__file__).with_suffix(".json")
     split_by_shares = True
     untrained: ClassVar[Mapping[str, Any]] = {"split": [0.8, 0.2], "sizes": [1, 1, 1]}
@@ -264,3 +264,6 @@ def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
         before = max(before, high)
     if taken >= 1 - 1e-9:
         yield ("varyings", name), "the test part takes all quantiles; leave some for training and validation"
+
+
+DOCUMENTS = GeneratedSpecs()

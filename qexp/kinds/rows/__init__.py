@@ -1,1 +1,15 @@
 """Rows of tables."""
+
+from qexp.spec.kind import Kind
+
+KIND = Kind(
+    documents="qexp.kinds.rows.spec:DOCUMENTS",
+    resolved="qexp.store.resolved:OnTabular",
+    data="qexp.kinds.rows.experiment:DATA",
+    train="qexp.kinds.rows.training:train_folds",
+    held_out="qexp.kinds.held_out:layout_of_rows",
+    evaluate="qexp.kinds.rows.evaluation:judged",
+    predict="qexp.kinds.rows.prediction:PREDICTION",
+    look="qexp.kinds.rows.look:RowsView",
+    figures="qexp.kinds.rows.figures:FIGURES",
+)

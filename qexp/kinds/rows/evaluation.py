@@ -36,10 +36,11 @@ from qexp.kinds.objects import dataset_of
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
-from qexp.metrics.baselines import NETWORK, BaselineTransform, compared_estimators, cross_validated, names
+from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, nearest, needs_training_mean, with_training_mean
 from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Inversion, mean, spread
 from qexp.networks.transforms import Transform

@@ -15,7 +15,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, kind
-from qexp.kinds.kind import Document, Doubts, Kind
+from qexp.kinds.kind import Document, Doubts, KindData
 from qexp.kinds.networks import (
     ANOTHER_TRANSFORM,
     built_transforms,
@@ -26,7 +26,8 @@ from qexp.kinds.networks import (
     periods_of,
 )
 from qexp.kinds.rows.dataset import Group, TabularDataset
-from qexp.metrics.baselines import NETWORK, repeated
+from qexp.metrics.baselines import repeated
+from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance
 from qexp.networks.network import Network
 from qexp.networks.optimizers import OF_MATRICES
@@ -43,7 +44,7 @@ ALL = "all"
 """The part with all rows."""
 
 
-class TabularKind(Kind[TabularDataset]):
+class TabularData(KindData[TabularDataset]):
     pretrainable = False  # the networks of folds are initialised at random
     several_networks = True
     several_numbers = True
@@ -294,3 +295,6 @@ def _of_changed(document: Document, tables: Tables, available: int) -> Iterator[
             return
         for path, message in kind.memory_of_model(network, available):
             yield ("model", *path), message
+
+
+DATA = TabularData()

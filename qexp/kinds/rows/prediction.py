@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ from qexp.kinds.prediction import (
     OUTSIDE,
     WORDS,
     BeyondTraining,
+    Estimator,
+    FileKind,
+    FileOptions,
     OnProgress,
     SampleDraws,
     TrainedRange,
@@ -47,7 +51,17 @@ from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.trained import load_folds
 from qexp.networks.estimator import Ensemble, Inversion, Posterior, mean, spread
-from qexp.rows.formats import FORMATS, Chunk, Columns, Rows, format_of, in_equal_chunks, new_file_of_rows, open_rows
+from qexp.rows.formats import (
+    FORMATS,
+    Chunk,
+    Columns,
+    Rows,
+    format_of,
+    in_equal_chunks,
+    new_file_of_rows,
+    open_rows,
+    require_columns,
+)
 from qexp.rows.rasters import Raster
 from qexp.store.directory import RunDirectory
 
@@ -499,3 +513,18 @@ def columns_of(
         return [*made, *(torch.from_numpy(end).to(values)[:, None] for end in ends)]
 
     return columns
+
+
+def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
+    model = row_model(directory, device, options.interval, options.draws)
+    if options.columns is not None:
+        require_columns(options.columns, model.features)
+    return partial(predict_rows, model=model, columns=options.columns)
+
+
+PREDICTION = FileKind(
+    "rows",
+    lambda source, target, inputs: targets(source, target),
+    _estimator,
+    frozenset(("columns", "interval", "draws")),
+)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import suggestion
-from qexp.spec.kind import Document, SpecKind, entry_in_words
+from qexp.spec.kind import Document, KindDocuments, entry_in_words
 from qexp.spec.reading import Finding, Where
 
 STAND_IN = "made with stand-in data"
@@ -34,7 +34,7 @@ MOST_COMBINATIONS = 10_000
 INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}'
 
 
-class TabularSpecs(SpecKind):
+class TabularSpecs(KindDocuments):
     file = Path(__file__).with_suffix(".json")
     untrained: ClassVar[Mapping[str, Any]] = {"split": {"type": "k_fold", "parameters": {"folds": 2}}}
     split_words = (
@@ -153,3 +153,6 @@ def _type(value: Any) -> str:
     if isinstance(value, list):
         return str(value[0])
     return str(value["type"]) if isinstance(value, dict) else str(value)
+
+
+DOCUMENTS = TabularSpecs()

@@ -31,9 +31,9 @@ from qexp.kinds.experiments import candidates
 from qexp.kinds.networks import trained_model
 from qexp.kinds.rows import evaluation
 from qexp.kinds.rows.dataset import TabularDataset
-from qexp.kinds.rows.experiment import TabularKind
+from qexp.kinds.rows.experiment import TabularData
 from qexp.kinds.rows.folds import Candidate, Folds, in_stacks
-from qexp.kinds.trust import tables_of
+from qexp.kinds.tables import tables_of
 from qexp.metrics.splits import Fold
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Ensemble, Inversion
@@ -573,7 +573,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     torch.set_num_threads(1)
     record = directory.record()
     spec, tables = directory.spec(), tables_of(directory)
-    dataset = TabularKind().dataset(spec["dataset"], tables, None)
+    dataset = TabularData().dataset(spec["dataset"], tables, None)
     plan = Folds(spec, dataset, tables, Seeds(record.seed), torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()

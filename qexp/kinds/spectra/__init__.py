@@ -1,1 +1,15 @@
 """Spectra of sediment cores."""
+
+from qexp.spec.kind import Kind
+
+KIND = Kind(
+    documents="qexp.kinds.spectra.spec:DOCUMENTS",
+    resolved="qexp.store.resolved:OnSpectra",
+    data="qexp.kinds.spectra.experiment:DATA",
+    train="qexp.kinds.spectra.evaluation:train",
+    held_out="qexp.kinds.held_out:layout_of_spectra",
+    evaluate="qexp.kinds.spectra.evaluation:judged",
+    predict="qexp.kinds.spectra.prediction:PREDICTION",
+    look="qexp.kinds.spectra.look:SpectraView",
+    figures="qexp.kinds.spectra.figures:FIGURES",
+)

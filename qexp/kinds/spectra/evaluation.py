@@ -30,20 +30,22 @@ from qexp.kinds import group_errors
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of
 from qexp.kinds.group_errors import OVERALL, described, of_group, of_groups, recorded
-from qexp.kinds.held_out import OfFolds, keep_intervals_of, opened, quantiles_among
+from qexp.kinds.held_out import OfFolds, keep_intervals, keep_intervals_of, opened, quantiles_among
 from qexp.kinds.kind import overlap_in_words, overlaps_with
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.experiment import divided, hidden_of, labelled
 from qexp.kinds.spectra.figures import energies
 from qexp.kinds.spectra.files import SPECTRA
+from qexp.kinds.training import train_network
 from qexp.metrics import intervals
-from qexp.metrics.baselines import NETWORK, BaselineTransform, compared_estimators, cross_validated, names
+from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
 from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import GroupKFold, KFold, Rows
 from qexp.networks.estimator import Inversion, input_times_gradient
-from qexp.networks.training import Data, deterministic
+from qexp.networks.training import Data, Trainer, deterministic
 from qexp.spec.kind import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
 from qexp.store.record import ComparisonRow, Feature, GroupErrors
@@ -371,6 +373,21 @@ def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], place
 
 
 log = logging.getLogger("qexp.run")
+
+
+def train(attempt: Attempt) -> Results | None:
+    """Train a run's network, and evaluate it on the test spectra; None if interrupted."""
+    return train_network(attempt, _evaluate_trained)
+
+
+def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
+    data = trainer.data
+    assert isinstance(data, SpectrumSamples)
+    rows = data.train_rows, data.test_rows
+    results = evaluate(attempt, Subject(attempt.dataset, trainer.model, data, *rows, trainer.recipe.metrics))
+    if results is not None and set(trainer.model.network.outputs) - {SPECTRUM}:
+        keep_intervals(attempt.directory)
+    return results
 
 
 def evaluate(attempt: Attempt, subject: Subject) -> Results | None:

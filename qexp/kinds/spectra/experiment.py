@@ -16,7 +16,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import some
 from qexp.kinds import files, kind
-from qexp.kinds.kind import Document, Exposed, Kind, Samples, one_fold
+from qexp.kinds.kind import Document, Exposed, KindData, Samples, one_fold
 from qexp.kinds.networks import built_transforms, in_batches, network_of, of_sums_only, of_training_mean
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.files import PARTS, VALIDATION
@@ -34,7 +34,7 @@ LOOKED_AT = 256
 """Number of spectra on which transforms are tried."""
 
 
-class SpectraKind(Kind[SpectraDataset]):
+class SpectraData(KindData[SpectraDataset]):
     whole: ClassVar = {"labelled": "all"}
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
@@ -268,3 +268,6 @@ def _tried(name: str, transform: Transform, to_fit: Tensor, values: Tensor) -> I
             ("transforms", name),
             f"{values[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'",
         )
+
+
+DATA = SpectraData()

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +30,9 @@ from qexp.kinds.prediction import (
     ESTIMATES_OUTSIDE,
     WORDS,
     BeyondTraining,
+    Estimator,
+    FileKind,
+    FileOptions,
     OnProgress,
     SampleDraws,
     TrainedRange,
@@ -707,3 +711,12 @@ def spectrum_model(
         posterior=posterior if model.network.heads else None,
         draws=draws_of(model.network, record, draws),
     )
+
+
+def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
+    return partial(predict_spectra, model=spectrum_model(directory, device, options.interval, options.draws))
+
+
+PREDICTION = FileKind(
+    "spectra", lambda source, target, inputs: targets(source, target), _estimator, frozenset(("interval", "draws"))
+)

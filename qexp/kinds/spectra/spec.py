@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base.quantities import Quantities
-from qexp.spec.kind import Document, SpecKind, entry_in_words
+from qexp.spec.kind import Document, KindDocuments, entry_in_words
 from qexp.spec.reading import Finding
 
 RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
 """Names that a target cannot have: variables of spectra, and columns of their tables."""
 
 
-class SpectraSpecs(SpecKind):
+class SpectraSpecs(KindDocuments):
     keeps_hashes = True
     file = Path(__file__).with_suffix(".json")
     untrained: ClassVar[Mapping[str, Any]] = {"split": "parts"}
@@ -70,3 +70,6 @@ def _nearest_divisor(number: int, wanted: int) -> int:
     """The divisor of `number` that is nearest to `wanted`; 1 only if there is no other."""
     sizes = (size for distance in range(wanted) for size in (wanted - distance, wanted + distance))
     return next(size for size in sizes if number % size == 0)
+
+
+DOCUMENTS = SpectraSpecs()

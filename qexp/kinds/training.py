@@ -1,0 +1,142 @@
+"""Training the single network of a run, and the files that it writes to the run's directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from qexp.base import files
+from qexp.base.files import read_lines, write_lines
+from qexp.base.seeds import Seeds
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.objects import (
+    data_of,
+    fit_transforms,
+    initial_model,
+    recipe_of,
+)
+from qexp.metrics.metric import with_training_mean
+from qexp.networks import checkpoint
+from qexp.networks.estimator import Inversion
+from qexp.networks.training import Data, EventWriter, Progress, Trainer
+from qexp.store import provenance
+
+log = logging.getLogger("qexp.run")
+
+
+Evaluate = Callable[[Attempt, Trainer], Results | None]
+"""Evaluates a trained network on the test part; None if interrupted."""
+
+
+def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
+    """Train from the first epoch, or from the last checkpoint, and evaluate; None if interrupted."""
+    trainer = _prepared(attempt)
+    if not _trained(attempt, trainer):
+        return None
+    if trainer.progress.stopped:
+        log.info("stopped early: %s", trainer.progress.stopped)
+    attempt.own.keep(stopped=trainer.progress.stopped)
+    evaluated = evaluate(attempt, trainer)
+    if evaluated is None:
+        return None
+    validation = trainer.evaluate(trainer.data.validation)
+    return replace(evaluated, results={"validation": validation, **evaluated.results})
+
+
+def _prepared(attempt: Attempt) -> Trainer:
+    """The trainer with model and data, at the last checkpoint if there is one."""
+    spec, seeds = attempt.spec, Seeds(attempt.seed)
+    data = data_of(spec, attempt.dataset, attempt.tables, seeds, attempt.device)
+    model = initial_model(spec, attempt.tables, seeds).to(attempt.device)
+    pretrained = attempt.directory.checkpoints / "pretrained.safetensors"
+    if pretrained.exists():
+        _start_from(pretrained, model, data, attempt)
+    else:
+        fit_transforms(model, data.to_fit)
+    recipe = recipe_of(spec, attempt.tables)
+    metrics = {name: with_training_mean(of, data.training_mean(name)) for name, of in recipe.metrics.items()}
+    recipe = replace(recipe, metrics=metrics)
+    trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
+    trainer.resume()
+    log.info("%s weights", f"{sum(weight.numel() for weight in model.parameters()):,}")
+    return trainer
+
+
+def _trained(attempt: Attempt, trainer: Trainer) -> bool:
+    """Train to the last epoch; False if interrupted."""
+    directory, done = attempt.directory, trainer.progress.epoch - 1
+    _cut_metrics(directory.metrics_file, done)
+    if done:
+        log.info("continues after epoch %d", done)
+    started, seconds_before = time.perf_counter(), attempt.record.seconds
+    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
+        listener = _Listener(lines, events, attempt)
+        attempt.display.start(attempt.name, attempt.spec["epochs"], done)
+        try:
+            return trainer.run(listener, attempt.interrupted)
+        finally:
+            attempt.display.stop()
+            lines.flush()
+            os.fsync(lines.fileno())
+            attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
+
+
+def _start_from(file: Path, model: Inversion, data: Data, attempt: Attempt) -> None:
+    """Load weights of another run into a model: all of them, or those of the listed operations. Transforms that are not
+    loaded are fitted here.
+    """
+    tensors, operations = checkpoint.read(file)[0], provenance.operations_taken(attempt.spec)
+    if operations is None:
+        checkpoint.load(model, tensors, file)
+        return
+    transforms = attempt.record.lineage[0].transforms
+    fit_transforms(model, data.to_fit, known=transforms)
+    taken = {
+        **provenance.tensors_of_operations(tensors, operations),
+        **provenance.tensors_of_transforms(tensors, transforms),
+    }
+    checkpoint.load(model, {**model.state_dict(), **taken}, file)
+
+
+class _Listener:
+    """Writes the numbers of an epoch to the metrics, the events, the log and the display."""
+
+    def __init__(self, lines: IO[str], events: EventWriter, attempt: Attempt) -> None:
+        self._lines, self._events, self._display, self._own = lines, events, attempt.display, attempt.own
+
+    def batch_done(self, epoch: int, batch: int, batches: int) -> None:
+        self._display.batch(epoch, batch, batches)
+
+    def epoch_done(self, line: dict[str, Any], seconds: float) -> None:
+        # No times: two runs with the same seed write the same bytes.
+        self._lines.write(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n")
+        self._lines.flush()
+        self._events.epoch(line)
+        self._display.epoch(line, seconds)
+        log.info(
+            "epoch %d: loss %.6g, validation %.6g%s, %.3f s",
+            line["epoch"],
+            line["train"]["loss"],
+            line["validation"]["loss"],
+            " (best)" if line["best"] else "",
+            seconds,
+        )
+
+    def checkpoint_written(self, progress: Progress) -> None:
+        self._events.flush()
+        epochs = replace(self._own.record.epochs, done=progress.epoch - 1, best=progress.best_epoch or None)
+        self._own.note(epochs=epochs)
+
+
+def _cut_metrics(path: Path, epochs: int) -> None:
+    """Drop the lines of epochs that will be trained again.
+
+    It always writes a new file, so that an earlier attempt that still has the old one open does not append to it.
+    """
+    write_lines(path, [line for line in read_lines(path) if line["epoch"] <= epochs])

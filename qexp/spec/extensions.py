@@ -1,0 +1,153 @@
+"""The code of a workspace or of a run, `extensions.py`: described, and executed once in a process."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from qexp.base import files
+from qexp.errors import QexpError
+from qexp.spec.kinds import add_kinds
+
+LARGEST_LOOK = 1_000_000
+"""Largest size [bytes] of a file of code whose definitions are listed."""
+
+NAMED = 5
+"""Largest number of names of one kind in a message."""
+
+_EXECUTED: dict[bytes, Mapping[str, Any]] = {}
+"""Content of an extension → its variables, so that a run's copy of the workspace's file is not executed again."""
+
+
+def variables_of(extensions: Path) -> tuple[bytes, Mapping[str, Any]]:
+    """The content of an extension, which is executed, and its variables; its kinds of dataset are known afterwards.
+
+    Raises QexpError if it cannot be executed, or for a kind that is none or has the name of a built-in one.
+    """
+    try:
+        content = extensions.read_bytes()
+    except OSError as error:
+        raise QexpError(f"{extensions} cannot be read: {error.strerror}") from error
+    if content not in _EXECUTED:
+        _EXECUTED[content] = _executed(extensions, content)
+    add_kinds(_EXECUTED[content].get("KINDS", {}), str(extensions))
+    return content, _EXECUTED[content]
+
+
+def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
+    """The variables of an extension. Raises QexpError if it cannot be executed."""
+    name = f"qexp_extensions_{hashlib.sha256(content).hexdigest()[:16]}"
+    module_spec = importlib.util.spec_from_file_location(name, extensions)
+    assert module_spec is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(module_spec)  # dataclasses look for theirs there
+    try:
+        exec(compile(content, str(extensions), "exec"), vars(module))
+    except (Exception, SystemExit) as error:  # a user's code may raise any error
+        raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
+    return vars(module)
+
+
+def code_in_words(path: Path) -> str:
+    """Describe a file of code, or a spec that names a program, without executing anything.
+
+    Of code: its size, the tables that it fills, its functions and classes; of a spec: the command.
+    """
+    if path.suffix == ".json":
+        return "runs: " + _first(ascii(word)[:40] for word in files.read_json(path).get("command", ()))
+    size = f"{path.stat().st_size:,} bytes"
+    if path.stat().st_size > LARGEST_LOOK:
+        return f"{size}, too large to be inspected"
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return f"{size}, which Python cannot read"
+    return "; ".join([size, *_contents(tree)])
+
+
+def _contents(tree: ast.Module) -> Iterator[str]:
+    tables: dict[str, list[Any]] = {}
+    defined: list[str] = []
+    imported: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+            tables |= {name.id: keys for name in node.targets if isinstance(name, ast.Name)}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.append(node.name)
+        elif isinstance(node, ast.Import):
+            imported += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported.append(node.module or ".")
+    for name, keys in list(tables.items())[:NAMED]:
+        yield f"{name}: {_first(ascii(key)[:40] for key in keys)}"
+    if defined:
+        yield f"defines {_first(defined)}"
+    if imported:
+        yield f"imports {_first(dict.fromkeys(imported))}"
+
+
+def _first(names: Iterable[str]) -> str:
+    known = list(names)
+    return (", ".join(known[:NAMED]) or "empty") + (", …" if len(known) > NAMED else "")
+
+
+# The paths of the imports of old extensions.
+
+FACES = [
+    "qexp.baselines.estimators",
+    "qexp.datasets.distributions",
+    "qexp.datasets.generators",
+    "qexp.datasets.generators.deformation",
+    "qexp.datasets.generators.generator",
+    "qexp.datasets.generators.requirements",
+    "qexp.datasets.noises.layout",
+    "qexp.datasets.noises.noise",
+    "qexp.datasets.splits",
+    "qexp.datasets.transforms.transform",
+    "qexp.errors",
+    "qexp.forward.crack",
+    "qexp.forward.dislocation",
+    "qexp.forward.ellipsoid",
+    "qexp.forward.geometry",
+    "qexp.forward.point",
+    "qexp.metrics.metric",
+    "qexp.models.activations",
+    "qexp.models.modules",
+    "qexp.models.shapes",
+    "qexp.quantities",
+    "qexp.tables",
+    "qexp.training.callbacks",
+    "qexp.training.losses",
+    "qexp.training.schedules",
+]
+"""Modules from which extensions imported these names before there was this one. The copies of extensions in old runs
+still do: where there is no module of that name any more, or none above it, it stands for this one."""
+
+
+class OldPaths(MetaPathFinder, Loader):
+    """Finds modules that have moved; those that have a file are loaded as always."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not any(f"{face}.".startswith(f"{fullname}.") for face in FACES):
+            return None
+        usual = PathFinder.find_spec(fullname, path)
+        has_a_file = usual is not None and usual.origin is not None  # an empty folder that was left has none
+        return None if has_a_file else ModuleSpec(fullname, self, is_package=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        offered = import_module("qexp.extend")
+        vars(module).update({name: getattr(offered, name) for name in offered.__all__})
+
+
+sys.meta_path.insert(0, OldPaths())
