@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from qexp.kinds.trust import tables_of
 from torch import Tensor
 
 import qexp
@@ -27,7 +28,6 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.observation import nearby
 from qexp.kinds.images.refinement import Refinement
 from qexp.kinds.trained import load_model
-from qexp.kinds.trust import tables_of
 from qexp.networks.estimator import Inversion
 from qexp.runs.invert import STARTS_NEAR
 from qexp.simulation.dataset import GeneratedDataset

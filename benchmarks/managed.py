@@ -19,8 +19,9 @@ from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_mode
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.catalog import Catalog
-from qexp.runs.launch import Unwatched, open_launch, prepare, run_here, start
+from qexp.runs.launch import Unwatched, open_launch, run_here, start
 from qexp.runs.order import Order
+from qexp.runs.prepare import prepare
 
 REPEATS = 5
 

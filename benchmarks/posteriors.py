@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from qexp.kinds.trust import tables_of
 
 import qexp
 from qexp.base.seeds import Seeds
@@ -23,7 +24,6 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.limit import estimates as exact_estimates
 from qexp.kinds.images.posteriors import posteriors
 from qexp.kinds.trained import load_model
-from qexp.kinds.trust import tables_of
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
 

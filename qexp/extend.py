@@ -40,7 +40,7 @@ from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, p
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import DeformationImages, Generator, Requirement, Source, below_surface, half_space
 from qexp.simulation.noise import Grid, Layout, Noise, Points
-from qexp.spec.kind import Kind, KindDocuments
+from qexp.spec.kinds import Kind, KindDocuments
 from qexp.spec.reading import Finding
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part

@@ -14,44 +14,29 @@ import numpy as np
 import torch
 import xarray
 
-from qexp.extend import (
-    FIGURES_FOLDER,
-    Asked,
-    Attempt,
-    DatasetError,
-    DrawnData,
-    ExperienceSpec,
-    FileKind,
-    FileOptions,
-    Finding,
-    Independence,
-    Inversion,
-    Judged,
-    Kind,
-    KindData,
-    KindDocuments,
-    Network,
-    Part,
-    Pictures,
-    QexpError,
-    Quantities,
-    Results,
-    RunDirectory,
-    Samples,
-    Seeds,
-    Tables,
-    Trainer,
-    Variable,
-    View,
-    Workspace,
-    dataset_of,
-    learning_curve,
-    load_model,
-    train_network,
-)
-from qexp.extend import (
-    evaluate as evaluate_estimates,
-)
+from qexp.base.quantities import Quantities
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables
+from qexp.base.workspace import Workspace
+from qexp.errors import DatasetError, QexpError
+from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.evaluation import Asked, Independence, Judged
+from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
+from qexp.kinds.kind import KindData, Samples
+from qexp.kinds.look import Variable, View
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.prediction import FileKind, FileOptions
+from qexp.kinds.trained import load_model
+from qexp.kinds.training import train_network
+from qexp.metrics.metric import evaluate as evaluate_estimates
+from qexp.networks.estimator import Inversion
+from qexp.networks.network import Network
+from qexp.networks.training import DrawnData, Trainer
+from qexp.spec.kinds import Kind, KindDocuments
+from qexp.spec.reading import Finding
+from qexp.store.directory import RunDirectory
+from qexp.store.documents import Part
+from qexp.store.resolved import ExperienceSpec
 
 SCHEMAS: dict[str, Any] = {
     "split": "shares of training and validation among the images that are not for the test",

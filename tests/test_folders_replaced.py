@@ -8,7 +8,7 @@ from multiprocessing import Process, get_context
 
 import pytest
 
-from qexp.base import folders
+from qexp.base import files
 from qexp.errors import QexpError
 
 WATCHED = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open")
@@ -19,8 +19,8 @@ WATCHED = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open")
 def system(request, monkeypatch):
     """With the system call that exchanges two names, and as on file systems and systems without it."""
     if request.param == "renamed":
-        monkeypatch.setattr(folders, "_renameat2", lambda: None)
-    elif folders._renameat2() is None:
+        monkeypatch.setattr(files, "_renameat2", lambda: None)
+    elif files._renameat2() is None:
         pytest.skip("this system cannot exchange two names")
 
 
@@ -32,10 +32,10 @@ def folder(path, text):
 
 
 def replaced(place):
-    with folders.drafted(place) as draft:
+    with files.drafted(place) as draft:
         for name in ("file", "other"):
             (draft / name).write_text("new")
-        folders.put(draft, place)
+        files.put(draft, place)
 
 
 def killed_before(step: int, work: Callable[[], None]) -> bool:
@@ -84,16 +84,16 @@ def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_
         if not killed_before(step, lambda place=place: replaced(place)):
             break
         lost = not place.exists()
-        left = [path for path in here.iterdir() if folders.is_left(path)]
-        assert not lost or any(folders.is_lost(path) for path in left)
-        folders.clear(place)
+        left = [path for path in here.iterdir() if files.is_left(path)]
+        assert not lost or any(files.is_lost(path) for path in left)
+        files.clear(place)
         assert contents(place) in [{"file": text, "other": text} for text in ("old", "new")]
         assert [path.name for path in here.iterdir()] == ["place"]
         ended.add((lost, (place / "file").read_text()))
         step += 1
     assert {(False, "old"), (False, "new")} <= ended
     assert step > 8
-    if folders._renameat2() is None:
+    if files._renameat2() is None:
         assert (True, "old") in ended, "it was never killed between the two renames"
 
 
@@ -103,8 +103,8 @@ def test_killed_while_it_clears_a_process_loses_nothing(tmp_path, system):
         here.mkdir()
         folder(here / ".place.0123abcd.former", "old")
         folder(here / ".place.4567abcd.draft", "new")
-        there = killed_before(step, lambda here=here: folders.clear(here / "place"))
-        folders.clear(here / "place")
+        there = killed_before(step, lambda here=here: files.clear(here / "place"))
+        files.clear(here / "place")
         assert contents(here / "place") == {"file": "old", "other": "old"}
         assert [path.name for path in here.iterdir()] == ["place"]
         if not there:
@@ -113,10 +113,10 @@ def test_killed_while_it_clears_a_process_loses_nothing(tmp_path, system):
 
 
 def test_the_old_folder_is_back_if_the_draft_is_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "_renameat2", lambda: None)
+    monkeypatch.setattr(files, "_renameat2", lambda: None)
     folder(tmp_path / "place", "old")
     with pytest.raises(FileNotFoundError):
-        folders.put(tmp_path / "draft", tmp_path / "place")
+        files.put(tmp_path / "draft", tmp_path / "place")
     assert contents(tmp_path / "place") == {"file": "old", "other": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
@@ -132,12 +132,12 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path, system):
 def test_a_draft_at_work_is_left_and_a_former_folder_that_is_all_there_is_is_not_deleted(tmp_path):
     former = folder(tmp_path / ".place.0123abcd.former", "old")
     with pytest.raises(QexpError, match="all that there is"):
-        folders.delete(former)
-    with folders.drafted(tmp_path / "place") as draft:
-        assert not folders.is_left(draft)
+        files.delete(former)
+    with files.drafted(tmp_path / "place") as draft:
+        assert not files.is_left(draft)
         with pytest.raises(QexpError, match="at work"):
-            folders.delete(draft)
-        folders.clear(tmp_path / "place")
+            files.delete(draft)
+        files.clear(tmp_path / "place")
         assert draft.exists()
     assert contents(tmp_path / "place") == {"file": "old", "other": "old"}
 

@@ -233,7 +233,7 @@ READING = [
     "qexp.upkeep.doctor",
     "qexp.upkeep.archive",
     "qexp.spec.extensions",
-    "qexp.kinds.drawing",
+    "qexp.kinds.figures",
     "qexp.comparison.compare",
     "qexp.metrics.built_in",
 ]

@@ -9,13 +9,12 @@ from dataclasses import MISSING, fields, replace
 import pytest
 
 from qexp.errors import QexpError
-from qexp.kinds import drawing as figures
 from qexp.kinds import experiments as objects
+from qexp.kinds import figures
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs import execute
 from qexp.spec import experiences
-from qexp.spec.kind import Kind
-from qexp.spec.kinds import KINDS, WITHOUT, kind_named, part_of
+from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, part_of
 from qexp.spec.schema import whole_schema
 from qexp.store import resolved
 from tests.test_imports import MODULES

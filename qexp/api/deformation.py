@@ -10,8 +10,8 @@ from qexp.api.runs import Run, directory_of
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:
+    from qexp.deformation.estimate import Inversion
     from qexp.deformation.observe import Observed
-    from qexp.deformation.result import Inversion
     from qexp.deformation.sources import PosteriorAsked
     from qexp.observations.observation import Observation
     from qexp.runs.invert import Destination

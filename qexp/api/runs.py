@@ -313,7 +313,7 @@ class Run(Shown):
         evaluation  name of an evaluation, whose figures are drawn instead of the run's own
         warn        receives why a figure is left out
         """
-        from qexp.kinds.drawing import draw
+        from qexp.kinds.figures import draw
         from qexp.store.evaluations import find_evaluation
 
         directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)

@@ -135,7 +135,7 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
 
     Raises QexpError if the directory is a workspace already.
     """
-    from qexp.base import folders
+    from qexp.base import files
     from qexp.spec.resolution import FOLDERS
 
     directory = Path(directory)
@@ -143,7 +143,7 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with folders.drafted(directory / "specs") as draft:
+        with files.drafted(directory / "specs") as draft:
             for kind in FOLDERS.values():
                 (draft / kind).mkdir()
             if not bare:

@@ -19,9 +19,9 @@ from qexp.errors import QexpError, shortened, some
 from qexp.metrics.meaning import number
 
 if TYPE_CHECKING:
+    from qexp.deformation.estimate import Estimate, Inversion
     from qexp.deformation.observe import Observed, TrackSummary
     from qexp.deformation.posterior import ParameterPosterior, SourcePosterior
-    from qexp.deformation.result import Estimate, Inversion
 
 PhaseOption = Annotated[
     bool, typer.Option("--phase", help="Grids hold unwrapped phase in radians, which needs --wavelength or --sensor.")

@@ -14,7 +14,6 @@ import numpy as np
 from qexp.deformation.maps import draw_semivariograms, draw_tracks
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.figures.canvas import require_formats, save, styled
-from qexp.observations.file import write_observation
 from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
 from qexp.observations.observation import (
     NORTHS,
@@ -24,6 +23,7 @@ from qexp.observations.observation import (
     convergence,
     require_overlap,
     require_sound,
+    write_observation,
 )
 from qexp.observations.projection import crs_of, in_one_system
 from qexp.observations.readers import READERS, REDUCING, Reader, reader_of

@@ -12,19 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.base.folders import names_in, write_folder
+from qexp.base.files import names_in, write_folder
 from qexp.base.text import Table, latex
+from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.posterior import COVERAGE, SourcePosterior
-from qexp.deformation.result import Inversion, TrackResult
 from qexp.errors import QexpError
 from qexp.figures.canvas import drawn_at_once
 from qexp.figures.canvas import encoded as drawn
 from qexp.figures.canvas import encoded as encoded_picture
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured
-from qexp.observations.file import as_table, encoded
-from qexp.observations.observation import Array, Observation, Track
+from qexp.observations.observation import Array, Observation, Track, as_table, encoded
 
 MOST_CELLS = 100_000_000
 FILLED = 0.05

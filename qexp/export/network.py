@@ -12,8 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from qexp.base.files import json_bytes
-from qexp.base.folders import names_in, write_folder
+from qexp.base.files import json_bytes, names_in, write_folder
 from qexp.base.outputs import SPREAD, Limits, estimate_of
 from qexp.base.quantities import of_dataset, quantity
 from qexp.base.tables import Table

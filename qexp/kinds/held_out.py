@@ -24,8 +24,7 @@ from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
 from qexp.metrics.metric import nearest
 from qexp.networks.estimator import Inversion, mean
-from qexp.spec.kind import TEST_PREDICTIONS
-from qexp.spec.kinds import part_of
+from qexp.spec.kinds import TEST_PREDICTIONS, part_of
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.results import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
 

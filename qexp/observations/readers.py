@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from qexp.errors import NotFoundError, QexpError
-from qexp.observations.file import is_observation, read_observation
+from qexp.observations.observation import is_observation, read_observation
 from qexp.observations.raster_files import (
     HDF5,
     RADAR,

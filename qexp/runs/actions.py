@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files, folders
+from qexp.base import files
 from qexp.base.machine import terminable
 from qexp.base.text import filled, names_in, words_of
 from qexp.base.workspace import VARIABLE, Workspace
@@ -124,8 +124,8 @@ def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, An
     files.make_folder(parent)
     with _alone(action, directory):
         for place in (parent / action.name, parent / f"{action.name}{FAILED}"):
-            folders.clear(place)
-        with folders.drafted(parent / action.name) as draft:
+            files.clear(place)
+        with files.drafted(parent / action.name) as draft:
             values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
             words = [filled(word, values.__getitem__) for word in action.words]
             record = _carried_out(action, words, draft, directory, workspace)
@@ -233,7 +233,7 @@ def _put(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     failed = target.with_name(f"{target.name}{FAILED}")
     if record["state"] != "done" and _is_done(target):
         target = failed
-    folders.put(draft, target)
+    files.put(draft, target)
     if target != failed:
         shutil.rmtree(failed, ignore_errors=True)
     return target

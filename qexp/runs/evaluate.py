@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from qexp.base import files, folders
+from qexp.base import files
 from qexp.base.files import locked
 from qexp.base.machine import terminable
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import require_done
-from qexp.kinds import drawing, objects
+from qexp.kinds import figures, objects
 from qexp.kinds.attempt import Attempt, OwnRecord, Silent
 from qexp.kinds.evaluation import Asked, Judged, independence_of
 from qexp.kinds.experiments import dataset_document
@@ -46,10 +46,10 @@ def drafted(directory: RunDirectory, name: str) -> Iterator[Path]:
     """
     place = directory.evaluations
     files.make_folder(place)
-    folders.clear(place / name)
+    files.clear(place / name)
     with ExitStack() as until_the_end:
         try:
-            folder = until_the_end.enter_context(folders.drafted(place / name))
+            folder = until_the_end.enter_context(files.drafted(place / name))
         except OSError as error:
             raise QexpError(f"cannot write to {place}: {error.strerror or error}") from error
         yield folder
@@ -65,7 +65,7 @@ def published(directory: RunDirectory, name: str, folder: Path, force: bool, exi
         with locked(directory.evaluations, LOCK_SECONDS):
             if not force and exists():
                 return False
-            folders.put(folder, target)  # with --force one is there, or one without a record, which no evaluation is
+            files.put(folder, target)  # with --force one is there, or one without a record, which no evaluation is
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     return True
@@ -138,7 +138,7 @@ def evaluate(
         record = _begun(asked, judged, called, known_as if source is None else str(source), of)
         written = _carried_out(asked, judged, record, folder)
         if canvas.drawn_at_once():
-            drawing.draw(EvaluationDirectory(folder, directory.code_trusted, written), left_out=left_out)
+            figures.draw(EvaluationDirectory(folder, directory.code_trusted, written), left_out=left_out)
         files.write_json(folder / evaluations.RECORD, written.document())
         made = published(directory, called, folder, force, lambda: _existing(directory, called, of) is not None)
     return Evaluation(evaluations.find_evaluation(directory, called), made)

@@ -24,7 +24,7 @@ from qexp.figures import canvas
 from qexp.jobs.launchers import this_job
 from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
-from qexp.kinds import drawing
+from qexp.kinds import figures
 from qexp.kinds.attempt import Display, OwnRecord, Results, Silent, Work
 from qexp.spec.experiences import type_name
 from qexp.store import lease
@@ -184,10 +184,10 @@ def _work(work: Work) -> bool:
         units={**work.own.record.units, **results.units},
     )
     directory = work.own.directory
-    if not drawing.figures_of(directory):
+    if not figures.figures_of(directory):
         return True
     if canvas.drawn_at_once():
-        drawing.draw(directory, left_out=log.warning)
+        figures.draw(directory, left_out=log.warning)
     else:
         log.info("no figures, as %s=no; qexp figures %s draws them", canvas.DRAWING, directory.name)
     return True

@@ -9,13 +9,11 @@ from pathlib import Path
 from qexp.base.quantities import Quantities, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation import output
-from qexp.deformation.estimate import Candidate, centre_of, estimated
-from qexp.deformation.result import Inversion, compared
+from qexp.deformation.estimate import Candidate, Inversion, centre_of, compared, estimated
 from qexp.deformation.sources import Asked, Units, shown, sources_named
 from qexp.errors import QexpError
 from qexp.kinds.images.observation import network_estimate
-from qexp.observations.file import read_observation
-from qexp.observations.observation import Observation
+from qexp.observations.observation import Observation, read_observation
 from qexp.store.directory import RunDirectory
 
 STARTS_NEAR = 8

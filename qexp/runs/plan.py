@@ -31,10 +31,10 @@ from qexp.spec import experiences, reading
 from qexp.spec.experiences import type_of, units_of
 from qexp.spec.reading import digest
 from qexp.spec.resolution import Overrides, value_text
-from qexp.store import provenance, seen
+from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_complete
+from qexp.store.provenance import Seen
 from qexp.store.record import State, require_name
-from qexp.store.seen import Seen
 
 Grid = Mapping[str, Sequence[Any]]
 """Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`.
@@ -140,7 +140,7 @@ class Exposures:
 
     def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
         self._experience = experience
-        self._before = seen.read(parent) if parent else {}
+        self._before = provenance.read_seen(parent) if parent else {}
         self._unknown = parent is not None and _trained_on_unknown(parent)
         self._known: dict[bytes, Exposure] = {}
 

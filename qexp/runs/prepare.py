@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qexp.base import folders
+from qexp.base import files
 from qexp.base.files import sync_folder, write_bytes, write_json
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.spec.experiences import type_of
 from qexp.store import directory, provenance
 from qexp.store.directory import RunDirectory
+from qexp.store.provenance import SEEN, Seen, joined_seen, read_seen, seen_bytes
 from qexp.store.record import Ancestor, CodeState, Epochs, Record, State, now, require_name
-from qexp.store.seen import FILE, Seen, content, joined, read
 
 FILES = "files"
 """Folder in `code` with copies of a program's files."""
@@ -90,7 +90,7 @@ def made(name: str, workspace: Workspace, storage: Path | None, fill: Callable[[
         _make_folder(place)
         if os.path.lexists(workspace.runs / name):
             raise FileExistsError(name)
-        with folders.drafted(place / name) as draft:
+        with files.drafted(place / name) as draft:
             fill(draft)
             _claim(draft, name, place, workspace.runs)
     return RunDirectory(workspace.runs / name)
@@ -134,9 +134,9 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
             plan.parent, provenance.fingerprint(pretrained), operations, plan.transforms_taken
         )
     write_json(draft / "spec.json", plan.spec)
-    saw = joined(plan.name, plan.seen, read(plan.parent) if plan.parent else {})
+    saw = joined_seen(plan.name, plan.seen, read_seen(plan.parent) if plan.parent else {})
     if saw:
-        write_bytes(draft / FILE, content(saw))
+        write_bytes(draft / SEEN, seen_bytes(saw))
     record = Record(
         name=plan.name,
         kind="trained" if type_of(plan.spec).trains else "program",
@@ -155,7 +155,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         parents=(plan.parent.name,) if plan.parent else (),
         caution=plan.caution,
         lineage=before,
-        seen=provenance.fingerprint(draft / FILE) if saw else None,
+        seen=provenance.fingerprint(draft / SEEN) if saw else None,
         units=plan.units,
         metrics=plan.metrics,
         code=code,

@@ -19,8 +19,7 @@ from qexp.base.text import names_in, single_brace
 from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
 from qexp.spec.defaults import defaults_in, follows, long_form
-from qexp.spec.kind import entry_in_words
-from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of
+from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of, entry_in_words
 from qexp.spec.reading import Finding, Where
 
 Document = dict[str, Any]

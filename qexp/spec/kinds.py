@@ -1,16 +1,163 @@
-"""The kinds of dataset: one line each. What they need is loaded when it is needed, see `qexp.spec.kind.Kind`."""
+"""The kinds of dataset: one line each; what each stage of a kind needs is loaded when it is asked for."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+from qexp.base import files
+from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
-from qexp.errors import QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.spec.defaults import defaults_in
-from qexp.spec.kind import Kind, KindDocuments
+from qexp.spec.reading import Finding
+
+Document = dict[str, Any]
+
+
+TEST_PREDICTIONS = "test_predictions.nc"
+"""File in `results` with the true values and estimates of the test samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What does the work of each stage on a kind of dataset, or where it is, as "module:name".
+
+    What is named is imported when it is needed: listing runs needs no torch. A stage that is None is refused in words.
+    """
+
+    documents: KindDocuments | str
+    """Reads and checks specs, and shows runs."""
+    resolved: Any
+    """The form of resolved specs, a `Part`."""
+    data: Any
+    """From specs to datasets and samples: a `KindData`."""
+    train: Any
+    """(attempt) → results of a run; None if it was interrupted."""
+    held_out: Any = None
+    """(directory, predictions) → which held-out samples are exchangeable, so that their errors make intervals."""
+    evaluate: Any = None
+    """(what is asked) → other data, opened to be evaluated."""
+    predict: Any = None
+    """Estimates of files: a `FileKind`."""
+    look: Any = None
+    """The class of the view of one part of a dataset."""
+    figures: Any = None
+    """Name of a figure of a run → the function that draws it."""
+
+    def part(self, stage: str) -> Any:
+        """What does the work of a stage; None if there is nothing for it."""
+        given = getattr(self, stage)
+        if not isinstance(given, str):
+            return given
+        module, _, name = given.partition(":")
+        return getattr(import_module(module), name)
+
+
+class KindDocuments(ABC):
+    """What is needed to read and check the documents of a kind of dataset, and to show its runs.
+
+    schemas  JSON file with these keys: `dataset`, the schema of a dataset spec; `experience`, key → schema of the keys
+             of experiences that only this kind takes; `shared`, the keys it shares with other kinds; `split`, a
+             description of the key `split`; `$defs`, further definitions
+    """
+
+    file: Path
+    """The JSON file of its schemas."""
+    split_by_shares: bool = False
+    """Whether `split` is a list of shares rather than an entry of the table of splits."""
+    split_words: str
+    """How `split` is written, for a value of the other form."""
+    evaluated_by: str = TEST_PREDICTIONS
+    """The file in `results` that shows that a run was evaluated on its test part."""
+    untrained: ClassVar[Mapping[str, Any]]
+    """Keys that an experience must have on this kind, with values for a network that is not trained."""
+    keeps_hashes: bool = False
+    """Whether runs keep hashes of their training samples."""
+
+    @cached_property
+    def schemas(self) -> Document:
+        content: Document = json.loads(self.file.read_text(encoding="utf-8"))
+        return content
+
+    def wrong_split(self, split: Any) -> str | None:
+        """Why a value of `split`, a list of shares or an entry of the table, is not for this kind; None if it is."""
+        return None if isinstance(split, list) == self.split_by_shares else self.split_words
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        """Problems of a dataset that its schema cannot find."""
+        return iter(())
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        """Problems of an experience that its schema cannot find."""
+        return iter(())
+
+    def unread(self, dataset: Document) -> Iterator[Finding]:
+        """Values of a dataset that nothing reads, with a warning each; the document is not checked yet."""
+        return iter(())
+
+    def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
+        """Warnings about values that may not be meant; the document is not checked yet."""
+        return iter(())
+
+    def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
+        """Warnings about a valid experience."""
+        return iter(())
+
+    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+        """A dataset, already with the defaults of its schema, with short forms expanded."""
+        return dataset
+
+    def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
+        """Units of variables of a resolved dataset."""
+        return {name: dataset["units"].get(name, "") for name in names}
+
+    def periods(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, float]:
+        """Variables of a resolved dataset whose values repeat, such as angles → their period, in their unit."""
+        return {}
+
+    def trouble_with(self, evaluation: Path) -> str | None:
+        """Why the existing file `evaluated_by` cannot be used; None if it can."""
+        try:
+            files.require_hdf5(evaluation)
+        except DamagedError as error:
+            return f"it {str(error).removeprefix(f'{evaluation} ')}"
+        return None
+
+    @abstractmethod
+    def summary(self, spec: Document) -> dict[str, str]:
+        """The lines of `qexp show` about the data of a resolved experience: name of the line → text."""
+
+    def cautions_of_data(self, spec: Document) -> list[str]:
+        """Cautions for all numbers from the data, baselines included."""
+        return []
+
+    def cautions(self, spec: Document) -> list[str]:
+        """Cautions that every table, figure and record of a run must show."""
+        return self.cautions_of_data(spec)
+
+    def has_limit(self, dataset: Document) -> bool:
+        """Whether there are exact posteriors, whose errors `qexp limit` may compute."""
+        return False
+
+
+def entry_in_words(description: Mapping[str, Any]) -> str:
+    """A table's entry with its parameters: `k_fold (folds 5)`."""
+    given = {name: value for name, value in description["parameters"].items() if value is not None}
+    parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in given.items())
+    kind: str = description["type"]
+    return f"{kind} ({parameters})" if parameters else kind
+
+
+# The kinds of dataset: one line each. What they need is loaded when it is needed, see `qexp.spec.kinds.Kind`.
+
 
 KINDS: dict[str, Kind | str] = {
     "generated": "qexp.kinds.images",
@@ -60,7 +207,7 @@ def kind_of(dataset: Mapping[str, Any]) -> Kind:
 
 
 WITHOUT = {
-    "held_out": "make no intervals from the errors of held-out samples",
+    "held_out": "make no intervals from the errors of held-out samples, as tabular ones and spectra do",
     "evaluate": "are evaluated on the test part of their run alone",
     "predict": "are not estimated from files",
     "look": "have no view",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files, folders
+from qexp.base import files
 from qexp.errors import DamagedError, NotFoundError, suggestion
 from qexp.store.directory import EVALUATIONS, RunDirectory
 from qexp.store.documents import MisfitError, Part
@@ -150,7 +150,7 @@ def names(directory: RunDirectory) -> list[str]:
 def find_evaluation(directory: RunDirectory, name: str) -> EvaluationDirectory:
     """Raises NotFoundError with similar names."""
     known = names(directory)
-    if name not in known and folders.restore(directory.evaluations / name):
+    if name not in known and files.restore(directory.evaluations / name):
         known = names(directory)
     if name not in known:
         advice = suggestion(name, known) if known else f"make it: qexp evaluate {directory.name} --dataset {name}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from qexp.base import files, folders
+from qexp.base import files
 from qexp.errors import QexpError
 
 README = "README.md"
@@ -19,18 +19,18 @@ def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
     heading  first line of the README in folders of this kind; only folders with it are overwritten
     Raises QexpError if anything else is at `out`, or if it cannot be written.
     """
-    folders.clear(out.resolve())
+    files.clear(out.resolve())
     require_free(out, heading, overwrite)
     out = out.resolve()
     files.make_folder(out.parent)
     with ExitStack() as until_the_end:
         try:
-            filled = until_the_end.enter_context(folders.drafted(out))
+            filled = until_the_end.enter_context(files.drafted(out))
         except OSError as error:
             raise QexpError(f"cannot write to {out.parent}: {error.strerror or error}") from error
         yield filled
         require_free(out, heading, overwrite)  # `out` may have changed meanwhile
-        folders.put(filled, out)
+        files.put(filled, out)
 
 
 def require_free(out: Path, heading: str, overwrite: bool) -> None:

@@ -28,7 +28,7 @@ import orjson
 import zstandard
 
 from qexp.base import files
-from qexp.base.folders import drafted
+from qexp.base.files import drafted
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.store.directory import RunDirectory, storage_place

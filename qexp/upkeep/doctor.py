@@ -14,13 +14,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from qexp.base import files, folders
-from qexp.base.folders import is_stale
+from qexp.base import files
+from qexp.base.files import is_stale
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, LockedStorage
-from qexp.store import evaluations, seen
+from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, is_as_prepared, runs_inside
 from qexp.store.provenance import fingerprint
 from qexp.store.record import NAME, ForeignWeights, Record, State
@@ -79,7 +79,7 @@ def leftovers_of_run(folder: Path) -> Iterator[Finding]:
     for parent, inner, names in os.walk(folder):
         if Path(parent) == folder and "code" in inner:
             inner.remove("code")
-        for name in [name for name in inner if folders.LEFTOVER.fullmatch(name)]:
+        for name in [name for name in inner if files.LEFTOVER.fullmatch(name)]:
             inner.remove(name)  # a whole leftover, or at work
             yield from leftover_folder(Path(parent) / name)
         for path in (Path(parent) / name for name in names):
@@ -122,22 +122,22 @@ def leftover_lock(path: Path) -> Iterator[Finding]:
 
 def leftover_folder(path: Path) -> Iterator[Finding]:
     """The finding for a draft, or a former folder, that a killed process has left."""
-    if not folders.is_left(path):
+    if not files.is_left(path):
         return
-    name = folders.place_of(path).name
-    if folders.is_lost(path):
+    name = files.place_of(path).name
+    if files.is_lost(path):
         what = f"is {name}: a process was killed between moving it away and putting a new one in its place"
         yield Finding(path, what, "put it back", damaged=True, repair=lambda: put_back_folder(path))
-    elif folders.is_draft(path):
+    elif files.is_draft(path):
         what = f"was left by a process that was killed while it wrote or replaced {name}"
-        yield Finding(path, what, "delete it", repair=lambda: folders.delete(path))
+        yield Finding(path, what, "delete it", repair=lambda: files.delete(path))
     else:
-        yield Finding(path, f"was replaced by a new {name}", "delete it", repair=lambda: folders.delete(path))
+        yield Finding(path, f"was replaced by a new {name}", "delete it", repair=lambda: files.delete(path))
 
 
 def put_back_folder(path: Path) -> None:
-    place = folders.place_of(path)
-    if not folders.restore(place) and not place.exists():
+    place = files.place_of(path)
+    if not files.restore(place) and not place.exists():
         raise QexpError(f"cannot rename it to {place.name}")
 
 
@@ -260,9 +260,9 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     yield from _of_environment(directory)
     yield from _of_folds(directory)
     yield from of_evaluations(directory)
-    if trouble := seen.trouble_with(directory, record):
+    if trouble := provenance.trouble_with_seen(directory, record):
         yield Finding(
-            directory.path / seen.FILE,
+            directory.path / provenance.SEEN,
             trouble,
             "restore it from a copy; without it the run can be neither verified nor used for pretraining",
             damaged=True,

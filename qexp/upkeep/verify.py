@@ -25,7 +25,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import state_now
-from qexp.store import provenance, seen
+from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_as_prepared, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
 
@@ -305,8 +305,8 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     weights = parent.weights if parent else None
     if weights is not None and provenance.fingerprint(directory.path / PRETRAINED) != weights:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
-    if trouble := seen.trouble_with(directory, record):
-        raise QexpError(f"{name} cannot be verified: {seen.FILE} {trouble}")
+    if trouble := provenance.trouble_with_seen(directory, record):
+        raise QexpError(f"{name} cannot be verified: {provenance.SEEN} {trouble}")
     if is_as_prepared(directory, record) is False:
         inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
         raise QexpError(
@@ -377,7 +377,7 @@ def _copy_what_it_starts_from(
         for folder in ("code", "attempts", "checkpoints"):
             (again.path / folder).mkdir()
         code = provenance.keep_code_state(workspace.root, again.path / "code")
-        for file in ("spec.json", "code/extensions.py", PRETRAINED, seen.FILE):
+        for file in ("spec.json", "code/extensions.py", PRETRAINED, provenance.SEEN):
             if (directory.path / file).is_file():
                 shutil.copyfile(directory.path / file, again.path / file)
     except OSError as refused:

@@ -21,7 +21,7 @@ from qexp.kinds.images.figures import numbers_of as calibration_numbers
 from qexp.kinds.images.matrix_figures import around_one, half_width, span
 from qexp.kinds.images.matrix_figures import numbers_of as matrix_numbers
 from qexp.kinds.look import value_in_words
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, RunDirectory
 from qexp.store.results import calibrations_of
 from qexp.web.html import Drawn, cells, lines

@@ -20,8 +20,7 @@ from qexp.deformation.sources import Asked, Units, sources_named
 from qexp.errors import QexpError
 from qexp.inference import least_squares
 from qexp.inference.fit import aicc, bic
-from qexp.observations.file import write_observation
-from qexp.observations.observation import Observation, Track
+from qexp.observations.observation import Observation, Track, write_observation
 from qexp.simulation.generators import GENERATORS
 from tests.conftest import call, started
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed

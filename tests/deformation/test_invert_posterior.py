@@ -15,8 +15,7 @@ import pytest
 import qexp
 from qexp.errors import QexpError
 from qexp.inference.density import power
-from qexp.observations.file import write_observation
-from qexp.observations.observation import Observation, Track
+from qexp.observations.observation import Observation, Track, write_observation
 from tests.conftest import call
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
 from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track

@@ -13,8 +13,7 @@ import xarray
 import qexp
 from qexp.errors import QexpError
 from qexp.kinds.images.observation import SeenView, filled, image_of, nearby, peak_of, without_edge
-from qexp.observations.file import write_observation
-from qexp.observations.observation import Observation
+from qexp.observations.observation import Observation, write_observation
 from tests.conftest import Specs, call
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
 from tests.inference.tracks import ASCENDING, track

@@ -12,9 +12,8 @@ import qexp as package
 from qexp.deformation.signal import estimated
 from qexp.errors import QexpError
 from qexp.observations import noise
-from qexp.observations.file import read_observation, write_observation
 from qexp.observations.noise import Area, Outside, declared, fit, semivariogram, with_noise
-from qexp.observations.observation import CorrelatedNoise, Observation, Track
+from qexp.observations.observation import CorrelatedNoise, Observation, Track, read_observation, write_observation
 
 SILL, RANGE, NUGGET = 2.3e-5, 10.2e3, 3e-6
 SIZE, POINTS, SAMPLES = 100e3, 500, 16

@@ -7,7 +7,7 @@ import rasterio
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.observations.file import read_observation
+from qexp.observations.observation import read_observation
 
 LONGITUDE, LATITUDE = np.array([20.4, 20.7, 20.5]), np.array([67.2, 67.4, 67.5])
 """Far from the middle of zone 33 at 15° east."""

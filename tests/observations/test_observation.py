@@ -8,8 +8,7 @@ import pytest
 import xarray
 
 from qexp.errors import QexpError
-from qexp.observations.file import read_observation, write_observation
-from qexp.observations.observation import CorrelatedNoise, Observation, Track
+from qexp.observations.observation import CorrelatedNoise, Observation, Track, read_observation, write_observation
 
 
 def track(name="ascending", kind="radar", points=6, **changes):

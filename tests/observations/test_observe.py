@@ -12,7 +12,7 @@ import pytest
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations import tables
-from qexp.observations.file import read_observation
+from qexp.observations.observation import read_observation
 
 UTM = "EPSG:32633"
 EAST, NORTH = np.array([426e3, 427e3, 428e3, 426.5e3]), np.array([4519e3, 4520e3, 4519.5e3, 4521e3])

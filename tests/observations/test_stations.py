@@ -10,8 +10,7 @@ import xarray
 
 import qexp as package
 from qexp.deformation.maps import draw_tracks, stations_of
-from qexp.observations.file import read_observation, write_observation
-from qexp.observations.observation import Observation, Track
+from qexp.observations.observation import Observation, Track, read_observation, write_observation
 from qexp.physics.point import mogi
 
 SOURCE = torch.tensor([[426e3, 4519e3, 2500.0, 4e6]], dtype=torch.float64)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import qexp as package
-from qexp.base import folders
+from qexp.base import files
 from qexp.base.workspace import find
 from qexp.store.process import this_process
 from qexp.upkeep import doctor
@@ -53,7 +53,7 @@ def examine(place: Path, qexp: Callable) -> Examine:
 @pytest.fixture
 def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written just now counts as old: the time at which a file changed is not ours to set."""
-    monkeypatch.setattr(folders, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(files, "STALE_SECONDS", -1.0)
 
 
 def change(run: Path, **fields: object) -> None:
@@ -343,7 +343,7 @@ def test_drafts_are_found_where_runs_are_kept_elsewhere_too(place, examine, tmp_
 def test_drafts_are_found_beside_what_commands_write_unless_a_process_is_at_work(place, examine):
     for name in ("runs", "data", "sub/deep", "runs/sound_0/actions"):
         (place / name / ".one.0123abcd.draft").mkdir(parents=True)
-    with folders.drafted(place / "sub/two"), folders.drafted(place / "runs/sound_1"):
+    with files.drafted(place / "sub/two"), files.drafted(place / "runs/sound_1"):
         code, findings = examine("--fix")
     assert (code, [one["repaired"] for one in findings]) == (0, [True] * 4)
     assert not list(place.rglob("*.draft"))

@@ -13,7 +13,7 @@ import xarray
 
 import qexp as package
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
-from qexp.kinds.drawing import draw
+from qexp.kinds.figures import draw
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import Specs, call, drawing, shared_folder

@@ -159,7 +159,7 @@ def test_a_single_test_core_leaves_no_other_errors(scratch):
 def test_other_runs_are_refused_with_what_would_work(train, run):
     code, _, stderr = call("intervals", train(epochs=1).path)
     assert code == 2
-    assert "rows and spectra only" in stderr
+    assert "datasets of the type 'generated' make no intervals" in stderr
     directory = run(**ONE_BY_ONE)
     (directory.results / "test_predictions.nc").unlink()
     code, _, stderr = call("intervals", directory.path)

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import qexp as package
-from qexp.store import provenance, seen
+from qexp.store import provenance
 from tests.conftest import SOUND, MadeOnce, Specs, call, put
 from tests.runs.test_catalog import write_record
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
@@ -288,7 +288,7 @@ def test_options_that_make_no_tree_are_refused(grown, qexp):
 
 
 def test_a_name_of_two_runs_is_one_in_what_was_seen():
-    joined = seen.joined("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
+    joined = provenance.joined_seen("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
     assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
 
 

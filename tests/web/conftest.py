@@ -34,12 +34,6 @@ def reported(root: Path) -> None:
     package.matrix("mogi_quick_1", "mogi_test", axes=CELLS, workspace=root)
 
 
-@pytest.fixture
-def workspace(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, which is the current directory."""
-    return copied(reported, tmp_path, monkeypatch)
-
-
 @shared_folder
 def swept(root: Path) -> None:
     """Two learning rates with two seeds each, as a study, and a launch of a program that failed."""

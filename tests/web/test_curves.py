@@ -74,8 +74,8 @@ def test_folds_that_were_trained_without_validation_have_curves_of_training():
     assert "<path" in lines(panel)
 
 
-def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(workspace, opened, tmp_path):
-    stones.write(workspace, None)
+def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(trained, opened, tmp_path):
+    stones.write(trained, None)
     for seed in range(2):
         package.run("stones", seed=seed, device="cpu")
     page = opened(package.report("stones_*", to=tmp_path / "stones.html"))
@@ -86,7 +86,7 @@ def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_fo
     first = shown["series"][0]
     losses = [
         [line["train"]["loss"] for line in fold.metrics()]
-        for fold in RunDirectory(workspace / "runs/stones_0").all_folds()
+        for fold in RunDirectory(trained / "runs/stones_0").all_folds()
     ]
     np.testing.assert_allclose(first["values"], np.median(losses, axis=0))
     np.testing.assert_allclose(first["band"], np.percentile(losses, (25, 75), axis=0))

@@ -31,7 +31,7 @@ def test_axe_finds_what_is_wrong_with_a_page(opened, findings, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_report_of_a_run(workspace, opened, findings, scheme, tmp_path):
+def test_axe_finds_nothing_in_the_report_of_a_run(trained, opened, findings, scheme, tmp_path):
     page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), color_scheme=scheme)
     assert findings(page) == []
 
@@ -44,7 +44,7 @@ def test_axe_finds_nothing_in_the_report_of_several_runs(sweep, opened, findings
     assert findings(page) == []
 
 
-def test_a_report_is_no_wider_than_a_phone(workspace, opened, tmp_path):
+def test_a_report_is_no_wider_than_a_phone(trained, opened, tmp_path):
     page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), width=400)
     assert page.evaluate("document.documentElement.scrollWidth") == 400
 
@@ -65,25 +65,25 @@ def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, opened, tmp_path
     assert reached == wanted > 10
 
 
-def test_a_report_is_printed(workspace, browser, qexp):
+def test_a_report_is_printed(trained, browser, qexp):
     done = qexp("report", "mogi_quick_1", "--pdf")
     assert (done.code, done.stdout.strip()) == (0, "mogi_quick_1.pdf")
-    assert (workspace / "mogi_quick_1.pdf").read_bytes().startswith(b"%PDF-")
+    assert (trained / "mogi_quick_1.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_without_a_browser_the_error_says_what_to_install(workspace, qexp, monkeypatch):
-    monkeypatch.setenv("PATH", str(workspace))
+def test_without_a_browser_the_error_says_what_to_install(trained, qexp, monkeypatch):
+    monkeypatch.setenv("PATH", str(trained))
     done = qexp("report", "mogi_quick_1", "--pdf")
     assert done.code == 2
     assert "apt install chromium" in done.stderr
-    assert list(workspace.glob("*.pdf")) == []
+    assert list(trained.glob("*.pdf")) == []
 
 
-def test_a_browser_that_fails_leaves_nothing(workspace, qexp, monkeypatch):
-    (workspace / "chromium").write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n")
-    (workspace / "chromium").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{workspace}:/bin:/usr/bin")
+def test_a_browser_that_fails_leaves_nothing(trained, qexp, monkeypatch):
+    (trained / "chromium").write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n")
+    (trained / "chromium").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{trained}:/bin:/usr/bin")
     done = qexp("report", "mogi_quick_1", "--pdf")
     assert done.code == 2
     assert "did not print the page: no display" in done.stderr
-    assert list(workspace.glob("*.pdf")) == []
+    assert list(trained.glob("*.pdf")) == []

@@ -26,7 +26,7 @@ def pretty(shown) -> str:
     return said[0]
 
 
-def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again(workspace):
+def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again(trained):
     run = package.open_run("mogi_quick_1")
     error = f"{run.results['test']['depth']['mae']:.4g}"
     seen = run._repr_html_()
@@ -39,7 +39,7 @@ def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again(workspace):
     assert repr(run) == "<run mogi_quick_1: done>"
 
 
-def test_texts_of_others_stay_texts_in_notebooks_and_terminals(workspace):
+def test_texts_of_others_stay_texts_in_notebooks_and_terminals(trained):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
     seen = run._repr_html_()
@@ -50,7 +50,7 @@ def test_texts_of_others_stay_texts_in_notebooks_and_terminals(workspace):
 
 
 @pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#000000"), ("#111111", "#ffffff")])
-def test_what_is_shown_is_readable_in_light_and_dark_notebooks(workspace, opened, findings, tmp_path, paper, ink):
+def test_what_is_shown_is_readable_in_light_and_dark_notebooks(trained, opened, findings, tmp_path, paper, ink):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
     page_of = (
@@ -67,17 +67,17 @@ def test_what_is_shown_is_readable_in_light_and_dark_notebooks(workspace, opened
     assert page.title() == "notebook"
 
 
-def test_a_whole_matrix_is_a_picture_and_a_part_of_it_a_dataset(workspace):
+def test_a_whole_matrix_is_a_picture_and_a_part_of_it_a_dataset(trained):
     matrix = package.open_run("mogi_quick_1").matrix("mogi_test")
     assert 'src="data:image/png;base64,' in matrix._repr_html_()
-    assert matrix.folder == workspace / "runs/mogi_quick_1/matrices/mogi_test"
+    assert matrix.folder == trained / "runs/mogi_quick_1/matrices/mogi_test"
     part = matrix.isel(depth=0)
     assert "<img" not in part._repr_html_()
     assert "xr-" in part._repr_html_()
     np.testing.assert_array_equal((2 * matrix)["depth_estimate"], 2 * matrix["depth_estimate"])
 
 
-def test_estimates_of_arrays_show_their_range_and_unit(workspace):
+def test_estimates_of_arrays_show_their_range_and_unit(trained):
     made = package.open_run("mogi_quick_1").predict(displacement=np.full((3, 64, 64), 0.01))
     assert f"{float(np.median(made['depth'])):.4g}" in made._repr_html_()
     assert "km" in in_terminal(made)

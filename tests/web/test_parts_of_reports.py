@@ -65,12 +65,12 @@ def test_boxes_stand_to_the_right_of_what_they_came_from():
 
 
 @pytest.fixture
-def family(workspace):
+def family(trained):
     """A run whose weights come from another one, and one with another learning rate."""
     small = {"epochs": 1, "sizes": [64, 16, 16]}
     package.run("mogi_quick", seed=2, name="child", pretrain="mogi_quick_1", overrides=small, device="cpu")
     package.run("mogi_quick", name="mogi_quick_2", seed=2, overrides={**small, "learning_rate": 0.25}, device="cpu")
-    return workspace
+    return trained
 
 
 def test_the_lineage_names_the_run_that_the_weights_came_from_and_those_that_took_them(family, opened, tmp_path):
@@ -90,8 +90,8 @@ def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_c
     assert set(rate[2].split(", ")) == {"0.25 (1 run)", "0.003 (1 run)"}
 
 
-def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(workspace, opened, tmp_path):
-    stones.write(workspace, None, baselines=["mean", "ridge"])
+def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, opened, tmp_path):
+    stones.write(trained, None, baselines=["mean", "ridge"])
     run = package.run("stones", device="cpu")
     page = opened(run.report(tmp_path / "stones.html"))
     with xarray.open_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf") as table:
@@ -108,7 +108,7 @@ def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(workspace, 
 
 
 @pytest.mark.slow
-def test_cells_of_test_frames_show_what_the_run_kept_of_them(workspace, opened, made_up_data, tmp_path):
+def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, opened, made_up_data, tmp_path):
     small = {"epochs": 1, "patches": [16, 8]}
     run = package.run("ice_cnn", name="ice_cnn_0", overrides=small, device="cpu")
     page = opened(run.report(tmp_path / "ice.html"))

@@ -13,7 +13,7 @@ HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>
 
 
 @pytest.fixture
-def page(workspace, opened):
+def page(trained, opened):
     return opened(package.open_run("mogi_quick_1").report())
 
 
@@ -21,22 +21,22 @@ def numbers(text: str) -> list[float]:
     return [float(one.replace("−", "-")) for one in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
 
 
-def test_the_command_writes_one_file_and_names_it(workspace, qexp):
+def test_the_command_writes_one_file_and_names_it(trained, qexp):
     done = qexp("report", "mogi_quick_1", "--to", "sent.html")
     assert (done.code, done.stdout.strip()) == (0, "sent.html")
-    assert (workspace / "sent.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (trained / "sent.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_what_cannot_be_written_is_an_error_and_leaves_nothing(workspace, qexp):
+def test_what_cannot_be_written_is_an_error_and_leaves_nothing(trained, qexp):
     done = qexp("report", "mogi_quick_1", "--to", "nowhere/sent.html")
     assert done.code == 2
     assert "there is no folder nowhere" in done.stderr
     assert qexp("report", "no_such_run").code == 3
-    assert list(workspace.glob("*.html")) == []
+    assert list(trained.glob("*.html")) == []
 
 
-def test_only_a_report_is_replaced_without_a_question(workspace, qexp):
-    (workspace / "notes.html").write_text("<!doctype html><p>mine</p>")
+def test_only_a_report_is_replaced_without_a_question(trained, qexp):
+    (trained / "notes.html").write_text("<!doctype html><p>mine</p>")
     for name, said in (
         ("notes.html", "--overwrite"),
         ("notes.json", "let its name end"),
@@ -44,12 +44,12 @@ def test_only_a_report_is_replaced_without_a_question(workspace, qexp):
     ):
         done = qexp("report", "mogi_quick_1", "--to", name)
         assert (done.code, said in done.stderr) == (2, True)
-    assert (workspace / "notes.html").read_text() == "<!doctype html><p>mine</p>"
+    assert (trained / "notes.html").read_text() == "<!doctype html><p>mine</p>"
     assert qexp("report", "mogi_quick_1", "--to", "notes.html", "--overwrite").code == 0
     assert qexp("report", "mogi_quick_*", "--to", "notes.html").code == 0
-    (workspace / "notes.pdf").write_text("mine")
+    (trained / "notes.pdf").write_text("mine")
     done = qexp("report", "mogi_quick_1", "--to", "notes.pdf")
-    assert (done.code, (workspace / "notes.pdf").read_text()) == (2, "mine")
+    assert (done.code, (trained / "notes.pdf").read_text()) == (2, "mine")
 
 
 def test_results_are_those_of_the_run(page):
@@ -118,7 +118,7 @@ def test_columns_sort(page):
     assert page.locator("th[aria-sort]").count() == 1
 
 
-def test_texts_of_others_stay_texts(workspace, opened, tmp_path):
+def test_texts_of_others_stay_texts(trained, opened, tmp_path):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
     page = opened(run.report(tmp_path / "hostile.html"))
@@ -127,10 +127,10 @@ def test_texts_of_others_stay_texts(workspace, opened, tmp_path):
     assert page.locator("header img, header script").count() == 0
 
 
-def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(workspace, opened, qexp, tmp_path):
+def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(trained, opened, qexp, tmp_path):
     command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
     document = {"type": "command", "command": command, "dataset": "d", "model": "m"}
-    (workspace / "specs/experiences/broken.json").write_text(json.dumps(document))
+    (trained / "specs/experiences/broken.json").write_text(json.dumps(document))
     assert qexp("run", "broken").code == 1
     page = opened(package.open_run("broken_0").report(tmp_path / "failed.html"))
     assert "7" in page.locator(".notice.failed").inner_text()
@@ -139,8 +139,8 @@ def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(workspace, op
     assert page.locator("main img, main script").count() == 0
 
 
-def test_every_matrix_value_is_in_the_file(workspace, page):
-    table = xarray.load_dataset(workspace / "runs/mogi_quick_1/matrices/mogi_test/matrix.nc", engine="h5netcdf")
+def test_every_matrix_value_is_in_the_file(trained, page):
+    table = xarray.load_dataset(trained / "runs/mogi_quick_1/matrices/mogi_test/matrix.nc", engine="h5netcdf")
     payload = json.loads(page.locator('[data-draw="matrix"] script').text_content())
     decoded = page.evaluate(
         "text => Array.from(new Float64Array(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer))",

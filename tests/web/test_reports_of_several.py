@@ -12,8 +12,8 @@ from tests.web.test_parts_of_reports import section
 from tests.web.test_report import HOSTILE, numbers
 
 
-def names(workspace) -> list[str]:
-    return sorted(path.parent.name for path in workspace.glob("runs/mogi_quick*/run.json"))
+def names(trained) -> list[str]:
+    return sorted(path.parent.name for path in trained.glob("runs/mogi_quick*/run.json"))
 
 
 def table(page):

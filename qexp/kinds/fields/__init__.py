@@ -1,6 +1,6 @@
 """Fields on a grid, in folders of frames."""
 
-from qexp.spec.kind import Kind
+from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.fields.spec:DOCUMENTS",

@@ -10,7 +10,7 @@ from qexp.base.files import read_json
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError
-from qexp.spec.kind import Document, KindDocuments, entry_in_words
+from qexp.spec.kinds import Document, KindDocuments, entry_in_words
 from qexp.spec.reading import Finding
 
 FIELD_ERRORS = "errors.json"

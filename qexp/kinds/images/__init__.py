@@ -1,6 +1,6 @@
 """Simulated images, and the values that made them."""
 
-from qexp.spec.kind import Kind
+from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.images.spec:DOCUMENTS",

@@ -20,7 +20,7 @@ from qexp.errors import QexpError
 from qexp.figures import canvas
 from qexp.inference.grid_posterior import Posterior, groups
 from qexp.inference.simulated_images import unknowns_of
-from qexp.kinds import drawing
+from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL
 from qexp.kinds.images.calibrated_posteriors import (
     HIGH,
@@ -527,7 +527,7 @@ def calibrate(
     table = number_table(judged, dataset.quantities, {"run": directory.name, "created": made.created})
     keep_calibration(directory, made, encoded_numbers(table))
     if canvas.drawn_at_once():
-        drawing.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=left_out)
+        figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=left_out)
     return made
 
 

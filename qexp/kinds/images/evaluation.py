@@ -29,7 +29,7 @@ from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Trainer
 from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.simulation.distributions import gaps
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 
 

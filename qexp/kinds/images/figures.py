@@ -27,7 +27,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images import matrix_figures
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.results import FEW, HEAD, Calibration, calibrations_of, limit_of, numbers_name, record_name
 

@@ -20,7 +20,7 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures import canvas
 from qexp.inference.grid_posterior import Estimates, Posterior, circular_moments, groups
 from qexp.inference.simulated_images import MOST, Unknowns, periods_of, require_known, unknowns_of
-from qexp.kinds import drawing
+from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, TEST
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images.experiment import generated_of
@@ -95,7 +95,7 @@ def of_run(
     keep_limit(directory, made)
     if canvas.drawn_at_once():
         try:
-            drawing.draw(directory, only=[TEST_ESTIMATES])
+            figures.draw(directory, only=[TEST_ESTIMATES])
         except QexpError as lack:
             left_out(str(lack))
     return made

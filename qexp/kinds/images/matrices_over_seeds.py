@@ -17,10 +17,9 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.figures.canvas import drawn_at_once
 from qexp.jobs.states import require_done
-from qexp.kinds.drawing import draw_matrix
 from qexp.kinds.images import matrix
 from qexp.kinds.images.matrix import REFINED, summary
-from qexp.kinds.images.matrix_figures import numbers_of
+from qexp.kinds.images.matrix_figures import draw_matrix, numbers_of
 from qexp.spec.reading import canonical, digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.record import NAME, now

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files, folders
+from qexp.base import files
 from qexp.base.files import locked
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
 from qexp.base.quantities import Quantities, Quantity, quantity, with_periods
@@ -19,10 +19,10 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import drawn_at_once
-from qexp.kinds.drawing import draw_matrix
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
 from qexp.kinds.images.experiment import generated_of, require_units_of
+from qexp.kinds.images.matrix_figures import draw_matrix
 from qexp.kinds.images.refinement import (
     LARGEST,
     Bounds,
@@ -264,13 +264,13 @@ def store_matrix(place: Path, record: Mapping[str, Any], force: bool, write: Cal
     """
     files.make_folder(place.parent)
     try:
-        folders.clear(place)
-        with folders.drafted(place) as draft:
+        files.clear(place)
+        with files.drafted(place) as draft:
             write(draft)
             with locked(place.parent, LOCK_SECONDS):
                 if not force and matrix_exists(place, record):
                     return False
-                folders.put(draft, place)
+                files.put(draft, place)
     except OSError as error:
         raise QexpError(f"cannot write {place}: {error.strerror or error}") from error
     return True

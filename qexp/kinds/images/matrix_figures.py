@@ -16,7 +16,7 @@ from qexp.base import files
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
 from qexp.base.quantities import DEGREE, in_words, label
 from qexp.errors import DamagedError
-from qexp.figures.canvas import COLOURS, figure, sized, wrapped
+from qexp.figures.canvas import COLOURS, figure, save, sized, wrapped
 from qexp.kinds.figures import MissingNumbersError, Pictures, missing, table, unit
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 
@@ -409,3 +409,8 @@ def _panels(shown: xarray.Dataset, output: str) -> Panels:
     if PERIOD not in shown[f"{output}_error"].attrs and np.isfinite(relative).any():
         made["relative_error"] = 100 * relative
     return made
+
+
+def draw_matrix(folder: Path) -> None:
+    """Draw `matrix.png` of a matrix."""
+    save(matrix_of(folder), (folder / MATRIX).with_suffix(".png"))

@@ -36,7 +36,7 @@ from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import DeformationImages, Source
 from qexp.simulation.noise import LinearNoise
 from qexp.simulation.views import DISPLACEMENT, GNSS
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 
 TOLERANCE = 5.0

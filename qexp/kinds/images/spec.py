@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
 from qexp.base.tables import Table, Tables
 from qexp.spec.defaults import defaults_in, long_form
-from qexp.spec.kind import Document, KindDocuments
+from qexp.spec.kinds import Document, KindDocuments
 from qexp.spec.reading import Finding, Where
 
 NUMBERS = ("azimuth", "heading", "incidence", "x_res", "y_res")

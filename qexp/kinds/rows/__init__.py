@@ -1,6 +1,6 @@
 """Rows of tables."""
 
-from qexp.spec.kind import Kind
+from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.rows.spec:DOCUMENTS",

@@ -46,7 +46,7 @@ from qexp.networks.estimator import Ensemble, Inversion, mean, spread
 from qexp.networks.transforms import Transform
 from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.record import ComparisonRow, Feature, GroupErrors
 

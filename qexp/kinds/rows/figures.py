@@ -41,7 +41,7 @@ from qexp.kinds.figures import (
 from qexp.kinds.rows.spec import grouped_by
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 from qexp.rows.rasters import Raster
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 from qexp.store.results import USUAL
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import suggestion
-from qexp.spec.kind import Document, KindDocuments, entry_in_words
+from qexp.spec.kinds import Document, KindDocuments, entry_in_words
 from qexp.spec.reading import Finding, Where
 
 STAND_IN = "made with stand-in data"

@@ -1,6 +1,6 @@
 """Spectra of sediment cores."""
 
-from qexp.spec.kind import Kind
+from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.spectra.spec:DOCUMENTS",

@@ -46,10 +46,10 @@ from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import GroupKFold, KFold, Rows
 from qexp.networks.estimator import Inversion, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.store.provenance import read_seen
 from qexp.store.record import ComparisonRow, Feature, GroupErrors
-from qexp.store.seen import read
 
 Array = NDArray[np.float64]
 
@@ -631,7 +631,7 @@ def _training_mean(asked: Asked, metrics: Mapping[str, Metrics]) -> float:
 def _independence(asked: Asked, dataset: SpectraDataset, rows: Rows) -> Independence:
     """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
     try:
-        seen = read(asked.directory)
+        seen = read_seen(asked.directory)
     except DamagedError as error:
         return Independence(None, (f"the training spectra are unknown: {error}",))
     if not seen:

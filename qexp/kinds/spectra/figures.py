@@ -38,7 +38,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
-from qexp.spec.kind import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
 from qexp.store.results import USUAL
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base.quantities import Quantities
-from qexp.spec.kind import Document, KindDocuments, entry_in_words
+from qexp.spec.kinds import Document, KindDocuments, entry_in_words
 from qexp.spec.reading import Finding
 
 RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
