@@ -24,6 +24,7 @@ from torch import Tensor
 
 from qexp.physics.geometry import require_below_ground, require_positive
 from qexp.physics.interpolation import smooth_image
+from qexp.physics.point import ORDER
 
 BLOCK = 65_536
 """Stations computed at a time, so that intermediate results stay in the processor's cache."""
@@ -35,6 +36,9 @@ SERIES = 0.3
 """Squared eccentricity below which the shape factors are summed as a series of TERMS terms."""
 
 TERMS = 32
+
+SMALL = 0.25
+"""Distance between the foci, as a fraction of the depth, below which images are as sharp as those of point sources."""
 
 LONGEST = 100
 """Times its width that any spheroid below the surface may be long; longer ones must not come close to the surface."""
@@ -136,7 +140,9 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
             image = image.index_copy_(0, block, made)
         return image.view(len(places), north.shape[1], east.shape[1])
 
-    return smooth_image(seen, _focal_points(source.detach()), east, north)
+    foci = _focal_points(source.detach())
+    small = (foci[:, 0] - foci[:, 2]).norm(dim=-1) < SMALL * source.detach()[:, 2]
+    return smooth_image(seen, foci, east, north, torch.where(small, ORDER, 0))
 
 
 def _focal_points(source: Tensor) -> Tensor:

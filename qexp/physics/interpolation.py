@@ -36,13 +36,14 @@ Seen = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Places in the batch (n,), and east (n, width) and north (n, height) of their grids -> images (n, height, width)."""
 
 
-def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor, order: int = 0) -> Tensor:
+def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor, order: int | Tensor = 0) -> Tensor:
     """Images on a grid, to the rounding errors of its type of numbers, from `seen` on a grid of fewer points.
 
     singular   (batch, point, 3)        east, north, depth of the outermost points of each source [m]
     east       (batch or 1, width)      [m]
     north      (batch or 1, height)     [m]
-    order      power of the number of points by which errors are larger: for singularities sharper than those of 1 / R^2
+    order      power of the number of points by which errors are larger: for singularities sharper than those of
+               1 / R^2; of all sources, or of each, (batch,)
     returns    (batch, height, width)
     """
     batch, height, width = len(singular), north.shape[-1], east.shape[-1]
@@ -129,7 +130,7 @@ def _stretching(positions: Tensor, real: Tensor, depth: Tensor) -> _Stretching:
     return _Stretching(centre, scale, rate)
 
 
-def _counts(rate: Tensor, error: Tensor, order: int, pixels: int) -> Tensor:
+def _counts(rate: Tensor, error: Tensor, order: int | Tensor, pixels: int) -> Tensor:
     """(batch,) numbers of points; the pixels of the longer axis where none of COUNTS is enough."""
     rate, error = rate.squeeze(1), error.squeeze(1).double()
     wanted = 1 - error.log() / rate
