@@ -25,11 +25,10 @@ import qexp
 from qexp.base.seeds import Seeds
 from qexp.inference.fit import SAME_MINIMUM, best, bic, refined
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.observation import nearby
+from qexp.kinds.images.observation import STARTS_NEAR, nearby
 from qexp.kinds.images.refinement import Refinement
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Inversion
-from qexp.runs.invert import STARTS_NEAR
 from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]

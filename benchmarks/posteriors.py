@@ -61,7 +61,7 @@ def main() -> None:
         )
         for refined in (False, True):
             began = time.perf_counter()
-            found = qexp.calibrate(run, draws=asked.draws, exact=asked.exact, refined=refined)
+            found = qexp.calibrate(run, observations=asked.draws, exact=asked.exact, refined=refined)
             print(f"  {'by the likelihood' if refined else 'head'}: {in_words(found)}; "
                   f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
         print(f"  as a user has them: {of_a_user(run, asked.exact)}", flush=True)

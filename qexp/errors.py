@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_]*)(?:=(?P<value>[^`]*))?`")
+"""An argument in the text of an error, and perhaps its value: `seed` or `seed=-1`."""
 
 
 class QexpError(Exception):
-    """A mistake or a condition that the user can fix; `cli` prints it without a traceback."""
+    """A mistake or a condition that the user can fix; `cli` prints it without a traceback.
+
+    Arguments stand between backquotes in its text, `seed=-1`: Python shows them so, the shell as options, `--seed -1`.
+    """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return ARGUMENT.sub(lambda found: found[0][1:-1], super().__str__())
+
+    def __format__(self, form: str) -> str:
+        """Its text with the backquotes, so that an error can be a part of another."""
+        return format(super().__str__(), form)
+
+    def spelled(self, option: Callable[[str], str]) -> str:
+        """Its text in the shell.
+
+        option  from the name of an argument to that of the option, such as `--seed`
+        """
+        return spelled(super().__str__(), option)
+
+
+def spelled(text: str, option: Callable[[str], str]) -> str:
+    """A text with arguments between backquotes as the shell has them: `seed=-1` → --seed -1, `refine=True` → --refine.
+
+    option  from the name of an argument to that of the option
+    """
+
+    def in_shell(found: re.Match[str]) -> str:
+        value = found["value"]
+        return option(found["name"]) if value in (None, "True") else f"{option(found['name'])} {value}"
+
+    return ARGUMENT.sub(in_shell, text)
 
 
 class NotFoundError(QexpError):

@@ -16,7 +16,8 @@ from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
 from qexp.kinds.kind import KindData, Samples
 from qexp.kinds.look import Variable, View
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.prediction import FileKind, FileOptions
+from qexp.kinds.options import PredictOptions
+from qexp.kinds.prediction import FileKind
 from qexp.kinds.trained import load_model
 from qexp.kinds.training import train_network
 from qexp.metrics.baselines import Baseline
@@ -64,7 +65,6 @@ __all__ = [
     "Epoch",
     "ExperienceSpec",
     "FileKind",
-    "FileOptions",
     "Finding",
     "Fold",
     "Generator",
@@ -84,6 +84,7 @@ __all__ = [
     "Part",
     "Pictures",
     "Points",
+    "PredictOptions",
     "QexpError",
     "Quantities",
     "Quantity",

@@ -25,7 +25,8 @@ from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
 from qexp.kinds.kind import KindData, Samples
 from qexp.kinds.look import Variable, View
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.prediction import FileKind, FileOptions
+from qexp.kinds.options import PredictOptions
+from qexp.kinds.prediction import FileKind
 from qexp.kinds.trained import load_model
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import evaluate as evaluate_estimates
@@ -291,7 +292,7 @@ def _targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pa
     return [(source, target)]
 
 
-def _estimator(directory: RunDirectory, device: str, asked: FileOptions) -> partial[ImagePrediction]:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> partial[ImagePrediction]:
     return partial(_predict, model=load_model(directory, torch.device("cpu")))
 
 

@@ -165,22 +165,24 @@ names for completion. None is called from Python."""
 
 PRINTING = {
     "base.files": "JSON, CSV and sizes as texts",
+    "base.options": "what dataclasses of options say of the shell, and texts as values",
     "base.machine": "signals reach the process of the command",
-    "base.text": "tables as Markdown and LaTeX",
+    "base.text": "tables as Markdown and LaTeX, and texts of others without what would act on a terminal",
     "base.workspace": "paths as messages show them",
     "comparison.compare": "comparisons as tables, by their type",
     "comparison.result_tables": "results of a run or an evaluation, as texts",
+    "deformation.options": "options of observe and invert",
     "errors": "what is raised, the exit codes, and near names",
     "jobs.launchers": "the names of launchers, for help texts",
+    "kinds.options": "options of commands that use trained networks",
     "metrics.meaning": "numbers as texts",
     "runs.catalog": "whether a word is a name or a pattern",
     "runs.columns": "cells of listings, as texts",
     "runs.facts": "what a run is and where it came from, as texts",
+    "runs.order": "options of run, rerun and study, and texts as seeds, grids and overrides",
     "spec.experiences": "the lines of a resolved spec, by the type of the experience",
-    "spec.reading": "values of options are JSON, and read as strictly as specs",
     "spec.schema": "the parameters of an entry, as texts",
     "store.record": "the states and their words",
-    "web.html": "texts of others, without what would act on a terminal",
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""
 

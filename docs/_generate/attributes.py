@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
+from qexp.base.options import help_of
+
 
 def text_of(kind: type, name: str) -> str:
-    """The docstring of an attribute of a class in one line. Raises LookupError if there is none."""
+    """The docstring of an attribute of a class in one line, or the help of an option. Raises LookupError without."""
+    for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
+        if field.name == name and field.metadata:
+            return help_of(field)
     try:
         return documented(kind.__module__)[kind.__name__, name]
     except KeyError:

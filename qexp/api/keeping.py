@@ -9,8 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp.api.runs import Report, Run, Runs, as_warning, open_runs, references_of
+from qexp.api.runs import Run, Runs, open_runs, references_of
 from qexp.base import workspace as workspaces
+from qexp.base.options import Report, as_warning
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:

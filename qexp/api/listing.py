@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp.api.runs import Report, Runs, as_warning, ignore, references_of
+from qexp.api.runs import Runs, references_of
 from qexp.base import workspace as workspaces
+from qexp.base.options import Report, as_warning, ignore
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:

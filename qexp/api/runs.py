@@ -1,21 +1,22 @@
-"""How functions of `qexp.api` report what is no error."""
+"""A run as Python sees it, and how to open one."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.base import workspace as workspaces
+from qexp.base.options import Report, as_warning, takes
+from qexp.kinds.options import EvaluateOptions
+from qexp.runs.order import RerunOptions
 from qexp.web.html import Shown, View
 
 if TYPE_CHECKING:
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
-    from qexp.kinds.attempt import Display
     from qexp.runs.evaluate import Evaluation
     from qexp.runs.predict import Predictor
     from qexp.store.directory import RunDirectory
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
     from qexp.store.results import Calibration, HeldOutIntervals, Limit
     from qexp.upkeep.verify import Verification
     from qexp.web.notebook import Estimates, Matrix
-
-Report = Callable[[str], None]
-"""Receives a line of text."""
-
-
-def as_warning(text: str) -> None:
-    """Issue a warning of Python."""
-    warnings.warn(text, stacklevel=3)
-
-
-def ignore(text: str) -> None: ...
-
-
-# A run as Python sees it, and how to open one.
 
 
 class Run(Shown):
@@ -125,31 +112,17 @@ class Run(Shown):
 
         return intervals_of(self.directory if evaluation is None else find_evaluation(self.directory, evaluation))
 
-    def evaluate(
-        self,
-        dataset: str | None = None,
-        *,
-        input: str | Path | None = None,
-        part: str | None = None,
-        seed: int = 0,
-        name: str | None = None,
-        force: bool = False,
-        device: str = "auto",
-        warn: Report = as_warning,
-        workspace: str | Path | None = None,
-    ) -> Evaluation:
+    @takes(EvaluateOptions)
+    def evaluate(self, options: EvaluateOptions) -> Evaluation:
         """Evaluate it on data other than its own test part, and keep the results in the run; see `qexp.evaluate`.
 
-        workspace  where the dataset's spec is searched; that of the run if left out
+        The dataset's spec is searched in the workspace of the run if no other is named.
         """
         from qexp.runs.evaluate import evaluate
 
-        place = workspaces.Workspace(self.path.parent.parent) if workspace is None else workspaces.find(workspace)
-        source = None if input is None else Path(input)
-        return evaluate(
-            self.directory, place, dataset=dataset, source=source, part=part, seed=seed, name=name, force=force,
-            device=device, left_out=warn,
-        )  # fmt: skip
+        own = options.workspace is None
+        place = workspaces.Workspace(self.path.parent.parent) if own else workspaces.find(options.workspace)
+        return evaluate(self.directory.trusting(options.trust_code), place, options)
 
     @property
     def pretrained_from(self) -> str:
@@ -261,33 +234,13 @@ class Run(Shown):
             annotate(self.path, text)
         return self.directory.record().note
 
-    def rerun(
-        self,
-        *,
-        name: str | None = None,
-        seed: int | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        at_commit: bool = False,
-        resume: bool = False,
-        tags: Sequence[str] = (),
-        note: str = "",
-        device: str = "auto",
-        display: Display | None = None,
-    ) -> Run:
-        """Train its spec once more, as a new run; see `qexp rerun`. Returns that.
+    @takes(RerunOptions)
+    def rerun(self, options: RerunOptions) -> Run:
+        """Train its spec once more, as a new run; see `qexp rerun`. Returns that."""
+        from qexp.runs.rerun import continued, rerun
 
-        name       `<run>_rerun` if left out
-        seed       that of this run if left out
-        overrides  dotted key → value
-        at_commit  by qexp's code at the commit that trained this run
-        resume     continue this run instead, which was interrupted, from the spec that it holds
-        """
-        from qexp.runs.rerun import Changes, continued, rerun
-
-        changes = Changes(name, seed, overrides or {}, tuple(tags), note)
         place = workspaces.Workspace(self.path.parent.parent)
-        work = continued if resume else rerun
-        return Run(work(self.directory, place, changes, device, at_commit, display))
+        return Run((continued if options.resume else rerun)(self.directory, place, options))
 
     def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
         """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""

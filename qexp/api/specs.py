@@ -79,7 +79,7 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> li
     from collections import Counter
 
     from qexp.api.listing import every_run
-    from qexp.api.runs import ignore
+    from qexp.base.options import ignore
     from qexp.spec.reading import read
     from qexp.spec.resolution import FOLDERS
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp.api.runs import Report, Run, Runs, as_warning, ignore, open_run, open_runs
+from qexp.api.runs import Run, Runs, open_run, open_runs
 from qexp.base import workspace as workspaces
+from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError
-from qexp.runs.order import Order, Pretraining
+from qexp.runs.order import Order, StudyOptions
 
 if TYPE_CHECKING:
     from qexp.kinds.attempt import Display
@@ -111,49 +112,31 @@ def sweep(
     return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
 
 
-def study(
-    order: Order,
-    *,
-    pretraining: Pretraining | None = None,
-    metric: str | None = None,
-    out: str | Path | None = None,
-    watched: Callable[[], Watcher] | None = None,
-    tell: Report = ignore,
-    most: int | None = None,
-    workspace: str | Path | None = None,
-) -> ShownStudy:
+@takes(StudyOptions)
+def study(order: Order, options: StudyOptions) -> ShownStudy:
     """Train the missing runs of an order, and draw a metric over its grid; see `qexp study`.
 
     order        its `pretrain` is left out; the first key of its grid is the horizontal axis of the figure
-    pretraining  an experience that is trained first, for each value of a grid of its own; the experiences of the
-                 order that have `pretrain` in their spec start from its runs
-    metric       such as "toc.rmse"; r2 of the first output if left out
-    out          the folder for study.csv, table.csv and study.png; `studies/<experience>_<key>` if left out
-    tell         receives what is trained now and what is done already
     returns      its `results()` and `differences()` are tables, its `document()` all numbers
     """
-    from qexp.comparison.study import Asked, run_study
+    from qexp.comparison.study import StudyOrder, run_study
     from qexp.runs.launch import Unwatched
     from qexp.store.directory import target_outside_of_runs
     from qexp.web.notebook import studied
 
-    asked = Asked(order, pretraining, metric)
-    folder = target_outside_of_runs(out) if out is not None else None
-    place = workspaces.find(workspace)
-    return studied(run_study(asked, place, folder, most=most, watched=watched or Unwatched, tell=tell))
+    studying = StudyOrder(order, options.pretraining, options.metric)
+    folder = target_outside_of_runs(options.out) if options.out is not None else None
+    place = workspaces.find(options.workspace)
+    watched = options.watched or Unwatched
+    return studied(run_study(studying, place, folder, most=options.most, watched=watched, tell=options.tell))
 
 
-def planned_study(
-    order: Order,
-    *,
-    pretraining: Pretraining | None = None,
-    metric: str | None = None,
-    workspace: str | Path | None = None,
-) -> tuple[list[Plan], bool]:
+@takes(StudyOptions)
+def planned_study(order: Order, options: StudyOptions) -> tuple[list[Plan], bool]:
     """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining."""
-    from qexp.comparison.study import Asked, planned
+    from qexp.comparison.study import StudyOrder, planned
 
-    return planned(Asked(order, pretraining, metric), workspaces.find(workspace))
+    return planned(StudyOrder(order, options.pretraining, options.metric), workspaces.find(options.workspace))
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:

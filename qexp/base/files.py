@@ -660,9 +660,9 @@ def names_in(target: Path) -> set[str]:
     try:
         return {path.name for path in target.iterdir()} if target.exists() else set()
     except NotADirectoryError:
-        raise QexpError(f"--to {target}: there is a file of that name; choose another") from None
+        raise QexpError(f"`to={target}`: there is a file of that name; choose another") from None
     except OSError as error:
-        raise QexpError(f"--to {target}: {error.strerror}") from error
+        raise QexpError(f"`to={target}`: {error.strerror}") from error
 
 
 def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:

@@ -11,7 +11,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -256,3 +259,38 @@ def alike(unit: str) -> list[str]:
     """Short names of the units that can be converted to a unit."""
     kind = UNITS.get(unit, ("", 0.0))[0]
     return [name for name, (other, _) in UNITS.items() if kind and other == kind and len(name) < len("metre")]
+
+
+def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:
+    """Estimates, moved by whole periods to within half a period of the truth; unchanged for None.
+
+    estimate, truth, period  in the same unit
+    """
+    import numpy as np  # names and units need none
+
+    estimated, true = np.asarray(estimate), np.asarray(truth)
+    if period is None:
+        return estimated
+    moved: NDArray[Any] = estimated - period * np.round((estimated - true) / period)
+    return moved
+
+
+# Names of a model's tensors by variable: torch divides them at dots, which variables may have, too.
+
+TRANSFORMS = "transforms"
+
+
+def module_name(variable: str) -> str:
+    """A variable as part of the name of a tensor: `chamber:depth`."""
+    return variable.replace(".", ":")
+
+
+def of_transform(variable: str) -> str:
+    """The transform of a variable, as the names of its tensors begin: `transforms.chamber:depth`."""
+    return f"{TRANSFORMS}.{module_name(variable)}"
+
+
+def transformed_by(tensor: str) -> str | None:
+    """The variable whose transform has a tensor, by the tensor's name; None for a weight of the network."""
+    part, _, rest = tensor.partition(".")
+    return rest.partition(".")[0].replace(":", ".") if part == TRANSFORMS else None

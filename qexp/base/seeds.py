@@ -22,7 +22,7 @@ LARGEST_SEED = 2**63 - 1
 def require_seed(seed: int) -> None:
     """Raises QexpError for a number that is no seed."""
     if not 0 <= seed <= LARGEST_SEED:
-        raise QexpError(f"--seed {shortened(str(seed))}: a seed is a whole number from 0 on, less than 2^63")
+        raise QexpError(f"`seed={shortened(str(seed))}`: a seed is a whole number from 0 on, less than 2^63")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ parameters of the spec, so that they and their defaults can be read from the bui
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,3 +75,23 @@ def built_within(table: Table, noun: str, one: str | Mapping[str, Any]) -> Any:
         return built(table, description)
     except TypeError as error:
         raise ValueError(f"the {noun} '{name}' does not take these parameters: {error}") from None
+
+
+def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
+    """`"adam"` or `["adam", {…}]` → `{"type": "adam", "parameters": {…}}`, every parameter written out.
+
+    A parameter whose schema has `"x-left-out": "default"` is written only where it is not its default, so that specs
+    without it stay as they were before it came; with `"always"`, it changes nothing and is never written.
+    """
+    if isinstance(value, str):
+        value = {key: value}
+    elif isinstance(value, list):
+        value = {key: value[0], "parameters": value[1] if len(value) > 1 else {}}
+    entry = table[value[key]]
+    defaults = json.loads(json.dumps(entry.defaults))
+    written = {**defaults, **value.get("parameters", {})}
+    for name, schema in entry.parameters.get("properties", {}).items():
+        left_out = schema.get("x-left-out")
+        if left_out == "always" or (left_out == "default" and written[name] == defaults[name]):
+            del written[name]
+    return {key: value[key], "parameters": written}

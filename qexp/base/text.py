@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,3 +171,29 @@ def _latex_text(text: str) -> str:
         unknown_char_warning=False,
     )
     return str(encoder.unicode_to_latex(text))
+
+
+# Texts of others, such as records, specs and logs, made harmless for a terminal.
+
+
+def cleaned(text: str) -> str:
+    r"""A text whose control characters, which would act on a terminal, are written as escapes: \x1b, \u202e.
+
+    Lines and tabs stay.
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    if unicodedata.category(letter) == "Zs":  # a space of some width
+        return letter
+    return letter.encode("unicode_escape").decode()
+
+
+def in_one_line(text: str) -> str:
+    return cleaned(text.translate(_SPACES))
+
+
+_SPACES = str.maketrans(dict.fromkeys("\n\t\r\v\f", " "))

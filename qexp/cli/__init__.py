@@ -34,7 +34,7 @@ class _Commands(CheckedGroup):
         except QexpError as mistake:
             if ctx.params.get("debug"):
                 raise
-            error(str(mistake))
+            error(mistake)
             raise typer.Exit(mistake.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None

@@ -7,7 +7,9 @@ docstring's lines.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,9 +17,10 @@ import click
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from qexp.base.options import Option, default_of, flags_of, in_shell, shell_type
 from qexp.cli import completion
-from qexp.errors import QexpError
-from qexp.jobs.launchers import LAUNCHERS, LOCAL
+from qexp.cli.console import FLAGS, option
+from qexp.errors import QexpError, spelled
 
 Helped = TypeVar("Helped", bound=click.Command | click.Parameter)
 
@@ -102,22 +105,9 @@ PointsOption = Annotated[
 ]
 TagsOption = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag the runs; repeat for more.")]
 NoteOption = Annotated[str, typer.Option("--note", metavar="TEXT", help="Note of the runs.")]
-OnlyFailedOption = Annotated[
-    bool, typer.Option("--only-failed", help="Repeat the runs that ended without a result, and start no others.")
-]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List the runs that would be started, and start none.")]
-JobsOption = Annotated[
-    int | None,
-    typer.Option("-j", "--jobs", metavar="N", help="Maximum number of runs at a time; on this machine 1 if left out."),
-]
 YesToManyOption = Annotated[
     bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without this being an error.")
-]
-ExperiencesArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="EXPERIENCE...", help="Names or paths of experience specs.", autocompletion=completion.experiences
-    ),
 ]
 SpecFilesArgument = Annotated[
     list[Path] | None,
@@ -139,35 +129,6 @@ EntryArgument = Annotated[
     ),
 ]
 StatusOption = Annotated[str | None, typer.Option(help="Only runs in this state.", autocompletion=completion.states)]
-DeviceOption = Annotated[
-    str, typer.Option(help="Compute device: auto, cpu or cuda.", autocompletion=completion.devices)
-]
-LauncherOption = Annotated[
-    str,
-    typer.Option(
-        metavar="|".join(LAUNCHERS),
-        help=f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.",
-        autocompletion=completion.launchers,
-    ),
-]
-LauncherOptionsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        metavar="KEY=VALUE",
-        help="Option of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; "
-        "overrides qexp.toml. Repeat for more.",
-    ),
-]
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        metavar="NAME",
-        help="Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
-        autocompletion=completion.profiles,
-    ),
-]
 LaunchOption = Annotated[
     str | None,
     typer.Option(
@@ -211,12 +172,15 @@ class CheckedGroup(PlainGroup):
             try:
                 _require_values(self, ctx, args)
             except QexpError as mistake:  # before there is a command that would print it
-                raise click.UsageError(str(mistake), ctx) from None
+                raise click.UsageError(mistake.spelled(option), ctx) from None
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, words = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
+            options = [one for one in command.params if isinstance(one, click.Option) and one.name]
+            FLAGS.clear()
+            FLAGS.update({str(one.name): max(one.opts, key=len) for one in options})
             _require_values(command, click.Context(command, parent=ctx, info_name=name), words)
         return name, command, words
 
@@ -228,6 +192,85 @@ def _require_values(command: click.Command, context: click.Context, words: list[
     for name, value in given.items():
         if name in options and "" in (value if isinstance(value, list | tuple) else [value]):
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")
-    for option, times in Counter(one for one in order if isinstance(one, click.Option)).items():
-        if times > 1 and not (option.multiple or option.is_flag or option.count):
-            raise QexpError(f"{option.opts[0]} is given {times} times, but takes one value; keep one of them")
+    for given_option, times in Counter(one for one in order if isinstance(one, click.Option)).items():
+        if times > 1 and not (given_option.multiple or given_option.is_flag or given_option.count):
+            raise QexpError(f"{given_option.opts[0]} is given {times} times, but takes one value; keep one of them")
+
+
+# Options that are declared as fields of a dataclass.
+
+
+def with_options(
+    *declared: type[Any], leave_out: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command that is given the fields of dataclasses as options of the shell.
+
+    declared   the classes of some of its parameters
+    leave_out  fields that are not given, or in another way
+    """
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+        made = {name: one.annotation for name, one in own.items() if one.annotation in declared}
+        fields = {name: [one for one in in_shell(kind) if one[0].name not in leave_out] for name, kind in made.items()}
+        flags = {field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several}
+        renamed: dict[str, str] = {}
+        for kind in declared:
+            renamed |= getattr(kind, "renamed", {})
+
+        def called(**given: Any) -> None:
+            for name, now in renamed.items():
+                if given.pop(name) is not None:
+                    raise QexpError(f"`{name}` is now {now}")
+            values = {
+                name: {field.name: _value(field, about, flags, given.pop(field.name)) for field, about in several}
+                for name, several in fields.items()
+            }
+            command(**given, **{name: made[name](**of_fields) for name, of_fields in values.items()})
+
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in own.items():
+            if name in made:
+                parameters += [_parameter(field, about, flags) for field, about in fields[name]]
+            else:
+                parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+        parameters += [_hidden(name) for name in renamed]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__doc__, called.__name__ = command.__doc__, command.__name__
+        called.__module__ = command.__module__
+        called.__annotations__ = {}
+        return called
+
+    return decorated
+
+
+def _value(field: Any, about: Option, flags: Mapping[str, str], given: Any) -> Any:
+    if given is None or given == []:
+        return default_of(field)
+    return given if about.read is None else about.read(flags[field.name], given)
+
+
+def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.Parameter:
+    kind, default = shell_type(field), default_of(field)
+    text = f"{spelled(about.help, lambda name: flags.get(name, name))} {about.also}".rstrip()
+    complete = None if about.complete is None else getattr(completion, about.complete)
+    if about.argument:
+        declared = typer.Argument(help=text, metavar=about.metavar, autocompletion=complete)
+    else:
+        declared = typer.Option(
+            *flags_of(field), help=text, metavar=about.metavar, autocompletion=complete, show_default=about.shown
+        )
+    usual = inspect.Parameter.empty if default is ... else default
+    if about.read is not None or default is None or default == () or default == {}:
+        kind, usual = kind | None, None
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=usual, annotation=Annotated[kind, declared]
+    )
+
+
+def _hidden(name: str) -> inspect.Parameter:
+    """An option that has another name now, and is refused with that."""
+    declared = typer.Option(f"--{name.replace('_', '-')}", hidden=True)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, declared]
+    )

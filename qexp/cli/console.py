@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from qexp.web.html import cleaned, in_one_line
+from qexp.base.text import cleaned, in_one_line
+from qexp.errors import QexpError, spelled
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -38,15 +39,25 @@ STATE_STYLES = {
 }  # fmt: skip
 
 
+FLAGS: dict[str, str] = {}
+"""Argument of the command at work → its option, such as seed → --seed."""
+
+
+def option(argument: str) -> str:
+    """An argument of Python as the shell writes it."""
+    return FLAGS.get(argument, f"--{argument.replace('_', '-')}")
+
+
 def message(text: str) -> None:
-    print(cleaned(text), file=sys.stderr)
+    print(cleaned(spelled(text, option)), file=sys.stderr)
 
 
 def warning(text: str) -> None:
     message(f"warning: {text}")
 
 
-def error(text: str) -> None:
+def error(what: str | QexpError) -> None:
+    text = what.spelled(option) if isinstance(what, QexpError) else spelled(what, option)
     message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
 
 

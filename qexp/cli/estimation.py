@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,21 +15,16 @@ import typer
 from qexp import api
 from qexp.base import files
 from qexp.base.workspace import find
-from qexp.cli import completion, texts
+from qexp.cli import completion
 from qexp.cli.arguments import (
-    DeviceOption,
-    LauncherOption,
-    LauncherOptionsOption,
-    ProfileOption,
     RunArgument,
     RunOption,
     RunsArgument,
-    TrustCodeOption,
+    with_options,
 )
 from qexp.cli.console import (
     JsonOption,
     Show,
-    WorkspaceOption,
     bar,
     error,
     message,
@@ -44,6 +40,15 @@ from qexp.cli.listing import print_evaluation
 from qexp.comparison.result_tables import calibrated, calibrated_runs, what_would_be_noticed
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.jobs.launchers import LOCAL
+from qexp.kinds.options import (
+    CalibrateOptions,
+    EvaluateOptions,
+    IntervalsOptions,
+    LimitOptions,
+    MatrixOptions,
+    PredictOptions,
+    SubmitOptions,
+)
 from qexp.metrics.meaning import measured, number
 
 if TYPE_CHECKING:
@@ -65,72 +70,12 @@ RunsOption = Annotated[
     ),
 ]
 
-RefineOption = Annotated[
-    bool,
-    typer.Option(
-        "--refine",
-        help="Also refine every estimate by least squares that start at it, with the weights of the dataset's noise.",
-    ),
-]
 
-BoundOption = Annotated[
-    bool,
-    typer.Option(
-        "--bound",
-        help="Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates; with --repeats, "
-        "the ratio of the network's to it.",
-    ),
-]
-
-NameOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Name of the matrix in the run; that of the dataset if left out.")
-]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace a matrix of the same name that was made with other settings.")
-]
-
-
-def matrix(
-    run: RunsOption,
-    dataset: Annotated[
-        str,
-        typer.Option(
-            help="Name or path of a dataset spec, which generates the observations.", autocompletion=completion.datasets
-        ),
-    ],
-    axes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--axis",
-            metavar="VARIABLE=LOW:HIGH:CELLS",
-            help="Axis of true values; repeat for more. The axes of the dataset if left out.",
-        ),
-    ] = None,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fix", metavar="VARIABLE=VALUE", help="Value of a variable that is not an axis; repeat for more."
-        ),
-    ] = None,
-    repeats: Annotated[int, typer.Option(metavar="N", help="Noise realisations per cell.")] = 1,
-    seed: Annotated[int, typer.Option(help="Random seed of the noise.")] = 0,
-    name: NameOption = None,
-    force: ForceOption = False,
-    npy: Annotated[bool, typer.Option("--npy", help="Also write the .npy arrays of VDI.")] = False,
-    refine: RefineOption = False,
-    bound: BoundOption = False,
-    trust_code: TrustCodeOption = False,
-    device: DeviceOption = "auto",
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(MatrixOptions)
+def matrix(run: RunsOption, options: MatrixOptions) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
-    grid, fixed = texts.axes(axes or []), texts.fixed(fix or [])
     with _progress() as on_refined:
-        table = api.matrix(
-            run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, refine=refine,
-            bound=bound, name=name, force=force, on_refined=on_refined, tell=message, trust_code=trust_code,
-            workspace=workspace,
-        )  # fmt: skip
+        table = api.matrix(run, **{**vars(options), "on_refined": on_refined, "tell": message})
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
     if "runs" in record:
@@ -148,10 +93,10 @@ def matrix(
     if record.get("left_out"):
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
-    _print_files(folder, workspace)
+    _print_files(folder, options.workspace)
 
 
-def _print_files(folder: Path, workspace: str | None) -> None:
+def _print_files(folder: Path, workspace: str | Path | None) -> None:
     made = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(made) > 1 else "matrix:")
     for path in made:
@@ -202,94 +147,8 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 # qexp predict
 
 
-FileArgument = Annotated[
-    Path,
-    typer.Option(
-        "--input",
-        metavar="FILE|FOLDER",
-        help="Images: a NetCDF, npz, npy or GeoTIFF file, a folder with a npy or GeoTIFF file per input, or a folder "
-        "of such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, a "
-        "folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, "
-        "or a table with one per row.",
-    ),
-]
-OutputOption = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        metavar="FILE|FOLDER",
-        help="Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table (NetCDF, CSV or "
-        "Parquet) for images and spectra.",
-    ),
-]
-ChunkOption = Annotated[
-    int | None, typer.Option("--chunk", metavar="N", help="Images, rows, frames or spectra in memory at a time.")
-]
-ColumnsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--columns",
-        metavar="NAME=OTHER,...|N,N,...",
-        help="Columns of rows with other names than in the training data: the run's name and the file's, or the "
-        "positions of the run's columns in the file, in order, counted from 1; repeat for more.",
-    ),
-]
-IntervalOption = Annotated[
-    float | None,
-    typer.Option(
-        "--interval",
-        metavar="SHARE",
-        help="Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or what the "
-        "held-out errors of rows and spectra can promise.",
-    ),
-]
-DrawsPerSampleOption = Annotated[
-    int | None,
-    typer.Option(
-        "--draws",
-        metavar="N",
-        help="Images, rows and spectra, with a posterior head or --refined: also write this number of draws from the "
-        "posterior of each, for ArviZ, into a file beside the estimates.",
-    ),
-]
-
-RefinedPredictionOption = Annotated[
-    bool,
-    typer.Option(
-        "--refined",
-        help="Images of a simulated dataset: intervals and draws are of the posteriors by the known likelihood, which "
-        "the network's estimates only start; estimates are their medians. For runs with or without a posterior head.",
-    ),
-]
-
-MisfitOption = Annotated[
-    bool,
-    typer.Option(
-        "--misfit",
-        help="Images: also compare each with what the simulator of the training data makes, by p-values of the "
-        "residuals of the best source, found by least squares, and of the network's features.",
-    ),
-]
-
-
-def predict(
-    run: RunOption,
-    source: FileArgument,
-    target: OutputOption,
-    chunk: ChunkOption = None,
-    columns: ColumnsOption = None,
-    interval: IntervalOption = None,
-    draws: DrawsPerSampleOption = None,
-    refined: RefinedPredictionOption = False,
-    misfit: MisfitOption = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
-    launcher: LauncherOption = LOCAL,
-    launcher_options: LauncherOptionsOption = None,
-    profile: ProfileOption = None,
-    trust_code: TrustCodeOption = False,
-    device: DeviceOption = "auto",
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(SubmitOptions)
+def predict(run: RunOption, options: SubmitOptions) -> None:
     """Estimate the images, rows, fields or spectra in files, in chunks that need little memory.
 
     Images are found by the names of the run's inputs, with rows that run northwards, and converted to their units;
@@ -299,32 +158,24 @@ def predict(
     that the same run has estimated already are skipped, so that an interrupted command can be repeated. A cluster gets
     a job for each file of a folder.
     """
-    given = texts.columns(columns) if columns else None
-    if launcher != LOCAL or profile is not None:
-        submitted = api.submit_predictions(
-            run, source, target, launcher, options=texts.launcher_options(launcher_options or []), profile=profile,
-            chunk=chunk, overwrite=overwrite, columns=given, interval=interval, draws=draws, refined=refined,
-            misfit=misfit, trust_code=trust_code, device=device, workspace=workspace,
-        )  # fmt: skip
+    if options.launcher != LOCAL or options.profile is not None:
+        submitted = api.submit_predictions(run, **vars(options))
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
-        message(f"output of the jobs: {find(workspace).shown(submitted.folder / 'output')}")
+        message(f"output of the jobs: {find(options.workspace).shown(submitted.folder / 'output')}")
         return
-    if launcher_options:
+    if options.options:
         raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
+    given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
     try:
-        api.predict(
-            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, interval=interval, draws=draws,
-            refined=refined, misfit=misfit, trust_code=trust_code, device=device, watched=_bar, each=_print_outcome,
-            workspace=workspace,
-        )  # fmt: skip
+        api.predict(run, **{**given, "watched": _bar, "each": _print_outcome})
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None
 
 
 def _print_outcome(one: Prediction | QexpError) -> None:
     if isinstance(one, QexpError):
-        error(str(one))
+        error(one)
     elif not one.made:
         message(f"{one.target} exists already")
     else:
@@ -344,63 +195,16 @@ def _bar(counted: str, path: Path) -> Iterator[Callable[[int, float], None]]:
 # qexp evaluate
 
 
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Name or path of a dataset spec of the kind that the run was trained on; the run's own if left out.",
-        autocompletion=completion.datasets,
-    ),
-]
-InputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--input",
-        metavar="FILE|FOLDER",
-        help="Data in the form of the run's own: a table or a folder of tables; a folder of fields, or of folders of "
-        "fields; spectra.",
-    ),
-]
-EvaluatedPartOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="train|validation|test|all",
-        help="Part of the data; if left out, test where the data have such a part, else all.",
-        autocompletion=completion.parts,
-    ),
-]
-EvaluationSeedOption = Annotated[int, typer.Option(help="Random seed of simulated samples, masks and intervals.")]
-EvaluationNameOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Name of the evaluation; that of the data if left out.")
-]
-ForceEvaluationOption = Annotated[
-    bool, typer.Option("--force", help="Replace an evaluation of the same name that was made with other settings.")
-]
-
-
-def evaluate(
-    run: RunArgument,
-    dataset: DatasetOption = None,
-    source: InputOption = None,
-    part: EvaluatedPartOption = None,
-    seed: EvaluationSeedOption = 0,
-    name: EvaluationNameOption = None,
-    force: ForceEvaluationOption = False,
-    as_json: JsonOption = False,
-    trust_code: TrustCodeOption = False,
-    device: DeviceOption = "auto",
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(EvaluateOptions)
+def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = False) -> None:
     """Evaluate a finished run on data other than its own test part.
 
     Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without training or fitting
     anything. A warning says if the data are not independent of those that the run was trained on, or if that is
     unknown. Samples without truth are left out and counted.
     """
-    place = find(workspace)
-    made = api.evaluate(
-        run, dataset, input=source, part=part, seed=seed, name=name, force=force, trust_code=trust_code, device=device,
-        warn=warning, workspace=workspace,
-    )  # fmt: skip
+    place = find(options.workspace)
+    made = api.evaluate(run, **{**vars(options), "warn": warning})
     record = made.record
     if as_json:
         print_json({**record.document(), "path": str(made.directory.path)})
@@ -415,14 +219,14 @@ def evaluate(
 # qexp intervals
 
 
+@with_options(IntervalsOptions)
 def intervals(
     run: RunArgument,
+    options: IntervalsOptions,
     as_json: JsonOption = False,
     as_latex: Annotated[
         bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
     ] = False,
-    trust_code: TrustCodeOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall and by group.
 
@@ -435,8 +239,8 @@ def intervals(
 
     if as_json and as_latex:
         raise QexpError("--json and --latex exclude each other; take one")
-    found = api.intervals(run, trust_code=trust_code, workspace=workspace)
-    opened = api.open_run(run, workspace=workspace)
+    found = api.intervals(run, **vars(options))
+    opened = api.open_run(run, workspace=options.workspace)
     record = opened.directory.record()
     if as_json:
         print_json(found.document())
@@ -452,57 +256,16 @@ def intervals(
     if not parts:
         message(f"there are no intervals: all held-out data are of one {found.unit}, so there are no other errors")
     else:
-        message(f"the interval of every row: {find(workspace).shown(opened.directory.results / 'intervals.csv')}")
+        message(
+            f"the interval of every row: {find(options.workspace).shown(opened.directory.results / 'intervals.csv')}"
+        )
 
 
 # qexp calibrate
 
 
-ObservationsOption = Annotated[
-    int, typer.Option(metavar="N", help="Values drawn from the prior, each for an observation.")
-]
-PosteriorSamplesOption = Annotated[
-    int, typer.Option(metavar="N", help="Samples from the posterior of each observation.")
-]
-CalibratedPartOption = Annotated[
-    str,
-    typer.Option(
-        metavar="train|validation|test|all",
-        help="Part of the distributions: all is the whole prior, as an observer may meet it.",
-        autocompletion=completion.parts,
-    ),
-]
-CalibrationSeedOption = Annotated[int, typer.Option(metavar="N", help="Random seed of observations and samples.")]
-
-ExactOption = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        help="Also compare N of the posteriors with the exact ones, for up to three variables: widths, and how well a "
-        "classifier distinguishes the samples (C2ST).",
-    ),
-]
-RefinedCalibrationOption = Annotated[
-    bool,
-    typer.Option(
-        "--refined", help="Test the posteriors by the known likelihood, found from the network's estimates, instead."
-    ),
-]
-
-
-def calibrate(
-    runs: RunsArgument,
-    draws: ObservationsOption = 2000,
-    samples: PosteriorSamplesOption = 1000,
-    part: CalibratedPartOption = "all",
-    seed: CalibrationSeedOption = 0,
-    exact: ExactOption = 0,
-    refined: RefinedCalibrationOption = False,
-    as_json: JsonOption = False,
-    trust_code: TrustCodeOption = False,
-    device: DeviceOption = "auto",
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(CalibrateOptions)
+def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption = False) -> None:
     """Test whether the posteriors of runs are as sure as they may be.
 
     New observations are simulated from values drawn from the prior; then it is counted how often the posteriors' ranks,
@@ -512,18 +275,16 @@ def calibrate(
     """
     from qexp.runs.catalog import is_pattern
 
-    place, opened = find(workspace), api.open_runs(runs, workspace=workspace)
+    place, opened = find(options.workspace), api.open_runs(runs, workspace=options.workspace)
     several = len(opened) > 1 or len(runs) > 1 or is_pattern(runs[0])
     found: dict[str, Calibration] = {}
     failures: dict[str, QexpError] = {}
     with bar("calibrating") as show:
         for place_of_run, run in enumerate(opened):
             try:
-                found[run.name] = api.calibrate(
-                    run, draws=draws, samples=samples, part=part, seed=seed, exact=exact, refined=refined,
-                    device=device, trust_code=trust_code, warn=warning, workspace=workspace,
-                    on_observation=_shown(show, run.name, place_of_run, len(opened)),
-                )  # fmt: skip
+                on_observation = _shown(show, run.name, place_of_run, len(opened))
+                told = {"warn": warning, "on_observation": on_observation}
+                found[run.name] = api.calibrate(run, **{**vars(options), **told})
             except QexpError as failure:
                 failures[run.name] = failure
     if not several and failures:
@@ -558,39 +319,8 @@ def _print(found: Mapping[str, Calibration], several: bool, as_json: bool) -> No
 # qexp limit
 
 
-DatasetArgument = Annotated[
-    str | None, typer.Argument(help="Name or path of a dataset spec.", autocompletion=completion.datasets)
-]
-LimitRunOption = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        help="In place of a dataset: a run, for its own test samples. The limit is kept in the run and shown with it.",
-        autocompletion=completion.runs,
-    ),
-]
-LimitPartOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="test|all",
-        help="Where the samples are drawn from: the test part, as for runs, or the whole prior, over which no method "
-        "has smaller errors on average.",
-    ),
-]
-LimitSeedOption = Annotated[int | None, typer.Option(metavar="N", help="Random seed of the samples; 0 if left out.")]
-LimitSamplesOption = Annotated[int | None, typer.Option(metavar="N", help="Number of samples; 1,000 if left out.")]
-
-
-def limit(
-    dataset: DatasetArgument = None,
-    run: LimitRunOption = None,
-    part: LimitPartOption = None,
-    seed: LimitSeedOption = None,
-    samples: LimitSamplesOption = None,
-    as_json: JsonOption = False,
-    trust_code: TrustCodeOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(LimitOptions)
+def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     """Compute the errors of the exact posteriors of simulated images with noise.
 
     The posterior of each test sample is integrated over up to three unknown variables, and sampled by importance if
@@ -600,10 +330,8 @@ def limit(
     of the posterior mean (rmse). Over the test intervals alone a method that knew these could do better.
     """
     with bar("integrating") as show:
-        found = api.limit(
-            dataset, run=run, part=part, seed=seed, samples=samples, trust_code=trust_code, workspace=workspace,
-            warn=warning, on_sample=lambda done, count: show(done / count, f"{done:,} of {count:,} samples"),
-        )  # fmt: skip
+        told = {"warn": warning, "on_sample": lambda done, count: show(done / count, f"{done:,} of {count:,} samples")}
+        found = api.limit(**{**vars(options), **told})
     if as_json:
         print_json(found.document())
         return
@@ -613,7 +341,7 @@ def limit(
     ]
     print_table(["variable", "mae", "rmse", "unit"], rows, right=["mae", "rmse"])
     worst = max(one.difference for one in found.variables.values())
-    drawn_from = "the whole prior" if part == "all" else "the test part"
+    drawn_from = "the whole prior" if options.part == "all" else "the test part"
     message(
         f"errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over {found.samples:,} samples "
         f"of {drawn_from} of {found.dataset} with seed {found.seed}; the prior has the dataset's whole distributions; "
@@ -624,5 +352,5 @@ def limit(
     message(f"{coarser} the medians by {100 * worst:.2g} % of these errors at most, on average")
     if found.doubted:
         warning(f"the draws of {found.doubted:,} posteriors are not to be trusted: too few of them are effective")
-    if run is not None:
-        message(f"kept in the run, and shown beside its errors: qexp show {run}")
+    if options.run is not None:
+        message(f"kept in the run, and shown beside its errors: qexp show {options.run}")

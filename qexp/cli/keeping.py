@@ -18,6 +18,7 @@ from qexp.cli.arguments import RUNS, RunArgument, RunsArgument, TrashedArgument,
 from qexp.cli.console import JsonOption, WorkspaceOption, error, message, print_json, print_table, result, warning
 from qexp.errors import QexpError
 from qexp.metrics.meaning import number
+from qexp.runs.order import read_overrides
 
 if TYPE_CHECKING:
     from qexp.upkeep.trash import Trashed
@@ -51,7 +52,7 @@ def action(
         count += 1
         if isinstance(acted, QexpError):
             failed.append(acted.exit_code)
-            error(str(acted))
+            error(acted)
             continue
         documents.append({**acted.record, "path": str(acted.folder)})
         if not acted.done:
@@ -401,8 +402,8 @@ def import_weights(
     """Make a finished run of weights that another program trained: PyTorch, safetensors or Keras."""
     run = api.import_weights(
         file, to, model=model, experience=experience, dataset=dataset, rules=rules, also=_named(also or []),
-        overrides=texts.overrides(overrides or []), seed=seed, storage_path=storage_path, tags=tags or [], note=note,
-        workspace=workspace,
+        overrides=read_overrides("--set", overrides or []), seed=seed, storage_path=storage_path, tags=tags or [],
+        note=note, workspace=workspace,
     )  # fmt: skip
     record = run.directory.record()
     origin = record.foreign_weights

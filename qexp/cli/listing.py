@@ -11,6 +11,7 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
+from qexp.base.text import in_one_line
 from qexp.cli import completion
 from qexp.cli.arguments import LaunchOption, RunArgument, StatusOption
 from qexp.cli.console import (
@@ -27,7 +28,6 @@ from qexp.cli.console import (
 )
 from qexp.errors import QexpError
 from qexp.runs.columns import cell, error_title, in_csv, is_number, units_of, usual_columns
-from qexp.web.html import in_one_line
 
 if TYPE_CHECKING:
     from qexp.store.evaluations import EvaluationRecord

@@ -222,7 +222,7 @@ def figures(
                 result(place.shown(path))
         except QexpError as failure:
             failures.append(failure)
-    for text in dict.fromkeys(map(str, failures)):
+    for text in dict.fromkeys(map(format, failures)):
         error(text)
     if failures:
         raise typer.Exit(4 if len(failures) < len(opened) else failures[0].exit_code)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qexp import api
+from qexp.base.options import axes, values
 from qexp.base.workspace import find
 from qexp.cli import completion, texts
 from qexp.cli.arguments import (
@@ -257,9 +258,9 @@ def show(
             raise QexpError(
                 "--at, --over and --noise take a dataset alone; leave out --part, --experience, --count and --json"
             )
-        chosen = texts.fixed([one for text in at or [] for one in text.split(",")], "--at")
+        chosen = values("--at", [value for text in at or [] for value in text.split(",")])
         made = api.show_images(
-            dataset, chosen, texts.axes(over or [], "--over"), noise=noise, seed=seed, out=out,
+            dataset, chosen, axes("--over", over or []), noise=noise, seed=seed, out=out,
             formats=formats or ("png",), style=style, workspace=workspace,
         )  # fmt: skip
         for drawn in made:

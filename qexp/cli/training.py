@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,15 +16,12 @@ import typer
 from qexp import api
 from qexp.base.files import in_bytes
 from qexp.base.workspace import find
-from qexp.cli import arguments, completion, texts
+from qexp.cli import arguments, completion
 from qexp.cli.arguments import (
-    DeviceOption,
-    NoteOption,
     RunArgument,
     RunsArgument,
-    SetOption,
-    TagsOption,
     TrustCodeOption,
+    with_options,
 )
 from qexp.cli.console import (
     JsonOption,
@@ -40,6 +38,18 @@ from qexp.cli.console import (
 from qexp.cli.listing import print_columns
 from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import LOCAL
+from qexp.runs.order import (
+    MOST_DIGITS,
+    USUAL_SEEDS,
+    Order,
+    RerunOptions,
+    StudyOptions,
+    read_grid,
+    read_overrides,
+    read_points,
+    read_seed,
+    read_seeds,
+)
 
 if TYPE_CHECKING:
     from qexp.comparison.study import Study
@@ -49,42 +59,14 @@ if TYPE_CHECKING:
 
 
 SeedOption = Annotated[str | None, typer.Option(metavar="NUMBER", help="Random seed of the run; 0 if left out.")]
-SeedsOption = Annotated[
-    str | None, typer.Option(metavar="A:B", help="Train one run per seed: 0:10 for 0 to 9, or 0,2,5.")
-]
-GridOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY.PATH=A,B",
-        help="Train one run per value of a key, also log:1e-4:1e-2:5 or lin:0:1:5; several --grid give all "
-        "combinations. a.b,c.d=1:2,3:4 changes two keys step by step.",
-    ),
-]
-PretrainOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RUN",
-        help="Start from the best weights of this run; of several seeds each from that with its own: 'mogi_{seed}'.",
-        autocompletion=completion.runs,
-    ),
-]
-AllowLeakOption = Annotated[
-    bool,
-    typer.Option("--allow-leak", help="Allow test spectra that were also used for training; every output is marked."),
-]
-StoragePathOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder for the run directories; runs/ gets links to them.")
-]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")]
 
 
+@with_options(Order)
 def run(
-    experiences: arguments.ExperiencesArgument,
+    order: Order,
     seed: SeedOption = None,
-    seeds: SeedsOption = None,
-    grid: GridOption = None,
     points: arguments.PointsOption = None,
-    overrides: arguments.SetOption = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -92,42 +74,33 @@ def run(
             "change the spec, and a run that has the same spec and seed already is not trained again."
         ),
     ] = None,
-    pretrain: PretrainOption = None,
-    allow_leak: AllowLeakOption = False,
-    storage_path: StoragePathOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue interrupted runs.")] = False,
-    only_failed: arguments.OnlyFailedOption = False,
-    trust_code: arguments.TrustCodeOption = False,
     dry_run: arguments.DryRunOption = False,
-    jobs: arguments.JobsOption = None,
-    launcher: arguments.LauncherOption = LOCAL,
-    options: arguments.LauncherOptionsOption = None,
-    profile: arguments.ProfileOption = None,
     detach: DetachOption = False,
-    tags: arguments.TagsOption = None,
-    note: arguments.NoteOption = "",
     yes: arguments.YesToManyOption = False,
-    device: arguments.DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train experiences and evaluate them on their test data: one run, or a sweep over seeds and a grid."""
-    if seed is not None and seeds is not None:
-        raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
-    order = api.Order(
-        experiences, [texts.seed(seed)] if seeds is None else texts.seeds(seeds), texts.grid(grid or [], points=points),
-        texts.overrides(overrides or []), pretrain=pretrain, allow_leak=allow_leak, storage_path=storage_path,
-        resume=resume, only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
-        tags=tags or [], note=note, options=texts.launcher_options(options or []), profile=profile,
-    )  # fmt: skip
-    single = len(experiences) == 1 and seeds is None and not order.grid
-    if single and not (only_failed or dry_run or detach or options or profile or launcher != LOCAL):
-        if jobs not in (None, 1):
+    several = order.seeds != USUAL_SEEDS
+    if seed is not None:
+        if several:
+            raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
+        order = replace(order, seeds=[read_seed("--seed", seed)])
+    order = _with_points(order, points)
+    single = len(order.references) == 1 and not several and not order.grid
+    elsewhere = order.options or order.profile or order.launcher != LOCAL
+    if single and not (order.only_failed or dry_run or detach or elsewhere):
+        if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
         _run_one(order, name, workspace)
         return
     if name is not None and not single:
         raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
     _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY)
+
+
+def _with_points(order: Order, points: Path | None) -> Order:
+    """An order with the points of a file as an axis of its grid."""
+    return order if points is None else replace(order, grid={**read_points(points), **order.grid})
 
 
 def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
@@ -240,27 +213,11 @@ def _print_ends(states: dict[str, State], count: int) -> None:
 # qexp rerun
 
 
-AtCommitOption = Annotated[
-    bool,
-    typer.Option(
-        "--at-commit", help="Use qexp's code at the commit that trained the run, from its git repository, unchanged."
-    ),
-]
-
-
+@with_options(RerunOptions)
 def rerun(
     run: RunArgument,
-    name: Annotated[str | None, typer.Option(help="Name of the new run; RUN_rerun if left out.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed; that of the run if left out.")] = None,
-    overrides: SetOption = None,
-    at_commit: AtCommitOption = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue RUN itself, which was interrupted, instead of a new run.")
-    ] = False,
-    tags: TagsOption = None,
-    note: NoteOption = "",
+    options: RerunOptions,
     trust_code: TrustCodeOption = False,
-    device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train the spec that a run holds once more, as a new run, even if the files in specs/ have changed since.
@@ -270,23 +227,13 @@ def rerun(
     """
     opened = api.open_run(run, trust_code=trust_code, workspace=workspace)
     with warnings_shown():
-        trained = opened.rerun(
-            name=name, seed=seed, overrides=texts.overrides(overrides or []), at_commit=at_commit, resume=resume,
-            tags=tags or [], note=note, device=device, display=TrainingDisplay(),
-        )  # fmt: skip
+        trained = opened.rerun(**{**vars(options), "display": TrainingDisplay()})
     print_trained(trained, workspace)
 
 
 # qexp study
 
 
-StudyGridOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY.PATH=A,B",
-        help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B gives two keys the same value.",
-    ),
-]
 StudySeedsOption = Annotated[str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")]
 StudyPretrainOption = Annotated[
     str | None,
@@ -308,41 +255,21 @@ PretrainSeedOption = Annotated[
     str,
     typer.Option(metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its own seed."),
 ]
-MetricOption = Annotated[
-    str | None,
-    typer.Option(metavar="OUTPUT.METRIC", help="The metric to draw; r2 of the first output if left out."),
-]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Folder for tables and figure; studies/<experience>_<key> if left out."),
-]
 
 
+@with_options(Order, StudyOptions, leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume"))
 def study(
-    experiences: arguments.ExperiencesArgument,
-    grid: StudyGridOption = None,
+    order: Order,
+    options: StudyOptions,
     points: arguments.PointsOption = None,
     seeds: StudySeedsOption = "0:5",
-    overrides: arguments.SetOption = None,
     pretrain: StudyPretrainOption = None,
     pretrain_grid: PretrainGridOption = None,
     pretrain_overrides: PretrainSetOption = None,
     pretrain_seed: PretrainSeedOption = "0",
-    metric: MetricOption = None,
-    out: OutOption = None,
-    only_failed: arguments.OnlyFailedOption = False,
-    trust_code: arguments.TrustCodeOption = False,
     dry_run: arguments.DryRunOption = False,
-    jobs: arguments.JobsOption = None,
-    launcher: arguments.LauncherOption = LOCAL,
-    options: arguments.LauncherOptionsOption = None,
-    profile: arguments.ProfileOption = None,
-    tags: arguments.TagsOption = None,
-    note: arguments.NoteOption = "",
     yes: arguments.YesToManyOption = False,
-    device: arguments.DeviceOption = "auto",
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one figure.
 
@@ -351,20 +278,17 @@ def study(
     The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
     differences between every two experiences, and study.png.
     """
-    order = api.Order(
-        experiences, texts.seeds(seeds), texts.grid(grid or [], points=points), texts.overrides(overrides or []),
-        only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
-        tags=tags or [], note=note, options=texts.launcher_options(options or []), profile=profile,
-    )  # fmt: skip
+    order = _with_points(replace(order, seeds=read_seeds("--seeds", seeds)), points)
     pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
+    options = replace(options, pretraining=pretraining)
     if dry_run:
-        _print_planned(*api.planned_study(order, pretraining=pretraining, metric=metric, workspace=workspace))
+        _print_planned(*api.planned_study(order, **vars(options)))
         return
-    made = _studied(order, pretraining, metric, out, None if yes else arguments.MANY, workspace)
+    made = _studied(order, replace(options, most=None if yes else arguments.MANY))
     if as_json:
         print_json(made.document())
     else:
-        _print_made(made, workspace)
+        _print_made(made, options.workspace)
     for name, state in made.unfinished.items():
         warning(f"{name} is {state.words}, and is not counted")
     raise typer.Exit(4 if made.unfinished else 0)
@@ -379,30 +303,20 @@ def _pretraining(
         return None
     return api.Pretraining(
         experience,
-        texts.grid(grid, "--pretrain-grid"),
-        texts.overrides(overrides, "--pretrain-set"),
-        int(seed) if seed.isdecimal() and len(seed) <= texts.MOST_DIGITS else seed,
+        read_grid("--pretrain-grid", grid),
+        read_overrides("--pretrain-set", overrides),
+        int(seed) if seed.isdecimal() and len(seed) <= MOST_DIGITS else seed,
     )
 
 
-def _studied(
-    order: api.Order,
-    pretraining: api.Pretraining | None,
-    metric: str | None,
-    out: Path | None,
-    most: int | None,
-    workspace: str | None,
-) -> Study:
+def _studied(order: Order, options: StudyOptions) -> Study:
     from qexp.cli.console import PoolDisplay
 
-    find(workspace)  # an error of its own, before the catalog is asked for
+    find(options.workspace)  # an error of its own, before the catalog is asked for
     try:
-        return api.study(
-            order, pretraining=pretraining, metric=metric, out=out, watched=PoolDisplay, tell=message, most=most,
-            workspace=workspace,
-        )  # fmt: skip
+        return api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
     finally:
-        api.refresh(warn=warning, workspace=workspace)
+        api.refresh(warn=warning, workspace=options.workspace)
 
 
 def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
@@ -412,7 +326,7 @@ def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
         message("the runs that start from these are planned when they are done")
 
 
-def _print_made(made: Study, workspace: str | None) -> None:
+def _print_made(made: Study, workspace: str | Path | None) -> None:
     for table in (made.results(), *made.differences()):
         print_parts([table])
         result("")
@@ -501,7 +415,7 @@ def wait(
     if damaged and len(states) == 1:
         raise damaged[0]
     for damage in damaged:
-        error(str(damage))
+        error(damage)
     if any(state is not State.DONE for state in states):
         raise typer.Exit(1 if len(states) == 1 else 4)
 
@@ -548,5 +462,5 @@ def stop(
     if count == len(failed) == 1:
         raise failed[0]
     for mistake in failed:
-        error(str(mistake))
+        error(mistake)
     raise typer.Exit(4 if failed else 0)

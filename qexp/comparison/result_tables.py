@@ -456,7 +456,7 @@ def _sentences(of: Calibration) -> Iterator[str]:
     by = "the likelihood, from the network's estimates" if of.refined else "the network's posterior head"
     yield (
         f"calibration: {of.draws:,} new observations of {of.dataset}, drawn from the {PARTS.get(of.part, of.part)} "
-        f"(seed {of.seed}), {of.samples:,} samples from the posterior of each, "
+        f"(seed {of.seed}), {of.samples:,} draws from the posterior of each, "
         f"by {by}"
     )
     if of.caution:
@@ -516,12 +516,12 @@ def _of_intervals(name: str, one: CoverageShare, draws: int) -> str:
     said = f"the {100 * one.probability:g} % intervals of {in_words(name)} hold the truth in {100 * one.share:.1f} %"
     right = f"(95 % of calibrated ones: {low:.1f} to {high:.1f} %)"
     if one.expected[0] <= one.share <= one.expected[1]:
-        return f"{said} of {draws:,} draws, as calibrated ones do {right}"
-    return f"{said} of {draws:,} draws: too {'narrow' if one.share < one.expected[0] else 'wide'} {right}"
+        return f"{said} of {draws:,} observations, as calibrated ones do {right}"
+    return f"{said} of {draws:,} observations: too {'narrow' if one.share < one.expected[0] else 'wide'} {right}"
 
 
 def _of_ranks(name: str, one: OutputCalibration, draws: int, least: float) -> str:
-    words = f"the ranks of the true {in_words(name)} among the samples"
+    words = f"the ranks of the true {in_words(name)} among the draws"
     if one.p_value >= least:
         return f"{words} are uniform, as in calibrated posteriors ({equals(one.p_value, least)})"
     faults = "; ".join(_faults(one, draws)) or "the shape of the posteriors is wrong"
@@ -531,7 +531,7 @@ def _of_ranks(name: str, one: OutputCalibration, draws: int, least: float) -> st
 def _faults(one: OutputCalibration, draws: int) -> Iterator[str]:
     """What makes ranks not uniform."""
     if fault := one.median_fault(draws):
-        below = f"{100 * one.mean_position:.1f} % of the samples are below the truth"
+        below = f"{100 * one.mean_position:.1f} % of the draws are below the truth"
         yield f"medians tend to be too {fault}, as {below}"
     if fault := one.width_fault(draws):
         yield f"posteriors tend to be too {fault}"
@@ -543,7 +543,7 @@ def _of_places(name: str, of: Calibration, least: float) -> str:
     cells = f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
     chances = equals(local.p_value, least)
     if not local.cells:
-        return f"where {words} are wrong is unknown: no cell has enough draws"
+        return f"where {words} are wrong is unknown: no cell has enough observations"
     wrong = [f"too {kind} in {count}" for kind, count in local.wrong.items() if count]
     clearly = f"{' and '.join(wrong)} of {cells}" if wrong else f"clearly wrong in none of {cells}"
     if local.p_value >= least:
@@ -591,7 +591,7 @@ def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
     for words, region in wrong.items():
         yield (
             f"{words} hold the truth {region.fault} than they should ({equals(region.p_value, least)}): those of "
-            f"{100 * region.worst.probability:g} % in {100 * region.worst.share:.1f} % of draws"
+            f"{100 * region.worst.probability:g} % in {100 * region.worst.share:.1f} % of observations"
         )
     if regions and not wrong:
         chances = ", ".join(f"{words}: {equals(region.p_value, least)}" for words, region in regions.items())
@@ -601,7 +601,7 @@ def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
 def _beside_exact(exact: ExactComparison) -> str:
     share, error, most = (100 * one for one in (exact.accuracy, exact.standard_error, exact.largest))
     return (
-        f"a classifier distinguishes the samples of {exact.observations} posteriors from those of exact ones in "
+        f"a classifier distinguishes the draws of {exact.observations} posteriors from those of exact ones in "
         f"{share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal; for the worst {most:.0f} %; "
         f"{exact.classifier})"
     )
@@ -610,11 +610,11 @@ def _beside_exact(exact: ExactComparison) -> str:
 def what_would_be_noticed(of: Calibration) -> str:
     """Which faults this number of draws would show, so that nobody takes silence for soundness."""
     if not of.notices_narrow or of.notices_shift is None:
-        return f"{of.draws:,} draws would show hardly any fault, so that silence means little; take more with --draws"
+        return f"{of.draws:,} observations would show hardly any fault, so that silence means little; take more"
     return (
-        f"power of the test: had posteriors been {100 * (1 - of.notices_narrow):.0f} % too narrow, or their medians "
-        f"off by {of.notices_shift:.2g} of their standard deviations, the ranks of {of.draws:,} draws would show it in "
-        "nine of ten cases; smaller faults can stay unseen"
+        f"power of the test: had posteriors been {100 * (1 - of.notices_narrow):.0f} % too narrow, or their "
+        f"medians off by {of.notices_shift:.2g} of their standard deviations, the ranks of {of.draws:,} observations "
+        "would show it in nine of ten cases; smaller faults can stay unseen"
     )
 
 

@@ -80,7 +80,7 @@ def study_axes(pretraining_grid: Grid, grid: Grid) -> list[StudyAxis]:
     """The axes of a study, those of pretraining first. Raises QexpError if there are none."""
     given = [(axis, True) for axis in grids.axes_of(pretraining_grid)] + [(axis, False) for axis in grids.axes_of(grid)]
     if not given:
-        raise QexpError("a study varies the value of a key; give --grid, for example --grid labelled=10,100,all")
+        raise QexpError("a study varies the value of a key; give `grid`, for example `grid=labelled=10,100,all`")
     axes = [StudyAxis(one, of_pretraining) for one, of_pretraining in given]
     names = [axis.name for axis in axes]
     return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
@@ -109,8 +109,8 @@ STUDIED = "r2"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The options of a study."""
+class StudyOrder:
+    """The runs of a study, and what is drawn of them."""
 
     runs: Order
     """The runs other than those of pretraining, which use the same settings; its `pretrain` is not used."""
@@ -135,7 +135,7 @@ class Asked:
         return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
 
 
-def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tuple[str, str]:
+def studied(asked: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> tuple[str, str]:
     """The studied output and metric; checks all specs of the study.
 
     Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric that is not
@@ -160,20 +160,20 @@ def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tu
     main = runs.references[0]
     firsts = type_of(documents[main]).outputs(documents[main])
     if not dot and firsts is None:
-        raise QexpError(f"the outputs of {main} are unknown before it has run; give --metric OUTPUT.METRIC")
+        raise QexpError(f"the outputs of {main} are unknown before it has run; give `metric=OUTPUT.METRIC`")
     output = output if dot or firsts is None else firsts[0]
     for reference, document in documents.items():
         outputs = type_of(document).outputs(document)
         if outputs is None:
             continue
         if output not in outputs:
-            raise QexpError(f"--metric {name}: {reference} has no output '{output}'; {suggestion(output, outputs)}")
+            raise QexpError(f"`metric={name}`: {reference} has no output '{output}'; {suggestion(output, outputs)}")
         known = asked_for(document["metrics"].get(output, []))
         if metric not in known:
-            raise QexpError(f"--metric {name}: {reference} reports no '{metric}'; {suggestion(metric, known)}")
+            raise QexpError(f"`metric={name}`: {reference} reports no '{metric}'; {suggestion(metric, known)}")
     if first is not None and not any(document.get("pretrain") for document in documents.values()):
         raise QexpError(
-            f"--pretrain {first.experience}: none of {', '.join(runs.references)} has 'pretrain' in its spec"
+            f"`pretrain={first.experience}`: none of {', '.join(runs.references)} has 'pretrain' in its spec"
         )
     return output, metric
 
@@ -199,7 +199,7 @@ Parents = Mapping[tuple[Point, int], str]
 """(values of the pretraining axes, seed of a run) → name of the run that it starts from."""
 
 
-def parents_of(asked: Asked, axes: Sequence[StudyAxis], pretrained: Sequence[Plan]) -> Parents:
+def parents_of(asked: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequence[Plan]) -> Parents:
     """The pretraining run of each run.
 
     pretrained  plans of the pretraining runs; seeds vary fastest
@@ -215,7 +215,7 @@ def parents_of(asked: Asked, axes: Sequence[StudyAxis], pretrained: Sequence[Pla
 
 
 def members_of(
-    asked: Asked, axes: Sequence[StudyAxis], parents: Parents, workspace: Workspace
+    asked: StudyOrder, axes: Sequence[StudyAxis], parents: Parents, workspace: Workspace
 ) -> tuple[list[Member], CheckedOrder]:
     """All runs of the study, and a checked order for them; nothing is written.
 
@@ -235,7 +235,9 @@ def members_of(
     return members, _merged(checked)
 
 
-def _orders(asked: Asked, independent: Point, parents: Parents, workspace: Workspace) -> Iterator[tuple[Point, Order]]:
+def _orders(
+    asked: StudyOrder, independent: Point, parents: Parents, workspace: Workspace
+) -> Iterator[tuple[Point, Order]]:
     """Values of the pretraining axes and an order, for each set of runs with the same pretraining run, or without one.
 
     independent  the values for an experience without pretraining
@@ -503,7 +505,7 @@ FOLDER = "studies"
 
 
 def run_study(
-    asked: Asked,
+    asked: StudyOrder,
     workspace: Workspace,
     out: Path | None = None,
     *,
@@ -534,7 +536,7 @@ def run_study(
     return _written(members, axes, (output, metric), workspace, out)
 
 
-def planned(asked: Asked, workspace: Workspace) -> tuple[list[Plan], bool]:
+def planned(asked: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
     """The runs that would start, and whether these are all: pretrained runs are planned when pretraining is done.
 
     Raises QexpError for unknown specs, values or metrics.
@@ -552,7 +554,7 @@ def planned(asked: Asked, workspace: Workspace) -> tuple[list[Plan], bool]:
     return [*checked.workload.again, *checked.workload.new], True
 
 
-def _name(asked: Asked, axes: Sequence[StudyAxis]) -> str:
+def _name(asked: StudyOrder, axes: Sequence[StudyAxis]) -> str:
     name = f"{Path(asked.runs.references[0]).stem}_{axes[0].name}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
@@ -569,7 +571,9 @@ def _run(
     if workload.done:
         tell(f"{len(workload.done)} done already")
     if failed := [name for name, state in workload.left.items() if state.without_result and not state.resumable]:
-        tell(f"left alone, failed: {', '.join(failed[:5])}{' …' * bool(failed[5:])}; --only-failed runs them again")
+        tell(
+            f"left alone, failed: {', '.join(failed[:5])}{' …' * bool(failed[5:])}; `only_failed=True` runs them again"
+        )
     made = launch.launched(checked, workspace, watched=watched, tell=tell, most=most)
     if made is not None and made.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
@@ -620,4 +624,4 @@ def _listed(states: Iterable[tuple[str, State]]) -> str:
     return ", ".join(f"{name} is {state.words}" for name, state in states)
 
 
-__all__ = ["Asked", "Study", "planned", "run_study"]
+__all__ = ["Study", "StudyOrder", "planned", "run_study"]

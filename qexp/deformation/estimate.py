@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qexp.base.quantities import Quantities, in_degrees
+from qexp.base.tables import Tables
+from qexp.deformation.options import PER_TRACK, InvertOptions
 from qexp.deformation.posterior import SourcePosterior, source_posterior
-from qexp.deformation.sources import PER_TRACK, Asked, Units, bounds_in_si, fixed_in_si, in_columns, shown
 from qexp.errors import QexpError
 from qexp.inference.fit import (
     Fit,
@@ -30,7 +32,16 @@ from qexp.inference.fit import (
     uncertainty,
 )
 from qexp.inference.least_squares import STARTS, Deformation, Problem, deformation_of, starts
-from qexp.inference.parameters import Search, searches
+from qexp.inference.parameters import (
+    Search,
+    Units,
+    bounds_in_si,
+    fixed_in_si,
+    in_columns,
+    searches,
+    shown,
+    sources_named,
+)
 from qexp.inference.profile import Profile, at_edge, falls_beyond, with_intervals
 from qexp.metrics.calibration import Misfit, blocks_of_tracks, misfit
 from qexp.observations.observation import Observation, Track
@@ -274,31 +285,31 @@ def centre_of(observation: Observation) -> tuple[float, float]:
 def estimated(
     observation: Observation,
     candidate: Candidate,
-    asked: Asked,
+    options: InvertOptions,
     *,
     known: Sequence[str] = (),
     network: Mapping[str, Any] | None = None,
     remarks: Sequence[str] = (),
-    refine: bool = True,
 ) -> Inversion:
     """The sources of an observation by least squares, weighted by the covariance of its noise.
 
-    known   parameters of other candidates, which may be fixed or bounded without being an error here
-    refine  whether the start is followed to the minimum; if not, the sources are those of the start, without errors,
-            and only offsets and ramps are estimated
+    Without least squares the sources are those of the start, without errors; only offsets and ramps are estimated.
+
+    known  parameters of other candidates, which may be fixed or bounded without being an error here
     Raises QexpError.
     """
     units, tracks = candidate.units, [track.seen() for track in observation.tracks]
-    fixed, bounds = _held(candidate, asked, known)
+    refine = options.least_squares
+    fixed, bounds = _held(candidate, options, known)
     began = time.perf_counter()
-    problem, found = _problem(tracks, candidate, asked, fixed, bounds)
-    fit = _fitted(problem, found, candidate, asked, fixed, refine)
+    problem, found = _problem(tracks, candidate, options, fixed, bounds)
+    fit = _fitted(problem, found, candidate, options, fixed, refine)
     fit, profile = with_intervals(problem, fit) if refine else (fit, None)
     seconds = time.perf_counter() - began
     errors, misfit = uncertainty(fit), of_residuals(fit, problem) if refine else None
     posterior = None
-    if asked.posterior is not None and refine:
-        posterior = source_posterior(problem, fit, found, units, candidate.distributions, asked.posterior, asked.seed)
+    if options.posterior:
+        posterior = source_posterior(problem, fit, found, units, candidate.distributions, options)
     return Inversion(
         source=candidate.text,
         observation=observation,
@@ -329,29 +340,29 @@ def estimated(
 
 
 def _held(
-    candidate: Candidate, asked: Asked, known: Sequence[str]
+    candidate: Candidate, options: InvertOptions, known: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Column → value, and column → bounds, in SI units."""
     units = candidate.units
     fixed = {
-        column: fixed_in_si(column, asked.fixed[name], units, name)
-        for column, name in in_columns(asked.fixed, candidate.sources, "fix", known).items()
+        column: fixed_in_si(column, options.fixed[name], units, name)
+        for column, name in in_columns(options.fixed, candidate.sources, "fixed", known).items()
     }
     bounds = {
-        column: bounds_in_si(column, asked.bounds[name], units, name)
-        for column, name in in_columns(asked.bounds, candidate.sources, "bounds", known).items()
+        column: bounds_in_si(column, options.bounds[name], units, name)
+        for column, name in in_columns(options.bounds, candidate.sources, "bounds", known).items()
     }
     if candidate.start is not None:
         fixed = {name: candidate.start[name] for name in candidate.held if name not in bounds} | fixed
     if fixed.keys() >= set(candidate.columns):
-        raise QexpError("--fix: all parameters of the source are fixed; leave one to be estimated")
+        raise QexpError("`fixed`: all parameters of the source are fixed; leave one to be estimated")
     return fixed, bounds
 
 
 def _problem(
     tracks: Sequence[Track],
     candidate: Candidate,
-    asked: Asked,
+    options: InvertOptions,
     fixed: Mapping[str, float],
     bounds: Mapping[str, tuple[float, float]],
 ) -> tuple[Problem, list[Search]]:
@@ -359,8 +370,8 @@ def _problem(
     origin = candidate.units.origin
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
     found = searches(candidate.sources, stations, candidate.units.quantities, bounds)
-    offsets = asked.offsets == PER_TRACK
-    problem = prepared(tracks, candidate.sources, found, fixed, offsets=offsets, ramps=asked.ramps, origin=origin)
+    offsets = options.offsets == PER_TRACK
+    problem = prepared(tracks, candidate.sources, found, fixed, offsets=offsets, ramps=options.ramps, origin=origin)
     return problem, found
 
 
@@ -368,16 +379,16 @@ def _fitted(
     problem: Problem,
     wanted: Sequence[Search],
     candidate: Candidate,
-    asked: Asked,
+    options: InvertOptions,
     fixed: Mapping[str, float],
     refine: bool,
 ) -> Fit:
     """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
     if candidate.start is None:
-        begin = starts(problem.to_search(asked.seed), wanted, asked.starts or STARTS, asked.seed)
-        return best(problem, begin, asked.seed)
+        begin = starts(problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed)
+        return best(problem, begin, options.seed)
     if refine:
-        return refined(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, asked.seed)
+        return refined(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
@@ -497,15 +508,33 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:
     given = {one.parameter.name for one in wanted if one.bounded}
     said += [  # of the bounds of the search, open intervals tell
         f"{shown(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some {fall:.2g}): "
-        "widen --bounds, or fix it"
+        "widen `bounds`, or fix it"
         for column, fall in falls_beyond(problem, fit).items()
         if column in given and fall > threshold(fit) ** 2
     ]
     if not np.isfinite(fit.covariance).all():
-        said.append("the observation does not determine all parameters; fix one with --fix")
+        said.append("the observation does not determine all parameters; fix one with `fixed`")
     if at_edge(problem, fit):
         said.append(
             "the estimate lies at the edge of the sources that the model describes, such as those that reach the "
             "surface; standard errors are not meaningful: bound or fix a size or the depth"
         )
     return said
+
+
+# Inversions by least squares alone.
+
+
+def by_least_squares(observation: Observation, options: InvertOptions, tables: Tables) -> list[Inversion]:
+    """An observation inverted for each of the sources, the best by AICc first."""
+    quantities: Quantities = in_degrees(tables["quantities"]) if options.degrees else tables["quantities"]
+    units = Units(quantities, centre_of(observation))
+    sources = options.sources
+    candidates = [Candidate(text, sources_named(text, tables["generators"]), units) for text in sources]
+    known = [shown(column) for candidate in candidates for column in candidate.columns]
+    made = [estimated(observation, one, options, known=known if len(sources) > 1 else ()) for one in candidates]
+    if len(made) == 1:
+        return made
+    rivals = compared(made)
+    order = {row["source"]: place for place, row in enumerate(rivals)}
+    return [replace(one, rivals=rivals) for one in sorted(made, key=lambda one: order[one.source])]

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, figure, panel_grid, panels, sized, titled
 from qexp.observations.noise import NoiseEstimate, model
-from qexp.observations.observation import Array, Observation, Track
+from qexp.observations.observation import Array, Observation, Track, spacing
 from qexp.observations.reading import angles_of
-from qexp.observations.reduction import spacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

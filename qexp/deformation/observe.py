@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from qexp.deformation.maps import draw_semivariograms, draw_tracks
-from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
+from qexp.errors import NotFoundError, QexpError
 from qexp.figures.canvas import require_formats, save, styled
 from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
 from qexp.observations.observation import (
@@ -27,47 +28,26 @@ from qexp.observations.observation import (
 )
 from qexp.observations.projection import crs_of, in_one_system
 from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
-from qexp.observations.reading import Asked, Reading, angles_of
+from qexp.observations.reading import Reading, ReadOptions, angles_of
 from qexp.observations.reduction import reduced_points
-
-ESTIMATE, NONE = "estimate", "none"
-
-
-@dataclass(frozen=True)
-class NoiseAsked:
-    """What is asked of the noise of radar tracks.
-
-    noise        "estimate", "none" (takes it away) or TYPE:SILL,RANGE,NUGGET: one for all tracks, or one for each in
-                 order; none at all leaves it as it is
-    area         east and north limits of a part without signal [m]
-    mask         east, north and radius of a circle around the signal [m]
-    planes       subtract a plane before the noise is estimated
-    keep_errors  do not replace the errors by the square root of the nugget
-    """
-
-    noise: Sequence[str] = ()
-    area: Sequence[float] | None = None
-    mask: Sequence[float] | None = None
-    planes: bool = False
-    keep_errors: bool = False
 
 
 def with_noises(
-    observation: Observation, asked: NoiseAsked, points: Callable[[], Mapping[str, Track]]
+    observation: Observation, options: ObserveOptions, points: Callable[[], Mapping[str, Track]]
 ) -> tuple[Observation, Mapping[str, NoiseEstimate]]:
-    """The observation with the noises asked for, and those of them that were estimated, by track.
+    """The observation with the noises of the options, and those of them that were estimated, by track.
 
     points  gives some points of each track that holds means of cells: means have another semivariogram
     Raises QexpError.
     """
     radar = [track for track in observation.tracks if track.kind == "radar"]
-    _require_use(asked, radar)
-    words = asked.noise if len(asked.noise) != 1 else [*asked.noise] * len(radar)
+    _require_use(options, radar)
+    words = options.noises if len(options.noises) != 1 else [*options.noises] * len(radar)
     wanted = {track.name: word for track, word in zip(radar, words, strict=False)}
     unknown = [track for track in radar if wanted.get(track.name) == ESTIMATE]
     if any(track.count is not None for track in unknown):
         unknown = _with_points(unknown, points())
-    estimates = _estimates(unknown, asked)
+    estimates = _estimates(unknown, options)
     tracks = []
     for track in observation.tracks:
         word = wanted.get(track.name)
@@ -77,7 +57,7 @@ def with_noises(
             tracks.append(replace(track, noise=None))
         else:
             noise = replace(estimates[track.name].best, estimated=True) if word == ESTIMATE else declared(word)
-            tracks.append(with_noise(track, noise, asked.keep_errors))
+            tracks.append(with_noise(track, noise, options.keep_errors))
     return replace(observation, tracks=tuple(tracks)), estimates
 
 
@@ -87,45 +67,49 @@ def _with_points(tracks: Sequence[Track], points: Mapping[str, Track]) -> list[T
         if track.count is not None and track.name not in points:
             raise QexpError(
                 f"track '{track.name}' holds means of cells, from which the noise of points cannot be estimated; give "
-                "--noise estimate together with --reduce where the files are read, or declare the noise"
+                "`noise=estimate` together with `reduce` where the files are read, or declare the noise"
             )
     return [track if track.count is None else points[track.name] for track in tracks]
 
 
-def _require_use(asked: NoiseAsked, radar: Sequence[Track]) -> None:
+def _require_use(options: ObserveOptions, radar: Sequence[Track]) -> None:
     """Raises QexpError for options that contradict each other, or that nothing uses."""
-    if asked.noise and not radar:
-        raise QexpError("--noise: there is no satellite track; stations have errors of their own")
-    if len(asked.noise) > 1 and len(asked.noise) != len(radar):
+    if options.noises and not radar:
+        raise QexpError("`noise`: there is no satellite track; stations have errors of their own")
+    if len(options.noises) > 1 and len(options.noises) != len(radar):
         raise QexpError(
-            f"--noise is given {len(asked.noise)} times; give it once for all, or once for each of the {len(radar)} "
+            f"`noise` is given {len(options.noises)} times; give it once for all, or once for each of the {len(radar)} "
             f"satellite tracks: {', '.join(track.name for track in radar)}"
         )
-    if asked.area is not None and asked.mask is not None:
-        raise QexpError("--noise-area and --noise-mask both name the area without a signal; keep one")
-    options = {"--noise-area": asked.area, "--noise-mask": asked.mask, "--noise-ramp": asked.planes or None}
-    useless = [name for name, value in options.items() if value is not None]
-    if useless and ESTIMATE not in asked.noise:
-        raise QexpError(f"{useless[0]} has no effect without --noise {ESTIMATE}")
-    if asked.keep_errors and not set(asked.noise) - {NONE}:
-        raise QexpError("--keep-errors has no effect without a noise; nothing else replaces the errors")
+    if options.noise_area is not None and options.noise_mask is not None:
+        raise QexpError("`noise_area` and `noise_mask` both name the area without a signal; keep one")
+    useless_without = {
+        "`noise_area`": options.noise_area,
+        "`noise_mask`": options.noise_mask,
+        "`noise_ramp`": options.noise_ramp or None,
+    }
+    useless = [name for name, value in useless_without.items() if value is not None]
+    if useless and ESTIMATE not in options.noises:
+        raise QexpError(f"{useless[0]} has no effect without `noise={ESTIMATE}`")
+    if options.keep_errors and not set(options.noises) - {NONE}:
+        raise QexpError("`keep_errors` has no effect without a noise; nothing else replaces the errors")
 
 
-def _estimates(tracks: Sequence[Track], asked: NoiseAsked) -> Mapping[str, NoiseEstimate]:
+def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str, NoiseEstimate]:
     if not tracks:
         return {}
     from qexp.deformation.signal import estimated  # loads torch, without which files are read
 
     signal_free: Area | Outside | None = None
-    if asked.area is not None:
-        west, east, south, north = _numbers("--noise-area", asked.area, "EAST0,EAST1,NORTH0,NORTH1")
+    if options.noise_area is not None:
+        west, east, south, north = _numbers("`noise_area`", options.noise_area, "EAST0,EAST1,NORTH0,NORTH1")
         if not (west < east and south < north):
-            raise QexpError("--noise-area: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first")
+            raise QexpError("`noise_area`: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first")
         signal_free = Area((west, east), (south, north))
-    if asked.mask is not None:
-        centre_east, centre_north, radius = _numbers("--noise-mask", asked.mask, "EAST,NORTH,RADIUS")
+    if options.noise_mask is not None:
+        centre_east, centre_north, radius = _numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS")
         signal_free = Outside(centre_east, centre_north, radius)
-    found = estimated(tracks, signal_free, asked.planes)
+    found = estimated(tracks, signal_free, options.noise_ramp)
     return {track.name: estimate for track, estimate in zip(tracks, found, strict=True)}
 
 
@@ -208,11 +192,11 @@ def pictures_of(figure: Path | None) -> Sequence[Path]:
 
 
 def draw(
-    observation: Observation, estimates: Mapping[str, NoiseEstimate], figure: Path, title: str, style: Path | None
+    observation: Observation, estimates: Mapping[str, NoiseEstimate], figure: Path, title: str, style: str | Path | None
 ) -> list[Path]:
     """Draw the map, and the semivariograms if there are any; returns the paths of the figures."""
     whole, of_noise = pictures_of(figure)
-    with styled(style):
+    with styled(None if style is None else Path(style)):
         save(draw_tracks(observation, title), whole)
         if not estimates:
             return [whole]
@@ -253,48 +237,34 @@ class Observed:
 
 
 def observe(
-    sources: Sequence[Path],
-    stations: Sequence[Path],
-    asked: Mapping[str, Any],
-    noise: NoiseAsked,
-    gnss_unit: Sequence[str] = (),
-    to: Path | None = None,
-    figure: Path | None = None,
-    style: Path | None = None,
-    overwrite: bool = False,
-    history: str = "",
+    sources: Sequence[Path], options: ObserveOptions, to: Path | None = None, figure: Path | None = None
 ) -> Observed:
     """Read files of satellite tracks and of GNSS stations as one observation, and write it.
 
-    stations  files that are read as GNSS tables, whatever their header
-    asked     fields of `Asked`; those in PER_FILE one value, or a sequence with one for each of `sources`
-    noise     what is asked of the noise of satellite tracks
-    gnss_unit  unit of displacements and errors in the stations' files: one for all, or one for each; m if left out
-    to        the observation file; None: it is not written
-    figure    the map of the tracks; semivariograms are drawn beside it, with `_noise` behind the name
-    style     a matplotlib style file
+    to      the observation file; None: it is not written
+    figure  the map of the tracks; semivariograms are drawn beside it, with `_noise` behind the name
     Raises QexpError before anything is written.
     """
-    require_targets(to, pictures_of(figure), overwrite)
-    chosen = list(_chosen(sources, stations, asked, gnss_unit))
-    _require_effect(chosen, asked)
+    require_targets(to, pictures_of(figure), options.overwrite)
+    chosen = list(_chosen(sources, options))
+    _require_effect(chosen, options)
     readings: dict[str, Reading] = {}
     for path, reader, one in chosen:
         if str(path) in readings:
             raise QexpError(f"{path} is given twice")
         reading = reader.read(path, one)
         if "north" in reader.takes:
-            reading = _by_north(reading, one.north, asked.get("crs"))
+            reading = _by_north(reading, one.north, options.crs)
         readings[str(path)] = reading
-    if asked.get("name") is None:
+    if options.name is None:
         readings = _told_apart(readings)
-    observation = in_one_system(readings, asked.get("crs"))
+    observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
     # Before points are averaged: the means of cells have another semivariogram.
-    observation, estimates = with_noises(observation, noise, lambda: _points(readings, observation))
+    observation, estimates = with_noises(observation, options, lambda: _points(readings, observation))
     sizes = [one.size or len(track.x) for one in readings.values() for track in one.tracks]
-    plan = Asked(**{name: asked.get(name) for name in REDUCING}).reduction
+    plan = ReadOptions(**{name: getattr(options, name) for name in REDUCING}).reduction
     if plan is not None:
         placed = plan.placed(observation.crs)
         observation = replace(observation, tracks=tuple(reduced_points(one, placed) for one in observation.tracks))
@@ -302,10 +272,10 @@ def observe(
     warnings += _unlike(observation)
     files = []
     if to is not None:
-        write_observation(observation, to, history)
+        write_observation(observation, to, options.history)
         files.append(to)
     if figure is not None:
-        files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
+        files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), options.style)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
@@ -334,7 +304,7 @@ def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
     """
     if north is not None:
         if north not in NORTHS:
-            raise QexpError(f"--north {north}: directions refer to {' or '.join(NORTHS)} north")
+            raise QexpError(f"`north={north}`: directions refer to {' or '.join(NORTHS)} north")
         return replace(reading, north=north)
     own = reading.crs or crs
     if own is None:
@@ -344,7 +314,7 @@ def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
         return reading
     doubt = (
         f"lines of sight are assumed to refer to grid north, which differs from true north by up to {max(turns):.1f}° "
-        "here; say which with --north grid or --north true"
+        "here; say which with `north=grid` or `north=true`"
     )
     return replace(reading, warnings=(*reading.warnings, doubt))
 
@@ -363,7 +333,7 @@ def _unlike(observation: Observation) -> Iterator[str]:
     if not moved:
         return
     least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
-    units = "give each file its unit, in order: --unit m --unit mm; that of GNSS tables is --gnss-unit"
+    units = "give each file its unit, in order: `unit=m` `unit=mm`; that of GNSS tables is `gnss_unit`"
     if moved[most] > DIFFERENT * moved[least]:
         yield (
             f"the displacements of '{most}' are up to {moved[most]:.3g} m, {moved[most] / moved[least]:,.0f} times "
@@ -377,7 +347,7 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
     if not estimate.levels_off:
         yield (
             f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a "
-            "ramp is in the data, --noise-ramp subtracts it; otherwise choose a larger part without signal"
+            "ramp is in the data, `noise_ramp=True` subtracts it; otherwise choose a larger part without signal"
         )
     if not estimate.resolved:
         yield (
@@ -386,26 +356,27 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
         )
 
 
-def _chosen(
-    sources: Sequence[Path], stations: Sequence[Path], asked: Mapping[str, Any], gnss_unit: Sequence[str]
-) -> Iterator[tuple[Path, Reader, Asked]]:
+def _said(options: ObserveOptions) -> dict[str, Any]:
+    """What the options say of how files are read."""
+    said = {field.name: getattr(options, field.name, None) for field in fields(ReadOptions)}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _chosen(sources: Sequence[Path], options: ObserveOptions) -> Iterator[tuple[Path, Reader, ReadOptions]]:
     """Each file with its reader and what is asked of it."""
-    known = [field.name for field in fields(Asked) if field.name != "unit_option"]
-    for name in asked:
-        if name not in known:
-            raise QexpError(f"no argument '{name}'; {suggestion(name, known)}")
+    stations, gnss_unit = [Path(file) for file in options.gnss], options.gnss_units
     if not sources and not stations:
         raise QexpError("name at least one file")
-    given = {name: value for name, value in asked.items() if value is not None}
+    given = _said(options)
     if stations and given.get("unit") and not gnss_unit:
-        raise QexpError("--unit is for the files and not for the tables of --gnss; give theirs, too: --gnss-unit m")
+        raise QexpError("`unit` is for the files and not for the tables of `gnss`; give theirs, too: `gnss_unit=m`")
     if gnss_unit and not stations:
-        raise QexpError("--gnss-unit is for the tables of --gnss; the unit of other files is --unit")
+        raise QexpError("`gnss_unit` is for the tables of `gnss`; the unit of other files is `unit`")
     for index, path in enumerate(sources):
         own = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in given.items()}
         others = [_of_file("unit", given.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
-        option = " ".join(f"--unit {'mm' if other == index else unit}" for other, unit in enumerate(others))
-        yield path, reader_of(path), Asked(**own, unit_option=option)
+        option = " ".join(f"`unit={'mm' if other == index else unit}`" for other, unit in enumerate(others))
+        yield path, reader_of(path), ReadOptions(**own, unit_option=option)
     for index, path in enumerate(stations):
         if not path.is_file():
             raise NotFoundError(f"{path}: there is no such file")
@@ -417,10 +388,10 @@ def _chosen(
             path,
             READERS["gnss"],
             replace(
-                Asked(**shared),
+                ReadOptions(**shared),
                 error=None if isinstance(one, Sequence) else one,
                 unit=unit,
-                unit_option="--gnss-unit mm",
+                unit_option="`gnss_unit=mm`",
             ),
         )
 
@@ -431,9 +402,9 @@ def _of_file(name: str, value: Any, index: int, count: int) -> Any:
     if name == "direction" and all(isinstance(one, str | Path) for one in value):  # three files for all
         return value
     if len(value) not in (1, count):
-        raise QexpError(f"--{name} is given {len(value)} times; give it once for all {count} files, or once for each")
+        raise QexpError(f"`{name}` is given {len(value)} times; give it once for all {count} files, or once for each")
     if name == "name" and count > 1 and len(value) == 1:
-        raise QexpError(f"--name is given once, but there are {count} files; give each a name, in order")
+        raise QexpError(f"`name` is given once, but there are {count} files; give each a name, in order")
     return value[index % len(value)]
 
 
@@ -446,21 +417,21 @@ def _typed(name: str, value: Any) -> Any:
     return tuple(map(Path, value)) if isinstance(value, Sequence) else value
 
 
-def _require_effect(chosen: Sequence[tuple[Path, Reader, Asked]], asked: Mapping[str, Any]) -> None:
-    """Raises QexpError for something asked that no file's reader takes."""
-    for name, value in asked.items():
-        if value is not None and not any(name in reader.takes for _, reader, _ in chosen):
+def _require_effect(chosen: Sequence[tuple[Path, Reader, ReadOptions]], options: ObserveOptions) -> None:
+    """Raises QexpError for an option that no file's reader takes."""
+    for name in _said(options):
+        if not any(name in reader.takes for _, reader, _ in chosen):
             files = ", ".join(str(path) for path, _, _ in chosen)
-            raise QexpError(f"--{name.replace('_', '-')} has no effect on {files}; leave it out")
+            raise QexpError(f"`{name}` has no effect on {files}; leave it out")
 
 
 def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:
     """Raises QexpError for files that must not be written."""
     if to is not None and to.suffix.lower() not in (".nc", ".nc4"):
-        raise QexpError(f"--to {to}: an observation file is NetCDF; let its name end in .nc")
+        raise QexpError(f"`to={to}`: an observation file is NetCDF; let its name end in .nc")
     for path in ([] if to is None else [to]) + [*pictures]:
         if path.exists() and not overwrite:
-            raise QexpError(f"{path} exists already; choose another name, or replace it with --overwrite")
+            raise QexpError(f"{path} exists already; choose another name, or replace it with `overwrite=True`")
         if not path.absolute().parent.is_dir():
             raise NotFoundError(f"{path}: there is no folder {path.parent}")
 

@@ -53,7 +53,7 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
     rows, bottom = _cells(y, steps[1])
     width, height = int(columns.max()) + 1, int(rows.max()) + 1
     if width * height > MOST_CELLS:
-        raise QexpError(f"--spacing {steps[0]:g}: {width:,} × {height:,} cells are too many; choose a larger one")
+        raise QexpError(f"`spacing={steps[0]:g}`: {width:,} × {height:,} cells are too many; choose a larger one")
     flat = (height - 1 - rows) * width + columns
     displacement = np.where(track.observed, track.displacement, np.nan)
     values = (displacement, result.model, result.residual)
@@ -217,11 +217,15 @@ def require_room(target: Path, overwrite: bool) -> None:
     """Raises QexpError for a folder that has other content than that of an inversion, or that without `overwrite`."""
     names = names_in(target)
     if names and not overwrite:
-        raise QexpError(f"--to {target}: the folder is not empty; choose another, or --overwrite an earlier inversion")
+        raise QexpError(
+            f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an earlier inversion"
+        )
     if names:
         known = _files_of(target)
         if others := sorted(names - known):
-            raise QexpError(f"--to {target}: --overwrite replaces earlier inversions only, and this has {others[0]}")
+            raise QexpError(
+                f"`to={target}`: `overwrite=True` replaces earlier inversions only, and this has {others[0]}"
+            )
 
 
 def _files_of(target: Path) -> set[str]:

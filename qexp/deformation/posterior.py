@@ -13,17 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.quantities import quantity
+from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.deformation.sources import PosteriorAsked, Units, shown
+from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError
 from qexp.inference.density import Marginal, Prior, power, uniform
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Problem
-from qexp.inference.parameters import Search, within_limits
+from qexp.inference.parameters import Search, Units, shown, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
-from qexp.metrics.metric import nearest
 from qexp.simulation.distributions import Distribution
 
 Array = NDArray[np.float64]
@@ -136,8 +135,7 @@ def source_posterior(
     searches: Sequence[Search],
     units: Units,
     distributions: Mapping[str, Distribution],
-    asked: PosteriorAsked,
-    seed: int,
+    options: InvertOptions,
 ) -> SourcePosterior:
     """The posterior of the free parameters of a problem.
 
@@ -146,8 +144,8 @@ def source_posterior(
     began = time.perf_counter()
     prior = _prior(problem, fit, searches, units, distributions)
     made = observed_posterior(
-        problem, fit, searches, prior, method=asked.method, count=asked.draws, unknown_level=asked.unknown_noise,
-        seed=seed,
+        problem, fit, searches, prior, method=options.method or METHODS[0], count=options.draws or USUAL_DRAWS,
+        unknown_level=not options.declared_noise, seed=options.seed,
     )  # fmt: skip
     draws = _in_units(made, problem, fit, units)
     seconds = time.perf_counter() - began
@@ -157,13 +155,13 @@ def source_posterior(
     }
     given = {shown(one.parameter.name) for one in searches if one.bounded}
     chains = made.draws.scores.shape[:2]
-    levels = _noise_factors(made, seed).reshape(chains) if asked.unknown_noise else None
+    levels = None if options.declared_noise else _noise_factors(made, options.seed).reshape(chains)
     return SourcePosterior(
         parameters=parameters,
         draws=draws.reshape(*chains, -1),
         log_density=made.log.reshape(chains),
         noise_factor=levels,
-        predicted=_predicted(problem, made, levels, seed),
+        predicted=_predicted(problem, made, levels, options.seed),
         found=made.draws,
         seconds=seconds,
         remarks=[*made.draws.doubts, *_cut(parameters, given)],
@@ -224,7 +222,7 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     if not (math.isfinite(high - low) and low < high):
         name = shown(one.name)
         raise QexpError(
-            f"--posterior: nothing tells which values of {name} are plausible: give it two bounds, --bounds "
+            f"`posterior`: nothing tells which values of {name} are plausible: give it two bounds, `bounds` "
             f"{name}=LOW:HIGH, or declare a quantity with `plausible=(low, high)`"
         )
     return uniform(one.name, low, high)
@@ -287,7 +285,7 @@ def _cut(parameters: Mapping[str, ParameterPosterior], given: Container[str]) ->
     """A sentence for each parameter whose posterior is cut off by a prior that nobody gave bounds for."""
     return [
         f"{of.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the prior's "
-        "bounds; give others with --bounds"
+        "bounds; give others with `bounds`"
         for name, of in parameters.items()
         if of.is_cut and name not in given
     ]

@@ -101,7 +101,7 @@ def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) ->
     """
     network = module.module if isinstance(module, Positional) else module
     if not isinstance(network, Network):
-        raise GraphError("a Keras model is one network with its transforms outside; leave out --physical")
+        raise GraphError("a Keras model is one network with its transforms outside; leave out `physical`")
     outputs = list(network.shapes.values())
     if any(len(shape) != 3 or shape[0] != 1 for shape in [*shapes, *outputs]) or len(network.branches) != 1:
         raise GraphError("only a network with one branch, from fields to fields, can be written as a Keras model")

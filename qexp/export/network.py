@@ -312,13 +312,13 @@ def export_network(
     that the format cannot hold.
     """
     if format not in FORMATS:
-        raise QexpError(f"--format {format}: no such format; {suggestion(format, FORMATS)}")
+        raise QexpError(f"`format={format}`: no such format; {suggestion(format, FORMATS)}")
     _require_room(target, overwrite)
     models = load_models(directory, torch.device("cpu"))
     if len(models) > 1 and not physical:
         raise QexpError(
             f"{directory.name} has {len(models)} networks, one or more per fold, whose transforms were fitted to "
-            "different rows; add --physical, which includes the transforms in the graph"
+            "different rows; add `physical=True`, which includes the transforms in the graph"
         )
     if drawing := [name for name, one in models[0].network.operations.items() if isinstance(one, FlowHead)]:
         raise QexpError(
@@ -391,12 +391,14 @@ def _by_layout(directory: RunDirectory, models: Sequence[Inversion]) -> list[lis
 def _require_room(target: Path, overwrite: bool) -> None:
     if target.suffix.lower() in OF_FILES:
         raise QexpError(
-            f"--to {target}: a network is written to a folder, whose name does not end in {target.suffix}; an archive "
+            f"`to={target}`: a network is written to a folder, whose name does not end in {target.suffix}; an archive "
             "of the run ends in .tar.zst, .tar.gz or .tar"
         )
     names = names_in(target)
     if names and not overwrite:
-        raise QexpError(f"--to {target}: the folder is not empty; choose another, or --overwrite an earlier export")
+        raise QexpError(
+            f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an earlier export"
+        )
     if names and (ABOUT not in names or names - OURS):
         other = min(names - OURS, default="no " + ABOUT)
-        raise QexpError(f"--to {target}: --overwrite replaces nothing but earlier exports, and this has {other}")
+        raise QexpError(f"`to={target}`: `overwrite=True` replaces nothing but earlier exports, and this has {other}")

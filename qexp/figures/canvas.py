@@ -290,7 +290,7 @@ def read_style(file: Path) -> RcParams:
     import matplotlib
 
     if not file.is_file():
-        raise NotFoundError(f"--style {file}: there is no such file")
+        raise NotFoundError(f"`style={file}`: there is no such file")
     mistakes = _Mistakes()
     log = logging.getLogger("matplotlib")
     log.addHandler(mistakes)

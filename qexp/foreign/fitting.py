@@ -18,11 +18,11 @@ import torch
 from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
+from qexp.base.quantities import of_transform, transformed_by
 from qexp.errors import NotFoundError, Problem, SpecError, suggestion
 from qexp.foreign.weight_files import Stored
 from qexp.networks.estimator import Inversion
 from qexp.networks.shapes import Shape
-from qexp.networks.tensor_names import of_transform, transformed_by
 
 LARGEST_FILE = 1_000_000
 """Largest document of rules [bytes]."""

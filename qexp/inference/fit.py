@@ -111,8 +111,8 @@ def prepared(
     if model.points <= unknown:
         raise QexpError(
             f"{model.points:,} points cannot determine {unknown} unknowns ({len(coordinates.free)} parameters of "
-            f"sources, {weighting.nuisances} offsets and ramps); fix parameters with --fix, or leave out --offsets "
-            "and --ramps"
+            f"sources, {weighting.nuisances} offsets and ramps); fix parameters with `fixed`, or leave out `offsets` "
+            "and `ramps`"
         )
     data = torch.from_numpy(np.concatenate([track.displacement for track in tracks]))
     return Problem(model, weighting, data[None], coordinates)

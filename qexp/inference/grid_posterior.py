@@ -11,9 +11,9 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 from torch import Tensor
 
+from qexp.base.quantities import nearest
 from qexp.errors import QexpError
 from qexp.inference.simulated_images import SPAN, TINY, Factors, Nodes, Signals, Unknowns, Whitening
-from qexp.metrics.metric import nearest
 from qexp.simulation.dataset import mask_of
 
 Array = NDArray[np.float64]

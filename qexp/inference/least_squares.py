@@ -560,7 +560,7 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
             name = one.parameter.name
             raise QexpError(
                 f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells where its estimate "
-                f"may lie: give it --bounds {name}=LOW:HIGH, or a value by --fix; or limits or a unit of length in "
+                f"may lie: give it `bounds={name}=LOW:HIGH`, or a value by `fixed`; or limits or a unit of length in "
                 f"QUANTITIES['{name.rpartition('.')[2]}']"
             )
     low, high = (

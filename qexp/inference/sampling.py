@@ -510,8 +510,8 @@ def gridded(density: Density, proposal: Mixture, count: int, random: np.random.G
     size = proposal.centres.shape[1]
     if size > MOST_COORDINATES:
         raise QexpError(
-            f"--method grid: {size} parameters are free, but grids are for {MOST_COORDINATES} at most; fix some with "
-            "--fix, or choose another method"
+            f"`method=grid`: {size} parameters are free, but grids are for {MOST_COORDINATES} at most; fix some with "
+            "`fixed`, or choose another method"
         )
     widths = np.sqrt(np.square(proposal.roots).sum(axis=2))
     low = np.maximum((proposal.centres - REACH * widths).min(axis=0), -SPAN)

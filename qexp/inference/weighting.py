@@ -235,6 +235,6 @@ def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:
     if triangle.shape[0] < triangle.shape[1] or bool((diagonal <= 1e-9 * lengths).any()):
         raise QexpError(
             f"track '{block.name}': its {len(columns)} points cannot separate {' and '.join(block.words)}; they lie "
-            "on a line or are too few; leave out --ramps or --offsets"
+            "on a line or are too few; leave out `ramps` or `offsets`"
         )
     return basis, triangle

@@ -35,7 +35,7 @@ LAUNCHERS: dict[str, Scheduler | None] = {
 def scheduler_of(launcher: str) -> Scheduler | None:
     """The scheduler of a launcher, None for the local pool. Raises QexpError for an unknown launcher."""
     if launcher not in LAUNCHERS:
-        raise QexpError(f"--launcher {launcher}: no such launcher; {suggestion(launcher, LAUNCHERS)}")
+        raise QexpError(f"`launcher={launcher}`: no such launcher; {suggestion(launcher, LAUNCHERS)}")
     return LAUNCHERS[launcher]
 
 
@@ -62,7 +62,7 @@ def options_of(
     if unknown := [key for key in given if key not in AROUND]:
         others = ", ".join(name for name, other in LAUNCHERS.items() if other is not None)
         raise QexpError(
-            f"--launcher {launcher} has no option '{unknown[0]}'; known: {', '.join(sorted(AROUND))}. "
+            f"`launcher={launcher}` has no option '{unknown[0]}'; known: {', '.join(sorted(AROUND))}. "
             f"Others are for: {others}"
         )
     return launch_options(launcher, AROUND, {}, given, None, of_all)
@@ -80,11 +80,11 @@ def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any
     if len(having) == 1:
         return having[0]
     if having:
-        raise QexpError(f"--profile {profile}: {' and '.join(having)} have such a profile; add --launcher")
+        raise QexpError(f"`profile={profile}`: {' and '.join(having)} have such a profile; add `launcher`")
     names = sorted({one for profiles in known.values() for one in profiles})
     tables = " or ".join(f"[{name}.{profile}]" for name in known)
     raise QexpError(
-        f"--profile {profile}: qexp.toml has no table {tables}"
+        f"`profile={profile}`: qexp.toml has no table {tables}"
         + (f"; {suggestion(profile, names)}" if names else "; write its options below that line")
     )
 

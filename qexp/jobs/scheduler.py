@@ -129,7 +129,7 @@ def launch_options(
     checked_profiles = {one: checked(f"qexp.toml at [{launcher}.{one}]", own) for one, own in profiles.items()}
     if profile is not None:
         layers.append(_profile(launcher, profile, checked_profiles))
-    layers.append(checked("--option", _nested(given, known)))
+    layers.append(checked("`options`", _nested(given, known)))
     if mistakes:
         raise QexpError("\n".join(mistakes))
     for layer in layers:
@@ -150,7 +150,7 @@ def profiles_of(launcher: str, known: Mapping[str, Acceptor], settings: Mapping[
 def _profile(launcher: str, name: str, profiles: Mapping[str, Chosen]) -> Chosen:
     if name not in profiles:
         others = suggestion(name, profiles) if profiles else f"write [{launcher}.{name}] and below it its options"
-        raise QexpError(f"--profile {name}: qexp.toml has no table [{launcher}.{name}]; {others}")
+        raise QexpError(f"`profile={name}`: qexp.toml has no table [{launcher}.{name}]; {others}")
     return profiles[name]
 
 

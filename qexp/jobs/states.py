@@ -476,7 +476,7 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     if job is not None and job.submitted:
         if now:
             raise QexpError(
-                f"{directory.name} is job {job.id} of {job.launcher}, which cannot be killed from here; drop --now"
+                f"{directory.name} is job {job.id} of {job.launcher}, which cannot be killed from here; drop `now=True`"
             )
         require_here(directory.name, job)
         _cancel([job])

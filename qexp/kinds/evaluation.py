@@ -94,9 +94,9 @@ class Asked:
         """
         part = self.part or usual
         if part not in PARTS:
-            raise QexpError(f"--part {part}: no such part; {suggestion(part, PARTS)}")
+            raise QexpError(f"`part={part}`: no such part; {suggestion(part, PARTS)}")
         if part not in possible:
-            raise QexpError(f"--part {part}: {why}; use {one_of(possible)}")
+            raise QexpError(f"`part={part}`: {why}; use {one_of(possible)}")
         return part
 
     def without_truth(self, names: Sequence[str]) -> QexpError:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from qexp.base import machine
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, suggestion
 from qexp.kinds import files, networks, objects
@@ -24,8 +24,8 @@ from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
 from qexp.networks.shapes import from_spec, written
-from qexp.spec import defaults, reading, resolution, validation
 from qexp.spec import kinds as spec_kinds
+from qexp.spec import reading, resolution, validation
 from qexp.spec.defaults import Fields, followed, follows
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import Finding, Where, canonical, digest
@@ -244,7 +244,7 @@ def _in_whole(
 def _in_rates(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the optimizer and the schedule can be built with their parameters."""
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
-        description = defaults.long_form(document.get(key, "constant"), tables[table])
+        description = long_form(document.get(key, "constant"), tables[table])
         try:
             built(
                 tables[table], description, *(([torch.nn.Parameter(torch.zeros(1))], 0.1) if key == "optimizer" else ())

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
-from qexp.base.quantities import typeset
+from qexp.base.quantities import nearest, typeset
 from qexp.errors import QexpError
 from qexp.figures.canvas import COLOURS, FORMATS, panels, require_formats, save, sized, styled, titled, wrapped
 from qexp.figures.curves import learning_curves
 from qexp.jobs.states import Watch
-from qexp.metrics.metric import nearest
 from qexp.spec.experiences import type_name
 from qexp.spec.kinds import part_of
 from qexp.store.directory import RunDirectory
@@ -145,7 +144,7 @@ def numbers(texts: Iterable[str]) -> NDArray[np.float64]:
     return np.array([float(text) if text else np.nan for text in texts])
 
 
-def missing(what: str, remedy: str = "run the experience again under another --name") -> MissingNumbersError:
+def missing(what: str, remedy: str = "run the experience again under another `name`") -> MissingNumbersError:
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
@@ -279,14 +278,13 @@ def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[st
         raise QexpError(
             f"{directory.name} has weights from elsewhere and was not evaluated; its matrices have figures of their own"
         )
-    again = shlex.join(record.command)
     where = file.relative_to(directory.path)
     if state is State.DONE:
-        raise QexpError(f"{directory.name} is done, but {where} is gone; run it again: {again} --name NEW_NAME")
-    name = "" if record.name == f"{record.experience}_{record.seed}" else f" --name {record.name}"
-    raise QexpError(
-        f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it: {again}{name} --resume"
-    )
+        again = shlex.join([*record.command, "--name", "NEW_NAME"])
+        raise QexpError(f"{directory.name} is done, but {where} is gone; run it again: {again}")
+    named = [] if record.name == f"{record.experience}_{record.seed}" else ["--name", record.name]
+    finish = shlex.join([*record.command, *named, "--resume"])
+    raise QexpError(f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it: {finish}")
 
 
 def _files(place: Path, formats: Sequence[str]) -> list[Path]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qexp.base import files
 from qexp.base.outputs import estimate_of, high_of, low_of, quantile_of
+from qexp.base.quantities import nearest
 from qexp.errors import DamagedError, QexpError
 from qexp.kinds.networks import scale_of
 from qexp.kinds.rows.spec import grouped_by
@@ -22,7 +23,6 @@ from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
-from qexp.metrics.metric import nearest
 from qexp.networks.estimator import Inversion, mean
 from qexp.spec.kinds import TEST_PREDICTIONS, part_of
 from qexp.store.directory import PREDICTIONS, RunDirectory
@@ -406,12 +406,12 @@ def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequen
 def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str]) -> NewIntervals:
     """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out errors."""
     if not 0 < coverage < 1:
-        raise QexpError(f"--interval {coverage:g}: a coverage lies between 0 and 1, such as 0.9")
+        raise QexpError(f"`interval={coverage:g}`: a coverage lies between 0 and 1, such as 0.9")
     outputs = held_out(directory)
     most = conformal.promised(outputs[0].count)
     if coverage > most:
         raise QexpError(
-            f"--interval {coverage:g}: {directory.name} held out {outputs[0].count} {_units(outputs[0])}, which "
+            f"`interval={coverage:g}`: {directory.name} held out {outputs[0].count} {_units(outputs[0])}, which "
             f"promise no more than {_rounded_down(most):g}; ask for that"
         )
     return rules_of(outputs, coverage, folds)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qexp.base import machine
 from qexp.base.files import in_bytes
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.metrics.splits import Column, Rows, Split, SplitError
 from qexp.networks.modules import MatchedFilters
@@ -28,7 +28,6 @@ from qexp.networks.network import (
     most_kept_per_sample,
 )
 from qexp.networks.training import Data
-from qexp.spec import defaults
 from qexp.spec.reading import Finding
 
 Document = dict[str, Any]
@@ -149,7 +148,7 @@ def _state(document: Document, tables: Tables) -> float:
     """Numbers that the optimizer keeps for each weight, found by a step with a small weight."""
     weight = torch.nn.Parameter(torch.zeros(2, 2))
     weight.grad = torch.zeros_like(weight)
-    description = defaults.long_form(document["optimizer"], tables["optimizers"])
+    description = long_form(document["optimizer"], tables["optimizers"])
     optimizer = built(tables["optimizers"], description, [weight], 0.1)
     optimizer.step()
     kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
@@ -165,7 +164,7 @@ CAUTION = "tested on training spectra"
 CAUTION_OF_CORES = "tested on training cores"
 """Caution of runs with spectra of one core in both the training and the test part."""
 
-WAY_OUT = "hold whole cores out, or continue with --allow-leak, which marks every output"
+WAY_OUT = "hold whole cores out, or continue with `allow_leak=True`, which marks every output"
 
 MOST_CORES_NAMED = 20
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qexp.base.outputs import NO_LIMITS, limits_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Table, Tables, built
+from qexp.base.tables import Table, Tables, built, long_form
 from qexp.errors import DamagedError, suggestion
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.conformal import Scale
@@ -28,7 +28,6 @@ from qexp.networks.network import Branch, Network, Operation, initialise, learne
 from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
 from qexp.simulation.distributions import Distribution
-from qexp.spec import defaults
 from qexp.spec.kinds import documents_of
 from qexp.spec.reading import Finding
 
@@ -53,7 +52,7 @@ def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Tran
     found: list[Finding] = []
     for name, value in document.get("transforms", {}).items():
         try:
-            made[name] = built(tables["transforms"], defaults.long_form(value, tables["transforms"]))
+            made[name] = built(tables["transforms"], long_form(value, tables["transforms"]))
         except ValueError as error:
             found.append((("transforms", name, "parameters"), str(error)))
     return made, found

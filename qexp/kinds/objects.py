@@ -102,7 +102,7 @@ def fit_transforms(
 def require_device_name(name: str) -> None:
     """Raises QexpError if the name is not that of a device, on this or any other machine."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
+        raise QexpError(f"`device={name}`: no such device; use auto, cpu or cuda")
 
 
 def device_of(name: str) -> torch.device:
@@ -111,9 +111,9 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise QexpError("--device cuda: torch finds no usable GPU here; try --device cpu")
+        raise QexpError("`device=cuda`: torch finds no usable GPU here; try `device=cpu`")
     if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
-        raise QexpError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from 0")
+        raise QexpError(f"`device={name}`: there are {torch.cuda.device_count()} GPUs, counted from 0")
     return torch.device(name)
 
 

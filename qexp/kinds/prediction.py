@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.base.quantities import Quantities, quantity
+from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, QexpError
-from qexp.metrics.metric import nearest
-from qexp.rows.formats import Columns
+from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.rows.table import MISSING, number
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory
@@ -47,17 +46,7 @@ ESTIMATES_OUTSIDE = "estimates_outside"
 # The number of rows, frames or spectra that are estimated at a time.
 
 
-def require_chunk(chunk: int | None) -> None:
-    """Raise QexpError unless a chunk has at least one sample; None stands for the usual number."""
-    if chunk is not None and chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least 1")
-
-
 # Progress of a prediction.
-
-
-OnProgress = Callable[[int, float], None]
-"""Called after every chunk with the number of rows or frames written and the fraction of the file that was read."""
 
 
 def no_progress(count: int, share: float) -> None:
@@ -363,15 +352,15 @@ def file_of_draws(target: Path) -> Path:
 def draws_of(
     network: Network, record: Record, count: int | None, refined: Mapping[str, str] | None = None
 ) -> SampleDraws | None:
-    """The draws that `--draws` asks for, if it does. Raises QexpError for a network without a posterior head.
+    """The draws that are asked for, if any. Raises QexpError for a network without a posterior head.
 
     refined  unknown variable → unit of posteriors by the known likelihood, if these are drawn from
     """
     if count is None:
         return None
     if refined is None:
-        require_heads(network, record, "--draws")
-    require_draws(count, f"--draws {count}")
+        require_heads(network, record, "`draws`")
+    require_draws(count, f"`draws={count}`")
     return SampleDraws(count, units_of_heads(network, record) if refined is None else refined)
 
 
@@ -391,7 +380,7 @@ def require_heads(network: Network, record: Record, option: str) -> None:
     if not network.heads:
         raise QexpError(
             f"{option} needs posteriors, but the network of {record.name} ends in no posterior head, such as "
-            "'gaussian_posterior'; leave it out, or, for images of a simulated dataset, add --refined"
+            "'gaussian_posterior'; leave it out, or, for images of a simulated dataset, add `refined=True`"
         )
 
 
@@ -465,20 +454,20 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
     elif record.get("input") != key["input"]:
         reason = f"and was made before {source} was changed"
     elif record.get("columns") != key.get("columns"):
-        reason = "and was made from other columns; see --columns"
+        reason = "and was made from other columns; see `columns`"
     elif record.get("refined") != key.get("refined"):
-        reason = "and was made with posteriors of another kind, or without any; see --refined"
+        reason = "and was made with posteriors of another kind, or without any; see `refined`"
     elif record.get("interval") != key.get("interval"):
-        reason = "and was made with other intervals, or without any; see --interval"
+        reason = "and was made with other intervals, or without any; see `interval`"
     elif record.get("draws") != key.get("draws"):
-        reason = "and was made with another number of draws, or without any; see --draws"
+        reason = "and was made with another number of draws, or without any; see `draws`"
     elif key.get("misfit") and not record.get("misfit"):
-        reason = "and was made without --misfit"
+        reason = "and was made without `misfit`"
     elif record.get("output") != identity(target):
         reason = "and was changed since it was made"
     else:
         return record if "draws" not in key or file_of_draws(target).exists() else None
-    raise QexpError(f"{target} exists already, {reason}; --overwrite replaces it")
+    raise QexpError(f"{target} exists already, {reason}; `overwrite=True` replaces it")
 
 
 def clear(target: Path) -> None:
@@ -524,22 +513,6 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
-class FileOptions:
-    """What only some kinds of data take; None or False if it was not asked for."""
-
-    columns: Columns | None = None
-    """Names or positions of the run's columns in the files, where they have other names there."""
-    interval: float | None = None
-    """Coverage of intervals."""
-    draws: int | None = None
-    """Draws from the posterior of each image, row or spectrum."""
-    misfit: bool = False
-    """Whether images are also compared with what the simulator makes."""
-    refined: bool = False
-    """Whether posteriors of images are those of the known likelihood."""
-
-
-@dataclass(frozen=True)
 class FileKind:
     """How runs on one type of dataset predict files."""
 
@@ -547,7 +520,7 @@ class FileKind:
     """The unit of progress, such as rows."""
     targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
     """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, str, FileOptions], Estimator]
-    """Returns the estimator of a run on a device."""
+    estimator: Callable[[RunDirectory, PredictOptions], Estimator]
+    """Returns the estimator of a run."""
     takes: frozenset[str] = frozenset()
-    """The fields of `FileOptions` that it takes."""
+    """The fields of `PredictOptions` that it takes."""

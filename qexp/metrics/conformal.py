@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.metrics.metric import nearest
+from qexp.base.quantities import nearest
 
 Array = NDArray[np.float64]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.base.quantities import nearest
 from qexp.errors import QexpError
 from qexp.metrics.meaning import BEST, Meaning
 
@@ -169,18 +170,6 @@ class Sums:
 
 
 # Quantities that repeat with a period, such as a strike of 0° and 360°: errors by the shorter way round.
-
-
-def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:
-    """Estimates, moved by whole periods to within half a period of the truth; unchanged for None.
-
-    estimate, truth, period  in the same unit
-    """
-    estimated, true = np.asarray(estimate), np.asarray(truth)
-    if period is None:
-        return estimated
-    moved: NDArray[Any] = estimated - period * np.round((estimated - true) / period)
-    return moved
 
 
 def with_period(metrics: Metrics, period: float | None) -> Metrics:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from qexp.base.outputs import NO_LIMITS, Limits
+from qexp.base.quantities import module_name
 from qexp.errors import QexpError
 from qexp.networks.heads import Density
 from qexp.networks.network import Network
-from qexp.networks.tensor_names import module_name
 from qexp.networks.transforms import Transform
 
 RANKED = 1000

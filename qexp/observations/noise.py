@@ -82,17 +82,17 @@ def declared(text: str) -> CorrelatedNoise:
     """`exponential:2.3e-5,10200,3e-6` → that noise. Raises QexpError for another form, and for impossible numbers."""
     kind, colon, listed = text.partition(":")
     if kind not in TYPES:
-        raise QexpError(f"--noise {text}: no noise '{kind}'; {suggestion(kind, (*TYPES, 'estimate', 'none'))}")
+        raise QexpError(f"`noise={text}`: no noise '{kind}'; {suggestion(kind, (*TYPES, 'estimate', 'none'))}")
     try:
         numbers = [float(one) for one in listed.split(",")] if colon else []
     except ValueError:
-        raise QexpError(f"--noise {text}: {FORM}") from None
+        raise QexpError(f"`noise={text}`: {FORM}") from None
     if len(numbers) not in (2, 3) or not np.isfinite(numbers).all():
-        raise QexpError(f"--noise {text}: {FORM}")
+        raise QexpError(f"`noise={text}`: {FORM}")
     sill, reach, nugget = (*numbers, 0.0)[:3]
     if sill <= 0 or reach <= 0 or nugget < 0:
         raise QexpError(
-            f"--noise {text}: the covariance is not positive definite; sill and range must be positive, and the nugget "
+            f"`noise={text}`: the covariance is not positive definite; sill and range must be positive, and the nugget "
             "must not be negative"
         )
     return CorrelatedNoise(kind, sill, reach, nugget)
@@ -153,7 +153,7 @@ def require_enough(track: Track, kept: NDArray[np.bool_]) -> None:
     if count < LEAST_POINTS:
         raise QexpError(
             f"track '{track.name}': {count:,} of its {track.size:,} points are left to estimate the noise from, but "
-            f"{LEAST_POINTS} are needed; choose a larger --noise-area, or declare the noise: --noise {TYPES[0]}:…"
+            f"{LEAST_POINTS} are needed; choose a larger `noise_area`, or declare the noise: `noise={TYPES[0]}:…`"
         )
     if not max(np.ptp(track.x[kept]), np.ptp(track.y[kept])) > 0:
         raise QexpError(

@@ -425,3 +425,13 @@ def _of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
     values = {name: float(table[f"noise_{name}"].values[index]) for name in NOISE_UNITS}
     estimated = "noise_estimated" in table and bool(table["noise_estimated"].values[index])
     return CorrelatedNoise(str(table["noise_type"].values[index]), **values, estimated=estimated)
+
+
+def spacing(x: Array, y: Array) -> float:
+    """Distance to the nearest other point, of three quarters of the points [m]."""
+    from scipy.spatial import cKDTree
+
+    points = np.unique(np.stack([x, y], axis=1), axis=0)
+    if len(points) < 2:
+        return 1.0
+    return float(np.percentile(cKDTree(points).query(points, k=2)[0][:, 1], 75))

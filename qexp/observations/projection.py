@@ -23,18 +23,23 @@ MOST_STRETCHED = 0.02
 by less than 0.002 where they are used."""
 
 
-def crs_of(text: str, source: str = "--crs") -> pyproj.CRS:
-    """Raises QexpError for a text that names no horizontal coordinate reference system."""
+def crs_of(text: str, source: str | None = None) -> pyproj.CRS:
+    """Raises QexpError for a text that names no horizontal coordinate reference system.
+
+    source  the file that names it; None if the user did
+    """
     import pyproj
+
+    named = f"`crs={text}`" if source is None else f"{source} {text}"
 
     try:
         found = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError:
-        raise QexpError(f"{source} {text}: not a coordinate reference system; write one such as EPSG:32633") from None
+        raise QexpError(f"{named}: not a coordinate reference system; write one such as EPSG:32633") from None
     if found.is_compound:
         found = found.sub_crs_list[0]
     if not (found.is_geographic or found.is_projected or found.is_engineering) or found.is_geocentric:
-        raise QexpError(f"{source} {text}: '{found.name}' has no east and north; use one such as EPSG:32633")
+        raise QexpError(f"{named}: '{found.name}' has no east and north; use one such as EPSG:32633")
     return found
 
 
@@ -54,7 +59,7 @@ def in_one_system(readings: Mapping[str, Reading], asked: str | None) -> Observa
     own = {source: _own(reading, given, source) for source, reading in readings.items()}
     if given is None and len({crs is None for crs in own.values()}) > 1:
         lacking = ", ".join(source for source, crs in own.items() if crs is None)
-        raise QexpError(f"{lacking}: names no coordinate reference system, but other files do; give --crs EPSG:…")
+        raise QexpError(f"{lacking}: names no coordinate reference system, but other files do; give `crs=EPSG:…`")
     for source, reading in readings.items():
         _require_plausible(source, reading.tracks, own[source])
     target = _target(given, readings, own)
@@ -125,7 +130,7 @@ def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
     if not _is_made_for(crs, longitude, latitude):
         raise QexpError(
             f"with the coordinate reference system '{crs.name}' the points lie around {longitude:.4g}° east, "
-            f"{latitude:.4g}° north, outside its area of use; check --crs"
+            f"{latitude:.4g}° north, outside its area of use; check `crs`"
         )
     return False
 
@@ -143,7 +148,7 @@ def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:
     if units - {"metre", "meter", "m"}:
         raise QexpError(
             f"the coordinate reference system '{crs.name}' has the unit {', '.join(sorted(units))}; choose one in "
-            "metres, such as --crs EPSG:32633"
+            "metres, such as `crs=EPSG:32633`"
         )
     return crs
 
@@ -153,7 +158,7 @@ def utm_zone(longitude: float, latitude: float) -> pyproj.CRS:
     import pyproj
 
     if abs(latitude) > 84:
-        raise QexpError(f"no UTM zone at the latitude {latitude:g}°; choose a system with --crs, such as EPSG:3413")
+        raise QexpError(f"no UTM zone at the latitude {latitude:g}°; choose a system with `crs`, such as EPSG:3413")
     zone = int((longitude + 180) // 6) % 60 + 1
     return pyproj.CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
@@ -199,12 +204,12 @@ def _require_plausible(source: str, tracks: Sequence[Track], crs: pyproj.CRS | N
             if not degrees:
                 raise QexpError(
                     f"{source}: x {_range(x)}, y {_range(y)} are not longitude and latitude in degrees; in metres, "
-                    "give their own system, such as --crs EPSG:32633, or swap the columns"
+                    "give their own system, such as `crs=EPSG:32633`, or swap the columns"
                 )
         elif degrees and max(np.ptp(x), np.ptp(y)) < LARGEST_IN_DEGREES:
             raise QexpError(
                 f"{source}: x {_range(x)}, y {_range(y)} look like longitude and latitude, not like metres; if so, "
-                "give --crs EPSG:4326; coordinates in km must be written in metres"
+                "give `crs=EPSG:4326`; coordinates in km must be written in metres"
             )
 
 

@@ -96,7 +96,7 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
 def _band(opened: Any, path: Path, band: int | None) -> int:
     if band is None and opened.count > 1:
         names = ", ".join(f"{number} {text or ''}".strip() for number, text in enumerate(opened.descriptions, 1))
-        raise QexpError(f"{path} has {opened.count} bands ({names}); name one with --band")
+        raise QexpError(f"{path} has {opened.count} bands ({names}); name one with `band`")
     number = 1 if band is None else band
     if not 1 <= number <= opened.count:
         raise QexpError(f"{path} has no band {number}; it has {opened.count}, counted from 1")
@@ -171,7 +171,7 @@ def _named(path: Path, table: xarray.Dataset, variable: str | None) -> str:
         raise QexpError(f"{path}: no variable lies over a grid of two dimensions; it has {', '.join(map(str, table))}")
     if variable is None:
         raise QexpError(
-            f"{path} has {len(fields)} variables over a grid: {', '.join(fields)}; name one with --variable"
+            f"{path} has {len(fields)} variables over a grid: {', '.join(fields)}; name one with `variable`"
         )
     if variable not in fields:
         raise QexpError(f"{path} has no variable '{variable}' over a grid; {suggestion(variable, fields)}")
@@ -308,7 +308,7 @@ def difference(
             )
     before, after = known.index(first), known.index(last)
     if before == after:
-        raise QexpError(f"--epochs {first},{last}: the displacement of one day is zero; name two")
+        raise QexpError(f"`epochs={first},{last}`: the displacement of one day is zero; name two")
 
     def read(window: Window) -> Array:
         cut = slice(*window[:2]), slice(*window[2:])
@@ -321,7 +321,7 @@ def difference(
 
 def _two(epochs: Sequence[str]) -> tuple[str, str]:
     if len(epochs) != 2:
-        raise QexpError(f"--epochs {','.join(epochs)}: write the first day and the last, such as 20200131,20200212")
+        raise QexpError(f"`epochs={','.join(epochs)}`: write the first day and the last, such as 20200131,20200212")
     return epochs[0], epochs[1]
 
 
@@ -431,7 +431,7 @@ def open_binary(path: Path, parameters: Path | None = None) -> Raster:
     if parameters is None:
         raise QexpError(
             f"{path} is a binary, whose grid is not known: there is no {PARAMETERS} beside it or in 'info'; name it "
-            f"with --geometry {PARAMETERS}, or write the binary as GeoTIFF (LiCSBAS_flt2geotiff.py)"
+            f"with `geometry={PARAMETERS}`, or write the binary as GeoTIFF (LiCSBAS_flt2geotiff.py)"
         )
     layout = layout_of(parameters)
     height, width = layout.shape
@@ -527,7 +527,7 @@ def open_mintpy(path: Path, dataset: str | None = None) -> Raster:
                 name = fields[0]
             elif dataset is None:
                 raise QexpError(
-                    f"{path} has several datasets over a grid: {', '.join(fields)}; name one with --variable"
+                    f"{path} has several datasets over a grid: {', '.join(fields)}; name one with `variable`"
                 )
             else:
                 raise QexpError(f"{path} has no dataset '{dataset}' over a grid; {suggestion(dataset, fields)}")

@@ -131,10 +131,10 @@ class Layout:
     def checked(bounds: Sequence[float]) -> tuple[float, float, float, float]:
         """The bounds themselves: west, east, south, north. Raises QexpError if they are others."""
         if len(bounds) != 4:
-            raise QexpError(f"--bounds {listed(bounds)}: write WEST,EAST,SOUTH,NORTH")
+            raise QexpError(f"`bounds={listed(bounds)}`: write WEST,EAST,SOUTH,NORTH")
         west, east, south, north = bounds
         if not (west < east and south < north):
-            raise QexpError(f"--bounds {listed(bounds)}: swapped or empty; write WEST,EAST,SOUTH,NORTH")
+            raise QexpError(f"`bounds={listed(bounds)}`: swapped or empty; write WEST,EAST,SOUTH,NORTH")
         return west, east, south, north
 
     def same_as(self, other: Layout) -> bool:

@@ -34,7 +34,7 @@ from qexp.observations.raster_files import (
     values_of,
 )
 from qexp.observations.rasters import Array, Raster, Swath, Window
-from qexp.observations.reading import Asked, Reading
+from qexp.observations.reading import Reading, ReadOptions
 from qexp.observations.scenes import (
     SPEED_OF_LIGHT,
     Direction,
@@ -66,7 +66,7 @@ def _interferograms(folder: Path) -> list[Path]:
     return sorted(path for depth in ("", "*/", "interferograms/*/") for path in folder.glob(f"{depth}*{LICSAR_PHASE}"))
 
 
-def read_licsar(path: Path, asked: Asked) -> Reading:
+def read_licsar(path: Path, asked: ReadOptions) -> Reading:
     """Read an interferogram of Sentinel-1, or the only one of a folder: phase [rad] that grows away from the satellite.
 
     The components east, north and up of the unit vector to the satellite are in files beside it, *.geo.E.tif and so on,
@@ -102,11 +102,11 @@ def _licsar_components(file: Path) -> list[Raster]:
         if any(len(one) > 1 for one in sets):
             raise QexpError(
                 f"{(file.parent / folder).resolve()} has the line of sight of several frames; name that of {file.name} "
-                "with --direction EAST,NORTH,UP"
+                "with `direction=EAST,NORTH,UP`"
             )
     raise QexpError(
         f"{file}: there are no *.geo.E.tif, *.geo.N.tif and *.geo.U.tif beside it or in the folder 'metadata'; give "
-        "--direction EAST,NORTH,UP, or --incidence and --heading in degrees"
+        "`direction=EAST,NORTH,UP`, or `incidence` and `heading` in degrees"
     )
 
 
@@ -122,7 +122,7 @@ def is_licsbas(path: Path) -> bool:
     return named or is_binary(path) or is_series(path)
 
 
-def read_licsbas(path: Path, asked: Asked) -> Reading:
+def read_licsbas(path: Path, asked: ReadOptions) -> Reading:
     """Read a velocity, which counts as the displacement of one year, a displacement, or the phase of an interferogram.
 
     Displacements are toward the satellite, in mm; pixels that are 0 have none. A velocity has its standard deviation as
@@ -131,15 +131,15 @@ def read_licsbas(path: Path, asked: Asked) -> Reading:
     return _series(path, asked) if is_series(path) else _binary(path, asked)
 
 
-def _series(path: Path, asked: Asked) -> Reading:
+def _series(path: Path, asked: ReadOptions) -> Reading:
     """`cum.h5` and `cum_filt.h5`."""
     known = datasets_of(path)
     if asked.geometry is not None:
-        raise QexpError(f"--geometry has no effect on {path}, which holds its grid; leave it out")
+        raise QexpError(f"`geometry` has no effect on {path}, which holds its grid; leave it out")
     if (asked.epochs is None) == (asked.variable is None):
         raise QexpError(
-            f"{path} is a time series; name either the days before and after, --epochs 20200131,20200212, or its "
-            f"velocity, --variable {VELOCITY}"
+            f"{path} is a time series; name either the days before and after, `epochs=20200131,20200212`, or its "
+            f"velocity, `variable={VELOCITY}`"
         )
     error = None
     if asked.epochs is not None:
@@ -159,11 +159,11 @@ def _series(path: Path, asked: Asked) -> Reading:
     return _reading(path, field, asked, components, error, masks, coherence)
 
 
-def _binary(path: Path, asked: Asked) -> Reading:
+def _binary(path: Path, asked: ReadOptions) -> Reading:
     """`results/vel` and what belongs to it, `*.cum` of LiCSBAS_cum2flt.py, `*.unw`."""
     for name in ("epochs", "variable"):
         if getattr(asked, name) is not None:
-            raise QexpError(f"--{name} has no effect on {path}, which holds one field; leave it out")
+            raise QexpError(f"`{name}` has no effect on {path}, which holds one field; leave it out")
     field = open_binary(path, asked.geometry)
     _require_displacement(field, asked)
     deviation = path.with_name(ERROR)
@@ -178,11 +178,11 @@ def _binary(path: Path, asked: Asked) -> Reading:
     return _reading(path, field, asked, lambda: _components(path, asked.geometry), error, [], coherence)
 
 
-def _require_displacement(field: Raster, asked: Asked) -> None:
+def _require_displacement(field: Raster, asked: ReadOptions) -> None:
     if not field.unit and asked.unit is None and not asked.phase:
         raise QexpError(
             f"{field.source} does not have the name that LiCSBAS gives to velocities ({VELOCITY}), displacements "
-            "(*.cum) or phase (*.unw); if it holds displacements, give their unit: --unit mm"
+            "(*.cum) or phase (*.unw); if it holds displacements, give their unit: `unit=mm`"
         )
 
 
@@ -195,7 +195,7 @@ def _components(path: Path, parameters: Path | None = None) -> list[Raster]:
 def _reading(
     path: Path,
     field: Raster,
-    asked: Asked,
+    asked: ReadOptions,
     components: Callable[[], list[Raster]],
     error: Raster | None,
     masks: list[Raster],
@@ -217,14 +217,14 @@ def _reading(
     return replace(reading, warnings=(*reading.warnings, *warnings))
 
 
-def _direction(path: Path, field: Raster, components: Callable[[], list[Raster]], asked: Asked) -> Direction:
+def _direction(path: Path, field: Raster, components: Callable[[], list[Raster]], asked: ReadOptions) -> Direction:
     if is_given(asked):
         return direction_of(field, asked)
     known = components()
     if len(known) < len(COMPONENTS):
         raise QexpError(
             f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in or beside it, or in its "
-            "folder GEOCml*; give --direction E.geo,N.geo,U.geo, or --incidence and --heading in degrees"
+            "folder GEOCml*; give `direction` E.geo,N.geo,U.geo, or `incidence` and `heading` in degrees"
         )
     return from_components(field, *known)
 
@@ -261,7 +261,7 @@ def is_mintpy(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in HDF5
 
 
-def read_mintpy(path: Path, asked: Asked) -> Reading:
+def read_mintpy(path: Path, asked: ReadOptions) -> Reading:
     """Read a velocity, which counts as the displacement of one year, or the difference of two epochs.
 
     Displacements are toward the satellite [m]. A velocity has its standard deviation as error, unless one is given.
@@ -270,10 +270,10 @@ def read_mintpy(path: Path, asked: Asked) -> Reading:
     kind, error = attributes.get("FILE_TYPE", ""), None
     if kind == "timeseries":
         if asked.epochs is None:
-            raise QexpError(f"{path} is a time series; name the days before and after: --epochs 20200131,20200212")
+            raise QexpError(f"{path} is a time series; name the days before and after: `epochs=20200131,20200212`")
         field = open_difference(path, asked.epochs)
     elif asked.epochs is not None:
-        raise QexpError(f"{path} holds '{kind}', not a time series; leave --epochs out")
+        raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
         raise QexpError(f"{path} has MintPy's type '{kind}'; only velocities and time series can be read")
     else:
@@ -285,7 +285,7 @@ def read_mintpy(path: Path, asked: Asked) -> Reading:
         if geometry is None:
             raise QexpError(
                 f"{path} is in radar coordinates, and no file of geometry with longitude and latitude is beside it; "
-                "name MintPy's with --geometry geometryRadar.h5, or geocode it first (MintPy: geocode.py)"
+                "name MintPy's with `geometry=geometryRadar.h5`, or geocode it first (MintPy: geocode.py)"
             )
         field = placed(field, geometry)
     scene = scene_of(
@@ -306,14 +306,14 @@ def _deviation(path: Path, name: str) -> Raster | None:
     return open_mintpy(path, f"{name}Std") if known else None
 
 
-def _geometry(path: Path, field: Raster, asked: Asked) -> Path | None:
+def _geometry(path: Path, field: Raster, asked: ReadOptions) -> Path | None:
     """The file of geometry that is given, or that is where MintPy puts it."""
     usual = MINTPY_RADAR if isinstance(field.layout, Swath) else GEOCODED
     return asked.geometry or next((path.parent / name for name in usual if (path.parent / name).is_file()), None)
 
 
 def _mintpy_direction(
-    path: Path, field: Raster, geometry: Path | None, attributes: dict[str, str], asked: Asked
+    path: Path, field: Raster, geometry: Path | None, attributes: dict[str, str], asked: ReadOptions
 ) -> Direction:
     """By the command line; else by the angles of the file of geometry.
 
@@ -326,14 +326,14 @@ def _mintpy_direction(
         return direction_of(field, asked)
     if geometry is None:
         raise QexpError(
-            f"{path}: no file of geometry beside it; name MintPy's with --geometry geometryGeo.h5, or give --incidence "
-            "and --heading in degrees"
+            f"{path}: no file of geometry beside it; name MintPy's with `geometry=geometryGeo.h5`, or give `incidence` "
+            "and `heading` in degrees"
         )
     incidence = open_mintpy(geometry, "incidenceAngle")
     with opened(geometry) as file:
         known = "azimuthAngle" in file
     if not known and "HEADING" not in attributes:
-        raise QexpError(f"{geometry} has no azimuthAngle; give --incidence and --heading in degrees")
+        raise QexpError(f"{geometry} has no azimuthAngle; give `incidence` and `heading` in degrees")
     if not known:
         heading = mintpy_number_of(path, attributes, "HEADING")
         return from_angles(field, incidence, heading, _side(path, attributes))
@@ -351,9 +351,9 @@ def _side(path: Path, attributes: dict[str, str]) -> str:
 @dataclass(frozen=True)
 class Reader:
     recognises: Callable[[Path], bool]
-    read: Callable[[Path, Asked], Reading]
+    read: Callable[[Path, ReadOptions], Reading]
     takes: Collection[str]
-    """The fields of `Asked` that have an effect on such a file; those that have none are refused."""
+    """The fields of `ReadOptions` that have an effect on such a file; those that have none are refused."""
     help: str
 
 
@@ -369,7 +369,7 @@ OF_GRIDS = (
 )  # fmt: skip
 
 
-def _read_again(path: Path, asked: Asked) -> Reading:
+def _read_again(path: Path, asked: ReadOptions) -> Reading:
     observation = read_observation(path)
     return Reading(observation.tracks, observation.crs)
 

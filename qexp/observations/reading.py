@@ -17,43 +17,10 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command line says of one file; None where it says nothing. A field is named after its option.
+class ReadOptions:
+    """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said.
 
-    name       of the track; the file's if left out
-    crs        coordinate reference system of coordinates that name none themselves, such as "EPSG:32633"
-    columns    of tables: what a column holds → its name or its position from 1; or the positions of all columns
-    unit       of displacements and errors: m, cm or mm
-    error      standard deviation of displacements that have none, in the same unit
-    incidence  of the line of sight, from the vertical [degrees], or a raster of it
-    heading    direction of flight, clockwise from north [degrees], or a raster of it
-    look       to which side of the flight the satellite looks: right or left
-
-    north      to which north lines of sight and components of stations refer: true or grid, that of the coordinates;
-               that of the coordinates if left out
-
-    Of grids:
-
-    phase            whether they hold unwrapped phase [radians]; a wavelength or sensor says so, too
-    wavelength       of the radar [m]
-    sensor           the satellite, in place of the wavelength
-    direction        rasters of the components east, north and up of the line of sight
-    coherence        a raster of coherence
-    least_coherence  pixels with less are masked
-    dem              a raster of elevations [m]
-    band             of a file of several, from 1
-    variable         of a file of several
-    epochs           first and last day of a time series, as 20200131
-    geometry         MintPy's file with the angles of the line of sight, and places of pixels in radar coordinates; or
-                     LiCSBAS's file with the grid of its binaries
-    bounds           least and greatest x, then least and greatest y, in the file's own coordinates
-
-    unit_option    how the unit of this file alone is given as millimetres, such as "--unit m --unit mm", for messages
-
-    reduce         criterion by which cells of points are split, such as "quadtree:0.005"; see `reduction`
-    smallest_cell  side of the smallest cells [pixels]
-    largest_cell   side of the largest cells [pixels]
-    least_share    of a cell's pixels that must be observed
+    unit_option  how the unit of this file alone is given as millimetres, such as "`unit=m` `unit=mm`", for messages
     """
 
     name: str | None = None
@@ -96,7 +63,7 @@ class Asked:
             return reduction(self.reduce, *sizes)
         if any(size is not None for size in sizes):
             raise QexpError(
-                "--smallest-cell, --largest-cell and --least-share need a criterion: --reduce quadtree:0.005"
+                "`smallest_cell`, `largest_cell` and `least_share` need a criterion: `reduce=quadtree:0.005`"
             )
         return None
 
@@ -104,7 +71,7 @@ class Asked:
 def in_metres(unit: str) -> float:
     """Raises QexpError for a unit that displacements do not have."""
     if unit not in METRES:
-        raise QexpError(f"--unit {unit}: no unit of displacements; choose from {', '.join(METRES)}")
+        raise QexpError(f"`unit={unit}`: no unit of displacements; choose from {', '.join(METRES)}")
     return METRES[unit]
 
 
@@ -148,7 +115,7 @@ def direction_toward(incidence: Array, heading: Array, look: str = "right") -> A
     """
     side = {"right": 1.0, "left": -1.0}
     if look not in side:
-        raise QexpError(f"--look {look}: a satellite looks right or left of its flight")
+        raise QexpError(f"`look={look}`: a satellite looks right or left of its flight")
     steep, along = np.radians(incidence), np.radians(heading)
     across = side[look] * np.sin(steep)
     return np.stack(np.broadcast_arrays(-np.cos(along) * across, np.sin(along) * across, np.cos(steep)), axis=-1)
@@ -164,11 +131,11 @@ LARGE = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
 
 
-def suspicions(largest: float, asked: Asked, hint: str = "") -> tuple[str, ...]:
+def suspicions(largest: float, asked: ReadOptions, hint: str = "") -> tuple[str, ...]:
     """What makes displacements of this largest absolute value [m] suspicious."""
     if not largest > LARGE:
         return ()
-    option = asked.unit_option or "--unit mm"
+    option = asked.unit_option or "`unit=mm`"
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 

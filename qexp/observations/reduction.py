@@ -75,14 +75,14 @@ def reduction(
     name, _, numbers = text.partition(":")
     if name not in CRITERIA:
         known = ", ".join(entry.form for entry in CRITERIA.values())
-        raise QexpError(f"--reduce {text}: no criterion '{name}'; known are {known}")
+        raise QexpError(f"`reduce={text}`: no criterion '{name}'; known are {known}")
     try:
         criterion = CRITERIA[name].build(*(float(one) for one in numbers.split(",")))
     except (TypeError, ValueError):
-        raise QexpError(f"--reduce {text}: write {CRITERIA[name].form}, {CRITERIA[name].help}") from None
+        raise QexpError(f"`reduce={text}`: write {CRITERIA[name].form}, {CRITERIA[name].help}") from None
     if criterion.side is not None and (smallest or largest):
-        option = "--smallest-cell" if smallest else "--largest-cell"
-        raise QexpError(f"--reduce {text}: all cells have one size; leave {option} out")
+        option = "`smallest_cell`" if smallest else "`largest_cell`"
+        raise QexpError(f"`reduce={text}`: all cells have one size; leave {option} out")
     plan = Reduction(criterion, smallest, largest)
     return plan if share is None else replace(plan, share=share)
 
@@ -104,15 +104,15 @@ def reduced(source: Pixelated, plan: Reduction) -> Track:
         if base.size > MOST_CELLS:
             raise QexpError(
                 f"{source.shape[0]:,} × {source.shape[1]:,} pixels are {base.size:,} cells of {side} × {side}, more "
-                f"than the {MOST_CELLS:,} that are looked at together; take larger ones, such as --smallest-cell "
+                f"than the {MOST_CELLS:,} that are looked at together; take larger ones, such as `smallest_cell` "
                 f"{side * 4}"
             )
         parts = [_means(lambda: source.blocks(PIECE), base, plan, source.metres)]
     means = [part for part in parts if part is not None]
     if not means:
         raise QexpError(
-            f"no cell has observed pixels on {plan.share:.0%} of its area; give a lower --least-share, or a "
-            f"--smallest-cell below {side} pixels"
+            f"no cell has observed pixels on {plan.share:.0%} of its area; give a lower `least_share`, or a "
+            f"`smallest_cell` below {side} pixels"
         )
     return joined(means)
 
@@ -540,13 +540,3 @@ def joined(parts: list[Track]) -> Track:
     known = [name for name in ARRAYS if getattr(first, name) is not None]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in known}
     return Track(first.name, first.kind, **arrays, noise=first.noise)
-
-
-def spacing(x: Array, y: Array) -> float:
-    """Distance to the nearest other point, of three quarters of the points [m]."""
-    from scipy.spatial import cKDTree
-
-    points = np.unique(np.stack([x, y], axis=1), axis=0)
-    if len(points) < 2:
-        return 1.0
-    return float(np.percentile(cKDTree(points).query(points, k=2)[0][:, 1], 75))

@@ -16,8 +16,8 @@ from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open
 from qexp.observations.rasters import Array, Raster, Window
 from qexp.observations.reading import (
     METRES,
-    Asked,
     Reading,
+    ReadOptions,
     direction_toward,
     masked_where_missing,
     require_degrees,
@@ -43,19 +43,19 @@ def is_grid(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF)
 
 
-def read_grid(path: Path, asked: Asked) -> Reading:
+def read_grid(path: Path, asked: ReadOptions) -> Reading:
     """Read one field of displacement or phase over a grid. Raises QexpError."""
     field = in_crs(open_raster(path, asked.band, asked.variable), asked)
     return reading_of(scene_of(asked.name or path.stem, field, direction_of(field, asked), asked), asked)
 
 
-def in_crs(field: Raster, asked: Asked) -> Raster:
+def in_crs(field: Raster, asked: ReadOptions) -> Raster:
     """The field in the coordinate reference system of the command line, if its file names none."""
     if field.layout.crs is not None:
         return field
     if asked.crs is None:
         raise QexpError(
-            f"{field.source} does not say in which coordinate reference system it is; name it, such as --crs "
+            f"{field.source} does not say in which coordinate reference system it is; name it, such as `crs` "
             f"EPSG:32633, or EPSG:4326 for longitude and latitude (it has {field.layout})"
         )
     return replace(field, layout=replace(field.layout, crs=asked.crs))
@@ -65,7 +65,7 @@ def scene_of(
     name: str,
     field: Raster,
     direction: Direction,
-    asked: Asked,
+    asked: ReadOptions,
     wavelength: float | None = None,
     error: float | Raster | None = None,
     coherence: Raster | None = None,
@@ -80,18 +80,18 @@ def scene_of(
         error = asked.error * (1.0 if phase else asked.metres)
     if error is None:
         raise QexpError(
-            f"{field.source} has no errors; give the standard deviation of its displacements, such as --error 0.005 "
-            "(in metres, or in the unit of --unit)"
+            f"{field.source} has no errors; give the standard deviation of its displacements, such as `error=0.005` "
+            "(in metres, or in the unit of `unit`)"
         )
     if isinstance(error, float) and not error > 0:
-        raise QexpError(f"--error {error:g}: a standard deviation is positive")
+        raise QexpError(f"`error={error:g}`: a standard deviation is positive")
     least = asked.least_coherence
     if least is not None and not 0 < least <= 1:
-        raise QexpError(f"--least-coherence {least:g}: coherence lies between 0 and 1")
+        raise QexpError(f"`least_coherence={least:g}`: coherence lies between 0 and 1")
     if asked.coherence is not None:
         coherence = open_coherence(asked.coherence)
     if least is not None and coherence is None:
-        raise QexpError("--least-coherence needs a raster of coherence: --coherence FILE")
+        raise QexpError("`least_coherence` needs a raster of coherence: `coherence=FILE`")
     if asked.dem is not None:
         elevation = open_elevation(asked.dem, field.layout)
     layout = field.layout
@@ -109,38 +109,38 @@ def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
     return replace(field, unit=unit.removesuffix(rate)), ("velocities are read as the displacements of one year",)
 
 
-def displacement_of(field: Raster, asked: Asked, wavelength: float | None) -> tuple[float, bool]:
+def displacement_of(field: Raster, asked: ReadOptions, wavelength: float | None) -> tuple[float, bool]:
     """The displacement toward the satellite of one unit of a field [m], and whether the field is phase."""
     said = field.unit.strip().lower()
     unit = UNITS.get(said, said)
     given = asked.wavelength is not None or asked.sensor is not None
     if asked.wavelength is not None and asked.sensor is not None:
-        raise QexpError("--wavelength and --sensor both give the wavelength; leave one out")
+        raise QexpError("`wavelength` and `sensor` both give the wavelength; leave one out")
     if asked.phase or given or unit in RADIANS:
         if asked.unit is not None:
-            raise QexpError(f"{field.source}: phase is in radians; leave --unit {asked.unit} out")
+            raise QexpError(f"{field.source}: phase is in radians; leave `unit={asked.unit}` out")
         if unit in METRES:
             raise QexpError(
-                f"{field.source} is in {unit}, so it is not phase; leave --phase, --wavelength and --sensor out"
+                f"{field.source} is in {unit}, so it is not phase; leave `phase`, `wavelength` and `sensor` out"
             )
         length = asked.wavelength if asked.sensor is None else wavelength_of(asked.sensor)
         length = wavelength if length is None else length
         if length is None:
             raise QexpError(
                 f"{field.source} is phase, which needs the radar's wavelength to become displacement; give it in m, "
-                "such as --wavelength 0.0555, or name the satellite: --sensor sentinel-1"
+                "such as `wavelength=0.0555`, or name the satellite: `sensor=sentinel-1`"
             )
         return metres_per_radian(length), True
     if unit in METRES and asked.unit is not None and unit != asked.unit:
-        raise QexpError(f"{field.source} gives its unit as {unit}, but --unit says {asked.unit}")
+        raise QexpError(f"{field.source} gives its unit as {unit}, but `unit` says {asked.unit}")
     return METRES.get(unit) or asked.metres, False
 
 
-def reading_of(scene: Scene, asked: Asked) -> Reading:
+def reading_of(scene: Scene, asked: ReadOptions) -> Reading:
     """The points of a scene, or the means of its cells where a reduction is asked for."""
     if scene.window.size > MOST_PIXELS:
         raise QexpError(
-            f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with --bounds"
+            f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with `bounds`"
         )
     largest = scene.largest()
     if largest is None:
@@ -238,7 +238,7 @@ class Scene:
             height, width = self.window.shape
             raise QexpError(
                 f"{self.field.source} has {height:,} × {width:,} pixels, of which at most {LARGEST_WHOLE:,} can become "
-                "points; reduce them with --reduce quadtree:0.005, or take a part with --bounds WEST,EAST,SOUTH,NORTH"
+                "points; reduce them with `reduce=quadtree:0.005`, or take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
             )
         return self.track(self.window)
 
@@ -268,11 +268,11 @@ class Scene:
             row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(2, -1)
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
-    def warnings(self, largest: float, asked: Asked) -> tuple[str, ...]:
+    def warnings(self, largest: float, asked: ReadOptions) -> tuple[str, ...]:
         """What makes a field of this largest absolute value suspicious."""
         if self.phase and WRAPPED < largest / np.pi <= 1:
             return ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
-        return () if self.phase else suspicions(largest * self.scale, asked, ", or for phase --wavelength or --sensor")
+        return () if self.phase else suspicions(largest * self.scale, asked, ", or for phase `wavelength` or `sensor`")
 
 
 # Lines of sight over a grid: from angles or components, as numbers or rasters.
@@ -281,12 +281,12 @@ Direction = Callable[[Window], Array]
 """Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where they are not known."""
 
 
-def is_given(asked: Asked) -> bool:
+def is_given(asked: ReadOptions) -> bool:
     """Whether the command line gives a line of sight."""
     return any(one is not None for one in (asked.direction, asked.incidence, asked.heading))
 
 
-def direction_of(field: Raster, asked: Asked) -> Direction:
+def direction_of(field: Raster, asked: ReadOptions) -> Direction:
     """The lines of sight that the command line gives.
 
     Raises QexpError if it gives none or two, or rasters of other grids.
@@ -294,14 +294,14 @@ def direction_of(field: Raster, asked: Asked) -> Direction:
     angles = [name for name in ("incidence", "heading", "look") if getattr(asked, name) is not None]
     if asked.direction is not None:
         if angles:
-            raise QexpError(f"--direction gives the whole line of sight; leave --{angles[0]} out")
+            raise QexpError(f"`direction` gives the whole line of sight; leave `{angles[0]}` out")
         return from_components(field, *(open_raster(path) for path in asked.direction))
     for name in ("incidence", "heading"):
         if name not in angles:
             raise QexpError(
-                f"{field.source}: the line of sight is unknown, as --{name} is missing; give --incidence and "
-                "--heading, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
-                "--direction EAST,NORTH,UP"
+                f"{field.source}: the line of sight is unknown, as `{name}` is missing; give `incidence` and "
+                "`heading`, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
+                "`direction=EAST,NORTH,UP`"
             )
     incidence, heading = (_angle(getattr(asked, name)) for name in ("incidence", "heading"))
     return from_angles(field, incidence, heading, asked.look or "right")
@@ -317,9 +317,9 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
         if isinstance(one, Raster):
             field.require_same_grid(one)
     if not isinstance(incidence, Raster):
-        require_degrees(np.array([incidence]), "--incidence")
+        require_degrees(np.array([incidence]), "`incidence`")
     if not isinstance(heading, Raster) and not -360 <= heading <= 360:
-        raise QexpError(f"--heading {heading:g}: a heading is an angle from north, in degrees from -360 to 360")
+        raise QexpError(f"`heading={heading:g}`: a heading is an angle from north, in degrees from -360 to 360")
 
     def direction(window: Window) -> Array:
         steep, along = (_over(one, window) for one in (incidence, heading))
@@ -386,7 +386,7 @@ def wavelength_of(sensor: str) -> float:
     """The wavelength of a satellite's radar [m]. Raises QexpError for one that is not known."""
     name = sensor.lower().replace("_", "-").replace(" ", "-")
     if name not in FREQUENCIES:
-        raise QexpError(f"no satellite '{sensor}'; {suggestion(name, FREQUENCIES)}; or give --wavelength in m")
+        raise QexpError(f"no satellite '{sensor}'; {suggestion(name, FREQUENCIES)}; or give `wavelength` in m")
     return SPEED_OF_LIGHT / FREQUENCIES[name]
 
 

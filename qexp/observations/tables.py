@@ -16,8 +16,8 @@ from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.observations.observation import Array, Track
 from qexp.observations.reading import (
     METRES,
-    Asked,
     Reading,
+    ReadOptions,
     direction_toward,
     in_metres,
     masked_where_missing,
@@ -33,7 +33,7 @@ NARROW = 100.0
 """Extent of points [m] below which their coordinates are likely in km."""
 
 
-def read_points(path: Path, asked: Asked) -> Reading:
+def read_points(path: Path, asked: ReadOptions) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
     table = read_text_table(path, names_of(RADAR))
     columns = columns_of(table, asked, RADAR, OF_RADAR)
@@ -41,11 +41,11 @@ def read_points(path: Path, asked: Asked) -> Reading:
     require_columns(table, columns, ["los"])
     require_one_unit(table, columns, ["los", "error"], asked)
     if "error" in columns and asked.error is not None:
-        raise QexpError(f"{path} has errors in {table.titled(columns['error'])}; leave --error out")
+        raise QexpError(f"{path} has errors in {table.titled(columns['error'])}; leave `error` out")
     if "error" not in columns and asked.error is None:
         raise QexpError(
-            f"{path} has no column of errors; give the standard deviation of its displacements, such as --error 0.005 "
-            "(in metres, or in the unit of --unit), or say which column holds it: --columns error=NAME"
+            f"{path} has no column of errors; give the standard deviation of its displacements, such as `error=0.005` "
+            "(in metres, or in the unit of `unit`), or say which column holds it: `columns=error=NAME`"
         )
     count = table.count
     error = np.full(count, (asked.error or 0.0) * asked.metres)
@@ -78,29 +78,29 @@ def _suspicious_extent(track: Track) -> tuple[str, ...]:
     return (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
 
 
-def _direction(table: TextTable, columns: Mapping[str, int], asked: Asked) -> Array:
+def _direction(table: TextTable, columns: Mapping[str, int], asked: ReadOptions) -> Array:
     """Lines of sight from columns of the vector, or from incidence and heading, which are columns or numbers."""
     of_vector = [name for name in VECTOR if name in columns]
     asked_angles = [name for name in ("incidence", "heading", "look") if getattr(asked, name) is not None]
     if of_vector:
         require_columns(table, columns, VECTOR)
         if asked_angles:
-            raise QexpError(f"{table.path} has the line of sight in columns; leave --{asked_angles[0]} out")
+            raise QexpError(f"{table.path} has the line of sight in columns; leave `{asked_angles[0]}` out")
         return np.stack([table.numbers(columns[name]) for name in VECTOR], axis=1)
     angles = {}
     for name in ("incidence", "heading"):
         value = getattr(asked, name)
         if name in columns and value is not None:
-            raise QexpError(f"{table.path} has a column of {name}; leave --{name} out")
+            raise QexpError(f"{table.path} has a column of {name}; leave `{name}` out")
         if name in columns:
             angles[name] = table.numbers(columns[name])
         elif value is None:
             raise QexpError(
-                f"{table.path}: nothing says where the satellite is; give --incidence and --heading in degrees, or "
-                "columns with the unit vector from the ground to it: --columns los_east=E,los_north=N,los_up=U"
+                f"{table.path}: nothing says where the satellite is; give `incidence` and `heading` in degrees, or "
+                "columns with the unit vector from the ground to it: `columns=los_east=E,los_north=N,los_up=U`"
             )
         elif isinstance(value, Path):
-            raise QexpError(f"--{name} {value}: points need a number of degrees, or a column: --columns {name}=NAME")
+            raise QexpError(f"`{name}={value}`: points need a number of degrees, or a column: `columns={name}=NAME`")
         else:
             angles[name] = np.full(table.count, value)
     require_degrees(angles["incidence"], str(table.path))
@@ -125,12 +125,12 @@ def is_gnss(path: Path) -> bool:
         return False
     if not table.names:
         return not is_number(table.first[0])
-    found, along = _columns(table, Asked()), columns_of(table, Asked(), RADAR, OF_RADAR)
+    found, along = _columns(table, ReadOptions()), columns_of(table, ReadOptions(), RADAR, OF_RADAR)
     placed = {"east", "north"} <= found.keys() or {"longitude", "latitude"} <= found.keys()
     return placed and {"displacement_east", "displacement_north"} <= found.keys() and "los" not in along
 
 
-def read_gnss(path: Path, asked: Asked) -> Reading:
+def read_gnss(path: Path, asked: ReadOptions) -> Reading:
     """Read the components of stations: one entry of the track per station and component. Raises QexpError.
 
     Without a header: name, east, north, displacements east, north and up, and their three errors. The component up
@@ -149,8 +149,8 @@ def read_gnss(path: Path, asked: Asked) -> Reading:
         role = next((one for one in (f"error_{name}", "error") if one in columns), None)
         if role is None and asked.error is None:
             raise QexpError(
-                f"{path} has no errors of the component {name}; say which column holds them: --columns "
-                f"error_{name}=NAME, or give one number: --error 0.003 (in metres, or in the unit of --unit)"
+                f"{path} has no errors of the component {name}; say which column holds them: `columns` "
+                f"error_{name}=NAME, or give one number: `error=0.003` (in metres, or in the unit of `unit`)"
             )
         of_all = np.full(count, (asked.error or 0) * asked.metres)
         errors.append(of_all if role is None else lengths(table, columns, role, asked))
@@ -172,7 +172,7 @@ def read_gnss(path: Path, asked: Asked) -> Reading:
     return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest), asked))
 
 
-def _columns(table: TextTable, asked: Asked) -> dict[str, int]:
+def _columns(table: TextTable, asked: ReadOptions) -> dict[str, int]:
     """What columns hold; beside longitude, latitude and `up`, those named east and north are displacements."""
     columns = columns_of(table, asked, GNSS, OF_GNSS)
     if {"longitude", "latitude", "east", "north", "displacement_up"} <= columns.keys() and not (
@@ -236,7 +236,7 @@ def names_of(roles: Roles) -> set[str]:
     return set(roles) | set(chain.from_iterable(roles.values()))
 
 
-def columns_of(table: TextTable, asked: Asked, roles: Roles, order: Sequence[str]) -> dict[str, int]:
+def columns_of(table: TextTable, asked: ReadOptions, roles: Roles, order: Sequence[str]) -> dict[str, int]:
     """What columns hold → their index. Raises QexpError for unknown names and for a file of another width."""
     given = asked.columns
     if given is not None and not isinstance(given, Mapping):
@@ -250,14 +250,14 @@ def columns_of(table: TextTable, asked: Asked, roles: Roles, order: Sequence[str
         raise QexpError(
             f"{table.path}: {table.width} columns without a header; without one they are {', '.join(order)} "
             f"({' or '.join(map(str, sorted(widths)))} of them). Otherwise say which is which, such as "
-            f"--columns {order[0]}=1,{order[1]}=2,{order[2]}=5"
+            f"`columns={order[0]}=1,{order[1]}=2,{order[2]}=5`"
         )
     return found
 
 
 def _in_order(table: TextTable, positions: Sequence[int], order: Sequence[str]) -> dict[str, int]:
     if len(positions) > len(order):
-        raise QexpError(f"--columns: {len(positions)} positions, but only {len(order)} are known: {', '.join(order)}")
+        raise QexpError(f"`columns`: {len(positions)} positions, but only {len(order)} are known: {', '.join(order)}")
     return {role: _position(table, str(one), role) for role, one in zip(order, positions, strict=False)}
 
 
@@ -278,7 +278,7 @@ def _as_asked(table: TextTable, given: Mapping[str, str], roles: Roles, found: d
     for word, column in given.items():
         role = next((role for role, words in roles.items() if word.lower() in (role, *words)), None)
         if role is None:
-            raise QexpError(f"--columns {word}={column}: no column holds '{word}'; {suggestion(word, roles)}")
+            raise QexpError(f"`columns={word}={column}`: no column holds '{word}'; {suggestion(word, roles)}")
         if column in table.names:
             asked[role] = table.names.index(column)
         elif column.isdecimal():
@@ -295,7 +295,7 @@ def _as_asked(table: TextTable, given: Mapping[str, str], roles: Roles, found: d
 
 def _position(table: TextTable, text: str, role: str) -> int:
     if not 1 <= int(text) <= table.width:
-        raise QexpError(f"--columns: {role} is column {text}, but {table.path} has {table.width} columns")
+        raise QexpError(f"`columns`: {role} is column {text}, but {table.path} has {table.width} columns")
     return int(text) - 1
 
 
@@ -307,7 +307,7 @@ def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequenc
         named = table.names and table.names.count(table.names[free]) == 1
         raise QexpError(
             f"{table.path}: no column is known to hold {' or '.join(missing)}{known}; say which one does, such as "
-            f"--columns {missing[0]}={table.names[free] if named else free + 1}{hint}"
+            f"`columns={missing[0]}={table.names[free] if named else free + 1}{hint}`"
         )
 
 
@@ -321,11 +321,11 @@ def position_columns(table: TextTable, columns: Mapping[str, int]) -> tuple[tupl
     return names, geographic
 
 
-def lengths(table: TextTable, columns: Mapping[str, int], role: str, asked: Asked) -> Array:
+def lengths(table: TextTable, columns: Mapping[str, int], role: str, asked: ReadOptions) -> Array:
     """A column of displacements or errors [m]. Raises QexpError if the header and --unit name different units."""
     unit = unit_of(table, columns, role)
     if unit is not None and asked.unit is not None and unit != asked.unit:
-        raise QexpError(f"{table.path}: {table.titled(columns[role])} is in {unit}, but --unit says {asked.unit}")
+        raise QexpError(f"{table.path}: {table.titled(columns[role])} is in {unit}, but `unit` says {asked.unit}")
     return table.numbers(columns[role]) * in_metres(unit or asked.unit or "m")
 
 
@@ -333,7 +333,7 @@ def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | No
     return plain_name(table.names[columns[role]])[1] if table.names else None
 
 
-def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], asked: Asked) -> None:
+def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], asked: ReadOptions) -> None:
     """Raises QexpError if the header names the unit of some of these columns but not of others."""
     if not table.names or asked.unit is not None:
         return

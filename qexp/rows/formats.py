@@ -28,16 +28,16 @@ def require_columns(columns: Columns, features: Sequence[str]) -> None:
     if not isinstance(columns, Mapping):
         if len(columns) != len(features):
             raise QexpError(
-                f"--columns: {len(columns)} positions, but the run has {len(features)} columns of input: "
+                f"`columns`: {len(columns)} positions, but the run has {len(features)} columns of input: "
                 f"{', '.join(features)}; give the position of each, in this order"
             )
         if least := [one for one in columns if one < 1]:
-            raise QexpError(f"--columns: there is no column {least[0]}; the first one is 1")
+            raise QexpError(f"`columns`: there is no column {least[0]}; the first one is 1")
         _refuse_repeated([str(one) for one in columns], features)
         return
     for name in columns:
         if name not in features:
-            raise QexpError(f"--columns: the run has no column '{name}'; {suggestion(name, features)}")
+            raise QexpError(f"`columns`: the run has no column '{name}'; {suggestion(name, features)}")
     _refuse_repeated([f"'{columns.get(name, name)}'" for name in features], features)
 
 
@@ -45,7 +45,7 @@ def _refuse_repeated(sources: Sequence[str], features: Sequence[str]) -> None:
     for source, count in Counter(sources).items():
         if count > 1:
             both = [f"'{name}'" for name, own in zip(features, sources, strict=True) if own == source]
-            raise QexpError(f"--columns: column {source} of the file is given to {' and '.join(both)}")
+            raise QexpError(f"`columns`: column {source} of the file is given to {' and '.join(both)}")
 
 
 def columns_at(table: Table, positions: Sequence[int]) -> list[str]:

@@ -63,7 +63,7 @@ def select(
     Raises QexpError for an invalid expression or an unknown state.
     """
     if status is not None and status not in LISTED:
-        raise QexpError(f"--status {status}: no such state; {suggestion(status, LISTED)}")
+        raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
     holds = condition(where, look) if where is not None else lambda summary: True
     wanted = set(tags)
     return [
@@ -91,11 +91,11 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         shown = repr(shortened(text))
         example = "results.test['TOC%'].mae < 1" if "%" in text else "seed < 5"
-        raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "{example}"') from None
+        raise QexpError(f'`where`: cannot understand {shown}{where}; write, for example, "{example}"') from None
     if _goes_deeper(tree, DEEPEST):
-        raise QexpError(f"--where: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
+        raise QexpError(f"`where`: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
     if any(isinstance(node, ast.Constant) and _is_huge(node.value) for node in ast.walk(tree)):
-        raise QexpError(f"--where: a number must be less than 2^63: {shortened(text)!r}")
+        raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")
     _check(tree.body, text)
     lookup = look or _in_summary
     fields = {id(node): _constant_or_field(ast.unparse(node), lookup) for node in _outermost_fields(tree.body)}
@@ -166,11 +166,11 @@ def _check(node: ast.expr, text: str) -> None:
             pass
         case ast.Attribute(value=value) | ast.Subscript(value=value, slice=ast.Constant(value=str())):
             if not isinstance(value, ast.Attribute | ast.Name | ast.Subscript):
-                raise QexpError(f"--where: a dot must follow a field, as in results.test.depth.mae: {text!r}")
+                raise QexpError(f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}")
             _check(value, text)
         case _:
             raise QexpError(
-                f"--where: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
+                f"`where`: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
             )
 
 
@@ -194,7 +194,7 @@ def _value(node: ast.expr, summary: Summary, fields: Fields) -> Any:
         case ast.UnaryOp(operand=operand):
             number = _value(operand, summary, fields)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-                raise QexpError(f"--where: {number!r} is not a number and cannot have a minus sign")
+                raise QexpError(f"`where`: {number!r} is not a number and cannot have a minus sign")
             return None if number is None else -number
         case ast.Compare(left=left, ops=operators, comparators=others):
             values = [_value(value, summary, fields) for value in (left, *others)]
@@ -227,7 +227,7 @@ def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
     try:
         return _COMPARISONS[type(comparison)](a, b)
     except TypeError:
-        raise QexpError(f"--where: cannot compare {a!r} with {b!r}") from None
+        raise QexpError(f"`where`: cannot compare {a!r} with {b!r}") from None
 
 
 def ordered(
@@ -245,7 +245,7 @@ def ordered(
         not having and any(v is not None for v, _ in keyed)
     ):
         raise QexpError(
-            f"--sort {by}: the values are neither all numbers nor all texts; "
+            f"`sort={by}`: the values are neither all numbers nor all texts; "
             "name a field inside, as in results.test.depth.mae"
         )
     having.sort(key=lambda pair: pair[0], reverse=reverse)

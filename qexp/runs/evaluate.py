@@ -24,6 +24,7 @@ from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
 from qexp.kinds.networks import metrics_of
 from qexp.kinds.objects import device_of, threads_to_predict
+from qexp.kinds.options import EvaluateOptions
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.spec.kinds import caution_of_data, documents_of, part_of
@@ -94,72 +95,43 @@ class Evaluation:
         return intervals_of(self.directory)
 
 
-def evaluate(
-    directory: RunDirectory,
-    workspace: Workspace,
-    *,
-    dataset: str | None = None,
-    source: Path | None = None,
-    part: str | None = None,
-    seed: int = 0,
-    name: str | None = None,
-    force: bool = False,
-    device: str = "auto",
-    left_out: Callable[[str], None] = lambda text: None,
-) -> Evaluation:
+def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOptions) -> Evaluation:
     """Evaluate a finished run on a dataset, on files in the form of its own, or on its own dataset if neither is named.
 
-    dataset   name or path of a dataset spec of the kind of the run's own
-    source    a file or folder
-    part      train, validation, test or all; the usual one of such data if left out
-    seed      of simulated samples, of masks, and of intervals
-    name      of the evaluation; that of the dataset or of the source, with the part if it is not the usual one
-    force     replace an evaluation of that name that was made otherwise
-    left_out  receives the reason for each figure that cannot be drawn
     Raises QexpError.
     """
-    if dataset is not None and source is not None:
-        raise QexpError("name the data with either --dataset or --input, not with both")
-    if seed < 0:
-        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
     canvas.drawn_at_once()  # a wrong setting is refused before anything is made
     require_done(directory)
-    asked, known_as = _asked(directory, workspace, dataset, source, part, seed, device)
+    asked, known_as = _asked(directory, workspace, options)
     judged: Judged = part_of(asked.spec["dataset"], "evaluate")(asked)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", known_as).strip("._-")  # a folder may be called `TOC%`
-    called = name or (plain if judged.part == judged.usual else f"{plain}_{judged.part}")
+    called = options.name or (plain if judged.part == judged.usual else f"{plain}_{judged.part}")
     if not NAME.fullmatch(called):
-        raise QexpError(f"{called!r} is not a valid name for an evaluation; choose another with --name")
+        raise QexpError(f"{called!r} is not a valid name for an evaluation; choose another with `name`")
     of = _digest(asked, judged)
-    if not force and (existing := _existing(directory, called, of)) is not None:
+    if not options.force and (existing := _existing(directory, called, of)) is not None:
         return Evaluation(existing, made=False)
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
     with terminable(), drafted(directory, called) as folder:
-        record = _begun(asked, judged, called, known_as if source is None else str(source), of)
+        record = _begun(asked, judged, called, known_as if options.input is None else str(options.input), of)
         written = _carried_out(asked, judged, record, folder)
         if canvas.drawn_at_once():
-            figures.draw(EvaluationDirectory(folder, directory.code_trusted, written), left_out=left_out)
+            figures.draw(EvaluationDirectory(folder, directory.code_trusted, written), left_out=options.warn)
         files.write_json(folder / evaluations.RECORD, written.document())
-        made = published(directory, called, folder, force, lambda: _existing(directory, called, of) is not None)
+        made = published(directory, called, folder, options.force, lambda: _existing(directory, called, of) is not None)
     return Evaluation(evaluations.find_evaluation(directory, called), made)
 
 
-def _asked(
-    directory: RunDirectory,
-    workspace: Workspace,
-    dataset: str | None,
-    source: Path | None,
-    part: str | None,
-    seed: int,
-    device: str,
-) -> tuple[Asked, str]:
+def _asked(directory: RunDirectory, workspace: Workspace, options: EvaluateOptions) -> tuple[Asked, str]:
     """What is asked for, and the usual name of the data."""
-    on, tables, spec = device_of(device), tables_of(directory), directory.training_spec()
-    if source is not None:
+    on, tables, spec = device_of(options.device), tables_of(directory), directory.training_spec()
+    part, seed = options.part, options.seed
+    if options.input is not None:
+        source = Path(options.input)
         return Asked(directory, spec, tables, workspace, None, source, part, seed, on), files.stem_of(source)
-    if dataset is None:
+    if options.dataset is None:
         return Asked(directory, spec, tables, workspace, spec["dataset"], None, part, seed, on), _own_name(directory)
-    known_as, document = dataset_document(dataset, workspace, tables)
+    known_as, document = dataset_document(options.dataset, workspace, tables)
     if (kind := documents_of(document)) is not documents_of(spec["dataset"]):
         raise QexpError(
             f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{known_as}' "
@@ -198,7 +170,7 @@ def _existing(directory: RunDirectory, name: str, of: str) -> EvaluationDirector
     if found.evaluation().digest != of:
         raise QexpError(
             f"{directory.name} has an evaluation '{name}' of other data, another part or another seed; choose another "
-            "--name, or replace it with --force"
+            "`name`, or replace it with `force=True`"
         )
     return found
 

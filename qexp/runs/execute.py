@@ -86,7 +86,7 @@ def execute(
         except TakenOverError:
             raise held.lost() from None
     if state is State.INTERRUPTED:
-        raise InterruptedRunError(f"{directory.name} was interrupted; continue with --resume")
+        raise InterruptedRunError(f"{directory.name} was interrupted; continue with `resume=True`")
     if error is not None:
         raise RunFailedError(
             f"{directory.name} {state.words}: {_last_line(error)}\nsee {held.attempt / 'log.txt'}"
@@ -352,7 +352,7 @@ def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:
         )
     state = attempt.state if attempt.state is not State.RUNNING else State.LOST
     if state is State.INTERRUPTED:
-        raise InterruptedRunError(f"{directory.name} was interrupted; continue with --resume")
+        raise InterruptedRunError(f"{directory.name} was interrupted; continue with `resume=True`")
     if state is not State.DONE:
         why = directory.record().error or f"its process is gone, and the wrap ended with {_words(wrapped.code)}"
         raise RunFailedError(
@@ -369,7 +369,7 @@ def _never_began(directory: RunDirectory, why: str, stopped: bool) -> RunFailedE
     if record.state in (State.CREATED, State.QUEUED):
         directory.write(replace(record, state=state, ended=now(), error=None if stopped else why))
     if stopped:
-        return InterruptedRunError(f"{directory.name} was interrupted before it began; continue with --resume")
+        return InterruptedRunError(f"{directory.name} was interrupted before it began; continue with `resume=True`")
     return RunFailedError(f"{directory.name} failed: {why}")
 
 

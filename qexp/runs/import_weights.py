@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from qexp.base import files
+from qexp.base.quantities import transformed_by
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
@@ -26,7 +27,6 @@ from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Inversion
-from qexp.networks.tensor_names import transformed_by
 from qexp.runs.plan import require_seed
 from qexp.runs.prepare import keep_code, made
 from qexp.spec import reading, resolution
@@ -83,7 +83,7 @@ def _found(order: WeightsOrder, workspace: Workspace) -> Experience:
         return experience(order.experience, overrides, workspace)
     if order.model is None:
         raise QexpError(
-            "give --experience, whose model, dataset and transforms the run gets, or --model for the experience that "
+            "give `experience`, whose model, dataset and transforms the run gets, or `model` for the experience that "
             "has this model"
         )
     if order.dataset is not None:
@@ -106,7 +106,7 @@ def _with_model(model: str, workspace: Workspace) -> str | None:
     if len(set(found.values())) > 1:
         raise QexpError(
             f"several experiences have the model '{name}', with different datasets or transforms: "
-            f"{', '.join(found)}; choose with --experience"
+            f"{', '.join(found)}; choose with `experience`"
         )
     return next(iter(found), None)
 
@@ -127,7 +127,7 @@ def _on_fitting_dataset(model: str, workspace: Workspace) -> Unwritten:
     names = ", ".join(one.document["dataset"] for one in fitting)
     which = f"; these datasets have its inputs and outputs: {names}" if fitting else ", and no dataset fits it"
     raise QexpError(
-        f"no experience has the model '{_name(model)}'{which}; name a dataset with --dataset, or with --experience an "
+        f"no experience has the model '{_name(model)}'{which}; name a dataset with `dataset`, or with `experience` an "
         "experience, which has transforms as well"
     )
 
@@ -193,7 +193,7 @@ def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
         for inner, stored in stack.enter_context(weight_files.opened(file)).tensors.items():
             called = f"{name}.{inner}" if inner else name
             if called in tensors:
-                raise QexpError(f"--also {name}={file}: {order.file} has a tensor '{called}', too; choose another name")
+                raise QexpError(f"`also={name}={file}`: {order.file} has a tensor '{called}', too; choose another name")
             tensors[called] = stored
     return Contents(tensors, main.settings)
 
@@ -207,13 +207,13 @@ def account_of(order: WeightsOrder, tensors: Mapping[str, Stored], target: Targe
         return fitting_ones[0]
     if fitting_ones:
         names = ", ".join(one.rules.name for one in fitting_ones)
-        raise QexpError(f"{order.file}: fits by several rules, {names}; choose with --map")
+        raise QexpError(f"{order.file}: fits by several rules, {names}; choose with `rules`")
     nearest = max(accounts, key=lambda one: (one.known, -len(one.problems)))
     if not nearest.known:
         known = ", ".join(shipped())
         raise QexpError(
             f"{order.file}: no rules are known for its tensors, {_listed(tensors)}; rules that qexp has: {known}; "
-            "write your own and name them with --map RULES.json"
+            "write your own and name them with `rules` RULES.json"
         )
     raise QexpError(not_fitting(order.file, nearest.rules, nearest.problems))
 
@@ -364,7 +364,7 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
 
 
 def _taken(name: str) -> QexpError:
-    return QexpError(f"a run {name} exists already; choose another name with --to")
+    return QexpError(f"a run {name} exists already; choose another name with `to`")
 
 
 def _fill(

@@ -66,7 +66,7 @@ def start(
     usual = f"{named_after(experience, reference, overrides, parts)}_{seed}"
     planned = plan_run(experience, seed, usual if name is None else name, workspace)
     if name is None and (same := same_before([planned], workspace, order.resume)):
-        log.warning("%s; to train it under another name, give one with --name", same_text(usual, same[usual]))
+        log.warning("%s; to train it under another name, give one with `name`", same_text(usual, same[usual]))
         planned = replace(planned, name=same[usual])
     directory = RunDirectory(workspace.runs / planned.name)
     try:
@@ -112,7 +112,7 @@ def goes_on(name: str, state: State | None, resume: bool) -> bool:
     if resume or state is State.CREATED:
         return True
     raise QexpError(
-        f"{name} is {(state or State.GONE).words}; continue with --resume, or start a new run with another --name"
+        f"{name} is {(state or State.GONE).words}; continue with `resume=True`, or start a new run with another `name`"
     )
 
 
@@ -377,7 +377,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         same = same_before(planned, workspace, order.resume)
         planned = [replace(plan, name=same.get(plan.name, plan.name)) for plan in planned]
     elif len(planned) != 1:
-        raise QexpError(f"--name {name}: it is for a single run, and these are {len(planned):,}; leave it out")
+        raise QexpError(f"`name={name}`: it is for a single run, and these are {len(planned):,}; leave it out")
     else:
         planned = [replace(planned[0], name=require_name(name))]
     workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
@@ -488,7 +488,7 @@ def launched(
     if not count:
         return None
     if most is not None and count > most:
-        raise QexpError(f"{count:,} runs would start; confirm with --yes")
+        raise QexpError(f"{count:,} runs would start; confirm with `yes=True`")
     launch, directories = open_launch(checked, workspace)
     tell(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
     scheduler = LAUNCHERS[checked.order.launcher]

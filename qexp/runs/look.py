@@ -87,7 +87,7 @@ def look(
 def samples_of(view: View[Any, Any], count: int) -> xarray.Dataset:
     """Samples of a part. Raises QexpError for a number of samples that cannot be drawn."""
     if not 1 <= count <= MOST_SAMPLES:
-        raise QexpError(f"--count {count}: from 1 to {MOST_SAMPLES} samples can be shown")
+        raise QexpError(f"`count={count}`: from 1 to {MOST_SAMPLES} samples can be shown")
     return view.samples(count)
 
 
@@ -96,7 +96,7 @@ def open_view(
 ) -> tuple[str, View[Any, Any]]:
     """Name of the dataset or experience, and the view of one of its parts. Raises QexpError and SpecError."""
     if dataset is None and experience is None:
-        raise QexpError("name a dataset, or an experience with --experience")
+        raise QexpError("name a dataset, or an experience with `experience`")
     if experience is not None:
         whole = experiments.experience(experience, {}, workspace)
         if whole.dataset is None:
@@ -133,13 +133,13 @@ def _refuse_experience(name: str, workspace: Workspace) -> None:
     """Raise QexpError for a name that only an experience has."""
     own, other = (workspace.specs / FOLDERS[kind] / f"{name}.json" for kind in ("dataset", "experience"))
     if other.is_file() and not own.is_file():
-        raise QexpError(f"'{name}' is an experience; show its data with --experience {name}")
+        raise QexpError(f"'{name}' is an experience; show its data with `experience={name}`")
 
 
 def _named(parts: Any, part: str | None, name: str, alone: bool) -> str:
     if part is None:
         return TRAIN if TRAIN in parts else next(iter(parts))
     if part not in parts:
-        hint = "; an experience divides it further: --experience NAME" if alone else ""
-        raise QexpError(f"--part {part}: '{name}' has no such part; {suggestion(part, parts)}{hint}")
+        hint = "; an experience divides it further: `experience=NAME`" if alone else ""
+        raise QexpError(f"`part={part}`: '{name}' has no such part; {suggestion(part, parts)}{hint}")
     return part

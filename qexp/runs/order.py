@@ -2,55 +2,273 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qexp.errors import QexpError
-from qexp.jobs.launchers import LOCAL
+from qexp.base.options import OnDevice, Report, Trusting, ignore, launcher_options, option, python_only
+from qexp.errors import QexpError, shortened
+from qexp.jobs.launchers import LAUNCHERS, LOCAL
+
+# Texts of the shell as seeds, overrides and grids.
+
+MOST_DIGITS = 30
+"""Digits of a number that is read at all; a seed has at most 19, apart from zeros before them."""
+
+LARGEST_COUNT = 1_000_000
+"""Seeds of one command; a range of more is not written out as a list."""
+
+GRID = (
+    "write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; a.b+c.d=1,2 gives two keys the same "
+    "value, a.b,c.d=1:2,3:4 a value each"
+)
+
+LARGEST_RANGE = 10_000
+"""Values of `lin:` and `log:`."""
+
+RANGE = re.compile(r"([A-Za-z]\w*:)?[-+]?[\d.]+(e[-+]?\d+)?(:[-+]?[\d.]+(e[-+]?\d+)?)+", re.IGNORECASE)
+"""Numbers with colons between them, perhaps behind a word."""
+
+DIGITS = 6
+"""Significant digits of the values of `lin:` and `log:`."""
+
+
+def read_seed(option: str, text: str) -> int:
+    """`3` → 3, and `3.0`, as programs write it that count in floating point."""
+    whole = re.fullmatch(r"(\d+)(?:\.0*)?", text.strip())
+    if whole is None or len(whole[1]) > MOST_DIGITS:
+        raise QexpError(f"{option} {shortened(text)}: a seed is a whole number from 0 on")
+    return int(whole[1])
+
+
+def read_seeds(option: str, text: str) -> list[int]:
+    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7, `0:6:2` → 0, 2, 4."""
+    shown = f"{option} {shortened(text)}"
+    ranges = [_range(part.strip(), shown) for part in text.split(",")]
+    count = sum(map(len, ranges))
+    if count > LARGEST_COUNT:
+        raise QexpError(f"{shown}: {count:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
+    return list(itertools.chain(*ranges))
+
+
+def _range(part: str, shown: str) -> range:
+    """shown  the option as an error repeats it"""
+    numbers = part.split(":")
+    if len(numbers) > 3 or not all(number.isdecimal() for number in numbers):
+        raise QexpError(f"{shown}: write 0:10 for 0 to 9, 0:10:2 for every second of them, or a list such as 0,2,5")
+    if max(map(len, numbers)) > MOST_DIGITS:
+        raise QexpError(f"{shown}: a seed must be less than 2^63")
+    low, high, step = (*map(int, numbers), *((int(numbers[0]) + 1, 1)[len(numbers) - 1 :]))
+    if high <= low or step < 1:
+        raise QexpError(f"{shown}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger than A")
+    if (high - low) // step > LARGEST_COUNT:
+        raise QexpError(f"{shown}: {(high - low) // step:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
+    return range(low, high, step)
+
+
+def read_overrides(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    """`["epochs=20"]` → `{"epochs": 20}`. Raises QexpError for a key that is given twice."""
+    read: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        shown = shortened(text)
+        if not equals or not key or any(not step for step in key.split(".")):
+            raise QexpError(f"{option} {shown}: write key.path=value, for example {option} epochs=20")
+        if not text.isprintable():
+            raise QexpError(f"{option} {shown!r}: has characters that cannot be printed")
+        if key in read:
+            raise QexpError(f"{option} {shortened(key)} is given twice, but takes one value; keep one of them")
+        read[key] = _value(value, f"{option} {shortened(key)}")
+    return read
+
+
+def _value(text: str, name: str) -> Any:
+    """JSON where it can be, else the text itself."""
+    from qexp.spec.reading import parse_value
+
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    except (ValueError, RecursionError):
+        pass  # it is JSON, of a kind that `parse_value` refuses in words
+    return parse_value(text, name)
+
+
+def read_grid(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
+    """`["learning_rate=1e-3,3e-3"]` → `{"learning_rate": [0.001, 0.003]}`. Commas inside [], {} and "" stay.
+
+    `a=log:1e-4:1e-2:3` stands for three values at equal ratios, `lin:` for equal steps. Keys with commas between them
+    get a value each: `["a,b=1:2,3:4"]` → `{"a,b": [[1, 2], [3, 4]]}`.
+    """
+    read: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, listed = text.partition("=")
+        shown = f"{option} {shortened(text)}"
+        if not equals or not listed or not all(re.split("[+,]", key)):
+            raise QexpError(f"{shown}: {GRID}")
+        values = list(_split(listed, ","))
+        if not all(values):
+            raise QexpError(f"{shown}: a value is empty")
+        if key in read:
+            raise QexpError(f"{option} {key} is given twice; list all its values in one: {option} {key}=A,B")
+        name = f"{option} {shortened(key)}"
+        if "," in key:
+            read[key] = [[_value(part, name) for part in _split(value, ":")] for value in values]
+        else:
+            read[key] = [one for value in values for one in _spaced(value, shown) or [_value(value, name)]]
+    return read
+
+
+def _spaced(text: str, shown: str) -> list[int | float] | None:
+    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another text.
+
+    Raises QexpError for a range of another form, which would be a text.
+    """
+    spacing, colon, rest = text.partition(":")
+    if spacing not in ("lin", "log") or not colon:
+        if RANGE.fullmatch(text):
+            raise QexpError(
+                f"{shown}: {text} is no range that is known; write lin:FIRST:LAST:N for N values at equal steps, "
+                f"log:FIRST:LAST:N at equal ratios, or a list, A,B; a text has quotation marks: '\"{text}\"'"
+            )
+        return None
+    try:
+        first, last, count = rest.split(":")
+        low, high, number = float(first), float(last), int(count)
+        if not (math.isfinite(low) and math.isfinite(high) and low != high and 2 <= number <= LARGEST_RANGE):
+            raise ValueError
+        if spacing == "log" and min(low, high) <= 0:
+            raise ValueError
+    except ValueError:
+        numbers = "two positive numbers" if spacing == "log" else "two numbers"
+        raise QexpError(
+            f"{shown}: write {spacing}:FIRST:LAST:N, {numbers} and how many values to take, 2 to {LARGEST_RANGE:,}, "
+            f"for example {spacing}:1e-4:1e-2:5"
+        ) from None
+    import numpy  # takes a tenth of a second, which other texts need not wait for
+
+    values = (numpy.geomspace if spacing == "log" else numpy.linspace)(low, high, number).tolist()
+    rounded = [low, *(float(f"{value:.{DIGITS}g}") for value in values[1:-1]), high]
+    return [int(value) for value in rounded] if all(value.is_integer() for value in rounded) else list(rounded)
+
+
+def read_points(path: Path) -> dict[str, list[Any]]:
+    """The grid of a file of points: a JSON list of objects, or `[[points]]` tables in TOML, which set the same keys.
+
+    `[{"a": 1, "b": 2}, {"a": 3, "b": 4}]` → `{"a,b": [[1, 2], [3, 4]]}`. Raises QexpError for a file of another form.
+    """
+    from qexp.spec.reading import parse_value
+
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise QexpError(
+            f"`points={path}`: YAML is not read; write JSON, such as "
+            '[{"learning_rate": 1e-3, "batch_size": 16}], or a .toml file with tables named [[points]]'
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        listed = tomllib.loads(text).get("points") if path.suffix == ".toml" else parse_value(text, f"`points={path}`")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise QexpError(f"`points={path}`: cannot be read: {reason}") from None
+    form = 'a list of objects, as in [{"learning_rate": 1e-3, "batch_size": 16}], or [[points]] in a .toml file'
+    if not isinstance(listed, list) or not listed or not all(isinstance(point, dict) and point for point in listed):
+        raise QexpError(f"`points={path}`: must be {form}")
+    keys = list(listed[0])
+    for number, point in enumerate(listed, start=1):
+        if point.keys() != set(keys):
+            raise QexpError(f"`points={path}`: point {number} sets {', '.join(point)}, the first {', '.join(keys)}")
+    if any(re.search("[+,]", key) for key in keys):
+        raise QexpError(f"`points={path}`: a key holds '+' or ','; give each key its own value")
+    return {",".join(keys): [[point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in listed]}
+
+
+def _split(text: str, separator: str) -> Iterator[str]:
+    """The parts of a text between separators that are not inside [], {} and ""."""
+    depth, quoted, part = 0, False, ""
+    for character, before in zip(text, " " + text, strict=False):
+        quoted ^= character == '"' and before != "\\"
+        depth += 0 if quoted else (character in "[{") - (character in "]}")
+        if character == separator and not depth and not quoted:
+            yield part.strip()
+            part = ""
+        else:
+            part += character
+    yield part.strip()
+
+
+# What is to be run.
+
+
+USUAL_SEEDS = (0,)
 
 
 @dataclass(frozen=True)
-class Order:
+class Order(Trusting, OnDevice):
     """Runs to be trained: each experience with each combination of grid values, and each seed."""
 
-    experiences: str | Path | Sequence[str | Path]
-    """Names or paths of specs."""
-    seeds: Sequence[int] = (0,)
-    """`range(10)` or `[0, 2, 5]`."""
-    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`. Keys with + between them get the same value, with commas
-    between them a value each: `{"learning_rate,batch_size": [(1e-3, 16), (3e-3, 32)]}`."""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted key → value, for all runs: `{"epochs": 20}`."""
-    pretrain: str | None = None
-    """The run whose best weights these start from, or `x_{seed}`, for each the run with its own seed; which operations
-    take them is stated in the experience."""
-    allow_leak: bool = False
-    """Allow test spectra that were also used for training; every output is marked."""
-    storage_path: str | Path | None = None
-    """The folder for the run directories; `runs/` gets links to them."""
-    resume: bool = False
-    """Continue runs that were interrupted."""
-    only_failed: bool = False
-    """Repeat the runs that ended without a result, and start no others."""
-    trust_code: bool = False
-    """Execute the code in `code/extensions.py` of imported runs."""
-    jobs: int | None = None
-    """Maximum number of runs at a time; if left out, 1 on this machine and no limit on a cluster."""
-    device: str = "auto"
-    """Where to compute: "auto", "cpu" or "cuda"."""
-    launcher: str = LOCAL
-    """Where to run: "local", or the name of a scheduler."""
-    tags: Sequence[str] = ()
-    """Tags of the runs."""
-    note: str = ""
-    """The note of the runs."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the launcher: `{"time": "2:00:00"}`; `wrap` and `python` apply to the local one, too."""
-    profile: str | None = None
-    """A table of options of a scheduler in qexp.toml, such as "big" for [SCHEDULER.big]; it implies the launcher."""
+    experiences: str | Path | Sequence[str | Path] = option(
+        ..., "Names or paths of experience specs.", metavar="EXPERIENCE...", shell=list[str], argument=True,
+        complete="experiences",
+    )  # fmt: skip
+    seeds: Sequence[int] = option(
+        USUAL_SEEDS,
+        "Train one run per seed.",
+        also="0:10 for 0 to 9, or 0,2,5.",
+        example="range(10)",
+        metavar="A:B",
+        shell=str,
+        read=read_seeds,
+    )
+    grid: Mapping[str, Sequence[Any]] = option(
+        {}, "Train one run per value of a dotted key, such as learning_rate; several keys give all combinations. "
+        "Keys with + between them get the same value, keys with commas between them a value each.",
+        also="Write A,B or log:1e-4:1e-2:5 or lin:0:1:5, and a.b,c.d=1:2,3:4 for keys that change together; repeat "
+        "for more.",
+        example='{"learning_rate": [1e-3, 3e-3], "a,b": [(1, 3), (2, 4)]}', metavar="KEY.PATH=A,B", shell=list[str],
+        read=read_grid,
+    )  # fmt: skip
+    overrides: Mapping[str, Any] = option(
+        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
+        example='{"epochs": 20}',
+        metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
+    )  # fmt: skip
+    pretrain: str | None = option(
+        None, "Start from the best weights of this run; of several seeds each from that with its own: 'mogi_{seed}'. "
+        "Which operations take them is stated in the experience.", metavar="RUN", complete="runs",
+    )  # fmt: skip
+    allow_leak: bool = option(False, "Allow test spectra that were also used for training; every output is marked.")
+    storage_path: str | Path | None = option(
+        None, "Folder for the run directories; runs/ gets links to them.", metavar="DIR"
+    )
+    resume: bool = option(False, "Continue interrupted runs.")
+    only_failed: bool = option(False, "Repeat the runs that ended without a result, and start no others.")
+    jobs: int | None = option(
+        None, "Maximum number of runs at a time; if left out 1 on this machine, and no limit on a cluster.", "-j",
+        "--jobs", metavar="N",
+    )  # fmt: skip
+    launcher: str = option(
+        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.", metavar="|".join(LAUNCHERS),
+        complete="launchers",
+    )  # fmt: skip
+    tags: Sequence[str] = option((), "Tag the runs.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str])
+    note: str = option("", "Note of the runs.", metavar="TEXT")
+    options: Mapping[str, Any] = option(
+        {}, "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; these "
+        "override qexp.toml.", "--option", also="Repeat for more.",
+        example='{"time": "2:00:00"}', metavar="KEY=VALUE", shell=list[str],
+        read=launcher_options,
+    )  # fmt: skip
+    profile: str | None = option(
+        None, "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
+        metavar="NAME", complete="profiles",
+    )  # fmt: skip
 
     @property
     def references(self) -> list[str]:
@@ -91,6 +309,57 @@ class Pretraining:
         """
         if isinstance(self.seed, str):
             if self.seed != SAME:
-                raise QexpError(f"--pretrain-seed {self.seed}: give a seed, or '{SAME}' for the seed of each run")
+                raise QexpError(f"`pretrain_seed={self.seed}`: give a seed, or '{SAME}' for the seed of each run")
             return of_others
         return [self.seed]
+
+
+# A run that is trained once more.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerunOptions(OnDevice):
+    """Options of `qexp rerun`."""
+
+    name: str | None = option(None, "Name of the new run; RUN_rerun if left out, with a number if there is such a run.")
+    seed: int | None = option(None, "Random seed; that of the run if left out.")
+    overrides: Mapping[str, Any] = option(
+        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
+        example='{"epochs": 20}',
+        metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
+    )  # fmt: skip
+    at_commit: bool = option(
+        False, "Use qexp's code at the commit that trained the run, from its git repository, unchanged."
+    )
+    resume: bool = option(False, "Continue the run itself, which was interrupted, instead of a new run.")
+    tags: Sequence[str] = option((), "Tag the run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str])
+    note: str = option("", "Note of the run.", metavar="TEXT")
+    display: Any = python_only(None, "Is shown the progress of training")
+
+    @property
+    def changes(self) -> bool:
+        """Whether the new run differs from the first."""
+        return bool(self.name or self.seed is not None or self.overrides or self.tags or self.note)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Options of `qexp study` besides its order."""
+
+    pretraining: Pretraining | None = python_only(
+        None, "An experience that is trained first, for each value of a grid of its own; the experiences of the order "
+        "that have `pretrain` in their spec start from its runs",
+    )  # fmt: skip
+    metric: str | None = option(
+        None, "The metric to draw, such as toc.rmse; r2 of the first output if left out.", metavar="OUTPUT.METRIC"
+    )
+    out: str | Path | None = option(
+        None, "Folder for study.csv, table.csv and study.png; studies/<experience>_<key> if left out.",
+        metavar="FOLDER",
+    )  # fmt: skip
+    watched: Callable[[], Any] | None = python_only(None, "Makes the object that is shown the progress of a local pool")
+    tell: Report = python_only(ignore, "Receives what is trained now and what is done already")
+    most: int | None = python_only(None, "The largest number of runs that may be started; more are an error")
+    workspace: str | Path | None = option(
+        None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
+    )

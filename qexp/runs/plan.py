@@ -83,26 +83,26 @@ def axes_of(grid: Grid) -> list[GridAxis]:
     axes = [_axis(name, values) for name, values in grid.items()]
     keys = Counter(key for axis in axes for key in axis.keys)
     if twice := next((key for key, times in keys.items() if times > 1), None):
-        raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
+        raise QexpError(f"`grid={twice}` is given twice; list all its values in one: `grid={twice}=A,B`")
     return axes
 
 
 def _axis(name: str, values: Sequence[Any]) -> GridAxis:
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
-        raise QexpError(f"--grid {name}: give a list of values, not {values!r}")
-    axis = GridAxis(name, tuple(reading.plain(value, f"--grid {name}") for value in values))
+        raise QexpError(f"`grid={name}`: give a list of values, not {values!r}")
+    axis = GridAxis(name, tuple(reading.plain(value, f"`grid={name}`") for value in values))
     if not all(axis.keys):
-        raise QexpError(f"--grid {name}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d")
+        raise QexpError(f"`grid={name}`: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d")
     if not axis.values:
-        raise QexpError(f"--grid {name}: there is no value; give at least one")
+        raise QexpError(f"`grid={name}`: there is no value; give at least one")
     wanted = len(axis.parts)
     if wanted > 1:
         for value in axis.values:
             if not isinstance(value, list) or len(value) != wanted:
-                raise QexpError(f"--grid {name}: {value_text(value)} is not {wanted} values, one for each key")
+                raise QexpError(f"`grid={name}`: {value_text(value)} is not {wanted} values, one for each key")
     twice, times = Counter(axis.texts).most_common(1)[0]
     if times > 1:
-        raise QexpError(f"--grid {name}: the value {twice} is given twice; two runs would be the same")
+        raise QexpError(f"`grid={name}`: the value {twice} is given twice; two runs would be the same")
     return axis
 
 
@@ -168,7 +168,8 @@ class Exposures:
             raise QexpError(
                 f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
                 f"{parts}\n"
-                "hold other cores out, start from another run, or continue with --allow-leak, which marks every output"
+                "hold other cores out, start from another run, or continue with `allow_leak=True`, which marks "
+                "every output"
             )
         warnings = [
             f"{run} was trained on other spectra of cores that have the name of a test core: "
@@ -203,19 +204,19 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
         record = directory.record()
     except NotFoundError:
         if directory.path.exists() or directory.path.is_symlink():
-            raise QexpError(f"{directory.path} exists and is not a run; choose another --name") from None
+            raise QexpError(f"{directory.path} exists and is not a run; choose another `name`") from None
         return None
     if record.foreign_weights is not None:
-        raise QexpError(f"a run {plan.name} with weights from elsewhere exists already; choose another --name")
+        raise QexpError(f"a run {plan.name} with weights from elsewhere exists already; choose another `name`")
     if (record.digest, record.seed) != (plan.digest, plan.seed):
         what = "seed" if record.digest == plan.digest else "spec"
         go_on = f", or continue it with its own: qexp rerun {plan.name} --resume" if state.resumable else ""
         raise QexpError(
-            f"a run {plan.name} with another {what} exists already; choose another name with --name, "
+            f"a run {plan.name} with another {what} exists already; choose another name with `name`, "
             f"or see what differs: qexp show {plan.name}{go_on}"
         )
     if state is State.DONE and not is_complete(directory):
-        raise QexpError(f"{plan.name} is recorded as done, but some of its results are missing; choose another --name")
+        raise QexpError(f"{plan.name} is recorded as done, but some of its results are missing; choose another `name`")
     return state
 
 
@@ -433,10 +434,10 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     parent.training_spec()
     if parent.all_folds():
         raise QexpError(
-            f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
+            f"{parent.name} has the networks of {len(parent.all_folds())} folds; `pretrain` takes a run with one"
         )
     if not data_kind(experience.document["dataset"]).pretrainable:
-        raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave --pretrain out")
+        raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave `pretrain` out")
     _require_own_weights(parent)
     model = model_of(experience.document, experience.tables)
     operations = provenance.operations_taken(experience.document)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files
-from qexp.base.quantities import with_periods
+from qexp.base.quantities import nearest, with_periods
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
@@ -24,10 +24,10 @@ from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.posteriors import ImagePosteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
-from qexp.kinds.prediction import Estimator, FileKind, FileOptions, OnProgress, Prediction, no_progress, require_draws
+from qexp.kinds.options import OnProgress, PredictOptions, SubmitOptions
+from qexp.kinds.prediction import Estimator, FileKind, Prediction, no_progress, require_draws
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
-from qexp.metrics.metric import nearest
 from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape, written
@@ -220,18 +220,14 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
 # Prediction of files with a finished run, with a table of functions by type of dataset.
 
 
-Watched = Callable[[Path], AbstractContextManager[OnProgress]]
-"""Returns, for the path of a file, a context that provides the function to call with the progress."""
-
-
 MEANT = {
-    "columns": "--columns is for rows",
-    "interval": "--interval is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
-    "draws": "--draws is for networks with a posterior head",
-    "misfit": "--misfit is for images, which a simulator makes",
-    "refined": "--refined is for images that a simulator makes, whose likelihood is known",
+    "columns": "`columns` is for rows",
+    "interval": "`interval` is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
+    "draws": "`draws` is for networks with a posterior head",
+    "misfit": "`misfit` is for images, which a simulator makes",
+    "refined": "`refined` is for images that a simulator makes, whose likelihood is known",
 }
-"""Field of `FileOptions` → what it is for."""
+"""Field of `PredictOptions` → what it is for."""
 
 
 def file_kind(directory: RunDirectory) -> FileKind:
@@ -245,39 +241,37 @@ def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[P
     return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
 
 
-def _estimator(directory: RunDirectory, device: str, asked: FileOptions) -> Estimator:
-    """Raises QexpError if the run does not take what is asked for."""
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+    """Raises QexpError if the run does not take an option."""
     kind = file_kind(directory)
     for name, meant in MEANT.items():
-        if getattr(asked, name) not in (None, False) and name not in kind.takes:
+        if getattr(options, name) not in (None, False) and name not in kind.takes:
             raise QexpError(f"{meant}, but {directory.name} estimates {kind.counted}; leave it out")
-    return kind.estimator(directory, device, asked)
+    return kind.estimator(directory, options)
 
 
 def predict_files(
-    pairs: Sequence[tuple[Path, Path]],
-    directory: RunDirectory,
-    device: str = "auto",
-    *,
-    chunk: int | None = None,
-    overwrite: bool = False,
-    asked: FileOptions = FileOptions(),
-    watched: Watched = lambda source: nullcontext(no_progress),
+    pairs: Sequence[tuple[Path, Path]], directory: RunDirectory, options: PredictOptions
 ) -> Iterator[Prediction | QexpError]:
     """Predict files one after another; `pairs` come from `targets`.
 
     yields  the result for each file; the error for a file that cannot be predicted, after which others continue
     """
-    estimate = _estimator(directory, device, asked)
-    count = threads_to_predict(directory.training_spec(), tables_of(directory), device_of(device))
+    estimate = _estimator(directory, options)
+    counted = file_kind(directory).counted
+    count = threads_to_predict(directory.training_spec(), tables_of(directory), device_of(options.device))
     for source, target in pairs:
         made: Prediction | QexpError
         try:
-            with watched(source) as progress, threads(count):
-                made = estimate(source, target, chunk=chunk, overwrite=overwrite, progress=progress)
+            with _watched(options, counted, source) as progress, threads(count):
+                made = estimate(source, target, chunk=options.chunk, overwrite=options.overwrite, progress=progress)
         except QexpError as mistake:
             made = mistake
         yield made
+
+
+def _watched(options: PredictOptions, counted: str, source: Path) -> AbstractContextManager[OnProgress]:
+    return nullcontext(no_progress) if options.watched is None else options.watched(counted, source)
 
 
 # Prediction of the files of a folder on a cluster: one task of a job array per file.
@@ -299,14 +293,13 @@ def submit(
     workspace: Workspace,
     launcher: str,
     settings: Chosen,
-    options: Sequence[str] = (),
+    options: SubmitOptions,
 ) -> Submitted:
     """Submit the prediction of files to a scheduler.
 
-    pairs     files to read and to write, see `row_files.targets`
+    pairs     files to read and to write, see `targets`
     launcher  name of a launcher other than the local one
     settings  its options, as `options_of` returns them
-    options   further options of the command for each file
     Raises QexpError if the run cannot predict, SchedulerError if the scheduler refuses.
     """
     scheduler = LAUNCHERS[launcher]
@@ -321,7 +314,7 @@ def submit(
     around = wrap_of(settings)
     commands = [
         around.around(
-            directory, *start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options, *place
+            directory, *start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options.words, *place
         )
         for path, made in pairs
     ]

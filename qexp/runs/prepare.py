@@ -182,7 +182,7 @@ def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             if place != runs and not os.path.lexists(runs / name):
                 raise QexpError(
-                    f"{target} exists already and is not a run of {runs}; choose another --name or --storage-path"
+                    f"{target} exists already and is not a run of {runs}; choose another `name` or `storage_path`"
                 ) from None
             raise FileExistsError(name) from None
         raise

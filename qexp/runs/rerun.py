@@ -9,9 +9,9 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import Watch
 from qexp.kinds import experiments
-from qexp.kinds.attempt import Display
 from qexp.kinds.experiments import Experience
 from qexp.kinds.objects import require_device_name
 from qexp.runs.launch import carry_out, goes_on, wrap_here
+from qexp.runs.order import RerunOptions
 from qexp.runs.plan import plan_run
 from qexp.runs.prepare import Plan, prepare
 from qexp.store import provenance
@@ -34,86 +34,56 @@ from qexp.store.record import Record, State
 log = logging.getLogger("qexp.run")
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What a new run has of its own."""
-
-    name: str | None = None
-    """`<run>_rerun` if left out, with a number if there is such a run."""
-    seed: int | None = None
-    """That of the run if left out."""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted key → value."""
-    tags: Sequence[str] = ()
-    note: str = ""
-
-
-def rerun(
-    original: RunDirectory,
-    workspace: Workspace,
-    changes: Changes,
-    device: str = "auto",
-    at_commit: bool = False,
-    display: Display | None = None,
-) -> RunDirectory:
+def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -> RunDirectory:
     """Train a run's spec once more as a new run, with the extensions that the run holds. Returns the new run.
 
-    at_commit  by qexp's code at the commit that trained the run, in a checkout without changes
     Raises QexpError, before anything is written, for a run that cannot be repeated, a name that is taken, and a commit
     that is not there.
     """
     record = original.record()
     _require_repeatable(original, record)
-    require_valid_annotations(changes.tags, changes.note)
-    require_device_name(device)
-    wrap = wrap_here(workspace, {}, device)
-    experience = _experience(original, record, workspace, changes.overrides)
-    seed = record.seed if changes.seed is None else changes.seed
-    planned = plan_run(experience, seed, changes.name or _free_name(original.name, workspace), workspace)
-    planned = replace(planned, tags=changes.tags, note=changes.note, rerun_of=record.name)
+    require_valid_annotations(options.tags, options.note)
+    require_device_name(options.device)
+    wrap = wrap_here(workspace, {}, options.device)
+    experience = _experience(original, record, workspace, options.overrides)
+    seed = record.seed if options.seed is None else options.seed
+    planned = plan_run(experience, seed, options.name or _free_name(original.name, workspace), workspace)
+    planned = replace(planned, tags=tuple(options.tags), note=options.note, rerun_of=record.name)
     for text in planned.warnings:
         log.warning("%s", text)
-    if not changes.overrides and planned.digest != record.digest:
+    if not options.overrides and planned.digest != record.digest:
         log.warning("files that %s was made from have changed since; its digest is another", record.name)
-    if not at_commit:
+    if not options.at_commit:
         directory = _prepared(planned, workspace)
-        carry_out(directory, wrap, device, display, experience.dataset)
+        carry_out(directory, wrap, options.device, options.display, experience.dataset)
         return directory
-    if changes.overrides:
-        raise QexpError("--at-commit runs the spec as it was written then; leave out --set")
+    if options.overrides:
+        raise QexpError("`at_commit` runs the spec as it was written then; leave out `overrides`")
     commit = _commit_of(original)
     with _checkout(commit) as checkout:
         as_then = replace(planned, spec=original.spec_as_written(), digest=record.digest, checkout=checkout)
         directory = _prepared(as_then, workspace)
-        _execute_in(checkout, commit, directory, device, wrap)
+        _execute_in(checkout, commit, directory, options.device, wrap)
     return directory
 
 
-def continued(
-    directory: RunDirectory,
-    workspace: Workspace,
-    changes: Changes,
-    device: str = "auto",
-    at_commit: bool = False,
-    display: Display | None = None,
-) -> RunDirectory:
+def continued(directory: RunDirectory, workspace: Workspace, options: RerunOptions) -> RunDirectory:
     """Continue an interrupted run from the spec that it holds, whatever the files in specs/ have become.
 
-    at_commit  by qexp's code at the commit that has trained it so far
     A finished run is left alone. Raises QexpError for one that is at work or cannot be continued, and for changes.
     """
-    if changes != Changes():
-        raise QexpError("--resume continues the run as it is; leave out --name, --seed, --set, --tag and --note")
+    if options.changes:
+        raise QexpError("`resume` continues the run as it is; leave out `name`, `seed`, `overrides`, `tags` and `note`")
     _require_repeatable(directory, directory.record())
-    wrap = wrap_here(workspace, {}, device)
+    wrap = wrap_here(workspace, {}, options.device)
     if not goes_on(directory.name, Watch().state(directory), resume=True):
         return directory
-    if not at_commit:
-        carry_out(directory, wrap, device, display, None)
+    if not options.at_commit:
+        carry_out(directory, wrap, options.device, options.display, None)
         return directory
     commit = _commit_of(directory)
     with _checkout(commit) as checkout:
-        _execute_in(checkout, commit, directory, device, wrap)
+        _execute_in(checkout, commit, directory, options.device, wrap)
     return directory
 
 
@@ -156,20 +126,20 @@ def _prepared(planned: Plan, workspace: Workspace) -> RunDirectory:
     try:
         return prepare(planned, workspace)
     except FileExistsError:
-        raise QexpError(f"a run {planned.name} exists already; choose another --name") from None
+        raise QexpError(f"a run {planned.name} exists already; choose another `name`") from None
 
 
 def _commit_of(original: RunDirectory) -> str:
     """The commit of qexp's code that trained a run. Raises QexpError unless it is known and in this repository."""
     commit = (original.environment().get("qexp") or {}).get("commit")
     if not isinstance(commit, str):
-        raise QexpError(f"{original.name} does not say at which commit qexp trained it; rerun it without --at-commit")
+        raise QexpError(f"{original.name} does not say at which commit qexp trained it; rerun it without `at_commit`")
     repository = provenance.own_repository()
     if repository is None:
-        raise QexpError("--at-commit: qexp is installed here without its git repository; clone it, and install that")
+        raise QexpError("`at_commit`: qexp is installed here without its git repository; clone it, and install that")
     known = _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
     if known.returncode:
-        raise QexpError(f"--at-commit: {repository} does not have the commit {commit}; fetch it: git fetch --all")
+        raise QexpError(f"`at_commit`: {repository} does not have the commit {commit}; fetch it: git fetch --all")
     if any((original.path / "code" / name).exists() for name in ("qexp.diff", "changes.diff")):
         log.warning("the code of %s was changed since its commit; these changes, in code/, are left out", original.name)
     return commit
@@ -187,7 +157,7 @@ def _checkout(commit: str) -> Iterator[Path]:
         ):
             done = _git(repository, *arguments)
             if done.returncode:
-                raise QexpError(f"--at-commit: git {' '.join(arguments)} failed:\n{done.stderr.strip()}")
+                raise QexpError(f"`at_commit`: git {' '.join(arguments)} failed:\n{done.stderr.strip()}")
         yield Path(folder)
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from qexp.base.outputs import limits_of
 from qexp.base.quantities import Quantities, quantity
-from qexp.base.tables import Tables
+from qexp.base.tables import Tables, long_form
 from qexp.base.text import names_in, single_brace
 from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
-from qexp.spec.defaults import defaults_in, follows, long_form
+from qexp.spec.defaults import defaults_in, follows
 from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of, entry_in_words
 from qexp.spec.reading import Finding, Where
 

@@ -44,16 +44,18 @@ class Override:
     @property
     def shown(self) -> str:
         """The option as an error shows it, shortened if it is long."""
-        return f"--set {shortened(self.text)}"
+        return f"`overrides={shortened(self.text)}`"
 
 
 def override(key: str, value: Any) -> Override:
     """A checked override. Raises QexpError for an incomplete key, SpecError for a value that JSON cannot hold."""
     if not key or any(not step for step in key.split(".")):
-        raise QexpError(f"--set {shortened(key)}=…: a key is empty; write key.path=value, for example --set epochs=20")
-    made = Override(key, steps(key), reading.plain(value, f"--set {shortened(key)}"))
+        raise QexpError(
+            f"`overrides={shortened(key)}=…`: a key is empty; write key.path=value, for example `overrides=epochs=20`"
+        )
+    made = Override(key, steps(key), reading.plain(value, f"`overrides={shortened(key)}`"))
     if not made.text.isprintable():
-        raise QexpError(f"--set {shortened(made.text)!r}: contains characters that cannot be printed")
+        raise QexpError(f"`overrides={shortened(made.text)!r}`: contains characters that cannot be printed")
     return made
 
 

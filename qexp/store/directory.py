@@ -454,7 +454,7 @@ class RunDirectory:
                 raise UntrustedCodeError(
                     f"{self.name} was imported and has code of its own, which is not executed without permission: "
                     f"{code} ({code_in_words(code)}). Read it; if you trust it, repeat the "
-                    "command with --trust-code (in Python: trust_code=True)"
+                    "command with `trust_code=True`"
                 )
 
     def trust(self) -> None:

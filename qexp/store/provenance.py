@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 import orjson
 
 from qexp.base import files
+from qexp.base.quantities import of_transform
 from qexp.base.workspace import PACKAGE
 from qexp.errors import DamagedError, NotFoundError
-from qexp.networks.tensor_names import of_transform
 from qexp.spec.kinds import documents_of
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Ancestor, CodeState, Fingerprint, LargeFile, Record

@@ -422,11 +422,11 @@ REGIONS = {"density": "regions of highest density", "balls": "balls around rando
 
 
 def with_verdict(of: Calibration) -> Calibration:
-    """A calibration that says in a line what its tests find: `depth: slightly too wide; 2,000 draws`."""
+    """A calibration that says in a line what its tests find: `depth: slightly too wide; 2,000 observations`."""
     said = [f"{in_words(name)}: {one.verdict(of)}" for name, one in of.outputs.items()]
     wrong = {name: region for name, region in of.regions.items() if region.p_value < of.least}
     said += [f"{REGIONS[name]} hold the truth {region.fault} than they should" for name, region in wrong.items()]
-    said.append(f"{of.draws:,} draws" + ("" if of.part == WHOLE else f" of the part '{of.part}'"))
+    said.append(f"{of.draws:,} observations" + ("" if of.part == WHOLE else f" of the part '{of.part}'"))
     said += [f"{of.doubted:,} of them with samples that are not to be trusted"] if of.doubted else []
     return replace(of, verdict="; ".join([*said, *(["see the caution"] if of.caution else [])]))
 

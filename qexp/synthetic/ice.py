@@ -255,20 +255,20 @@ def check(options: Options, glaciers: int, test: int) -> None:
     (low, high), (least, most) = options.arrhenius, options.sliding
     coupling = options.coupling
     sound = [
-        (1 <= glaciers <= 100_000, f"--glaciers {glaciers}: from 1 to 100000"),
-        (0 <= test < max(glaciers, 1), f"--test {test}: from 0 to one less than there are glaciers, {glaciers - 1}"),
-        (1 <= options.frames <= 10_000, f"--frames {options.frames}: from 1 to 10000"),
-        (16 <= options.size <= 1024, f"--size {options.size}: from 16 to 1024 cells along each side"),
-        (20 <= options.spacing <= 1000, f"--spacing {options.spacing:g}: from 20 to 1000 metres"),
+        (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
+        (0 <= test < max(glaciers, 1), f"`test={test}`: from 0 to one less than there are glaciers, {glaciers - 1}"),
+        (1 <= options.frames <= 10_000, f"`frames={options.frames}`: from 1 to 10000"),
+        (16 <= options.size <= 1024, f"`size={options.size}`: from 16 to 1024 cells along each side"),
+        (20 <= options.spacing <= 1000, f"`spacing={options.spacing:g}`: from 20 to 1000 metres"),
         (
             options.size * options.spacing >= SMALLEST_FRAME,
-            f"--size {options.size} --spacing {options.spacing:g}: a frame of {options.size * options.spacing:g} m; "
-            f"glaciers need {SMALLEST_FRAME:g} m or more",
+            f"`size={options.size}` and `spacing={options.spacing:g}`: a frame of {options.size * options.spacing:g} "
+            f"m; glaciers need {SMALLEST_FRAME:g} m or more",
         ),
-        (0 <= options.seed <= LARGEST_SEED, f"--seed {options.seed}: a whole number from 0 on, less than 2^63"),
-        (0 < low <= high <= 1000, f"--arrhenius {low:g}:{high:g}: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000"),
-        (0 <= least <= most <= 1000, f"--sliding {least:g}:{most:g}: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000"),
-        (coupling is None or 0 < coupling <= 100, f"--coupling {coupling}: in ice thicknesses, above 0, up to 100"),
+        (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
+        (0 < low <= high <= 1000, f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000"),
+        (0 <= least <= most <= 1000, f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000"),
+        (coupling is None or 0 < coupling <= 100, f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100"),
     ]
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))

@@ -456,23 +456,23 @@ def check(options: Options, cores: int, test: int, validation: int) -> None:
     """Raises QexpError with all problems of the options."""
     rest = cores - test - 1
     sound = [
-        (1 <= cores <= 1000, f"--cores {cores}: from 1 to 1000"),
-        (0 <= test < max(cores, 1), f"--test {test}: from 0 to one less than there are cores, {cores - 1}"),
+        (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
+        (0 <= test < max(cores, 1), f"`test={test}`: from 0 to one less than there are cores, {cores - 1}"),
         (
             0 <= validation <= max(rest, 0),
-            f"--validation {validation}: from 0 to one less than there are cores that are not for the test, {rest}",
+            f"`validation={validation}`: from 0 to one less than there are cores that are not for the test, {rest}",
         ),
-        (1 <= options.spectra <= 10_000, f"--spectra {options.spectra}: from 1 to 10000"),
+        (1 <= options.spectra <= 10_000, f"`spectra={options.spectra}`: from 1 to 10000"),
         (
             0 <= options.labelled <= options.spectra,
-            f"--labelled {options.labelled}: from 0 to the spectra of a core, {options.spectra}",
+            f"`labelled={options.labelled}`: from 0 to the spectra of a core, {options.spectra}",
         ),
         (
             len(options.voltage) > 0 and set(options.voltage) <= set(CURRENTS),
-            f"--voltage {','.join(map(str, options.voltage))}: in kV, "
+            f"`voltage={','.join(map(str, options.voltage))}`: in kV, "
             f"{' or '.join(map(str, CURRENTS))}, or both as {','.join(map(str, CURRENTS))}",
         ),
-        (0 <= options.seed <= LARGEST_SEED, f"--seed {options.seed}: a whole number from 0 on, less than 2^63"),
+        (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
     ]
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))
@@ -630,7 +630,7 @@ def write(
     validation = (cores - test) // 6 if validation is None else validation
     check(options, cores, test, validation)
     if layout not in LAYOUTS:
-        raise QexpError(f"--layout {layout}: {suggestion(layout, LAYOUTS)}")
+        raise QexpError(f"`layout={layout}`: {suggestion(layout, LAYOUTS)}")
     seeds, chosen, form = Seeds(options.seed), labelled(options), LAYOUTS[layout]
     places = {name: Path(form.folders[name]) for name in (ALL, *(TARGETS if chosen else []))}
     parts = ["test", "train"] if test else ["train"]

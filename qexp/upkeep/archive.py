@@ -283,7 +283,7 @@ def _compression_for(target: Path) -> Compression:
         if target.name.endswith(compression.suffix) and target.name != compression.suffix:
             return compression
     known = ", ".join(compression.suffix for compression in COMPRESSIONS)
-    raise QexpError(f"--to {target}: the name must end in one of {known}")
+    raise QexpError(f"`to={target}`: the name must end in one of {known}")
 
 
 # Writing
@@ -634,4 +634,4 @@ def _claim(arrived: Path, target: Path) -> None:
 
 
 def _taken(target: Path) -> QexpError:
-    return QexpError(f"a run {target.name} exists already; choose another name with --name")
+    return QexpError(f"a run {target.name} exists already; choose another name with `name`")

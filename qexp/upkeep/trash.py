@@ -107,7 +107,7 @@ def require_idle(directories: Sequence[RunDirectory]) -> None:
     """Raise QexpError if one of the runs is queued or running."""
     if busy := in_use(directories):
         said = ", ".join(f"{directory.name} is {state}" for directory, state in busy.items())
-        raise QexpError(f"{said}; nothing was moved. Stop these runs first, or remove them with --stop")
+        raise QexpError(f"{said}; nothing was moved. Stop these runs first, or remove them with `stop=True`")
 
 
 def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:

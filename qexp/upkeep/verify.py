@@ -326,7 +326,7 @@ def _device(asked: str | None, then: Mapping[str, Any]) -> str:
     try:
         device_of(device)
     except QexpError as refused:
-        hint = "" if asked else f"\nthe run was made on {used}; the processor, with --device cpu, gives other bits"
+        hint = "" if asked else f"\nthe run was made on {used}; the processor, with `device=cpu`, gives other bits"
         raise QexpError(f"{refused}{hint}") from None
     return device
 
@@ -350,7 +350,7 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 def _place(name: str, keep: Path | None) -> Iterator[Path]:
     """The folder of the repeated run, deleted afterwards unless it is kept."""
     if keep is not None:
-        taken = QexpError(f"--keep {keep} exists and is not an empty folder; name a new or empty one")
+        taken = QexpError(f"`keep={keep}` exists and is not an empty folder; name a new or empty one")
         if keep.is_dir() and any(keep.iterdir()):  # such as an earlier repetition, which is a run
             raise taken
         target_outside_of_runs(keep)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from xml.etree import ElementTree
 
 import orjson
+
+from qexp.base.text import cleaned, in_one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -105,31 +106,6 @@ def number(value: float) -> str:
     text = f"{value:.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.3g}"
     return text.replace("-", "−")
 
-
-# Texts of others, such as records, specs and logs, made harmless for a terminal.
-
-
-def cleaned(text: str) -> str:
-    r"""A text whose control characters, which would act on a terminal, are written as escapes: \x1b, \u202e.
-
-    Lines and tabs stay.
-    """
-    if text.replace("\n", "").isprintable():
-        return text
-    return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    if unicodedata.category(letter) == "Zs":  # a space of some width
-        return letter
-    return letter.encode("unicode_escape").decode()
-
-
-def in_one_line(text: str) -> str:
-    return cleaned(text.translate(_SPACES))
-
-
-_SPACES = str.maketrans(dict.fromkeys("\n\t\r\v\f", " "))
 
 # HTML made from templates: all text in it is escaped, and a name that a template does not know is an error.
 

@@ -222,7 +222,7 @@ def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
     if not target.parent.is_dir():
         raise QexpError(f"there is no folder {target.parent} for {target.name}")
     if os.path.lexists(target) and not (overwrite or _is_report(target)):
-        raise QexpError(f"{target} exists already and is not an HTML report of qexp; --overwrite replaces it")
+        raise QexpError(f"{target} exists already and is not an HTML report of qexp; `overwrite=True` replaces it")
     if target.suffix.lower() == ".pdf":
         program = browser()
         print_page(program, page(), target)

@@ -352,7 +352,7 @@ def token_for(settings: Settings) -> str | None:
 def _checked_prefix(prefix: str) -> str:
     steps = [step for step in prefix.split("/") if step]
     if not all(step.replace("-", "").replace("_", "").replace(".", "").isalnum() and step.isascii() for step in steps):
-        raise QexpError(f"--prefix {prefix!r}: write a path of letters, digits, '.', '_' and '-', such as /qexp")
+        raise QexpError(f"`prefix={prefix!r}`: write a path of letters, digits, '.', '_' and '-', such as /qexp")
     return "".join(f"/{step}" for step in steps)
 
 
@@ -361,7 +361,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
-        raise QexpError(f"--host {host}: {error.strerror}; write an address of this machine, or 0.0.0.0") from None
+        raise QexpError(f"`host={host}`: {error.strerror}; write an address of this machine, or 0.0.0.0") from None
     opened = socket.socket(family, kind, protocol)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -371,7 +371,7 @@ def _bound(host: str, port: int) -> socket.socket:
         opened.close()
         if error.errno == errno.EADDRINUSE:
             raise QexpError(
-                f"port {port} is taken; another one: --port {port + 1}, or --port 0 for any that is free"
+                f"port {port} is taken; another one: `port={port + 1}`, or `port=0` for any that is free"
             ) from None
         raise QexpError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
     opened.set_inheritable(False)

@@ -50,7 +50,7 @@ def test_a_quarter_is_for_the_test_unless_said_otherwise(tmp_path: Path):
         (["--frames", "0"], "--frames 0: from 1"),
         (["--size", "-4"], "--size -4: from 16"),
         (["--spacing", "0"], "--spacing 0: from 20"),
-        (["--spacing", "100"], "--size 16 --spacing 100: a frame of 1600 m; glaciers need 3000 m or more"),
+        (["--spacing", "100"], "--size 16 and --spacing 100: a frame of 1600 m; glaciers need 3000 m or more"),
         (["--spacing", "nan"], "--spacing nan: from 20"),
         (["--seed", "-1"], "--seed -1: a whole number from 0"),
         (["--arrhenius", "80:20"], "--arrhenius 80:20: LOW:HIGH in MPa"),

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
+from qexp.base import options
 from qexp.cli import texts
 from qexp.errors import QexpError
+from qexp.runs import order
+
+grid = partial(order.read_grid, "--grid")
 
 
 @pytest.mark.parametrize(
@@ -16,7 +21,7 @@ from qexp.errors import QexpError
     [("0:3", [0, 1, 2]), ("3", [3]), ("0,2,5", [0, 2, 5]), ("7:9,1", [7, 8, 1]), (" 4 , 2", [4, 2])],
 )
 def test_seeds_are_numbers_and_ranges_whose_end_is_left_out(text, seeds):
-    assert texts.seeds(text) == seeds
+    assert order.read_seeds("--seeds", text) == seeds
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_seeds_are_numbers_and_ranges_whose_end_is_left_out(text, seeds):
 )
 def test_seeds_that_cannot_be_read_are_refused(text, complaint):
     with pytest.raises(QexpError, match=complaint.replace("^", r"\^")):
-        texts.seeds(text)
+        order.read_seeds("--seeds", text)
 
 
 @pytest.mark.parametrize("seeds", ["0:3,2", "9223372036854775808"])
@@ -49,23 +54,24 @@ def test_seeds_that_are_equal_or_too_large_are_refused_before_anything_is_writte
 
 
 def test_a_grid_is_cut_at_its_commas_but_not_inside_lists_objects_and_quotes():
-    assert texts.grid(["learning_rate=1e-3,3e-3", "rate=1e+3"]) == {"learning_rate": [1e-3, 3e-3], "rate": [1000]}
-    assert texts.grid(["sizes=[8,4,4],[16, 4,4]"]) == {"sizes": [[8, 4, 4], [16, 4, 4]]}
-    assert texts.grid(['a.b={"type":"x","p":[1,2]},"c,d",e']) == {"a.b": [{"type": "x", "p": [1, 2]}, "c,d", "e"]}
-    assert texts.grid(["a.b+c.d=0.5,[1,2]"]) == {"a.b+c.d": [0.5, [1, 2]]}
+    assert grid(["learning_rate=1e-3,3e-3", "rate=1e+3"]) == {
+        "learning_rate": [1e-3, 3e-3],
+        "rate": [1000],
+    }
+    assert grid(["sizes=[8,4,4],[16, 4,4]"]) == {"sizes": [[8, 4, 4], [16, 4, 4]]}
+    assert grid(['a.b={"type":"x","p":[1,2]},"c,d",e']) == {"a.b": [{"type": "x", "p": [1, 2]}, "c,d", "e"]}
+    assert grid(["a.b+c.d=0.5,[1,2]"]) == {"a.b+c.d": [0.5, [1, 2]]}
 
 
 @pytest.mark.parametrize("text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "a+=1", "+a=1"])
 def test_a_grid_without_keys_or_values_is_refused(text):
     with pytest.raises(QexpError, match="--grid"):
-        texts.grid([text])
+        grid([text])
 
 
 def test_keys_with_commas_between_them_get_a_value_each():
-    assert texts.grid(["learning_rate,batch_size=1e-3:16,3e-3:32"]) == {
-        "learning_rate,batch_size": [[1e-3, 16], [3e-3, 32]]
-    }
-    assert texts.grid(['a,b={"x":1}:[1,2]']) == {"a,b": [[{"x": 1}, [1, 2]]]}
+    assert grid(["learning_rate,batch_size=1e-3:16,3e-3:32"]) == {"learning_rate,batch_size": [[1e-3, 16], [3e-3, 32]]}
+    assert grid(['a,b={"x":1}:[1,2]']) == {"a,b": [[{"x": 1}, [1, 2]]]}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +85,7 @@ def test_keys_with_commas_between_them_get_a_value_each():
     ],
 )
 def test_a_range_of_values_has_equal_steps_or_ratios(text, values):
-    (made,) = texts.grid([f"a={text}"]).values()
+    (made,) = grid([f"a={text}"]).values()
     assert list(map(str, made)) == list(map(str, values)), "whole numbers stay whole"
 
 
@@ -89,14 +95,14 @@ def test_a_range_of_values_has_equal_steps_or_ratios(text, values):
 )
 def test_a_range_that_is_none_is_refused_with_an_example(text):
     with pytest.raises(QexpError, match=r"for example (lin|log):1e-4:1e-2:5"):
-        texts.grid([f"a={text}"])
+        grid([f"a={text}"])
 
 
 def test_a_file_of_points_is_an_axis(tmp_path):
     (tmp_path / "points.json").write_text('[{"a": 1, "b.c": "x"}, {"b.c": "y", "a": 2}]')
     (tmp_path / "points.toml").write_text("[[points]]\na = 1\n[[points]]\na = 2.5\n")
-    assert texts.grid(["d=1"], points=tmp_path / "points.json") == {"a,b.c": [[1, "x"], [2, "y"]], "d": [1]}
-    assert texts.grid([], points=tmp_path / "points.toml") == {"a": [1, 2.5]}
+    assert order.read_points(tmp_path / "points.json") == {"a,b.c": [[1, "x"], [2, "y"]]}
+    assert order.read_points(tmp_path / "points.toml") == {"a": [1, 2.5]}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +114,8 @@ def test_a_file_of_points_is_an_axis(tmp_path):
         ("[{}]", "must be a list of objects"),
         ('[{"a": 1}, {"b": 1}]', "point 2 sets b, the first a"),
         ('[{"a+b": 1}]', "give each key its own value"),
-        ("[{", "--points"),
-        ("[" * 100_000, "--points"),
+        ("[{", "points="),
+        ("[" * 100_000, "points="),
         (None, "No such file"),
     ],
 )
@@ -117,31 +123,34 @@ def test_a_file_that_holds_no_points_is_refused(tmp_path, content, complaint):
     if content is not None:
         (tmp_path / "points.json").write_text(content)
     with pytest.raises(QexpError, match=complaint.replace("+", r"\+")):
-        texts.grid([], points=tmp_path / "points.json")
+        order.read_points(tmp_path / "points.json")
 
 
 def test_a_grid_key_that_is_given_twice_is_refused():
     with pytest.raises(QexpError, match="--grid epochs is given twice"):
-        texts.grid(["epochs=2,3", "epochs=4"])
+        grid(["epochs=2,3", "epochs=4"])
 
 
 def test_an_option_of_a_launcher_that_is_repeated_is_a_list():
-    assert texts.launcher_options(["setup=b", "time=5", "setup=c=d"]) == {"setup": ["b", "c=d"], "time": "5"}
+    assert options.launcher_options("--option", ["setup=b", "time=5", "setup=c=d"]) == {
+        "setup": ["b", "c=d"],
+        "time": "5",
+    }
     with pytest.raises(QexpError, match="write KEY=VALUE"):
-        texts.launcher_options(["partition"])
+        options.launcher_options("--option", ["partition"])
 
 
 def test_axes_and_values_of_a_matrix_are_numbers():
-    assert texts.axes(["depth=0:4:8"]) == {"depth": (0.0, 4.0, 8)}
-    assert texts.fixed(["x=0.5", "y=-1"]) == {"x": 0.5, "y": -1.0}
+    assert options.axes("--axis", ["depth=0:4:8"]) == {"depth": (0.0, 4.0, 8)}
+    assert options.values("--fix", ["x=0.5", "y=-1"]) == {"x": 0.5, "y": -1.0}
     for wrong in ("depth", "depth=0:4", "depth=a:4:8", "depth=0:4:8.5", "=0:4:8"):
         with pytest.raises(QexpError, match="write variable=low:high:cells"):
-            texts.axes([wrong])
+            options.axes("--axis", [wrong])
     for wrong in ("x", "x=", "x=a"):
         with pytest.raises(QexpError, match="write variable=number"):
-            texts.fixed([wrong])
+            options.values("--fix", [wrong])
     with pytest.raises(QexpError, match="given twice"):
-        texts.fixed(["x=1", "x=2"])
+        options.values("--fix", ["x=1", "x=2"])
 
 
 def test_an_age_is_a_number_and_a_unit():
@@ -158,7 +167,7 @@ def test_what_records_keep_of_an_override_is_read_as_the_same_value():
     values = [1, 0.001, 1e-7, "word", "1", "null", "", "a,b", [1, [2]], {"type": "x"}, True, None, "ä"]
     for value in values:
         text = override("key", value).text
-        assert texts.overrides([text]) == {"key": value}, json.dumps(value)
+        assert order.read_overrides("--set", [text]) == {"key": value}, json.dumps(value)
 
 
 @pytest.mark.parametrize(
@@ -171,39 +180,39 @@ def test_what_records_keep_of_an_override_is_read_as_the_same_value():
     ],
 )
 def test_columns_are_names_or_positions(given, read):
-    assert texts.columns(given) == read
+    assert options.columns("--columns", given) == read
 
 
 @pytest.mark.parametrize("given", [["a"], ["a="], ["=b"], ["2,a=b"], ["2,,3"], ["-1"], ["a=b,a=c"], [""]])
 def test_other_columns_are_refused_with_what_would_work(given):
     with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given two columns)"):
-        texts.columns(given)
+        options.columns("--columns", given)
 
 
 def test_every_second_seed_can_be_asked_for():
-    assert texts.seeds("0:6:2,9") == [0, 2, 4, 9]
+    assert order.read_seeds("--seeds", "0:6:2,9") == [0, 2, 4, 9]
     for text in ("0:6:0", "0:6:2:1", "0:6:"):
         with pytest.raises(QexpError, match="--seeds"):
-            texts.seeds(text)
+            order.read_seeds("--seeds", text)
 
 
 @pytest.mark.parametrize("text", ["range:1:5:2", "0:10", "1e-4:1e-2:3", "log10:-3:-1"])
 def test_a_range_that_is_not_known_is_no_text(text):
     with pytest.raises(QexpError, match="is no range that is known; write lin:FIRST:LAST:N"):
-        texts.grid([f"parameters.scale={text}"])
+        grid([f"parameters.scale={text}"])
 
 
 def test_texts_with_colons_are_texts_where_they_are_no_ranges_or_have_quotation_marks():
-    assert texts.grid(["model=a:b,c"]) == {"model": ["a:b", "c"]}
-    assert texts.grid(['at="12:30"']) == {"at": ["12:30"]}
+    assert grid(["model=a:b,c"]) == {"model": ["a:b", "c"]}
+    assert grid(['at="12:30"']) == {"at": ["12:30"]}
 
 
 def test_a_key_that_is_set_twice_is_refused():
     with pytest.raises(QexpError, match="--set epochs is given twice"):
-        texts.overrides(["epochs=20", "sizes=[1,2,3]", "epochs=30"])
+        order.read_overrides("--set", ["epochs=20", "sizes=[1,2,3]", "epochs=30"])
 
 
 def test_points_in_yaml_are_told_what_to_write(tmp_path):
     (tmp_path / "points.yaml").write_text("learning_rate: 0.1\n")
     with pytest.raises(QexpError, match=r"YAML is not read; write JSON, such as .*or a \.toml file"):
-        texts.grid([], points=tmp_path / "points.yaml")
+        order.read_points(tmp_path / "points.yaml")

@@ -119,8 +119,8 @@ def test_a_state_and_an_expression_must_both_hold():
 
 
 def test_a_state_that_there_is_not_is_answered_with_the_nearest():
-    assert complaint(select, RUNS, status="finished").startswith("--status finished: no such state; known: created, ")
-    assert complaint(select, RUNS, status="dome") == "--status dome: no such state; did you mean 'done'?"
+    assert complaint(select, RUNS, status="finished").startswith("status=finished: no such state; known: created, ")
+    assert complaint(select, RUNS, status="dome") == "status=dome: no such state; did you mean 'done'?"
     for state in LISTED:
         select(RUNS, status=state)
 
@@ -186,18 +186,18 @@ def test_attributes_of_python_are_not_to_be_had():
 )
 def test_what_is_no_expression_is_refused_with_an_example(where):
     said = complaint(condition, where)
-    assert said.startswith(f"--where: cannot understand {where!r}")
+    assert said.startswith(f"where: cannot understand {where!r}")
     assert said.endswith('write, for example, "seed < 5"')
 
 
 @pytest.mark.parametrize("where", ["name < 3", "seed < 'a'", "3 in seed", "epochs < 5", "tags > 1", "'a' < 1"])
 def test_values_that_cannot_be_compared_are_reported_as_such(where):
-    assert complaint(chosen, where).startswith("--where: cannot compare ")
+    assert complaint(chosen, where).startswith("where: cannot compare ")
 
 
 @pytest.mark.parametrize("where", ["-name < 3", "-'a' < 3", "-tags < 3"])
 def test_a_minus_before_what_is_no_number_is_reported_as_such(where):
-    assert complaint(chosen, where).startswith("--where: ")
+    assert complaint(chosen, where).startswith("where: ")
 
 
 def test_a_comparison_with_minus_what_a_run_does_not_have_is_false():
@@ -245,7 +245,7 @@ def test_without_a_field_the_order_stays_or_is_turned_round():
 def test_an_order_by_what_cannot_be_ordered_is_refused():
     assert complaint(ordered, RUNS, "sead") == "no field 'sead'; did you mean 'seed'?"
     for by in ("results", "tags", "results.test"):
-        assert f"--sort {by}: the values are neither all numbers nor all texts" in complaint(ordered, RUNS, by)
+        assert f"sort={by}: the values are neither all numbers nor all texts" in complaint(ordered, RUNS, by)
     assert "neither all numbers nor all texts" in complaint(ordered, [{"x": 1}, {"x": "a"}], "x")
 
 

@@ -14,10 +14,9 @@ import pytest
 
 import qexp
 from qexp import api
-from qexp.cli import texts
 from qexp.figures.canvas import save
 from qexp.figures.seeds import Line, OfSeeds, floored, places, study_panels
-from qexp.runs.order import Order, Pretraining
+from qexp.runs.order import Order, Pretraining, read_overrides
 from tests.conftest import SOUND, Specs, call, put, shared_folder
 from tests.runs.conftest import until
 
@@ -45,7 +44,7 @@ def trained_for_studies(root):
     pretrained = (TUNED, PRETRAINING)
     for order, first in ((ORDER, None), pretrained, pretrained):  # first those to start from, then those others
         for plan in api.planned_study(order, pretraining=first, workspace=root)[0]:
-            changes = {"overrides": texts.overrides(plan.overrides), "name": plan.name, "seed": plan.seed}
+            changes = {"overrides": read_overrides("--set", plan.overrides), "name": plan.name, "seed": plan.seed}
             qexp.run(plan.experience, **changes, device="cpu", workspace=root)
 
 

@@ -16,10 +16,11 @@ import xarray
 import qexp
 from qexp.base.quantities import QUANTITIES
 from qexp.deformation import estimate
-from qexp.deformation.sources import Asked, Units, sources_named
+from qexp.deformation.options import InvertOptions
 from qexp.errors import QexpError
 from qexp.inference import least_squares
 from qexp.inference.fit import aicc, bic
+from qexp.inference.parameters import Units, sources_named
 from qexp.observations.observation import Observation, Track, write_observation
 from qexp.simulation.generators import GENERATORS
 from tests.conftest import call, started
@@ -189,7 +190,10 @@ def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
     units = Units(QUANTITIES, estimate.centre_of(seen))
     begin = {"x": 0.0, "y": 0.0, "depth": 2000.0, "delta_volume": 2e6}
     candidate = estimate.Candidate("mogi", sources_named("mogi", GENERATORS), units, begin, held=("depth",))
-    held, freed = (estimate.estimated(seen, candidate, asked) for asked in (Asked(), Asked(bounds={"depth": (0.5, 5)})))
+    held, freed = (
+        estimate.estimated(seen, candidate, asked)
+        for asked in (InvertOptions(), InvertOptions(bounds={"depth": (0.5, 5)}))
+    )
     assert held.parameters["depth"].fixed
     assert held.parameters["depth"].value == pytest.approx(2.0)
     assert freed.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
@@ -240,7 +244,7 @@ def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path
         folder.mkdir()
         own_source(folder, f'Quantity("10⁶ m³", 1e6, "its volume change"{end})')
     asked = {"source": "reservoir", "posterior": True, "draws": 200, "starts": 4}
-    with pytest.raises(QexpError, match=r"plausible: give it two bounds, --bounds swelling=LOW:HIGH"):
+    with pytest.raises(QexpError, match=r"plausible: give it two bounds, bounds swelling=LOW:HIGH"):
         qexp.invert(observed(), **asked, workspace=folders[0])
     declared = qexp.invert(observed(), **asked, workspace=folders[1]).posterior.parameters["swelling"]
     assert (declared.least, declared.largest) == (-100, 100)

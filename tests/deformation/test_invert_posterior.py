@@ -211,10 +211,10 @@ def test_a_power_law_is_drawn_as_it_says():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"draws": 100}, "add --posterior"),
-        ({"method": "grid"}, "add --posterior"),
-        ({"posterior": True, "method": "magic"}, "--method magic: choose from auto, laplace"),
-        ({"posterior": True, "draws": 3}, "--draws 3: choose from 100"),
+        ({"draws": 100}, "add posterior=True"),
+        ({"method": "grid"}, "add posterior=True"),
+        ({"posterior": True, "method": "magic"}, "method=magic: choose from auto, laplace"),
+        ({"posterior": True, "draws": 3}, "draws=3: choose from 100"),
         ({"posterior": True, "method": "grid", "starts": 4}, "4 parameters are free, but grids are for 3"),
     ],
 )

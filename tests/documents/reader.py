@@ -59,9 +59,9 @@ FEWER = {
     "delta_volume=0:4:64": "delta_volume=0:4:8",
     "depth=0.5:2:3 --axis delta_volume=0.5:4:3 --repeats 16": "depth=0.5:2:1 --axis delta_volume=0.5:4:2 --repeats 2",
     "limit mogi_noisy": "limit mogi_noisy --samples 4",
-    "calibrate mogi_posterior_1": "calibrate mogi_posterior_1 --samples 50 --draws 100",
-    "--draws 200 --exact 20": "--draws 20 --exact 1",
-    "calibrate 'mogi_posterior_*' --draws 200": "calibrate 'mogi_posterior_*' --samples 50 --draws 40",
+    "calibrate mogi_posterior_1": "calibrate mogi_posterior_1 --draws 50 --observations 100",
+    "--observations 200 --exact 20": "--observations 20 --exact 1",
+    "calibrate 'mogi_posterior_*' --observations 200": "calibrate 'mogi_posterior_*' --draws 50 --observations 40",
 }
 """What no spec says is changed in the commands and scripts themselves."""
 

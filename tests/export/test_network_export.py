@@ -424,7 +424,7 @@ def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, na
 
 
 def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leave(several, tmp_path):
-    with pytest.raises(QexpError, match=r"alike_0 has 12 networks.*add --physical"):
+    with pytest.raises(QexpError, match=r"alike_0 has 12 networks.*add physical=True"):
         export_network(run_of(several, "alike_0"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

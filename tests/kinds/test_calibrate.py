@@ -93,7 +93,7 @@ def calibrated(root: Path) -> None:
         tensors[bias][2:4] += math.log(NARROWER)  # the diagonal of the factor of the precision
     with drawing():
         for name in ("sound_0", "narrow_0"):
-            package.calibrate(name, draws=DRAWS, samples=SAMPLES, device="cpu", workspace=root)
+            package.calibrate(name, observations=DRAWS, draws=SAMPLES, device="cpu", workspace=root)
 
 
 @pytest.fixture
@@ -119,12 +119,14 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
             assert abs(share - probability) < 4 * error_of(probability)
     shown = call("show", "sound_0").stdout
     assert re.search(
-        r"the 90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 draws, as calibrated ones", shown
+        r"the 90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 observations, as calibrated ones",
+        shown,
     )
     assert re.search(
-        r"power of the test: had posteriors been 1\d % too narrow, .*, the ranks of 1,000 draws would show it", shown
+        r"power of the test: had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it",
+        shown,
     )
-    assert found["verdict"] == "depth: calibrated; delta volume: calibrated; 1,000 draws"
+    assert found["verdict"] == "depth: calibrated; delta volume: calibrated; 1,000 observations"
     assert next(iter(found)) == "verdict"
     width = math.exp(0.5 * norm.ppf(0.95)) - math.exp(0.5 * norm.ppf(0.05))
     assert found["outputs"]["depth"]["width"] == pytest.approx(width, rel=0.1)
@@ -142,13 +144,13 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
         assert one.local.wide == 0
     shown = call("show", "narrow_0").stdout
     assert re.search(
-        r"the 90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 draws: too narrow", shown
+        r"the 90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 observations: too narrow", shown
     )
     assert "not uniform (p < 0.001): posteriors tend to be too narrow" in shown
     assert "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
     assert found.verdict.startswith("depth: too narrow")
     assert "; regions of highest density hold the truth less often than they should; " in found.verdict
-    assert found.verdict.endswith("; 1,000 draws")
+    assert found.verdict.endswith("; 1,000 observations")
     assert found.verdict in shown
 
 
@@ -168,27 +170,27 @@ def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
 
 
 def test_the_command_says_and_keeps_what_python_gives(workspace):
-    words = ("calibrate", "sound_0", "--draws", 60, "--samples", 30, "--seed", 7, "--device", "cpu")
+    words = ("calibrate", "sound_0", "--observations", 60, "--draws", 30, "--seed", 7, "--device", "cpu")
     code, stdout, stderr = call(*words, "--json")
     assert code == 0, stderr
     found = json.loads(stdout)
     assert json.loads(Path("runs/sound_0/results/calibration.json").read_text()) == found
-    again = package.calibrate("sound_0", draws=60, samples=30, seed=7, device="cpu").document()
-    other = package.calibrate("sound_0", draws=60, samples=30, seed=8, device="cpu").document()
+    again = package.calibrate("sound_0", observations=60, draws=30, seed=7, device="cpu").document()
+    other = package.calibrate("sound_0", observations=60, draws=30, seed=8, device="cpu").document()
     assert {**again, "created": ""} == {**found, "created": ""}
     assert other["outputs"] != found["outputs"]
     shown = call(*words).stdout
-    assert "60 new observations of sound, drawn from the whole prior (seed 7), 30 samples" in shown
+    assert "60 new observations of sound, drawn from the whole prior (seed 7), 30 draws" in shown
     assert re.search(
-        r"had posteriors been \d\d % too narrow, .*, the ranks of 60 draws would show it in nine of", shown
+        r"had posteriors been \d\d % too narrow, .*, the ranks of 60 observations would show it in nine of", shown
     )
-    assert shown.splitlines()[0].rstrip().endswith("; 60 draws")
+    assert shown.splitlines()[0].rstrip().endswith("; 60 observations")
     assert shown.splitlines()[0].startswith("depth: ")
 
 
 def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(workspace):
     assert call("run", "sound", "--seeds", "1:3", "--device", "cpu").code == 0
-    words = ("--draws", 100, "--samples", 40, "--device", "cpu")
+    words = ("--observations", 100, "--draws", 40, "--device", "cpu")
     code, stdout, stderr = call("calibrate", "sound_[12]", "narrow_0", *words, "--json")
     assert (code, list(json.loads(stdout))) == (0, ["sound_1", "sound_2", "narrow_0"]), stderr
     code, stdout, stderr = call("calibrate", "sound_*", "narrow_0", *words)
@@ -217,12 +219,12 @@ def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_n
     specs.write("model", MODEL)
     specs.write("experience", EXPERIENCE)
     assert call("run", "sound", "--device", "cpu").code == 0
-    kept = package.calibrate("sound_0", draws=100, samples=20, device="cpu").outputs["depth"].bound_ratio
+    kept = package.calibrate("sound_0", observations=100, draws=20, device="cpu").outputs["depth"].bound_ratio
     assert (0 < kept.observations < 100, kept.of) == (True, 100)
     assert f"median of the {kept.observations} of 100 observations with a signal" in call("show", "sound_0").stdout
     specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.0}})
     assert call("run", "sound", "--seed", 1, "--device", "cpu").code == 0
-    found = package.calibrate("sound_1", draws=20, samples=20, device="cpu")
+    found = package.calibrate("sound_1", observations=20, draws=20, device="cpu")
     assert [one.bound_ratio for one in found.outputs.values()] == [None, None]
     assert "Cramér" not in call("show", "sound_1").stdout
 
@@ -232,7 +234,7 @@ def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_t
     specs.write("model", SOUND["model"], "plain")
     specs.write("experience", {**SOUND["experience"], "model": "plain"}, "plain")
     assert call("run", "plain", "--device", "cpu").code == 0
-    words = ("--draws", 30, "--samples", 30, "--device", "cpu")
+    words = ("--observations", 30, "--draws", 30, "--device", "cpu")
     code, stdout, stderr = call("calibrate", "plain_0", "narrow_0", *words)
     assert (code, "narrow_0" in stdout, "plain_0" in stdout) == (4, True, False)
     assert re.search("error: plain_0: .* without a posterior; train one", stderr)
@@ -263,17 +265,17 @@ def test_verdicts_are_words_for_what_the_tests_find():
         assert Calibration.from_document(with_verdict(found).document()) == with_verdict(found)
         return with_verdict(found).verdict
 
-    assert verdict() == "depth: calibrated; delta volume: calibrated; 2,000 draws"
-    rest = "; delta volume: calibrated; 2,000 draws"
+    assert verdict() == "depth: calibrated; delta volume: calibrated; 2,000 observations"
+    rest = "; delta volume: calibrated; 2,000 observations"
     assert verdict(ranks=1e-4, share=0.92, spread=0.9) == f"depth: slightly too wide{rest}"
     assert verdict(ranks=1e-4, share=0.8, spread=1.2) == f"depth: too narrow{rest}"
     assert verdict(ranks=1e-4, mean=0.55) == f"depth: medians too low{rest}"
     assert verdict(ranks=1e-4) == f"depth: posteriors of a wrong shape{rest}"
     assert verdict(places=1e-4) == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
     more = "regions of highest density hold the truth more often than they should"
-    assert verdict(region=1e-4) == f"depth: calibrated; delta volume: calibrated; {more}; 2,000 draws"
-    assert verdict(draws=20) == "depth: no fault seen; delta volume: no fault seen; 20 draws"
-    assert verdict(part="train", caution="it").endswith("; 2,000 draws of the part 'train'; see the caution")
+    assert verdict(region=1e-4) == f"depth: calibrated; delta volume: calibrated; {more}; 2,000 observations"
+    assert verdict(draws=20) == "depth: no fault seen; delta volume: no fault seen; 20 observations"
+    assert verdict(part="train", caution="it").endswith("; 2,000 observations of the part 'train'; see the caution")
 
 
 def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(workspace):
@@ -283,7 +285,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(w
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, limits[1]))  # as on a full disk: writing fails
     try:
-        code, _, stderr = call("calibrate", "sound_0", "--draws", 200, "--samples", 20, "--device", "cpu")
+        code, _, stderr = call("calibrate", "sound_0", "--observations", 200, "--draws", 20, "--device", "cpu")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code != 0, stderr
@@ -292,9 +294,9 @@ def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(w
 
 
 def test_few_draws_say_that_they_say_little(workspace):
-    shown = call("calibrate", "narrow_0", "--draws", 20, "--samples", 20, "--device", "cpu").stdout
-    assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 draws would show it", shown)
-    assert "is unknown: no cell has enough draws" in shown
+    shown = call("calibrate", "narrow_0", "--observations", 20, "--draws", 20, "--device", "cpu").stdout
+    assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 observations would show it", shown)
+    assert "is unknown: no cell has enough observations" in shown
 
 
 def test_listings_and_comparisons_have_its_columns(workspace):
@@ -364,7 +366,7 @@ def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_
     specs.write("model", MODEL)
     specs.write("experience", EXPERIENCE)
     assert call("run", "sound", "--device", "cpu").code == 0
-    quick = {"draws": 20, "samples": 20, "device": "cpu"}
+    quick = {"observations": 20, "draws": 20, "device": "cpu"}
     whole = package.calibrate("sound_0", **quick)
     assert "never saw the held-out intervals of depth: its prior is the training part" in whole.caution
     assert whole.caution in call("show", "sound_0").stdout
@@ -378,10 +380,10 @@ def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_
 
 
 WRONG = [
+    (["--observations", "5"], 2, "--observations 5: from 20"),
     (["--draws", "5"], 2, "--draws 5: from 20"),
-    (["--samples", "5"], 2, "--samples 5: from 20"),
     (["--seed", "-1"], 2, "a seed is a whole number"),
-    (["--exact", "-1"], 2, "--exact -1: from 0 to the number of draws"),
+    (["--exact", "-1"], 2, "--exact -1: from 0 to the number of observations"),
     (["--part", "tset"], 2, "did you mean 'test'"),
 ]
 
@@ -395,7 +397,7 @@ def test_wrong_options_are_refused_and_change_nothing(workspace, words, code, wh
 
 
 def test_a_run_without_posteriors_says_how_to_get_some(here):
-    code, stdout, stderr = call("calibrate", "sound_0", "--draws", 20)
+    code, stdout, stderr = call("calibrate", "sound_0", "--observations", 20)
     assert (code, stdout) == (2, "")
     assert "without a posterior; train one whose branch ends with a posterior head, such as 'gauss" in stderr
     assert "--refined" in stderr
@@ -403,8 +405,8 @@ def test_a_run_without_posteriors_says_how_to_get_some(here):
 
 @pytest.mark.slow
 def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are_equal_to_them(workspace):
-    head = package.calibrate("sound_0", draws=40, samples=300, exact=3, device="cpu")
-    refined = package.calibrate("sound_0", draws=40, samples=300, exact=3, refined=True, device="cpu")
+    head = package.calibrate("sound_0", observations=40, draws=300, exact=3, device="cpu")
+    refined = package.calibrate("sound_0", observations=40, draws=300, exact=3, refined=True, device="cpu")
     for name in ("depth", "delta_volume"):
         assert head.outputs[name].width_ratio.median > 2  # it knows no more than the prior
         assert head.outputs[name].bound_ratio is None
@@ -413,10 +415,10 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
     assert refined.exact.accuracy < 0.58
     assert refined.exact.observations == 3
     shown = call("show", "sound_0").stdout
-    assert shown.count("40 new observations of sound, drawn from the whole prior (seed 0), 300 samples from the") == 2
+    assert shown.count("40 new observations of sound, drawn from the whole prior (seed 0), 300 draws from the") == 2
     assert re.search(r"intervals of depth +refined( +\d+\.\d){4} +\S+ +\S+ km +[01]\.\d+", shown), shown
     assert re.search(
-        r"a classifier distinguishes the samples of 3 posteriors from those of exact ones in [45]\d\.", shown
+        r"a classifier distinguishes the draws of 3 posteriors from those of exact ones in [45]\d\.", shown
     )
     wanted = "calibration.joint.refined.c2st < 0.58 and calibration.depth.width_ratio > 2"
     assert [one["name"] for one in json.loads(call("ls", "--json", "--where", wanted).stdout)] == ["sound_0"]
@@ -425,8 +427,8 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
 def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, tmp_path):
     head = package.open_run("sound_0").calibration
     with drawing():
-        refined = package.calibrate("sound_0", draws=30, samples=30, refined=True, device="cpu")
-        on_test = package.calibrate("sound_0", draws=20, samples=20, part="test", device="cpu")
+        refined = package.calibrate("sound_0", observations=30, draws=30, refined=True, device="cpu")
+        on_test = package.calibrate("sound_0", observations=20, draws=20, part="test", device="cpu")
     run = package.open_run("sound_0")
     kept = {"head": head, "head_test": on_test, "refined": refined}
     assert list(run.calibrations.items()) == list(kept.items())
@@ -461,7 +463,7 @@ def test_posteriors_by_the_likelihood_need_no_head(here):
     specs = Specs(here)
     specs.spoil("dataset", ("fixed.noise", 0.01))
     assert call("run", "sound", "--seed", 5, "--device", "cpu").code == 0
-    found = package.calibrate("sound_5", draws=100, samples=100, refined=True, device="cpu")
+    found = package.calibrate("sound_5", observations=100, draws=100, refined=True, device="cpu")
     assert found.refined
     for one in found.outputs.values():
         assert one.p_value > 1e-3
@@ -489,10 +491,10 @@ def test_of_a_single_output_the_ranks_say_all(specs):
     specs.write("experience", {**EXPERIENCE, "outputs": ["depth"], "metrics": {}})
     assert call("run", "sound", "--device", "cpu").code == 0
     with drawing():
-        code, stdout, stderr = call("calibrate", "sound_0", "--draws", 200, "--samples", 50, "--device", "cpu")
+        code, stdout, stderr = call("calibrate", "sound_0", "--observations", 200, "--draws", 50, "--device", "cpu")
     assert code == 0, stderr
     assert "cells of estimated depth" in stdout
     assert not re.search("regions of|balls", stdout)
-    assert re.match(r"depth: .*; 200 draws\n", stdout)
+    assert re.match(r"depth: .*; 200 observations\n", stdout)
     assert len(list(Path("runs/sound_0/results/figures").glob("calibration_*.png"))) == 3
     assert "calibration_drawn" not in package.open_run("sound_0").report().read_text()

@@ -105,8 +105,8 @@ OTHERWISE = {
     "fixed": ({"fixed": {"x": 0.5}}, "fixed values"),
     "repeats": ({"repeats": 2}, "repeats"),
     "seed": ({"seed": 1}, "seed"),
-    "refine": ({"refine": True}, "--refine"),
-    "bound": ({"bound": True}, "--bound"),
+    "refine": ({"refine": True}, "refine"),
+    "bound": ({"bound": True}, "bound"),
 }
 
 
@@ -115,7 +115,9 @@ def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_
     asked = {"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 2)}}
     folder = qexp.matrix(run, "mogi_noisy", **asked).folder
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(QexpError, match=rf"has a matrix 'mogi_noisy' with other settings \({named}\).*--name.*--force"):
+    with pytest.raises(
+        QexpError, match=rf"has a matrix 'mogi_noisy' with other settings \({named}\).*another name.*force=True"
+    ):
         qexp.matrix(run, "mogi_noisy", **asked | change)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -99,7 +99,7 @@ def test_the_bound_is_proportional_to_the_noise_also_along_an_axis_of_it():
 
 
 def test_without_noise_there_is_no_bound():
-    with pytest.raises(QexpError, match=r"--fix noise=0\.01"):
+    with pytest.raises(QexpError, match=r"fixed=noise=0\.01"):
         found({"type": "white"}, cell(1.0, 1.0), noise=0.0)
 
 

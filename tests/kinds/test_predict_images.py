@@ -488,7 +488,7 @@ def test_a_file_that_is_done_is_left_alone_until_the_images_or_the_run_are_other
     again = predict_images(source, target, model_of("displacement", "mask", estimate=lambda inputs: 1 / 0))
     assert (first.made, again.made, again.remarks) == (True, False, first.remarks)
     assert json.loads((tmp_path / "made.csv.json").read_text())["origin"]["run"] == "mogi_0"
-    with pytest.raises(QexpError, match="was made by another run; --overwrite replaces it"):
+    with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
         predict_images(source, target, model_of("displacement", "mask", run="other"))
     saved(source)
     with pytest.raises(QexpError, match="was made before"):

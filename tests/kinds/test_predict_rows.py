@@ -261,7 +261,7 @@ def test_what_the_same_run_made_of_the_same_rows_is_left_as_it_is(tmp_path):
 def test_a_file_that_was_made_otherwise_is_not_replaced_unless_asked(tmp_path):
     first, _ = rows_of("red,blue\n0.2,0.5\n", tmp_path)
     other = replace(MODEL, origin={"run": "lunar_4"})
-    with pytest.raises(QexpError, match="was made by another run; --overwrite replaces it"):
+    with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
         predict_rows(first.source, first.target, other)
     assert predict_rows(first.source, first.target, other, overwrite=True).made
     first.source.write_text("red,blue\n0.2,0.5\n0.3,0.5\n")

@@ -17,6 +17,7 @@ import xarray
 
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
+from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import TrainedRange
 from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, predict_spectra, targets
 from tests.conftest import Specs, call, shared_folder
@@ -289,7 +290,7 @@ def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_ot
 
     again = predict_spectra(folder, target, model_of(estimate=refused))
     assert (again.made, again.spectra, again.files) == (False, COUNT, [target, tmp_path / "made.png"])
-    with pytest.raises(QexpError, match="was made by another run; --overwrite replaces it"):
+    with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
         predict_spectra(folder, target, model_of(origin={"run": "other"}))
     os.utime(folder / "spe" / NAMES[7], ns=(1, 1))
     with pytest.raises(QexpError, match="was made before"):
@@ -419,8 +420,8 @@ def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
         predict_spectra(folder, folder / "spe" / "made.csv", model_of())
     with pytest.raises(QexpError, match="no spectra; looked in"):
         predict_spectra(tmp_path / "out", tmp_path / "made.csv", model_of())
-    with pytest.raises(QexpError, match="--chunk 0"):
-        predict_spectra(folder, tmp_path / "made.csv", model_of(), chunk=0)
+    with pytest.raises(QexpError, match="chunk=0"):
+        PredictOptions(folder, tmp_path / "made.csv", chunk=0)
 
 
 def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(folder, tmp_path):

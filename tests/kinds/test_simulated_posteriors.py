@@ -259,10 +259,10 @@ def test_a_file_of_refined_posteriors_does_not_depend_on_chunks_and_is_not_taken
     assert drawn[0].identical(drawn[1])
     (again,) = qexp.predict(run, source, tmp_path / "one.csv", draws=20, refined=True)
     assert not again.made
-    with pytest.raises(QexpError, match="made with posteriors of another kind, or without any; see --refined"):
+    with pytest.raises(QexpError, match="made with posteriors of another kind, or without any; see refined"):
         qexp.predict(run, source, tmp_path / "one.csv")
     qexp.predict(run, source, tmp_path / "plain.csv")
-    with pytest.raises(QexpError, match="see --refined"):
+    with pytest.raises(QexpError, match="see refined"):
         qexp.predict(run, source, tmp_path / "plain.csv", refined=True)
 
 
@@ -294,7 +294,7 @@ def test_hidden_pixels_an_unknown_noise_level_and_unknowns_that_are_no_outputs_a
     ("name", "says"),
     [
         ("unmasked", "the training data hide pixels of 'displacement', but the network takes no mask of it"),
-        ("quiet", "--refined: 'displacement' has no noise, so that estimates could be exact; declare noise"),
+        ("quiet", "refined: 'displacement' has no noise, so that estimates could be exact; declare noise"),
     ],
 )
 def test_where_the_likelihood_is_not_known_refined_posteriors_are_refused(users, tmp_path, name, says):

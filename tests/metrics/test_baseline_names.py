@@ -2,8 +2,8 @@
 
 import pytest
 
+from qexp.base.tables import long_form
 from qexp.metrics.baselines import BASELINES, names, repeated
-from qexp.spec.defaults import long_form
 
 
 def whole(*baselines):

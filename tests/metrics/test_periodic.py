@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qexp.base.quantities import nearest
 from qexp.metrics.built_in import METRICS
-from qexp.metrics.metric import Sums, evaluate, nearest, with_period, with_training_mean
+from qexp.metrics.metric import Sums, evaluate, with_period, with_training_mean
 
 RANDOM = np.random.default_rng(4)
 TRUTH = RANDOM.uniform(0, 360, (50, 1))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from qexp.base.tables import long_form
 from qexp.networks.callbacks import CALLBACKS
-from qexp.spec.defaults import long_form
 
 
 class Run:

@@ -7,11 +7,11 @@ import xarray
 
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
-from qexp.cli import texts
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
+from qexp.runs.order import read_overrides
 from tests import domes
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def place(specs):
 
 
 def trainer(place, folder, *overrides):
-    spec = experience("domes", texts.overrides(overrides), place).document
+    spec = experience("domes", read_overrides("--set", overrides), place).document
     seeds = Seeds(4)
     dataset = dataset_of(spec["dataset"], BUILT_IN)
     data = data_of(spec, dataset, BUILT_IN, seeds, CPU)

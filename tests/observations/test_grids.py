@@ -259,9 +259,7 @@ def test_zeros_are_values_in_files_that_name_another_one_for_missing_data(tmp_pa
 def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
     assert metres_per_radian(0.0555) * 4 * np.pi == pytest.approx(-0.0555)
     assert wavelength_of("Sentinel_1") == pytest.approx(0.05546576)
-    with pytest.raises(
-        QexpError, match=r"no satellite 'sentinel-3'; did you mean 'sentinel-1'\?; or give --wavelength"
-    ):
+    with pytest.raises(QexpError, match=r"no satellite 'sentinel-3'; did you mean 'sentinel-1'\?; or give wavelength"):
         wavelength_of("sentinel-3")
     bands = {"X": (0.025, 0.0375), "C": (0.0375, 0.075), "S": (0.075, 0.15), "L": (0.15, 0.30)}
     for name in FREQUENCIES:
@@ -274,7 +272,7 @@ def test_wrapped_phase_and_displacements_in_another_unit_are_warned_of(tmp_path)
     wrapped = package.observe(tif(tmp_path / "a.tif", phase), sensor="sentinel-1", **asked)
     assert "wrapped" in wrapped.warnings[0]
     large = package.observe(tif(tmp_path / "b.tif", LOS * 1e3), **asked)
-    assert "--unit mm" in large.warnings[0]
+    assert "`unit=mm`" in large.warnings[0]
     assert package.observe(tif(tmp_path / "c.tif", LOS), **asked).warnings == []
 
 
@@ -289,7 +287,7 @@ OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
         ({"wavelength": 5.55}, "not that of a radar"),
         ({"wavelength": 0.0555, "sensor": "ers"}, "leave one out"),
         ({"wavelength": 0.0555, "unit": "mm"}, "phase is in radians"),
-        ({"incidence": None}, "--incidence is missing"),
+        ({"incidence": None}, "incidence is missing"),
         ({"incidence": 0.6}, "if it is in radians"),
         ({"incidence": lambda folder: tif(folder / "r.tif", np.radians(INCIDENCE))}, "if it is in radians"),
         (
@@ -303,8 +301,8 @@ OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
         ({"bounds": (424e3, 421e3, 4526e3, 4528e3)}, "swapped"),
         ({"bounds": (1e3, 2e3, 4526e3, 4528e3)}, "the grid extends over 420000, 426000, 4525200, 4530000"),
         ({"band": 2}, "has no band 2"),
-        ({"epochs": ("20200101", "20200113")}, "--epochs has no effect"),
-        ({"largest_cell": 8}, "--reduce"),
+        ({"epochs": ("20200101", "20200113")}, "epochs has no effect"),
+        ({"largest_cell": 8}, "reduce="),
     ],
 )
 def test_what_is_wrong_with_a_grid_is_said(tmp_path, changes, message):
@@ -317,7 +315,7 @@ def test_what_is_wrong_with_a_grid_is_said(tmp_path, changes, message):
 
 def test_grids_without_a_place_or_a_value_are_refused(tmp_path):
     asked = {**angles(tmp_path), "error": 0.01}
-    with pytest.raises(QexpError, match="name it, such as --crs EPSG:32633"):
+    with pytest.raises(QexpError, match="name it, such as crs EPSG:32633"):
         package.observe(tif(tmp_path / "a.tif", LOS, crs=None), **asked)
     with pytest.raises(QexpError, match="none of its 720 pixels is observed"):
         package.observe(tif(tmp_path / "b.tif", np.full_like(LOS, np.nan)), **asked)
@@ -333,7 +331,7 @@ def test_grids_without_a_place_or_a_value_are_refused(tmp_path):
 
 def test_files_of_mintpy_say_what_is_missing(tmp_path):
     path, _ = mintpy_time_series(tmp_path)
-    with pytest.raises(QexpError, match="--epochs"):
+    with pytest.raises(QexpError, match="epochs"):
         package.observe(path, error=0.01)
     with pytest.raises(QexpError, match="no epoch 20200114; did you mean"):
         package.observe(path, error=0.01, epochs=("20200101", "20200114"))
@@ -346,7 +344,7 @@ def test_files_of_mintpy_say_what_is_missing(tmp_path):
     velocity, asked = mintpy_velocity(tmp_path)
     (tmp_path / "geometryGeo.h5").unlink()
     (tmp_path / "inputs" / "geometryGeo.h5").unlink()
-    with pytest.raises(QexpError, match="name MintPy's with --geometry"):
+    with pytest.raises(QexpError, match="name MintPy's with geometry"):
         package.observe(velocity, **asked)
     constant = package.observe(velocity, incidence=35, north="grid").observation.tracks[0]  # the file has the heading
     np.testing.assert_allclose(constant.direction[0], [-np.cos(np.radians(HEADING)) * np.sin(np.radians(35)),
@@ -388,7 +386,7 @@ def test_large_grids_are_thinned_and_must_be_reduced_or_cropped(tmp_path, monkey
     path, asked = geotiff(tmp_path)
     asked |= {"error": 0.01}
     monkeypatch.setattr(scenes, "LARGEST_WHOLE", 500)
-    with pytest.raises(QexpError, match=r"24 × 30 pixels.*--reduce quadtree:0.005.*--bounds"):
+    with pytest.raises(QexpError, match=r"24 × 30 pixels.*reduce=quadtree:0.005.*bounds"):
         package.observe(path, **asked)
     seen = package.observe(path, reduce="uniform:4", least_share=0, **asked)
     assert seen.observation.tracks[0].count.sum() == SEEN.sum()

@@ -131,19 +131,19 @@ def test_binaries_of_either_byte_order_are_read_whole_and_in_windows(frame):
 @pytest.mark.parametrize(
     ("change", "asked", "message"),
     [
-        (lambda made: (made / "info" / "EQA.dem_par").unlink(), {}, r"--geometry EQA\.dem_par"),
+        (lambda made: (made / "info" / "EQA.dem_par").unlink(), {}, r"geometry=EQA\.dem_par"),
         (lambda made: parameters(made / "info" / "EQA.dem_par", width=25), {}, "has 2,080 bytes, but the grid of"),
         (lambda made: parameters(made / "info" / "EQA.dem_par", post_lat=None), {}, "has no number 'post_lat'"),
         (lambda made: parameters(made / "info" / "EQA.dem_par", DEM_projection="UTM"), {}, "the projection is UTM"),
         (lambda made: (made.parent / "GEOCml1" / "U.geo").unlink(), {}, "the line of sight is not known"),
-        (lambda made: None, {"epochs": DAYS[:2]}, "--epochs has no effect"),
+        (lambda made: None, {"epochs": DAYS[:2]}, "epochs has no effect"),
         (lambda made: binary(made / "results/hgt", MASK[:9]), {"dem": "TS_GEOCml1/results/hgt"}, "hgt has 936 bytes"),
         (lambda made: None, {"geometry": "absent.dem_par"}, "absent.dem_par: there is no such file"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_binary_is_said(frame, change, asked, message):
     change(frame)
-    if asked == {} and "--geometry" in message:
+    if asked == {} and "geometry" in message:
         (frame.parent / "GEOCml1" / "EQA.dem_par").unlink()
     if "dem" in asked:
         asked = {"dem": frame.parent / asked["dem"]}
@@ -161,7 +161,7 @@ def test_what_is_wrong_with_a_binary_is_said(frame, change, asked, message):
         ({"epochs": ("20200101", "20200114")}, "no epoch 20200114"),
         ({"epochs": DAYS[1:]}, "has no errors"),
         ({"variable": "velocity"}, "no dataset 'velocity'"),
-        ({"variable": "hgt", "error": 1}, "give their unit: --unit mm"),
+        ({"variable": "hgt", "error": 1}, "give their unit: unit=mm"),
     ],
 )
 def test_what_is_wrong_with_a_time_series_is_said(frame, asked, message):
@@ -171,6 +171,6 @@ def test_what_is_wrong_with_a_time_series_is_said(frame, asked, message):
 
 def test_a_file_of_another_name_needs_a_unit(frame):
     path = binary(frame / "results" / "mine", MILLIMETRES)
-    with pytest.raises(QexpError, match="give their unit: --unit mm"):
+    with pytest.raises(QexpError, match="give their unit: unit=mm"):
         package.observe(path, error=1)
     require(the_track(path, unit="mm", error=1), SEEN, MILLIMETRES)

@@ -98,7 +98,7 @@ def test_displacements_and_errors_are_in_the_unit_of_the_option_or_of_the_header
 def test_displacements_of_many_metres_are_warned_of(written):
     seen = package.observe(written(standard(los=1e3 * LOS)))
     assert seen.warnings == [
-        f"{written('')}: displacements of up to 40 m; if they are not in metres, give their unit: --unit mm"
+        f"{written('')}: displacements of up to 40 m; if they are not in metres, give their unit: `unit=mm`"
     ]
     assert package.observe(written(standard(los=1e3 * LOS)), unit="mm").warnings == []
 
@@ -114,11 +114,11 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
     np.testing.assert_allclose(gnss.displacement[:3], [0.03, 0.02, 0.01])
     np.testing.assert_allclose(gnss.error[:3], [0.001, 0.001, 0.002])
     assert seen.warnings == []
-    with pytest.raises(QexpError, match=r"--unit is for the files and not for the tables of --gnss.*--gnss-unit m"):
+    with pytest.raises(QexpError, match=r"unit is for the files and not for the tables of gnss.*gnss_unit=m"):
         package.observe([metres], gnss=[stations], unit="mm")
-    with pytest.raises(QexpError, match="--unit is given 3 times; give it once for all 2 files, or once for each"):
+    with pytest.raises(QexpError, match="unit is given 3 times; give it once for all 2 files, or once for each"):
         package.observe([metres, millimetres], unit=["m", "m", "mm"])
-    with pytest.raises(QexpError, match="--gnss-unit is for the tables of --gnss"):
+    with pytest.raises(QexpError, match="gnss_unit is for the tables of gnss"):
         package.observe([metres], gnss_unit="mm")
 
 
@@ -127,8 +127,8 @@ def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(w
     millimetres.write_text(standard(los=1e3 * LOS))
     stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
     said = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
-    assert said[0].endswith("give their unit: --unit m --unit mm")
-    assert said[1].endswith("give their unit: --gnss-unit mm")
+    assert said[0].endswith("give their unit: `unit=m` `unit=mm`")
+    assert said[1].endswith("give their unit: `gnss_unit=mm`")
     assert "if their units differ, give each file its unit, in order" in said[2]
     small = package.observe(written(standard(los=LOS)), unit="mm").warnings
     assert small[0].startswith("all displacements are less than 0.04 mm")
@@ -144,7 +144,7 @@ def test_coordinates_that_look_like_kilometres_are_remarked_on(written):
 
 
 def test_a_missing_column_is_asked_for_by_one_that_holds_nothing_else_yet(written):
-    with pytest.raises(QexpError, match="such as --columns los=moved"):
+    with pytest.raises(QexpError, match="such as columns=los=moved"):
         package.observe(written("east north moved error incidence heading\n430000 4520000 0.01 0.001 34 -12\n"))
 
 
@@ -298,28 +298,28 @@ def test_points_with_missing_numbers_are_masked_and_counted(written, qexp):
 
 ANGLES = {"incidence": 30, "heading": 190}
 WRONG = {
-    "degrees taken for metres": (standard(EAST / 3e4, NORTH / 1e5), {}, "give --crs EPSG:4326"),
+    "degrees taken for metres": (standard(EAST / 3e4, NORTH / 1e5), {}, "give crs=EPSG:4326"),
     "metres taken for degrees": (standard(), {"crs": "EPSG:4326"}, "are not longitude and latitude in degrees"),
-    "no system of that name": (standard(), {"crs": "EPSG:1"}, "--crs EPSG:1: not a coordinate reference system"),
+    "no system of that name": (standard(), {"crs": "EPSG:1"}, "crs=EPSG:1: not a coordinate reference system"),
     "a system in feet": (standard(), {"crs": "EPSG:2263"}, "has the unit US survey foot; choose one in metres"),
-    "no errors": (rows(EAST, NORTH, LOS), ANGLES, "such as --error 0.005"),
-    "no line of sight": (rows(EAST, NORTH, LOS), {"error": 0.01}, "give --incidence and --heading in degrees"),
+    "no errors": (rows(EAST, NORTH, LOS), ANGLES, "such as error=0.005"),
+    "no line of sight": (rows(EAST, NORTH, LOS), {"error": 0.01}, "give incidence and heading in degrees"),
     "an incidence in radians": (
         rows(EAST, NORTH, LOS), {"error": 0.01, "incidence": 0.59, "heading": 190}, "if it is in radians, write 33.8",
     ),
     "an incidence beyond the horizon": (
         rows(EAST, NORTH, LOS), {"error": 0.01, "incidence": 134, "heading": 190}, "from 0 to 90 degrees",
     ),
-    "an error twice": (standard(), {"error": 0.01}, "has errors in column 4; leave --error out"),
-    "a geometry twice": (standard(), {"heading": 10}, "has the line of sight in columns; leave --heading out"),
+    "an error twice": (standard(), {"error": 0.01}, "has errors in column 4; leave error out"),
+    "a geometry twice": (standard(), {"heading": 10}, "has the line of sight in columns; leave heading out"),
     "a vector that points down": (standard(vector=-VECTOR), {}, "points down at 4 points"),
     "a vector that is no unit": (standard(vector=2 * VECTOR), {}, "not a unit vector at 4 points"),
-    "an unknown unit": (standard(), {"unit": "inch"}, "--unit inch: no unit of displacements; choose from m, cm, mm"),
+    "an unknown unit": (standard(), {"unit": "inch"}, "unit=inch: no unit of displacements; choose from m, cm, mm"),
     "two units": (
         "east north los_mm error los_e los_n los_u\n" + standard(), {}, "the header names the unit mm of some columns",
     ),
     "a unit that contradicts the header": (
-        "east north los_mm error_mm los_e los_n los_u\n" + standard(), {"unit": "m"}, "is in mm, but --unit says m",
+        "east north los_mm error_mm los_e los_n los_u\n" + standard(), {"unit": "m"}, "is in mm, but unit says m",
     ),
     "all missing": (standard(los=[np.nan] * 4), {}, "none of its 4 points is observed"),
     "an error of zero": (standard(error=0), {}, "the error of 4 points is not positive"),
@@ -357,9 +357,9 @@ def test_files_that_do_not_fit_together_are_refused(written, tmp_path):
     named = written("lon,lat,los,error,e,n,u\n" + standard(longitude, latitude, separator=","), "named.csv")
     for sources, asked, complaint in (
         ([one, named], {}, "one.txt: names no coordinate reference system, but other files do"),
-        ([one, other], {"name": ["a"]}, "--name is given once, but there are 2 files"),
+        ([one, other], {"name": ["a"]}, "name is given once, but there are 2 files"),
         ([one, other], {"name": ["a", "a"]}, "2 tracks are named 'a'"),
-        ([one, other], {"error": [1.0, 2.0, 3.0]}, "--error is given 3 times"),
+        ([one, other], {"error": [1.0, 2.0, 3.0]}, "error is given 3 times"),
         ([one, one], {}, "is given twice"),
         ([], {}, "name at least one file"),
     ):

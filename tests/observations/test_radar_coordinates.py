@@ -85,7 +85,7 @@ def test_without_places_what_would_work_is_said(velocity, tmp_path):
     with pytest.raises(QexpError, match=r"has no datasets longitude and latitude.*geocode it first"):
         package.observe(velocity)
     geometry.rename(tmp_path / "elsewhere.h5")
-    with pytest.raises(QexpError, match=r"--geometry geometryRadar\.h5, or geocode it first"):
+    with pytest.raises(QexpError, match=r"geometry=geometryRadar\.h5, or geocode it first"):
         package.observe(velocity)
     other = {"latitude": LATITUDE[:5], "longitude": LONGITUDE[:5]}
     with pytest.raises(QexpError, match="has another grid"):

@@ -13,12 +13,12 @@ import xarray
 
 import qexp
 from qexp.base.outputs import PERIOD
+from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.errors import SpecError
 from qexp.kinds.objects import data_of, dataset_of, initial_model, recipe_of
 from qexp.kinds.rows.figures import held_out
 from qexp.kinds.tables import tables_of
-from qexp.metrics.metric import nearest
 from qexp.networks.training import Trainer
 from qexp.observations.observation import Observation, Track
 from tests.conftest import call, shared_folder

@@ -223,7 +223,7 @@ def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_
         cut.send(number)
         assert cut.end()[0] == expected
         assert any(not fold.best_weights.exists() for fold in run.all_folds())
-        with pytest.raises(QexpError, match=r"folds are not done: .*; continue with --resume"):
+        with pytest.raises(QexpError, match=r"folds are not done: .*; continue with resume=True"):
             package.open_run("stones_0").predict(colour=[[0.1, 0.2, 0.3]])
     resumed = package.run("stones", device="cpu", resume=True)
     assert files_of_folds(run) == files_of_folds(RunDirectory(whole.path))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import qexp as package
-from qexp.cli import texts
+from qexp.base.options import launcher_options
 from qexp.errors import SchedulerError
 from qexp.jobs.launchers import LAUNCHERS, options_of
 from tests.cli.test_completion import completed
@@ -144,5 +144,7 @@ def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
 
 def test_options_of_python_are_those_of_the_command_line():
     given = {"requeue": True, "time": 30, "setup": ["module load a", "module load b"]}
-    given_as_texts = texts.launcher_options(["requeue=true", "time=30", "setup=module load a", "setup=module load b"])
+    given_as_texts = launcher_options(
+        "--option", ["requeue=true", "time=30", "setup=module load a", "setup=module load b"]
+    )
     assert options_of("slurm", {}, given) == options_of("slurm", {}, given_as_texts)

@@ -42,7 +42,7 @@ def test_a_spectrum_that_is_trained_or_validated_on_and_tested_is_found_whatever
     some = spectra("A 1", "A 2", "B 3", "C 2", "C 4", "D 5")
     (said,) = messages(some, train, validation, [3, 4, 5])
     assert said.startswith("test spectra are also trained or validated on: core C: 1 of 2 test spectra;")
-    assert "--allow-leak" in said
+    assert "`allow_leak=True`" in said
 
 
 def test_a_core_with_spectra_on_both_sides_is_found_although_no_spectrum_is_the_same():

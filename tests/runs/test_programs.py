@@ -258,7 +258,7 @@ def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command
     assert package.open_run("own_0").state == "interrupted"
     assert "asked\n" in log_of()
     assert process_start(number) is None
-    with pytest.raises(QexpError, match="continue with --resume"):
+    with pytest.raises(QexpError, match="continue with resume=True"):
         package.run("own")
     assert package.run("own", resume=True).results["test"]["result"]["mae"] == 0.5
     assert "goes on in attempt 2" in log_of(attempt=2)

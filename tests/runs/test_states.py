@@ -72,7 +72,7 @@ def test_a_finished_run_is_not_worked_on_again(train, qexp):
 def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
     run = train(seed=1)
     before = (run.path / "run.json").read_bytes()
-    with pytest.raises(QexpError, match="--name"):
+    with pytest.raises(QexpError, match="another name with name"):
         train(seed=1, learning_rate=0.01)
     with pytest.raises(QexpError, match="seed"):
         train(seed=2, name="mogi_quick_1")

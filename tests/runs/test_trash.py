@@ -216,7 +216,7 @@ def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(work
 def test_a_folder_of_others_where_a_run_is_to_be_kept_is_named_in_the_error(workspace, tmp_path):
     disk = tmp_path / "disk"
     (disk / "far/mine").mkdir(parents=True)
-    with pytest.raises(QexpError, match=r"disk/far exists already and is not a run of .*; choose another --name"):
+    with pytest.raises(QexpError, match=r"disk/far exists already and is not a run of .*; choose another name"):
         prepare(Plan("far", "made", "made", "made", 1, SPEC, digest=""), Workspace(workspace), storage=disk)
     assert list((workspace / "runs").iterdir()) == []
     assert [path.name for path in disk.iterdir()] == ["far"]

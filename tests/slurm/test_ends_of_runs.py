@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.cli import texts
 from qexp.jobs.launchers import LAUNCHERS, options_of
 from qexp.jobs.scheduler import Submission
 from qexp.jobs.slurm import Slurm
 from qexp.jobs.states import state_now
 from qexp.kinds import experiments
 from qexp.runs import plan, prepare
+from qexp.runs.order import read_overrides
 from qexp.store.directory import RunDirectory
 from qexp.store.record import JobRecord
 from tests.conftest import call
@@ -73,7 +73,7 @@ class Submitted:
         return RunDirectory(self.workspace.runs / name)
 
     def prepare(self, name: str, seed: int, *overrides: str) -> RunDirectory:
-        experience = experiments.experience("mogi_quick", texts.overrides(overrides), self.workspace)
+        experience = experiments.experience("mogi_quick", read_overrides("--set", overrides), self.workspace)
         return prepare.prepare(plan.plan_run(experience, seed, name, self.workspace), self.workspace)
 
     def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: str) -> None:

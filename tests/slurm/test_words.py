@@ -185,7 +185,7 @@ def test_all_forms_of_a_time_are_taken(text):
     ("given", "message"),
     [
         ("memori=4G", "no option 'memori'; did you mean 'memory'?"),
-        ("time=soon", "--option: time cannot be 'soon'; give minutes"),
+        ("time=soon", "options: time cannot be 'soon'; give minutes"),
         ("time=1:2:3:4", "time cannot be"),
         ("memory=4 GB", "memory cannot be '4 GB'; give the memory per run, such as 4G"),
         ("cpus=0", "cpus cannot be '0'"),

@@ -3,8 +3,8 @@
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.cli import texts
 from qexp.kinds.experiments import experience
+from qexp.runs.order import read_overrides
 from qexp.spec.defaults import FROM_DATASET, Fields, followed
 from tests import domes
 from tests.conftest import SOUND, Specs, put
@@ -36,7 +36,7 @@ def place(specs):
 
 
 def resolved(place, name, *overrides):
-    return experience(name, texts.overrides(overrides), place)
+    return experience(name, read_overrides("--set", overrides), place)
 
 
 def test_a_following_experience_is_resolved_to_what_could_have_been_written_out(place):

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.cli import texts
 from qexp.kinds.experiments import experience
+from qexp.runs.order import read_overrides
 from qexp.runs.plan import sweep
 from qexp.spec.experiences import caution
 from tests import domes
@@ -28,7 +28,7 @@ def spoil(specs, place):
 
 
 def resolved(place, *overrides):
-    return experience("domes", texts.overrides(overrides), place)
+    return experience("domes", read_overrides("--set", overrides), place)
 
 
 def said(qexp, place):

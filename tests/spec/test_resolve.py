@@ -1,13 +1,14 @@
 import json
 import os
+from functools import partial
 
 import numpy
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.cli import texts
 from qexp.errors import QexpError, SpecError
 from qexp.kinds.experiments import experience
+from qexp.runs.order import read_overrides
 from qexp.spec import resolution
 
 
@@ -21,7 +22,7 @@ def resolved(place):
     """The whole, checked document of the sound experience under overrides."""
 
     def of(*overrides, reference="sound"):
-        return experience(reference, texts.overrides(overrides), place)
+        return experience(reference, read_overrides("--set", overrides), place)
 
     return of
 
@@ -133,7 +134,7 @@ def test_an_override_sets_one_value_of_the_whole_experience(resolved, override, 
         found = found[int(step) if isinstance(found, list) else step]
     assert found == value
     (kept,) = whole.overrides
-    assert texts.overrides([kept]) == texts.overrides([override])
+    assert read_overrides("--set", [kept]) == read_overrides("--set", [override])
 
 
 def test_an_override_changes_nothing_else(resolved):
@@ -196,14 +197,14 @@ def test_an_override_is_held_to_the_schema_like_the_file_itself(resolved, overri
 
 @pytest.mark.parametrize("override", ["epochs", "=20", ".epochs=20", "dataset..noise=1", "epochs.=3", "", "="])
 def test_an_override_that_is_not_written_as_a_path_and_a_value_says_how_to(override):
-    assert complaints(texts.overrides, [override]) == [
+    assert complaints(partial(read_overrides, "--set"), [override]) == [
         f"--set {override}: write key.path=value, for example --set epochs=20"
     ]
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "[1, NaN]", '{"a": Infinity}'])
 def test_an_override_with_a_number_that_json_does_not_know_is_refused(value):
-    assert "give a finite one" in complaints(texts.overrides, [f"learning_rate={value}"])[0]
+    assert "give a finite one" in complaints(partial(read_overrides, "--set"), [f"learning_rate={value}"])[0]
 
 
 @pytest.mark.parametrize("override", ["learning_rate=1e999", "dataset.fixed.noise=1e999", "gradient_clip=1e999"])
@@ -220,7 +221,7 @@ def test_an_override_with_a_key_given_twice_is_refused(resolved):
 
 @pytest.mark.parametrize("override", ["x=" + "1" * 5000, "x=" + "[" * 100_000])
 def test_an_absurd_override_is_refused_in_words(override):
-    assert complaints(texts.overrides, [override])
+    assert complaints(partial(read_overrides, "--set"), [override])
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_an_absurd_override_is_refused_in_words(override):
 def test_an_override_of_python_becomes_what_json_holds_and_its_text_means_the_same(value, kept):
     change = resolution.override("key", value)
     assert change.value == kept
-    assert texts.overrides([change.text]) == {"key": kept}
+    assert read_overrides("--set", [change.text]) == {"key": kept}
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), b"x"])
@@ -249,7 +250,7 @@ def test_an_override_that_json_cannot_hold_is_refused(value):
     ],
 )
 def test_an_override_of_what_cannot_be_there_says_what_is(resolved, override, hint):
-    assert complaints(resolved, override) == [f"--set {override}: {hint}"]
+    assert complaints(resolved, override) == [f"overrides={override}: {hint}"]
 
 
 # Defaults

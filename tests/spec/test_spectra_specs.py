@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.cli import texts
 from qexp.kinds.experiments import examined, experience, parts_of
+from qexp.runs.order import read_overrides
 from tests import cores
 from tests.conftest import Specs
 
@@ -48,7 +48,7 @@ def spoil(of_names):
 
 
 def resolved(place, name, *overrides):
-    return experience(name, texts.overrides(overrides), place)
+    return experience(name, read_overrides("--set", overrides), place)
 
 
 @pytest.mark.slow

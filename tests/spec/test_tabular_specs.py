@@ -8,12 +8,12 @@ import pytest
 
 from qexp.base.quantities import QUANTITIES
 from qexp.base.workspace import Workspace
-from qexp.cli import texts
 from qexp.errors import DatasetError
 from qexp.kinds import experiments
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
+from qexp.runs.order import read_overrides
 from qexp.spec.experiences import caution, units_of
 from qexp.spec.kinds import KINDS
 from qexp.spec.schema import whole_schema
@@ -88,7 +88,7 @@ def data(place):
 
 
 def resolved(place, *overrides):
-    return experience("rows", texts.overrides(overrides), place)
+    return experience("rows", read_overrides("--set", overrides), place)
 
 
 def test_the_schema_and_the_builders_know_the_same_types_of_datasets():

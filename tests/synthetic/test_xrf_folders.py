@@ -315,6 +315,6 @@ def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
         assert files_of(tmp_path / "plain" / plain) == files_of(published / other)
     targets = files_of(published / "finetune/TOC%/test/target")
     assert {name: content.strip() for name, content in files_of(tmp_path / "plain/toc/train/target").items()} == targets
-    with pytest.raises(QexpError, match="--layout mix: did you mean 'max'"):
+    with pytest.raises(QexpError, match="layout=mix: did you mean 'max'"):
         write(tmp_path / "no", options, layout="mix")
     assert not (tmp_path / "no").exists()

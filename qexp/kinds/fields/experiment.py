@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
@@ -20,7 +20,6 @@ from qexp.kinds.networks import built_transforms, of_sums_only, of_training_mean
 from qexp.metrics.splits import SplitError
 from qexp.networks.network import Network, refusal
 from qexp.networks.shapes import features
-from qexp.spec import defaults
 from qexp.spec.reading import Finding
 
 PATCHES_LOOKED_AT = 64
@@ -174,7 +173,7 @@ def divided(split: Document, dataset: GriddedDataset, tables: Tables, seeds: See
 
 def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
     try:
-        train, validation = divided(defaults.long_form(document["split"], tables["splits"]), dataset, tables, Seeds(0))
+        train, validation = divided(long_form(document["split"], tables["splits"]), dataset, tables, Seeds(0))
         for part, rows in (("training", train), ("validation", validation)):
             try:
                 dataset.patches(rows)

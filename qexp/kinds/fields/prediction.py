@@ -37,17 +37,15 @@ from qexp.kinds.fields.folders import (
     read_ready,
 )
 from qexp.kinds.objects import device_of
+from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import (
     ALL,
     BeyondTraining,
     Estimator,
     FileKind,
-    FileOptions,
-    OnProgress,
     TrainedRange,
     no_progress,
     ranges_of_targets,
-    require_chunk,
 )
 from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.trained import load_model
@@ -323,7 +321,7 @@ def _targets_in(source: Path, target: Path, below: Sequence[Path]) -> list[tuple
             f"{target}: {source} has {len(below)} folders of fields, each with its own file of estimates; give a folder"
         )
     if target.resolve().is_relative_to(source.resolve()):
-        raise QexpError(f"{target} lies inside {source} and would be read as fields next time; give another --output")
+        raise QexpError(f"{target} lies inside {source} and would be read as fields next time; give another `target`")
     return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in below]
 
 
@@ -347,10 +345,9 @@ def predict_fields(
     Raises QexpError if the file exists and was made otherwise, unless `overwrite`; FieldError for fields that are
     missing, inconsistent, or not numbers.
     """
-    require_chunk(chunk)
     fields = opened(source, model.file, SLOPES if model.recompute_slopes else ())
     if target.resolve() in {path.resolve() for path in fields.files}:
-        raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")
+        raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
     key = prediction.key_of(model.origin, [prediction.identity(path) for path in fields.files])
     if not overwrite and (known := prediction.reusable(source, target, key)) is not None:
         height, width = known["size"]
@@ -410,7 +407,7 @@ def opened(source: Path, file: str | None = None, hidden: Collection[str] = ()) 
         return open_folder(source, file if file is not None and (source / file).is_file() else None, hidden)
     except FieldError:
         others = sorted(source.glob("*.nc"))
-        advice = f"; name the file itself, --input {others[0]}" if others else ""
+        advice = f"; name the file itself, `source={others[0]}`" if others else ""
         raise FieldError(f"{source} has neither {file or NETCDF} nor npy files such as thk.npy{advice}") from None
 
 
@@ -500,8 +497,8 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     )
 
 
-def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
-    return partial(predict_fields, model=field_model(directory, device))
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+    return partial(predict_fields, model=field_model(directory, options.device))
 
 
 PREDICTION = FileKind("frames", lambda source, target, inputs: targets(source, target), _estimator)

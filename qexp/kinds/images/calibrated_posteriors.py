@@ -61,7 +61,7 @@ def blocks(
 def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_seed: int) -> Part:
     """The quantile intervals of a part, as the run divides them. Raises QexpError for an unknown part."""
     if part not in PARTS:
-        raise QexpError(f"--part {part}: {suggestion(part, PARTS)}")
+        raise QexpError(f"`part={part}`: {suggestion(part, PARTS)}")
     if part == ALL:
         return {name: [(0.0, 1.0)] for name in dataset.test}
     return dataset.parts(split, Seeds(run_seed))[part]
@@ -188,7 +188,7 @@ class OfHead:
             raise QexpError(
                 f"the network estimates {', '.join(model.network.outputs)} without a posterior; train one whose branch "
                 "ends with a posterior head, such as 'gaussian_posterior', or test the posteriors of the known "
-                "likelihood with --refined"
+                "likelihood with `refined=True`"
             )
 
     def caution(self, part: str) -> str:
@@ -197,7 +197,7 @@ class OfHead:
             return ""
         return (
             f"the network never saw the held-out intervals of {' and '.join(self.held_out)}: its prior is the training "
-            "part, and on draws from elsewhere it cannot be calibrated; test it with --part train, or hold nothing out"
+            "part, and on draws from elsewhere it cannot be calibrated; test it with `part=train`, or hold nothing out"
         )
 
     def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:

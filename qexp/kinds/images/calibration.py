@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import norm
 
+from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, quantity
-from qexp.base.seeds import Seeds, require_seed
+from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.figures import canvas
 from qexp.inference.grid_posterior import Posterior, groups
 from qexp.inference.simulated_images import unknowns_of
 from qexp.kinds import figures
-from qexp.kinds.evaluation import ALL
 from qexp.kinds.images.calibrated_posteriors import (
     HIGH,
     LOW,
@@ -46,6 +46,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import CALIBRATION_FIGURES
 from qexp.kinds.images.refinement import Bounds, MatrixAxis, Refinement, bounds_of_samples
 from qexp.kinds.objects import device_of, threads, threads_to_predict
+from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import (
@@ -443,67 +444,13 @@ def names_of(of: xarray.Dataset) -> Sequence[str]:
     return [found] if isinstance(found, str) else [str(one) for one in found]
 
 
-OnObservation = Callable[[int, int], None]
-"""Takes the number of observations that are done, and of all."""
-
-LEAST_DRAWS, LEAST_SAMPLES = 20, 20
-MOST_DRAWS, MOST_NUMBERS = 10_000_000, 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What to calibrate with.
-
-    draws    from the prior, each with a simulated observation
-    samples  from the posterior of each
-    part     of the distributions: all, train, validation or test
-    exact    observations whose posteriors are compared with the exact ones
-    refined  whether posteriors by the likelihood are tested, instead of those of the network's head
-    """
-
-    draws: int = 2000
-    samples: int = 1000
-    part: str = ALL
-    seed: int = 0
-    exact: int = 0
-    refined: bool = False
-
-    def require_sensible(self) -> None:
-        """Raise QexpError for numbers that cannot be."""
-        if not LEAST_DRAWS <= self.draws <= MOST_DRAWS:
-            raise QexpError(
-                f"--draws {self.draws}: from {LEAST_DRAWS}, as fewer could show no fault at all, to {MOST_DRAWS:,}"
-            )
-        if not LEAST_SAMPLES <= self.samples <= MOST_DRAWS:
-            raise QexpError(
-                f"--samples {self.samples}: from {LEAST_SAMPLES}, for the ends of 90 % intervals, to {MOST_DRAWS:,}"
-            )
-        if self.draws * self.samples > MOST_NUMBERS:
-            raise QexpError(
-                f"--draws {self.draws:,} with --samples {self.samples:,}: {self.draws * self.samples:,} numbers of "
-                f"each output are too many; at most {MOST_NUMBERS:,}"
-            )
-        if not 0 <= self.exact <= self.draws:
-            raise QexpError(f"--exact {self.exact}: from 0 to the number of draws, {self.draws}")
-        require_seed(self.seed)
-
-
-def calibrate(
-    directory: RunDirectory,
-    workspace: Workspace,
-    asked: Asked,
-    device: str,
-    on_observation: OnObservation,
-    left_out: Callable[[str], None],
-) -> Calibration:
+def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateOptions) -> Calibration:
     """Simulate observations, take their posteriors from the run, judge these, and keep what is found in the run.
 
-    left_out  receives the reason for each figure that cannot be drawn
     Raises QexpError for a run without posteriors.
     """
-    asked.require_sensible()
     canvas.drawn_at_once()  # a wrong setting is refused before anything is made
-    spec, tables, on = directory.training_spec(), tables_of(directory), device_of(device)
+    spec, tables, on = directory.training_spec(), tables_of(directory), device_of(options.device)
     if intervals_of(directory) is not None:
         raise QexpError(
             f"{directory.name} has intervals from held-out errors, not posteriors; how many held-out true values "
@@ -514,20 +461,20 @@ def calibrate(
     images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
     tested: Posteriors = (
-        Refined(model, dataset, images, spec["inputs"], held_out) if asked.refined else OfHead(model, held_out, on)
+        Refined(model, dataset, images, spec["inputs"], held_out) if options.refined else OfHead(model, held_out, on)
     )
     beside: Beside = BesideBound(dataset, tested.names, spec["inputs"])
-    if asked.exact:
-        beside = BesideExact(dataset, tested.names, images, spec["inputs"], asked.exact)
-    part = quantiles_of(dataset, asked.part, spec["split"], directory.record().seed)
+    if options.exact:
+        beside = BesideExact(dataset, tested.names, images, spec["inputs"], options.exact)
+    part = quantiles_of(dataset, options.part, spec["split"], directory.record().seed)
     with threads(threads_to_predict(spec, tables, on)):
-        judged, doubted = _judged(tested, dataset, part, asked, on, beside, on_observation)
-    caution = tested.caution(asked.part)
-    made = _recorded(judged, dataset.quantities, directory.record().dataset, asked, beside, doubted, caution)
+        judged, doubted = _judged(tested, dataset, part, options, on, beside)
+    caution = tested.caution(options.part)
+    made = _recorded(judged, dataset.quantities, directory.record().dataset, options, beside, doubted, caution)
     table = number_table(judged, dataset.quantities, {"run": directory.name, "created": made.created})
     keep_calibration(directory, made, encoded_numbers(table))
     if canvas.drawn_at_once():
-        figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=left_out)
+        figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn)
     return made
 
 
@@ -535,24 +482,23 @@ def _judged(
     tested: Posteriors,
     dataset: GeneratedDataset,
     part: Part,
-    asked: Asked,
+    options: CalibrateOptions,
     on: torch.device,
     beside: Beside,
-    on_observation: OnObservation,
 ) -> tuple[Judged, int]:
     """The statistics, and the number of observations whose draws are not to be trusted."""
-    seeds, found, doubted, prior = Seeds(asked.seed), list[Placed](), 0, prior_of(dataset, tested.names)
-    for block in blocks(dataset, part, asked.draws, tested.together, seeds, on):
+    seeds, found, doubted, prior = Seeds(options.seed), list[Placed](), 0, prior_of(dataset, tested.names)
+    for block in blocks(dataset, part, options.observations, tested.together, seeds, on):
         truth = np.stack([block.values[name] for name in tested.names], axis=1)
-        on_done = _counting_from(block.start, asked.draws, on_observation)
-        draws = tested.draws(block, truth, asked.samples, seeds, on_done)
+        on_done = _counting_from(block.start, options.observations, options.on_observation)
+        draws = tested.draws(block, truth, options.draws, seeds, on_done)
         found.append(placed(truth, draws, prior, seeds.numpy(PURPOSE, "positions", block.number)))
         doubted += draws.doubted
         beside.add(block, draws, prior, seeds)
     return Judged(tested.names, together(found), prior), doubted
 
 
-def _counting_from(start: int, count: int, on_observation: OnObservation) -> OnDone:
+def _counting_from(start: int, count: int, on_observation: Counted) -> OnDone:
     return lambda done: on_observation(start + done, count)
 
 
@@ -560,21 +506,21 @@ def _recorded(
     judged: Judged,
     quantities: Quantities,
     dataset: str,
-    asked: Asked,
+    options: CalibrateOptions,
     beside: Beside,
     doubted: int,
     caution: str,
 ) -> Calibration:
-    seen, balls = power(asked.draws), judged.recorded("balls")
+    seen, balls = power(options.observations), judged.recorded("balls")
     assert balls is not None
-    ratios = beside.ratios(Seeds(asked.seed))
+    ratios = beside.ratios(Seeds(options.seed))
     found = Calibration(
         dataset=dataset,
-        refined=asked.refined,
-        part=asked.part,
-        seed=asked.seed,
-        draws=asked.draws,
-        samples=asked.samples,
+        refined=options.refined,
+        part=options.part,
+        seed=options.seed,
+        draws=options.observations,
+        samples=options.draws,
         caution=caution,
         doubted=doubted,
         created=now(),

@@ -81,7 +81,7 @@ def judged(asked: Asked) -> Judged:
     if asked.document is None:
         raise QexpError(
             f"{asked.directory.name} was trained on simulated images, which are not read from files; name a dataset "
-            "with --dataset, or use Run.predict with arrays in Python"
+            "with `dataset`, or use Run.predict with arrays in Python"
         )
     source = generated_of(asked.document, asked.tables, asked.workspace)
     _require_variables(asked, source)

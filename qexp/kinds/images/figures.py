@@ -366,7 +366,7 @@ def rank_panels(shares: Mapping[str, Array], band: Band, title: str) -> Figure:
     made, axes = _differences(lines, band, title)
     for axis in axes:
         axis.set_xlabel("rank: share of samples below the truth")
-    axes[0].set_ylabel("share of draws, minus that of uniform ranks")
+    axes[0].set_ylabel("share of observations, minus that of uniform ranks")
     return made
 
 
@@ -412,7 +412,7 @@ class LocalPanel:
     edges: Sequence[Array]
     """Of the cells along each axis, in the axis's unit; drawn at equal distances."""
     share: Array
-    """NaN where there are few draws."""
+    """NaN where there are few observations."""
     wrong: NDArray[np.int64]
     """-1 where intervals are too narrow, 1 where they are too wide beyond chance."""
 
@@ -517,7 +517,7 @@ def local(directory: RunDirectory) -> Pictures:
         units = {name: unit(numbers, name) for name in made.outputs}
         title = (
             f"{_title(directory, made)}; calibrated posteriors hold the truth equally often wherever estimates lie, "
-            "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few draws"
+            "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few observations"
         )
         probability = float(numbers.attrs["interval"])
         yield _place(made, "local"), local_panels(outputs, units, probability, title)
@@ -551,7 +551,7 @@ def _band(numbers: xarray.Dataset) -> Band:
 
 def _title(directory: RunDirectory, made: Calibration) -> str:
     kind = "" if made.kind == HEAD else f" ({made.kind.replace('_', ', ')})"
-    return f"{directory.name}{kind}: {made.draws:,} draws"
+    return f"{directory.name}{kind}: {made.draws:,} observations"
 
 
 def _place(made: Calibration, name: str) -> Path:

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base.quantities import NOISE, quantity
+from qexp.base.options import Counted
+from qexp.base.quantities import NOISE, nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
@@ -27,18 +28,14 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import TEST_ESTIMATES
 from qexp.kinds.images.posteriors import posteriors
 from qexp.kinds.networks import periods_of_outputs
+from qexp.kinds.options import USUAL_SAMPLES, LimitOptions
 from qexp.kinds.tables import tables_of, tables_with
-from qexp.metrics.metric import nearest
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory
 from qexp.store.results import LeastErrors, Limit, keep_limit
 
 Array = NDArray[np.float64]
 
-OnSample = Callable[[int, int], None]
-"""Takes the number of samples whose posteriors are integrated, and of all."""
-
-USUAL_SAMPLES, MOST_SAMPLES = 1000, 1_000_000
 
 DRAWN_FROM = (TEST, ALL)
 """Parts of the distributions from which samples are drawn."""
@@ -50,35 +47,22 @@ FEW = 100
 """Samples with the same hidden pixels below which a coarser first grid is faster."""
 
 
-def of_dataset(
-    reference: str, workspace: Workspace, part: str, seed: int, samples: int | None, on_sample: OnSample
-) -> Limit:
-    """The limit of a dataset, by its name or path. Raises QexpError if it cannot be computed.
-
-    part  from which the samples are drawn: "test", or "all" for the whole prior
-    """
+def of_dataset(workspace: Workspace, options: LimitOptions) -> Limit:
+    """The limit of a dataset, by its name or path. Raises QexpError if it cannot be computed."""
+    part = TEST if options.part is None else options.part
     if part not in DRAWN_FROM:
-        raise QexpError(f"--part {part}: {suggestion(part, DRAWN_FROM)}")
-    count = USUAL_SAMPLES if samples is None else samples
-    if not 2 <= count <= MOST_SAMPLES:
-        raise QexpError(
-            f"--samples {count}: from two, from whose errors standard errors can be computed, to {MOST_SAMPLES:,}"
-        )
-    if seed < 0:
-        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
+        raise QexpError(f"`part={part}`: {suggestion(part, DRAWN_FROM)}")
+    count = USUAL_SAMPLES if options.samples is None else options.samples
     tables = tables_with(workspace.extensions)
-    name, document = dataset_document(reference, workspace, tables)
+    name, document = dataset_document(str(options.dataset), workspace, tables)
     dataset = generated_of(document, tables, workspace)
     images = dataset.generator.images(dataset.variables)
-    return _limit(dataset, name, images, (), {}, count, seed, on_sample, whole=part == ALL)
+    return _limit(dataset, name, images, (), {}, count, options.seed or 0, options.on_sample, whole=part == ALL)
 
 
-def of_run(
-    directory: RunDirectory, workspace: Workspace, on_sample: OnSample, left_out: Callable[[str], None]
-) -> Limit:
+def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions) -> Limit:
     """The limit of a run's own test samples, by the images that its network takes; kept in the run, and drawn there.
 
-    left_out  receives the reason if the figure of test estimates cannot be drawn
     Raises QexpError if the limit cannot be computed, or if the run has no test errors yet.
     """
     canvas.drawn_at_once()  # a wrong setting is refused before anything is computed
@@ -91,13 +75,13 @@ def of_run(
     dataset, periods = generated_of(spec["dataset"], tables, workspace), periods_of_outputs(spec, tables)
     images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
     samples = int(spec["sizes"][2])
-    made = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, on_sample)
+    made = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, options.on_sample)
     keep_limit(directory, made)
     if canvas.drawn_at_once():
         try:
             figures.draw(directory, only=[TEST_ESTIMATES])
         except QexpError as lack:
-            left_out(str(lack))
+            options.warn(str(lack))
     return made
 
 
@@ -109,7 +93,7 @@ def _limit(
     periods: Mapping[str, float],
     count: int,
     seed: int,
-    on_sample: OnSample,
+    on_sample: Counted,
     whole: bool = False,
 ) -> Limit:
     names = require_known(dataset, images, known)
@@ -164,7 +148,7 @@ def by_sampling(
     given: Sequence[str],
     periods: Mapping[str, float],
     samples: Mapping[str, Tensor],
-    on_sample: OnSample,
+    on_sample: Counted,
 ) -> tuple[list[str], Estimates, Estimates, int]:
     """The unknown variables, and their posterior means and medians, (sample, variable) each, by draws; those by half of
     the draws; and the number of samples whose draws are not to be trusted.
@@ -192,7 +176,7 @@ def estimates(
     unknowns: Unknowns,
     images: Sequence[str],
     samples: Mapping[str, Tensor],
-    on_sample: OnSample,
+    on_sample: Counted,
     given: Sequence[str] = (),
 ) -> tuple[Estimates, Estimates]:
     """Posterior means and medians of samples, (sample, unknown) each; and those by grids that are half as fine.
@@ -212,7 +196,7 @@ def estimates(
     return fine, half
 
 
-def _counting_from(done: int, count: int, on_sample: OnSample) -> Callable[[int], None]:
+def _counting_from(done: int, count: int, on_sample: Counted) -> Callable[[int], None]:
     return lambda number: on_sample(done + number, count)
 
 

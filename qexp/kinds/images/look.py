@@ -204,13 +204,13 @@ def images_at(
     parts = parts_of(workspace)
     name, document = dataset_document(dataset, workspace, parts.tables)
     source = generated_of(document, parts.tables, workspace)
-    grid = [checked(MatrixAxis(variable, *ends), f"--over {variable}") for variable, ends in over.items()]
+    grid = [checked(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
-    held = held_values(source, grid, {**quiet, **at}, [], ("--over", "--at"))
+    held = held_values(source, grid, {**quiet, **at}, [], ("over", "at"))
     shapes = {one: source.shapes()[one] for one in source.generator.images(source.variables)}
     cells = math.prod(one.cells for one in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
-        raise QexpError(f"--over: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
+        raise QexpError(f"`over`: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
     made = _simulated(source, grid, held, shapes, noise, seed)
     sides = [one.variable for one in grid]
     variables: dict[str, Any] = {}
@@ -309,7 +309,7 @@ def draw_images(
     for name in sides[:2]:
         if table.sizes[name] > MOST_DRAWN:
             raise QexpError(
-                f"--over {name}: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
+                f"`over={name}`: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
             )
     shown = table.isel({name: table.sizes[name] // 2 for name in sides[2:]})
     drawn = [str(name) for name in table.data_vars if str(table[name].dims[-1]).startswith("x")]

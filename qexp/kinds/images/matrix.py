@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.files import locked
+from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
-from qexp.base.quantities import Quantities, Quantity, quantity, with_periods
+from qexp.base.quantities import Quantities, Quantity, nearest, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
@@ -34,9 +35,9 @@ from qexp.kinds.images.refinement import (
     values_at,
 )
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
+from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
-from qexp.metrics.metric import nearest
 from qexp.networks.shapes import written
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.reading import digest
@@ -227,8 +228,8 @@ SETTINGS = {
     "fixed": "fixed values",
     "repeats": "repeats",
     "seed": "seed",
-    "refined": "--refine",
-    "bound": "--bound",
+    "refined": "`refine`",
+    "bound": "`bound`",
 }
 """Key of a matrix' record → how a message calls it."""
 
@@ -241,8 +242,8 @@ def matrix_exists(place: Path, record: Mapping[str, Any]) -> bool:
         return False
     if found.get("digest") != record["digest"]:
         raise QexpError(
-            f"{record['run']} has a matrix '{place.name}' {_difference(found, record)}; choose another --name, or "
-            "replace it with --force"
+            f"{record['run']} has a matrix '{place.name}' {_difference(found, record)}; choose another `name`, or "
+            "replace it with `force=True`"
         )
     return (place / MATRIX).is_file()
 
@@ -279,70 +280,49 @@ def store_matrix(place: Path, record: Mapping[str, Any], force: bool, write: Cal
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Inversion always makes."""
 
-OnRefined = Callable[[int, int], None]
-"""Takes the number of cells that are refined, and of all; each realisation of the noise counts."""
 
-
-def matrix(
-    directory: RunDirectory,
-    dataset: str,
-    workspace: Workspace,
-    *,
-    axes: Sequence[MatrixAxis] = (),
-    fixed: Mapping[str, float] | None = None,
-    repeats: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    npy: bool = False,
-    refine: bool = False,
-    bound: bool = False,
-    name: str | None = None,
-    force: bool = False,
-    on_refined: OnRefined = lambda done, cells: None,
-) -> tuple[Path, bool]:
+def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions) -> tuple[Path, bool]:
     """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
 
-    dataset  name or path of the dataset spec for the observations; its `matrix` gives the default axes
-    fixed    values of variables that vary in the dataset but are not axes
-    repeats  noise realisations per cell
-    refine   also refine the estimates by least squares, see `Refinement`; `on_refined` is told how far that is
-    bound    also compute the Cramér–Rao bound, see `bounds_of_cells`
-    name     of the matrix; that of the dataset if left out
-    force    replace a matrix of that name that was made otherwise
     Returns the folder `matrices/<name>` of the run, and False if the same matrix existed already.
     Raises QexpError.
     """
-    _require_possible(repeats, seed)
-    torch_device = device_of(device)
+    drawn_at_once()  # a wrong setting is refused before anything is made
+    axes = [checked(MatrixAxis(variable, *of_axis), f"axis {variable}") for variable, of_axis in options.axes.items()]
+    torch_device = device_of(options.device)
     model = load_model(directory, torch_device)
     tables = tables_of(directory)
-    known_as, document = dataset_document(dataset, workspace, tables)
-    place = directory.matrices / _require_name(name or known_as)
+    known_as, document = dataset_document(options.dataset, workspace, tables)
+    place = directory.matrices / _require_name(options.name or known_as)
     document, turned = azimuths.as_trained(document, directory.record())
     source = generated_of(document, tables, workspace)
     _require_inputs(source, model, known_as)
     require_units_of(directory.training_spec(), source, tables)
-    grid, outputs = list(axes) or matrix_axes(document, known_as), list(model.network.outputs)
-    held = held_values(source, grid, dict(fixed or {}), outputs)
-    settings = {"repeats": repeats, "seed": seed, "refined": refine, "bound": bound}
+    grid, outputs = axes or matrix_axes(document, known_as), list(model.network.outputs)
+    held = held_values(source, grid, dict(options.fixed), outputs)
+    settings = {"repeats": options.repeats, "seed": options.seed, "refined": options.refine, "bound": options.bound}
     record = _record(directory, known_as, grid, held, settings)
     record["digest"] = _digest(directory, data_kind(document).pinned(document, source, workspace), record)
-    if not force and matrix_exists(place, record):
-        return _complete(place, npy), False
-    likelihood = Refinement(source, grid, held, outputs) if refine or bound else None
-    refinement = likelihood if refine else None
+    if not options.force and matrix_exists(place, record):
+        return _complete(place, options.npy), False
+    likelihood = Refinement(source, grid, held, outputs) if options.refine or options.bound else None
+    refinement = likelihood if options.refine else None
     with threads(threads_to_predict(directory.training_spec(), tables, torch_device)):
-        seeds = Seeds(seed)
+        seeds = Seeds(options.seed)
         of_first = seeds.torch(torch_device, "matrix", 0)
-        least = bounds_of_cells(source, grid, held, outputs, likelihood, of_first) if likelihood and bound else None
-        estimates = estimate_cells(model, source, grid, held, repeats, seeds, torch_device, refinement, on_refined)
+        least = (
+            bounds_of_cells(source, grid, held, outputs, likelihood, of_first) if likelihood and options.bound else None
+        )
+        estimates = estimate_cells(
+            model, source, grid, held, options.repeats, seeds, torch_device, refinement, options.on_refined
+        )
     record |= _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
-    table = matrix_table(estimates, grid, held, repeats, directory, known_as, seed, quantities, least)
+    table = matrix_table(estimates, grid, held, options.repeats, directory, known_as, options.seed, quantities, least)
     trained = generated_of(directory.training_spec()["dataset"], tables, workspace)
     record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], held)
     record["remark"] = turned
-    return place, store_matrix(place, record, force, lambda draft: _write(draft, table, record, npy))
+    return place, store_matrix(place, record, options.force, lambda draft: _write(draft, table, record, options.npy))
 
 
 def _write(draft: Path, table: xarray.Dataset, record: Mapping[str, Any], npy: bool) -> None:
@@ -353,7 +333,7 @@ def _write(draft: Path, table: xarray.Dataset, record: Mapping[str, Any], npy: b
 
 def _require_name(name: str) -> str:
     if not NAME.fullmatch(name):
-        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with --name")
+        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with `name`")
     return name
 
 
@@ -376,14 +356,6 @@ def _complete(folder: Path, npy: bool) -> Path:
     if npy:
         write_npy(files.read_netcdf(folder / MATRIX), folder)
     return folder
-
-
-def _require_possible(repeats: int, seed: int) -> None:
-    drawn_at_once()  # a wrong setting is refused before anything is made
-    if repeats < 1:
-        raise QexpError(f"--repeats {repeats}: at least one")
-    if seed < 0:
-        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
 
 
 def _left_out(
@@ -418,7 +390,7 @@ def _of_refinement(refinement: Refinement | None, estimates: Mapping[str, Estima
     if refinement.blocks:
         found["averaged"] = {image: blocks.size for image, blocks in refinement.blocks.items()}
     if np.isnan(one.refined).all():
-        raise QexpError("no cell shows enough pixels to be refined; leave --refine out, or hide fewer pixels")
+        raise QexpError("no cell shows enough pixels to be refined; leave `refine` out, or hide fewer pixels")
     if (lacking := np.isfinite(one.made) & np.isnan(one.refined)).any():
         found["not_refined"] = int(lacking.any(axis=0).sum())
     return found
@@ -477,7 +449,7 @@ def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
     described = document.get("matrix")
     if described is None:
         if not set(VDI_AXES) <= document["varyings"].keys():
-            raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
+            raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example `axes=depth=0:4:128`")
         return [MatrixAxis(variable, *ends) for variable, ends in VDI_AXES.items()]
     cells = int(described["resolution"])
     return [
@@ -491,35 +463,35 @@ def held_values(
     grid: Sequence[MatrixAxis],
     fixed: dict[str, float],
     outputs: list[str],
-    options: tuple[str, str] = ("--axis", "--fix"),
+    arguments: tuple[str, str] = ("axes", "fixed"),
 ) -> dict[str, float]:
     """The value of every variable that is not an axis.
 
-    options  that give axes and values, as errors name them
+    arguments  that give axes and values, as errors name them
     """
-    axis, fix = options
+    axis, fix = arguments
     on_axes = [one.variable for one in grid]
     for variable in on_axes:
         if variable not in source.variables:
-            raise QexpError(f"{axis} {variable}: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(f"`{axis}={variable}`: no such variable; {suggestion(variable, source.variables)}")
         if on_axes.count(variable) > 1:
-            raise QexpError(f"{axis} {variable} is given twice")
+            raise QexpError(f"`{axis}={variable}` is given twice")
     for variable, number in fixed.items():
         if variable not in source.variables:
-            raise QexpError(f"{fix} {variable}: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(f"`{fix}={variable}`: no such variable; {suggestion(variable, source.variables)}")
         if variable in on_axes:
-            raise QexpError(f"{fix} {variable}: it is an axis")
+            raise QexpError(f"`{fix}={variable}`: it is an axis")
         if violation := quantity(variable, source.quantities).violation(number):
-            raise QexpError(f"{fix} {variable}: {violation}")
+            raise QexpError(f"`{fix}={variable}`: {violation}")
     for one in grid:
         for centre in (one.centres[0], one.centres[-1]):
             if violation := quantity(one.variable, source.quantities).violation(float(centre)):
-                raise QexpError(f"{axis} {one.variable}: {violation}, but a cell lies at {centre:g}")
+                raise QexpError(f"`{axis}={one.variable}`: {violation}, but a cell lies at {centre:g}")
     held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
     missing = [name for name in source.variables if name not in held and name not in on_axes]
     if missing:
         medians = {name: float(source.distributions[name].quantile(np.array([0.5]))[0]) for name in missing}
-        values = " ".join(f"{fix} {name}={median + 0.0:.4g}" for name, median in medians.items())
+        values = " ".join(f"`{fix}={name}={median + 0.0:.4g}`" for name, median in medians.items())
         which = ", ".join(f"'{name}'" for name in missing)
         varies = (
             "varies but is not an axis; give it a value"
@@ -542,7 +514,7 @@ def estimate_cells(
     seeds: Seeds,
     device: torch.device,
     refinement: Refinement | None = None,
-    on_refined: OnRefined = lambda done, cells: None,
+    on_refined: Counted = uncounted,
 ) -> dict[str, Estimated]:
     """Every output in all cells, in the order of the axes, the last fastest.
 
@@ -551,7 +523,7 @@ def estimate_cells(
     shape = tuple(one.cells for one in grid)
     cells = int(np.prod(shape))
     if cells * repeats > LARGEST:
-        raise QexpError(f"--repeats {repeats}: {cells * repeats:,} estimates are too many; the limit is {LARGEST:,}")
+        raise QexpError(f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is {LARGEST:,}")
     outputs = model.network.outputs
     true = {name: np.empty(cells) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}

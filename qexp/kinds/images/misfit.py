@@ -84,7 +84,7 @@ def _last_layers(model: Inversion) -> list[nn.Module]:
     network = model.network
     found = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
     if not found:
-        raise QexpError("--misfit: the network has no linear or convolutional layer whose features could be compared")
+        raise QexpError("`misfit`: the network has no linear or convolutional layer whose features could be compared")
     return list(dict.fromkeys(found))
 
 
@@ -133,7 +133,7 @@ class ImageMisfit:
             quiet = source.generator.images(source.variables)
         if quiet:
             raise QexpError(
-                f"--misfit: '{quiet[0]}' has no noise in the training data, so that no residual is possible"
+                f"`misfit`: '{quiet[0]}' has no noise in the training data, so that no residual is possible"
             )
 
     def __call__(self, inputs: Mapping[str, NDArray[np.float32]], estimates: Mapping[str, Array]) -> Array:
@@ -171,5 +171,5 @@ def _p_values(problem: Problem, coordinates: torch.Tensor, scale: float) -> Arra
 def _require_known(source: GeneratedDataset, outputs: Sequence[str]) -> None:
     if unknown := [name for name in source.test if name not in outputs]:
         raise QexpError(
-            f"--misfit: '{unknown[0]}' varies in the training data, but is no output of the network; leave --misfit out"
+            f"`misfit`: '{unknown[0]}' varies in the training data, but is no output of the network; leave `misfit` out"
         )

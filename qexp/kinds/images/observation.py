@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base.outputs import PERIOD, estimate_of
-from qexp.base.quantities import Quantities, base_name, quantity, with_periods
-from qexp.deformation.estimate import Candidate
-from qexp.deformation.sources import Units, shown
+from qexp.base.quantities import Quantities, base_name, nearest, quantity, with_periods
+from qexp.deformation.estimate import Candidate, Inversion, estimated
+from qexp.deformation.options import InvertOptions
 from qexp.errors import QexpError
-from qexp.inference.parameters import amplitudes
+from qexp.inference.parameters import Units, amplitudes, shown
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.misfit import UNUSUAL
@@ -27,10 +27,8 @@ from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.prediction import MOST
 from qexp.kinds.tables import tables_of
-from qexp.metrics.metric import nearest
-from qexp.observations.observation import Array, Observation, Track
+from qexp.observations.observation import Array, Observation, Track, spacing
 from qexp.observations.reading import angles_of
-from qexp.observations.reduction import spacing
 from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import DeformationImages, Source
@@ -135,7 +133,7 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     if len(radar) < len(views):
         raise QexpError(
             f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the observation has "
-            f"{len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run with as many views, or no --run"
+            f"{len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run with as many views, or no `run`"
         )
     looks = [_mean_direction(track) for track in radar]
     angles = np.array([[_angle(view.directions, look) for look in looks] for view in views])
@@ -220,7 +218,7 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Track
         raise QexpError(
             f"track '{track.name}' has points in {np.isfinite(values).mean():.1%} of the pixels of the run's "
             f"{view.called}, {view.width} × {view.height} of {view.pixel[0]:g} × {view.pixel[1]:g} m around "
-            f"{centre[0]:.0f}, {centre[1]:.0f}; give the centre of the deformation with --centre"
+            f"{centre[0]:.0f}, {centre[1]:.0f}; give the centre of the deformation with `centre`"
         )
     return TrackImage(values)
 
@@ -549,3 +547,21 @@ def _unlike(model: ImageModel, inputs: Mapping[str, Images], tracks: Mapping[str
         + ", ".join(numbers)
         for name, numbers in beyond.items()
     ]
+
+
+# Inversions by a network.
+
+STARTS_NEAR = 8
+"""Of a refinement: the network's estimate and others near it, unless another number is asked for."""
+
+
+def by_network(observation: Observation, directory: RunDirectory, options: InvertOptions) -> list[Inversion]:
+    """An observation inverted by a trained network, and from its estimate by least squares if they are asked for."""
+    others = (options.starts or STARTS_NEAR) - 1 if options.least_squares else 0
+    said = network_estimate(directory, observation, options.centre, options.device, others, options.seed)
+    if options.least_squares:
+        return [estimated(observation, said.candidate, options, network=said.document, remarks=said.remarks)]
+    candidate = replace(said.candidate, start=said.values)
+    whose = "the estimate and its intervals are" if candidate.intervals else "the estimate is"
+    remarks = [*said.remarks, f"{whose} the network's; `refine=True` gives standard errors"]
+    return [estimated(observation, candidate, options, network=said.document, remarks=remarks)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of
-from qexp.base.quantities import NOISE, Quantities, quantity
+from qexp.base.quantities import NOISE, Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.inference.density import (
@@ -37,7 +37,6 @@ from qexp.inference.sampling import METHODS, Draws
 from qexp.inference.simulated_images import Factors, Unknowns, require_known
 from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.prediction import SampleDraws
-from qexp.metrics.metric import nearest
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import DeformationImages
@@ -385,13 +384,13 @@ class ImagePosteriors:
         for name in images:
             if mask_of(name) in dataset.shapes() and mask_of(name) not in inputs:
                 raise QexpError(
-                    f"--refined: the training data hide pixels of '{name}', but the network takes no mask of it, so "
+                    f"`refined`: the training data hide pixels of '{name}', but the network takes no mask of it, so "
                     f"that which pixels an image shows is unknown; train a network with the input '{mask_of(name)}'"
                 )
         try:
             self._likelihoods = Likelihoods(dataset, images, [name for name in dataset.test if name in inputs])
         except QexpError as lack:
-            raise QexpError(f"--refined: {lack}") from lack
+            raise QexpError(f"`refined`: {lack}") from lack
         self.names = self._likelihoods.names
         self.units = {name: quantity(name, quantities).unit for name in self.names}
         self.periods = {

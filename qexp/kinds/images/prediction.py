@@ -46,6 +46,7 @@ from qexp.kinds.images.source import (
     statistics,
 )
 from qexp.kinds.objects import device_of
+from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import (
     CAUTION,
     ESTIMATES_OUTSIDE,
@@ -55,8 +56,6 @@ from qexp.kinds.prediction import (
     BeyondTraining,
     Estimator,
     FileKind,
-    FileOptions,
-    OnProgress,
     SampleDraws,
     TrainedRange,
     Write,
@@ -66,7 +65,6 @@ from qexp.kinds.prediction import (
     new_names,
     no_progress,
     read_ahead,
-    require_chunk,
     require_heads,
     trained_ranges,
     units_of_heads,
@@ -157,7 +155,7 @@ LARGEST_BATCH = 128
 """Largest number of samples of a batch."""
 BATCHES = 4
 """Batches that are read and written at a time."""
-PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: --misfit tests it"
+PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: `misfit` tests it"
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
 
@@ -288,7 +286,7 @@ def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pat
     for path, made in pairs:
         format_of(made)
         if made.resolve() == path.resolve() or (path.is_dir() and made.absolute().parent.resolve() == path.resolve()):
-            raise QexpError(f"{made}: the estimates would lie among the images, or replace them; give another --output")
+            raise QexpError(f"{made}: the estimates would lie among the images, or replace them; give another `target`")
     return pairs
 
 
@@ -313,7 +311,7 @@ def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple
             f"{target}: {source} holds {len(found)} files of images, each with its own file of estimates; give a folder"
         )
     if target.resolve() == source.resolve():
-        raise QexpError(f"{target}: the estimates would lie among the images; give another --output")
+        raise QexpError(f"{target}: the estimates would lie among the images; give another `target`")
     taken: dict[str, Path] = {}
     for path in found:
         stem = files.stem_of(path)
@@ -348,7 +346,6 @@ def predict_images(
     Raises QexpError for images that the network cannot take, and if the file exists and was made otherwise, unless
     `overwrite`.
     """
-    require_chunk(chunk)
     size = -(-(chunk or BATCHES * model.batch) // model.batch) * model.batch
     found = ImageSource(source, model.layout)
     interval = None if model.posteriors is None else model.posteriors.coverage
@@ -568,7 +565,7 @@ def _posteriors(
     interval: float | None,
 ) -> WrittenPosteriors | None:
     if interval is not None:
-        require_heads(network, record, "--interval")
+        require_heads(network, record, "`interval`")
     if not network.heads:
         return None
     require_coverage(interval)
@@ -578,7 +575,7 @@ def _posteriors(
 def require_coverage(interval: float | None) -> None:
     """Raise QexpError for a coverage that cannot be; None stands for the usual one."""
     if interval is not None and not 0 < interval < 1:
-        raise QexpError(f"--interval {interval:g}: a coverage lies between 0 and 1, such as 0.9")
+        raise QexpError(f"`interval={interval:g}`: a coverage lies between 0 and 1, such as 0.9")
 
 
 def _reference(
@@ -633,10 +630,10 @@ def _ranges(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds
     return ranges_over(blocks)
 
 
-def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
     model = image_model(
         directory,
-        device,
+        options.device,
         with_misfit=options.misfit,
         interval=options.interval,
         draws=options.draws,

@@ -161,7 +161,7 @@ class Weights:
             try:
                 whole = noise.covariance_of_means(image, layout, level, self._blocks[image])
             except ValueError as error:  # of noise from a workspace, which knows no way for many pixels
-                raise QexpError(f"--refine: {image}: {error}") from error
+                raise QexpError(f"`refine`: {image}: {error}") from error
         else:
             whole = noise.covariance(image, layout, level)
         where = torch.from_numpy(np.flatnonzero(self._shown[image]))
@@ -189,7 +189,7 @@ def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
         return None
     if view.points is not None:
         raise QexpError(
-            f"--refine, --bound: {image} has {height:,} points with correlated noise, and their full covariance is "
+            f"`refine`, `bound`: {image} has {height:,} points with correlated noise, and their full covariance is "
             f"used up to {MOST_CORRELATED:,}: take fewer points, or white noise"
         )
     size = next(size for size in count(2) if math.prod(Blocks(height, width, size).shape) <= MOST_CORRELATED)
@@ -273,11 +273,11 @@ class Refinement:
     ) -> None:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
-            raise QexpError("--refine, --bound: the dataset's generator does not describe its sources; leave them out")
+            raise QexpError("`refine`, `bound`: the dataset's generator does not describe its sources; leave them out")
         self._source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
         self._columns = [name for one in generator.sources for name in one.columns]
         if others := [name for name in outputs if name not in self._columns]:
-            raise QexpError(f"--refine, --bound: {some(others)} is no parameter of a source; leave them out")
+            raise QexpError(f"`refine`, `bound`: {some(others)} is no parameter of a source; leave them out")
         given = [one.variable for one in grid if one.variable not in outputs]
         self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
         self._held = {name: value * self.unit(name) for name, value in held.items()}
@@ -516,7 +516,7 @@ def bounds_of_cells(
     Raises QexpError where there is no noise.
     """
     if likelihood.quiet:
-        raise QexpError(f"--bound: {some(likelihood.quiet)} has no noise, which alone makes a bound; leave --bound out")
+        raise QexpError(f"`bound`: {some(likelihood.quiet)} has no noise, which alone makes a bound; leave `bound` out")
     cells = int(np.prod([one.cells for one in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
@@ -535,7 +535,7 @@ def bounds_of_cells(
         signal[numbers], seen[numbers] = found.signal, found.seen
     if np.isnan(signal).all():
         raise QexpError(
-            "--bound: no cell has noise, which alone makes a bound; give it a level, such as --fix noise=0.01"
+            "`bound`: no cell has noise, which alone makes a bound; give it a level, such as `fixed=noise=0.01`"
         )
     return Bounds(deviations, signal, seen)
 

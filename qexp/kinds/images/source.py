@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import alike, conversion
+from qexp.base.quantities import alike, conversion, nearest
 from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.images.files import ImageFile, Shape, Values, open_images
-from qexp.metrics.metric import nearest
 from qexp.simulation.dataset import mask_of
 
 Array = NDArray[np.float32]

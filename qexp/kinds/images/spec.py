@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
-from qexp.base.tables import Table, Tables
-from qexp.spec.defaults import defaults_in, long_form
+from qexp.base.tables import Table, Tables, long_form
+from qexp.spec.defaults import defaults_in
 from qexp.spec.kinds import Document, KindDocuments
 from qexp.spec.reading import Finding, Where
 

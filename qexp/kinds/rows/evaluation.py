@@ -24,6 +24,7 @@ from qexp.base.outputs import (
     quantile_of,
     spread_of,
 )
+from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
@@ -38,7 +39,7 @@ from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.intervals import intervals as jackknife_intervals
-from qexp.metrics.metric import Metrics, nearest, needs_training_mean, with_training_mean
+from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance, copies
@@ -429,9 +430,9 @@ def _rows(asked: Asked, dataset: TabularDataset, part: str) -> Rows:
     try:
         folds = _folds(asked, dataset)
     except (SplitError, TableError) as error:
-        raise QexpError(f"--part {part}: {dataset.path} cannot be divided as the run's rows were: {error}") from None
+        raise QexpError(f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}") from None
     if len(folds) != 1:
-        raise QexpError(f"--part {part}: the run holds every row out in one of {len(folds)} folds; use --part {ALL}")
+        raise QexpError(f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use `part={ALL}`")
     return folds[0].train if part == TRAIN else folds[0].test
 
 

@@ -11,7 +11,7 @@ import torch
 from qexp.base.outputs import estimate_of, high_of, low_of, spread_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, kind
@@ -33,7 +33,7 @@ from qexp.networks.network import Network
 from qexp.networks.optimizers import OF_MATRICES
 from qexp.networks.transforms import Transform
 from qexp.rows.table import TableError
-from qexp.spec import defaults, resolution, validation
+from qexp.spec import resolution, validation
 from qexp.spec.reading import Finding, Where
 
 FOLDS_LOOKED_INTO = 200
@@ -93,7 +93,7 @@ class TabularData(KindData[TabularDataset]):
         yield from _in_angles(document, dataset, tables)
         if network is not None:
             yield from in_batches(document, network, {len(fold.train) for fold in trained})
-        if (optimizer := defaults.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
+        if (optimizer := long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
             yield ("optimizer",), f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'"
         yield from _in_names(document, dataset)
         yield from _in_baselines(document, tables)
@@ -182,7 +182,7 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
 
 def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the estimators have different names in the table of results."""
-    baselines = [defaults.long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
+    baselines = [long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
     for position, first in repeated(baselines):
         yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
     for position, baseline in enumerate(baselines):
@@ -197,7 +197,7 @@ def _folds(
     value: Any, key: str, rows: np.ndarray, dataset: TabularDataset, tables: Tables
 ) -> tuple[list[Fold], list[Finding]]:
     try:
-        split: Split = built(tables["splits"], defaults.long_form(value, tables["splits"]))
+        split: Split = built(tables["splits"], long_form(value, tables["splits"]))
         return split.folds(rows, dataset.column, np.random.default_rng(0)), []
     except SplitError as error:
         where: Where = (key, "parameters", error.parameter) if error.parameter else (key,)

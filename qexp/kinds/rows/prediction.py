@@ -26,6 +26,7 @@ from qexp.figures.canvas import save
 from qexp.kinds import prediction
 from qexp.kinds.held_out import NewIntervals, means_of_folds, new_intervals
 from qexp.kinds.objects import device_of
+from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import (
     ALL,
     CAUTION,
@@ -35,8 +36,6 @@ from qexp.kinds.prediction import (
     BeyondTraining,
     Estimator,
     FileKind,
-    FileOptions,
-    OnProgress,
     SampleDraws,
     TrainedRange,
     beside,
@@ -45,7 +44,6 @@ from qexp.kinds.prediction import (
     no_progress,
     ranges_of_targets,
     read_ahead,
-    require_chunk,
 )
 from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
@@ -102,7 +100,7 @@ def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple
         if first is not path:
             raise QexpError(f"{first} and {path} would both be written to {made.with_suffix('')}; rename one of them")
         if made.resolve() == path.resolve():
-            raise QexpError(f"{path}: the estimates would be written over what is read; give another --output")
+            raise QexpError(f"{path}: the estimates would be written over what is read; give another `target`")
     return pairs
 
 
@@ -324,7 +322,6 @@ def predict_rows(
     columns  names or positions of the features in the file, where they differ from the features' own names
     Raises QexpError if the file exists and was made otherwise, unless `overwrite`.
     """
-    require_chunk(chunk)
     chunk = chunk or CHUNK
     rows = open_rows(source, model.features, columns)
     given = None if columns is None else dict(zip(model.features, rows.features, strict=True))
@@ -515,8 +512,8 @@ def columns_of(
     return columns
 
 
-def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
-    model = row_model(directory, device, options.interval, options.draws)
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+    model = row_model(directory, options.device, options.interval, options.draws)
     if options.columns is not None:
         require_columns(options.columns, model.features)
     return partial(predict_rows, model=model, columns=options.columns)

@@ -88,7 +88,7 @@ def require_folds_done(directory: RunDirectory) -> None:
     if undone:
         named = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
         count = f"{len(undone)} of {len(directory.all_folds())} folds"
-        raise QexpError(f"{directory.name}: {count} are not done: {named}; continue with --resume")
+        raise QexpError(f"{directory.name}: {count} are not done: {named}; continue with `resume=True`")
 
 
 def load_networks(directory: RunDirectory) -> dict[str, list[Inversion]]:

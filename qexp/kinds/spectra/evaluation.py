@@ -520,7 +520,7 @@ def judged(asked: Asked) -> Judged:
     part = asked.chosen_part(usual, PARTS, "")
     rows = _rows(asked, dataset, part)
     if not len(rows):
-        raise QexpError(f"--part {part}: {asked.name} has no such spectra; use {one_of(_parts(dataset))}")
+        raise QexpError(f"`part={part}`: {asked.name} has no such spectra; use {one_of(_parts(dataset))}")
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
 
     def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:

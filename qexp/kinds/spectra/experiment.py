@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.errors import some
 from qexp.kinds import files, kind
@@ -24,7 +24,6 @@ from qexp.metrics.splits import Rows, SplitError
 from qexp.networks.masked_autoencoder import Encoder, hidden_channels, seen_count
 from qexp.networks.network import Network
 from qexp.networks.transforms import Transform
-from qexp.spec import defaults
 from qexp.spec.reading import Finding
 
 Hidden = Callable[[Tensor], Tensor]
@@ -121,7 +120,7 @@ def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
 def _one_fold(
     split: Any, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
 ) -> tuple[Rows, Rows]:
-    made = built(tables["splits"], defaults.long_form(split, tables["splits"]))
+    made = built(tables["splits"], long_form(split, tables["splits"]))
     advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
     return one_fold(made, rows, dataset.column, random, advice)
 

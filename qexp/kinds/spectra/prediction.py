@@ -24,6 +24,7 @@ from qexp.figures.canvas import save
 from qexp.kinds import prediction
 from qexp.kinds.held_out import NewIntervals, means_of_folds, new_intervals
 from qexp.kinds.objects import device_of
+from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import (
     ALL,
     CAUTION,
@@ -32,8 +33,6 @@ from qexp.kinds.prediction import (
     BeyondTraining,
     Estimator,
     FileKind,
-    FileOptions,
-    OnProgress,
     SampleDraws,
     TrainedRange,
     TypesOfTexts,
@@ -46,7 +45,6 @@ from qexp.kinds.prediction import (
     no_progress,
     ranges_of_targets,
     read_ahead,
-    require_chunk,
 )
 from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.spectra.dataset import SPECTRUM
@@ -495,7 +493,7 @@ def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
     if source.is_file():
         format_of(source)
     if target.resolve() == source.resolve():
-        raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")
+        raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
     return [(source, target)]
 
 
@@ -524,11 +522,10 @@ def predict_spectra(
     Raises QexpError for spectra without the number of channels that the run was trained on, and if the file exists and
     was made otherwise, unless `overwrite`.
     """
-    require_chunk(chunk)
     size = -(-(chunk or CHUNK) // BATCH) * BATCH
     found = source_of(source, model.layout)
     if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:
-        raise QexpError(f"{target}: the estimates would lie among the spectra; give another --output")
+        raise QexpError(f"{target}: the estimates would lie among the spectra; give another `target`")
     interval = None if model.intervals is None else model.intervals.coverage
     key = prediction.key_of(model.origin, found.identity, interval=interval, draws=model.draws)
     if not overwrite and (known := prediction.reusable(source, target, key)) is not None:
@@ -713,8 +710,8 @@ def spectrum_model(
     )
 
 
-def _estimator(directory: RunDirectory, device: str, options: FileOptions) -> Estimator:
-    return partial(predict_spectra, model=spectrum_model(directory, device, options.interval, options.draws))
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+    return partial(predict_spectra, model=spectrum_model(directory, options.device, options.interval, options.draws))
 
 
 PREDICTION = FileKind(

@@ -1,0 +1,423 @@
+"""Options of a command, each declared once: a field of a frozen dataclass, with its help and its form in the shell.
+
+The shell makes an option of each field, a Python function takes the fields as keywords, the engine takes the object
+whole, and a job on a cluster gets it back as words of a command line:
+
+    @dataclass(frozen=True)
+    class Repeats(Opening):
+        count: int = option(1, "Noise realisations per cell.", metavar="N")
+
+    @takes(Repeats)
+    def repeat(run: str, options: Repeats) -> None: ...
+
+    repeat("mogi_3", count=2)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from qexp.errors import QexpError, hint, shortened
+
+WIDTH = 120
+"""Characters of a line of a docstring."""
+
+SHELL_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "Path": Path, "str": str}
+"""What the shell reads itself, by the words of a field's annotation; of several the first of this table."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """The form of a field in the shell.
+
+    help      a sentence for the shell and for the docstring; other fields stand between backquotes in it
+    also      a sentence that the shell alone adds, such as "Repeat for more."
+    example   a value of it in Python, where that does not go without saying
+    flags     how it is written; `--field-name` if there are none
+    metavar   what stands for its value in the help
+    shell     the type that the shell reads; if it is None, that of the field's annotation
+    read      makes the field's value of what the shell has read; takes the option's name and that
+    write     makes the texts of a value again, one for each time that the option is given
+    complete  the function of `cli.completion` that completes its values
+    shown     whether the help shows the default
+    argument  whether it is given by its position
+    """
+
+    help: str
+    flags: tuple[str, ...] = ()
+    also: str = ""
+    example: str = ""
+    metavar: str | None = None
+    shell: Any = None
+    read: Callable[[str, Any], Any] | None = None
+    write: Callable[[Any], Iterable[str]] | None = None
+    complete: str | None = None
+    shown: bool = True
+    argument: bool = False
+
+
+def option(
+    default: Any,
+    help: str,
+    *flags: str,
+    also: str = "",
+    example: str = "",
+    metavar: str | None = None,
+    shell: Any = None,
+    read: Callable[[str, Any], Any] | None = None,
+    write: Callable[[Any], Iterable[str]] | None = None,
+    complete: str | None = None,
+    shown: bool = True,
+    argument: bool = False,
+) -> Any:
+    """A field of options with this default; see `Option`. `...` stands for a field without a default."""
+    about = {"option": Option(help, flags, also, example, metavar, shell, read, write, complete, shown, argument)}
+    if default is ...:
+        return dataclasses.field(metadata=about)
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=dict, metadata=about)
+    return dataclasses.field(default=default, metadata=about)
+
+
+def python_only(default: Any, help: str) -> Any:
+    """A field that the shell does not have, such as a function that is told the progress."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def flags_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """How a field is written in the shell."""
+    return _option_of(field).flags or (f"--{field.name.replace('_', '-')}",)
+
+
+def help_of(field: dataclasses.Field[Any]) -> str:
+    """What a field means, in Python."""
+    if "help" in field.metadata:
+        return str(field.metadata["help"])
+    about = _option_of(field)
+    return f"{about.help} In Python `{about.example}`." if about.example else about.help
+
+
+def in_shell(options: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Option]]:
+    """The fields that the shell has, those of a class before those that it inherits."""
+    inherited = _inherited(options)
+    declared = [field for field in dataclasses.fields(options) if "option" in field.metadata]
+    for field in sorted(declared, key=lambda field: field.name in inherited):
+        yield field, _option_of(field)
+
+
+def _inherited(options: type[Any]) -> set[str]:
+    """Names of the fields that a class has from others."""
+    others = [base for base in options.__mro__[1:] if dataclasses.is_dataclass(base)]
+    return {field.name for base in others for field in dataclasses.fields(base)}
+
+
+def _option_of(field: dataclasses.Field[Any]) -> Option:
+    found: Option = field.metadata["option"]
+    return found
+
+
+def shell_type(field: dataclasses.Field[Any]) -> Any:
+    """What the shell reads for a field: a type, or a list of one."""
+    about = _option_of(field)
+    if about.shell is not None:
+        return about.shell
+    words = str(field.type).replace("|", " ").split()
+    return next(kind for word, kind in SHELL_TYPES.items() if word in words)
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a field; `...` if it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return ... if field.default is dataclasses.MISSING else field.default
+
+
+def words_of(options: Any, leave_out: Iterable[str] = ()) -> list[str]:
+    """The words of a command line that give these options; those at their defaults are left out."""
+    words: list[str] = []
+    for field, about in in_shell(type(options)):
+        value = getattr(options, field.name)
+        if field.name in leave_out or value == default_of(field):
+            continue
+        flag = flags_of(field)[-1]
+        if value is True:
+            words.append(flag)
+            continue
+        texts = about.write(value) if about.write else [str(value)]
+        words += [word for text in texts for word in (flag, text)]
+    return words
+
+
+# Fields that the options of many commands have, and functions that are told something.
+
+Report = Callable[[str], None]
+"""Receives a line of text."""
+
+Counted = Callable[[int, int], None]
+"""Takes how many of something are done, and of how many."""
+
+
+def as_warning(text: str) -> None:
+    """Issue a warning of Python."""
+    warnings.warn(text, stacklevel=3)
+
+
+def ignore(text: str) -> None: ...
+
+
+def uncounted(done: int, whole: int) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trusting:
+    """Options of a command that may execute the code of runs."""
+
+    trust_code: bool = option(False, "Execute the code of imported runs, code/extensions.py; only if you trust it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """Options of a command that computes."""
+
+    device: str = option("auto", "Compute device: auto, cpu or cuda.", complete="devices")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening(Trusting):
+    """Options of a command that opens runs."""
+
+    workspace: str | Path | None = option(
+        None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing(Opening, OnDevice):
+    """Options of a command that computes with networks of runs."""
+
+
+# Functions that take fields as keywords.
+
+Subject = TypeVar("Subject")
+Options = TypeVar("Options")
+Returned = TypeVar("Returned")
+Keywords = ParamSpec("Keywords")
+
+
+class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
+    """Lets a function of options, and of what they are for, take the fields of the options as keywords.
+
+    Its docstring gets a line for each of them, before that of what it returns.
+    """
+
+    def __init__(self, options: Callable[Keywords, Options]) -> None:
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[[Options], Returned]) -> Callable[Keywords, Returned]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[Subject, Options], Returned]
+    ) -> Callable[Concatenate[Subject, Keywords], Returned]: ...
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        make: Any = self._options
+        own = inspect.signature(function)
+        first = [one for one in own.parameters.values() if one.name != "options"]
+        fields = inspect.signature(make).parameters.values()
+        inherited = _inherited(make)
+        named = sorted(fields, key=lambda one: (one.kind, one.kind is one.KEYWORD_ONLY and one.name in inherited))
+        mutable = {field.name: default_of(field) for field in dataclasses.fields(make) if field.default_factory is dict}
+        named = [one.replace(default=mutable.get(one.name, one.default)) for one in named]
+        signature = own.replace(parameters=[*first, *named])
+
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            try:
+                given = signature.bind(*arguments, **keywords).arguments
+            except TypeError as error:
+                unknown = next((name for name in keywords if name not in signature.parameters), "")
+                if unknown in (renamed := getattr(make, "renamed", {})):
+                    raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
+                raise TypeError(f"{function.__name__}: {error}{hint(unknown, signature.parameters)}") from None
+            subject = [given.pop(one.name) for one in first]
+            # None stands for what is left out.
+            return function(*subject, make(**{name: value for name, value in given.items() if value is not None}))
+
+        update_wrapper(called, function)
+        called.__doc__ = documented(inspect.getdoc(function) or "", make)
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        called.__annotations__ = {**function.__annotations__, **make.__init__.__annotations__}
+        return called
+
+
+def documented(docstring: str, options: type[Any]) -> str:
+    """A docstring with a line for each field, before those of what is returned and raised."""
+    inherited = _inherited(options)
+    fields = sorted(dataclasses.fields(options), key=lambda field: field.name in inherited)
+    meanings = {field.name: help_of(field) for field in fields}
+    lines = docstring.splitlines()
+    end = next((at for at, line in enumerate(lines) if line.startswith(("returns ", "Raises "))), len(lines))
+    width = max(map(len, meanings)) + 2
+    table = [
+        line
+        for name, meaning in meanings.items()
+        for line in textwrap.wrap(
+            f"{name:{width}}{meaning}", WIDTH - 4, subsequent_indent=" " * width, break_on_hyphens=False
+        )
+    ]
+    return "\n".join([*lines[:end], *table, *lines[end:]])
+
+
+# Texts of options as the values that they stand for. Each function takes the name of the option, for errors.
+
+COLUMNS = "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4"
+
+
+def axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
+    """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
+    read: dict[str, tuple[float, float, int]] = {}
+    for text in texts:
+        match = re.fullmatch(r"(?P<name>[A-Za-z_][\w.]*)=(?P<low>[^:]+):(?P<high>[^:]+):(?P<cells>\d+)", text)
+        try:
+            if match is None:
+                raise ValueError
+            axis = float(match["low"]), float(match["high"]), int(match["cells"])
+        except ValueError:
+            raise QexpError(
+                f"{option} {shortened(text)}: write variable=low:high:cells, for example depth=0:4:128"
+            ) from None
+        if match["name"] in read:
+            raise QexpError(f"{option} {match['name']} is given twice; keep one")
+        read[match["name"]] = axis
+    return read
+
+
+def values(option: str, texts: Sequence[str]) -> dict[str, float]:
+    """`["x=0.5"]` → `{"x": 0.5}`."""
+    read: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+            if not math.isfinite(value):
+                raise ValueError
+        except ValueError:
+            raise QexpError(f"{option} {shortened(text)}: write variable=number, for example x=0") from None
+        if name in read:
+            raise QexpError(f"{option}: a variable is given twice")
+        read[name] = value
+    return read
+
+
+def bounds(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """`["depth=0.5:5"]` → `{"depth": (0.5, 5.0)}`; an end that is left out is infinite."""
+    read: dict[str, tuple[float, float]] = {}
+    for text in texts:
+        name, equals, ends = text.partition("=")
+        low, colon, high = ends.partition(":")
+        try:
+            if not (equals and colon and name and (low or high)):
+                raise ValueError
+            pair = float(low or "-inf"), float(high or "inf")
+            if not pair[0] < pair[1]:
+                raise ValueError
+        except ValueError:
+            raise QexpError(
+                f"{option} {shortened(text)}: write parameter=low:high, the smaller first, for example depth=0.5:5"
+            ) from None
+        if name in read:
+            raise QexpError(f"{option} {name} is given twice; keep one")
+        read[name] = pair
+    return read
+
+
+def columns(option: str, texts: Sequence[str]) -> dict[str, str] | list[int]:
+    """`a=b,c=d` → {a: b, c: d}; `2,3` → [2, 3]."""
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    if all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
+        return [int(part) for part in parts]
+    given: dict[str, str] = {}
+    for part in parts:
+        name, equals, other = (side.strip() for side in part.partition("="))
+        if not (name and equals and other):
+            raise QexpError(f"{option} {shortened(part)}: {COLUMNS}")
+        if name in given:
+            raise QexpError(f"{option}: '{shortened(name)}' is given two columns")
+        given[name] = other
+    return given
+
+
+def column_words(given: Mapping[str, str] | Sequence[int]) -> list[str]:
+    """Columns as the shell takes them. Raises QexpError for names that it would take apart."""
+    if not isinstance(given, Mapping):
+        return [",".join(map(str, given))]
+    for name in (*given, *given.values()):
+        if "," in name or "=" in name:
+            raise QexpError(f"`columns`: a cluster cannot be given the column '{name}', which has a comma or a '='")
+    return [",".join(f"{name}={other}" for name, other in given.items())]
+
+
+def numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
+    """`["34", "incidence.tif"]` → 34.0 and a path."""
+    read: list[float | Path] = []
+    for text in texts:
+        try:
+            number = float(text)
+        except ValueError:
+            read.append(Path(text))
+            continue
+        if not math.isfinite(number):
+            raise QexpError(f"{option} {shortened(text)}: a number of degrees, or a file")
+        read.append(number)
+    return read
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """`1,2.5` → [1.0, 2.5]."""
+    try:
+        read = [float(number) for number in text.split(",")]
+        if not all(math.isfinite(number) for number in read):
+            raise ValueError
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: write numbers with commas between them") from None
+    return read
+
+
+def position(option: str, text: str) -> tuple[float, float]:
+    """`426000,4519000` → (426000.0, 4519000.0)."""
+    try:
+        east, north = (float(part) for part in text.split(","))
+        if not (math.isfinite(east) and math.isfinite(north)):
+            raise ValueError
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: write EAST,NORTH in metres, such as 426000,4519000") from None
+    return east, north
+
+
+def three_files(option: str, texts: Sequence[str]) -> list[tuple[Path, ...]]:
+    """`["a.tif,b.tif,c.tif"]` → the paths of each text."""
+    read = [tuple(map(Path, text.split(","))) for text in texts]
+    for text, paths in zip(texts, read, strict=True):
+        if len(paths) != 3:
+            raise QexpError(f"{option} {shortened(text)}: write 3 files with commas between them")
+    return read
+
+
+def launcher_options(option: str, texts: Sequence[str]) -> dict[str, str | list[str]]:
+    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its values."""
+    read: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise QexpError(f"{option} {shortened(text)}: write KEY=VALUE")
+        read.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else values for key, values in read.items()}

@@ -1,0 +1,283 @@
+"""What observe and invert are asked for. Lengths are in m, angles in degrees, unless a field says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.base import options
+from qexp.base.options import Computing, option, python_only
+from qexp.base.seeds import require_seed
+from qexp.errors import QexpError
+
+ESTIMATE, NONE = "estimate", "none"
+"""Noise that is estimated from the data, and noise that is taken away."""
+
+PER_TRACK = "per-track"
+OFFSETS = (PER_TRACK, NONE)
+
+METHODS = ("auto", "laplace", "importance", "sampler", "grid")
+
+USUAL_DRAWS, MOST_DRAWS = 2000, 1_000_000
+
+Each = str | Sequence[str] | None
+"""One text for all files, or one for each in order."""
+
+Angles = float | str | Path | Sequence[float | str | Path] | None
+"""Degrees or a raster of them, for all files or for each in order."""
+
+Files = str | Path | Sequence[str | Path] | None
+"""A file for all tracks, or one for each in order."""
+
+
+@dataclass(frozen=True)
+class ObserveOptions:
+    """Options of `qexp observe`."""
+
+    to: str | Path | None = option(
+        None, "The observation file to write; without it the observation is only described.", metavar="OBS.nc"
+    )
+    _: KW_ONLY
+    gnss: Sequence[str | Path] = option(
+        (), "A table of GNSS stations, with any header or none.", also="Repeat for more.", metavar="FILE",
+        shell=list[Path],
+    )  # fmt: skip
+    name: Each = option(
+        None, "Name of the track; the file's name if left out. One for each file.", also="Repeat it.",
+        metavar="TRACK", shell=list[str],
+    )  # fmt: skip
+    columns: Mapping[str, str | int] | Sequence[int] | None = option(
+        None, "What the columns of tables hold, by name or position from 1: east, north (or longitude, latitude), los, "
+        "error, los_east, los_north, los_up (or incidence, heading), elevation; of GNSS tables displacement_east, …, "
+        "error_east, …; or the positions of east, north, los, error and the vector, in this order.",
+        metavar="WHAT=COLUMN,...|N,N,...", shell=list[str], read=options.columns,
+    )  # fmt: skip
+    unit: Each = option(
+        None, "Unit of displacements and errors, m if left out; once for all files, or for each. Not for `gnss`.",
+        metavar="m|cm|mm", shell=list[str],
+    )  # fmt: skip
+    gnss_unit: str | Sequence[str] = option(
+        (), "Unit in the tables of `gnss`, m if left out or what their header says; once, or for each.",
+        metavar="m|cm|mm", shell=list[str],
+    )  # fmt: skip
+    error: float | Sequence[float] | None = option(
+        None, "Standard deviation of displacements whose file has none, in the unit of `unit`; once, or for each file.",
+        metavar="NUMBER", shell=list[float],
+    )  # fmt: skip
+    crs: str | None = option(
+        None, "Coordinate reference system of the observation, and of coordinates whose file names none. Geographic "
+        "coordinates (EPSG:4326, or columns longitude and latitude) are projected to it, or to the UTM zone of their "
+        "centre.", metavar="EPSG:CODE",
+    )  # fmt: skip
+    incidence: Angles = option(
+        None, "Incidence of files without lines of sight, from the vertical, or a raster of it; once, or for each "
+        "file.", metavar="DEGREES|FILE", shell=list[str], read=options.numbers_or_files,
+    )  # fmt: skip
+    heading: Angles = option(
+        None, "Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for each file.",
+        metavar="DEGREES|FILE", shell=list[str], read=options.numbers_or_files,
+    )  # fmt: skip
+    look: Each = option(
+        None, "Side to which the satellite looks; right if left out.", metavar="right|left", shell=list[str]
+    )
+    north: Each = option(
+        None, "North to which lines of sight and components of stations refer in a file of projected coordinates: grid "
+        "(the default) or true. They are rotated to the observation's grid north. Once, or for each file.",
+        metavar="true|grid", shell=list[str],
+    )  # fmt: skip
+    phase: bool | None = option(None, "Grids hold unwrapped phase in radians, which needs `wavelength` or `sensor`.")
+    wavelength: float | Sequence[float] | None = option(
+        None, "Wavelength of the radar; grids then hold phase, and displacements are phase × (−wavelength / 4π). Once, "
+        "or for each file.", metavar="METRES", shell=list[float],
+    )  # fmt: skip
+    sensor: Each = option(
+        None, "A satellite in place of its wavelength, such as sentinel-1, cosmo-skymed, terrasar-x, alos-2 or "
+        "envisat.", metavar="NAME", shell=list[str],
+    )  # fmt: skip
+    direction: Sequence[str | Path] | Sequence[Sequence[str | Path]] | None = option(
+        None, "Rasters of the components of the unit vector from the ground to the satellite; once, or for each file.",
+        metavar="EAST,NORTH,UP", shell=list[str], read=options.three_files,
+    )  # fmt: skip
+    coherence: Files = option(
+        None, "Raster of coherence on the same grid; once, or for each file.", metavar="FILE", shell=list[Path]
+    )
+    least_coherence: float | None = option(
+        None, "Pixels of less coherence are masked; 0.3 if left out.", metavar="NUMBER"
+    )
+    dem: Files = option(
+        None, "Raster of elevations in m on the same grid; once, or for each file.", metavar="FILE", shell=list[Path]
+    )
+    band: int | None = option(None, "Band to read where a GeoTIFF has several, from 1.", metavar="N")
+    variable: Each = option(
+        None, "Variable to read where a NetCDF or HDF5 file has several.", metavar="NAME", shell=list[str]
+    )
+    epochs: Sequence[str] | None = option(
+        None, "First and last date of a time series of MintPy or LiCSBAS, such as 20200131 and 20200212; their "
+        "difference is read.", metavar="FIRST,LAST", shell=str, read=lambda _, text: text.split(","),
+    )  # fmt: skip
+    geometry: Files = option(
+        None, "File with the positions of pixels and the line of sight, if it is not where MintPy or LiCSBAS puts it: "
+        "geometryGeo.h5, geometryRadar.h5 for files in radar coordinates, or EQA.dem_par for binaries of LiCSBAS.",
+        metavar="FILE", shell=list[Path],
+    )  # fmt: skip
+    bounds: Sequence[float] | None = option(
+        None, "Part of a grid to read: west, east, south and north in the file's own coordinates, metres or degrees.",
+        metavar="WEST,EAST,SOUTH,NORTH", shell=str, read=options.numbers,
+    )  # fmt: skip
+    reduce: str | None = option(
+        None, "Average pixels or points over square cells, which are split until: quadtree:T, the standard deviation "
+        "in each is at most T m; quadtree_plane:T, likewise about the best plane; resolution:T,DEPTH,EAST,NORTH, each "
+        "is needed at most T (0 to 1) for a point source at this depth (m) and place; or uniform:N, cells of N × N "
+        "pixels.", metavar="CRITERION:NUMBERS",
+    )  # fmt: skip
+    smallest_cell: int | None = option(
+        None, "Side of the smallest cells; for points, in median distances to the nearest point.", metavar="PIXELS"
+    )
+    largest_cell: int | None = option(
+        None, "Side of the largest cells; an eighth of the grid's side if left out.", metavar="PIXELS"
+    )
+    least_share: float | None = option(
+        None, "Share of a cell's pixels that must be observed, 0.5 if left out; cells with less are split or dropped.",
+        metavar="SHARE",
+    )  # fmt: skip
+    noise: str | Sequence[str] = option(
+        (), "Correlated noise: estimated from the semivariogram of points without signal, or declared (exponential or "
+        "gaussian; m², m, m²), or none. Errors become the square root of the nugget. Once, or for each track.",
+        metavar="estimate|none|TYPE:SILL,RANGE,NUGGET", shell=list[str],
+    )  # fmt: skip
+    noise_area: Sequence[float] | None = option(
+        None, "Estimate the noise in this rectangle, which the signal does not reach: east, east, north, north in "
+        "metres. If left out, the best-fitting point source is subtracted, and the points that it moves most are not "
+        "used.", metavar="EAST0,EAST1,NORTH0,NORTH1", shell=str, read=options.numbers,
+    )  # fmt: skip
+    noise_mask: Sequence[float] | None = option(
+        None, "Estimate the noise outside this circle: east, north and radius in metres.",
+        metavar="EAST,NORTH,RADIUS", shell=str, read=options.numbers,
+    )  # fmt: skip
+    noise_ramp: bool = option(False, "Subtract a plane before the noise is estimated, such as that of orbits.")
+    keep_errors: bool = option(False, "Keep the errors of the files beside the correlated noise.")
+    figure: str | Path | None = option(
+        None, "Map of the tracks, with NAME_noise for semivariograms.", also="Beside the file of --to if left out.",
+        metavar="FILE.png|pdf|svg",
+    )  # fmt: skip
+    style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
+    overwrite: bool = option(False, "Replace existing files.")
+    history: str = python_only("qexp.observe", "How it was made, for the file's attribute of that name")
+
+    @property
+    def noises(self) -> Sequence[str]:
+        """One noise for all radar tracks, or one for each in order; none leaves them as they are."""
+        return [self.noise] if isinstance(self.noise, str) else self.noise
+
+    @property
+    def gnss_units(self) -> Sequence[str]:
+        return [self.gnss_unit] if isinstance(self.gnss_unit, str) else self.gnss_unit
+
+
+@dataclass(frozen=True)
+class InvertOptions(Computing):
+    """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that exclude each other."""
+
+    _: KW_ONLY
+    run: Any = option(
+        None, "A finished run, whose network estimates the source: name, unique prefix or path.", shell=str,
+        metavar="RUN", complete="runs",
+    )  # fmt: skip
+    refine: bool = option(False, "Refine the network's estimate by least squares on the original points.")
+    centre: tuple[float, float] | None = option(
+        None, "East and north of the centre of the network's images, in metres; the largest displacement if left out.",
+        metavar="EAST,NORTH", shell=str, read=options.position,
+    )  # fmt: skip
+    source: str | Sequence[str] | None = option(
+        None, "Source to estimate, several joined by '+'; mogi if left out. Of several, the best by AICc and BIC.",
+        also="Repeat it to compare them.", metavar="NAME[+NAME]", shell=list[str], complete="sources",
+    )  # fmt: skip
+    offsets: str = option(
+        PER_TRACK, "Estimate a constant offset for each radar track, too, or for none.", metavar="per-track|none"
+    )
+    ramps: bool = option(False, "Estimate a plane for each radar track, too.")
+    fixed: Mapping[str, float] = option(
+        {}, "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000 (m).", "--fix",
+        example='{"depth": 2}',
+        also="Repeat for more.", metavar="PARAMETER=VALUE", shell=list[str], read=options.values,
+    )  # fmt: skip
+    bounds: Mapping[str, tuple[float, float]] = option(
+        {}, "Limits of an estimate, such as depth=0.5:5.", also="Repeat for more.",
+        example='{"depth": (0.5, 5)}', metavar="PARAMETER=LOW:HIGH",
+        shell=list[str], read=options.bounds,
+    )  # fmt: skip
+    starts: int | None = option(
+        None, "Starts of the search: 32, distributed over all parameters; with `run` 8, near the network's estimate.",
+        metavar="N", shown=False,
+    )  # fmt: skip
+    posterior: bool = option(False, "Also draw from the posterior: intervals, correlations, and files of `to`.")
+    draws: int | None = option(None, "Number of draws from the posterior; 2,000 if left out.", metavar="N")
+    method: str | None = option(
+        None, "How the posterior is found; if left out importance sampling, and chains where that cannot be trusted.",
+        metavar="|".join(METHODS),
+    )  # fmt: skip
+    declared_noise: bool = option(
+        False, "In the posterior, errors count as declared, rather than up to an unknown factor."
+    )
+    seed: int = option(0, "Random seed of the starts.")
+    degrees: bool = option(False, "Angles in degrees rather than radians.")
+    to: str | Path | None = option(
+        None, "A new folder for tables (JSON, CSV, NetCDF), maps (PNG) and GeoTIFF.", metavar="DIR"
+    )
+    spacing: float | None = option(
+        None, "Size of the cells of GeoTIFF files of scattered points, which get none without it.", metavar="METRES"
+    )
+    overwrite: bool = option(False, "Replace the folder of an earlier inversion.")
+    history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
+
+    def __post_init__(self) -> None:
+        self._require_sensible()
+        self._require_consistent()
+
+    @property
+    def sources(self) -> list[str]:
+        """The models that are compared."""
+        return [self.source or "mogi"] if self.source is None or isinstance(self.source, str) else list(self.source)
+
+    @property
+    def least_squares(self) -> bool:
+        """Whether the estimates are those of least squares; a posterior needs them."""
+        return self.run is None or self.refine or self.posterior
+
+    def _require_sensible(self) -> None:
+        if self.offsets not in OFFSETS:
+            raise QexpError(f"`offsets={self.offsets}`: choose from {' and '.join(OFFSETS)}")
+        if self.starts is not None and self.starts < 1:
+            raise QexpError(f"`starts={self.starts}`: at least one")
+        if self.draws is not None and not 100 <= self.draws <= MOST_DRAWS:
+            raise QexpError(f"`draws={self.draws}`: choose from 100 to {MOST_DRAWS:,}")
+        if self.method is not None and self.method not in METHODS:
+            raise QexpError(f"`method={self.method}`: choose from {', '.join(METHODS)}")
+        if self.spacing is not None and not self.spacing > 0:
+            raise QexpError(f"`spacing={self.spacing:g}`: must be a positive number of metres")
+        require_seed(self.seed)
+        for name, (low, high) in self.bounds.items():
+            if not low < high:
+                raise QexpError(f"`bounds` {name}={low:g}:{high:g}: the upper bound must be above the lower one")
+        for name in self.sources:
+            if self.sources.count(name) > 1:
+                raise QexpError(f"`source={name}` is given twice")
+
+    def _require_consistent(self) -> None:
+        for name in self.fixed:
+            if name in self.bounds:
+                raise QexpError(f"`fixed` {name}: it has bounds, too; fix it or bound it")
+        if not self.posterior and (self.draws is not None or self.method is not None or self.declared_noise):
+            raise QexpError("`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`")
+        if self.run is None and (self.refine or self.centre is not None):
+            raise QexpError("`refine` and `centre` are for a network's estimate; name its run with `run`")
+        if self.run is not None and (self.source is not None or self.degrees):
+            raise QexpError("`source` and `degrees` do not go with `run`: a network knows its sources and their units")
+        if not self.least_squares and (self.fixed or self.bounds):
+            raise QexpError(
+                "`fixed` and `bounds` are for least squares, and not for a network's estimate; add `refine=True`"
+            )
+        if self.to is None and (self.spacing is not None or self.overwrite):
+            raise QexpError("`spacing` and `overwrite` are for the files of `to`; name their folder, or leave them out")

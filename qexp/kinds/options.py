@@ -1,0 +1,265 @@
+"""What matrix, predict, evaluate, intervals, calibrate and limit are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qexp.base import options
+from qexp.base.options import Computing, Counted, Opening, Report, as_warning, ignore, option, python_only, uncounted
+from qexp.base.seeds import require_seed
+from qexp.errors import QexpError
+from qexp.jobs.launchers import LAUNCHERS, LOCAL
+
+if TYPE_CHECKING:
+    from qexp.rows.formats import Columns
+
+OnProgress = Callable[[int, float], None]
+"""Receives how many images, rows or frames are estimated, and the share of the file."""
+
+Watched = Callable[[str, Path], AbstractContextManager[OnProgress]]
+"""From what is counted, such as "rows", and a file that is estimated, what is shown its progress."""
+
+
+@dataclass(frozen=True)
+class MatrixOptions(Computing):
+    """Options of `qexp matrix`."""
+
+    dataset: str = option(..., "Name or path of a dataset spec, which generates the observations.", complete="datasets")
+    _: KW_ONLY
+    axes: Mapping[str, tuple[float, float, int]] = option(
+        {}, "Axis of true values: variable, and low, high and number of cells. The axes of the dataset if left out.",
+        "--axis", also="Repeat for more.",
+        example='{"depth": (0, 4, 128)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=options.axes,
+    )  # fmt: skip
+    fixed: Mapping[str, float] = option(
+        {}, "Value of a variable that is not an axis.", "--fix", also="Repeat for more.",
+        example='{"x": 0.5}', metavar="VARIABLE=VALUE",
+        shell=list[str], read=options.values,
+    )  # fmt: skip
+    repeats: int = option(1, "Noise realisations per cell.", metavar="N")
+    seed: int = option(0, "Random seed of the noise.")
+    name: str | None = option(
+        None, "Name of the matrix in the run; that of the dataset if left out. The same matrix is not computed again.",
+        metavar="NAME",
+    )  # fmt: skip
+    force: bool = option(False, "Replace a matrix of the same name that was made with other settings.")
+    npy: bool = option(False, "Also write the .npy arrays of VDI.")
+    refine: bool = option(
+        False, "Also refine every estimate by least squares that start at it, with the weights of the dataset's noise."
+    )
+    bound: bool = option(
+        False, "Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates; with `repeats`, "
+        "the ratio of the network's to it.",
+    )  # fmt: skip
+    on_refined: Counted = python_only(uncounted, "Takes the number of cells that are refined, and of all")
+    tell: Report = python_only(ignore, "Receives a line for each matrix that existed already")
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise QexpError(f"`repeats={self.repeats}`: at least one")
+        require_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class PredictOptions(Computing):
+    """Options of `qexp predict`; those that a kind of data does not take are None or False."""
+
+    source: str | Path = option(
+        ..., "Images: a NetCDF, npz, npy or GeoTIFF file with samples first, a folder with a npy or GeoTIFF file per "
+        "input, or a folder of such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. "
+        "Fields: a NetCDF file, a folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with "
+        "spe/, a folder of files, or a table with one per row.", "--input", metavar="FILE|FOLDER",
+    )  # fmt: skip
+    target: str | Path = option(
+        ..., "Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table (NetCDF, CSV or "
+        "Parquet) for images and spectra. Files that the same run has estimated already are left as they are.",
+        "--output", metavar="FILE|FOLDER",
+    )  # fmt: skip
+    _: KW_ONLY
+    chunk: int | None = option(None, "Images, rows, frames or spectra in memory at a time.", metavar="N")
+    columns: Columns | None = option(
+        None, "Columns of rows with other names than in the training data: the run's name and the file's, or the "
+        "positions of the run's columns in the file, in order, counted from 1.", also="Repeat for more.",
+        metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=options.columns, write=options.column_words,
+    )  # fmt: skip
+    interval: float | None = option(
+        None, "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or what the "
+        "held-out errors of rows and spectra can promise.", metavar="SHARE",
+    )  # fmt: skip
+    draws: int | None = option(
+        None, "Images, rows and spectra, with a posterior head or `refined`: also write this number of draws from the "
+        "posterior of each, for ArviZ, into a file beside the estimates.", metavar="N",
+    )  # fmt: skip
+    refined: bool = option(
+        False, "Images of a simulated dataset: intervals and draws are of the posteriors by the known likelihood, "
+        "which the network's estimates only start; estimates are their medians. For runs with or without a posterior "
+        "head.",
+    )  # fmt: skip
+    misfit: bool = option(
+        False, "Images: also compare each with what the simulator of the training data makes, by p-values of the "
+        "residuals of the best source, found by least squares, and of the network's features.",
+    )  # fmt: skip
+    overwrite: bool = option(False, "Replace existing estimates.")
+    watched: Watched | None = python_only(None, "Makes the object that is shown the progress of a file")
+    each: Callable[[Any], None] | None = python_only(
+        None, "Receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued for "
+        "cells whose width differs from that of the training data",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and self.chunk < 1:
+            raise QexpError(f"`chunk={self.chunk}`: at least 1")
+
+
+@dataclass(frozen=True)
+class SubmitOptions(PredictOptions):
+    """Options of `qexp predict` on a cluster: a job for each file."""
+
+    launcher: str = option(
+        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.", metavar="|".join(LAUNCHERS),
+        complete="launchers",
+    )  # fmt: skip
+    _: KW_ONLY
+    options: Mapping[str, Any] = option(
+        {}, "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; these "
+        "override qexp.toml.", "--option", also="Repeat for more.",
+        example='{"time": "2:00:00"}', metavar="KEY=VALUE", shell=list[str],
+        read=options.launcher_options,
+    )  # fmt: skip
+    profile: str | None = option(
+        None, "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
+        metavar="NAME", complete="profiles",
+    )  # fmt: skip
+
+    @property
+    def words(self) -> list[str]:
+        """What a job for one of the files is given besides that file."""
+        return options.words_of(self, ("source", "target", "launcher", "options", "profile", "workspace"))
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Computing):
+    """Options of `qexp evaluate`."""
+
+    dataset: str | None = option(
+        None, "Name or path of a dataset spec of the kind that the run was trained on; the run's own if left out.",
+        complete="datasets",
+    )  # fmt: skip
+    _: KW_ONLY
+    input: str | Path | None = option(
+        None, "Data in the form of the run's own: a table or a folder of tables; a folder of fields, or of folders of "
+        "fields; spectra.", metavar="FILE|FOLDER",
+    )  # fmt: skip
+    part: str | None = option(
+        None, "Part of the data; if left out, test where the data have such a part, else all.",
+        metavar="train|validation|test|all", complete="parts",
+    )  # fmt: skip
+    seed: int = option(0, "Random seed of simulated samples, masks and intervals.")
+    name: str | None = option(None, "Name of the evaluation; that of the data if left out.", metavar="NAME")
+    force: bool = option(False, "Replace an evaluation of the same name that was made with other settings.")
+    warn: Report = python_only(as_warning, "Receives a line for each figure that cannot be drawn")
+
+    def __post_init__(self) -> None:
+        if self.dataset is not None and self.input is not None:
+            raise QexpError("name the data with either `dataset` or `input`, not with both")
+        require_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class IntervalsOptions(Opening):
+    """Options of `qexp intervals`."""
+
+
+LEAST_OBSERVATIONS, LEAST_DRAWS = 20, 20
+MOST_DRAWS, MOST_NUMBERS = 10_000_000, 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions(Computing):
+    """Options of `qexp calibrate`. Raises QexpError for numbers that cannot be."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"samples": "`draws`, and what was `draws` is now `observations`"}
+
+    observations: int = option(2000, "Values drawn from the prior, each for a simulated observation.", metavar="N")
+    draws: int = option(1000, "Draws from the posterior of each observation.", metavar="N")
+    part: str = option(
+        "all", "Part of the distributions: all is the whole prior, as an observer may meet it.",
+        metavar="train|validation|test|all", complete="parts",
+    )  # fmt: skip
+    seed: int = option(0, "Random seed of observations and draws.", metavar="N")
+    exact: int = option(
+        0, "Also compare N of the posteriors with the exact ones, for up to three variables: widths, and how well a "
+        "classifier distinguishes the draws (C2ST).", metavar="N",
+    )  # fmt: skip
+    refined: bool = option(
+        False, "Test the posteriors by the known likelihood, found from the network's estimates, instead of those of "
+        "the network's head.",
+    )  # fmt: skip
+    on_observation: Counted = python_only(uncounted, "Takes the number of observations that are done, and of all")
+    warn: Report = python_only(as_warning, "Receives a line for each figure that cannot be drawn")
+
+    def __post_init__(self) -> None:
+        if not LEAST_OBSERVATIONS <= self.observations <= MOST_DRAWS:
+            raise QexpError(
+                f"`observations={self.observations}`: from {LEAST_OBSERVATIONS}, as fewer could show no fault at all, "
+                f"to {MOST_DRAWS:,}"
+            )
+        if not LEAST_DRAWS <= self.draws <= MOST_DRAWS:
+            raise QexpError(
+                f"`draws={self.draws}`: from {LEAST_DRAWS}, for the ends of 90 % intervals, to {MOST_DRAWS:,}"
+            )
+        if self.observations * self.draws > MOST_NUMBERS:
+            raise QexpError(
+                f"`observations={self.observations:,}` with `draws={self.draws:,}`: {self.observations * self.draws:,} "
+                f"numbers of each output are too many; at most {MOST_NUMBERS:,}"
+            )
+        if not 0 <= self.exact <= self.observations:
+            raise QexpError(f"`exact={self.exact}`: from 0 to the number of observations, {self.observations}")
+        require_seed(self.seed)
+
+
+USUAL_SAMPLES, MOST_SAMPLES = 1000, 1_000_000
+
+
+@dataclass(frozen=True)
+class LimitOptions(Opening):
+    """Options of `qexp limit`."""
+
+    dataset: str | None = option(None, "Name or path of a dataset spec.", argument=True, complete="datasets")
+    _: KW_ONLY
+    run: Any = option(
+        None, "In place of a dataset: a run, for its own test samples and the images that it takes. The limit is kept "
+        "in the run and shown with it.", metavar="RUN", shell=str, complete="runs",
+    )  # fmt: skip
+    part: str | None = option(
+        None, "Where the samples are drawn from: the test part, as for runs and if left out, or the whole prior, over "
+        "which no method has smaller errors on average.", metavar="test|all",
+    )  # fmt: skip
+    seed: int | None = option(None, "Random seed of the samples, as of a run; 0 if left out.", metavar="N")
+    samples: int | None = option(
+        None, "Number of samples; 1,000 if left out. A run with that seed and as many test samples has these.",
+        metavar="N",
+    )  # fmt: skip
+    on_sample: Counted = python_only(uncounted, "Takes the number of samples that are done, and of all")
+    warn: Report = python_only(
+        as_warning,
+        "Receives a line if the figure of the run's test estimates, to which the limit is added, cannot be drawn",
+    )
+
+    def __post_init__(self) -> None:
+        if (self.dataset is None) == (self.run is None):
+            raise QexpError("name a dataset, or a run with `run`; not both")
+        if self.run is not None and (self.part, self.seed, self.samples) != (None, None, None):
+            raise QexpError(
+                "`part`, `seed` and `samples` do not go with `run`: the limit is that of the run's own test samples"
+            )
+        if self.samples is not None and not 2 <= self.samples <= MOST_SAMPLES:
+            raise QexpError(
+                f"`samples={self.samples}`: from two, from whose errors standard errors can be computed, to "
+                f"{MOST_SAMPLES:,}"
+            )
+        require_seed(self.seed or 0)

@@ -1,0 +1,144 @@
+"""An option is declared once: the shell, Python, the documentation and jobs on clusters take it from there."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import KW_ONLY, dataclass, fields
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import qexp as package
+from qexp.base.options import Computing, flags_of, in_shell, option, python_only, takes
+from qexp.cli import app
+from qexp.deformation.options import InvertOptions, ObserveOptions
+from qexp.errors import QexpError
+from qexp.kinds.options import CalibrateOptions, EvaluateOptions, LimitOptions, MatrixOptions, SubmitOptions
+from qexp.runs.order import RerunOptions, StudyOptions
+
+DECLARED = {
+    "observe": (package.observe, ObserveOptions),
+    "invert": (package.invert, InvertOptions),
+    "matrix": (package.matrix, MatrixOptions),
+    "predict": (package.api.submit_predictions, SubmitOptions),
+    "evaluate": (package.evaluate, EvaluateOptions),
+    "calibrate": (package.calibrate, CalibrateOptions),
+    "limit": (package.limit, LimitOptions),
+    "rerun": (package.Run.rerun, RerunOptions),
+    "study": (package.study, StudyOptions),
+}
+
+
+@dataclass(frozen=True)
+class Repeats(Computing):
+    dataset: str = option(..., "What is repeated.")
+    _: KW_ONLY
+    count: int = option(1, "How often.", metavar="N")
+    tell: object = python_only(None, "is told")
+
+
+@takes(Repeats)
+def repeated(run: str, options: Repeats) -> tuple[str, Repeats]:
+    """Repeat.
+
+    run  a run
+    returns  both
+    """
+    return run, options
+
+
+def test_a_function_takes_the_fields_of_its_options_as_keywords_and_documents_them():
+    assert repeated("mogi_3", "mogi", count=2) == ("mogi_3", Repeats("mogi", count=2))
+    assert str(inspect.signature(repeated)) == (
+        "(run: 'str', dataset: 'str', *, count: 'int' = 1, tell: 'object' = None, device: 'str' = 'auto', "
+        "trust_code: 'bool' = False, workspace: 'str | Path | None' = None) -> 'tuple[str, Repeats]'"
+    )
+    lines = inspect.getdoc(repeated).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == [
+        "run", "dataset", "count", "tell", "device", "trust_code", "workspace", "returns",
+    ]  # fmt: skip
+
+
+def test_a_keyword_that_is_nearly_one_is_named():
+    with pytest.raises(TypeError, match=r"repeated: .*'cuont'; did you mean 'count'\?"):
+        repeated("mogi_3", "mogi", cuont=2)
+    with pytest.raises(TypeError, match="repeated: missing a required argument: 'dataset'"):
+        repeated("mogi_3")
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_shell_and_python_have_the_same_options(name):
+    function, options = DECLARED[name]
+    shell = {parameter.name: parameter for parameter in get_command(app).commands[name].params}
+    python = inspect.signature(function).parameters
+    for field, about in in_shell(options):
+        assert shell[field.name].opts[-1] == (field.name if about.argument else flags_of(field)[-1])
+        assert field.name in python
+    assert {field.name for field in fields(options)} <= set(python)
+
+
+def test_options_are_written_back_as_the_words_that_give_them():
+    given = SubmitOptions(
+        "in", "out", "slurm", columns={"a": "b", "c": "d"}, chunk=7, interval=0.8, draws=30, refined=True, device="cpu"
+    )
+    words = ["--columns", "a=b,c=d", "--chunk", "7", "--interval", "0.8", "--draws", "30", "--refined"]
+    assert sorted(given.words) == sorted([*words, "--device", "cpu"])
+    context = (
+        get_command(app)
+        .commands["predict"]
+        .make_context("predict", ["--run", "x", "--input", "in", "--output", "out", *given.words])
+    )
+    read = {name: context.params[name] for name in ("columns", "chunk", "interval", "draws", "refined", "device")}
+    assert read == {
+        "columns": ("a=b,c=d",), "chunk": 7, "interval": 0.8, "draws": 30, "refined": True, "device": "cpu",
+    }  # fmt: skip
+
+
+WRONG = {
+    "calibrate x --seed -1": (lambda: package.calibrate("x", seed=-1), "seed=-1: a seed", "--seed -1: a seed"),
+    "invert o.nc --method m": (
+        lambda: package.invert("o.nc", method="m"), "method=m: choose", "--method m: choose"
+    ),
+    "invert o.nc --draws 200": (
+        lambda: package.invert("o.nc", draws=200), "add posterior=True", "--draws, --method and --declared-noise are"
+    ),
+    "matrix --run x --dataset y --repeats 0": (
+        lambda: package.matrix("x", "y", repeats=0), "repeats=0: at", "--repeats 0: at"
+    ),
+    "calibrate x --samples 9": (
+        lambda: package.calibrate("x", samples=9), "samples is now draws, and what was draws is now observations",
+        "--samples is now --draws, and what was --draws is now --observations",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_errors_name_the_argument_in_python_and_the_option_in_the_shell(line, qexp):
+    call, in_python, in_shell = WRONG[line]
+    with pytest.raises(QexpError) as refused:
+        call()
+    assert in_python in str(refused.value)
+    code, _, stderr = qexp(*line.split())
+    assert (code, in_shell in stderr) == (2, True), stderr
+
+
+OF_OTHER_PROGRAMS = ("jobs/slurm.py", "runs/rerun.py")
+"""Their errors name options of sbatch and git."""
+
+
+def test_no_error_below_the_commands_names_an_option_of_the_shell():
+    package_folder, found = Path(package.__file__).parent, []
+    for path in package_folder.rglob("*.py"):
+        place = path.relative_to(package_folder).as_posix()
+        if place.startswith("cli/") or place in OF_OTHER_PROGRAMS:
+            continue
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(call, "func", None), "id", "")
+            if isinstance(call, ast.Call) and name.endswith("Error"):
+                texts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant)]
+                words = re.sub(r"qexp .*", "", " ".join(map(str, texts)))
+                found += [f"{place}:{call.lineno}: {words}"] * bool(re.search(r"(?<![\w-])--[a-z]", words))
+    assert not found, "\n".join(found)
