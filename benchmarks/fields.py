@@ -17,9 +17,10 @@ from qexp.base.workspace import find
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import initial_model
 from qexp.kinds.tables import BUILT_IN
-from qexp.synthetic.ice import Options, fields, glacier, grow, write
+from qexp.synthetic.ice import fields, glacier, grow, write
+from qexp.synthetic.options import Glaciers
 
-OPTIONS = Options()
+OPTIONS = Glaciers()
 FRAMES = 20
 
 

@@ -17,7 +17,8 @@ from qexp.base.workspace import find
 from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.networks.masked_autoencoder import masked_encoder
 from qexp.rows.array_cache import VARIABLE
-from qexp.synthetic.xrf import ALL, Options, write
+from qexp.synthetic.options import Cores
+from qexp.synthetic.xrf import ALL, write
 
 CHANNELS, PATCHES = 2048, 128
 RATIOS = (0.0, 0.5, 0.75)
@@ -37,7 +38,7 @@ class Encoding:
 def write_data() -> None:
     """Simulate cores for the experiences, in the workspace."""
     if not (find().root / "data/xrf").exists():
-        write(find().root / "data/xrf", Options(spectra=OF_EACH, labelled=0), cores=CORES, test=1, validation=1)
+        write(find().root / "data/xrf", Cores(spectra=OF_EACH, labelled=0), cores=CORES, test=1, validation=1)
 
 
 def measure() -> list[Comparison]:
@@ -79,7 +80,7 @@ def start() -> Comparison:
 
     with tempfile.TemporaryDirectory() as place:
         folder, known = Path(place) / "spectra", tempfile.mkdtemp(dir=place)
-        write(folder, Options(spectra=STARTED // 8, labelled=0), cores=8, test=0, validation=0)
+        write(folder, Cores(spectra=STARTED // 8, labelled=0), cores=8, test=0, validation=0)
         try:
             opened(known)
             title = f"a second start with {STARTED:,} spectra, times as fast as the first"

@@ -181,6 +181,7 @@ PRINTING = {
     "runs.facts": "what a run is and where it came from, as texts",
     "runs.order": "options of run, rerun and study, and texts as seeds, grids and overrides",
     "spec.experiences": "the lines of a resolved spec, by the type of the experience",
+    "synthetic.options": "options of data ice and xrf",
     "spec.schema": "the parameters of an entry, as texts",
     "store.record": "the states and their words",
 }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qexp.api.runs import Run, Runs, open_runs, references_of
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning
+from qexp.base.options import Report, as_warning, takes
 from qexp.errors import QexpError
+from qexp.runs.order import WeightsOrder
 
 if TYPE_CHECKING:
     from qexp.runs.actions import Acted, Action
@@ -172,44 +173,16 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
     return count
 
 
-def import_weights(
-    file: str | Path,
-    to: str,
-    *,
-    model: str | None = None,
-    experience: str | Path | None = None,
-    dataset: str | Path | None = None,
-    rules: str | None = None,
-    also: Mapping[str, str | Path] | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    storage_path: str | Path | None = None,
-    tags: Sequence[str] = (),
-    note: str = "",
-    workspace: str | Path | None = None,
-) -> Run:
+@takes(WeightsOrder)
+def import_weights(options: WeightsOrder) -> Run:
     """Make a finished run of weights that another program trained: a PyTorch, safetensors or Keras file.
 
-    to          name of the run
-    model       the model that the weights are for; alone, the experience that has it gives dataset and transforms
-    experience  the experience whose model, dataset and transforms the run gets
-    dataset     the dataset; without an experience the run has no transforms
-    rules       rules that rename the tensors: "dl_im", "dle", "max", "vdi", or a file; those that fit if left out
-    also        name → file with a further tensor, such as {"target_mean": "target_mean.pth"}
-    seed        seed of the training samples to which transforms are fitted that are not in the files
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,
     missing or of another shape.
     """
-    from qexp.runs.import_weights import WeightsOrder
     from qexp.runs.import_weights import import_weights as imported
 
-    order = WeightsOrder(
-        Path(file), to, model, None if experience is None else str(experience),
-        None if dataset is None else str(dataset), rules,
-        {name: Path(one) for name, one in (also or {}).items()}, overrides or {}, seed,
-        None if storage_path is None else Path(storage_path), tags, note,
-    )  # fmt: skip
-    return Run(imported(order, workspaces.find(workspace)))
+    return Run(imported(options, workspaces.find(options.workspace)))
 
 
 def is_archive(path: str | Path) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.base import workspace as workspaces
+from qexp.base.options import takes
 from qexp.base.workspace import PACKAGE
 from qexp.errors import NotFoundError, Problem, QexpError
+from qexp.synthetic.options import IceOptions, XrfOptions
 
 if TYPE_CHECKING:
     import xarray
@@ -185,13 +187,6 @@ def _example_data() -> Path:
 # A look at data, and synthetic data sets.
 
 
-Watch = Callable[[str, float], None]
-"""Receives the name of what is being computed, and the share that is done."""
-
-
-def _unwatched(name: str, share: float) -> None: ...
-
-
 def samples(
     dataset: str | None = None,
     part: str | None = None,
@@ -292,49 +287,29 @@ def show_data(
     return look(place, dataset, experience, part, count, seed, folder, formats, drawn_with)
 
 
-def make_ice(
-    out: str | Path,
-    glaciers: int = 12,
-    test: int | None = None,
-    *,
-    overwrite: bool = False,
-    watch: Watch = _unwatched,
-    **options: Any,
-) -> list[ice.Made]:
+@takes(IceOptions)
+def make_ice(options: IceOptions) -> list[ice.Made]:
     """Simulate glaciers, in the format of 2Dto2D-DLE; see `qexp data ice`.
 
-    test       the number of test glaciers; a quarter of them if left out
-    overwrite  replace glaciers that were simulated there before
-    options    frames, size, spacing, seed, arrhenius and sliding (low, high), coupling
     returns    per glacier its `folder`, `frames`, time `steps` and `seconds`
     """
     from qexp.store.directory import target_outside_of_runs
-    from qexp.synthetic.ice import Options, write
+    from qexp.synthetic.ice import write
 
-    return write(target_outside_of_runs(out), Options(**options), glaciers, test, overwrite, watch)
+    out = target_outside_of_runs(options.out)
+    return write(out, options, options.glaciers, options.test, options.overwrite, options.watch)
 
 
-def make_xrf(
-    out: str | Path,
-    cores: int = 30,
-    test: int | None = None,
-    validation: int | None = None,
-    *,
-    overwrite: bool = False,
-    watch: Watch = _unwatched,
-    layout: str = "plain",
-    **options: Any,
-) -> xrf.Made:
+@takes(XrfOptions)
+def make_xrf(options: XrfOptions) -> xrf.Made:
     """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
 
-    test        the number of test cores; a quarter of them if left out
-    validation  the number of validation cores among the others, named in val.csv; a sixth of them if left out
-    overwrite   replace spectra that were simulated there before
-    layout      plain, or max: that of the data published with MAX
-    options     spectra and labelled, of each core; voltage, such as (10, 30) [kV]; seed
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
     """
     from qexp.store.directory import target_outside_of_runs
-    from qexp.synthetic.xrf import Options, write
+    from qexp.synthetic.xrf import write
 
-    return write(target_outside_of_runs(out), Options(**options), cores, test, validation, overwrite, watch, layout)
+    return write(
+        target_outside_of_runs(options.out), options, options.cores, options.test, options.validation,
+        options.overwrite, options.watch, options.layout,
+    )  # fmt: skip

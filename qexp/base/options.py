@@ -421,3 +421,20 @@ def launcher_options(option: str, texts: Sequence[str]) -> dict[str, str | list[
             raise QexpError(f"{option} {shortened(text)}: write KEY=VALUE")
         read.setdefault(key, []).append(value)
     return {key: values[0] if len(values) == 1 else values for key, values in read.items()}
+
+
+def low_and_high(option: str, text: str) -> tuple[float, float]:
+    """`20:80` → (20, 80), `78` → (78, 78)."""
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high or low)
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: a number, or two as LOW:HIGH, such as 20:80") from None
+
+
+def whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """`10,30` → (10, 30)."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: a whole number, or several with commas, such as 10,30") from None

@@ -14,7 +14,7 @@ import typer
 from qexp import api
 from qexp.base.options import axes, values
 from qexp.base.workspace import find
-from qexp.cli import completion, texts
+from qexp.cli import completion
 from qexp.cli.arguments import (
     CheckedGroup,
     EntryArgument,
@@ -24,10 +24,12 @@ from qexp.cli.arguments import (
     SpecFilesArgument,
     StyleOption,
     TableArgument,
+    with_options,
 )
 from qexp.cli.console import JsonOption, WorkspaceOption, bar, message, print_json, print_table, result, warning
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.spec.schema import HEADINGS, rows_of
+from qexp.synthetic.options import IceOptions, XrfOptions
 
 if TYPE_CHECKING:
     from qexp.base.quantities import Quantities
@@ -307,39 +309,8 @@ MOST_PARTS = 8
 
 
 @app.command(cls=PlainCommand)
-def ice(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder, which gets train/ and test/.")],
-    glaciers: Annotated[int, typer.Option(metavar="N", help="Number of glaciers, including those for the test.")] = 12,
-    test: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of test glaciers; a quarter if left out.")
-    ] = None,
-    frames: Annotated[int, typer.Option(metavar="N", help="Frames per glacier, at successive times.")] = 15,
-    size: Annotated[int, typer.Option(metavar="CELLS", help="Cells along each side of a frame.")] = 80,
-    spacing: Annotated[float, typer.Option(metavar="METRES", help="Width of a cell.")] = 150.0,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    arrhenius: Annotated[
-        str,
-        typer.Option(
-            metavar="LOW:HIGH", help="Rate factor of Glen's law, in MPa⁻³ a⁻¹; drawn per glacier from a range."
-        ),
-    ] = "78",
-    sliding: Annotated[
-        str,
-        typer.Option(
-            metavar="LOW:HIGH", help="Weertman's sliding coefficient, in km MPa⁻³ a⁻¹; drawn per glacier from a range."
-        ),
-    ] = "0",
-    coupling: Annotated[
-        float | None,
-        typer.Option(
-            metavar="LENGTH",
-            help="Distribute the flux of each cell over this many ice thicknesses around it, a test case for networks.",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace glaciers that were simulated there before.")
-    ] = False,
-) -> None:
+@with_options(IceOptions)
+def ice(options: IceOptions) -> None:
     """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
 
     Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed gives the
@@ -348,47 +319,19 @@ def ice(
     from qexp.base.machine import terminable
 
     with terminable(), _bar("ice") as watch:
-        made = api.make_ice(
-            out, glaciers, test, overwrite=overwrite, watch=watch, frames=frames, size=size, spacing=spacing, seed=seed,
-            arrhenius=texts.low_and_high("--arrhenius", arrhenius), sliding=texts.low_and_high("--sliding", sliding),
-            coupling=coupling,
-        )  # fmt: skip
+        made = api.make_ice(**{**vars(options), "watch": watch})
     for one in made:
         result(str(one.folder))
     steps, seconds = sum(one.steps for one in made), sum(one.seconds for one in made)
     message(
-        f"{len(made)} glaciers of {frames} frames in {seconds:.3g} s: {steps:,} time steps, "
-        f"{seconds / (len(made) * frames):.2g} s a frame"
+        f"{len(made)} glaciers of {options.frames} frames in {seconds:.3g} s: {steps:,} time steps, "
+        f"{seconds / (len(made) * options.frames):.2g} s a frame"
     )
 
 
 @app.command(cls=PlainCommand)
-def xrf(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder, which gets pretrain/, caco3/ and toc/.")],
-    cores: Annotated[int, typer.Option(metavar="N", help="Number of cores, including those for the test.")] = 30,
-    test: Annotated[int | None, typer.Option(metavar="N", help="Number of test cores; a quarter if left out.")] = None,
-    validation: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Number of validation cores among the others, named in val.csv; a sixth if left out."
-        ),
-    ] = None,
-    spectra: Annotated[int, typer.Option(metavar="N", help="Spectra per core, one per centimetre.")] = 200,
-    labelled: Annotated[int, typer.Option(metavar="N", help="Spectra per core that have CaCO3 and TOC.")] = 40,
-    voltage: Annotated[
-        str, typer.Option(metavar="KV", help="Tube voltage: 10 or 30, or 10,30 for alternating cores.")
-    ] = "30",
-    layout: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="Layout of the folders: plain, or max for that of the data published with MAX."
-        ),
-    ] = "plain",
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace spectra that were simulated there before.")
-    ] = False,
-) -> None:
+@with_options(XrfOptions)
+def xrf(options: XrfOptions) -> None:
     """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/, info.csv, val.csv.
 
     All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same seed gives the same
@@ -396,17 +339,13 @@ def xrf(
     """
     from qexp.base.machine import terminable
 
-    tube = texts.whole_numbers("--voltage", voltage)
     started = time.perf_counter()
     with terminable(), _bar("xrf") as watch:
-        made = api.make_xrf(
-            out, cores, test, validation, overwrite=overwrite, watch=watch, spectra=spectra, labelled=labelled,
-            voltage=tube, seed=seed, layout=layout,
-        )  # fmt: skip
+        made = api.make_xrf(**{**vars(options), "watch": watch})
     for folder in made.folders:
         result(str(folder))
     message(
-        f"{made.spectra:,} spectra of {cores} cores, {made.labelled:,} of them with CaCO3 and TOC, "
+        f"{made.spectra:,} spectra of {options.cores} cores, {made.labelled:,} of them with CaCO3 and TOC, "
         f"in {time.perf_counter() - started:.3g} s"
     )
 

@@ -21,20 +21,3 @@ def age(text: str | None) -> timedelta | None:
             "as in 30d or 12h"
         )
     return timedelta(**{UNITS[match[2]]: int(match[1])})
-
-
-def low_and_high(option: str, text: str) -> tuple[float, float]:
-    """`20:80` → (20, 80), `78` → (78, 78)."""
-    low, _, high = text.partition(":")
-    try:
-        return float(low), float(high or low)
-    except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: a number, or two as LOW:HIGH, such as 20:80") from None
-
-
-def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """`10,30` → (10, 30)."""
-    try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: a whole number, or several with commas, such as 10,30") from None

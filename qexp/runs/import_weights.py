@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Inversion
+from qexp.runs.order import WeightsOrder
 from qexp.runs.plan import require_seed
 from qexp.runs.prepare import keep_code, made
 from qexp.spec import reading, resolution
@@ -37,32 +37,6 @@ from qexp.spec.resolution import Unwritten
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, require_valid_annotations
 from qexp.store.record import Epochs, Feature, ForeignFile, ForeignWeights, Record, State, now, require_name
-
-
-@dataclass(frozen=True)
-class WeightsOrder:
-    """A file of weights, the name of the run that gets them, and what that run is made of."""
-
-    file: Path
-    to: str
-    model: str | None = None
-    """The model spec; together with `experience`, instead of the experience's own."""
-    experience: str | None = None
-    """The experience, which gives dataset and transforms; the one that has the model, if left out. Without one, the
-    only dataset that fits the model, and no transforms.
-    """
-    dataset: str | None = None
-    """The dataset, without an experience and its transforms; together with `experience`, instead of its own."""
-    rules: str | None = None
-    """Name of rules, or a file of rules; the only ones that fit, if left out."""
-    also: Mapping[str, Path] = field(default_factory=dict)
-    """Name → file with a further tensor, or with several, which are then called `name.tensor`."""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    """Of the training samples to which transforms are fitted."""
-    storage: Path | None = None
-    tags: Sequence[str] = ()
-    note: str = ""
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
@@ -80,14 +54,14 @@ def _found(order: WeightsOrder, workspace: Workspace) -> Experience:
             overrides = {"dataset": order.dataset, **overrides}
         if order.model is not None:
             overrides = {"model": order.model, **overrides}
-        return experience(order.experience, overrides, workspace)
+        return experience(str(order.experience), overrides, workspace)
     if order.model is None:
         raise QexpError(
             "give `experience`, whose model, dataset and transforms the run gets, or `model` for the experience that "
             "has this model"
         )
     if order.dataset is not None:
-        return experience(_untrained(order.model, order.dataset, workspace), overrides, workspace)
+        return experience(_untrained(order.model, str(order.dataset), workspace), overrides, workspace)
     reference = _with_model(order.model, workspace)
     return experience(reference or _on_fitting_dataset(order.model, workspace), overrides, workspace)
 
@@ -185,15 +159,15 @@ def target_of(model: Inversion, spec: Mapping[str, Any]) -> Target:
 
 def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
     """The tensors of the file and of the further files, which stay open until the stack ends."""
-    if weight_files.format_of(order.file).name == "numpy":
-        raise QexpError(f"{order.file}: holds a single array without a name; a network needs a file of several")
-    main = stack.enter_context(weight_files.opened(order.file))
+    if weight_files.format_of(order.path).name == "numpy":
+        raise QexpError(f"{order.path}: holds a single array without a name; a network needs a file of several")
+    main = stack.enter_context(weight_files.opened(order.path))
     tensors: dict[str, Stored] = dict(main.tensors)
-    for name, file in order.also.items():
+    for name, file in order.others.items():
         for inner, stored in stack.enter_context(weight_files.opened(file)).tensors.items():
             called = f"{name}.{inner}" if inner else name
             if called in tensors:
-                raise QexpError(f"`also={name}={file}`: {order.file} has a tensor '{called}', too; choose another name")
+                raise QexpError(f"`also={name}={file}`: {order.path} has a tensor '{called}', too; choose another name")
             tensors[called] = stored
     return Contents(tensors, main.settings)
 
@@ -207,15 +181,15 @@ def account_of(order: WeightsOrder, tensors: Mapping[str, Stored], target: Targe
         return fitting_ones[0]
     if fitting_ones:
         names = ", ".join(one.rules.name for one in fitting_ones)
-        raise QexpError(f"{order.file}: fits by several rules, {names}; choose with `rules`")
+        raise QexpError(f"{order.path}: fits by several rules, {names}; choose with `rules`")
     nearest = max(accounts, key=lambda one: (one.known, -len(one.problems)))
     if not nearest.known:
         known = ", ".join(shipped())
         raise QexpError(
-            f"{order.file}: no rules are known for its tensors, {_listed(tensors)}; rules that qexp has: {known}; "
+            f"{order.path}: no rules are known for its tensors, {_listed(tensors)}; rules that qexp has: {known}; "
             "write your own and name them with `rules` RULES.json"
         )
-    raise QexpError(not_fitting(order.file, nearest.rules, nearest.problems))
+    raise QexpError(not_fitting(order.path, nearest.rules, nearest.problems))
 
 
 def _listed(names: Mapping[str, Any]) -> str:
@@ -251,13 +225,13 @@ def with_values(
         *_incomplete_transforms(values, model),
     ]
     if problems:
-        raise QexpError(not_fitting(order.file, account.rules, problems))
+        raise QexpError(not_fitting(order.path, account.rules, problems))
     origins = _fit_transforms(order, account.rules, values, model, experience, spec)
     state = model.state_dict() | {
         name: _per_channel(name, one, model) if transformed_by(name) is not None else one
         for name, one in values.items()
     }
-    checkpoint.load(model, state, order.file)
+    checkpoint.load(model, state, order.path)
     return model, origins
 
 
@@ -356,7 +330,7 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
         return made(
             order.to,
             workspace,
-            order.storage,
+            None if order.storage_path is None else Path(order.storage_path),
             lambda draft: _fill(draft, order, account, model, transforms, turned, spec, workspace),
         )
     except FileExistsError:
@@ -380,11 +354,11 @@ def _fill(
     experience = turned.experience
     code = keep_code(draft, experience.extensions, workspace)
     directory = RunDirectory(draft)
-    checkpoint.write(directory.best_weights, model.state_dict(), {"imported": order.file.name})
+    checkpoint.write(directory.best_weights, model.state_dict(), {"imported": order.path.name})
     origin = ForeignWeights(
-        file=_file(order.file),
-        also={name: _file(file) for name, file in order.also.items()},
-        format=weight_files.format_of(order.file).name,
+        file=_file(order.path),
+        also={name: _file(file) for name, file in order.others.items()},
+        format=weight_files.format_of(order.path).name,
         rules=account.rules.name,
         time=now(),
         taken=len(account.taken),

@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +363,74 @@ class StudyOptions:
     workspace: str | Path | None = option(
         None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
     )
+
+
+# A run of weights that another program trained.
+
+
+def read_files(option: str, texts: Sequence[str]) -> dict[str, Path]:
+    """`["mean=mean.pth"]` → `{"mean": Path("mean.pth")}`."""
+    read: dict[str, Path] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise QexpError(f"{option} {text}: write NAME=FILE, for example {option} target_mean=target_mean.pth")
+        if name in read:
+            raise QexpError(f"{option} {name} is given twice")
+        read[name] = Path(file)
+    return read
+
+
+@dataclass(frozen=True)
+class WeightsOrder:
+    """A file of weights, the name of the run that gets them, and what that run is made of."""
+
+    file: str | Path = option(
+        ..., "Weights: .pth, .pt, .ckpt, .bin, .safetensors, .h5, .hdf5 or .keras.", metavar="FILE", argument=True
+    )
+    to: str = option(..., "Name of the new run.", metavar="NAME")
+    _: KW_ONLY
+    model: str | None = option(
+        None, "The model that the weights are for; alone, the experience that has it gives dataset and transforms, or "
+        "the only dataset that fits it, without transforms.", metavar="MODEL", complete="models",
+    )  # fmt: skip
+    experience: str | Path | None = option(
+        None, "The experience whose model, dataset and transforms the run gets.", metavar="EXPERIENCE", shell=str,
+        complete="experiences",
+    )  # fmt: skip
+    dataset: str | Path | None = option(
+        None, "The dataset, instead of the experience's; without an experience the run has no transforms.",
+        metavar="DATASET", shell=str, complete="datasets",
+    )  # fmt: skip
+    rules: str | None = option(
+        None, "Rules that rename the tensors: a name, such as dl_im, dle, max or vdi, or a file, RULES.json; those "
+        "that fit if left out.", "--map", metavar="RULES", complete="weight_rules",
+    )  # fmt: skip
+    also: Mapping[str, str | Path] = option(
+        {}, "A further tensor, or a file of several, which are then called `name.tensor`; .npy is read, too.",
+        also="For example target_mean=target_mean.pth; repeat for more.", example='{"target_mean": "mean.pth"}',
+        metavar="NAME=FILE", shell=list[str], read=read_files,
+    )  # fmt: skip
+    overrides: Mapping[str, Any] = option(
+        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
+        example='{"epochs": 20}', metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
+    )  # fmt: skip
+    seed: int = option(0, "Seed of the training samples to which transforms are fitted that are not in the files.")
+    storage_path: str | Path | None = option(
+        None, "Folder for the run directory; runs/ gets a link to it.", metavar="DIR"
+    )
+    tags: Sequence[str] = option((), "Tag the run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str])
+    note: str = option("", "Note of the run.", metavar="TEXT")
+    workspace: str | Path | None = option(
+        None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
+    )
+
+    @property
+    def path(self) -> Path:
+        """Of the weights."""
+        return Path(self.file)
+
+    @property
+    def others(self) -> dict[str, Path]:
+        """Name → file of a further tensor, or of several."""
+        return {name: Path(file) for name, file in self.also.items()}

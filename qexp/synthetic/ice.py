@@ -25,6 +25,7 @@ from qexp.errors import QexpError
 from qexp.physics import ice
 from qexp.physics.ice import DENSITY, GRAVITY
 from qexp.synthetic.folders import README, whole_folder
+from qexp.synthetic.options import Glaciers
 
 Map = NDArray[np.float64]
 Range = tuple[float, float]
@@ -226,31 +227,7 @@ SMALLEST_FRAME = 3000.0
 """[m]"""
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of a set of glaciers, named as those of `qexp data ice`."""
-
-    frames: int = 15
-    size: int = 80
-    spacing: float = 150.0
-    """[m]"""
-    seed: int = 0
-    arrhenius: Range = (78.0, 78.0)
-    """[MPa-3 a-1]"""
-    sliding: Range = (0.0, 0.0)
-    """[km MPa-3 a-1]"""
-    coupling: float | None = None
-    """In ice thicknesses; None: velocities are local."""
-
-    def __str__(self) -> str:
-        words = [f"--frames {self.frames} --size {self.size} --spacing {self.spacing:g} --seed {self.seed}"]
-        words += [
-            f"--{name} {low:g}:{high:g}" for name in ("arrhenius", "sliding") for low, high in [getattr(self, name)]
-        ]
-        return " ".join([*words, *([] if self.coupling is None else [f"--coupling {self.coupling:g}"])])
-
-
-def check(options: Options, glaciers: int, test: int) -> None:
+def check(options: Glaciers, glaciers: int, test: int) -> None:
     """Raises QexpError with all problems of the options."""
     (low, high), (least, most) = options.arrhenius, options.sliding
     coupling = options.coupling
@@ -400,7 +377,7 @@ class Made(NamedTuple):
 
 def write(
     out: Path,
-    options: Options,
+    options: Glaciers,
     glaciers: int = 12,
     test: int | None = None,
     overwrite: bool = False,
@@ -445,7 +422,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _grown(glacier: Glacier, options: Options, watch: Callable[[float], None]) -> tuple[list[Tensor], int, float]:
+def _grown(glacier: Glacier, options: Glaciers, watch: Callable[[float], None]) -> tuple[list[Tensor], int, float]:
     """Thickness of all frames, the number of time steps, and their computing time [s]."""
     steps = 0
 
@@ -459,7 +436,7 @@ def _grown(glacier: Glacier, options: Options, watch: Callable[[float], None]) -
     return states, steps, time.perf_counter() - started
 
 
-def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: Options) -> bytes:
+def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: Glaciers) -> bytes:
     import h5netcdf
 
     centres = (np.arange(options.size) + 0.5) * options.spacing
@@ -488,7 +465,7 @@ def _describe(variable: Any, described: Variable) -> None:
     variable.attrs.update(attributes)
 
 
-def _attributes(glacier: Glacier, number: int, options: Options) -> dict[str, str | float | int]:
+def _attributes(glacier: Glacier, number: int, options: Glaciers) -> dict[str, str | float | int]:
     climate = glacier.climate
     return {
         "Conventions": "CF-1.11",
@@ -506,7 +483,7 @@ def _attributes(glacier: Glacier, number: int, options: Options) -> dict[str, st
     }
 
 
-def _readme(options: Options, glaciers: int, test: int) -> str:
+def _readme(options: Glaciers, glaciers: int, test: int) -> str:
     coupled = "" if options.coupling is None else "\n\n" + COUPLED.format(options.coupling)
     rows = "\n".join(
         f"| {name} | {one.units} | {one.long_name} |" for name, one in {**COORDINATES, **VARIABLES}.items()

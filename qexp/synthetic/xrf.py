@@ -36,6 +36,7 @@ from qexp.physics.xrf import (
     transmission,
 )
 from qexp.synthetic.folders import README, whole_folder
+from qexp.synthetic.options import Cores
 
 Array = NDArray[np.float64]
 
@@ -435,24 +436,7 @@ AT_A_TIME = 500
 """Number of spectra that are computed together, which limits the memory for long cores."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of a set of cores, named as those of `qexp data xrf`."""
-
-    spectra: int = 200
-    """Of each core."""
-    labelled: int = 40
-    """Of them, evenly spread."""
-    voltage: tuple[int, ...] = (30,)
-    """[kV] of several, one core has the first, the next the second and so on."""
-    seed: int = 0
-
-    def __str__(self) -> str:
-        voltages = ",".join(map(str, self.voltage))
-        return f"--spectra {self.spectra} --labelled {self.labelled} --voltage {voltages} --seed {self.seed}"
-
-
-def check(options: Options, cores: int, test: int, validation: int) -> None:
+def check(options: Cores, cores: int, test: int, validation: int) -> None:
     """Raises QexpError with all problems of the options."""
     rest = cores - test - 1
     sound = [
@@ -505,7 +489,7 @@ class Scan:
     toc: Array
 
 
-def scan(seeds: Seeds, number: int, options: Options) -> Scan:
+def scan(seeds: Seeds, number: int, options: Cores) -> Scan:
     """The core of a number and its spectra, independent of all others."""
     drawn = core(seeds, number, options.spectra, STEP)
     scanner = scanner_of(seeds, number, options.voltage[number % len(options.voltage)])
@@ -576,7 +560,7 @@ def measured(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
     return np.clip(caco3, 0, 100), np.clip(toc, 0, 100)
 
 
-def labelled(options: Options) -> list[int]:
+def labelled(options: Cores) -> list[int]:
     """The spectra of a core with targets, at the centres of equal parts of it."""
     return [(2 * part + 1) * options.spectra // (2 * options.labelled) for part in range(options.labelled)]
 
@@ -608,7 +592,7 @@ class Made(NamedTuple):
 
 def write(
     out: Path,
-    options: Options,
+    options: Cores,
     cores: int = 30,
     test: int | None = None,
     validation: int | None = None,
@@ -708,7 +692,7 @@ def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
         raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _readme(options: Options, cores: int, test: int, validation: int, layout: str) -> str:
+def _readme(options: Cores, cores: int, test: int, validation: int, layout: str) -> str:
     form = LAYOUTS[layout]
     listed = dict.fromkeys(name for columns in form.columns.values() for name in columns)
     columns = "\n".join(f"| {name} | {COLUMNS[name].meaning} |" for name in listed)

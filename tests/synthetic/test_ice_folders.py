@@ -16,13 +16,14 @@ from qexp.kinds.fields.folders import PRESETS
 from qexp.physics.ice import DENSITY, GRAVITY
 from qexp.synthetic import ice
 from qexp.synthetic.folders import whole_folder
-from qexp.synthetic.ice import VARIABLES, Options, glacier, roughness, write
+from qexp.synthetic.ice import VARIABLES, glacier, roughness, write
+from qexp.synthetic.options import Glaciers
 from tests.conftest import shared_folder
 
-SMALL = Options(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
+SMALL = Glaciers(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
 
 
-def made(folder: Path, options: Options = SMALL, count: int = 2, test: int = 1) -> dict[str, xarray.Dataset]:
+def made(folder: Path, options: Glaciers = SMALL, count: int = 2, test: int = 1) -> dict[str, xarray.Dataset]:
     """Glaciers by their names."""
     write(folder, options, count, test)
     return read(folder)

@@ -13,11 +13,12 @@ from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.physics.xrf import mass_fractions
 from qexp.synthetic import xrf
-from qexp.synthetic.xrf import BASINS, ELEMENTS, Options, Scan, drift, write
+from qexp.synthetic.options import Cores
+from qexp.synthetic.xrf import BASINS, ELEMENTS, Scan, drift, write
 from qexp.synthetic.xrf import core as sediments_core
 from tests.conftest import shared_folder
 
-SMALL = Options(spectra=10, labelled=4)
+SMALL = Cores(spectra=10, labelled=4)
 
 
 @shared_folder
@@ -28,7 +29,7 @@ def made(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def scanned() -> Scan:
-    return xrf.scan(Seeds(0), 2, Options(spectra=40))
+    return xrf.scan(Seeds(0), 2, Cores(spectra=40))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -99,10 +100,10 @@ def test_labelled_spectra_are_those_of_pretraining_with_the_same_names(made: Pat
 
 
 def test_labels_are_spread_evenly_over_a_core():
-    assert xrf.labelled(Options(spectra=200, labelled=40))[:3] == [2, 7, 12]
+    assert xrf.labelled(Cores(spectra=200, labelled=40))[:3] == [2, 7, 12]
     for spectra in (1, 7, 50):
         for count in range(spectra + 1):
-            chosen = xrf.labelled(Options(spectra=spectra, labelled=count))
+            chosen = xrf.labelled(Cores(spectra=spectra, labelled=count))
             assert len(set(chosen)) == count
             assert all(0 <= depth < spectra for depth in chosen)
 
@@ -129,7 +130,7 @@ def test_a_core_is_the_same_however_many_others_there_are_and_whatever_it_is_for
 
 
 def test_a_longer_core_goes_on_where_the_shorter_one_ends(scanned: Scan):
-    longer = xrf.scan(Seeds(0), 2, Options(spectra=60))
+    longer = xrf.scan(Seeds(0), 2, Cores(spectra=60))
     np.testing.assert_array_equal(longer.core.carbonate[:40], scanned.core.carbonate)
     np.testing.assert_array_equal(longer.caco3[:40], scanned.caco3)
     np.testing.assert_array_equal(longer.counts[:40], scanned.counts)
@@ -215,7 +216,7 @@ def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(sc
 def test_spectra_have_the_rates_that_a_core_scanner_has():
     for number in range(6):
         for voltage in xrf.CURRENTS:
-            scan = xrf.scan(Seeds(0), number, Options(spectra=2, labelled=1, voltage=(voltage,)))
+            scan = xrf.scan(Seeds(0), number, Cores(spectra=2, labelled=1, voltage=(voltage,)))
             rate = scan.counts.sum(axis=1).mean() / scan.scanner.live_time
             assert 3e3 < rate < 2e5
             beyond = scan.counts[:, int(1000 * voltage / xrf.GAIN) + 20 :].sum() / scan.counts.sum()
@@ -234,7 +235,7 @@ def test_calcium_follows_carbonate_down_a_core(scanned: Scan):
 
 @pytest.mark.slow
 def test_laboratories_err_by_what_the_readme_says():
-    cores = [xrf.scan(Seeds(5), number, Options(spectra=40, labelled=1)) for number in range(8)]
+    cores = [xrf.scan(Seeds(5), number, Cores(spectra=40, labelled=1)) for number in range(8)]
     errors = np.concatenate(
         [(one.caco3 - one.core.carbonate) / np.hypot(0.5, one.core.carbonate / 100) for one in cores]
     )
@@ -252,7 +253,7 @@ def test_voltages_take_turns(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_validation(tmp_path: Path):
-    write(tmp_path / "xrf", Options(spectra=1, labelled=1), cores=16)
+    write(tmp_path / "xrf", Cores(spectra=1, labelled=1), cores=16)
     assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4
     assert len(rows(tmp_path / "xrf/toc/train/val.csv")) == 2
 
@@ -280,7 +281,7 @@ def test_glaciers_are_not_overwritten_by_spectra(tmp_path: Path):
 @shared_folder
 def published(folder: Path) -> None:
     folder.rmdir()
-    options = Options(spectra=11, labelled=11)
+    options = Cores(spectra=11, labelled=11)
     write(folder, options, cores=3, test=1, validation=1, layout="max")
 
 
@@ -309,7 +310,7 @@ def test_lists_of_some_training_spectra_are_parts_of_info_csv(published: Path):
 
 
 def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
-    options = Options(spectra=11, labelled=11)
+    options = Cores(spectra=11, labelled=11)
     write(tmp_path / "plain", options, cores=1, test=0, validation=0)
     for plain, other in (("pretrain/train/spe", "pretrain/test/spe"), ("toc/train/spe", "finetune/TOC%/test/spe")):
         assert files_of(tmp_path / "plain" / plain) == files_of(published / other)

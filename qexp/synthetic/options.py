@@ -1,0 +1,93 @@
+"""What data sets are simulated with: glaciers and cores, named as the options of qexp data ice and xrf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+from qexp.base.options import low_and_high, option, python_only, whole_numbers
+
+Range = tuple[float, float]
+
+Watch = Callable[[str, float], None]
+"""Receives the name of what is being computed, and the share that is done."""
+
+
+def unwatched(name: str, share: float) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glaciers:
+    """How each of a set of glaciers is simulated."""
+
+    frames: int = option(15, "Frames per glacier, at successive times.", metavar="N")
+    size: int = option(80, "Cells along each side of a frame.", metavar="CELLS")
+    spacing: float = option(150.0, "Width of a cell [m].", metavar="METRES")
+    seed: int = option(0, "Random seed.")
+    arrhenius: Range = option(
+        (78.0, 78.0), "Rate factor of Glen's law, in MPa⁻³ a⁻¹; drawn per glacier from a range.",
+        also="78 if left out.", metavar="LOW:HIGH", shell=str, read=low_and_high,
+    )  # fmt: skip
+    sliding: Range = option(
+        (0.0, 0.0), "Weertman's sliding coefficient, in km MPa⁻³ a⁻¹; drawn per glacier from a range.",
+        also="0 if left out.", metavar="LOW:HIGH", shell=str, read=low_and_high,
+    )  # fmt: skip
+    coupling: float | None = option(
+        None, "Distribute the flux of each cell over this many ice thicknesses around it, a test case for networks; if "
+        "left out, velocities are local.", metavar="LENGTH",
+    )  # fmt: skip
+
+    def __str__(self) -> str:
+        words = [f"--frames {self.frames} --size {self.size} --spacing {self.spacing:g} --seed {self.seed}"]
+        words += [
+            f"--{name} {low:g}:{high:g}" for name in ("arrhenius", "sliding") for low, high in [getattr(self, name)]
+        ]
+        return " ".join([*words, *([] if self.coupling is None else [f"--coupling {self.coupling:g}"])])
+
+
+@dataclass(frozen=True)
+class IceOptions(Glaciers):
+    """Options of `qexp data ice`."""
+
+    out: str | Path = option(..., "A new folder, which gets train/ and test/.", metavar="FOLDER")
+    glaciers: int = option(12, "Number of glaciers, including those for the test.", metavar="N")
+    test: int | None = option(None, "Number of test glaciers; a quarter if left out.", metavar="N")
+    _: KW_ONLY
+    overwrite: bool = option(False, "Replace glaciers that were simulated there before.")
+    watch: Watch = python_only(unwatched, "Receives the name of a glacier, and the finished share of the whole")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cores:
+    """How each of a set of cores is simulated."""
+
+    spectra: int = option(200, "Spectra per core, one per centimetre.", metavar="N")
+    labelled: int = option(40, "Spectra per core that have CaCO3 and TOC, at equal distances.", metavar="N")
+    voltage: tuple[int, ...] = option(
+        (30,), "Tube voltage [kV]: 10 or 30, or both, for alternating cores.", also="30 if left out.",
+        metavar="KV,KV", example="(10, 30)", shell=str, read=whole_numbers,
+    )  # fmt: skip
+    seed: int = option(0, "Random seed.")
+
+    def __str__(self) -> str:
+        voltages = ",".join(map(str, self.voltage))
+        return f"--spectra {self.spectra} --labelled {self.labelled} --voltage {voltages} --seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class XrfOptions(Cores):
+    """Options of `qexp data xrf`."""
+
+    out: str | Path = option(..., "A new folder, which gets pretrain/, caco3/ and toc/.", metavar="FOLDER")
+    cores: int = option(30, "Number of cores, including those for the test.", metavar="N")
+    test: int | None = option(None, "Number of test cores; a quarter if left out.", metavar="N")
+    validation: int | None = option(
+        None, "Number of validation cores among the others, named in val.csv; a sixth if left out.", metavar="N"
+    )
+    _: KW_ONLY
+    layout: str = option(
+        "plain", "Layout of the folders: plain, or max for that of the data published with MAX.", metavar="NAME"
+    )
+    overwrite: bool = option(False, "Replace spectra that were simulated there before.")
+    watch: Watch = python_only(unwatched, "Receives the name of a core, and the finished share of the whole")
