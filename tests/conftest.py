@@ -95,14 +95,14 @@ def shared_folder(make: Callable[[Path], object]) -> Any:
 
 @shared_folder
 def _made_up_data(data: Path) -> None:
-    from qexp.synthetic import ice, xrf
     from qexp.synthetic.ice import write as ice_folders_write
+    from qexp.synthetic.options import Cores, Glaciers
     from qexp.synthetic.xrf import write as xrf_folders_write  # loads torch, which few tests need
 
     for name in ("ice", "ice_coupled"):
-        ice_folders_write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
+        ice_folders_write(data / name, Glaciers(frames=2, size=40), glaciers=3, test=1)
     for name, layout in (("xrf", "plain"), ("max", "max")):
-        options = xrf.Options(spectra=3, labelled=2)
+        options = Cores(spectra=3, labelled=2)
         xrf_folders_write(data / name, options, cores=3, test=1, validation=1, layout=layout)
 
 
