@@ -179,6 +179,7 @@ PRINTING = {
     "runs.catalog": "whether a word is a name or a pattern",
     "runs.columns": "cells of listings, as texts",
     "runs.facts": "what a run is and where it came from, as texts",
+    "runs.options": "options of ls, export, import, verify, purge and serve",
     "runs.order": "options of run, rerun and study, and texts as seeds, grids and overrides",
     "spec.experiences": "the lines of a resolved spec, by the type of the experience",
     "synthetic.options": "options of data ice and xrf",

@@ -82,7 +82,15 @@ def test_shell_and_python_have_the_same_options(name):
 
 def test_options_are_written_back_as_the_words_that_give_them():
     given = SubmitOptions(
-        "in", "out", "slurm", columns={"a": "b", "c": "d"}, chunk=7, interval=0.8, draws=30, refined=True, device="cpu"
+        "in",
+        "out",
+        launcher="slurm",
+        columns={"a": "b", "c": "d"},
+        chunk=7,
+        interval=0.8,
+        draws=30,
+        refined=True,
+        device="cpu",
     )
     words = ["--columns", "a=b,c=d", "--chunk", "7", "--interval", "0.8", "--draws", "30", "--refined"]
     assert sorted(given.words) == sorted([*words, "--device", "cpu"])

@@ -15,6 +15,7 @@ from _generate.docstrings import as_markdown
 from _generate.markdown import code, prose, table
 from _generate.signatures import signature
 from qexp import api, extend
+from qexp.base.options import own_first
 
 HEAD = """# Python
 
@@ -64,7 +65,7 @@ def _origins() -> dict[str, str]:
 
 def _members(kind: type) -> Iterator[str]:
     """The fields of a class, and each of its public methods and properties."""
-    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    fields = own_first(kind) if dataclasses.is_dataclass(kind) else ()
     if fields:
         rows = [[code(one.name), _default(one), prose(text_of(kind, one.name))] for one in fields]
         yield table(["field", "default", "meaning"], rows)

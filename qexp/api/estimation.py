@@ -12,6 +12,7 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import MatrixOptions, PredictOptions, SubmitOptions
+from qexp.runs.options import ExportOptions
 from qexp.store.directory import target_outside_of_runs
 
 if TYPE_CHECKING:
@@ -118,27 +119,16 @@ def submit_predictions(run: Run | str, options: SubmitOptions) -> Submitted:
     return submit(directory, pairs, place, launcher, settings, options)
 
 
-def export_network(
-    run: Run | str,
-    to: str | Path,
-    format: str = "onnx",
-    *,
-    physical: bool = False,
-    overwrite: bool = False,
-    trust_code: bool = False,
-    workspace: str | Path | None = None,
-) -> Exported:
+@takes(ExportOptions)
+def export_network(run: Run | str, options: ExportOptions) -> Exported:
     """Write the network of a finished run to a folder, for use without qexp; see `qexp export`.
 
-    format      "onnx", "torchscript" or "keras"
-    physical    transforms are inside the network: units in, units out; needed for a run with networks of several folds
-    overwrite   replace a folder that an export has written before
-    trust_code  execute the code in `code/extensions.py` of an imported run
     returns     the `folder`, the sizes of its `files`, and `about`: what its network.json says
     """
     from qexp.export import network as networks
 
-    directory = directory_of(run, workspace, trust_code)
+    directory = directory_of(run, options.workspace, options.trust_code)
     return networks.export_network(
-        directory, target_outside_of_runs(to), format, physical=physical, overwrite=overwrite
-    )
+        directory, target_outside_of_runs(options.to), options.format or "onnx", physical=options.physical,
+        overwrite=options.overwrite,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from qexp.api.runs import Run, Runs, open_runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
 from qexp.errors import QexpError
+from qexp.runs.options import ImportOptions, PurgeOptions
 from qexp.runs.order import WeightsOrder
 
 if TYPE_CHECKING:
@@ -99,25 +100,19 @@ def restore(name: str, *, workspace: str | Path | None = None) -> Run:
     return Run(trashes.restore(name, workspaces.find(workspace)))
 
 
-def purge(
-    older_than: timedelta | None = None,
-    *,
-    confirm: Callable[[Sequence[Trashed]], None] | None = None,
-    workspace: str | Path | None = None,
-) -> Purged:
+@takes(PurgeOptions)
+def purge(options: PurgeOptions) -> Purged:
     """Delete the runs in the trash permanently; see `qexp purge`.
 
-    older_than  delete only runs that were removed longer ago than this
-    confirm     receives the runs before any is deleted, if there are any; an exception that it raises ends the call
     returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could not be deleted, and
                 `gone`: runs that another process restored or deleted in the meantime
     """
     from qexp.upkeep.trash import doomed, purge_runs
 
-    place = workspaces.find(workspace)
-    runs = doomed(place, older_than)
-    if confirm is not None and runs:
-        confirm(runs)
+    place = workspaces.find(options.workspace)
+    runs = doomed(place, options.older_than)
+    if options.confirm is not None and runs:
+        options.confirm(runs)
     return purge_runs(runs, place)
 
 
@@ -192,14 +187,13 @@ def is_archive(path: str | Path) -> bool:
     return archive.is_archive(Path(path))
 
 
-def import_run(
-    file: str | Path, *, name: str | None = None, trust_code: bool = False, workspace: str | Path | None = None
-) -> Run:
+@takes(ImportOptions)
+def import_run(file: str | Path, options: ImportOptions) -> Run:
     """Import the run of an archive; the whole archive is checked before anything is written.
 
-    name        a new name for the run
-    trust_code  allow qexp to execute the code in its `code/extensions.py` from now on
+    file  an archive that `qexp export` wrote
     """
     from qexp.upkeep.archive import unpack
 
-    return Run(unpack(Path(file), workspaces.find(workspace), name, trust_code=trust_code))
+    place = workspaces.find(options.workspace)
+    return Run(unpack(Path(file), place, options.name, trust_code=options.trust_code))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.runs import Runs, references_of
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning, ignore
+from qexp.base.options import Report, as_warning, takes
 from qexp.errors import QexpError
+from qexp.runs.options import ListOptions, ServeOptions
 
 if TYPE_CHECKING:
     from qexp.runs.columns import Columns
@@ -22,28 +23,33 @@ Summary = dict[str, Any]
 """A run as listings have it: the keys of `qexp ls --json`."""
 
 
-def runs(
-    where: str | None = None,
-    *,
-    status: str | None = None,
-    tags: Iterable[str] = (),
-    launch: str | None = None,
-    sort: str | None = None,
-    reverse: bool = False,
-    workspace: str | Path | None = None,
-) -> list[Summary]:
-    """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5".
+@takes(ListOptions)
+def runs(options: ListOptions) -> list[Summary]:
+    """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5"."""
+    return _listed(every_run(warn=options.warn, workspace=options.workspace), options)
 
-    where   compares any columns, as `qexp ls --columns` shows them: "learning_rate < 1e-3 and test.depth.mae < 0.1"
-    tags    all of which a run must have
-    launch  the id of a launch, or "last"
-    sort    a field to order by, such as "created" or "test.depth.mae"
-    """
-    found = select(
-        every_run(warn=ignore, workspace=workspace),
-        where, status=status, tags=tags, launch=launch, warn=ignore, workspace=workspace,
-    )  # fmt: skip
-    return ordered(found, sort, reverse)
+
+@takes(ListOptions)
+def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
+    """The summaries that fulfil all conditions, in order; see `runs`."""
+    return _listed(summaries, options)
+
+
+def _listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
+    from qexp.jobs import launchers
+    from qexp.runs.columns import select
+
+    among = list(summaries)
+    listing = columns(among)
+    found = select(among, where=options.where, status=options.status, tags=options.tags, look=listing.one_by_one)
+    listing.require_found()
+    for text in listing.warnings:
+        options.warn(text)
+    if options.launch is not None:
+        launch = launchers.find_launch(options.launch, workspaces.find(options.workspace))
+        launched = set(launch.record()["runs"])
+        found = [one for one in found if one["name"] in launched]
+    return ordered(found, options.sort, options.reverse, warn=options.warn)
 
 
 @dataclass(frozen=True)
@@ -106,32 +112,6 @@ def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str
     for text in catalog.warnings:
         warn(text)
     return found
-
-
-def select(
-    summaries: Iterable[Summary],
-    where: str | None = None,
-    *,
-    status: str | None = None,
-    tags: Iterable[str] = (),
-    launch: str | None = None,
-    warn: Report = as_warning,
-    workspace: str | Path | None = None,
-) -> list[Summary]:
-    """The summaries that fulfil all conditions; see `runs`. `warn` receives a line for each run that cannot be read."""
-    from qexp.jobs import launchers
-    from qexp.runs.columns import select as fulfilling
-
-    among = list(summaries)
-    listing = columns(among)
-    found = fulfilling(among, where=where, status=status, tags=tags, look=listing.one_by_one)
-    listing.require_found()
-    for text in listing.warnings:
-        warn(text)
-    if launch is None:
-        return found
-    launched = set(launchers.find_launch(launch, workspaces.find(workspace)).record()["runs"])
-    return [one for one in found if one["name"] in launched]
 
 
 def ordered(
@@ -258,25 +238,14 @@ def _file_name(title: str) -> str:
 # The workspace in a browser.
 
 
-def serve(
-    listening: Callable[[str], None] = print,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8700,
-    prefix: str = "",
-    names: Iterable[str] = (),
-    allow_changes: bool = False,
-    workspace: str | Path | None = None,
-) -> None:
+@takes(ServeOptions)
+def serve(options: ServeOptions) -> None:
     """Show a workspace in a browser, until Ctrl-C or SIGTERM; see `qexp serve`.
 
-    listening      receives the address to open
-    names          further names of hosts for which the server answers, as behind a proxy
-    allow_changes  let pages tag, annotate, stop, remove and restore runs
     Raises QexpError if it cannot listen there.
     """
-    from qexp.web.server import Serving, Settings
+    from qexp.web.server import Serving
 
-    serving = Serving(workspaces.find(workspace), Settings(host, port, prefix, tuple(names), allow_changes))
-    listening(serving.address)
+    serving = Serving(workspaces.find(options.workspace), options)
+    options.listening(serving.address)
     serving.run()

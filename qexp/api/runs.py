@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning, takes
-from qexp.kinds.options import EvaluateOptions
+from qexp.base.options import as_warning, takes
+from qexp.kinds.options import EvaluateOptions, FiguresOptions
+from qexp.runs.options import VerifyOptions
 from qexp.runs.order import RerunOptions
 from qexp.web.html import Shown, View
 
@@ -242,35 +243,23 @@ class Run(Shown):
         place = workspaces.Workspace(self.path.parent.parent)
         return Run((continued if options.resume else rerun)(self.directory, place, options))
 
-    def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
+    @takes(VerifyOptions)
+    def verify(self, options: VerifyOptions) -> Verification:
         """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""
         from qexp.upkeep.verify import verify
 
-        place = workspaces.Workspace(self.path.parent.parent)
-        return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
+        keep = None if options.keep is None else Path(options.keep)
+        return verify(self.directory, workspaces.Workspace(self.path.parent.parent), keep=keep, device=options.device)
 
-    def figures(
-        self,
-        formats: Sequence[str] = ("png",),
-        *,
-        style: str | Path | None = None,
-        only: Collection[str] = (),
-        evaluation: str | None = None,
-        warn: Report = as_warning,
-    ) -> list[Path]:
-        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`.
-
-        formats     "png", "pdf", "svg"
-        style       a matplotlib style file
-        only        names of figures; all if left out
-        evaluation  name of an evaluation, whose figures are drawn instead of the run's own
-        warn        receives why a figure is left out
-        """
+    @takes(FiguresOptions)
+    def figures(self, options: FiguresOptions) -> list[Path]:
+        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`."""
         from qexp.kinds.figures import draw
         from qexp.store.evaluations import find_evaluation
 
-        directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
-        return draw(directory, formats, None if style is None else Path(style), only, left_out=warn)
+        named = options.evaluation
+        directory = self.directory if named is None else find_evaluation(self.directory, named)
+        return draw(directory, options.formats, options.drawn_with, options.only, left_out=options.warn)
 
     def report(self, to: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """Write one HTML file about the run, `<run>.html` in the current folder if left out; see `qexp report`.

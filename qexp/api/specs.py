@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.base import workspace as workspaces
 from qexp.base.options import takes
-from qexp.base.workspace import PACKAGE
+from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError
+from qexp.kinds.options import Samples, Shown, ShownImages, ShownSamples, SourceImages
 from qexp.synthetic.options import IceOptions, XrfOptions
 
 if TYPE_CHECKING:
@@ -187,104 +188,63 @@ def _example_data() -> Path:
 # A look at data, and synthetic data sets.
 
 
-def samples(
-    dataset: str | None = None,
-    part: str | None = None,
-    count: int = 9,
-    seed: int = 0,
-    *,
-    experience: str | None = None,
-    workspace: str | Path | None = None,
-) -> xarray.Dataset:
+@takes(Samples)
+def samples(options: Samples) -> xarray.Dataset:
     """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see `qexp data show`.
 
-    part        train, if the dataset has such a part, else all
-    seed        of simulated samples, and of the choice among measured ones
-    experience  whose split divides the dataset, as in its run with that seed
     Raises QexpError and SpecError.
     """
     from qexp.runs.look import open_view, samples_of
 
-    return samples_of(open_view(workspaces.find(workspace), dataset, experience, part, seed)[1], count)
+    return samples_of(open_view(workspaces.find(options.workspace), options)[1], options.count)
 
 
-def images(
-    dataset: str,
-    at: Mapping[str, float] | None = None,
-    over: Mapping[str, tuple[float, float, int]] | None = None,
-    *,
-    noise: bool = False,
-    seed: int = 0,
-    workspace: str | Path | None = None,
-) -> xarray.Dataset:
-    """Images of a simulated dataset at chosen values; see `qexp data show --at`.
+@takes(SourceImages)
+def images(options: SourceImages) -> xarray.Dataset:
+    """Images of a simulated dataset at chosen values, in the variables' units; others have their fixed values.
 
-    at       variable → value, in the variable's unit; the others have their fixed values
-    over     variable → (low, high, cells): images at the centres of cells, as of a matrix
-    noise    with the dataset's noise, from this seed, and hidden pixels as NaN; else the images are exact
-    returns  image → (variables of `over`, y, x), with coordinates in the units of the spec; NaN for impossible sources
+    Those over a variable are at the centres of its cells, as of a matrix; see `qexp data show --at`.
+
+    returns  image → (variables of `over`, y, x), with coordinates in the units of the spec; NaN for impossible sources,
+             and for pixels that noise hides
     Raises QexpError for a variable that varies and has no value, and for values that no source can have.
     """
     from qexp.kinds.images.look import images_at
 
-    return images_at(workspaces.find(workspace), dataset, at or {}, over or {}, noise=noise, seed=seed)
+    return images_at(workspaces.find(options.workspace), options)
 
 
-def show_images(
-    dataset: str,
-    at: Mapping[str, float] | None = None,
-    over: Mapping[str, tuple[float, float, int]] | None = None,
-    *,
-    noise: bool = False,
-    seed: int = 0,
-    out: str | Path | None = None,
-    formats: Sequence[str] = ("png",),
-    style: str | Path | None = None,
-    workspace: str | Path | None = None,
-) -> list[Path]:
+@takes(ShownImages)
+def show_images(options: ShownImages) -> list[Path]:
     """Draw the images at chosen values, over one or two variables as a grid; see `images` and `show_data`.
 
     returns  the paths of the pictures, one per image and format
     """
-    from qexp.kinds.images.look import draw_images
+    from qexp.kinds.images.look import draw_images, images_at
 
-    place = workspaces.find(workspace)
-    folder = Path(out) if out is not None else place.root / "figures" / Path(dataset).stem
-    made = images(dataset, at, over, noise=noise, seed=seed, workspace=place.root)
-    return draw_images(made, folder, formats, None if style is None else Path(style))
+    place = workspaces.find(options.workspace)
+    made = images_at(place, options)
+    return draw_images(made, _folder_of(options, options.dataset, place), options.formats, options.drawn_with)
 
 
-def show_data(
-    dataset: str | None = None,
-    part: str | None = None,
-    count: int = 9,
-    seed: int = 0,
-    *,
-    experience: str | None = None,
-    out: str | Path | None = None,
-    formats: Sequence[str] = ("png",),
-    style: str | Path | None = None,
-    workspace: str | Path | None = None,
-) -> Look:
-    """Numbers and figures of a part of a dataset; see `qexp data show`, and `samples` for the first arguments.
+@takes(ShownSamples)
+def show_data(options: ShownSamples) -> Look:
+    """Numbers and figures of a part of a dataset; see `qexp data show`.
 
-    out      folder of the figures; `figures/NAME` in the workspace if left out
-    formats  of png, pdf and svg: each figure is written in all of them
-    style    a matplotlib style file
     returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the paths of the `figures`
     Raises QexpError and SpecError.
     """
     from qexp.runs.look import look
+
+    place = workspaces.find(options.workspace)
+    return look(place, options, _folder_of(options, options.experience or options.dataset or "", place))
+
+
+def _folder_of(shown: Shown, name: str, place: Workspace) -> Path:
+    """The folder of the figures of a dataset or experience."""
     from qexp.store.directory import target_outside_of_runs
 
-    place = workspaces.find(workspace)
-    folder = (
-        target_outside_of_runs(out)
-        if out is not None
-        else place.root / "figures" / Path(experience or dataset or "").stem
-    )
-    drawn_with = None if style is None else Path(style)
-    return look(place, dataset, experience, part, count, seed, folder, formats, drawn_with)
+    return place.root / "figures" / Path(name).stem if shown.out is None else target_outside_of_runs(shown.out)
 
 
 @takes(IceOptions)

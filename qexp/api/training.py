@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qexp.api.runs import Run, Runs, open_run, open_runs
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError
-from qexp.runs.order import Order, StudyOptions
+from qexp.runs.order import Order, RunOptions, StudyOptions, Training
 
 if TYPE_CHECKING:
     from qexp.kinds.attempt import Display
@@ -21,34 +21,15 @@ if TYPE_CHECKING:
     from qexp.web.notebook import ShownStudy
 
 
-def run(
-    experience: str | Path,
-    *,
-    seed: int = 0,
-    overrides: Mapping[str, Any] | None = None,
-    name: str | None = None,
-    pretrain: str | None = None,
-    allow_leak: bool = False,
-    storage_path: str | Path | None = None,
-    resume: bool = False,
-    trust_code: bool = False,
-    device: str = "auto",
-    workspace: str | Path | None = None,
-    display: Display | None = None,
-) -> Run:
+@takes(RunOptions)
+def run(experience: str | Path, options: RunOptions) -> Run:
     """Train an experience with one seed in this process; a run that is done already is returned as it is.
 
-    name     `<experience>_<seed>` if left out, with a short digest between them if overrides change the spec; then an
-             existing run with the same spec and seed is returned, whatever its name
-    display  is shown the progress of training
-    For the other arguments see `Order`. Raises QexpError: SpecError for a wrong spec, RunFailedError,
-    InterruptedRunError.
+    Raises QexpError: SpecError for a wrong spec, RunFailedError, InterruptedRunError.
     """
-    order = Order(
-        experience, [seed], overrides=overrides or {}, pretrain=pretrain, allow_leak=allow_leak,
-        storage_path=storage_path, resume=resume, trust_code=trust_code, device=device,
-    )  # fmt: skip
-    return train(order, name=name, workspace=workspace, display=display)[0]
+    training = {field.name: getattr(options, field.name) for field in fields(Training)}
+    order = Order(experience, [options.seed], **training)
+    return train(order, name=options.name, workspace=options.workspace, display=options.display)[0]
 
 
 def train(

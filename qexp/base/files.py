@@ -118,22 +118,21 @@ def drafts_of(path: Path) -> Path | None:
 @contextmanager
 def _draft(path: Path, suffix: str) -> Iterator[tuple[int, Path]]:
     """A new open file that is to replace `path`, and its name; deleted after an error."""
-    drafts, parent = drafts_of(path), path.absolute().parent
+    drafts, home = drafts_of(path), path.absolute().parent
+    temporary: Path | None = None
     try:
         # A folder of the run may be a link to another disk; files cannot be renamed across disks.
-        shared = drafts is not None and drafts.stat().st_dev == parent.stat().st_dev
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=drafts if shared else parent)
+        if drafts is not None and drafts.stat().st_dev == home.stat().st_dev:
+            home = drafts
+        temporary = home / f".{path.name}.{secrets.token_hex(4)}{suffix}"
+        # Named before it is made, so that a signal between the two leaves nothing.
+        yield os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600), temporary
     except FileNotFoundError:
-        _require(drafts)
-        raise
-    temporary = Path(name)
-    try:
-        yield handle, temporary
-    except FileNotFoundError:
-        _require(temporary if shared else None)
+        _require(temporary if home == drafts else drafts)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def _require(draft: Path | None) -> None:

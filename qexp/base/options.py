@@ -109,16 +109,17 @@ def help_of(field: dataclasses.Field[Any]) -> str:
 
 def in_shell(options: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Option]]:
     """The fields that the shell has, those of a class before those that it inherits."""
-    inherited = _inherited(options)
-    declared = [field for field in dataclasses.fields(options) if "option" in field.metadata]
-    for field in sorted(declared, key=lambda field: field.name in inherited):
-        yield field, _option_of(field)
+    for field in own_first(options):
+        if "option" in field.metadata:
+            yield field, _option_of(field)
 
 
-def _inherited(options: type[Any]) -> set[str]:
-    """Names of the fields that a class has from others."""
+def own_first(options: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields of a class: those by position, its own, and those that it has from others."""
     others = [base for base in options.__mro__[1:] if dataclasses.is_dataclass(base)]
-    return {field.name for base in others for field in dataclasses.fields(base)}
+    inherited = {field.name for base in others for field in dataclasses.fields(base)}
+    fields = dataclasses.fields(options)
+    return sorted(fields, key=lambda field: (bool(field.kw_only), bool(field.kw_only) and field.name in inherited))
 
 
 def _option_of(field: dataclasses.Field[Any]) -> Option:
@@ -193,12 +194,17 @@ class OnDevice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opening(Trusting):
-    """Options of a command that opens runs."""
+class InWorkspace:
+    """Options of a command that works in a workspace."""
 
     workspace: str | Path | None = option(
         None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening(InWorkspace, Trusting):
+    """Options of a command that opens runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +215,7 @@ class Computing(Opening, OnDevice):
 # Functions that take fields as keywords.
 
 Subject = TypeVar("Subject")
+Value = TypeVar("Value")
 Options = TypeVar("Options")
 Returned = TypeVar("Returned")
 Keywords = ParamSpec("Keywords")
@@ -233,11 +240,11 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         make: Any = self._options
         own = inspect.signature(function)
         first = [one for one in own.parameters.values() if one.name != "options"]
-        fields = inspect.signature(make).parameters.values()
-        inherited = _inherited(make)
-        named = sorted(fields, key=lambda one: (one.kind, one.kind is one.KEYWORD_ONLY and one.name in inherited))
-        mutable = {field.name: default_of(field) for field in dataclasses.fields(make) if field.default_factory is dict}
-        named = [one.replace(default=mutable.get(one.name, one.default)) for one in named]
+        known = inspect.signature(make).parameters
+        named = [
+            known[field.name].replace(default=default_of(field)) if field.default_factory is dict else known[field.name]
+            for field in own_first(make)
+        ]
         signature = own.replace(parameters=[*first, *named])
 
         def called(*arguments: Any, **keywords: Any) -> Any:
@@ -261,9 +268,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
 
 def documented(docstring: str, options: type[Any]) -> str:
     """A docstring with a line for each field, before those of what is returned and raised."""
-    inherited = _inherited(options)
-    fields = sorted(dataclasses.fields(options), key=lambda field: field.name in inherited)
-    meanings = {field.name: help_of(field) for field in fields}
+    meanings = {field.name: help_of(field) for field in own_first(options)}
     lines = docstring.splitlines()
     end = next((at for at, line in enumerate(lines) if line.startswith(("returns ", "Raises "))), len(lines))
     width = max(map(len, meanings)) + 2
@@ -282,62 +287,69 @@ def documented(docstring: str, options: type[Any]) -> str:
 COLUMNS = "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4"
 
 
+def pairs(option: str, texts: Iterable[str], form: str, read: Callable[[str], Value]) -> dict[str, Value]:
+    """`["depth=2"]` → `{"depth": read("2")}`.
+
+    form  how such a text is written
+    Raises QexpError for a text without a name, for a value that `read` refuses with ValueError, and for a name that is
+    given twice.
+    """
+    pairs: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        try:
+            if not (name and equals):
+                raise ValueError
+            known, pairs[name] = name in pairs, read(value)
+        except ValueError:
+            raise QexpError(f"{option} {shortened(text)}: {form}") from None
+        if known:
+            raise QexpError(f"{option} {shortened(name)} is given twice; keep one")
+    return pairs
+
+
 def axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
     """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
-    read: dict[str, tuple[float, float, int]] = {}
-    for text in texts:
-        match = re.fullmatch(r"(?P<name>[A-Za-z_][\w.]*)=(?P<low>[^:]+):(?P<high>[^:]+):(?P<cells>\d+)", text)
-        try:
-            if match is None:
-                raise ValueError
-            axis = float(match["low"]), float(match["high"]), int(match["cells"])
-        except ValueError:
-            raise QexpError(
-                f"{option} {shortened(text)}: write variable=low:high:cells, for example depth=0:4:128"
-            ) from None
-        if match["name"] in read:
-            raise QexpError(f"{option} {match['name']} is given twice; keep one")
-        read[match["name"]] = axis
-    return read
+
+    def axis(text: str) -> tuple[float, float, int]:
+        low, high, cells = text.split(":")
+        return float(low), float(high), int(cells)
+
+    return pairs(option, texts, "write variable=low:high:cells, for example depth=0:4:128", axis)
 
 
 def values(option: str, texts: Sequence[str]) -> dict[str, float]:
     """`["x=0.5"]` → `{"x": 0.5}`."""
-    read: dict[str, float] = {}
-    for text in texts:
-        name, _, number = text.partition("=")
-        try:
-            value = float(number)
-            if not math.isfinite(value):
-                raise ValueError
-        except ValueError:
-            raise QexpError(f"{option} {shortened(text)}: write variable=number, for example x=0") from None
-        if name in read:
-            raise QexpError(f"{option}: a variable is given twice")
-        read[name] = value
-    return read
+    return pairs(option, texts, "write variable=number, for example x=0", finite)
+
+
+def finite(text: str) -> float:
+    """The finite number of a text. Raises ValueError."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
 
 
 def bounds(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float]]:
     """`["depth=0.5:5"]` → `{"depth": (0.5, 5.0)}`; an end that is left out is infinite."""
-    read: dict[str, tuple[float, float]] = {}
-    for text in texts:
-        name, equals, ends = text.partition("=")
-        low, colon, high = ends.partition(":")
-        try:
-            if not (equals and colon and name and (low or high)):
-                raise ValueError
-            pair = float(low or "-inf"), float(high or "inf")
-            if not pair[0] < pair[1]:
-                raise ValueError
-        except ValueError:
-            raise QexpError(
-                f"{option} {shortened(text)}: write parameter=low:high, the smaller first, for example depth=0.5:5"
-            ) from None
-        if name in read:
-            raise QexpError(f"{option} {name} is given twice; keep one")
-        read[name] = pair
-    return read
+
+    def ends(text: str) -> tuple[float, float]:
+        low, colon, high = text.partition(":")
+        pair = float(low or "-inf"), float(high or "inf")
+        if not (colon and (low or high) and pair[0] < pair[1]):
+            raise ValueError
+        return pair
+
+    form = "write parameter=low:high, the smaller first, for example depth=0.5:5"
+    return pairs(option, texts, form, ends)
+
+
+def text_of(text: str) -> str:
+    """A text that is not empty. Raises ValueError."""
+    if not text:
+        raise ValueError
+    return text
 
 
 def columns(option: str, texts: Sequence[str]) -> dict[str, str] | list[int]:
@@ -345,15 +357,7 @@ def columns(option: str, texts: Sequence[str]) -> dict[str, str] | list[int]:
     parts = [part.strip() for text in texts for part in text.split(",")]
     if all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         return [int(part) for part in parts]
-    given: dict[str, str] = {}
-    for part in parts:
-        name, equals, other = (side.strip() for side in part.partition("="))
-        if not (name and equals and other):
-            raise QexpError(f"{option} {shortened(part)}: {COLUMNS}")
-        if name in given:
-            raise QexpError(f"{option}: '{shortened(name)}' is given two columns")
-        given[name] = other
-    return given
+    return pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()))
 
 
 def column_words(given: Mapping[str, str] | Sequence[int]) -> list[str]:
@@ -384,20 +388,15 @@ def numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
 def numbers(option: str, text: str) -> list[float]:
     """`1,2.5` → [1.0, 2.5]."""
     try:
-        read = [float(number) for number in text.split(",")]
-        if not all(math.isfinite(number) for number in read):
-            raise ValueError
+        return [finite(number) for number in text.split(",")]
     except ValueError:
         raise QexpError(f"{option} {shortened(text)}: write numbers with commas between them") from None
-    return read
 
 
 def position(option: str, text: str) -> tuple[float, float]:
     """`426000,4519000` → (426000.0, 4519000.0)."""
     try:
-        east, north = (float(part) for part in text.split(","))
-        if not (math.isfinite(east) and math.isfinite(north)):
-            raise ValueError
+        east, north = map(finite, text.split(","))
     except ValueError:
         raise QexpError(f"{option} {shortened(text)}: write EAST,NORTH in metres, such as 426000,4519000") from None
     return east, north
@@ -410,17 +409,6 @@ def three_files(option: str, texts: Sequence[str]) -> list[tuple[Path, ...]]:
         if len(paths) != 3:
             raise QexpError(f"{option} {shortened(text)}: write 3 files with commas between them")
     return read
-
-
-def launcher_options(option: str, texts: Sequence[str]) -> dict[str, str | list[str]]:
-    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its values."""
-    read: dict[str, list[str]] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise QexpError(f"{option} {shortened(text)}: write KEY=VALUE")
-        read.setdefault(key, []).append(value)
-    return {key: values[0] if len(values) == 1 else values for key, values in read.items()}
 
 
 def low_and_high(option: str, text: str) -> tuple[float, float]:

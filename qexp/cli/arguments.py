@@ -77,23 +77,9 @@ RunsArgument = Annotated[list[str], RUNS]
 RunOption = Annotated[
     str, typer.Option("--run", help="A finished run: name, unique prefix or path.", autocompletion=completion.runs)
 ]
-EvaluationOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Use the evaluation of this name instead of the runs' own results.",
-        autocompletion=completion.evaluations,
-    ),
-]
 TrustCodeOption = Annotated[
     bool,
     typer.Option("--trust-code", help="Execute the code of imported runs, code/extensions.py; only if you trust it."),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY.PATH=VALUE", help="Override a value of the spec, e.g. epochs=20; repeat for more."
-    ),
 ]
 PointsOption = Annotated[
     Path | None,
@@ -103,8 +89,6 @@ PointsOption = Annotated[
         help='Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables named points.',
     ),
 ]
-TagsOption = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag the runs; repeat for more.")]
-NoteOption = Annotated[str, typer.Option("--note", metavar="TEXT", help="Note of the runs.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List the runs that would be started, and start none.")]
 YesToManyOption = Annotated[
     bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without this being an error.")
@@ -128,35 +112,11 @@ EntryArgument = Annotated[
         help="An entry of the table, to show its parameters and an example.", autocompletion=completion.entries
     ),
 ]
-StatusOption = Annotated[str | None, typer.Option(help="Only runs in this state.", autocompletion=completion.states)]
-LaunchOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ID",
-        help="Only runs that were started together, by the id of their launch, or 'last'.",
-        autocompletion=completion.launches,
-    ),
-]
 TrashedArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[NAME]", help="A removed run: its name, or its name in the trash.", autocompletion=completion.trashed
     ),
-]
-
-
-FormatsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--format",
-        metavar="png|pdf|svg",
-        help="File format; repeat for more. png if left out.",
-        autocompletion=completion.figure_formats,
-    ),
-]
-StyleOption = Annotated[
-    Path | None,
-    typer.Option("--style", metavar="FILE.mplstyle", help="A matplotlib style file: fonts, sizes, lines."),
 ]
 
 
@@ -205,7 +165,7 @@ def with_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command that is given the fields of dataclasses as options of the shell.
 
-    declared   the classes of some of its parameters
+    declared   the classes of some of its parameters; fields of the same name are one option, that of the first
     leave_out  fields that are not given, or in another way
     """
 
@@ -223,19 +183,21 @@ def with_options(
                 if given.pop(name) is not None:
                     raise QexpError(f"`{name}` is now {now}")
             values = {
-                name: {field.name: _value(field, about, flags, given.pop(field.name)) for field, about in several}
+                name: {field.name: _value(field, about, flags, given[field.name]) for field, about in several}
                 for name, several in fields.items()
             }
-            command(**given, **{name: made[name](**of_fields) for name, of_fields in values.items()})
+            others = {name: value for name, value in given.items() if name in own}
+            command(**others, **{name: made[name](**of_fields) for name, of_fields in values.items()})
 
-        parameters: list[inspect.Parameter] = []
+        parameters: dict[str, inspect.Parameter] = {}
         for name, parameter in own.items():
             if name in made:
-                parameters += [_parameter(field, about, flags) for field, about in fields[name]]
+                for field, about in fields[name]:
+                    parameters.setdefault(field.name, _parameter(field, about, flags))
             else:
-                parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
-        parameters += [_hidden(name) for name in renamed]
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+                parameters[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
+        parameters |= {name: _hidden(name) for name in renamed}
+        called.__signature__ = inspect.Signature([*parameters.values()])  # type: ignore[attr-defined]
         called.__doc__, called.__name__ = command.__doc__, command.__name__
         called.__module__ = command.__module__
         called.__annotations__ = {}
@@ -261,7 +223,7 @@ def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.P
             *flags_of(field), help=text, metavar=about.metavar, autocompletion=complete, show_default=about.shown
         )
     usual = inspect.Parameter.empty if default is ... else default
-    if about.read is not None or default is None or default == () or default == {}:
+    if about.read is not None or default is None or isinstance(default, tuple | dict):
         kind, usual = kind | None, None
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=usual, annotation=Annotated[kind, declared]

@@ -12,12 +12,14 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes, size_of
+from qexp.base.options import words_of
 from qexp.base.workspace import find
-from qexp.cli import completion, texts
+from qexp.cli import completion
 from qexp.cli.arguments import RUNS, RunArgument, RunsArgument, TrashedArgument, TrustCodeOption, with_options
 from qexp.cli.console import JsonOption, WorkspaceOption, error, message, print_json, print_table, result, warning
 from qexp.errors import QexpError
 from qexp.metrics.meaning import number
+from qexp.runs.options import ExportOptions, ImportOptions, PurgeOptions, VerifyOptions
 from qexp.runs.order import WeightsOrder
 
 if TYPE_CHECKING:
@@ -174,13 +176,9 @@ def restore(
 # qexp purge
 
 
+@with_options(PurgeOptions)
 def purge(
-    older_than: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AGE", help="Only what was removed, or last used, longer ago than this: 30d, 12h, 90m, 2w."
-        ),
-    ] = None,
+    options: PurgeOptions,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     cache: Annotated[
         bool,
@@ -189,18 +187,16 @@ def purge(
             help="Delete cached training arrays of all your workspaces instead; they are made again when needed.",
         ),
     ] = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Delete the runs in the trash permanently."""
-    age = texts.age(older_than)
     if cache:
-        deleted = api.purge_cache(age)
+        deleted = api.purge_cache(options.older_than)
         message(
             f"{deleted.files} files deleted from {deleted.folder}, the cache of all workspaces, "
             f"{in_bytes(deleted.freed)} freed"
         )
         return
-    done = api.purge(age, confirm=None if yes else _confirm_purge, workspace=workspace)
+    done = api.purge(**{**vars(options), "confirm": None if yes else _confirm_purge})
     for problem in done.problems:
         error(problem)
     for name in done.gone:
@@ -264,43 +260,22 @@ def reindex(workspace: WorkspaceOption = None) -> None:
 # qexp export
 
 
-def export(
-    run: RunArgument,
-    to: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE|DIR", help="For the run: a new file .tar.zst, .tar.gz or .tar. For its network: a folder."
-        ),
-    ],
-    format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="onnx|torchscript|keras",
-            help="Format of the network; onnx if left out.",
-            autocompletion=completion.formats,
-        ),
-    ] = None,
-    physical: Annotated[
-        bool, typer.Option("--physical", help="Include the transforms in the network: physical units in and out.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a network that was exported before.")] = False,
-    trust_code: TrustCodeOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(ExportOptions)
+def export(run: RunArgument, options: ExportOptions) -> None:
     """Export a run to an archive with checksums, which `qexp import` reads; or its network to a folder.
 
     The network can be used without qexp, and as ONNX without torch; a README in the folder explains how.
     """
+    to = Path(options.to)
     if api.is_archive(to):
-        given = {"--format": format, "--physical": physical, "--overwrite": overwrite}
-        if option := next((name for name, value in given.items() if value), None):
-            raise QexpError(f"{option} is for networks, but --to {to} is an archive of the run; give a folder's name")
-        opened = api.open_run(run, workspace=workspace)
+        if given := words_of(options, ("to", "trust_code", "workspace")):
+            raise QexpError(f"{given[0]} is for networks, but --to {to} is an archive of the run; give a folder's name")
+        opened = api.open_run(run, workspace=options.workspace)
         opened.export(to)
         message(f"{opened.name} is in {to}, {in_bytes(to.stat().st_size)}")
         return
-    opened = api.open_run(run, trust_code=trust_code, workspace=workspace)
-    made = api.export_network(opened, to, format or "onnx", physical=physical, overwrite=overwrite)
+    opened = api.open_run(run, trust_code=options.trust_code, workspace=options.workspace)
+    made = api.export_network(opened, **vars(options))
     networks = made.about["networks"]
     whose = f"the network of {opened.name}" if networks == 1 else f"the {networks} networks of {opened.name}"
     sizes = ", ".join(f"{name} {in_bytes(size)}" for name, size in made.files.items())
@@ -310,23 +285,16 @@ def export(
 # qexp import
 
 
+@with_options(ImportOptions)
 def import_(
-    file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")],
-    name: Annotated[str | None, typer.Option(help="New name of the run; its own if left out.")] = None,
-    trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Allow commands to execute the run's code, code/extensions.py.")
-    ] = False,
-    workspace: WorkspaceOption = None,
+    file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")], options: ImportOptions
 ) -> None:
     """Import the run of an archive; the whole archive is checked before anything is written."""
-    place = find(workspace)
-    run = api.import_run(file, name=name, trust_code=trust_code, workspace=workspace)
-    message(f"{run.name} is in {place.shown(run.path)}")
+    run = api.import_run(file, **vars(options))
+    message(f"{run.name} is in {find(options.workspace).shown(run.path)}")
     if run.own_code:
-        if trust_code:
-            warning(f"the run contains code, which commands execute from now on: {run.own_code}")
-        else:
-            warning(f"the run contains code, which is not executed without --trust-code: {run.own_code}")
+        executed = "commands execute from now on" if options.trust_code else "is not executed without --trust-code"
+        warning(f"the run contains code, which {executed}: {run.own_code}")
 
 
 # qexp import-weights
@@ -363,29 +331,22 @@ LONGEST = 48
 """Characters of a value that are shown; --json has all."""
 
 
+@with_options(VerifyOptions)
 def verify(
     run: RunArgument,
-    keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="New or empty folder in which the repeated run is kept.")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Compute device: auto, cpu or cuda; that of the run if left out.", autocompletion=completion.devices
-        ),
-    ] = None,
+    options: VerifyOptions,
     trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if they differ."""
-    verification = api.open_run(run, trust_code=trust_code, workspace=workspace).verify(keep=keep, device=device)
+    verification = api.open_run(run, trust_code=trust_code, workspace=workspace).verify(**vars(options))
     if as_json:
         print_json(verification.document())
     else:
         _print(verification)
-    if keep is not None:
-        message(f"the repeated run is kept in {keep}")
+    if options.keep is not None:
+        message(f"the repeated run is kept in {options.keep}")
     elif verification.error:
         message("the repeated run was deleted; keep it and its log with --keep DIR")
     raise typer.Exit(0 if verification.holds else 1)

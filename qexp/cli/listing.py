@@ -13,7 +13,7 @@ from qexp import api
 from qexp.base.files import in_bytes
 from qexp.base.text import in_one_line
 from qexp.cli import completion
-from qexp.cli.arguments import LaunchOption, RunArgument, StatusOption
+from qexp.cli.arguments import RunArgument, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -28,6 +28,7 @@ from qexp.cli.console import (
 )
 from qexp.errors import QexpError
 from qexp.runs.columns import cell, error_title, in_csv, is_number, units_of, usual_columns
+from qexp.runs.options import ListOptions
 
 if TYPE_CHECKING:
     from qexp.store.evaluations import EvaluationRecord
@@ -209,26 +210,6 @@ IN_CSV = ["name", "experience", "dataset", "model", "seed", "state", "created", 
 """Columns of --csv before the metrics."""
 
 
-TagsOption = Annotated[
-    list[str] | None,
-    typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat to require several."),
-]
-WhereOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="EXPRESSION",
-        help='Only runs that fulfil a condition on columns, such as "seed < 5 and test.depth.mae < 0.1 and '
-        'learning_rate == 1e-3 and code.commit != null".',
-    ),
-]
-SortOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FIELD",
-        help="Order by a field, such as created or test.depth.mae.",
-        autocompletion=completion.columns,
-    ),
-]
 LimitOption = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="At most N runs: the first ones by --sort, else the newest.")
 ]
@@ -260,13 +241,9 @@ RefreshOption = Annotated[
 ]
 
 
+@with_options(ListOptions)
 def ls(
-    status: StatusOption = None,
-    tags: TagsOption = None,
-    where: WhereOption = None,
-    launch: LaunchOption = None,
-    sort: SortOption = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
+    options: ListOptions,
     limit: LimitOption = None,
     columns: ColumnsOption = None,
     size: Annotated[bool, typer.Option("--size", help="Add the size of the run directory.")] = False,
@@ -277,24 +254,20 @@ def ls(
     names: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only.")] = False,
     everything: EverythingOption = False,
     refresh: RefreshOption = True,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """List runs with their states and test errors."""
     chosen = _chosen(columns, group=group, size=size, names=names)
     if lineage and (chosen is not None or group is not None or as_csv or names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
-    every_run = api.every_run(refresh=refresh, warn=warning, workspace=workspace)
-    found = api.select(
-        every_run, where, status=status, tags=tags or [], launch=launch, warn=warning, workspace=workspace
-    )
-    runs = api.ordered(found, sort, reverse, warn=warning)
+    every_run = api.every_run(refresh=refresh, warn=warning, workspace=options.workspace)
+    runs = api.listed(every_run, **{**vars(options), "warn": warning})
     if chosen is not None or as_csv:
         chosen = with_cautions(chosen or [*IN_CSV, *metrics_of(runs)], runs)
     if group is not None:
         print_groups(runs, _names("--group", group), limit, size=size, as_json=as_json, as_csv=as_csv)
         return
     if limit is not None:
-        runs = api.newest(runs, limit) if sort is None else runs[:limit]
+        runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
     if as_json:
         listed = documents(runs, chosen, size)
         print_json(with_ancestors(listed, every_run) if lineage else listed)
@@ -305,9 +278,8 @@ def ls(
         shown = [*(chosen or []), *(["size"] if size else [])]
         print_csv(shown, [[in_csv(value) for value in row] for row in rows_of(runs, shown)])
     elif not runs:
-        message(
-            "no runs" + (" match" if status or where or tags or launch else "; start one with: qexp run EXPERIENCE")
-        )
+        asked = options.status or options.where or options.tags or options.launch
+        message("no runs" + (" match" if asked else "; start one with: qexp run EXPERIENCE"))
     else:
         some = api.newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if lineage:

@@ -12,7 +12,7 @@ from qexp import api
 from qexp.base.files import in_bytes
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import EvaluationOption, FormatsOption, RunsArgument, StyleOption
+from qexp.cli.arguments import RunsArgument, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -26,6 +26,8 @@ from qexp.cli.console import (
     warning,
 )
 from qexp.errors import QexpError
+from qexp.kinds.options import FiguresOptions
+from qexp.runs.options import ServeOptions
 
 if TYPE_CHECKING:
     from qexp.base.text import Table
@@ -49,7 +51,14 @@ def compare(
     as_latex: Annotated[
         bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
     ] = False,
-    evaluation: EvaluationOption = None,
+    evaluation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Use the evaluation of this name instead of the runs' own results.",
+            autocompletion=completion.evaluations,
+        ),
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Compare runs: differences of their specs, results side by side, curves and matrices in one picture.
@@ -195,30 +204,15 @@ def report(
 # qexp figures
 
 
-def figures(
-    runs: RunsArgument,
-    formats: FormatsOption = None,
-    style: StyleOption = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Draw only the figure with this name; repeat for more.",
-            autocompletion=completion.figures,
-        ),
-    ] = None,
-    evaluation: EvaluationOption = None,
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(FiguresOptions)
+def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOption = None) -> None:
     """Draw the figures of finished runs again, from the numbers in their directories."""
     place = find(workspace)
     opened = api.open_runs(runs, workspace=workspace)
     failures = []
     for one in opened:
         try:
-            for path in one.figures(
-                formats or ("png",), style=style, only=only or (), evaluation=evaluation, warn=warning
-            ):
+            for path in one.figures(**{**vars(options), "warn": warning}):
                 result(place.shown(path))
         except QexpError as failure:
             failures.append(failure)
@@ -231,32 +225,8 @@ def figures(
 # qexp serve
 
 
-HostOption = Annotated[
-    str,
-    typer.Option(
-        metavar="ADDRESS",
-        help="The address to listen on; 0.0.0.0 for all. Other machines need the token that is shown.",
-    ),
-]
-PortOption = Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 for any that is free.")]
-PrefixOption = Annotated[str, typer.Option(metavar="/PATH", help="The path below which a proxy shows the pages.")]
-AllowHostOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Also answer requests for this host, as behind a proxy; repeat for more."),
-]
-AllowChangesOption = Annotated[
-    bool, typer.Option("--allow-changes", help="Let pages tag, annotate, stop, remove and restore runs.")
-]
-
-
-def serve(
-    port: PortOption = 8700,
-    host: HostOption = "127.0.0.1",
-    prefix: PrefixOption = "",
-    allow_host: AllowHostOption = None,
-    allow_changes: AllowChangesOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(ServeOptions)
+def serve(options: ServeOptions) -> None:
     """Show the workspace in a browser: runs, curves and logs while they grow, matrices, comparisons, launches, studies.
 
     The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L 8700:localhost:8700
@@ -269,7 +239,4 @@ def serve(
         sys.stdout.flush()  # for whoever reads it through a pipe
         message("open this address in a browser; Ctrl-C ends the server")
 
-    api.serve(
-        listening, host=host, port=port, prefix=prefix, names=allow_host or [], allow_changes=allow_changes,
-        workspace=workspace,
-    )  # fmt: skip
+    api.serve(**{**vars(options), "listening": listening})

@@ -6,28 +6,27 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qexp import api
-from qexp.base.options import axes, values
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import (
     CheckedGroup,
     EntryArgument,
-    FormatsOption,
     KindArgument,
     PlainCommand,
     SpecFilesArgument,
-    StyleOption,
     TableArgument,
     with_options,
 )
 from qexp.cli.console import JsonOption, WorkspaceOption, bar, message, print_json, print_table, result, warning
 from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.kinds.options import ShownImages, ShownSamples
 from qexp.spec.schema import HEADINGS, rows_of
 from qexp.synthetic.options import IceOptions, XrfOptions
 
@@ -185,69 +184,9 @@ app = typer.Typer(
 )
 
 
-DatasetArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[DATASET]",
-        help="Name or path of a dataset spec; may be left out with --experience.",
-        autocompletion=completion.datasets,
-    ),
-]
-PartOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Part to show: train, validation, test, all, or a fold; train if left out, or all of undivided data.",
-    ),
-]
-ExperienceOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Show the parts into which this experience divides its dataset.",
-        autocompletion=completion.experiences,
-    ),
-]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Folder of the figures; figures/DATASET in the workspace if left out."),
-]
-
-
-AtOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--at",
-        metavar="VARIABLE=VALUE,...",
-        help="Draw the image of a simulated source with these values, without noise; repeat for more.",
-    ),
-]
-OverOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--over",
-        metavar="VARIABLE=LOW:HIGH:CELLS",
-        help="Draw a grid of images over this variable; repeat for a second one.",
-    ),
-]
-
-
 @app.command(cls=PlainCommand)
-def show(
-    dataset: DatasetArgument = None,
-    part: PartOption = None,
-    experience: ExperienceOption = None,
-    count: Annotated[int | None, typer.Option(metavar="N", help="Number of samples; 9 if left out.")] = None,
-    at: AtOption = None,
-    over: OverOption = None,
-    noise: Annotated[bool, typer.Option("--noise", help="With --at, --over: add the dataset's noise.")] = False,
-    seed: Annotated[int, typer.Option(help="Random seed: of a run whose split is shown, and of the samples.")] = 0,
-    out: OutOption = None,
-    formats: FormatsOption = None,
-    style: StyleOption = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(ShownSamples, ShownImages)
+def show(samples: ShownSamples, images: ShownImages, as_json: JsonOption = False) -> None:
     """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
 
     Held-out intervals are grey in histograms, and groups such as cores have a figure of their own. For images and
@@ -255,24 +194,17 @@ def show(
 
     --at and --over draw images of simulated sources at chosen values instead: one, or a grid of them.
     """
-    if at or over or noise:
-        if dataset is None or part or experience or count is not None or as_json:
+    place = find(samples.workspace)
+    if images.at or images.over or images.noise:
+        usual = replace(samples, part=None, count=ShownSamples.count, experience=None)
+        if samples.dataset is None or samples != usual or as_json:
             raise QexpError(
                 "--at, --over and --noise take a dataset alone; leave out --part, --experience, --count and --json"
             )
-        chosen = values("--at", [value for text in at or [] for value in text.split(",")])
-        made = api.show_images(
-            dataset, chosen, axes("--over", over or []), noise=noise, seed=seed, out=out,
-            formats=formats or ("png",), style=style, workspace=workspace,
-        )  # fmt: skip
-        for drawn in made:
-            result(find(workspace).shown(drawn))
+        for drawn in api.show_images(**vars(images)):
+            result(place.shown(drawn))
         return
-    seen = api.show_data(
-        dataset, part, 9 if count is None else count, seed, experience=experience, out=out, formats=formats or ("png",),
-        style=style, workspace=workspace,
-    )  # fmt: skip
-    place = find(workspace)
+    seen = api.show_data(**vars(samples))
     figures = [place.shown(path) for path in seen.figures]
     for remark in seen.remarks:
         message(remark)

@@ -6,7 +6,7 @@ A new scheduler is a module with a class that implements `Scheduler`, and a line
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,8 +15,9 @@ from typing import Any
 
 from qexp.base import files
 from qexp.base.files import locked
+from qexp.base.options import option
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
+from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
 from qexp.jobs.scheduler import Chosen, Option, Scheduler, launch_options, profiles_of, trouble_with_wrap
 from qexp.jobs.slurm import Slurm
 from qexp.store.documents import MisfitError, Part
@@ -37,6 +38,36 @@ def scheduler_of(launcher: str) -> Scheduler | None:
     if launcher not in LAUNCHERS:
         raise QexpError(f"`launcher={launcher}`: no such launcher; {suggestion(launcher, LAUNCHERS)}")
     return LAUNCHERS[launcher]
+
+
+def read_options(option: str, texts: Sequence[str]) -> dict[str, str | list[str]]:
+    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its values."""
+    read: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise QexpError(f"{option} {shortened(text)}: write KEY=VALUE")
+        read.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else values for key, values in read.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """Options of a command that may start jobs on a cluster."""
+
+    launcher: str = option(
+        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.", metavar="|".join(LAUNCHERS),
+        complete="launchers",
+    )  # fmt: skip
+    options: Mapping[str, Any] = option(
+        {}, "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; these "
+        "override qexp.toml.", "--option", also="Repeat for more.",
+        example='{"time": "2:00:00"}', metavar="KEY=VALUE", shell=list[str], read=read_options,
+    )  # fmt: skip
+    profile: str | None = option(
+        None, "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
+        metavar="NAME", complete="profiles",
+    )  # fmt: skip
 
 
 AROUND: dict[str, Option] = {

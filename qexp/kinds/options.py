@@ -1,18 +1,29 @@
-"""What matrix, predict, evaluate, intervals, calibrate and limit are asked for."""
+"""What matrix, predict, evaluate, intervals, calibrate, limit, figures and data show are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qexp.base import options
-from qexp.base.options import Computing, Counted, Opening, Report, as_warning, ignore, option, python_only, uncounted
+from qexp.base.options import (
+    Computing,
+    Counted,
+    InWorkspace,
+    Opening,
+    Report,
+    as_warning,
+    ignore,
+    option,
+    python_only,
+    uncounted,
+)
 from qexp.base.seeds import require_seed
 from qexp.errors import QexpError
-from qexp.jobs.launchers import LAUNCHERS, LOCAL
+from qexp.jobs.launchers import LaunchOptions
 
 if TYPE_CHECKING:
     from qexp.rows.formats import Columns
@@ -116,24 +127,8 @@ class PredictOptions(Computing):
 
 
 @dataclass(frozen=True)
-class SubmitOptions(PredictOptions):
+class SubmitOptions(PredictOptions, LaunchOptions):
     """Options of `qexp predict` on a cluster: a job for each file."""
-
-    launcher: str = option(
-        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.", metavar="|".join(LAUNCHERS),
-        complete="launchers",
-    )  # fmt: skip
-    _: KW_ONLY
-    options: Mapping[str, Any] = option(
-        {}, "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; these "
-        "override qexp.toml.", "--option", also="Repeat for more.",
-        example='{"time": "2:00:00"}', metavar="KEY=VALUE", shell=list[str],
-        read=options.launcher_options,
-    )  # fmt: skip
-    profile: str | None = option(
-        None, "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
-        metavar="NAME", complete="profiles",
-    )  # fmt: skip
 
     @property
     def words(self) -> list[str]:
@@ -263,3 +258,98 @@ class LimitOptions(Opening):
                 f"{MOST_SAMPLES:,}"
             )
         require_seed(self.seed or 0)
+
+
+# Figures, and a look at data.
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How figures are written."""
+
+    _: KW_ONLY
+    formats: Sequence[str] = option(
+        ("png",), "File format.", "--format", also="Repeat for more. png if left out.", metavar="png|pdf|svg",
+        shell=list[str], complete="figure_formats", example='("png", "pdf")',
+    )  # fmt: skip
+    style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
+
+    @property
+    def drawn_with(self) -> Path | None:
+        """`style` as a path."""
+        return None if self.style is None else Path(self.style)
+
+
+@dataclass(frozen=True)
+class FiguresOptions(Drawing):
+    """Options of `qexp figures`."""
+
+    _: KW_ONLY
+    only: Collection[str] = option(
+        (), "Draw only the figure with this name.", also="Repeat for more.", metavar="NAME", shell=list[str],
+        complete="figures",
+    )  # fmt: skip
+    evaluation: str | None = option(
+        None, "Use the evaluation of this name instead of the runs' own results.", metavar="NAME",
+        complete="evaluations",
+    )  # fmt: skip
+    warn: Report = python_only(as_warning, "Receives why a figure is left out")
+
+
+@dataclass(frozen=True)
+class Samples(InWorkspace):
+    """Samples of a dataset."""
+
+    dataset: str | None = option(
+        None, "Name or path of a dataset spec; may be left out with `experience`.", metavar="[DATASET]", argument=True,
+        complete="datasets",
+    )  # fmt: skip
+    part: str | None = option(
+        None, "Part to show: train, validation, test, all, or a fold; train if left out, or all of undivided data.",
+        metavar="NAME",
+    )  # fmt: skip
+    count: int = option(9, "Number of samples.", metavar="N")
+    seed: int = option(0, "Random seed: of a run whose split is shown, and of the samples.")
+    _: KW_ONLY
+    experience: str | None = option(
+        None, "Show the parts into which this experience divides its dataset.", metavar="NAME", complete="experiences"
+    )
+
+
+@dataclass(frozen=True)
+class SourceImages(InWorkspace):
+    """Images of a simulated dataset at chosen values."""
+
+    dataset: str = option(..., "Name or path of a dataset spec.", argument=True)
+    at: Mapping[str, float] = option(
+        {}, "Draw the image of a simulated source with these values, without noise.", also="Repeat for more.",
+        example='{"depth": 2}', metavar="VARIABLE=VALUE,...", shell=list[str],
+        read=lambda name, texts: options.values(name, [text for several in texts for text in several.split(",")]),
+    )  # fmt: skip
+    over: Mapping[str, tuple[float, float, int]] = option(
+        {}, "Draw a grid of images over this variable.", also="Repeat for a second one.",
+        example='{"depth": (1, 4, 3)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=options.axes,
+    )  # fmt: skip
+    _: KW_ONLY
+    noise: bool = option(False, "With `at`, `over`: add the dataset's noise.")
+    seed: int = option(0, "Random seed of the noise.")
+
+
+@dataclass(frozen=True)
+class Shown(Drawing):
+    """Where figures of data are written."""
+
+    _: KW_ONLY
+    out: str | Path | None = option(
+        None, "Folder of the figures; figures/DATASET in the workspace if left out.", metavar="FOLDER"
+    )
+
+
+@dataclass(frozen=True)
+class ShownSamples(Samples, Shown):
+    """Options of `qexp data show`."""
+
+
+@dataclass(frozen=True)
+class ShownImages(SourceImages, Shown):
+    """Options of `qexp data show` with chosen values."""

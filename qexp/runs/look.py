@@ -15,6 +15,7 @@ from qexp.kinds import experiments
 from qexp.kinds.experiments import opened_dataset, parts_of
 from qexp.kinds.look import View
 from qexp.kinds.objects import data_kind
+from qexp.kinds.options import Samples, ShownSamples
 from qexp.spec.kinds import caution_of_data, part_of
 from qexp.spec.resolution import FOLDERS
 
@@ -47,36 +48,22 @@ class Look:
     figures: Sequence[Path]
 
 
-def look(
-    workspace: Workspace,
-    dataset: str | None,
-    experience: str | None,
-    part: str | None,
-    count: int,
-    seed: int,
-    out: Path | None,
-    formats: Sequence[str] = ("png",),
-    style: Path | None = None,
-) -> Look:
-    """Summarise a part of a dataset and draw its figures into a folder.
+def look(workspace: Workspace, options: ShownSamples, folder: Path | None) -> Look:
+    """Summarise a part of a dataset and draw its figures, `PART_NAME.FORMAT` each, into a folder if there is one.
 
-    experience  whose split divides the dataset; without it the parts are the dataset's own
-    count       samples to draw
-    seed        of the run whose split and simulated samples are shown, and of the choice of samples
-    out         folder of the figures, `PART_NAME.FORMAT` each; None: none is drawn
     Raises QexpError and SpecError before anything is written.
     """
-    require_formats(formats)
-    name, view = open_view(workspace, dataset, experience, part, seed)
-    samples = samples_of(view, count)
+    require_formats(options.formats)
+    name, view = open_view(workspace, options)
+    samples = samples_of(view, options.count)
     variables = view.variables(samples)
     made: list[Path] = []
-    if out is not None:
-        with styled(style):
+    if folder is not None:
+        with styled(options.drawn_with):
             for figure, drawn in view.pictures(samples, variables, _title(name, view)):
-                files.make_folder(out)
-                for ending in formats:
-                    made.append(out / f"{view.part}_{figure}.{ending}")
+                files.make_folder(folder)
+                for ending in options.formats:
+                    made.append(folder / f"{view.part}_{figure}.{ending}")
                     save(drawn, made[-1])
     summary = [one.summary() for one in variables]
     remarks = [*view.dataset.warnings, *view.remarks()]
@@ -91,10 +78,9 @@ def samples_of(view: View[Any, Any], count: int) -> xarray.Dataset:
     return view.samples(count)
 
 
-def open_view(
-    workspace: Workspace, dataset: str | None, experience: str | None, part: str | None, seed: int
-) -> tuple[str, View[Any, Any]]:
+def open_view(workspace: Workspace, chosen: Samples) -> tuple[str, View[Any, Any]]:
     """Name of the dataset or experience, and the view of one of its parts. Raises QexpError and SpecError."""
+    dataset, experience = chosen.dataset, chosen.experience
     if dataset is None and experience is None:
         raise QexpError("name a dataset, or an experience with `experience`")
     if experience is not None:
@@ -117,11 +103,11 @@ def open_view(
         view: type[View[Any, Any]] = part_of(document, "look")
     except QexpError as error:
         raise QexpError(f"'{name}' cannot be shown: {error}") from None
-    parts = data_kind(document).parts(opened, spec, tables, seed)
+    parts = data_kind(document).parts(opened, spec, tables, chosen.seed)
     whole_dataset = data_kind(document).pinned(document, opened, workspace)
     caution = caution_of_data({"dataset": whole_dataset})
-    named = _named(parts, part, name, spec is None)
-    return name, view(opened, parts, named, seed, tables["quantities"], caution)
+    named = _named(parts, chosen.part, name, spec is None)
+    return name, view(opened, parts, named, chosen.seed, tables["quantities"], caution)
 
 
 def _title(name: str, view: View[Any, Any]) -> str:

@@ -12,9 +12,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qexp.base.options import OnDevice, Report, Trusting, ignore, launcher_options, option, python_only
+from qexp.base.options import InWorkspace, OnDevice, Report, Trusting, ignore, option, pairs, python_only, text_of
 from qexp.errors import QexpError, shortened
-from qexp.jobs.launchers import LAUNCHERS, LOCAL
+from qexp.jobs.launchers import LaunchOptions
 
 # Texts of the shell as seeds, overrides and grids.
 
@@ -209,8 +209,60 @@ def _split(text: str, separator: str) -> Iterator[str]:
 USUAL_SEEDS = (0,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewRuns:
+    """What new runs have besides what they are made from."""
+
+    overrides: Mapping[str, Any] = option(
+        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
+        example='{"epochs": 20}', metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
+    )  # fmt: skip
+    tags: Sequence[str] = option(
+        (), "Tag each new run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str]
+    )
+    note: str = option("", "Note of each new run.", metavar="TEXT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRuns(NewRuns):
+    """New runs, perhaps on another disk."""
+
+    storage_path: str | Path | None = option(
+        None, "Folder for the run directories; runs/ gets links to them.", metavar="DIR"
+    )
+
+    @property
+    def storage(self) -> Path | None:
+        """`storage_path` as a path."""
+        return None if self.storage_path is None else Path(self.storage_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(StoredRuns, Trusting, OnDevice):
+    """How experiences are trained."""
+
+    pretrain: str | None = option(
+        None, "Start from the best weights of this run; of several seeds each from that with its own: 'mogi_{seed}'. "
+        "Which operations take them is stated in the experience.", metavar="RUN", complete="runs",
+    )  # fmt: skip
+    allow_leak: bool = option(False, "Allow test spectra that were also used for training; every output is marked.")
+    resume: bool = option(False, "Continue interrupted runs.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Training, InWorkspace):
+    """Options of `qexp.run`."""
+
+    seed: int = option(0, "Random seed of the run.")
+    name: str | None = option(
+        None, "Name of a single run; if left out <experience>_<seed>, with a digest between them if `overrides` or "
+        "`grid` change the spec, and a run that has the same spec and seed already is not trained again.",
+    )  # fmt: skip
+    display: Any = python_only(None, "Is shown the progress of training")
+
+
 @dataclass(frozen=True)
-class Order(Trusting, OnDevice):
+class Order(Training, LaunchOptions):
     """Runs to be trained: each experience with each combination of grid values, and each seed."""
 
     experiences: str | Path | Sequence[str | Path] = option(
@@ -234,40 +286,10 @@ class Order(Trusting, OnDevice):
         example='{"learning_rate": [1e-3, 3e-3], "a,b": [(1, 3), (2, 4)]}', metavar="KEY.PATH=A,B", shell=list[str],
         read=read_grid,
     )  # fmt: skip
-    overrides: Mapping[str, Any] = option(
-        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
-        example='{"epochs": 20}',
-        metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
-    )  # fmt: skip
-    pretrain: str | None = option(
-        None, "Start from the best weights of this run; of several seeds each from that with its own: 'mogi_{seed}'. "
-        "Which operations take them is stated in the experience.", metavar="RUN", complete="runs",
-    )  # fmt: skip
-    allow_leak: bool = option(False, "Allow test spectra that were also used for training; every output is marked.")
-    storage_path: str | Path | None = option(
-        None, "Folder for the run directories; runs/ gets links to them.", metavar="DIR"
-    )
-    resume: bool = option(False, "Continue interrupted runs.")
     only_failed: bool = option(False, "Repeat the runs that ended without a result, and start no others.")
     jobs: int | None = option(
         None, "Maximum number of runs at a time; if left out 1 on this machine, and no limit on a cluster.", "-j",
         "--jobs", metavar="N",
-    )  # fmt: skip
-    launcher: str = option(
-        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.", metavar="|".join(LAUNCHERS),
-        complete="launchers",
-    )  # fmt: skip
-    tags: Sequence[str] = option((), "Tag the runs.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str])
-    note: str = option("", "Note of the runs.", metavar="TEXT")
-    options: Mapping[str, Any] = option(
-        {}, "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; these "
-        "override qexp.toml.", "--option", also="Repeat for more.",
-        example='{"time": "2:00:00"}', metavar="KEY=VALUE", shell=list[str],
-        read=launcher_options,
-    )  # fmt: skip
-    profile: str | None = option(
-        None, "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
-        metavar="NAME", complete="profiles",
     )  # fmt: skip
 
     @property
@@ -275,11 +297,6 @@ class Order(Trusting, OnDevice):
         """The experiences as a list of strings."""
         several = [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
         return [str(one) for one in several]
-
-    @property
-    def storage(self) -> Path | None:
-        """`storage_path` as a path."""
-        return None if self.storage_path is None else Path(self.storage_path)
 
 
 # Pretraining that runs of an order start from.
@@ -318,22 +335,15 @@ class Pretraining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RerunOptions(OnDevice):
+class RerunOptions(NewRuns, OnDevice):
     """Options of `qexp rerun`."""
 
     name: str | None = option(None, "Name of the new run; RUN_rerun if left out, with a number if there is such a run.")
     seed: int | None = option(None, "Random seed; that of the run if left out.")
-    overrides: Mapping[str, Any] = option(
-        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
-        example='{"epochs": 20}',
-        metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
-    )  # fmt: skip
     at_commit: bool = option(
         False, "Use qexp's code at the commit that trained the run, from its git repository, unchanged."
     )
     resume: bool = option(False, "Continue the run itself, which was interrupted, instead of a new run.")
-    tags: Sequence[str] = option((), "Tag the run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str])
-    note: str = option("", "Note of the run.", metavar="TEXT")
     display: Any = python_only(None, "Is shown the progress of training")
 
     @property
@@ -343,7 +353,7 @@ class RerunOptions(OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions:
+class StudyOptions(InWorkspace):
     """Options of `qexp study` besides its order."""
 
     pretraining: Pretraining | None = python_only(
@@ -360,9 +370,6 @@ class StudyOptions:
     watched: Callable[[], Any] | None = python_only(None, "Makes the object that is shown the progress of a local pool")
     tell: Report = python_only(ignore, "Receives what is trained now and what is done already")
     most: int | None = python_only(None, "The largest number of runs that may be started; more are an error")
-    workspace: str | Path | None = option(
-        None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
-    )
 
 
 # A run of weights that another program trained.
@@ -370,19 +377,12 @@ class StudyOptions:
 
 def read_files(option: str, texts: Sequence[str]) -> dict[str, Path]:
     """`["mean=mean.pth"]` → `{"mean": Path("mean.pth")}`."""
-    read: dict[str, Path] = {}
-    for text in texts:
-        name, equals, file = text.partition("=")
-        if not (name and equals and file):
-            raise QexpError(f"{option} {text}: write NAME=FILE, for example {option} target_mean=target_mean.pth")
-        if name in read:
-            raise QexpError(f"{option} {name} is given twice")
-        read[name] = Path(file)
-    return read
+    form = f"write NAME=FILE, for example {option} target_mean=target_mean.pth"
+    return pairs(option, texts, form, lambda file: Path(text_of(file)))
 
 
 @dataclass(frozen=True)
-class WeightsOrder:
+class WeightsOrder(StoredRuns, InWorkspace):
     """A file of weights, the name of the run that gets them, and what that run is made of."""
 
     file: str | Path = option(
@@ -411,19 +411,7 @@ class WeightsOrder:
         also="For example target_mean=target_mean.pth; repeat for more.", example='{"target_mean": "mean.pth"}',
         metavar="NAME=FILE", shell=list[str], read=read_files,
     )  # fmt: skip
-    overrides: Mapping[str, Any] = option(
-        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
-        example='{"epochs": 20}', metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
-    )  # fmt: skip
     seed: int = option(0, "Seed of the training samples to which transforms are fitted that are not in the files.")
-    storage_path: str | Path | None = option(
-        None, "Folder for the run directory; runs/ gets a link to it.", metavar="DIR"
-    )
-    tags: Sequence[str] = option((), "Tag the run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str])
-    note: str = option("", "Note of the run.", metavar="TEXT")
-    workspace: str | Path | None = option(
-        None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
-    )
 
     @property
     def path(self) -> Path:

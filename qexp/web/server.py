@@ -28,6 +28,7 @@ from uvicorn import Config, Server
 
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.options import ServeOptions
 from qexp.web import workspace_pages
 from qexp.web.live import Site, site_of
 from qexp.web.workspace_pages import NONCE, PREFIX, STATIC, bundle, page, rendered
@@ -297,24 +298,14 @@ SECONDS_TO_END = 2
 """For responses that are on their way when the server ends."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    host: str = "127.0.0.1"
-    port: int = 8700
-    prefix: str = ""
-    names: tuple[str, ...] = ()
-    """Names of hosts, besides its own, under which it is asked for."""
-    allow_changes: bool = False
-
-
 class Serving:
     """A server that has its port, so that connections wait for it, and that does not answer yet."""
 
-    def __init__(self, workspace: Workspace, settings: Settings) -> None:
+    def __init__(self, workspace: Workspace, settings: ServeOptions) -> None:
         """Raises QexpError if the address or the port cannot be used."""
         token, prefix = token_for(settings), _checked_prefix(settings.prefix)
         site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
-        app = application(site, Access(names_of(settings.host, settings.names), prefix, token))
+        app = application(site, Access(names_of(settings.host, tuple(settings.names)), prefix, token))
         config = Config(
             app, loop="asyncio", http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=SECONDS_TO_END,
@@ -336,7 +327,7 @@ class Serving:
         self._server.should_exit = True
 
 
-def token_for(settings: Settings) -> str | None:
+def token_for(settings: ServeOptions) -> str | None:
     """The token that clients need; None where other users of the machine can at most read what they ask for.
 
     Raises QexpError for a token that is easy to guess.

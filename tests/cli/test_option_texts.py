@@ -9,9 +9,10 @@ from functools import partial
 import pytest
 
 from qexp.base import options
-from qexp.cli import texts
 from qexp.errors import QexpError
+from qexp.jobs import launchers
 from qexp.runs import order
+from qexp.runs.options import read_age
 
 grid = partial(order.read_grid, "--grid")
 
@@ -132,12 +133,12 @@ def test_a_grid_key_that_is_given_twice_is_refused():
 
 
 def test_an_option_of_a_launcher_that_is_repeated_is_a_list():
-    assert options.launcher_options("--option", ["setup=b", "time=5", "setup=c=d"]) == {
+    assert launchers.read_options("--option", ["setup=b", "time=5", "setup=c=d"]) == {
         "setup": ["b", "c=d"],
         "time": "5",
     }
     with pytest.raises(QexpError, match="write KEY=VALUE"):
-        options.launcher_options("--option", ["partition"])
+        launchers.read_options("--option", ["partition"])
 
 
 def test_axes_and_values_of_a_matrix_are_numbers():
@@ -154,11 +155,10 @@ def test_axes_and_values_of_a_matrix_are_numbers():
 
 
 def test_an_age_is_a_number_and_a_unit():
-    assert texts.age(None) is None
-    assert texts.age("30d") == timedelta(days=30)
+    assert read_age("--older-than", "30d") == timedelta(days=30)
     for wrong in ("soon", "3", "-1d", "3y", "1234567d"):
-        with pytest.raises(QexpError, match="write a number"):
-            texts.age(wrong)
+        with pytest.raises(QexpError, match=r"--older-than .*: write a number"):
+            read_age("--older-than", wrong)
 
 
 def test_what_records_keep_of_an_override_is_read_as_the_same_value():
@@ -185,7 +185,7 @@ def test_columns_are_names_or_positions(given, read):
 
 @pytest.mark.parametrize("given", [["a"], ["a="], ["=b"], ["2,a=b"], ["2,,3"], ["-1"], ["a=b,a=c"], [""]])
 def test_other_columns_are_refused_with_what_would_work(given):
-    with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given two columns)"):
+    with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given twice)"):
         options.columns("--columns", given)
 
 

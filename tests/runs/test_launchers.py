@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 import qexp as package
-from qexp.base.options import launcher_options
 from qexp.errors import SchedulerError
-from qexp.jobs.launchers import LAUNCHERS, options_of
+from qexp.jobs.launchers import LAUNCHERS, options_of, read_options
 from tests.cli.test_completion import completed
 from tests.runs.conftest import has_lines, until
 from tests.runs.spool import Spool
@@ -144,7 +143,5 @@ def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
 
 def test_options_of_python_are_those_of_the_command_line():
     given = {"requeue": True, "time": 30, "setup": ["module load a", "module load b"]}
-    given_as_texts = launcher_options(
-        "--option", ["requeue=true", "time=30", "setup=module load a", "setup=module load b"]
-    )
+    given_as_texts = read_options("--option", ["requeue=true", "time=30", "setup=module load a", "setup=module load b"])
     assert options_of("slurm", {}, given) == options_of("slurm", {}, given_as_texts)

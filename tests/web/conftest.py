@@ -17,7 +17,8 @@ import pytest
 
 import qexp as package
 from qexp.base.workspace import Workspace
-from qexp.web.server import Serving, Settings
+from qexp.runs.options import ServeOptions
+from qexp.web.server import Serving
 from tests.browsing import Opened, pages
 from tests.conftest import call, copied, shared_folder, started
 
@@ -97,7 +98,7 @@ class Served:
 
 @contextmanager
 def in_a_thread(folder: Path, **settings: Any) -> Iterator[Served]:
-    serving = Serving(Workspace(folder), Settings(port=0, **settings))
+    serving = Serving(Workspace(folder), ServeOptions(port=0, **settings))
     thread = threading.Thread(target=serving.run)
     thread.start()
     try:

@@ -25,6 +25,7 @@ from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_imag
 from qexp.kinds.images.matrix import held_values
 from qexp.kinds.images.refinement import MatrixAxis, blocks, checked, values_at
 from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
+from qexp.kinds.options import SourceImages
 from qexp.simulation.dataset import GeneratedDataset, Part, Values, mask_of
 from qexp.simulation.views import DISPLACEMENT
 
@@ -189,20 +190,13 @@ MOST_DRAWN = 24
 """Images on a side of a figure, at most."""
 
 
-def images_at(
-    workspace: Workspace,
-    dataset: str,
-    at: Mapping[str, float],
-    over: Mapping[str, tuple[float, float, int]],
-    *,
-    noise: bool = False,
-    seed: int = 0,
-) -> xarray.Dataset:
+def images_at(workspace: Workspace, options: SourceImages) -> xarray.Dataset:
     """Images at chosen values; see `qexp.images`."""
     import xarray
 
+    at, over, noise = options.at, options.over, options.noise
     parts = parts_of(workspace)
-    name, document = dataset_document(dataset, workspace, parts.tables)
+    name, document = dataset_document(options.dataset, workspace, parts.tables)
     source = generated_of(document, parts.tables, workspace)
     grid = [checked(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
@@ -211,7 +205,7 @@ def images_at(
     cells = math.prod(one.cells for one in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
         raise QexpError(f"`over`: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
-    made = _simulated(source, grid, held, shapes, noise, seed)
+    made = _simulated(source, grid, held, shapes, noise, options.seed)
     sides = [one.variable for one in grid]
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {

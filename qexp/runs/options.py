@@ -1,0 +1,138 @@
+"""What the commands that look at runs and data, keep them and show them are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from qexp.base.options import InWorkspace, Opening, Report, ignore, option, python_only
+from qexp.errors import QexpError, shortened
+
+# Runs of a listing.
+
+
+@dataclass(frozen=True)
+class ListOptions(InWorkspace):
+    """Conditions that runs of a listing fulfil, all of them, and their order."""
+
+    where: str | None = option(
+        None, "Only runs that fulfil a condition on columns, such as \"seed < 5 and test.depth.mae < 0.1 and "
+        "learning_rate == 1e-3 and code.commit != null\".", metavar="EXPRESSION",
+    )  # fmt: skip
+    _: KW_ONLY
+    status: str | None = option(None, "Only runs in this state.", complete="states")
+    tags: Iterable[str] = option(
+        (), "Only runs with this tag.", "--tag", also="Repeat to require several.", metavar="TAG", shell=list[str]
+    )
+    launch: str | None = option(
+        None, "Only runs that were started together, by the id of their launch, or 'last'.", metavar="ID",
+        complete="launches",
+    )  # fmt: skip
+    sort: str | None = option(
+        None, "Order by a field, such as created or test.depth.mae.", metavar="FIELD", complete="columns"
+    )
+    reverse: bool = option(False, "Reverse the order.")
+    warn: Report = python_only(ignore, "Receives a line for each run that cannot be read")
+
+
+# Networks, archives and repetitions of runs.
+
+
+@dataclass(frozen=True)
+class ExportOptions(Opening):
+    """Options of `qexp export`; for an archive `to` alone, and what opens the run."""
+
+    to: str | Path = option(
+        ..., "For the run: a new file .tar.zst, .tar.gz or .tar. For its network: a folder.", metavar="FILE|DIR",
+        shell=Path,
+    )  # fmt: skip
+    format: str | None = option(
+        None, "Format of the network; onnx if left out.", metavar="onnx|torchscript|keras", complete="formats"
+    )
+    _: KW_ONLY
+    physical: bool = option(
+        False, "Include the transforms in the network: physical units in and out; needed for a run with networks of "
+        "several folds.",
+    )  # fmt: skip
+    overwrite: bool = option(False, "Replace a network that was exported before.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(Opening):
+    """Options of `qexp import`."""
+
+    name: str | None = option(None, "New name of the run; its own if left out.")
+    trust_code: bool = option(False, "Allow commands to execute the run's code, code/extensions.py, from now on.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """Options of `qexp verify`."""
+
+    keep: str | Path | None = option(
+        None, "New or empty folder in which the repeated run is kept.", metavar="DIR", shell=Path
+    )
+    device: str | None = option(
+        None, "Compute device: auto, cpu or cuda; that of the run if left out.", complete="devices"
+    )
+
+
+# The trash.
+
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def read_age(option: str, text: str) -> timedelta:
+    """`30d` → 30 days."""
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
+    if not match:
+        raise QexpError(
+            f"{option} {shortened(text)}: write a number and one of m, h, d, w (minutes, hours, days, weeks), as in "
+            "30d or 12h"
+        )
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+@dataclass(frozen=True)
+class PurgeOptions(InWorkspace):
+    """Options of `qexp purge`."""
+
+    older_than: timedelta | None = option(
+        None, "Only what was removed, or last used, longer ago than this: 30d, 12h, 90m, 2w.",
+        example="timedelta(days=30)", metavar="AGE", shell=str, read=read_age,
+    )  # fmt: skip
+    _: KW_ONLY
+    confirm: Callable[[Sequence[Any]], None] | None = python_only(
+        None, "Receives the runs before any is deleted, if there are any; an exception that it raises ends the call"
+    )
+
+
+# The workspace in a browser.
+
+
+@dataclass(frozen=True)
+class ServeOptions(InWorkspace):
+    """Options of `qexp serve`."""
+
+    listening: Callable[[str], None] = python_only(print, "Receives the address to open")
+    _: KW_ONLY
+    port: int = option(8700, "The port, to 65535; 0 for any that is free.", metavar="N")
+    host: str = option(
+        "127.0.0.1", "The address to listen on; 0.0.0.0 for all. Other machines need the token that is shown.",
+        metavar="ADDRESS",
+    )  # fmt: skip
+    prefix: str = option("", "The path below which a proxy shows the pages.", metavar="/PATH")
+    names: Iterable[str] = option(
+        (), "Also answer requests for this host, as behind a proxy.", "--allow-host", also="Repeat for more.",
+        metavar="NAME", shell=list[str],
+    )  # fmt: skip
+    allow_changes: bool = option(False, "Let pages tag, annotate, stop, remove and restore runs.")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise QexpError(f"`port={self.port}`: from 0 to 65535")
