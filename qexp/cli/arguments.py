@@ -186,7 +186,7 @@ def with_options(
                 name: {field.name: _value(field, about, flags, given[field.name]) for field, about in several}
                 for name, several in fields.items()
             }
-            others = {name: value for name, value in given.items() if name in own}
+            others = {name: value for name, value in given.items() if name in own and name not in made}
             command(**others, **{name: made[name](**of_fields) for name, of_fields in values.items()})
 
         parameters: dict[str, inspect.Parameter] = {}
