@@ -44,8 +44,6 @@ from qexp.simulation.noise import Grid, Layout, Noise, Points
 from qexp.spec.kinds import Kind, KindDocuments
 from qexp.spec.reading import Finding
 from qexp.store.directory import RunDirectory
-from qexp.store.documents import Part
-from qexp.store.resolved import ExperienceSpec
 
 __all__ = [
     "ACTIVATIONS",
@@ -63,7 +61,6 @@ __all__ = [
     "DrawnData",
     "Entry",
     "Epoch",
-    "ExperienceSpec",
     "FileKind",
     "Finding",
     "Fold",
@@ -81,7 +78,6 @@ __all__ = [
     "Metric",
     "Network",
     "Noise",
-    "Part",
     "Pictures",
     "Points",
     "PredictOptions",

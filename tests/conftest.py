@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from qexp.cli import app, processes
+from qexp.spec.reading import digest
 from tests.browsing import browser, findings, npm_packages
 
 __all__ = ["browser", "findings", "npm_packages"]  # one browser for all folders: two cannot be open at a time
@@ -123,6 +124,14 @@ class Outcome(NamedTuple):
 def _command() -> click.Command:
     """The commands with all their options; to read them off their functions takes longer than most of them do."""
     return typer.main.get_command(app)
+
+
+def prepare_with(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the spec of a run, and the digest in its record, as if it had been prepared with that."""
+    record, spec = (json.loads((run / name).read_text()) for name in ("run.json", "spec.json"))
+    change(spec)
+    (run / "spec.json").write_text(json.dumps(spec))
+    (run / "run.json").write_text(json.dumps({**record, "digest": digest(spec)}))
 
 
 def call(*arguments: str | Path) -> Outcome:

@@ -36,8 +36,6 @@ from qexp.networks.training import DrawnData, Trainer
 from qexp.spec.kinds import Kind, KindDocuments
 from qexp.spec.reading import Finding
 from qexp.store.directory import RunDirectory
-from qexp.store.documents import Part
-from qexp.store.resolved import ExperienceSpec
 
 SCHEMAS: dict[str, Any] = {
     "split": "shares of training and validation among the images that are not for the test",
@@ -90,21 +88,6 @@ class ImageSpecs(KindDocuments):
 
     def summary(self, spec: dict[str, Any]) -> dict[str, str]:
         return {"images": f"{spec['dataset']['path']}, SHA-256 {spec['dataset']['fingerprint'][:16]}…"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Images(Part):
-    path: str
-    labels: tuple[str, ...]
-    units: Mapping[str, str]
-    fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnImages(ExperienceSpec):
-    dataset: Images
-    split: tuple[float, float]
-    turn: bool
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -322,7 +305,6 @@ PREDICTION = FileKind("images", _targets, _estimator)
 KINDS = {
     "images": Kind(
         documents=ImageSpecs(),
-        resolved=OnImages,
         data=ImageKind(),
         train=train,
         evaluate=judged,

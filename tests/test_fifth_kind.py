@@ -207,7 +207,7 @@ def test_a_run_of_a_kind_that_is_not_known_any_more_is_listed_and_damaged_where_
     trained.directory.extensions.unlink()
     del KINDS["images"]
     assert qexp("ls", "-q").stdout.split() == ["spots_1"]
-    with pytest.raises(DamagedError, match=r"\$\.dataset\.type is not one of generated, tabular, gridded, spectra"):
+    with pytest.raises(DamagedError, match=r"code/extensions.py removed, after the run was prepared"):
         RunDirectory(Path("runs/spots_1")).spec()
     assert call("show", "spots_1").code == 5
 
@@ -255,12 +255,12 @@ def test_it_goes_through_every_command_that_starts_other_processes(known, tmp_pa
     by_another_process("verify", runs[0])
     by_another_process("rerun", runs[0], "--name", "again")
     by_another_process("report", runs[0], "--to", "run.html")
-    by_another_process("export", runs[0], "--to", "run.tar")
+    by_another_process("export", runs[0], "--to", "run.zip")
     assert "SHA-256" in Path("run.html").read_text(encoding="utf-8")
     other = tmp_path / "elsewhere"
     (other / "specs").mkdir(parents=True)
     monkeypatch.chdir(other)
-    by_another_process("import", tmp_path / "run.tar", "--trust-code")
+    by_another_process("import", tmp_path / "run.zip", "--trust-code")
     assert "images         spots" in by_another_process("show", runs[0])
     by_another_process("figures", runs[0])
     by_another_process("doctor")

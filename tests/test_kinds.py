@@ -16,7 +16,6 @@ from qexp.runs import execute
 from qexp.spec import experiences
 from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, part_of
 from qexp.spec.schema import whole_schema
-from qexp.store import resolved
 from tests.test_imports import MODULES
 
 FOLDERS = ("images.", "rows.", "fields.", "spectra.")
@@ -46,7 +45,6 @@ def test_a_stage_that_a_kind_lacks_is_refused_in_words(monkeypatch):
 OF_TYPES = {
     "spec.experiences": experiences.TYPES,
     "kinds.experiments": objects.TYPES,
-    "store.resolved": resolved.TYPES,
     "runs.execute": execute.TYPES,
     "kinds.drawing": figures.TYPES,
 }

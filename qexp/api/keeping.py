@@ -181,7 +181,7 @@ def import_weights(options: WeightsOrder) -> Run:
 
 
 def is_archive(path: str | Path) -> bool:
-    """Whether a path has the name of an archive, such as run.tar.zst."""
+    """Whether a path has the name of an archive, such as run.zip."""
     from qexp.upkeep import archive
 
     return archive.is_archive(Path(path))

@@ -273,7 +273,7 @@ class Run(Shown):
         return report(self.directory, Path(f"{self.name}.html") if to is None else Path(to), overwrite)
 
     def export(self, target: str | Path) -> Path:
-        """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
+        """Write the run to an archive, whose name ends in .zip."""
         from qexp.store.directory import target_outside_of_runs
         from qexp.upkeep import archive
 

@@ -286,7 +286,7 @@ ABOUT, README = "network.json", "README.md"
 OURS = frozenset({ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())})
 """All possible files of an exported folder."""
 
-OF_FILES = {".zip", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
+OF_FILES = {".zip", ".tar", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
 """Suffixes of archives, which are not accepted for folders."""
 
 
@@ -392,7 +392,7 @@ def _require_room(target: Path, overwrite: bool) -> None:
     if target.suffix.lower() in OF_FILES:
         raise QexpError(
             f"`to={target}`: a network is written to a folder, whose name does not end in {target.suffix}; an archive "
-            "of the run ends in .tar.zst, .tar.gz or .tar"
+            "of the run ends in .zip"
         )
     names = names_in(target)
     if names and not overwrite:

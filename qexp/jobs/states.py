@@ -193,10 +193,8 @@ def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
             noted = files.read_json(file)
         except (FileNotFoundError, DamagedError):
             continue
-        if not isinstance(noted, dict):
+        if not isinstance(noted, dict) or not isinstance(noted.get("jobs"), dict):
             continue
-        if not isinstance(noted.get("jobs"), dict):
-            noted = {"jobs": noted}  # the form of older versions, without cluster and workspace
         own = {name: job for name, job in noted["jobs"].items() if name in names and isinstance(job, str)}
         if not own:
             continue

@@ -47,7 +47,7 @@ class ExportOptions(Opening):
     """Options of `qexp export`; for an archive `to` alone, and what opens the run."""
 
     to: str | Path = option(
-        ..., "For the run: a new file .tar.zst, .tar.gz or .tar. For its network: a folder.", metavar="FILE|DIR",
+        ..., "For the run: a new file .zip. For its network: a folder.", metavar="FILE|DIR",
         shell=Path,
     )  # fmt: skip
     format: str | None = option(

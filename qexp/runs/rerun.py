@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import os
 import signal
@@ -100,13 +99,8 @@ def _experience(
 ) -> Experience:
     """The experience that a run holds, checked, with changes."""
     place = replace(workspace, own_extensions=original.extensions)
-    spec = original.spec()
-    with tempfile.TemporaryDirectory(prefix="qexp-rerun-") as folder:
-        file = original.spec_file.absolute()
-        if spec != original.spec_as_written():  # that of an older version is read in its present form
-            file = Path(folder) / "spec.json"
-            file.write_text(json.dumps(spec), encoding="utf-8")
-        experience = experiments.experience(str(file), overrides, place)
+    original.spec()  # that it is whole
+    experience = experiments.experience(str(original.spec_file.absolute()), overrides, place)
     return replace(
         experience,
         name=record.experience,

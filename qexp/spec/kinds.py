@@ -35,8 +35,6 @@ class Kind:
 
     documents: KindDocuments | str
     """Reads and checks specs, and shows runs."""
-    resolved: Any
-    """The form of resolved specs, a `Part`."""
     data: Any
     """From specs to datasets and samples: a `KindData`."""
     train: Any

@@ -15,7 +15,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
 from qexp.store.documents import MisfitError, Part
-from qexp.store.record import Record, read_record, upgraded_spec
+from qexp.store.record import Record, read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,17 +409,19 @@ class RunDirectory:
         files.write_json(self.record_file, record.document())
 
     def spec(self) -> dict[str, Any]:
-        """The resolved experience with its dataset and model, in the current form. Raises DamagedError."""
-        from qexp.store import resolved  # slow to import because of its many classes; listings do not need it
-
-        document = self.spec_as_written()
-        self._know_kind_of(document.get("dataset"))
-        try:
-            spec = upgraded_spec(document)
-            resolved.check(spec)
-        except MisfitError as misfit:
-            raise DamagedError(f"{self.spec_file} is damaged: {misfit}") from None
+        """The resolved experience with its dataset and model. Raises DamagedError if it is not that of the digest."""
+        spec = self.spec_as_written()
+        if is_as_prepared(self, read_record(self.record_file)) is False:
+            raise DamagedError(f"{self.spec_file} is damaged: {self.changed}")
+        self._know_kind_of(spec.get("dataset"))
         return spec
+
+    @property
+    def changed(self) -> str:
+        """What to say of a run that is not as it was prepared."""
+        if self.extensions.exists():
+            return "spec.json or code/extensions.py was changed after the run was prepared"
+        return "spec.json was changed, or code/extensions.py removed, after the run was prepared"
 
     def _know_kind_of(self, dataset: Any) -> None:
         """Execute the run's own code if a dataset is of a kind that qexp does not know, but the code may."""

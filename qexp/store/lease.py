@@ -112,7 +112,7 @@ def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None
 
 
 def _claimant(attempt: Path) -> Process | None:
-    """The process of an attempt; None for attempts of older versions, whose process is only in the record."""
+    """The process of an attempt; None if its file cannot be read."""
     try:
         command = files.read_json(attempt / COMMAND)
         return Process.from_document(command.get("process")) if isinstance(command, dict) else None

@@ -21,7 +21,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, LockedStorage
 from qexp.store import evaluations, provenance
-from qexp.store.directory import WRITTEN, RunDirectory, is_as_prepared, runs_inside
+from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
 from qexp.store.provenance import fingerprint
 from qexp.store.record import NAME, ForeignWeights, Record, State
 from qexp.upkeep import trash
@@ -70,7 +70,7 @@ def treated(finding: Finding) -> Finding:
 DEEP = 3
 """Levels of folders of a workspace in which leftovers are searched."""
 
-RESULTS = (".tar", ".nc", ".npy", ".png", ".pdf", ".svg", ".html")
+RESULTS = (".zip", ".nc", ".npy", ".png", ".pdf", ".svg", ".html")
 """Endings of files that commands write outside of runs; other hidden files there are the user's."""
 
 
@@ -163,7 +163,7 @@ def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[F
         for path in (here / name for name in sorted(inside)):
             match = files.TEMPORARY.fullmatch(path.name)
             if match is not None and match["suffix"].startswith(RESULTS) and is_stale_temporary(path):
-                archive = match["suffix"].startswith(".tar")
+                archive = match["suffix"] == ".zip"
                 yield temporary_leftover(path) if archive else replace(temporary_leftover(path), repair=None)
 
 
@@ -317,10 +317,7 @@ def _of_spec(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
     try:
         directory.spec()
-        if is_as_prepared(directory, record) is False:
-            changed = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
-            yield Finding(directory.path, f"{changed} was changed after the run was prepared", advice, damaged=True)
-    except DamagedError as error:
+    except (DamagedError, NotFoundError) as error:
         yield Finding(directory.path, str(error), advice, damaged=True)
 
 

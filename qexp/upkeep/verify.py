@@ -26,7 +26,7 @@ from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import state_now
 from qexp.store import provenance
-from qexp.store.directory import RunDirectory, is_as_prepared, target_outside_of_runs
+from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
 
 if TYPE_CHECKING:
@@ -293,6 +293,7 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
             f"{name} cannot be repeated: its weights are those of {record.foreign_weights.file.name}, which another "
             "program trained"
         )
+    directory.spec()  # that it is the one which was prepared
     pretrained = [PRETRAINED] if record.parents else []
     products = [file for of_one in _products(directory).values() for file in of_one]
     gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
@@ -307,12 +308,6 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
     if trouble := provenance.trouble_with_seen(directory, record):
         raise QexpError(f"{name} cannot be verified: {provenance.SEEN} {trouble}")
-    if is_as_prepared(directory, record) is False:
-        inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
-        raise QexpError(
-            f"{name} cannot be verified: {inputs} was changed after the run, or is missing; "
-            f"the digest no longer matches the record's {record.digest[:16]}…"
-        )
 
 
 def _device(asked: str | None, then: Mapping[str, Any]) -> str:

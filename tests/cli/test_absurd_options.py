@@ -14,7 +14,7 @@ EMPTY = [
     ("run", "sound", "--name", ""),
     ("run", "sound", "--storage-path", ""),
     ("run", "sound", "--seeds", "0:2", "--storage-path="),
-    ("import", "x.tar", "--name", ""),
+    ("import", "x.zip", "--name", ""),
     ("data", "ice", "--out", ""),
 ]
 

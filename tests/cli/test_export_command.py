@@ -88,14 +88,14 @@ def test_python_does_the_same_as_the_command(export, tmp_path):
 
 def test_a_name_of_an_archive_is_the_run_and_not_its_network(export, refused, tmp_path):
     for option in (["--format", "onnx"], ["--physical"], ["--overwrite"]):
-        complaint = refused("--to", tmp_path / "sound.tar.zst", *option)
+        complaint = refused("--to", tmp_path / "sound.zip", *option)
         assert f"{option[0]} is for networks" in complaint
         assert "give a folder's name" in complaint
-    assert export("--to", tmp_path / "sound.tar.zst").code == 0
-    assert (tmp_path / "sound.tar.zst").is_file()
+    assert export("--to", tmp_path / "sound.zip").code == 0
+    assert (tmp_path / "sound.zip").is_file()
 
 
-@pytest.mark.parametrize("name", ["sound.onnx", "sound.pt", "sound.zip", "sound.json"])
+@pytest.mark.parametrize("name", ["sound.onnx", "sound.pt", "sound.tar", "sound.tar.zst", "sound.json"])
 def test_a_name_of_a_file_is_no_folder(refused, tmp_path, name):
     assert "a network is written to a folder" in refused("--to", tmp_path / name)
 
@@ -222,6 +222,6 @@ except SystemExit as ended:
     assert not ended.code
 print([name for name in ("torch", "onnx", "onnxscript") if name in sys.modules])
 """
-    words = ["export", "sound_0", "--to", str(tmp_path / "sound.tar")]
+    words = ["export", "sound_0", "--to", str(tmp_path / "sound.zip")]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
-import tarfile
+import zipfile
 
 import pytest
+
+from tests.conftest import prepare_with
 
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b"
 """Colour, the title of the window, a cleared screen, the beginning of the line, one letter back, other directions."""
@@ -34,9 +36,7 @@ def foreign(here):
         tags=[text], error=text,
     )  # fmt: skip
     (run / "labels.json").unlink(missing_ok=True)
-    spec = json.loads((run / "spec.json").read_text())
-    spec["losses"][text] = {"type": text, "parameters": {}}
-    (run / "spec.json").write_text(json.dumps(spec))
+    prepare_with(run, lambda spec: spec["losses"].update({text: {"type": text, "parameters": {}}}))
     with (run / "attempts/01/log.txt").open("a") as log:
         log.write(f"{text}\n")
     return here
@@ -93,12 +93,10 @@ def test_an_archive_does_not_act_on_the_terminal(specs, qexp):
     newer = {"format": "qexp run", "version": 99, "qexp": ESCAPES, "run": ESCAPES, "sha256": {}}
     contents = [{"manifest.json": json.dumps(newer)}, {f"x/{ESCAPES}": "", "manifest.json": json.dumps(newer)}]
     for number, members in enumerate(contents):
-        archive = specs.root / f"{number}.tar.gz"
-        with tarfile.open(archive, mode="w:gz") as tar:
+        archive = specs.root / f"{number}.zip"
+        with zipfile.ZipFile(archive, "w") as file:
             for member, text in members.items():
-                information = tarfile.TarInfo(member)
-                information.size = len(text)
-                tar.addfile(information, io.BytesIO(text.encode()))
+                file.writestr(member, text)
         code, stdout, stderr = qexp("import", archive)
         assert code in (2, 5)
         assert acts_on_a_terminal(stdout + stderr) == []

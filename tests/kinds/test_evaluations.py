@@ -18,7 +18,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.runs.evaluate import drafted, published
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
-from tests.conftest import SOUND, call, put, shared_folder, started
+from tests.conftest import SOUND, call, prepare_with, put, shared_folder, started
 
 pytestmark = pytest.mark.slow
 
@@ -237,8 +237,9 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
     assert other.reasons == (
         "no row has the same or nearly the same inputs as a training row, or is of the same quarry or stone",
     )
-    spec = Path("runs/stones_0/spec.json")
-    spec.write_text(spec.read_text().replace("stones.csv", "stones_that_are_gone.csv"))
+    prepare_with(
+        Path("runs/stones_0"), lambda spec: spec["dataset"].update(found="data/gone.csv", path="data/gone.csv")
+    )
     gone = package.evaluate("stones_0", input=write_stones(root / "new.csv", new_stones())).record
     assert gone.independent is None
     assert "cannot be read" in gone.reasons[0]
@@ -433,8 +434,8 @@ def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(fi
 def test_an_archive_holds_the_evaluations_of_its_run(here, tmp_path, qexp):
     assert qexp("evaluate", "sound_0", "--dataset", "sound").code == 0
     before = package.open_run("sound_0").evaluations["sound"]
-    assert qexp("export", "sound_0", "--to", str(tmp_path / "sound.tar.gz")).code == 0
-    assert qexp("import", str(tmp_path / "sound.tar.gz"), "--name", "again").code == 0
+    assert qexp("export", "sound_0", "--to", str(tmp_path / "sound.zip")).code == 0
+    assert qexp("import", str(tmp_path / "sound.zip"), "--name", "again").code == 0
     assert package.open_run("again").evaluations["sound"] == before
 
 
@@ -455,11 +456,8 @@ def test_of_two_equal_evaluations_at_once_the_first_is_kept(here):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypatch, qexp):
-    spec = Path("runs/sound_0/spec.json")
     run = RunDirectory(Path("runs/sound_0"))
-    changed = json.loads(spec.read_text())
-    changed["sizes"][2] = 400_000  # so that there is time to end it
-    spec.write_text(json.dumps(changed))
+    prepare_with(run.path, lambda spec: spec["sizes"].__setitem__(2, 400_000))  # so that there is time to end it
     process = started(here, "evaluate", "sound_0", "--dataset", "sound")
     deadline = time.monotonic() + 120
     while not list(run.evaluations.glob(".*.draft")):

@@ -109,7 +109,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
         (tmp_path / "specs").mkdir()
         for called, source in (("bad", name), ("good", "first")):
             run = tmp_path / "runs" / called
-            shutil.copytree(next(STORED.glob(f"*/{source}")), run)
+            shutil.copytree(next(STORED.glob(source)), run)
             record = json.loads((run / "run.json").read_text())
             (run / "run.json").write_text(json.dumps(record | {"name": called}))
         (tmp_path / "runs/bad/attempts/01").mkdir(parents=True)
@@ -186,7 +186,7 @@ def test_the_doctor_names_all_that_is_wrong_with_a_run_and_goes_on(beside, qexp)
         "environment.json is damaged: $.python is 3, not a text",
         "folds/001/run.json is damaged: $.name is missing",
         "metrics.jsonl is damaged: line 1: $.train is missing",
-        "spec.json was changed after the run was prepared",
+        "spec.json was changed, or code/extensions.py removed, after the run was prepared",
         "runs/good/checkpoints/best.safetensors: the run is recorded as done, but it is missing",
     ):
         assert said in stdout
@@ -305,7 +305,7 @@ def test_a_run_that_may_not_be_looked_at_is_a_warning_and_a_finding(qexp, linked
 def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_written(tmp_path, qexp, kind):
     name, file, _ = DOCUMENTS[kind]
     (tmp_path / "there/specs").mkdir(parents=True)
-    source = next(STORED.glob(f"*/{name}"))
+    source = STORED / name
     record, spec = (json.loads((source / one).read_text()) for one in ("run.json", "spec.json"))
     bad = {
         "finished": ("run.json", json.dumps(changed(record, ("epochs", "done"), "2"))),
@@ -315,7 +315,7 @@ def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_writ
     }[kind]
     members = dict(run_of(record=record | {"name": "one"}, spec=spec)) | {f"one/{bad[0]}": bad[1].encode()}
     code, _, stderr = qexp(
-        "import", write_archive(tmp_path / "x.tar", *members.items()), "--workspace", tmp_path / "there"
+        "import", write_archive(tmp_path / "x.zip", *members.items()), "--workspace", tmp_path / "there"
     )
     assert (code, f"one/{file}" in stderr) == (5, True)
     assert not list((tmp_path / "there").glob("runs/*/run.json"))

@@ -281,7 +281,7 @@ LEFTOVERS = [
     "runs/sound_0/.run.json.a1b2c3d4",
     "runs/sound_0/checkpoints/.best.safetensors.a1b2_3d4",
     "runs/sound_0/labels.txt.lock",
-    ".sound.tar.zst.a1b2c3d4",
+    ".sound.zip.a1b2c3d4",
 ]
 
 NOBODYS_BUSINESS = [
@@ -292,7 +292,7 @@ NOBODYS_BUSINESS = [
     "runs/sound_0/spec.json.lock",
     "runs/sound_0/poetry.lock",
     ".settings.json.20240101",
-    "sound.tar.zst",
+    "sound.zip",
     "runs/.launches/1/launch.json",
     "runs/README.txt",
     "runs/notes/today.txt",

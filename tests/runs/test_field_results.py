@@ -222,9 +222,9 @@ def test_listing_comparing_examining_exporting_and_removing_work_as_for_other_ru
     assert listed["domes_0"]["results"] == qexp.open_run("domes_0").results
     assert "ubar" in call("compare", "domes_0", "domes_1").stdout
     assert call("doctor").code == 0
-    assert call("export", "domes_0", "--to", "domes.tar.gz").code == 0
+    assert call("export", "domes_0", "--to", "domes.zip").code == 0
     assert call("rm", "domes_0").code == 0
-    assert call("import", "domes.tar.gz").code == 0
+    assert call("import", "domes.zip").code == 0
     assert qexp.open_run("domes_0").state == "done"
 
 

@@ -17,7 +17,7 @@ from qexp.base.outputs import Limits
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble
 from tests import cores, domes, stones
-from tests.conftest import Specs, call, shared_folder
+from tests.conftest import Specs, call, prepare_with, shared_folder
 
 pytestmark = pytest.mark.slow
 
@@ -68,9 +68,7 @@ def together(run: Run) -> Ensemble:
 
 def unlimited(run: Run) -> None:
     """Take the limits from a copied run, to see what its network estimates by itself."""
-    spec = json.loads((run.path / "spec.json").read_text())
-    del spec["limits"]
-    (run.path / "spec.json").write_text(json.dumps(spec))
+    prepare_with(run.path, lambda spec: spec.pop("limits"))
 
 
 @pytest.mark.parametrize(("name", "output"), [("scratch", "toc"), ("stones", "iron"), ("sound", "depth")])

@@ -39,7 +39,7 @@ KILLS, AT_ONCE = 60, 4
 
 WEIGHTS, PREDICTIONS = b"w" * 10_000, b"p" * 5_000
 
-SPEC = Path(__file__).parent / "stored" / "version_2" / "today" / "spec.json"
+SPEC = Path(__file__).parent / "stored" / "today" / "spec.json"
 """Of a run on generated images."""
 
 BARELY = 100_000

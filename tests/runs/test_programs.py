@@ -411,11 +411,11 @@ def test_a_program_is_verified_by_its_results(program, number, holds):
 
 def test_an_imported_program_is_not_executed_without_permission(program, tmp_path_factory, monkeypatch):
     program("touch executed; " + WRITES)
-    package.run("own").export("own.tar")
+    package.run("own").export("own.zip")
     Path("executed").unlink()
     other = tmp_path_factory.mktemp("other")
     (other / "specs").mkdir()
-    code, _, stderr = call("import", "own.tar", "--workspace", other)
+    code, _, stderr = call("import", "own.zip", "--workspace", other)
     assert code == 0
     assert "is not executed without --trust-code" in stderr
     assert "runs: 'sh', '-c'" in stderr

@@ -135,10 +135,11 @@ def test_what_cannot_be_had_at_its_commit_is_refused_and_nothing_is_written(
 
 
 def test_the_code_of_an_imported_run_is_not_executed_without_permission(here, qexp):
-    (here / "runs/sound_0/code/extensions.py").write_text("raise SystemExit(9)\n")
-    assert qexp("export", "sound_0", "--to", "a.tar").code == 0
-    shutil.rmtree(here / "runs/sound_0")
-    assert qexp("import", "a.tar").code == 0
-    code, _, stderr = qexp("rerun", "sound_0")
+    (here / "specs/extensions.py").write_text("own = True\n")
+    assert qexp("run", "sound", "--seed", "0", "--name", "own", "--set", "epochs=1", "--device", "cpu").code == 0
+    assert qexp("export", "own", "--to", "a.zip").code == 0
+    shutil.rmtree(here / "runs/own")
+    assert qexp("import", "a.zip").code == 0
+    code, _, stderr = qexp("rerun", "own")
     assert code == 2
     assert "is not executed without permission" in stderr

@@ -287,8 +287,8 @@ def test_what_was_seen_cannot_be_forgotten_or_changed(here, qexp, change):
 
 
 def test_an_imported_run_brings_along_what_it_saw(here, tmp_path, qexp):
-    assert qexp("export", "few_finetune_0", "--to", tmp_path / "one.tar").code == 0
-    assert qexp("import", tmp_path / "one.tar", "--name", "taken_in").code == 0
+    assert qexp("export", "few_finetune_0", "--to", tmp_path / "one.zip").code == 0
+    assert qexp("import", tmp_path / "one.zip", "--name", "taken_in").code == 0
     shutil.rmtree(here / "runs/msm_0")
     code, _, stderr = qexp("run", "leaky_finetune", "--pretrain", "taken_in")
     assert code == 2

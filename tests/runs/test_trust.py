@@ -55,7 +55,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "interrupted"}))
     for seed in (0, 1):
         done = call(
-            "export", f"sound_{seed}", "--to", folder / f"sound_{seed}.tar", "--workspace", folder / "workspace"
+            "export", f"sound_{seed}", "--to", folder / f"sound_{seed}.zip", "--workspace", folder / "workspace"
         )
         assert done.code == 0, done.stderr
     return folder
@@ -90,7 +90,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives, mark, qexp, command):
-    code, _, stderr = qexp("import", archives / "sound_0.tar")
+    code, _, stderr = qexp("import", archives / "sound_0.zip")
     assert code == 0
     for words in (
         "the run contains code",
@@ -98,7 +98,7 @@ def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives,
         "MODULES: 'halved'",
     ):
         assert words in stderr
-    assert "from sound_0.tar, " in qexp("show", "sound_0").stdout
+    assert "from sound_0.zip, " in qexp("show", "sound_0").stdout
     assert "code that it brings is not trusted" in qexp("show", "sound_0").stdout
     before = set(Path.cwd().rglob("*"))
     code, stdout, stderr = qexp(*COMMANDS[command])
@@ -116,32 +116,32 @@ def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives,
 
 
 def test_code_that_is_trusted_on_import_is_executed_from_then_on(archives, mark, qexp):
-    code, _, stderr = qexp("import", archives / "sound_0.tar", "--trust-code")
+    code, _, stderr = qexp("import", archives / "sound_0.zip", "--trust-code")
     assert code == 0
     assert "which commands execute from now on" in stderr
     assert (qexp(*COMMANDS["export"]).code, used(mark)) == (0, True)
 
 
 def test_nothing_that_reads_executes_the_code_of_a_run(archives, mark, qexp):
-    assert qexp("import", archives / "sound_0.tar").code == 0
+    assert qexp("import", archives / "sound_0.zip").code == 0
     for command in (
         ["ls"], ["show", "sound_0"], ["logs", "sound_0"], ["doctor"], ["note", "sound_0", "mine"], ["reindex"],
-        ["export", "sound_0", "--to", "again.tar"], ["rm", "sound_0"], ["restore", "sound_0"],
+        ["export", "sound_0", "--to", "again.zip"], ["rm", "sound_0"], ["restore", "sound_0"],
     ):  # fmt: skip
         assert (qexp(*command).code, used(mark)) == (0, False), command
 
 
 def test_what_an_archive_claims_of_trust_counts_for_nothing(archives, mark, qexp):
-    assert qexp("import", archives / "sound_0.tar", "--trust-code", "--name", "one").code == 0
-    assert qexp("export", "one", "--to", "one.tar").code == 0
-    assert qexp("import", "one.tar", "--name", "two").code == 0
+    assert qexp("import", archives / "sound_0.zip", "--trust-code", "--name", "one").code == 0
+    assert qexp("export", "one", "--to", "one.zip").code == 0
+    assert qexp("import", "one.zip", "--name", "two").code == 0
     assert json.loads(Path("runs/one/run.json").read_text())["imported"]["code_trusted"] is True
     assert json.loads(Path("runs/two/run.json").read_text())["imported"]["code_trusted"] is False
     assert (qexp("export", "two", "--to", "network").code, used(mark)) == (2, False)
 
 
 def test_code_that_lies_deeper_in_an_imported_run_is_not_executed_either(archives, mark, qexp):
-    assert qexp("import", archives / "sound_0.tar", "--name", "guest").code == 0
+    assert qexp("import", archives / "sound_0.zip", "--name", "guest").code == 0
     shutil.copytree("runs/guest", "inner")
     record = json.loads(Path("inner/run.json").read_text())
     Path("inner/run.json").write_text(json.dumps({**record, "imported": None}))
@@ -156,7 +156,7 @@ def test_code_that_lies_deeper_in_an_imported_run_is_not_executed_either(archive
 @pytest.mark.parametrize("command", [["run", "sound", "--seed", "1"], ["run", "sound", "--seeds", "1"]])
 def test_an_imported_run_is_continued_with_its_own_code_only_where_that_is_trusted(archives, mark, qexp, command):
     shutil.copyfile(archives / "workspace/specs/extensions.py", "specs/extensions.py")
-    assert qexp("import", archives / "sound_1.tar").code == 0
+    assert qexp("import", archives / "sound_1.zip").code == 0
     # Other code than the run's digest was made of, which nobody looks at before it is executed:
     Path("runs/sound_1/code/extensions.py").write_text(MARKING.replace("MARK_OF_CODE", "OTHER_MARK"))
     code, _, stderr = qexp(*command, "--resume", "--device", "cpu")
@@ -170,7 +170,7 @@ def test_an_imported_run_is_continued_with_its_own_code_only_where_that_is_trust
 
 
 def test_a_process_that_executes_an_imported_run_refuses_before_it_writes(archives, mark, qexp):
-    assert qexp("import", archives / "sound_1.tar").code == 0
+    assert qexp("import", archives / "sound_1.zip").code == 0
     before = {path: path.read_bytes() for path in Path("runs/sound_1").rglob("*") if path.is_file()}
     for command in ("execute", "train-folds"):
         assert (qexp(command, "runs/sound_1").code, used(mark)) == (2, False)
@@ -179,7 +179,7 @@ def test_a_process_that_executes_an_imported_run_refuses_before_it_writes(archiv
 
 def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(archives, mark):
     images = np.zeros((1, 16, 16))
-    run = package.import_run(archives / "sound_0.tar")
+    run = package.import_run(archives / "sound_0.zip")
     for refused in (
         lambda: run.predict(displacement=images),
         lambda: run.verify(),
@@ -193,7 +193,7 @@ def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(arch
     assert used(mark)
     assert package.open_run("sound_0", trust_code=True).predict(displacement=images)["depth"].shape == (1,)
     assert used(mark)
-    trusted = package.import_run(archives / "sound_0.tar", name="other", trust_code=True)
+    trusted = package.import_run(archives / "sound_0.zip", name="other", trust_code=True)
     assert trusted.predict(displacement=images)["depth"].shape == (1,)
     assert used(mark)
 

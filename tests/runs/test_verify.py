@@ -16,8 +16,8 @@ import qexp as package
 from qexp.api.runs import open_run
 from qexp.errors import InterruptedRunError
 from qexp.spec.reading import digest
-from qexp.store.directory import RunDirectory
 from qexp.upkeep.verify import environment_changes, first_difference, largest_of_results, largest_of_weights
+from tests.conftest import prepare_with
 from tests.runs.conftest import Interrupting, has_lines, until
 
 pytestmark = pytest.mark.slow
@@ -161,8 +161,8 @@ def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
 @pytest.mark.parametrize(
     ("spoil", "code", "complaint"),
     [
-        (lambda run: edit(run / "spec.json", learning_rate=0.5), 2, "spec.json was changed after the run"),
-        (lambda run: (run / "code/extensions.py").write_text("#"), 2, "spec.json or code/extensions.py was changed"),
+        (lambda run: edit(run / "spec.json", learning_rate=0.5), 5, "spec.json was changed, or code"),
+        (lambda run: (run / "code/extensions.py").write_text("#"), 5, "spec.json or code/extensions.py was changed"),
         (lambda run: edit(run / "run.json", state="interrupted"), 2, "is interrupted, not done"),
         (lambda run: edit(run / "run.json", results={}), 2, "results missing"),
         (lambda run: (run / "metrics.jsonl").unlink(), 2, "metrics.jsonl missing"),
@@ -196,15 +196,15 @@ def test_weights_to_start_from_that_were_exchanged_are_refused(run, qexp):
     start = run / "checkpoints/pretrained.safetensors"
     shutil.copyfile(run / "checkpoints/best.safetensors", start)
     lineage = [{"name": "p", "digest": "d", "seed": 0, "weights": {"sha256": "0" * 64, "bytes": 1}}]
-    edit(run / "run.json", parents=["p"], lineage=lineage)
+    spec = json.loads((run / "spec.json").read_text())
+    edit(run / "run.json", parents=["p"], lineage=lineage, digest=digest(spec, "d"))
     code, _, stderr = qexp("verify", "sound_0")
     assert code == 2
     assert "checkpoints/pretrained.safetensors was changed after the run" in stderr
 
 
 def test_a_verification_that_is_stopped_leaves_nothing_behind(run, start, qexp, tmp_path):
-    edit(run / "spec.json", epochs=3000)
-    edit(run / "run.json", digest=digest(RunDirectory(run).spec()))
+    prepare_with(run, lambda spec: spec.update(epochs=3000))
     stopped = start("verify", "sound_0")
     temporary = tmp_path / "temporary"
     until(lambda: any(has_lines(file, 2)() for file in temporary.glob("*/sound_0/metrics.jsonl")), "the second epoch")

@@ -1,7 +1,6 @@
-"""Runs that older versions of qexp have made are listed, shown, compared and go on, as if they had been made today.
+"""Runs that were made on other days are listed, shown, compared and written as they were read.
 
-`stored/version_1` has one of each kind that there was: `first` is from before specs said which epoch is kept,
-`parent_by_name` from before a record told more of the run that it started from.
+`stored` has one of each kind; the record of `parent_by_name` has only the name of the run that it started from.
 """
 
 from __future__ import annotations
@@ -18,29 +17,24 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.tables import BUILT_IN
-from qexp.runs.execute import execute
 from qexp.store.directory import RunDirectory
 from qexp.store.record import SCHEMA_VERSION, Ancestor, Record
 from qexp.upkeep.verify import verify
 
 STORED = Path(__file__).parent / "stored"
 
-NAMES = sorted(path.name for path in STORED.glob("version_*/*"))
+NAMES = sorted(path.name for path in STORED.glob("*"))
 
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], RunDirectory]:
     """`stored("first")`: that run in a workspace which holds a copy of all of them, and is the current directory."""
     (tmp_path / "specs").mkdir()
-    for run in STORED.glob("version_*/*"):
+    for run in STORED.glob("*"):
         shutil.copytree(run, tmp_path / "runs" / run.name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return lambda name: RunDirectory(tmp_path / "runs" / name)
-
-
-def test_there_are_runs_of_every_version():
-    assert sorted(path.name for path in STORED.iterdir()) == [f"version_{n}" for n in range(1, SCHEMA_VERSION + 1)]
 
 
 def test_runs_of_all_versions_are_listed_with_their_results(stored, qexp):
@@ -72,26 +66,6 @@ def test_runs_of_different_versions_are_compared(stored, qexp):
     assert "layer_decay" not in stdout
 
 
-@pytest.mark.slow
-def test_a_run_that_the_first_version_prepared_trains_today_to_the_same_epochs_and_is_written_in_the_form_of_today(
-    stored,
-):
-    first = stored("first")
-    for folder in ("attempts", "checkpoints"):
-        (first.path / folder).mkdir()
-    before = json.loads(first.record_file.read_text())
-    first.record_file.write_text(json.dumps({**before, "state": "interrupted", "attempts": [], "results": {}}))
-    before_lines = first.metrics()
-    execute(first, "cpu")
-    after = json.loads(first.record_file.read_text())
-    assert (after["schema"], after["state"]) == (SCHEMA_VERSION, "done")
-    # Other processors than the one that it was made on round differently.
-    for part, outputs in before["results"].items():
-        for output, values in outputs.items():
-            assert after["results"][part][output] == pytest.approx(values, rel=1e-3)
-    assert [line["epoch"] for line in first.metrics()] == [line["epoch"] for line in before_lines]
-
-
 def test_a_parent_that_is_known_by_its_name_alone_is_an_ancestor_of_which_nothing_else_is_known(stored, qexp):
     record = stored("parent_by_name").record()
     assert record.lineage == (Ancestor(name="mogi_quick_3"),)
@@ -99,14 +73,6 @@ def test_a_parent_that_is_known_by_its_name_alone_is_an_ancestor_of_which_nothin
         "run": "mogi_quick_3", "operations": None, "freeze": [], "epochs_frozen": None,
     }  # fmt: skip
     assert "pretrained   from mogi_quick_3\n" in qexp("show", "parent_by_name").stdout
-
-
-def test_what_a_spec_was_upgraded_by_changes_no_digest(stored):
-    for name in ("first", "today"):
-        run = stored(name)
-        written = json.loads((run.path / "spec.json").read_text())
-        assert run.spec_as_written() == written
-        assert written.items() <= run.spec().items()
 
 
 LATER = {"groups": [], "targets": [], "kind": "trained", "foreign_weights": None, "rerun_of": None}
@@ -139,7 +105,7 @@ def test_a_record_is_written_as_it_was_read(stored):
         run.write(run.record())
         assert json.loads(run.record_file.read_text()) == document
         assert list(json.loads(run.record_file.read_text())) == list(document)
-    today = json.loads((STORED / "version_2/today/run.json").read_text())
+    today = json.loads((STORED / "today/run.json").read_text())
     assert stored("today").record().document() == {**LATER, **today}
 
 

@@ -69,12 +69,12 @@ def test_the_job_of_a_run_that_was_submitted_here_is_asked_for_and_cancelled(wor
 def test_an_imported_run_has_no_job_here(workspace, called, qexp, tmp_path, state):
     job = {"launcher": "slurm", "id": "777_0", "cluster": "alpha"}
     make(workspace / "runs/guest", state="interrupted", job=job, launch="20260101-000000")
-    assert qexp("export", "guest", "--to", "guest.tar").code == 0
+    assert qexp("export", "guest", "--to", "guest.zip").code == 0
     shutil.rmtree(workspace / "runs/guest")
     called()
     if state != "interrupted":
-        repack(workspace / "guest.tar", tmp_path, state)
-    assert qexp("import", "guest.tar").code == 0
+        repack(workspace / "guest.zip", tmp_path, state)
+    assert qexp("import", "guest.zip").code == 0
     settled = {"queued": "created", "running": "lost", "interrupted": "interrupted"}[state]
     assert state_of(qexp, "guest") == settled
     assert qexp("stop", "guest").stderr == f"guest is not running: {settled}\n"
@@ -97,20 +97,17 @@ def make(folder: Path, **fields: object) -> None:
 def repack(archive: Path, folder: Path, state: str) -> None:
     """Let the record in an archive claim a state that no run can be exported in."""
     import hashlib
-    import io
-    import tarfile
+    import zipfile
 
-    with tarfile.open(archive) as file:
-        contents = {one.name: file.extractfile(one).read() for one in file if one.isfile()}
+    with zipfile.ZipFile(archive) as file:
+        contents = {one.filename: file.read(one) for one in file.infolist() if not one.is_dir()}
     manifest = json.loads(contents.pop("manifest.json"))
     record = json.loads(contents["guest/run.json"])
     contents["guest/run.json"] = json.dumps({**record, "state": state}).encode()
     manifest["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    with tarfile.open(archive, "w") as file:
+    with zipfile.ZipFile(archive, "w") as file:
         for name, data in {**contents, "manifest.json": json.dumps(manifest).encode()}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            file.addfile(member, io.BytesIO(data))
+            file.writestr(name, data)
 
 
 @pytest.mark.parametrize("workspace_noted", [None, "/another/workspace"])

@@ -4,7 +4,6 @@ from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.fields.spec:DOCUMENTS",
-    resolved="qexp.store.resolved:OnGridded",
     data="qexp.kinds.fields.experiment:DATA",
     train="qexp.kinds.fields.evaluation:train",
     evaluate="qexp.kinds.fields.evaluation:judged",

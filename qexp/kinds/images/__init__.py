@@ -4,7 +4,6 @@ from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.images.spec:DOCUMENTS",
-    resolved="qexp.store.resolved:OnGenerated",
     data="qexp.kinds.images.experiment:DATA",
     train="qexp.kinds.images.evaluation:train",
     evaluate="qexp.kinds.images.evaluation:judged",

@@ -4,7 +4,6 @@ from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.rows.spec:DOCUMENTS",
-    resolved="qexp.store.resolved:OnTabular",
     data="qexp.kinds.rows.experiment:DATA",
     train="qexp.kinds.rows.training:train_folds",
     held_out="qexp.kinds.held_out:layout_of_rows",

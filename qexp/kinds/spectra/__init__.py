@@ -4,7 +4,6 @@ from qexp.spec.kinds import Kind
 
 KIND = Kind(
     documents="qexp.kinds.spectra.spec:DOCUMENTS",
-    resolved="qexp.store.resolved:OnSpectra",
     data="qexp.kinds.spectra.experiment:DATA",
     train="qexp.kinds.spectra.evaluation:train",
     held_out="qexp.kinds.held_out:layout_of_spectra",
