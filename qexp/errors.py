@@ -152,27 +152,10 @@ def pointer(path: Iterable[str | int]) -> str:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name that was probably meant; None if none is similar."""
     known = list(names)
-    close = difflib.get_close_matches(name, known, n=len(known) or 1, cutoff=0.6)
-    if close:
-        return min(close, key=lambda other: edits(name, other))  # of equally many edits, difflib's first
+    if close := difflib.get_close_matches(name, known, cutoff=0.6):
+        return next((other for other in close if sorted(other) == sorted(name)), close[0])  # letters that are swapped
     squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in known}
     return squeezed.get(name.lower().replace("_", "").replace("-", ""))
-
-
-def edits(one: str, other: str) -> int:
-    """The edit distance of two words: letters left out, added or replaced, and neighbours swapped.
-
-    Damerau (1964), Commun. ACM 7, 171-176, in the form that edits no letter twice (optimal string alignment).
-    """
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        before, above, row = row, before, [i]
-        for j, wanted in enumerate(other, 1):
-            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted)))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
-                row[j] = min(row[j], above[j - 2] + 1)
-    return row[-1]
 
 
 def hint(name: str, names: Iterable[str], separator: str = "; ") -> str:

@@ -5,7 +5,7 @@ import torch
 from jsonschema import Draft202012Validator
 
 from qexp.base.tables import Entry, built
-from qexp.errors import edits, nearest, suggestion
+from qexp.errors import nearest, suggestion
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.heads import HeadEntry
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
@@ -121,10 +121,6 @@ def test_two_letters_that_changed_places_are_one_slip_and_nearer_than_another_le
     assert nearest("mea", ["mae", "mse"]) == nearest("mea", ["mse", "mae"]) == "mae"
     assert nearest("mea", BUILT_IN["losses"]) == "mae"
     assert nearest("adma", BUILT_IN["optimizers"]) == "adam"
-    assert edits("mea", "mae") == 1
-    assert edits("kitten", "sitting") == edits("sitting", "kitten") == 3
-    assert edits("", "abc") == 3
-    assert edits("abcdef", "badcfe") == 3
 
 
 def test_a_suggestion_is_a_near_name_or_else_the_names_there_are():

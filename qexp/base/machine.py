@@ -157,33 +157,6 @@ def wait_without_spinning() -> None:
         os.environ["GOMP_SPINCOUNT"] = TURNS
 
 
-TURN = 100_000
-"""Shortest turn on a core that Linux grants [ns]; 3 ms are usual."""
-
-SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
-"""Numbers of the system call, for which not every C library has a function."""
-
-
-def take_short_turns() -> None:
-    """Ask Linux, from 6.12 on, to give this thread and those that it starts many short turns instead of few long ones.
-
-    Their share of the processor stays the same. At the end of an operation threads wait for the slowest; beside other
-    work that is one whose turn comes late. Training then took 2.7 to 3.4 times as long as alone; with short turns it
-    takes 2.4 to 2.8 times as long.
-    Does nothing elsewhere, or for a thread whose scheduling was changed by somebody.
-    """
-    import ctypes  # takes milliseconds, which commands that only read need not wait for
-    import platform
-    import struct
-
-    number = SCHED_SETATTR.get(platform.machine())
-    if sys.platform != "linux" or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        return
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
-    ctypes.CDLL(None).syscall(number, 0, struct.pack("IIQiIQQQ", 48, os.SCHED_OTHER, 0, nice, 0, TURN, 0, 0), 0)
-
-
 # Signal handlers for the duration of a block of code.
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from qexp.base.machine import take_short_turns
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
@@ -156,7 +155,6 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let torch use this number of threads inside the block, and the previous number after it."""
-    take_short_turns()  # torch's threads inherit it when they are started
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
