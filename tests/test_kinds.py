@@ -16,7 +16,7 @@ from qexp.runs import execute
 from qexp.spec import experiences
 from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, part_of
 from qexp.spec.schema import whole_schema
-from tests.test_imports import MODULES
+from tests.test_imports import MODULES, tree_of
 
 FOLDERS = ("images.", "rows.", "fields.", "spectra.")
 """The folders of the kinds, in `qexp.kinds`."""
@@ -57,11 +57,11 @@ def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
     assert list(OF_TYPES[module]) == enumerated
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_asks_of_which_type_an_experience_is(module):
+def test_no_module_asks_of_which_type_an_experience_is():
     compared = [
-        ast.unparse(node)
-        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        f"{module}: {ast.unparse(node)}"
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.Compare)
         and any(names_of(part) & experiences.TYPES.keys() for part in (node.left, *node.comparators))
     ]
@@ -97,10 +97,14 @@ def questions(tree: ast.Module) -> Iterator[ast.expr]:
             yield node.value
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is(module):
-    found = list(questions(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
-    assert of_one_kind(module) or [f"line {one.lineno}: {ast.unparse(one)}" for one in found] == []
+def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is():
+    found = [
+        f"{module}, line {asked.lineno}: {ast.unparse(asked)}"
+        for module in MODULES
+        if not of_one_kind(module)
+        for asked in questions(tree_of(module))
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

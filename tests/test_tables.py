@@ -10,8 +10,7 @@ from qexp.kinds.tables import BUILT_IN
 from qexp.networks.heads import HeadEntry
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
 
-ENTRIES = [(table, name) for table, entries in BUILT_IN.items() if table != "quantities" for name in entries]
-BY_NAME = pytest.mark.parametrize(("table", "name"), ENTRIES)
+TABLES = pytest.mark.parametrize("table", [table for table in BUILT_IN if table != "quantities"])
 
 
 def context(table, entry):
@@ -43,50 +42,53 @@ def test_no_table_is_empty(table):
     assert BUILT_IN[table]
 
 
-@BY_NAME
-def test_the_example_of_an_entry_fits_its_own_schema_and_builds(table, name):
-    entry, key = BUILT_IN[table][name], key_of(table)
-    assert set(entry.example) <= {key, "parameters"}
-    assert BUILT_IN[table][entry.example[key]] is entry
-    parameters = entry.example.get("parameters", {})
-    Draft202012Validator(entry.schema()).validate(parameters)
-    assert entry.build(*context(table, entry), **parameters) is not None
-    if key == "type":
-        assert built(BUILT_IN[table], entry.example, *context(table, entry)) is not None
+@TABLES
+def test_the_example_of_an_entry_fits_its_own_schema_and_builds(table):
+    for name, entry in BUILT_IN[table].items():
+        key = key_of(table)
+        assert set(entry.example) <= {key, "parameters"}, name
+        assert BUILT_IN[table][entry.example[key]] is entry, name
+        parameters = entry.example.get("parameters", {})
+        Draft202012Validator(entry.schema()).validate(parameters)
+        assert entry.build(*context(table, entry), **parameters) is not None, name
+        if key == "type":
+            assert built(BUILT_IN[table], entry.example, *context(table, entry)) is not None
 
 
-@BY_NAME
-def test_the_schema_of_an_entry_is_a_json_schema_that_refuses_unknown_parameters(table, name):
-    schema = BUILT_IN[table][name].schema()
-    Draft202012Validator.check_schema(schema)
-    parameters = {**BUILT_IN[table][name].example.get("parameters", {}), "no_such_parameter": 1}
-    assert not Draft202012Validator(schema).is_valid(parameters)
+@TABLES
+def test_the_schema_of_an_entry_is_a_json_schema_that_refuses_unknown_parameters(table):
+    for name, entry in BUILT_IN[table].items():
+        schema = entry.schema()
+        Draft202012Validator.check_schema(schema)
+        parameters = {**entry.example.get("parameters", {}), "no_such_parameter": 1}
+        assert not Draft202012Validator(schema).is_valid(parameters), name
 
 
-@BY_NAME
-def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_default(table, name):
-    entry = BUILT_IN[table][name]
-    taken = spec_parameters(entry)
-    assert set(entry.schema()["properties"]) == set(taken)
-    without_default = {key for key, parameter in taken.items() if parameter.default is inspect.Parameter.empty}
-    assert set(entry.schema().get("required", [])) == without_default
+@TABLES
+def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_default(table):
+    for name, entry in BUILT_IN[table].items():
+        taken = spec_parameters(entry)
+        assert set(entry.schema()["properties"]) == set(taken), name
+        without_default = {key for key, parameter in taken.items() if parameter.default is inspect.Parameter.empty}
+        assert set(entry.schema().get("required", [])) == without_default, name
 
 
-@BY_NAME
-def test_the_defaults_of_an_entry_are_allowed_by_its_schema_and_shown_in_it(table, name):
-    entry = BUILT_IN[table][name]
-    for parameter, value in entry.defaults.items():
-        schema = entry.schema()["properties"][parameter]
-        assert schema["default"] == value
-        plain = list(value) if isinstance(value, tuple) else value
-        Draft202012Validator(schema).validate(plain)
+@TABLES
+def test_the_defaults_of_an_entry_are_allowed_by_its_schema_and_shown_in_it(table):
+    for name, entry in BUILT_IN[table].items():
+        for parameter, value in entry.defaults.items():
+            schema = entry.schema()["properties"][parameter]
+            assert schema["default"] == value, name
+            plain = list(value) if isinstance(value, tuple) else value
+            Draft202012Validator(schema).validate(plain)
 
 
-@BY_NAME
-def test_an_entry_is_explained_in_a_line_that_is_a_sentence(table, name):
-    text = BUILT_IN[table][name].help
-    assert text.endswith(".")
-    assert "\n" not in text
+@TABLES
+def test_an_entry_is_explained_in_a_line_that_is_a_sentence(table):
+    for name, entry in BUILT_IN[table].items():
+        text = entry.help
+        assert text.endswith("."), name
+        assert "\n" not in text, name
 
 
 def test_a_misspelt_field_of_an_entry_fails_at_once():
