@@ -2,55 +2,33 @@
 
 # Loading a subpackage binds its name here, once; loaded first, it leaves the name `runs` to the function.
 import qexp.runs  # noqa: F401
-from qexp.api.deformation import invert, observe
-from qexp.api.estimation import export_network, matrix, predict
-from qexp.api.evaluation import calibrate, evaluate, intervals, limit
-from qexp.api.keeping import act, doctor, import_run, import_weights, purge, reindex, restore
-from qexp.api.listing import compare, report, runs, serve, status
-from qexp.api.runs import Run, open_run
-from qexp.api.specs import images, make_ice, make_xrf, samples, show_data, show_images, specs
-from qexp.api.training import run, study, sweep
-from qexp.base.machine import wait_without_spinning
-from qexp.runs.order import Order, Pretraining
+from qexp.api.deformation import invert as invert, observe as observe
+from qexp.api.estimation import export_network as export_network, matrix as matrix, predict as predict
+from qexp.api.evaluation import calibrate as calibrate, evaluate as evaluate, intervals as intervals, limit as limit
+from qexp.api.keeping import (
+    act as act,
+    doctor as doctor,
+    import_run as import_run,
+    import_weights as import_weights,
+    purge as purge,
+    reindex as reindex,
+    restore as restore,
+)
+from qexp.api.listing import compare as compare, report as report, runs as runs, serve as serve, status as status
+from qexp.api.runs import Run as Run, open_run as open_run
+from qexp.api.specs import (
+    images as images,
+    make_ice as make_ice,
+    make_xrf as make_xrf,
+    samples as samples,
+    show_data as show_data,
+    show_images as show_images,
+    specs as specs,
+)
+from qexp.api.training import run as run, study as study, sweep as sweep
+from qexp.base.machine import wait_without_spinning as _wait_without_spinning
+from qexp.runs.order import Order as Order, Pretraining as Pretraining
 
-wait_without_spinning()  # no import above loads torch
+_wait_without_spinning()  # no import above loads torch
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "Order",
-    "Pretraining",
-    "Run",
-    "act",
-    "calibrate",
-    "compare",
-    "doctor",
-    "evaluate",
-    "export_network",
-    "images",
-    "import_run",
-    "import_weights",
-    "intervals",
-    "invert",
-    "limit",
-    "make_ice",
-    "make_xrf",
-    "matrix",
-    "observe",
-    "open_run",
-    "predict",
-    "purge",
-    "reindex",
-    "report",
-    "restore",
-    "run",
-    "runs",
-    "samples",
-    "serve",
-    "show_data",
-    "show_images",
-    "specs",
-    "status",
-    "study",
-    "sweep",
-]

@@ -3,126 +3,56 @@
 Everything else in qexp may move. The names are documented where they are defined.
 """
 
-from __future__ import annotations
-
-from qexp.base.quantities import QUANTITIES, Quantities, Quantity
-from qexp.base.seeds import Seeds
-from qexp.base.tables import Entry, Tables
-from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, QexpError
-from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import Asked, Independence, Judged
-from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
-from qexp.kinds.kind import KindData, Samples
-from qexp.kinds.look import Variable, View
-from qexp.kinds.objects import dataset_of
-from qexp.kinds.options import PredictOptions
-from qexp.kinds.prediction import FileKind
-from qexp.kinds.trained import load_model
-from qexp.kinds.training import train_network
-from qexp.metrics.baselines import Baseline
-from qexp.metrics.metric import Additive, Metric, evaluate
-from qexp.metrics.splits import Fold, Split, SplitError
-from qexp.networks.callbacks import Callback, Epoch
-from qexp.networks.estimator import Inversion
-from qexp.networks.layers import ACTIVATIONS
-from qexp.networks.losses import Loss
-from qexp.networks.modules import JoiningEntry
-from qexp.networks.network import Network
-from qexp.networks.optimizers import ByEpoch, Schedule
-from qexp.networks.shapes import Shape, ShapeError
-from qexp.networks.training import DrawnData, Trainer
-from qexp.networks.transforms import Transform
-from qexp.physics.crack import penny, penny_image
-from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
-from qexp.physics.ellipsoid import yang, yang_image
-from qexp.physics.geometry import grid, line_of_sight, project
-from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
-from qexp.simulation.distributions import Distribution
-from qexp.simulation.generators import DeformationImages, Generator, Requirement, Source, below_surface, half_space
-from qexp.simulation.noise import Grid, Layout, Noise, Points
-from qexp.spec.kinds import Kind, KindDocuments
-from qexp.spec.reading import Finding
-from qexp.store.directory import RunDirectory
-
-__all__ = [
-    "ACTIVATIONS",
-    "FIGURES_FOLDER",
-    "QUANTITIES",
-    "Additive",
-    "Asked",
-    "Attempt",
-    "Baseline",
-    "ByEpoch",
-    "Callback",
-    "DatasetError",
-    "DeformationImages",
-    "Distribution",
-    "DrawnData",
-    "Entry",
-    "Epoch",
-    "FileKind",
-    "Finding",
-    "Fold",
-    "Generator",
-    "Grid",
-    "Independence",
-    "Inversion",
-    "JoiningEntry",
-    "Judged",
-    "Kind",
-    "KindData",
-    "KindDocuments",
-    "Layout",
-    "Loss",
-    "Metric",
-    "Network",
-    "Noise",
-    "Pictures",
-    "Points",
-    "PredictOptions",
-    "QexpError",
-    "Quantities",
-    "Quantity",
-    "Requirement",
-    "Results",
-    "RunDirectory",
-    "Samples",
-    "Schedule",
-    "Seeds",
-    "Shape",
-    "ShapeError",
-    "Source",
-    "Split",
-    "SplitError",
-    "Tables",
-    "Trainer",
-    "Transform",
-    "Variable",
-    "View",
-    "Workspace",
-    "below_surface",
-    "cdm",
-    "cdm_image",
-    "dataset_of",
-    "evaluate",
-    "grid",
-    "half_space",
-    "learning_curve",
-    "line_of_sight",
-    "load_model",
-    "mctigue",
-    "mctigue_image",
-    "mogi",
-    "mogi_image",
-    "okada",
-    "okada_image",
-    "pcdm",
-    "pcdm_image",
-    "penny",
-    "penny_image",
-    "project",
-    "train_network",
-    "yang",
-    "yang_image",
-]
+from qexp.base.quantities import QUANTITIES as QUANTITIES, Quantities as Quantities, Quantity as Quantity
+from qexp.base.seeds import Seeds as Seeds
+from qexp.base.tables import Entry as Entry, Tables as Tables
+from qexp.base.workspace import Workspace as Workspace
+from qexp.errors import DatasetError as DatasetError, QexpError as QexpError
+from qexp.kinds.attempt import Attempt as Attempt, Results as Results
+from qexp.kinds.evaluation import Asked as Asked, Independence as Independence, Judged as Judged
+from qexp.kinds.figures import FIGURES_FOLDER as FIGURES_FOLDER, Pictures as Pictures, learning_curve as learning_curve
+from qexp.kinds.kind import KindData as KindData, Samples as Samples
+from qexp.kinds.look import Variable as Variable, View as View
+from qexp.kinds.objects import dataset_of as dataset_of
+from qexp.kinds.options import PredictOptions as PredictOptions
+from qexp.kinds.prediction import FileKind as FileKind
+from qexp.kinds.trained import load_model as load_model
+from qexp.kinds.training import train_network as train_network
+from qexp.metrics.baselines import Baseline as Baseline
+from qexp.metrics.metric import Additive as Additive, Metric as Metric, evaluate as evaluate
+from qexp.metrics.splits import Fold as Fold, Split as Split, SplitError as SplitError
+from qexp.networks.callbacks import Callback as Callback, Epoch as Epoch
+from qexp.networks.estimator import Inversion as Inversion
+from qexp.networks.layers import ACTIVATIONS as ACTIVATIONS
+from qexp.networks.losses import Loss as Loss
+from qexp.networks.modules import JoiningEntry as JoiningEntry
+from qexp.networks.network import Network as Network
+from qexp.networks.optimizers import ByEpoch as ByEpoch, Schedule as Schedule
+from qexp.networks.shapes import Shape as Shape, ShapeError as ShapeError
+from qexp.networks.training import DrawnData as DrawnData, Trainer as Trainer
+from qexp.networks.transforms import Transform as Transform
+from qexp.physics.crack import penny as penny, penny_image as penny_image
+from qexp.physics.dislocation import cdm as cdm, cdm_image as cdm_image, okada as okada, okada_image as okada_image
+from qexp.physics.ellipsoid import yang as yang, yang_image as yang_image
+from qexp.physics.geometry import grid as grid, line_of_sight as line_of_sight, project as project
+from qexp.physics.point import (
+    mctigue as mctigue,
+    mctigue_image as mctigue_image,
+    mogi as mogi,
+    mogi_image as mogi_image,
+    pcdm as pcdm,
+    pcdm_image as pcdm_image,
+)
+from qexp.simulation.distributions import Distribution as Distribution
+from qexp.simulation.generators import (
+    DeformationImages as DeformationImages,
+    Generator as Generator,
+    Requirement as Requirement,
+    Source as Source,
+    below_surface as below_surface,
+    half_space as half_space,
+)
+from qexp.simulation.noise import Grid as Grid, Layout as Layout, Noise as Noise, Points as Points
+from qexp.spec.kinds import Kind as Kind, KindDocuments as KindDocuments
+from qexp.spec.reading import Finding as Finding
+from qexp.store.directory import RunDirectory as RunDirectory

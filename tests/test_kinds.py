@@ -9,8 +9,7 @@ from dataclasses import MISSING, fields, replace
 import pytest
 
 from qexp.errors import QexpError
-from qexp.kinds import experiments as objects
-from qexp.kinds import figures
+from qexp.kinds import experiments as objects, figures
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs import execute
 from qexp.spec import experiences

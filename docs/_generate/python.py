@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 from collections.abc import Iterator
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import qexp
@@ -29,13 +30,20 @@ EXTENSIONS = """What a workspace's `specs/extensions.py` builds its entries of, 
 [Add your own physics](../how-to/own-physics.md). This path stays, wherever modules move."""
 
 
+def public(module: ModuleType) -> list[str]:
+    """The names that a module offers, sorted: those that it imports by name, without its submodules."""
+    return sorted(
+        name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)
+    )
+
+
 def page() -> str:
-    more = sorted(set(api.__all__) - set(qexp.__all__))
+    more = sorted(set(public(api)) - set(public(qexp)))
     return "\n\n".join([
-        HEAD, "## qexp", *(_described("qexp", qexp, name) for name in qexp.__all__),
+        HEAD, "## qexp", *(_described("qexp", qexp, name) for name in public(qexp)),
         "## qexp.api", *(_described("qexp.api", api, name) for name in more),
         "## qexp.extend", EXTENSIONS,
-        table(["name", "meaning"], [[code(name), prose(_sentence(name))] for name in extend.__all__]),
+        table(["name", "meaning"], [[code(name), prose(_sentence(name))] for name in public(extend)]),
     ]) + "\n"  # fmt: skip
 
 

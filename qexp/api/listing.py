@@ -211,8 +211,7 @@ def report(
     Raises QexpError before anything is written.
     """
     from qexp.runs.catalog import Catalog
-    from qexp.web.report import chosen, report_of_several
-    from qexp.web.report import report as of_one
+    from qexp.web.report import chosen, report as of_one, report_of_several
 
     names = references_of(list(runs), workspace)
     if runs and not names:

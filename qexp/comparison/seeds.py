@@ -24,8 +24,7 @@ from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import COMMENTARY
 from qexp.store.directory import RunDirectory, with_caution
-from qexp.store.evaluations import find_evaluation
-from qexp.store.evaluations import summaries as summaries_of
+from qexp.store.evaluations import find_evaluation, summaries as summaries_of
 from qexp.store.record import State
 from qexp.store.results import CALIBRATION_FIELD, Columns, compared_columns, is_width
 

@@ -25,8 +25,7 @@ from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import NONE
-from qexp.runs import launch
-from qexp.runs import plan as grids
+from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Unwatched, Watcher, Workload, memory_of
 from qexp.runs.order import SAME, Order, Pretraining
 from qexp.runs.plan import Grid, GridAxis, checked_seeds, require_few

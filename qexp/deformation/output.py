@@ -18,9 +18,7 @@ from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.posterior import COVERAGE, SourcePosterior
 from qexp.errors import QexpError
-from qexp.figures.canvas import drawn_at_once
-from qexp.figures.canvas import encoded as drawn
-from qexp.figures.canvas import encoded as encoded_picture
+from qexp.figures.canvas import drawn_at_once, encoded as drawn, encoded as encoded_picture
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured
 from qexp.observations.observation import Array, Observation, Track, as_table, encoded

@@ -16,8 +16,7 @@ from qexp.errors import QexpError
 from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
 from qexp.inference.parameters import Coordinates, Search, along_the_other_side
 from qexp.inference.weighting import MOST_CORRELATED, Weighting, track_block
-from qexp.observations.noise import covariance_rows, semivariogram
-from qexp.observations.noise import fit as fitted
+from qexp.observations.noise import covariance_rows, fit as fitted, semivariogram
 from qexp.observations.observation import CorrelatedNoise, Track
 from qexp.simulation.generators import Source
 

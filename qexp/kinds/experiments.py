@@ -24,8 +24,7 @@ from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
 from qexp.networks.shapes import from_spec, written
-from qexp.spec import kinds as spec_kinds
-from qexp.spec import reading, resolution, validation
+from qexp.spec import kinds as spec_kinds, reading, resolution, validation
 from qexp.spec.defaults import Fields, followed, follows
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import Finding, Where, canonical, digest

@@ -33,8 +33,7 @@ from qexp.kinds.objects import device_of, require_device_name
 from qexp.runs.execute import execute, execute_wrapped
 from qexp.runs.order import Order
 from qexp.runs.plan import named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
-from qexp.runs.prepare import Plan, prepare
-from qexp.runs.prepare import prepare as write
+from qexp.runs.prepare import Plan, prepare, prepare as write
 from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations, storage_place
 from qexp.store.process import beating, this_process
 from qexp.store.provenance import usable_cores

@@ -13,8 +13,7 @@ from torch import Tensor
 from qexp.base.quantities import QUANTITIES, Quantities, base_name, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
-from qexp.simulation.distributions import Distribution, Interval, divide
-from qexp.simulation.distributions import sample as intervals_sample
+from qexp.simulation.distributions import Distribution, Interval, divide, sample as intervals_sample
 from qexp.simulation.generators import Generator, Viewing
 from qexp.simulation.noise import Grid, Layout, Points
 from qexp.simulation.noise_models import NoiseModel

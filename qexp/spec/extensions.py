@@ -147,7 +147,7 @@ class OldPaths(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         offered = import_module("qexp.extend")
-        vars(module).update({name: getattr(offered, name) for name in offered.__all__})
+        vars(module).update({name: value for name, value in vars(offered).items() if not name.startswith("_")})
 
 
 sys.meta_path.insert(0, OldPaths())

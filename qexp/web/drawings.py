@@ -16,10 +16,8 @@ from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, label
 from qexp.comparison.result_tables import kind_in_words
 from qexp.figures.curves import outputs_of
 from qexp.kinds.figures import MissingNumbersError, outputs, table, truth_and_estimate, unit
-from qexp.kinds.images.figures import REGIONS, local_of
-from qexp.kinds.images.figures import numbers_of as calibration_numbers
-from qexp.kinds.images.matrix_figures import around_one, half_width, span
-from qexp.kinds.images.matrix_figures import numbers_of as matrix_numbers
+from qexp.kinds.images.figures import REGIONS, local_of, numbers_of as calibration_numbers
+from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
 from qexp.kinds.look import value_in_words
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, RunDirectory

@@ -7,8 +7,7 @@ from torch.autograd.functional import jacobian
 
 from qexp.physics.geometry import grid, line_of_sight, pixel_axis, project
 from qexp.physics.point import mctigue, mogi, mogi_image
-from tests.half_space import by_moments, stress
-from tests.half_space import image as image_of_the_surface
+from tests.half_space import by_moments, image as image_of_the_surface, stress
 
 DOUBLE = torch.float64
 DEPTH, VOLUME_CHANGE = 3000.0, 1e6

@@ -25,8 +25,7 @@ import pytest
 import qexp as package
 from qexp.spec.reading import digest
 from qexp.store.process import this_process
-from qexp.upkeep import archive
-from qexp.upkeep import archive as exporting
+from qexp.upkeep import archive, archive as exporting
 from tests.conftest import RESOLVED
 from tests.runs.conftest import until
 

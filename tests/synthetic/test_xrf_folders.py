@@ -14,8 +14,7 @@ from qexp.errors import QexpError
 from qexp.physics.xrf import mass_fractions
 from qexp.synthetic import xrf
 from qexp.synthetic.options import Cores
-from qexp.synthetic.xrf import BASINS, ELEMENTS, Scan, drift, write
-from qexp.synthetic.xrf import core as sediments_core
+from qexp.synthetic.xrf import BASINS, ELEMENTS, Scan, core as sediments_core, drift, write
 from tests.conftest import shared_folder
 
 SMALL = Cores(spectra=10, labelled=4)

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.base.outputs import ESTIMATE, Limits
-from qexp.base.outputs import at_limits as in_words
+from qexp.base.outputs import ESTIMATE, Limits, at_limits as in_words
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.figures.fields import extent, thinned
 from qexp.kinds.attempt import Attempt, Results

@@ -46,8 +46,8 @@ from qexp.kinds.prediction import (
     TrainedRange,
     no_progress,
     ranges_of_targets,
+    remarks as remarks_beyond,
 )
-from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.trained import load_model
 from qexp.networks.network import refusal
 from qexp.rows.array_cache import Array

@@ -22,8 +22,7 @@ from qexp.kinds.group_errors import described
 from qexp.kinds.images.experiment import generated_of, require_units_of
 from qexp.kinds.training import train_network
 from qexp.metrics.intervals import intervals as jackknife_intervals
-from qexp.metrics.metric import Metrics
-from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Inversion
 from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Trainer

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from qexp.errors import QexpError
 from qexp.inference.fit import best
-from qexp.inference.least_squares import Problem
-from qexp.inference.least_squares import starts as spread_starts
+from qexp.inference.least_squares import Problem, starts as spread_starts
 from qexp.kinds.images.refinement import Refinement
 from qexp.metrics.calibration import blocks_of_tracks, misfit
 from qexp.networks.estimator import Inversion

@@ -21,8 +21,7 @@ from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.misfit import UNUSUAL
 from qexp.kinds.images.posteriors import OfHeads
-from qexp.kinds.images.prediction import Array as Images
-from qexp.kinds.images.prediction import ImageModel, image_model
+from qexp.kinds.images.prediction import Array as Images, ImageModel, image_model
 from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.prediction import MOST

@@ -65,11 +65,11 @@ from qexp.kinds.prediction import (
     new_names,
     no_progress,
     read_ahead,
+    remarks as remarks_beyond,
     require_heads,
     trained_ranges,
     units_of_heads,
 )
-from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Posterior

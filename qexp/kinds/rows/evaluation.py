@@ -39,8 +39,7 @@ from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.intervals import intervals as jackknife_intervals
-from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
-from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Inversion, mean, spread

@@ -44,8 +44,8 @@ from qexp.kinds.prediction import (
     no_progress,
     ranges_of_targets,
     read_ahead,
+    remarks as remarks_beyond,
 )
-from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.trained import load_folds
 from qexp.networks.estimator import Ensemble, Inversion, Posterior, mean, spread

@@ -40,8 +40,7 @@ from qexp.kinds.spectra.files import SPECTRA
 from qexp.kinds.training import train_network
 from qexp.metrics import intervals
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
-from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
-from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.metric import Metrics, Sums, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import GroupKFold, KFold, Rows
 from qexp.networks.estimator import Inversion, input_times_gradient

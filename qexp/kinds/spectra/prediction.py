@@ -45,8 +45,8 @@ from qexp.kinds.prediction import (
     no_progress,
     ranges_of_targets,
     read_ahead,
+    remarks as remarks_beyond,
 )
-from qexp.kinds.prediction import remarks as remarks_beyond
 from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.spectra.figures import Estimates, down_core
 from qexp.kinds.spectra.files import (
