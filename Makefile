@@ -6,18 +6,23 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test docs reference quick lint types pytest bench format names clean
+.PHONY: demo test test-all docs reference quick lint types pytest bench format names clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
 	$(BIN)/qexp matrix --run mogi_cnn_3 --dataset mogi_test.json
 
-# Types are checked beside the tests: mypy uses one core, and tests wait now and then.
+# What takes a second or less of each capability. Types are checked beside it: mypy uses one core, and tests wait now and
+# then.
 test: $(VENV)/.installed-test
-	$(MAKE) --no-print-directory -j3 lint types pytest
+	$(MAKE) --no-print-directory -j3 lint types pytest ONLY='-m "not heavy and not cluster"'
+
+# And what takes longer by its nature: kills, statistics of thousands of draws, documents at full size, a real cluster.
+test-all: test
+	$(MAKE) --no-print-directory pytest ONLY='-m "heavy or cluster"'
 
 quick: $(VENV)/.installed-test
-	$(MAKE) --no-print-directory -j3 lint types pytest ONLY='-m "not slow and not cluster"'
+	$(MAKE) --no-print-directory -j3 lint types pytest ONLY='-m "not slow and not heavy and not cluster"'
 
 lint:
 	$(BIN)/ruff check .

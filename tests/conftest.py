@@ -131,7 +131,8 @@ def prepare_with(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     record, spec = (json.loads((run / name).read_text()) for name in ("run.json", "spec.json"))
     change(spec)
     (run / "spec.json").write_text(json.dumps(spec))
-    (run / "run.json").write_text(json.dumps({**record, "digest": digest(spec)}))
+    own = [file.read_text() for file in run.glob("code/extensions.py")]
+    (run / "run.json").write_text(json.dumps({**record, "digest": digest(spec, *own)}))
 
 
 def call(*arguments: str | Path) -> Outcome:

@@ -113,7 +113,6 @@ def test_it_is_evaluated_on_other_images(trained, tmp_path, qexp):
     assert made.results["all"]["radius"].keys() == trained.results["test"]["radius"].keys()
 
 
-@pytest.mark.slow
 def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
     code, _, stderr = qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu")
     assert code == 0, stderr
@@ -150,7 +149,6 @@ def test_the_file_of_its_own_says_that_a_run_was_evaluated(trained, qexp):
     assert "estimates.csv" in stdout + stderr
 
 
-@pytest.mark.slow
 def test_it_estimates_files(trained, qexp, tmp_path):
     draw(tmp_path / "new", 5)
     code, _, stderr = qexp("predict", "--run", "spots_1", "--input", "new", "--output", "new.csv")
@@ -242,7 +240,7 @@ def by_another_process(*arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_it_goes_through_every_command_that_starts_other_processes(known, tmp_path, monkeypatch):
     sweep = ("--grid", "learning_rate=0.01,0.02", "--seeds", "0:2")
     by_another_process("run", "spots", *sweep, "-j", 2, "--device", "cpu")

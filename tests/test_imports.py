@@ -124,6 +124,7 @@ def circle_in(arrows: dict[str, set[str]]) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 def test_no_modules_import_one_another_in_a_circle():
     assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
     assert circle_in({module: imports_of(path) & MODULES.keys() - {module} for module, path in MODULES.items()}) == []
@@ -158,6 +159,7 @@ def test_files_and_functions_fit_on_a_few_screens():
     assert {name: lines for name, lines in functions.items() if lines > LARGEST_FUNCTION} == {}
 
 
+@pytest.mark.heavy
 def test_only_the_package_and_the_commands_import_the_api():
     users = {module for module in MODULES if "api" in map(part, imports_of(MODULES[module]))}
     assert {part(module) for module in users} <= {"__init__", "api", "cli"}
@@ -272,11 +274,13 @@ print(json.dumps(loaded))
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_reads_results_loads_what_computes_them():
     loaded = said_by_a_new_process(IMPORT_AND_LOOK, json.dumps(HEAVY), json.dumps(READING))
     assert loaded == {name: [] for name in READING}
 
 
+@pytest.mark.slow
 def test_specs_are_read_and_checked_without_torch():
     names = [f"qexp.{module}" for module in MODULES if part(module) == "spec"]
     heavy = [name for name in HEAVY if name != "jsonschema"]
@@ -299,7 +303,7 @@ print(json.dumps(loaded))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     monkeypatch.chdir(finished)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
@@ -328,20 +332,19 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     assert said_by_a_new_process(CALL_AND_LOOK, '["torch"]', json.dumps([compare])) == {" ".join(compare): []}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_figures_are_drawn_without_torch_and_scipy(here):
     commands = [["figures", "sound_0"], ["figures", "sound_0", "--format", "pdf", "--only", "test_estimates"]]
     loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch", "scipy"]', json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}
 
 
-@pytest.mark.slow
 def test_a_run_is_evaluated_without_matplotlib():
     names = [f"qexp.{module}" for module in MODULES if module.startswith("runs.evaluation")]
     assert said_by_a_new_process(IMPORT_AND_LOOK, '["matplotlib"]', json.dumps(names)) == {name: [] for name in names}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_is_trained_and_its_matrix_made_without_torch_s_compiler(specs):
     """It takes two thirds of a second to load, and torch's optimizers and deterministic algorithms load it."""
     commands = [["run", "sound"], ["matrix", "--run", "sound_0", "--dataset", "sound"]]

@@ -96,6 +96,7 @@ def questions(tree: ast.Module) -> Iterator[ast.expr]:
             yield node.value
 
 
+@pytest.mark.slow
 def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is():
     found = [
         f"{module}, line {asked.lineno}: {ast.unparse(asked)}"

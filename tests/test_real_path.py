@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from qexp.base.files import real_path
 
 FLICKER = """
@@ -18,6 +20,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_link_that_comes_and_goes_leads_to_its_target_or_to_itself(tmp_path):
     link, target = tmp_path / "link", tmp_path / "target"
     with subprocess.Popen([sys.executable, "-c", FLICKER, link, target], stdout=subprocess.PIPE) as flicker:

@@ -18,11 +18,13 @@ def test_the_repository_has_specs_of_every_kind_and_none_astray():
     assert {file.parent.relative_to(REPOSITORY.specs).as_posix() for file in FILES} == set(FOLDERS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix())
 def test_a_spec_of_the_repository_is_right(file):
     assert examined(file, parts_of(REPOSITORY)).problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
 def test_an_experience_of_the_repository_can_be_made_whole(file):
     whole = experience(str(file), {}, REPOSITORY)

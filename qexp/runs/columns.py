@@ -281,7 +281,7 @@ class Columns:
         """Path and digest of a run, and keys of its spec → value: a spec is never changed."""
         self._found: dict[str, bool | None] = {}
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
-        self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
+        self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec_as_written))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
         self._calibration = cache(
             lambda path: self._read(lambda: results.calibration_columns(RunDirectory(Path(path))))

@@ -286,6 +286,7 @@ class Order(Training, LaunchOptions):
         example='{"learning_rate": [1e-3, 3e-3], "a,b": [(1, 3), (2, 4)]}', metavar="KEY.PATH=A,B", shell=list[str],
         read=read_grid,
     )  # fmt: skip
+    _: KW_ONLY
     only_failed: bool = option(False, "Repeat the runs that ended without a result, and start no others.")
     jobs: int | None = option(
         None, "Maximum number of runs at a time; if left out 1 on this machine, and no limit on a cluster.", "-j",

@@ -12,7 +12,7 @@ from typing import Any
 from qexp.base import files
 from qexp.base.files import locked
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, QexpError, UntrustedCodeError
+from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
 from qexp.store.documents import MisfitError, Part
 from qexp.store.record import Record, read_record
@@ -411,7 +411,11 @@ class RunDirectory:
     def spec(self) -> dict[str, Any]:
         """The resolved experience with its dataset and model. Raises DamagedError if it is not that of the digest."""
         spec = self.spec_as_written()
-        if is_as_prepared(self, read_record(self.record_file)) is False:
+        try:
+            record = read_record(self.record_file)
+        except NotFoundError:
+            raise DamagedError(f"{self.record_file} is missing") from None
+        if is_as_prepared(self, record) is False:
             raise DamagedError(f"{self.spec_file} is damaged: {self.changed}")
         self._know_kind_of(spec.get("dataset"))
         return spec

@@ -317,7 +317,7 @@ def _of_spec(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
     try:
         directory.spec()
-    except (DamagedError, NotFoundError) as error:
+    except DamagedError as error:
         yield Finding(directory.path, str(error), advice, damaged=True)
 
 

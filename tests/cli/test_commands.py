@@ -65,7 +65,7 @@ def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(workspace, qexp
 # Workspaces
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_new_workspace_has_examples_that_are_right_and_nothing_else(workspace, qexp):
     assert {path.name for path in workspace.iterdir()} == {"specs", "data", ".gitignore"}
     assert all(path.name.startswith("stand_in_") for path in (workspace / "data").rglob("*.*"))
@@ -81,6 +81,7 @@ def test_a_new_workspace_has_examples_that_are_right_and_nothing_else(workspace,
     assert any("make it with: qexp data ice --out data/ice" in line for line in warnings)
 
 
+@pytest.mark.slow
 def test_an_init_that_the_disk_refuses_says_so_in_a_line_and_can_be_repeated(tmp_path):
     def init(before: str = "") -> tuple[int, str]:
         process = started(tmp_path, "init", "place", before=before)
@@ -640,6 +641,7 @@ IN_PROCESSES = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "words",
     [*FORMS.values(), *(pytest.param(words, marks=pytest.mark.slow) for words in IN_PROCESSES.values())],
@@ -657,6 +659,7 @@ def test_a_dry_run_prints_the_names_that_the_runs_then_have(specs, qexp, words):
     assert "nothing to run" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_spec_leaves_the_plain_name_to_the_unchanged_one(specs, qexp):
     assert qexp("run", "sound", "--seed", "9", "--set", "epochs=1", "--device", "cpu").code == 0
     (changed,) = qexp("ls", "-q").stdout.split()
@@ -666,6 +669,7 @@ def test_a_changed_spec_leaves_the_plain_name_to_the_unchanged_one(specs, qexp):
     assert sorted(qexp("ls", "-q").stdout.split()) == sorted([changed, "sound_9"])
 
 
+@pytest.mark.slow
 def test_the_same_spec_and_seed_are_not_trained_under_another_name_unless_one_is_given(specs, qexp):
     short = ("--set", "epochs=1", "--device", "cpu")
     assert qexp("run", "sound", "--name", "given", *short).code == 0
@@ -686,6 +690,7 @@ def test_the_same_spec_and_seed_are_not_trained_under_another_name_unless_one_is
     assert sorted(qexp("ls", "-q").stdout.split()) == ["given", "second", first]
 
 
+@pytest.mark.slow
 def test_a_run_without_results_stands_for_no_other(specs, qexp):
     short = ("--set", "epochs=1", "--device", "cpu")
     assert qexp("run", "sound", *short).code == 0
@@ -759,7 +764,6 @@ def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(specs, qexp):
     assert str(specs.root / "runs") in stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, "{}"], ids=["gone", "empty"])
 def test_a_run_whose_spec_is_gone_or_empty_is_damaged(specs, qexp, content):
     qexp("run", "sound", "--name", "sound_0", "--set", "epochs=1", "--device", "cpu")

@@ -176,6 +176,7 @@ def test_names_that_need_quotes_are_left_to_be_typed(named):
     assert completed("qexp matrix --dataset ") == ["sound"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -273,6 +274,7 @@ echo "${COMPREPLY[@]}"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_itself_completes_a_run(named):
     environment = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script_for("bash")}

@@ -10,8 +10,6 @@ import pytest
 
 from tests.conftest import Outcome, call, started
 
-pytestmark = pytest.mark.slow
-
 QUICK = ["--glaciers", "2", "--frames", "2", "--size", "16", "--spacing", "500"]
 
 LONG = ["data", "ice", "--out", "ice", "--glaciers", "1000"]
@@ -26,6 +24,7 @@ def ice(out: Path, *options: str) -> Outcome:
     return call("data", "ice", "--out", out, *words, *alone)
 
 
+@pytest.mark.slow
 def test_the_folders_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
     code, stdout, stderr = ice(tmp_path / "ice")
     assert code == 0
@@ -35,6 +34,7 @@ def test_the_folders_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
     assert len(stderr.splitlines()) == 1
 
 
+@pytest.mark.heavy
 def test_a_quarter_is_for_the_test_unless_said_otherwise(tmp_path: Path):
     assert ice(tmp_path / "quarter", "--glaciers", "8", "--frames", "1").stdout.count("/test/") == 2
     assert ice(tmp_path / "half", "--glaciers", "4", "--frames", "1", "--test", "2").stdout.count("/test/") == 2
@@ -75,6 +75,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
     assert {line.split()[0] for line in stderr.splitlines()[1:]} == {"--frames", "--size", "--coupling"}
 
 
+@pytest.mark.heavy
 def test_glaciers_that_are_there_are_made_anew_only_on_demand_and_other_folders_never(tmp_path: Path):
     assert ice(tmp_path / "ice").code == 0
     code, _, stderr = ice(tmp_path / "ice", "--seed", "1")
@@ -93,6 +94,7 @@ def test_glaciers_that_are_there_are_made_anew_only_on_demand_and_other_folders_
     assert (tmp_path / "thesis/chapter.txt").read_text() == "1"
 
 
+@pytest.mark.slow
 def test_the_folder_that_a_shell_stands_in_is_not_taken_away_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for place in (Path(), Path("/")):
@@ -102,12 +104,14 @@ def test_the_folder_that_a_shell_stands_in_is_not_taken_away_from_it(tmp_path: P
     assert ice(Path("below")).code == 0
 
 
+@pytest.mark.slow
 def test_an_empty_folder_is_filled(tmp_path: Path):
     (tmp_path / "ice").mkdir()
     assert ice(tmp_path / "ice").code == 0
     assert (tmp_path / "ice/README.md").is_file()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
     process = started(tmp_path, *LONG, "--size", "32", "--frames", "2")
@@ -122,6 +126,7 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_behind(tmp_path: Path):
     # A limit on the size of files fails as a full disk does.
     process = started(tmp_path, *LONG, "--size", "64", "--frames", "1", before="ulimit -f 4;")
@@ -132,6 +137,7 @@ def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_b
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_notebook_makes_the_same_glaciers(qexp, tmp_path: Path):
     import qexp as package
 

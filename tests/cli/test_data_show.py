@@ -24,8 +24,6 @@ from qexp.runs.look import Look, look
 from tests import domes, stones
 from tests.conftest import call, shared_folder
 
-pytestmark = pytest.mark.slow
-
 SHIPPED = {
     "mogi": ["train_histograms", "train_samples"],
     "mogi_two_views": ["train_histograms", "train_samples"],
@@ -86,6 +84,7 @@ def test_samples_of_the_test_part_lie_in_the_held_out_intervals_and_the_others_d
         assert (held_out == inside).all()
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_samples_and_the_same_seed_the_same(place):
     for name in ("mogi", "stones", "domes"):
         first, again, other = (package.samples(name, count=5, seed=seed) for seed in (1, 1, 2))
@@ -184,6 +183,7 @@ def test_the_typical_value_of_an_image_is_a_transform_of_a_valid_experience(work
 # Figures, and the command
 
 
+@pytest.mark.slow
 def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
     held_out = {"type": "held_out", "parameters": {"by": "quarry", "values": ["B"]}}
     stones.write(workspace, split=held_out)
@@ -198,6 +198,7 @@ def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
     assert titles["train"] == titles["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_kind_has_figures(place, tmp_path, name):
     seen = package.show_data(name, count=2, out=tmp_path / "seen")
@@ -206,6 +207,7 @@ def test_every_shipped_kind_has_figures(place, tmp_path, name):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in seen.figures)
 
 
+@pytest.mark.slow
 def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(place, tmp_path):
     formats = ("png", "pdf", "svg")
     seen = [package.show_data("stones", count=2, out=tmp_path / name, formats=formats) for name in "ab"]
@@ -214,6 +216,7 @@ def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(place, tmp
         assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_data_that_stand_in_say_so_in_numbers_and_figures(place, tmp_path, qexp):
     options = ["--count", "1", "--format", "svg", "--out", tmp_path]
     code, stdout, _ = qexp("data", "show", "lunar_feo_features", *options, "--json")

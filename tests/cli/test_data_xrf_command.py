@@ -71,7 +71,7 @@ def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
     assert (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text() != before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
     process = started(tmp_path, *LONG)
@@ -86,7 +86,7 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_behind(tmp_path: Path):
     # A limit on the size of files fails as a full disk does.
     process = started(tmp_path, *LONG, before="ulimit -f 4;")

@@ -16,8 +16,6 @@ import pytest
 import qexp as package
 from tests.conftest import Outcome
 
-pytestmark = pytest.mark.slow
-
 EXTENSIONS = """
 import torch
 from qexp.extend import Entry
@@ -69,6 +67,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.heavy
 def test_a_folder_gets_the_network_as_onnx_unless_told_otherwise(export, tmp_path):
     code, stdout, stderr = export("--to", tmp_path / "a" / "b")
     assert (code, stdout) == (0, "")
@@ -79,6 +78,7 @@ def test_a_folder_gets_the_network_as_onnx_unless_told_otherwise(export, tmp_pat
     assert names(tmp_path / "script") == {"model.pt", "network.json", "README.md"}
 
 
+@pytest.mark.heavy
 def test_python_does_the_same_as_the_command(export, tmp_path):
     export("--to", tmp_path / "by_command", "--physical")
     folder = package.export_network("sound_0", tmp_path / "by_python", physical=True).folder
@@ -114,6 +114,7 @@ def test_a_run_that_is_not_done_does_not_leave(here, refused, qexp, tmp_path):
     assert qexp("export", "nosuch", "--to", tmp_path / "out").code == 3
 
 
+@pytest.mark.heavy
 def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_one_says_so(export, refused, tmp_path):
     target = tmp_path / "out"
     target.mkdir()
@@ -136,6 +137,7 @@ def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_one_say
     assert "is not empty" in refused("--to", ".")
 
 
+@pytest.mark.slow
 def test_a_link_to_a_folder_stays_a_link(export, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
@@ -145,6 +147,7 @@ def test_a_link_to_a_folder_stays_a_link(export, tmp_path):
         assert "model.pt" in names(tmp_path / "there")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("has_earlier", [False, True])
 def test_where_the_disk_refuses_midway_nothing_half_is_left_and_an_earlier_export_stays(here, tmp_path, has_earlier):
     """A process that may write no file larger than 4 kB, which the network's is."""
@@ -181,11 +184,13 @@ def killed(number: signal.Signals, *words: str) -> int:
     return subprocess.run([sys.executable, "-c", KILLED, str(int(number)), *words], check=False).returncode
 
 
+@pytest.mark.heavy
 def test_a_process_that_is_told_to_stop_leaves_nothing(here, tmp_path):
     assert killed(signal.SIGTERM, "export", "sound_0", *SOONER, "--to", str(tmp_path / "out" / "here")) == 130
     assert names(tmp_path / "out") == set()
 
 
+@pytest.mark.heavy
 def test_what_a_killed_process_left_goes_with_the_next_export(export, tmp_path):
     target, mine = tmp_path / "out" / "v1.2", tmp_path / "out" / ".v1.2.mine_too"
     assert killed(signal.SIGKILL, "export", "sound_0", *SOONER, "--to", str(target)) == -signal.SIGKILL
@@ -197,6 +202,7 @@ def test_what_a_killed_process_left_goes_with_the_next_export(export, tmp_path):
     assert names(target) == {"model.pt", "network.json", "README.md"}
 
 
+@pytest.mark.slow
 def test_a_network_with_an_operation_that_no_graph_has_is_named(specs, qexp, tmp_path):
     (specs.root / "specs" / "extensions.py").write_text(EXTENSIONS)
     specs.spoil(
@@ -212,6 +218,7 @@ def test_a_network_with_an_operation_that_no_graph_has_is_named(specs, qexp, tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_archives_do_not_wait_for_torch(here, tmp_path):
     script = """
 import sys

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import qexp
-from tests.conftest import call
+from tests.conftest import call, prepare_with
 
 LOGGING = """
 from pathlib import Path
@@ -28,6 +28,8 @@ def executions(specs):
         text = LOGGING.format(log=str(log), remark=next(remarks))
         for file in (specs.root / "specs/extensions.py", *specs.root.glob("runs/*/code/extensions.py")):
             file.write_text(text)
+        for run in specs.root.glob("runs/[!.]*/"):
+            prepare_with(run, lambda spec: None)
         log.write_text("")
         if callable(command[0]):
             command[0]()
@@ -39,7 +41,6 @@ def executions(specs):
     return counted
 
 
-@pytest.mark.slow
 def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(executions):
     assert executions("validate") == 1
     assert executions("run", "sound", "--device", "cpu", "--set", "epochs=1", "--name", "logged") == 1

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import prepare_with
+
 EXTENSIONS = '''
 import math
 
@@ -268,4 +270,5 @@ def test_a_run_keeps_its_own_entries_although_qexp_has_got_some_of_their_names(e
     (extended.root / "specs/extensions.py").unlink()
     own = 'GENERATORS["okada"] = GENERATORS["dyke"]\n' + ALSO.format(unit="cm", factor=0.01)
     (extended.root / "runs/sound_0/code/extensions.py").write_text(EXTENSIONS + own)
+    prepare_with(extended.root / "runs/sound_0", lambda spec: None)
     assert qexp("export", "sound_0", "--format", "onnx", "--to", "network").code == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from qexp.cli.processes import ALLOCATIONS
 
 WATCHED = """
@@ -22,9 +24,11 @@ def seen(script: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
 
+@pytest.mark.heavy
 def test_a_command_collects_less_often_and_not_when_it_ends():
     assert seen(COMMAND) == f"{ALLOCATIONS} True"
 
 
+@pytest.mark.heavy
 def test_a_program_that_imports_qexp_collects_as_it_did():
     assert seen("import qexp") == seen("") != seen(COMMAND)

@@ -91,6 +91,7 @@ def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values)
 
 
+@pytest.mark.heavy
 def test_errors_and_other_texts_are_in_plain_words():
     found = [
         f"{file.relative_to(ROOT)}:{line}: {text!r}"

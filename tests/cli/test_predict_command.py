@@ -23,8 +23,6 @@ from tests.conftest import Outcome, call, shared_folder
 from tests.runs.conftest import BRIEF, Process, until
 from tests.stones import AS_PUBLISHED, CAUTION, COLUMNS
 
-pytestmark = pytest.mark.slow
-
 Predict = Callable[..., Outcome]
 
 COUNT = 60
@@ -181,6 +179,7 @@ def test_what_a_run_judged_as_published_estimates_says_so_itself(here, predict):
 # Interrupted and given again
 
 
+@pytest.mark.heavy
 def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_are_made(root, here, predict, request):
     write(here / "tiles/a.csv")
     half = pa.array(np.full(SEVERAL, 0.5, dtype=np.float32))
@@ -214,6 +213,7 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
     assert len(column(made / "b.parquet")) == SEVERAL
 
 
+@pytest.mark.heavy
 def test_what_was_started_with_nohup_goes_on_when_the_terminal_is_closed(root, here, request):
     half = pa.array(np.full(SEVERAL, 0.5, dtype=np.float32))
     write(here / "pixels.parquet", pa.table(dict.fromkeys(COLUMNS, half)))

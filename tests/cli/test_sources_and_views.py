@@ -119,6 +119,7 @@ def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside
     assert figure.axes[0].get_ylabel() == "true up heading (°)"
 
 
+@pytest.mark.slow
 def test_the_look_shows_images_points_and_stations_in_their_units(inside, qexp, drawn):
     shown = qexp("data", "show", "volcano", "--out", "figures", "--count", "2")
     assert shown.code == 0, shown.stderr

@@ -171,7 +171,6 @@ def test_records_without_a_digest_are_no_seeds_of_each_other(write, compared):
     assert [group["seeds"] for group in compared("bare_*")["groups"]] == [[0], [1]]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("results", [{"test": [1]}, {"test": {"depth": None}}, {"test": {"depth": {"mae": "small"}}}])
 def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qexp, results):
     write("one_0", 0, mae=0.1)
@@ -216,6 +215,7 @@ def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qe
         assert "5 missing" in stdout
 
 
+@pytest.mark.slow
 def test_a_group_without_a_run_that_is_done_is_named_all_the_same(write, qexp):
     two_groups(write)
     for seed in (0, 1):
@@ -341,7 +341,6 @@ def test_the_tables_show_every_group_and_every_pair(write, qexp):
     assert "depth |bias| 4 -0.1 ± 0 [-0.1, -0.1] km slow" in lines
 
 
-@pytest.mark.slow
 def test_csv_has_all_digits_and_a_row_for_every_row_of_the_document(write, qexp, compared):
     two_groups(write)
     document = compared("slow_*", "fast_*")
@@ -373,7 +372,6 @@ def test_pictures_of_other_runs_go_elsewhere(write, qexp):
     assert figures("slow_*", "fast_*") == first
 
 
-@pytest.mark.slow
 def test_runs_of_any_length_with_any_name_are_drawn(write, qexp):
     odd = experience_with(("batch_size", 2))
     write("odd_0", 0, mae=0.1, spec=odd, epochs=1, experience="a $x_{1 name", overrides=["description=" + "long " * 40])

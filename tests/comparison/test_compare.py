@@ -12,8 +12,6 @@ import pytest
 import qexp as package
 from qexp.errors import QexpError
 
-pytestmark = pytest.mark.slow
-
 
 def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qexp):
     code, stdout, stderr = qexp("compare", "mogi_quick_1", "mogi_quick_2")
@@ -39,6 +37,7 @@ def test_larger_is_better_for_r2_and_nearer_to_zero_for_bias(workspace, qexp):
         assert row["best"] == [min((0, 1), key=lambda index: key(row["values"][index]))]
 
 
+@pytest.mark.slow
 def test_curves_and_matrices_are_drawn_side_by_side(workspace, qexp):
     for name in ("mogi_quick_1", "mogi_quick_2"):
         package.matrix(name, "mogi_test", axes={"depth": (0.1, 4, 6), "delta_volume": (0.1, 4, 5)})
@@ -51,6 +50,7 @@ def test_curves_and_matrices_are_drawn_side_by_side(workspace, qexp):
     assert [path.rpartition("/")[2] for path in figures] == ["learning_curves.png"], "other cells, as many of them"
 
 
+@pytest.mark.slow
 def test_runs_of_one_spec_have_no_differences(workspace, qexp):
     package.run(
         "mogi_quick",
@@ -62,6 +62,7 @@ def test_runs_of_one_spec_have_no_differences(workspace, qexp):
     assert "the specs are the same" in qexp("compare", "mogi_quick_1", "mogi_quick_9").stdout
 
 
+@pytest.mark.slow
 def test_runs_are_named_by_objects_texts_and_lists_of_them(workspace, tmp_path):
     one, other = runs = [package.open_run("mogi_quick_1"), package.open_run("mogi_quick_2")]
     wanted = package.compare("mogi_quick_1", "mogi_quick_2").document()
@@ -118,6 +119,7 @@ def test_trained_runs_that_a_pattern_matches_are_grouped_by_what_was_changed(wor
     assert [path.rpartition("/")[2] for path in document["figures"]] == ["learning_bands.png", "test_errors.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [["mogi_quick_1", "mogi_quick_2"], ["mogi_quick_*"]])
 def test_comparing_does_not_wait_for_torch(workspace, runs):
     script = (

@@ -20,8 +20,6 @@ from qexp.runs.order import Order, Pretraining, read_overrides
 from tests.conftest import SOUND, Specs, call, put, shared_folder
 from tests.runs.conftest import until
 
-pytestmark = pytest.mark.slow
-
 PNG = b"\x89PNG"
 
 
@@ -171,6 +169,7 @@ def test_what_cannot_be_studied_is_refused_before_anything_runs(specs, qexp, ask
     assert not (specs.root / "runs").exists()
 
 
+@pytest.mark.heavy
 def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
     specs.spoil("experience", ("sizes", [16, 4, 4]))
     options = ("--seeds", "0", "--metric", "depth.mae", "--device", "cpu", "-j", "2")
@@ -185,6 +184,7 @@ def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
     assert f"left alone, failed: {failed}; --only-failed runs them again" in stderr
 
 
+@pytest.mark.heavy
 def test_a_study_that_is_killed_goes_on_where_it_was(specs):
     command = [sys.executable, "-m", "qexp", "study", "sound", "--grid", "batch_size=2,4", "--seeds", "0"]
     command += ["--set", "epochs=10", "--metric", "depth.mae", "--device", "cpu", "-j", "1"]

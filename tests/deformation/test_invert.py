@@ -125,6 +125,7 @@ def test_python_gives_the_numbers_of_the_command(folder, inverted):
     assert made.parameters["depth"].value == document["parameters"]["depth"]["value"]
 
 
+@pytest.mark.slow
 def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(folder, inverted, tmp_path):
     place, _ = inverted
     before = (place / "result.json").read_bytes()
@@ -146,6 +147,7 @@ def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(folde
     assert {path.name for path in tmp_path.iterdir()} == {"other", "thesis.txt"}
 
 
+@pytest.mark.heavy
 def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_there(folder, inverted, tmp_path):
     whole, _ = inverted
     running = started(tmp_path, "invert", str(folder / "obs.nc"), "--starts", "1", "--to", str(tmp_path / "made"))
@@ -171,6 +173,7 @@ def test_offsets_count_as_displacement_if_none_are_estimated():
     assert without.chi2 > 2 * with_them.chi2
 
 
+@pytest.mark.slow
 def test_a_search_with_some_of_the_points_ends_in_the_minimum_of_all_points(monkeypatch):
     seen = observed(EXPONENTIAL)
     thinned, whole = (
@@ -199,6 +202,7 @@ def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
     assert freed.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
 
 
+@pytest.mark.heavy
 def test_noise_without_a_source_is_said_to_show_none():
     seen, random = observed(), np.random.default_rng(1)
     noise = [replace(track, displacement=0.02 + random.normal(0.0, track.error)) for track in seen.tracks]
@@ -227,6 +231,7 @@ QUANTITIES = {{"swelling": {quantity}}}
     return folder
 
 
+@pytest.mark.slow
 def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_its_amplitude_is_called(tmp_path):
     place = own_source(tmp_path, 'Quantity("10⁶ m³", 1e6, "its volume change")')
     seen = observed(EXPONENTIAL)
@@ -238,6 +243,7 @@ def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_i
         assert estimate.interval95 == pytest.approx(of.interval95)
 
 
+@pytest.mark.slow
 def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path):
     folders = [tmp_path / name for name in ("silent", "declared")]
     for folder, end in zip(folders, ("", ", plausible=(-100, 100)"), strict=True):
@@ -274,6 +280,7 @@ def test_ramps_are_estimated_with_the_source():
     assert made.unknowns == 4 + 6
 
 
+@pytest.mark.slow
 def test_several_sources_are_compared_and_the_one_that_explains_the_data_is_first(tmp_path):
     seen = observed(size=10)
     for one in seen.tracks:
@@ -353,6 +360,7 @@ def test_files_that_are_no_observations_are_refused(tmp_path):
     assert call("invert", tmp_path / "missing.nc").code in (2, 3)
 
 
+@pytest.mark.slow
 def test_an_estimate_at_a_bound_is_remarked_on(folder):
     said = call("invert", folder / "obs.nc", "--bounds", "depth=2:4", "--starts", "2")
     assert said.code == 0
@@ -363,6 +371,7 @@ def test_an_estimate_at_a_bound_is_remarked_on(folder):
     assert depth.interval95[0] == pytest.approx(2)
 
 
+@pytest.mark.heavy
 def test_an_estimate_at_a_bound_that_the_data_allow_is_not_remarked_on(folder):
     free = qexp.invert(folder / "obs.nc").parameters["depth"]
     bound = free.value - 0.3 * free.standard_error

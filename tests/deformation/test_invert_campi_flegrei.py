@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("offsets", ["per-track", "none"])
 def test_a_refinement_ends_where_the_search_from_32_starts_does(offsets):
     seen = qexp.observe(FILES, crs="EPSG:32633").observation

@@ -94,6 +94,7 @@ def test_the_folder_has_a_picture_of_all_pairs_and_a_table_for_latex(drawn):
     assert "{delta volume} & {10{\\ensuremath{^{6}}} m{\\ensuremath{^{3}}}} & {2.9" in text
 
 
+@pytest.mark.slow
 def test_the_printed_table_says_the_prior_and_what_the_weights_are_worth(folder):
     said = call("invert", folder / "obs.nc", "--posterior", "--draws", "500", "--starts", "6", "--bounds", "depth=1:2")
     assert said.code == 0
@@ -101,6 +102,7 @@ def test_the_printed_table_says_the_prior_and_what_the_weights_are_worth(folder)
     assert "posterior by importance: Pareto k̂" in said.stderr
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("method", ["laplace", "importance", "sampler", "grid"])
 def test_every_method_finds_the_same_posterior(method):
     seen = observed(EXPONENTIAL)
@@ -114,6 +116,7 @@ def test_every_method_finds_the_same_posterior(method):
         assert mine.deviation == pytest.approx(of.deviation, rel=0.15 if method == "laplace" else 0.08)
 
 
+@pytest.mark.slow
 def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_count_as_declared():
     seen = observed()
     small = Observation(tuple(replace(track, error=track.error / 3) for track in seen.tracks), CRS)
@@ -125,6 +128,7 @@ def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_cou
         assert of.deviation / declared.parameters[name].deviation == pytest.approx(3, rel=0.15)
 
 
+@pytest.mark.slow
 def test_stations_ramps_and_two_sources_have_posteriors_too():
     random = np.random.default_rng(5)
     x, y = (SOURCE[axis] + random.uniform(-4e3, 4e3, 12) for axis in (0, 1))
@@ -157,6 +161,7 @@ def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said()
     assert not made.remarks
 
 
+@pytest.mark.slow
 def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is_a_remark(folder):
     looks = {"ascending": ASCENDING, "descending": DESCENDING}
     deep = [
@@ -173,6 +178,7 @@ def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is
     assert "edge" not in said.stderr
 
 
+@pytest.mark.heavy
 def test_priors_are_the_same_whatever_the_noise_of_the_data():
     asked = {"posterior": True, "draws": 200, "starts": 4, "source": "mctigue"}
     priors = []
@@ -189,6 +195,7 @@ def test_priors_are_the_same_whatever_the_noise_of_the_data():
     assert priors[0]["radius"][0] == "∝ value³"
 
 
+@pytest.mark.heavy
 def test_the_prior_of_a_size_makes_each_strength_and_each_size_equally_likely():
     """Potencies are slips times length times width: with two slips, the density of a size is its square."""
     asked = {"posterior": True, "draws": 100, "starts": 1, "source": "okada", "method": "laplace"}
@@ -208,6 +215,7 @@ def test_a_power_law_is_drawn_as_it_says():
     np.testing.assert_allclose(prior.place(prior.score(np.array([5.5]))), [0.0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -229,7 +237,7 @@ def test_amplitudes_may_be_bounded_far_below_one_of_their_units():
     assert made.parameters["delta_volume"].value == pytest.approx(0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_strike_of_a_dike_that_runs_north_is_not_cut_in_two():
     seen = observed(EXPONENTIAL)
     asked = {

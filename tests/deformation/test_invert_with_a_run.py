@@ -104,6 +104,7 @@ def invert(place, *options, observation="obs.nc"):
     return call("invert", place / observation, "--run", "chamber_0", "--workspace", place, *options)
 
 
+@pytest.mark.slow
 def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_samples(place):
     directory = qexp.open_run("chamber_0", workspace=place).directory
     with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
@@ -120,6 +121,7 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
     assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")  # what the training data were made with
 
 
+@pytest.mark.slow
 def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
     said = invert(place, "--refine", "--json")
     assert said.code == 0, said.stderr
@@ -136,6 +138,7 @@ def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
     assert np.hypot(network["centre"][0] - SOURCE[0], network["centre"][1] - SOURCE[1]) < 2000
 
 
+@pytest.mark.slow
 def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place):
     made = qexp.invert(place / "obs.nc", run="chamber_0", posterior=True, draws=500, workspace=place)
     posterior = made.posterior
@@ -152,6 +155,7 @@ def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place)
     assert narrow.posterior.parameters["depth"].is_cut
 
 
+@pytest.mark.slow
 def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place):
     said = invert(place, "--json")
     assert said.code == 0, said.stderr
@@ -175,6 +179,7 @@ def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(p
     assert there["depth"].value == pytest.approx(here["depth"].value, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_what_the_network_was_not_trained_on_is_said(place):
     loud = Observation(tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks), CRS)
     made = qexp.invert(loud, run="chamber_0", workspace=place, refine=True)
@@ -322,6 +327,7 @@ def test_the_largest_displacement_is_near_the_source():
     assert np.hypot(east - SOURCE[0], north - SOURCE[1]) < 1500
 
 
+@pytest.mark.slow
 def test_a_network_with_a_posterior_head_gives_intervals(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     operations = {name: one for name, one in MODEL["operations"].items() if not name.startswith("to_")}

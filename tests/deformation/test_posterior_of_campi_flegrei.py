@@ -91,7 +91,6 @@ def chains_of(log, begin, random):
     return np.stack(kept, axis=1)
 
 
-@pytest.mark.slow
 def test_means_and_widths_are_those_of_long_chains_on_a_density_of_another_kind(seen):
     made = qexp.invert(seen, source="mctigue", posterior=True, draws=20_000, bounds=BOUNDS).posterior
     assert made.found.method == "importance"

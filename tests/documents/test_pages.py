@@ -38,7 +38,7 @@ ONLY_SHOWN = {
 CODES = [page for page in PAGES if page.startswith("docs/coming-from/") and not page.endswith("index.md")]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("page", BEGUN)
 def test_every_command_and_script_works_in_the_order_of_the_page(page, tmp_path, request):
     if page == NEWCOMER:

@@ -17,6 +17,7 @@ def test_a_picture_is_small_and_wide_enough_for_a_page(picture):
     assert Image.open(picture).width >= 800
 
 
+@pytest.mark.slow
 def test_fewer_colours_change_hardly_a_pixel(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     scales = np.linspace(0, 1, 400)[None, :, None] * np.array([[200, 100, 50]]) + np.linspace(0, 50, 300)[:, None, None]

@@ -13,6 +13,7 @@ CASE = "docs/coming-from/max.md"
 TINY = "--set epochs=1 --set batch_size=8 --set model.operations.encoder.parameters.size=tiny"
 
 
+@pytest.mark.slow
 def test_the_server_of_the_page_answers_until_it_is_interrupted(tmp_path):
     assert only_shown("docs/how-to/browser.md") == ["qexp serve"]
     assert call("init", tmp_path).code == 0

@@ -30,7 +30,7 @@ def beside_python(monkeypatch):
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_of_a_tutorial_runs(path, tmp_path, beside_python):
     notebook = nbformat.read(path, as_version=4)

@@ -36,8 +36,6 @@ from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, MadeOnce, Specs, call, put, shared_folder
 
-pytestmark = pytest.mark.slow
-
 RELATIVE = 1e-5
 """Of a field's largest magnitude."""
 
@@ -188,6 +186,7 @@ def require_same(said: Said, folder: Path, module: nn.Module, *questions: Values
 # Modules and transforms
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in HEADS])
 def test_every_module_leaves_as_it_is_for_any_batch_and_for_every_frame_that_it_takes_itself(name, said, tmp_path):
     entry = MODULES[name]
@@ -219,6 +218,7 @@ def test_every_module_leaves_as_it_is_for_any_batch_and_for_every_frame_that_it_
     require_same(said, tmp_path / "out", network, *questions)
 
 
+@pytest.mark.slow
 def test_every_activation_leaves_as_it_is(said, tmp_path):
     network = network_of((3, 8, 16), lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values())))
     graph = write(tmp_path / "out", network, network)
@@ -238,6 +238,7 @@ class RoundedUp(nn.Module):
         return self.deep(nn.functional.pad(x, (0, missing[1], 0, missing[0])))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "build",
     [
@@ -262,6 +263,7 @@ class OtherwiseWhenWide(nn.Module):
         return x * 2 if x.shape[-1] > 18 else x
 
 
+@pytest.mark.heavy
 def test_every_transform_is_inside_a_physical_network(said, tmp_path):
     inputs = {f"x_{name}": (3,) for name in TRANSFORMS}
     outputs = [f"y_{name}" for name in TRANSFORMS]
@@ -308,6 +310,7 @@ def test_every_transform_can_be_applied_and_undone_by_what_is_told_of_it(name):
     np.testing.assert_allclose(by_hand(told, there, "inverse", values), values, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(said, tmp_path):
     network = network_of((1, 4, 4), lambda shape: nn.Identity())
     values = np.array([-20, -1e-3, -1e-9, -0.0, 0.0, 1e-9, 1e-3, 20], dtype=np.float32)
@@ -375,6 +378,7 @@ def exported(made_once: MadeOnce, tmp_path: Path) -> Exported:
     return copied
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, said, exported):
     run = qexp.open_run("sound_0", workspace=finished)
@@ -385,6 +389,7 @@ def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format,
         require_close({name: values[:, 0] for name, values in theirs.items()}, ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(finished, format, said, exported):
     run = qexp.open_run("sound_0", workspace=finished)
@@ -408,6 +413,7 @@ BY_FORMAT = {
 """Both formats are written from one graph: those that differ in the structure of their graph are in both."""
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("format", "name"), [(format, name) for format in GRAPH_FORMATS for name in BY_FORMAT[format]])
 def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, said, exported):
     directory = run_of(several, name)
@@ -442,6 +448,7 @@ def spectra(root: Path) -> None:
     qexp.run("scratch", name="scratch_0", workspace=root, device="cpu", overrides=short)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "format", "physical"),
     [
@@ -473,6 +480,7 @@ def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(spectra, na
     require_close(theirs, dict(zip(expected, (values.numpy() for values in ours), strict=True)))
 
 
+@pytest.mark.heavy
 def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it_predicts(said, tmp_path):
     specs = Specs(tmp_path / "place")
     specs.spoil("experience", ("precision", "bfloat16"))
@@ -502,6 +510,7 @@ def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:
     return {name: values[:, None].astype(np.float32) for name, values in named}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
 @pytest.mark.parametrize("name", ["convolutions", "unet"])
 def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, said, exported):
@@ -515,6 +524,7 @@ def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, s
         require_close(theirs, arrays(ours))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["convolutions", "unet"])
 def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, said, tmp_path):
     directory = run_of(ice, name)
@@ -531,6 +541,7 @@ def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, said
 # What is told
 
 
+@pytest.mark.slow
 def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finished, several, exported, tmp_path):
     about = export_network(run_of(finished, "sound_1"), tmp_path / "sound").about
     record = run_of(finished, "sound_1").record()
@@ -557,6 +568,7 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
     assert str(several) not in text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, exported):
     for workspace, name in ((finished, "sound_0"), (several, "cautious_0")):

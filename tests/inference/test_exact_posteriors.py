@@ -85,6 +85,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, dict[str, np.ndarray]]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("case", CASES)
 def test_means_and_medians_are_those_of_a_sum_over_a_dense_grid_of_values(case):
     priors, noise_model, axes = CASES[case]
@@ -102,6 +103,7 @@ def test_means_and_medians_are_those_of_a_sum_over_a_dense_grid_of_values(case):
     np.testing.assert_allclose(half.median, fine.median, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["white", "depth alone", "three variables"])
 def test_draws_have_the_means_and_medians_of_the_posterior(case):
     of = dataset(*CASES[case][:2])
@@ -126,6 +128,7 @@ def test_the_posterior_of_an_amplitude_with_a_normal_prior_is_normal_with_known_
     np.testing.assert_allclose(fine.median[:, 0], means, rtol=1e-5)
 
 
+@pytest.mark.heavy
 def test_where_the_signal_is_700_times_the_noise_the_errors_are_those_of_the_cramer_rao_bound():
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}, noise=5e-4)
     values = {"depth": np.full(200, 1.5), "delta_volume": np.full(200, 1.0)}
@@ -176,6 +179,7 @@ SPHERE = {
 }
 
 
+@pytest.mark.slow
 def test_impossible_sources_have_no_share_of_the_posterior():
     """Spheres that would break the surface: where the image shows nothing, the mean is that of the possible prior."""
     document = copy.deepcopy(SOUND["dataset"]) | copy.deepcopy(SPHERE)
@@ -240,6 +244,7 @@ def test_noise_without_an_independent_part_is_refused():
         exact(of, 2)
 
 
+@pytest.mark.slow
 def test_possible_sources_between_the_nodes_of_the_first_grid_are_found():
     """Upright spheroids, 3.1 < semi_minor < semi_major < depth < 4.9; images with much noise say nothing of them."""
     ends = {"depth": (3.9, 4.9), "semi_minor": (3.1, 4.1), "semi_major": (0.0, 10.0)}

@@ -117,6 +117,7 @@ def test_the_bound_of_the_default_geometry_is_the_same_with_the_place_known_and_
     assert volume == pytest.approx(0.00613e6, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [None, EXPONENTIAL], ids=["white", "exponential"])
 def test_errors_are_as_small_as_the_noise_allows_and_as_large_as_they_are_said_to_be(noise):
     count, size = 1000, 16
@@ -279,6 +280,7 @@ def test_the_damping_does_not_depend_on_the_units_of_parameters():
     assert all(one < 30 for one, _ in itertools.pairwise([*counts, 0]))
 
 
+@pytest.mark.heavy
 def test_errors_by_the_residuals_are_those_of_the_estimates_where_correlation_was_not_declared():
     """Correlated noise, weighted as if it were independent: the formal errors are far too small, these are not."""
     random, estimates, formal, robust = np.random.default_rng(8), [], [], []

@@ -44,6 +44,7 @@ def two(scores):
     return np.logaddexp(math.log(0.3) + near.logpdf(scores), math.log(0.7) + far.logpdf(scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "importance", "sampler", "grid", "laplace"])
 def test_each_method_draws_from_a_normal_density(method):
     proposal = mixture([0.0], np.array([[0.5, -1.0]]), np.array([[[0.2, 0.15], [0.15, 0.3]]]), 0.05)
@@ -53,6 +54,7 @@ def test_each_method_draws_from_a_normal_density(method):
     np.testing.assert_allclose(np.cov(made.all.T), [[0.2, 0.15], [0.15, 0.3]], rtol=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "importance", "sampler", "grid"])
 def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
     made = METHODS[method](bent, around([0.0, 0.0]), 4000, np.random.default_rng(1))

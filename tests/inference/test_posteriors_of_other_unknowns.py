@@ -147,6 +147,7 @@ def test_noise_on_pixels_of_another_size_in_each_sample_has_another_covariance()
         np.testing.assert_allclose((fine.median[index] - expected[1]) / expected[2], 0.0, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_an_unknown_noise_level_has_its_own_prior_and_its_determinant_in_the_likelihood(noise_model):
     low, high = 0.002, 0.05
@@ -177,6 +178,7 @@ def test_an_unknown_noise_level_has_its_own_prior_and_its_determinant_in_the_lik
         np.testing.assert_allclose(drawn.draws[index].std(axis=0) / expected[2], 1.0, atol=0.1)
 
 
+@pytest.mark.slow
 def test_an_unknown_pixel_size_is_integrated_where_the_noise_is_white():
     of = dataset({"x_res": uniform(0.2, 0.9), "delta_volume": LOG_NORMAL})
     samples = observed(of, 3)
@@ -206,6 +208,7 @@ def circular(angles: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
     return found[0], found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("azimuth", [0.02, 3.0])
 def test_means_and_medians_of_angles_are_those_on_the_circle(azimuth):
     """The first posterior lies on both sides of 0, where the prior begins and ends."""
@@ -241,6 +244,7 @@ FAULT = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strike", [0.01, 6.27, 2.0])
 def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
     document = {**copy.deepcopy(SOUND["dataset"]), "size": [12, 12], **FAULT}
@@ -281,6 +285,7 @@ def test_weighted_moments_on_a_circle_are_the_least_expected_differences():
         np.testing.assert_allclose(circular_moments(angles % (2 * np.pi), weights, 2 * np.pi)[:2], (mean, median))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_unknowns_that_are_no_parameters_of_sources_are_sampled_with_whole_images(noise_model):
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, "incidence": uniform(0.2, 1.2)}, noise_model)
@@ -317,6 +322,7 @@ class Formula:
         return {"displacement": 0.75 / np.pi * known["delta_volume"] * along / distance**3}
 
 
+@pytest.mark.slow
 def test_images_of_any_generator_and_displacements_of_sources_have_the_same_posterior():
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, "noise": GIVEN["noise"][0]}, EXPONENTIAL)
     samples = observed(of, 4)
@@ -333,7 +339,7 @@ CALIBRATED = {"noise": GIVEN["noise"][0], "azimuth": uniform(0.0, 2 * np.pi)}
 """Unknowns of which every posterior is sampled on its own."""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("unknown", CALIBRATED)
 def test_true_values_are_drawn_as_often_as_they_should(unknown):
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, unknown: CALIBRATED[unknown]})

@@ -58,6 +58,7 @@ def least_chi2(name, tracks, fit, held, fixed=None):
     return min(found)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("strength", [1.0, -1.0])
 def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_trade_off(strength):
     tracks = seen(SPHERE, mctigue, strength=strength)
@@ -82,6 +83,7 @@ def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_ord
     assert not (found.open_low | found.open_high).any()
 
 
+@pytest.mark.slow
 def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
     """Nothing tells the pressure of a small sphere from that of a smaller one with more of it."""
     problem, fit = fitted("mctigue", seen((150.0, -100.0, 2500.0, 250.0, 4e-2), mctigue))
@@ -102,6 +104,7 @@ def test_bounds_end_an_interval_and_leave_it_open():
     assert found.open_high[radius]
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_slip_that_is_not_there_holds_zero_and_that_of_the_opening_does_not():
     okada = GENERATORS["okada"].build().sources[0].kernel
     held = {"dip_slip": 0.0}
@@ -113,6 +116,7 @@ def test_the_interval_of_a_slip_that_is_not_there_holds_zero_and_that_of_the_ope
     assert 0 < found.low[opening] < 1.0 < found.high[opening]
 
 
+@pytest.mark.heavy
 def test_a_lower_minimum_on_the_way_becomes_the_estimate():
     tracks = seen(DIKE, GENERATORS["okada"].build().sources[0].kernel)
     problem, lowest = fitted("okada", tracks, fixed={"dip_slip": 0.0, "strike_slip": 0.0}, start=DIKE)
@@ -121,6 +125,7 @@ def test_a_lower_minimum_on_the_way_becomes_the_estimate():
     assert fit.chi2 == pytest.approx(lowest.chi2, rel=1e-3)
 
 
+@pytest.mark.heavy
 def test_signals_in_a_basis_give_the_intervals_of_all_points(monkeypatch):
     tracks = seen(SPHERE, mctigue, size=24)
     problem, fit = fitted("mctigue", tracks)
@@ -140,6 +145,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_amplitudes_are_the_variables_to_which_displacements_are_proportional():
     made = {name: entry.build() for name, entry in GENERATORS.items()}
     found = {name: one for name, one in made.items() if isinstance(one, DeformationImages)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from qexp.base.quantities import QUANTITIES
@@ -19,6 +20,7 @@ NO_SLIP = {"strike_slip": 0.0, "dip_slip": 0.0}
 SHALLOW = (3900.0, 3900.0, 1950.0, 7000.0, 3750.0, np.radians(-44.0), np.radians(89.5), 0.0, 0.0, 2.3)
 
 
+@pytest.mark.heavy
 def test_a_strong_dike_below_the_surface_is_found_from_an_estimate_that_is_far_off():
     tracks = []
     for index, look in enumerate((ASCENDING, DESCENDING)):

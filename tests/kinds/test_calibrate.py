@@ -169,6 +169,7 @@ def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
         assert float(share) == float((position <= 0.25).mean())
 
 
+@pytest.mark.slow
 def test_the_command_says_and_keeps_what_python_gives(workspace):
     words = ("calibrate", "sound_0", "--observations", 60, "--draws", 30, "--seed", 7, "--device", "cpu")
     code, stdout, stderr = call(*words, "--json")
@@ -188,6 +189,7 @@ def test_the_command_says_and_keeps_what_python_gives(workspace):
     assert shown.splitlines()[0].startswith("depth: ")
 
 
+@pytest.mark.heavy
 def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(workspace):
     assert call("run", "sound", "--seeds", "1:3", "--device", "cpu").code == 0
     words = ("--observations", 100, "--draws", 40, "--device", "cpu")
@@ -214,6 +216,7 @@ def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(wor
     assert "3 of 3" in package.report("sound_*", to=workspace / "sound.html").read_text()
 
 
+@pytest.mark.slow
 def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_noise(specs):
     specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.1}})
     specs.write("model", MODEL)
@@ -229,6 +232,7 @@ def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_n
     assert "Cramér" not in call("show", "sound_1").stdout
 
 
+@pytest.mark.slow
 def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested(workspace):
     specs = Specs(workspace, {})
     specs.write("model", SOUND["model"], "plain")
@@ -278,6 +282,7 @@ def test_verdicts_are_words_for_what_the_tests_find():
     assert verdict(part="train", caution="it").endswith("; 2,000 observations of the part 'train'; see the caution")
 
 
+@pytest.mark.slow
 def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(workspace):
     results = Path("runs/sound_0/results")
     before = {path: path.read_bytes() for path in results.glob("calibration*")}
@@ -322,6 +327,7 @@ def test_a_run_that_was_not_calibrated_has_empty_columns(workspace):
     assert "true values in intervals" not in call("show", "sound_0").stdout
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_and_are_drawn_again_from_the_files(workspace):
     figures = Path("runs/narrow_0/results/figures")
     names = [f"calibration_{one}" for one in ("ranks", "coverage", "local")]
@@ -340,6 +346,7 @@ def test_a_report_has_verdicts_and_drawings(workspace, tmp_path):
     assert "how sure its posteriors may be" in view.more
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
     workspace, browser, findings, tmp_path, scheme
@@ -361,6 +368,7 @@ def test_numbers_of_another_calibration_are_not_drawn(workspace, tmp_path):
     assert "calibrated posteriors, in 95 % of cases" not in text
 
 
+@pytest.mark.slow
 def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_knows(specs):
     specs.write("dataset", {**DATASET, "varyings": {"depth": [[0.3, 0.6]], "delta_volume": []}})
     specs.write("model", MODEL)
@@ -403,7 +411,7 @@ def test_a_run_without_posteriors_says_how_to_get_some(here):
     assert "--refined" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are_equal_to_them(workspace):
     head = package.calibrate("sound_0", observations=40, draws=300, exact=3, device="cpu")
     refined = package.calibrate("sound_0", observations=40, draws=300, exact=3, refined=True, device="cpu")
@@ -424,6 +432,7 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
     assert [one["name"] for one in json.loads(call("ls", "--json", "--where", wanted).stdout)] == ["sound_0"]
 
 
+@pytest.mark.heavy
 def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, tmp_path):
     head = package.open_run("sound_0").calibration
     with drawing():
@@ -459,6 +468,7 @@ def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, t
     assert "depth (head, test part): ranks of the true values" in text
 
 
+@pytest.mark.slow
 def test_posteriors_by_the_likelihood_need_no_head(here):
     specs = Specs(here)
     specs.spoil("dataset", ("fixed.noise", 0.01))
@@ -483,6 +493,7 @@ def test_draws_that_are_not_finite_are_refused():
         placed(np.ones((3, 1)), Draws(values), Prior([normal(0, 1)]), np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_of_a_single_output_the_ranks_say_all(specs):
     one = {"x_name": "displacement", "y_name": "depth", "operations": ["halve", "flatten", "posterior"]}
     known = {**DATASET["fixed"], "delta_volume": 1.0}

@@ -20,8 +20,6 @@ from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, call, prepare_with, put, shared_folder, started
 
-pytestmark = pytest.mark.slow
-
 BY_QUARRY = {"split": {"type": "group_k_fold", "parameters": {"by": "quarry"}}, "epochs": 4, "members": 2}
 
 
@@ -206,6 +204,7 @@ def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are
     assert made["results"]["all"]["iron"]["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(root, qexp):
     (root / "tables").mkdir()
     for name, rows in (("a", new_stones()[:5]), ("b", new_stones()[5:])):
@@ -219,6 +218,7 @@ def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(
     assert {Path(line).stem for line in drawn.stdout.splitlines()} == {"held_out", "residuals", "coverage"}
 
 
+@pytest.mark.slow
 def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_groups(root):
     same = package.evaluate("stones_0", "stones").record
     assert same.independent is False
@@ -245,6 +245,7 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
     assert "cannot be read" in gone.reasons[0]
 
 
+@pytest.mark.heavy
 def test_copies_across_folds_are_said_before_training_and_with_every_number(root, qexp):
     rows = stones.table()
     numbered = [[number, *row[1:]] for number, row in enumerate(rows + rows[::3])]
@@ -282,6 +283,7 @@ def test_rows_without_truth_are_referred_to_predict(root, qexp):
 # Fields
 
 
+@pytest.mark.heavy
 def test_a_folder_of_folders_of_fields_gets_errors_and_pictures(root, qexp):
     code, _, stderr = qexp("evaluate", "domes_0", "--input", "data/domes/test")
     assert code == 0, stderr
@@ -318,6 +320,7 @@ def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
         run.predict(**{**arrays, "slopsurfx": arrays["slopsurfx"][..., :-1]})
 
 
+@pytest.mark.slow
 def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
     shutil.copytree("data/domes/train/d0", "renamed/elsewhere")
     domes.write_folders(root / "fresh", train=0, test=1, frames=2)
@@ -347,6 +350,7 @@ def test_spectra_of_the_test_part_give_the_runs_own_results(root):
         assert made.independent is True
 
 
+@pytest.mark.slow
 def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_named(root):
     new = cores.write_folders(root / "new", {"train": ("X1",), "validation": (), "test": ("X2", "X3")})
     made = package.evaluate("finetune_0", input=new).record
@@ -360,6 +364,7 @@ def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_na
     assert any("masked_0: core M2: 6 of 6" in reason for reason in found.reasons)
 
 
+@pytest.mark.slow
 def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_are_counted(root, qexp):
     part = cores.write_folders(root / "new", {"train": (), "validation": (), "test": ("X2", "X3")}) / "test"
     whole = package.evaluate("finetune_0", input=shutil.copytree(part, root / "cruise")).record
@@ -408,6 +413,7 @@ def test_a_damaged_evaluation_is_reported_and_stops_no_listing(here, qexp):
     assert (code, "evaluations/sound" in stdout + stderr) == (5, True)
 
 
+@pytest.mark.slow
 def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(finished, tmp_path, monkeypatch, qexp):
     shutil.copytree(finished, root := tmp_path / "both")
     monkeypatch.chdir(root)
@@ -454,6 +460,7 @@ def test_of_two_equal_evaluations_at_once_the_first_is_kept(here):
     assert [path.name for path in run.evaluations.iterdir()] == ["twice"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypatch, qexp):
     run = RunDirectory(Path("runs/sound_0"))

@@ -58,6 +58,7 @@ def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_
     np.testing.assert_allclose(read["slopsurfy"], along_y, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_slopes_are_recomputed_on_request_and_kept_apart_from_those_of_the_files(folders):
     for file in folders.rglob("ex.nc"):
         rewritten(file, lambda data: data.assign(slopsurfx=data["usurf"] * 0 + 7, slopsurfy=data["usurf"] * 0 + 7))
@@ -69,6 +70,7 @@ def test_slopes_are_recomputed_on_request_and_kept_apart_from_those_of_the_files
         np.testing.assert_allclose(computed[name], np.gradient(surface, SPACING, axis=axis), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("descends", [False, True])
 def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
     if descends:
@@ -86,7 +88,6 @@ def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
     np.testing.assert_array_equal(halved[0, 0], SPACING * (2 * np.arange(12) + 0.5))
 
 
-@pytest.mark.slow
 def test_npy_files_are_read_like_netcdf(folders, tmp_path):
     plain = tmp_path / "plain"
     for file in folders.rglob("ex.nc"):
@@ -129,7 +130,6 @@ def test_a_field_without_time_is_the_same_in_every_frame(folders):
     np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
 
 
-@pytest.mark.slow
 def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frames(folders):
     one = dataset(folders, resample=2, stepping=2).parts["train"][0]
     thickness = dome(seed=0)["thk"].values[::2]
@@ -194,7 +194,6 @@ def test_a_single_good_place_is_found(folders):
     assert set(zip(places.frame.tolist(), places.row.tolist(), places.column.tolist(), strict=True)) == {(1, 5, 10)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("symmetry", range(SYMMETRIES))
 def test_a_turned_patch_obeys_the_flow_law(folders, symmetry):
     data = dataset(folders, preset("f13"), patch_size=16)
@@ -339,7 +338,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     path = write_folders(tmp_path / "many", train=1, frames=1600, height=64, width=64)  # 160 MB once made ready
     code = DRAWING.replace("{path!r}", f"__import__('pathlib').Path({str(path)!r})")
@@ -393,6 +392,7 @@ def uneven(data):
     return data.assign_coords(x=x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "keys", "complaint"),
     [

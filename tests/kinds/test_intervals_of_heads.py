@@ -62,6 +62,7 @@ def columns(lines, *names):
     return [np.array([float(line[name]) for line in lines]) for name in names]
 
 
+@pytest.mark.slow
 def test_a_held_out_row_has_the_head_s_interval_moved_by_what_the_other_rows_demand(finished):
     directory = finished(**ONE_BY_ONE)
     made, scores, low, high = held_out(directory)
@@ -101,6 +102,7 @@ def predicted(directory, tmp_path, *options):
     return columns(written(target), "iron_low", "iron_high")
 
 
+@pytest.mark.slow
 def test_draws_from_an_ensemble_are_of_the_mixture_of_its_posteriors(finished):
     directory = finished(**REPEATED)
     run = package.open_run(str(directory.path))
@@ -126,6 +128,7 @@ def test_draws_from_an_ensemble_are_of_the_mixture_of_its_posteriors(finished):
     assert run.posterior(colour=NEW[0], draws=5)["iron"].shape == (1, 5)
 
 
+@pytest.mark.slow
 def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_read(finished, tmp_path):
     import arviz
 
@@ -159,6 +162,7 @@ def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_re
     assert (values[:, 0] == values[:, 400]).mean() < 0.01  # the same stone, in another block
 
 
+@pytest.mark.slow
 def test_existing_draws_are_kept_and_others_are_made_only_where_that_is_asked_for(finished, tmp_path):
     directory = finished(**REPEATED)
     (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
@@ -176,6 +180,7 @@ def test_existing_draws_are_kept_and_others_are_made_only_where_that_is_asked_fo
         assert (code, "see --draws" in stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_draws_of_rows_need_a_posterior_head_and_a_number_above_0(workspace, tmp_path):
     (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
     for model, number, reason in ((stones.MODEL, 5, "ends in no posterior head"), (HEAD, 0, "0: at least one")):
@@ -192,6 +197,7 @@ def test_draws_of_rows_need_a_posterior_head_and_a_number_above_0(workspace, tmp
     assert not list(tmp_path.glob("made*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [ONE_BY_ONE, REPEATED])
 def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held_it_out(finished, tmp_path, changes):
     directory = finished(**changes)
@@ -208,6 +214,7 @@ def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held
     assert (low, high) == (pytest.approx(by_python[0]), pytest.approx(by_python[1]))
 
 
+@pytest.mark.slow
 def test_new_rows_lie_in_intervals_of_any_coverage_as_often_as_they_should(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     for share in (0.4, 0.8):
@@ -216,6 +223,7 @@ def test_new_rows_lie_in_intervals_of_any_coverage_as_often_as_they_should(finis
         assert abs(covered - share) < 3 * math.sqrt(share * (1 - share) * (1 / len(NEW) + 1 / stones.ROWS))
 
 
+@pytest.mark.slow
 def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(finished):
     directory = finished(**BY_QUARRY)
     made, scores, low, high = held_out(directory, (0.16, 0.84))  # 68 % is nearest to the 75 % that three can promise
@@ -226,6 +234,7 @@ def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(fi
     assert found[1] == pytest.approx(high + radius, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_of_an_evaluation_have_the_intervals_that_predictions_have(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     low, high = predicted(directory, tmp_path)
@@ -238,6 +247,7 @@ def test_rows_of_an_evaluation_have_the_intervals_that_predictions_have(finished
     assert found == [pytest.approx(low, rel=1e-4), pytest.approx(high, rel=1e-4)]
 
 
+@pytest.mark.slow
 def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_test_core(workspace, tmp_path):
     cores.write(workspace)
     model = json.loads((workspace / "specs/models/regressor.json").read_text())
@@ -265,6 +275,7 @@ def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_te
         assert below == pytest.approx([0.25, 0.75], abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_head_of_two_outputs_is_trained_in_folds_beside_an_output_without(finished, workspace):
     stones.write(workspace)
     outputs = ["iron", "glow", "gloom"]

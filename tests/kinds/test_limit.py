@@ -33,6 +33,7 @@ def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(no
     assert "half as fine" in stderr
 
 
+@pytest.mark.slow
 def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
     """The exact posterior with the whole prior is not the best method for the values of the test intervals alone."""
     code, stdout, stderr = call("limit", "sound", "--samples", "30", "--part", "all", "--json")
@@ -49,6 +50,7 @@ def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
     assert (code, "--part train: " in stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_more_noise_means_a_higher_limit(noisy):
     low = package.limit("sound", samples=SAMPLES)
     noisy.spoil("dataset", ("fixed.noise", 0.1))
@@ -58,6 +60,7 @@ def test_more_noise_means_a_higher_limit(noisy):
         assert least.rmse < high.variables[name].rmse
 
 
+@pytest.mark.slow
 def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path, monkeypatch):
     assert call("run", "sound", "--seed", "3").code == 0
     record = (tmp_path / "runs/sound_3/run.json").read_bytes()
@@ -83,6 +86,7 @@ def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path, mon
     assert f"{value / least:.2f}" in report
 
 
+@pytest.mark.heavy
 def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path):
     """One that is given the incidence, and estimates the depth and the level of the noise."""
     level = {"type": "log_uniform", "parameters": {"low": 0.005, "high": 0.02}}
@@ -179,7 +183,7 @@ LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"dep
 """Noise of 0.01 m → variable → mean absolute error of exact posterior medians in long runs of another program."""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise", LIMITS)
 def test_limits_of_the_shipped_dataset_are_those_that_another_program_found(workspace, noise):
     file = workspace / "specs/datasets/mogi_noisy.json"
@@ -193,6 +197,7 @@ def test_limits_of_the_shipped_dataset_are_those_that_another_program_found(work
         assert one.difference < 1e-3
 
 
+@pytest.mark.heavy
 def test_more_than_three_variables_are_sampled_and_agree_with_integration(specs):
     """Known to a metre, the position no longer matters: the limit is that of depth and volume change alone."""
     specs.spoil("dataset", ("fixed.noise", 0.01))

@@ -23,7 +23,6 @@ def test_cells_are_centred_so_that_no_axis_touches_its_ends():
     np.testing.assert_allclose(one.centres, np.arange(8) * 0.5 + 0.25)
 
 
-@pytest.mark.slow
 def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_make(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL)
     size = torch.tensor([100.0])
@@ -37,7 +36,6 @@ def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_mak
         assert float(table["delta_volume_estimate"][i, j]) == pytest.approx(float(estimate["delta_volume"]), rel=1e-4)
 
 
-@pytest.mark.slow
 def test_error_is_estimate_minus_truth_and_relative_error_is_of_the_truth(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL)
     truth = table["depth"]
@@ -69,7 +67,6 @@ def test_without_axes_the_datasets_own_grid_is_used(run):
     assert float(table["delta_volume"][-1]) == pytest.approx(4 - 4 / 256)
 
 
-@pytest.mark.slow
 def test_vdis_arrays_have_its_order_of_axes(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL, npy=True)
     folder = run.path / "matrices/mogi_test"
@@ -80,7 +77,6 @@ def test_vdis_arrays_have_its_order_of_axes(run):
         np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
 
 
-@pytest.mark.slow
 def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
     table = qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=3)
     np.testing.assert_allclose(table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12)
@@ -89,7 +85,6 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
     np.testing.assert_allclose(quiet["depth_standard_deviation"], 0, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_noise_comes_from_the_seed(run):
     one, same, other = (
         qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seed, name=name)
@@ -122,6 +117,7 @@ def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_where_that_is_asked_for(run):
     first = qexp.matrix(run, "mogi_noisy", axes=SMALL)
     other = qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=1, name="other")
@@ -181,6 +177,7 @@ def seeds(finished, tmp_path_factory):
 ON_SOUND = {"axes": {"depth": (0.5, 3.5, 3), "delta_volume": (0.5, 3.5, 2)}}
 
 
+@pytest.mark.slow
 def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(seeds):
     made = qexp.matrix("sound_[01]", "sound", **ON_SOUND, workspace=seeds)
     assert made.folder == seeds / "comparisons/matrices/sound_on_sound"
@@ -199,6 +196,7 @@ def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(s
     assert len(said) == 3
 
 
+@pytest.mark.slow
 def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_for(seeds):
     kept = qexp.matrix("sound_[01]", "sound", **ON_SOUND, name="kept", workspace=seeds)
     for one in ("sound_0", "sound_1"):

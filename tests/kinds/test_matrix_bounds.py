@@ -135,7 +135,7 @@ def root(root):
     (root / "specs/datasets/noisy.json").write_text(json.dumps(document(noise, (24, 24))))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_least_squares_reach_the_bound_and_the_table_says_by_how_much_they_miss_it(root):
     axes = {one.variable: (one.low, one.high, one.cells) for one in AT}
     options = {"axes": axes, "repeats": 400, "refine": True, "bound": True}
@@ -165,7 +165,6 @@ def test_least_squares_reach_the_bound_and_the_table_says_by_how_much_they_miss_
     assert "median sd / bound" in stdout
 
 
-@pytest.mark.slow
 def test_a_dataset_without_noise_is_refused_and_nothing_is_written(root):
     quiet = document({"type": "white"}, (24, 24), fixed={**FIXED, "noise": 0.0})
     (root / "specs/datasets/quiet.json").write_text(json.dumps(quiet))

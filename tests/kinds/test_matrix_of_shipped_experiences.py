@@ -20,7 +20,7 @@ STRONG = {
 """Experience → axes, and values of the other variables: signals of half a metre and more."""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", STRONG)
 def test_clear_signals_are_refined_to_their_sources_from_a_network_that_is_hardly_trained(tmp_path: Path, name: str):
     root = tmp_path / "workspace"

@@ -256,7 +256,6 @@ def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too
     assert "of 12 cells are refined; the others take less than a minute" in stderr
 
 
-@pytest.mark.slow
 def test_refined_estimates_of_a_trained_network_are_better_by_far(run):
     axes = {"depth": (0.5, 3.5, 6), "delta_volume": (0.5, 3.5, 4)}
     quiet = package.matrix(run, "mogi_test", axes=axes, refine=True)

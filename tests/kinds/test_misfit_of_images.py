@@ -81,6 +81,7 @@ def p_values(made, *options):
     return found["misfit_p"].values, found["features_p"].values, done.stderr
 
 
+@pytest.mark.slow
 def test_images_of_the_simulator_are_found_to_be_such(here):
     misfit, features, said = p_values(images(COUNT))
     for found in (misfit, features):
@@ -89,6 +90,7 @@ def test_images_of_the_simulator_are_found_to_be_such(here):
     assert "0 that the simulator could hardly have made" in said or "1 that the simulator" in said
 
 
+@pytest.mark.heavy
 def test_a_spheroid_is_no_point_source(here):
     fixed = {
         **DATASET["fixed"], "depth": 2.0, "semi_major": 1.4, "semi_minor": 0.5, "strike": 0.6, "plunge": 0.3,
@@ -100,11 +102,13 @@ def test_a_spheroid_is_no_point_source(here):
     assert "that the simulator could hardly have made (residuals with p < 0.001 or" in said
 
 
+@pytest.mark.heavy
 def test_noise_stronger_than_declared_is_noticed(here):
     misfit, _, _ = p_values(images(fixed={**DATASET["fixed"], "noise": 1.5 * NOISE}))
     assert (misfit < 0.001).mean() > 0.9
 
 
+@pytest.mark.heavy
 def test_views_that_err_in_opposite_ways_do_not_hide_each_other():
     """A quarter of the image is raised in one view and lowered in the other by four tenths of the noise."""
     other = {"azimuth_1": 3.1, "incidence_1": 0.6, "x_res_1": 0.2, "y_res_1": 0.2}
@@ -122,11 +126,13 @@ def test_views_that_err_in_opposite_ways_do_not_hide_each_other():
     assert (wrong < 0.001).mean() > 0.5
 
 
+@pytest.mark.heavy
 def test_an_atmosphere_that_was_not_declared_is_noticed(here):
     misfit, _, _ = p_values(images(noise_model={"type": "exponential", "parameters": {"range": 2.0}}))
     assert (misfit < 0.001).mean() > 0.9
 
 
+@pytest.mark.heavy
 def test_an_unwrapping_error_is_noticed(here):
     """Half a wavelength of a C-band radar in a corner: 2.8 cm."""
     made = images()
@@ -135,6 +141,7 @@ def test_an_unwrapping_error_is_noticed(here):
     assert (misfit < 0.001).mean() > 0.9
 
 
+@pytest.mark.heavy
 def test_features_tell_images_that_have_nothing_of_the_training_data(here):
     upside_down = -3 * images()
     _, features, _ = p_values(upside_down)
@@ -142,6 +149,7 @@ def test_features_tell_images_that_have_nothing_of_the_training_data(here):
     assert json.loads(Path("made.nc.json").read_text())["unlike"] > 0.9 * FEW
 
 
+@pytest.mark.slow
 def test_an_image_that_is_absurd_to_the_network_alone_is_counted(here):
     """A source stronger than any in training: to least squares it is a perfect one."""
     strong = {**DATASET["distributions"], "delta_volume": {"type": "uniform", "parameters": {"a": 200.0, "b": 400.0}}}
@@ -154,6 +162,7 @@ def test_an_image_that_is_absurd_to_the_network_alone_is_counted(here):
     assert f"{FEW} with estimates outside 99 % of the training data (" in said, "at the ends of their priors"
 
 
+@pytest.mark.heavy
 def test_features_are_those_of_the_last_layers_also_where_branches_without_operations_lead_on(here):
     """`validate` has laid such a network out, so that it also trains, predicts and has features."""
     seen = {"x_name": "displacement", "y_name": "image", "operations": []}

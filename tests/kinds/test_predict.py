@@ -6,7 +6,6 @@ import pytest
 from qexp.errors import QexpError
 
 
-@pytest.mark.slow
 def test_predictions_of_the_kept_test_samples_are_the_kept_estimates(run):
     """Images made again from the kept true values give the kept estimates."""
     import torch
@@ -24,7 +23,6 @@ def test_predictions_of_the_kept_test_samples_are_the_kept_estimates(run):
     assert estimates["depth"].shape == (len(images),)
 
 
-@pytest.mark.slow
 def test_a_single_image_gives_single_values_and_channels_may_be_written_out(run):
     image = np.random.default_rng(0).normal(0, 0.01, (64, 64))
     alone = run.predict(displacement=image)["depth"]
@@ -34,7 +32,6 @@ def test_a_single_image_gives_single_values_and_channels_may_be_written_out(run)
     assert run.predict(displacement=image[:, :, None])["depth"].shape == ()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [

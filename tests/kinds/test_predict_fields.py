@@ -22,8 +22,6 @@ from qexp.kinds.trained import load_model
 from tests import domes
 from tests.conftest import call, mounted, shared_folder
 
-pytestmark = pytest.mark.slow
-
 OUTPUTS = ["ubar", "vbar"]
 
 
@@ -104,6 +102,7 @@ def test_frames_of_odd_sizes_go_through_a_network_that_halves_them(root, here, p
         np.testing.assert_allclose(made[name], values, rtol=1e-4, atol=1e-6 * np.abs(values).max())
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_how_many_frames_are_in_memory(here, predict):
     written("fields.nc", frames=7)
     for chunk in ("1", "3", "1000"):
@@ -126,6 +125,7 @@ def test_folders_of_netcdf_and_of_npy_files_are_estimated_alike(here, predict):
     assert of_arrays["x"].attrs["units"] == "m"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turned", [["x"], ["y"], ["x", "y"]])
 def test_fields_in_descending_order_are_given_back_in_that_order(here, predict, turned):
     data = written("up.nc")
@@ -140,6 +140,7 @@ def test_fields_in_descending_order_are_given_back_in_that_order(here, predict, 
         np.testing.assert_array_equal(down[name].sortby(["y", "x"]), up[name])
 
 
+@pytest.mark.slow
 def test_slopes_that_a_file_has_are_taken_as_they_are(here, predict):
     data = written("surface.nc")
     surface = data["usurf"].values.astype(np.float64)
@@ -154,6 +155,7 @@ def test_slopes_that_a_file_has_are_taken_as_they_are(here, predict):
     assert not np.array_equal(read("made_doubled.nc")["ubar"], read("made_surface.nc")["ubar"])
 
 
+@pytest.mark.slow
 def test_cells_are_resampled_as_for_training_and_no_time_is_left_out(root, here, predict):
     patches = {f"model.inputs.{name}.size": [8, 8, 1] for name in domes.FIELDS}
     coarse = {"dataset.resample": 2, "dataset.stepping": 2, "dataset.patch_size": 8, **patches}
@@ -211,6 +213,7 @@ def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, pre
     assert made["lat"].attrs["standard_name"] == "latitude"
 
 
+@pytest.mark.slow
 def test_cells_outside_the_range_of_the_training_data_are_counted(root, here):
     folders = sorted((root / "data").rglob("ex.nc"))
     run = package.open_run("domes_0", workspace=root)
@@ -242,6 +245,7 @@ def test_a_caution_of_the_run_stands_in_the_file(here):
     assert read("made.nc").attrs["caution"] == "beware"
 
 
+@pytest.mark.slow
 def test_cells_of_another_width_are_warned_of(root, here, predict):
     data = written("fields.nc")
     written("wide.nc", data.assign_coords(x=data["x"] * 3))
@@ -255,6 +259,7 @@ def test_cells_of_another_width_are_warned_of(root, here, predict):
 # What is there already
 
 
+@pytest.mark.slow
 def test_estimates_that_the_same_run_made_of_the_same_fields_are_left_alone_and_no_others(root, here, predict):
     data = written("fields.nc")
     assert predict("fields.nc", "made.nc").code == 0
@@ -283,6 +288,7 @@ def test_a_folder_as_output_gets_a_file_named_after_what_is_read(here):
 # What is wrong
 
 
+@pytest.mark.slow
 def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one_cannot_be_read(root, here, predict):
     domes.write_folders(here / "domes", train=2, test=1)
     code, stdout, _ = predict("domes", "made")
@@ -310,6 +316,7 @@ def test_the_estimates_of_several_folders_need_a_folder_beside_them(here, predic
     assert not (here / target).exists()
 
 
+@pytest.mark.slow
 def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predicts(root, here, predict):
     data = domes.dome()
     wrong = data.assign(slopsurfx=data["usurf"] * 0, slopsurfy=data["usurf"] * 0)
@@ -413,6 +420,7 @@ except QexpError as error:
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("before", [[], ["full before"]])
 def test_a_disk_that_is_full_is_told_and_ends_nothing_else(here, before):
     written("fields.nc", height=60, width=60, frames=50)
@@ -424,6 +432,7 @@ def test_a_disk_that_is_full_is_told_and_ends_nothing_else(here, before):
         assert [path.name for path in (here / "disk").iterdir()] == ["filler"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("most", [4_000, 100_000])
 def test_a_file_that_becomes_larger_than_it_may_be_is_told_and_ends_nothing_else(here, most):
     written("fields.nc", height=60, width=60, frames=50)
@@ -456,6 +465,7 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 """
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_number_of_frames(root, here):
     """600 frames of 100 × 100 cells are 24 MB a variable, 5 of which are read and written."""
     peaks = {}

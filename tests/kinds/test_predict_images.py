@@ -508,6 +508,7 @@ def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(tmp_path):
     assert predict_images(source, tmp_path / "made.csv", model_of()).made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["npy", "npz", "nc"])
 def test_memory_does_not_grow_with_the_number_of_samples_and_neither_does_the_file_depend_on_it(tmp_path, ending):
     layout, batches = ImageLayout({"displacement": (1, 64, 64)}, {"displacement": "m"}), list[int]()

@@ -123,7 +123,6 @@ def test_estimates_outside_the_range_of_the_training_data_are_counted(tmp_path, 
     assert columns["estimates_outside"].tolist() == [0, 0, 1], "none of a row without estimate"
 
 
-@pytest.mark.slow
 def test_a_grid_stays_a_grid_with_its_coordinates(tmp_path):
     write_grid(tmp_path / "scene.nc")
     predict_rows(tmp_path / "scene.nc", tmp_path / "made.nc", MODEL, chunk=3 * SAMPLES)
@@ -220,7 +219,6 @@ WRONG = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
 def test_what_is_wrong_is_told_with_its_place_and_leaves_nothing_behind(tmp_path, text):
     with pytest.raises(QexpError) as raised:

@@ -97,7 +97,6 @@ def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(
         assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
 
 
-@pytest.mark.slow
 def test_of_a_folder_of_parts_both_are_estimated_and_told_apart(tmp_path):
     write_spectra(tmp_path / "all" / "train", range(100))
     write_spectra(tmp_path / "all" / "test", range(100, COUNT))
@@ -348,6 +347,7 @@ def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, 
     assert [float(row["depth"]) for row in rows] == DEPTHS[::2] + DEPTHS[1::2]
 
 
+@pytest.mark.slow
 def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path):
     made = predict_spectra(folder, tmp_path / "a.csv", model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")))
     assert made.warnings == [
@@ -497,7 +497,6 @@ def root(root):
         package.run(name, device="cpu", workspace=root)
 
 
-@pytest.mark.slow
 def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = root / "data" / "sediment" / "test"

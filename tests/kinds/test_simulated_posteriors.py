@@ -97,6 +97,7 @@ def test_a_start_far_away_changes_nothing():
     np.testing.assert_allclose(widths(with_one.draws), widths(without.draws), rtol=0.2)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("unknown", ["y", "azimuth"])
 def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_different(unknown):
     """Of shallow sources anywhere; an azimuth is no parameter of a source, so that images are simulated."""
@@ -123,7 +124,7 @@ def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_
         np.testing.assert_allclose(made.draws[observation].std(axis=0) / spread, 1.0, atol=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_pixels_are_hidden_and_the_source_may_lie_anywhere_true_values_are_drawn_as_often_as_they_should():
     of = dataset(12, HIDING, {"x": UNIFORM, "y": UNIFORM, "depth": LOG_NORMAL, "delta_volume": LOG_NORMAL})
     samples = observed(of, 24)
@@ -142,7 +143,7 @@ def told(made: Posteriors, names: list[str], draws: np.ndarray) -> np.ndarray:
     return np.array([distinguished(one, other, seed=0).accuracy for one, other in pairs])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_no_classifier_tells_draws_from_those_of_the_exact_posterior_whatever_the_signal(noise_model):
     of = dataset(64, noise_model)
@@ -200,6 +201,7 @@ def users(root: Path) -> None:
         assert said.code == 0, said.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["white", "exponential"])
 def test_a_run_without_posterior_head_has_the_exact_posterior_of_a_user_s_image(users, tmp_path, noise):
     of, run = generated_of(USERS[noise][0], BUILT_IN), qexp.open_run(f"{noise}_0", workspace=users)
@@ -247,6 +249,7 @@ def test_a_run_without_posterior_head_has_the_exact_posterior_of_a_user_s_image(
     assert "likelihood" in table.attrs["posteriors"]
 
 
+@pytest.mark.heavy
 def test_a_file_of_refined_posteriors_does_not_depend_on_chunks_and_is_not_taken_for_another(users, tmp_path):
     of = dataset(16, "white")
     np.save(tmp_path / "images.npy", observed(of, 140)["displacement"][:, 0].numpy())
@@ -266,6 +269,7 @@ def test_a_file_of_refined_posteriors_does_not_depend_on_chunks_and_is_not_taken
         qexp.predict(run, source, tmp_path / "plain.csv", refined=True)
 
 
+@pytest.mark.slow
 def test_hidden_pixels_an_unknown_noise_level_and_unknowns_that_are_no_outputs_are_drawn_with(users, tmp_path):
     of, run = generated_of(USERS["hidden"][0], BUILT_IN), qexp.open_run("hidden_0", workspace=users)
     samples = observed(of, 4)
@@ -309,6 +313,7 @@ def test_where_the_likelihood_is_not_known_refined_posteriors_are_refused(users,
     assert [one.name for one in tmp_path.iterdir()] == ["image.npy"]
 
 
+@pytest.mark.heavy
 def test_images_that_no_source_could_have_made_have_draws_or_doubts_and_no_traceback(users):
     run = qexp.open_run("white_0", workspace=users)
     random = np.random.default_rng(0)

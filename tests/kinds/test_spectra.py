@@ -230,7 +230,7 @@ def opening(path: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", OPEN, str(path)], stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_two_processes_that_start_at_once_both_find_everything(folders):
     both = [opening(folders) for _ in range(2)]
     said = [process.communicate()[0] for process in both]
@@ -549,6 +549,7 @@ def mixtures(dataset, number):
     return made
 
 
+@pytest.mark.slow
 def test_mixed_spectra_lie_between_two_of_training_and_their_targets_as_far_between_theirs(folders):
     shares = []
     for number in (1, 2, 3):
@@ -720,6 +721,7 @@ def test_without_any_target_nothing_can_be_left_out(folders):
     assert "no spectrum has a number for 'toc'" in refused(folders, missing="drop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet", "nc"])
 def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path, ending):
     table = as_table(folders)

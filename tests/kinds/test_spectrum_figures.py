@@ -70,7 +70,7 @@ def pixels(path):
     return image
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_note_on_spectra_is_written_above_all_panels_and_the_same_call_draws_the_same(name, tmp_path):
     images = {}
@@ -91,7 +91,6 @@ def test_figures_of_spectra_leave_their_edges_empty(name, tmp_path):
         assert (edge == 1).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_of_a_figure_of_spectra_covers_another(name):
     made = FIGURES[name](NOTE)
@@ -229,7 +228,7 @@ def test_cores_are_named_as_long_as_they_can_be_told_apart(count, named):
     assert len(styles) == max(named, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
     whole = of_cores(2)
     nothing = np.full(len(whole.cores), np.nan)

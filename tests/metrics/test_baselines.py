@@ -41,7 +41,6 @@ def rmse(estimate, truth):
     return np.sqrt(np.mean(np.square(estimate - truth)))
 
 
-@pytest.mark.slow
 @EVERY
 def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     inputs, targets = linear()
@@ -169,7 +168,6 @@ def test_a_constant_target_is_estimated_by_that_constant():
         assert (found.values == 0.1).all()
 
 
-@pytest.mark.slow
 @EVERY
 def test_a_constant_column_and_a_repeated_one_do_no_harm(name):
     inputs, targets = linear(30)

@@ -44,6 +44,7 @@ def test_nothing_is_said_of_cells_with_few_observations():
     assert not found.wrong.any()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("axes", [1, 2])
 def test_right_intervals_are_called_wrong_anywhere_in_five_of_a_hundred_cases_at_most(axes):
     random, wrong, dependent = np.random.default_rng(4), 0, 0

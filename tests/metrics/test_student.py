@@ -49,7 +49,6 @@ def test_the_interval_moves_and_stretches_with_the_values():
     assert estimate([-3 * value + 7 for value in values]).interval == pytest.approx((7 - 3 * high, 7 - 3 * low))
 
 
-@pytest.mark.slow
 def test_nineteen_of_twenty_intervals_hold_the_mean():
     random.seed(1)
     held = [estimate([random.gauss(0, 1) for _ in range(5)]) for _ in range(2000)]
@@ -66,6 +65,7 @@ def test_a_single_value_has_no_interval_and_equal_values_one_without_width():
     assert not estimate([0.0] * 3).excludes_zero
 
 
+@pytest.mark.slow
 def test_simultaneous_intervals_of_equal_groups_leave_out_zero_together_as_rarely_as_a_single_one_does():
     """Six equal groups of five seeds: of the 15 differences hardly ever any, where single intervals err in half."""
     generator = np.random.default_rng(0)

@@ -39,6 +39,7 @@ def _below(values, count):
     return np.cumsum(cells, axis=1)[:, :-1]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("count", [50, 1000])
 def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
     random = np.random.default_rng(1)
@@ -50,6 +51,7 @@ def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
     assert all(one.inside == (one.p_value > edge) for one in found if abs(one.p_value - edge) > 1e-3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("count", [100, 2000])
 def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
     found, random, tried = power(count), np.random.default_rng(2), 150

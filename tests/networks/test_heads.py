@@ -84,6 +84,7 @@ def test_a_mixture_is_that_of_torch_and_its_quantiles_have_their_probability():
     torch.testing.assert_close(below, probabilities.expand_as(below), atol=0.006, rtol=0)
 
 
+@pytest.mark.heavy
 @ALL_HEADS
 def test_a_density_integrates_to_one_and_its_draws_lie_where_it_is_high(name):
     made = network(name)
@@ -122,6 +123,7 @@ def test_mixture_components_that_begin_alike_part_in_training():
     assert len({round(one, 6) for one in density.components.mean[0, :, 0].tolist()}) == 3
 
 
+@pytest.mark.heavy
 @ALL_HEADS
 def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name):
     """y = A x + noise, x standard normal: precision I + AᵀA / σ², mean its inverse times Aᵀy / σ²."""

@@ -127,7 +127,7 @@ print(json.dumps([name for name in ("torch._dynamo", "sympy") if name in sys.mod
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_networks_of_images_fields_and_rows_are_laid_out_without_torch_s_compiler():
     folder = Path(__file__).parents[2] / "specs/models"
     models = [

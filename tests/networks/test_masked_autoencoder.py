@@ -85,7 +85,7 @@ def test_base_has_as_many_weights_as_the_published_one_but_for_its_patches_of_an
     assert encoder_weights + decoder_weights + of_images + 197 * (768 + 512) == 111_907_840
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_base_takes_one_step_on_two_spectra_of_2048_channels():
     network = autoencoder({"size": "base"}, {"size": "base"}, 2048, 16)
     initialise(network, Seeds(1))

@@ -36,6 +36,7 @@ def noise(count, seed=1):
     return NOISE.draw(count, LAYOUT, torch.Generator().manual_seed(seed))[:, None]
 
 
+@pytest.mark.slow
 def test_noise_alone_makes_features_of_unit_variance():
     features = matched()(noise(20_000))
     assert features.std(0).tolist() == pytest.approx([1, 1, 1], abs=0.02)

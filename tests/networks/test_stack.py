@@ -121,7 +121,7 @@ def assert_same(one, other):
         assert torch.equal(tensor, other.model.state_dict()[name]), name
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("network", ["one_d_cnn", "conv1d", "mlp"])
 @pytest.mark.parametrize(
     "changes",
@@ -156,6 +156,7 @@ def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_
             torch.testing.assert_close(tasks[number].model.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, head):
     def with_head(number):
@@ -177,6 +178,7 @@ def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, he
     assert last < first
 
 
+@pytest.mark.slow
 def test_large_products_too_are_the_same_bits_whoever_is_beside(tmp_path):
     NETWORKS["dl_im"] = ("one_d_cnn", {})
     tasks = [task(number, "dl_im") for number in range(3)]
@@ -235,6 +237,7 @@ def plateau():
     return [CALLBACKS["reduce_on_plateau"].build(factor=0.5, patience=1, min_delta=10)]
 
 
+@pytest.mark.slow
 def test_one_networks_learning_rate_falls_as_in_the_loop_for_one_and_no_others_does(tmp_path):
     tasks = [task(0), task(1, callbacks=plateau()), task(2)]
     stack = trained(tmp_path, tasks, epochs=4)
@@ -268,6 +271,7 @@ def test_networks_stop_each_at_its_time_and_the_others_go_on_with_the_same_bits(
         assert_same(one, tasks[number])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_network_that_diverges_is_named_and_disturbs_no_other(tmp_path, number):
     tasks = [task(position) for position in range(3)]
@@ -394,6 +398,7 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
     assert Stack([task(0)], recipe(), CPU, tmp_path).resume() == 0
 
 
+@pytest.mark.slow
 def test_without_validation_rows_the_last_weights_are_kept_and_no_line_has_a_validation_loss(tmp_path):
     tasks = [task(number, validated=False) for number in range(3)]
     stack = trained(tmp_path / "without", tasks, epochs=3, keep="last")

@@ -96,6 +96,7 @@ def test_every_epoch_sees_other_patches_and_validation_always_the_same(place, tm
     assert torch.equal(data.validation["ubar"], other.validation["ubar"])
 
 
+@pytest.mark.slow
 def test_losses_fall_and_metrics_are_of_cells_with_ice(place, tmp_path):
     trained, listener = trainer(place, tmp_path / "run", "epochs=40", "learning_rate=3e-3"), Counting()
     trained.run(listener, lambda: False)

@@ -68,10 +68,12 @@ def assert_found(estimates):
     assert np.mean([one.best.type == "exponential" for one in estimates]) > 0.8
 
 
+@pytest.mark.slow
 def test_sill_range_and_nugget_are_found_again(places, fields):
     assert_found([estimated([track_of(places, field)], AREA)[0] for field in fields])
 
 
+@pytest.mark.heavy
 def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(places, fields):
     signal = swell(places, 20e6)
     assert np.abs(signal).max() > 10 * np.sqrt(SILL)
@@ -86,11 +88,13 @@ def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(plac
     np.testing.assert_allclose(np.median(ratios, axis=0), 1, atol=0.15)
 
 
+@pytest.mark.heavy
 def test_noise_alone_is_taken_for_no_source(places, fields):
     estimates = [estimated([track_of(places, field)])[0] for field in fields[:4]]
     assert sum("no source is significant" in one.how for one in estimates) >= 3
 
 
+@pytest.mark.slow
 def test_tracks_of_one_source_have_their_own_noise(places, fields):
     signal = swell(places, 20e6)
     one, other = estimated([track_of(places, signal + fields[0]), track_of(places, signal + 3 * fields[1], "other")])
@@ -156,6 +160,7 @@ def observed(tmp_path, places, fields):
     return tmp_path / "obs.nc"
 
 
+@pytest.mark.heavy
 def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(observed, tmp_path, qexp):
     target = tmp_path / "noisy.nc"
     code, stdout, stderr = qexp("observe", observed, "--noise", "estimate", "--to", target, "--json")
@@ -227,6 +232,7 @@ def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(places
         estimated([track_of(places[:, :20], np.arange(20.0))])
 
 
+@pytest.mark.slow
 def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(places):
     white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
     with pytest.raises(QexpError, match="all its points lie at one place"):
@@ -235,6 +241,7 @@ def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(places)
     assert found.best.nugget + found.best.sill == pytest.approx(1e-4, rel=0.3)
 
 
+@pytest.mark.slow
 def test_what_the_semivariogram_leaves_open_is_warned_of(places, fields, tmp_path):
     x, y = places
     white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)

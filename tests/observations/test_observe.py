@@ -247,6 +247,7 @@ def test_a_projected_system_is_kept_or_is_where_geographic_coordinates_go(writte
     np.testing.assert_allclose(other.observation.tracks[0].y, y, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, qexp):
     one, other, gnss = (
         written(standard(), "one.txt"),

@@ -79,6 +79,7 @@ def test_names_are_on_maps(table):
     assert set(NAMES) <= {text.get_text() for text in drawn.axes[0].texts}
 
 
+@pytest.mark.slow
 def test_an_inversion_has_the_residuals_of_each_station(table, tmp_path, qexp):
     assert qexp("observe", "--gnss", table, "--to", tmp_path / "g.nc", "--no-figure").code == 0
     code, _, stderr = qexp("invert", tmp_path / "g.nc", "--starts", "6", "--to", tmp_path / "made")

@@ -103,6 +103,7 @@ def test_axes_may_change_their_names_with_their_semi_axes():
     torch.testing.assert_close(cdm(upended, STATIONS), expected, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rotation", ROTATIONS[:4])
 def test_gradients_are_those_of_finite_differences_also_for_axes_along_the_vertical(rotation):
     above = sources((0.3, -0.4), (0.3, 0.7), (1.5, -1.0)).requires_grad_()

@@ -129,6 +129,7 @@ def test_reflected_stress_opens_a_shallow_crack_wider_and_at_great_depth_the_ope
     assert volumes[1] > 3 * volumes[0]
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences_also_above_the_centre():
     batch = sources([0.1, -0.2, 1.0, 1.1, 2.0], [0.0, 0.0, 2.0, 0.6, -1.0]).requires_grad_()
     stations = torch.tensor([[0.0, 0.0], [1.0, -0.5]], dtype=DOUBLE, requires_grad=True)

@@ -75,6 +75,7 @@ def test_an_image_is_the_same_whatever_else_is_in_the_batch(image, kernel, sourc
         )
 
 
+@pytest.mark.slow
 @CASES
 def test_gradients_are_those_of_the_displacement(image, kernel, sources):
     source = sources[:6].clone().requires_grad_()
@@ -163,6 +164,7 @@ def largest_error(name, random, largest):
     return float((seen[rows, columns] - exact).abs().max() / torch.maximum(exact.abs().max(), seen.abs().max()))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", KERNELS)
 def test_images_equal_the_kernel_however_large_shallow_and_long_they_are(name):
     random, cases = np.random.default_rng(0), 1 if name == "penny" else 4  # its quadrature takes seconds
@@ -184,7 +186,7 @@ def test_sources_beside_the_image_are_seen_to_single_precision(name, beside):
         assert float((seen - exact).abs().max() / exact.abs().max()) < 3e-5
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", KERNELS)
 def test_large_images_of_many_sources_equal_the_kernel(name):
     random, (largest, cases) = np.random.default_rng(1), (300, 3) if name == "penny" else (1024, 6)

@@ -120,6 +120,7 @@ def test_an_action_that_cannot_be_run_is_refused_with_what_would_work(here, qexp
     assert complaint in stderr
 
 
+@pytest.mark.slow
 def test_one_action_is_at_work_on_a_run_once_and_ctrl_c_ends_it_with_its_record(plot, start, qexp, monkeypatch):
     monkeypatch.setenv("SECONDS_OF_ACTION", "600")
     process = start("action", "plot", "sound_0")
@@ -141,6 +142,7 @@ def test_what_a_killed_action_leaves_is_found_and_cleared(plot, qexp):
     assert os.listdir(plot.parent) == []  # noqa: PTH208
 
 
+@pytest.mark.heavy
 def test_an_action_leaves_the_draft_of_one_whose_name_begins_alike(here, start, qexp):
     write(**{"fig": "true", "fig--big": "sh -c 'touch $QEXP_ACTION_DIR/begun; sleep 3'"})
     actions = here / "runs/sound_0/actions"

@@ -103,6 +103,7 @@ def test_a_matrix_over_the_strike_has_small_errors_in_the_first_and_in_the_last_
         np.testing.assert_allclose(table["strike_relative_error"], table["strike_error"] / 180, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_interrupted_and_resumed_has_the_same_weights(run, dikes, tmp_path):
     spec, tables, seeds = run.spec, tables_of(run.directory), Seeds(0)
     dataset = dataset_of(spec["dataset"], tables)

@@ -90,7 +90,6 @@ def test_a_run_arrives_as_it_was(here, there, tmp_path, qexp):
     assert {path.name for path in (there / "runs").iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
 
 
-@pytest.mark.slow
 def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, tmp_path, qexp):
     qexp("export", "sound_0", "--to", tmp_path / "sound.zip")
     assert qexp("import", tmp_path / "sound.zip", "--name", "guest", "--workspace", there).code == 0
@@ -328,6 +327,7 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_refused(refused, tmp_path):
     assert refused(tmp_path)[0] == 2
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the_same(
     here, there, refused, tmp_path, qexp
 ):
@@ -396,7 +396,7 @@ def test_what_a_killed_export_left_goes_with_the_next_export_to_the_same_file(he
     assert [path.exists() for path in (killed, other, at_work, new)] == [False, True, True, True]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_export_holds_its_draft_as_long_as_it_writes(here, tmp_path):
     (here / "runs/sound_0/large").write_bytes(os.urandom(30_000_000))
     process = subprocess.Popen([sys.executable, "-m", "qexp", "export", "sound_0", "--to", str(tmp_path / "a.zip")])
@@ -477,7 +477,7 @@ print(json.dumps([call("import", path, "--workspace", sys.argv[1]) for path in s
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_archives_that_ask_for_much_are_refused_in_words_and_in_little_memory(there, tmp_path):
     paths = [tmp_path / f"{number}.zip" for number in range(len(HOSTILE))]
     for path, (write, _) in zip(paths, HOSTILE.values(), strict=True):

@@ -117,7 +117,7 @@ def test_the_rows_are_tinydbs(workspace, catalog):
         assert [row["summary"]["name"] for row in database.table("runs")] == ["a"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_many_processes_at_once_lose_no_run_and_double_none(workspace):
     script = (
         "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path\n"

@@ -121,6 +121,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_no_change_of_a_document_ends_in_a_traceback_or_hides_another_run(beside, kind):
     name, file, besides = DOCUMENTS[kind]
@@ -142,6 +143,7 @@ def test_no_change_of_a_document_ends_in_a_traceback_or_hides_another_run(beside
             assert code != 1 or command[0] == "wait", (command, place, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["finished", "with folds", "metrics"])
 def test_no_change_of_a_document_ends_a_comparison_in_a_traceback(beside, kind):
     name, file, _ = DOCUMENTS[kind]
@@ -206,6 +208,7 @@ def test_an_environment_that_no_run_writes_is_a_warning(beside, qexp):
     assert '$.python is ["3.11"], not a text' in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -496,6 +499,7 @@ def flip(file: Path, offset: int, whole: bytes) -> None:
     file.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0xFF]) + whole[offset + 1 :])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_flipped_byte_in_an_array_file_is_a_finding_that_hides_no_other(here, qexp):
     file = here / "runs/sound_0/results/test_predictions.nc"

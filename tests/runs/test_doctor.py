@@ -220,6 +220,7 @@ def test_a_run_at_work_is_left_alone_whatever_it_looks_like(place, examine, long
     assert content(place) == before
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_is_cut_off(place, examine):
     file = place / "runs/sound_0/metrics.jsonl"
     whole = file.read_bytes()
@@ -437,6 +438,7 @@ def test_a_matrix_that_a_killed_process_left_half_written_is_one_leftover(examin
     assert not draft.exists()
 
 
+@pytest.mark.heavy
 def test_a_run_that_is_removed_and_restored_while_the_doctor_looks_is_no_damage(place, examine):
     run, away = place / "runs/sound_0", place / "runs/.away"
     ended = threading.Event()

@@ -25,8 +25,6 @@ from qexp.metrics.metric import evaluate
 from tests import domes
 from tests.conftest import call, drawing, shared_folder
 
-pytestmark = pytest.mark.slow
-
 METRICS_OF = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in ("ubar", "vbar")}
 
 
@@ -191,6 +189,7 @@ def test_every_test_folder_has_a_picture_per_time_and_the_learning_curve_is_a_pd
     assert (figures / "Learning-curve.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_the_same_run_again_leaves_the_same_bytes(copied):
     again = qexp.run("domes", name="domes_again", device="cpu")
@@ -216,6 +215,7 @@ def test_a_run_on_fields_is_shown_with_its_data_and_the_errors_of_its_vectors(ro
     assert shown["units"] == {"ubar": "m a-1", "vbar": "m a-1"}
 
 
+@pytest.mark.slow
 def test_listing_comparing_examining_exporting_and_removing_work_as_for_other_runs(copied):
     qexp.run("domes", seed=1, device="cpu")
     listed = {one["name"]: one for one in json.loads(call("ls", "--json").stdout)}

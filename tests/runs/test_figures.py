@@ -19,8 +19,6 @@ from tests import cores, domes, stones
 from tests.conftest import Specs, call, drawing, shared_folder
 from tests.runs.conftest import Interrupting
 
-pytestmark = pytest.mark.slow
-
 FRAMES = {f"d0/frame_00{number}" for number in range(2)}
 
 DRAWN = {
@@ -86,6 +84,7 @@ def drawn_by(*arguments: str | Path) -> set[str]:
     return {Path(line).name for line in stdout.splitlines()}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_that_are_gone_come_back_with_the_bytes_that_the_run_gave_them(here, name):
     run = here / "runs" / name
@@ -99,6 +98,7 @@ def test_figures_that_are_gone_come_back_with_the_bytes_that_the_run_gave_them(h
     assert numbers(run) == of_numbers
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_figures_for_later_where_the_environment_says_so(specs, monkeypatch):
     run = specs.root / "runs/sound_0"
     monkeypatch.setenv("QEXP_FIGURES", "later")
@@ -113,6 +113,7 @@ def test_a_run_leaves_its_figures_for_later_where_the_environment_says_so(specs,
     assert "QEXP_FIGURES" not in (run / "environment.json").read_text(), "it changes no result"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_valid_pdf_and_svg_and_the_same_bytes_each_time(here, name):
     run = here / "runs" / name
@@ -133,6 +134,7 @@ def test_figures_are_valid_pdf_and_svg_and_the_same_bytes_each_time(here, name):
         assert b"<dc:date>" not in content
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_style_changes_every_picture_and_no_number(here, name):
     run = here / "runs" / name
@@ -147,6 +149,7 @@ def test_a_style_changes_every_picture_and_no_number(here, name):
     assert pictures(run) == before, "a style holds for one call"
 
 
+@pytest.mark.slow
 def test_a_figure_is_drawn_by_its_name_and_the_others_stay_as_they_are(here):
     run = here / "runs/domes_0"
     shutil.rmtree(run / "results/figures")
@@ -164,6 +167,7 @@ def test_a_name_that_a_run_does_not_have_is_refused_with_those_that_it_has(here)
     assert "'reconstructions' is not drawn: the run has no numbers for it" in stderr
 
 
+@pytest.mark.heavy
 def test_of_several_runs_each_is_drawn_that_can_be(here):
     (here / "runs/stones_0/results/test_predictions.nc").unlink()
     code, stdout, stderr = call("figures", "s*_0", "--only", "learning_curve")
@@ -186,6 +190,7 @@ def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(he
     assert "qexp run sound --seed 7 --name cut --resume" in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "figure", "older"),
     [
@@ -271,6 +276,7 @@ def test_a_style_file_or_a_format_that_does_not_exist_is_refused(here):
     assert "no format 'gif' for figures; choose from png, pdf, svg" in stderr
 
 
+@pytest.mark.slow
 def test_a_file_of_numbers_that_is_damaged_is_named(here):
     for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d0.nc")):
         (here / "runs" / name / file).write_bytes(b"none")
@@ -279,6 +285,7 @@ def test_a_file_of_numbers_that_is_damaged_is_named(here):
         assert f"{file} cannot be read" in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
 def test_a_figure_that_cannot_be_written_costs_no_results(here):
     """The folder of the figures is a file; the run says that it failed, has its results, and can be finished."""

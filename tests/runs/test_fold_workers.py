@@ -29,8 +29,6 @@ from qexp.store.record import FoldCount
 from tests.runs.conftest import files_of_folds, until
 from tests.stones import MANY
 
-pytestmark = pytest.mark.slow
-
 BATCHES = [0, 1, 2, 3]
 """Of `MANY`: six folds each."""
 
@@ -59,6 +57,7 @@ def train(directory: RunDirectory, interrupted: Callable[[], bool] = lambda: Fal
     return train_in_processes(directory, BATCHES, 2, DisplayedSteps(Silent()), lambda number, failed: None, interrupted)
 
 
+@pytest.mark.heavy
 def test_several_processes_come_to_the_bits_of_one(prepared, workspace):
     assert train(prepared)
     assert not workers_of(prepared)
@@ -69,12 +68,14 @@ def test_several_processes_come_to_the_bits_of_one(prepared, workspace):
     assert prepared.record().folds == FoldCount(done=24, of=24)
 
 
+@pytest.mark.heavy
 def test_an_interrupted_run_takes_its_processes_with_it(prepared):
     assert not train(prepared, lambda: any(done(fold) for fold in prepared.all_folds()))
     assert not workers_of(prepared)
     assert not all(done(fold) for fold in prepared.all_folds())
 
 
+@pytest.mark.heavy
 def test_a_process_that_dies_is_an_error_and_not_waited_for(prepared):
     killed: list[int] = []
 
@@ -97,6 +98,7 @@ train(RunDirectory(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.heavy
 def test_nobody_trains_for_a_run_that_was_killed(prepared):
     root = Path(__file__).parents[2]
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(prepared.path)], cwd=root)

@@ -25,8 +25,6 @@ from qexp.upkeep.verify import verify
 from tests.runs.conftest import Process, files_of_folds, until
 from tests.stones import AS_PUBLISHED, CAUTION, MANY, ROWS, table
 
-pytestmark = pytest.mark.slow
-
 
 def poisoned() -> list[list[Any]]:
     """The table with other values in the rows that the first fold holds out."""
@@ -50,6 +48,7 @@ CHOOSING = {
 SELECTING = {"select": {"learning_rate": [0.003, 0.02]}, "keep": "last"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("changes", [{}, CHOOSING, {"keep": "last", "inner": None}, SELECTING])
 def test_held_out_rows_reach_no_transform_no_callback_no_choice_and_no_weight(run, changes):
     sound, bad = run(None, "sound", **changes), run(poisoned(), "bad", **changes)
@@ -59,6 +58,7 @@ def test_held_out_rows_reach_no_transform_no_callback_no_choice_and_no_weight(ru
     assert chosen[0] == chosen[1]
 
 
+@pytest.mark.heavy
 def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     bad, sound = run(poisoned(), "bad", **AS_PUBLISHED), run(None, "sound", **AS_PUBLISHED)
     assert weights(sound, "001") != weights(bad, "001")
@@ -87,6 +87,7 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == CAUTION
 
 
+@pytest.mark.slow
 def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed(run):
     split = {"type": "group_k_fold", "parameters": {"by": "quarry", "folds": 2}}
     made = run(None, epochs=2, split=split, metrics={"iron": "r2_training_mean"})
@@ -111,6 +112,7 @@ def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed
     assert not (run(None, "apart", epochs=1).results / "errors.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
 def test_the_result_is_over_all_held_out_rows_together(run):
     made = run(baselines=["mean", "ridge"])
@@ -168,6 +170,7 @@ def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_be
     assert f"$.dataset: tables of the held-out rows have another column '{name}'" in stderr
 
 
+@pytest.mark.slow
 def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused(run, write, qexp):
     made = run(baselines=["ridge", {"type": "ridge", "parameters": {"penalties": [1e6]}}], epochs=2)
     rmse = {row.estimator: row.rmse for row in made.record().comparison}
@@ -178,6 +181,7 @@ def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused
     assert "$.baselines[2]: the same as $.baselines[1]" in stderr
 
 
+@pytest.mark.slow
 def test_networks_of_the_inner_folds_are_averaged_or_new_ones_trained_on_all_training_rows(run):
     def networks(made: RunDirectory) -> list[str]:
         return [network.name for network in made.fold("003").record().fold.networks]
@@ -189,6 +193,7 @@ def test_networks_of_the_inner_folds_are_averaged_or_new_ones_trained_on_all_tra
     assert all(one.epoch == 8 for one in refitted.fold("003").record().fold.networks)
 
 
+@pytest.mark.slow
 def test_what_is_selected_is_what_does_better_on_the_inner_folds(run):
     made = run(select={"learning_rate": [1e-7, 0.02]}, keep="last")
     assert {fold.record().fold.chosen["learning_rate"] for fold in made.all_folds()} == {0.02}
@@ -213,6 +218,7 @@ def has_done(run: RunDirectory, least: int) -> bool:
     return sum(fold.best_weights.exists() for fold in run.all_folds()) >= least
 
 
+@pytest.mark.heavy
 def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_bits(write, workspace, start):
     write(**MANY)
     whole = package.run("stones", name="whole", device="cpu")
@@ -231,6 +237,7 @@ def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_
     assert not (run.folds / ".stacks").exists()
 
 
+@pytest.mark.slow
 def test_a_fold_that_is_gone_is_trained_again_to_the_same_bits(run, workspace):
     made = run()
     before = files_of_folds(made)
@@ -254,6 +261,7 @@ def test_a_fold_that_fails_is_named_and_the_others_are_kept(write, workspace):
     assert run.record().folds == FoldCount(done=1, of=4, failed=("002", "003", "004"))
 
 
+@pytest.mark.heavy
 def test_a_run_with_folds_is_proved_like_any_other(run, workspace):
     made = run(epochs=2)
     verification = verify(made, Workspace(workspace))
@@ -265,6 +273,7 @@ def test_a_run_with_folds_is_proved_like_any_other(run, workspace):
     assert not verify(made, Workspace(workspace)).identical["weights"]
 
 
+@pytest.mark.slow
 def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp, workspace):
     made = run()
     (workspace / "pixels.csv").write_text("pixel,blue,green,red\n0,0.3,0.5,0.7\n1,0.3,0.5,9.0\n")

@@ -43,8 +43,6 @@ from tests.foreign_networks import (
     write_h5,
 )
 
-pytestmark = pytest.mark.slow
-
 RANDOM = np.random.default_rng(3)
 
 UNIT = {"type": "uniform", "parameters": {"a": 0.0, "b": 1.0}}
@@ -98,6 +96,7 @@ def test_vdi_s_network_estimates_as_a_forward_pass_in_numpy_does(volcano: Path):
         np.testing.assert_allclose(made[output], [one[output] for one in expected], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_alone_and_an_archive_of_keras_3_give_the_same_network(volcano: Path):
     from tests.foreign_networks import write_keras
 
@@ -354,6 +353,7 @@ def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
     assert set(account["left_out"]) == {"optimizer_weights/Adam/iteration:0"}
 
 
+@pytest.mark.slow
 def test_it_makes_matrices_and_passes_the_doctor_and_an_archive(volcano: Path):
     run = imported("best.h5", "--model", "sound")
     assert run.path.is_dir()
@@ -399,6 +399,7 @@ def test_what_cannot_be_done_with_it_is_said(volcano: Path, command: list[str], 
     assert run.directory.best_weights.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_it_and_says_that_it_was_trained_on_unknown_spectra(sediment: Path):
     write_max("model.ckpt", head=False)
     imported("model.ckpt", "--experience", "masked")
@@ -667,6 +668,7 @@ def test_a_model_with_several_experiences_needs_one_unless_they_are_alike(volcan
     assert imported("best.h5", "--experience", "other", to="second").record["experience"] == "other"
 
 
+@pytest.mark.slow
 def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transforms(volcano: Path):
     Path("specs/experiences/sound.json").unlink()
     specs = Specs(volcano, {"model": VDI_MODEL}, "alone")
@@ -719,6 +721,7 @@ def network_of(model: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name: torch.rand(one.shape) for name, one in network.operations.state_dict().items()}
 
 
+@pytest.mark.heavy
 def test_a_killed_import_leaves_no_run(volcano: Path, monkeypatch: pytest.MonkeyPatch):
     """Killed at the moment at which the weights are written."""
     program = (

@@ -36,6 +36,7 @@ def held_out_errors(directory, scale=lambda values: values):
     return np.abs(scale(made["iron"].values) - scale(made["iron_estimate"].values)), made
 
 
+@pytest.mark.slow
 def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand(run):
     directory = run(**ONE_BY_ONE)
     errors, made = held_out_errors(directory)
@@ -50,6 +51,7 @@ def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand(run):
         )
 
 
+@pytest.mark.slow
 def test_where_the_loss_is_of_logarithms_intervals_are_factors_and_stay_positive(run):
     directory = run(**ONE_BY_ONE, **IN_LOGARITHMS)
     lines = rows_of(directory)
@@ -61,6 +63,7 @@ def test_where_the_loss_is_of_logarithms_intervals_are_factors_and_stay_positive
     assert high[0] / estimate[0] == pytest.approx(math.exp(factor), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_limits_of_an_output_hold_for_its_intervals(run):
     low, high = (
         numbers(rows_of(run(**ONE_BY_ONE, limits={"iron": [2.5, 5]})), f"iron_{end}") for end in ("low", "high")
@@ -69,6 +72,7 @@ def test_limits_of_an_output_hold_for_its_intervals(run):
     assert high.max() == 5
 
 
+@pytest.mark.slow
 def test_coverage_is_counted_overall_and_by_group(run):
     directory = run(**ONE_BY_ONE)
     found = package.open_run(str(directory.path)).held_out_intervals()
@@ -88,6 +92,7 @@ def test_coverage_is_counted_overall_and_by_group(run):
     assert low < of_usual[""].covered / stones.ROWS < high
 
 
+@pytest.mark.slow
 def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot_promise_is_said(run):
     directory = run(**BY_QUARRY)
     errors, _ = held_out_errors(directory)
@@ -104,6 +109,7 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
     assert "90 %, 95 %: 3 other groups (quarry) are too few to promise that" in said
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run, tmp_path):
     directory = run(**ONE_BY_ONE)
     made = {name: (directory.results / name).read_bytes() for name in ("intervals.json", "intervals.csv")}
@@ -135,6 +141,7 @@ def scratch(workspace):
     return trained
 
 
+@pytest.mark.slow
 def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch):
     directory = scratch(test=("D1", "D2", "D3"))
     found = package.open_run(str(directory.path)).held_out_intervals()
@@ -148,6 +155,7 @@ def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch
     assert half[own] == pytest.approx(error[~own].max())
 
 
+@pytest.mark.slow
 def test_a_single_test_core_leaves_no_other_errors(scratch):
     directory = scratch()
     assert package.open_run(str(directory.path)).held_out_intervals().coverages == ()
@@ -156,6 +164,7 @@ def test_a_single_test_core_leaves_no_other_errors(scratch):
     assert "intervals of held-out" not in call("show", directory.path).stdout
 
 
+@pytest.mark.slow
 def test_other_runs_are_refused_with_what_would_work(train, run):
     code, _, stderr = call("intervals", train(epochs=1).path)
     assert code == 2
@@ -166,6 +175,7 @@ def test_other_runs_are_refused_with_what_would_work(train, run):
     assert (code, "some of its results are missing" in stderr) == (2, True), stderr
 
 
+@pytest.mark.slow
 def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
     directory = run(**ONE_BY_ONE)
     found = package.open_run(str(directory.path)).held_out_intervals()
@@ -178,6 +188,7 @@ def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
     assert (code, "has intervals from held-out errors, not posteriors" in stderr) == (2, True), stderr
 
 
+@pytest.mark.slow
 def test_intervals_from_errors_that_were_selected_on_the_test_data_say_so(run):
     directory = run(**{**ONE_BY_ONE, "keep": "best", "epochs": 4, **stones.AS_PUBLISHED})
     assert {line["caution"] for line in rows_of(directory)} == {stones.CAUTION}

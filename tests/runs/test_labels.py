@@ -91,7 +91,6 @@ def kept(request: pytest.FixtureRequest, workspace: Path, tmp_path: Path) -> Ite
         yield workspace
 
 
-@pytest.mark.slow
 def test_every_single_change_is_seen_however_fast_they_follow(kept, qexp):
     """Two changes within one tick of the file system's clock may give files of one size and one inode."""
     run = write_record(kept, "a")
@@ -189,7 +188,7 @@ def test_labels_go_with_a_run_that_is_stored_elsewhere(workspace, tmp_path, qexp
     assert qexp("where", "a") == (0, f"{elsewhere.resolve()}\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_gets_its_tags_and_note_when_it_is_started_and_more_when_it_is_started_again(specs, qexp):
     for word in ("--tag=a b", "--tag="):
         assert qexp("run", "sound", "--device", "cpu", word).code == 2

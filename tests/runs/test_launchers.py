@@ -50,7 +50,7 @@ def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else
     assert sorted(found) == sorted(("jobs/launchers.py", line) for lines in table for line in lines)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_of_a_new_launcher_are_submitted_seen_waited_for_and_stopped(specs, spool, qexp):
     (specs.root / "qexp.toml").write_text("[spool]\nnice = 19\n")
     grid = ("--grid", "epochs=1000000,1,1000001", "-j", "2", "--device", "cpu")

@@ -30,8 +30,6 @@ from tests.runs.test_fold_workers import prepared
 from tests.runs.test_many_at_once import fill
 from tests.runs.test_waiting import sleeper
 
-pytestmark = pytest.mark.slow
-
 __all__ = ["prepared", "sleeper"]  # fixtures
 
 LONG = ("run", "sound", "--name", "sound_0", "--set", "epochs=100", "--device", "cpu")
@@ -119,6 +117,7 @@ def stopped_without_harm(older: subprocess.Popen[str], directory: RunDirectory) 
     assert "stopped without changing anything" in log_of(directory, 1)
 
 
+@pytest.mark.heavy
 def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(paused, qexp, whole):
     directory, older = paused
 
@@ -136,6 +135,7 @@ def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(pause
     assert [one.state for one in directory.record().attempts] == ["lost", "done"]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paused, qexp, whole):
     directory, older = paused
     code, _, stderr = qexp(*LONG, "--resume")
@@ -148,6 +148,7 @@ def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paus
     assert not [*directory.path.rglob("*lease-*"), *directory.path.rglob(".*")]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_woken_after_its_run_made_room_for_another_of_its_name_changes_nothing(paused, qexp):
     directory, older = paused
     assert qexp("rm", "sound_0").code == 0
@@ -159,6 +160,7 @@ def test_a_process_that_is_woken_after_its_run_made_room_for_another_of_its_name
     assert everything_but(directory.path / "none", directory) == before
 
 
+@pytest.mark.heavy
 def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepared):
     drafts = prepared.attempt(1) / "lease-1"
     drafts.mkdir(parents=True)
@@ -174,6 +176,7 @@ def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepar
     assert not list(prepared.folds.glob("*/checkpoints/*"))
 
 
+@pytest.mark.heavy
 def test_training_of_folds_in_processes_writes_under_the_lease_of_the_run(prepared):
     from tests.runs.test_fold_workers import train
 

@@ -19,8 +19,6 @@ from qexp.networks.estimator import Ensemble
 from tests import cores, domes, stones
 from tests.conftest import Specs, call, prepare_with, shared_folder
 
-pytestmark = pytest.mark.slow
-
 LIMITS = {
     "scratch": {"toc": [1.2, 1.3]},
     "stones": {"iron": [3.5, 4.0]},
@@ -104,6 +102,7 @@ def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
     assert within.attrs["limits"] == "1.2 to 1.3"
 
 
+@pytest.mark.slow
 def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_judged_alike(here):
     run = opened("stones")
     limits = Limits(3.5, 4.0)

@@ -17,8 +17,6 @@ from tests.conftest import SOUND, MadeOnce, Specs, call, put
 from tests.runs.test_catalog import write_record
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
-pytestmark = pytest.mark.slow
-
 TAKEN = ("block", "look")
 
 
@@ -95,6 +93,7 @@ def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
     assert any(np.allclose(value, 0.5, rtol=0.2) for value in fitted.values())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("operations", [["block"], ["look"]])
 def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_both_ask_for_the_same(
     here, qexp, operations
@@ -221,6 +220,7 @@ def test_a_run_keeps_all_that_it_comes_from_and_show_prints_the_chain(grown, qex
     assert chain in shown
 
 
+@pytest.mark.heavy
 def test_a_run_from_some_operations_of_a_run_that_is_gone_can_be_repeated_bit_for_bit(here, qexp):
     shutil.rmtree(here / "runs/sound_0")
     shutil.rmtree(here / "runs/fine_0")
@@ -263,6 +263,7 @@ def test_runs_that_took_the_names_of_those_they_come_from_are_shown_once():
     assert sorted(shown) == ["a", "b", "c", "d", "e"]
 
 
+@pytest.mark.slow
 def test_a_chain_of_thousands_is_a_tree_too():
     runs = summaries(r0=None, **{f"r{number}": f"r{number - 1}" for number in range(1, 1500)})
     assert len(provenance.lineage_tree(runs.values(), runs)) == 1500

@@ -48,6 +48,7 @@ def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says
     assert on_another_host("ls", "-q", "--status", "lost", clock=clock) == (0, "busy\n", "")
 
 
+@pytest.mark.slow
 def test_a_process_beats_by_the_clock_of_the_file_system_and_not_by_its_own(heartbeat):
     on_another_host("ls")  # skips where that cannot be done
     set_back(heartbeat, SILENT_SECONDS + HEARTBEAT_SECONDS)

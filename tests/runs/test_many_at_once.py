@@ -27,12 +27,11 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.runs.catalog import Catalog
 from qexp.runs.prepare import Plan, prepare
+from qexp.spec.reading import digest
 from qexp.store.directory import RunDirectory
 from qexp.store.process import this_process
 from qexp.store.record import AttemptRecord, State, now
 from tests.conftest import mounted
-
-pytestmark = pytest.mark.slow
 
 PROCESSES, RUNS_EACH = 20, 10
 KILLS, AT_ONCE = 60, 4
@@ -53,7 +52,8 @@ Mishap = Callable[[random.Random], None]
 
 def create_and_finish(root: Path, name: str) -> None:
     """A run from its preparation to its results, without the training between. What the disk refuses is raised."""
-    directory = prepare(Plan(name, "made", "made", "made", 0, files.read_json(SPEC), digest=name), Workspace(root))
+    spec = {**files.read_json(SPEC), "made": name}
+    directory = prepare(Plan(name, "made", "made", "made", 0, spec, digest=digest(spec)), Workspace(root))
     attempt = AttemptRecord(number=1, process=this_process(), started=now(), state=State.RUNNING)
     record = replace(directory.record(), state=State.RUNNING, attempts=(attempt,))
     try:
@@ -193,6 +193,7 @@ def rows(root: Path) -> list[str]:
     return [row["summary"]["name"] for row in json.loads((root / "runs/catalog.json").read_text())["runs"].values()]
 
 
+@pytest.mark.heavy
 def test_twenty_processes_that_make_ten_runs_each_lose_none_and_double_none(workspace):
     processes = [writer(workspace, f"p{number}", RUNS_EACH) for number in range(PROCESSES)]
     told = [name for process in processes for name in process.communicate()[0].split()]
@@ -207,6 +208,7 @@ def test_twenty_processes_that_make_ten_runs_each_lose_none_and_double_none(work
     assert catalog.warnings == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", [1])
 def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is_lost(workspace, tmp_path, seed):
     states = states_after(workspace, tmp_path / "told", seed)
@@ -214,6 +216,7 @@ def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is
     assert sorted(rows(workspace)) == sorted(states)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", [2])
 def test_the_same_on_a_disk_that_is_filled_and_freed_meanwhile(workspace, tmp_path, qexp, seed):
     runs = workspace / "runs"
@@ -250,6 +253,7 @@ def with_a_lock_that_nobody_gets(catalog: Path) -> Iterator[None]:
     lock.rmdir()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("seed", "kept"), [(3, mounted_read_only), (4, with_a_lock_that_nobody_gets)])
 def test_the_same_with_a_catalog_that_cannot_be_written(workspace, tmp_path, qexp, seed, kept):
     create_and_finish(workspace, "before")

@@ -112,6 +112,7 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.testing.assert_allclose(found["depth_delta_volume_correlation"], ranks, atol=0.1)
 
 
+@pytest.mark.slow
 def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are_read(here):
     import arviz
 
@@ -150,6 +151,7 @@ def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here,
     assert not list(here.glob("made*"))
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_figures_matrices_verification_and_export_go_on_working(here):
     assert call("figures", "sound_0").code == 0
@@ -163,6 +165,7 @@ def test_figures_matrices_verification_and_export_go_on_working(here):
     assert call("limit", "--run", "sound_0").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_resumes_with_the_same_bits(here, name):
     specs = Specs(here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again")
@@ -174,6 +177,7 @@ def test_every_head_resumes_with_the_same_bits(here, name):
     assert np.isfinite(package.open_run("again_1").results["test"]["depth"]["mae"])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", HEADS)
 def test_a_network_that_leaves_makes_the_medians(here, name):
     import onnxruntime

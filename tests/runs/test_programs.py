@@ -26,8 +26,6 @@ from tests.conftest import call, put, started
 from tests.runs.conftest import PATIENCE
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
-pytestmark = pytest.mark.slow
-
 WRITES = "echo '{{\"mae\": 0.5}}' > $QEXP_RESULTS"
 
 OWN: dict[str, Any] = {
@@ -194,6 +192,7 @@ def test_a_program_that_writes_files_of_its_own_is_done_with_these_as_its_result
     assert "nothing to do" in call("run", "own", "--seed", "3").stderr
 
 
+@pytest.mark.slow
 def test_such_a_run_is_verified_by_its_files(histogram):
     package.run("own", seed=3)
     verification = package.open_run("own_3").verify()
@@ -247,6 +246,7 @@ def test_a_program_that_does_not_exist_is_named(program):
         package.run("own")
 
 
+@pytest.mark.slow
 def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command(program):
     script = "trap 'echo asked; exit 0' TERM; echo $$ > ready; while :; do sleep 0.05; done"
     program(script, resume=["sh", "-c", "echo goes on in attempt {attempt}; " + WRITES])
@@ -264,6 +264,7 @@ def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command
     assert "goes on in attempt 2" in log_of(attempt=2)
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_want_to_end_is_killed_after_a_time_of_grace(program):
     program("trap '' TERM; echo $$ > ready; while :; do sleep 0.05; done", grace=0.2)
     process = started(Path.cwd(), "execute", str(prepared().path))
@@ -278,6 +279,7 @@ FAMILY = "sleep 300 & echo $! >> ready; setsid sleep 300 & echo $! >> ready; ech
 """A process in the background, one in a session of its own, and the program itself, with their numbers in a file."""
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_program_whose_qexp_is_killed(program):
     program(FAMILY + "wait")
     process = started(Path.cwd(), "execute", str(prepared().path))
@@ -289,6 +291,7 @@ def test_nothing_is_left_of_a_program_whose_qexp_is_killed(program):
     assert package.open_run("own_0").state == "lost"
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_program_whose_own_group_is_killed_and_the_run_has_failed(program):
     program(FAMILY + "wait")
     process = started(Path.cwd(), "execute", str(prepared().path))
@@ -305,6 +308,7 @@ def test_what_a_program_leaves_in_the_background_ends_with_it(program):
     assert not any(process_start(number) for number in numbers_in("ready", 3))
 
 
+@pytest.mark.slow
 def test_a_program_ends_with_the_process_that_watches_over_it(program):
     program(FAMILY + "echo $PPID >> ready; wait")
     process = started(Path.cwd(), "execute", str(prepared().path))
@@ -337,6 +341,7 @@ def test_the_content_of_files_and_data_is_part_of_the_digest(program):
     assert experience("own", {}, here).digest in digests
 
 
+@pytest.mark.slow
 def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     program()
     code, _, stderr = call("run", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "-j", "2", "--yes")
@@ -352,6 +357,7 @@ def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     assert "depth.mae" in Path("studies/own_rate/study.csv").read_text()
 
 
+@pytest.mark.heavy
 def test_runs_that_write_the_same_file_wait_for_each_other_and_take_nothing_that_was_there(program):
     Path("results.json").write_text('{"mae": 99}')
     program(
@@ -401,6 +407,7 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
     assert call("validate").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "holds"), [("0.5", True), ("0.$(date +%N)", False)])
 def test_a_program_is_verified_by_its_results(program, number, holds):
     program(f'echo "{{{{\\"mae\\": {number}}}}}" > {{results}}')
@@ -409,6 +416,7 @@ def test_a_program_is_verified_by_its_results(program, number, holds):
     assert (verification.error, verification.identical) == (None, {"results": holds})
 
 
+@pytest.mark.slow
 def test_an_imported_program_is_not_executed_without_permission(program, tmp_path_factory, monkeypatch):
     program("touch executed; " + WRITES)
     package.run("own").export("own.zip")
@@ -456,6 +464,7 @@ def test_a_command_that_cannot_run_is_pointed_at(program, change, value, message
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_program_is_run_without_torch(program):
     program(WRITES)
     run = prepared()
@@ -473,6 +482,7 @@ def test_a_program_that_is_not_hashed_is_a_warning(program):
     assert "not among" not in call("validate").stderr
 
 
+@pytest.mark.slow
 def test_a_plain_program_that_writes_its_results_where_it_is_started_needs_no_change(program):
     Path("train.py").write_text(
         "import json, os, sys\n"

@@ -168,7 +168,6 @@ def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt(finis
     assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory", "process"}
 
 
-@pytest.mark.slow
 def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(finished, tmp_path, monkeypatch, qexp):
     shutil.copytree(finished, tmp_path / "workspace")
     monkeypatch.chdir(tmp_path / "workspace")

@@ -29,6 +29,7 @@ def weights(name: str) -> bytes:
     return (package.open_run(name).path / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(here, qexp):
     for path in here.glob("specs/*/*.json"):
         path.write_text("{}")
@@ -69,6 +70,7 @@ def test_the_extensions_are_those_that_the_run_holds(specs, qexp):
     assert first.record["digest"] == again.record["digest"]
 
 
+@pytest.mark.slow
 def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
     before = run()
     assert qexp("rerun", before.name, "--device", "cpu").code == 0
@@ -80,6 +82,7 @@ def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
     assert "is a fold; rerun the run that it belongs to" in stderr
 
 
+@pytest.mark.slow
 def test_a_program_that_was_changed_is_told_of(workspace, qexp):
     assert qexp("run", "half_width", "--name", "half_width_0", "--set", "parameters.samples=20").code == 0
     assert qexp("rerun", "half_width_0").stderr.count("warning") == 0
@@ -99,7 +102,7 @@ def repository() -> str:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_is_repeated_by_the_code_of_its_commit(repository, here, qexp):
     file = here / "runs/sound_0/environment.json"
     commit = json.loads(file.read_text())["qexp"]["commit"]

@@ -10,8 +10,6 @@ import pytest
 from tests.conftest import MadeOnce, call
 from tests.runs.conftest import has_lines, until
 
-pytestmark = pytest.mark.slow
-
 SAME = ("metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "spec.json")
 
 SLOW = ("--set", "epochs=12", "--set", "batch_size=16", "--seed", "5")
@@ -21,12 +19,14 @@ def contents(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in SAME}
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_seed_are_identical_byte_for_byte(train):
     one, other = train(seed=4, name="one"), train(seed=4, name="other")
     assert contents(one.path) == contents(other.path)
     assert one.results == other.results
 
 
+@pytest.mark.slow
 def test_runs_with_different_seeds_differ(train):
     one, other = train(seed=4), train(seed=5)
     assert contents(one.path)["metrics.jsonl"] != contents(other.path)["metrics.jsonl"]
@@ -45,6 +45,7 @@ def whole(made_once: MadeOnce) -> Path:
     return made_once("whole", make) / "runs/whole"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(workspace, start, qexp, whole, number):
     parted = start("run", "mogi_quick", "--name", "parted", *SLOW)
@@ -58,6 +59,7 @@ def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(workspace,
     assert contents(whole) == contents(workspace / "runs/parted")
 
 
+@pytest.mark.heavy
 def test_a_run_that_was_killed_is_lost_and_resumes_to_the_same_bits(workspace, start, qexp, whole):
     killed = start("run", "mogi_quick", "--name", "killed", *SLOW)
     until(has_lines(workspace / "runs/killed/metrics.jsonl", 2), "the second epoch")
@@ -79,6 +81,7 @@ def test_a_run_that_was_killed_is_lost_and_resumes_to_the_same_bits(workspace, s
     assert contents(whole) == contents(workspace / "runs/killed")
 
 
+@pytest.mark.heavy
 def test_a_torn_last_line_of_the_metrics_is_left_out_and_written_again(workspace, start, qexp, whole):
     parted = start("run", "mogi_quick", "--name", "parted", *SLOW)
     metrics = workspace / "runs/parted/metrics.jsonl"

@@ -13,8 +13,6 @@ import pytest
 import qexp as package
 from tests.conftest import Specs, call, shared_folder
 
-pytestmark = pytest.mark.slow
-
 CHANNELS = 32
 
 CAUTION = "tested on training spectra"
@@ -170,6 +168,7 @@ def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone(here, qexp):
     assert "msm_0: core B: 3 of 3 test spectra" in stderr
 
 
+@pytest.mark.slow
 def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results(here, qexp):
     code, stdout, stderr = qexp(
         "run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu"
@@ -190,6 +189,7 @@ def test_allowing_a_leak_where_there_is_none_marks_nothing(here, qexp):
     assert package.open_run("other").record["caution"] == ""
 
 
+@pytest.mark.slow
 def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_warning(here, qexp):
     code, _, stderr = qexp("run", "alike_finetune", "--device", "cpu")
     assert code == 0, stderr
@@ -201,6 +201,7 @@ def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_
     assert stderr.count("msm_0 was trained on other spectra") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "said"),
     [
@@ -237,6 +238,7 @@ def test_a_spectrum_that_is_copied_from_the_training_to_the_test_part_is_found(h
 DRAWN = '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}'
 
 
+@pytest.mark.heavy
 def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
     # One of A, B, C, E and F is drawn; all but E and F were pretrained on.
     changes = ("--set", f"split={DRAWN}", "--set", f"inner={DRAWN}")
@@ -295,6 +297,7 @@ def test_an_imported_run_brings_along_what_it_saw(here, tmp_path, qexp):
     assert "core B: 3 of 3 test spectra" in stderr
 
 
+@pytest.mark.heavy
 def test_a_fine_tuned_run_can_be_repeated_bit_for_bit(here, qexp):
     shutil.rmtree(here / "runs/msm_0")
     code, stdout, stderr = qexp("verify", "few_finetune_0")

@@ -28,7 +28,7 @@ def shared_run(open_workspace: Path) -> RunDirectory:
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_another_user_tags_and_notes_a_run_also_where_its_owner_did_before(shared_run, qexp):
     here = ("--workspace", shared_run.path.parent.parent)
     before = shared_run.record_file.read_bytes()
@@ -47,6 +47,7 @@ def test_another_user_tags_and_notes_a_run_also_where_its_owner_did_before(share
     assert as_nobody("ls", "-q", "--tag", "theirs", *here) == (0, "one\n", "")
 
 
+@pytest.mark.slow
 def test_where_another_user_may_not_write_nothing_is_written(shared_run, qexp):
     here = ("--workspace", shared_run.path.parent.parent)
     shared_run.path.chmod(0o755)
@@ -58,7 +59,7 @@ def test_where_another_user_may_not_write_nothing_is_written(shared_run, qexp):
     assert sorted(shared_run.path.iterdir()) == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(finished, open_workspace):
     shutil.copytree(finished, open_workspace, dirs_exist_ok=True)
     run = RunDirectory(open_workspace / "runs/sound_0")

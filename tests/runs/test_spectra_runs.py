@@ -38,8 +38,6 @@ from tests import cores
 from tests.conftest import shared_folder
 from tests.runs.conftest import Interrupting
 
-pytestmark = pytest.mark.slow
-
 LEAKED = "tested on training spectra"
 
 FROZEN = {"pretrain.freeze": ["encoder"], "pretrain.epochs_frozen": 1, "epochs": 2}
@@ -121,6 +119,7 @@ train(sys.argv[1], name="parted", resume=True, display=Interrupting(3, 2, signal
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("experience", "changes"),
     [
@@ -154,6 +153,7 @@ def test_a_run_that_is_interrupted_and_killed_and_resumed_each_time_equals_one_t
     assert one.drop_attrs().identical(other.drop_attrs())
 
 
+@pytest.mark.slow
 def test_masks_are_others_with_another_seed_and_in_another_epoch(here):
     """Nothing is learned, so that losses differ by what is hidden and the order alone; validation stays as it is."""
     one, other = (train("masked", seed=seed, name=f"still_{seed}", learning_rate=1e-30, epochs=2) for seed in (0, 1))
@@ -162,6 +162,7 @@ def test_masks_are_others_with_another_seed_and_in_another_epoch(here):
     assert one.metrics[0]["validation"] == one.metrics[1]["validation"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("experience", ["masked", "finetune"])
 def test_a_run_is_repeated_bit_for_bit(here, qexp, experience):
     if experience == "finetune":
@@ -179,6 +180,7 @@ def same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool
     return all(np.allclose(one[name], other[name], rtol=0, atol=1e-20) for name in one)
 
 
+@pytest.mark.slow
 def test_the_first_weights_are_the_encoder_of_the_other_run_and_a_head_of_its_own(here):
     parent = weights(package.open_run("masked_0"))
     child, scratch = (
@@ -191,6 +193,7 @@ def test_the_first_weights_are_the_encoder_of_the_other_run_and_a_head_of_its_ow
     assert same({name: child[name] for name in others}, {name: scratch[name] for name in others})
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_stays_as_it_was_taken_and_learns_when_it_is_let_go(here):
     parent = of("encoder", weights(package.open_run("masked_0")))
     always = train("finetune", name="always", keep="last", **{**FROZEN, "pretrain.epochs_frozen": None})
@@ -202,6 +205,7 @@ def test_a_frozen_encoder_stays_as_it_was_taken_and_learns_when_it_is_let_go(her
     assert not same(of("head", weights(always)), of("head", weights(at_first)))
 
 
+@pytest.mark.slow
 def test_a_run_and_show_and_a_tree_tell_what_it_was_pretrained_from(here, qexp):
     train("finetune", epochs=1)
     train("scratch", name="third", epochs=1, pretrain={"run": "finetune", "operations": ["head"]})
@@ -233,6 +237,7 @@ def test_an_encoder_of_another_architecture_is_refused_tensor_by_tensor(here, qe
     assert not (here / "runs/finetune_0").exists()
 
 
+@pytest.mark.slow
 def test_a_run_to_start_from_that_came_to_no_end_is_refused(here, qexp):
     with pytest.raises(InterruptedRunError):
         train("masked", seed=1, display=Interrupting(1, 1))
@@ -250,6 +255,7 @@ def words_in(figure: Path) -> str:
     return " ".join("".join(ElementTree.parse(figure).getroot().itertext()).split())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("experience", ["finetune", "masked"])
 def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allowed(here, qexp, experience):
     tested = here / ("data/many/test/spe/M5_3.csv" if experience == "masked" else "data/few/test/spe/D1_3.csv")
@@ -306,6 +312,7 @@ def held_out(core: str) -> dict[str, object]:
     return {"type": "held_out", "parameters": {"by": "core", "values": [core]}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["few", "few.csv", "few.parquet", "few.nc"])
 def test_a_table_and_folders_with_the_same_cores_held_out_are_the_same_run_to_the_last_bit(here, file):
     write = {".csv": write_csv, ".parquet": parquet.write_table, ".nc": write_netcdf}.get(Path(file).suffix)
@@ -337,6 +344,7 @@ def test_a_spectrum_of_a_table_is_a_copy_of_another_also_if_its_zeros_have_a_sig
 # Few labels
 
 
+@pytest.mark.slow
 def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed_and_others_for_another(here):
     from qexp.base.workspace import find
 
@@ -355,6 +363,7 @@ def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed
     assert drawn("scratch", 5, 1) != of_counts[1]
 
 
+@pytest.mark.slow
 def test_a_batch_may_be_larger_than_what_is_labelled(here, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the number of threads, and with it the last bit, follows batch_size
     run = train("scratch", name="two", labelled=2, batch_size=1000, epochs=2)
@@ -365,6 +374,7 @@ def test_a_batch_may_be_larger_than_what_is_labelled(here, monkeypatch):
 # Data that change
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_with_the_spectra_that_it_was_prepared_with_wherever_they_are_and_with_no_others(
     here, tmp_path, qexp, monkeypatch
 ):
@@ -411,12 +421,14 @@ def test_where_spectra_cannot_be_kept_no_run_begins(here, tmp_path, qexp, monkey
     assert not (here / "runs/new").exists()
 
 
+@pytest.mark.slow
 def test_show_tells_of_mixtures_where_there_are_some(here, qexp):
     train("masked", name="mixed", epochs=1, **{"dataset.mix": 0.5})
     assert "with up to 50% of another" in qexp("show", "mixed").stdout
     assert "of another" not in qexp("show", "masked_0").stdout
 
 
+@pytest.mark.slow
 def test_folders_as_max_publishes_them_pretrain_fine_tune_and_predict(tmp_path):
     """info.csv names no spectrum of val.csv, and targets have no end of line."""
     cores.write(tmp_path)

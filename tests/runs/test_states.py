@@ -49,7 +49,6 @@ def test_a_done_run_has_all_that_the_design_promises(train):
     assert len(run.metrics) == 3
 
 
-@pytest.mark.slow
 def test_the_reported_error_is_that_of_the_kept_predictions(train):
     import numpy as np
     import xarray
@@ -61,14 +60,12 @@ def test_the_reported_error_is_that_of_the_kept_predictions(train):
     assert table["depth"].attrs["units"] == "km"
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_not_worked_on_again(train, qexp):
     before = (train(seed=1).path / "run.json").read_bytes()
     again = train(seed=1)
     assert (again.path / "run.json").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
     run = train(seed=1)
     before = (run.path / "run.json").read_bytes()
@@ -131,7 +128,6 @@ def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train)
     assert open_run("mogi_quick_0").state == "failed"
 
 
-@pytest.mark.slow
 def test_done_is_not_believed_without_the_results(train, qexp):
     run = train()
     (run.path / "results/test_predictions.nc").unlink()
@@ -140,7 +136,7 @@ def test_done_is_not_believed_without_the_results(train, qexp):
     assert "some of its results are missing" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     """A prepared directory, moved away from its workspace, trains in a process that knows nothing else."""
     from qexp.base.workspace import find
@@ -176,7 +172,6 @@ def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     assert json.loads((target / "run.json").read_text())["state"] == "done"
 
 
-@pytest.mark.slow
 def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
     run = train(storage_path=tmp_path / "large disk")
     assert run.path.is_symlink()
@@ -198,7 +193,6 @@ def test_a_run_can_start_from_the_weights_of_another(train):
     )
 
 
-@pytest.mark.slow
 def test_weights_that_do_not_fit_are_listed(train):
     parent = train(seed=1)
     with pytest.raises(QexpError, match=r"network\.operations\.depth\.1\.weight: missing here|do not fit") as caught:
@@ -256,7 +250,6 @@ def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path
     assert not alive(elsewhere, heartbeat)
 
 
-@pytest.mark.slow
 def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(train, monkeypatch):
     import torch
 

@@ -19,8 +19,6 @@ from qexp.store.directory import RunDirectory
 from tests.conftest import call, shared_folder
 from tests.runs.conftest import until
 
-pytestmark = pytest.mark.slow
-
 BRIEF = ("--set", "epochs=3", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
 ENDLESS = ("--set", "epochs=100000", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
 
@@ -37,6 +35,7 @@ def in_state(state, count):
     return lambda: list(states().values()).count(state) >= count
 
 
+@pytest.mark.heavy
 def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, qexp):
     sweep = ("run", "mogi_quick", "--grid", "learning_rate=1e30,1e-3", *BRIEF, "-j", "1")
     code, _, stderr = qexp(*sweep)
@@ -66,6 +65,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
     assert not (workspace / "runs").exists()
 
 
+@pytest.mark.heavy
 def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_resume_goes_on(workspace, start):
     pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "1")
     until(in_state("running", 1), "that one is running")
@@ -83,6 +83,7 @@ def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_
     assert sorted(len(attempts(package.open_run(name).path)) for name in states()) == [1, 2]
 
 
+@pytest.mark.heavy
 def test_a_second_ctrl_c_kills(workspace, start):
     pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "2")
     until(in_state("running", 2), "that so many are running")
@@ -137,6 +138,7 @@ def test_the_runs_of_a_launch_share_the_cores(launched):
     assert [environment["threads"] for environment in environments(launched)] == [1, 1]
 
 
+@pytest.mark.heavy
 def test_a_detached_launch_goes_on_by_itself(workspace, start):
     code, stdout, stderr = start("run", "mogi_quick", "--seeds", "0:2", *BRIEF, "--detach").end()
     assert code == 0, stderr
@@ -144,6 +146,7 @@ def test_a_detached_launch_goes_on_by_itself(workspace, start):
     until(in_state("done", 2), "that so many are done")
 
 
+@pytest.mark.heavy
 def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, qexp):
     code, stdout, stderr = qexp("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--detach")
     assert code == 0, stderr
@@ -159,6 +162,7 @@ def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_st
     assert launchers.find_launch("last", Workspace(workspace)).pool_works() is False
 
 
+@pytest.mark.heavy
 def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, start):
     sweep = ("run", "mogi_quick", "--seeds", "0:2", *BRIEF)
     processes = [start(*sweep) for _ in range(2)]
@@ -205,6 +209,7 @@ def test_of_several_gpus_each_run_gets_one(launched):
     assert sorted(seen) == ["4", "7"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -134,7 +134,7 @@ def test_a_run_whose_record_is_damaged_can_be_removed_unless_its_heart_beats(mak
     assert (run / "run.json").read_text() == '{"na'
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_running_run_is_stopped_first_if_asked(workspace, start, qexp):
     from tests.runs.conftest import has_lines, until
 
@@ -426,7 +426,7 @@ def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, wo
     assert in_trash(workspace) == ["far"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, workspace, tmp_path):
     for index in range(10):
         make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)
@@ -479,6 +479,7 @@ print(json.dumps(acts[sys.argv[2]]))
 """
 
 
+@pytest.mark.slow
 def test_of_a_purge_and_a_restore_at_once_one_wins_and_both_tell_the_truth(make, workspace, tmp_path, qexp):
     names = [f"run_{index}" for index in range(40)]
     for index, name in enumerate(names):

@@ -14,8 +14,6 @@ import qexp as package
 from qexp.errors import UntrustedCodeError
 from qexp.spec.extensions import code_in_words
 
-pytestmark = pytest.mark.slow
-
 MARKING = """
 import os
 from pathlib import Path
@@ -88,6 +86,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives, mark, qexp, command):
     code, _, stderr = qexp("import", archives / "sound_0.zip")
@@ -115,6 +114,7 @@ def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives,
     assert (code, used(mark)) == (2, False)
 
 
+@pytest.mark.slow
 def test_code_that_is_trusted_on_import_is_executed_from_then_on(archives, mark, qexp):
     code, _, stderr = qexp("import", archives / "sound_0.zip", "--trust-code")
     assert code == 0
@@ -153,6 +153,7 @@ def test_code_that_lies_deeper_in_an_imported_run_is_not_executed_either(archive
         assert "--trust-code" in stderr
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", [["run", "sound", "--seed", "1"], ["run", "sound", "--seeds", "1"]])
 def test_an_imported_run_is_continued_with_its_own_code_only_where_that_is_trusted(archives, mark, qexp, command):
     shutil.copyfile(archives / "workspace/specs/extensions.py", "specs/extensions.py")
@@ -177,6 +178,7 @@ def test_a_process_that_executes_an_imported_run_refuses_before_it_writes(archiv
     assert {path: path.read_bytes() for path in Path("runs/sound_1").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(archives, mark):
     images = np.zeros((1, 16, 16))
     run = package.import_run(archives / "sound_0.zip")
@@ -198,6 +200,7 @@ def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(arch
     assert used(mark)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_made_here_is_used_with_its_code_as_before(archives, tmp_path, qexp, monkeypatch):
     monkeypatch.setenv("MARK_OF_CODE", str(tmp_path / "mark"))
     done = qexp("export", "sound_0", "--to", tmp_path / "network", "--workspace", archives / "workspace")
@@ -223,6 +226,7 @@ def test_what_code_is_can_be_said_of_any_file_without_executing_it(tmp_path, tex
     assert said in code_in_words(tmp_path / "extensions.py")
 
 
+@pytest.mark.slow
 def test_one_function_alone_executes_the_code_of_runs():
     """All others are handed the tables, or those of the workspace, which are the user's own."""
     users = set()

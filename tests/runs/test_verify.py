@@ -20,8 +20,6 @@ from qexp.upkeep.verify import environment_changes, first_difference, largest_of
 from tests.conftest import prepare_with
 from tests.runs.conftest import Interrupting, has_lines, until
 
-pytestmark = pytest.mark.slow
-
 
 def left_in(folder: Path) -> list[Path]:
     """What is left of ours; torch makes a folder for its compiler where it happens to load that first."""
@@ -51,6 +49,7 @@ def edit(file: Path, **changes: object) -> None:
 # Identical
 
 
+@pytest.mark.heavy
 def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, tmp_path):
     before = contents(run)
     code, stdout, _ = qexp("verify", "sound_0")
@@ -64,6 +63,7 @@ def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, t
     assert left_in(tmp_path / "temporary") == []
 
 
+@pytest.mark.heavy
 def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(run, qexp):
     child = partial(package.run, "sound", name="child", pretrain="sound_0", device="cpu", overrides={"epochs": 3})
     with pytest.raises(InterruptedRunError):
@@ -75,6 +75,7 @@ def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_it
     assert said["identical"] == dict.fromkeys(["best weights", "last weights", "metrics", "results"], True)
 
 
+@pytest.mark.heavy
 def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(run, qexp, tmp_path, drawn):
     """Two threads, as the run's environment says, whatever this process is set to."""
     environment = json.loads((run / "environment.json").read_text())
@@ -95,6 +96,7 @@ def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(r
 # Not identical
 
 
+@pytest.mark.heavy
 def test_what_differs_is_told_with_its_epoch_its_place_and_its_size(run, qexp):
     from safetensors.numpy import load_file, save_file
 
@@ -136,6 +138,7 @@ LOSSES = {"wayward": Entry(wayward, {}, "Depends on more than the spec.", {"type
 """
 
 
+@pytest.mark.heavy
 def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
     Path("specs/extensions.py").write_text(WAYWARD_LOSS)
     code, _, stderr = qexp("run", "sound", "--name", "wayward", "--set", "losses.depth=wayward", "--device", "cpu")
@@ -203,6 +206,7 @@ def test_weights_to_start_from_that_were_exchanged_are_refused(run, qexp):
     assert "checkpoints/pretrained.safetensors was changed after the run" in stderr
 
 
+@pytest.mark.heavy
 def test_a_verification_that_is_stopped_leaves_nothing_behind(run, start, qexp, tmp_path):
     prepare_with(run, lambda spec: spec.update(epochs=3000))
     stopped = start("verify", "sound_0")

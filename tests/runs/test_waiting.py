@@ -51,6 +51,7 @@ def write_running(workspace: Path, name: str, pid: int, number: int = 1, **of_pr
     return directory
 
 
+@pytest.mark.slow
 def test_no_run_is_stopped_before_a_removal_if_another_one_cannot_be(workspace, qexp, sleeper):
     write_running(workspace, "here", sleeper.pid)
     write_running(workspace, "there", 1, host="another-machine")
@@ -147,6 +148,7 @@ def test_bytes_that_are_no_text_do_not_end_a_log(workspace, qexp):
     assert qexp("logs", "a").stdout == "before \ufffd\ufffd after\n"
 
 
+@pytest.mark.slow
 def test_following_shows_what_comes_also_of_the_next_attempt_and_ends_with_the_run(workspace, sleeper):
     run = write_running(workspace, "busy", sleeper.pid)
     write_log(run, 1, b"first\nhalf a \xce")
@@ -212,7 +214,7 @@ def test_reading_a_log_costs_no_memory_for_all_of_it(workspace):
 # Stopping
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_is_stopped_ends_as_interrupted_with_the_labels_it_got_meanwhile(workspace, start, qexp):
     run = start("run", "mogi_quick", "--name", "long", *LONG)
     until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")

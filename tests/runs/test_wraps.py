@@ -24,8 +24,6 @@ from qexp.store.process import number_in_view, this_process
 from tests.conftest import Specs
 from tests.runs.conftest import Process, has_lines, until
 
-pytestmark = pytest.mark.slow
-
 NOTING = '#!/bin/bash\nprintf "%s\\n" "$@" > "$(dirname "$0")/called"\n'
 
 PROGRAMS = {
@@ -91,6 +89,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.heavy
 def test_a_run_in_this_process_is_wrapped_says_so_and_is_the_same_to_the_last_bit(wrapped, finished, specs, qexp):
     called = wrapped("replaced")
     code, stdout, stderr = qexp("run", "sound", "--device", "cpu")
@@ -109,6 +108,7 @@ def test_a_run_in_this_process_is_wrapped_says_so_and_is_the_same_to_the_last_bi
     assert (directory / weights).read_bytes() == (plain.path / weights).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_a_pool", [False, True])
 def test_a_wrap_that_does_not_start_the_run_leaves_it_failed_with_the_reason(wrapped, specs, qexp, in_a_pool):
     wrapped("broken")
@@ -131,6 +131,7 @@ def test_a_wrap_that_is_not_there_is_an_error_of_the_run(specs, qexp):
     assert open_run("sound_0").state == "failed"
 
 
+@pytest.mark.heavy
 def test_the_end_of_the_run_counts_and_not_that_of_the_wrap(wrapped, qexp):
     wrapped("leaving")
     code, _, stderr = qexp("run", "sound", "--device", "cpu")
@@ -138,6 +139,7 @@ def test_the_end_of_the_run_counts_and_not_that_of_the_wrap(wrapped, qexp):
     assert "its wrap ended with exit code 3" in stderr
 
 
+@pytest.mark.heavy
 def test_ctrl_c_reaches_the_run_whatever_the_wrap_does_with_signals(wrapped, specs, start):
     wrapped("deaf")
     process = at_work(start)
@@ -167,6 +169,7 @@ def test_a_run_in_a_container_is_seen_alive_stopped_and_seen_dead_at_once(contai
     assert process.end()[0] == 130
 
 
+@pytest.mark.heavy
 def test_a_pool_that_is_interrupted_twice_leaves_nothing_of_a_wrap_running(wrapped, specs, start):
     wrapped("waiting")
     process = at_work(start, "--seeds", "0:1")

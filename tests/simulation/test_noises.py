@@ -176,6 +176,7 @@ def test_the_semivariogram_of_exponential_noise_is_nugget_plus_partial_sill():
 KOLMOGOROV = {"type": "power_law", "parameters": {"difference_at_1_km": 0.005}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("description", "widths"),
     [
@@ -226,6 +227,7 @@ def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the
     assert apart == pytest.approx(0.005, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
 def test_they_do_so_in_each_sample_where_pixels_differ_in_width_and_height(outer_scale):
     component = noise("power_law", difference_at_1_km=0.005, outer_scale=outer_scale)
@@ -236,6 +238,7 @@ def test_they_do_so_in_each_sample_where_pixels_differ_in_width_and_height(outer
         assert (few[:, north:] - few[:, :-north]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
 
 
+@pytest.mark.slow
 def test_noise_of_varying_pixel_sizes_is_each_samples_own():
     east = torch.linspace(100, 900, 40).repeat_interleave(100)
     grid = Grid(5, 6, east, metres(300.0))

@@ -42,7 +42,6 @@ def settings(slurm_cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return written
 
 
-@pytest.mark.slow
 def test_the_commands_of_the_page_run_on_a_cluster(settings):
     (line,) = only_shown(PAGE)
     words = shlex.split(line.replace("--seeds 0:10", "--seeds 0:1"))

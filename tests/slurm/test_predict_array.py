@@ -114,7 +114,6 @@ def test_what_slurm_refuses_is_told_in_its_words_and_nothing_is_made(slurm_clust
     assert json.loads(record.read_text())["jobs"] == {}
 
 
-@pytest.mark.slow
 def test_what_would_fail_in_every_task_is_told_before_anything_is_submitted(tiles, workspace, qexp, monkeypatch):
     monkeypatch.setenv("PATH", str(workspace))
     code, _, stderr = qexp(*ARRAY)

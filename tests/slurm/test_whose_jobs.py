@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qexp.jobs.states import ask_to_stop
+from qexp.spec.reading import digest
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record, State
 from tests.conftest import RESOLVED
@@ -90,7 +91,7 @@ def test_an_imported_run_has_no_job_here(workspace, called, qexp, tmp_path, stat
 def make(folder: Path, **fields: object) -> None:
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text(json.dumps(RESOLVED))
-    record = Record(name=folder.name, seed=0, state=State.CREATED).document() | fields
+    record = Record(name=folder.name, seed=0, state=State.CREATED, digest=digest(RESOLVED)).document() | fields
     (folder / "run.json").write_text(json.dumps(record))
 
 
@@ -123,14 +124,6 @@ def test_a_run_that_was_copied_here_has_no_job_here(workspace, called, qexp, sta
 def test_a_job_that_noted_this_workspace_in_its_run_is_believed_without_a_launch(workspace, called, qexp):
     job = {"launcher": "slurm", "id": "777_0", "cluster": "alpha", "workspace": str(workspace)}
     make(workspace / "runs/own", state="queued", job=job)
-    assert state_of(qexp, "own") == "running"
-
-
-def test_jobs_that_were_noted_without_their_workspace_are_believed(workspace, called, qexp):
-    make(workspace / "runs/own", state="queued")
-    (workspace / "runs/.launches/1").mkdir(parents=True)
-    (workspace / "runs/.launches/1/launch.json").write_text('{"id": "1", "launcher": "slurm", "runs": ["own"]}')
-    (workspace / "runs/.launches/1/jobs.json").write_text('{"own": "777_0"}')
     assert state_of(qexp, "own") == "running"
 
 

@@ -108,12 +108,12 @@ def replacements(place):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_spec_with_anything_removed_or_replaced_is_right_or_told_what_is_wrong(place):
     checked([*sampled(removals(place), 40, 1), *sampled(replacements(place), 80, 2)], place)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_so_are_hundreds_more(place):
     checked(sampled([case for case in removals(place) if len(case[2]) <= 2], 150, 3), place)
     checked(sampled(replacements(place), 250, 4), place)

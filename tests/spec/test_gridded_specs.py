@@ -101,6 +101,7 @@ def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place)
     assert again.digest == first.digest
 
 
+@pytest.mark.slow
 def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_changes_nothing(place):
     plain = resolved(place)
     assert resolved(place, "dataset.recompute_slopes=false").digest == plain.digest

@@ -59,7 +59,6 @@ def test_the_schema_lists_the_names_of_every_table(kind, definition, table):
     assert f'"enum": {enumerated}' in json.dumps(whole_schema(kind, BUILT_IN)["$defs"][definition])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "definition", "name", "entry"), [pytest.param(*case, id=f"{case[1]}-{case[2]}") for case in ENTRIES]
 )

@@ -51,7 +51,6 @@ def resolved(place, name, *overrides):
     return experience(name, read_overrides("--set", overrides), place)
 
 
-@pytest.mark.slow
 def test_experiences_on_spectra_are_right(place, qexp):
     names = [f"specs/{folder}/{name}.json" for name in DOCUMENTS for folder in ("experiences", "datasets", "models")]
     code, _, stderr = qexp("validate", *names)
@@ -426,6 +425,7 @@ def test_keys_of_a_dataset_that_cannot_be_meant_are_refused_with_what_would_work
     assert said in found
 
 
+@pytest.mark.slow
 def test_a_last_batch_of_one_spectrum_is_refused_only_where_it_is_normalised_over_the_batch(spoil, problems, qexp):
     for name in ("masked", "scratch"):
         assert qexp("validate", spoil(name, "experience", ("batch_size", 17))).code == 0  # of 18

@@ -63,7 +63,6 @@ def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Pa
     assert "--glaciers 3 --test 1 --frames 3 --size 24 --spacing 400" in (tmp_path / "ice/README.md").read_text()
 
 
-@pytest.mark.slow
 def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
     for data in some.values():
         assert data.attrs["Conventions"].startswith("CF-")
@@ -78,7 +77,6 @@ def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
         assert np.diff(data.time).min() > 0
 
 
-@pytest.mark.slow
 def test_glaciers_are_of_the_size_of_glaciers_and_end_within_the_frame(some):
     for data in some.values():
         speed = np.hypot(data.uvelsurf, data.vvelsurf)
@@ -90,7 +88,6 @@ def test_glaciers_are_of_the_size_of_glaciers_and_end_within_the_frame(some):
         assert not (data.thk.values[:, rim] > 1).any()
 
 
-@pytest.mark.slow
 def test_the_surface_is_the_bed_and_the_ice_on_it(some):
     for data in some.values():
         assert (data.thk >= 0).all()
@@ -121,7 +118,6 @@ def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_in_its_
             np.testing.assert_allclose(data[name], expected, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.slow
 def test_velocities_are_zero_where_there_is_no_ice(some, coupled):
     for data in (*some.values(), *coupled.values()):
         bare = data.thk.values == 0
@@ -131,7 +127,6 @@ def test_velocities_are_zero_where_there_is_no_ice(some, coupled):
             assert not np.signbit(data[name].values[bare]).any()
 
 
-@pytest.mark.slow
 def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_the_frame(some, coupled):
     for name, data in coupled.items():
         for variable in some[name].data_vars:
@@ -144,7 +139,7 @@ def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_th
         assert "not glaciology" in data.attrs["source"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_glacier(tmp_path: Path, some):
     again = made(tmp_path / "again", count=4)
     for name, data in again.items():
@@ -193,7 +188,7 @@ def test_hills_have_unit_variance_and_are_as_smooth_as_they_are_meant_to_be():
     assert (fields[:, :, 4:] * fields[:, :, :-4]).mean() == pytest.approx(np.exp(-1 / 4), abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
     random = replace(glacier(Seeds(0), 1, 24, 400.0, (60.0, 60.0), (0.0, 0.0)), duration=4000.0)
     steady = replace(random, climate=replace(random.climate, descent=0.0))
@@ -202,6 +197,7 @@ def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
     assert volumes[1] - volumes[0] > 10 * abs(volumes[3] - volumes[2])
 
 
+@pytest.mark.slow
 def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
     def fall(name: str, share: float) -> None:
         if share > 0.6:

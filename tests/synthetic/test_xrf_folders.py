@@ -53,7 +53,6 @@ def test_each_part_has_a_spectrum_and_where_it_should_a_target_for_each_row_and_
                 assert sorted(path.name for path in (place / "target").iterdir()) == sorted(names)
 
 
-@pytest.mark.slow
 def test_a_spectrum_is_2048_whole_numbers_one_a_line_and_a_target_is_one_number(made: Path):
     for path in made.glob("*/*/spe/*.csv"):
         counts = np.loadtxt(path, delimiter=",", dtype=int)
@@ -107,6 +106,7 @@ def test_labels_are_spread_evenly_over_a_core():
             assert all(0 <= depth < spectra for depth in chosen)
 
 
+@pytest.mark.slow
 def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
     write(tmp_path / "xrf", replace(SMALL, labelled=0), cores=2)
     assert sorted(path.name for path in (tmp_path / "xrf").iterdir()) == ["README.md", "pretrain"]
@@ -121,6 +121,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert not any(other[name] == content for name, content in files_of(made).items() if "/spe/" in name)
 
 
+@pytest.mark.slow
 def test_a_core_is_the_same_however_many_others_there_are_and_whatever_it_is_for(tmp_path: Path, made: Path):
     write(tmp_path / "few", SMALL, cores=3, test=0, validation=0)
     spectra = {Path(name).name: content for name, content in files_of(made).items() if name.startswith("pretrain")}
@@ -242,7 +243,6 @@ def test_laboratories_err_by_what_the_readme_says():
     assert all((one.toc >= 0).all() for one in cores)
 
 
-@pytest.mark.slow
 def test_voltages_take_turns(tmp_path: Path):
     write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
     told = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}
@@ -250,7 +250,7 @@ def test_voltages_take_turns(tmp_path: Path):
     assert "--voltage 10,30" in (tmp_path / "both/README.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_validation(tmp_path: Path):
     write(tmp_path / "xrf", Cores(spectra=1, labelled=1), cores=16)
     assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4

@@ -40,11 +40,11 @@ def swept(root: Path) -> None:
     """Two learning rates with two seeds each, as a study, and a launch of a program that failed."""
     assert call("init", root).code == 0
     rates = {"learning_rate": [0.001, 0.004]}
-    prepared = package.api.prepare(package.Order("mogi_quick", range(2), rates, SMALL), workspace=root)
+    prepared = package.api.prepare(package.Order("mogi_quick", range(2), rates, overrides=SMALL), workspace=root)
     for plan in prepared.plans:
         changes = {**SMALL, "learning_rate": plan.spec["learning_rate"]}
         package.run("mogi_quick", seed=plan.seed, overrides=changes, name=plan.name, device="cpu", workspace=root)
-    package.study(package.Order("mogi_quick", range(2), rates, SMALL), metric="depth.mae", workspace=root)
+    package.study(package.Order("mogi_quick", range(2), rates, overrides=SMALL), metric="depth.mae", workspace=root)
     command = {"type": "command", "command": ["sh", "-c", "exit 7"], "dataset": "d", "model": "m"}
     (root / "specs/experiences/broken.json").write_text(json.dumps(command))
     package.sweep(package.Order("broken", range(2)), workspace=root)

@@ -105,6 +105,7 @@ def test_a_run_that_is_named_twice_is_changed_once(place, serve):
     assert json.loads(answer.text) == {"done": ["a_0"], "failed": {}}
 
 
+@pytest.mark.slow
 def test_a_request_that_is_torn_ends_without_a_traceback(place):
     with in_a_process(place, "--allow-changes") as server:  # which looks for tracebacks
         address = urlsplit(server.address)

@@ -74,6 +74,7 @@ def test_folds_that_were_trained_without_validation_have_curves_of_training():
     assert "<path" in lines(panel)
 
 
+@pytest.mark.heavy
 def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(trained, opened, tmp_path):
     stones.write(trained, None)
     for seed in range(2):

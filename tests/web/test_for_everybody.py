@@ -20,6 +20,7 @@ def test_the_plotting_library_is_what_its_package_holds(npm_packages, shipped, o
     assert hashlib.sha512(ours).hexdigest() == hashlib.sha512(theirs).hexdigest()
 
 
+@pytest.mark.slow
 def test_axe_finds_what_is_wrong_with_a_page(opened, findings, tmp_path):
     (tmp_path / "wrong.html").write_text(
         "<!doctype html><html><head><title>wrong</title></head><body><main><h1>A page</h1>"
@@ -30,6 +31,7 @@ def test_axe_finds_what_is_wrong_with_a_page(opened, findings, tmp_path):
     assert found == {"html-has-lang", "color-contrast", "label", "button-name", "image-alt"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_the_report_of_a_run(trained, opened, findings, scheme, tmp_path):
     page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), color_scheme=scheme)
@@ -44,6 +46,7 @@ def test_axe_finds_nothing_in_the_report_of_several_runs(sweep, opened, findings
     assert findings(page) == []
 
 
+@pytest.mark.slow
 def test_a_report_is_no_wider_than_a_phone(trained, opened, tmp_path):
     page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), width=400)
     assert page.evaluate("document.documentElement.scrollWidth") == 400
@@ -65,6 +68,7 @@ def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, opened, tmp_path
     assert reached == wanted > 10
 
 
+@pytest.mark.slow
 def test_a_report_is_printed(trained, browser, qexp):
     done = qexp("report", "mogi_quick_1", "--pdf")
     assert (done.code, done.stdout.strip()) == (0, "mogi_quick_1.pdf")

@@ -91,6 +91,7 @@ def test_it_works_below_a_path_whether_or_not_a_proxy_takes_that_away(place, ser
     assert server.get("/qexp/hereabouts").status == 404
 
 
+@pytest.mark.slow
 def test_a_command_prints_the_address_and_ends_by_ctrl_c(place):
     with in_a_process(place) as server:
         assert server.get("/").status == 200
@@ -146,6 +147,7 @@ ROOTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(place, serve):
     secret = place.parent / "secret.png"
     secret.write_text("secret")

@@ -49,6 +49,7 @@ def test_texts_of_others_stay_texts_in_notebooks_and_terminals(trained):
     assert "\\x1b[31mred" in in_terminal(run)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#000000"), ("#111111", "#ffffff")])
 def test_what_is_shown_is_readable_in_light_and_dark_notebooks(trained, opened, findings, tmp_path, paper, ink):
     run = package.open_run("mogi_quick_1")
@@ -67,6 +68,7 @@ def test_what_is_shown_is_readable_in_light_and_dark_notebooks(trained, opened, 
     assert page.title() == "notebook"
 
 
+@pytest.mark.slow
 def test_a_whole_matrix_is_a_picture_and_a_part_of_it_a_dataset(trained):
     matrix = package.open_run("mogi_quick_1").matrix("mogi_test")
     assert 'src="data:image/png;base64,' in matrix._repr_html_()
@@ -95,10 +97,9 @@ def test_a_comparison_shows_its_tables(sweep, which):
     assert repr(compared).startswith("<comparison")
 
 
-@pytest.mark.slow
 def test_a_study_shows_its_figure_and_its_table(sweep):
     order = package.Order(
-        "mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, {"epochs": 2, "sizes": [64, 16, 16]}
+        "mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, overrides={"epochs": 2, "sizes": [64, 16, 16]}
     )
     made = package.study(order, metric="depth.mae")
     assert 'src="data:image/png;base64,' in made._repr_html_()

@@ -15,8 +15,6 @@ from benchmarks.startup import workspace_of_runs
 from tests.conftest import call, shared_folder, started
 from tests.runs.test_catalog import write_record
 
-pytestmark = pytest.mark.slow
-
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)> javascript:alert(1) \x1b[31mred"
 PAGES = ("", "runs/mogi_quick_1", "compare?run=mogi_quick_1&run=broken_0", "launches", "launches/L1", "studies",
          "studies/s", "workspace", "runs/none")  # fmt: skip
@@ -51,6 +49,7 @@ def numbers(text: str) -> list[float]:
     return [float(one.replace("−", "-")) for one in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, serve, visit, findings, scheme):
     server = serve(place)
@@ -69,6 +68,7 @@ def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, s
     assert HOSTILE.partition("\x1b")[0] in page.locator("details[open] pre").inner_text()
 
 
+@pytest.mark.slow
 def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(place, serve, visit):
     page = visit(serve(place).address + "runs/mogi_quick_1")
     table = package.open_run("mogi_quick_1").matrix("mogi_test")
@@ -84,6 +84,7 @@ def names(page) -> list[str]:
     return page.locator("tbody.shown a").all_inner_texts()
 
 
+@pytest.mark.heavy
 def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, visit):
     page = visit(serve(many).address)
     page.locator("tbody.shown a", has_text="made_").first.wait_for()
@@ -113,6 +114,7 @@ def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, vi
     assert page.get_by_label("Where").input_value() == 'state == "done"'
 
 
+@pytest.mark.heavy
 def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(place, serve, visit):
     server = serve(place, allow_changes=True)
     page = visit(server.address)
@@ -138,6 +140,7 @@ def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(place
         training.communicate(timeout=120)
 
 
+@pytest.mark.heavy
 def test_runs_are_tagged_removed_and_restored_where_that_is_allowed(place, serve, visit):
     server = serve(place, allow_changes=True)
     page = visit(server.address)

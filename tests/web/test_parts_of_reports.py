@@ -73,6 +73,7 @@ def family(trained):
     return trained
 
 
+@pytest.mark.heavy
 def test_the_lineage_names_the_run_that_the_weights_came_from_and_those_that_took_them(family, opened, tmp_path):
     page = opened(package.open_run("child").report(tmp_path / "child.html"))
     assert "run mogi_quick_1 to this run child" in page.locator("svg[role=img]").get_attribute("aria-label")
@@ -82,6 +83,7 @@ def test_the_lineage_names_the_run_that_the_weights_came_from_and_those_that_too
     assert "this run mogi_quick_1 to run child" in said
 
 
+@pytest.mark.slow
 def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_changed(family, opened, tmp_path):
     page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"))
     rows = section(page, "What was asked").locator("table tr").all_inner_texts()
@@ -90,6 +92,7 @@ def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_c
     assert set(rate[2].split(", ")) == {"0.25 (1 run)", "0.003 (1 run)"}
 
 
+@pytest.mark.slow
 def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, opened, tmp_path):
     stones.write(trained, None, baselines=["mean", "ridge"])
     run = package.run("stones", device="cpu")

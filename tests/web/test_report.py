@@ -59,6 +59,7 @@ def test_results_are_those_of_the_run(page):
     assert numbers(depth)[0] == pytest.approx(run.results["test"]["depth"]["mae"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(page):
     table = package.open_run("mogi_quick_1").matrix("mogi_test")
     page.locator(".map").first.scroll_into_view_if_needed()
@@ -96,6 +97,7 @@ def test_arrow_keys_move_over_the_cells_of_all_maps(page):
     assert len(set(crosses)) == 1
 
 
+@pytest.mark.slow
 def test_the_colour_scale_can_be_changed(page):
     picture = "canvas => canvas.toDataURL()"
     canvas = page.locator(".map canvas").first
@@ -118,6 +120,7 @@ def test_columns_sort(page):
     assert page.locator("th[aria-sort]").count() == 1
 
 
+@pytest.mark.slow
 def test_texts_of_others_stay_texts(trained, opened, tmp_path):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
@@ -127,6 +130,7 @@ def test_texts_of_others_stay_texts(trained, opened, tmp_path):
     assert page.locator("header img, header script").count() == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(trained, opened, qexp, tmp_path):
     command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
     document = {"type": "command", "command": command, "dataset": "d", "model": "m"}

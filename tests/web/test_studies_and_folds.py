@@ -8,8 +8,6 @@ import pytest
 
 import qexp as package
 
-pytestmark = pytest.mark.slow
-
 FOLDS = {"split": {"type": "k_fold", "parameters": {"folds": 2}}, "epochs": 2, "baselines": []}
 
 
@@ -39,6 +37,7 @@ def test_a_study_whose_runs_are_gone_still_shows_what_was_written(sweep, serve, 
     assert page.locator(".scatter").count() == 0
 
 
+@pytest.mark.heavy
 def test_a_run_and_its_folds_lead_to_each_other(trained, serve, visit):
     run = package.run("lunar_tio2_dlim", overrides=FOLDS, device="cpu", workspace=trained)
     page = visit(serve(trained).address + f"runs/{run.name}")

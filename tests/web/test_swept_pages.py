@@ -65,6 +65,7 @@ def faded(page: Any) -> tuple[int, int]:
     return page.locator(".run-line.out").count(), page.locator(".scatter circle.out").count()
 
 
+@pytest.mark.slow
 def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table(page):
     assert listed(page) == runs(*NOISES)
     drag(page, 0, 0.0, 0.3)
@@ -76,6 +77,7 @@ def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table(page):
     assert faded(page) == (0, 0)
 
 
+@pytest.mark.slow
 def test_ranges_combine_with_each_other_and_with_the_filter(page):
     drag(page, 0, 0.9, 0.3)
     page.locator(".ranges summary").click()
@@ -92,6 +94,7 @@ def test_ranges_combine_with_each_other_and_with_the_filter(page):
     assert listed(page) == runs(*NOISES)
 
 
+@pytest.mark.slow
 def test_keys_alone_choose_a_range(page):
     page.locator(".ranges summary").focus()
     page.keyboard.press("Enter")
@@ -105,6 +108,7 @@ def test_keys_alone_choose_a_range(page):
     assert listed(page) == runs(*NOISES)
 
 
+@pytest.mark.slow
 def test_arrow_keys_and_mouse_skip_what_is_outside_of_a_range(page):
     drag(page, 0, 0.0, 0.3)
     for place in (".scatter", ".over-lines"):
@@ -116,6 +120,7 @@ def test_arrow_keys_and_mouse_skip_what_is_outside_of_a_range(page):
         assert sorted(seen) == runs(0.01)
 
 
+@pytest.mark.slow
 def test_a_finger_chooses_a_range_too(page):
     page.locator(".axis-handle").first.scroll_into_view_if_needed()
     box = page.locator(".axis-handle").first.bounding_box()
@@ -128,6 +133,7 @@ def test_a_finger_chooses_a_range_too(page):
     assert listed(page) == runs(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", range(3))
 def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base):
     page.get_by_label("differences from").select_option(str(base))
@@ -160,6 +166,7 @@ def test_the_number_of_comparisons_is_said(page):
     assert "(km)" in page.locator(".differences-drawing thead").inner_text()
 
 
+@pytest.mark.slow
 def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, opened):
     copied(noises, tmp_path, monkeypatch)
     package.run("half_width", seed=0, overrides={"parameters.noise": 0.08, "parameters.samples": 40}, name="noise_once")
