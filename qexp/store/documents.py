@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
+from qexp.base import files
 from qexp.errors import DamagedError, pointer
 
 Read = Callable[[Any], Any]
@@ -65,6 +67,14 @@ class Part:
             if key not in values:
                 raise MisfitError("is missing", key)
         return cls(**values, others=others)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a file. Raises FileNotFoundError, or DamagedError with the file and the place in it."""
+        try:
+            return cls.from_document(files.read_json(file))
+        except MisfitError as misfit:
+            raise DamagedError(f"{file} is damaged: {misfit}") from None
 
     def document(self) -> dict[str, Any]:
         """The JSON document: plain dictionaries, lists, texts and numbers."""

@@ -10,7 +10,7 @@ from typing import Any
 from qexp.base import files
 from qexp.errors import DamagedError, NotFoundError, suggestion
 from qexp.store.directory import EVALUATIONS, RunDirectory
-from qexp.store.documents import MisfitError, Part
+from qexp.store.documents import Part
 from qexp.store.record import NAME, ComparisonRow, FieldErrors, GroupErrors, Intervals, Numbers, Record
 
 RECORD = "record.json"
@@ -122,13 +122,9 @@ class EvaluationDirectory(RunDirectory):
         if self.written is not None:
             return self.written
         try:
-            document = files.read_json(self.record_file)
+            return EvaluationRecord.read(self.record_file)
         except FileNotFoundError:
             raise NotFoundError(f"{self.path} holds no evaluation: {RECORD} is missing") from None
-        try:
-            return EvaluationRecord.from_document(document)
-        except MisfitError as misfit:
-            raise DamagedError(f"{self.record_file} is damaged: {misfit}") from None
 
     def record(self) -> Record:
         """The record of the run, with the results of this evaluation instead of the run's own."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from qexp.base import files
 from qexp.base.quantities import in_words
-from qexp.errors import DamagedError
 from qexp.store.directory import RunDirectory
-from qexp.store.documents import MisfitError, Part
+from qexp.store.documents import Part
 
 LIMIT = "limit.json"
 """In a run's `results`."""
@@ -75,10 +73,7 @@ def limit_of(directory: RunDirectory) -> Limit | None:
     file = directory.results / LIMIT
     if not (directory.held_out and file.is_file()):
         return None
-    try:
-        return Limit.from_document(files.read_json(file))
-    except MisfitError as misfit:
-        raise DamagedError(f"{file} is damaged: {misfit}") from None
+    return Limit.read(file)
 
 
 def keep_limit(directory: RunDirectory, limit: Limit) -> None:
@@ -143,10 +138,7 @@ def intervals_of(directory: RunDirectory) -> HeldOutIntervals | None:
     file = directory.results / INTERVALS
     if not file.is_file():
         return None
-    try:
-        return HeldOutIntervals.from_document(files.read_json(file))
-    except MisfitError as misfit:
-        raise DamagedError(f"{file} is damaged: {misfit}") from None
+    return HeldOutIntervals.read(file)
 
 
 # How sure the posteriors of a run may be: `results/calibration.json`, and its numbers in `calibration.nc`.
@@ -445,16 +437,9 @@ def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
     """Kind → the calibration that is kept in a run, that of the head first. Raises DamagedError."""
     if not directory.held_out:
         return {}
-    found = [_read(file) for file in sorted(directory.results.glob("calibration*.json"))]
-    return {one.kind: one for one in sorted(found, key=lambda one: one.kind)}
-
-
-def _read(file: Path) -> Calibration:
-    try:
-        found = Calibration.from_document(files.read_json(file))
-    except MisfitError as misfit:
-        raise DamagedError(f"{file} is damaged: {misfit}") from None
-    return found if found.verdict else with_verdict(found)
+    kept = [Calibration.read(file) for file in sorted(directory.results.glob("calibration*.json"))]
+    judged = [one if one.verdict else with_verdict(one) for one in kept]
+    return {one.kind: one for one in sorted(judged, key=lambda one: one.kind)}
 
 
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
