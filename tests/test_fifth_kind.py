@@ -94,6 +94,7 @@ def test_it_trains_and_is_listed_and_shown(trained, qexp: Callable[..., Outcome]
     assert not {"sizes", "patches", "select"} & trained.spec.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
 def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp):
     figures = trained.directory.results / "figures"
@@ -120,6 +121,7 @@ def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_it_is_looked_at(known, qexp):
     code, stdout, stderr = qexp(
         "data", "show", "--experience", "spots", "--part", "validation", "--out", "seen", "--json"
@@ -185,6 +187,7 @@ def test_its_schema_and_its_entry_are_printed(known, qexp):
     assert "labels" in qexp("tables", "datasets", "images").stdout
 
 
+@pytest.mark.slow
 def test_a_dataset_is_opened_once_by_a_run(known, monkeypatch):
     assert call("validate", "specs/experiences/spots.json").code == 0
     data = kind_named("images").data

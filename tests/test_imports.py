@@ -102,6 +102,7 @@ def test_every_part_of_the_package_has_a_layer():
     assert len(MODULES) > 40
 
 
+@pytest.mark.heavy
 def test_modules_import_from_their_own_layers_and_from_lower_ones_only():
     arrows = [(module, imported) for module in MODULES for imported in imports_of(MODULES[module])]
     assert [(low, high) for low, high in arrows if RANK[part(high)] < RANK[part(low)]] == []
@@ -124,7 +125,7 @@ def circle_in(arrows: dict[str, set[str]]) -> list[str]:
     return []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_no_modules_import_one_another_in_a_circle():
     assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
     assert circle_in({module: imports_of(path) & MODULES.keys() - {module} for module, path in MODULES.items()}) == []
@@ -148,6 +149,7 @@ def functions_in(tree: ast.Module) -> list[ast.FunctionDef]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 
 
+@pytest.mark.heavy
 def test_files_and_functions_fit_on_a_few_screens():
     files = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
     assert {module: lines for module, lines in files.items() if lines > LARGEST_FILE} == {}
@@ -365,6 +367,7 @@ print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
 """
 
 
+@pytest.mark.slow
 def test_the_shell_completes_commands_without_torch():
     variables = {"_QEXP_COMPLETE": "complete_bash", "COMP_WORDS": "qexp s", "COMP_CWORD": "1"}
     answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(HEAVY), **variables)

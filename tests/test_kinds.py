@@ -56,6 +56,7 @@ def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
     assert list(OF_TYPES[module]) == enumerated
 
 
+@pytest.mark.slow
 def test_no_module_asks_of_which_type_an_experience_is():
     compared = [
         f"{module}: {ast.unparse(node)}"

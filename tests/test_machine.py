@@ -40,6 +40,7 @@ print(json.dumps([before, machine.memory()]))
 """
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_address_space_is_one_of_memory():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     before, limited = json.loads(done.stdout)

@@ -137,7 +137,7 @@ OF_OTHER_PROGRAMS = ("jobs/slurm.py", "runs/rerun.py")
 """Their errors name options of sbatch and git."""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_no_error_below_the_commands_names_an_option_of_the_shell():
     package_folder, found = Path(package.__file__).parent, []
     for path in package_folder.rglob("*.py"):

@@ -14,6 +14,7 @@ def test_a_number_is_the_same_on_every_machine():
     assert Seeds(3).number("train", 1) == 0x99510EF248BB187F >> 1
 
 
+@pytest.mark.slow
 def test_a_number_does_not_depend_on_the_process():
     command = [sys.executable, "-c", "from qexp.base.seeds import Seeds; print(Seeds(7).number('weights', 'conv'))"]
     numbers = {

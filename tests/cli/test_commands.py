@@ -329,6 +329,7 @@ def test_one_quantity_can_be_asked_for_and_one_that_there_is_not_is_an_error(qex
     assert qexp("tables", "quantities", "viscosity").code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dataset", "model", "experience"])
 def test_the_schema_of_every_kind_is_printed_as_json_that_is_a_schema(specs, qexp, kind):
     code, stdout, stderr = qexp("schema", kind)
@@ -485,6 +486,7 @@ def test_what_is_shown_of_a_run_holds_its_state_its_results_and_its_files(finish
         assert (finished / "runs" / "sound_0" / path).is_file()
 
 
+@pytest.mark.slow
 def test_the_best_of_compared_runs_is_marked_for_every_metric(finished, qexp):
     code, stdout, _ = qexp("compare", "sound_0", "sound_1", "--json", "--workspace", finished)
     assert code == 0
@@ -764,6 +766,7 @@ def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(specs, qexp):
     assert str(specs.root / "runs") in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, "{}"], ids=["gone", "empty"])
 def test_a_run_whose_spec_is_gone_or_empty_is_damaged(specs, qexp, content):
     qexp("run", "sound", "--name", "sound_0", "--set", "epochs=1", "--device", "cpu")

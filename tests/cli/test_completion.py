@@ -60,6 +60,7 @@ def test_commands_and_options_are_completed():
     assert completed("qexp verify --k") == ["--keep"]
 
 
+@pytest.mark.slow
 def test_runs_are_completed_by_the_names_of_their_directories(named):
     assert completed("qexp show ") == ["sound_0", "sound_1"]
     assert completed("qexp verify sound_1") == ["sound_1"]
@@ -84,6 +85,7 @@ def test_the_names_that_are_completed_are_those_of_the_code():
     assert names.FILE.read_text(encoding="utf-8") == names.text(), "write them again with: make names"
 
 
+@pytest.mark.slow
 def test_kinds_of_specs_and_devices_are_completed():
     assert completed("qexp schema ") == ["dataset", "experience", "model"]
     assert completed("qexp schema m") == ["model"]
@@ -156,6 +158,7 @@ def test_launches_and_removed_runs_are_offered(named):
     assert offered(completion.trashed, "") == ["one", "one--20260101T120000"]
 
 
+@pytest.mark.slow
 def test_the_workspace_is_the_one_that_the_line_names(named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert completed("qexp show ") == []
@@ -199,6 +202,7 @@ def qexp_completes(line: str, shell: str = "bash") -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_an_error_is_not_printed_into_the_line(named):
     (named / "runs/sound_0/run.json").write_text("{")
     environment = {**os.environ, "_QEXP_COMPLETE": "complete_bash", "COMP_WORDS": "qexp show ", "COMP_CWORD": "word"}
@@ -207,6 +211,7 @@ def test_an_error_is_not_printed_into_the_line(named):
     assert (done.stdout, done.stderr) == ("", "")
 
 
+@pytest.mark.slow
 def test_completing_writes_nothing(named):
     (named / "runs/catalog.json").unlink(missing_ok=True)
 
@@ -233,6 +238,7 @@ print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["qexp show so", "qexp tables modules c", "qexp validate specs/m", "qexp sh"])
 def test_completing_loads_nothing_that_takes_time(named, line):
     heavy = [*HEAVY, "numpy", "tinydb", "rich", "pydantic"]
@@ -251,11 +257,13 @@ def script_for(shell: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_gets_a_script_that_asks_qexp(shell):
     assert f"_QEXP_COMPLETE=complete_{shell}" in script_for(shell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_other_shells_are_answered_alike(named, shell):
     done = qexp_completes("qexp show soun", shell)

@@ -64,6 +64,7 @@ def numbers(
 # Samples
 
 
+@pytest.mark.slow
 def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(place):
     whole = resolved("mogi_quick", place)
     data = data_of(whole.document, whole.dataset, whole.tables, Seeds(5), torch.device("cpu"))
@@ -112,6 +113,7 @@ def test_the_folds_of_an_experience_on_rows_are_parts_with_the_rows_that_they_ho
     assert seen.samples["row"].values.tolist() == whole.dataset.row_numbers(folds[1].test.tolist())
 
 
+@pytest.mark.slow
 def test_patches_are_cut_from_the_frames_that_they_name_and_have_ice_in_their_centre(place):
     samples = package.samples("domes", "test", 6)
     for index in range(6):
@@ -198,7 +200,7 @@ def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
     assert titles["train"] == titles["test"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_kind_has_figures(place, tmp_path, name):
     seen = package.show_data(name, count=2, out=tmp_path / "seen")
@@ -207,7 +209,7 @@ def test_every_shipped_kind_has_figures(place, tmp_path, name):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in seen.figures)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(place, tmp_path):
     formats = ("png", "pdf", "svg")
     seen = [package.show_data("stones", count=2, out=tmp_path / name, formats=formats) for name in "ab"]
@@ -225,6 +227,7 @@ def test_data_that_stand_in_say_so_in_numbers_and_figures(place, tmp_path, qexp)
     assert "made with stand-in data" in (tmp_path / "all_feo_by_mission.svg").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_then_typical_values_then_the_paths_of_the_figures(workspace, qexp):
     code, stdout, stderr = qexp("data", "show", "mogi", "--part", "test", "--count", "2")
     assert code == 0
@@ -296,6 +299,7 @@ def test_an_image_at_chosen_values_is_that_of_its_source_without_noise(workspace
     assert not np.array_equal(noisy[0], noisy[2])
 
 
+@pytest.mark.slow
 def test_images_over_two_variables_are_those_of_each_cell(workspace):
     over = {"depth": (1.0, 3.0, 2), "delta_volume": (0.0, 4.0, 4)}
     made = package.images("mogi", over=over)

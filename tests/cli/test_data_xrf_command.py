@@ -60,7 +60,7 @@ def test_an_option_that_cannot_be_meant_is_refused_with_what_would_work(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
     assert xrf(tmp_path / "xrf").code == 0
     code, _, stderr = xrf(tmp_path / "xrf", "--seed", "1")
@@ -97,7 +97,7 @@ def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_b
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_notebook_makes_the_same_spectra(qexp, tmp_path: Path):
     import qexp as package
 

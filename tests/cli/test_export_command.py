@@ -137,7 +137,7 @@ def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_one_say
     assert "is not empty" in refused("--to", ".")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_link_to_a_folder_stays_a_link(export, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
@@ -202,7 +202,7 @@ def test_what_a_killed_process_left_goes_with_the_next_export(export, tmp_path):
     assert names(target) == {"model.pt", "network.json", "README.md"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_network_with_an_operation_that_no_graph_has_is_named(specs, qexp, tmp_path):
     (specs.root / "specs" / "extensions.py").write_text(EXTENSIONS)
     specs.spoil(

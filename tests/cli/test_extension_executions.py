@@ -41,6 +41,7 @@ def executions(specs):
     return counted
 
 
+@pytest.mark.slow
 def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(executions):
     assert executions("validate") == 1
     assert executions("run", "sound", "--device", "cpu", "--set", "epochs=1", "--name", "logged") == 1

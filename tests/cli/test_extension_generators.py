@@ -74,6 +74,7 @@ def gravity(specs):
 NOISES = [{"type": "white"}, {"type": "exponential", "parameters": {"range": 1.0}}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES, ids=lambda noise: noise["type"])
 def test_images_of_another_name_are_trained_on_with_noise_of_either_kind(gravity, qexp, noise):
     dataset = json.loads((gravity.root / "specs/datasets/sound.json").read_text())
@@ -86,6 +87,7 @@ def test_images_of_another_name_are_trained_on_with_noise_of_either_kind(gravity
     assert record["units"] == {"depth": "km", "mass": "10⁹ kg"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [0.2, "varies"])
 def test_noise_is_correlated_over_the_pixels_that_the_generator_tells(gravity, spacing):
     import numpy as np

@@ -76,6 +76,7 @@ def row_of(qexp, metric, *runs):
     return row
 
 
+@pytest.mark.slow
 def test_a_higher_correlation_is_the_better_one_and_has_no_unit(measured, qexp):
     row = row_of(qexp, "r", "sound_0", "sound_1")
     assert (row["values"], row["best"], row["unit"], row["direction"]) == ([0.95, 0.10], [0], "", "highest")
@@ -121,6 +122,7 @@ def test_where_no_record_says_how_a_metric_is_read_nothing_is_best_and_it_is_sai
     assert row_of(qexp, "r2", "sound_0", "sound_1")["direction"] == "highest"
 
 
+@pytest.mark.slow
 def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(measured, qexp):
     runs = measured / "runs"
     for name, values in (("good", (0.95, 0.96)), ("bad", (0.10, 0.12))):

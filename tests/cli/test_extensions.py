@@ -115,6 +115,7 @@ def test_specs_may_name_the_entries_of_their_workspace(extended, qexp):
     assert qexp("validate") == (0, "", "3 specs are right\n")
 
 
+@pytest.mark.slow
 def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
     code, _, stderr = qexp("run", "sound", "--device", "cpu")
     assert code == 0, stderr
@@ -265,6 +266,7 @@ def test_a_quantity_may_have_the_name_of_a_built_in_one_only_in_its_unit(extende
     assert ("QUANTITIES has 'opening', which qexp has already; rename it" in answer.stderr) == (code == 2)
 
 
+@pytest.mark.heavy
 def test_a_run_keeps_its_own_entries_although_qexp_has_got_some_of_their_names(extended, qexp):
     assert qexp("run", "sound", "--device", "cpu").code == 0
     (extended.root / "specs/extensions.py").unlink()

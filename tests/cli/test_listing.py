@@ -304,6 +304,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_the_newest_fifty_and_is_told_of_the_others(workspace, monkeypatch, capsys):
     from qexp.cli import app
 

@@ -93,6 +93,7 @@ def names(folder: Path) -> set[str]:
 # What is estimated
 
 
+@pytest.mark.slow
 def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in_an_array(root, here, predict):
     for name in ("a.csv", "b.parquet", "c.nc"):
         write(here / "tiles" / name)
@@ -107,6 +108,7 @@ def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in
         np.testing.assert_array_equal(column(path, "pixel"), np.arange(COUNT))
 
 
+@pytest.mark.slow
 def test_columns_in_another_order_and_columns_without_names_give_the_same_estimates(here, predict):
     write(here / "named.csv")
     write(here / "turned.csv", PIXELS.select(["blue", "pixel", "red", "green"]))
@@ -118,6 +120,7 @@ def test_columns_in_another_order_and_columns_without_names_give_the_same_estima
     np.testing.assert_array_equal(column(here / "bare_iron.csv"), expected)
 
 
+@pytest.mark.slow
 def test_columns_of_other_names_give_the_same_estimates_as_their_own(here, predict):
     write(here / "named.csv")
     write(here / "bands.csv", PIXELS.rename_columns({"red": "B3", "green": "B2"}))
@@ -156,6 +159,7 @@ def test_a_run_knows_the_range_of_its_true_values(root, here, predict):
     assert column(here / "made.csv", "estimates_outside").astype(bool).tolist() == beyond
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("x", "y"), [("longitude", "latitude"), ("sample", "line")])
 def test_rows_with_positions_make_a_map(here, predict, x, y):
     places = np.arange(COUNT)
@@ -164,6 +168,7 @@ def test_rows_with_positions_make_a_map(here, predict, x, y):
     assert (here / "made.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_what_a_run_judged_as_published_estimates_says_so_itself(here, predict):
     for name in ("a.csv", "b.parquet", "c.nc"):
         write(here / "tiles" / name)
@@ -238,6 +243,7 @@ def test_what_another_process_is_writing_is_left_to_it(here, predict):
     assert theirs.exists()
 
 
+@pytest.mark.slow
 def test_what_another_run_has_estimated_is_replaced_only_if_asked(here, predict):
     write(here / "pixels.csv")
     assert predict("pixels.csv", "made.csv").code == 0
@@ -329,6 +335,7 @@ def test_a_run_that_was_trained_on_images_takes_no_rows(here, predict):
 # From Python
 
 
+@pytest.mark.slow
 def test_from_python_as_from_the_shell(root, here, predict):
     write(here / "pixels.csv", PIXELS.append_column("line", [np.arange(COUNT) // 10]))
     assert predict("pixels.csv", "shell.csv", "--chunk", "7").code == 0

@@ -171,6 +171,7 @@ def test_records_without_a_digest_are_no_seeds_of_each_other(write, compared):
     assert [group["seeds"] for group in compared("bare_*")["groups"]] == [[0], [1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", [{"test": [1]}, {"test": {"depth": None}}, {"test": {"depth": {"mae": "small"}}}])
 def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qexp, results):
     write("one_0", 0, mae=0.1)
@@ -234,6 +235,7 @@ def test_a_seed_that_failed_counts_once_it_was_done_again(write, compared):
     assert (group["runs"], [one["run"] for one in group["left_out"]]) == (["again_1"], ["again_0"])
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_finite_is_left_out_of_its_own_row_alone_and_that_is_said(write, compared, qexp):
     two_groups(write)
     write("slow_4", 4, mae=float("nan"), bias=0.1, r2=0.9)
@@ -295,6 +297,7 @@ def test_neither_group_is_better_where_the_interval_holds_zero(write, compared):
     assert (row["excludes_zero"], row["better"]) == (False, None)
 
 
+@pytest.mark.slow
 def test_groups_with_fewer_than_two_common_seeds_are_not_paired(write, compared, qexp):
     write("slow_0", 0, mae=0.1)
     write("slow_1", 1, mae=0.1)
@@ -329,6 +332,7 @@ def test_groups_are_paired_if_each_seed_had_the_same_test_samples(write, compare
 # What is printed and drawn
 
 
+@pytest.mark.slow
 def test_the_tables_show_every_group_and_every_pair(write, qexp):
     two_groups(write)
     code, stdout, stderr = qexp("compare", "slow_*", "fast_*")
@@ -341,6 +345,7 @@ def test_the_tables_show_every_group_and_every_pair(write, qexp):
     assert "depth |bias| 4 -0.1 ± 0 [-0.1, -0.1] km slow" in lines
 
 
+@pytest.mark.slow
 def test_csv_has_all_digits_and_a_row_for_every_row_of_the_document(write, qexp, compared):
     two_groups(write)
     document = compared("slow_*", "fast_*")
@@ -372,6 +377,7 @@ def test_pictures_of_other_runs_go_elsewhere(write, qexp):
     assert figures("slow_*", "fast_*") == first
 
 
+@pytest.mark.slow
 def test_runs_of_any_length_with_any_name_are_drawn(write, qexp):
     odd = experience_with(("batch_size", 2))
     write("odd_0", 0, mae=0.1, spec=odd, epochs=1, experience="a $x_{1 name", overrides=["description=" + "long " * 40])
@@ -387,6 +393,7 @@ def test_a_band_reaches_from_the_least_to_the_greatest_of_few_and_over_the_middl
     assert [list(line) for line in middle_and_band(many)] == [[50], [25], [75]]
 
 
+@pytest.mark.slow
 def test_losses_below_zero_and_losses_that_are_no_numbers_are_drawn(tmp_path):
     lines = curve(3, 0)
     lines[0]["validation"]["loss"], lines[1]["validation"]["loss"] = -1.0, None

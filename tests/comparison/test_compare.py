@@ -13,6 +13,7 @@ import qexp as package
 from qexp.errors import QexpError
 
 
+@pytest.mark.slow
 def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qexp):
     code, stdout, stderr = qexp("compare", "mogi_quick_1", "mogi_quick_2")
     assert code == 0, stderr
@@ -30,6 +31,7 @@ def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qe
     assert row.endswith("km")
 
 
+@pytest.mark.slow
 def test_larger_is_better_for_r2_and_nearer_to_zero_for_bias(workspace, qexp):
     document = json.loads(qexp("compare", "mogi_quick_1", "mogi_quick_2", "--json").stdout)
     for row in document["results"]:
@@ -37,7 +39,7 @@ def test_larger_is_better_for_r2_and_nearer_to_zero_for_bias(workspace, qexp):
         assert row["best"] == [min((0, 1), key=lambda index: key(row["values"][index]))]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_curves_and_matrices_are_drawn_side_by_side(workspace, qexp):
     for name in ("mogi_quick_1", "mogi_quick_2"):
         package.matrix(name, "mogi_test", axes={"depth": (0.1, 4, 6), "delta_volume": (0.1, 4, 5)})
@@ -62,7 +64,7 @@ def test_runs_of_one_spec_have_no_differences(workspace, qexp):
     assert "the specs are the same" in qexp("compare", "mogi_quick_1", "mogi_quick_9").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_are_named_by_objects_texts_and_lists_of_them(workspace, tmp_path):
     one, other = runs = [package.open_run("mogi_quick_1"), package.open_run("mogi_quick_2")]
     wanted = package.compare("mogi_quick_1", "mogi_quick_2").document()
@@ -90,6 +92,7 @@ def test_bad_selections_are_refused(workspace, qexp):
     assert qexp("compare", "mogi_quick_1", "nothing_like_it").code == 3
 
 
+@pytest.mark.slow
 def test_csv_has_the_results_of_runs_with_all_digits(workspace, qexp):
     rows = list(csv.DictReader(io.StringIO(qexp("compare", "mogi_quick_1", "mogi_quick_2", "--csv").stdout)))
     for row in rows:
@@ -98,6 +101,7 @@ def test_csv_has_the_results_of_runs_with_all_digits(workspace, qexp):
     assert {(row["output"], row["metric"]) for row in rows} >= {("depth", "mae"), ("delta_volume", "r2")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "bold"), [("--markdown", "**{}**"), ("--latex", r"\textbf{{{}}}")])
 def test_documents_have_what_differs_and_the_better_values_in_bold(workspace, qexp, form, bold):
     stdout = qexp("compare", "mogi_quick_1", "mogi_quick_2", form).stdout
@@ -109,6 +113,7 @@ def test_documents_have_what_differs_and_the_better_values_in_bold(workspace, qe
     assert bold.format(f"{max(first, second):.4g}") not in stdout
 
 
+@pytest.mark.slow
 def test_trained_runs_that_a_pattern_matches_are_grouped_by_what_was_changed(workspace, qexp):
     document = json.loads(qexp("compare", "mogi_quick_*", "--json").stdout)
     assert [group["name"] for group in document["groups"]] == [
@@ -119,7 +124,7 @@ def test_trained_runs_that_a_pattern_matches_are_grouped_by_what_was_changed(wor
     assert [path.rpartition("/")[2] for path in document["figures"]] == ["learning_bands.png", "test_errors.png"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("runs", [["mogi_quick_1", "mogi_quick_2"], ["mogi_quick_*"]])
 def test_comparing_does_not_wait_for_torch(workspace, runs):
     script = (

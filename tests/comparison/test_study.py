@@ -95,6 +95,7 @@ def test_means_and_paired_differences_are_those_of_the_rows(studied):
         assert float(row["interval_high"]) - float(row["mean"]) == pytest.approx(half_width)
 
 
+@pytest.mark.slow
 def test_a_second_call_runs_nothing_and_writes_the_same_bytes(studied):
     root, plain, _ = studied
     before = {path: path.read_bytes() for path in plain.files}

@@ -118,6 +118,7 @@ def test_rasters_lie_where_the_points_are(inverted):
         assert not np.isnan(raster.read(2)).any()  # the model is known there, too
 
 
+@pytest.mark.slow
 def test_python_gives_the_numbers_of_the_command(folder, inverted):
     made = qexp.invert(folder / "obs.nc", starts=6)
     _, document = inverted
@@ -163,6 +164,7 @@ def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_the
     assert (running.returncode, names) in [(130, set()), (0, complete), (130, complete)]
 
 
+@pytest.mark.slow
 def test_offsets_count_as_displacement_if_none_are_estimated():
     seen = observed(offsets=(0.05, 0.05))
     with_them, without = (qexp.invert(seen, starts=4, offsets=offsets) for offsets in ("per-track", "none"))
@@ -188,6 +190,7 @@ def test_a_search_with_some_of_the_points_ends_in_the_minimum_of_all_points(monk
     assert 1 <= thinned.agreeing <= 8
 
 
+@pytest.mark.slow
 def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
     seen = observed()
     units = Units(QUANTITIES, estimate.centre_of(seen))
@@ -257,6 +260,7 @@ def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path
     assert declared.low < 3.0 < declared.high
 
 
+@pytest.mark.slow
 def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_not(folder):
     seen = observed(EXPONENTIAL)
     said = []
@@ -269,6 +273,7 @@ def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_no
     assert said == [True, False]
 
 
+@pytest.mark.slow
 def test_ramps_are_estimated_with_the_source():
     seen = observed()
     for one in seen.tracks:
@@ -310,6 +315,7 @@ def test_criteria_are_those_of_least_squares_with_an_unknown_size_of_the_noise()
     assert aicc(1.0, 4, 2) == np.inf
 
 
+@pytest.mark.slow
 def test_gnss_components_and_a_track_are_explained_together():
     random = np.random.default_rng(5)
     x, y = (random.uniform(-3000, 3000, 8) + shift for shift in ORIGIN)

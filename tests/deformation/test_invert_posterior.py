@@ -64,6 +64,7 @@ def test_the_document_has_intervals_around_the_true_source_and_how_they_were_fou
     assert posterior["correlations"]["depth"]["delta_volume"] > 0.7
 
 
+@pytest.mark.slow
 def test_arviz_reads_summarises_and_plots_the_draws(drawn):
     folder, document = drawn
     data = arviz.from_netcdf(folder / "posterior.nc")
@@ -116,7 +117,7 @@ def test_every_method_finds_the_same_posterior(method):
         assert mine.deviation == pytest.approx(of.deviation, rel=0.15 if method == "laplace" else 0.08)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_count_as_declared():
     seen = observed()
     small = Observation(tuple(replace(track, error=track.error / 3) for track in seen.tracks), CRS)
@@ -128,7 +129,7 @@ def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_cou
         assert of.deviation / declared.parameters[name].deviation == pytest.approx(3, rel=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_stations_ramps_and_two_sources_have_posteriors_too():
     random = np.random.default_rng(5)
     x, y = (SOURCE[axis] + random.uniform(-4e3, 4e3, 12) for axis in (0, 1))
@@ -146,6 +147,7 @@ def test_stations_ramps_and_two_sources_have_posteriors_too():
     assert abs(two.parameters["mogi_2.delta_volume"].median) < 4 * two.parameters["mogi_2.delta_volume"].deviation
 
 
+@pytest.mark.slow
 def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said():
     seen = observed()
     weak = Observation(tuple(replace(track, error=np.full_like(track.error, 10.0)) for track in seen.tracks), CRS)
@@ -161,7 +163,7 @@ def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said()
     assert not made.remarks
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is_a_remark(folder):
     looks = {"ascending": ASCENDING, "descending": DESCENDING}
     deep = [
@@ -231,6 +233,7 @@ def test_what_cannot_be_drawn_is_refused(options, said):
         qexp.invert(observed(), **options)
 
 
+@pytest.mark.slow
 def test_amplitudes_may_be_bounded_far_below_one_of_their_units():
     """The search starts with amplitudes within their bounds, whatever their size."""
     made = qexp.invert(observed(), starts=4, bounds={"delta_volume": (0.001, 0.5)})

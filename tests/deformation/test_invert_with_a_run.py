@@ -138,7 +138,7 @@ def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
     assert np.hypot(network["centre"][0] - SOURCE[0], network["centre"][1] - SOURCE[1]) < 2000
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place):
     made = qexp.invert(place / "obs.nc", run="chamber_0", posterior=True, draws=500, workspace=place)
     posterior = made.posterior
@@ -169,6 +169,7 @@ def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place)
     assert document["chi2_reduced"] > refined["chi2_reduced"]
 
 
+@pytest.mark.slow
 def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(place):
     moved = Observation(tuple(dataclasses.replace(t, x=t.x - 3e4, y=t.y + 5e4) for t in observed().tracks))
     here, there = (
@@ -205,6 +206,7 @@ FLOWN = {
 the tracks of `observed` fly at -10.4 and -169.7 if they look to the right."""
 
 
+@pytest.mark.slow
 def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
     """192 and -168 degrees are the same direction, and one that is seen to the left is flown the other way round."""
     image, names = {"size": [8, 8, 1]}, [f"displacement{view}" for view in FLOWN]

@@ -18,6 +18,7 @@ def reference(monkeypatch):
     return importlib.import_module("_generate.reference")
 
 
+@pytest.mark.slow
 def test_what_is_made_is_up_to_date(reference):
     assert len(reference.FILES) > 20
     old = [

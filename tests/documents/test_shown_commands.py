@@ -13,7 +13,7 @@ CASE = "docs/coming-from/max.md"
 TINY = "--set epochs=1 --set batch_size=8 --set model.operations.encoder.parameters.size=tiny"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_server_of_the_page_answers_until_it_is_interrupted(tmp_path):
     assert only_shown("docs/how-to/browser.md") == ["qexp serve"]
     assert call("init", tmp_path).code == 0
@@ -23,7 +23,7 @@ def test_the_server_of_the_page_answers_until_it_is_interrupted(tmp_path):
     assert (answered.status, "<h1>Runs</h1>" in answered.text) == (200, True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_part_of_the_test_cores_is_trained_on_and_the_rest_tested(tmp_path):
     """MAX's lists `info_train.csv` and `val.csv` of test cores are made from simulated cores."""
     reader = Reader(tmp_path)

@@ -218,7 +218,7 @@ def test_every_module_leaves_as_it_is_for_any_batch_and_for_every_frame_that_it_
     require_same(said, tmp_path / "out", network, *questions)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_every_activation_leaves_as_it_is(said, tmp_path):
     network = network_of((3, 8, 16), lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values())))
     graph = write(tmp_path / "out", network, network)
@@ -389,7 +389,7 @@ def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format,
         require_close({name: values[:, 0] for name, values in theirs.items()}, ours)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(finished, format, said, exported):
     run = qexp.open_run("sound_0", workspace=finished)
@@ -541,7 +541,7 @@ def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, said
 # What is told
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finished, several, exported, tmp_path):
     about = export_network(run_of(finished, "sound_1"), tmp_path / "sound").about
     record = run_of(finished, "sound_1").record()
@@ -584,6 +584,7 @@ def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, exp
         assert (stones.CAUTION in text) == (name == "cautious_0")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_no_file_tells_of_the_place_where_it_was_written(finished, several, format, exported):
     for workspace, name in ((finished, "sound_0"), (several, "unstacked_0")):

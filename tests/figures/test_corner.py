@@ -1,11 +1,13 @@
 """Corner plots: a panel for each parameter and each pair, over the same ranges."""
 
 import numpy as np
+import pytest
 
 from qexp.figures.canvas import encoded
 from qexp.figures.distributions import Drawn, corner
 
 
+@pytest.mark.slow
 def test_each_pair_has_a_panel_that_shares_its_axes_with_the_histograms():
     random = np.random.default_rng(0)
     draws = random.multivariate_normal([4.519e6, 3.0, 6.0], [[1e4, 3, 0], [3, 0.01, 0.02], [0, 0.02, 0.25]], 2000)

@@ -195,6 +195,7 @@ def test_impossible_sources_have_no_share_of_the_posterior():
     np.testing.assert_allclose(fine.mean[:, 1], radius[possible].mean(), rtol=0.01)
 
 
+@pytest.mark.slow
 def test_the_amplitude_is_integrated_where_only_its_product_with_the_radius_cubed_is_known():
     document = copy.deepcopy(SOUND["dataset"]) | copy.deepcopy(SPHERE)
     document["fixed"] = {**document["fixed"], "noise": NOISE}

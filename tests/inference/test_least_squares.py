@@ -117,7 +117,7 @@ def test_the_bound_of_the_default_geometry_is_the_same_with_the_place_known_and_
     assert volume == pytest.approx(0.00613e6, rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise", [None, EXPONENTIAL], ids=["white", "exponential"])
 def test_errors_are_as_small_as_the_noise_allows_and_as_large_as_they_are_said_to_be(noise):
     count, size = 1000, 16

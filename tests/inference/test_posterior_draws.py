@@ -97,6 +97,7 @@ def prior_of(problem):
     return Prior(names, [uniform(name, *bounds[name]) for name in names if name not in fixed], fixed)
 
 
+@pytest.mark.slow
 def test_simulated_data_have_the_covariance_of_the_noise_and_of_what_is_unknown_of_offset_and_ramp():
     seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=5)
     problem = problem_of([seen])

@@ -105,6 +105,7 @@ GIVEN: dict[str, tuple[dict[str, Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GIVEN)
 def test_beside_a_given_variable_posteriors_are_those_of_its_value_in_each_sample(name):
     prior, noise_model = GIVEN[name]
@@ -178,7 +179,7 @@ def test_an_unknown_noise_level_has_its_own_prior_and_its_determinant_in_the_lik
         np.testing.assert_allclose(drawn.draws[index].std(axis=0) / expected[2], 1.0, atol=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_unknown_pixel_size_is_integrated_where_the_noise_is_white():
     of = dataset({"x_res": uniform(0.2, 0.9), "delta_volume": LOG_NORMAL})
     samples = observed(of, 3)
@@ -285,7 +286,7 @@ def test_weighted_moments_on_a_circle_are_the_least_expected_differences():
         np.testing.assert_allclose(circular_moments(angles % (2 * np.pi), weights, 2 * np.pi)[:2], (mean, median))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_unknowns_that_are_no_parameters_of_sources_are_sampled_with_whole_images(noise_model):
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, "incidence": uniform(0.2, 1.2)}, noise_model)

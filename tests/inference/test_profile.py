@@ -76,6 +76,7 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
     assert abs(fit.values[pressure]) < 1.96 * errors.standard_error[pressure]  # to first order it seems not to be
 
 
+@pytest.mark.slow
 def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_order():
     problem, fit = fitted("mogi", seen((150.0, -100.0, 2500.0, 4e7), mogi, error=0.001))
     found, errors, reach = profiled(problem, fit, threshold(fit)), uncertainty(fit), threshold(fit)
@@ -95,6 +96,7 @@ def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
     assert found.high[radius] > 250
 
 
+@pytest.mark.slow
 def test_bounds_end_an_interval_and_leave_it_open():
     problem, fit = fitted("mctigue", seen(SPHERE, mctigue), bounds={"radius": (600.0, 1200.0)})
     found = profiled(problem, fit, threshold(fit))
@@ -179,6 +181,7 @@ def of_mass(source, stations):
     return mogi(torch.cat([source[:, :3], source[:, 3:4] ** 2], dim=1), stations)
 
 
+@pytest.mark.slow
 def test_a_parameter_of_which_nothing_tells_where_it_may_lie_is_refused_unless_bounds_or_limits_do():
     source = Source(("x", "y", "depth", "mass"), of_mass)
     tracks, stations = seen((150.0, -100.0, 2500.0, 2e6), mogi), np.array([[-4e3, -4e3], [4e3, 4e3]])

@@ -298,12 +298,14 @@ def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(w
     assert not [path for path in results.iterdir() if path.name.startswith(".calibration")]
 
 
+@pytest.mark.slow
 def test_few_draws_say_that_they_say_little(workspace):
     shown = call("calibrate", "narrow_0", "--observations", 20, "--draws", 20, "--device", "cpu").stdout
     assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 observations would show it", shown)
     assert "is unknown: no cell has enough observations" in shown
 
 
+@pytest.mark.slow
 def test_listings_and_comparisons_have_its_columns(workspace):
     words = call("ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value").stdout
     found = package.open_run("sound_0").calibration
@@ -327,7 +329,7 @@ def test_a_run_that_was_not_calibrated_has_empty_columns(workspace):
     assert "true values in intervals" not in call("show", "sound_0").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_figures_are_drawn_and_are_drawn_again_from_the_files(workspace):
     figures = Path("runs/narrow_0/results/figures")
     names = [f"calibration_{one}" for one in ("ranks", "coverage", "local")]
@@ -336,6 +338,7 @@ def test_figures_are_drawn_and_are_drawn_again_from_the_files(workspace):
     assert {name: (figures / f"{name}.png").read_bytes() for name in names} == before
 
 
+@pytest.mark.slow
 def test_a_report_has_verdicts_and_drawings(workspace, tmp_path):
     text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
     assert "<h2>Calibration</h2>" in text
@@ -358,6 +361,7 @@ def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
         assert page.evaluate("document.documentElement.scrollWidth") == 400
 
 
+@pytest.mark.slow
 def test_numbers_of_another_calibration_are_not_drawn(workspace, tmp_path):
     record = Path("runs/narrow_0/results/calibration.json")
     record.write_text(json.dumps({**json.loads(record.read_text()), "created": "2026-01-01T00:00:00+00:00"}))
@@ -368,7 +372,7 @@ def test_numbers_of_another_calibration_are_not_drawn(workspace, tmp_path):
     assert "calibrated posteriors, in 95 % of cases" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_knows(specs):
     specs.write("dataset", {**DATASET, "varyings": {"depth": [[0.3, 0.6]], "delta_volume": []}})
     specs.write("model", MODEL)
@@ -468,7 +472,7 @@ def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, t
     assert "depth (head, test part): ranks of the true values" in text
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_posteriors_by_the_likelihood_need_no_head(here):
     specs = Specs(here)
     specs.spoil("dataset", ("fixed.noise", 0.01))
@@ -493,7 +497,7 @@ def test_draws_that_are_not_finite_are_refused():
         placed(np.ones((3, 1)), Draws(values), Prior([normal(0, 1)]), np.random.default_rng(0))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_a_single_output_the_ranks_say_all(specs):
     one = {"x_name": "displacement", "y_name": "depth", "operations": ["halve", "flatten", "posterior"]}
     known = {**DATASET["fixed"], "delta_volume": 1.0}

@@ -61,6 +61,7 @@ def new_stones(count=12):
 # Simulated data
 
 
+@pytest.mark.slow
 def test_the_runs_own_dataset_and_seed_give_the_runs_own_results(here):
     run = package.open_run("sound_0")
     made = run.evaluate("sound", seed=0)
@@ -95,6 +96,7 @@ def test_samples_within_the_intervals_of_training_are_counted(here):
     assert made.caution == "evaluated on training data"
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_made_once_and_never_replaced_without_a_word(here, qexp):
     arguments = ("evaluate", "sound_0", "--dataset", "sound")
     assert qexp(*arguments).code == 0
@@ -152,6 +154,7 @@ def test_wrong_questions_get_an_answer_and_leave_nothing_behind(here, arguments,
     assert not Path("runs/sound_0/evaluations").exists()
 
 
+@pytest.mark.slow
 def test_samples_that_the_pretraining_was_trained_on_are_not_independent(here, qexp):
     swapped = put(put(SOUND["dataset"], "varyings.depth", [[0.4, 0.6]]), "varyings.delta_volume", [[0.6, 0.8]])
     Path("specs/datasets/swapped.json").write_text(json.dumps(swapped))
@@ -173,6 +176,7 @@ OWN_NAMES = {
 }
 
 
+@pytest.mark.slow
 def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_unknown(here, qexp):
     Path("own.json").write_text(json.dumps(OWN_NAMES))
     weights = "runs/sound_0/checkpoints/best.safetensors"
@@ -187,6 +191,7 @@ def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_u
 # Rows
 
 
+@pytest.mark.slow
 def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are_counted(root, qexp):
     rows = new_stones()
     for row in (2, 5):
@@ -299,6 +304,7 @@ def test_a_folder_of_folders_of_fields_gets_errors_and_pictures(root, qexp):
     assert (code, len(stdout.splitlines())) == (0, 6)
 
 
+@pytest.mark.slow
 def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
     frames = domes.dome(seed=9)
     (root / "new").mkdir()
@@ -331,6 +337,7 @@ def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
     assert package.evaluate("domes_0", "domes").record.independent is True
 
 
+@pytest.mark.slow
 def test_fields_without_truth_are_referred_to_predict(root, qexp):
     fields = xarray.load_dataset("data/domes/test/d0/ex.nc").drop_vars(["ubar", "vbar"])
     Path("blank/one").mkdir(parents=True)
@@ -342,6 +349,7 @@ def test_fields_without_truth_are_referred_to_predict(root, qexp):
 # Spectra
 
 
+@pytest.mark.slow
 def test_spectra_of_the_test_part_give_the_runs_own_results(root):
     for name, seed in (("finetune_0", 0), ("masked_0", 0)):
         run = package.open_run(name)
@@ -381,6 +389,7 @@ def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_ar
 # Where evaluations are seen
 
 
+@pytest.mark.slow
 def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qexp):
     assert qexp("ls", "--json").code == 0  # the catalog knows the run without them
     for name in ("first", "held.out-2"):
@@ -413,7 +422,7 @@ def test_a_damaged_evaluation_is_reported_and_stops_no_listing(here, qexp):
     assert (code, "evaluations/sound" in stdout + stderr) == (5, True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(finished, tmp_path, monkeypatch, qexp):
     shutil.copytree(finished, root := tmp_path / "both")
     monkeypatch.chdir(root)
@@ -482,6 +491,7 @@ def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypa
         assert not [path for path in left if path.exists()]
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_a_killed_process_moved_away_is_found_again(here, qexp):
     assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", "there").code == 0
     place = Path("runs/sound_0/evaluations")

@@ -58,7 +58,7 @@ def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_
     np.testing.assert_allclose(read["slopsurfy"], along_y, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_slopes_are_recomputed_on_request_and_kept_apart_from_those_of_the_files(folders):
     for file in folders.rglob("ex.nc"):
         rewritten(file, lambda data: data.assign(slopsurfx=data["usurf"] * 0 + 7, slopsurfy=data["usurf"] * 0 + 7))
@@ -70,7 +70,7 @@ def test_slopes_are_recomputed_on_request_and_kept_apart_from_those_of_the_files
         np.testing.assert_allclose(computed[name], np.gradient(surface, SPACING, axis=axis), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("descends", [False, True])
 def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
     if descends:
@@ -88,6 +88,7 @@ def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
     np.testing.assert_array_equal(halved[0, 0], SPACING * (2 * np.arange(12) + 0.5))
 
 
+@pytest.mark.slow
 def test_npy_files_are_read_like_netcdf(folders, tmp_path):
     plain = tmp_path / "plain"
     for file in folders.rglob("ex.nc"):
@@ -101,6 +102,7 @@ def test_npy_files_are_read_like_netcdf(folders, tmp_path):
             np.testing.assert_array_equal(fields(ours, [name])[name], fields(theirs, [name])[name])
 
 
+@pytest.mark.slow
 def test_old_netcdf_files_and_another_name_are_read(folders):
     for file in folders.rglob("ex.nc"):
         with xarray.open_dataset(file, decode_times=False) as data:
@@ -111,6 +113,7 @@ def test_old_netcdf_files_and_another_name_are_read(folders):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["x", "y"])
 def test_descending_coordinates_tell_the_same_fields(folders, axis):
     upright = fields(dataset(folders).parts["train"][0], F2.inputs)
@@ -130,6 +133,7 @@ def test_a_field_without_time_is_the_same_in_every_frame(folders):
     np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
 
 
+@pytest.mark.slow
 def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frames(folders):
     one = dataset(folders, resample=2, stepping=2).parts["train"][0]
     thickness = dome(seed=0)["thk"].values[::2]
@@ -194,6 +198,7 @@ def test_a_single_good_place_is_found(folders):
     assert set(zip(places.frame.tolist(), places.row.tolist(), places.column.tolist(), strict=True)) == {(1, 5, 10)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symmetry", range(SYMMETRIES))
 def test_a_turned_patch_obeys_the_flow_law(folders, symmetry):
     data = dataset(folders, preset("f13"), patch_size=16)
@@ -208,6 +213,7 @@ def test_a_turned_patch_obeys_the_flow_law(folders, symmetry):
             torch.testing.assert_close(speeds[..., axis] * YEAR, of[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symmetry", range(SYMMETRIES))
 def test_the_slopes_of_a_turned_surface_are_the_turned_slopes(folders, symmetry):
     mapping = FieldMapping({"usurf": 1000.0, "slopsurfx": 1.0, "slopsurfy": 1.0}, {"thk": 100.0})
@@ -232,6 +238,7 @@ def test_all_symmetries_are_drawn_where_cells_are_square_and_axes_stay_where_the
     assert set(places.symmetry) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_a_component_without_its_like_is_mirrored_but_never_exchanged(folders):
     data = dataset(folders, FieldMapping({"thk": 1.0}, {"vbar": 1.0}))
     patches = data.patches(data.rows)
@@ -305,6 +312,7 @@ def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders,
     assert places(threshold=90.25, patch_size=8) == int((2 * thickness[:, 4:17, 4:21] > 90.25).sum())
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_that_of_the_content(folders, tmp_path):
     first = dataset(folders).fingerprint
     folders.rename(tmp_path / "moved")
@@ -456,6 +464,7 @@ def test_a_patch_that_nowhere_has_enough_ice_is_told(folders):
         data.patches(data.rows)
 
 
+@pytest.mark.slow
 def test_cells_of_several_sizes_are_warned_of(folders):
     rewritten(folders / "train/d1/ex.nc", lambda data: data.assign_coords(x=data["x"] * 2, y=data["y"] * 2))
     (warning,) = dataset(folders).warnings

@@ -72,6 +72,7 @@ def test_a_note_is_written_into_the_margin_in_its_own_colour_and_the_same_call_d
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "noted.png").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_written_over_the_edge_of_a_figure(name, tmp_path):
     save(FIGURES[name](NOTE), tmp_path / "figure.png")
@@ -165,6 +166,7 @@ def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2 * len(cases)
 
 
+@pytest.mark.slow
 def test_folds_may_end_after_different_epochs_or_have_no_finite_loss(tmp_path):
     folds = [curve(40, 40), curve(10, 3), curve(1, 1), FoldCurve(np.full(5, np.nan), np.full(5, np.nan), None)]
     save(fold_curves(folds, "transformed values", ""), tmp_path / "some.png")

@@ -128,7 +128,7 @@ def test_draws_from_an_ensemble_are_of_the_mixture_of_its_posteriors(finished):
     assert run.posterior(colour=NEW[0], draws=5)["iron"].shape == (1, 5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_read(finished, tmp_path):
     import arviz
 
@@ -162,7 +162,7 @@ def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_re
     assert (values[:, 0] == values[:, 400]).mean() < 0.01  # the same stone, in another block
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_existing_draws_are_kept_and_others_are_made_only_where_that_is_asked_for(finished, tmp_path):
     directory = finished(**REPEATED)
     (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
@@ -180,7 +180,7 @@ def test_existing_draws_are_kept_and_others_are_made_only_where_that_is_asked_fo
         assert (code, "see --draws" in stderr) == (2, True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_draws_of_rows_need_a_posterior_head_and_a_number_above_0(workspace, tmp_path):
     (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
     for model, number, reason in ((stones.MODEL, 5, "ends in no posterior head"), (HEAD, 0, "0: at least one")):
@@ -197,7 +197,7 @@ def test_draws_of_rows_need_a_posterior_head_and_a_number_above_0(workspace, tmp
     assert not list(tmp_path.glob("made*"))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("changes", [ONE_BY_ONE, REPEATED])
 def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held_it_out(finished, tmp_path, changes):
     directory = finished(**changes)
@@ -214,7 +214,7 @@ def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held
     assert (low, high) == (pytest.approx(by_python[0]), pytest.approx(by_python[1]))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_new_rows_lie_in_intervals_of_any_coverage_as_often_as_they_should(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     for share in (0.4, 0.8):
@@ -234,7 +234,7 @@ def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(fi
     assert found[1] == pytest.approx(high + radius, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_of_an_evaluation_have_the_intervals_that_predictions_have(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     low, high = predicted(directory, tmp_path)

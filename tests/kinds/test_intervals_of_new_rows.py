@@ -62,7 +62,7 @@ def held_out(directory):
     return [folds[int(row)] for row in made["row"].values], errors, made
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("changes", [ONE_BY_ONE, REPEATED])
 def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_it_out(finished, tmp_path, changes):
     directory = finished(**changes)
@@ -80,7 +80,7 @@ def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_
     assert "90 % intervals for new rows like those of the training data" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_new_stones_lie_in_their_intervals_as_often_as_these_say(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     noise = np.random.default_rng(9).normal(0, 0.1, len(NEW))
@@ -108,7 +108,7 @@ def test_the_largest_error_of_all_groups_is_what_four_groups_can_promise(finishe
     assert not (tmp_path / "x.csv").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_file_says_what_its_intervals_promise_and_is_not_taken_for_one_with_others(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     predicted(directory, tmp_path)
@@ -124,6 +124,7 @@ def test_a_file_says_what_its_intervals_promise_and_is_not_taken_for_one_with_ot
     assert "exists already" in call(*words, tmp_path / "made.nc", "--interval", "0.68").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", ["0", "1", "-0.5", "90", "nan"])
 def test_a_share_that_is_none_is_refused(finished, tmp_path, share):
     directory = finished(epochs=1)
@@ -154,6 +155,7 @@ def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(work
     assert "promise no more than 0.5" in call(*given, "--interval", "0.9", "--overwrite").stderr
 
 
+@pytest.mark.slow
 def test_images_without_a_posterior_head_have_no_intervals(specs, tmp_path):
     assert call("run", "sound").code == 0
     given = ("predict", "--run", "sound_0", "--input", "x.nc", "--output", tmp_path / "made.csv", "--interval", "0.9")
@@ -163,7 +165,7 @@ def test_images_without_a_posterior_head_have_no_intervals(specs, tmp_path):
     assert "the network of sound_0 ends in no posterior head" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_of_an_evaluation_lie_in_the_intervals_that_they_would_be_predicted_with(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     columns, _ = predicted(directory, tmp_path)

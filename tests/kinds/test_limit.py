@@ -22,6 +22,7 @@ def noisy(specs: Specs) -> Specs:
     return specs
 
 
+@pytest.mark.slow
 def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(noisy):
     code, stdout, stderr = call("limit", "sound", "--samples", "30")
     assert code == 0, stderr
@@ -33,7 +34,7 @@ def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(no
     assert "half as fine" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
     """The exact posterior with the whole prior is not the best method for the values of the test intervals alone."""
     code, stdout, stderr = call("limit", "sound", "--samples", "30", "--part", "all", "--json")
@@ -130,6 +131,7 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     assert re.findall(r"^intervals of (\w+)", stdout, re.MULTILINE) == ["depth", "noise"]
 
 
+@pytest.mark.slow
 def test_a_damaged_limit_is_named(noisy, tmp_path):
     assert call("run", "sound").code == 0
     (tmp_path / "runs/sound_0/results/limit.json").write_text('{"dataset": "sound"}')
@@ -152,6 +154,7 @@ def test_wrong_options_are_refused(noisy, words, why):
     assert (code, stdout, why in stderr) == (2, "", True), stderr
 
 
+@pytest.mark.slow
 def test_without_noise_there_is_no_limit(specs):
     code, _, stderr = call("limit", "sound")
     assert (code, "has no noise" in stderr) == (2, True)

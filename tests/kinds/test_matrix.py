@@ -67,6 +67,7 @@ def test_without_axes_the_datasets_own_grid_is_used(run):
     assert float(table["delta_volume"][-1]) == pytest.approx(4 - 4 / 256)
 
 
+@pytest.mark.slow
 def test_vdis_arrays_have_its_order_of_axes(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL, npy=True)
     folder = run.path / "matrices/mogi_test"
@@ -77,6 +78,7 @@ def test_vdis_arrays_have_its_order_of_axes(run):
         np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
 
 
+@pytest.mark.slow
 def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
     table = qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=3)
     np.testing.assert_allclose(table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12)
@@ -85,6 +87,7 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
     np.testing.assert_allclose(quiet["depth_standard_deviation"], 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_comes_from_the_seed(run):
     one, same, other = (
         qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seed, name=name)
@@ -105,6 +108,7 @@ OTHERWISE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "named"), OTHERWISE.values(), ids=OTHERWISE)
 def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_for(run, change, named):
     asked = {"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 2)}}
@@ -128,6 +132,7 @@ def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_wher
     assert not [path.name for path in run.directory.matrices.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_the_same_matrix_again_is_left_as_it_is(run, qexp):
     made = ["matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
     assert qexp(*made, "--name", "near").code == 0
@@ -143,6 +148,7 @@ def test_the_same_matrix_again_is_left_as_it_is(run, qexp):
     assert (code, "not a valid name for a matrix" in stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_matrix_of_changed_data_or_of_an_earlier_version_is_not_replaced(workspace, run, qexp):
     made = ["matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
     assert qexp(*made).code == 0
@@ -209,6 +215,7 @@ def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_f
     assert qexp.matrix("sound_[01]", "sound", **other, force=True).folder == kept.folder
 
 
+@pytest.mark.slow
 def test_runs_that_differ_by_more_than_their_seeds_have_no_common_statistics(seeds, monkeypatch):
     monkeypatch.chdir(seeds)
     qexp.run("sound", name="other_2", seed=2, overrides={"epochs": 1}, device="cpu")

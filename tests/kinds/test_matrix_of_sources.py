@@ -64,6 +64,7 @@ def root(root: Path) -> None:
 FIXED = {"dike.opening": 1.0, "chamber.depth": 4.0}
 
 
+@pytest.mark.slow
 def test_errors_of_a_strike_are_taken_by_the_shorter_way_round(root):
     axes = {"dike.strike": (0.0, 360.0, 8), "dike.depth": (2.0, 4.0, 3)}
     table = package.matrix("dike_0", "dike", axes=axes, fixed=FIXED, repeats=3, workspace=root)
@@ -87,6 +88,7 @@ def test_metrics_of_a_strike_do_not_exceed_half_a_turn(root):
     assert kept["dike.strike_estimate"].attrs["period"] == 360
 
 
+@pytest.mark.slow
 def test_cells_in_which_a_source_would_break_the_surface_are_left_out_and_counted(root, tmp_path):
     arguments = ["matrix", "--run", "dike_0", "--dataset", "dike", "--workspace", str(root)]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]

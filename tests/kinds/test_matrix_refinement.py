@@ -57,6 +57,7 @@ def refined(
     return values, Refinement(source, axes, held, outputs)(samples, values, starts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", VIEWS)
 def test_without_noise_the_true_values_are_found(views):
     described = document(views, fixed={"noise": 0.0})
@@ -67,6 +68,7 @@ def test_without_noise_the_true_values_are_found(views):
     np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_axes_that_are_not_estimated_have_their_true_values_in_every_cell():
     axes = [MatrixAxis("dike.opening", 0.5, 2, 3), MatrixAxis("dike.depth", 2, 4, 3)]
     described = document(fixed={"noise": 0.0, "dike.strike": 40.0})
@@ -74,6 +76,7 @@ def test_axes_that_are_not_estimated_have_their_true_values_in_every_cell():
     np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_offsets_and_ramps_of_the_declared_noise_do_not_move_the_estimates():
     white = {"type": "white", "parameters": {"standard_deviation": 1e-4}}
     large = [
@@ -88,12 +91,14 @@ def test_offsets_and_ramps_of_the_declared_noise_do_not_move_the_estimates():
         refined(document(noise_model=large))
 
 
+@pytest.mark.slow
 def test_where_the_noise_is_an_axis_every_cell_is_weighted_by_its_own():
     axes = [MatrixAxis("noise", 0, 2e-4, 2), MatrixAxis("dike.depth", 2, 4, 3)]
     values, found = refined(document(fixed={"dike.strike": 40.0}), axes, ("dike.depth",))
     np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [("heading", -20, 200), ("incidence", 20, 50), ("x_res", 0.8, 1.2)])
 def test_where_the_geometry_is_an_axis_every_cell_is_seen_by_its_own(axis):
     axes = [MatrixAxis("dike.depth", 2, 4, 3), MatrixAxis(*axis, 2)]
@@ -111,6 +116,7 @@ def samples_of(source: GeneratedDataset, depths: list[float]) -> dict[str, torch
     return source.holding(fixed).observe({"dike.depth": np.array(depths)}, torch.Generator().manual_seed(3))
 
 
+@pytest.mark.slow
 def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
     source = generated_of(document("two tracks", noise_model=HIDDEN), BUILT_IN)
     refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
@@ -134,6 +140,7 @@ def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
         assert float(problem.weighted.square().sum()) == pytest.approx(squares, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_what_hidden_pixels_hold_does_not_matter_and_what_is_all_hidden_has_no_estimate():
     source = generated_of(document("two tracks", noise_model=HIDDEN), BUILT_IN)
     refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
@@ -148,6 +155,7 @@ def test_what_hidden_pixels_hold_does_not_matter_and_what_is_all_hidden_has_no_e
     np.testing.assert_array_equal(refinement(samples, {}, {"dike.depth": np.full(3, 2.4)})["dike.depth"], found)
 
 
+@pytest.mark.heavy
 def test_of_an_image_with_too_many_pixels_means_of_whole_blocks_are_fitted_that_show_all_of_theirs():
     described = document("two tracks", noise_model=HIDDEN, fixed={"dike.strike": 40.0})
     described["views"][0] |= {"size": [81, 79], "x_res": 0.1, "y_res": 0.1}
@@ -192,6 +200,7 @@ def test_what_is_no_parameter_of_a_source_cannot_be_refined():
         Refinement(source, AXES, {**source.fixed, **FIXED}, ["dike.depth", "noise"])
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_keeps_both_estimates(root):
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     axes = ["--axis", "dike.strike=0:360:3", "--axis", "dike.depth=0.5:4:4"]
@@ -224,6 +233,7 @@ def test_the_command_prints_and_keeps_both_estimates(root):
     assert (abs(table["dike.strike_refined_error"]).fillna(0) <= 180).all()
 
 
+@pytest.mark.heavy
 def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too_little(tmp_path, monkeypatch):
     monkeypatch.setattr("qexp.cli.estimation.SOON", 0.0)
     (name,) = outputs = ["dike.depth"]
@@ -256,6 +266,7 @@ def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too
     assert "of 12 cells are refined; the others take less than a minute" in stderr
 
 
+@pytest.mark.heavy
 def test_refined_estimates_of_a_trained_network_are_better_by_far(run):
     axes = {"depth": (0.5, 3.5, 6), "delta_volume": (0.5, 3.5, 4)}
     quiet = package.matrix(run, "mogi_test", axes=axes, refine=True)
@@ -267,6 +278,7 @@ def test_refined_estimates_of_a_trained_network_are_better_by_far(run):
     np.testing.assert_array_equal(bare["depth_error"], noisy["depth_error"])
 
 
+@pytest.mark.slow
 def test_a_picture_has_errors_before_and_after_on_one_scale_and_no_panel_without_a_value(root):
     fixed = {**FIXED, "dike.strike": 40.0}
     package.matrix("dike_0", "dike", axes={"chamber.depth": (3.0, 6.0, 3), "dike.depth": (2.0, 4.0, 3)},

@@ -81,6 +81,7 @@ def expected(root, data, run="domes_0"):
 # What is estimated
 
 
+@pytest.mark.slow
 def test_a_file_of_any_name_gets_what_the_model_makes_of_its_frames(root, here, predict):
     data = written("fields.nc", frames=5, seed=7)
     code, stdout, stderr = predict("fields.nc", "made.nc")
@@ -92,6 +93,7 @@ def test_a_file_of_any_name_gets_what_the_model_makes_of_its_frames(root, here, 
         np.testing.assert_allclose(made[name], values, rtol=1e-5, atol=1e-6 * np.abs(values).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(17, 23), (37, 16), (6, 5)])
 def test_frames_of_odd_sizes_go_through_a_network_that_halves_them(root, here, predict, size):
     data = written("fields.nc", height=size[0], width=size[1])
@@ -111,6 +113,7 @@ def test_the_bytes_do_not_depend_on_how_many_frames_are_in_memory(here, predict)
     assert others == [first, first]
 
 
+@pytest.mark.slow
 def test_folders_of_netcdf_and_of_npy_files_are_estimated_alike(here, predict):
     (here / "folder").mkdir()
     (here / "arrays").mkdir()
@@ -180,6 +183,7 @@ def test_cells_are_resampled_as_for_training_and_no_time_is_left_out(root, here,
 # What the file says
 
 
+@pytest.mark.slow
 def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, predict):
     data = written("fields.nc")
     latitude, longitude = np.meshgrid(np.linspace(46, 47, 24), np.linspace(8, 9, 20))
@@ -236,6 +240,7 @@ def test_cells_outside_the_range_of_the_training_data_are_counted(root, here):
     assert predict_fields(here / "fields.nc", here / "made.nc", model).remarks == made.remarks
 
 
+@pytest.mark.slow
 def test_a_caution_of_the_run_stands_in_the_file(here):
     written("fields.nc")
     model = FieldModel(
@@ -327,6 +332,7 @@ def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predic
     xarray.testing.assert_equal(read(here / "wrong_made.nc")["ubar"], read(here / "right_made.nc")["ubar"])
 
 
+@pytest.mark.slow
 def test_variables_that_are_missing_are_named_with_near_names(here, predict):
     data = written("fields.nc")
     written("wrong.nc", data.rename(thk="thck"))
@@ -338,6 +344,7 @@ def test_variables_that_are_missing_are_named_with_near_names(here, predict):
     assert not (here / "made.nc").exists()
 
 
+@pytest.mark.slow
 def test_what_is_no_number_is_told_with_file_variable_and_time_and_leaves_nothing(here, predict):
     data = written("fields.nc", frames=6)
     data["thk"][4, 3, 3] = np.nan
@@ -349,6 +356,7 @@ def test_what_is_no_number_is_told_with_file_variable_and_time_and_leaves_nothin
     assert {path.name for path in here.iterdir()} == {"fields.nc", "gap.nc"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [

@@ -169,6 +169,7 @@ def test_a_single_image_is_named_after_its_file(tmp_path):
         assert (row["name"], float(row["depth_estimate"])) == ("event", pytest.approx(weighted(IMAGES[:1])[0]))
 
 
+@pytest.mark.slow
 def test_samples_have_the_names_and_columns_that_the_file_gives_them(tmp_path):
     days = np.datetime64("2024-03-06", "ns") + np.arange(COUNT) * np.timedelta64(12, "D")
     data = xarray.Dataset(
@@ -416,6 +417,7 @@ def test_inputs_that_lack_in_a_file_are_told_with_what_would_do(tmp_path):
         predict_images(source, tmp_path / "made.csv", model_of("displacement", "incidence"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "nc", "parquet"])
 def test_estimates_beyond_the_training_data_of_their_output_are_counted(tmp_path, ending):
     values = np.array([0.2, 0.3, 1.0, 5.0, 5.1, np.nan, 3.0, 6.1, -0.4])
@@ -601,6 +603,7 @@ def masked(root: Path) -> None:
     package.run("masked", device="cpu", workspace=root)
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_masks_estimates_images_with_gaps_as_it_does_its_own(masked, tmp_path):
     run = package.open_run("masked_0", workspace=masked)
     samples = package.samples("masked", "test", count=12, workspace=masked)

@@ -105,6 +105,7 @@ def test_all_columns_that_are_not_features_are_kept_and_no_other(tmp_path, kind)
     assert list(columns["site"]) == SITES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRITERS)
 def test_estimates_outside_the_range_of_the_training_data_are_counted(tmp_path, kind):
     write_csv(tmp_path / "rows.csv")
@@ -123,6 +124,7 @@ def test_estimates_outside_the_range_of_the_training_data_are_counted(tmp_path, 
     assert columns["estimates_outside"].tolist() == [0, 0, 1], "none of a row without estimate"
 
 
+@pytest.mark.slow
 def test_a_grid_stays_a_grid_with_its_coordinates(tmp_path):
     write_grid(tmp_path / "scene.nc")
     predict_rows(tmp_path / "scene.nc", tmp_path / "made.nc", MODEL, chunk=3 * SAMPLES)
@@ -134,6 +136,7 @@ def test_a_grid_stays_a_grid_with_its_coordinates(tmp_path):
         assert made.attrs["run"] == "lunar_3"
 
 
+@pytest.mark.slow
 def test_a_grid_as_text_has_the_position_of_every_row(tmp_path):
     write_grid(tmp_path / "scene.nc")
     columns = read(predict_rows(tmp_path / "scene.nc", tmp_path / "made.csv", MODEL, chunk=10).target)
@@ -314,6 +317,7 @@ def test_an_interrupt_in_the_middle_leaves_no_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
+@pytest.mark.slow
 def test_rows_with_positions_make_a_map_and_others_none(tmp_path):
     write_csv(tmp_path / "rows.csv", TABLE.append_column("line", [LINE]).append_column("sample", [SAMPLE]))
     made = predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", MODEL).map

@@ -70,6 +70,7 @@ def folder(tmp_path):
     return write_spectra(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, tmp_path):
     info = folder / "info.csv"
     head, *lines = info.read_text().splitlines()
@@ -86,6 +87,7 @@ def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, 
     assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(tmp_path):
     inside = write_spectra(tmp_path / "new", info=False)
     plain = inside / "spe"
@@ -97,6 +99,7 @@ def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(
         assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
 
 
+@pytest.mark.slow
 def test_of_a_folder_of_parts_both_are_estimated_and_told_apart(tmp_path):
     write_spectra(tmp_path / "all" / "train", range(100))
     write_spectra(tmp_path / "all" / "test", range(100, COUNT))
@@ -154,6 +157,7 @@ def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_
     assert made == EXPECTED[:3].tolist()
 
 
+@pytest.mark.slow
 def test_columns_without_a_name_and_ratios_have_names_that_every_format_takes(tmp_path):
     folder = write_spectra(tmp_path / "new", range(2))
     lines = ["filename,core,depth,Fe/Ca,,voltage", f"{NAMES[0]},A,1,0.5,1,10", f"{NAMES[1]},A,2,0.25,2,10"]
@@ -222,6 +226,7 @@ def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
     assert (tmp_path / "of_table.csv").read_bytes() == (tmp_path / "of_folder.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
     write_image(tmp_path / "image.nc")
     model = model_of(layout=SpectrumLayout(CHANNELS, "counts", "core", "depth"))
@@ -268,6 +273,7 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     assert record["origin"]["digest"] == "ab"
 
 
+@pytest.mark.slow
 def test_estimates_outside_the_range_of_the_training_data_are_counted(folder, tmp_path):
     model = model_of(trained={"toc": TrainedRange(39.0, 41.0)})
     beyond = (np.abs(EXPECTED - 40) > 1).astype(int)
@@ -298,6 +304,7 @@ def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_ot
     assert predict_spectra(folder, target, model_of(), overwrite=True).made
 
 
+@pytest.mark.slow
 def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(folder, tmp_path):
     (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
     made = predict_spectra(folder, tmp_path / "made.csv", model_of())
@@ -337,6 +344,7 @@ def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path)
     assert extra == f"{folder / 'spe'} holds spectra that {folder / 'info.csv'} does not name: other.csv"
 
 
+@pytest.mark.slow
 def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, tmp_path):
     head, *lines = (folder / "info.csv").read_text().splitlines()
     (folder / "info.csv").write_text("\n".join([head, *lines[::2]]))
@@ -424,6 +432,7 @@ def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
         PredictOptions(folder, tmp_path / "made.csv", chunk=0)
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(folder, tmp_path):
     def interrupted(counts):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -497,6 +506,7 @@ def root(root):
         package.run(name, device="cpu", workspace=root)
 
 
+@pytest.mark.slow
 def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = root / "data" / "sediment" / "test"

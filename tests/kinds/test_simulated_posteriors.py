@@ -72,6 +72,7 @@ def widths(draws: np.ndarray) -> np.ndarray:
     return high - low
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_draws_are_those_of_the_exact_posterior(noise_model):
     of = dataset(16, noise_model)
@@ -88,6 +89,7 @@ def test_draws_are_those_of_the_exact_posterior(noise_model):
     assert not made.doubts
 
 
+@pytest.mark.slow
 def test_a_start_far_away_changes_nothing():
     of = dataset(16, "white")
     samples = observed(of, 3)

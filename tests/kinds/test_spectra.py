@@ -241,7 +241,7 @@ def test_two_processes_that_start_at_once_both_find_everything(folders):
     assert len(arrays()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_is_left_by_a_process_that_was_killed_in_reading_does_no_harm(tmp_path):
     path = write_folders(tmp_path / "cores", {"train": ("A1",)}, count=2000, labelled=False)
     process = opening(path)

@@ -91,6 +91,7 @@ def test_figures_of_spectra_leave_their_edges_empty(name, tmp_path):
         assert (edge == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_of_a_figure_of_spectra_covers_another(name):
     made = FIGURES[name](NOTE)
@@ -141,6 +142,7 @@ def test_elements_stand_where_their_k_alpha_line_is_and_only_those_within_the_sp
     assert {"Al", "Si", "S", "Cl"} <= places.keys()
 
 
+@pytest.mark.slow
 def test_symbols_for_which_there_is_no_place_are_left_out():
     made = errors_by_energy(of_channels(), np.linspace(0.0, 600.0, 2048), "")
     made.canvas.draw()
@@ -199,6 +201,7 @@ def test_profiles_go_downwards_whatever_the_order_of_the_rows():
             np.testing.assert_array_equal(line.get_xdata(), same.get_xdata())
 
 
+@pytest.mark.slow
 def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many():
     made = down_core(of_cores(70, 3), "")
     titles = [axis.get_title() for axis in made.axes]

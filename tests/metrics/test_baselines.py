@@ -41,6 +41,7 @@ def rmse(estimate, truth):
     return np.sqrt(np.mean(np.square(estimate - truth)))
 
 
+@pytest.mark.slow
 @EVERY
 def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     inputs, targets = linear()
@@ -68,6 +69,7 @@ def test_nothing_of_a_held_out_row_reaches_what_estimates_another(name):
         assert of_fold.chosen[0] == found.chosen[fold]
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_row_that_is_not_to_be_used_may_hold_anything(name):
     inputs, targets = linear(21)
@@ -122,6 +124,7 @@ def test_a_target_that_is_linear_in_its_logarithm_is_found_through_it():
     assert rmse(through_log.values, targets[:, 1:]) < 0.01 * rmse(plain.values, targets[:, 1:])
 
 
+@pytest.mark.slow
 def test_over_repeats_a_row_has_the_mean_of_its_estimates():
     inputs, targets = linear(20, noise=1)
     first, second = in_parts(20, 2), in_parts(20, 5)
@@ -168,6 +171,7 @@ def test_a_constant_target_is_estimated_by_that_constant():
         assert (found.values == 0.1).all()
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_constant_column_and_a_repeated_one_do_no_harm(name):
     inputs, targets = linear(30)
@@ -175,6 +179,7 @@ def test_a_constant_column_and_a_repeated_one_do_no_harm(name):
     assert np.isfinite(estimates(name, inputs, targets, in_parts(30, 3), 3, 0).values).all()
 
 
+@pytest.mark.slow
 @EVERY
 def test_inputs_that_are_all_constant_tell_nothing(name):
     _, targets = linear(12)

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from qexp.metrics.calibration import distinguished
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("distance", [0.0, 1.0, 3.0])
 def test_draws_are_distinguished_as_well_as_the_best_classifier_of_normal_distributions_does(distance):
     random = np.random.default_rng(1)

@@ -71,6 +71,7 @@ def leave_one_out(x, y):
     return np.array([np.polyfit(np.delete(x, one), np.delete(y, one), 1) for one in range(len(x))]).T
 
 
+@pytest.mark.slow
 def test_jackknife_plus_covers_as_many_new_points_as_it_says():
     random, covered = np.random.default_rng(4), []
     for _ in range(300):
@@ -96,6 +97,7 @@ def covered_of_new_groups(units_of_rule):
     return np.mean(covered)
 
 
+@pytest.mark.slow
 def test_of_groups_the_rule_of_groups_covers_a_row_of_a_new_group_and_that_of_rows_does_not():
     assert covered_of_new_groups(lambda groups: groups) > 0.78
     assert covered_of_new_groups(lambda groups: rows(len(groups))) < 0.75

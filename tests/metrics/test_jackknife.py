@@ -56,6 +56,7 @@ def test_the_interval_of_a_mean_is_students():
     assert interval(BIAS, error, np.zeros(7)) == pytest.approx((error.mean() - half_width, error.mean() + half_width))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "rows"), [(3, 6), (6, 6), (9, 6), (55, 1)])
 def test_nineteen_of_twenty_intervals_over_few_groups_hold_the_true_error(groups, rows):
     """Normal errors, half of their variance common to a group; 400 cases, whose count is known to ± 2.2 %."""

@@ -21,6 +21,7 @@ def test_blocks_divide_the_area_evenly():
         assert np.ptp(X[own]) == np.ptp(Y[own]) == SIDE // BLOCKS - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", ["total", "smooth", "local"])
 def test_p_values_of_the_declared_noise_are_uniform(test):
     assert scipy.stats.kstest(getattr(misfit(noise(), IN_BLOCKS, 0), test), "uniform").pvalue > 0.01
@@ -30,6 +31,7 @@ def test_fewer_than_one_in_twenty_of_all_is_below_a_twentieth():
     assert 0.03 < (misfit(noise(), IN_BLOCKS, 0).p_value < 0.05).mean() < 0.06
 
 
+@pytest.mark.slow
 def test_what_was_fitted_counts_as_unknowns():
     """Residuals of a fit of 100 numbers have as many fewer degrees of freedom."""
     design, _ = np.linalg.qr(np.random.default_rng(2).standard_normal((SIDE * SIDE, 100)))

@@ -49,6 +49,7 @@ def test_the_interval_moves_and_stretches_with_the_values():
     assert estimate([-3 * value + 7 for value in values]).interval == pytest.approx((7 - 3 * high, 7 - 3 * low))
 
 
+@pytest.mark.slow
 def test_nineteen_of_twenty_intervals_hold_the_mean():
     random.seed(1)
     held = [estimate([random.gauss(0, 1) for _ in range(5)]) for _ in range(2000)]

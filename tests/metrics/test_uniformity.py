@@ -61,6 +61,7 @@ def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
         assert abs(noticed - NOTICED) < 4 * np.sqrt(NOTICED * (1 - NOTICED) / tried)
 
 
+@pytest.mark.slow
 def test_few_observations_show_little_and_more_show_more():
     assert power(2).narrow == 0.0
     assert power(2).shift == np.inf

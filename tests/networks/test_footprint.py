@@ -44,6 +44,7 @@ def kept_by_processor(network, samples):
     return sum(size for _, size in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mogi_cnn", "vdi_resnet", "ice_unet", "lunar_dlim", "msm_small"])
 def test_what_a_batch_keeps_is_counted_as_a_processor_keeps_it(name):
     network = laid_out(name)

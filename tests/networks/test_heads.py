@@ -72,6 +72,7 @@ def test_draws_of_a_gaussian_density_have_its_mean_and_covariance():
         assert difference.abs().max() < 0.02
 
 
+@pytest.mark.slow
 def test_a_mixture_is_that_of_torch_and_its_quantiles_have_their_probability():
     density, at = mixture(), values(4, 2, seed=9).double()
     families = torch.distributions
@@ -182,6 +183,7 @@ def test_a_head_that_does_not_end_a_branch_in_outputs_is_an_error(branches, outp
 PRIOR = {"type": "uniform", "parameters": {"a": 2.0, "b": 5.0}}
 
 
+@pytest.mark.slow
 def test_a_posterior_in_units_stays_within_its_prior_and_integrates_to_one_there():
     density = Gaussian(torch.tensor([[0.5, 0.3]]), torch.tensor([[[2.5, 0.0], [0.5, 1.5]]]))
     posterior = Posterior({("depth", "radius"): density}, {"depth": NormalScore(PRIOR), "radius": Log()})

@@ -173,6 +173,7 @@ def test_interrupted_after_any_batch_and_resumed_is_never_interrupted_byte_for_b
     assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, PLAIN], ids=["adam", "momentum", "plain"])
 def test_interrupted_after_every_single_batch_is_never_interrupted_byte_for_byte(tmp_path, optimizer):
     finished, whole = trained(tmp_path / "whole", optimizer=optimizer)
@@ -654,6 +655,7 @@ def test_without_decay_all_weights_are_one_group_in_their_order(tmp_path):
     assert all(one is other for one, other in zip(group["params"], made.model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
 def test_layers_with_rates_of_their_own_resume_byte_for_byte(tmp_path, batches):
     def again():
@@ -813,6 +815,7 @@ def autoencoding(tmp_path, **changes):
     return Trainer(Inversion(network, {"spectrum": PerSample()}), source, recipe(**told), Seeds(5), CPU, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_is_judged_by_hidden_channels_in_the_units_of_its_input(tmp_path):
     made, journal = autoencoding(tmp_path), Journal()
     made.run(journal, never)
@@ -829,7 +832,7 @@ def test_an_autoencoder_is_judged_by_hidden_channels_in_the_units_of_its_input(t
     assert set(last["losses"]) == {"spectrum"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_autoencoder_learns_what_it_does_not_see(tmp_path):
     journal = Journal()
     autoencoding(tmp_path, epochs=60, learning_rate=0.01).run(journal, never)
@@ -837,6 +840,7 @@ def test_an_autoencoder_learns_what_it_does_not_see(tmp_path):
     assert min(losses) < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_an_autoencoder_trains_in_bfloat16_nearly_as_it_does_in_single_precision(tmp_path):
     losses = []
     for precision in ("float32", "bfloat16"):

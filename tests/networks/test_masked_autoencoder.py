@@ -239,6 +239,7 @@ def test_with_the_loss_on_masked_patches_what_was_seen_comes_out_as_it_went_in_a
     assert sum(slope.any().item() for slope in slopes) > len(slopes) / 2
 
 
+@pytest.mark.slow
 def test_with_the_loss_on_all_patches_those_that_were_seen_are_guessed_too():
     network, spectra, mask = small(loss_on="all"), random(5, CHANNELS), random(5, PATCHES, seed=2)
     with torch.no_grad():

@@ -43,6 +43,7 @@ def test_noise_alone_makes_features_of_unit_variance():
     assert features.mean(0).abs().max() < 0.04
 
 
+@pytest.mark.slow
 def test_no_other_linear_feature_has_a_larger_ratio_of_signal_to_noise():
     noises = noise(20_000).flatten(1)
     random = torch.Generator().manual_seed(2)

@@ -372,6 +372,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
         Stack([task(0), task(2)], recipe(epochs=1), CPU, tmp_path).resume()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

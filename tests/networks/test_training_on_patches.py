@@ -56,6 +56,7 @@ def weights(trained):
     return {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [1, 3, 4, 7])
 def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bit(place, tmp_path, batches):
     whole, listener = trainer(place, tmp_path / "whole"), Counting()

@@ -118,6 +118,7 @@ def test_a_tensor_that_repeats_one_number_endlessly_is_refused(tmp_path: Path):
     assert "fewer numbers" in refusal(tmp_path / "model.pth")
 
 
+@pytest.mark.slow
 def test_lists_in_lists_that_multiply_are_refused(tmp_path: Path):
     nested: list[Any] = [WEIGHT]
     for _ in range(24):
@@ -242,6 +243,7 @@ def test_groups_in_a_circle_and_texts_are_errors(tmp_path: Path):
     assert "numbers" in refusal(tmp_path / "w.h5")
 
 
+@pytest.mark.slow
 def test_an_archive_of_keras_that_grows_is_not_unpacked(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "w.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "{}")

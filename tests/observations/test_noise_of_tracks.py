@@ -278,6 +278,7 @@ def grid(tmp_path_factory):
 ON_GRID = {"error": 0.005, "incidence": 34, "heading": -10, "noise": "estimate", "noise_mask": (0, 0, 1)}
 
 
+@pytest.mark.slow
 def test_the_noise_of_means_of_cells_is_that_of_the_points_in_them(grid):
     points, means = (package.observe(grid, **ON_GRID, reduce=reduce) for reduce in (None, "uniform:2"))
     (track,), noise = means.observation.tracks, means.estimates["los"].best

@@ -91,6 +91,7 @@ def test_a_slope_splits_cells_unless_the_plane_is_removed(track):
     assert set(plane.count) == {256}
 
 
+@pytest.mark.slow
 def test_least_squares_over_cells_finds_the_same_source_within_its_errors(track):
     """The mean over a cell is that of four places at the spread of its points: a flat top is not mistaken for depth."""
 
@@ -193,6 +194,7 @@ def test_noise_stays_and_stations_and_means_are_left_alone(track):
     assert reduced_points(stations, reduction("uniform:8")) is stations
 
 
+@pytest.mark.slow
 def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path, track):
     seen = track.seen()
     rows = np.column_stack([seen.x + 4e5, seen.y + 4e6, seen.displacement, seen.error, seen.direction])

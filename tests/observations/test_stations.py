@@ -52,6 +52,7 @@ def test_names_are_printed(table, qexp):
     )
 
 
+@pytest.mark.slow
 def test_files_whose_stations_have_no_names_are_as_before(tmp_path):
     ones = np.ones(3)
     track = Track("g", "gnss", 4e5 * ones, 4.5e6 * ones, 0.01 * ones, 0.001 * ones, np.eye(3), np.ones(3, bool))

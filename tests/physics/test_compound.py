@@ -33,6 +33,7 @@ def test_rotations_are_clockwise_about_the_fixed_axes_east_first_then_north_then
     torch.testing.assert_close(turned(*angles), turned(0, 0, 0.8) @ turned(0, -0.5, 0) @ turned(0.3, 0, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
 @pytest.mark.parametrize("rotation", ROTATIONS)
 def test_displacement_is_the_integral_of_mindlins_solution_over_the_three_rectangles(rotation, poisson_ratio):

@@ -145,6 +145,7 @@ def test_above_the_centre_the_ground_only_rises_and_tilts_nowhere():
     assert gradient[0, 0] == gradient[1, 1] > 0
 
 
+@pytest.mark.slow
 def test_the_displacement_converges_and_is_continuous_where_the_number_of_nodes_changes(monkeypatch):
     depths = torch.linspace(0.1, 3, 60, dtype=DOUBLE)
     batch = torch.stack([0 * depths, 0 * depths, depths, torch.ones_like(depths), torch.ones_like(depths)], -1)

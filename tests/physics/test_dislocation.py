@@ -75,6 +75,7 @@ def test_displacement_is_that_of_okadas_formulas_as_they_are_printed(dip):
     torch.testing.assert_close(displacement, torch.from_numpy(np.stack(expected, -1)), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
 @pytest.mark.parametrize("dip", [0.0, 0.02, 0.9, *STEEP])
 def test_displacement_is_the_integral_of_mindlins_solution_over_the_plane_at_any_dip(dip, poisson_ratio):
@@ -159,6 +160,7 @@ def test_four_quarters_move_the_ground_as_the_whole_plane_does():
     torch.testing.assert_close(okada(torch.cat(quarters), STATIONS).sum(0, keepdim=True), whole, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dip", [0.0, 0.8, *STEEP[:3]])
 def test_gradients_are_those_of_finite_differences_also_above_the_edges_and_on_their_lines(dip):
     batch = sources(
@@ -168,6 +170,7 @@ def test_gradients_are_those_of_finite_differences_also_above_the_edges_and_on_t
     assert torch.autograd.gradcheck(okada, (batch.requires_grad_(), stations.requires_grad_()))
 
 
+@pytest.mark.slow
 def test_derivatives_taken_forward_and_backward_agree():
     source = sources([100.0, -200.0, 2e3, 1500.0, 1e3, 0.4, 1.1, 1.0, -0.5, 0.7])[0]
 

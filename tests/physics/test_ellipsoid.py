@@ -83,6 +83,7 @@ def by_surface(source, poisson_ratio):
     return torch.einsum("nsij,jk,sk->ni", green, density, area) * torch.tensor([1.0, 1.0, -1.0], dtype=DOUBLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("poisson_ratio", "geometry"),
     [
@@ -136,6 +137,7 @@ def test_displacement_is_continuous_where_the_quadrature_changes():
     torch.testing.assert_close(inside, outside, rtol=1e-11, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
 def test_the_uplifted_volume_is_that_by_a_uniform_load_of_the_surface_by_reciprocity(poisson_ratio):
     # A uniform load on a wide disc shortens the ground below its middle by (1 - 2 nu) / 2 of the load over the shear
@@ -154,6 +156,7 @@ def test_the_uplifted_volume_is_that_by_a_uniform_load_of_the_surface_by_recipro
     assert volume.item() == pytest.approx(expected.item(), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_the_longest_spheroid_is_computed_where_it_touches_the_surface():
     pipe = {"semi_minor": 1500 / ellipsoid.LONGEST, "depth": 1500.01}
     upright, leaning = (yang(varied(**pipe, plunge=math.pi / 2 - angle), STATIONS) for angle in (0.0, 1e-7))
@@ -170,6 +173,7 @@ def test_turning_the_strike_turns_the_displacement():
     torch.testing.assert_close(after[:, 2], before[:, 2], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences_also_where_vertical_or_horizontal():
     batch = sources(
         [0.1, -0.2, 2.0, 1.2, 0.5, 0.4, 0.8, 1.0],

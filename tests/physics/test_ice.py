@@ -142,6 +142,7 @@ def spread_of_a_dome(cells, years=20000.0):
     return before, after.thickness, exact
 
 
+@pytest.mark.slow
 def test_a_dome_spreads_as_halfar_says_and_better_so_on_finer_grids():
     errors = []
     for cells in (21, 41, 61):
@@ -220,7 +221,7 @@ def test_a_level_lake_of_ice_stays_as_it_is():
     assert taken.duration.item() == YEAR
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_glacier_comes_to_the_same_bits_alone_and_among_others():
     of_one = [landscape(seed=seed) for seed in range(5)]
     thickness, bed, rate = (torch.cat(maps) for maps in zip(*of_one, strict=True))

@@ -50,6 +50,7 @@ def error(image, kernel, sources, width, height, east_spacing, north_spacing):
     return ((seen - exact) / exact.abs().amax((1, 2), keepdim=True)).abs().max()
 
 
+@pytest.mark.slow
 @CASES
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 3e-5)])
 def test_images_are_the_displacement_seen_along_the_direction(image, kernel, sources, dtype, limit):

@@ -189,6 +189,7 @@ def test_any_number_of_fields_can_be_drawn_and_no_two_are_equal(fields, count):
     assert len({field.numpy().tobytes() for field in drawn}) == count
 
 
+@pytest.mark.slow
 def test_each_field_can_have_its_own_pixel_size():
     pixel_width = torch.tensor([30.0, 300.0]).repeat_interleave(DRAWS // 2)
     pixel_height = torch.tensor([200.0, 50.0]).repeat_interleave(DRAWS // 2)

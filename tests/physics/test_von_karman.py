@@ -48,6 +48,7 @@ def implied_covariance(prepared, height, width):
     return away @ field @ away.T + prepared.mean_deviation**2
 
 
+@pytest.mark.slow
 @GRIDS
 def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_variance_of_one(
     height, width, pixel_width, pixel_height, outer_scale, hurst
@@ -61,6 +62,7 @@ def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_varianc
     assert (apart[off] / expected[off] - 1).abs().max() < 5e-3
 
 
+@pytest.mark.slow
 def test_the_torus_of_images_of_many_rows_gives_the_fields_that_their_rows_would(monkeypatch):
     monkeypatch.setattr(random_fields, "LARGEST_FACTORS", 0)
     monkeypatch.setattr(random_fields, "LARGEST_DRAW", 40_000)

@@ -235,6 +235,7 @@ def spectra(tmp_path, monkeypatch) -> Path:
     return tmp_path / "spectra.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["channel_{}", "channel_{:03}"])
 @pytest.mark.parametrize("form", ["plain", "byte order mark", "CRLF"])
 def test_a_table_of_spectra_is_the_same_in_training_and_in_prediction(spectra, form, name):
@@ -281,6 +282,7 @@ def test_spectra_without_a_line_of_names_are_an_index_and_the_counts(spectra):
 # Files that are damaged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet", "nc"])
 def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_path, ending):
     path = tmp_path / f"rows.{ending}"

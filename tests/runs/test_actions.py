@@ -61,6 +61,7 @@ def test_an_action_gets_the_values_of_the_run_and_its_output_is_kept_with_a_reco
     assert json.loads(qexp("show", "sound_0", "--json").stdout)["actions"] == {"plot": "done"}
 
 
+@pytest.mark.slow
 def test_no_value_of_a_run_becomes_a_word_or_a_command(plot, here, qexp):
     note = "$(touch x); 'touch' \"x\" {run.path} `touch x` | touch x"
     qexp("note", "sound_0", note)
@@ -69,6 +70,7 @@ def test_no_value_of_a_run_becomes_a_word_or_a_command(plot, here, qexp):
     assert not (here / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_failure_is_kept_beside_the_last_success_until_the_next_one(plot, qexp, monkeypatch):
     monkeypatch.setenv("CODE_OF_ACTION", "5")
     code, stdout, stderr = qexp("action", "plot", "sound_0")
@@ -86,6 +88,7 @@ def test_a_failure_is_kept_beside_the_last_success_until_the_next_one(plot, qexp
     assert not failed.exists()
 
 
+@pytest.mark.slow
 def test_runs_on_which_an_action_cannot_be_run_do_not_stop_the_others(plot, here, qexp):
     from tests.runs.test_catalog import write_record
 
@@ -154,6 +157,7 @@ def test_an_action_leaves_the_draft_of_one_whose_name_begins_alike(here, start, 
     assert record_in(actions / "fig--big")["state"] == "done"
 
 
+@pytest.mark.slow
 def test_the_output_of_an_action_that_was_moved_away_by_a_killed_one_is_put_back(plot, qexp):
     assert qexp("action", "plot", "sound_0").code == 0
     plot.rename(plot.with_name(".plot.0123abcd.former"))
@@ -165,6 +169,7 @@ def test_the_output_of_an_action_that_was_moved_away_by_a_killed_one_is_put_back
     assert sorted(os.listdir(plot.parent)) == ["plot", "plot.lock"]  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_the_output_of_actions_travels_with_the_run(plot, here, qexp):
     assert qexp("action", "plot", "sound_0").code == 0
     assert qexp("export", "sound_0", "--to", "a.zip").code == 0

@@ -162,6 +162,7 @@ def test_a_quantity_that_is_not_known_to_repeat_lies_within_one_period(dikes):
     assert "values from 10 to 80 ° span more than one period of 6.283185307" in said
 
 
+@pytest.mark.slow
 def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was_trained(run, dikes):
     spec, tables = run.spec, tables_of(run.directory)
     source = dataset_of(spec["dataset"], tables)
@@ -222,6 +223,7 @@ def slopes(root: Path) -> None:
     qexp.run("slopes", seed=0, device="cpu", workspace=root)
 
 
+@pytest.mark.slow
 def test_means_over_folds_and_repeats_of_rows_that_face_north_point_north(slopes):
     run = qexp.open_run("slopes_0", workspace=slopes)
     with xarray.open_dataset(run.path / "results/test_predictions.nc") as table:

@@ -90,6 +90,7 @@ def test_a_run_arrives_as_it_was(here, there, tmp_path, qexp):
     assert {path.name for path in (there / "runs").iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
 
 
+@pytest.mark.slow
 def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, tmp_path, qexp):
     qexp("export", "sound_0", "--to", tmp_path / "sound.zip")
     assert qexp("import", tmp_path / "sound.zip", "--name", "guest", "--workspace", there).code == 0
@@ -172,7 +173,7 @@ def test_an_export_replaces_nothing(here, tmp_path, qexp):
     assert target.read_text() == "mine"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_the_disk_refuses_midway_nothing_half_is_left(here, there, tmp_path, qexp):
     def cramped(*arguments: str) -> subprocess.CompletedProcess[str]:
         """A process that may write no file larger than 8 kB."""
@@ -327,7 +328,7 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_refused(refused, tmp_path):
     assert refused(tmp_path)[0] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the_same(
     here, there, refused, tmp_path, qexp
 ):

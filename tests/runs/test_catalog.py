@@ -237,6 +237,7 @@ def test_a_full_disk_gives_a_clear_error_and_harms_no_record(small_disk, qexp):
     assert [path.name for path in small_disk.iterdir() if path.is_dir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_read_only_runs_give_a_clear_error(small_disk, qexp):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     code, _, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")

@@ -149,6 +149,7 @@ def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
     assert list(tally.by_thickness()) == []
 
 
+@pytest.mark.slow
 def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated_together(copied, monkeypatch):
     monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", 1)
     again = qexp.run("domes", name="again", device="cpu")
@@ -246,6 +247,7 @@ class StopsWhenTrained(Silent):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_while_it_is_judged_is_judged_again_without_training(copied):
     with pytest.raises(InterruptedRunError):
         qexp.run("domes", name="stopped", device="cpu", display=StopsWhenTrained())

@@ -181,6 +181,7 @@ def test_of_several_runs_each_is_drawn_that_can_be(here):
     assert "stones_0 is done, but results/test_predictions.nc is gone; run it again: qexp run stones --seed 0" in stderr
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(here):
     with pytest.raises(InterruptedRunError):
         package.run("sound", seed=7, name="cut", device="cpu", display=Interrupting(1, 1))
@@ -233,6 +234,7 @@ def without_axes(folder: Path) -> None:
     (folder / "record.json").write_text(json.dumps(change))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["depth_error", "depth_relative_error", "depth", "axes"])
 def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lacking):
     folder = here / "runs/sound_0/matrices/sound"
@@ -285,7 +287,7 @@ def test_a_file_of_numbers_that_is_damaged_is_named(here):
         assert f"{file} cannot be read" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_a_figure_that_cannot_be_written_costs_no_results(here):
     """The folder of the figures is a file; the run says that it failed, has its results, and can be finished."""

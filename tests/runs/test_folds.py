@@ -144,6 +144,7 @@ def test_the_result_is_over_all_held_out_rows_together(run):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_the_rows_may_not_have_meant_is_said_where_the_run_is_started(write, qexp):
     rows = table()
     rows[1][0] = rows[0][0]
@@ -200,12 +201,14 @@ def test_what_is_selected_is_what_does_better_on_the_inner_folds(run):
     assert made.record().results["test"]["iron"]["r2"] > 0
 
 
+@pytest.mark.slow
 def test_several_repeats_judge_each_row_several_times(run):
     made = run(split={"type": "k_fold", "parameters": {"folds": 3, "repeats": 2}}, epochs=2)
     assert len(made.all_folds()) == 6
     assert len(xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf")["row"]) == ROWS
 
 
+@pytest.mark.slow
 def test_groups_are_held_out_whole_and_drawn_whole(run):
     made = run(split={"type": "group_k_fold", "parameters": {"by": "quarry"}}, epochs=2)
     assert [fold.name for fold in made.all_folds()] == ["A", "B", "C", "D"]
@@ -248,6 +251,7 @@ def test_a_fold_that_is_gone_is_trained_again_to_the_same_bits(run, workspace):
     assert files_of_folds(made) == before
 
 
+@pytest.mark.slow
 def test_a_fold_that_fails_is_named_and_the_others_are_kept(write, workspace):
     rows = table()
     rows[0][4] = 1e30  # in the training rows of all folds but the first
@@ -292,6 +296,7 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
     assert (again.code, again.stderr) == (0, "named.csv exists already\n")
 
 
+@pytest.mark.slow
 def test_weights_of_folds_are_nobody_s_first_ones_and_a_fold_is_shown_like_a_run(run, qexp):
     made = run(epochs=2)
     code, _, stderr = qexp("run", "mogi_quick", "--pretrain", "stones_0")

@@ -88,6 +88,7 @@ def refused(*arguments: str | Path, code: int = 2) -> str:
 # The networks
 
 
+@pytest.mark.slow
 def test_vdi_s_network_estimates_as_a_forward_pass_in_numpy_does(volcano: Path):
     run = imported("best.h5", "--model", "sound")
     made = run.predict(displacement=IMAGES)
@@ -133,6 +134,7 @@ def write_vdi(vdi: Vdi, specs: Specs, **changes: Any) -> None:
     write_h5(Path("best.h5"), vdi.weights())
 
 
+@pytest.mark.slow
 def test_a_network_of_vdi_gives_vdi_s_own_matrix(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     code, _, stderr = call("import-weights", "best.h5", "--experience", "sound", "--to", "old")
@@ -153,6 +155,7 @@ def test_a_network_of_vdi_gives_vdi_s_own_matrix(vdi: Vdi, specs: Specs):
         assert difference.max() < 0.01 * np.abs(expected[..., number]).mean()
 
 
+@pytest.mark.slow
 def test_an_evaluation_on_a_dataset_shows_such_a_network_the_images_of_its_own(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     imported("best.h5", "--experience", "sound")
@@ -165,6 +168,7 @@ def test_an_evaluation_on_a_dataset_shows_such_a_network_the_images_of_its_own(v
     assert own["results"] == named["results"]
 
 
+@pytest.mark.slow
 def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other_images(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     file = imported("best.h5", "--experience", "sound").path / "run.json"
@@ -229,6 +233,7 @@ def write_max(file: str, *, head: bool, within: str = "") -> Max:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("within", ["", "model"])
 def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     scratch = sediment / "specs/experiences/scratch.json"
@@ -250,6 +255,7 @@ def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     assert len(Path("estimates.csv").read_text().splitlines()) == 1 + cores.SPECTRA
 
 
+@pytest.mark.slow
 def test_max_s_autoencoder_reconstructs_the_same_masked_patches(sediment: Path):
     network = write_max("model.ckpt", head=False)
     run = imported("model.ckpt", "--experience", "masked", "--set", "transforms={}")
@@ -274,6 +280,7 @@ def write_stones(root: Path) -> None:
     (root / "specs/models/stones.json").write_text(json.dumps(document))
 
 
+@pytest.mark.slow
 def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_stones(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -306,6 +313,7 @@ DLE_NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", DLE_NETWORKS)
 def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, module: str):
     parameters, weights_of, forward = DLE_NETWORKS[module]
@@ -371,6 +379,7 @@ def test_it_makes_matrices_and_passes_the_doctor_and_an_archive(volcano: Path):
     assert qexp.open_run("again").predict(displacement=IMAGES)["depth"].shape == (5,)
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_changed_weights(volcano: Path):
     run = imported("best.h5", "--model", "sound")
     weights = load_file(run.directory.best_weights)
@@ -380,6 +389,7 @@ def test_the_doctor_finds_changed_weights(volcano: Path):
     assert "they were changed" in stdout + stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -399,7 +409,7 @@ def test_what_cannot_be_done_with_it_is_said(volcano: Path, command: list[str], 
     assert run.directory.best_weights.read_bytes() == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_can_start_from_it_and_says_that_it_was_trained_on_unknown_spectra(sediment: Path):
     write_max("model.ckpt", head=False)
     imported("model.ckpt", "--experience", "masked")
@@ -419,6 +429,7 @@ def test_a_run_can_start_from_it_and_says_that_it_was_trained_on_unknown_spectra
     assert code == 0, stdout + stderr
 
 
+@pytest.mark.slow
 def test_other_weights_give_runs_of_other_digests(volcano: Path):
     first = imported("best.h5", "--model", "sound").record["digest"]
     assert imported("best.h5", "--model", "sound", to="same").record["digest"] == first
@@ -426,6 +437,7 @@ def test_other_weights_give_runs_of_other_digests(volcano: Path):
     assert imported("best.h5", "--model", "sound", to="other").record["digest"] != first
 
 
+@pytest.mark.slow
 def test_fitted_transforms_see_the_training_part_alone(volcano: Path):
     document = put(SOUND["experience"], "transforms", {"displacement": "standardize"})
     Path("specs/experiences/sound.json").write_text(json.dumps(document))
@@ -489,6 +501,7 @@ def test_all_misfits_are_listed_together(volcano: Path):
     assert all(word in said for word in ("gate/kernel", "to_depth.3.weight", "block_1.shortcut.bias"))
 
 
+@pytest.mark.slow
 def test_positions_other_than_ours_are_an_error(sediment: Path):
     network = Max(head=True)
     with torch.no_grad():
@@ -497,6 +510,7 @@ def test_positions_other_than_ours_are_an_error(sediment: Path):
     assert "pos_embed differs from 'positions'" in refused("model.ckpt", "--experience", "scratch")
 
 
+@pytest.mark.slow
 def test_a_network_of_another_program_names_what_the_model_lacks(sediment: Path):
     torch.save(OneDCNN().state_dict(), "model.pth")
     said = refused("model.pth", "--experience", "scratch")
@@ -506,6 +520,7 @@ def test_a_network_of_another_program_names_what_the_model_lacks(sediment: Path)
     assert "rules that qexp has: dl_im, dle, max, vdi" in refused("model.pth", "--experience", "scratch")
 
 
+@pytest.mark.slow
 def test_half_of_a_scaler_is_an_error(sediment: Path):
     write_max("model.ckpt", head=True)
     np.save("mean.npy", np.float64(2))
@@ -531,6 +546,7 @@ class Marking:
 # Rules of one's own
 
 
+@pytest.mark.slow
 def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     weights = vdi_weights(np.random.default_rng(1))
     renamed = {name.replace("_", "-"): array for group in weights.values() for name, array in group.items()}
@@ -550,6 +566,7 @@ def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     assert run.record["foreign_weights"]["rules"] == "mine"
 
 
+@pytest.mark.slow
 def test_a_variable_of_a_named_source_has_the_scaler_of_the_file_and_hands_it_on(specs: Specs):
     dotted = {"depth": "chamber.depth", "delta_volume": "chamber.delta_volume"}
     dataset = {**SOUND["dataset"], "size": [4, 4], "sources": [{"type": "mogi", "name": "chamber"}]}
@@ -587,6 +604,7 @@ def test_a_variable_of_a_named_source_has_the_scaler_of_the_file_and_hands_it_on
     assert grown["transforms.chamber:depth.mean"].item() == 2.5
 
 
+@pytest.mark.slow
 def test_normalisations_must_add_the_same_number_to_variances_as_there(volcano: Path):
     names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     tensors = [{"from": f"(?P<operation>norm)/{there}", "to": here} for there, here in names.items()]
@@ -644,6 +662,7 @@ def test_wrong_rules_are_errors_that_say_where(volcano: Path, document: Any, sai
     assert said in refused("best.h5", "--model", "sound", "--map", "mine.json")
 
 
+@pytest.mark.slow
 def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volcano: Path):
     assert "did you mean 'vdi'?" in refused("best.h5", "--model", "sound", "--map", "vdl", code=3)
     assert "no such file" in refused("best.h5", "--model", "sound", "--map", "gone.json", code=3)
@@ -657,6 +676,7 @@ def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volc
     assert "write NAME=FILE" in refused("best.h5", "--model", "sound", "--also", "mean")
 
 
+@pytest.mark.slow
 def test_a_model_with_several_experiences_needs_one_unless_they_are_alike(volcano: Path):
     alike = {**SOUND["experience"], "transforms": {}, "epochs": 7}
     Path("specs/experiences/alike.json").write_text(json.dumps(alike))
@@ -689,6 +709,7 @@ def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transfo
     assert "the model 'alone' with the dataset 'larger' at $.inputs[0]" in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stones", "domes", "few", "many"])
 def test_a_model_alone_fits_datasets_of_all_kinds(specs: Specs, kind: str):
     """Weights in the names of qexp itself, by rules of one line."""

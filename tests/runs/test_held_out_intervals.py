@@ -109,7 +109,7 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
     assert "90 %, 95 %: 3 other groups (quarry) are too few to promise that" in said
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run, tmp_path):
     directory = run(**ONE_BY_ONE)
     made = {name: (directory.results / name).read_bytes() for name in ("intervals.json", "intervals.csv")}
@@ -164,7 +164,7 @@ def test_a_single_test_core_leaves_no_other_errors(scratch):
     assert "intervals of held-out" not in call("show", directory.path).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_other_runs_are_refused_with_what_would_work(train, run):
     code, _, stderr = call("intervals", train(epochs=1).path)
     assert code == 2
@@ -175,7 +175,7 @@ def test_other_runs_are_refused_with_what_would_work(train, run):
     assert (code, "some of its results are missing" in stderr) == (2, True), stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
     directory = run(**ONE_BY_ONE)
     found = package.open_run(str(directory.path)).held_out_intervals()

@@ -307,6 +307,7 @@ assert [process.exitcode for process in processes] == [0] * 8
 )
 
 
+@pytest.mark.slow
 def test_of_many_that_try_at_once_one_has_the_run(directory):
     script = [sys.executable, "-c", AT_ONCE, directory.path]
     said = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -317,6 +318,7 @@ def test_of_many_that_try_at_once_one_has_the_run(directory):
 # A full disk
 
 
+@pytest.mark.slow
 def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tmp_path, qexp):
     specs = Specs(tmp_path)
     runs = tmp_path / "runs"

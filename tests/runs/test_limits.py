@@ -88,6 +88,7 @@ def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_tho
     assert run.results["test"][output]["bias"] == pytest.approx(error.mean())
 
 
+@pytest.mark.slow
 def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
     run = opened("scratch")
     folder = here / "data/few/test"
@@ -102,7 +103,7 @@ def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
     assert within.attrs["limits"] == "1.2 to 1.3"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_judged_alike(here):
     run = opened("stones")
     limits = Limits(3.5, 4.0)
@@ -136,6 +137,7 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
     assert ridge.rmse >= np.sqrt(np.mean((np.clip(truth, 3.5, 4.0) - truth) ** 2))
 
 
+@pytest.mark.slow
 def test_whole_fields_and_matrices_are_limited_too(here):
     run = opened("domes")
     frames = xarray.load_dataset(run.path / "results/frames/d0.nc", engine="h5netcdf", decode_times=False)
@@ -154,6 +156,7 @@ def test_whole_fields_and_matrices_are_limited_too(here):
     assert "limits" not in table["delta_volume_estimate"].attrs
 
 
+@pytest.mark.slow
 def test_losses_see_no_limits_so_that_training_is_the_same_to_the_last_bit(here):
     free = qexp.run("scratch", name="free", overrides={"epochs": 1}, device="cpu")
     limited = opened("scratch")

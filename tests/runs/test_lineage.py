@@ -62,6 +62,7 @@ def write(root: Path, **changes: object) -> None:
     Specs(root).write("experience", document, "other")
 
 
+@pytest.mark.slow
 def test_listed_operations_begin_with_the_weights_of_the_other_run_and_all_else_as_without_it(here, qexp):
     code, _, stderr = qexp("run", "fine", "--set", "pretrain=null", "--name", "scratch", "--device", "cpu")
     assert code == 0, stderr
@@ -82,6 +83,7 @@ def test_where_none_are_listed_all_operations_and_transforms_are_taken(grown):
         np.testing.assert_allclose(value, parent[name], atol=1e-8, err_msg=name)
 
 
+@pytest.mark.slow
 def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
     write(here, transforms={"displacement": "standardize"})
     code, _, stderr = qexp("run", "other", "--set", "dataset.fixed.noise=0.5", "--name", "noisy", "--device", "cpu")
@@ -159,6 +161,7 @@ def test_operations_that_do_not_fit_are_listed_tensor_by_tensor(here, qexp):
     assert not (here / "runs/other_0").exists()
 
 
+@pytest.mark.slow
 def test_other_operations_may_be_different_ones(here, qexp):
     write(here, model=put(SOUND["model"], "operations.to_depth.parameters.filters", [7, 1]))
     code, _, stderr = qexp("run", "other", "--device", "cpu")
@@ -172,6 +175,7 @@ def test_an_operation_without_weights_is_not_taken_in_silence(here, qexp):
     assert "the operation 'halve' has no weights to take from sound_0" in stderr
 
 
+@pytest.mark.slow
 def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations(here, qexp):
     code, _, stderr = qexp("run", "fine", "--pretrain", "sound_1", "--name", "another", "--device", "cpu")
     assert code == 0, stderr
@@ -293,6 +297,7 @@ def test_a_name_of_two_runs_is_one_in_what_was_seen():
     assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
 
 
+@pytest.mark.slow
 def test_a_tree_is_shown_without_torch(grown, monkeypatch):
     monkeypatch.chdir(grown)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)

@@ -2,10 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from qexp.jobs import launchers
 from qexp.store.record import State
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_kept_when_many_learn_at_once(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda task: launchers.remember_states(tmp_path, {f"1_{task}": State.DONE}), range(32)))

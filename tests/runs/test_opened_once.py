@@ -60,6 +60,7 @@ def test_a_sweep_reads_a_dataset_once_for_all_its_points(workspace, reads, exper
     assert 0 < one == reads(plan.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experience", WRITE)
 def test_specs_that_name_one_dataset_read_it_once_when_they_are_checked(workspace, reads, experience):
     WRITE[experience](workspace)

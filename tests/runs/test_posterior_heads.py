@@ -94,6 +94,7 @@ def test_draws_are_what_arviz_takes_and_have_the_quantiles_and_estimates_of_the_
         run.posterior(displacement=images, draws=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["nc", "csv", "parquet"])
 def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (5, 16, 16)).astype(np.float32))
@@ -246,6 +247,7 @@ def test_the_loss_of_posteriors_is_for_outputs_of_heads_alone(tmp_path, monkeypa
     assert all("is for outputs of a posterior head; end the branch of" in one for one in said)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_head_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Specs(tmp_path)

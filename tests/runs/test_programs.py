@@ -177,6 +177,7 @@ def histogram(program) -> Path:
     return Path("runs/own_3")
 
 
+@pytest.mark.slow
 def test_a_program_that_writes_files_of_its_own_is_done_with_these_as_its_results(histogram):
     code, stdout, stderr = call("run", "own", "--seed", "3")
     assert code == 0, stderr
@@ -192,7 +193,7 @@ def test_a_program_that_writes_files_of_its_own_is_done_with_these_as_its_result
     assert "nothing to do" in call("run", "own", "--seed", "3").stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_such_a_run_is_verified_by_its_files(histogram):
     package.run("own", seed=3)
     verification = package.open_run("own_3").verify()
@@ -222,6 +223,7 @@ def test_a_program_without_numbers_and_files_is_done_and_that_is_said(program, s
         assert (code, "cannot be verified: results missing" in stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_programs_without_numbers_are_compared_in_words(program):
     for seed in ("1", "2"):
         assert call("run", program("true"), "--seed", seed).code == 0
@@ -232,6 +234,7 @@ def test_programs_without_numbers_are_compared_in_words(program):
     assert (over_seeds.code, "there is nothing to compare: own_1 is done without" in over_seeds.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_files_of_an_earlier_attempt_are_results_too(program):
     program("touch $QEXP_RUN/attempt{attempt}; test {attempt} = 2")
     with pytest.raises(RunFailedError):
@@ -264,7 +267,7 @@ def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command
     assert "goes on in attempt 2" in log_of(attempt=2)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_program_that_does_not_want_to_end_is_killed_after_a_time_of_grace(program):
     program("trap '' TERM; echo $$ > ready; while :; do sleep 0.05; done", grace=0.2)
     process = started(Path.cwd(), "execute", str(prepared().path))
@@ -341,7 +344,7 @@ def test_the_content_of_files_and_data_is_part_of_the_digest(program):
     assert experience("own", {}, here).digest in digests
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     program()
     code, _, stderr = call("run", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "-j", "2", "--yes")
@@ -380,6 +383,7 @@ def test_a_program_that_writes_to_its_run_s_folder_waits_for_no_other(program, p
     assert not list(run.path.parent.glob("*.lock"))
 
 
+@pytest.mark.slow
 def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monkeypatch):
     (here / "own.sh").write_text(OWN_PROGRAM)
     (here / "specs/experiences/own.json").write_text(json.dumps(OWN))

@@ -117,7 +117,7 @@ def test_outside_of_a_repository_and_before_its_first_commit_there_is_no_commit(
 OWN_CODE = "import json; from qexp.store.provenance import own_code; print(json.dumps(own_code()))"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_source_of_qexp_has_a_digest_that_any_change_of_it_changes(tmp_path):
     shutil.copytree(provenance.PACKAGE, tmp_path / "qexp", ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -168,6 +168,7 @@ def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt(finis
     assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory", "process"}
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(finished, tmp_path, monkeypatch, qexp):
     shutil.copytree(finished, tmp_path / "workspace")
     monkeypatch.chdir(tmp_path / "workspace")

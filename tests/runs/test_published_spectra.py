@@ -139,6 +139,7 @@ def test_r2_is_also_told_against_the_mean_of_the_training_targets_as_there(place
     assert tuned.results["test"]["TOC%"]["r2_training_mean"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_depth_is_told_of(
     place: Path, tmp_path: Path
 ):

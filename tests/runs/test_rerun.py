@@ -47,6 +47,7 @@ def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(he
     assert "rerun of     sound_0\n" in qexp("show", "sound_0_rerun").stdout
 
 
+@pytest.mark.slow
 def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
     options = ("--seed", "4", "--set", "epochs=1", "--name", "other", "--device", "cpu")
     assert qexp("rerun", "sound_0", *options).code == 0
@@ -58,6 +59,7 @@ def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
     assert "a run other exists already; choose another --name" in stderr
 
 
+@pytest.mark.slow
 def test_the_extensions_are_those_that_the_run_holds(specs, qexp):
     extensions = specs.root / "specs/extensions.py"
     extensions.write_text(EXTENSIONS.format(value=1.5))
@@ -137,6 +139,7 @@ def test_what_cannot_be_had_at_its_commit_is_refused_and_nothing_is_written(
     assert not (here / "runs/sound_0_rerun").exists()
 
 
+@pytest.mark.slow
 def test_the_code_of_an_imported_run_is_not_executed_without_permission(here, qexp):
     (here / "specs/extensions.py").write_text("own = True\n")
     assert qexp("run", "sound", "--seed", "0", "--name", "own", "--set", "epochs=1", "--device", "cpu").code == 0

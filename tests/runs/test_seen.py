@@ -140,6 +140,7 @@ def test_a_run_keeps_what_it_trained_and_validated_on_and_what_its_ancestors_did
     assert len(content) < 16 * 30 + 100
 
 
+@pytest.mark.slow
 def test_spectra_that_are_left_without_labels_count_as_seen(here, qexp):
     code, _, stderr = qexp("run", "few_finetune", "--set", "labelled=2", "--name", "two", "--device", "cpu")
     assert code == 0, stderr
@@ -155,12 +156,14 @@ def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_a
     assert not (here / "runs/leaky_finetune_0").exists()
 
 
+@pytest.mark.slow
 def test_without_that_parent_the_same_spectra_are_tested(here, qexp):
     code, _, stderr = qexp("run", "leaky_scratch", "--device", "cpu")
     assert code == 0, stderr
     assert package.open_run("leaky_scratch_0").record["caution"] == ""
 
 
+@pytest.mark.slow
 def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone(here, qexp):
     shutil.rmtree(here / "runs/msm_0")
     code, _, stderr = qexp("run", "leaky_finetune", "--pretrain", "few_finetune_0")
@@ -183,6 +186,7 @@ def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results(her
     assert CAUTION in qexp("ls", "--lineage").stdout
 
 
+@pytest.mark.slow
 def test_allowing_a_leak_where_there_is_none_marks_nothing(here, qexp):
     code, _, stderr = qexp("run", "few_finetune", "--allow-leak", "--name", "other", "--device", "cpu")
     assert code == 0, stderr
@@ -256,6 +260,7 @@ def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
     assert f"with seed {bad}" in stderr
 
 
+@pytest.mark.slow
 def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
     from qexp.base.workspace import find
     from qexp.runs.plan import sweep
@@ -288,6 +293,7 @@ def test_what_was_seen_cannot_be_forgotten_or_changed(here, qexp, change):
     assert stdout.count("seen.json") >= 2
 
 
+@pytest.mark.slow
 def test_an_imported_run_brings_along_what_it_saw(here, tmp_path, qexp):
     assert qexp("export", "few_finetune_0", "--to", tmp_path / "one.zip").code == 0
     assert qexp("import", tmp_path / "one.zip", "--name", "taken_in").code == 0
@@ -304,6 +310,7 @@ def test_a_fine_tuned_run_can_be_repeated_bit_for_bit(here, qexp):
     assert code == 0, stdout + stderr
 
 
+@pytest.mark.slow
 def test_a_run_from_an_operation_with_other_parameters_of_the_same_shapes_is_told_of(here, qexp):
     change = ("--set", "model.operations.encoder.parameters.heads=4")
     code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
@@ -311,6 +318,7 @@ def test_a_run_from_an_operation_with_other_parameters_of_the_same_shapes_is_tol
     assert "fit, but were trained with different parameters: encoder.heads 4 (there 2)" in stderr
 
 
+@pytest.mark.slow
 def test_a_run_whose_spectra_are_scaled_otherwise_than_its_parents_is_told_of(here, qexp):
     change = ("--set", "transforms.spectrum=per_sample")
     code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
@@ -318,6 +326,7 @@ def test_a_run_whose_spectra_are_scaled_otherwise_than_its_parents_is_told_of(he
     assert 'transforms.spectrum {"type": "per_sample", "parameters": {}} (there ' in stderr
 
 
+@pytest.mark.slow
 def test_a_share_that_is_hidden_is_no_difference_to_a_run_that_hides_nothing(here, qexp):
     change = ("--set", "model.operations.encoder.parameters.mask_ratio=0.25")
     code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")

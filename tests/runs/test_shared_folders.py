@@ -70,6 +70,7 @@ def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(fini
     assert run.matrix_names() == ["sound"]
 
 
+@pytest.mark.slow
 def test_a_file_is_written_also_where_permissions_cannot_be_set(tmp_path):
     if shutil.which("strace") is None:
         pytest.skip("strace, which lets system calls fail, is not installed")
@@ -133,6 +134,7 @@ def test_who_may_write_to_a_folder_may_lock_in_it(tmp_path, mode):
     assert stat.S_IMODE((tmp_path / "file.lock").stat().st_mode) == mode & 0o666
 
 
+@pytest.mark.slow
 def test_catalogs_are_brought_up_to_date_by_whoever_lists(open_workspace, qexp):
     here = ("--workspace", open_workspace)
     write_record(open_workspace, "a")

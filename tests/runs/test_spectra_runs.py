@@ -88,6 +88,7 @@ def train(experience: str, **changes: object) -> Run:
 # Numbers
 
 
+@pytest.mark.slow
 def test_r2_against_the_training_mean_is_of_the_labelled_spectra_and_errors_by_core_are_shown(here, qexp):
     run = train("scratch", name="judged", labelled=8, epochs=1, metrics={"toc": "r2_training_mean"})
     lines = list(csv.DictReader((run.path / "results/predictions.csv").open(newline="")))
@@ -219,6 +220,7 @@ def test_a_run_and_show_and_a_tree_tell_what_it_was_pretrained_from(here, qexp):
     assert tree == ["masked_0", "└─ finetune_0", "   └─ third", "scratch_0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [

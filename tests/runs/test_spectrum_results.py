@@ -373,6 +373,7 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
         assert float(line["rmse"]) == pytest.approx(np.sqrt(np.mean(errors**2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 7, 512])
 def test_the_spectra_that_are_kept_are_the_first_one_in_the_middle_and_the_last(
     at_once, dataset, directory, monkeypatch
@@ -415,6 +416,7 @@ def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_to
         np.testing.assert_allclose(found, np.sqrt(squared / hidden.sum(axis=0)), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
 def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_together(
     spec, dataset, directory, monkeypatch
@@ -431,6 +433,7 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
 # Files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
 def test_what_must_be_said_of_the_numbers_stands_in_every_table(spec, dataset, directory):
     for caution in ("", LEAKED):

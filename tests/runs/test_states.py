@@ -49,6 +49,7 @@ def test_a_done_run_has_all_that_the_design_promises(train):
     assert len(run.metrics) == 3
 
 
+@pytest.mark.slow
 def test_the_reported_error_is_that_of_the_kept_predictions(train):
     import numpy as np
     import xarray
@@ -60,12 +61,14 @@ def test_the_reported_error_is_that_of_the_kept_predictions(train):
     assert table["depth"].attrs["units"] == "km"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_worked_on_again(train, qexp):
     before = (train(seed=1).path / "run.json").read_bytes()
     again = train(seed=1)
     assert (again.path / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
     run = train(seed=1)
     before = (run.path / "run.json").read_bytes()
@@ -76,6 +79,7 @@ def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
     assert (run.path / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_error_in_training_is_kept_in_log_record_and_show(workspace, train, qexp):
     (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
     with pytest.raises(RunFailedError):
@@ -105,6 +109,7 @@ MODULES = {"greedy": Entry(lambda shape, /: Greedy(), {}, "Wants a petabyte.", {
 """
 
 
+@pytest.mark.slow
 def test_memory_that_the_processor_is_refused_is_told_from_other_failures(workspace, train):
     (workspace / "specs/extensions.py").write_text(GREEDY)
     with pytest.raises(RunFailedError, match=r"out of memory: RuntimeError: .*DefaultCPUAllocator"):
@@ -112,6 +117,7 @@ def test_memory_that_the_processor_is_refused_is_told_from_other_failures(worksp
     assert open_run("mogi_quick_0").state == "out_of_memory"
 
 
+@pytest.mark.slow
 def test_a_failed_run_exits_with_1(workspace, qexp):
     (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
     code, stdout, stderr = qexp(
@@ -122,12 +128,14 @@ def test_a_failed_run_exits_with_1(workspace, qexp):
     assert "log.txt" in stderr
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train):
     with pytest.raises(RunFailedError, match=r"epoch 1, batch \d+ of 6"):
         train(learning_rate=1e30, optimizer="sgd", schedule="constant")
     assert open_run("mogi_quick_0").state == "failed"
 
 
+@pytest.mark.slow
 def test_done_is_not_believed_without_the_results(train, qexp):
     run = train()
     (run.path / "results/test_predictions.nc").unlink()
@@ -172,6 +180,7 @@ def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     assert json.loads((target / "run.json").read_text())["state"] == "done"
 
 
+@pytest.mark.slow
 def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
     run = train(storage_path=tmp_path / "large disk")
     assert run.path.is_symlink()
@@ -193,6 +202,7 @@ def test_a_run_can_start_from_the_weights_of_another(train):
     )
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_listed(train):
     parent = train(seed=1)
     with pytest.raises(QexpError, match=r"network\.operations\.depth\.1\.weight: missing here|do not fit") as caught:
@@ -250,6 +260,7 @@ def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path
     assert not alive(elsewhere, heartbeat)
 
 
+@pytest.mark.slow
 def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(train, monkeypatch):
     import torch
 

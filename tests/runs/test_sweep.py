@@ -236,6 +236,7 @@ def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(workspac
     assert not (workspace / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_option(workspace, qexp):
     """The state in which each run and the launch are then: prepared, queued, and the pool's process gone."""
     from qexp.runs.launch import check_order, open_launch

@@ -226,7 +226,7 @@ def test_what_code_is_can_be_said_of_any_file_without_executing_it(tmp_path, tex
     assert said in code_in_words(tmp_path / "extensions.py")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_one_function_alone_executes_the_code_of_runs():
     """All others are handed the tables, or those of the workspace, which are the user's own."""
     users = set()

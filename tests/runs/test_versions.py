@@ -59,6 +59,7 @@ def test_a_run_of_any_version_is_shown_in_the_form_of_today(stored, qexp, name):
     assert recipe.keep in ("best", "last")
 
 
+@pytest.mark.slow
 def test_runs_of_different_versions_are_compared(stored, qexp):
     code, stdout, stderr = qexp("compare", "first", "today")
     assert code == 0, stderr

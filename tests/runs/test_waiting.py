@@ -51,7 +51,7 @@ def write_running(workspace: Path, name: str, pid: int, number: int = 1, **of_pr
     return directory
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_no_run_is_stopped_before_a_removal_if_another_one_cannot_be(workspace, qexp, sleeper):
     write_running(workspace, "here", sleeper.pid)
     write_running(workspace, "there", 1, host="another-machine")
@@ -75,6 +75,7 @@ def test_waiting_ends_with_0_only_if_all_are_done(workspace, qexp):
     assert qexp("wait", "a", "x").code == 3
 
 
+@pytest.mark.slow
 def test_waiting_ends_with_2_after_its_time_and_names_what_is_left(workspace, qexp, sleeper):
     write_record(workspace, "a")
     write_record(workspace, "young", state="created")
@@ -85,6 +86,7 @@ def test_waiting_ends_with_2_after_its_time_and_names_what_is_left(workspace, qe
     assert qexp("wait", "a", "--timeout", "-1").code == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_waited_for_is_told_of_when_it_ends(workspace, start, sleeper):
     write_running(workspace, "busy", sleeper.pid)
     waiting = start("wait", "busy")
@@ -92,6 +94,7 @@ def test_a_run_that_is_waited_for_is_told_of_when_it_ends(workspace, start, slee
     assert waiting.end() == (1, "", "busy: lost\n")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_removed_or_damaged_does_not_keep_the_others_waiting(workspace, start, sleeper):
     for name in ("a", "b"):
         write_running(workspace, name, sleeper.pid)
@@ -174,6 +177,7 @@ def test_following_an_attempt_ends_when_the_next_one_has_begun(workspace, sleepe
     assert list(states.follow_log(run, 1)) == ["one\n"]
 
 
+@pytest.mark.slow
 def test_following_waits_for_a_run_that_has_not_started(workspace, start, sleeper):
     write_record(workspace, "young", state="created")
     following = start("logs", "young", "-f")
@@ -183,6 +187,7 @@ def test_following_waits_for_a_run_that_has_not_started(workspace, start, sleepe
     assert following.end() == (0, "here it goes\n", "young: lost\n")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_following_with_130_and_no_word(workspace, sleeper):
     write_log(write_running(workspace, "busy", sleeper.pid), 1, b"first\n")
     following = subprocess.Popen(
@@ -195,6 +200,7 @@ def test_ctrl_c_ends_following_with_130_and_no_word(workspace, sleeper):
     assert following.returncode == 130
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_of_a_log_causes_no_traceback(workspace):
     write_log(RunDirectory(write_record(workspace, "a")), 1, b"a line of a long log\n" * 100_000)
     shown = subprocess.run(
@@ -236,6 +242,7 @@ def test_a_run_that_is_killed_is_lost(workspace, qexp, sleeper):
     assert sleeper.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_without_now_the_signal_is_one_that_lets_a_run_end_in_order(workspace, sleeper):
     assert stop(write_running(workspace, "busy", sleeper.pid)) == "lost"
     assert sleeper.wait() == -signal.SIGTERM
@@ -267,6 +274,7 @@ def test_a_run_on_another_machine_is_not_stopped_but_told_where_it_is(workspace,
     assert sleeper.poll() is None
 
 
+@pytest.mark.slow
 def test_one_run_that_cannot_be_stopped_does_not_save_the_others(workspace, qexp, sleeper):
     write_running(workspace, "far", sleeper.pid, host="node17")
     write_record(workspace, "young", state="created")
@@ -294,6 +302,7 @@ def test_a_run_that_waits_in_a_pool_is_taken_out_of_it(workspace, qexp, sleeper)
     assert qexp("stop", "last") == (0, "", "last is not running: created\n")
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_a_run_that_nobody_will_start(workspace, qexp):
     path = write_record(workspace, "young", state="created") / "run.json"
     assert "not yet ended: young (created)" in qexp("wait", "young", "--timeout", "0.2")[2]

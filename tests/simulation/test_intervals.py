@@ -67,6 +67,7 @@ def test_no_interval_of_train_or_validation_reaches_into_another_part():
         assert ends <= starts
 
 
+@pytest.mark.slow
 def test_each_part_gets_one_and_poisson_of_eight_hundred_times_the_gap_sub_intervals():
     counts = np.array([[len(part) for part in divided(seed, [(0.4, 0.9)])] for seed in range(400)])
     extra = counts - 2  # one for each of the two gaps, 0.4 and 0.1 wide

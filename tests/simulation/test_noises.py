@@ -111,6 +111,7 @@ def test_every_noise_is_tested_here():
     assert {one["type"] for one in DECLARED} | {"decorrelation"} == set(NOISES)
 
 
+@pytest.mark.slow
 @LAYOUTS
 @pytest.mark.parametrize("description", DECLARED, ids=described)
 def test_the_covariance_is_the_declared_one_and_that_of_the_samples(description, layout):
@@ -215,6 +216,7 @@ def test_neighbouring_pixels_differ_as_declared_however_long_the_range(kind, tol
             assert moved.square().mean().item() / 2 == pytest.approx(expected, rel=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
 def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the_outer_scale(outer_scale):
     component = noise("power_law", difference_at_1_km=0.005, outer_scale=outer_scale)

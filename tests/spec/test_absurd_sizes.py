@@ -95,7 +95,7 @@ TOO_LONG = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(("change", "expected"), TOO_LONG.values(), ids=TOO_LONG)
 def test_what_would_take_hours_to_lay_out_is_refused_by_its_count(specs, problems, change, expected):
     assert any(expected in line for line in problems(specs.spoil("model", change)))

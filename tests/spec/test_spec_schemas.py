@@ -36,6 +36,7 @@ def definition_of(kind, definition, tables=BUILT_IN):
     return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_the_schema_of_every_kind_is_a_schema_itself(kind):
     schema = whole_schema(kind, BUILT_IN)

@@ -51,6 +51,7 @@ def resolved(place, name, *overrides):
     return experience(name, read_overrides("--set", overrides), place)
 
 
+@pytest.mark.slow
 def test_experiences_on_spectra_are_right(place, qexp):
     names = [f"specs/{folder}/{name}.json" for name in DOCUMENTS for folder in ("experiences", "datasets", "models")]
     code, _, stderr = qexp("validate", *names)
@@ -67,6 +68,7 @@ def test_every_default_of_spectra_is_written_out_and_none_of_other_data(place):
     assert not {"labelled", "allow_leak"} & set(experience("sound", {}, place).document)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(place, name):
     whole = resolved(place, name)
@@ -80,6 +82,7 @@ def another_count(few):
     (few / "train/spe/B1_3.csv").write_text("\n".join([str(int(counts[0]) + 1), *counts[1:]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -98,6 +101,7 @@ def test_another_content_is_another_digest(place, few, change):
     assert resolved(place, "scratch", split).digest != before
 
 
+@pytest.mark.slow
 def test_another_place_or_another_way_to_write_the_same_counts_is_the_same_digest(place, few, tmp_path, monkeypatch):
     before = resolved(place, "scratch").digest
     file = few / "train/spe/B1_3.csv"
@@ -184,6 +188,7 @@ FILES_WITH_A_FAULT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "where", "words"), FILES_WITH_A_FAULT.values(), ids=FILES_WITH_A_FAULT)
 def test_a_fault_in_the_files_is_told_by_validate_and_no_run_begins(place, few, problems, qexp, change, where, words):
     change(few)
@@ -354,6 +359,7 @@ def test_a_channel_that_is_empty_in_all_training_spectra_is_named_where_it_canno
     assert said.endswith("at $.transforms.spectrum: cannot standardize values that are all the same, as in channel 30")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
@@ -394,6 +400,7 @@ def test_missing_targets_are_told_of_only_where_there_is_a_target(place, spoil, 
     assert "at $.missing: there is no target that could be missing; leave it out, or name the target" in stderr
 
 
+@pytest.mark.slow
 def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest(place, spoil):
     plain = resolved(place, "scratch")
     spoil("scratch", "dataset", ("missing", "drop"))

@@ -180,6 +180,7 @@ def with_callback(vdi, name="reduce_on_plateau", **parameters):
     return vdi.write("experience", {**EXPERIENCE, "additional_callbacks": [[name, parameters]]}, "once")
 
 
+@pytest.mark.slow
 def test_callbacks_as_keras_writes_them_are_those_that_are_told_nothing(vdi):
     with_callback(vdi, patience=8)
     plain = experience("once", {}, Workspace(vdi.root))

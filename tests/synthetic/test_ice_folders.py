@@ -53,7 +53,7 @@ def coupled(coupled_folder: Path) -> dict[str, xarray.Dataset]:
     return read(coupled_folder / "ice")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Path):
     written = write(tmp_path / "ice", SMALL, 3, 1)
     places = [str(one.folder.relative_to(tmp_path / "ice")) for one in written]
@@ -180,6 +180,7 @@ def test_coefficients_are_drawn_within_their_ranges_and_do_not_move_the_bed():
     assert other.climate == drawn[7].climate
 
 
+@pytest.mark.slow
 def test_hills_have_unit_variance_and_are_as_smooth_as_they_are_meant_to_be():
     random = np.random.default_rng(1)
     fields = np.stack([roughness(random, 48, 100.0, 400.0) for _ in range(400)])

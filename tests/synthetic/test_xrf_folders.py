@@ -112,7 +112,7 @@ def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "xrf").iterdir()) == ["README.md", "pretrain"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, made: Path):
     write(tmp_path / "again", SMALL, cores=5, test=1, validation=1)
     assert files_of(tmp_path / "again") == files_of(made)
@@ -129,6 +129,7 @@ def test_a_core_is_the_same_however_many_others_there_are_and_whatever_it_is_for
         assert path.read_bytes() == spectra[path.name]
 
 
+@pytest.mark.slow
 def test_a_longer_core_goes_on_where_the_shorter_one_ends(scanned: Scan):
     longer = xrf.scan(Seeds(0), 2, Cores(spectra=60))
     np.testing.assert_array_equal(longer.core.carbonate[:40], scanned.core.carbonate)
@@ -158,6 +159,7 @@ def test_the_targets_are_those_of_the_mixture():
     np.testing.assert_allclose(chlorine / (1 - dry), chlorine[0] / (1 - dry[0]))
 
 
+@pytest.mark.slow
 def test_sediments_are_like_those_of_the_sea():
     cores = [sediments_core(Seeds(3), number, 60, 10.0) for number in range(60)]
     carbonate = np.array([core.carbonate.mean() for core in cores])
@@ -176,6 +178,7 @@ def test_drifts_have_unit_variance_and_forget_over_their_length():
     assert (values[10:] * values[:-10]).mean() == pytest.approx(np.exp(-1), abs=0.05)
 
 
+@pytest.mark.slow
 def test_cores_of_one_basin_are_more_alike_than_cores_of_others():
     cores = [sediments_core(Seeds(1), number, 60, 10.0) for number in range(80)]
     logarithm = {
@@ -186,6 +189,7 @@ def test_cores_of_one_basin_are_more_alike_than_cores_of_others():
     assert within < 0.6 * np.var(np.concatenate(list(logarithm.values())))
 
 
+@pytest.mark.slow
 def test_counts_are_poissonian_about_what_the_physics_expects(scanned: Scan):
     scanner = scanned.scanner
     expected = xrf.count_rates(scanned.core.elements, scanner) * scanner.live_time
@@ -233,7 +237,7 @@ def test_calcium_follows_carbonate_down_a_core(scanned: Scan):
     assert np.corrcoef(line(6404.0), scanned.core.carbonate)[0, 1] < -0.5
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_laboratories_err_by_what_the_readme_says():
     cores = [xrf.scan(Seeds(5), number, Cores(spectra=40, labelled=1)) for number in range(8)]
     errors = np.concatenate(
@@ -243,6 +247,7 @@ def test_laboratories_err_by_what_the_readme_says():
     assert all((one.toc >= 0).all() for one in cores)
 
 
+@pytest.mark.slow
 def test_voltages_take_turns(tmp_path: Path):
     write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
     told = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}
@@ -257,6 +262,7 @@ def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_va
     assert len(rows(tmp_path / "xrf/toc/train/val.csv")) == 2
 
 
+@pytest.mark.slow
 def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
     def fall(name: str, share: float) -> None:
         if share > 0.3:
@@ -308,6 +314,7 @@ def test_lists_of_some_training_spectra_are_parts_of_info_csv(published: Path):
         assert [line for line in whole if line in some] == some
 
 
+@pytest.mark.slow
 def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
     options = Cores(spectra=11, labelled=11)
     write(tmp_path / "plain", options, cores=1, test=0, validation=0)

@@ -20,7 +20,7 @@ def test_the_plotting_library_is_what_its_package_holds(npm_packages, shipped, o
     assert hashlib.sha512(ours).hexdigest() == hashlib.sha512(theirs).hexdigest()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_axe_finds_what_is_wrong_with_a_page(opened, findings, tmp_path):
     (tmp_path / "wrong.html").write_text(
         "<!doctype html><html><head><title>wrong</title></head><body><main><h1>A page</h1>"
@@ -38,6 +38,7 @@ def test_axe_finds_nothing_in_the_report_of_a_run(trained, opened, findings, sch
     assert findings(page) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_the_report_of_several_runs(sweep, opened, findings, scheme, tmp_path):
     page = opened(package.report(to=tmp_path / "all.html"), color_scheme=scheme)
@@ -52,11 +53,13 @@ def test_a_report_is_no_wider_than_a_phone(trained, opened, tmp_path):
     assert page.evaluate("document.documentElement.scrollWidth") == 400
 
 
+@pytest.mark.slow
 def test_a_report_of_several_is_no_wider_than_a_phone(sweep, opened, tmp_path):
     page = opened(package.report(to=tmp_path / "all.html"), width=400)
     assert page.evaluate("document.documentElement.scrollWidth") == 400
 
 
+@pytest.mark.slow
 def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, opened, tmp_path):
     package.matrix(names(sweep)[0], "mogi_test", axes={"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 3)})
     page = opened(package.report(names(sweep)[0], to=tmp_path / "one.html"))
@@ -68,7 +71,7 @@ def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, opened, tmp_path
     assert reached == wanted > 10
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_report_is_printed(trained, browser, qexp):
     done = qexp("report", "mogi_quick_1", "--pdf")
     assert (done.code, done.stdout.strip()) == (0, "mogi_quick_1.pdf")
@@ -83,6 +86,7 @@ def test_without_a_browser_the_error_says_what_to_install(trained, qexp, monkeyp
     assert list(trained.glob("*.pdf")) == []
 
 
+@pytest.mark.slow
 def test_a_browser_that_fails_leaves_nothing(trained, qexp, monkeypatch):
     (trained / "chromium").write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n")
     (trained / "chromium").chmod(0o755)

@@ -86,6 +86,7 @@ def test_estimates_of_arrays_show_their_range_and_unit(trained):
     assert made == {name: made[name] for name in ("depth", "delta_volume")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["*", "names"])
 def test_a_comparison_shows_its_tables(sweep, which):
     compared = package.compare(*(["mogi_quick_*"] if which == "*" else names(sweep)[:2]))
@@ -97,6 +98,7 @@ def test_a_comparison_shows_its_tables(sweep, which):
     assert repr(compared).startswith("<comparison")
 
 
+@pytest.mark.slow
 def test_a_study_shows_its_figure_and_its_table(sweep):
     order = package.Order(
         "mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, overrides={"epochs": 2, "sizes": [64, 16, 16]}

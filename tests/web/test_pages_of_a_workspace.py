@@ -68,7 +68,7 @@ def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, s
     assert HOSTILE.partition("\x1b")[0] in page.locator("details[open] pre").inner_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(place, serve, visit):
     page = visit(serve(place).address + "runs/mogi_quick_1")
     table = package.open_run("mogi_quick_1").matrix("mogi_test")

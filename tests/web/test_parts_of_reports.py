@@ -92,7 +92,7 @@ def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_c
     assert set(rate[2].split(", ")) == {"0.25 (1 run)", "0.003 (1 run)"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, opened, tmp_path):
     stones.write(trained, None, baselines=["mean", "ridge"])
     run = package.run("stones", device="cpu")
@@ -110,7 +110,7 @@ def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, op
     assert drawn.locator("circle").count() == 3
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, opened, made_up_data, tmp_path):
     small = {"epochs": 1, "patches": [16, 8]}
     run = package.run("ice_cnn", name="ice_cnn_0", overrides=small, device="cpu")

@@ -21,6 +21,7 @@ def numbers(text: str) -> list[float]:
     return [float(one.replace("−", "-")) for one in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
 
 
+@pytest.mark.slow
 def test_the_command_writes_one_file_and_names_it(trained, qexp):
     done = qexp("report", "mogi_quick_1", "--to", "sent.html")
     assert (done.code, done.stdout.strip()) == (0, "sent.html")
@@ -35,6 +36,7 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(trained, qexp):
     assert list(trained.glob("*.html")) == []
 
 
+@pytest.mark.slow
 def test_only_a_report_is_replaced_without_a_question(trained, qexp):
     (trained / "notes.html").write_text("<!doctype html><p>mine</p>")
     for name, said in (
@@ -83,11 +85,13 @@ def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(page):
             np.testing.assert_allclose(shown, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "words"), [(-2.31e-5, "−2.310e−5"), (-0.25, "−0.25"), (4e9, "4.000e+9")])
 def test_numbers_have_one_kind_of_minus(page, value, words):
     assert page.evaluate("value => digits(value)", value) == words
 
 
+@pytest.mark.slow
 def test_arrow_keys_move_over_the_cells_of_all_maps(page):
     page.locator(".map").first.focus()
     for key in ("ArrowLeft", "ArrowUp", "ArrowUp"):
@@ -107,6 +111,7 @@ def test_the_colour_scale_can_be_changed(page):
     assert canvas.evaluate(picture) != before
 
 
+@pytest.mark.slow
 def test_columns_sort(page):
     title = page.locator("th button", has_text="mae").first
     column = title.evaluate("button => button.parentElement.cellIndex")
@@ -120,7 +125,7 @@ def test_columns_sort(page):
     assert page.locator("th[aria-sort]").count() == 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_texts_of_others_stay_texts(trained, opened, tmp_path):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
@@ -130,7 +135,7 @@ def test_texts_of_others_stay_texts(trained, opened, tmp_path):
     assert page.locator("header img, header script").count() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(trained, opened, qexp, tmp_path):
     command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
     document = {"type": "command", "command": command, "dataset": "d", "model": "m"}
@@ -143,6 +148,7 @@ def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(trained, open
     assert page.locator("main img, main script").count() == 0
 
 
+@pytest.mark.slow
 def test_every_matrix_value_is_in_the_file(trained, page):
     table = xarray.load_dataset(trained / "runs/mogi_quick_1/matrices/mogi_test/matrix.nc", engine="h5netcdf")
     payload = json.loads(page.locator('[data-draw="matrix"] script').text_content())

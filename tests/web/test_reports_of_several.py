@@ -30,6 +30,7 @@ def column(page, title: str) -> list[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [["mogi_quick_*"], ["studies/mogi_quick_learning_rate"], ["--launch", "last"]])
 def test_patterns_studies_and_launches_stand_for_their_runs(sweep, opened, qexp, asked):
     done = qexp("report", *asked, "--to", "several.html")
@@ -38,6 +39,7 @@ def test_patterns_studies_and_launches_stand_for_their_runs(sweep, opened, qexp,
     assert sorted(column(opened(sweep / "several.html"), "run")) == expected
 
 
+@pytest.mark.slow
 def test_a_file_is_named_after_what_is_asked(sweep, qexp):
     assert qexp("report", "mogi_quick_*").stdout.strip() == "mogi_quick_.html"
     assert qexp("report").stdout.strip() == "all-runs.html"
@@ -54,6 +56,7 @@ def test_what_cannot_be_reported_is_an_error_and_leaves_nothing(sweep, qexp):
     assert list(sweep.glob("*.html")) == []
 
 
+@pytest.mark.heavy
 def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, opened, tmp_path):
     page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     runs = [package.open_run(name) for name in column(page, "run")]
@@ -64,12 +67,14 @@ def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, op
     assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(sorted(errors), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_table_filters_by_any_text(sweep, opened, tmp_path):
     page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     page.locator('input[type="search"]').last.fill(names(sweep)[0])
     assert column(page, "run") == names(sweep)[:1]
 
 
+@pytest.mark.heavy
 def test_results_over_seeds_are_drawn_with_their_interval(sweep, opened, tmp_path):
     page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     compared = package.compare("mogi_quick_*").document()["results"]
@@ -80,6 +85,7 @@ def test_results_over_seeds_are_drawn_with_their_interval(sweep, opened, tmp_pat
     assert page.locator(".intervals svg").first.locator("circle").count() == 2 * (2 + 1)
 
 
+@pytest.mark.slow
 def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep, opened, tmp_path):
     page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     for place in (".scatter", ".over-lines"):
@@ -93,6 +99,7 @@ def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep,
         assert seen == set(names(sweep))
 
 
+@pytest.mark.slow
 def test_the_axes_of_the_scatter_can_be_chosen(sweep, opened, tmp_path):
     page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     places = ".scatter circle[fill]"
@@ -103,12 +110,14 @@ def test_the_axes_of_the_scatter_can_be_chosen(sweep, opened, tmp_path):
     assert before != after
 
 
+@pytest.mark.slow
 def test_failed_runs_are_named_at_the_top_and_count_nowhere(sweep, opened, tmp_path):
     page = opened(package.report(to=tmp_path / "all.html"))
     assert "failed, and not counted: broken_0, broken_1" in page.locator("header .notice").inner_text()
     assert "broken_0" in column(page, "run")
 
 
+@pytest.mark.slow
 def test_runs_that_wait_are_no_failures(sweep, opened, tmp_path):
     record = sweep / "runs" / names(sweep)[0] / "run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "created"}))
@@ -117,6 +126,7 @@ def test_runs_that_wait_are_no_failures(sweep, opened, tmp_path):
     assert page.locator("header .failed").count() == 0
 
 
+@pytest.mark.slow
 def test_the_commands_make_the_same_runs(sweep, opened, qexp, tmp_path):
     page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     for line in section(page, "How to make them again").locator("pre").inner_text().splitlines():
@@ -125,6 +135,7 @@ def test_the_commands_make_the_same_runs(sweep, opened, qexp, tmp_path):
         assert done.stdout.strip() == ""  # they are all done
 
 
+@pytest.mark.heavy
 def test_texts_of_others_stay_texts_in_reports_of_several(sweep, opened, tmp_path):
     for name in names(sweep):
         run = package.open_run(name)
@@ -136,6 +147,7 @@ def test_texts_of_others_stay_texts_in_reports_of_several(sweep, opened, tmp_pat
     assert page.locator("main img, main b:not(.readout b)").count() == 0
 
 
+@pytest.mark.slow
 def test_matrices_of_two_runs_stand_side_by_side(sweep, opened, tmp_path):
     two = names(sweep)[:2]
     for name in two:

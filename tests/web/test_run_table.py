@@ -83,7 +83,7 @@ def test_numbers_that_make_no_sense_do_no_harm(place, serve, query):
     assert serve(place).get(f"/runs.json?{query}").status == 200
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_who_has_the_newest_rows_is_sent_nothing(place, serve):
     server = serve(place)
     tag = server.get("/runs.json").headers["etag"]

@@ -11,6 +11,7 @@ import qexp as package
 FOLDS = {"split": {"type": "k_fold", "parameters": {"folds": 2}}, "epochs": 2, "baselines": []}
 
 
+@pytest.mark.heavy
 def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, visit):
     page = visit(serve(sweep).address + "studies/mogi_quick_learning_rate")
     with (sweep / "studies/mogi_quick_learning_rate/table.csv").open(newline="") as file:
@@ -29,6 +30,7 @@ def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, v
     assert page.locator("h1").inner_text().startswith("mogi_quick_")
 
 
+@pytest.mark.slow
 def test_a_study_whose_runs_are_gone_still_shows_what_was_written(sweep, serve, visit, qexp):
     assert qexp("rm", "--yes", "mogi_quick_*").code == 0
     page = visit(serve(sweep).address + "studies/mogi_quick_learning_rate")
