@@ -84,6 +84,17 @@ def copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+OF_ALL_TESTS = ("_own_settings", "made_once")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What needs something that is made once for several tests, most of it trained, is no quick test."""
+    needed = [found[-1] for found in item._fixtureinfo.name2fixturedefs.values()]
+    ours = [one for one in needed if one.baseid.startswith("tests") and one.argname not in OF_ALL_TESTS]
+    if any(one.scope != "function" for one in ours):
+        item.add_marker(pytest.mark.slow)
+
+
 def shared_folder(make: Callable[[Path], object]) -> Any:
     """A fixture of the function's name: a folder that it fills, once for all of pytest's workers; for reading only."""
 
