@@ -41,6 +41,15 @@ def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
     return 2 if alike else 1
 
 
+def leaves(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted paths of a document with their values; a list is one value, as is an empty object."""
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
 def output_and_metric(path: str) -> tuple[str, str]:
     """`("chamber.depth", "mae")` of `chamber.depth.mae`: a metric has no dots."""
     output, _, metric = path.rpartition(".")

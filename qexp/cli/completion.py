@@ -11,12 +11,12 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import typer
 
+from qexp.base.text import leaves
 from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError
 
@@ -192,18 +192,9 @@ def _fields(folder: Path) -> Iterator[str]:
         except QexpError:
             continue
         if results:
-            yield from _leaves(results)
-            yield from _leaves({key: value for key, value in spec.items() if key != "model"})
+            for document in (results, {key: value for key, value in spec.items() if key != "model"}):
+                yield from (path for path, _ in leaves(document))
             return
-
-
-def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """The dotted paths of a document's values."""
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}"
 
 
 def _workspace(ctx: typer.Context) -> Workspace:

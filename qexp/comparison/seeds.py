@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base.files import make_folder, real_path
+from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
@@ -39,20 +40,11 @@ def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     types = [type_name(spec) for spec in specs]
     if len(set(types)) > 1:
         return {"type": [json.dumps(name) for name in types]}
-    leaves = [dict(_leaves(spec)) for spec in specs]
-    all_paths = dict.fromkeys(path for of_spec in leaves for path in of_spec)
+    written = [{path: json.dumps(value) for path, value in leaves(spec)} for spec in specs]
+    all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
     paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
-    values = {path: [of_spec.get(path, ABSENT) for of_spec in leaves] for path in paths}
+    values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
     return {path: shown for path, shown in values.items() if len(set(shown)) > 1}
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Paths and values of a document; a list is one value."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else key)
-    else:
-        yield path, json.dumps(value)
 
 
 # The runs of a comparison, grouped by what they have in common except the seed.

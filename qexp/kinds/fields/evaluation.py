@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.outputs import ESTIMATE, Limits, at_limits as in_words
+from qexp.base.text import leaves
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.figures.fields import extent, thinned
 from qexp.kinds.attempt import Attempt, Results
@@ -277,17 +278,9 @@ def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
 
 def history(lines: Sequence[Mapping[str, Any]]) -> str:
     """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls` names them."""
-    rows = [dict(_flat({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
+    rows = [dict(leaves({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return files.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 # Evaluation on fields of other folders: errors on whole frames, and pictures.
