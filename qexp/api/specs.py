@@ -11,7 +11,7 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError
-from qexp.kinds.options import Samples, Shown, ShownImages, ShownSamples, SourceImages
+from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.synthetic.options import IceOptions, XrfOptions
 
 if TYPE_CHECKING:
@@ -188,8 +188,8 @@ def _example_data() -> Path:
 # A look at data, and synthetic data sets.
 
 
-@takes(Samples)
-def samples(options: Samples) -> xarray.Dataset:
+@takes(SampleOptions)
+def samples(options: SampleOptions) -> xarray.Dataset:
     """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see `qexp data show`.
 
     Raises QexpError and SpecError.
@@ -199,8 +199,8 @@ def samples(options: Samples) -> xarray.Dataset:
     return samples_of(open_view(workspaces.find(options.workspace), options)[1], options.count)
 
 
-@takes(SourceImages)
-def images(options: SourceImages) -> xarray.Dataset:
+@takes(ImageOptions)
+def images(options: ImageOptions) -> xarray.Dataset:
     """Images of a simulated dataset at chosen values, in the variables' units; others have their fixed values.
 
     Those over a variable are at the centres of its cells, as of a matrix; see `qexp data show --at`.
@@ -214,8 +214,8 @@ def images(options: SourceImages) -> xarray.Dataset:
     return images_at(workspaces.find(options.workspace), options)
 
 
-@takes(ShownImages)
-def show_images(options: ShownImages) -> list[Path]:
+@takes(ShowImagesOptions)
+def show_images(options: ShowImagesOptions) -> list[Path]:
     """Draw the images at chosen values, over one or two variables as a grid; see `images` and `show_data`.
 
     returns  the paths of the pictures, one per image and format
@@ -227,8 +227,8 @@ def show_images(options: ShownImages) -> list[Path]:
     return draw_images(made, _folder_of(options, options.dataset, place), options.formats, options.drawn_with)
 
 
-@takes(ShownSamples)
-def show_data(options: ShownSamples) -> Look:
+@takes(ShowOptions)
+def show_data(options: ShowOptions) -> Look:
     """Numbers and figures of a part of a dataset; see `qexp data show`.
 
     returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the paths of the `figures`
@@ -240,7 +240,7 @@ def show_data(options: ShownSamples) -> Look:
     return look(place, options, _folder_of(options, options.experience or options.dataset or "", place))
 
 
-def _folder_of(shown: Shown, name: str, place: Workspace) -> Path:
+def _folder_of(shown: PictureOptions, name: str, place: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
     from qexp.store.directory import target_outside_of_runs
 

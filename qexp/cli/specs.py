@@ -26,7 +26,7 @@ from qexp.cli.arguments import (
 )
 from qexp.cli.console import JsonOption, WorkspaceOption, bar, message, print_json, print_table, result, warning
 from qexp.errors import NotFoundError, QexpError, suggestion
-from qexp.kinds.options import ShownImages, ShownSamples
+from qexp.kinds.options import ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
 from qexp.synthetic.options import IceOptions, XrfOptions
 
@@ -185,8 +185,8 @@ app = typer.Typer(
 
 
 @app.command(cls=PlainCommand)
-@with_options(ShownSamples, ShownImages)
-def show(samples: ShownSamples, images: ShownImages, as_json: JsonOption = False) -> None:
+@with_options(ShowOptions, ShowImagesOptions)
+def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = False) -> None:
     """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
 
     Held-out intervals are grey in histograms, and groups such as cores have a figure of their own. For images and
@@ -196,7 +196,7 @@ def show(samples: ShownSamples, images: ShownImages, as_json: JsonOption = False
     """
     place = find(samples.workspace)
     if images.at or images.over or images.noise:
-        usual = replace(samples, part=None, count=ShownSamples.count, experience=None)
+        usual = replace(samples, part=None, count=ShowOptions.count, experience=None)
         if samples.dataset is None or samples != usual or as_json:
             raise QexpError(
                 "--at, --over and --noise take a dataset alone; leave out --part, --experience, --count and --json"

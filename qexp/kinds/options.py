@@ -264,7 +264,7 @@ class LimitOptions(Opening):
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DrawingOptions:
     """How figures are written."""
 
     _: KW_ONLY
@@ -281,7 +281,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class FiguresOptions(Drawing):
+class FiguresOptions(DrawingOptions):
     """Options of `qexp figures`."""
 
     _: KW_ONLY
@@ -297,7 +297,7 @@ class FiguresOptions(Drawing):
 
 
 @dataclass(frozen=True)
-class Samples(InWorkspace):
+class SampleOptions(InWorkspace):
     """Samples of a dataset."""
 
     dataset: str | None = option(
@@ -317,7 +317,7 @@ class Samples(InWorkspace):
 
 
 @dataclass(frozen=True)
-class SourceImages(InWorkspace):
+class ImageOptions(InWorkspace):
     """Images of a simulated dataset at chosen values."""
 
     dataset: str = option(..., "Name or path of a dataset spec.", argument=True)
@@ -336,7 +336,7 @@ class SourceImages(InWorkspace):
 
 
 @dataclass(frozen=True)
-class Shown(Drawing):
+class PictureOptions(DrawingOptions):
     """Where figures of data are written."""
 
     _: KW_ONLY
@@ -346,10 +346,10 @@ class Shown(Drawing):
 
 
 @dataclass(frozen=True)
-class ShownSamples(Samples, Shown):
+class ShowOptions(SampleOptions, PictureOptions):
     """Options of `qexp data show`."""
 
 
 @dataclass(frozen=True)
-class ShownImages(SourceImages, Shown):
+class ShowImagesOptions(ImageOptions, PictureOptions):
     """Options of `qexp data show` with chosen values."""

@@ -15,7 +15,7 @@ from qexp.kinds import experiments
 from qexp.kinds.experiments import opened_dataset, parts_of
 from qexp.kinds.look import View
 from qexp.kinds.objects import data_kind
-from qexp.kinds.options import Samples, ShownSamples
+from qexp.kinds.options import SampleOptions, ShowOptions
 from qexp.spec.kinds import caution_of_data, part_of
 from qexp.spec.resolution import FOLDERS
 
@@ -48,7 +48,7 @@ class Look:
     figures: Sequence[Path]
 
 
-def look(workspace: Workspace, options: ShownSamples, folder: Path | None) -> Look:
+def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Look:
     """Summarise a part of a dataset and draw its figures, `PART_NAME.FORMAT` each, into a folder if there is one.
 
     Raises QexpError and SpecError before anything is written.
@@ -78,7 +78,7 @@ def samples_of(view: View[Any, Any], count: int) -> xarray.Dataset:
     return view.samples(count)
 
 
-def open_view(workspace: Workspace, chosen: Samples) -> tuple[str, View[Any, Any]]:
+def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, View[Any, Any]]:
     """Name of the dataset or experience, and the view of one of its parts. Raises QexpError and SpecError."""
     dataset, experience = chosen.dataset, chosen.experience
     if dataset is None and experience is None:

@@ -17,7 +17,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SpecError
 from qexp.kinds.experiments import Experience, experience, opened_dataset, parts_of
 from qexp.kinds.objects import data_of
-from qexp.kinds.options import ShownSamples
+from qexp.kinds.options import ShowOptions
 from qexp.kinds.rows.folds import Folds
 from qexp.physics.point import mogi
 from qexp.runs.look import Look, look
@@ -58,7 +58,7 @@ def numbers(
     place: Path, dataset: str | None, part: str | None = None, experience: str | None = None, count: int = 1
 ) -> Look:
     """What there is to see but the figures."""
-    return look(Workspace(place), ShownSamples(dataset, part, count, experience=experience), None)
+    return look(Workspace(place), ShowOptions(dataset, part, count, experience=experience), None)
 
 
 # Samples

@@ -25,7 +25,7 @@ from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_imag
 from qexp.kinds.images.matrix import held_values
 from qexp.kinds.images.refinement import MatrixAxis, blocks, checked, values_at
 from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
-from qexp.kinds.options import SourceImages
+from qexp.kinds.options import ImageOptions
 from qexp.simulation.dataset import GeneratedDataset, Part, Values, mask_of
 from qexp.simulation.views import DISPLACEMENT
 
@@ -190,7 +190,7 @@ MOST_DRAWN = 24
 """Images on a side of a figure, at most."""
 
 
-def images_at(workspace: Workspace, options: SourceImages) -> xarray.Dataset:
+def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     """Images at chosen values; see `qexp.images`."""
     import xarray
 
