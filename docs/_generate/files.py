@@ -9,8 +9,9 @@ from typing import Any, get_args, get_type_hints
 from _generate.attributes import text_of
 from _generate.markdown import code, prose, table
 from qexp.jobs.launchers import LaunchRecord
-from qexp.store.directory import Environment, EpochLine
+from qexp.store.directory import Environment
 from qexp.store.documents import Part
+from qexp.store.epochs import EpochLine
 from qexp.store.evaluations import EvaluationRecord
 from qexp.store.record import Record, State
 from qexp.store.results import Calibration, HeldOutIntervals, Limit

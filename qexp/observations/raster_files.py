@@ -13,7 +13,7 @@ import numpy as np
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.observations.rasters import Array, Layout, Raster, Swath, Window, resampled
 from qexp.rows.arrays import DAMAGED, NETCDF_3
-from qexp.rows.rasters import is_placed, open_raster as open_with_gdal, read_bands
+from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_bands
 
 GEOTIFF = (".tif", ".tiff", ".vrt")
 NETCDF = (".grd", ".nc", ".nc4")

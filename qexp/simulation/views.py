@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.physics.geometry import RIGHT
-from qexp.rows.rasters import northwards, open_raster, read_bands
+from qexp.rows.geotiff import northwards, open_raster, read_bands
 from qexp.rows.table import TableError
 
 RADAR, GNSS = "radar", "gnss"

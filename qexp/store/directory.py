@@ -15,6 +15,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
 from qexp.store.documents import MisfitError, Part
+from qexp.store.epochs import read_epochs
 from qexp.store.record import Record, read_record
 
 
@@ -60,75 +61,6 @@ class Environment(Part):
     """Number of threads of torch."""
     variables: Mapping[str, str] | None = None
     """Environment variables that change results or speed."""
-
-
-# The metrics of a run, `metrics.jsonl`: one line per epoch.
-
-
-Line = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Losses(Part):
-    """The loss on one part of the data; the other keys are outputs with their metrics."""
-
-    loss: float | None
-    """The total loss, which is minimised."""
-    losses: Mapping[str, float | None] = field(default_factory=dict)
-    """Output → its loss."""
-
-    def __post_init__(self) -> None:
-        for output, metrics in self.others.items():
-            if not isinstance(metrics, dict) or not all(map(_is_number, metrics.values())):
-                raise MisfitError("is not an object of numbers", output)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochLine(Part):
-    epoch: int
-    """1 for the first epoch."""
-    learning_rate: float | None = None
-    """Learning rate at the end of the epoch."""
-    train: Losses
-    """Loss and metrics on the training samples."""
-    validation: Losses
-    """Loss and metrics on the validation samples."""
-    best: bool
-    """Whether its validation loss is the lowest so far."""
-
-
-def read_epochs(file: Path) -> list[Line]:
-    """All epochs; empty if there is no file yet. An incomplete last line is left out.
-
-    Raises DamagedError for any other line that is not valid.
-    """
-    try:
-        written = files.read_bytes(file).splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    lines = []
-    for number, text in enumerate(written, start=1):
-        line = files.whole_line(text)
-        if line is None and number == len(written):
-            break
-        if problem := "is not a JSON object" if line is None else trouble_with(line):
-            raise DamagedError(f"{file} is damaged: line {number}: {problem}")
-        assert line is not None
-        lines.append(line)
-    return lines
-
-
-def trouble_with(line: Line) -> str | None:
-    """What is wrong with an epoch's line; None if it is valid."""
-    try:
-        EpochLine.from_document(line)
-    except MisfitError as misfit:
-        return str(misfit)
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 # Annotations of a run (tags and a note) by its users, kept apart from the record, which its process writes.

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import csv
 import hashlib
-import os
-import re
 import secrets
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -33,6 +31,7 @@ from qexp.store.directory import RunDirectory, annotate, retag
 from qexp.store.record import NAME, State
 from qexp.upkeep import trash
 from qexp.web import live as of_runs
+from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
@@ -46,16 +45,13 @@ if TYPE_CHECKING:
 STUDIES, STUDY_TABLE = "studies", "study.csv"
 """Folder of the workspace, and the file of each study there."""
 
-FOLDER = re.compile(r"[\w][\w.+,=@-]{0,199}")
-"""Names of folders that a path of a request can have: one step, and none that begins with a dot."""
-
 
 def run_at(workspace: Workspace, name: str) -> RunDirectory:
     """A run by its full name. Raises NotFoundError, also for a run with links to files outside of it."""
     directory = RunDirectory(workspace.runs / name)
     if not NAME.fullmatch(name) or not directory.holds_record:
         raise NotFoundError(f"no run {name!r}")
-    _require_no_way_out(directory.path)
+    require_no_way_out(directory.path)
     return directory
 
 
@@ -85,40 +81,6 @@ def study_at(workspace: Workspace, name: str) -> Path:
         raise NotFoundError(f"no study {name!r} in {STUDIES}/")
     require_inside(found[name], STUDY_TABLE)
     return found[name]
-
-
-def require_inside(folder: Path, relative: str) -> Path:
-    """A file below a folder; links on the way may not lead out of it. Raises NotFoundError."""
-    steps = relative.split("/")
-    if not all(FOLDER.fullmatch(step) for step in steps):
-        raise NotFoundError("no such file")
-    try:
-        root, found = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
-        if not (found.is_relative_to(root) and found.is_file()):
-            raise NotFoundError("no such file")
-    except (OSError, ValueError, RuntimeError):  # too long, in a circle, or not to be read
-        raise NotFoundError("no such file") from None
-    return found
-
-
-def _require_no_way_out(folder: Path) -> None:
-    """A run may be a link to another disk, but what is in it may not lead elsewhere: its texts would be shown."""
-    root = os.path.realpath(folder)
-    for link in _links(root):
-        if not os.path.realpath(link).startswith(f"{root}{os.sep}"):
-            raise NotFoundError(f"{os.path.relpath(link, root)} is a link to something outside this run: not shown")
-
-
-def _links(folder: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    yield entry.path
-                elif entry.is_dir(follow_symlinks=False):
-                    yield from _links(entry.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # removed in the meantime
 
 
 # Pages of the server: its own templates, between which those of reports stand.

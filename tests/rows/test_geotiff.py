@@ -8,7 +8,7 @@ from rasterio import Affine
 import qexp
 from qexp.errors import NotFoundError
 from qexp.kinds.images.files import GeotiffImages
-from qexp.rows.rasters import open_raster, read_bands
+from qexp.rows.geotiff import open_raster, read_bands
 from qexp.rows.table import TableError
 from qexp.simulation.views import read_grid
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from qexp.web.server import Access, host_name, names_of
+from qexp.web.access import Access, host_name, names_of
 from tests.runs.test_catalog import write_record
 from tests.web.conftest import in_a_process
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qexp.base.quantities import conversion
 from qexp.errors import NotFoundError, QexpError, some
 from qexp.rows.arrays import DAMAGED
-from qexp.rows.rasters import northwards, open_raster, read_bands
+from qexp.rows.geotiff import northwards, open_raster, read_bands
 
 if TYPE_CHECKING:
     import xarray

@@ -1,0 +1,142 @@
+"""What a server shows to whom: the hosts and tokens it answers to, and no path outside of the workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from qexp.errors import NotFoundError
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Under which names the server answers, below which path, and what it asks for."""
+
+    names: frozenset[str]
+    """Names of hosts; addresses are always answered: a page of others can make its own name mean this machine (DNS
+    rebinding), but not an address."""
+    prefix: str = ""
+    """Path below which a proxy shows it, such as /qexp."""
+    token: str | None = None
+    """Needed for every request; None if no token is needed."""
+
+    def answers_for(self, host: str) -> bool:
+        """Whether a `Host` header names this server. The port is not compared: a tunnel has another one."""
+        name = host_name(host)
+        return name in self.names or _is_address(name)
+
+    def is_own(self, origin: str, host: str) -> bool:
+        """Whether an `Origin` header names the page's own server."""
+        named = urlsplit(origin)
+        return named.scheme in ("http", "https") and named.netloc.lower() == host.lower()
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie with the token; each server has its own, as the ports of a machine share cookies."""
+        return f"qexp_{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
+
+    def knows(self, given: str | None) -> bool:
+        return self.token is None or (given is not None and secrets.compare_digest(given.encode(), self.token.encode()))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only programs on this machine can connect to an address."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def names_of(address: str, more: tuple[str, ...]) -> frozenset[str]:
+    """The names under which a server at an address can be asked for."""
+    own = () if is_loopback(address) else (address, socket.gethostname(), socket.getfqdn())
+    return frozenset(name.lower() for name in (*LOOPBACK, *own, *more))
+
+
+def host_name(host: str) -> str:
+    """The name in a `Host` header, without brackets and port; empty if it is no host."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def in_cookies(name: str, header: str) -> str | None:
+    """The value of a cookie in a `Cookie` header."""
+    try:
+        cookie = SimpleCookie(header).get(name)
+    except CookieError:
+        return None
+    return cookie.value if cookie else None
+
+
+def taken_from_query(query: str) -> tuple[str | None, str]:
+    """The token in a query, and the query without it."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    given = next((value for key, value in pairs if key == "token"), None)
+    return given, urlencode([pair for pair in pairs if pair[0] != "token"])
+
+
+# What stands before every page: checks of the request, and headers of the response.
+
+
+# Paths of requests.
+
+
+FOLDER = re.compile(r"[\w][\w.+,=@-]{0,199}")
+"""Names of folders that a path of a request can have: one step, and none that begins with a dot."""
+
+
+def require_inside(folder: Path, relative: str) -> Path:
+    """A file below a folder; links on the way may not lead out of it. Raises NotFoundError."""
+    steps = relative.split("/")
+    if not all(FOLDER.fullmatch(step) for step in steps):
+        raise NotFoundError("no such file")
+    try:
+        root, found = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
+        if not (found.is_relative_to(root) and found.is_file()):
+            raise NotFoundError("no such file")
+    except (OSError, ValueError, RuntimeError):  # too long, in a circle, or not to be read
+        raise NotFoundError("no such file") from None
+    return found
+
+
+def require_no_way_out(folder: Path) -> None:
+    """A run may be a link to another disk, but what is in it may not lead elsewhere: its texts would be shown."""
+    root = os.path.realpath(folder)
+    for link in _links(root):
+        if not os.path.realpath(link).startswith(f"{root}{os.sep}"):
+            raise NotFoundError(f"{os.path.relpath(link, root)} is a link to something outside this run: not shown")
+
+
+def _links(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield entry.path
+                elif entry.is_dir(follow_symlinks=False):
+                    yield from _links(entry.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # removed in the meantime
