@@ -20,13 +20,8 @@ from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.metrics.splits import Column, Rows, Split, SplitError
 from qexp.networks.modules import MatchedFilters
-from qexp.networks.network import (
-    Network,
-    footprint_of_constants,
-    footprint_of_weights,
-    kept_per_sample,
-    most_kept_per_sample,
-)
+from qexp.networks.network import Network, bytes_of_constants, bytes_of_weights
+from qexp.networks.shapes import features
 from qexp.networks.training import Data
 from qexp.spec.reading import Finding
 
@@ -56,28 +51,10 @@ class Samples:
     """Key of the experience for their number."""
 
 
-@dataclass(frozen=True)
-class Needs:
-    """The memory that training needs [bytes]."""
-
-    weights: Mapping[str, float]
-    """Operation → its weights, with everything of the same size that training keeps."""
-    batch: int
-    shrunk: float = 1
-    """Size of a number that is kept for the backward pass, relative to single precision."""
-    samples: float = 0
-    """All samples that are in memory at a time."""
-
-    def total(self, of_sample: float) -> float:
-        """of_sample  what is kept of each sample of the batch for the backward pass"""
-        return sum(self.weights.values()) + self.batch * of_sample + self.samples
-
-
 def memory_of_model(network: Network, available: int) -> Iterator[Finding]:
-    """Problems of a model that could not be trained even on a single sample."""
+    """Problems of a model whose weights could not be trained."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS)
-    needs = Needs(_of_operations(network, copies), 1)
-    yield from (finding for _, finding in _too_large(needs, network, available, ""))
+    yield from (finding for _, finding in _too_large(_of_operations(network, copies), Samples(0), available))
 
 
 def memory_of_experience(
@@ -86,45 +63,31 @@ def memory_of_experience(
     """Problems of an experience that is valid otherwise: in the experience, or in its model."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS + _state(document, tables))
     copies |= dict.fromkeys(_frozen(document), 1)
-    members = document.get("members", 1)
-    shrunk = 1 if document.get("precision", "float32") == "float32" else 0.5
-    needs = Needs(
-        {name: members * size for name, size in _of_operations(network, copies).items()},
-        min(document["batch_size"], samples.of_epoch),
-        shrunk,
-        samples.kept,
-    )
-    yield from _too_large(needs, network, available, samples.key)
+    weights = {name: document.get("members", 1) * size for name, size in _of_operations(network, copies).items()}
+    batch = min(document["batch_size"], samples.of_epoch)
+    of_batch = NUMBER * batch * sum(features(shape) for shape in network.inputs.values())
+    if of_batch > samples.kept:
+        samples = Samples(samples.of_epoch, of_batch, "batch_size")
+    yield from _too_large(weights, samples, available)
 
 
-def _too_large(needs: Needs, network: Network, available: int, count: str) -> Iterator[tuple[str, Finding]]:
-    """count  the key of an experience that says how many samples there are"""
-    most = TOLERANCE * available
-    if needs.total(needs.shrunk * most_kept_per_sample(network)) <= most:
-        return  # to count exactly takes a second, as torch loads its compiler for it
-    kept = {name: needs.shrunk * size for name, size in kept_per_sample(network).items()}
-    of_weights, of_one = sum(needs.weights.values()), sum(kept.values())
-    of_batch = needs.batch * of_one
-    total = needs.total(of_one)
-    if total <= most:
+def _too_large(weights: Mapping[str, float], samples: Samples, available: int) -> Iterator[tuple[str, Finding]]:
+    """Findings if weights and samples, without what is computed of them, are much larger than this machine's memory.
+
+    weights  operation → bytes of its weights, with everything of the same size that training keeps
+    """
+    of_weights = sum(weights.values())
+    total = of_weights + samples.kept
+    if total <= TOLERANCE * available:
         return
     has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"
-    whole = f"training takes {in_bytes(total)}, but {has}"
-    if of_weights >= max(of_batch, needs.samples):
-        name = max(needs.weights, key=lambda name: needs.weights[name])
-        message = f"{in_bytes(needs.weights[name])} to train its weights: {whole}; make it smaller"
+    comparison = f"training takes {in_bytes(total)}, but {has}"
+    if of_weights >= samples.kept:
+        name = max(weights, key=lambda name: weights[name])
+        message = f"{in_bytes(weights[name])} to train its weights: {comparison}; make it smaller"
         yield IN_MODEL, (("operations", name), message)
-    elif of_batch >= needs.samples:
-        name = max(kept, key=lambda name: kept[name])
-        share = f"{in_bytes(kept[name])} of each sample"
-        if needs.batch == 1 or of_one > most:
-            message = f"keeps {share} for the backward pass: {whole}; make it or its input smaller"
-            yield IN_MODEL, (("operations", name), message)
-        else:
-            message = f"{in_bytes(of_batch)} for the backward pass of a batch, '{name}' alone {share}: {whole}"
-            yield IN_EXPERIENCE, (("batch_size",), f"{message}; use a smaller batch")
     else:
-        yield IN_EXPERIENCE, ((count,), f"{in_bytes(needs.samples)} for samples: {whole}; use fewer")
+        yield IN_EXPERIENCE, ((samples.key,), f"{in_bytes(samples.kept)} for samples: {comparison}; use fewer")
 
 
 def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, float]:
@@ -132,7 +95,7 @@ def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, f
 
     copies  numbers that are kept for each weight of an operation
     """
-    weights, constants = footprint_of_weights(network), footprint_of_constants(network)
+    weights, constants = bytes_of_weights(network), bytes_of_constants(network)
     return {name: copies[name] * weights[name] + constants[name] for name in weights}
 
 

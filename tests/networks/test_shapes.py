@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from qexp.networks.layers import ACTIVATIONS, average_pooling, max_pooling
-from qexp.networks.shapes import RULES, Layout
+from qexp.networks.shapes import RULES, ShapeRules
 
 
 def meta(*shape):
@@ -68,22 +68,22 @@ CASES = {
 def test_shapes_and_operations_are_those_of_torch(name):
     with torch.no_grad(), FlopCounterMode(display=False) as expected:
         shape = CASES[name]().shape
-    with torch.no_grad(), Layout() as layout:
-        made = CASES[name]()
-    assert made.shape == shape
-    assert made.is_meta
-    assert made.is_floating_point()
+    with torch.no_grad(), ShapeRules() as rules:
+        result = CASES[name]()
+    assert result.shape == shape
+    assert result.is_meta
+    assert result.is_floating_point()
     if name == "no rule":
-        assert not layout.complete
+        assert not rules.complete
     else:
-        assert layout.operations == expected.get_total_flops()
+        assert rules.operations == expected.get_total_flops()
 
 
 @pytest.mark.parametrize("name", [*ACTIVATIONS, "max_pool2d, same", "avg_pool2d, same"])
 def test_activations_and_pools_need_no_rules_of_torch(name):
-    with torch.no_grad(), Layout() as layout:
+    with torch.no_grad(), ShapeRules() as rules:
         CASES[name]()
-    assert layout.complete
+    assert rules.complete
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ def test_activations_and_pools_need_no_rules_of_torch(name):
 def test_what_does_not_fit_is_refused_in_the_words_of_torch(wrong):
     with pytest.raises(RuntimeError) as expected:
         wrong()
-    with pytest.raises(RuntimeError) as found, Layout():
+    with pytest.raises(RuntimeError) as error, ShapeRules():
         wrong()
-    assert str(found.value) == str(expected.value)
+    assert str(error.value) == str(expected.value)
 
 
 def test_tensors_that_have_memory_are_computed():
     x = torch.randn(2, 5)
-    with Layout() as layout:
-        made = functional.linear(x, torch.eye(5))
-    torch.testing.assert_close(made, x)
-    assert layout.operations == 0
+    with ShapeRules() as rules:
+        result = functional.linear(x, torch.eye(5))
+    torch.testing.assert_close(result, x)
+    assert rules.operations == 0
     assert len(RULES) > 20
 
 
