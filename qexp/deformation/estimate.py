@@ -277,7 +277,7 @@ class Candidate:
 
 def centre_of(observation: Observation) -> tuple[float, float]:
     """The mean position of the points that count, which keeps the numbers of positions small."""
-    seen = [track.seen() for track in observation.tracks]
+    seen = [track.where_observed() for track in observation.tracks]
     x, y = (np.concatenate([getattr(track, axis) for track in seen]).mean() for axis in ("x", "y"))
     return float(x), float(y)
 
@@ -298,7 +298,7 @@ def estimated(
     known  parameters of other candidates, which may be fixed or bounded without being an error here
     Raises QexpError.
     """
-    units, tracks = candidate.units, [track.seen() for track in observation.tracks]
+    units, tracks = candidate.units, [track.where_observed() for track in observation.tracks]
     refine = options.least_squares
     fixed, bounds = _held(candidate, options, known)
     began = time.perf_counter()
@@ -478,7 +478,7 @@ def _modelled(track: Track, model: Deformation, fit: Fit, units: Units) -> Array
     known = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
     if track.elevation is not None:
         known &= np.isfinite(track.elevation)
-    own = track.kept(known)
+    own = track.select(known)
     elsewhere = deformation_of(model.sources, [own], units.origin)
     whole = np.full(len(track.x), np.nan)
     whole[known] = elsewhere(torch.from_numpy(fit.values)[None])[0].numpy()
@@ -487,7 +487,7 @@ def _modelled(track: Track, model: Deformation, fit: Fit, units: Units) -> Array
 
 def _surface(track: Track, nuisances: Nuisances) -> Array:
     """Offset and ramp of a track, (point,); the ramp is zero at the mean of the points that count."""
-    seen, of = track.seen(), nuisances.amounts
+    seen, of = track.where_observed(), nuisances.amounts
     east, north = ((along - own.mean()) / 1e3 for along, own in ((track.x, seen.x), (track.y, seen.y)))
     surface: Array = of.get("offset", 0.0) + of.get(RAMP[0], 0.0) * east + of.get(RAMP[1], 0.0) * north
     return surface

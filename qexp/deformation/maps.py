@@ -117,7 +117,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     from matplotlib.colors import Normalize
 
     tracks = observation.tracks
-    reach, unit, factor = scale_of([track.seen().displacement for track in tracks])
+    reach, unit, factor = scale_of([track.where_observed().displacement for track in tracks])
     west, east, south, north = frame_of(tracks)
     ratio = float(np.clip((north - south) / (east - west), 0.4, 2.0))
     columns = min(len(tracks), 3)
@@ -138,7 +138,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         axis.set_visible(False)
     kinds = {"radar": "toward the satellite", "gnss": "up"}
     words = " or ".join(kinds[kind] for kind in kinds if kind in {track.kind for track in tracks})
-    largest = max(float(np.abs(track.seen().displacement).max()) for track in tracks) * factor
+    largest = max(float(np.abs(track.where_observed().displacement).max()) for track in tracks) * factor
     bar = made.colorbar(colours, ax=axes, extend="both" if largest > reach else "neither", shrink=0.8, pad=0.02)
     bar.set_label(f"displacement {words} ({unit})", fontsize=sized(9))
     bar.ax.tick_params(labelsize=sized(8))
@@ -155,15 +155,15 @@ def scale_of(displacements: Sequence[Array]) -> tuple[float, str, float]:
 
 def frame_of(tracks: Sequence[Track]) -> tuple[float, float, float, float]:
     """West, east, south and north edges around all observed points [km]."""
-    x, y = (np.concatenate([getattr(track.seen(), name) for track in tracks]) / 1000 for name in "xy")
+    x, y = (np.concatenate([getattr(track.where_observed(), name) for track in tracks]) / 1000 for name in "xy")
     stations = any(track.kind == "gnss" for track in tracks)  # whose arrows need room
     margin = (0.12 if stations else 0.04) * max(float(np.ptp(x)), float(np.ptp(y)), 0.1)
     return float(x.min()) - margin, float(x.max()) + margin, float(y.min()) - margin, float(y.max()) + margin
 
 
 def _draw_points(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
-    seen = track.seen()
-    hidden = track.kept(~track.observed & np.isfinite(track.x) & np.isfinite(track.y))
+    seen = track.where_observed()
+    hidden = track.select(~track.observed & np.isfinite(track.x) & np.isfinite(track.y))
     points = min(seen.size, MOST_DOTS)
     width = 72 * PANEL * 0.8
     size = float(np.clip(width / max(np.sqrt(points), 1), 0.8, 6)) ** 2
@@ -221,7 +221,7 @@ def _draw_cells(axis: Axes, seen: Track, factor: float, colours: ScalarMappable)
 
 def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
     """Arrows of the horizontal displacements, and dots coloured by the vertical ones."""
-    seen = track.seen()
+    seen = track.where_observed()
     stations = stations_of(seen.x / 1000, seen.y / 1000, seen.direction, factor * seen.displacement, seen.station)
     vectors = stations.vectors
     moved = np.isfinite(vectors[:, :2]).all(axis=1)

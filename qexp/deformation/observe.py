@@ -164,7 +164,7 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
     size  number of pixels or points that were read
     crs   of its coordinates
     """
-    seen = track.seen()
+    seen = track.where_observed()
     averaged = None if seen.count is None else round(float(seen.count.sum()))
     incidence = heading = true_heading = None
     if track.kind == "radar":
@@ -266,7 +266,7 @@ def observe(
     sizes = [one.size or len(track.x) for one in readings.values() for track in one.tracks]
     plan = ReadOptions(**{name: getattr(options, name) for name in REDUCING}).reduction
     if plan is not None:
-        placed = plan.placed(observation.crs)
+        placed = plan.in_system(observation.crs)
         observation = replace(observation, tracks=tuple(reduced_points(one, placed) for one in observation.tracks))
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
     warnings += _unlike(observation)
@@ -328,7 +328,9 @@ def _points(readings: Mapping[str, Reading], observation: Observation) -> Mappin
 
 def _unlike(observation: Observation) -> Iterator[str]:
     """What makes the units of tracks suspicious beside each other."""
-    largest = {one.name: float(np.abs(one.seen().displacement).max(initial=0.0)) for one in observation.tracks}
+    largest = {
+        one.name: float(np.abs(one.where_observed().displacement).max(initial=0.0)) for one in observation.tracks
+    }
     moved = {name: most for name, most in largest.items() if most > 0}
     if not moved:
         return

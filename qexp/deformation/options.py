@@ -118,9 +118,8 @@ class ObserveOptions:
         "difference is read.", metavar="FIRST,LAST", shell=str, read=lambda _, text: text.split(","),
     )  # fmt: skip
     geometry: Files = option(
-        None, "File with the positions of pixels and the line of sight, if it is not where MintPy or LiCSBAS puts it: "
-        "geometryGeo.h5, geometryRadar.h5 for files in radar coordinates, or EQA.dem_par for binaries of LiCSBAS.",
-        metavar="FILE", shell=list[Path],
+        None, "File with the line of sight, geometryGeo.h5, if it is not where MintPy puts it.", metavar="FILE",
+        shell=list[Path],
     )  # fmt: skip
     bounds: Sequence[float] | None = option(
         None, "Part of a grid to read: west, east, south and north in the file's own coordinates, metres or degrees.",
@@ -128,9 +127,8 @@ class ObserveOptions:
     )  # fmt: skip
     reduce: str | None = option(
         None, "Average pixels or points over square cells, which are split until: quadtree:T, the standard deviation "
-        "in each is at most T m; quadtree_plane:T, likewise about the best plane; resolution:T,DEPTH,EAST,NORTH, each "
-        "is needed at most T (0 to 1) for a point source at this depth (m) and place; or uniform:N, cells of N × N "
-        "pixels.", metavar="CRITERION:NUMBERS",
+        "in each is at most T m; resolution:T,DEPTH,EAST,NORTH, each is needed at most T (0 to 1) for a point source "
+        "at this depth (m) and place; or uniform:N, cells of N × N pixels.", metavar="CRITERION:NUMBERS",
     )  # fmt: skip
     smallest_cell: int | None = option(
         None, "Side of the smallest cells; for points, in median distances to the nearest point.", metavar="PIXELS"

@@ -153,7 +153,7 @@ def _posterior_netcdf(one: SourcePosterior, source: str, observation: Observatio
         words = {"units": "1", "long_name": "factor of the declared errors"}
         posterior["noise_factor"] = (both, one.noise_factor, words)
     statistics = xarray.Dataset({"lp": (both, one.log_density, {"long_name": "logarithm of the density"})}, axes)
-    seen = [track.seen() for track in observation.tracks]
+    seen = [track.where_observed() for track in observation.tracks]
     tracks = {"track": ("point", np.repeat([track.name for track in seen], [track.size for track in seen]))}
     measured = np.concatenate([track.displacement for track in seen])
     data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
@@ -327,7 +327,7 @@ def _of_stations(one: Inversion) -> Iterator[list[Any]]:
     """The components of all stations that are observed."""
     for track in one.observation.tracks:
         if track.kind == "gnss":
-            own, of, where = track.seen(), one.tracks[track.name], track.observed
+            own, of, where = track.where_observed(), one.tracks[track.name], track.observed
             names = [""] * own.size if own.station is None else own.station.tolist()
             modelled = of.model[where], of.residual[where]
             numbers = (own.x, own.y, *own.direction.T, own.displacement, own.error, *modelled)
@@ -361,7 +361,7 @@ def _netcdf(one: Inversion, history: str) -> bytes:
 def _maps(one: Inversion) -> list[Maps]:
     made = []
     for track in one.observation.tracks:
-        own, of, where = track.seen(), one.tracks[track.name], track.observed
+        own, of, where = track.where_observed(), one.tracks[track.name], track.observed
         data, model = own.displacement - of.surface[where], of.model[where]
         made.append(
             Maps(track.name, own.x / 1e3, own.y / 1e3, data, model, own.direction, track.kind == "gnss", own.station)

@@ -101,7 +101,7 @@ def estimated(
     planes       subtract a plane from what is left of each track, such as that of orbits
     Raises QexpError if a track has too few points.
     """
-    seen = [track.seen() for track in tracks]
+    seen = [track.where_observed() for track in tracks]
     for track in seen:
         require_enough(track, track.observed)
     if signal_free is not None:

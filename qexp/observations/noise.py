@@ -80,11 +80,11 @@ class NoiseEstimate:
 
 def declared(text: str) -> CorrelatedNoise:
     """`exponential:2.3e-5,10200,3e-6` → that noise. Raises QexpError for another form, and for impossible numbers."""
-    kind, colon, listed = text.partition(":")
+    kind, colon, numbers_text = text.partition(":")
     if kind not in TYPES:
         raise QexpError(f"`noise={text}`: no noise '{kind}'; {suggestion(kind, (*TYPES, 'estimate', 'none'))}")
     try:
-        numbers = [float(one) for one in listed.split(",")] if colon else []
+        numbers = [float(number) for number in numbers_text.split(",")] if colon else []
     except ValueError:
         raise QexpError(f"`noise={text}`: {FORM}") from None
     if len(numbers) not in (2, 3) or not np.isfinite(numbers).all():
@@ -107,17 +107,17 @@ def with_noise(track: Track, noise: CorrelatedNoise, keep_errors: bool) -> Track
     """
     count = np.ones(len(track.x)) if track.count is None else track.count
     error = track.error if keep_errors or not noise.nugget else np.sqrt(noise.nugget / count)
-    made = replace(track, error=error, noise=noise)
-    seen = made.seen()
-    seen = seen.kept(np.linspace(0, seen.size - 1, min(seen.size, MOST_CHECKED)).astype(np.int64))
+    noisy = replace(track, error=error, noise=noise)
+    points = noisy.where_observed()
+    points = points.select(np.linspace(0, points.size - 1, min(points.size, MOST_CHECKED)).astype(np.int64))
     try:
-        np.linalg.cholesky(covariance_matrix(seen.x, seen.y, noise) + np.diag(seen.error**2))
+        np.linalg.cholesky(covariance_matrix(points.x, points.y, noise) + np.diag(points.error**2))
     except np.linalg.LinAlgError:
         raise QexpError(
             f"track '{track.name}': the covariance of its noise ({noise.words}) is not positive definite in "
             "floating-point numbers; give it a larger nugget, or a shorter range"
         ) from None
-    return made
+    return noisy
 
 
 def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str, planes: bool) -> NoiseEstimate:
@@ -129,10 +129,10 @@ def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str,
     planes  subtract a plane first
     Raises QexpError for too few points, and for points that have no semivariogram.
     """
-    kept = where & track.observed
-    require_enough(track, kept)
-    x, y, left = track.x[kept], track.y[kept], values[kept]
-    measured = semivariogram(x, y, _less_plane(x, y, left) if planes else left)
+    chosen = where & track.observed
+    require_enough(track, chosen)
+    x, y, noise = track.x[chosen], track.y[chosen], values[chosen]
+    measured = semivariogram(x, y, _less_plane(x, y, noise) if planes else noise)
     try:
         fitted = {type: fit(measured, type) for type in TYPES}
     except ValueError as error:
@@ -143,23 +143,23 @@ def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str,
         {type: fitted[type][0] for type in order},
         {type: fitted[type][1] for type in order},
         how,
-        int(kept.sum()),
+        int(chosen.sum()),
     )
 
 
-def require_enough(track: Track, kept: NDArray[np.bool_]) -> None:
+def require_enough(track: Track, chosen: NDArray[np.bool_]) -> None:
     """Raises QexpError if points are too few, too close or too alike for a semivariogram."""
-    count = int(kept.sum())
+    count = int(chosen.sum())
     if count < LEAST_POINTS:
         raise QexpError(
             f"track '{track.name}': {count:,} of its {track.size:,} points are left to estimate the noise from, but "
             f"{LEAST_POINTS} are needed; choose a larger `noise_area`, or declare the noise: `noise={TYPES[0]}:…`"
         )
-    if not max(np.ptp(track.x[kept]), np.ptp(track.y[kept])) > 0:
+    if not max(np.ptp(track.x[chosen]), np.ptp(track.y[chosen])) > 0:
         raise QexpError(
             f"track '{track.name}': all its points lie at one place, so that the range of its noise is undefined"
         )
-    if not np.ptp(track.displacement[kept]) > 0:
+    if not np.ptp(track.displacement[chosen]) > 0:
         raise QexpError(f"track '{track.name}': all its points have the same displacement, so that it has no noise")
 
 
@@ -224,11 +224,11 @@ def semivariogram(x: Array, y: Array, values: Array, longest: float | None = Non
     distance, squared = distance[near], squared[near]
     index = (distance / limit * BINS).astype(np.int64)
     pairs = np.bincount(index, minlength=BINS)
-    kept = pairs >= LEAST_PAIRS
+    enough = pairs >= LEAST_PAIRS
     means, halves = (
-        np.bincount(index, weights=what, minlength=BINS)[kept] / pairs[kept] for what in (distance, squared / 2)
+        np.bincount(index, weights=what, minlength=BINS)[enough] / pairs[enough] for what in (distance, squared / 2)
     )
-    return Semivariogram(means, halves, pairs[kept], limit)
+    return Semivariogram(means, halves, pairs[enough], limit)
 
 
 def _pairs(x: Array, y: Array, values: Array, seed: int) -> tuple[Array, Array]:
@@ -238,8 +238,8 @@ def _pairs(x: Array, y: Array, values: Array, seed: int) -> tuple[Array, Array]:
 
         return pdist(np.stack([x, y], axis=1)), pdist(values[:, None], "sqeuclidean")
     random, most = np.random.default_rng(seed), MOST_POINTS * (MOST_POINTS - 1) // 2
-    one, other = random.integers(0, len(x), (2, most))
-    return np.hypot(x[one] - x[other], y[one] - y[other]), (values[one] - values[other]) ** 2
+    first, second = random.integers(0, len(x), (2, most))
+    return np.hypot(x[first] - x[second], y[first] - y[second]), (values[first] - values[second]) ** 2
 
 
 def model(distance: Array, noise: CorrelatedNoise) -> Array:
@@ -258,10 +258,8 @@ def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
 
     if noise.type not in TYPES:
         raise QexpError(f"no covariance function '{noise.type}'; choose from {', '.join(TYPES)}")
-    made = getattr(random_fields, noise.type)(
-        torch.from_numpy(np.asarray(distance, np.float64)), noise.sill, noise.range
-    )
-    return np.asarray(made.numpy())
+    function = getattr(random_fields, noise.type)
+    return np.asarray(function(torch.from_numpy(np.asarray(distance, np.float64)), noise.sill, noise.range).numpy())
 
 
 def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
@@ -270,10 +268,10 @@ def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tupl
 
     from qexp.physics.geometry import distances
 
-    places = torch.from_numpy(np.stack([x, y], axis=1))
-    for start in range(0, len(places), ROWS):
-        rows = slice(start, min(start + ROWS, len(places)))
-        yield rows, covariance(distances(places[rows], places).numpy(), noise)
+    points = torch.from_numpy(np.stack([x, y], axis=1))
+    for start in range(0, len(points), ROWS):
+        rows = slice(start, min(start + ROWS, len(points)))
+        yield rows, covariance(distances(points[rows], points).numpy(), noise)
 
 
 def covariance_matrix(x: Array, y: Array, noise: CorrelatedNoise) -> Array:
@@ -309,14 +307,14 @@ def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
     lowest, highest = (1e-6, 0.1 * near / far, LEAST_NUGGET), (20.0, LARGEST_RANGE, 1.5)
     best: tuple[float, Array] | None = None
     for start in (0.1, 0.3, 1.0):  # from one start alone the fit may end at a bound
-        found, _ = curve_fit(
+        parameters, _ = curve_fit(
             scaled, measured.distance / far, measured.value / top, p0=(0.8, start, 0.1), sigma=1 / weights,
             bounds=(lowest, highest), max_nfev=2000,
         )  # fmt: skip
-        residual = weights * (scaled(measured.distance / far, *found) - measured.value / top)
+        residual = weights * (scaled(measured.distance / far, *parameters) - measured.value / top)
         misfit = float(np.sqrt(np.mean(residual**2)))
         if best is None or misfit < best[0] * (1 - 1e-9):
-            best = misfit, found
+            best = misfit, parameters
     assert best is not None
     misfit, (sill, reach, nugget) = best
     return CorrelatedNoise(type, float(sill * top), float(reach * far), float(nugget * top)), misfit * top

@@ -90,7 +90,7 @@ class Track:
         """Number of points that count."""
         return int(self.observed.sum())
 
-    def kept(self, points: NDArray[np.bool_] | NDArray[np.int64]) -> Track:
+    def select(self, points: NDArray[np.bool_] | NDArray[np.int64]) -> Track:
         """The track with these points only, in their order."""
         of_points = {name: getattr(self, name)[points] for name in ARRAYS if getattr(self, name) is not None}
         return Track(self.name, self.kind, **of_points, noise=self.noise)
@@ -98,11 +98,11 @@ class Track:
     def thinned(self, most: int, random: np.random.Generator) -> Track:
         """The track with at most `most` of its points, drawn at random."""
         count = len(self.x)
-        return self if count <= most else self.kept(np.sort(random.choice(count, most, replace=False)))
+        return self if count <= most else self.select(np.sort(random.choice(count, most, replace=False)))
 
-    def seen(self) -> Track:
+    def where_observed(self) -> Track:
         """The track with the points that count."""
-        return self.kept(self.observed)
+        return self.select(self.observed)
 
 
 ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation", "station", "count", "spread")
@@ -124,7 +124,7 @@ class Observation:
         return sum(track.size for track in self.tracks)
 
     def track(self, name: str) -> Track:
-        return next(one for one in self.tracks if one.name == name)
+        return next(track for track in self.tracks if track.name == name)
 
 
 def require_sound(observation: Observation, source: str) -> Observation:
@@ -150,22 +150,22 @@ def _problems_of(track: Track) -> Iterator[str]:
     if track.size == 0:
         yield f"none of its {len(track.x):,} points is observed; all are masked or missing"
         return
-    seen = track.seen()
+    points = track.where_observed()
     for name in ("x", "y", "displacement", "error"):
-        missing = int((~np.isfinite(getattr(seen, name))).sum())
+        missing = int((~np.isfinite(getattr(points, name))).sum())
         if missing:
-            yield f"'{name}' is missing or infinite at {missing:,} of {seen.size:,} points; mask them"
-    if (largest := float(np.abs(seen.displacement).max(initial=0.0))) > LARGEST:
+            yield f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask them"
+    if (largest := float(np.abs(points.displacement).max(initial=0.0))) > LARGEST:
         yield f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or its unit"
-    if bad := int((seen.error <= 0).sum()):
+    if bad := int((points.error <= 0).sum()):
         yield f"the error of {bad:,} points is not positive; give each a standard deviation in m"
-    length = np.linalg.norm(seen.direction, axis=1)
+    length = np.linalg.norm(points.direction, axis=1)
     if bad := int((~(np.abs(length - 1) <= UNIT_TOLERANCE)).sum()):
         yield (
             f"the line of sight is not a unit vector at {bad:,} points: lengths are {np.nanmin(length):g} to "
             f"{np.nanmax(length):g}, but must be 1; check the order of the columns"
         )
-    elif track.kind == "radar" and (bad := int((seen.direction[:, 2] <= 0).sum())):
+    elif track.kind == "radar" and (bad := int((points.direction[:, 2] <= 0).sum())):
         yield (
             f"the line of sight points down at {bad:,} points, but must lead from the ground to the satellite; "
             "reverse its sign, and that of the displacements if they are positive away from the satellite"
@@ -198,12 +198,12 @@ def require_overlap(observation: Observation) -> None:
 
 
 def _box(track: Track) -> Box:
-    seen = track.seen()
-    return float(seen.x.min()), float(seen.x.max()), float(seen.y.min()), float(seen.y.max())
+    points = track.where_observed()
+    return float(points.x.min()), float(points.x.max()), float(points.y.min()), float(points.y.max())
 
 
-def _meet(one: Box, other: Box) -> bool:
-    return all(one[low] <= other[low + 1] and other[low] <= one[low + 1] for low in (0, 2))
+def _meet(first: Box, second: Box) -> bool:
+    return all(first[low] <= second[low + 1] and second[low] <= first[low + 1] for low in (0, 2))
 
 
 def _extent(box: Box) -> str:
@@ -285,7 +285,9 @@ def write_observation(observation: Observation, path: Path, history: str = "") -
 def encoded(table: xarray.Dataset) -> bytes:
     """The content of a NetCDF file with numbers along `point` compressed, by which damage is found, too."""
     content = io.BytesIO()
-    numbers = [name for name, one in table.variables.items() if one.dims[:1] == ("point",) and one.dtype.kind != "O"]
+    numbers = [
+        name for name, values in table.variables.items() if values.dims[:1] == ("point",) and values.dtype.kind != "O"
+    ]
     table.to_netcdf(content, engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers})
     return content.getvalue()
 
@@ -301,12 +303,12 @@ def as_table(observation: Observation) -> xarray.Dataset:
         for name, (unit, words) in WORDS.items()
     }
     for name, (unit, words) in SOME.items():
-        known = [getattr(track, name) for track in tracks]
+        arrays = [getattr(track, name) for track in tracks]
         shape, dimensions = ((2,), ("point", "horizontal")) if name == "spread" else ((), ("point",))
-        if any(values is not None for values in known):
+        if any(values is not None for values in arrays):
             lines = [
                 np.full((size, *shape), np.nan) if values is None else values
-                for size, values in zip(sizes, known, strict=True)
+                for size, values in zip(sizes, arrays, strict=True)
             ]
             points[name] = (dimensions, np.concatenate(lines), {"units": unit, "long_name": words})
     if any(track.station is not None for track in tracks):
@@ -333,7 +335,7 @@ def as_table(observation: Observation) -> xarray.Dataset:
     points["track"] = ("point", np.repeat(np.arange(len(tracks), dtype=np.int32), sizes), {"long_name": "track"})
     points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
     points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
-    points |= _noise(tracks)
+    points |= _noise_variables(tracks)
     if observation.crs is not None:
         points["crs"] = ((), np.int32(0), {"crs_wkt": observation.crs})
         for name in ("displacement", "error"):
@@ -344,20 +346,20 @@ def as_table(observation: Observation) -> xarray.Dataset:
     return xarray.Dataset(points, coordinates, about)
 
 
-def _noise(tracks: tuple[Track, ...]) -> dict[str, Any]:
+def _noise_variables(tracks: tuple[Track, ...]) -> dict[str, Any]:
     if all(track.noise is None for track in tracks):
         return {}
-    known = [track.noise for track in tracks]
-    made: dict[str, Any] = {
-        "noise_type": ("track", np.array(["" if one is None else one.type for one in known], dtype=object))
+    noises = [track.noise for track in tracks]
+    variables: dict[str, Any] = {
+        "noise_type": ("track", np.array(["" if noise is None else noise.type for noise in noises], dtype=object))
     }
     for name, unit in NOISE_UNITS.items():
-        values = np.array([np.nan if one is None else getattr(one, name) for one in known])
-        made[f"noise_{name}"] = ("track", values, {"units": unit, "long_name": f"{name} of the correlated noise"})
-    estimated = np.array([one is not None and one.estimated for one in known], dtype=np.int8)
+        values = np.array([np.nan if noise is None else getattr(noise, name) for noise in noises])
+        variables[f"noise_{name}"] = ("track", values, {"units": unit, "long_name": f"{name} of the correlated noise"})
+    estimated = np.array([noise is not None and noise.estimated for noise in noises], dtype=np.int8)
     words = "1 where the noise was estimated from the track itself, 0 where it was declared"
-    made["noise_estimated"] = ("track", estimated, {"long_name": words})
-    return made
+    variables["noise_estimated"] = ("track", estimated, {"long_name": words})
+    return variables
 
 
 def is_observation(path: Path) -> bool:
@@ -367,8 +369,8 @@ def is_observation(path: Path) -> bool:
     if path.suffix.lower() not in (".nc", ".nc4") or not path.is_file() or not h5py.is_hdf5(path):
         return False
     try:
-        with h5py.File(path) as opened:
-            return bool(opened.attrs.get("qexp_format") == FORMAT)
+        with h5py.File(path) as file:
+            return bool(file.attrs.get("qexp_format") == FORMAT)
     except DAMAGED:
         return False
 
@@ -380,8 +382,8 @@ def read_observation(path: Path) -> Observation:
     if not path.is_file():
         raise NotFoundError(f"{path}: there is no such file")
     try:
-        with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
-            table = opened.load()
+        with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as file:
+            table = file.load()
     except DAMAGED as error:
         raise QexpError(
             f"{path} is not an observation file, or is damaged: {error}; make one with: qexp observe FILE --to OBS.nc"
@@ -402,16 +404,20 @@ def _observation(table: xarray.Dataset) -> Observation:
     for index, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         if kind not in KINDS:
             raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
-        own = owner == index
-        arrays = {one: table[one].values[own].astype(np.float64) for one in (*WORDS, *SOME) if one in table}
-        for one in SOME:
-            if one in arrays and np.isnan(arrays[one]).all():
-                del arrays[one]
-        direction, observed = table["direction"].values[own].astype(np.float64), table["mask"].values[own] == 1
-        station = table["station"].values[own].astype(np.str_) if "station" in table else np.zeros(0, np.str_)
+        rows = owner == index
+        arrays = {
+            variable: table[variable].values[rows].astype(np.float64)
+            for variable in (*WORDS, *SOME)
+            if variable in table
+        }
+        for variable in SOME:
+            if variable in arrays and np.isnan(arrays[variable]).all():
+                del arrays[variable]
+        direction, observed = table["direction"].values[rows].astype(np.float64), table["mask"].values[rows] == 1
+        station = table["station"].values[rows].astype(np.str_) if "station" in table else np.zeros(0, np.str_)
         tracks.append(
             Track(
-                str(name), kind, **arrays, direction=direction, observed=observed, noise=_of(table, index),
+                str(name), kind, **arrays, direction=direction, observed=observed, noise=_noise_of(table, index),
                 station=station if (station != "").any() else None,
             )
         )  # fmt: skip
@@ -419,7 +425,7 @@ def _observation(table: xarray.Dataset) -> Observation:
     return Observation(tuple(tracks), crs)
 
 
-def _of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
+def _noise_of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
     if "noise_type" not in table or not table["noise_type"].values[index]:
         return None
     values = {name: float(table[f"noise_{name}"].values[index]) for name in NOISE_UNITS}

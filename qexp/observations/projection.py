@@ -30,65 +30,65 @@ def crs_of(text: str, source: str | None = None) -> pyproj.CRS:
     """
     import pyproj
 
-    named = f"`crs={text}`" if source is None else f"{source} {text}"
+    source_text = f"`crs={text}`" if source is None else f"{source} {text}"
 
     try:
-        found = pyproj.CRS.from_user_input(text)
+        crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError:
-        raise QexpError(f"{named}: not a coordinate reference system; write one such as EPSG:32633") from None
-    if found.is_compound:
-        found = found.sub_crs_list[0]
-    if not (found.is_geographic or found.is_projected or found.is_engineering) or found.is_geocentric:
-        raise QexpError(f"{named}: '{found.name}' has no east and north; use one such as EPSG:32633")
-    return found
+        raise QexpError(f"{source_text}: not a coordinate reference system; write one such as EPSG:32633") from None
+    if crs.is_compound:
+        crs = crs.sub_crs_list[0]
+    if not (crs.is_geographic or crs.is_projected or crs.is_engineering) or crs.is_geocentric:
+        raise QexpError(f"{source_text}: '{crs.name}' has no east and north; use one such as EPSG:32633")
+    return crs
 
 
-def in_one_system(readings: Mapping[str, Reading], asked: str | None) -> Observation:
+def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Observation:
     """All tracks in one system with metres.
 
-    readings  file → what was read from it
-    asked     the system to use; also that of coordinates whose file names none, which may be a geographic one
+    readings   file → what was read from it
+    requested  the system to use; also that of coordinates whose file names none, which may be a geographic one
     Without it: the first file's that is projected. Geographic coordinates go to the UTM zone of their centre, and so do
     those in a system that makes lengths longer or shorter there by more than MOST_STRETCHED. Files that name no system
-    and none asked: plain metres.
+    and none requested: plain metres.
     Directions refer to the north of their own coordinates in what was read, unless it says otherwise, and to that of
     x and y in what is returned.
     Raises QexpError.
     """
-    given = None if asked is None else crs_of(asked)
-    own = {source: _own(reading, given, source) for source, reading in readings.items()}
-    if given is None and len({crs is None for crs in own.values()}) > 1:
-        lacking = ", ".join(source for source, crs in own.items() if crs is None)
+    chosen = None if requested is None else crs_of(requested)
+    systems = {source: _crs_of_reading(reading, chosen, source) for source, reading in readings.items()}
+    if chosen is None and len({crs is None for crs in systems.values()}) > 1:
+        lacking = ", ".join(source for source, crs in systems.items() if crs is None)
         raise QexpError(f"{lacking}: names no coordinate reference system, but other files do; give `crs=EPSG:…`")
     for source, reading in readings.items():
-        _require_plausible(source, reading.tracks, own[source])
-    target = _target(given, readings, own)
+        _require_plausible(source, reading.tracks, systems[source])
+    target = _target(chosen, readings, systems)
     moved: list[Track] = []
     for source, reading in readings.items():
-        crs = own[source]
-        placed = _moved(source, reading.tracks, crs, target)
-        own_north = crs if reading.north == "grid" else None
+        crs = systems[source]
+        north = crs if reading.north == "grid" else None
         moved += (
-            _along_grid(track, before, own_north, target) for track, before in zip(placed, reading.tracks, strict=True)
+            _along_grid(track, before, north, target)
+            for track, before in zip(_moved(source, reading.tracks, crs, target), reading.tracks, strict=True)
         )
     return Observation(tuple(moved), None if target is None else target.to_wkt())
 
 
-def _own(reading: Reading, given: pyproj.CRS | None, source: str) -> pyproj.CRS | None:
-    return given if reading.crs is None else crs_of(reading.crs, f"{source}:")
+def _crs_of_reading(reading: Reading, chosen: pyproj.CRS | None, source: str) -> pyproj.CRS | None:
+    return chosen if reading.crs is None else crs_of(reading.crs, f"{source}:")
 
 
 def _target(
-    given: pyproj.CRS | None, readings: Mapping[str, Reading], own: Mapping[str, pyproj.CRS | None]
+    chosen: pyproj.CRS | None, readings: Mapping[str, Reading], systems: Mapping[str, pyproj.CRS | None]
 ) -> pyproj.CRS | None:
-    known = {source: crs for source, crs in own.items() if crs is not None}
-    if not known:
+    named = {source: crs for source, crs in systems.items() if crs is not None}
+    if not named:
         return None
-    wanted = given if given is not None and not given.is_geographic else None
-    first = wanted or next((crs for crs in known.values() if not crs.is_geographic), None)
+    wanted = chosen if chosen is not None and not chosen.is_geographic else None
+    first = wanted or next((crs for crs in named.values() if not crs.is_geographic), None)
     if first is not None and not _in_metres(first).is_projected:
         return first
-    centre = _centre([(track, known[source]) for source in known for track in readings[source].tracks], known)
+    centre = _centre([(track, named[source]) for source in named for track in readings[source].tracks], named)
     return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
 
 
@@ -101,8 +101,8 @@ def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) ->
 
     longitudes, latitudes = [], []
     for track, crs in tracks:
-        seen = track.seen()
-        moved = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(seen.x, seen.y)
+        points = track.where_observed()
+        moved = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(points.x, points.y)
         longitudes.append(np.asarray(moved[0]))
         latitudes.append(np.asarray(moved[1]))
     x, y = (np.concatenate(values) for values in (longitudes, latitudes))
@@ -125,7 +125,7 @@ def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
     import pyproj
 
     scales = pyproj.Proj(crs).get_factors(longitude, latitude)
-    if all(abs(one - 1) <= MOST_STRETCHED for one in (scales.meridional_scale, scales.parallel_scale)):
+    if all(abs(scale - 1) <= MOST_STRETCHED for scale in (scales.meridional_scale, scales.parallel_scale)):
         return True
     if not _is_made_for(crs, longitude, latitude):
         raise QexpError(
@@ -163,15 +163,15 @@ def utm_zone(longitude: float, latitude: float) -> pyproj.CRS:
     return pyproj.CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
-def _along_grid(track: Track, before: Track, own: pyproj.CRS | None, target: pyproj.CRS | None) -> Track:
+def _along_grid(track: Track, before: Track, north: pyproj.CRS | None, target: pyproj.CRS | None) -> Track:
     """A track whose directions refer to the north of the grid.
 
     before  the track at its own x and y
-    own     the system to whose north the directions refer; None: to true north
+    north   the system to whose north the directions refer; None: to true north
     """
-    if own is not None and target is not None and own.equals(target, ignore_axis_order=True):
+    if north is not None and target is not None and north.equals(target, ignore_axis_order=True):
         return track
-    angle = convergence(target, track.x, track.y) - convergence(own, before.x, before.y)
+    angle = convergence(target, track.x, track.y) - convergence(north, before.x, before.y)
     return replace(track, direction=turned(track.direction, angle)) if angle.any() else track
 
 

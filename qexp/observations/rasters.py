@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -62,11 +61,11 @@ class Layout:
         return Window(0, self.shape[0], 0, self.shape[1])
 
     def at(self, column: NDArray[np.floating] | float, row: NDArray[np.floating] | float) -> tuple[Array, Array]:
-        """Positions x, y of places in the grid; the centre of its first pixel is at 0.5, 0.5."""
+        """Positions x, y of columns and rows; the centre of the first pixel is at 0.5, 0.5."""
         a, b, c, d, e, f = self.transform
         return np.asarray(a * column + b * row + c), np.asarray(d * column + e * row + f)
 
-    def places(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def indices(self, x: Array, y: Array) -> tuple[Array, Array]:
         """The column and row of positions: what `at` makes positions of."""
         a, b, c, d, e, f = self.transform
         column, row = np.linalg.solve(np.array([[a, b], [d, e]]), np.stack([x - c, y - f]))
@@ -110,45 +109,46 @@ class Layout:
         return float(degree * np.cos(latitude)), float(degree)
 
     def within(self, bounds: Sequence[float], source: str) -> Window:
-        """The smallest window that holds every pixel centre inside of bounds: x0, x1, y0, y1.
+        """The smallest window that holds every pixel centre inside of bounds: west, east, south, north.
 
         Raises QexpError if they are swapped, or if no pixel lies inside.
         """
-        x0, x1, y0, y1 = self.checked(bounds)
-        columns, rows = self.places(np.array([x0, x1, x1, x0]), np.array([y0, y0, y1, y1]))
+        if len(bounds) != 4:
+            raise QexpError(f"`bounds={write_numbers(bounds)}`: write WEST,EAST,SOUTH,NORTH")
+        west, east, south, north = bounds
+        if not (west < east and south < north):
+            raise QexpError(f"`bounds={write_numbers(bounds)}`: swapped or empty; write WEST,EAST,SOUTH,NORTH")
+        columns, rows = self.indices(np.array([west, east, east, west]), np.array([south, south, north, north]))
         (top, bottom), (left, right) = (
             (max(0, int(np.ceil(low.min() - 0.5))), min(count, int(np.floor(low.max() - 0.5)) + 1))
             for low, count in ((rows, self.shape[0]), (columns, self.shape[1]))
         )
         if top >= bottom or left >= right:
             raise QexpError(
-                f"{source}: no pixel lies within the bounds {listed(bounds)}; the grid extends over "
-                f"{listed(self.extent)} in its own coordinates"
+                f"{source}: no pixel lies within the bounds {write_numbers(bounds)}; the grid extends over "
+                f"{write_numbers(self.extent)} in its own coordinates"
             )
         return Window(top, bottom, left, right)
-
-    @staticmethod
-    def checked(bounds: Sequence[float]) -> tuple[float, float, float, float]:
-        """The bounds themselves: west, east, south, north. Raises QexpError if they are others."""
-        if len(bounds) != 4:
-            raise QexpError(f"`bounds={listed(bounds)}`: write WEST,EAST,SOUTH,NORTH")
-        west, east, south, north = bounds
-        if not (west < east and south < north):
-            raise QexpError(f"`bounds={listed(bounds)}`: swapped or empty; write WEST,EAST,SOUTH,NORTH")
-        return west, east, south, north
 
     def same_as(self, other: Layout) -> bool:
         """Whether the pixels of another grid are the same."""
         far = SAME * min(self.pixel)
-        same = type(other) is Layout and self.shape == other.shape
-        return same and bool(np.abs(self.corners - other.corners).max() <= far)
+        return self.shape == other.shape and bool(np.abs(self.corners - other.corners).max() <= far)
 
     def __str__(self) -> str:
         height, width = self.shape
-        return f"{height:,} × {width:,} pixels of {self.pixel[0]:g} × {self.pixel[1]:g} over {listed(self.extent)}"
+        return (
+            f"{height:,} × {width:,} pixels of {self.pixel[0]:g} × {self.pixel[1]:g} over {write_numbers(self.extent)}"
+        )
 
 
-def listed(numbers: Sequence[float]) -> str:
+def centred(shape: tuple[int, int], first: tuple[float, float], step: tuple[float, float], crs: str | None) -> Layout:
+    """The grid whose first pixel has its centre at `first`, and its sides along the axes; y before x in both."""
+    (y, x), (down, across) = first, step
+    return Layout(shape, (across, 0.0, x - across / 2, 0.0, down, y - down / 2), crs)
+
+
+def write_numbers(numbers: Sequence[float]) -> str:
     return ", ".join(f"{number:g}" if abs(number) < 1e5 else f"{number:.0f}" for number in numbers)
 
 
@@ -179,86 +179,6 @@ class Raster:
             )
 
 
-# Pixels along range and azimuth, as the radar sees them, which lie anywhere.
-
-PIECE = 2048
-"""Side of the squares in which places are read, in pixels."""
-
-
-@dataclass(frozen=True)
-class Swath(Layout):
-    """A grid of pixels in radar coordinates: longitude and latitude of each are values of rasters.
-
-    place  longitude and latitude of the pixels of a window [degrees], (row, column) each; NaN where they are not known
-    """
-
-    place: tuple[Callable[[Window], Array], Callable[[Window], Array]] | None = None
-
-    @classmethod
-    def unplaced(cls, shape: tuple[int, int]) -> Swath:
-        """Pixels whose places are not known yet."""
-        return cls(shape, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
-
-    @classmethod
-    def placed(
-        cls, shape: tuple[int, int], longitude: Callable[[Window], Array], latitude: Callable[[Window], Array]
-    ) -> Swath:
-        return cls(shape, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), "EPSG:4326", (longitude, latitude))
-
-    def positions(self, window: Window) -> tuple[Array, Array]:
-        """Longitude and latitude of the pixels of a window, row by row, (pixel,) each; both NaN where both are 0."""
-        if self.place is None:
-            raise QexpError(f"{self} have no positions; geocode them first")
-        x, y = (values(window).ravel() for values in self.place)
-        nowhere = (x == 0) & (y == 0)
-        return np.where(nowhere, np.nan, x), np.where(nowhere, np.nan, y)
-
-    @cached_property
-    def _extent(self) -> tuple[float, float, float, float]:
-        found = []
-        for piece in self.whole.pieces(PIECE):
-            x, y = self.positions(piece)
-            known = np.isfinite(x) & np.isfinite(y)
-            if known.any():
-                found.append((x[known].min(), x[known].max(), y[known].min(), y[known].max()))
-        if not found:
-            raise QexpError(f"none of {self} has a longitude and latitude")
-        west, east, south, north = np.array(found).T
-        return float(west.min()), float(east.max()), float(south.min()), float(north.max())
-
-    @property
-    def corners(self) -> Array:
-        """Those of the rectangle around all pixel centres, (corner, 2)."""
-        west, east, south, north = self._extent
-        return np.array([[west, north], [east, north], [east, south], [west, south]])
-
-    def within(self, bounds: Sequence[float], source: str) -> Window:
-        """The smallest window that holds every pixel centre inside of bounds: west, east, south, north.
-
-        Raises QexpError if they are swapped, or if no pixel lies inside.
-        """
-        west, east, south, north = self.checked(bounds)
-        rows, columns = [], []
-        for piece in self.whole.pieces(PIECE):
-            x, y = (values.reshape(piece.shape) for values in self.positions(piece))
-            row, column = np.nonzero((x >= west) & (x <= east) & (y >= south) & (y <= north))
-            if len(row):
-                rows += [piece.top + row.min(), piece.top + row.max()]
-                columns += [piece.left + column.min(), piece.left + column.max()]
-        if not rows:
-            raise QexpError(
-                f"{source}: no pixel lies within the bounds {listed(bounds)}; they extend over {listed(self.extent)}"
-            )
-        return Window(int(min(rows)), int(max(rows)) + 1, int(min(columns)), int(max(columns)) + 1)
-
-    def same_as(self, other: Layout) -> bool:
-        """Whether the other is of as many pixels in radar coordinates, which belong together."""
-        return isinstance(other, Swath) and self.shape == other.shape
-
-    def __str__(self) -> str:
-        return f"{self.shape[0]:,} × {self.shape[1]:,} pixels in radar coordinates"
-
-
 # Rasters at the pixels of another grid.
 
 
@@ -268,9 +188,7 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
     NaN beyond its pixel centres, and beside its gaps. Both grids may be of different coordinate reference systems; a
     raster without one is taken to be in that of the grid. Raises QexpError if the grids have no pixel in common.
     """
-    if isinstance(raster.layout, Swath):
-        raise QexpError(f"{raster.source} is in radar coordinates, but the grid is {layout}; geocode it first")
-    x, y = _own(raster, layout, *layout.corners.T)
+    x, y = _in_its_system(raster, layout, *layout.corners.T)
     west, east, south, north = raster.layout.extent
     if x.max() < west or x.min() > east or y.max() < south or y.min() > north:
         raise QexpError(
@@ -281,7 +199,7 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
     def read(window: Window) -> Array:
         from scipy.ndimage import map_coordinates
 
-        column, row = raster.layout.places(*_own(raster, layout, *layout.positions(window)))
+        column, row = raster.layout.indices(*_in_its_system(raster, layout, *layout.positions(window)))
         # Pixel centres lie at whole numbers; what cannot be transformed lies outside.
         column, row = (np.where(np.isfinite(line), line - 0.5, -9.0) for line in (column, row))
         height, width = raster.layout.shape
@@ -296,20 +214,20 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
     return replace(raster, layout=layout, read=read)
 
 
-def _own(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[Array, Array]:
+def _in_its_system(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[Array, Array]:
     """Positions of a grid in the raster's coordinate reference system; longitudes counted as the raster's are."""
     import pyproj
 
-    own = raster.layout.crs or layout.crs
+    crs = raster.layout.crs or layout.crs
     if raster.layout.crs is not None and layout.crs is not None:
         transformer = pyproj.Transformer.from_crs(layout.crs, raster.layout.crs, always_xy=True)
         x, y = (np.asarray(values) for values in transformer.transform(x, y))
-    if own is not None and pyproj.CRS.from_user_input(own).is_geographic:
+    if crs is not None and pyproj.CRS.from_user_input(crs).is_geographic:
         west, east, _, _ = raster.layout.extent
         x = x + 360 * np.round(((west + east) / 2 - x) / 360)
     return x, y
 
 
-def _range(places: Array, count: int) -> tuple[int, int]:
+def _range(indices: Array, count: int) -> tuple[int, int]:
     """The first pixel along an axis that is needed, and the one after the last."""
-    return max(0, int(np.floor(places.min()))), min(count, int(np.floor(places.max())) + 2)
+    return max(0, int(np.floor(indices.min()))), min(count, int(np.floor(indices.max())) + 2)

@@ -98,11 +98,11 @@ class Reading:
 
 def masked_where_missing(track: Track) -> Track:
     """The track without its points at which a number is missing or infinite."""
-    whole = np.isfinite(track.direction).all(axis=1) & track.observed
+    complete = np.isfinite(track.direction).all(axis=1) & track.observed
     for values in (track.x, track.y, track.displacement, track.error, track.elevation):
         if values is not None:
-            whole &= np.isfinite(values)
-    return replace(track, observed=whole)
+            complete &= np.isfinite(values)
+    return replace(track, observed=complete)
 
 
 def direction_toward(incidence: Array, heading: Array, look: str = "right") -> Array:
@@ -131,11 +131,11 @@ LARGE = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
 
 
-def suspicions(largest: float, asked: ReadOptions, hint: str = "") -> tuple[str, ...]:
+def suspicions(largest: float, options: ReadOptions, hint: str = "") -> tuple[str, ...]:
     """What makes displacements of this largest absolute value [m] suspicious."""
     if not largest > LARGE:
         return ()
-    option = asked.unit_option or "`unit=mm`"
+    option = options.unit_option or "`unit=mm`"
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 
@@ -145,14 +145,14 @@ LEAST_DEGREES = 2.0
 
 def require_degrees(incidence: Array, source: str) -> None:
     """Raises QexpError for an incidence that is not in degrees, or beyond the horizon."""
-    known = incidence[np.isfinite(incidence)]
-    if len(known) and not (known.min() >= 0 and known.max() < 90):
+    angles = incidence[np.isfinite(incidence)]
+    if len(angles) and not (angles.min() >= 0 and angles.max() < 90):
         raise QexpError(
-            f"{source}: the incidence lies between {known.min():g} and {known.max():g}; it is an angle from the "
+            f"{source}: the incidence lies between {angles.min():g} and {angles.max():g}; it is an angle from the "
             "vertical, from 0 to 90 degrees"
         )
-    if len(known) and 0 < known.max() < LEAST_DEGREES:
+    if len(angles) and 0 < angles.max() < LEAST_DEGREES:
         raise QexpError(
-            f"{source}: an incidence of up to {known.max():g} degrees is not possible for a satellite; if it is in "
-            f"radians, write {np.degrees(known.max()):.4g}"
+            f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a satellite; if it is in "
+            f"radians, write {np.degrees(angles.max()):.4g}"
         )

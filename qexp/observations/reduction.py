@@ -50,9 +50,9 @@ class Reduction:
         if not 0 <= self.share <= 1:
             raise QexpError(f"the share of observed pixels is {self.share:g}, but must lie between 0 and 1")
 
-    def placed(self, crs: str | None) -> Reduction:
-        """The same for points in a coordinate reference system; see `Criterion.placed`."""
-        return replace(self, criterion=self.criterion.placed(crs))
+    def in_system(self, crs: str | None) -> Reduction:
+        """The same for points in a coordinate reference system; see `Criterion.in_system`."""
+        return replace(self, criterion=self.criterion.in_system(crs))
 
     def sizes(self, shape: tuple[int, int]) -> tuple[int, int]:
         """The side of the smallest cells [pixels], and how often the largest ones are halved to get there."""
@@ -74,10 +74,10 @@ def reduction(
     """The reduction of a text such as `quadtree:0.005`: a criterion of `CRITERIA` and its numbers. Raises QexpError."""
     name, _, numbers = text.partition(":")
     if name not in CRITERIA:
-        known = ", ".join(entry.form for entry in CRITERIA.values())
-        raise QexpError(f"`reduce={text}`: no criterion '{name}'; known are {known}")
+        criteria = ", ".join(entry.form for entry in CRITERIA.values())
+        raise QexpError(f"`reduce={text}`: no criterion '{name}'; known are {criteria}")
     try:
-        criterion = CRITERIA[name].build(*(float(one) for one in numbers.split(",")))
+        criterion = CRITERIA[name].build(*(float(number) for number in numbers.split(",")))
     except (TypeError, ValueError):
         raise QexpError(f"`reduce={text}`: write {CRITERIA[name].form}, {CRITERIA[name].help}") from None
     if criterion.side is not None and (smallest or largest):
@@ -98,7 +98,7 @@ def reduced(source: Pixelated, plan: Reduction) -> Track:
     if plan.criterion.local:
         several = max(PIECE // largest, 1)
         base = _Base(side, levels, (0, 0), (min(several, across[0]), min(several, across[1])))
-        parts = [_of_block(block, base, plan, source.metres) for block in source.blocks(several * largest)]
+        parts = [_block_means(block, base, plan, source.metres) for block in source.blocks(several * largest)]
     else:
         base = _Base(side, levels, (0, 0), across)
         if base.size > MOST_CELLS:
@@ -127,7 +127,7 @@ def reduced_points(track: Track, plan: Reduction) -> Track:
     return replace(reduced(Scattered(track), plan), noise=track.noise)
 
 
-def _of_block(block: Pixels, base: _Base, plan: Reduction, metres: tuple[float, float]) -> Track | None:
+def _block_means(block: Pixels, base: _Base, plan: Reduction, metres: tuple[float, float]) -> Track | None:
     side = max(PIECE // (base.side << base.levels), 1) * (base.side << base.levels)
     corner = int(block.row[0]) // side * side, int(block.column[0]) // side * side
     return _means(lambda: [block], replace(base, corner=corner), plan, metres)
@@ -169,29 +169,29 @@ def _means(
     sums: list[Array] = []
     for block in blocks():
         lines = _added_up(base, block, plan.criterion)
-        sums = [one + more for one, more in zip(sums, lines, strict=True)] if sums else lines
+        sums = [total + part for total, part in zip(sums, lines, strict=True)] if sums else lines
     label = _leaves(np.stack(sums).reshape(-1, *base.shape), base.levels, plan, metres).ravel()
     count = int(label.max()) + 1
     if not count:
         return None
     name, origin, totals = "", np.zeros(2), np.zeros((len(MEANS), count))
     for block in blocks():
-        seen = block.seen()
-        if not name and len(seen.row):
-            name, origin = seen.track.name, np.array([seen.track.x[0], seen.track.y[0]])
-        own = label[base.cells(seen)]
-        for row, weights in enumerate(_averaged(seen.track, origin)):
-            totals[row] += np.bincount(own[own >= 0], weights[own >= 0], count)
+        points = block.where_observed()
+        if not name and len(points.row):
+            name, origin = points.track.name, np.array([points.track.x[0], points.track.y[0]])
+        cell = label[base.cells(points)]
+        for row, weights in enumerate(_averaged(points.track, origin)):
+            totals[row] += np.bincount(cell[cell >= 0], weights[cell >= 0], count)
     return _track(name, origin, totals, metres)
 
 
 def _added_up(base: _Base, block: Pixels, criterion: Criterion) -> list[Array]:
     """Sums over the smallest cells: all pixels, observed points, and the criterion's features of these."""
-    seen = block.seen()
-    cells = base.cells(seen)
+    points = block.where_observed()
+    cells = base.cells(points)
     sums = [np.bincount(base.cells(block), minlength=base.size), np.bincount(cells, minlength=base.size)]
-    features = [np.bincount(cells, one, base.size) for one in criterion.features(seen)]
-    return [one.astype(np.float64) for one in (*sums, *features)]
+    features = [np.bincount(cells, feature, base.size) for feature in criterion.features(points)]
+    return [total.astype(np.float64) for total in (*sums, *features)]
 
 
 def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, float]) -> Integers:
@@ -211,12 +211,12 @@ def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, floa
         split = counts < plan.share * pixels
         if len(counts):
             split |= plan.criterion.splits(counts, np.reshape(features, (-1, len(counts))), metres)
-        places = np.split(split, np.cumsum([mask.sum() for mask in leaf])[:-1])
-        if not any(flags.any() for flags in places[1:]):
+        splits = np.split(split, np.cumsum([mask.sum() for mask in leaf])[:-1])
+        if not any(flags.any() for flags in splits[1:]):
             break
         for level in range(1, levels + 1):
             parents = np.zeros_like(leaf[level])
-            parents[leaf[level]] = places[level]
+            parents[leaf[level]] = splits[level]
             leaf[level] &= ~parents
             leaf[level - 1] |= np.repeat(np.repeat(parents, 2, axis=0), 2, axis=1) & (pyramid[level - 1][1] > 0)
     leaf[0] &= sums[1] >= plan.share * sums[0]
@@ -242,7 +242,7 @@ def _averaged(track: Track, origin: Array) -> Iterable[Array]:
 
 def _track(name: str, origin: Array, totals: Array, metres: tuple[float, float]) -> Track:
     number, means = totals[0], dict(zip(MEANS, totals / totals[0], strict=True))
-    direction = np.stack([means[one] for one in ("east", "north", "up")], axis=1)
+    direction = np.stack([means[name] for name in ("east", "north", "up")], axis=1)
     variance = np.stack([means["xx"] - means["x"] ** 2, means["yy"] - means["y"] ** 2], axis=1)
     return Track(
         name,
@@ -277,10 +277,10 @@ class Criterion(Protocol):
     @property
     def side(self) -> int | None: ...
 
-    def placed(self, crs: str | None) -> Criterion:
+    def in_system(self, crs: str | None) -> Criterion:
         """The criterion for points in a coordinate reference system. Raises QexpError if its place is not one there."""
 
-    def features(self, seen: Pixels) -> Iterator[Array]:
+    def features(self, pixels: Pixels) -> Iterator[Array]:
         """Properties of points, (point,) each, of which a cell has the sums; `seen` is the whole part if local."""
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
@@ -295,7 +295,7 @@ class Criterion(Protocol):
 class _Anywhere:
     """A criterion without a place."""
 
-    def placed(self, crs: str | None) -> Self:
+    def in_system(self, crs: str | None) -> Self:
         return self
 
 
@@ -313,40 +313,14 @@ class Quadtree(_Anywhere):
     def __post_init__(self) -> None:
         _require(self.threshold > 0)
 
-    def features(self, seen: Pixels) -> Iterator[Array]:
-        yield from _moments(seen)
+    def features(self, pixels: Pixels) -> Iterator[Array]:
+        # About their mean, so that sums of squares keep their digits.
+        value = pixels.track.displacement - (pixels.track.displacement.mean() if len(pixels.row) else 0.0)
+        yield from (value, value**2)
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
         mean, square = sums / counts
         return np.asarray(square - mean**2 > self.threshold**2)
-
-
-@dataclass(frozen=True)
-class QuadtreePlane(_Anywhere):
-    """Splits a cell in which the displacements' standard deviation about their best plane exceeds a threshold [m].
-
-    Slopes alone split no cell, so that fewer cells lie on the flanks of a signal than at its bends.
-    After Simons, Fialko and Rivera (2002), Bull. Seismol. Soc. Am. 92, 1390-1402, who split by curvature.
-    """
-
-    threshold: float
-    local = True
-    side = None
-
-    def __post_init__(self) -> None:
-        _require(self.threshold > 0)
-
-    def features(self, seen: Pixels) -> Iterator[Array]:
-        value, square = _moments(seen)
-        row, column = (line - (line.mean() if len(line) else 0.0) for line in (seen.row, seen.column))
-        yield from (value, square, row, column, row * row, row * column, column * column, row * value, column * value)
-
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
-        z, zz, r, c, rr, rc, cc, rz, cz = sums / counts
-        tensor = np.stack([rr - r * r, rc - r * c, rc - r * c, cc - c * c], axis=-1).reshape(-1, 2, 2)
-        tilt = np.stack([rz - r * z, cz - c * z], axis=-1)
-        slope = np.linalg.pinv(tensor, rcond=1e-9, hermitian=True) @ tilt[..., None]
-        return np.asarray(zz - z * z - (slope[..., 0] * tilt).sum(axis=-1) > self.threshold**2)
 
 
 @dataclass(frozen=True)
@@ -374,24 +348,24 @@ class Resolution:
     def __post_init__(self) -> None:
         _require(0 < self.threshold < 1 and self.depth > 0)
 
-    def placed(self, crs: str | None) -> Resolution:
+    def in_system(self, crs: str | None) -> Resolution:
         import pyproj
 
         if crs is None:
             return self
         degrees = abs(self.east) <= 360 and abs(self.north) <= 90
-        own = pyproj.CRS.from_user_input(crs)
-        if own.is_geographic and not degrees:
+        system = pyproj.CRS.from_user_input(crs)
+        if system.is_geographic and not degrees:
             raise QexpError(
                 f"the source at {self.east:.0f}, {self.north:.0f}: the grid is in longitude and latitude; give these"
             )
-        if own.is_geographic or not degrees:
+        if system.is_geographic or not degrees:
             return self
-        east, north = pyproj.Transformer.from_crs(4326, own, always_xy=True).transform(self.east, self.north)
+        east, north = pyproj.Transformer.from_crs(4326, system, always_xy=True).transform(self.east, self.north)
         return replace(self, east=float(east), north=float(north))
 
-    def features(self, seen: Pixels) -> Iterator[Array]:
-        yield from (seen.track.x, seen.track.y, *seen.track.direction.T)
+    def features(self, pixels: Pixels) -> Iterator[Array]:
+        yield from (pixels.track.x, pixels.track.y, *pixels.track.direction.T)
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
         x, y, *direction = sums / counts
@@ -406,7 +380,7 @@ class Uniform(_Anywhere):
     side: int
     local = True
 
-    def features(self, seen: Pixels) -> Iterator[Array]:
+    def features(self, pixels: Pixels) -> Iterator[Array]:
         yield from ()
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
@@ -423,9 +397,6 @@ class Entry(NamedTuple):
 CRITERIA: Mapping[str, Entry] = {
     "quadtree": Entry(
         Quadtree, "quadtree:THRESHOLD", "cells whose displacements have at most this standard deviation [m]"
-    ),
-    "quadtree_plane": Entry(
-        QuadtreePlane, "quadtree_plane:THRESHOLD", "likewise, about the best plane through the cell"
     ),
     "resolution": Entry(
         Resolution,
@@ -450,18 +421,12 @@ def data_resolution(stations: Array, direction: Array, depth: float) -> Array:
     from qexp.physics.point import mogi
 
     source = torch.tensor([0.0, 0.0, depth, 1.0], dtype=torch.float64).repeat(len(stations), 1).requires_grad_()
-    seen = mogi(source, torch.as_tensor(stations)[:, None])[:, 0] * torch.as_tensor(direction)
-    (derivatives,) = torch.autograd.grad(seen.sum(), source)  # of each datum, as each has a source of its own
+    along_sight = mogi(source, torch.as_tensor(stations)[:, None])[:, 0] * torch.as_tensor(direction)
+    (derivatives,) = torch.autograd.grad(along_sight.sum(), source)  # of each datum, as each has a source of its own
     design = torch.cat([derivatives, torch.ones_like(derivatives[:, :1])], dim=1)
     basis, sizes, _ = torch.linalg.svd(design / torch.linalg.norm(design, dim=0), full_matrices=False)
     diagonal: Array = basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy()
     return diagonal
-
-
-def _moments(seen: Pixels) -> tuple[Array, Array]:
-    """Displacements about their mean, so that sums of their squares keep their digits, and these squares."""
-    value = seen.track.displacement - (seen.track.displacement.mean() if len(seen.row) else 0.0)
-    return value, value**2
 
 
 def _require(sound: bool) -> None:
@@ -487,12 +452,12 @@ class Pixels:
     row: Integers
     column: Integers
 
-    def seen(self) -> Pixels:
+    def where_observed(self) -> Pixels:
         """Those that count."""
         observed = self.track.observed
         if observed.all():
             return self
-        return Pixels(self.track.kept(observed), self.row[observed], self.column[observed])
+        return Pixels(self.track.select(observed), self.row[observed], self.column[observed])
 
 
 class Pixelated(Protocol):
@@ -518,25 +483,25 @@ class Scattered:
     def __init__(self, track: Track) -> None:
         from scipy.spatial import cKDTree
 
-        self._track = track.seen()
-        places = np.stack([self._track.x, self._track.y], axis=1)
-        nearest = cKDTree(places).query(places, k=2)[0][:, 1] if len(places) > 1 else np.ones(1)
+        self._track = track.where_observed()
+        positions = np.stack([self._track.x, self._track.y], axis=1)
+        nearest = cKDTree(positions).query(positions, k=2)[0][:, 1] if len(positions) > 1 else np.ones(1)
         apart = nearest[nearest > 0]
         step = float(np.median(apart)) if len(apart) else 1.0
-        self._column, self._row = np.round((places - places.min(axis=0)) / step).astype(np.int64).T
+        self._column, self._row = np.round((positions - positions.min(axis=0)) / step).astype(np.int64).T
         self.shape = int(self._row.max()) + 1, int(self._column.max()) + 1
 
     def blocks(self, side: int) -> Iterator[Pixels]:
-        places = np.stack([self._row // side, self._column // side])
-        block = np.unique(places, axis=1, return_inverse=True)[1].ravel()
+        blocks = np.stack([self._row // side, self._column // side])
+        block = np.unique(blocks, axis=1, return_inverse=True)[1].ravel()
         order = np.argsort(block, kind="stable")
-        for own in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-            yield Pixels(self._track.kept(own), self._row[own], self._column[own])
+        for points in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+            yield Pixels(self._track.select(points), self._row[points], self._column[points])
 
 
 def joined(parts: list[Track]) -> Track:
     """The points of parts of one track, one part after the other."""
     first = parts[0]
-    known = [name for name in ARRAYS if getattr(first, name) is not None]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in known}
+    names = [name for name in ARRAYS if getattr(first, name) is not None]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return Track(first.name, first.kind, **arrays, noise=first.noise)

@@ -43,29 +43,29 @@ def is_grid(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF)
 
 
-def read_grid(path: Path, asked: ReadOptions) -> Reading:
+def read_grid(path: Path, options: ReadOptions) -> Reading:
     """Read one field of displacement or phase over a grid. Raises QexpError."""
-    field = in_crs(open_raster(path, asked.band, asked.variable), asked)
-    return reading_of(scene_of(asked.name or path.stem, field, direction_of(field, asked), asked), asked)
+    field = in_crs(open_raster(path, options.band, options.variable), options)
+    return reading_of(scene_of(options.name or path.stem, field, direction_of(field, options), options), options)
 
 
-def in_crs(field: Raster, asked: ReadOptions) -> Raster:
+def in_crs(field: Raster, options: ReadOptions) -> Raster:
     """The field in the coordinate reference system of the command line, if its file names none."""
     if field.layout.crs is not None:
         return field
-    if asked.crs is None:
+    if options.crs is None:
         raise QexpError(
             f"{field.source} does not say in which coordinate reference system it is; name it, such as `crs` "
             f"EPSG:32633, or EPSG:4326 for longitude and latitude (it has {field.layout})"
         )
-    return replace(field, layout=replace(field.layout, crs=asked.crs))
+    return replace(field, layout=replace(field.layout, crs=options.crs))
 
 
 def scene_of(
     name: str,
     field: Raster,
     direction: Direction,
-    asked: ReadOptions,
+    options: ReadOptions,
     wavelength: float | None = None,
     error: float | Raster | None = None,
     coherence: Raster | None = None,
@@ -75,9 +75,9 @@ def scene_of(
 
     wavelength, error, coherence, elevation   what the file tells
     """
-    metres, phase = displacement_of(field, asked, wavelength)
-    if asked.error is not None:
-        error = asked.error * (1.0 if phase else asked.metres)
+    metres, phase = displacement_of(field, options, wavelength)
+    if options.error is not None:
+        error = options.error * (1.0 if phase else options.metres)
     if error is None:
         raise QexpError(
             f"{field.source} has no errors; give the standard deviation of its displacements, such as `error=0.005` "
@@ -85,17 +85,17 @@ def scene_of(
         )
     if isinstance(error, float) and not error > 0:
         raise QexpError(f"`error={error:g}`: a standard deviation is positive")
-    least = asked.least_coherence
+    least = options.least_coherence
     if least is not None and not 0 < least <= 1:
         raise QexpError(f"`least_coherence={least:g}`: coherence lies between 0 and 1")
-    if asked.coherence is not None:
-        coherence = open_coherence(asked.coherence)
+    if options.coherence is not None:
+        coherence = open_coherence(options.coherence)
     if least is not None and coherence is None:
         raise QexpError("`least_coherence` needs a raster of coherence: `coherence=FILE`")
-    if asked.dem is not None:
-        elevation = open_elevation(asked.dem, field.layout)
+    if options.dem is not None:
+        elevation = open_elevation(options.dem, field.layout)
     layout = field.layout
-    window = layout.whole if asked.bounds is None else layout.within(asked.bounds, field.source)
+    window = layout.whole if options.bounds is None else layout.within(options.bounds, field.source)
     masks = None if coherence is None else (coherence, LEAST_COHERENCE if least is None else least)
     return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
 
@@ -109,21 +109,21 @@ def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
     return replace(field, unit=unit.removesuffix(rate)), ("velocities are read as the displacements of one year",)
 
 
-def displacement_of(field: Raster, asked: ReadOptions, wavelength: float | None) -> tuple[float, bool]:
+def displacement_of(field: Raster, options: ReadOptions, wavelength: float | None) -> tuple[float, bool]:
     """The displacement toward the satellite of one unit of a field [m], and whether the field is phase."""
-    said = field.unit.strip().lower()
-    unit = UNITS.get(said, said)
-    given = asked.wavelength is not None or asked.sensor is not None
-    if asked.wavelength is not None and asked.sensor is not None:
+    unit = field.unit.strip().lower()
+    unit = UNITS.get(unit, unit)
+    has_wavelength = options.wavelength is not None or options.sensor is not None
+    if options.wavelength is not None and options.sensor is not None:
         raise QexpError("`wavelength` and `sensor` both give the wavelength; leave one out")
-    if asked.phase or given or unit in RADIANS:
-        if asked.unit is not None:
-            raise QexpError(f"{field.source}: phase is in radians; leave `unit={asked.unit}` out")
+    if options.phase or has_wavelength or unit in RADIANS:
+        if options.unit is not None:
+            raise QexpError(f"{field.source}: phase is in radians; leave `unit={options.unit}` out")
         if unit in METRES:
             raise QexpError(
                 f"{field.source} is in {unit}, so it is not phase; leave `phase`, `wavelength` and `sensor` out"
             )
-        length = asked.wavelength if asked.sensor is None else wavelength_of(asked.sensor)
+        length = options.wavelength if options.sensor is None else wavelength_of(options.sensor)
         length = wavelength if length is None else length
         if length is None:
             raise QexpError(
@@ -131,12 +131,12 @@ def displacement_of(field: Raster, asked: ReadOptions, wavelength: float | None)
                 "such as `wavelength=0.0555`, or name the satellite: `sensor=sentinel-1`"
             )
         return metres_per_radian(length), True
-    if unit in METRES and asked.unit is not None and unit != asked.unit:
-        raise QexpError(f"{field.source} gives its unit as {unit}, but `unit` says {asked.unit}")
-    return METRES.get(unit) or asked.metres, False
+    if unit in METRES and options.unit is not None and unit != options.unit:
+        raise QexpError(f"{field.source} gives its unit as {unit}, but `unit` says {options.unit}")
+    return METRES.get(unit) or options.metres, False
 
 
-def reading_of(scene: Scene, asked: ReadOptions) -> Reading:
+def reading_of(scene: Scene, options: ReadOptions) -> Reading:
     """The points of a scene, or the means of its cells where a reduction is asked for."""
     if scene.window.size > MOST_PIXELS:
         raise QexpError(
@@ -147,22 +147,22 @@ def reading_of(scene: Scene, asked: ReadOptions) -> Reading:
         raise QexpError(
             f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
         )
-    plan = asked.reduction
-    crs, warnings = scene.field.layout.crs, scene.warnings(largest, asked)
+    plan = options.reduction
+    crs, warnings = scene.field.layout.crs, scene.warnings(largest, options)
     if plan is None:
-        return Reading((scene.whole(),), crs, warnings)
-    means, size = reduced(scene, plan.placed(crs)), scene.window.size
+        return Reading((scene.points(),), crs, warnings)
+    means, size = reduced(scene, plan.in_system(crs)), scene.window.size
     return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size)
 
 
 def _some_points(scene: Scene) -> Track:
     """Observed pixels, drawn at random with a fixed seed: some SAMPLED where all are observed."""
     random, share = np.random.default_rng(0), min(SAMPLED / scene.window.size, 1.0)
-    drawn = []
+    parts = []
     for piece in scene.window.pieces(PIECE):
         track = scene.track(piece)
-        drawn.append(track.kept(track.observed & (random.random(len(track.x)) < share)))
-    return joined(drawn)
+        parts.append(track.select(track.observed & (random.random(len(track.x)) < share)))
+    return joined(parts)
 
 
 # A scene: what a radar saw on a grid of pixels, read in windows as tracks of points.
@@ -213,7 +213,7 @@ class Scene:
         coherence is too low.
         """
         values = self.field.read(window).ravel()
-        observed = self._seen(values)
+        observed = self._has_data(values)
         if self.coherence is not None:
             raster, least = self.coherence
             observed &= raster.read(window).ravel() >= least
@@ -228,11 +228,11 @@ class Scene:
         track = Track(self.name, "radar", x, y, displacement, error, self.direction(window), observed, elevation)
         return masked_where_missing(track)
 
-    def _seen(self, values: Array) -> Flags:
+    def _has_data(self, values: Array) -> Flags:
         """Where a field has data."""
         return np.isfinite(values) if self.field.gaps else np.isfinite(values) & (values != 0)
 
-    def whole(self) -> Track:
+    def points(self) -> Track:
         """All pixels as points. Raises QexpError if they are too many."""
         if self.window.size > LARGEST_WHOLE:
             height, width = self.window.shape
@@ -244,13 +244,13 @@ class Scene:
 
     def largest(self) -> float | None:
         """The largest absolute value of the field; None if it has none."""
-        found = []
+        largest = []
         for piece in self.window.pieces(PIECE):
             values = self.field.read(piece)
-            seen = self._seen(values)
-            if seen.any():
-                found.append(float(np.abs(values[seen]).max()))
-        return max(found, default=None)
+            observed = self._has_data(values)
+            if observed.any():
+                largest.append(float(np.abs(values[observed]).max()))
+        return max(largest, default=None)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -268,11 +268,13 @@ class Scene:
             row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(2, -1)
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
-    def warnings(self, largest: float, asked: ReadOptions) -> tuple[str, ...]:
+    def warnings(self, largest: float, options: ReadOptions) -> tuple[str, ...]:
         """What makes a field of this largest absolute value suspicious."""
         if self.phase and WRAPPED < largest / np.pi <= 1:
             return ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
-        return () if self.phase else suspicions(largest * self.scale, asked, ", or for phase `wavelength` or `sensor`")
+        return (
+            () if self.phase else suspicions(largest * self.scale, options, ", or for phase `wavelength` or `sensor`")
+        )
 
 
 # Lines of sight over a grid: from angles or components, as numbers or rasters.
@@ -281,21 +283,21 @@ Direction = Callable[[Window], Array]
 """Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where they are not known."""
 
 
-def is_given(asked: ReadOptions) -> bool:
+def is_given(options: ReadOptions) -> bool:
     """Whether the command line gives a line of sight."""
-    return any(one is not None for one in (asked.direction, asked.incidence, asked.heading))
+    return any(value is not None for value in (options.direction, options.incidence, options.heading))
 
 
-def direction_of(field: Raster, asked: ReadOptions) -> Direction:
+def direction_of(field: Raster, options: ReadOptions) -> Direction:
     """The lines of sight that the command line gives.
 
     Raises QexpError if it gives none or two, or rasters of other grids.
     """
-    angles = [name for name in ("incidence", "heading", "look") if getattr(asked, name) is not None]
-    if asked.direction is not None:
+    angles = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
+    if options.direction is not None:
         if angles:
             raise QexpError(f"`direction` gives the whole line of sight; leave `{angles[0]}` out")
-        return from_components(field, *(open_raster(path) for path in asked.direction))
+        return from_components(field, *(open_raster(path) for path in options.direction))
     for name in ("incidence", "heading"):
         if name not in angles:
             raise QexpError(
@@ -303,8 +305,8 @@ def direction_of(field: Raster, asked: ReadOptions) -> Direction:
                 "`heading`, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
                 "`direction=EAST,NORTH,UP`"
             )
-    incidence, heading = (_angle(getattr(asked, name)) for name in ("incidence", "heading"))
-    return from_angles(field, incidence, heading, asked.look or "right")
+    incidence, heading = (_angle(getattr(options, name)) for name in ("incidence", "heading"))
+    return from_angles(field, incidence, heading, options.look or "right")
 
 
 def _angle(value: float | Path) -> float | Raster:
@@ -313,16 +315,16 @@ def _angle(value: float | Path) -> float | Raster:
 
 def from_angles(field: Raster, incidence: float | Raster, heading: float | Raster, look: str = "right") -> Direction:
     """Lines of sight from incidence and heading [degrees]."""
-    for one in (incidence, heading):
-        if isinstance(one, Raster):
-            field.require_same_grid(one)
+    for angle in (incidence, heading):
+        if isinstance(angle, Raster):
+            field.require_same_grid(angle)
     if not isinstance(incidence, Raster):
         require_degrees(np.array([incidence]), "`incidence`")
     if not isinstance(heading, Raster) and not -360 <= heading <= 360:
         raise QexpError(f"`heading={heading:g}`: a heading is an angle from north, in degrees from -360 to 360")
 
     def direction(window: Window) -> Array:
-        steep, along = (_over(one, window) for one in (incidence, heading))
+        steep, along = (_over(angle, window) for angle in (incidence, heading))
         if isinstance(incidence, Raster):
             require_degrees(steep, incidence.source)
         return direction_toward(steep, along, look)
@@ -336,17 +338,17 @@ def _over(value: float | Raster, window: Window) -> Array:
 
 def from_components(field: Raster, *components: Raster) -> Direction:
     """Lines of sight from rasters of their components east, north and up; pixels where all are 0 have none."""
-    for one in components:
-        field.require_same_grid(one)
+    for component in components:
+        field.require_same_grid(component)
 
     def direction(window: Window) -> Array:
-        east, north, up = (one.read(window).ravel() for one in components)
+        east, north, up = (component.read(window).ravel() for component in components)
         length = np.sqrt(east * east + north * north + up * up)
         length[length == 0] = np.nan
         if (np.abs(length - 1) > UNIT_TOLERANCE).any():
             raise QexpError(
-                f"{', '.join(one.source for one in components)} are not the components of unit vectors: lengths are "
-                f"{np.nanmin(length):g} to {np.nanmax(length):g}, but must be 1"
+                f"{', '.join(component.source for component in components)} are not the components "
+                f"of unit vectors: lengths are {np.nanmin(length):g} to {np.nanmax(length):g}, but must be 1"
             )
         return np.stack([east, north, up], axis=-1)
 

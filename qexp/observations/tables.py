@@ -33,63 +33,63 @@ NARROW = 100.0
 """Extent of points [m] below which their coordinates are likely in km."""
 
 
-def read_points(path: Path, asked: ReadOptions) -> Reading:
+def read_points(path: Path, options: ReadOptions) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
     table = read_text_table(path, names_of(RADAR))
-    columns = columns_of(table, asked, RADAR, OF_RADAR)
+    columns = columns_of(table, options, RADAR, OF_RADAR)
     (x, y), geographic = position_columns(table, columns)
     require_columns(table, columns, ["los"])
-    require_one_unit(table, columns, ["los", "error"], asked)
-    if "error" in columns and asked.error is not None:
+    require_one_unit(table, columns, ["los", "error"], options)
+    if "error" in columns and options.error is not None:
         raise QexpError(f"{path} has errors in {table.titled(columns['error'])}; leave `error` out")
-    if "error" not in columns and asked.error is None:
+    if "error" not in columns and options.error is None:
         raise QexpError(
             f"{path} has no column of errors; give the standard deviation of its displacements, such as `error=0.005` "
             "(in metres, or in the unit of `unit`), or say which column holds it: `columns=error=NAME`"
         )
     count = table.count
-    error = np.full(count, (asked.error or 0.0) * asked.metres)
+    error = np.full(count, (options.error or 0.0) * options.metres)
     track = Track(
-        asked.name or path.stem,
+        options.name or path.stem,
         "radar",
         table.numbers(columns[x]),
         table.numbers(columns[y]),
-        lengths(table, columns, "los", asked),
-        lengths(table, columns, "error", asked) if "error" in columns else error,
-        _direction(table, columns, asked),
+        lengths(table, columns, "los", options),
+        lengths(table, columns, "error", options) if "error" in columns else error,
+        _direction(table, columns, options),
         np.ones(count, bool),
         table.numbers(columns["elevation"]) if "elevation" in columns else None,
     )
     masked = masked_where_missing(track)
-    largest = np.abs(masked.seen().displacement).max(initial=0)
-    doubts = suspicions(float(largest), asked) + (() if geographic else _suspicious_extent(masked))
+    largest = np.abs(masked.where_observed().displacement).max(initial=0)
+    doubts = suspicions(float(largest), options) + (() if geographic else _suspicious_extent(masked))
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
 
 
 def _suspicious_extent(track: Track) -> tuple[str, ...]:
     """What makes coordinates look like kilometres; degrees are refused elsewhere, once the system is known."""
-    seen = track.seen()
-    if len(seen.x) < 2:
+    points = track.where_observed()
+    if len(points.x) < 2:
         return ()
-    extent = float(max(np.ptp(seen.x), np.ptp(seen.y)))
-    degrees = bool((np.abs(seen.x) <= 360).all() and (np.abs(seen.y) <= 90).all())
+    extent = float(max(np.ptp(points.x), np.ptp(points.y)))
+    degrees = bool((np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all())
     if degrees or not 0 < extent < NARROW:
         return ()
     return (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
 
 
-def _direction(table: TextTable, columns: Mapping[str, int], asked: ReadOptions) -> Array:
+def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:
     """Lines of sight from columns of the vector, or from incidence and heading, which are columns or numbers."""
     of_vector = [name for name in VECTOR if name in columns]
-    asked_angles = [name for name in ("incidence", "heading", "look") if getattr(asked, name) is not None]
+    angles_given = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
     if of_vector:
         require_columns(table, columns, VECTOR)
-        if asked_angles:
-            raise QexpError(f"{table.path} has the line of sight in columns; leave `{asked_angles[0]}` out")
+        if angles_given:
+            raise QexpError(f"{table.path} has the line of sight in columns; leave `{angles_given[0]}` out")
         return np.stack([table.numbers(columns[name]) for name in VECTOR], axis=1)
     angles = {}
     for name in ("incidence", "heading"):
-        value = getattr(asked, name)
+        value = getattr(options, name)
         if name in columns and value is not None:
             raise QexpError(f"{table.path} has a column of {name}; leave `{name}` out")
         if name in columns:
@@ -104,7 +104,7 @@ def _direction(table: TextTable, columns: Mapping[str, int], asked: ReadOptions)
         else:
             angles[name] = np.full(table.count, value)
     require_degrees(angles["incidence"], str(table.path))
-    return direction_toward(angles["incidence"], angles["heading"], asked.look or "right")
+    return direction_toward(angles["incidence"], angles["heading"], options.look or "right")
 
 
 # Displacements of GNSS stations in a text or CSV file.
@@ -125,42 +125,42 @@ def is_gnss(path: Path) -> bool:
         return False
     if not table.names:
         return not is_number(table.first[0])
-    found, along = _columns(table, ReadOptions()), columns_of(table, ReadOptions(), RADAR, OF_RADAR)
-    placed = {"east", "north"} <= found.keys() or {"longitude", "latitude"} <= found.keys()
-    return placed and {"displacement_east", "displacement_north"} <= found.keys() and "los" not in along
+    columns, along = _columns(table, ReadOptions()), columns_of(table, ReadOptions(), RADAR, OF_RADAR)
+    positions = {"east", "north"} <= columns.keys() or {"longitude", "latitude"} <= columns.keys()
+    return positions and {"displacement_east", "displacement_north"} <= columns.keys() and "los" not in along
 
 
-def read_gnss(path: Path, asked: ReadOptions) -> Reading:
+def read_gnss(path: Path, options: ReadOptions) -> Reading:
     """Read the components of stations: one entry of the track per station and component. Raises QexpError.
 
     Without a header: name, east, north, displacements east, north and up, and their three errors. The component up
     may be missing.
     """
     table = read_text_table(path, names_of(GNSS))
-    columns = _columns(table, asked)
+    columns = _columns(table, options)
     (x, y), geographic = position_columns(table, columns)
     require_columns(table, columns, ["displacement_east", "displacement_north"])
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
     roles = [f"{what}_{name}" for what in ("displacement", "error") for name in components]
-    require_one_unit(table, columns, [*roles, "error"], asked)
+    require_one_unit(table, columns, [*roles, "error"], options)
     count = table.count
     errors = []
     for name in components:
-        role = next((one for one in (f"error_{name}", "error") if one in columns), None)
-        if role is None and asked.error is None:
+        role = next((role for role in (f"error_{name}", "error") if role in columns), None)
+        if role is None and options.error is None:
             raise QexpError(
                 f"{path} has no errors of the component {name}; say which column holds them: `columns` "
                 f"error_{name}=NAME, or give one number: `error=0.003` (in metres, or in the unit of `unit`)"
             )
-        of_all = np.full(count, (asked.error or 0) * asked.metres)
-        errors.append(of_all if role is None else lengths(table, columns, role, asked))
+        of_all = np.full(count, (options.error or 0) * options.metres)
+        errors.append(of_all if role is None else lengths(table, columns, role, options))
     width = len(components)
     track = Track(
-        asked.name or path.stem,
+        options.name or path.stem,
         "gnss",
         np.repeat(table.numbers(columns[x]), width),
         np.repeat(table.numbers(columns[y]), width),
-        np.stack([lengths(table, columns, f"displacement_{name}", asked) for name in components], axis=1).ravel(),
+        np.stack([lengths(table, columns, f"displacement_{name}", options) for name in components], axis=1).ravel(),
         np.stack(errors, axis=1).ravel(),
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
@@ -168,13 +168,13 @@ def read_gnss(path: Path, asked: ReadOptions) -> Reading:
         station=np.repeat(table.texts(columns["station"]), width) if "station" in columns else None,
     )
     masked = masked_where_missing(track)
-    largest = np.abs(masked.seen().displacement).max(initial=0)
-    return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest), asked))
+    largest = np.abs(masked.where_observed().displacement).max(initial=0)
+    return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest), options))
 
 
-def _columns(table: TextTable, asked: ReadOptions) -> dict[str, int]:
+def _columns(table: TextTable, options: ReadOptions) -> dict[str, int]:
     """What columns hold; beside longitude, latitude and `up`, those named east and north are displacements."""
-    columns = columns_of(table, asked, GNSS, OF_GNSS)
+    columns = columns_of(table, options, GNSS, OF_GNSS)
     if {"longitude", "latitude", "east", "north", "displacement_up"} <= columns.keys() and not (
         {"displacement_east", "displacement_north"} & columns.keys()
     ):
@@ -236,61 +236,65 @@ def names_of(roles: Roles) -> set[str]:
     return set(roles) | set(chain.from_iterable(roles.values()))
 
 
-def columns_of(table: TextTable, asked: ReadOptions, roles: Roles, order: Sequence[str]) -> dict[str, int]:
+def columns_of(table: TextTable, options: ReadOptions, roles: Roles, order: Sequence[str]) -> dict[str, int]:
     """What columns hold → their index. Raises QexpError for unknown names and for a file of another width."""
-    given = asked.columns
-    if given is not None and not isinstance(given, Mapping):
-        return _in_order(table, given, order)
+    requested = options.columns
+    if requested is not None and not isinstance(requested, Mapping):
+        return _in_order(table, requested, order)
     widths = {3, 4, len(order)} if order[0] == "east" else {len(order), len(order) - 3}
     usual = {role: index for index, role in enumerate(order[: table.width])} if table.width in widths else {}
-    found = _by_name(table, roles) if table.names else usual
-    if given:
-        return _as_asked(table, given, roles, found)
-    if not found and not table.names:
+    recognised = _by_name(table, roles) if table.names else usual
+    if requested:
+        return _as_asked(table, requested, roles, recognised)
+    if not recognised and not table.names:
         raise QexpError(
             f"{table.path}: {table.width} columns without a header; without one they are {', '.join(order)} "
             f"({' or '.join(map(str, sorted(widths)))} of them). Otherwise say which is which, such as "
             f"`columns={order[0]}=1,{order[1]}=2,{order[2]}=5`"
         )
-    return found
+    return recognised
 
 
 def _in_order(table: TextTable, positions: Sequence[int], order: Sequence[str]) -> dict[str, int]:
     if len(positions) > len(order):
         raise QexpError(f"`columns`: {len(positions)} positions, but only {len(order)} are known: {', '.join(order)}")
-    return {role: _position(table, str(one), role) for role, one in zip(order, positions, strict=False)}
+    return {role: _position(table, str(position), role) for role, position in zip(order, positions, strict=False)}
 
 
 def _by_name(table: TextTable, roles: Roles) -> dict[str, int]:
     plain = [plain_name(name)[0] for name in table.names]
-    found: dict[str, int] = {}
+    columns: dict[str, int] = {}
     for role, words in roles.items():
         # A name that two columns have tells nothing.
         index = next((plain.index(word) for word in (role, *words) if plain.count(word) == 1), None)
-        if index is not None and index not in found.values():
-            found[role] = index
-    return found
+        if index is not None and index not in columns.values():
+            columns[role] = index
+    return columns
 
 
-def _as_asked(table: TextTable, given: Mapping[str, str], roles: Roles, found: dict[str, int]) -> dict[str, int]:
+def _as_asked(
+    table: TextTable, requested: Mapping[str, str], roles: Roles, recognised: dict[str, int]
+) -> dict[str, int]:
     """The columns of the command line, with those that are known by name besides."""
-    asked: dict[str, int] = {}
-    for word, column in given.items():
+    columns: dict[str, int] = {}
+    for word, column in requested.items():
         role = next((role for role, words in roles.items() if word.lower() in (role, *words)), None)
         if role is None:
             raise QexpError(f"`columns={word}={column}`: no column holds '{word}'; {suggestion(word, roles)}")
         if column in table.names:
-            asked[role] = table.names.index(column)
+            columns[role] = table.names.index(column)
         elif column.isdecimal():
-            asked[role] = _position(table, column, role)
+            columns[role] = _position(table, column, role)
         elif table.names:
             raise QexpError(f"{table.path} has no column '{column}'; {suggestion(column, table.names)}")
         else:
             raise QexpError(f"{table.path} has no header with '{column}'; give its position, such as {word}=1")
     plane, sphere = {"east", "north"}, {"longitude", "latitude"}
-    unwanted = sphere if plane & asked.keys() else plane if sphere & asked.keys() else set()
-    kept = {role: index for role, index in found.items() if role not in unwanted and index not in asked.values()}
-    return {**kept, **asked}
+    unwanted = sphere if plane & columns.keys() else plane if sphere & columns.keys() else set()
+    others = {
+        role: index for role, index in recognised.items() if role not in unwanted and index not in columns.values()
+    }
+    return {**others, **columns}
 
 
 def _position(table: TextTable, text: str, role: str) -> int:
@@ -302,12 +306,12 @@ def _position(table: TextTable, text: str, role: str) -> int:
 def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], hint: str = "") -> None:
     missing = [role for role in roles if role not in columns]
     if missing:
-        known = f"; its columns are {', '.join(table.names)}" if table.names else ""
+        names = f"; its columns are {', '.join(table.names)}" if table.names else ""
         free = next((index for index in range(table.width) if index not in columns.values()), table.width - 1)
-        named = table.names and table.names.count(table.names[free]) == 1
+        unique = table.names and table.names.count(table.names[free]) == 1
         raise QexpError(
-            f"{table.path}: no column is known to hold {' or '.join(missing)}{known}; say which one does, such as "
-            f"`columns={missing[0]}={table.names[free] if named else free + 1}{hint}`"
+            f"{table.path}: no column is known to hold {' or '.join(missing)}{names}; say which one does, such as "
+            f"`columns={missing[0]}={table.names[free] if unique else free + 1}{hint}`"
         )
 
 
@@ -321,28 +325,28 @@ def position_columns(table: TextTable, columns: Mapping[str, int]) -> tuple[tupl
     return names, geographic
 
 
-def lengths(table: TextTable, columns: Mapping[str, int], role: str, asked: ReadOptions) -> Array:
+def lengths(table: TextTable, columns: Mapping[str, int], role: str, options: ReadOptions) -> Array:
     """A column of displacements or errors [m]. Raises QexpError if the header and --unit name different units."""
     unit = unit_of(table, columns, role)
-    if unit is not None and asked.unit is not None and unit != asked.unit:
-        raise QexpError(f"{table.path}: {table.titled(columns[role])} is in {unit}, but `unit` says {asked.unit}")
-    return table.numbers(columns[role]) * in_metres(unit or asked.unit or "m")
+    if unit is not None and options.unit is not None and unit != options.unit:
+        raise QexpError(f"{table.path}: {table.titled(columns[role])} is in {unit}, but `unit` says {options.unit}")
+    return table.numbers(columns[role]) * in_metres(unit or options.unit or "m")
 
 
 def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:
     return plain_name(table.names[columns[role]])[1] if table.names else None
 
 
-def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], asked: ReadOptions) -> None:
+def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], options: ReadOptions) -> None:
     """Raises QexpError if the header names the unit of some of these columns but not of others."""
-    if not table.names or asked.unit is not None:
+    if not table.names or options.unit is not None:
         return
-    units = {role: unit_of(table, columns, role) for role in roles if role in columns}
-    named = {unit for unit in units.values() if unit is not None}
-    silent = [role for role, unit in units.items() if unit is None]
-    if silent and named - {"m"}:
+    unit_by_role = {role: unit_of(table, columns, role) for role in roles if role in columns}
+    units = {unit for unit in unit_by_role.values() if unit is not None}
+    silent = [role for role, unit in unit_by_role.items() if unit is None]
+    if silent and units - {"m"}:
         raise QexpError(
-            f"{table.path}: the header names the unit {', '.join(sorted(named))} of some columns, but none of "
+            f"{table.path}: the header names the unit {', '.join(sorted(units))} of some columns, but none of "
             f"{', '.join(table.titled(columns[role]) for role in silent)}; write it behind each name, such as "
             f"'{table.names[columns[silent[0]]]} (mm)'; units are {', '.join(METRES)}"
         )
@@ -426,11 +430,11 @@ def is_text(path: Path) -> bool:
         return b"\0" not in file.read(4096)
 
 
-def read_text_table(path: Path, known: Collection[str], most: int | None = None) -> TextTable:
+def read_text_table(path: Path, header_words: Collection[str], most: int | None = None) -> TextTable:
     """Read the cells of a text file.
 
-    known  words, in lower case, by which a comment above the first row is known as a header
-    most   lines to read; None: all
+    header_words  words, in lower case, by which a comment above the first row is known as a header
+    most          lines to read; None: all
     Raises NotFoundError, and TableError for a file that is no table.
     """
     if not path.is_file():
@@ -444,15 +448,15 @@ def read_text_table(path: Path, known: Collection[str], most: int | None = None)
             above = line
         if not text:
             raise TableError(f"{path} has no rows" if above else f"{path} is empty")
-        separator = next((one for one in SEPARATORS if one in text), None)
+        separator = next((mark for mark in SEPARATORS if mark in text), None)
         cells, names = _cells(text, separator), list[str]()
         rest: Iterator[tuple[int, list[str]]] = (
-            (row, _cells(kept, separator)) for row, line in lines if (kept := _without_comment(line))
+            (row, _cells(words, separator)) for row, line in lines if (words := _without_comment(line))
         )
         if not any(map(is_number, cells[1:])) and not (len(cells) == 1 and is_number(cells[0])):
             names = cells
         else:
-            names = _header_in_comment(above, separator, len(cells), known)
+            names = _header_in_comment(above, separator, len(cells), header_words)
             rest = chain([(number, cells)], rest)
         parts = list(_parts(path, rest, len(names)))
     if not parts:
@@ -475,7 +479,7 @@ def _parts(path: Path, rows: Iterable[tuple[int, list[str]]], width: int) -> Ite
             some[0][1],
             Rows(
                 [line for line, _ in some],
-                [_as_numbers(one) for one in zip(*(cells for _, cells in some), strict=True)],
+                [_as_numbers(column) for column in zip(*(cells for _, cells in some), strict=True)],
             ),
         )
 
@@ -495,18 +499,18 @@ def _cells(text: str, separator: str | None) -> list[str]:
     return [cell.strip() for cell in text.split(separator)]
 
 
-def _header_in_comment(line: str, separator: str | None, width: int, known: Collection[str]) -> list[str]:
+def _header_in_comment(line: str, separator: str | None, width: int, header_words: Collection[str]) -> list[str]:
     """The names in a comment right above the first row, if at least two of them are known words."""
     if not line.lstrip().startswith("#"):
         return []
     words = line.lstrip().lstrip("#").strip()
     cells = _cells(words, separator if separator is not None and separator in words else None)
-    return cells if len(cells) == width and len({cell.lower() for cell in cells} & set(known)) >= 2 else []
+    return cells if len(cells) == width and len({cell.lower() for cell in cells} & set(header_words)) >= 2 else []
 
 
 def _require_even(path: Path, width: int, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
     ragged = [(line, len(cells)) for line, cells in rows if len(cells) != width]
     if ragged:
-        said = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
+        lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
         more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
-        raise TableError(f"{path}: {said}{more}, but there are {width} columns")
+        raise TableError(f"{path}: {lines}{more}, but there are {width} columns")

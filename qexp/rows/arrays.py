@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.errors import NotFoundError
 from qexp.rows.table import Grid, Piece, Table, TableError, Types
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import xarray
 
 ROW = "row"
 """The dimension of rows without a grid."""
@@ -28,6 +30,20 @@ NETCDF_3 = b"CDF"
 DAMAGED = files.BROKEN_NETCDF
 
 
+def open_dataset(path: Path) -> xarray.Dataset:
+    """Open a file of the classic format or of NetCDF 4. Raises NotFoundError, and TableError for any other."""
+    import xarray
+
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file")
+    with path.open("rb") as file:
+        engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
+    try:
+        return xarray.open_dataset(path, engine=engine, decode_times=False, cache=False)
+    except DAMAGED as error:
+        raise TableError(f"{path} cannot be read as NetCDF: {error}") from None
+
+
 class NetcdfTable(Table):
     """Variables along one dimension, or over a grid of two, whose cells are the rows.
 
@@ -35,14 +51,7 @@ class NetcdfTable(Table):
     """
 
     def _open(self) -> None:
-        import xarray
-
-        with self.path.open("rb") as file:
-            engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
-        try:
-            self._data = xarray.open_dataset(self.path, engine=engine, decode_times=False, cache=False)
-        except DAMAGED as error:
-            raise TableError(f"{self.path} cannot be read as NetCDF: {error}") from None
+        self._data = open_dataset(self.path)
         self._vectors: set[str] = set()
         self.names = [str(name) for name in self._data.variables]
         self.units = {

@@ -36,7 +36,7 @@ CHAINS, BURN_IN, STEPS = 100, 900, 2000
 def seen():
     """Every sixth point of each track, with the noise that all of them show."""
     whole = qexp.observe(FILES, crs="EPSG:32633", noise="estimate").observation
-    some = [track.kept(np.arange(len(track.x)) % 6 == 0) for track in whole.tracks]
+    some = [track.select(np.arange(len(track.x)) % 6 == 0) for track in whole.tracks]
     return replace(whole, tracks=tuple(some))
 
 

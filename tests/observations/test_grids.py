@@ -105,20 +105,6 @@ def angles_gmt(folder):
     return {"incidence": tif(folder / "inc.tif", INCIDENCE[::-1], transform=transform), "heading": HEADING}
 
 
-def old_gmt(folder):
-    """The layout of GMT until version 4: a line of values from the upper left, pixels in between the ranges."""
-    xarray.Dataset(
-        {
-            "x_range": ("side", [WEST, WEST + WIDTH * PIXEL]),
-            "y_range": ("side", [TOP - HEIGHT * PIXEL, TOP]),
-            "spacing": ("side", [PIXEL, PIXEL]),
-            "dimension": ("side", np.array([WIDTH, HEIGHT], np.int32)),
-            "z": ("xysize", masked(LOS * 100).ravel(), {"node_offset": np.int32(1), "units": "cm"}),
-        }
-    ).to_netcdf(folder / "old.grd", engine="scipy", format="NETCDF3_CLASSIC")
-    return folder / "old.grd", {**angles(folder), "crs": UTM}
-
-
 MINTPY = {
     "X_FIRST": WEST, "Y_FIRST": TOP, "X_STEP": PIXEL, "Y_STEP": -PIXEL, "X_UNIT": "meters", "EPSG": 32633,
     "LENGTH": HEIGHT, "WIDTH": WIDTH, "WAVELENGTH": LAMBDA, "HEADING": HEADING, "ANTENNA_SIDE": -1,
@@ -173,7 +159,7 @@ def licsar(folder):
 
 FORMATS = [
     geotiff, geotiff_in_millimetres, geotiff_of_phase, geotiff_of_scaled_whole_numbers, gmt, netcdf_4_with_a_system,
-    old_gmt, mintpy_velocity, mintpy_time_series, licsar,
+    mintpy_velocity, mintpy_time_series, licsar,
 ]  # fmt: skip
 
 
@@ -374,7 +360,7 @@ def test_tracks_that_do_not_overlap_are_refused_unless_others_join_them(tmp_path
 
 
 def test_a_window_is_what_the_whole_has_there(tmp_path):
-    for written in (geotiff, gmt, old_gmt, mintpy_velocity):
+    for written in (geotiff, gmt, mintpy_velocity):
         (tmp_path / written.__name__).mkdir()
         path, _ = written(tmp_path / written.__name__)
         raster = open_raster(path)

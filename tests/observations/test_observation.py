@@ -54,7 +54,7 @@ def test_a_file_keeps_the_whole_observation(tmp_path):
             else:
                 assert found == expected
     assert read.size == 17
-    assert read.track("descending").seen().size == 5
+    assert read.track("descending").where_observed().size == 5
 
 
 def test_a_file_has_units_and_names_its_conventions(tmp_path):

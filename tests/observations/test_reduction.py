@@ -37,12 +37,12 @@ def track():
     return Track("pixels", "radar", x, y, los, np.full(SIDE**2, NOISE), toward, np.isfinite(los), elevation=x / 10)
 
 
-CRITERIA = ["quadtree:0.004", "quadtree_plane:0.004", f"resolution:0.05,1500,{SOURCE[0]},{SOURCE[1]}", "uniform:5"]
+CRITERIA = ["quadtree:0.004", f"resolution:0.05,1500,{SOURCE[0]},{SOURCE[1]}", "uniform:5"]
 
 
 @pytest.mark.parametrize("text", CRITERIA)
 def test_means_of_cells_have_the_mean_of_all_points(track, text):
-    cells, seen = reduced_points(track, reduction(text)), track.seen()
+    cells, seen = reduced_points(track, reduction(text)), track.where_observed()
     assert len(cells.x) < seen.size / 4
     assert cells.count.sum() == seen.size
     for name in ("x", "y", "displacement", "elevation"):
@@ -53,7 +53,7 @@ def test_means_of_cells_have_the_mean_of_all_points(track, text):
 
 def members(track, cells, side):
     """For each point that counts, the cell that holds it: the one whose square of pixels does."""
-    seen = track.seen()
+    seen = track.where_observed()
     found = np.full(seen.size, -1)
     for index in range(len(cells.x)):
         width = side[index] * PIXEL
@@ -65,7 +65,7 @@ def members(track, cells, side):
 
 def test_a_quadtree_s_cells_vary_less_than_the_threshold_or_are_the_smallest(track):
     plan = reduction("quadtree:0.006", smallest=2, largest=16)
-    seen, cells = track.seen(), reduced_points(track, plan)
+    seen, cells = track.where_observed(), reduced_points(track, plan)
     side = 2 ** np.ceil(np.log2(np.sqrt(cells.count)))  # without gaps
     whole = np.isin(cells.count, [4, 16, 64, 256])
     owner = members(track, cells, np.where(whole, side, 1))
@@ -82,13 +82,10 @@ def test_a_quadtree_s_cells_vary_less_than_the_threshold_or_are_the_smallest(tra
         assert seen.displacement[parent].std() > 0.006
 
 
-def test_a_slope_splits_cells_unless_the_plane_is_removed(track):
+def test_a_slope_splits_cells(track):
     tilted = dataclasses.replace(track, displacement=1e-5 * track.x, observed=np.ones(SIDE**2, bool))
-    sizes = {"smallest": 1, "largest": 16}
-    plain = reduced_points(tilted, reduction("quadtree:0.002", **sizes))
-    plane = reduced_points(tilted, reduction("quadtree_plane:0.002", **sizes))
-    assert set(plain.count) == {16}  # 4 columns of pixels vary by 1.1 mm, 8 columns by 2.3 mm
-    assert set(plane.count) == {256}
+    cells = reduced_points(tilted, reduction("quadtree:0.002", smallest=1, largest=16))
+    assert set(cells.count) == {16}  # 4 columns of pixels vary by 1.1 mm, 8 columns by 2.3 mm
 
 
 @pytest.mark.slow
@@ -105,8 +102,8 @@ def test_least_squares_over_cells_finds_the_same_source_within_its_errors(track)
         found = least_squares(misfit, SOURCE * [1, 1, 0.7, 1.5], x_scale=SOURCE)
         return found.x, np.sqrt(np.diag(np.linalg.inv(found.jac.T @ found.jac)))
 
-    everything, _ = fitted(track.seen())
-    for text in ("quadtree:0.004", "quadtree_plane:0.002", CRITERIA[2]):
+    everything, _ = fitted(track.where_observed())
+    for text in CRITERIA[:2]:
         cells = reduced_points(track, reduction(text))
         values, errors = fitted(cells)
         assert (np.abs(values - everything) < errors).all(), text
@@ -129,13 +126,13 @@ def test_the_data_resolution_adds_up_to_the_number_of_parameters(track):
 
 
 def test_cells_by_resolution_are_needed_less_than_the_threshold_and_lie_near_the_source(track):
-    cells = reduced_points(track, reduction(CRITERIA[2], smallest=1))
+    cells = reduced_points(track, reduction(CRITERIA[1], smallest=1))
     stations = np.stack([cells.x, cells.y], axis=1) - SOURCE[:2]
     assert (data_resolution(stations, cells.direction, SOURCE[2])[cells.count > 1] <= 0.05).all()
     distance = np.hypot(*stations.T)
     assert cells.count[distance < 1500].max() < cells.count[distance > 4000].min()
     louder = dataclasses.replace(track, displacement=100 * track.displacement)
-    np.testing.assert_array_equal(reduced_points(louder, reduction(CRITERIA[2], smallest=1)).count, cells.count)
+    np.testing.assert_array_equal(reduced_points(louder, reduction(CRITERIA[1], smallest=1)).count, cells.count)
 
 
 class Grid:
@@ -152,7 +149,7 @@ class Grid:
         for low in range(0, SIDE, side):
             for left in range(0, SIDE, side):
                 own = (self.row // side == low // side) & (self.column // side == left // side)
-                yield Pixels(self.track.kept(own), self.row[own], self.column[own])
+                yield Pixels(self.track.select(own), self.row[own], self.column[own])
 
 
 @pytest.mark.parametrize("text", CRITERIA)
@@ -196,7 +193,7 @@ def test_noise_stays_and_stations_and_means_are_left_alone(track):
 
 @pytest.mark.slow
 def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path, track):
-    seen = track.seen()
+    seen = track.where_observed()
     rows = np.column_stack([seen.x + 4e5, seen.y + 4e6, seen.displacement, seen.error, seen.direction])
     np.savetxt(tmp_path / "track.txt", rows)
     package.observe(tmp_path / "track.txt", tmp_path / "obs.nc", reduce="quadtree:0.004")

@@ -38,7 +38,7 @@ def test_names_are_kept_with_each_component_and_through_files(table, tmp_path):
     assert seen.tracks[0].stations == NAMES
     again = read_observation(tmp_path / "g.nc").tracks[0]
     assert again.station.tolist() == track.station.tolist()
-    assert again.seen().station.tolist() == [*np.repeat(NAMES[:4], 3), "0042", "0042"]
+    assert again.where_observed().station.tolist() == [*np.repeat(NAMES[:4], 3), "0042", "0042"]
     with xarray.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as opened:
         assert opened["station"].dims == ("point",)
 

@@ -150,7 +150,7 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
 
 
 def _mean_direction(track: Track) -> Array:
-    mean = track.seen().direction.mean(axis=0)
+    mean = track.where_observed().direction.mean(axis=0)
     unit: Array = mean / np.linalg.norm(mean)
     return unit
 
@@ -193,7 +193,7 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Track
 
     Raises QexpError if the points are too far apart for the pixels, or lie outside of the image.
     """
-    seen = track.seen()
+    seen = track.where_observed()
     apart = spacing(seen.x, seen.y)
     if apart > LARGEST_SPACING * max(view.pixel):
         raise QexpError(
@@ -256,7 +256,7 @@ def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
     """Where the displacement differs most from the median of its track [m], after means over cells of some pixels."""
     best, place = -1.0, (0.0, 0.0)
     for track in tracks:
-        seen = track.seen()
+        seen = track.where_observed()
         size = 4 * pixel
         cells = np.stack([np.floor(seen.x / size), np.floor(seen.y / size)], axis=1)
         _, own, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
@@ -458,7 +458,9 @@ def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
     """The value of an input that is a number: of the geometry of a view's track, else that of the training data."""
     base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
     if base in ("incidence", "azimuth", "heading") and image in tracks:
-        incidence, heading = (float(angle[0]) for angle in angles_of(tracks[image].seen().direction.mean(axis=0)[None]))
+        incidence, heading = (
+            float(angle[0]) for angle in angles_of(tracks[image].where_observed().direction.mean(axis=0)[None])
+        )
         flown = heading if network.dataset.view(image).look == RIGHT else heading + 180
         degrees = {"incidence": incidence, "heading": flown, "azimuth": -heading}[base]
         of_angle = quantity(base, network.dataset.quantities)
@@ -467,7 +469,7 @@ def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
             nearest(math.radians(degrees) / of_angle.si_factor, typical(network.dataset, name), of_angle.period)
         )
     if base == "noise":
-        return float(np.mean([track.seen().error.mean() for track in tracks.values()]))
+        return float(np.mean([track.where_observed().error.mean() for track in tracks.values()]))
     return typical(network.dataset, name)
 
 
