@@ -14,12 +14,13 @@ from benchmarks.bare_loop import Deaf
 from benchmarks.startup import workspace_of_runs
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace, find
+from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of, threads_for
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.catalog import Catalog
-from qexp.runs.launch import Unwatched, open_launch, run_here, start
+from qexp.runs.launch import open_launch, run_here, start
 from qexp.runs.order import Order
 from qexp.runs.prepare import prepare
 
@@ -66,7 +67,7 @@ def _alone(place: Workspace, turn: int) -> float:
     return time.perf_counter() - started
 
 
-class Lives(Unwatched):
+class Lives(Watcher):
     """A watcher that adds up how long the pool's processes lived."""
 
     def __init__(self) -> None:

@@ -11,11 +11,12 @@ from qexp.api.runs import Run, Runs, open_run, open_runs
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError
+from qexp.jobs.launchers import Watcher
 from qexp.runs.order import Order, RunOptions, StudyOptions, Training
 
 if TYPE_CHECKING:
     from qexp.kinds.attempt import Display
-    from qexp.runs.launch import CheckedOrder, Launched, Watcher
+    from qexp.runs.launch import CheckedOrder, Launched
     from qexp.runs.prepare import Plan
     from qexp.store.record import State
     from qexp.web.notebook import ShownStudy
@@ -51,15 +52,15 @@ def prepare(order: Order, *, name: str | None = None, workspace: str | Path | No
     name     of the only run of the order, as for `train`
     returns  its `plans`; its `workload`: the plans that are new, repeated, done and left alone
     """
-    from qexp.runs import launch as sweeps
+    from qexp.runs.launch import check_order
 
-    return sweeps.check_order(order, workspaces.find(workspace), name)
+    return check_order(order, workspaces.find(workspace), name)
 
 
 def launch(
     prepared: CheckedOrder,
     *,
-    watched: Callable[[], Watcher] | None = None,
+    watched: Callable[[], Watcher] = Watcher,
     tell: Report = ignore,
     most: int | None = None,
     detached: bool = False,
@@ -72,17 +73,12 @@ def launch(
     most      the largest number of runs that may be started; more are an error
     detached  return at once; a process of its own runs the pool
     """
-    from qexp.runs import launch as sweeps
-    from qexp.runs.launch import Unwatched
+    from qexp.runs.launch import launched
 
-    return sweeps.launched(
-        prepared, workspaces.find(workspace), watched=watched or Unwatched, tell=tell, most=most, detached=detached
-    )
+    return launched(prepared, workspaces.find(workspace), watched=watched, tell=tell, most=most, detached=detached)
 
 
-def sweep(
-    order: Order, *, watched: Callable[[], Watcher] | None = None, workspace: str | Path | None = None
-) -> list[Run]:
+def sweep(order: Order, *, watched: Callable[[], Watcher] = Watcher, workspace: str | Path | None = None) -> list[Run]:
     """Train all combinations of experiences, grid and seeds of an order: `sweep(Order("mogi", seeds=range(5)))`.
 
     returns  all runs of the sweep, including those done before; with a cluster as soon as they are submitted
@@ -101,14 +97,13 @@ def study(order: Order, options: StudyOptions) -> ShownStudy:
     returns      its `results()` and `differences()` are tables, its `document()` all numbers
     """
     from qexp.comparison.study import StudyOrder, run_study
-    from qexp.runs.launch import Unwatched
     from qexp.store.directory import target_outside_of_runs
     from qexp.web.notebook import studied
 
     studying = StudyOrder(order, options.pretraining, options.metric)
     folder = target_outside_of_runs(options.out) if options.out is not None else None
     place = workspaces.find(options.workspace)
-    watched = options.watched or Unwatched
+    watched = options.watched or Watcher
     return studied(run_study(studying, place, folder, most=options.most, watched=watched, tell=options.tell))
 
 

@@ -16,6 +16,7 @@ import typer
 
 from qexp.base.text import cleaned, in_one_line
 from qexp.errors import QexpError, spelled
+from qexp.jobs.launchers import Watcher
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -205,7 +206,7 @@ def bar(name: str) -> Iterator[Show]:
 # The progress of a pool of runs: a live table on a terminal, otherwise a line per run.
 
 
-class PoolDisplay:
+class PoolDisplay(Watcher):
     def __init__(self) -> None:
         self._live: Live | None = None
         self._total = 0

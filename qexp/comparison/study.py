@@ -18,6 +18,7 @@ from qexp.comparison.seeds import ComparedRun, SeedComparison, SeedGroup, compar
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, suggestion
 from qexp.figures.canvas import save
 from qexp.figures.seeds import Line, OfSeeds, study_panels
+from qexp.jobs.launchers import Watcher
 from qexp.jobs.states import Watch, endings
 from qexp.kinds import experiments
 from qexp.kinds.experiments import objects_of, parts_of
@@ -26,7 +27,7 @@ from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import NONE
 from qexp.runs import launch, plan as grids
-from qexp.runs.launch import CheckedOrder, Unwatched, Watcher, Workload, memory_of
+from qexp.runs.launch import CheckedOrder, Workload, memory_of
 from qexp.runs.order import SAME, Order, Pretraining
 from qexp.runs.plan import Grid, GridAxis, checked_seeds, require_few
 from qexp.runs.prepare import Plan
@@ -509,7 +510,7 @@ def run_study(
     out: Path | None = None,
     *,
     most: int | None = None,
-    watched: Callable[[], Watcher] = Unwatched,
+    watched: Callable[[], Watcher] = Watcher,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Study:
     """Train the missing runs of a study, then write its tables and its figure.

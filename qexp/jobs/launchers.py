@@ -5,6 +5,7 @@ A new scheduler is a module with a class that implements `Scheduler`, and a line
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -288,6 +289,20 @@ def claim_launch(workspace: Workspace) -> Launch:
         files.make_folder(folder / "output")
         return Launch(folder)
     raise QexpError(f"{parent} has a thousand launches from this second; check which program starts them")
+
+
+class Watcher:
+    """Receives the events of a pool; as it is, it only logs runs that could not be started."""
+
+    def start(self, runs: Sequence[str]) -> None: ...
+    def run_started(self, run: str) -> None: ...
+    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
+    def run_ended(self, run: str, state: State, seconds: float) -> None: ...
+    def not_started(self, run: str, why: str) -> None:
+        logging.getLogger("qexp.run").warning("%s was not started: %s", run, why)
+
+    def stopping(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 # Final states of a launch's jobs, stored in its folder: schedulers forget jobs some time after their end.

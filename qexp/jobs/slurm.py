@@ -152,7 +152,7 @@ OPTIONS: dict[str, Acceptor] = {
 # Calls of Slurm's programs.
 
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
 ANSWER_SECONDS = 60.0
 """Seconds after which a controller that has not answered counts as unreachable."""
@@ -162,7 +162,7 @@ CLUSTER = "SLURM_CLUSTER_NAME"
 """Environment variable that is set in every job."""
 
 
-def parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
@@ -375,13 +375,13 @@ def _accounted(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
             yield from read(ask(*ACCOUNTED, f"--jobs={','.join(part)}"))
 
 
-def cancel_jobs(jobs: Sequence[str]) -> dict[str, State]:
+def cancel_jobs(jobs: Collection[str]) -> dict[str, State]:
     """Cancel jobs that wait or run; jobs that have ended are left alone.
 
     Returns job → state for jobs that waited, to be stored: without accounting Slurm forgets them at once.
     """
     before = job_states(jobs)
-    for part in parts(jobs, JOBS_PER_CALL):
+    for part in parts(list(jobs), JOBS_PER_CALL):
         ask("scancel", "--quiet", *part)
     return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
@@ -395,29 +395,27 @@ def this_job() -> tuple[str, str | None] | None:
 # Submission of runs and commands to Slurm as job arrays.
 
 
-T = TypeVar("T")
-
 OUTPUT = "slurm.txt"
 """File in a run's directory with the output of its process and of Slurm itself."""
 
 
-def submit(launch: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
+def submit(submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
     """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job, such as `123_4`.
 
     The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
     Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
     """
-    jobs = _in_arrays(launch, runs, lambda array, part: _runs_submitted(array, part, device))
+    jobs = _in_arrays(submission, runs, lambda array, part: _runs_submitted(array, part, device))
     return {run.name: job for run, job in zip(runs, jobs, strict=True)}
 
 
-def submit_commands(launch: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+def submit_commands(submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
     """Submit commands other than runs, likewise. Returns a job for each, such as `123_4`.
 
     The folder of the launch gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output of the commands.
     Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
     """
-    return _in_arrays(launch, commands, _commands_submitted)
+    return _in_arrays(submission, commands, _commands_submitted)
 
 
 @dataclass(frozen=True)
@@ -452,7 +450,7 @@ def _in_arrays(launch: Submission, items: Sequence[T], submitted: Callable[[_Arr
             before = list(arrays)[-1] if arrays and launch.at_most else None
             arrays[submitted(_Array(launch, number, before), part)] = len(part)
     except BaseException:
-        cancel_jobs(list(arrays))
+        cancel_jobs(arrays)
         raise
     return [f"{array}_{task}" for array, count in arrays.items() for task in range(count)]
 
@@ -550,33 +548,12 @@ def _longest_array() -> int:
 
 
 class Slurm:
-    """Implements `Scheduler`; a job is a task of an array, such as `123_4`.
-
-    Modules are imported inside the methods, because every `qexp --help` reads the table of launchers.
-    """
+    """Implements `Scheduler`; a job is a task of an array, such as `123_4`."""
 
     options: Mapping[str, Acceptor] = OPTIONS
-
-    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
-
-        return submit(submission, runs, device)
-
-    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
-
-        return submit_commands(submission, commands)
-
-    def states(self, jobs: Iterable[str]) -> dict[str, State]:
-
-        return job_states(jobs)
-
-    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
-
-        return cancel_jobs(list(jobs))
-
-    def this_job(self) -> tuple[str, str | None] | None:
-
-        return this_job()
-
-    def cluster(self) -> str | None:
-
-        return cluster()
+    submit = staticmethod(submit)
+    submit_commands = staticmethod(submit_commands)
+    states = staticmethod(job_states)
+    cancel = staticmethod(cancel_jobs)
+    this_job = staticmethod(this_job)
+    cluster = staticmethod(cluster)

@@ -12,7 +12,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -37,23 +38,8 @@ if TYPE_CHECKING:
     from qexp.kinds.kind import Dataset
 
 
-def _train(work: Work) -> Results | None:
-    from qexp.runs.training import train
-
-    return train(work)
-
-
-def _run_program(work: Work) -> Results | None:
-    from qexp.runs.program import run_program
-
-    return run_program(work)
-
-
-TYPES: Mapping[str, Callable[[Work], Results | None]] = {"training": _train, "command": _run_program}
-"""The value of `type` in an experience → does the work of a run, and returns its results; None if interrupted."""
-
-# Executing a prepared run. It needs only the run's directory.
-
+TYPES: Mapping[str, str] = {"training": "qexp.runs.training", "command": "qexp.runs.program"}
+"""The value of `type` in an experience → the module whose `results_of` does the work of a run."""
 
 log = logging.getLogger("qexp.run")
 
@@ -74,15 +60,23 @@ def execute(
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
     anything is written, UntrustedCodeError, and QexpError for a wrong `QEXP_FIGURES`.
     """
-    record = directory.record()
-    if record.state is State.DONE:
+    if directory.record().state is State.DONE:
         return
     directory.require_trust()
     canvas.drawn_at_once()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, lease.taken(directory, wrap) as held:
+        own = OwnRecord(directory, directory.record())  # read again: the last holder of the lease may have written
+        if own.record.state is State.DONE:
+            withdraw(held)
+            return
+        _begin(own, held, wrap)
+        lost = threading.Event()
+        work = Work(
+            own, held.attempt, device, display or Silent(), lambda: interrupted() or lost.is_set(), threads, dataset
+        )
         try:
-            state, error = _carry_out(held, device, display or Silent(), interrupted, threads, dataset, wrap)
+            state, error = _carry_out(work, held, lost)
         except TakenOverError:
             raise held.lost() from None
     if state is State.INTERRUPTED:
@@ -93,58 +87,17 @@ def execute(
         ) from error
 
 
-def _carry_out(
-    held: Lease,
-    device: str,
-    display: Display,
-    interrupted: Callable[[], bool],
-    threads: int | None,
-    dataset: Dataset | None,
-    wrap: str | None,
-) -> tuple[State, BaseException | None]:
-    """Work on a run, and record how that ended. Returns the state, and the error if there was one."""
-    directory = held.directory
-    own = OwnRecord(directory, directory.record())  # read again: the previous holder of the lease may have written
-    if own.record.state is State.DONE:
-        withdraw(held)
-        return State.DONE, None
-    _begin(own, held, wrap)
-    lost = threading.Event()
-
-    def goes_on() -> bool:
-        if not held.held():
-            lost.set()
-        return not lost.is_set()
-
-    def ended() -> bool:
-        return interrupted() or lost.is_set()
-
-    with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on):
-        log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), held.attempt.name)
-        try:
-            work = Work(own, held.attempt, device, display, ended, threads, dataset)
-            state, error = _outcome(lambda: _work(work))
-            if error is not None:
-                own.keep(error=_last_line(error))
-                of_program = isinstance(error, ProgramError)  # whose own traceback is in the log
-                log.error("%s", error if of_program else "".join(traceback.format_exception(error)))
-            log.info("%s", state)
-            *before, last = own.record.attempts
-            own.note(attempts=(*before, replace(last, ended=now(), state=state)), state=state, ended=now())
-        except TakenOverError:
-            log.error("%s", held.lost())
-            raise
-    return state, error
-
-
 def _begin(own: OwnRecord, held: Lease, wrap: str | None) -> None:
     """Record that the run is running."""
     # The process of an attempt that is still recorded as running did not live to record its end.
-    before = [replace(one, state=State.LOST) if one.state is State.RUNNING else one for one in own.record.attempts]
+    earlier = [
+        replace(attempt, state=State.LOST) if attempt.state is State.RUNNING else attempt
+        for attempt in own.record.attempts
+    ]
     this = AttemptRecord(number=held.number, process=held.process, started=now(), state=State.RUNNING, wrap=wrap)
     try:
         own.note(
-            attempts=(*before, this),
+            attempts=(*earlier, this),
             state=State.RUNNING,
             started=own.record.started or now(),
             ended=None,
@@ -156,41 +109,62 @@ def _begin(own: OwnRecord, held: Lease, wrap: str | None) -> None:
         raise
 
 
-def _outcome(train: Callable[[], bool]) -> tuple[State, BaseException | None]:
-    """The state in which training ends, and the error if there was one."""
+def _carry_out(work: Work, held: Lease, lost: threading.Event) -> tuple[State, BaseException | None]:
+    """Work on a run, and record how that ended. Returns the state, and the error if there was one.
+
+    lost  is set when another process has taken the run over
+    """
+
+    def goes_on() -> bool:
+        if not held.held():
+            lost.set()
+        return not lost.is_set()
+
+    own = work.own
+    with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on):
+        log.info("run %s, process %d, attempt %s", held.directory.name, os.getpid(), held.attempt.name)
+        try:
+            state, error = _outcome(work)
+            if error is not None:
+                own.keep(error=_last_line(error))
+                of_program = isinstance(error, ProgramError)  # whose own traceback is in the log
+                log.error("%s", error if of_program else "".join(traceback.format_exception(error)))
+            log.info("%s", state)
+            *earlier, last = own.record.attempts
+            own.note(attempts=(*earlier, replace(last, ended=now(), state=state)), state=state, ended=now())
+        except TakenOverError:
+            log.error("%s", held.lost())
+            raise
+    return state, error
+
+
+def _outcome(work: Work) -> tuple[State, BaseException | None]:
+    """Do the work, and keep its results. Returns the state in which it ends, and the error if there was one."""
     try:
-        return (State.DONE if train() else State.INTERRUPTED), None
+        results: Results | None = import_module(TYPES[type_name(work.spec)]).results_of(work)
+        if results is None:
+            return State.INTERRUPTED, None
+        _keep(results, work.own)
     except KeyboardInterrupt:
         return State.INTERRUPTED, None
     except TakenOverError:
         raise
     except BaseException as error:
         return (State.OUT_OF_MEMORY if machine.ran_out_of_memory(error) else State.FAILED), error
+    return State.DONE, None
 
 
-def _work(work: Work) -> bool:
-    """Do the work, and keep its results; False if interrupted."""
-    results = TYPES[type_name(work.spec)](work)
-    if results is None:
-        return False
-    work.own.keep(
-        results=results.results,
-        intervals=results.intervals,
-        comparison=results.comparison,
-        errors=results.errors,
-        groups=results.groups,
-        features=results.features,
-        targets=results.targets,
-        units={**work.own.record.units, **results.units},
-    )
-    directory = work.own.directory
+def _keep(results: Results, own: OwnRecord) -> None:
+    """Put the results into the record, and draw the figures."""
+    numbers = {field.name: getattr(results, field.name) for field in fields(results)}
+    own.keep(**{**numbers, "units": {**own.record.units, **results.units}})
+    directory = own.directory
     if not figures.figures_of(directory):
-        return True
+        return
     if canvas.drawn_at_once():
         figures.draw(directory, left_out=log.warning)
     else:
         log.info("no figures, as %s=no; qexp figures %s draws them", canvas.DRAWING, directory.name)
-    return True
 
 
 def _last_line(error: BaseException) -> str:

@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from qexp.base import files, machine
 from qexp.base.machine import handled
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError
 from qexp.jobs import launchers
-from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, launcher_with, options_of, scheduler_of
+from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
 from qexp.jobs.scheduler import NO_WRAP, Scheduler, Submission, Wrap, wrap_of
 from qexp.jobs.states import Watch, write_jobs
 from qexp.kinds import experiments
@@ -123,32 +123,6 @@ SECONDS_BETWEEN_LOOKS = 0.25
 
 TAIL = 8192
 """Bytes at the end of the metrics file that are searched for the last line."""
-
-
-class Watcher(Protocol):
-    """Receives the events of a pool."""
-
-    def start(self, runs: Sequence[str]) -> None: ...
-    def run_started(self, run: str) -> None: ...
-    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
-    def run_ended(self, run: str, state: State, seconds: float) -> None: ...
-    def not_started(self, run: str, why: str) -> None: ...
-    def stopping(self) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Unwatched:
-    """A watcher that only logs runs that could not be started."""
-
-    def start(self, runs: Sequence[str]) -> None: ...
-    def run_started(self, run: str) -> None: ...
-    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
-    def run_ended(self, run: str, state: State, seconds: float) -> None: ...
-    def not_started(self, run: str, why: str) -> None:
-        log.warning("%s was not started: %s", run, why)
-
-    def stopping(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 @dataclass
@@ -470,7 +444,7 @@ def launched(
     checked: CheckedOrder,
     workspace: Workspace,
     *,
-    watched: Callable[[], Watcher] = Unwatched,
+    watched: Callable[[], Watcher] = Watcher,
     tell: Callable[[str], None] = lambda text: None,
     most: int | None = None,
     detached: bool = False,

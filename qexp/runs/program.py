@@ -206,7 +206,7 @@ class Call:
         return {**os.environ, **self.added}
 
 
-def run_program(work: Work) -> Results | None:
+def results_of(work: Work) -> Results | None:
     """Run the program to its end, and read its results; None if interrupted."""
     call, began = Call(work), time.perf_counter()
     _require_unchanged(call)

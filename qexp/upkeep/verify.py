@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qexp.base import files
 from qexp.base.machine import terminable
+from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
@@ -28,10 +29,6 @@ from qexp.jobs.states import state_now
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BY_VALUE = ("python", "platform", "machine", "processor", "instructions", "cores", "usable_cores", "host", "device",
             "accelerator", "threads")  # fmt: skip
@@ -142,60 +139,19 @@ def first_difference(one: Path, other: Path) -> int | None:
     return next((epoch for epoch, (a, b) in enumerate(lines, start=1) if a != b), None)
 
 
-def largest_of_weights(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> Largest:
-    """The largest difference between two files of weights; the optimizer's state counts only if weights are equal."""
-    import numpy as np
-
-    for name in sorted({*one, *other}):
-        if name not in one or name not in other or one[name].shape != other[name].shape:
-            return Largest(f"{name}, which has this shape in only one of them", None)
-
-    def distance(name: str) -> float:
-        a, b = one[name].astype(np.float64), other[name].astype(np.float64)
-        difference = float(np.max(np.abs(a - b), initial=0.0))
-        return difference if not math.isnan(difference) else math.inf
-
-    differing = [name for name in one if one[name].tobytes() != other[name].tobytes()]
-    weights = [name for name in differing if not name.startswith(("optimizer.", "progress."))]
-    if not differing:
-        return Largest("the metadata of the weights", None)
-    name = max(weights or differing, key=distance)
-    found = distance(name)
-    return Largest(name, found if math.isfinite(found) else None)
-
-
-def largest_of_results(one: Numbers, other: Numbers) -> Largest:
+def largest_difference(one: Numbers, other: Numbers) -> Largest:
     """The result with the largest relative difference."""
-    a, b = _flat(one), _flat(other)
+    first, second = ({path: x for path, x in leaves(results) if x != {}} for results in (one, other))
 
-    def relative(name: str) -> float:
-        x, y = a.get(name), b.get(name)
+    def relative(path: str) -> float:
+        x, y = first.get(path), second.get(path)
         if x is None or y is None:
             return 0.0 if x is y else math.inf
-        return abs(x - y) / (max(abs(x), abs(y)) or 1.0)
+        return float(abs(x - y) / (max(abs(x), abs(y)) or 1.0))
 
-    name = max({**a, **b}, key=relative)
-    x, y = a.get(name), b.get(name)
-    return Largest(name, None if x is None or y is None else abs(x - y))
-
-
-def _flat(results: Mapping[str, Any], path: str = "") -> dict[str, float | None]:
-    """Dotted path → value, such as `{"test.depth.mae": 0.1}`."""
-    found: dict[str, float | None] = {}
-    for key, value in results.items():
-        found |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
-    return found
-
-
-def tensors(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Name → tensor in a file of weights. Raises DamagedError."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return load(path.read_bytes())
-    except SafetensorError as error:
-        raise DamagedError(f"{path} is damaged: {error}") from None
+    path = max({**first, **second}, key=relative)
+    x, y = first.get(path), second.get(path)
+    return Largest(path, None if x is None or y is None else abs(x - y))
 
 
 # Verification of a finished run: it is repeated from its own directory elsewhere, and the outputs are compared.
@@ -230,6 +186,7 @@ class Verification:
     first_epoch: int | None = None
     """The first epoch whose metrics differ."""
     largest: dict[str, Largest] = field(default_factory=dict)
+    """"results" → their largest difference, if they differ."""
     error: str | None = None
     """Why the repeated run did not finish; None if it did."""
 
@@ -301,13 +258,24 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
         raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from {directory.path}")
     for file in products:
         if file.endswith(WEIGHTS):
-            tensors(directory.path / file)
+            _require_weights(directory.path / file)
     parent = record.lineage[0] if record.lineage else None
     weights = parent.weights if parent else None
     if weights is not None and provenance.fingerprint(directory.path / PRETRAINED) != weights:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
     if trouble := provenance.trouble_with_seen(directory, record):
         raise QexpError(f"{name} cannot be verified: {provenance.SEEN} {trouble}")
+
+
+def _require_weights(file: Path) -> None:
+    """Raise DamagedError unless a file of weights can be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        load(file.read_bytes())
+    except SafetensorError as error:
+        raise DamagedError(f"{file} is damaged: {error}") from None
 
 
 def _device(asked: str | None, then: Mapping[str, Any]) -> str:
@@ -421,22 +389,17 @@ def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
     record, record_now = directory.record(), again.record()
     then, today = directory.environment(), again.environment()
-    differing = {
-        name: [file for file in of_one if not same_bytes(directory.path / file, again.path / file)]
-        for name, of_one in _products(directory).items()
+    identical = {
+        name: all(same_bytes(directory.path / file, again.path / file) for file in products)
+        for name, products in _products(directory).items()
     }
-    identical = {name: not of_one for name, of_one in differing.items()}
     if (written := directory.written_by_program()) is not None:
         identical["files"] = _by_place(written) == _by_place(again.written_by_program())
     else:
         identical["results"] = record.results == record_now.results
     largest = {}
-    if error is None:
-        for name, of_one in differing.items():
-            for file in [file for file in of_one if file.endswith(WEIGHTS)][:1]:
-                largest[name] = largest_of_weights(tensors(directory.path / file), tensors(again.path / file))
-        if not identical.get("results", True):
-            largest["results"] = largest_of_results(record.results, record_now.results)
+    if error is None and not identical.get("results", True):
+        largest["results"] = largest_difference(record.results, record_now.results)
     same_code, code = code_then_and_now(record, then, today)
     return Verification(
         run=directory.name,

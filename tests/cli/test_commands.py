@@ -134,8 +134,6 @@ def test_the_status_counts_runs_and_bytes_and_names_what_is_at_work(qexp, here, 
     assert qexp("rm", "sound_0").code == 0
     after = package.status()
     assert after.sizes["trash"] > after.sizes["runs"] > 0
-    code, _, stderr = qexp("status", "--live")
-    assert (code, "--live needs a terminal" in stderr) == (2, True)
 
 
 def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path, monkeypatch):

@@ -171,7 +171,7 @@ def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, st
     assert all(attempts(package.open_run(name).path) == ["01"] for name in states())
 
 
-class Listening(launch.Unwatched):
+class Listening(launchers.Watcher):
     def __init__(self):
         self.troubles = {}
 
