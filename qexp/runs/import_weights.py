@@ -28,7 +28,7 @@ from qexp.networks import checkpoint
 from qexp.networks.estimator import Inversion
 from qexp.runs.order import WeightsOrder
 from qexp.runs.plan import require_seed
-from qexp.runs.prepare import keep_code, made
+from qexp.runs.prepare import keep_code, new_run
 from qexp.spec import reading, resolution
 from qexp.spec.experiences import type_of, units_of
 from qexp.spec.kinds import KINDS, caution_of_data, documents_named
@@ -327,7 +327,7 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
         spec = {**experience.document, "pretrain": None}  # it starts from this file, whatever it was to start from
         model, transforms = with_values(order, account, contents, target, experience, spec)
     try:
-        return made(
+        return new_run(
             order.to,
             workspace,
             None if order.storage_path is None else Path(order.storage_path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,29 +72,31 @@ def prepare(
 ) -> RunDirectory:
     """Write a new run's directory, which appears under its name complete or not at all.
 
-    storage  folder for the directory instead of `runs/`, which then gets a link to it
+    storage  folder for the directory instead of `runs/`, which then gets a link to it; there its name has an ending
+             of its own, so that another run of that name can be made there after this one is removed
     like     a run prepared just before, whose state of the code is copied: git is called for the first run only
     Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
     """
-    return made(plan.name, workspace, storage, lambda draft: _fill(draft, plan, workspace, like))
+    return new_run(plan.name, workspace, storage, lambda draft: _fill(draft, plan, workspace, like))
 
 
-def made(name: str, workspace: Workspace, storage: Path | None, fill: Callable[[Path], None]) -> RunDirectory:
+def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callable[[Path], None]) -> RunDirectory:
     """A new run's directory, which `fill` writes as a draft, and which appears complete or not at all.
 
     Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
     """
     require_name(name)
-    place = directory.storage_place(storage, workspace)
-    with _explained(place):
-        _make_folder(workspace.runs)
-        _make_folder(place)
-        if os.path.lexists(workspace.runs / name):
+    runs, home = workspace.runs, directory.storage_place(storage, workspace)
+    target = home / (name if home == runs else f"{name}--{secrets.token_hex(4)}")
+    with _explained(home):
+        _make_folder(runs)
+        _make_folder(home)
+        if os.path.lexists(runs / name):
             raise FileExistsError(name)
-        with files.drafted(place / name) as draft:
+        with files.drafted(target) as draft:
             fill(draft)
-            _claim(draft, name, place, workspace.runs)
-    return RunDirectory(workspace.runs / name)
+            _claim(draft, target, runs / name)
+    return RunDirectory(runs / name)
 
 
 def _make_folder(path: Path) -> None:
@@ -173,34 +176,32 @@ def _keep_files(plan: Plan, root: Path, folder: Path) -> None:
             raise QexpError(f"{root / name} was changed while {plan.name} was prepared; start it again")
 
 
-def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
-    """Rename the draft to its final name unless that is taken; if several processes try, one succeeds."""
-    target = place / name
+def _claim(draft: Path, target: Path, run: Path) -> None:
+    """Rename the draft to its final name, and link the run to it if that is elsewhere.
+
+    Raises FileExistsError if the run exists; if several processes try, one succeeds.
+    """
     try:
         draft.rename(target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            if place != runs and not os.path.lexists(runs / name):
-                raise QexpError(
-                    f"{target} exists already and is not a run of {runs}; choose another `name` or `storage_path`"
-                ) from None
-            raise FileExistsError(name) from None
+            raise FileExistsError(run.name) from None
         raise
-    sync_folder(place)
-    if place != runs:
+    sync_folder(target.parent)
+    if target != run:
         try:
-            (runs / name).symlink_to(target, target_is_directory=True)
+            run.symlink_to(target, target_is_directory=True)
         except FileExistsError:
             shutil.rmtree(target)
-            raise FileExistsError(name) from None
+            raise FileExistsError(run.name) from None
 
 
 @contextmanager
-def _explained(place: Path) -> Iterator[None]:
+def _explained(folder: Path) -> Iterator[None]:
     """Turn errors of the file system into messages that the user can act on."""
     try:
         yield
     except FileExistsError:
         raise
     except OSError as error:
-        raise QexpError(f"cannot write to {place}: {error.strerror or error}; nothing was started") from error
+        raise QexpError(f"cannot write to {folder}: {error.strerror or error}; nothing was started") from error

@@ -464,7 +464,7 @@ def is_as_prepared(directory: RunDirectory, record: Record) -> bool | None:
 # Runs inside other runs: removing or deleting the outer run does the same to the inner one.
 
 
-BOOKKEEPING = frozenset({".trash", ".launches", ".removed"})
+BOOKKEEPING = frozenset({".trash", ".launches"})
 """Folders that qexp creates beside runs and empties by its own rules."""
 
 SHOWN = 8

@@ -262,7 +262,7 @@ LARGEST = 20
 
 def sizes_in(workspace: Workspace) -> dict[str, Any]:
     """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
-    folders = [path for path in trash.listed(workspace.runs) if path.is_dir() and not path.name.startswith(".")]
+    folders = [path for path in trash.files_in(workspace.runs) if path.is_dir() and not path.name.startswith(".")]
     runs = {path.name: size_of(path) for path in folders}
     largest = sorted(runs.items(), key=lambda one: -one[1])[:LARGEST]
     total = {

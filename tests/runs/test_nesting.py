@@ -36,7 +36,6 @@ def nested(here: Path) -> Path:
         "runs/.trash",
         "runs/.launches/x",
         "runs/folder",
-        "../disk/.removed",
         "link",
         "../kept/sound_9",
     ],
@@ -100,11 +99,10 @@ def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
 
 
 def test_a_run_on_another_disk_that_holds_others_is_not_deleted_there(nested, tmp_path, qexp):
-    (tmp_path / "disk/.removed").mkdir(parents=True)
-    aside = tmp_path / "disk/.removed/sound_0--20260101T000000.000000Z"
-    (nested / "runs/sound_0").rename(aside)
+    (tmp_path / "disk").mkdir()
+    (nested / "runs/sound_0").rename(tmp_path / "disk/sound_0")
     (nested / "runs/.trash").mkdir()
-    (nested / "runs/.trash/sound_0--20260101T000000.000000Z").symlink_to(aside)
+    (nested / "runs/.trash/sound_0--20260101T000000.000000Z").symlink_to(tmp_path / "disk/sound_0")
     before = content(tmp_path)
     code, _, stderr = qexp("purge", "--yes")
     assert code == 2
