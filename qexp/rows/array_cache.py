@@ -38,33 +38,33 @@ MAPPED_AT_ONCE = 64 * 2**20
 
 def cache_folder() -> Path:
     """The folder of the cache: `QEXP_CACHE`, else qexp/ in the user's cache folder."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given).absolute()
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qexp"
 
 
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or inode changes."""
     status = path.stat()
-    seen = {"size": status.st_size, "changed": status.st_mtime_ns, "inode": status.st_ino}
+    stamp = {"size": status.st_size, "changed": status.st_mtime_ns, "inode": status.st_ino}
     note = cache_folder() / "hashes" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, KeyError):
-        known = json.loads(note.read_text())
-        if known["seen"] == seen:
+        stored = json.loads(note.read_text())
+        if stored["seen"] == stamp:
             os.utime(note)  # for `unused_for`
-            return str(known["sha256"])
+            return str(stored["sha256"])
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     with contextlib.suppress(OSError, QexpError):  # the file is then hashed again the next time
         note.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(note, {"path": str(path.absolute()), "seen": seen, "sha256": found})
-    return found
+        files.write_json(note, {"path": str(path.absolute()), "seen": stamp, "sha256": digest})
+    return digest
 
 
 def note(key: Sequence[Any]) -> dict[str, Any] | None:
     """The JSON document that `keep_note` stored under a key, or None."""
     with contextlib.suppress(OSError, ValueError):
-        path = _place(key, "json")
+        path = _path(key, "json")
         document: dict[str, Any] = json.loads(path.read_text())
         os.utime(path)  # for `unused_for`
         return document
@@ -74,12 +74,12 @@ def note(key: Sequence[Any]) -> dict[str, Any] | None:
 def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
     """Store a JSON document under a key; a folder that cannot be written to is no error."""
     with contextlib.suppress(OSError, QexpError):
-        path = _place(key, "json")
+        path = _path(key, "json")
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(path, document)
 
 
-def _place(key: Sequence[Any], suffix: str) -> Path:
+def _path(key: Sequence[Any], suffix: str) -> Path:
     name = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()
     return cache_folder() / "arrays" / f"{name}.{suffix}"
 
@@ -95,7 +95,7 @@ class CachedArray:
     path: Path
     shape: tuple[int, ...]
 
-    def opened(self) -> Mapped:
+    def map(self) -> Mapped:
         """The array, mapped into memory."""
         return Mapped(self)
 
@@ -125,22 +125,22 @@ def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iter
 
     Raises QexpError if it cannot be written.
     """
-    if there := known(key, shape):
-        return there
-    made = CachedArray(_place(key, "f32"), shape)
-    with _room_for(shape), files.replacing(made.path) as file:
+    if array := find(key, shape):
+        return array
+    array = CachedArray(_path(key, "f32"), shape)
+    with _room_for(shape), files.replacing(array.path) as file:
         _write(file, blocks())
-    return made
+    return array
 
 
-def known(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
+def find(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
     """The array of a key, or None if it is not in the cache."""
-    made = CachedArray(_place(key, "f32"), shape)
-    if not (made.path.is_file() and made.path.stat().st_size == 4 * math.prod(shape)):
+    array = CachedArray(_path(key, "f32"), shape)
+    if not (array.path.is_file() and array.path.stat().st_size == 4 * math.prod(shape)):
         return None
     with contextlib.suppress(OSError):  # the cache belongs to another user
-        os.utime(made.path)  # for `unused_for`
-    return made
+        os.utime(array.path)  # for `unused_for`
+    return array
 
 
 def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> CachedArray:
@@ -154,16 +154,16 @@ def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Call
         try:
             with os.fdopen(handle, "wb") as file:
                 _write(file, blocks)
-                found = key()
-                if there := known(found, shape):
-                    return there
+                content_key = key()
+                if array := find(content_key, shape):
+                    return array
                 file.flush()
                 os.fsync(file.fileno())
             draft.chmod(0o644)
-            draft.replace(_place(found, "f32"))
+            draft.replace(_path(content_key, "f32"))
         finally:
             draft.unlink(missing_ok=True)
-    return CachedArray(_place(found, "f32"), shape)
+    return CachedArray(_path(content_key, "f32"), shape)
 
 
 def _write(file: IO[bytes], blocks: Iterable[Array]) -> None:

@@ -17,6 +17,7 @@ from qexp.rows.table import Grid, Piece, Table, TableError, Types
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet
     import xarray
 
 ROW = "row"
@@ -64,10 +65,10 @@ class NetcdfTable(Table):
         for name in names:
             variable, first = self._data.variables[name], self._data.variables[names[0]].dims
             if not 1 <= variable.ndim <= 2 or set(variable.dims) != set(first):
-                like = f", like '{names[0]}' along {_listed(first)}" if name != names[0] else ""
+                like = f", like '{names[0]}' along {_write_dimensions(first)}" if name != names[0] else ""
                 return (
-                    f"{self.path}: variable '{name}': it lies along {_listed(variable.dims)}; all features must lie "
-                    f"along the same one or two dimensions{like}"
+                    f"{self.path}: variable '{name}': it lies along {_write_dimensions(variable.dims)}; all "
+                    f"features must lie along the same one or two dimensions{like}"
                 )
             if not np.issubdtype(variable.dtype, np.number):
                 return f"{self.path}: variable '{name}': its type is {variable.dtype}; save it as numbers"
@@ -97,13 +98,13 @@ class NetcdfTable(Table):
         dimensions = self._dimensions(features[0])
         if len(dimensions) == 1:
             return None
-        along_one = {name: one for name in self.others(features) if (one := self._variable(name)).ndim == 1}
-        coordinates = {name: (str(one.dims[0]), np.asarray(one.values)) for name, one in along_one.items()}
+        along_one = {name: line for name in self.others(features) if (line := self._variable(name)).ndim == 1}
+        coordinates = {name: (str(line.dims[0]), np.asarray(line.values)) for name, line in along_one.items()}
         return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
 
     def _dimensions(self, name: str) -> list[str]:
         """The dimensions whose cells are the rows of a variable; a vector extends along one more."""
-        return [str(one) for one in self._data.variables[name].dims][: 1 if name in self._vectors else None]
+        return [str(dimension) for dimension in self._data.variables[name].dims][: 1 if name in self._vectors else None]
 
     def _variable(self, name: str) -> Any:
         """A variable of the file, or the indices of a dimension without coordinates."""
@@ -142,7 +143,7 @@ class NetcdfTable(Table):
         values = variable.set_dims(sizes).values.ravel()
         if not pa.types.is_string(kind):
             return pa.array(values)
-        texts = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in values.tolist()]
+        texts = [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in values.tolist()]
         return pa.array(texts, kind)
 
     def _whole_pieces(self, lines: int, name: str) -> int:
@@ -206,7 +207,7 @@ class NetcdfSink:
         self._file.close()
 
 
-def _listed(dims: Sequence[Any]) -> str:
+def _write_dimensions(dims: Sequence[Any]) -> str:
     return " × ".join(map(str, dims)) if dims else "no dimension"
 
 
@@ -237,9 +238,6 @@ def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
 
 
 # Parquet: read and written in batches of any size, independent of row groups.
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BUFFER = 1 << 20
 """Bytes of a column read at a time; without this limit a whole row group is in memory."""
@@ -304,19 +302,10 @@ def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return column
 
 
-class ParquetSink:
+def parquet_sink(
+    path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]
+) -> pyarrow.parquet.ParquetWriter:
     """Writes rows as Parquet, with units in the columns' metadata and the origin in the file's."""
+    import pyarrow.parquet
 
-    def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
-        import pyarrow.parquet
-
-        self._writer = pyarrow.parquet.ParquetWriter(str(path), schema.with_metadata(dict(origin)))
-
-    def write(self, rows: pa.Table) -> None:
-        self._writer.write_table(rows)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._writer.close()
+    return pyarrow.parquet.ParquetWriter(str(path), schema.with_metadata(dict(origin)))

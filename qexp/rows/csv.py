@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 from qexp.rows.table import (
     MISSING,
-    SHOWN,
     Grid,
     Piece,
     Table,
     TableError,
     Types,
     as_number,
-    as_text,
-    as_whole_number,
     explained,
     is_number,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.csv
 
 SMALLEST, LARGEST = 1 << 18, 1 << 23
 """Bytes that Arrow reads at a time."""
 FIRST = 1 << 15
 """Rows from which the types of kept columns are inferred."""
-CELLS = 1 << 20
-"""Largest number of cells in memory when they are read one by one."""
 INDEX = "index"
 """The name of a first column without a name."""
 LAST = "\0"
@@ -47,6 +43,16 @@ WORDS = {
     ),
 }
 """Error of Python's reader → a clearer message."""
+NULLS = [f"{before}{word}{after}" for word in MISSING for before in ("", " ", "  ") for after in ("", " ", "  ")]
+NULLS += [" " * width for width in range(5, 40)]
+"""Cells without a number: Arrow compares them with their spaces."""
+PROBLEM = re.compile(
+    r"In CSV column #(?P<column>\d+): Row #(?P<row>\d+): CSV conversion error to \w+: "
+    r"invalid (?:value '(?P<value>.*)'|UTF8 data)"
+    r"|Row #(?P<ragged>\d+): Expected \d+ columns, got (?P<count>\d+)",
+    re.DOTALL,
+)
+"""Errors of Arrow's reader."""
 
 
 class CsvTable(Table):
@@ -74,13 +80,13 @@ class CsvTable(Table):
         """
         if all(map(is_number, self.names)) and not set(features) <= set(self.names):
             if positions is not None:
-                named = dict(zip(positions, features, strict=True))
-                self.names = [named.get(number, f"column {number}") for number in range(1, 1 + len(self.names))]
+                names = dict(zip(positions, features, strict=True))
+                self.names = [names.get(number, f"column {number}") for number in range(1, 1 + len(self.names))]
             elif len(self.names) != 1 + len(features):
-                shown = ", ".join(features[:20]) + (", …" if len(features) > 20 else "")
+                expected = ", ".join(features[:20]) + (", …" if len(features) > 20 else "")
                 raise TableError(
                     f"{self.path}: {len(self.names)} columns without names; without a header there must be "
-                    f"{1 + len(features)}: an index, then {shown}"
+                    f"{1 + len(features)}: an index, then {expected}"
                 )
             else:
                 self.names = [INDEX, *features]
@@ -88,18 +94,18 @@ class CsvTable(Table):
         elif not self.names[0].strip():
             self.names[0] = INDEX
 
-    def row_numbers(self, found: Sequence[int]) -> list[int]:
+    def row_numbers(self, numbers: Sequence[int]) -> list[int]:
         """Row numbers as in an editor: the header is row 1; a record with line breaks has its last line's number."""
-        wanted = dict.fromkeys(found, 0)
-        last = max(found, default=-1)
+        row_of = dict.fromkeys(numbers, 0)
+        last = max(numbers, default=-1)
         with _text(self.path) as file:
             rows = islice(
                 records(file, self.path, strict=False), self._records_of_names, self._records_of_names + last + 1
             )
             for record, (row, _) in enumerate(rows):
-                if record in wanted:
-                    wanted[record] = row
-        return [wanted[record] for record in found]
+                if record in row_of:
+                    row_of[record] = row
+        return [row_of[record] for record in numbers]
 
     def types(self, names: Sequence[str]) -> pa.Schema:
         """Whole numbers, numbers or text, inferred from the first rows; text if rewriting changes a number."""
@@ -112,43 +118,55 @@ class CsvTable(Table):
 
     def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
         import pyarrow as pa
-
-        rows = 0
-        try:
-            for piece, done in self._in_blocks(types, size):
-                rows += piece.num_rows
-                yield piece, done
-        except pa.ArrowInvalid:
-            yield from self._cell_by_cell(types, size, rows)
-
-    def _in_blocks(self, types: Types, size: int) -> Iterator[Piece]:
-        """Read with Arrow, which is fast. Raises ArrowInvalid if it cannot read the file."""
-        import pyarrow as pa
         from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
-        whole, end = self.path.stat().st_size, None
+        total, end = self.path.stat().st_size, None
         last = self.names[-1] if self.names[-1] in types else LAST
-        asked = {last: pa.binary(), **types}
-        with self.path.open("rb", buffering=0) as file:
-            reader = open_csv(
-                file,
-                ReadOptions(
-                    block_size=int(min(max(size * _bytes_per_row(file), SMALLEST), LARGEST)),
-                    column_names=[*self.names[:-1], last],
-                    skip_rows=self._lines_of_names,
-                    use_threads=False,
-                ),
-                ParseOptions(newlines_in_values=True),
-                ConvertOptions(column_types=asked, include_columns=list(asked), null_values=list(MISSING)),
-            )
-            for batch in reader:
-                end = batch[last][-1].as_py() if batch.num_rows else end
-                done = min(file.tell() / whole, 1.0)
-                for start in range(0, batch.num_rows, size):
-                    yield pa.Table.from_batches([batch.slice(start, size)]).select(list(types)), done
+        columns = {last: pa.binary(), **types}
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                reader = open_csv(
+                    file,
+                    ReadOptions(
+                        block_size=int(min(max(size * _bytes_per_row(file), SMALLEST), LARGEST)),
+                        column_names=[*self.names[:-1], last],
+                        skip_rows=self._lines_of_names,
+                        use_threads=False,
+                    ),
+                    ParseOptions(newlines_in_values=True),
+                    ConvertOptions(column_types=columns, include_columns=list(columns), null_values=NULLS),
+                )
+                for batch in reader:
+                    end = batch[last][-1].as_py() if batch.num_rows else end
+                    done = min(file.tell() / total, 1.0)
+                    for start in range(0, batch.num_rows, size):
+                        yield pa.Table.from_batches([batch.slice(start, size)]).select(list(types)), done
+        except pa.ArrowInvalid as error:
+            with _text(self.path) as file:  # what is wrong with quotation marks makes all else wrong
+                rows = sum(1 for _ in records(file, self.path))
+            if rows > self._records_of_names:
+                raise TableError(f"{self.path}: {self._explained(str(error))}") from None
         end = end.encode() if isinstance(end, str) else end
         if isinstance(end, bytes) and (b"\n" in end or b"\r" in end):
             self._require_closed_quotes()
+
+    def _explained(self, error: str) -> str:
+        """An error of Arrow's reader, with the row as in an editor and the name of the column."""
+        if not (match := PROBLEM.search(error)):
+            return error
+        (row,) = self.row_numbers([int(match["row"] or match["ragged"]) - self._lines_of_names - 1])
+        if match["count"]:
+            quote = "; quote texts with commas" if int(match["count"]) > len(self.names) else ""
+            return f"row {row}: {match['count']} cells, but there are {len(self.names)} columns{quote}"
+        cell = f"row {row}, column '{self.names[int(match['column'])]}'"
+        if match["value"] is None:
+            return f"{cell}: is not UTF-8 text; save the file as UTF-8"
+        try:
+            as_number(match["value"])
+            problem = "is not a whole number, but the rows before it have whole numbers"
+        except ValueError as wrong:
+            problem = str(wrong)
+        return f"{cell}: '{match['value'][:40]}' {problem}"
 
     def _require_closed_quotes(self) -> None:
         """Raises TableError if the file ends within quotation marks; Arrow reads all rows after the mark as a cell."""
@@ -159,42 +177,6 @@ class CsvTable(Table):
                 before, row, last = row, line, cells
         if last != [end]:
             raise TableError(f"{self.path}: row {before + 1}: {WORDS['unexpected end of data']}")
-
-    def _cell_by_cell(self, types: Types, size: int, read: int) -> Iterator[Piece]:
-        """Read with Python, which is slow but knows row and column of every cell; skips rows that were read already."""
-        import pyarrow as pa
-
-        whole = max(self.path.stat().st_size, 1)
-        with _text(self.path) as file:
-            rows = islice(records(file, self.path), self._records_of_names + read, None)
-            while some := list(islice(rows, min(size, max(CELLS // len(self.names), 1)))):
-                wrong = [(row, self._ragged(len(cells))) for row, cells in some if len(cells) != len(self.names)]
-                some = [(row, cells) for row, cells in some if len(cells) == len(self.names)]
-                columns = [self._column(some, name, kind, wrong) for name, kind in types.items()]
-                if wrong:
-                    said = "; ".join(f"row {row}{what}" for row, what in sorted(wrong)[:SHOWN])
-                    raise TableError(f"{self.path}: {said}" + ("; and more" if len(wrong) > SHOWN else ""))
-                yield pa.table(columns, names=list(types)), min(file.buffer.tell() / whole, 1.0)
-
-    def _ragged(self, count: int) -> str:
-        quote = "; quote texts with commas" if count > len(self.names) else ""
-        return f": {count} cells, but there are {len(self.names)} columns{quote}"
-
-    def _column(
-        self, rows: Sequence[tuple[int, list[str]]], name: str, kind: pa.DataType, wrong: list[tuple[int, str]]
-    ) -> pa.Array:
-        """The cells of a column; problems are added to `wrong`."""
-        import pyarrow as pa
-
-        read_as, convert = _conversion(kind)
-        place, values = self.names.index(name), []
-        for row, cells in rows:
-            try:
-                values.append(convert(cells[place]))
-            except ValueError as error:
-                shown = cells[place][:40].encode(errors="replace").decode()
-                wrong.append((row, f", column '{name}': '{shown}' {error}"))
-        return pa.array(values, read_as).cast(kind, safe=False)
 
 
 def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -242,15 +224,6 @@ def _text(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Callable[[str], Any]]:
-    """The type of Python values before conversion to Arrow, and the function that converts a cell."""
-    import pyarrow as pa
-
-    if pa.types.is_floating(kind):
-        return pa.float64(), as_number
-    return (pa.int64(), as_whole_number) if pa.types.is_integer(kind) else (pa.string(), as_text)
-
-
 def _type_of(column: pa.ChunkedArray) -> pa.DataType:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -259,8 +232,8 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
     if not len(texts):
         return pa.string()
     try:
-        whole = texts.cast(pa.int64())
-        return pa.int64() if pc.all(pc.equal(whole.cast(pa.string()), texts)).as_py() else pa.string()
+        numbers = texts.cast(pa.int64())
+        return pa.int64() if pc.all(pc.equal(numbers.cast(pa.string()), texts)).as_py() else pa.string()
     except pa.ArrowInvalid:
         pass
     try:
@@ -270,24 +243,10 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
     return pa.float64()
 
 
-class CsvSink:
+def csv_sink(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> pyarrow.csv.CSVWriter:
     """Writes rows as CSV with a header; numbers with the fewest digits that restore the same value."""
+    import pyarrow.csv
 
-    def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
-        import pyarrow as pa
-        import pyarrow.csv
-
-        plain = not any(mark in name for name in schema.names for mark in ',"\r\n')
-        options = pyarrow.csv.WriteOptions(quoting_header="none" if plain else "needed")
-        self._file = pa.OSFile(str(path), "wb")
-        self._writer = pyarrow.csv.CSVWriter(self._file, schema, write_options=options)
-
-    def write(self, rows: pa.Table) -> None:
-        self._writer.write_table(rows)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._writer.close()
-        self._file.close()
+    plain = not any(mark in name for name in schema.names for mark in ',"\r\n')
+    options = pyarrow.csv.WriteOptions(quoting_header="none" if plain else "needed")
+    return pyarrow.csv.CSVWriter(str(path), schema, write_options=options)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.errors import NotFoundError, QexpError, suggestion
-from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetSink, ParquetTable
-from qexp.rows.csv import CsvSink, CsvTable
+from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetTable, parquet_sink
+from qexp.rows.csv import CsvTable, csv_sink
 from qexp.rows.table import Grid, Table, TableError
 
 Columns = Mapping[str, str] | Sequence[int]
@@ -31,9 +31,9 @@ def require_columns(columns: Columns, features: Sequence[str]) -> None:
                 f"`columns`: {len(columns)} positions, but the run has {len(features)} columns of input: "
                 f"{', '.join(features)}; give the position of each, in this order"
             )
-        if least := [one for one in columns if one < 1]:
+        if least := [position for position in columns if position < 1]:
             raise QexpError(f"`columns`: there is no column {least[0]}; the first one is 1")
-        _refuse_repeated([str(one) for one in columns], features)
+        _refuse_repeated([str(position) for position in columns], features)
         return
     for name in columns:
         if name not in features:
@@ -44,7 +44,7 @@ def require_columns(columns: Columns, features: Sequence[str]) -> None:
 def _refuse_repeated(sources: Sequence[str], features: Sequence[str]) -> None:
     for source, count in Counter(sources).items():
         if count > 1:
-            both = [f"'{name}'" for name, own in zip(features, sources, strict=True) if own == source]
+            both = [f"'{name}'" for name, column in zip(features, sources, strict=True) if column == source]
             raise QexpError(f"`columns`: column {source} of the file is given to {' and '.join(both)}")
 
 
@@ -153,8 +153,8 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    ".csv": Format(CsvTable, CsvSink),
-    ".parquet": Format(ParquetTable, ParquetSink),
+    ".csv": Format(CsvTable, csv_sink),
+    ".parquet": Format(ParquetTable, parquet_sink),
     ".nc": Format(NetcdfTable, NetcdfSink),
 }
 
@@ -195,8 +195,8 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
     if columns is None:
         return Rows(open_table(path, unnamed=features), features)
     if isinstance(columns, Mapping):
-        named = [columns.get(name, name) for name in features]
-        return Rows(open_table(path, unnamed=named), named)
+        names = [columns.get(name, name) for name in features]
+        return Rows(open_table(path, unnamed=names), names)
     table = open_table(path, unnamed=features, positions=columns)
     return Rows(table, columns_at(table, columns))
 

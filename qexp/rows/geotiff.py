@@ -29,21 +29,21 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     try:
         with warnings.catch_warnings():  # what follows from pixels that are not placed is said where it matters
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            opened = rasterio.open(path)
+            dataset = rasterio.open(path)
     except rasterio.errors.RasterioError as error:
         raise TableError(f"{path} cannot be read as a raster: {error}") from None
-    other = sorted({kind for kind in opened.dtypes if np.dtype(kind).kind not in "biuf"})
+    other = sorted({kind for kind in dataset.dtypes if np.dtype(kind).kind not in "biuf"})
     if other:
         raise TableError(f"{path} holds {', '.join(other)}, not real numbers; save the displacement as float32")
-    return opened
+    return dataset
 
 
-def is_placed(opened: rasterio.DatasetReader) -> bool:
+def is_placed(dataset: rasterio.DatasetReader) -> bool:
     """Whether the file says where its pixels lie."""
-    return not opened.transform.is_identity
+    return not dataset.transform.is_identity
 
 
-def read_bands(opened: rasterio.DatasetReader, bands: Sequence[int], window: Window | None = None) -> Array:
+def read_bands(dataset: rasterio.DatasetReader, bands: Sequence[int], window: Window | None = None) -> Array:
     """Values of bands in the order of the file, (band, row, column); NaN where they have no data.
 
     Stored numbers are multiplied by the band's scale, and its offset is added.
@@ -54,27 +54,29 @@ def read_bands(opened: rasterio.DatasetReader, bands: Sequence[int], window: Win
     import rasterio
 
     try:
-        stored = opened.read(list(bands), window=window, masked=True)
+        stored = dataset.read(list(bands), window=window, masked=True)
     except rasterio.errors.RasterioError as error:
-        listed = f"{bands[0]} to {bands[-1]}" if len(bands) > 1 else f"{bands[0]}"
+        number = f"{bands[0]} to {bands[-1]}" if len(bands) > 1 else f"{bands[0]}"
         raise TableError(
-            f"{opened.name}, band {listed}, cannot be read; is it whole? {error.__cause__ or error}"
+            f"{dataset.name}, band {number}, cannot be read; is it whole? {error.__cause__ or error}"
         ) from None
     values: Array = stored.astype(np.float64).filled(np.nan)
     for index, band in enumerate(bands):
-        scale, offset = opened.scales[band - 1], opened.offsets[band - 1]
+        scale, offset = dataset.scales[band - 1], dataset.offsets[band - 1]
         if (scale, offset) != (1, 0):
             values[index] = values[index] * scale + offset
     return values
 
 
-def northwards(opened: rasterio.DatasetReader) -> tuple[slice, slice]:
+def northwards(dataset: rasterio.DatasetReader) -> tuple[slice, slice]:
     """Which rows and columns of the file to take so that they run northwards and eastwards: all, in this order or that.
 
     Raises TableError if neither runs along the other axis of the file's grid.
     """
-    placed: Any = opened.transform
-    if placed.b or placed.d:
-        raise TableError(f"{opened.name}: its rows do not run along a parallel of its grid; warp it to a north-up grid")
-    upwards = is_placed(opened) and placed.e > 0
-    return slice(None, None, 1 if upwards else -1), slice(None, None, -1 if placed.a < 0 else 1)
+    transform: Any = dataset.transform
+    if transform.b or transform.d:
+        raise TableError(
+            f"{dataset.name}: its rows do not run along a parallel of its grid; warp it to a north-up grid"
+        )
+    upwards = is_placed(dataset) and transform.e > 0
+    return slice(None, None, 1 if upwards else -1), slice(None, None, -1 if transform.a < 0 else 1)

@@ -35,8 +35,8 @@ class Raster:
 
     def add(self, x: Array, y: Array, values: Array) -> None:
         """Add rows at positions, (row,), with values, (row, value); rows with NaN or infinity are left out."""
-        whole = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
-        points, values = np.stack([x[whole], y[whole]]), values[whole]
+        finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
+        points, values = np.stack([x[finite], y[finite]]), values[finite]
         if not len(values):
             return
         if self.step is None:
@@ -112,12 +112,12 @@ def steps(points: Array) -> Array:
     """The steps along x and y of the grid on which points, (2, point), lie; or of a grid of the same density."""
     different = [np.unique(line) for line in points]
     if len(different[0]) * len(different[1]) <= SPARSE * points.shape[1]:
-        found = np.array([_step(line) for line in different])
+        step = np.array([_step(line) for line in different])
     else:
         width, height = np.ptp(points, axis=1)
-        found = np.full(2, 1.5 * np.sqrt(width * height / points.shape[1]))
-    known = found[found > 0]
-    return np.where(found > 0, found, known.max() if len(known) else 1.0)
+        step = np.full(2, 1.5 * np.sqrt(width * height / points.shape[1]))
+    positive = step[step > 0]
+    return np.where(step > 0, step, positive.max() if len(positive) else 1.0)
 
 
 def _step(ascending: Array) -> float:

@@ -28,8 +28,6 @@ _NAN = re.compile(r"[+-]?nan(\([a-z0-9_]*\))?", re.IGNORECASE | re.ASCII)
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
-_WHOLE = range(-(2**63), 2**63)
-
 
 class TableError(QexpError):
     """A table cannot be read or used."""
@@ -49,45 +47,19 @@ def is_number(text: str) -> bool:
     return bool(text.strip()) and number(text) is not None
 
 
-# Conversions of cells to a type. They raise ValueError that describes the problem.
-
-
 def as_number(text: str) -> float:
-    """A number; NaN if it is missing."""
-    found = number(text)
-    if found is None:
+    """A number; NaN if it is missing. Raises ValueError that describes the problem."""
+    value = number(text)
+    if value is None:
         comma = " (write it with a point)" if _DECIMAL_COMMA.fullmatch(text.strip()) else ""
         raise ValueError(f"is not a number{comma}")
-    return found
+    return value
 
 
-def as_whole_number(text: str) -> int | None:
-    """A whole number; None if it is missing."""
-    if math.isnan(as_number(text)):
-        return None
-    try:
-        found = int(text)
-    except ValueError:
-        raise ValueError("is not a whole number, but the rows before it have whole numbers") from None
-    if found not in _WHOLE:
-        raise ValueError("is too large a number")
-    return found
-
-
-def as_text(text: str) -> str:
-    """A text, unchanged."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # an undecodable byte, kept as a surrogate
-            raise ValueError("is not UTF-8 text; save the file as UTF-8") from None
-    return text
-
-
-def listed(word: str, shown: list[int] | list[str], count: int) -> str:
+def write_list(word: str, items: list[int] | list[str], count: int) -> str:
     """A list for messages: `row 5`, or `rows 5, 9, 12 and 31 more`."""
-    more = f" and {count - len(shown)} more" if count > len(shown) else ""
-    return f"{word}{'s' if count > 1 else ''} {', '.join(str(one) for one in shown)}{more}"
+    more = f" and {count - len(items)} more" if count > len(items) else ""
+    return f"{word}{'s' if count > 1 else ''} {', '.join(map(str, items))}{more}"
 
 
 if TYPE_CHECKING:
@@ -145,8 +117,8 @@ class Table(ABC):
 
     def others(self, features: Sequence[str]) -> list[str]:
         """All columns besides the features that have a value for each of their rows."""
-        known = set(features)
-        return [name for name in self.names if name not in known]
+        excluded = set(features)
+        return [name for name in self.names if name not in excluded]
 
     def grid(self, features: Sequence[str]) -> Grid | None:
         """The raster of the features; None if the rows have none."""
@@ -162,7 +134,7 @@ class Table(ABC):
 
     def rows_shown(self, records: Sequence[int] | NDArray[np.integer]) -> str:
         """Records counted from 0, by their row numbers, for messages: `rows 5, 9, 12 and 31 more`."""
-        return listed("row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records))
+        return write_list("row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records))
 
     def trouble_with(self, name: str) -> str | None:
         """Why a name does not identify a column (missing, or repeated), or None."""
@@ -206,21 +178,21 @@ class Table(ABC):
         """Whole columns: of numbers, NaN where one is missing, and of texts, without surrounding spaces."""
         import pyarrow as pa
 
-        found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
-        said: dict[str, list[str]] = {name: [] for name in texts}
-        self.require_numbers(list(found))
-        self.require(said)
-        if found.keys() & said.keys():  # a column that is requested as both
-            return self.read(found, [])[0], self.read([], said)[1]
-        types = {**dict.fromkeys(found, pa.float64()), **dict.fromkeys(said, pa.string())}
+        numbers_of: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
+        texts_of: dict[str, list[str]] = {name: [] for name in texts}
+        self.require_numbers(list(numbers_of))
+        self.require(texts_of)
+        if numbers_of.keys() & texts_of.keys():  # a column that is requested as both
+            return self.read(numbers_of, [])[0], self.read([], texts_of)[1]
+        types = {**dict.fromkeys(numbers_of, pa.float64()), **dict.fromkeys(texts_of, pa.string())}
         for rows, _ in self.pieces(types, WHOLE):
-            for name, columns in found.items():
+            for name, columns in numbers_of.items():
                 columns.append(rows[name].to_numpy().astype(np.float64))
-            for name, column in said.items():
+            for name, column in texts_of.items():
                 column += [(text or "").strip() for text in rows[name].to_pylist()]
         return (
-            {name: np.concatenate(columns) for name, columns in found.items()},
-            {name: np.array(column, dtype=np.str_) for name, column in said.items()},
+            {name: np.concatenate(columns) for name, columns in numbers_of.items()},
+            {name: np.array(column, dtype=np.str_) for name, column in texts_of.items()},
         )
 
 
@@ -233,11 +205,11 @@ def _as_table_errors(path: Path) -> AbstractContextManager[None]:
 @contextmanager
 def explained(path: Path, *others: type[Exception]) -> Iterator[None]:
     """Turn errors of the system, of encoding and of formats into a TableError that names the file."""
-    known: tuple[type[Exception], ...] = (OSError, *others)
+    errors: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
     except UnicodeError:
         raise TableError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except known as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise TableError(f"{path} cannot be read: {said}") from None
+    except errors as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TableError(f"{path} cannot be read: {reason}") from None

@@ -144,11 +144,16 @@ def test_rows_with_missing_values_can_be_dropped_and_are_counted(opened):
     assert "column 'M750' in row 3" in warning
 
 
-def test_text_among_numbers_is_named_by_row_and_column_all_at_once(refused):
-    content = "\n" + ROWS.replace("0.039", "high").replace("3.3\n", '"3,3"\n')
-    ((_, message),) = refused(content)
-    assert "row 4, column 'M415': 'high' is not a number" in message
-    assert "row 5, column 'TiO2': '3,3' is not a number (write it with a point)" in message
+@pytest.mark.parametrize(
+    ("number", "text", "place"),
+    [
+        ("0.039", "high", "row 4, column 'M415': 'high' is not a number"),
+        ("3.3\n", '"3,3"\n', "row 5, column 'TiO2': '3,3' is not a number (write it with a point)"),
+    ],
+)
+def test_text_among_numbers_is_named_by_row_and_column(refused, number, text, place):
+    ((_, message),) = refused("\n" + ROWS.replace(number, text))
+    assert place in message
 
 
 def test_a_row_is_counted_as_the_file_is_numbered_in_an_editor(refused):

@@ -618,7 +618,7 @@ class Frames:
     @cached_property
     def fields(self) -> Mapped:
         """The mapped array, (time, y, x, variable)."""
-        return self.cached.opened()
+        return self.cached.map()
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""

@@ -19,7 +19,7 @@ from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds import files
 from qexp.metrics.splits import Copies, copies
 from qexp.rows.formats import open_table
-from qexp.rows.table import SHOWN, TableError, listed
+from qexp.rows.table import SHOWN, TableError, write_list
 
 FORMATS = (".csv", ".parquet")
 
@@ -226,7 +226,7 @@ class TabularDataset:
             found = [_group_name(group.pattern, text) for text in texts] if group.pattern else list(texts)
             unmatched = [f"'{text}'" for text, one in zip(texts, found, strict=True) if not one]
             if unmatched:
-                shown = listed("value", list(dict.fromkeys(unmatched))[:SHOWN], len(set(unmatched)))
+                shown = write_list("value", list(dict.fromkeys(unmatched))[:SHOWN], len(set(unmatched)))
                 findings.append(
                     (
                         ("groups", name, "pattern"),

@@ -86,7 +86,7 @@ class SpectraDataset:
         self._refuse_arguments()
         source = self._source(columns, lists, missing, alone)
         kept, read = _read(source, channels)
-        self._counts = kept.opened()
+        self._counts = kept.map()
         self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
         self.left_out = read.left_out
         """Number of spectra without a target, which are not used."""
@@ -279,7 +279,7 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]
     key = ["facts of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
         reading = _Reading.of(document)
-        if kept := array_cache.known(reading.key(), (len(reading.rows), channels)):
+        if kept := array_cache.find(reading.key(), (len(reading.rows), channels)):
             return kept, reading
     rows, remarks = source.rows()
     reading = _Reading(rows, remarks)
