@@ -9,8 +9,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,15 @@ def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, An
     values = _values(action, summary)
     parent = directory.path / "actions"
     files.make_folder(parent)
-    with _alone(action, directory):
-        for place in (parent / action.name, parent / f"{action.name}{FAILED}"):
-            files.clear(place)
+    with ExitStack() as until_the_end:
+        try:
+            until_the_end.enter_context(files.locked(parent / action.name, 0))
+        except QexpError:
+            raise QexpError(
+                f"the action '{action.name}' is already running on {directory.name}; wait for its end"
+            ) from None
+        for name in (action.name, f"{action.name}{FAILED}"):
+            files.clear(parent / name)
         with files.drafted(parent / action.name) as draft:
             values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
             words = [filled(word, values.__getitem__) for word in action.words]
@@ -162,22 +168,6 @@ def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
         if "\0" in values[field]:
             raise QexpError(f"{name}: {{{field}}} cannot be passed to a program, it holds a null character")
     return values
-
-
-@contextmanager
-def _alone(action: Action, directory: RunDirectory) -> Iterator[None]:
-    """Hold the lock of an action on a run. Raises QexpError if another process does."""
-    lock = files.locked(directory.path / "actions" / action.name, 0)
-    try:
-        lock.__enter__()
-    except QexpError:
-        raise QexpError(
-            f"the action '{action.name}' is already running on {directory.name}; wait for its end"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _carried_out(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
@@ -52,21 +53,19 @@ class Part:
         if not isinstance(document, dict):
             raise MisfitError(_instead(document, "an object"))
         readers, required = _layout(cls)
-        values: dict[str, Any] = {}
-        others: dict[str, Any] = {}
+        values: dict[str, Any] = {"others": {}}
         for key, value in document.items():
-            read = readers.get(key)
-            if read is None:
-                others[key] = value
+            if key not in readers:
+                values["others"][key] = value
                 continue
             try:
-                values[key] = read(value)
+                values[key] = readers[key](value)
             except MisfitError as misfit:
                 raise misfit.below(key) from None
         for key in required:
             if key not in values:
                 raise MisfitError("is missing", key)
-        return cls(**values, others=others)
+        return cls(**values)
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -78,12 +77,9 @@ class Part:
 
     def document(self) -> dict[str, Any]:
         """The JSON document: plain dictionaries, lists, texts and numbers."""
-        made = {}
-        for key in _layout(type(self))[0]:
-            value = getattr(self, key)
-            if value is not None or key not in self.LEFT_OUT:
-                made[key] = _plain(value)
-        return {**made, **_plain(self.others)}
+        values = {key: getattr(self, key) for key in _layout(type(self))[0]}
+        written = {key: value for key, value in values.items() if value is not None or key not in self.LEFT_OUT}
+        return {key: _plain(value) for key, value in {**written, **self.others}.items()}
 
 
 _LAYOUTS: dict[type[Part], tuple[dict[str, Read], list[str]]] = {}
@@ -92,15 +88,11 @@ _LAYOUTS: dict[type[Part], tuple[dict[str, Read], list[str]]] = {}
 def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     """The reader of each key, and the required keys."""
     if cls not in _LAYOUTS:
-        _LAYOUTS[cls] = _new_layout(cls)
+        hints = get_type_hints(cls)
+        declared = [field for field in fields(cls) if field.name != "others"]
+        required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
+        _LAYOUTS[cls] = {field.name: _reader(hints[field.name]) for field in declared}, required
     return _LAYOUTS[cls]
-
-
-def _new_layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
-    hints = get_type_hints(cls)
-    own = [one for one in fields(cls) if one.name != "others"]
-    required = [one.name for one in own if one.default is MISSING and one.default_factory is MISSING]
-    return {one.name: _reader(hints[one.name]) for one in own}, required
 
 
 _SCALARS = frozenset({str, int, float, bool, types.NoneType})
@@ -124,131 +116,87 @@ def _plain(value: Any) -> Any:
 def _reader(kind: Any) -> Read:
     if kind is Any:
         return lambda value: value
-    origin, of = get_origin(kind), get_args(kind)
+    origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        reads = [_reader(one) for one in of if one is not types.NoneType]
-        read = reads[0] if len(reads) == 1 else _first_of(reads)
-        return _optional(read) if types.NoneType in of else read
+        reads = [_reader(choice) for choice in inner if choice is not types.NoneType]
+        return partial(_read_first, reads, types.NoneType in inner)
     if origin is tuple:
-        return _list_of(_reader(of[0])) if of[-1] is Ellipsis else _row_of([_reader(one) for one in of])
+        if inner[-1] is Ellipsis:
+            return partial(_read_list, _reader(inner[0]))
+        return partial(_read_row, [_reader(item) for item in inner])
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _mapping_of(_reader(of[1]))
+        return partial(_read_mapping, _reader(inner[1]))
     if issubclass(kind, Part):
         from_document: Read = kind.from_document
         return from_document
-    return _word_of(kind) if issubclass(kind, StrEnum) else _PLAIN[kind]
+    if issubclass(kind, StrEnum):
+        return partial(_read_word, {word.value: word for word in kind})
+    return partial(_read_plain, kind)
 
 
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise MisfitError(_instead(value, "a text"))
+_PLAIN: dict[Any, tuple[Any, str]] = {
+    str: (str, "a text"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    bool: (bool, "true or false"),
+}
+"""Annotation → accepted types, and what they are in words. In Python, true and false are whole numbers; here not."""
+
+
+def _read_plain(kind: Any, value: Any) -> Any:
+    accepted, expected = _PLAIN[kind]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise MisfitError(_instead(value, expected))
     return value
 
 
-def _whole_number(value: Any) -> Any:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise MisfitError(_instead(value, "a whole number"))
-    return value
+def _read_first(reads: list[Read], optional: bool, value: Any) -> Any:
+    """Try several forms in turn; the error of the last one is reported."""
+    if optional and value is None:
+        return None
+    for read in reads[:-1]:
+        with suppress(MisfitError):
+            return read(value)
+    return reads[-1](value)
 
 
-def _number(value: Any) -> Any:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise MisfitError(_instead(value, "a number"))
-    return value
+def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
+    if not isinstance(value, str) or value not in words:
+        raise MisfitError(_instead(value, f"one of {', '.join(words)}"))
+    return words[value]
 
 
-def _yes_or_no(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise MisfitError(_instead(value, "true or false"))
-    return value
+def _read_list(read: Read, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise MisfitError(_instead(value, "a list"))
+    return tuple(_read_items((index, read, item) for index, item in enumerate(value)))
 
 
-_PLAIN: dict[Any, Read] = {str: _text, int: _whole_number, float: _number, bool: _yes_or_no}
+def _read_row(reads: list[Read], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple) or len(value) != len(reads):
+        raise MisfitError(_instead(value, f"a list of {len(reads)}"))
+    return tuple(_read_items((index, *pair) for index, pair in enumerate(zip(reads, value, strict=True))))
 
 
-def _optional(read: Read) -> Read:
-    def checked(value: Any) -> Any:
-        return None if value is None else read(value)
-
-    return checked
-
-
-def _first_of(reads: list[Read]) -> Read:
-    """A reader that tries several forms in turn; the error of the last one is reported."""
-
-    def checked(value: Any) -> Any:
-        for read in reads[:-1]:
-            with suppress(MisfitError):
-                return read(value)
-        return reads[-1](value)
-
-    return checked
+def _read_mapping(read: Read, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise MisfitError(_instead(value, "an object"))
+    return dict(zip(value, _read_items((key, read, item) for key, item in value.items()), strict=True))
 
 
-def _word_of(kind: type[StrEnum]) -> Read:
-    words = {one.value: one for one in kind}
-
-    def checked(value: Any) -> Any:
-        if not isinstance(value, str) or value not in words:
-            raise MisfitError(_instead(value, f"one of {', '.join(words)}"))
-        return words[value]
-
-    return checked
-
-
-def _list_of(read: Read) -> Read:
-    def checked(value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            raise MisfitError(_instead(value, "a list"))
-        return tuple(_each(read, value))
-
-    return checked
-
-
-def _row_of(reads: list[Read]) -> Read:
-    def checked(value: Any) -> Any:
-        if not isinstance(value, list | tuple) or len(value) != len(reads):
-            raise MisfitError(_instead(value, f"a list of {len(reads)}"))
-        made = []
-        for index, (read, item) in enumerate(zip(reads, value, strict=True)):
-            try:
-                made.append(read(item))
-            except MisfitError as misfit:
-                raise misfit.below(index) from None
-        return tuple(made)
-
-    return checked
-
-
-def _each(read: Read, values: list[Any] | tuple[Any, ...]) -> list[Any]:
-    made = []
-    for index, value in enumerate(values):
+def _read_items(items: Iterable[tuple[str | int, Read, Any]]) -> Iterator[Any]:
+    """What each reader makes of its value; an error gets the key of the value."""
+    for key, read, value in items:
         try:
-            made.append(read(value))
+            yield read(value)
         except MisfitError as misfit:
-            raise misfit.below(index) from None
-    return made
-
-
-def _mapping_of(read: Read) -> Read:
-    def checked(value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise MisfitError(_instead(value, "an object"))
-        made = {}
-        for key, item in value.items():
-            try:
-                made[key] = read(item)
-            except MisfitError as misfit:
-                raise misfit.below(key) from None
-        return made
-
-    return checked
+            raise misfit.below(key) from None
 
 
 def _instead(value: Any, expected: str) -> str:
     """`is "yes", not a number`."""
     try:
-        shown = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
     except TypeError:
-        shown = repr(value)
-    return f"is {shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + '…'}, not {expected}"
+        text = repr(value)
+    return f"is {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}, not {expected}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import os
@@ -43,9 +42,6 @@ CHUNK = 1 << 20
 LONGEST, DEEPEST, MOST = 4096, 128, 250_000
 """Limits: bytes of a name, folders in a name, and number of files and folders."""
 
-ABANDONED_SECONDS = 60.0
-"""Seconds after which an empty draft counts as left by a dead process; others are locked while they are written."""
-
 FIRST_YEAR, LAST_YEAR = 1980, 2107
 """Of times in zip files."""
 
@@ -70,12 +66,16 @@ def export(directory: RunDirectory, target: Path) -> int:
     if len(members) > MOST:
         raise QexpError(f"{directory.name} has more than {MOST:,} files and folders; an archive cannot hold them")
     try:
-        _clear_drafts(target)
-        with files.replacing(target) as file:
-            _lock(file)
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        files.clear(target.absolute())
+        with drafted(target.absolute()) as draft:
+            with (
+                files.replacing(draft / target.name) as file,
+                zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+            ):
                 _write(members, directory.name, archive)
-            return file.tell()
+            (draft / target.name).rename(target)
+        files.sync_folder(target.absolute().parent)
+        return target.stat().st_size
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error}") from error
 
@@ -83,30 +83,6 @@ def export(directory: RunDirectory, target: Path) -> int:
 def is_archive(target: Path) -> bool:
     """Whether a file has the name of an archive."""
     return target.name.endswith(SUFFIX)
-
-
-def _lock(draft: IO[bytes]) -> bool:
-    """Lock a draft until it is closed or its process ends; False if another process writes it.
-
-    Always False on a file system without locks, so that `qexp doctor` has to delete leftover drafts.
-    """
-    try:
-        fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _clear_drafts(target: Path) -> None:
-    """Delete the drafts of killed exports to the same file."""
-    for path in target.absolute().parent.glob(f".*{SUFFIX}*"):
-        match = files.TEMPORARY.fullmatch(path.name)
-        if match is None or match["whole"] != target.name or path.is_symlink() or not path.is_file():
-            continue
-        with suppress(OSError), path.open("rb") as draft:
-            new = not path.stat().st_size and files.age(path) < ABANDONED_SECONDS
-            if not new and _lock(draft):
-                path.unlink()
 
 
 def require_harmless(name: str) -> None:

@@ -22,7 +22,6 @@ from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, LockedStorage
 from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
-from qexp.store.provenance import fingerprint
 from qexp.store.record import NAME, ForeignWeights, Record, State
 from qexp.upkeep import trash
 
@@ -70,7 +69,7 @@ def treated(finding: Finding) -> Finding:
 DEEP = 3
 """Levels of folders of a workspace in which leftovers are searched."""
 
-RESULTS = (".zip", ".nc", ".npy", ".png", ".pdf", ".svg", ".html")
+RESULTS = (".nc", ".npy", ".png", ".pdf", ".svg", ".html")
 """Endings of files that commands write outside of runs; other hidden files there are the user's."""
 
 
@@ -151,7 +150,7 @@ def leftovers_of_place(place: Path) -> Iterator[Finding]:
 def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[Finding]:
     """What killed commands have left beside the files and folders that they write outside of runs.
 
-    Of files only archives are deleted by a repair: others with similar names may be the user's.
+    Files are not deleted by a repair: others with similar names may be the user's.
     left_out  folders that are not searched
     """
     for parent, names, inside in os.walk(root):
@@ -163,8 +162,7 @@ def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[F
         for path in (here / name for name in sorted(inside)):
             match = files.TEMPORARY.fullmatch(path.name)
             if match is not None and match["suffix"].startswith(RESULTS) and is_stale_temporary(path):
-                archive = match["suffix"] == ".zip"
-                yield temporary_leftover(path) if archive else replace(temporary_leftover(path), repair=None)
+                yield replace(temporary_leftover(path), repair=None)
 
 
 # Problems of a run's evaluations on other data.
@@ -172,13 +170,13 @@ def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[F
 
 def of_evaluations(directory: RunDirectory) -> Iterator[Finding]:
     for name in evaluations.names(directory):
-        found = evaluations.find_evaluation(directory, name)
-        advice = f"make it again with --force, or delete {found.path}"
+        evaluation = evaluations.find_evaluation(directory, name)
+        advice = f"make it again with --force, or delete {evaluation.path}"
         try:
-            found.evaluation()
-            file = found.evaluation_file()
+            evaluation.evaluation()
+            file = evaluation.evaluation_file()
         except DamagedError as error:
-            yield Finding(found.path, str(error), advice, damaged=True)
+            yield Finding(evaluation.path, str(error), advice, damaged=True)
             continue
         if not file.is_file():
             yield Finding(file, "is missing, although it is part of an evaluation", advice, damaged=True)
@@ -206,7 +204,8 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
         except OSError as error:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), paths)
-    yield from _of_trash(workspace)
+    for entry in trash.half_purged(workspace):
+        yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
     yield from leftovers_of_workspace(workspace.root, left_out=[workspace.runs])
     places = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
     for place in places:
@@ -256,9 +255,13 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     except DamagedError as error:
         yield Finding(directory.path, str(error), _advice_on(error, directory), damaged=True)
         return
-    yield from _of_spec(directory, record)
-    yield from _of_environment(directory)
-    yield from _of_folds(directory)
+    advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
+    yield from _unreadable(directory.path, directory.spec, advice)
+    advice = "restore it from a copy; it is the only record of the packages and machine of the run"
+    yield from _unreadable(directory.path / "environment.json", directory.environment, advice)
+    for fold in directory.all_folds():
+        advice = "restore it from a copy; with --resume an unfinished run trains the fold again"
+        yield from _unreadable(fold.path, fold.record, advice)
     yield from of_evaluations(directory)
     if trouble := provenance.trouble_with_seen(directory, record):
         yield Finding(
@@ -313,29 +316,12 @@ def _advice_on(error: DamagedError, directory: RunDirectory) -> str:
     )
 
 
-def _of_spec(directory: RunDirectory, record: Record) -> Iterator[Finding]:
-    advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
+def _unreadable(path: Path, read: Callable[[], object], advice: str) -> Iterator[Finding]:
+    """The finding for what cannot be read."""
     try:
-        directory.spec()
+        read()
     except DamagedError as error:
-        yield Finding(directory.path, str(error), advice, damaged=True)
-
-
-def _of_environment(directory: RunDirectory) -> Iterator[Finding]:
-    try:
-        directory.environment()
-    except DamagedError as error:
-        advice = "restore it from a copy; it is the only record of the packages and machine of the run"
-        yield Finding(directory.path / "environment.json", str(error), advice, damaged=True)
-
-
-def _of_folds(directory: RunDirectory) -> Iterator[Finding]:
-    for fold in directory.all_folds():
-        try:
-            fold.record()
-        except DamagedError as error:
-            advice = "restore it from a copy; with --resume an unfinished run trains the fold again"
-            yield Finding(fold.path, str(error), advice, damaged=True)
+        yield Finding(path, str(error), advice, damaged=True)
 
 
 def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
@@ -429,7 +415,7 @@ def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
 def _of_foreign_weights(file: Path, foreign: ForeignWeights) -> Iterator[Finding]:
     trouble = "they are missing"
     if file.is_file():
-        trouble = "" if fingerprint(file) == foreign.weights else "they were changed"
+        trouble = "" if provenance.fingerprint(file) == foreign.weights else "they were changed"
     if trouble:
         advice = f"import them again from {foreign.file.path}, or restore them from a copy"
         yield Finding(file, f"holds weights of {foreign.file.name}, but {trouble}", advice, damaged=True)
@@ -480,12 +466,12 @@ def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
         LockedStorage(catalog.path).read()
 
     try:
-        known = _names_in(LockedStorage(catalog.path).read() or {})
+        listed = _names_in(LockedStorage(catalog.path).read() or {})
     except DamagedError as error:
         yield Finding(catalog.path, str(error), advice, damaged=True, repair=rebuild)
         return
-    there = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
-    new, gone = there - known, known - there
+    present = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
+    new, gone = present - listed, listed - present
     if gone:  # what it lacks alone is added by the next listing
         outdated = f"lacks {len(new)} runs, and lists {len(gone)} that no longer exist"
         yield Finding(catalog.path, outdated, advice, repair=rebuild)
@@ -505,11 +491,6 @@ def _has_record(path: Path) -> bool:
     except (DamagedError, NotFoundError):
         return False
     return True
-
-
-def _of_trash(workspace: Workspace) -> Iterator[Finding]:
-    for entry in trash.half_purged(workspace):
-        yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
 
 
 def _of_disk(place: Path) -> Iterator[Finding]:

@@ -282,7 +282,6 @@ LEFTOVERS = [
     "runs/sound_0/.run.json.a1b2c3d4",
     "runs/sound_0/checkpoints/.best.safetensors.a1b2_3d4",
     "runs/sound_0/labels.txt.lock",
-    ".sound.zip.a1b2c3d4",
 ]
 
 NOBODYS_BUSINESS = [
