@@ -6,9 +6,10 @@ import io
 import logging
 import math
 import os
+import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,27 +60,14 @@ TITLE = 1.0
 """Height of panel titles; without it matplotlib would measure all labels to find it."""
 
 
-def panels(count: int, width: float, height: float, left: float = LEFT) -> tuple[Figure, list[Axes]]:
+def panels(count: int, width: float, height: float, left: float = LEFT, top: float = TOP) -> tuple[Figure, list[Axes]]:
     """A row of panels with fixed margins: a layout by the labels' sizes takes longer than drawing.
 
     width, height  of one panel with its margins [inch]
-    left           margin of the first panel [inch], which widens the panel if larger than LEFT
+    left, top      margins [inch]; the first panel is widened by that on its left if it is larger than LEFT
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    left, right, bottom, top, between = map(sized, (left, RIGHT, BOTTOM, TOP, BETWEEN))
-    whole = count * width + left - sized(LEFT)
-    made = Figure(figsize=(whole, height))
-    FigureCanvasAgg(made)
-    panel = (whole - left - right - (count - 1) * between) / count
-    made.subplots_adjust(
-        left / whole, bottom / height, 1 - right / whole, 1 - top / height, wspace=between / panel, hspace=0
-    )
-    axes = list(made.subplots(1, count, squeeze=False)[0])
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return made, axes
+    inner = width - sized(LEFT + RIGHT + (count - 1) * BETWEEN) / count
+    return panel_grid(count, count, inner, height - sized(BOTTOM + top), BETWEEN, 0, left=left, top=top)
 
 
 def titled(made: Figure, text: str, note: str = "") -> None:
@@ -183,6 +171,16 @@ def encoded(made: Figure, ending: str) -> bytes:
     return content.getvalue()
 
 
+def compact_svg(made: Figure) -> bytes:
+    """A figure as a small SVG for pages: texts stay texts, and curves are rounded to a hundredth of a point."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}):
+        content = encoded(made, "svg")
+    content = re.sub(rb' d="[^"]*"', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), content)
+    return re.sub(rb"\s+", b" ", content[content.index(b"<svg") :])
+
+
 @contextmanager
 def _laid_out(made: Figure, ending: str) -> Iterator[None]:
     """Lay out a figure for a PNG once; matplotlib would draw it for its layout, and again for the file."""
@@ -262,6 +260,31 @@ def panel_grid(
     axes = [made.add_subplot(rows, columns, number + 1) for number in range(count)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
+    return made, axes
+
+
+WIDTH_OF_CHARACTER = 0.066
+"""Of a label of 8 points [inch]."""
+
+
+def row_panels(
+    count: int, width: float, labels: Sequence[str], height: float, top: float = TOP
+) -> tuple[Figure, list[Axes]]:
+    """Panels side by side, in which a row belongs to each label; these stand beside the first panel.
+
+    width   of a panel [inch]
+    height  of a row with a label of one line [inch]
+    """
+    lines = [label.split("\n") for label in labels]
+    longest = max((len(line) for rows in lines for line in rows), default=0)
+    tall = height * sum(0.5 + 0.5 * len(rows) for rows in lines)
+    left = 0.15 + WIDTH_OF_CHARACTER * longest
+    made, axes = panels(count, width, sized(0.7 + top + tall), left, top)
+    for axis in axes:
+        axis.set_ylim(len(labels) - 0.4, -0.6)
+        axis.set_yticks(range(len(labels)), labels if axis is axes[0] else [""] * len(labels), fontsize=sized(8))
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", alpha=0.25, linewidth=0.5)
     return made, axes
 
 

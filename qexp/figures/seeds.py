@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base.quantities import in_words, typeset
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized, wrapped
+from qexp.base.quantities import in_words, label, typeset
+from qexp.figures.canvas import COLOURS, TITLE, figure, plain_numbers, row_panels, sized, titled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ORDERS = 5.0
 """Values that span more than this factor are shown on a logarithmic axis."""
+
+HEIGHT_OF_ROW = 0.45
+"""Of dots above a mean [inch]."""
 
 
 @dataclass(frozen=True)
@@ -37,43 +40,54 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping
     """
     names = list(dict.fromkeys(name for groups in outputs.values() for name in groups))
     labels = [wrapped(name, 36) for name in names]
-    lines = max(label.count("\n") + 1 for label in labels)
-    made, axes = figure(1, len(outputs), 4.4, 1.3 + max(0.55, 0.2 + 0.14 * lines) * len(names))
-    for axis, (output, groups) in zip(axes[0], outputs.items(), strict=True):
-        values = np.array([value for seeds in groups.values() for value in seeds.values])
-        logarithmic = values.min() > 0 and values.max() > ORDERS * values.min()
-        if logarithmic:
-            axis.set_xscale("log")
-        # An interval that reaches zero has no end on a logarithmic axis; an arrow shows that it continues.
-        left = values.min() / 2 if logarithmic else -np.inf
-        for row, name in enumerate(names):
-            if name not in groups:
-                continue
-            seeds, colour = groups[name], COLOURS[row % len(COLOURS)]
-            axis.plot(
-                seeds.values, np.full(len(seeds.values), row - 0.15), "o",
-                color=colour, markersize=5, alpha=0.55, markeredgewidth=0,
-            )  # fmt: skip
-            axis.plot(seeds.mean, row + 0.15, "D", color=colour, markersize=5)
-            if seeds.interval is not None:
-                low, high = seeds.interval
-                axis.plot([max(low, left), high], [row + 0.15] * 2, "-", color=colour, linewidth=1.8)
-                if low < left:
-                    axis.plot(left, row + 0.15, "<", color=colour, markersize=5, clip_on=False)
-        if logarithmic:
-            axis.set_xlim(left, None)
-            plain_numbers(axis.xaxis)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_yticks(range(len(names)), labels, fontsize=sized(8))
-        axis.tick_params(axis="y", length=0)
-        axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-        unit = typeset(units.get(output, ""))
-        axis.set_xlabel("mean absolute error" + (f" ({unit})" if unit else ""))
-        axis.set_title(f"{in_words(output)}, test", fontsize=sized(10))
-    for axis in axes[0][1:]:
-        axis.set_yticklabels([])
-    made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=sized(9))
-    return made
+    figure, axes = row_panels(len(outputs), 4.4, labels, HEIGHT_OF_ROW)
+    colours = {name: COLOURS[row % len(COLOURS)] for row, name in enumerate(names)}
+    for axis, (output, groups) in zip(axes, outputs.items(), strict=True):
+        _draw_rows(axis, names, groups, colours)
+        axis.set_xlabel(label("mean absolute error", typeset(units.get(output, ""))))
+        axis.set_title(f"{in_words(output)}, test", fontsize=sized(10), y=TITLE)
+    titled(figure, "dots: seeds; diamond and line: mean and its 95 % interval (Student)")
+    return figure
+
+
+def values_in_rows(values: Mapping[str, OfSeeds], words: str, strong: str = "") -> Figure:
+    """A row for each value with its interval, and the seeds whose mean it is, if any, as dots above.
+
+    words   what is measured, with its unit
+    strong  the name of the row that stands out
+    """
+    labels = [wrapped(name, 36) for name in values]
+    several = any(row.values for row in values.values())
+    figure, (axis,) = row_panels(1, 4.4, labels, HEIGHT_OF_ROW if several else 0.25, top=0.1)
+    _draw_rows(axis, list(values), values, {name: COLOURS[name == strong] for name in values})
+    axis.set_xlabel(words)
+    return figure
+
+
+def _draw_rows(axis: Axes, names: Sequence[str], groups: Mapping[str, OfSeeds], colours: Mapping[str, str]) -> None:
+    values = np.array([value for row in groups.values() for value in (*row.values, row.mean)])
+    values = values[np.isfinite(values)]
+    logarithmic = len(values) > 0 and values.min() > 0 and values.max() > ORDERS * values.min()
+    if logarithmic:
+        axis.set_xscale("log")
+    # An interval that reaches zero has no end on a logarithmic axis; an arrow shows that it continues.
+    left = values.min() / 2 if logarithmic else -np.inf
+    for row, name in enumerate(names):
+        if name not in groups:
+            continue
+        group, below = groups[name], 0.15 if groups[name].values else 0.0
+        settings: dict[str, Any] = {"color": colours[name], "markersize": 5}
+        above = np.full(len(group.values), row - 0.15)
+        axis.plot(group.values, above, "o", alpha=0.55, markeredgewidth=0, **settings)
+        axis.plot(group.mean, row + below, "D", **settings)
+        if group.interval is not None:
+            low, high = group.interval
+            axis.plot([max(low, left), high], [row + below] * 2, "-", color=colours[name], linewidth=1.8)
+            if low < left:
+                axis.plot(left, row + below, "<", clip_on=False, **settings)
+    if logarithmic:
+        axis.set_xlim(left, None)
+        plain_numbers(axis.xaxis)
 
 
 # A metric over the values of a key, for several experiences with several seeds.

@@ -7,9 +7,10 @@ import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
-from qexp.base.quantities import in_words
+from qexp.base.quantities import in_words, label, typeset
 from qexp.base.text import Table
 from qexp.comparison.compare import (
     Comparison,
@@ -30,11 +31,12 @@ from qexp.comparison.seeds import (
     same_samples,
     seed_groups,
 )
+from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, number
 from qexp.store.record import State
 from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, shared_matrices
-from qexp.web.html import Drawn, Measured, Shown, View, intervals, picture
+from qexp.web.html import Drawn, Shown, View, drawn, picture
 
 NAMED = 8
 """Runs that a sentence names."""
@@ -78,21 +80,20 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         if not rows:
             continue
         rows.sort(key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST)
-        lines = [
-            Measured(
-                names[row.group], row.estimate.mean, row.estimate.interval, list(row.values.values()),
-                f"{row.estimate.mean:.4g} {row.unit}, {len(row.values)} seed{'s' * (len(row.values) != 1)}",
-            )
-            for row in rows[:MOST_DRAWN]
-            if row.estimate is not None
-        ]  # fmt: skip
-        unit = f" ({rows[0].unit})" if rows[0].unit else ""
+        estimates = {names[row.group]: (row.estimate, row.values) for row in rows[:MOST_DRAWN] if row.estimate}
+        values = {
+            name: OfSeeds(list(seeds.values()), estimate.mean, estimate.interval)
+            for name, (estimate, seeds) in estimates.items()
+        }
+        unit = rows[0].unit
         best = f", the best {MOST_DRAWN} of {len(rows)} groups" if len(rows) > MOST_DRAWN else ""
         counts = sorted({len(row.values) for row in rows})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
         title = f"{in_words(output)}: {metric} on the test part, {mean}{best}"
-        yield Drawn(title, intervals(lines, f"{in_words(output)} {metric}{unit}"))
+        words = "; ".join(f"{name} {of_seeds.mean:.4g} {unit}" for name, of_seeds in values.items())
+        axis = label(f"{output} {metric}", typeset(unit))
+        yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
 
 
 def main_metric(metrics: Iterable[str]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,68 +13,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
-from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, label, of_dataset, quantity
+from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
 from qexp.comparison.result_tables import kind_in_words
 from qexp.figures.curves import outputs_of
-from qexp.kinds.figures import MissingNumbersError, outputs, table, truth_and_estimate, unit
-from qexp.kinds.images.figures import REGIONS, local_of, numbers_of as calibration_numbers
+from qexp.kinds.figures import (
+    MissingNumbersError,
+    figures_of,
+    learning_curve_of,
+    outputs,
+    table,
+    truth_and_estimate,
+    unit,
+)
+from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers
 from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
 from qexp.kinds.look import value_in_words
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, RunDirectory
 from qexp.store.results import calibrations_of
-from qexp.web.html import Drawn, cells, lines
+from qexp.web.html import Drawn, drawn
 
 if TYPE_CHECKING:
     import xarray
 
 BACKGROUND = 7
-"""The colour of bands: a grey."""
+"""The colour of folds behind their median: a grey."""
 
 
 def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
     """None before the run was calibrated; those whose numbers are gone are left out."""
-    found, drawn = calibrations_of(directory).values(), list[Drawn]()
-    for made in found:
+    drawings, calibrations = list[Drawn](), calibrations_of(directory).values()
+    for calibration in calibrations:
+        kind = f" ({kind_in_words(calibration)})" if len(calibrations) > 1 else ""
         with suppress(MissingNumbersError):
-            kind = f" ({kind_in_words(made)})" if len(found) > 1 else ""
-            drawn += _drawings(calibration_numbers(directory, made), list(made.outputs), kind)
-    return drawn
+            numbers = calibration_numbers(directory, calibration)
+            drawings += [
+                drawn(f"{words}{kind}", partial(draw, directory, calibration, numbers))
+                for words, draw in CALIBRATION_DRAWINGS.items()
+            ]
+    return drawings
 
 
-def _drawings(numbers: xarray.Dataset, outputs: list[str], kind: str) -> Iterator[Drawn]:
-    for name in outputs:
-        shares = {"true values": numbers[f"{name}_position_share"].values}
-        yield _calibration_panel(
-            f"{in_words(name)}{kind}: ranks of the true values minus uniform ones (%)", "rank (%)", shares, numbers
-        )
-    for name in outputs:
-        shares = {"true values": numbers[f"{name}_level_share"].values}
-        title = f"{in_words(name)}{kind}: true values in intervals minus the intervals' probability (%)"
-        yield _calibration_panel(title, "probability of the interval (%)", shares, numbers)
-    if len(outputs) > 1:
-        shares = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
-        title = f"all outputs{kind}: true values in regions minus the regions' probability (%)"
-        yield _calibration_panel(title, "probability of the region (%)", shares, numbers)
-    for name in outputs:
-        of = local_of(numbers, name)
-        if len(of.axes) == 2:
-            words = [f"estimated {label(axis, unit(numbers, axis))}" for axis in of.axes]
-            percent = 100 * float(numbers.attrs["interval"])
-            title = f"{in_words(name)}{kind}: true values in {percent:g} % intervals (%), by the estimates"
-            edges = [edge.tolist() for edge in of.edges]
-            yield Drawn(title, cells(of.share.tolist(), percent / 100, edges, words, title))
-
-
-def _calibration_panel(title: str, words: str, shares: Mapping[str, NDArray[Any]], numbers: xarray.Dataset) -> Drawn:
-    points = numbers["point"].values
-    band = [(100 * (numbers[end].values - points)).tolist() for end in ("lower", "upper")]
-    right = {"words": "calibrated posteriors, in 95 % of cases", "colour": BACKGROUND, "band": band}
-    series = [{**right, "values": [0.0] * len(points)}]
-    for colour, (name, share) in enumerate(shares.items()):
-        series.append({"words": name, "colour": colour, "values": (100 * (share - points)).tolist()})
-    panel = {"title": title, "words": words, "x": (100 * points).tolist(), "series": series}
-    return Drawn(title, lines(panel))
+def training_drawn(directory: RunDirectory) -> list[Drawn]:
+    """The learning curves of a run or of its folds, for where no script can run; none before the first epoch."""
+    if not any(lines_of(directory).values()):
+        return []
+    if folds := figures_of(directory).get("fold_curves") if directory.all_folds() else None:
+        return [drawn("fold curves", lambda: next(folds(directory))[1])]
+    return [drawn("learning curve", partial(learning_curve_of, directory))]
 
 
 # Learning curves: losses, and the validation error of each output, over epochs.
@@ -91,7 +78,6 @@ A series has `words`, `values`, the number of its `colour`, the `run` it is of, 
 
 FEW = 8
 """The largest number of runs whose curves are distinguished by colour; with more, curves are thin."""
-"""The colour of folds behind their median: a grey."""
 
 
 def lines_of(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:

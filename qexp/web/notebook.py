@@ -14,13 +14,12 @@ from qexp.base.outputs import estimate_of, outputs_among
 from qexp.base.quantities import in_words
 from qexp.base.text import Table
 from qexp.comparison.study import Study
-from qexp.figures.canvas import encoded
 from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.web.comparison_page import fields_of
-from qexp.web.html import Shown, View, embedded, html, picture
+from qexp.web.html import Shown, View, drawn, html, picture
 
 
 class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
@@ -44,13 +43,13 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         """The picture and the errors of a whole matrix."""
         record, outputs = files.read_json(self.folder / MATRIX_RECORD), outputs_among(self.data_vars)
         cells = " x ".join(f"{in_words(axis)} {self.sizes[axis]}" for axis in record["axes"])
-        drawn, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
-        seen = picture(title, drawn) if drawn.is_file() else embedded(title, encoded(matrix_of(self.folder), "png"))
+        file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
+        image = picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
         columns = ["output", "mean |error|", "median |error|", "unit"]
         table = Table("", columns, [self._errors(one) for one in outputs], frozenset(columns[1:3]))
         caution = str(self.attrs.get("caution", ""))
         words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
-        return View(words, cautions=[caution] if caution else [], parts=[seen, table])
+        return View(words, cautions=[caution] if caution else [], parts=[image, table])
 
     def _errors(self, output: str) -> list[str]:
         errors = np.abs(self[f"{output}_error"].values)

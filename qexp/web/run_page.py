@@ -6,13 +6,14 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from qexp.base.quantities import in_words
+from qexp.base.quantities import in_words, label, typeset
 from qexp.base.text import Table
 from qexp.comparison.result_tables import (
     Parts,
@@ -29,6 +30,7 @@ from qexp.comparison.result_tables import (
 )
 from qexp.comparison.seeds import ABSENT, differences
 from qexp.errors import DamagedError, NotFoundError
+from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.recorded import NETWORK
@@ -36,16 +38,13 @@ from qexp.runs.facts import facts
 from qexp.spec.experiences import type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import find_evaluation, of_run
-from qexp.store.record import State
 from qexp.store.results import calibrations_of, intervals_of, limit_of
-from qexp.web.drawings import calibration_drawings, curves, fields, lines_of, matrices, points
-from qexp.web.html import Arrow, Box, Drawn, Measured, View, graph, intervals, lines
+from qexp.web.drawings import calibration_drawings, curves, fields, lines_of, matrices, points, training_drawn
+from qexp.web.html import Drawn, View, drawn
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from qexp.store.evaluations import EvaluationRecord
-    from qexp.store.record import ComparisonRow, Record
+    from qexp.store.record import Record
 
 MOST_SPECS = 60
 """Specs that are read at most."""
@@ -112,108 +111,69 @@ def _short(value: str) -> str:
     return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
 
 
-# Where a run came from and what was made of it, as a graph.
+# Where a run came from and what was made of it.
 
 
 MOST = 6
-"""Boxes of one kind; the others are counted."""
+"""Things of one kind; the others are counted."""
 
-RUN = "run"
-"""Key of the run's own box."""
-
-Boxes = Iterator[Box | Arrow]
+Rows = Iterator[list[str]]
+"""How something belongs to the run, what it is, its name, and notes on it."""
 
 
-def lineage(directory: RunDirectory, record: Record, state: State, others: Sequence[Mapping[str, Any]]) -> Markup:
-    """A drawing from data and weights over the run to its matrices, evaluations, and the runs that start from it.
+def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Table:
+    """From data and weights to matrices, evaluations, and the runs that start from this one.
 
     others  summaries of the other runs of its workspace
     """
-    parts = [
-        _of_the_run(record, state), *_data(record), *_weights(record), *_origins(record), *_folds(record),
-        *_made(directory), *_descendants(record, others),
-    ]  # fmt: skip
-    boxes = [part for part in parts if isinstance(part, Box)]
-    arrows = [part for part in parts if isinstance(part, Arrow)]
-    names = {box.key: f"{box.kind} {box.name}" for box in boxes}
-    said = "; ".join(f"{names[one.start]} to {names[one.end]}" for one in arrows)
-    return graph(boxes, arrows, f"lineage of {record.name}: {said}")
+    rows = chain(_origins(record), _products(directory, record), _descendants(record, others))
+    return Table("", ["how", "what", "name", "notes"], list(rows))
 
 
-def _of_the_run(record: Record, state: State) -> Box:
-    epochs = f"{record.epochs.done} of {record.epochs.of} epochs" if record.epochs.of else ""
-    lines = [f"{record.experience}, seed {record.seed}", state.words, epochs, f"digest {record.digest[:16]}"]
-    return Box(RUN, "this run", record.name, [line for line in lines if line], strong=True)
-
-
-def _data(record: Record) -> Boxes:
-    yield Box("data", "dataset", record.dataset, [record.caution] if "data" in record.caution else [])
-    yield Arrow("data", RUN, "data")
-
-
-def _weights(record: Record) -> Boxes:
-    """The runs that the weights came from, the nearest first."""
-    after = RUN
-    for number, one in enumerate(record.lineage):
-        key = f"ancestor {number}"
-        lines = [f"{one.experience}, seed {one.seed}"] if one.experience else []
-        lines += [f"trained on {one.dataset}"] if one.dataset else []
-        lines += [f"taken: {', '.join(one.operations)}"] if one.operations else []
-        lines += [f"digest {one.digest[:16]}"] if one.digest else []
-        yield Box(key, "run", one.name, lines)
-        yield Arrow(key, after, "weights")
-        after = key
-
-
-def _origins(record: Record) -> Boxes:
+def _origins(record: Record) -> Rows:
+    """What the run was made from; of the runs that its weights came from, the nearest first."""
+    yield ["data from", "dataset", record.dataset, record.caution if "data" in record.caution else ""]
+    for ancestor in record.lineage:
+        notes = [f"{ancestor.experience}, seed {ancestor.seed}"] if ancestor.experience else []
+        notes += [f"trained on {ancestor.dataset}"] if ancestor.dataset else []
+        notes += [f"taken: {', '.join(ancestor.operations)}"] if ancestor.operations else []
+        notes += [f"digest {ancestor.digest[:16]}"] if ancestor.digest else []
+        yield ["weights from", "run", ancestor.name, "; ".join(notes)]
     if record.code.commit is not None:
-        yield Box("code", "code", record.code.commit[:12], ["with changes"] if record.code.dirty else [])
-        yield Arrow("code", RUN, "code")
+        yield ["code from", "commit", record.code.commit[:12], "with changes" if record.code.dirty else ""]
     if record.rerun_of:
-        yield Box("rerun", "run", record.rerun_of)
-        yield Arrow("rerun", RUN, "spec")
+        yield ["spec from", "run", record.rerun_of, ""]
     if record.imported is not None:
-        yield Box("archive", "archive", record.imported.archive, [record.imported.time])
-        yield Arrow("archive", RUN, "imported")
+        yield ["imported from", "archive", record.imported.archive, record.imported.time]
     if (origin := record.foreign_weights) is not None:
-        lines = [origin.format, f"sha256 {origin.file.sha256[:16]}"]
-        yield Box("foreign", "weights of another program", origin.file.name, lines)
-        yield Arrow("foreign", RUN, "weights")
+        notes = [origin.format, f"sha256 {origin.file.sha256[:16]}"]
+        yield ["weights from", "file of another program", origin.file.name, "; ".join(notes)]
 
 
-def _folds(record: Record) -> Boxes:
+def _products(directory: RunDirectory, record: Record) -> Rows:
     if record.folds is not None and record.folds.of:
-        failed = [f"{len(record.folds.failed)} failed"] if record.folds.failed else []
-        yield Box("folds", "cross-validation", f"{record.folds.of} folds", [f"{record.folds.done} done", *failed])
-        yield Arrow(RUN, "folds", "holds out")
+        failed = f", {len(record.folds.failed)} failed" if record.folds.failed else ""
+        yield ["holds out", "cross-validation", f"{record.folds.of} folds", f"{record.folds.done} done{failed}"]
+    yield from _some([["was made", "matrix", name, ""] for name in directory.matrix_names()])
+    yield from _some(
+        [["was made", "evaluation", evaluation.name, evaluation.caution or ""] for evaluation in of_run(directory)]
+    )
 
 
-def _made(directory: RunDirectory) -> Boxes:
-    matrices = [Box(f"matrix {name}", "matrix", name) for name in directory.matrix_names()]
-    evaluations = [
-        Box(f"evaluation {one.name}", "evaluation", one.name, [one.caution] if one.caution else [])
-        for one in of_run(directory)
-    ]
-    for boxes, what in ((matrices, "matrices"), (evaluations, "evaluations")):
-        yield from _some(boxes, what, "")
+def _descendants(record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
+    yield from _some(
+        [
+            ["weights to", "run", run["name"], f"{run['experience']}, seed {run['seed']}"]
+            for run in others
+            if record.name in run["parents"]
+        ]
+    )
 
 
-def _descendants(record: Record, others: Sequence[Mapping[str, Any]]) -> Boxes:
-    started = [
-        Box(f"run {one['name']}", "run", one["name"], [f"{one['experience']}, seed {one['seed']}"])
-        for one in others
-        if record.name in one["parents"]
-    ]
-    yield from _some(started, "runs", "weights")
-
-
-def _some(boxes: Sequence[Box], what: str, words: str) -> Boxes:
-    shown = list(boxes[:MOST])
-    if len(boxes) > MOST:
-        shown.append(Box(f"more {what}", what, f"{len(boxes) - MOST:,} more"))
-    for box in shown:
-        yield box
-        yield Arrow(RUN, box.key, words)
+def _some(rows: list[list[str]]) -> Rows:
+    yield from rows[:MOST]
+    if len(rows) > MOST:
+        yield [*rows[0][:2], f"{len(rows) - MOST:,} more", ""]
 
 
 LOG_LINES = 60
@@ -254,7 +214,7 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "asked": list(type_of(spec).lines(spec).items()),
         "overrides": record.overrides,
         "siblings": [] if directory.is_fold else siblings(directory, record, others),
-        "lineage": lineage(directory, record, state, others),
+        "lineage": lineage(directory, record, others),
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
         "results": list(results_of(directory, record)),
         "baselines": baselines_drawn(record),
@@ -296,23 +256,21 @@ def cautions_of(record: Record, evaluations: Sequence[EvaluationRecord]) -> list
 
 def baselines_drawn(record: Record | EvaluationRecord) -> list[Drawn]:
     """The network among its baselines: RMSE with its interval, a drawing per output."""
-    made = []
+    drawings = []
     for output in dict.fromkeys(row.output for row in record.comparison):
         rows = [row for row in record.comparison if row.output == output and row.rmse is not None]
         rows.sort(key=lambda row: row.rmse or 0.0)
-        lines = [
-            Measured(row.estimator, row.rmse, row.rmse_interval, words=_in_words(row), strong=row.estimator == NETWORK)
-            for row in rows
-        ]
-        unit = f" ({rows[0].unit})" if rows and rows[0].unit else ""
-        if lines:
-            made.append(Drawn(in_words(output), intervals(lines, f"{in_words(output)}: RMSE{unit}")))
-    return made
-
-
-def _in_words(row: ComparisonRow) -> str:
-    between = f", 95 % interval {row.rmse_interval[0]:.4g} to {row.rmse_interval[1]:.4g}" if row.rmse_interval else ""
-    return f"{row.rmse:.4g} {row.unit}{between}"
+        values = {row.estimator: OfSeeds((), row.rmse or 0.0, row.rmse_interval) for row in rows}
+        if values:
+            unit = rows[0].unit
+            drawings.append(
+                drawn(
+                    in_words(output),
+                    partial(values_in_rows, values, label(f"{output} RMSE", typeset(unit)), NETWORK),
+                    "; ".join(f"{row.estimator} {row.rmse:.4g} {unit}" for row in rows),
+                )
+            )
+    return drawings
 
 
 def _log(directory: RunDirectory) -> str:
@@ -332,7 +290,7 @@ def run_view(directory: RunDirectory) -> View:
     record, state = directory.record(), Watch().state(directory)
     warnings: list[str] = []
     known = [(key, text) for key, text in facts(directory, record, str(state), warnings.append) if key not in IN_HEAD]
-    drawn = [Drawn(panel["title"], lines(panel)) for panel in curves(lines_of(directory), record.units)]
+    curve = training_drawn(directory)
     asked = type_of(directory.spec()).lines(directory.spec())
     return View(
         record.name,
@@ -347,9 +305,9 @@ def run_view(directory: RunDirectory) -> View:
         ],
         {
             **({"how sure its posteriors may be": sure} if (sure := calibration_drawings(directory)) else {}),
-            **({"how training went": drawn} if drawn else {}),
+            **({"how training went": curve} if curve else {}),
             "what was asked": [Table("", ["", ""], [[key, text] for key, text in asked.items()])],
-            "where it came from": [Drawn("", lineage(directory, record, state, ())), Table("", ["", ""], known)],
+            "where it came from": [lineage(directory, record, ()), Table("", ["", ""], known)],
             "how to make it again": [shlex.join(record.command)],
         },
     )

@@ -411,6 +411,8 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     unfinished = State(known["state"].replace(" ", "_")).unfinished
     shown = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
     figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
+    if any(name.startswith("calibration_") for name in figures):
+        shown["calibration_drawn"] = []  # they are among the figures
     address = request.scope["path"]
     return page(
         request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,

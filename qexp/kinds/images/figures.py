@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -366,7 +365,7 @@ def rank_panels(shares: Mapping[str, Array], band: Band, title: str) -> Figure:
     made, axes = _differences(lines, band, title)
     for axis in axes:
         axis.set_xlabel("rank: share of samples below the truth")
-    axes[0].set_ylabel("share of observations, minus that of uniform ranks")
+    axes[0].set_ylabel("share, minus that of uniform ranks")
     return made
 
 
@@ -487,48 +486,40 @@ GREY = "grey: where 95 % of calibrated posteriors stay"
 REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
 
 
-def ranks(directory: RunDirectory) -> Pictures:
+def ranks(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
     """Distribution functions of the ranks of true values, in their simultaneous band."""
-    for made in calibrations_of(directory).values():
-        numbers = numbers_of(directory, made)
-        shares = {name: numbers[f"{name}_position_share"].values for name in made.outputs}
-        title = f"{_title(directory, made)}; {GREY}"
-        yield _place(made, "ranks"), rank_panels(shares, _band(numbers), title)
+    shares = {name: numbers[f"{name}_position_share"].values for name in calibration.outputs}
+    return rank_panels(shares, _band(numbers), f"{_title(directory, calibration)}; {GREY}")
 
 
-def coverage(directory: RunDirectory) -> Pictures:
+def coverage(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
     """Shares of true values inside intervals of each output, and inside regions of all."""
-    for made in calibrations_of(directory).values():
-        numbers = numbers_of(directory, made)
-        levels = {
-            f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in made.outputs
-        }
-        if len(made.outputs) > 1:
-            levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
-        figure = coverage_panels(levels, _band(numbers), f"{_title(directory, made)}; {GREY}")
-        yield _place(made, "coverage"), figure
+    levels = {
+        f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in calibration.outputs
+    }
+    if len(calibration.outputs) > 1:
+        levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
+    return coverage_panels(levels, _band(numbers), f"{_title(directory, calibration)}; {GREY}")
 
 
-def local(directory: RunDirectory) -> Pictures:
+def local(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
     """Shares of true values inside 90 % intervals, in cells of the estimates and of the true values."""
-    for made in calibrations_of(directory).values():
-        numbers = numbers_of(directory, made)
-        outputs = {name: {words: local_of(numbers, name, key) for key, words in CELLS.items()} for name in made.outputs}
-        units = {name: unit(numbers, name) for name in made.outputs}
-        title = (
-            f"{_title(directory, made)}; calibrated posteriors hold the truth equally often wherever estimates lie, "
-            "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few observations"
-        )
-        probability = float(numbers.attrs["interval"])
-        yield _place(made, "local"), local_panels(outputs, units, probability, title)
+    names = calibration.outputs
+    outputs = {name: {words: _local_panel(numbers, name, key) for key, words in CELLS.items()} for name in names}
+    units = {name: unit(numbers, name) for name in names}
+    title = (
+        f"{_title(directory, calibration)}; calibrated posteriors hold the truth equally often wherever estimates lie, "
+        "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few observations"
+    )
+    return local_panels(outputs, units, float(numbers.attrs["interval"]), title)
 
 
-def numbers_of(directory: RunDirectory, made: Calibration) -> xarray.Dataset:
+def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Dataset:
     """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
-    file = directory.results / numbers_name(made.kind)
+    file = directory.results / numbers_name(calibration.kind)
     numbers = table(file)
-    if numbers.attrs.get("created") != made.created:
-        record = record_name(made.kind)
+    if numbers.attrs.get("created") != calibration.created:
+        record = record_name(calibration.kind)
         raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
     return numbers
 
@@ -536,7 +527,7 @@ def numbers_of(directory: RunDirectory, made: Calibration) -> xarray.Dataset:
 CELLS = {"estimate": "estimated", "truth": "true"}
 
 
-def local_of(numbers: xarray.Dataset, name: str, kind: str = "estimate") -> LocalPanel:
+def _local_panel(numbers: xarray.Dataset, name: str, kind: str) -> LocalPanel:
     """The coverage of an output in cells of estimates, or of the `truth`."""
     count, inside = numbers[f"{name}_{kind}_count"], numbers[f"{name}_{kind}_inside"].values
     share = np.where(count.values < FEW, np.nan, inside / np.maximum(count.values, 1))
@@ -549,21 +540,32 @@ def _band(numbers: xarray.Dataset) -> Band:
     return Band(numbers["point"].values, numbers["lower"].values, numbers["upper"].values)
 
 
-def _title(directory: RunDirectory, made: Calibration) -> str:
-    kind = "" if made.kind == HEAD else f" ({made.kind.replace('_', ', ')})"
-    return f"{directory.name}{kind}: {made.draws:,} observations"
+def _title(directory: RunDirectory, calibration: Calibration) -> str:
+    kind = "" if calibration.kind == HEAD else f" ({calibration.kind.replace('_', ', ')})"
+    return f"{directory.name}{kind}: {calibration.draws:,} observations"
 
 
-def _place(made: Calibration, name: str) -> Path:
-    """The picture: `calibration_ranks`, of other kinds than that of the head `calibration_refined_ranks`."""
-    kind = "" if made.kind == HEAD else f"{made.kind}_"
-    return FIGURES_FOLDER / f"calibration_{kind}{name}"
+CALIBRATION_DRAWINGS = {
+    "ranks of the true values": ranks,
+    "true values in intervals and regions": coverage,
+    "true values in intervals, by where they lie": local,
+}
+
+
+def _of_calibrations(draw: Callable[[RunDirectory, Calibration, xarray.Dataset], Figure]) -> FigureOfRun:
+    """A picture per calibration: `calibration_ranks`, of another kind than the head `calibration_refined_ranks`."""
+
+    def pictures(directory: RunDirectory) -> Pictures:
+        for calibration in calibrations_of(directory).values():
+            kind = "" if calibration.kind == HEAD else f"{calibration.kind}_"
+            figure = draw(directory, calibration, numbers_of(directory, calibration))
+            yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", figure
+
+    return pictures
 
 
 CALIBRATION_FIGURES: Mapping[str, FigureOfRun] = {
-    "calibration_ranks": ranks,
-    "calibration_coverage": coverage,
-    "calibration_local": local,
+    f"calibration_{draw.__name__}": _of_calibrations(draw) for draw in CALIBRATION_DRAWINGS.values()
 }
 
 # Figures of runs on generated images: estimates of the test samples, and matrices.
