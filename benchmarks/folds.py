@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from qexp.base.seeds import Seeds
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.losses import LOSSES
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
@@ -161,11 +161,11 @@ def task(fold: int) -> Task:
     return Task(f"fold {fold}", made, train, held_out, order)
 
 
-def model(seed: int) -> Inversion:
+def model(seed: int) -> Estimator:
     build = MODULES["one_d_cnn"].build
     network = Network({"x": (FEATURES,)}, ["y"], {"cnn": Operation(build)}, [Branch(("x",), ("y",), ("cnn",))])
     initialise(network, Seeds(seed))
-    return Inversion(network, {"x": Standardize(), "y": Standardize()})
+    return Estimator(network, {"x": Standardize(), "y": Standardize()})
 
 
 class Deaf:

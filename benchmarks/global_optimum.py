@@ -28,7 +28,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.observation import STARTS_NEAR, nearby
 from qexp.kinds.images.refinement import Refinement
 from qexp.kinds.trained import load_model
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset
 
 Array = NDArray[np.float64]
@@ -69,7 +69,7 @@ class Fits:
         return self.minima[starts] <= self.lowest * (1 + SAME_MINIMUM) + 2 * SAME_MINIMUM
 
 
-def drawn(dataset: GeneratedDataset, model: Inversion, count: int) -> tuple[dict[str, Array], dict[str, Tensor]]:
+def drawn(dataset: GeneratedDataset, model: Estimator, count: int) -> tuple[dict[str, Array], dict[str, Tensor]]:
     """Values from all of the prior, and observations of them, with masks of ones where the network takes masks."""
     everything = {name: [(0.0, 1.0)] for name in dataset.test}
     values = dataset.values(everything, count, Seeds(SEED), ("global optimum",))

@@ -20,7 +20,7 @@ from benchmarks.timing import Comparison, at_least, seconds
 from qexp.base.seeds import Seeds
 from qexp.kinds.rows.prediction import RowModel, predict_rows
 from qexp.kinds.tables import BUILT_IN
-from qexp.networks.estimator import Ensemble, Inversion
+from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.transforms import Standardize
 from qexp.rows.formats import FORMATS
@@ -86,7 +86,7 @@ def ensemble_of(count: int, operations: list[tuple[str, dict[str, Any]]]) -> Ens
         initialise(network, Seeds(seed))
         scaling = Standardize()
         scaling.fit(torch.from_numpy(values(55, seed)))
-        models.append(Inversion(network, {"reflectance": scaling}))
+        models.append(Estimator(network, {"reflectance": scaling}))
     return Ensemble(models)
 
 

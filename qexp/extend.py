@@ -22,7 +22,7 @@ from qexp.metrics.baselines import Baseline as Baseline
 from qexp.metrics.metric import Additive as Additive, Metric as Metric, evaluate as evaluate
 from qexp.metrics.splits import Fold as Fold, Split as Split, SplitError as SplitError
 from qexp.networks.callbacks import Callback as Callback, Epoch as Epoch
-from qexp.networks.estimator import Inversion as Inversion
+from qexp.networks.estimator import Estimator as Estimator
 from qexp.networks.layers import ACTIVATIONS as ACTIVATIONS
 from qexp.networks.losses import Loss as Loss
 from qexp.networks.modules import JoiningEntry as JoiningEntry
@@ -56,3 +56,6 @@ from qexp.simulation.noise import Grid as Grid, Layout as Layout, Noise as Noise
 from qexp.spec.kinds import Kind as Kind, KindDocuments as KindDocuments
 from qexp.spec.reading import Finding as Finding
 from qexp.store.directory import RunDirectory as RunDirectory
+
+Inversion = Estimator
+"""The name of `Estimator` before; extensions of earlier runs have it."""

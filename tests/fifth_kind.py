@@ -30,7 +30,7 @@ from qexp.kinds.prediction import FileKind
 from qexp.kinds.trained import load_model
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import evaluate as evaluate_estimates
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
 from qexp.networks.training import DrawnData, Trainer
 from qexp.spec.kinds import Kind, KindDocuments
@@ -201,7 +201,7 @@ def judged(asked: Asked) -> Judged:
     rows = np.arange(len(dataset.parts))
     asked.chosen_part("all", ("all",), "images have no other parts here")
 
-    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Any]) -> Results:
+    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Any]) -> Results:
         samples = dataset.samples(rows)
         made = models[0].estimate(samples)
         attempt.directory.results.mkdir(exist_ok=True)
@@ -286,7 +286,7 @@ def _predict(
     chunk: int | None,
     overwrite: bool,
     progress: Callable[[int, float], None],
-    model: Inversion,
+    model: Estimator,
 ) -> ImagePrediction:
     images = sorted(source.glob("*.npy"))
     if not images:

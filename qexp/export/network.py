@@ -21,7 +21,7 @@ from qexp.export.graphs import GRAPH_FORMATS, GraphError, Named, Sides, capture,
 from qexp.export.keras import h5_bytes, keras_model
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.heads import FlowHead
 from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
 from qexp.networks.shapes import Shape
@@ -89,7 +89,7 @@ class GraphTensor:
     """Whether it holds estimates, which lie within the limits of their variable."""
 
 
-def graph_outputs(models: Sequence[Inversion]) -> list[GraphTensor]:
+def graph_outputs(models: Sequence[Estimator]) -> list[GraphTensor]:
     """The outputs of the graph of a run's networks, in order."""
     outputs = models[0].network.outputs
     if len(models) == 1:
@@ -102,7 +102,7 @@ def graph_outputs(models: Sequence[Inversion]) -> list[GraphTensor]:
     ]
 
 
-def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> Document:
+def origin_of(directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool) -> Document:
     """The entries of `network.json` on the network's origin and format."""
     record, spec = directory.record(), directory.training_spec()
     return {
@@ -125,7 +125,7 @@ def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str,
     }
 
 
-def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Captured) -> Document:
+def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Captured) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
     spec, tables = directory.training_spec(), tables_of(directory)
     units = units_of(spec, tables["quantities"])
@@ -161,16 +161,15 @@ def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Captured)
     }
 
 
-def transform_document(description: str | Mapping[str, Any], transforms: Sequence[nn.Module], table: Table) -> Document:
+def transform_document(description: str | Mapping[str, Any], transforms: Sequence[Transform], table: Table) -> Document:
     """A transform described so that a reader can apply it: formulas, parameters, and fitted values.
 
     transforms  the transform of one network, or of several that differ only in their fitted values
     """
     given: Document = {"type": description} if isinstance(description, str) else dict(description)
     first = transforms[0]
-    assert isinstance(first, Transform)
     if isinstance(first, Chain):
-        steps = zip(*(one.steps for one in transforms if isinstance(one, Chain)), strict=True)
+        steps = zip(*(chain.steps for chain in transforms if isinstance(chain, Chain)), strict=True)
         of = given["parameters"]["of"]
         return {
             "type": given["type"],
@@ -187,7 +186,7 @@ def transform_document(description: str | Mapping[str, Any], transforms: Sequenc
     }
 
 
-def dle_fields(model: Inversion, physical: bool) -> dict[str, str]:
+def dle_fields(model: Estimator, physical: bool) -> dict[str, str]:
     """File → names and scales of fields, in the form that 2Dto2D-DLE stores beside a network.
 
     Inputs are divided by the scales and outputs multiplied; scales are 1 if the graph contains the transforms. Empty
@@ -337,7 +336,7 @@ def export_network(
     return Exported(target, {name: len(content) for name, content in contents.items()}, about)
 
 
-def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> tuple[Document, bytes]:
+def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool) -> tuple[Document, bytes]:
     """The content of `network.json`, and of the graph's file."""
     shapes = list(models[0].network.inputs.values())
     origin = origin_of(directory, models, format, physical)
@@ -358,7 +357,7 @@ def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, ph
     raise QexpError(f"{directory.name}: its network cannot be written as {format}: {troubles[-1]}")
 
 
-def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: bool) -> Iterator[nn.Module]:
+def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: bool) -> Iterator[nn.Module]:
     """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
     groups = _by_layout(directory, models)
@@ -374,9 +373,9 @@ def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: boo
         yield Positional(MeanAndSpread([EnsembleLoop(models)], models[0]), network.inputs, outputs)
 
 
-def _by_layout(directory: RunDirectory, models: Sequence[Inversion]) -> list[list[Inversion]]:
+def _by_layout(directory: RunDirectory, models: Sequence[Estimator]) -> list[list[Estimator]]:
     """The networks of a run's folds, grouped by their chosen hyper-parameters."""
-    groups: dict[str, list[Inversion]] = {}
+    groups: dict[str, list[Estimator]] = {}
     rest = iter(models)
     for fold in directory.all_folds():
         of_fold = fold.record().fold

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from qexp.base.quantities import of_transform, transformed_by
 from qexp.errors import NotFoundError, Problem, SpecError, suggestion
 from qexp.foreign.weight_files import Stored
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import Shape
 
 LARGEST_FILE = 1_000_000
@@ -187,7 +187,7 @@ Steps = Sequence[Mapping[str, Any]]
 class Target:
     """A network that weights are given to."""
 
-    model: Inversion
+    model: Estimator
     """Laid out; its tensors need no values."""
     modules: Mapping[str, str]
     """Operation → the name of its module in the spec."""
@@ -405,7 +405,7 @@ def values(account: Account, tensors: Mapping[str, Stored], target: Target) -> d
     return made
 
 
-def unequal(account: Account, tensors: Mapping[str, Stored], model: Inversion) -> Iterator[str]:
+def unequal(account: Account, tensors: Mapping[str, Stored], model: Estimator) -> Iterator[str]:
     """Problems of tensors that must be equal to constants of the model, which has its values by now."""
     for name, place, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)

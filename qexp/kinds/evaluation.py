@@ -17,7 +17,7 @@ from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import tables_of
 from qexp.metrics.metric import Metrics
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.spec.kinds import documents_of
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Ancestor
@@ -124,7 +124,7 @@ class Judged:
     usual: str
     samples: int
     independence: Callable[[Asked], Independence]
-    evaluate: Callable[[Attempt, Sequence[Inversion], Mapping[str, Metrics]], Results | None]
+    evaluate: Callable[[Attempt, Sequence[Estimator], Mapping[str, Metrics]], Results | None]
     left_out: int = 0
     warnings: Sequence[str] = ()
 

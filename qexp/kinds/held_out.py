@@ -23,7 +23,7 @@ from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
-from qexp.networks.estimator import Inversion, mean
+from qexp.networks.estimator import Estimator, mean
 from qexp.spec.kinds import TEST_PREDICTIONS, part_of
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.results import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
@@ -306,7 +306,7 @@ class OfFolds:
 
 
 def means_of_folds(
-    model: Inversion, output: str, values: Tensor, sizes: Sequence[int], probabilities: Sequence[float]
+    model: Estimator, output: str, values: Tensor, sizes: Sequence[int], probabilities: Sequence[float]
 ) -> OfFolds:
     """The mean over the networks of each fold, as each fold estimated what it held out.
 

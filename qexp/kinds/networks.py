@@ -20,7 +20,7 @@ from qexp.metrics.built_in import asked_for
 from qexp.metrics.conformal import Scale
 from qexp.metrics.metric import Metric, Metrics, with_period
 from qexp.networks import checkpoint
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HeadEntry
 from qexp.networks.losses import OF_POSTERIORS
 from qexp.networks.modules import JoiningEntry, MatchedFilters
@@ -178,19 +178,18 @@ def _operation(description: Document, modules: Table) -> Operation:
     return Operation(build, isinstance(entry, JoiningEntry), l2, isinstance(entry, HeadEntry))
 
 
-def model_of(spec: Document, tables: Tables) -> Inversion:
+def model_of(spec: Document, tables: Tables) -> Estimator:
     """The network of a resolved experience and its transforms; weights have no values yet."""
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    return Inversion(network, transforms_of(spec, tables), limits_of(spec))
+    return Estimator(network, transforms_of(spec, tables), limits_of(spec))
 
 
-def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
+def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Estimator:
     """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong to it."""
     model = model_of(spec, tables)
     initialise(model.network, Seeds(0))  # allocates memory; the values come from `weights`
     checkpoint.load(model, weights, file)
     for name, transform in model.transforms.items():
-        assert isinstance(transform, Transform)
         shape = model.network.inputs.get(name) or model.network.shapes[name]
         if not _makes(transform, shape):  # fitted values may have any number of channels
             raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")

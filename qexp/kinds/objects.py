@@ -18,7 +18,7 @@ from qexp.errors import QexpError
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.kind import Dataset, Document, KindData
 from qexp.kinds.networks import learned_in, matched_filters, metrics_of, model_of, network_of
-from qexp.networks.estimator import BATCH, Inversion
+from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.network import initialise, operations_per_sample
 from qexp.networks.optimizers import over_run
 from qexp.networks.training import Data, Recipe
@@ -42,7 +42,7 @@ def dataset_of(document: Document, tables: Tables, workspace: Workspace | None =
     return dataset
 
 
-def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
+def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Estimator:
     """A model with its random initialisation."""
     model = model_of(spec, tables)
     initialise(model.network, seeds)
@@ -81,7 +81,7 @@ def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, devi
 
 
 def fit_transforms(
-    model: Inversion, to_fit: Callable[[], Mapping[str, torch.Tensor]], known: Collection[str] = ()
+    model: Estimator, to_fit: Callable[[], Mapping[str, torch.Tensor]], known: Collection[str] = ()
 ) -> list[str]:
     """Fit the adaptive transforms to training samples, except those of the `known` variables. Returns the variables.
 
@@ -90,7 +90,6 @@ def fit_transforms(
     samples: Mapping[str, torch.Tensor] | None = None
     fitted = []
     for name, transform in model.transforms.items():
-        assert isinstance(transform, Transform)
         if name not in known and type(transform).fit is not Transform.fit:
             samples = samples or to_fit()
             transform.fit(samples[name])

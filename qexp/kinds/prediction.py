@@ -504,7 +504,7 @@ class Prediction(Protocol):
     def warnings(self) -> Sequence[str]: ...
 
 
-class Estimator(Protocol):
+class FilePredictor(Protocol):
     """Predicts one file; see `predict_rows` and `predict_fields`."""
 
     def __call__(
@@ -520,7 +520,7 @@ class FileKind:
     """The unit of progress, such as rows."""
     targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
     """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, PredictOptions], Estimator]
+    estimator: Callable[[RunDirectory, PredictOptions], FilePredictor]
     """Returns the estimator of a run."""
     takes: frozenset[str] = frozenset()
     """The fields of `PredictOptions` that it takes."""

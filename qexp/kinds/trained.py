@@ -10,11 +10,11 @@ from qexp.kinds.networks import trained_model
 from qexp.kinds.rows import training
 from qexp.kinds.tables import tables_of
 from qexp.networks import checkpoint
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.store.directory import RunDirectory
 
 
-def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
+def load_model(directory: RunDirectory, device: torch.device) -> Estimator:
     """The model of a finished run with its best weights, ready to predict. Raises QexpError for a run with folds."""
     models = load_models(directory, device)
     if directory.all_folds():
@@ -24,12 +24,12 @@ def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
     return models[0]
 
 
-def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
+def load_models(directory: RunDirectory, device: torch.device) -> list[Estimator]:
     """The model of a finished run, or the models of all its folds, ready to predict. Raises QexpError."""
     return [model for of_fold in load_folds(directory, device).values() for model in of_fold]
 
 
-def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Inversion]]:
+def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Estimator]]:
     """Fold → its models, ready to predict; of a run without folds its model, under an empty name. Raises QexpError."""
     directory.training_spec()
     if directory.all_folds():

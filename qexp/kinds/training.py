@@ -23,7 +23,7 @@ from qexp.kinds.objects import (
 )
 from qexp.metrics.metric import with_training_mean
 from qexp.networks import checkpoint
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.training import Data, EventWriter, Progress, Trainer
 from qexp.store import provenance
 
@@ -87,7 +87,7 @@ def _trained(attempt: Attempt, trainer: Trainer) -> bool:
             attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
 
 
-def _start_from(file: Path, model: Inversion, data: Data, attempt: Attempt) -> None:
+def _start_from(file: Path, model: Estimator, data: Data, attempt: Attempt) -> None:
     """Load weights of another run into a model: all of them, or those of the listed operations. Transforms that are not
     loaded are fitted here.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from itertools import combinations
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,51 +38,49 @@ class Posterior:
     @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of `names`."""
-        made = torch.cat([one.draws(count, random) for one in self._densities.values()], dim=-1)
-        return self._in_units(made)
+        draws = torch.cat([density.draws(count, random) for density in self._densities.values()], dim=-1)
+        columns = [self._inverse(name, draws[..., index]) for index, name in enumerate(self.names)]
+        return torch.stack(columns, dim=-1)
 
     @torch.no_grad()
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
         """Output → quantiles, (sample, probability), in its unit."""
-        wanted = torch.tensor(list(probabilities), dtype=torch.float64)
-        made = torch.cat([one.quantiles(wanted) for one in self._densities.values()], dim=1)
+        levels = torch.tensor(list(probabilities), dtype=torch.float64)
+        quantiles = torch.cat([density.quantiles(levels) for density in self._densities.values()], dim=1)
         # A transform may reverse the order, such as a division by a negative number.
-        in_units = [self._inverse(name, made[:, place]).sort(dim=-1).values for place, name in enumerate(self.names)]
-        return dict(zip(self.names, in_units, strict=True))
+        return {
+            name: self._inverse(name, quantiles[:, index]).sort(dim=-1).values for index, name in enumerate(self.names)
+        }
 
     @torch.no_grad()
     def correlations(self) -> dict[tuple[str, str], Tensor]:
         """Pair of outputs → their rank correlation (Spearman), (sample,), of draws that are the same at each call."""
         random = torch.Generator(self.device).manual_seed(0)
-        made = torch.cat([one.draws(RANKED, random) for one in self._densities.values()], dim=-1)
-        ranks = made.argsort(dim=0).argsort(dim=0).double()
+        draws = torch.cat([density.draws(RANKED, random) for density in self._densities.values()], dim=-1)
+        ranks = draws.argsort(dim=0).argsort(dim=0).double()
         scores = (ranks - ranks.mean(dim=0)) / ranks.std(dim=0, correction=0)
         return {
-            (self.names[one], self.names[other]): (scores[..., one] * scores[..., other]).mean(dim=0).float()
-            for one, other in combinations(range(len(self.names)), 2)
+            (self.names[i], self.names[j]): (scores[..., i] * scores[..., j]).mean(dim=0).float()
+            for i, j in combinations(range(len(self.names)), 2)
         }
 
     @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:
         """The logarithm of the density, (..., sample), of (..., sample, output) in the outputs' units."""
         transformed, slopes = [], []
-        for place, name in enumerate(self.names):
-            column = values[..., place].detach().reshape(-1, 1).requires_grad_()
+        for index, name in enumerate(self.names):
+            column = values[..., index].detach().reshape(-1, 1).requires_grad_()
             with torch.enable_grad():
-                made = self._transforms[name](column) if name in self._transforms else column * 1
-                (slope,) = torch.autograd.grad(made.sum(), column)
-            transformed.append(made.detach().view(values.shape[:-1]))
+                image = self._transforms[name](column) if name in self._transforms else column * 1
+                (slope,) = torch.autograd.grad(image.sum(), column)
+            transformed.append(image.detach().view(values.shape[:-1]))
             slopes.append(slope.view(values.shape[:-1]))
-        start, found = 0, torch.stack(slopes, dim=-1).abs().log().sum(-1)
+        start, log_prob = 0, torch.stack(slopes, dim=-1).abs().log().sum(-1)
         for outputs, density in self._densities.items():
-            own = torch.stack(transformed[start : start + len(outputs)], dim=-1)
+            columns = torch.stack(transformed[start : start + len(outputs)], dim=-1)
             start += len(outputs)
-            found = found + density.log_prob(own)
-        return found
-
-    def _in_units(self, transformed: Tensor) -> Tensor:
-        columns = [self._inverse(name, transformed[..., place]) for place, name in enumerate(self.names)]
-        return torch.stack(columns, dim=-1)
+            log_prob = log_prob + density.log_prob(columns)
+        return log_prob
 
     def _inverse(self, name: str, values: Tensor) -> Tensor:
         """Back to the unit of an output, in the same shape."""
@@ -98,11 +97,13 @@ def mixed(posteriors: Sequence[Posterior], count: int, random: torch.Generator |
     if len(posteriors) == 1:
         return posteriors[0].draws(count, random)
     device = posteriors[0].device
-    each, more = divmod(count, len(posteriors))
-    lucky = torch.randperm(len(posteriors), generator=random, device=device)[:more].tolist()
-    numbers = [each + (place in lucky) for place in range(len(posteriors))]
-    made = torch.cat([one.draws(number, random) for one, number in zip(posteriors, numbers, strict=True) if number])
-    return made[torch.randperm(count, generator=random, device=device)]
+    share, rest = divmod(count, len(posteriors))
+    with_one_more = torch.randperm(len(posteriors), generator=random, device=device)[:rest].tolist()
+    counts = [share + (index in with_one_more) for index in range(len(posteriors))]
+    draws = torch.cat(
+        [posterior.draws(count, random) for posterior, count in zip(posteriors, counts, strict=True) if count]
+    )
+    return draws[torch.randperm(count, generator=random, device=device)]
 
 
 # A network together with the transforms around it: what is trained, saved and used to predict.
@@ -111,18 +112,18 @@ BATCH = 128
 """Samples estimated at a time, so that activations stay in the processor's cache."""
 
 
-class OfVariables(nn.ModuleDict):
-    """Modules by the names of variables, which may hold dots (`chamber.depth`); torch's own names hold `:` there."""
+class Transforms(nn.ModuleDict):
+    """Transforms by their variables, whose names may hold dots (`chamber.depth`); torch's own names hold `:` there."""
 
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        super().__init__(modules)
-        self._names = list(modules)
+    def __init__(self, transforms: Mapping[str, Transform]) -> None:
+        super().__init__(transforms)
+        self._names = list(transforms)
 
-    def __setitem__(self, variable: str, module: nn.Module) -> None:
-        super().__setitem__(module_name(variable), module)
+    def __setitem__(self, variable: str, transform: nn.Module) -> None:
+        super().__setitem__(module_name(variable), transform)
 
-    def __getitem__(self, variable: str) -> nn.Module:
-        return super().__getitem__(module_name(variable))
+    def __getitem__(self, variable: str) -> Transform:
+        return cast(Transform, super().__getitem__(module_name(variable)))
 
     def __contains__(self, variable: str) -> bool:
         return super().__contains__(module_name(variable))
@@ -133,11 +134,11 @@ class OfVariables(nn.ModuleDict):
     def keys(self) -> KeysView[str]:
         return dict.fromkeys(self._names).keys()
 
-    def items(self) -> ItemsView[str, nn.Module]:
-        return dict(zip(self._names, self.values(), strict=True)).items()
+    def items(self) -> ItemsView[str, Transform]:
+        return {name: self[name] for name in self._names}.items()
 
 
-class Inversion(nn.Module):
+class Estimator(nn.Module):
     """Observations in their own units → estimates in theirs.
 
     transforms  input or output → its transform; variables without one are not transformed
@@ -149,14 +150,17 @@ class Inversion(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.transforms = OfVariables(transforms)
+        self.transforms = Transforms(transforms)
         self.limits = dict(limits or {})
 
     @property
     def periods(self) -> dict[str, float]:
         """Output → the period after which its values repeat, in its own unit, where its transform has one."""
-        transforms = [(name, one) for name, one in self.transforms.items() if name in self.network.outputs]
-        return {name: one.period for name, one in transforms if isinstance(one, Transform) and one.period is not None}
+        return {
+            name: transform.period
+            for name, transform in self.transforms.items()
+            if name in self.network.outputs and transform.period is not None
+        }
 
     def transformed(self, name: str, values: Tensor) -> Tensor:
         """Transformed values of an input or output, as the network sees them."""
@@ -167,29 +171,31 @@ class Inversion(nn.Module):
 
         An ensemble's spread is that of these: limits would hide how far its networks differ.
         """
-        made = self.network({name: self.transformed(name, samples[name]) for name in self.network.inputs})
-        return self.unlimited(made, samples)
+        return self.unlimited(self.network(self.inputs(samples)), samples)
 
-    def in_units(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def inputs(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inputs as the network sees them: transformed."""
+        return {name: self.transformed(name, samples[name]) for name in self.network.inputs}
+
+    def in_units(self, outputs: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The network's transformed outputs in their own units, by the inverse transforms, and within their limits.
 
         samples  the inputs in their own units, which some inverse transforms need (of an output that is also an input)
         """
-        return self.limited(self.unlimited(made, samples))
+        return self.limited(self.unlimited(outputs, samples))
 
     def limited(self, estimates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Estimates of outputs, each within its limits."""
         return {name: self.limits.get(name, NO_LIMITS)(values) for name, values in estimates.items()}
 
-    def unlimited(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def unlimited(self, outputs: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Like `in_units`, before limits."""
-        return {name: self._inverse(name, values.float(), samples) for name, values in made.items()}
+        return {name: self._inverse(name, values.float(), samples) for name, values in outputs.items()}
 
     def _inverse(self, name: str, values: Tensor, samples: Mapping[str, Tensor]) -> Tensor:
         if name not in self.transforms:
             return values
         transform = self.transforms[name]
-        assert isinstance(transform, Transform)
         if name not in self.network.inputs:
             return transform.inverse(values)
         blocks = zip(values.split(BATCH), samples[name].split(BATCH), strict=True)
@@ -217,13 +223,12 @@ class Inversion(nn.Module):
                 f"the network estimates {', '.join(self.network.outputs)} without a posterior; end its branch with a "
                 "posterior head, such as 'gaussian_posterior', and train it again"
             )
-        seen = {name: self.transformed(name, samples[name]) for name in self.network.inputs}
-        features = self.features(seen, batch_size)
+        features = self.features(self.inputs(samples), batch_size)
         densities = {
             outputs: self.network.density(name, features[name]) for name, outputs in self.network.heads.items()
         }
-        transforms = {name: one for name, one in self.transforms.items() if isinstance(one, Transform)}
-        return Posterior(densities, {name: one for name, one in transforms.items() if name in self.network.outputs})
+        outputs = self.network.outputs
+        return Posterior(densities, {name: each for name, each in self.transforms.items() if name in outputs})
 
     def features(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
         """The network's features, see `Network.features`, for inputs that are already transformed."""
@@ -237,7 +242,7 @@ class Inversion(nn.Module):
         self.eval()
         names = list(self.network.inputs)
         splits = zip(*(tensors[name].split(batch_size) for name in names), strict=True)
-        batches = [function(dict(zip(names, of_batch, strict=True))) for of_batch in splits]
+        batches = [function(dict(zip(names, parts, strict=True))) for parts in splits]
         self.train(was_training)
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
@@ -255,13 +260,13 @@ Reduce = Callable[[str, Tensor], Sequence[Tensor]]
 
 
 class Ensemble:
-    """Inversions with the same inputs and outputs, each with its own weights and transforms.
+    """Estimators with the same inputs and outputs, each with its own weights and transforms.
 
     The networks take turns on batches that stay in the cache. On a CPU this is as fast as matrix products of stacked
     weights, and faster than torch.func's vmap.
     """
 
-    def __init__(self, models: Sequence[Inversion]) -> None:
+    def __init__(self, models: Sequence[Estimator]) -> None:
         self.models = [model.eval() for model in models]
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
@@ -269,12 +274,12 @@ class Ensemble:
     @torch.no_grad()
     def estimates(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Output → (network, sample, ...), in the output's own unit, before limits."""
-        made: dict[str, list[Tensor]] = {name: [] for name in self.network.outputs}
+        batches: dict[str, list[Tensor]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
-            each = [model(batch) for model in self.models]
-            for name, parts in made.items():
-                parts.append(torch.stack([one[name] for one in each]))
-        return {name: torch.cat(parts, dim=1) for name, parts in made.items()}
+            estimates = [model(batch) for model in self.models]
+            for name, parts in batches.items():
+                parts.append(torch.stack([of_model[name] for of_model in estimates]))
+        return {name: torch.cat(parts, dim=1) for name, parts in batches.items()}
 
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
@@ -284,8 +289,8 @@ class Ensemble:
         angle by the shorter way round; NaN if there is only one network.
         """
         first = self.models[0]
-        made = self.reduced(samples, lambda name, values: [mean(first, name, values), spread(first, name, values)])
-        return {name: (middle, apart) for name, (middle, apart) in made.items()}
+        both = self.reduced(samples, lambda name, values: [mean(first, name, values), spread(first, name, values)])
+        return {name: (means, spreads) for name, (means, spreads) in both.items()}
 
     @torch.no_grad()
     def reduced(
@@ -295,12 +300,12 @@ class Ensemble:
 
         probabilities  of quantiles that follow the estimates of outputs of posterior heads: (sample, 1 + probability)
         """
-        made: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
+        batches: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
-            each = [with_quantiles(model, batch, probabilities) for model in self.models]
-            for name, parts in made.items():
-                parts.append(reduce(name, torch.stack([one[name] for one in each])))
-        return {name: [torch.cat(of) for of in zip(*parts, strict=True)] for name, parts in made.items()}
+            estimates = [with_quantiles(model, batch, probabilities) for model in self.models]
+            for name, parts in batches.items():
+                parts.append(reduce(name, torch.stack([of_model[name] for of_model in estimates])))
+        return {name: [torch.cat(column) for column in zip(*parts, strict=True)] for name, parts in batches.items()}
 
     def _batches(self, samples: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         names = list(self.network.inputs)
@@ -309,20 +314,20 @@ class Ensemble:
 
 
 def with_quantiles(
-    model: Inversion, samples: Mapping[str, Tensor], probabilities: Sequence[float]
+    model: Estimator, samples: Mapping[str, Tensor], probabilities: Sequence[float]
 ) -> dict[str, Tensor]:
     """Output → estimates before limits; of a posterior head's, followed by quantiles, (sample, 1 + probability)."""
-    made: dict[str, Tensor] = model(samples)
+    estimates: dict[str, Tensor] = model(samples)
     if not probabilities or not model.network.heads:
-        return made
+        return estimates
     quantiles = model.posterior(samples).quantiles(probabilities)
     return {
         name: torch.cat([values, quantiles[name].to(values)], dim=1) if name in quantiles else values
-        for name, values in made.items()
+        for name, values in estimates.items()
     }
 
 
-def mean(model: Inversion, output: str, values: Tensor) -> Tensor:
+def mean(model: Estimator, output: str, values: Tensor) -> Tensor:
     """The mean of an output's estimates, (network, sample, ...), over the networks, taken of transformed values.
 
     model  any of the networks: fitted transforms differ by a linear function only, which does not change the mean
@@ -331,18 +336,17 @@ def mean(model: Inversion, output: str, values: Tensor) -> Tensor:
     return model.limited({output: _mean(model, output, values)})[output]
 
 
-def _mean(model: Inversion, output: str, values: Tensor) -> Tensor:
+def _mean(model: Estimator, output: str, values: Tensor) -> Tensor:
     if len(values) == 1:
         return values[0]
     if output not in model.transforms:
         return values.mean(dim=0)
     transform = model.transforms[output]
-    assert isinstance(transform, Transform)
-    seen = transform(values.flatten(0, 1)).unflatten(0, values.shape[:2])
-    return transform.inverse(seen.mean(dim=0))
+    transformed = transform(values.flatten(0, 1)).unflatten(0, values.shape[:2])
+    return transform.inverse(transformed.mean(dim=0))
 
 
-def spread(model: Inversion, output: str, values: Tensor) -> Tensor:
+def spread(model: Estimator, output: str, values: Tensor) -> Tensor:
     """The sample standard deviation over the first dimension, of estimates as in `mean`; NaN if its length is 1.
 
     Values that repeat are moved by whole periods to within half a period of their mean.
@@ -360,10 +364,10 @@ def batch_for(network: Network) -> int:
     """The batch size, a power of two, for which the network's widest layer fits into the cache."""
     widest = 1
 
-    def measure(_: nn.Module, __: object, made: object) -> None:
+    def measure(_: nn.Module, __: object, result: object) -> None:
         nonlocal widest
-        if isinstance(made, Tensor):
-            widest = max(widest, made.numel())
+        if isinstance(result, Tensor):
+            widest = max(widest, result.numel())
 
     hooks = [module.register_forward_hook(measure) for module in network.modules()]
     was_training = network.training
@@ -381,7 +385,7 @@ def batch_for(network: Network) -> int:
 # Saliency: how much the values of an input contribute to an estimate.
 
 
-def input_times_gradient(model: Inversion, samples: Mapping[str, Tensor], output: str, of: str) -> Tensor:
+def input_times_gradient(model: Estimator, samples: Mapping[str, Tensor], output: str, of: str) -> Tensor:
     """An input, as the network sees it, times the gradient of an estimate with respect to it, in the output's unit.
 
     samples  input → (sample, ...) in its unit
@@ -399,11 +403,11 @@ def input_times_gradient(model: Inversion, samples: Mapping[str, Tensor], output
     model.eval()
     try:
         with torch.enable_grad():
-            inputs = {name: model.transformed(name, samples[name]) for name in model.network.inputs}
-            seen = inputs[of].detach().requires_grad_()
-            made = model.network({**inputs, of: seen})
-            estimate = model.unlimited({output: made[output]}, samples)[output]
-            (gradient,) = torch.autograd.grad(estimate.sum(), seen)
-        return seen.detach() * gradient
+            inputs = model.inputs(samples)
+            values = inputs[of].detach().requires_grad_()
+            outputs = model.network({**inputs, of: values})
+            estimate = model.unlimited({output: outputs[output]}, samples)[output]
+            (gradient,) = torch.autograd.grad(estimate.sum(), values)
+        return values.detach() * gradient
     finally:
         model.train(was_training)

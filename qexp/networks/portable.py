@@ -15,7 +15,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
 from qexp.base.outputs import spread_of
-from qexp.networks.estimator import Inversion, mean, spread
+from qexp.networks.estimator import Estimator, mean, spread
 from qexp.networks.layers import SameConv2d, same_padding
 from qexp.networks.sequence import MeanOfPositions, SequenceConvolution, SequenceNorm
 
@@ -109,9 +109,9 @@ class Positional(nn.Module):
 
 
 class WithinLimits(nn.Module):
-    """`Inversion.estimate` as a module: the estimates of one network, within their limits."""
+    """`Estimator.estimate` as a module: the estimates of one network, within their limits."""
 
-    def __init__(self, model: Inversion) -> None:
+    def __init__(self, model: Estimator) -> None:
         super().__init__()
         self.model = model
 
@@ -122,7 +122,7 @@ class WithinLimits(nn.Module):
 class EnsembleLoop(nn.Module):
     """The networks of an ensemble, evaluated one after another: output → (network, sample, ...)."""
 
-    def __init__(self, models: Sequence[Inversion]) -> None:
+    def __init__(self, models: Sequence[Estimator]) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
 
@@ -137,7 +137,7 @@ class StackedEnsemble(nn.Module):
     A thousand small networks are then a graph of dozens of operations and not of thousands.
     """
 
-    def __init__(self, models: Sequence[Inversion]) -> None:
+    def __init__(self, models: Sequence[Estimator]) -> None:
         super().__init__()
         weights, buffers = stack_module_state(list(models))
         self.names = [*weights, *buffers]
@@ -165,7 +165,7 @@ class MeanAndSpread(nn.Module):
     model   one of the networks, by whose transforms the mean is taken
     """
 
-    def __init__(self, groups: Sequence[nn.Module], model: Inversion) -> None:
+    def __init__(self, groups: Sequence[nn.Module], model: Estimator) -> None:
         super().__init__()
         self.groups = nn.ModuleList(groups)
         self.model = [model]

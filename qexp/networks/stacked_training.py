@@ -17,7 +17,7 @@ from torch.func import functional_call, vmap
 
 from qexp.networks import checkpoint, training
 from qexp.networks.callbacks import Callback
-from qexp.networks.estimator import BATCH, Inversion
+from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.losses import losses_of, total
 from qexp.networks.network import Network, operations_per_sample
 from qexp.networks.sequence import SequenceNorm
@@ -118,7 +118,7 @@ class Task:
     """One network to train: its initial weights, its fitted transforms, its rows."""
 
     name: str
-    model: Inversion
+    model: Estimator
     train: Samples
     validation: Samples | None
     order: Callable[[int], Tensor]

@@ -20,7 +20,7 @@ from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import Metric, evaluate
 from qexp.networks import checkpoint
 from qexp.networks.callbacks import Callback
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.losses import Loss, losses_of, total
 from qexp.networks.network import layers_above
 from qexp.networks.optimizers import Schedule, Weights
@@ -377,7 +377,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Inversion, data: Data, recipe: Recipe, seeds: Seeds, device: torch.device, folder: Path
+        self, model: Estimator, data: Data, recipe: Recipe, seeds: Seeds, device: torch.device, folder: Path
     ) -> None:
         self.model, self.data, self.recipe, self.seeds = model.to(device), data, recipe, seeds
         self.device, self.folder = device, folder
@@ -604,7 +604,7 @@ class Trainer:
 
 
 @torch.no_grad()
-def transformed(model: Inversion, samples: Samples, part: str) -> dict[str, Tensor]:
+def transformed(model: Estimator, samples: Samples, part: str) -> dict[str, Tensor]:
     """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is not finite then."""
     values = {
         name: torch.cat([model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])

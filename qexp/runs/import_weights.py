@@ -25,7 +25,7 @@ from qexp.kinds.images.azimuths import Turned
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.runs.order import WeightsOrder
 from qexp.runs.plan import require_seed
 from qexp.runs.prepare import keep_code, new_run
@@ -152,7 +152,7 @@ MOST_NAMES = 20
 """Number of tensors that an error names if nothing is known about any."""
 
 
-def target_of(model: Inversion, spec: Mapping[str, Any]) -> Target:
+def target_of(model: Estimator, spec: Mapping[str, Any]) -> Target:
     shapes = {name: shape for name, shape in model.network.input_shapes.items() if isinstance(shape, tuple)}
     return Target(model, {name: one["module"] for name, one in spec["model"]["operations"].items()}, shapes)
 
@@ -214,7 +214,7 @@ def with_values(
     target: Target,
     experience: Experience,
     spec: dict[str, Any],
-) -> tuple[Inversion, dict[str, str]]:
+) -> tuple[Estimator, dict[str, str]]:
     """The model with the weights of the file and fitted transforms, and the origin of each transform's numbers."""
     model = initial_model(spec, experience.tables, Seeds(order.seed))
     values = fitting.values(account, contents.tensors, target)
@@ -235,7 +235,7 @@ def with_values(
     return model, origins
 
 
-def _incomplete_transforms(values: Mapping[str, Tensor], model: Inversion) -> Iterator[str]:
+def _incomplete_transforms(values: Mapping[str, Tensor], model: Estimator) -> Iterator[str]:
     """Problems of transforms some of whose numbers are in the files, but not all."""
     for variable in _given(values):
         needed = {name for name, _ in model.named_buffers() if transformed_by(name) == variable}
@@ -252,7 +252,7 @@ def _given(values: Mapping[str, Tensor]) -> list[str]:
     return list(dict.fromkeys(one for name in values if (one := transformed_by(name)) is not None))
 
 
-def _per_channel(name: str, values: Tensor, model: Inversion) -> Tensor:
+def _per_channel(name: str, values: Tensor, model: Estimator) -> Tensor:
     """Fitted numbers in the shape in which transforms keep them, (1, channel, 1, ...)."""
     variable = transformed_by(name)
     assert variable is not None
@@ -264,7 +264,7 @@ def _fit_transforms(
     order: WeightsOrder,
     rules: Rules,
     values: Mapping[str, Tensor],
-    model: Inversion,
+    model: Estimator,
     experience: Experience,
     spec: dict[str, Any],
 ) -> dict[str, str]:
@@ -345,7 +345,7 @@ def _fill(
     draft: Path,
     order: WeightsOrder,
     account: Account,
-    model: Inversion,
+    model: Estimator,
     transforms: Mapping[str, str],
     turned: Turned,
     spec: dict[str, Any],

@@ -25,7 +25,7 @@ from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, Named, capture,
 from qexp.export.network import dle_fields, export_network, transform_document
 from qexp.kinds.rows.prediction import row_model
 from qexp.kinds.trained import load_model
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import ACTIVATIONS
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
@@ -282,7 +282,7 @@ def test_every_transform_is_inside_a_physical_network(said, tmp_path):
             del transforms[variable]
         else:
             transform.fit(torch.from_numpy(positive))
-    model = Inversion(network, transforms).eval()
+    model = Estimator(network, transforms).eval()
     write(tmp_path / "out", model, network)
     questions = [dict.fromkeys(inputs, positive[:batch]) for batch in (1, 5)]
     require_same(said, tmp_path / "out", model, *questions)
@@ -316,7 +316,7 @@ def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(said, tmp_p
     values = np.array([-20, -1e-3, -1e-9, -0.0, 0.0, 1e-9, 1e-3, 20], dtype=np.float32)
     asked = np.broadcast_to(values[:, None, None, None], (8, 1, 4, 4))
     for variable, expected in (("x", np.arcsinh(asked / 0.01)), ("y", np.sinh(asked) * 0.01)):
-        model = Inversion(network, {variable: built(TRANSFORMS, TRANSFORMS["asinh"].example)})
+        model = Estimator(network, {variable: built(TRANSFORMS, TRANSFORMS["asinh"].example)})
         write(tmp_path / variable, model, network)
         for format in GRAPH_FORMATS:
             [made] = said(tmp_path / variable / format, {"x": asked})
@@ -606,15 +606,15 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
     }
     branch = Branch(tuple(inputs), ("ubar", "vbar"), ("join", "one"))
     network = Network(inputs, ["ubar", "vbar"], operations, [branch])
-    model = Inversion(network, {"thk": Scale(500.0), "slopsurfx": Scale(0.2), "ubar": Scale(3000.0)})
+    model = Estimator(network, {"thk": Scale(500.0), "slopsurfx": Scale(0.2), "ubar": Scale(3000.0)})
     told = dle_fields(model, physical=False)
     assert told["fieldin.dat"] == "thk 500.000000 \nslopsurfx 0.200000 \n"
     assert as_dle_reads(told["fieldout.dat"]) == {"ubar": 3000.0, "vbar": 1.0}
     assert as_dle_reads(dle_fields(model, physical=True)["fieldin.dat"]) == {"thk": 1.0, "slopsurfx": 1.0}
-    assert dle_fields(Inversion(network, {"thk": Standardize()}), physical=False) == {}
-    assert dle_fields(Inversion(network, {"thk": Scale(1e-8)}), physical=False) == {}, "six digits cannot say it"
+    assert dle_fields(Estimator(network, {"thk": Standardize()}), physical=False) == {}
+    assert dle_fields(Estimator(network, {"thk": Scale(1e-8)}), physical=False) == {}, "six digits cannot say it"
     of_rows = network_of((3,), lambda shape: nn.Linear(3, 1))
-    assert dle_fields(Inversion(of_rows, {}), physical=False) == {}
+    assert dle_fields(Estimator(of_rows, {}), physical=False) == {}
 
 
 # What cannot be

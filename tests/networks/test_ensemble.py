@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qexp.base.seeds import Seeds
-from qexp.networks.estimator import CACHED, Ensemble, Inversion, batch_for
+from qexp.networks.estimator import CACHED, Ensemble, Estimator, batch_for
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.transforms import Angle, Log, Standardize
@@ -26,7 +26,7 @@ def ensemble(count):
     for seed in range(count):
         scaling = Standardize()
         scaling.fit(torch.rand(30, 4, generator=torch.Generator().manual_seed(seed)))
-        models.append(Inversion(network(seed), {"seen": scaling, "tio2": Log()}))
+        models.append(Estimator(network(seed), {"seen": scaling, "tio2": Log()}))
     return Ensemble(models)
 
 
@@ -70,7 +70,7 @@ def pointing(strike):
     with torch.no_grad():
         weight.zero_()
         bias.copy_(Angle(360.0)(torch.tensor([[strike]]))[0])
-    return Inversion(made, {"strike": Angle(360.0)})
+    return Estimator(made, {"strike": Angle(360.0)})
 
 
 def test_the_mean_of_angles_lies_between_them_and_their_spread_is_by_the_shorter_way_round():

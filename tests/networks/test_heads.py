@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from qexp.base.seeds import Seeds
-from qexp.networks.estimator import Inversion, Posterior
+from qexp.networks.estimator import Estimator, Posterior
 from qexp.networks.heads import HEADS, Gaussian, Mixture
 from qexp.networks.losses import negative_log_likelihood
 from qexp.networks.modules import MODULES
@@ -231,4 +231,4 @@ def test_a_model_without_a_head_says_how_to_get_a_posterior():
     branch = Branch(("seen",), ("a",), ("dense",))
     plain = Network({"seen": (5,)}, ["a"], {"dense": DENSE}, [branch])
     with pytest.raises(Exception, match="estimates a without a posterior; end its branch with a posterior head"):
-        Inversion(plain, {}).posterior({"seen": values(3, 5)})
+        Estimator(plain, {}).posterior({"seen": values(3, 5)})

@@ -12,7 +12,7 @@ from qexp.errors import DamagedError, QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.networks import checkpoint, training
 from qexp.networks.callbacks import CALLBACKS
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.losses import LOSSES
 from qexp.networks.masked_autoencoder import hidden_channels
 from qexp.networks.modules import MODULES
@@ -96,7 +96,7 @@ def model(operations=None, transforms=None, seed=1):
     }
     network = Network({"seen": (6,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
     initialise(network, Seeds(seed))
-    return Inversion(network, {"seen": Standardize(), "depth": Log()} if transforms is None else transforms)
+    return Estimator(network, {"seen": Standardize(), "depth": Log()} if transforms is None else transforms)
 
 
 def linear(l2=0.0):
@@ -496,7 +496,7 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
 
     source = DrawnData(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE)
     made = Trainer(
-        Inversion(network, {}),
+        Estimator(network, {}),
         source,
         recipe(
             losses={"depth": LOSSES["mae"].build(), "delta_volume": LOSSES["mse"].build()},
@@ -812,7 +812,7 @@ def autoencoding(tmp_path, **changes):
         "callbacks": [],
         **changes,
     }
-    return Trainer(Inversion(network, {"spectrum": PerSample()}), source, recipe(**told), Seeds(5), CPU, tmp_path)
+    return Trainer(Estimator(network, {"spectrum": PerSample()}), source, recipe(**told), Seeds(5), CPU, tmp_path)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError
 from qexp.networks import checkpoint, training
 from qexp.networks.callbacks import CALLBACKS
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HEADS
 from qexp.networks.losses import LOSSES, OF_POSTERIORS
 from qexp.networks.modules import MODULES
@@ -78,7 +78,7 @@ def model(network, seed):
     }
     built = Network({"seen": (10,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
     initialise(built, Seeds(seed))
-    return Inversion(built, {"seen": Standardize(), "depth": Log()})
+    return Estimator(built, {"seen": Standardize(), "depth": Log()})
 
 
 def order(number):
@@ -163,7 +163,7 @@ def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, he
         operations = {"body": Operation(partial(MODULES["mlp"].build, units=[12], outputs=8, activation="tanh"))}
         operations["posterior"] = Operation(HEADS[head].build, ends=True)
         branch = Branch(("seen",), ("depth",), tuple(operations))
-        made = Inversion(Network({"seen": (10,)}, ["depth"], operations, [branch]), {"depth": Log()})
+        made = Estimator(Network({"seen": (10,)}, ["depth"], operations, [branch]), {"depth": Log()})
         initialise(made.network, Seeds(number))
         return Task(f"task {number}", made, samples(TRAIN, "train", number), None, order(number), ())
 

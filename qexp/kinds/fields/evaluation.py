@@ -43,7 +43,7 @@ from qexp.kinds.networks import network_of
 from qexp.kinds.training import train_network
 from qexp.metrics.intervals import intervals_over_pieces
 from qexp.metrics.metric import Metrics
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.network import refusal
 from qexp.networks.training import Trainer, deterministic
 from qexp.rows.array_cache import content_hash
@@ -94,13 +94,13 @@ def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     return replace(made, targets=training_ranges(attempt.dataset, trainer.model.network.outputs))
 
 
-def evaluate(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: OfOutputs) -> Results | None:
+def evaluate(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs) -> Results | None:
     """Estimate whole frames by folder, and write errors and some frames; None if interrupted."""
     tallies = tallied(attempt, fields, model, metrics)
     return None if tallies is None else results_of(attempt, fields, model, tallies)
 
 
-def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: OfOutputs) -> dict[str, Tally] | None:
+def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs) -> dict[str, Tally] | None:
     """Estimate whole frames, and write some of each folder. Returns folder → its errors; None if interrupted.
 
     Memory depends on the size of the frames and not on their number.
@@ -140,7 +140,7 @@ def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Fe
     return tuple(Feature(column=name, least=least, greatest=greatest) for name, (least, greatest) in ends.items())
 
 
-def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, tallies: Mapping[str, Tally]) -> Results:
+def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, tallies: Mapping[str, Tally]) -> Results:
     """Write the errors of all folders, and measure the network's speed."""
     directory, record, device = attempt.directory, attempt.record, attempt.device
     total = _summed(list(tallies.values()))
@@ -153,7 +153,7 @@ def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, tall
     return Results({directory.part: total.whole.metrics()}, errors=brief, groups=groups)
 
 
-def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
+def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterator[Block]:
     """The frames of a folder with their estimates, in blocks."""
     inputs, outputs = list(model.network.inputs), model.network.outputs
     thickness_is_known = THICKNESS in frames.variables
@@ -171,7 +171,7 @@ def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterato
         )
 
 
-def seconds_per_frame(frames: Frames, model: Inversion, device: torch.device) -> dict[str, Any]:
+def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) -> dict[str, Any]:
     """The time that the network alone takes for one frame: the median over frames, without the first [s].
 
     Frames of a folder with few frames are used repeatedly.
@@ -313,7 +313,7 @@ def judged(asked: Asked) -> Judged:
     if asked.source is not None:
         document |= {"path": str(asked.source), "found": str(asked.source.absolute())}
 
-    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:
+    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
         return _evaluated(attempt, fields, models[0], metrics)
 
     return Judged(
@@ -402,7 +402,7 @@ def _other_cells(asked: Asked, frames: Sequence[Frames]) -> list[str]:
 
 
 def _evaluated(
-    attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: Mapping[str, Metrics]
+    attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: Mapping[str, Metrics]
 ) -> Results | None:
     """Errors with intervals over folders, since frames of one folder resemble each other."""
     tallies = tallied(attempt, fields, model, metrics)

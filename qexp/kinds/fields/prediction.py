@@ -41,8 +41,8 @@ from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import (
     ALL,
     BeyondTraining,
-    Estimator,
     FileKind,
+    FilePredictor,
     TrainedRange,
     no_progress,
     ranges_of_targets,
@@ -497,7 +497,7 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     )
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     return partial(predict_fields, model=field_model(directory, options.device))
 
 

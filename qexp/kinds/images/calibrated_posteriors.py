@@ -16,7 +16,7 @@ from qexp.errors import QexpError, suggestion
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.posteriors import Likelihoods, posteriors_by
 from qexp.metrics.calibration import density_levels, positions, reference_levels
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.simulation.distributions import Distribution
 
@@ -181,7 +181,7 @@ class OfHead:
 
     together = 100
 
-    def __init__(self, model: Inversion, held_out: Sequence[str], device: torch.device) -> None:
+    def __init__(self, model: Estimator, held_out: Sequence[str], device: torch.device) -> None:
         self.model, self.held_out, self.device = model, held_out, device
         self.names = [name for outputs in model.network.heads.values() for name in outputs]
         if not self.names:
@@ -224,7 +224,7 @@ class Refined:
 
     def __init__(
         self,
-        model: Inversion,
+        model: Estimator,
         dataset: GeneratedDataset,
         images: Sequence[str],
         known: Collection[str],

@@ -23,7 +23,7 @@ from qexp.kinds.images.experiment import generated_of, require_units_of
 from qexp.kinds.training import train_network
 from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Trainer
 from qexp.simulation.dataset import GeneratedDataset, Part
@@ -43,7 +43,7 @@ def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     return Results({"test": trainer.evaluate(trainer.data.test)})
 
 
-def write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor], quantities: Quantities) -> None:
+def write(directory: RunDirectory, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:
     """Write the samples' true values and estimates."""
     import xarray
 
@@ -93,7 +93,7 @@ def judged(asked: Asked) -> Judged:
     def samples() -> dict[str, Tensor]:
         return source.sample(_quantiles(asked, source, part), count, Seeds(asked.seed), (part,), torch.device("cpu"))
 
-    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results:
+    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
         on_device = {name: of.to(asked.device) for name, of in samples().items()}
         return _evaluated(attempt, models[0], on_device, metrics, source.quantities)
 
@@ -126,7 +126,7 @@ def _quantiles(asked: Asked, source: GeneratedDataset, part: str) -> Part:
 
 def _evaluated(
     attempt: Attempt,
-    model: Inversion,
+    model: Estimator,
     samples: Mapping[str, Tensor],
     metrics: Mapping[str, Metrics],
     quantities: Quantities,

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     import torch
     import xarray
 
-    from qexp.networks.estimator import Inversion
+    from qexp.networks.estimator import Estimator
 
 Array = NDArray[np.float64]
 
@@ -278,7 +278,7 @@ def store_matrix(place: Path, record: Mapping[str, Any], force: bool, write: Cal
 
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
-"""Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Inversion always makes."""
+"""Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Estimator always makes."""
 
 
 def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions) -> tuple[Path, bool]:
@@ -432,7 +432,7 @@ def _record(
     }
 
 
-def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> None:
+def _require_inputs(source: GeneratedDataset, model: Estimator, name: str) -> None:
     shapes = source.shapes()
     for variable, shape in model.network.inputs.items():
         if variable not in shapes:
@@ -506,7 +506,7 @@ def held_values(
 
 
 def estimate_cells(
-    model: Inversion,
+    model: Estimator,
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
     held: Mapping[str, float],

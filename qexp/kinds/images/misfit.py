@@ -14,7 +14,7 @@ from qexp.inference.fit import best
 from qexp.inference.least_squares import Problem, starts as spread_starts
 from qexp.kinds.images.refinement import Refinement
 from qexp.metrics.calibration import blocks_of_tracks, misfit
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
 from qexp.simulation.dataset import GeneratedDataset
 
@@ -36,7 +36,7 @@ class FeatureDistance:
     Anal. 88, 365-411).
     """
 
-    def __init__(self, model: Inversion, reference: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: Estimator, reference: Mapping[str, Tensor]) -> None:
         from sklearn.covariance import LedoitWolf  # half a second to load
 
         self._model, self._device = model, next(iter(reference.values())).device
@@ -64,7 +64,7 @@ class FeatureDistance:
         return (features - self._mean) / self._deviation
 
 
-def hidden_features(model: Inversion, samples: Mapping[str, Tensor]) -> Array:
+def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
     """What the last layer of each output takes, (sample, feature)."""
     network, caught = model.network, []
     layers = _last_layers(model)
@@ -78,7 +78,7 @@ def hidden_features(model: Inversion, samples: Mapping[str, Tensor]) -> Array:
     return features
 
 
-def _last_layers(model: Inversion) -> list[nn.Module]:
+def _last_layers(model: Estimator) -> list[nn.Module]:
     """The posterior heads, and of each other output the last linear or convolutional layer on the way to it."""
     network = model.network
     found = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]

@@ -54,8 +54,8 @@ from qexp.kinds.prediction import (
     OUTSIDE,
     WORDS,
     BeyondTraining,
-    Estimator,
     FileKind,
+    FilePredictor,
     SampleDraws,
     TrainedRange,
     Write,
@@ -630,7 +630,7 @@ def _ranges(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds
     return ranges_over(blocks)
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     model = image_model(
         directory,
         options.device,

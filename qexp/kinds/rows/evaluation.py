@@ -42,8 +42,7 @@ from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance, copies
-from qexp.networks.estimator import Ensemble, Inversion, mean, spread
-from qexp.networks.transforms import Transform
+from qexp.networks.estimator import Ensemble, Estimator, mean, spread
 from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
 from qexp.spec.kinds import TEST_PREDICTIONS
@@ -229,7 +228,6 @@ def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
     if output not in plan.spec["transforms"]:
         return None if limits == NO_LIMITS else (_unchanged, limited)
     transform = built(plan.tables["transforms"], plan.spec["transforms"][output])
-    assert isinstance(transform, Transform)
 
     def forward(values: Array) -> Array:
         column = torch.from_numpy(values)[:, None]
@@ -356,7 +354,7 @@ def judged(asked: Asked) -> Judged:
     if asked.source is not None:
         document["path"] = str(asked.source)
 
-    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results:
+    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
         return _evaluated(
             attempt,
             asked.directory,

@@ -22,11 +22,10 @@ from qexp.kinds.objects import recipe_of
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.spec import grouped_by
 from qexp.metrics.splits import Fold, Rows, Split
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network, initialise
 from qexp.networks.stacked_training import Task
 from qexp.networks.training import Recipe
-from qexp.networks.transforms import Transform
 
 Document = dict[str, Any]
 
@@ -130,7 +129,7 @@ class Folds:
         seeds = Seeds(self._seeds.number("fold", fold.name, *own))
         network = self._laid_out(self.candidates.index(candidate)).another()
         initialise(network, seeds)
-        model = Inversion(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec))
+        model = Estimator(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec))
         self._fit(model, np.arange(len(self.dataset)) if self.as_published else train)
         member = own[1]
         return Task(
@@ -148,10 +147,9 @@ class Folds:
         """A candidate's network without weights: laying it out takes longer than initialising it."""
         return model_of(self.candidates[candidate].spec, self.tables).network
 
-    def _fit(self, model: Inversion, rows: Rows) -> None:
+    def _fit(self, model: Estimator, rows: Rows) -> None:
         samples = self.dataset.samples(rows, torch.device("cpu"))
         for name, transform in model.transforms.items():
-            assert isinstance(transform, Transform)
             transform.fit(samples[name])
 
     def _random_keys(self, epoch: int, member: int) -> np.ndarray:

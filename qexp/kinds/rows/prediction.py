@@ -34,8 +34,8 @@ from qexp.kinds.prediction import (
     OUTSIDE,
     WORDS,
     BeyondTraining,
-    Estimator,
     FileKind,
+    FilePredictor,
     SampleDraws,
     TrainedRange,
     beside,
@@ -48,7 +48,7 @@ from qexp.kinds.prediction import (
 )
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.trained import load_folds
-from qexp.networks.estimator import Ensemble, Inversion, Posterior, mean, spread
+from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
 from qexp.rows.formats import (
     FORMATS,
     Chunk,
@@ -496,7 +496,7 @@ def row_model(
 
 
 def columns_of(
-    folds: Sequence[Sequence[Inversion]], intervals: NewIntervals | None
+    folds: Sequence[Sequence[Estimator]], intervals: NewIntervals | None
 ) -> Callable[[str, Tensor], list[Tensor]]:
     """What an ensemble of the folds' networks is reduced to: mean, spread and, if there are any, ends of intervals."""
     first, sizes = folds[0][0], [len(of_fold) for of_fold in folds]
@@ -512,7 +512,7 @@ def columns_of(
     return columns
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     model = row_model(directory, options.device, options.interval, options.draws)
     if options.columns is not None:
         require_columns(options.columns, model.features)

@@ -36,7 +36,7 @@ from qexp.kinds.rows.folds import Candidate, Folds, in_stacks
 from qexp.kinds.tables import tables_of
 from qexp.metrics.splits import Fold
 from qexp.networks import checkpoint
-from qexp.networks.estimator import Ensemble, Inversion
+from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import operations_per_sample
 from qexp.networks.stacked_training import EpochLines, Line, Outcome, Stack, Task, line_of, stack_size
 from qexp.networks.training import Recipe
@@ -91,11 +91,11 @@ def require_folds_done(directory: RunDirectory) -> None:
         raise QexpError(f"{directory.name}: {count} are not done: {named}; continue with `resume=True`")
 
 
-def load_networks(directory: RunDirectory) -> dict[str, list[Inversion]]:
+def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
     """Fold → its networks; the folds must be done. Raises DamagedError for incomplete weights."""
     spec, tables = directory.spec(), tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in candidates(spec, tables)}
-    models: dict[str, list[Inversion]] = {}
+    models: dict[str, list[Estimator]] = {}
     for fold in directory.all_folds():
         tensors, document = checkpoint.read(fold.best_weights)
         chosen = documents.get(json.dumps(document.get("chosen")))

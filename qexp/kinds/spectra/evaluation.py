@@ -43,7 +43,7 @@ from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross
 from qexp.metrics.metric import Metrics, Sums, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import GroupKFold, KFold, Rows
-from qexp.networks.estimator import Inversion, input_times_gradient
+from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
@@ -68,7 +68,7 @@ class Subject:
     """
 
     dataset: SpectraDataset
-    model: Inversion
+    model: Estimator
     data: Data
     train: Rows
     test: Rows
@@ -461,7 +461,7 @@ def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed 
     return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
 
 
-def _quantiles(model: Inversion, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _quantiles(model: Estimator, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Output of a posterior head → `HELD_OUT_QUANTILES` within its limits, (row, probability)."""
     if not model.network.heads:
         return {}
@@ -522,7 +522,7 @@ def judged(asked: Asked) -> Judged:
         raise QexpError(f"`part={part}`: {asked.name} has no such spectra; use {one_of(_parts(dataset))}")
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
 
-    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:
+    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
         found = _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(asked, metrics))
         if found is not None and (numbers := [name for name in asked.outputs if name != SPECTRUM]):
             estimates = opened(attempt.directory)
@@ -593,7 +593,7 @@ def _parts(dataset: SpectraDataset) -> list[str]:
 def _evaluated(
     attempt: Attempt,
     dataset: SpectraDataset,
-    model: Inversion,
+    model: Estimator,
     rows: Rows,
     metrics: Mapping[str, Metrics],
     mean: float,

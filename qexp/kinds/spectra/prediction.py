@@ -31,8 +31,8 @@ from qexp.kinds.prediction import (
     ESTIMATES_OUTSIDE,
     WORDS,
     BeyondTraining,
-    Estimator,
     FileKind,
+    FilePredictor,
     SampleDraws,
     TrainedRange,
     TypesOfTexts,
@@ -710,7 +710,7 @@ def spectrum_model(
     )
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Estimator:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     return partial(predict_spectra, model=spectrum_model(directory, options.device, options.interval, options.draws))
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from qexp.base.seeds import Seeds
-from qexp.networks.estimator import Inversion
+from qexp.networks.estimator import Estimator
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.transforms import Asinh, Chain, Log, PerSample, Scale, Standardize
@@ -16,7 +16,7 @@ def passing_through(transforms):
     """A model whose network changes nothing: `seen` comes out as `depth`."""
     branch = Branch(("seen",), ("depth",), ("same",))
     network = Network({"seen": (1,)}, ["depth"], {"same": operation("activation", activation="linear")}, [branch])
-    return Inversion(network, transforms)
+    return Estimator(network, transforms)
 
 
 def learning(transforms=None, rate=0.5):
@@ -28,7 +28,7 @@ def learning(transforms=None, rate=0.5):
     }
     network = Network({"seen": (4,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
     initialise(network, Seeds(1))
-    return Inversion(network, transforms or {})
+    return Estimator(network, transforms or {})
 
 
 def values(*shape, seed=2):
@@ -116,7 +116,7 @@ def cleaning(transform):
         Branch(("seen",), ("seen",), ("halved",)),
     ])  # fmt: skip
     initialise(network, Seeds(1))
-    return Inversion(network, {"seen": transform})
+    return Estimator(network, {"seen": transform})
 
 
 @pytest.mark.parametrize("count", [1, 50, 300])
