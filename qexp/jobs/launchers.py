@@ -84,20 +84,20 @@ AROUND: dict[str, Option] = {
 
 
 def options_of(
-    launcher: str, settings: Mapping[str, Any], given: Mapping[str, Any], profile: str | None = None
+    launcher: str, settings: Mapping[str, Any], chosen: Mapping[str, Any], profile: str | None = None
 ) -> Chosen:
     """The options of a launch, see `launch_options`. Raises QexpError for invalid ones."""
     scheduler = scheduler_of(launcher)
-    of_all = {key: value for key, value in settings.items() if key in AROUND}
+    common = {key: value for key, value in settings.items() if key in AROUND}
     if scheduler is not None:
-        return launch_options(launcher, {**scheduler.options, **AROUND}, settings, given, profile, of_all)
-    if unknown := [key for key in given if key not in AROUND]:
+        return launch_options(launcher, {**scheduler.options, **AROUND}, settings, chosen, profile, common)
+    if unknown := [key for key in chosen if key not in AROUND]:
         others = ", ".join(name for name, other in LAUNCHERS.items() if other is not None)
         raise QexpError(
             f"`launcher={launcher}` has no option '{unknown[0]}'; known: {', '.join(sorted(AROUND))}. "
             f"Others are for: {others}"
         )
-    return launch_options(launcher, AROUND, {}, given, None, of_all)
+    return launch_options(launcher, AROUND, {}, chosen, None, common)
 
 
 def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any]) -> str:
@@ -107,14 +107,14 @@ def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any
     """
     if profile is None or LAUNCHERS.get(launcher, launcher) is not None:
         return launcher
-    known = all_profiles(settings)
-    having = [name for name, profiles in known.items() if profile in profiles]
+    profiles_by_launcher = all_profiles(settings)
+    having = [name for name, profiles in profiles_by_launcher.items() if profile in profiles]
     if len(having) == 1:
         return having[0]
     if having:
         raise QexpError(f"`profile={profile}`: {' and '.join(having)} have such a profile; add `launcher`")
-    names = sorted({one for profiles in known.values() for one in profiles})
-    tables = " or ".join(f"[{name}.{profile}]" for name in known)
+    names = sorted({name for profiles in profiles_by_launcher.values() for name in profiles})
+    tables = " or ".join(f"[{name}.{profile}]" for name in profiles_by_launcher)
     raise QexpError(
         f"`profile={profile}`: qexp.toml has no table {tables}"
         + (f"; {suggestion(profile, names)}" if names else "; write its options below that line")
@@ -215,20 +215,20 @@ class Launch:
 
         turn  "started" by the pool, or "withdrawn" by a user; the first of the two counts
         """
-        file = self._turn(run)
-        files.make_folder(file.parent)
+        turn_file = self._turn(run)
+        files.make_folder(turn_file.parent)
         try:
-            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            handle = os.open(turn_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
         except OSError as error:
-            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
+            raise QexpError(f"cannot write to {turn_file.parent}: {error.strerror}") from error
         try:
-            with os.fdopen(handle, "w") as opened:
-                opened.write(turn)
+            with os.fdopen(handle, "w") as file:
+                file.write(turn)
         except OSError as error:  # a full disk still has room for an empty file; delete it, nothing is settled
-            file.unlink(missing_ok=True)
-            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
+            turn_file.unlink(missing_ok=True)
+            raise QexpError(f"cannot write to {turn_file.parent}: {error.strerror}") from error
         return True
 
     def withdrawn(self, run: str) -> bool:
@@ -248,12 +248,12 @@ class Launch:
 
 def find_launch(reference: str, workspace: Workspace) -> Launch:
     """A launch by its id, a unique prefix of it, or `last`. Raises NotFoundError."""
-    known = all_launches(workspace)
+    launches = all_launches(workspace)
     if reference == "last":
-        if not known:
+        if not launches:
             raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
-        return known[-1]
-    matching = [launch for launch in known if reference and launch.id.startswith(reference)]
+        return launches[-1]
+    matching = [launch for launch in launches if reference and launch.id.startswith(reference)]
     exact = [launch for launch in matching if launch.id == reference]
     if len(exact or matching) == 1:
         return (exact or matching)[0]
@@ -265,7 +265,7 @@ def find_launch(reference: str, workspace: Workspace) -> Launch:
                 f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
                 "jobs: end them with the scheduler's own command"
             )
-    raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
+    raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [launch.id for launch in launches[-8:]])}")
 
 
 def all_launches(workspace: Workspace) -> list[Launch]:
@@ -327,9 +327,9 @@ def remembered_states(folder: Path) -> dict[str, State]:
         states = files.read_json(folder / "states.json")
     except (FileNotFoundError, DamagedError):
         return {}
-    known = states.items() if isinstance(states, dict) else ()
-    return {job: State(state) for job, state in known if isinstance(state, str) and state in WRITTEN}
+    stored = states.items() if isinstance(states, dict) else ()
+    return {job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN}
 
 
-def _merged(known: Mapping[str, State], states: Mapping[str, State]) -> dict[str, State]:
-    return {job: state for job, state in {**known, **states}.items() if not state.at_work}
+def _merged(stored: Mapping[str, State], states: Mapping[str, State]) -> dict[str, State]:
+    return {job: state for job, state in {**stored, **states}.items() if not state.at_work}

@@ -31,7 +31,7 @@ class Acceptor(Protocol):
     def without(self) -> Value | None:
         """The value if none is given; None if the option is then left out."""
 
-    def accepted(self, value: Any) -> Value:
+    def accept(self, value: Any) -> Value:
         """The value in its own form. Raises ValueError with words that continue after the name of the option."""
 
 
@@ -55,7 +55,7 @@ class Option:
     def without(self) -> Value | None:
         return [] if self.several else self.default
 
-    def accepted(self, value: Any) -> Value:
+    def accept(self, value: Any) -> Value:
         values = value if self.several and isinstance(value, list | tuple) else [value]
         texts = [_text(item) for item in values]
         for text in texts:
@@ -63,8 +63,8 @@ class Option:
             misfit = self.only_text and not isinstance(value, str)
             if misfit or re.fullmatch(self.pattern, text) is None or not in_range:
                 raise ValueError(f" cannot be {text!r}; give {self.expected}")
-            if found := self.trouble(text):
-                raise ValueError(f" {found}")
+            if trouble := self.trouble(text):
+                raise ValueError(f" {trouble}")
         return texts if self.several else texts[0]
 
 
@@ -73,23 +73,23 @@ class PassedOn:
     """A table of options that are passed on to the scheduler's own program."""
 
     program: str
-    taken: Mapping[str, str]
+    reserved: Mapping[str, str]
     """Option that cannot be passed on → what to write instead, or what sets it."""
 
     @property
     def without(self) -> Value | None:
         return None
 
-    def accepted(self, value: Any) -> Value:
+    def accept(self, value: Any) -> Value:
         if not isinstance(value, Mapping):
             raise ValueError(f' must be a table, such as options = {{mail-user = "me@example.org"}}, not {value!r}')
-        return {name: self._passed(name, one) for name, one in value.items()}
+        return {name: self._accept(name, option) for name, option in value.items()}
 
-    def _passed(self, name: str, value: Any) -> str | bool:
+    def _accept(self, name: str, value: Any) -> str | bool:
         if re.fullmatch(r"[a-z][a-z0-9]+(-[a-z0-9]+)*", name) is None:
             raise ValueError(f".{name}: give the long name of an option of {self.program}, without hyphens before it")
         # Programs complete the beginning of a name.
-        for other, instead in self.taken.items():
+        for other, instead in self.reserved.items():
             if other == name or (other.startswith(name) and len(name) > 2):
                 raise ValueError(f".{name} cannot be passed on to {self.program}: {instead}")
         if isinstance(value, bool):
@@ -101,35 +101,35 @@ class PassedOn:
 
 def launch_options(
     launcher: str,
-    known: Mapping[str, Acceptor],
+    acceptors: Mapping[str, Acceptor],
     settings: Mapping[str, Any],
-    given: Mapping[str, Any],
+    chosen: Mapping[str, Any],
     profile: str | None = None,
-    of_all: Mapping[str, Any] | None = None,
+    common: Mapping[str, Any] | None = None,
 ) -> Chosen:
     """The options of a launch, checked and with defaults. Raises QexpError that lists all mistakes.
 
     settings  the workspace's settings from qexp.toml; the options are in the table with the launcher's name
-    given     options from the command line; they take precedence
+    chosen    options from the command line; they take precedence
     profile   name of a table in that table, whose options precede those around it
-    of_all    options from qexp.toml that apply to every launcher, if no other value is given
+    common    options from qexp.toml that apply to every launcher, if no other value is given
     """
     table = settings.get(launcher, {})
     if not isinstance(table, Mapping):
         raise QexpError(f"qexp.toml: {launcher} must be a table; write [{launcher}] and below it a line per option")
-    profiles = profiles_of(launcher, known, settings)
+    profiles = profiles_of(launcher, acceptors, settings)
     mistakes: list[str] = []
 
-    def checked(where: str, values: Mapping[str, Any]) -> Chosen:
-        return _checked(where, known, values, mistakes)
+    def accept(where: str, values: Mapping[str, Any]) -> Chosen:
+        return _accept_all(where, acceptors, values, mistakes)
 
-    options: Chosen = {key: option.without for key, option in known.items() if option.without is not None}
-    layers = [checked("qexp.toml", of_all or {})]
-    layers.append(checked(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles}))
-    checked_profiles = {one: checked(f"qexp.toml at [{launcher}.{one}]", own) for one, own in profiles.items()}
+    options: Chosen = {key: option.without for key, option in acceptors.items() if option.without is not None}
+    layers = [accept("qexp.toml", common or {})]
+    layers.append(accept(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles}))
+    profile_options = {name: accept(f"qexp.toml at [{launcher}.{name}]", values) for name, values in profiles.items()}
     if profile is not None:
-        layers.append(_profile(launcher, profile, checked_profiles))
-    layers.append(checked("`options`", _nested(given, known)))
+        layers.append(_profile(launcher, profile, profile_options))
+    layers.append(accept("`options`", _nested(chosen, acceptors)))
     if mistakes:
         raise QexpError("\n".join(mistakes))
     for layer in layers:
@@ -139,12 +139,12 @@ def launch_options(
     return options
 
 
-def profiles_of(launcher: str, known: Mapping[str, Acceptor], settings: Mapping[str, Any]) -> dict[str, Any]:
+def profiles_of(launcher: str, acceptors: Mapping[str, Acceptor], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Profile → its options, unchecked: the tables in the launcher's table that are not an option themselves."""
     table = settings.get(launcher, {})
     if not isinstance(table, Mapping):
         return {}
-    return {key: value for key, value in table.items() if isinstance(value, Mapping) and key not in known}
+    return {key: value for key, value in table.items() if isinstance(value, Mapping) and key not in acceptors}
 
 
 def _profile(launcher: str, name: str, profiles: Mapping[str, Chosen]) -> Chosen:
@@ -154,27 +154,29 @@ def _profile(launcher: str, name: str, profiles: Mapping[str, Chosen]) -> Chosen
     return profiles[name]
 
 
-def _nested(given: Mapping[str, Any], known: Mapping[str, Acceptor]) -> dict[str, Any]:
+def _nested(chosen: Mapping[str, Any], acceptors: Mapping[str, Acceptor]) -> dict[str, Any]:
     """The options of a command line, where `options.mail-user` is an option of the table `options`."""
     nested: dict[str, Any] = {}
-    for key, value in given.items():
+    for key, value in chosen.items():
         table, dot, name = key.partition(".")
-        if dot and isinstance(known.get(table), PassedOn):
+        if dot and isinstance(acceptors.get(table), PassedOn):
             nested.setdefault(table, {})[name] = value
         else:
             nested[key] = value
     return nested
 
 
-def _checked(where: str, known: Mapping[str, Acceptor], values: Mapping[str, Any], mistakes: list[str]) -> Chosen:
+def _accept_all(
+    where: str, acceptors: Mapping[str, Acceptor], values: Mapping[str, Any], mistakes: list[str]
+) -> Chosen:
     """The options that are valid, in their own form; a line is added to `mistakes` for each of the others."""
     chosen: Chosen = {}
     for key, value in values.items():
-        if key not in known:
-            mistakes.append(f"{where}: no option '{key}'; {suggestion(key, known)}")
+        if key not in acceptors:
+            mistakes.append(f"{where}: no option '{key}'; {suggestion(key, acceptors)}")
             continue
         try:
-            chosen[key] = known[key].accepted(value)
+            chosen[key] = acceptors[key].accept(value)
         except ValueError as wrong:
             mistakes.append(f"{where}: {key}{wrong}")
     return chosen

@@ -45,14 +45,14 @@ STATES: dict[str, State] = {
 }  # fmt: skip
 
 
-def read(answer: str) -> Iterator[tuple[str, State]]:
+def read_states(answer: str) -> Iterator[tuple[str, State]]:
     """Job → state from lines such as `123_[4-9%2]|PENDING|0:0` of sacct or squeue; unknown states are left out."""
     for line in answer.splitlines():
         job, _, rest = line.strip().partition("|")
         word, _, ending = rest.partition("|")
         state = _state(word, ending.strip("|"))
         if state is not None:
-            yield from ((one, state) for one in _tasks(job.strip()))
+            yield from ((task, state) for task in _tasks(job.strip()))
 
 
 def _state(word: str, ending: str) -> State | None:
@@ -174,7 +174,7 @@ def require(program: str) -> None:
         )
 
 
-def ask(*command: str) -> str:
+def call(*command: str) -> str:
     """The output of a Slurm program. Raises SchedulerError with its message if it fails."""
     require(command[0])
     try:
@@ -190,18 +190,18 @@ def ask(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command[0]} has not answered for {ANSWER_SECONDS:.0f} s") from None
     if answer.returncode:
-        raise SchedulerError(f"{command[0]} refused:\n{words_of(answer)}")
+        raise SchedulerError(f"{command[0]} refused:\n{message_of(answer)}")
     return answer.stdout
 
 
-def words_of(answer: subprocess.CompletedProcess[str]) -> str:
+def message_of(answer: subprocess.CompletedProcess[str]) -> str:
     return answer.stderr.strip() or answer.stdout.strip() or f"no message, exit code {answer.returncode}"
 
 
 def environment() -> dict[str, str]:
     """The user's environment without variables that change the output format; task lists are not abbreviated."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
-    return {**kept, "SLURM_BITSTR_LEN": "0"}
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
+    return {**variables, "SLURM_BITSTR_LEN": "0"}
 
 
 def cluster() -> str | None:
@@ -214,8 +214,8 @@ def cluster() -> str | None:
 
 def setting(name: str, pattern: str) -> str | None:
     """A value of the cluster's configuration. Raises QexpError if the controller cannot be reached."""
-    found = re.search(rf"^{name}\s*=\s*({pattern})", ask("scontrol", "show", "config"), re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(rf"^{name}\s*=\s*({pattern})", call("scontrol", "show", "config"), re.MULTILINE)
+    return match[1] if match else None
 
 
 # The shell scripts that Slurm runs, one task of an array each.
@@ -318,25 +318,25 @@ def job_states(jobs: Iterable[str]) -> dict[str, State]:
     """
     wanted = set(jobs)
     try:
-        listed = {job: state for job, state in _listed(_arrays(wanted)) if job in wanted}
+        states = {job: state for job, state in _from_squeue(_arrays(wanted)) if job in wanted}
     except SchedulerError:
-        said = {job: state for job, state in _accounted(_arrays(wanted)) if job in wanted}
-        if not said:
+        accounted = {job: state for job, state in _from_sacct(_arrays(wanted)) if job in wanted}
+        if not accounted:
             raise
-        return said
-    forgotten = wanted - listed.keys()
-    return listed | _ended(forgotten, dict(_accounted(_arrays(forgotten))))
+        return accounted
+    forgotten = wanted - states.keys()
+    return states | _final_states(forgotten, dict(_from_sacct(_arrays(forgotten))))
 
 
-def _ended(forgotten: Iterable[str], said: Mapping[str, State]) -> dict[str, State]:
+def _final_states(forgotten: Iterable[str], accounted: Mapping[str, State]) -> dict[str, State]:
     """Job → final state, for jobs that the controller no longer lists.
 
-    said  the states of these jobs and their arrays in the accounting database
+    accounted  the states of these jobs and their arrays in the accounting database
     """
-    arrays = {_array(job) for job in said if "_" in job}
+    arrays = {_array(job) for job in accounted if "_" in job}
     ends: dict[str, State] = {}
     for job in forgotten:
-        state = said.get(job, State.QUEUED if _array(job) in arrays else None)
+        state = accounted.get(job, State.QUEUED if _array(job) in arrays else None)
         # In the accounting a task that was cancelled before it began stays pending for ever, or is missing.
         if state is State.QUEUED:
             ends[job] = State.INTERRUPTED
@@ -358,21 +358,21 @@ LISTED = ("squeue", "--array", "--states=all", "--noheader", "--Format=jobarrayi
 ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=JobID,State,ExitCode")
 
 
-def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
+def _from_squeue(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
     """The states from squeue: jobs that wait, run, or ended within the last few minutes."""
     for part in parts(jobs, JOBS_PER_CALL):
         try:
-            yield from read(ask(*LISTED, f"--jobs={','.join(part)}"))
+            yield from read_states(call(*LISTED, f"--jobs={','.join(part)}"))
         except SchedulerError as error:
             if "Invalid job id" not in str(error):
                 raise
 
 
-def _accounted(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
+def _from_sacct(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
     """The states from sacct; empty without an accounting database."""
     for part in parts(jobs if shutil.which("sacct") else [], JOBS_PER_CALL):
         with suppress(SchedulerError):
-            yield from read(ask(*ACCOUNTED, f"--jobs={','.join(part)}"))
+            yield from read_states(call(*ACCOUNTED, f"--jobs={','.join(part)}"))
 
 
 def cancel_jobs(jobs: Collection[str]) -> dict[str, State]:
@@ -382,7 +382,7 @@ def cancel_jobs(jobs: Collection[str]) -> dict[str, State]:
     """
     before = job_states(jobs)
     for part in parts(list(jobs), JOBS_PER_CALL):
-        ask("scancel", "--quiet", *part)
+        call("scancel", "--quiet", *part)
     return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
 
@@ -405,7 +405,7 @@ def submit(submission: Submission, runs: Sequence[RunDirectory], device: str = "
     The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
     Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
     """
-    jobs = _in_arrays(submission, runs, lambda array, part: _runs_submitted(array, part, device))
+    jobs = _submit_in_arrays(submission, runs, lambda array, part: _submit_runs(array, part, device))
     return {run.name: job for run, job in zip(runs, jobs, strict=True)}
 
 
@@ -415,7 +415,7 @@ def submit_commands(submission: Submission, commands: Sequence[Sequence[str]]) -
     The folder of the launch gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output of the commands.
     Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
     """
-    return _in_arrays(submission, commands, _commands_submitted)
+    return _submit_in_arrays(submission, commands, _submit_commands)
 
 
 @dataclass(frozen=True)
@@ -439,8 +439,10 @@ class _Array:
         return f"array_{self.number}.sh"
 
 
-def _in_arrays(launch: Submission, items: Sequence[T], submitted: Callable[[_Array, Sequence[T]], str]) -> list[str]:
-    """Submit items part by part, each with `submitted`, which returns the id of its array. Returns a job per item."""
+def _submit_in_arrays(
+    launch: Submission, items: Sequence[T], submit_part: Callable[[_Array, Sequence[T]], str]
+) -> list[str]:
+    """Submit items part by part, each with `submit_part`, which returns the id of its array. Returns a job per item."""
     require("sbatch")
     files.make_folder(launch.folder / "output")
     arrays: dict[str, int] = {}
@@ -448,33 +450,33 @@ def _in_arrays(launch: Submission, items: Sequence[T], submitted: Callable[[_Arr
         for number, part in enumerate(parts(items, _longest_array()), 1):
             # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
             before = list(arrays)[-1] if arrays and launch.at_most else None
-            arrays[submitted(_Array(launch, number, before), part)] = len(part)
+            arrays[submit_part(_Array(launch, number, before), part)] = len(part)
     except BaseException:
         cancel_jobs(arrays)
         raise
     return [f"{array}_{task}" for array, count in arrays.items() for task in range(count)]
 
 
-def _runs_submitted(array: _Array, runs: Sequence[RunDirectory], device: str) -> str:
+def _submit_runs(array: _Array, runs: Sequence[RunDirectory], device: str) -> str:
     """Write an array's files and submit it. Returns its id."""
-    launch, listed = array.launch, f"runs_{array.number}.txt"
+    launch, list_file = array.launch, f"runs_{array.number}.txt"
     by_task = array.folder / f"array_{array.number}"
     command = _sbatch(array, len(runs), f"{_pattern(by_task)}/%a.txt")
-    files.write_bytes(array.folder / listed, b"".join(_line(run.path) for run in runs))
-    text = script_of_runs(launch.name, listed, command, launch.options, device)
+    files.write_bytes(array.folder / list_file, b"".join(_line(run.path) for run in runs))
+    text = script_of_runs(launch.name, list_file, command, launch.options, device)
     _link_outputs(array, by_task, runs)
-    return _submitted(array, text, command)
+    return _submit_script(array, text, command)
 
 
-def _commands_submitted(array: _Array, commands: Sequence[Sequence[str]]) -> str:
+def _submit_commands(array: _Array, commands: Sequence[Sequence[str]]) -> str:
     """Write an array's files and submit it. Returns its id."""
-    launch, listed = array.launch, f"commands_{array.number}.txt"
+    launch, list_file = array.launch, f"commands_{array.number}.txt"
     command = _sbatch(array, len(commands), f"{_pattern(array.folder / 'output')}/{array.number}_%a.txt")
-    lines = [shlex.join(one) for one in commands]
+    lines = [shlex.join(words) for words in commands]
     if broken := next((line for line in lines if "\n" in line), None):
         raise QexpError(f"{broken!r}: Slurm does not accept a path with a line break")
-    files.write_bytes(array.folder / listed, os.fsencode("".join(f"{line}\n" for line in lines)))
-    return _submitted(array, script_of_commands(launch.name, listed, command, launch.options), command)
+    files.write_bytes(array.folder / list_file, os.fsencode("".join(f"{line}\n" for line in lines)))
+    return _submit_script(array, script_of_commands(launch.name, list_file, command, launch.options), command)
 
 
 def _sbatch(array: _Array, tasks: int, output: str) -> list[str]:
@@ -486,17 +488,17 @@ def _sbatch(array: _Array, tasks: int, output: str) -> list[str]:
         f"--signal=B:USR1@{options['signal']}",
         "--requeue" if options["requeue"] == "true" else "--no-requeue",
         *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
-        *(_passed(name, value) for name, value in options.get("options", {}).items() if value is not False),
+        *(_flag(name, value) for name, value in options.get("options", {}).items() if value is not False),
         *([f"--dependency=afterany:{array.before}"] if array.before else []),
         array.script,
     ]  # fmt: skip
 
 
-def _passed(name: str, value: str | bool) -> str:
+def _flag(name: str, value: str | bool) -> str:
     return f"--{name}" if value is True else f"--{name}={value}"
 
 
-def _submitted(array: _Array, script: str, command: Sequence[str]) -> str:
+def _submit_script(array: _Array, script: str, command: Sequence[str]) -> str:
     """Write the script of an array and submit it. Returns the array's id."""
     files.write_bytes(array.folder / array.script, os.fsencode(script))
     answer = subprocess.run(
@@ -504,7 +506,7 @@ def _submitted(array: _Array, script: str, command: Sequence[str]) -> str:
     )
     job = answer.stdout.strip().partition(";")[0]  # "123;cluster" if there are several clusters
     if answer.returncode or not job.isdecimal():
-        raise SchedulerError(f"sbatch refused {array.folder / array.script}:\n{words_of(answer)}")
+        raise SchedulerError(f"sbatch refused {array.folder / array.script}:\n{message_of(answer)}")
     return job
 
 
@@ -540,8 +542,8 @@ def _pattern(folder: Path) -> str:
 
 def _longest_array() -> int:
     """Largest number of tasks in an array; task numbers must be less than MaxArraySize."""
-    found = setting("MaxArraySize", r"\d+")
-    return max(int(found), 1) if found else 1000
+    limit = setting("MaxArraySize", r"\d+")
+    return max(int(limit), 1) if limit else 1000
 
 
 # Slurm as a launcher: runs are tasks of job arrays.

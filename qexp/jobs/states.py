@@ -44,15 +44,15 @@ def state_now(
     attempt  the last attempt if its process has not recorded its end
     report   the state reported by its launcher; None if there is no report
     """
-    said = report if isinstance(report, State) else None
-    if state is State.INTERRUPTED and said in (State.QUEUED, State.TIMEOUT, State.PREEMPTED):
-        return said  # the process knows that it was stopped, but neither why nor whether it will be restarted
+    reported = report if isinstance(report, State) else None
+    if state is State.INTERRUPTED and reported in (State.QUEUED, State.TIMEOUT, State.PREEMPTED):
+        return reported  # the process knows that it was stopped, but neither why nor whether it will be restarted
     if not state.unfinished:
         return state
-    if said is State.DONE:
+    if reported is State.DONE:
         return state if _heard_just_now(directory) else State.LOST
-    if said is not None:
-        return said
+    if reported is not None:
+        return reported
     if attempt is None:
         return State.LOST if report == FORGOTTEN and not _heard_just_now(directory) else state
     heartbeat = directory.attempt(attempt.number) / "heartbeat"
@@ -61,7 +61,7 @@ def state_now(
 
 def _heard_just_now(directory: RunDirectory) -> bool:
     """Whether an attempt, possibly one not yet visible in the record here, was alive within the last minute."""
-    return any(fresh(one, SECONDS_ACROSS_A_NETWORK) for one in directory.path.glob("attempts/*/heartbeat"))
+    return any(fresh(heartbeat, SECONDS_ACROSS_A_NETWORK) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
 
 
 # Which launcher owns each run, the local pool or a scheduler, and the state that it reports.
@@ -119,20 +119,20 @@ def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Jo
     Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if another job has its
     number.
     """
-    own = {directory: _own(record) for directory, record in records.items()}
-    asked = {
+    own_jobs = {directory: _job_in_record(record) for directory, record in records.items()}
+    reportable = {
         directory: record
         for directory, record in records.items()
         # A process that was stopped does not know whether its job will be restarted.
-        if record.state is State.QUEUED or (own[directory] and record.state.open_ended)
+        if record.state is State.QUEUED or (own_jobs[directory] and record.state.open_ended)
     }
     names: dict[Path, set[str]] = {}
-    for directory in asked:
+    for directory in reportable:
         names.setdefault(directory.path.parent, set()).add(directory.name)
-    submitted = {folder: _submitted(folder, wanted) for folder, wanted in names.items()}
+    submitted = {folder: _submitted_jobs(folder, wanted) for folder, wanted in names.items()}
     jobs = {}
-    for directory, record in asked.items():
-        job, latest = own[directory], submitted[directory.path.parent].get(directory.name)
+    for directory, record in reportable.items():
+        job, latest = own_jobs[directory], submitted[directory.path.parent].get(directory.name)
         if latest is not None and (record.state is State.QUEUED or (job is not None and latest.id == job.id)):
             jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
         elif job is not None and record.job is not None and _is_of(directory.path.parent, record.job.workspace):
@@ -152,13 +152,13 @@ def require_here(name: str, job: Job) -> None:
         raise QexpError(f"{name} is job {job.id} of the cluster {job.cluster}; stop it on a machine of that cluster")
 
 
-def of_schedulers(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
+def by_scheduler(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
     """Name, scheduler and its jobs, for each scheduler that has some of the jobs."""
-    known = list(jobs)
+    all_jobs = list(jobs)
     for name, scheduler in LAUNCHERS.items():
-        own = [job for job in known if job.launcher == name]
-        if scheduler is not None and own:
-            yield name, scheduler, own
+        jobs_there = [job for job in all_jobs if job.launcher == name]
+        if scheduler is not None and jobs_there:
+            yield name, scheduler, jobs_there
 
 
 def store_states(jobs: Collection[Job], states: Mapping[str, State]) -> None:
@@ -170,11 +170,11 @@ def store_states(jobs: Collection[Job], states: Mapping[str, State]) -> None:
     for job in jobs:
         if job.launch is not None and job.id in states:
             by_launch.setdefault(job.launch, {})[job.id] = states[job.id]
-    for folder, known in by_launch.items():
-        launchers.remember_states(folder, known)
+    for folder, launch_states in by_launch.items():
+        launchers.remember_states(folder, launch_states)
 
 
-def _own(record: HandedOver) -> Job | None:
+def _job_in_record(record: HandedOver) -> Job | None:
     """The job of the run's last attempt, if its scheduler is in `LAUNCHERS`."""
     job = record.job
     if job is None or LAUNCHERS.get(job.launcher) is None:
@@ -182,28 +182,28 @@ def _own(record: HandedOver) -> Job | None:
     return Job(job.launcher, job.id, None, job.cluster)
 
 
-def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
+def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
     """Run → its last submitted job, for the named runs of a folder.
 
     If the workspace is a copy, jobs that were submitted from the original are `NOBODYS`.
     """
-    found: dict[str, Job] = {}
+    latest: dict[str, Job] = {}
     for file in sorted((runs / ".launches").glob(f"*/{FILE}")):  # by time, as launches are named
         try:
-            noted = files.read_json(file)
+            document = files.read_json(file)
         except (FileNotFoundError, DamagedError):
             continue
-        if not isinstance(noted, dict) or not isinstance(noted.get("jobs"), dict):
+        if not isinstance(document, dict) or not isinstance(document.get("jobs"), dict):
             continue
-        own = {name: job for name, job in noted["jobs"].items() if name in names and isinstance(job, str)}
-        if not own:
+        jobs_here = {name: job for name, job in document["jobs"].items() if name in names and isinstance(job, str)}
+        if not jobs_here:
             continue
-        if _is_of(runs, noted.get("workspace")) is False:
-            found |= dict.fromkeys(own, NOBODYS)
+        if _is_of(runs, document.get("workspace")) is False:
+            latest |= dict.fromkeys(jobs_here, NOBODYS)
         elif (launcher := _launcher(file.parent)) is not None:
-            cluster = _text(noted.get("cluster"))
-            found |= {name: Job(launcher, job, file.parent, cluster) for name, job in own.items()}
-    return found
+            cluster = _text(document.get("cluster"))
+            latest |= {name: Job(launcher, job, file.parent, cluster) for name, job in jobs_here.items()}
+    return latest
 
 
 def _text(value: Any) -> str | None:
@@ -249,8 +249,9 @@ class Reports:
         """
         submitted = {job for job in jobs.values() if job.submitted}
         if submitted and time.monotonic() - self._asked >= PAUSE:
-            for name, scheduler, own in of_schedulers(submitted):
-                self._ask(scheduler, [job for job in own if not self._is_elsewhere(name, scheduler, job)], own)
+            for name, scheduler, jobs_there in by_scheduler(submitted):
+                here = [job for job in jobs_there if not self._is_elsewhere(name, scheduler, job)]
+                self._ask(scheduler, here, jobs_there)
             self._asked = time.monotonic()
         waiting = {directory: job for directory, job in jobs.items() if not job.submitted}
         at_work = {job for job in set(waiting.values()) if job.launch is not None and Launch(job.launch).pool_works()}
@@ -276,11 +277,11 @@ class Reports:
             final |= {job: remembered[job.id] for job in jobs if job.launch == folder and job.id in remembered}
         self._words |= final
         try:
-            said = scheduler.states(job.id for job in here)
+            reported = scheduler.states(job.id for job in here)
         except QexpError:  # out of reach for now, or from this machine: keep the last known states
             return
-        self._words |= {job: said.get(job.id) or final.get(job, FORGOTTEN) for job in here}
-        store_states(here, said)
+        self._words |= {job: reported.get(job.id) or final.get(job, FORGOTTEN) for job in here}
+        store_states(here, reported)
 
 
 def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
@@ -333,25 +334,25 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
     Raises QexpError after a timeout, naming those that have not ended.
     """
     watch = Watch()
-    left = list({real_path(directory.path): directory for directory in directories}.values())
+    waiting = list({real_path(directory.path): directory for directory in directories}.values())
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     pause = FIRST_PAUSE
     while True:
-        states = watch.states(left)
-        ended = [directory for directory, state in states.items() if not state.unfinished or _left(directory, state)]
-        yield from ((directory, states[directory]) for directory in ended)
-        left = [directory for directory in left if directory not in ended]
-        if not left:
+        states = watch.states(waiting)
+        ended = {run: state for run, state in states.items() if not state.unfinished or _abandoned(run, state)}
+        yield from ended.items()
+        waiting = [directory for directory in waiting if directory not in ended]
+        if not waiting:
             return
         remaining = deadline - time.monotonic()
         if not remaining > 0:
-            unfinished = ", ".join(f"{directory.name} ({states[directory]})" for directory in left)
+            unfinished = ", ".join(f"{directory.name} ({states[directory]})" for directory in waiting)
             raise QexpError(f"after {timeout:g} s not yet ended: {unfinished}")
         time.sleep(min(pause, remaining))
         pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
-def _left(directory: RunDirectory, state: State) -> bool:
+def _abandoned(directory: RunDirectory, state: State) -> bool:
     """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
     if state is not State.CREATED:
         return False
@@ -382,18 +383,18 @@ LOG_PIECE = 1 << 16
 
 def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
     """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not exist."""
-    number = attempt or _last(directory)
+    number = attempt or _last_attempt(directory)
     if number is None:
         raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
-    _require(directory, number)
+    _require_attempt(directory, number)
     yield from _Tail(directory.attempt(number) / "log.txt").grown()
 
 
 def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
     """The log with everything added until the run ends; if no attempt is given, later attempts follow as well."""
     if attempt is not None:
-        _require(directory, attempt)
-    watch, number = Watch(), attempt or _last(directory) or 0
+        _require_attempt(directory, attempt)
+    watch, number = Watch(), attempt or _last_attempt(directory) or 0
     tail = _Tail(directory.attempt(number) / "log.txt")
     while True:
         # State before log: an attempt that had ended or was replaced by now adds nothing after this read.
@@ -409,14 +410,14 @@ def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[
             time.sleep(LOG_PAUSE)
 
 
-def _last(directory: RunDirectory) -> int | None:
+def _last_attempt(directory: RunDirectory) -> int | None:
     return max(attempts(directory), default=None)
 
 
-def _require(directory: RunDirectory, number: int) -> None:
-    known = attempts(directory)
-    if number not in known:
-        which = f"there are {', '.join(map(str, known))}" if known else "it has none yet"
+def _require_attempt(directory: RunDirectory, number: int) -> None:
+    numbers = attempts(directory)
+    if number not in numbers:
+        which = f"there are {', '.join(map(str, numbers))}" if numbers else "it has none yet"
         raise NotFoundError(f"{directory.name} has no attempt {number}; {which}")
 
 
@@ -536,8 +537,8 @@ def _cancel(jobs: Collection[Job]) -> None:
 
     A scheduler may forget such jobs at once.
     """
-    for _, scheduler, own in of_schedulers(jobs):
-        store_states(own, scheduler.cancel([job.id for job in own]))
+    for _, scheduler, jobs_there in by_scheduler(jobs):
+        store_states(jobs_there, scheduler.cancel([job.id for job in jobs_there]))
 
 
 def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: int) -> bool:

@@ -28,9 +28,8 @@ from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
 from qexp.kinds.attempt import Display, OwnRecord, Results, Silent, Work
 from qexp.spec.experiences import type_name
-from qexp.store import lease
 from qexp.store.directory import RunDirectory
-from qexp.store.lease import HEARTBEAT, Lease, withdraw
+from qexp.store.lease import HEARTBEAT, Lease, attempts, take_lease, withdraw
 from qexp.store.process import beating
 from qexp.store.record import AttemptRecord, State, now
 
@@ -65,36 +64,36 @@ def execute(
     directory.require_trust()
     canvas.drawn_at_once()
     # From here on a signal cannot leave a record that says "running".
-    with _watched_signals() as interrupted, lease.taken(directory, wrap) as held:
+    with _watched_signals() as interrupted, take_lease(directory, wrap) as lease:
         own = OwnRecord(directory, directory.record())  # read again: the last holder of the lease may have written
         if own.record.state is State.DONE:
-            withdraw(held)
+            withdraw(lease)
             return
-        _begin(own, held, wrap)
         lost = threading.Event()
         work = Work(
-            own, held.attempt, device, display or Silent(), lambda: interrupted() or lost.is_set(), threads, dataset
+            own, lease.attempt, device, display or Silent(), lambda: interrupted() or lost.is_set(), threads, dataset
         )
         try:
-            state, error = _carry_out(work, held, lost)
+            _begin(own, lease, wrap)
+            state, error = _carry_out(work, lease, lost)
         except TakenOverError:
-            raise held.lost() from None
+            raise lease.lost() from None
     if state is State.INTERRUPTED:
         raise InterruptedRunError(f"{directory.name} was interrupted; continue with `resume=True`")
     if error is not None:
         raise RunFailedError(
-            f"{directory.name} {state.words}: {_last_line(error)}\nsee {held.attempt / 'log.txt'}"
+            f"{directory.name} {state.words}: {_last_line(error)}\nsee {lease.attempt / 'log.txt'}"
         ) from error
 
 
-def _begin(own: OwnRecord, held: Lease, wrap: str | None) -> None:
+def _begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
     """Record that the run is running."""
     # The process of an attempt that is still recorded as running did not live to record its end.
     earlier = [
         replace(attempt, state=State.LOST) if attempt.state is State.RUNNING else attempt
         for attempt in own.record.attempts
     ]
-    this = AttemptRecord(number=held.number, process=held.process, started=now(), state=State.RUNNING, wrap=wrap)
+    this = AttemptRecord(number=lease.number, process=lease.process, started=now(), state=State.RUNNING, wrap=wrap)
     try:
         own.note(
             attempts=(*earlier, this),
@@ -102,27 +101,27 @@ def _begin(own: OwnRecord, held: Lease, wrap: str | None) -> None:
             started=own.record.started or now(),
             ended=None,
             error=None,
-            job=this_job(held.directory.path.absolute().parent.parent),
+            job=this_job(lease.directory.path.absolute().parent.parent),
         )
     except QexpError:
-        withdraw(held)
+        withdraw(lease)
         raise
 
 
-def _carry_out(work: Work, held: Lease, lost: threading.Event) -> tuple[State, BaseException | None]:
+def _carry_out(work: Work, lease: Lease, lost: threading.Event) -> tuple[State, BaseException | None]:
     """Work on a run, and record how that ended. Returns the state, and the error if there was one.
 
     lost  is set when another process has taken the run over
     """
 
     def goes_on() -> bool:
-        if not held.held():
+        if not lease.is_held():
             lost.set()
         return not lost.is_set()
 
     own = work.own
-    with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on):
-        log.info("run %s, process %d, attempt %s", held.directory.name, os.getpid(), held.attempt.name)
+    with _logging_to(lease.attempt / "log.txt"), beating(lease.attempt / HEARTBEAT, goes_on):
+        log.info("run %s, process %d, attempt %s", lease.directory.name, os.getpid(), lease.attempt.name)
         try:
             state, error = _outcome(work)
             if error is not None:
@@ -133,7 +132,7 @@ def _carry_out(work: Work, held: Lease, lost: threading.Event) -> tuple[State, B
             *earlier, last = own.record.attempts
             own.note(attempts=(*earlier, replace(last, ended=now(), state=state)), state=state, ended=now())
         except TakenOverError:
-            log.error("%s", held.lost())
+            log.error("%s", lease.lost())
             raise
     return state, error
 
@@ -229,12 +228,16 @@ def execute_wrapped(
     if directory.record().state is State.DONE:
         return
     directory.require_trust()
-    before = max(lease.attempts(directory), default=0)
+    before = max(attempts(directory), default=0)
     options = [] if threads is None else ["--threads", str(threads)]
     words = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device, *options)
     around = shlex.join(wrap.words(directory))
     signals = _Signals()
-    numbers = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    ]
     with handled(numbers, signals.note):
         try:
             process = subprocess.Popen([*words, "--inside", around], stdin=subprocess.DEVNULL, start_new_session=apart)

@@ -146,10 +146,10 @@ def _tag(word: str) -> str:
 def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None:
     """Read, change and replace the annotations under a lock, so that no process undoes another's change."""
     file = folder / ANNOTATIONS
-    of_record = _of_record(folder / "run.json")
+    initial = _of_record(folder / "run.json")
     try:
         with locked(file, LOCK_SECONDS):
-            files.write_json(file, changed({**of_record, **read_annotations(folder)}))
+            files.write_json(file, changed({**initial, **read_annotations(folder)}))
     except OSError as error:
         raise QexpError(f"cannot write {file}: {error.strerror or error}") from error
 
@@ -257,7 +257,7 @@ class RunDirectory:
 
         if not type_of(self.spec()).trains:
             return []
-        return [one.best_weights for one in self.all_folds() or [self]]
+        return [run.best_weights for run in self.all_folds() or [self]]
 
     def evaluation_file(self) -> Path:
         """The file in `results` that exists once the run is evaluated on its test part. Raises DamagedError."""
@@ -363,8 +363,8 @@ class RunDirectory:
         """Execute the run's own code if a dataset is of a kind that qexp does not know, but the code may."""
         from qexp.spec.kinds import KINDS  # as above
 
-        named = dataset.get("type") if isinstance(dataset, dict) else None
-        if isinstance(named, str) and named not in KINDS and self.extensions.is_file():
+        kind = dataset.get("type") if isinstance(dataset, dict) else None
+        if isinstance(kind, str) and kind not in KINDS and self.extensions.is_file():
             from qexp.spec.extensions import variables_of
 
             self.require_trust()
@@ -428,8 +428,8 @@ class RunDirectory:
         return read_epochs(self.metrics_file)
 
     def matrix_names(self) -> list[str]:
-        found = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
-        return sorted(name for name in found if not name.startswith("."))
+        names = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
+        return sorted(name for name in names if not name.startswith("."))
 
 
 def with_caution(name: str, caution: str) -> str:
@@ -443,7 +443,7 @@ def with_caution(name: str, caution: str) -> str:
 def is_complete(directory: RunDirectory) -> bool:
     """Whether all results of a finished run exist; imported weights have none. Raises DamagedError without a spec."""
     evaluated = directory.evaluation_file().is_file() or directory.record().foreign_weights is not None
-    return evaluated and all(one.is_file() for one in directory.weight_files())
+    return evaluated and all(file.is_file() for file in directory.weight_files())
 
 
 def is_as_prepared(directory: RunDirectory, record: Record) -> bool | None:
@@ -485,24 +485,24 @@ def is_run(folder: Path) -> bool:
     return isinstance(record, dict) and {"name", "state", "seed"} <= record.keys()
 
 
-def runs_around(place: Path) -> Iterator[Path]:
+def runs_around(path: Path) -> Iterator[Path]:
     """The runs that contain a path, innermost first; the path itself counts if it is a run."""
-    real = Path(os.path.realpath(place))
+    real = Path(os.path.realpath(path))
     return (folder for folder in (real, *real.parents) if is_run(folder))
 
 
 def runs_inside(run: Path) -> list[Path]:
     """The runs inside a run that are not its own folds. `code/` is skipped: it holds copies of a user's files."""
-    found = []
+    inner = []
     for parent, folders, names in os.walk(run):
         here = Path(parent)
         if here == run and "code" in folders:
             folders.remove("code")
-        own = here == run or (here.parent.name == FOLDS and here.parent.parent == run)
-        if "run.json" in names and not own and is_run(here):
-            found.append(here)
+        expected = here == run or (here.parent.name == FOLDS and here.parent.parent == run)
+        if "run.json" in names and not expected and is_run(here):
+            inner.append(here)
             folders.clear()  # runs further inside belong to the inner run
-    return sorted(found)
+    return sorted(inner)
 
 
 def names_inside(runs: Sequence[Path], outer: Path) -> str:
@@ -517,38 +517,38 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
     Raises QexpError for a folder inside a run, inside `runs/`, or inside a folder that qexp empties itself.
     """
     runs = workspace.runs
-    place = runs if storage is None else storage.absolute()
-    real, real_runs = Path(os.path.realpath(place)), Path(os.path.realpath(runs))
-    if real == real_runs:
-        place = runs
-    elif real_runs in real.parents:
-        raise QexpError(f"{place} lies inside {runs}, which holds nothing but runs; choose a folder outside it")
-    elif ours := BOOKKEEPING.intersection(real.parts):
-        raise QexpError(f"{place} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
-    require_outside_of_runs(place)
-    return place
+    folder = runs if storage is None else storage.absolute()
+    real_folder, real_runs = Path(os.path.realpath(folder)), Path(os.path.realpath(runs))
+    if real_folder == real_runs:
+        folder = runs
+    elif real_runs in real_folder.parents:
+        raise QexpError(f"{folder} lies inside {runs}, which holds nothing but runs; choose a folder outside it")
+    elif ours := BOOKKEEPING.intersection(real_folder.parts):
+        raise QexpError(f"{folder} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
+    require_outside_of_runs(folder)
+    return folder
 
 
-def target_outside_of_runs(path: str | Path) -> Path:
+def target_outside_of_runs(target: str | Path) -> Path:
     """The path of a file or folder that a command writes where the user says.
 
     Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run: a result never replaces what is there.
     """
-    written = Path(path)
-    require_outside_of_runs(written)
-    for place in (Path(os.path.abspath(written)), Path(os.path.realpath(written))):  # noqa: PTH100 - links are kept
-        around_it = [folder for folder in (place, *place.parents) if (folder.parent / "specs").is_dir()]
+    target = Path(target)
+    require_outside_of_runs(target)
+    for path in (Path(os.path.abspath(target)), Path(os.path.realpath(target))):  # noqa: PTH100 - links are kept
+        around_it = [folder for folder in (path, *path.parents) if (folder.parent / "specs").is_dir()]
         if around_it and around_it[0].name in ("runs", "specs"):
             raise QexpError(
-                f"{written} lies inside {around_it[0]}, where such files are not written; choose another folder"
+                f"{target} lies inside {around_it[0]}, where such files are not written; choose another folder"
             )
-    return written
+    return target
 
 
-def require_outside_of_runs(place: Path) -> None:
+def require_outside_of_runs(path: Path) -> None:
     """Raise QexpError for a path inside a run."""
-    if outer := next(runs_around(place), None):
+    if outer := next(runs_around(path), None):
         raise QexpError(
-            f"{place} lies inside the run {outer}; its contents would be removed and deleted with that run; "
+            f"{path} lies inside the run {outer}; its contents would be removed and deleted with that run; "
             "choose a folder outside it"
         )

@@ -44,7 +44,7 @@ class Lease:
     def attempt(self) -> Path:
         return self.directory.attempt(self.number)
 
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         return self.folder.is_dir()
 
     def lost(self) -> TakenOverError:
@@ -65,7 +65,7 @@ def attempts(directory: RunDirectory) -> list[int]:
 
 
 @contextmanager
-def taken(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lease]:
+def take_lease(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lease]:
     """Start the next attempt and hold the right to write to the run until the block ends.
 
     wrap  the command around this process
@@ -75,7 +75,7 @@ def taken(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lease]:
     number = max(attempts(directory), default=0) + 1
     _require_nobody(directory)
     with ExitStack() as until_the_end:
-        lease = _claimed(directory, number, wrap, until_the_end)
+        lease = _claim(directory, number, wrap, until_the_end)
         try:
             _end_others(lease)
             with files.drafted_in(lease.folder, below=directory.path):
@@ -87,20 +87,20 @@ def taken(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lease]:
 
 def withdraw(lease: Lease) -> None:
     """Delete an attempt that failed before the record named it."""
-    if lease.held():
+    if lease.is_held():
         shutil.rmtree(lease.attempt, ignore_errors=True)
 
 
 def _require_nobody(directory: RunDirectory) -> None:
     """Raise QexpError if the last attempt in the record, or a newer one that is not in it yet, is at work."""
     record = directory.record()
-    known = {attempt.number for attempt in record.attempts}
+    recorded = {attempt.number for attempt in record.attempts}
     last = record.attempts[-1] if record.attempts else None
     if last is not None and last.state is State.RUNNING:
         _require_dead(last.process, directory.attempt(last.number), record.name, "is running already")
     for number in attempts(directory):
         attempt = directory.attempt(number)
-        if number not in known and any(attempt.glob(f"{LEASE}*")) and (process := _claimant(attempt)):
+        if number not in recorded and any(attempt.glob(f"{LEASE}*")) and (process := _claimant(attempt)):
             _require_dead(process, attempt, record.name, "is being started by another process")
 
 
@@ -120,7 +120,7 @@ def _claimant(attempt: Path) -> Process | None:
         return None
 
 
-def _claimed(directory: RunDirectory, number: int, wrap: str | None, until_the_end: ExitStack) -> Lease:
+def _claim(directory: RunDirectory, number: int, wrap: str | None, until_the_end: ExitStack) -> Lease:
     """Create an attempt's folder with its process, a heartbeat and the lease; all appear at once.
 
     until_the_end  what keeps the lock of the process
@@ -143,7 +143,7 @@ def _claimed(directory: RunDirectory, number: int, wrap: str | None, until_the_e
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except OSError as error:
-        if lease.held():  # a file server that repeats the request reports an error although it succeeded
+        if lease.is_held():  # a file server that repeats the request reports an error although it succeeded
             return lease
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
             raise QexpError(f"{directory.name} is being started by another process") from None

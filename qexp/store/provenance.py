@@ -63,13 +63,13 @@ def keep_code_state(workspace: Path, folder: Path, checkout: Path | None = None)
     # Files that runs produce are not code.
     ours = [".", ":(exclude)runs", ":(exclude)comparisons", ":(exclude)data"]
     diff = _keep_diff(workspace, ours, folder / "changes.diff")
-    listed = _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours) or b""
-    kept, left_out = _copy_small(workspace, [os.fsdecode(name) for name in listed.split(b"\0") if name], folder)
+    untracked = _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours) or b""
+    copied, left_out = _copy_small(workspace, [os.fsdecode(name) for name in untracked.split(b"\0") if name], folder)
     return CodeState(
         commit=commit,
-        dirty=bool(diff or kept or left_out),
+        dirty=bool(diff or copied or left_out),
         diff=diff,
-        untracked=tuple(kept),
+        untracked=tuple(copied),
         untracked_left_out=tuple(left_out),
     )
 
@@ -87,13 +87,13 @@ def _packages() -> dict[str, str]:
     """Name → version of the installed packages. Only two lines of each package's metadata are read: parsing all of it,
     as `distribution.version` does, takes a tenth of a second.
     """
-    found = {}
+    versions = {}
     for distribution in metadata.distributions():
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
         fields = dict(reversed(NAME_AND_VERSION.findall(text)))  # the first line of each kind counts
         if fields.keys() == {"Name", "Version"}:
-            found[fields["Name"]] = fields["Version"]
-    return dict(sorted(found.items()))
+            versions[fields["Name"]] = fields["Version"]
+    return dict(sorted(versions.items()))
 
 
 def of_torch(device: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
 
 def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[str], list[LargeFile]]:
     """Copy small files to `untracked/`. Returns the names of the copies, and names and sizes of the other files."""
-    kept: list[str] = []
+    copied: list[str] = []
     left_out: list[LargeFile] = []
     room = LARGEST_COPIES
     for name in names:
@@ -179,9 +179,9 @@ def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[s
         target = folder / "untracked" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-        kept.append(_printable(name))
+        copied.append(_printable(name))
         room -= len(content)
-    return kept, left_out
+    return copied, left_out
 
 
 def _size(path: Path) -> int | None:
@@ -207,18 +207,18 @@ def _printable(name: str) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
-    answer = _git_bytes(directory, *arguments)
-    return None if answer is None else answer.decode(errors="replace").strip()
+    output = _git_bytes(directory, *arguments)
+    return None if output is None else output.decode(errors="replace").strip()
 
 
 def _git_bytes(directory: Path, *arguments: str) -> bytes | None:
     # Many runs that start together must not wait for the lock on git's index.
     command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        process = subprocess.run(command, capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return process.stdout if process.returncode == 0 else None
 
 
 def _instructions() -> str:
@@ -281,16 +281,16 @@ def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors
     if operations is None:
         return fitted
     learned = {name for name in before["model"]["operations"] if tensors_of_operations(tensors, [name])}
-    seen = [
+    reached = [
         name
         for branch in spec["model"]["branches"]
-        if next((one for one in branch["operations"] if one in learned), None) in operations
+        if next((operation for operation in branch["operations"] if operation in learned), None) in operations
         for name in ([branch["x_name"]] if isinstance(branch["x_name"], str) else branch["x_name"])
     ]
     return [
         name
         for name in fitted
-        if name in seen
+        if name in reached
         and spec["model"]["inputs"].get(name) == before["model"]["inputs"].get(name)
         and spec["transforms"][name] == before["transforms"].get(name)
     ]
@@ -300,16 +300,16 @@ def tensors_of_operations(tensors: Mapping[str, T], operations: Sequence[str] | 
     """The entries for the tensors of some operations, of a mapping by tensor name; None for all operations."""
     if operations is None:
         return dict(tensors)
-    return _beginning_with([f"network.operations.{name}." for name in operations], tensors)
+    return _with_prefixes([f"network.operations.{name}." for name in operations], tensors)
 
 
 def tensors_of_transforms(tensors: Mapping[str, T], variables: Sequence[str]) -> dict[str, T]:
     """The entries for the transforms of some variables, of a mapping by tensor name."""
-    return _beginning_with([f"{of_transform(name)}." for name in variables], tensors)
+    return _with_prefixes([f"{of_transform(name)}." for name in variables], tensors)
 
 
-def _beginning_with(beginnings: Sequence[str], tensors: Mapping[str, T]) -> dict[str, T]:
-    return {name: value for name, value in tensors.items() if name.startswith(tuple(beginnings))}
+def _with_prefixes(prefixes: Sequence[str], tensors: Mapping[str, T]) -> dict[str, T]:
+    return {name: value for name, value in tensors.items() if name.startswith(tuple(prefixes))}
 
 
 def lineage_chain(
@@ -341,12 +341,12 @@ def lineage_text(lineage: Iterable[Ancestor]) -> str:
     return " <- ".join(map(_ancestor_text, lineage))
 
 
-def _ancestor_text(one: Ancestor) -> str:
-    words = [", ".join(one.operations)] if one.operations else []
-    if words and one.transforms:
-        words.append(f"{', '.join(one.transforms)} scaled as there")
-    words += [f"digest {one.digest[:16]}"] if one.digest is not None else []
-    return f"{one.name} ({'; '.join(words)})" if words else one.name
+def _ancestor_text(ancestor: Ancestor) -> str:
+    words = [", ".join(ancestor.operations)] if ancestor.operations else []
+    if words and ancestor.transforms:
+        words.append(f"{', '.join(ancestor.transforms)} scaled as there")
+    words += [f"digest {ancestor.digest[:16]}"] if ancestor.digest is not None else []
+    return f"{ancestor.name} ({'; '.join(words)})" if words else ancestor.name
 
 
 @dataclass(frozen=True)
@@ -365,16 +365,16 @@ def ancestors_of(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
 
     everything  all existing runs, by name; the origin of a removed run is found in the record of a descendant
     """
-    before = _Before(everything)
-    return {one["name"]: before.all_of(one["name"]) for one in runs}
+    ancestry = _Ancestry(everything)
+    return {run["name"]: ancestry.all_of(run["name"]) for run in runs}
 
 
 def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[TreeRun]:
     """The runs in the given order, each below the run that it started from; their ancestors are always included."""
-    lines = {name: [name, *before] for name, before in ancestors_of(runs, everything).items()}
+    lines = {name: [name, *ancestors] for name, ancestors in ancestors_of(runs, everything).items()}
     parents: dict[str, str | None] = {}
     for line in lines.values():
-        parents |= _each_with_the_next(line)
+        parents |= _links(line)
     children: dict[str | None, list[str]] = {}
     for name in dict.fromkeys([*lines, *(name for line in lines.values() for name in line)]):
         children.setdefault(parents[name], []).append(name)
@@ -389,11 +389,11 @@ def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
     return branches
 
 
-def _each_with_the_next(names: Sequence[str]) -> dict[str, str | None]:
+def _links(names: Sequence[str]) -> dict[str, str | None]:
     return dict(zip(names, [*names[1:], None], strict=False))
 
 
-class _Before:
+class _Ancestry:
     """The ancestors of a run, including removed ones."""
 
     def __init__(self, everything: Mapping[str, Summary]) -> None:
@@ -401,20 +401,20 @@ class _Before:
         self._of_gone: dict[str, str | None] = {}
 
     def all_of(self, name: str) -> list[str]:
-        line, there = {name: None}, self._everything[name]
-        while (parent := self._parent(name, there)) is not None and parent not in line:
+        line, descendant = {name: None}, self._everything[name]
+        while (parent := self._parent(name, descendant)) is not None and parent not in line:
             # A name can occur twice if a run was removed and another one was given its name.
             line[parent] = None
-            name, there = parent, self._everything.get(parent, there)
+            name, descendant = parent, self._everything.get(parent, descendant)
         return list(line)[1:]
 
-    def _parent(self, name: str, there: Summary) -> str | None:
-        """The run that a run started from; `there` is the nearest descendant that still exists."""
+    def _parent(self, name: str, descendant: Summary) -> str | None:
+        """The run that a run started from; `descendant` is the nearest one that still exists."""
         if name in self._everything:
             return next(iter(self._everything[name]["parents"]), None)
         if name not in self._of_gone:
-            names = [one.name for one in _lineage(there)]
-            self._of_gone |= {name: None, **_each_with_the_next(names)}
+            names = [ancestor.name for ancestor in _lineage(descendant)]
+            self._of_gone |= {name: None, **_links(names)}
         return self._of_gone[name]
 
 
@@ -461,20 +461,20 @@ def trouble_with_seen(directory: RunDirectory, record: Record) -> str | None:
     if record.seen is None:
         return None
     try:
-        found = fingerprint(directory.path / SEEN)
+        present = fingerprint(directory.path / SEEN)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return None if found == record.seen else "was changed after the run was prepared"
+    return None if present == record.seen else "was changed after the run was prepared"
 
 
-def joined_seen(name: str, own: Seen | None, before: Mapping[str, Seen]) -> dict[str, Seen]:
+def joined_seen(name: str, spectra: Seen | None, before: Mapping[str, Seen]) -> dict[str, Seen]:
     """The spectra of a run with those of its ancestors, one of which can have had the same name."""
-    if own is None:
+    if spectra is None:
         return dict(before)
     earlier = before.get(name, {})
-    both = {core: sorted({*own.get(core, []), *earlier.get(core, [])}) for core in sorted({*own, *earlier})}
+    both = {core: sorted({*spectra.get(core, []), *earlier.get(core, [])}) for core in sorted({*spectra, *earlier})}
     return {name: both, **{run: seen for run, seen in before.items() if run != name}}
 
 

@@ -415,7 +415,7 @@ class ComparisonRow(Part):
     """95 % interval of that difference; not significant if it includes 0."""
 
     def __post_init__(self) -> None:
-        if self.rmse is None and any(one is not None for one in (self.mae, self.r2, self.bias, self.difference)):
+        if self.rmse is None and any(error is not None for error in (self.mae, self.r2, self.bias, self.difference)):
             raise MisfitError("is null, although other errors are known", "rmse")
 
 
@@ -454,8 +454,8 @@ class FoldRecord(Part):
 
     def document(self) -> dict[str, Any]:
         """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing was chosen."""
-        known = super().document()
-        return known if self.networks is None else {**known, "inner_loss": self.inner_loss}
+        document = super().document()
+        return document if self.networks is None else {**document, "inner_loss": self.inner_loss}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,7 +180,7 @@ def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepar
 def test_training_of_folds_in_processes_writes_under_the_lease_of_the_run(prepared):
     from tests.runs.test_fold_workers import train
 
-    with lease.taken(prepared) as held:
+    with lease.take_lease(prepared) as held:
         shutil.rmtree(held.folder)
         with pytest.raises(QexpError, match="another process took over"):
             train(prepared)
@@ -197,7 +197,7 @@ def directory(tmp_path: Path) -> RunDirectory:
 def test_what_is_being_written_when_the_lease_ends_replaces_nothing(directory):
     file = directory.path / "results/numbers.json"
     files.make_folder(file.parent)
-    with lease.taken(directory) as held:
+    with lease.take_lease(directory) as held:
         files.write_json(file, {"mine": 1})
         for writer in (files.replacing, files.beside):
             with pytest.raises(TakenOverError), writer(file):
@@ -215,7 +215,7 @@ def test_what_is_being_written_when_the_lease_ends_replaces_nothing(directory):
 
 
 def test_a_folder_that_is_gone_is_no_lease_that_ended(directory):
-    with lease.taken(directory), pytest.raises(QexpError, match="No such file") as caught:
+    with lease.take_lease(directory), pytest.raises(QexpError, match="No such file") as caught:
         files.write_json(directory.path / "results/numbers.json", {})
     assert not isinstance(caught.value, TakenOverError)
 
@@ -224,7 +224,7 @@ def test_a_folder_of_a_run_on_another_disk_is_written_to_as_well(directory, tmp_
     (tmp_path / "disk").mkdir()
     with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "disk")):
         (directory.path / "results").symlink_to(tmp_path / "disk")
-        with lease.taken(directory) as held:
+        with lease.take_lease(directory) as held:
             files.write_json(directory.path / "results/numbers.json", {"one": 1})
             assert [path.name for path in (tmp_path / "disk").iterdir()] == ["numbers.json"]
             shutil.rmtree(held.folder)
@@ -234,11 +234,11 @@ def test_a_folder_of_a_run_on_another_disk_is_written_to_as_well(directory, tmp_
 
 def test_attempts_are_counted_up_and_leave_no_lease_behind(directory):
     for number in (1, 2, 3):
-        with lease.taken(directory) as held:
-            assert (held.number, held.held()) == (number, True)
+        with lease.take_lease(directory) as held:
+            assert (held.number, held.is_held()) == (number, True)
             command = files.read_json(held.attempt / "command.json")
             assert command["process"] == {**this_process().document(), "locks": True} == held.process.document()
-        assert not held.held()
+        assert not held.is_held()
     assert lease.attempts(directory) == [1, 2, 3]
     assert not [*directory.path.rglob("*lease*"), *directory.path.glob("attempts/.*")]
 
@@ -257,12 +257,12 @@ def claim(directory: RunDirectory, pid: int, **of_process: object) -> Path:
 def test_a_process_that_is_about_to_start_keeps_others_out_and_a_dead_one_nobody(directory, sleeper):
     attempt = claim(directory, sleeper.pid)
     with pytest.raises(QexpError, match=f"is being started by another process, as process {sleeper.pid} on"):
-        lease.taken(directory).__enter__()
+        lease.take_lease(directory).__enter__()
     assert lease.attempts(directory) == [1]
     assert (attempt / "lease-1").is_dir()
     sleeper.kill()
     sleeper.wait()
-    with lease.taken(directory) as held:
+    with lease.take_lease(directory) as held:
         assert held.number == 2
         assert not (attempt / "lease-1").exists()
 
@@ -270,9 +270,9 @@ def test_a_process_that_is_about_to_start_keeps_others_out_and_a_dead_one_nobody
 def test_a_process_elsewhere_that_is_about_to_start_counts_until_it_is_silent(directory, sleeper):
     attempt = claim(directory, sleeper.pid, host="another-machine")
     with pytest.raises(QexpError, match="counts as dead after 300 s without a heartbeat"):
-        lease.taken(directory).__enter__()
+        lease.take_lease(directory).__enter__()
     os.utime(attempt / "heartbeat", (0, 0))
-    with lease.taken(directory) as held:
+    with lease.take_lease(directory) as held:
         assert held.number == 2
 
 
@@ -288,10 +288,10 @@ from qexp.store.directory import RunDirectory
 def attempt(start, end, said):
     start.wait()
     try:
-        with lease.taken(RunDirectory(Path(sys.argv[1]))) as held:
+        with lease.take_lease(RunDirectory(Path(sys.argv[1]))) as held:
             said.put("taken")
             end.wait()
-            assert held.held()
+            assert held.is_held()
     except QexpError as error:
         said.put(str(error).split(", as process")[0])
         end.wait()
