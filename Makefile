@@ -39,10 +39,10 @@ docs: $(VENV)/.installed-docs
 	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -j auto -b html docs build/docs
 
 # The pages of docs/ that are made from the code; a test says when it is time.
-reference: $(VENV)/.installed
+reference: $(VENV)/.installed-all
 	cd docs && QEXP_WORKSPACE= $(abspath $(BIN))/python -m _generate
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks
 
 format: $(VENV)/.installed-test
@@ -60,6 +60,10 @@ $(VENV)/.installed: $(SETUP)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e .
 	$(BIN)/python -m compileall -q qexp
+	touch $@
+
+$(VENV)/.installed-all: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e '.[all]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_]*)(?:=(?P<value>[^`]*))?`")
@@ -45,6 +46,34 @@ def spelled(text: str, option: Callable[[str], str]) -> str:
         return option(found["name"]) if value in (None, "True") else f"{option(found['name'])} {value}"
 
     return ARGUMENT.sub(in_shell, text)
+
+
+EXTRAS = {
+    "geo": ("rasterio", "pyproj"),
+    "export": ("onnx", "onnxscript"),
+    "spectra": ("xraydb",),
+    "page": ("starlette", "uvicorn", "httptools"),
+    "posterior": ("zuko", "emcee", "arviz_stats"),
+}
+"""Libraries that not every user needs, by the extra that installs them: `pip install 'qexp[geo]'`."""
+
+
+class MissingExtraError(QexpError):
+    """A library is not installed that this capability needs and that an extra of qexp brings."""
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Around the import of a library of an extra. Raises MissingExtraError if it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS[name]:
+            raise
+        raise MissingExtraError(
+            f"this needs {library}, which is not installed; the extra {name} brings it: pip install 'qexp[{name}]'"
+        ) from None
 
 
 class NotFoundError(QexpError):

@@ -44,7 +44,7 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Inv
     Raises QexpError before anything is written.
     """
     from qexp.deformation.estimate import by_least_squares
-    from qexp.deformation.output import require_room, write
+    from qexp.deformation.output import require_raster_library, require_room, write
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
     from qexp.store.directory import target_outside_of_runs
@@ -53,6 +53,8 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Inv
     if folder is not None:
         require_room(folder, options.overwrite)
     seen = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
+    if folder is not None:
+        require_raster_library(seen, options.spacing)
     if options.run is None:
         made = by_least_squares(seen, options, tables_here(options.workspace))
     else:

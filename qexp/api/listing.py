@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qexp.api.runs import Runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
-from qexp.errors import QexpError
+from qexp.errors import QexpError, extra
 from qexp.runs.options import ListOptions, ServeOptions
 
 if TYPE_CHECKING:
@@ -243,7 +243,8 @@ def serve(options: ServeOptions) -> None:
 
     Raises QexpError if it cannot listen there.
     """
-    from qexp.web.server import Serving
+    with extra("page"):
+        from qexp.web.server import Serving
 
     serving = Serving(workspaces.find(options.workspace), options)
     options.listening(serving.address)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.base.workspace import PACKAGE, Workspace
-from qexp.errors import NotFoundError, Problem, QexpError
+from qexp.errors import NotFoundError, Problem, QexpError, extra
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.synthetic.options import IceOptions, XrfOptions
 
@@ -267,7 +267,9 @@ def make_xrf(options: XrfOptions) -> xrf.Made:
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
     """
     from qexp.store.directory import target_outside_of_runs
-    from qexp.synthetic.xrf import write
+
+    with extra("spectra"):
+        from qexp.synthetic.xrf import write
 
     return write(
         target_outside_of_runs(options.out), options, options.cores, options.test, options.validation,

@@ -17,7 +17,7 @@ from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.posterior import COVERAGE, SourcePosterior
-from qexp.errors import QexpError
+from qexp.errors import QexpError, extra
 from qexp.figures.canvas import drawn_at_once, encoded as drawn, encoded as encoded_picture
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured
@@ -38,15 +38,11 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
     spacing  side of the cells of scattered points, which get the mean of their points [m]; None: only of points that
              are those of a grid. Returns None for others, and for GNSS stations.
     """
-    if track.kind != "radar":
+    steps = _sides_of_cells(track, spacing)
+    if steps is None:
         return None
     known = np.isfinite(track.x) & np.isfinite(track.y)
     x, y = track.x[known], track.y[known]
-    steps = _steps(x, y)
-    if steps is None:
-        if spacing is None:
-            return None
-        steps = spacing, spacing
     columns, left = _cells(x, steps[0])
     rows, bottom = _cells(y, steps[1])
     width, height = int(columns.max()) + 1, int(rows.max()) + 1
@@ -80,6 +76,21 @@ def _cells(along: Array, step: float) -> tuple[NDArray[np.int64], float]:
     """The number of each point's cell, and the edge of cell 0; the first point is the centre of its cell."""
     first = float(along.min()) - step / 2
     return np.floor((along - first) / step + 1e-6).astype(np.int64), first
+
+
+def require_raster_library(observation: Observation, spacing: float | None) -> None:
+    """Raises MissingExtraError if GeoTIFF will be written of a track and its library is missing."""
+    if any(_sides_of_cells(track, spacing) for track in observation.tracks):
+        with extra("geo"):
+            import rasterio  # noqa: F401
+
+
+def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] | None:
+    """Lengths of a raster's cells; None for a track that has none, see `geotiff`."""
+    if track.kind != "radar":
+        return None
+    known = np.isfinite(track.x) & np.isfinite(track.y)
+    return _steps(track.x[known], track.y[known]) or (None if spacing is None else (spacing, spacing))
 
 
 def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qexp.errors import extra
 from qexp.networks.shapes import Shape
 
 Sides = tuple[int | str, ...]
@@ -171,7 +172,9 @@ def _quiet() -> Iterator[None]:
 
 def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]) -> bytes:
     """The content of an .onnx file with `facts` as metadata. Raises GraphError for an operation without equivalent."""
-    import onnx
+    with extra("export"):
+        import onnx
+        import onnxscript  # noqa: F401 - torch.onnx needs it
 
     with torch.no_grad(), _quiet():
         try:

@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-import emcee
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import gammaln
 from torch import Tensor
 
-from qexp.errors import QexpError
+from qexp.errors import QexpError, extra
 from qexp.inference.density import Density, Posterior
 from qexp.inference.grid_posterior import drawn
 from qexp.inference.simulated_images import SPAN
@@ -221,7 +221,8 @@ def smoothed(logarithms: Array) -> tuple[Array, float]:
 
     k̂ is infinite where all weights are zero, or the largest cannot be told apart: so far from all that was drawn.
     """
-    from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
+    with extra("posterior"):
+        from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
 
     count, highest = len(logarithms), logarithms.max()
     if not np.isfinite(highest):
@@ -425,18 +426,18 @@ class Chains:
         return ()
 
 
-class Independent(emcee.moves.RedBlueMove):  # type: ignore[misc]
-    """Moves to draws of a proposal, wherever the walker is: between modes, and wherever the proposal fits."""
+def _independent(proposal: Mixture) -> Any:
+    """A move of emcee to draws of a proposal, wherever the walker is: between modes, and wherever the proposal fits."""
+    import emcee
 
-    def __init__(self, proposal: Mixture) -> None:
-        super().__init__()
-        self.proposal = proposal
+    class Independent(emcee.moves.RedBlueMove):  # type: ignore[misc]
+        def get_proposal(self, s: Array, c: Array, random: np.random.RandomState) -> tuple[Array, Array]:
+            """New positions of the walkers `s`, and the logarithm of the ratio that corrects their acceptance."""
+            new = proposal.draws(len(s), np.random.default_rng(random.randint(2**31)))
+            new = new[random.permutation(len(s))]
+            return new, proposal.log_density(s) - proposal.log_density(new)
 
-    def get_proposal(self, s: Array, c: Array, random: np.random.RandomState) -> tuple[Array, Array]:
-        """New places of the walkers `s`, and the logarithm of the ratio by which their acceptance is corrected."""
-        new = self.proposal.draws(len(s), np.random.default_rng(random.randint(2**31)))
-        new = new[random.permutation(len(s))]
-        return new, self.proposal.log_density(s) - self.proposal.log_density(new)
+    return Independent()
 
 
 def walked(density: Density, proposal: Mixture, starts: Array, random: np.random.Generator) -> Chains:
@@ -445,6 +446,9 @@ def walked(density: Density, proposal: Mixture, starts: Array, random: np.random
     Some moves are to draws of the proposal, which importance sampling has fitted; others are along the differences of
     walkers (ter Braak 2006; ter Braak and Vrugt 2008) or stretch them (Goodman and Weare 2010).
     """
+    with extra("posterior"):
+        import emcee  # loads scipy.stats, in half a second
+
     size = starts.shape[1]
     walkers = max(WALKERS, PER_COORDINATE * size)
     chosen = random.choice(len(starts), walkers, replace=len(starts) < walkers)
@@ -453,7 +457,7 @@ def walked(density: Density, proposal: Mixture, starts: Array, random: np.random
     outside = ~np.isfinite(density(begin))
     begin[outside] = starts[chosen][outside]
     moves = [
-        (Independent(proposal), 0.5),
+        (_independent(proposal), 0.5),
         (emcee.moves.DEMove(), 0.3),
         (emcee.moves.DESnookerMove(), 0.1),
         (emcee.moves.StretchMove(), 0.1),
@@ -471,7 +475,8 @@ def walked(density: Density, proposal: Mixture, starts: Array, random: np.random
 
 
 def _judged(scores: Array) -> Chains:
-    from arviz_stats.base import array_stats
+    with extra("posterior"):
+        from arviz_stats.base import array_stats
 
     each = [scores[..., index] for index in range(scores.shape[2])]
     r_hat = max(float(array_stats.rhat(_in_groups(one))) for one in each)
@@ -616,8 +621,6 @@ METHODS: dict[str, Callable[[Density, Mixture, int, np.random.Generator], Draws]
 
 
 def _walked_from(made: Weighted, density: Density, count: int, random: np.random.Generator) -> Draws:
-    pass  # emcee loads scipy.stats, in half a second
-
     starts = made.scores[resampled(made.weights, STARTS, random)]
     chains = walked(density, made.proposal, starts, random)
     walkers, steps = chains.scores.shape[:2]

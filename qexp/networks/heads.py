@@ -15,6 +15,7 @@ from torch.quasirandom import SobolEngine
 from torch.special import ndtri
 
 from qexp.base.tables import Entry
+from qexp.errors import extra
 from qexp.networks.shapes import Shape, features
 
 MEDIAN = 0.5
@@ -306,7 +307,8 @@ class FlowHead(GaussianHead):
     def __init__(
         self, shape: Shape, outputs: int, /, transforms: int = 2, units: Sequence[int] = (64, 64), bins: int = 8
     ) -> None:
-        from zuko.flows import NSF
+        with extra("posterior"):
+            from zuko.flows import NSF
 
         super().__init__(shape, outputs)
         device = torch.empty(0).device

@@ -222,10 +222,10 @@ def convergence(crs: pyproj.CRS | None, x: Array, y: Array) -> Array:
     x, y     (point,)  in this system
     returns  (point,)  0 where a point is not finite
     """
-    import pyproj
-
     if crs is None or not crs.is_projected:
         return np.zeros(len(x))
+    import pyproj
+
     projection = pyproj.Proj(crs)
     longitude, latitude = projection(x, y, inverse=True)
     angle = np.radians(projection.get_factors(longitude, latitude).meridian_convergence)

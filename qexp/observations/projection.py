@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.errors import QexpError
+from qexp.errors import QexpError, extra
 from qexp.observations.observation import Array, Observation, Track, convergence, turned
 from qexp.observations.reading import Reading
 
@@ -28,7 +28,8 @@ def crs_of(text: str, source: str | None = None) -> pyproj.CRS:
 
     source  the file that names it; None if the user did
     """
-    import pyproj
+    with extra("geo"):
+        import pyproj
 
     source_text = f"`crs={text}`" if source is None else f"{source} {text}"
 
@@ -176,11 +177,11 @@ def _along_grid(track: Track, before: Track, north: pyproj.CRS | None, target: p
 
 
 def _moved(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target: pyproj.CRS | None) -> Iterator[Track]:
-    import pyproj
-
     if crs is None or target is None or crs.equals(target, ignore_axis_order=True):
         yield from tracks
         return
+    import pyproj
+
     transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True)
     for track in tracks:
         x, y = (np.asarray(values, np.float64) for values in transformer.transform(track.x, track.y))

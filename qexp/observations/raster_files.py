@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.errors import NotFoundError, QexpError, extra, suggestion
 from qexp.observations.rasters import Array, Layout, Raster, Window, centred, resampled
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_bands
@@ -189,7 +189,8 @@ def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, i
 
 def _crs(table: xarray.Dataset, field: xarray.DataArray) -> str | None:
     """By the conventions CF: the variable that `grid_mapping` names, or longitude and latitude by their units."""
-    import pyproj
+    with extra("geo"):
+        import pyproj
 
     name = field.encoding.get("grid_mapping", field.attrs.get("grid_mapping"))
     names = [name] if name in table.variables else ["crs", "spatial_ref"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError
+from qexp.errors import QexpError, extra
 
 Array = NDArray[np.float64]
 
@@ -100,9 +100,7 @@ class Layout:
     @property
     def metres(self) -> tuple[float, float]:
         """The lengths of one unit of x and of y at the middle of the grid [m]; along a sphere, if it is of angles."""
-        import pyproj
-
-        if self.crs is None or not pyproj.CRS.from_user_input(self.crs).is_geographic:
+        if not _is_geographic(self.crs):
             return 1.0, 1.0
         latitude = np.radians(self.corners[:, 1].mean())
         degree = EARTH_RADIUS * np.pi / 180
@@ -216,13 +214,14 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
 
 def _in_its_system(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[Array, Array]:
     """Positions of a grid in the raster's coordinate reference system; longitudes counted as the raster's are."""
-    import pyproj
-
     crs = raster.layout.crs or layout.crs
     if raster.layout.crs is not None and layout.crs is not None:
+        with extra("geo"):
+            import pyproj
+
         transformer = pyproj.Transformer.from_crs(layout.crs, raster.layout.crs, always_xy=True)
         x, y = (np.asarray(values) for values in transformer.transform(x, y))
-    if crs is not None and pyproj.CRS.from_user_input(crs).is_geographic:
+    if _is_geographic(crs):
         west, east, _, _ = raster.layout.extent
         x = x + 360 * np.round(((west + east) / 2 - x) / 360)
     return x, y
@@ -231,3 +230,13 @@ def _in_its_system(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[
 def _range(indices: Array, count: int) -> tuple[int, int]:
     """The first pixel along an axis that is needed, and the one after the last."""
     return max(0, int(np.floor(indices.min()))), min(count, int(np.floor(indices.max())) + 2)
+
+
+def _is_geographic(crs: str | None) -> bool:
+    """Whether coordinates are longitude and latitude."""
+    if crs is None:
+        return False
+    with extra("geo"):
+        import pyproj
+
+    return bool(pyproj.CRS.from_user_input(crs).is_geographic)

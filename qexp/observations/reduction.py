@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError
+from qexp.errors import QexpError, extra
 from qexp.observations.observation import ARRAYS, Array, Track
 
 PIECE = 2048
@@ -349,10 +349,11 @@ class Resolution:
         _require(0 < self.threshold < 1 and self.depth > 0)
 
     def in_system(self, crs: str | None) -> Resolution:
-        import pyproj
-
         if crs is None:
             return self
+        with extra("geo"):
+            import pyproj
+
         degrees = abs(self.east) <= 360 and abs(self.north) <= 90
         system = pyproj.CRS.from_user_input(crs)
         if system.is_geographic and not degrees:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import NotFoundError
+from qexp.errors import NotFoundError, extra
 from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ Array = NDArray[np.float64]
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
     """Open a file with rasterio. Raises NotFoundError, and TableError if it cannot be read or holds no real numbers."""
-    import rasterio
+    with extra("geo"):
+        import rasterio
 
     if not path.is_file():
         raise NotFoundError(f"{path}: there is no such file")

@@ -245,10 +245,14 @@ def _shown(core: str) -> str:
 
 Array = NDArray[np.floating]
 
-MARKED = (
-    "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca", "Ti", "Mn", "Fe", "Zn", "Br", "Rb", "Sr", "Zr", "Rh",
-)  # fmt: skip
-"""Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube."""
+MARKED = {
+    "Al": 1.4865, "Si": 1.7398, "P": 2.0105, "S": 2.3095, "Cl": 2.622, "Ar": 2.9575, "K": 3.3138, "Ca": 3.6923,
+    "Ti": 4.5122, "Mn": 5.9003, "Fe": 6.4052, "Zn": 8.6372, "Br": 11.924, "Rb": 13.396, "Sr": 14.165, "Zr": 15.775,
+    "Rh": 20.216,
+}  # fmt: skip
+"""Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube, and the energies of
+their Kα1 lines [keV]: Elam, Ravel and Sieber (2002), Radiat. Phys. Chem. 63, 121-128.
+"""
 
 LEAST_COUNTS = 0.5
 """Value at which counts of zero are drawn on logarithmic axes."""
@@ -341,7 +345,7 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     """
     made, axes = panel_grid(len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6, top=0.85)
     made.set_dpi(resolution())
-    marked = {} if where is None else dict(_lines(float(where[0]), float(where[-1])))
+    marked = {} if where is None else _lines(float(where[0]), float(where[-1]))
     for number, (axis, (words, counts)) in enumerate(zip(axes, spectra, strict=True)):
         axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
         _span(axis, _positions(where, len(counts)))
@@ -380,7 +384,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     plain_numbers(axis.yaxis)
     axis.grid(alpha=0.25, linewidth=0.5, axis="y")
     if where is not None:
-        _mark_elements(axis, dict(_lines(float(where[0]), float(where[-1]))))
+        _mark_elements(axis, _lines(float(where[0]), float(where[-1])))
     axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
     titled(made, "", note)
     return made
@@ -411,7 +415,7 @@ def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
         _span(panel, x)
     plain_numbers(spectrum.yaxis)
     if where is not None:
-        for energy in _mark_elements(spectrum, dict(_lines(float(where[0]), float(where[-1])))):
+        for energy in _mark_elements(spectrum, _lines(float(where[0]), float(where[-1]))):
             axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
     titled(made, f"{of.output}: mean contribution of channels to the estimates of {of.spectra:,} test spectra", note)
@@ -423,14 +427,9 @@ def _drawable(values: Array) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(values) & (values > 0))
 
 
-def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
+def _lines(lowest: float, highest: float) -> dict[str, float]:
     """Elements and energies of their K alpha lines between two energies, from low to high [keV]."""
-    from qexp.physics.xrf import lines  # it reads its tables at import
-
-    for element in MARKED:
-        energy = next(line.energy for line in lines(element, 0.0) if line.name == "Ka1") / 1000
-        if lowest <= energy <= highest:
-            yield element, energy
+    return {element: energy for element, energy in MARKED.items() if lowest <= energy <= highest}
 
 
 def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
