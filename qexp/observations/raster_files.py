@@ -189,20 +189,24 @@ def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, i
 
 def _crs(table: xarray.Dataset, field: xarray.DataArray) -> str | None:
     """By the conventions CF: the variable that `grid_mapping` names, or longitude and latitude by their units."""
+    name = field.encoding.get("grid_mapping", field.attrs.get("grid_mapping"))
+    names = [name] if name in table.variables else ["crs", "spatial_ref"]
+    variables = [name for name in names if name in table.variables]
+    units = [str(table[axis].attrs.get("units", "")).lower() for axis in field.dims if axis in table.coords]
+    axes = {str(axis).lower() for axis in field.dims}
+    degrees = sum(unit.startswith(("degrees_east", "degrees_north", "degree_east", "degree_north")) for unit in units)
+    geographic = degrees == 2 or {"lon", "lat"} <= axes
+    if not variables and not geographic:
+        return None
     with extra("geo"):
         import pyproj
 
-    name = field.encoding.get("grid_mapping", field.attrs.get("grid_mapping"))
-    names = [name] if name in table.variables else ["crs", "spatial_ref"]
-    for variable in [name for name in names if name in table.variables]:
+    for variable in variables:
         try:
             return str(pyproj.CRS.from_cf(dict(table[variable].attrs)).to_wkt())
         except (pyproj.exceptions.CRSError, KeyError):
             continue
-    units = [str(table[axis].attrs.get("units", "")).lower() for axis in field.dims if axis in table.coords]
-    axes = {str(axis).lower() for axis in field.dims}
-    degrees = sum(unit.startswith(("degrees_east", "degrees_north", "degree_east", "degree_north")) for unit in units)
-    return str(pyproj.CRS.from_epsg(4326).to_wkt()) if degrees == 2 or {"lon", "lat"} <= axes else None
+    return str(pyproj.CRS.from_epsg(4326).to_wkt()) if geographic else None
 
 
 # HDF5 files of rasters, and the displacement between two days of a time series in one.
