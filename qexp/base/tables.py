@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ class Entry:
     build: Callable[..., Any]
     """Builds the object. Its positional-only arguments come from the program, all others from the spec."""
     parameters: Mapping[str, Any]
-    """JSON Schema of the parameters: `properties`, and `required` where there is no default."""
+    """JSON Schema of the parameters; see `properties`."""
     help: str
     """A sentence for readers."""
     example: Mapping[str, Any]
@@ -38,6 +38,17 @@ class Entry:
             if name in self.parameters.get("properties", {}) and parameter.default is not inspect.Parameter.empty
         }
 
+    @cached_property
+    def required(self) -> list[str]:
+        """Parameters without a default in the builder's signature, which a spec must give."""
+        if "required" in self.parameters:
+            return list(self.parameters["required"])
+        return [
+            name
+            for name, parameter in inspect.signature(self.build).parameters.items()
+            if name in self.parameters.get("properties", {}) and parameter.default is inspect.Parameter.empty
+        ]
+
     def schema(self) -> dict[str, Any]:
         """The whole JSON Schema of the parameters; unknown ones are errors."""
         defaults = self.defaults
@@ -45,8 +56,50 @@ class Entry:
             name: {**schema, **({"default": defaults[name]} if name in defaults else {})}
             for name, schema in self.parameters.get("properties", {}).items()
         }
-        limits = {**self.parameters, "properties": properties, "additionalProperties": False}
+        required = {"required": self.required} if self.required else {}
+        limits = {**self.parameters, **required, "properties": properties, "additionalProperties": False}
         return {"type": "object", "x-noun": "parameter", **limits}
+
+
+def properties(**schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """The `parameters` of an entry: parameter of the spec → its JSON Schema."""
+    return {"properties": schemas}
+
+
+def integer(description: str = "", least: int | None = None, most: int | None = None, **more: Any) -> dict[str, Any]:
+    """The JSON Schema of a whole number between two bounds."""
+    return _schema("integer", description, minimum=least, maximum=most, **more)
+
+
+def number(
+    description: str = "",
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The JSON Schema of a number: at least or above one bound, at most or below another."""
+    bounds: dict[str, Any] = {"minimum": least, "maximum": most, "exclusiveMinimum": above, "exclusiveMaximum": below}
+    return _schema("number", description, **bounds, **more)
+
+
+def choice(values: Iterable[Any], description: str = "", **more: Any) -> dict[str, Any]:
+    """The JSON Schema of one of several values."""
+    return _schema(None, description, enum=list(values), **more)
+
+
+def _schema(
+    kind: str | None, description: str, left_out: str | None = None, message: str | None = None, **rest: Any
+) -> dict[str, Any]:
+    """A JSON Schema without what is None.
+
+    left_out  where the parameter is not written into a resolved spec; see `long_form`
+    message   what is wrong with a value that does not fit, in place of words for its limits
+    """
+    words = {"x-left-out": left_out, "x-message": message, "description": description or None}
+    return {key: value for key, value in {"type": kind, **rest, **words}.items() if value is not None}
 
 
 Table = Mapping[str, Entry]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Entry, Table
+from qexp.base.tables import Entry, Table, integer, number, properties
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
 from qexp.metrics.metric import Metric, Metrics, evaluate, with_period
@@ -196,7 +196,7 @@ def _several(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": dict(item), "minItems": 1}
 
 
-POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+POSITIVE = number(above=0)
 
 BASELINES: dict[str, Entry] = {
     "mean": Entry(
@@ -207,33 +207,31 @@ BASELINES: dict[str, Entry] = {
     ),
     "ridge": Entry(
         build=ridge,
-        parameters={"properties": {"penalties": _several(POSITIVE)}},
+        parameters=properties(penalties=_several(POSITIVE)),
         help="Ridge regression: linear in the inputs, with a penalty on the squared coefficients.",
         example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
     ),
     "pls": Entry(
         build=pls,
-        parameters={"properties": {"components": _several({"type": "integer", "minimum": 1})}},
+        parameters=properties(components=_several(integer(least=1))),
         help="Partial least squares: linear in the few components of the inputs that covary most with the target.",
         example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
     ),
     "svr": Entry(
         build=svr,
-        parameters={
-            "properties": {"costs": _several(POSITIVE), "gammas": _several(POSITIVE), "epsilons": _several(POSITIVE)}
-        },
+        parameters=properties(costs=_several(POSITIVE), gammas=_several(POSITIVE), epsilons=_several(POSITIVE)),
         help="Support vector regression with a Gaussian kernel; cost and epsilon apply to standardized values.",
         example={"type": "svr", "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]}},
     ),
     "gaussian_process": Entry(
         build=gaussian_process,
-        parameters={"properties": {"restarts": {"type": "integer", "minimum": 0}}},
+        parameters=properties(restarts=integer(least=0)),
         help="Gaussian process with a squared-exponential kernel and noise, fitted by maximum likelihood.",
         example={"type": "gaussian_process", "parameters": {"restarts": 0}},
     ),
     "extra_trees": Entry(
         build=extra_trees,
-        parameters={"properties": {"trees": {"type": "integer", "minimum": 1}}},
+        parameters=properties(trees=integer(least=1)),
         help="Extremely randomized trees: the mean of many.",
         example={"type": "extra_trees", "parameters": {"trees": 20}},
     ),

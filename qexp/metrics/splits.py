@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, integer, number, properties
 from qexp.errors import QexpError, suggestion
 
 Rows = NDArray[np.int64]
@@ -239,14 +239,9 @@ def _folder_names(groups: Sequence[str]) -> list[str]:
 
 
 BY = {"type": "string", "description": "a column of the file, or a group of the dataset; for fields: folder or time"}
-REPEATS = {
-    "type": "integer",
-    "minimum": 1,
-    "maximum": 99,
-    "description": "number of repetitions, each with new random folds",
-}
-SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
-FOLDS = {"type": "integer", "minimum": 2, "description": "number of folds"}
+REPEATS = integer("number of repetitions, each with new random folds", least=1, most=99)
+SHARE = number(above=0, below=1)
+FOLDS = integer("number of folds", least=2)
 
 SPLITS: dict[str, Entry] = {
     "leave_one_out": Entry(
@@ -257,50 +252,42 @@ SPLITS: dict[str, Entry] = {
     ),
     "k_fold": Entry(
         build=KFold,
-        parameters={
-            "properties": {
-                "folds": FOLDS,
-                "shuffle": {
-                    "type": "boolean",
-                    "description": "in random order, by the seed; false: in the order of the file",
-                },
-                "repeats": REPEATS,
-            }
-        },
+        parameters=properties(
+            folds=FOLDS,
+            shuffle={
+                "type": "boolean",
+                "description": "in random order, by the seed; false: in the order of the file",
+            },
+            repeats=REPEATS,
+        ),
         help="k-fold: the rows in parts of equal size, each held out once.",
         example={"type": "k_fold", "parameters": {"folds": 5}},
     ),
     "group_k_fold": Entry(
         build=GroupKFold,
-        parameters={
-            "properties": {
-                "by": BY,
-                "folds": {
-                    **FOLDS,
-                    "type": ["integer", "null"],
-                    "description": "number of folds; null: one for each group",
-                },
+        parameters=properties(
+            by=BY,
+            folds={
+                **FOLDS,
+                "type": ["integer", "null"],
+                "description": "number of folds; null: one for each group",
             },
-            "required": ["by"],
-        },
+        ),
         help="Group k-fold: rows of one group are held out together.",
         example={"type": "group_k_fold", "parameters": {"by": "mission"}},
     ),
     "held_out": Entry(
         build=HeldOut,
-        parameters={
-            "properties": {
-                "by": BY,
-                "values": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "minItems": 1,
-                    "uniqueItems": True,
-                    "description": "rows with one of these values are held out",
-                },
+        parameters=properties(
+            by=BY,
+            values={
+                "type": "array",
+                "items": {"type": "string"},
+                "minItems": 1,
+                "uniqueItems": True,
+                "description": "rows with one of these values are held out",
             },
-            "required": ["by", "values"],
-        },
+        ),
         help="One fold: the rows with certain values in a column.",
         example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},
     ),
@@ -312,36 +299,29 @@ SPLITS: dict[str, Entry] = {
     ),
     "random": Entry(
         build=Random,
-        parameters={
-            "properties": {
-                "share": {**SHARE, "description": "fraction of the rows that is held out in each repeat"},
-                "repeats": REPEATS,
-            }
-        },
+        parameters=properties(
+            share={**SHARE, "description": "fraction of the rows that is held out in each repeat"},
+            repeats=REPEATS,
+        ),
         help="A random fraction of the rows, drawn again in every repeat.",
         example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
     ),
     "random_groups": Entry(
         build=RandomGroups,
-        parameters={
-            "properties": {"by": BY, "share": {**SHARE, "description": "fraction of the groups"}},
-            "required": ["by"],
-        },
+        parameters=properties(by=BY, share={**SHARE, "description": "fraction of the groups"}),
         help="One fold: a random fraction of the groups, at least one.",
         example={"type": "random_groups", "parameters": {"by": "folder", "share": 0.25}},
     ),
     "time_block": Entry(
         build=TimeBlock,
-        parameters={
-            "properties": {
-                "by": {
-                    **BY,
-                    "type": ["string", "null"],
-                    "description": "the last rows of each group in this column are held out; null: of the whole file",
-                },
-                "share": {**SHARE, "description": "fraction of the rows of each group"},
-            }
-        },
+        parameters=properties(
+            by={
+                **BY,
+                "type": ["string", "null"],
+                "description": "the last rows of each group in this column are held out; null: of the whole file",
+            },
+            share={**SHARE, "description": "fraction of the rows of each group"},
+        ),
         help="One fold: the last rows of every group, or of all, in the order of the file.",
         example={"type": "time_block", "parameters": {"by": "folder", "share": 0.25}},
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, choice, integer, number, properties
 
 
 class Epoch(Protocol):
@@ -134,20 +134,16 @@ class TestEvaluate(Callback):
         epoch.line["test"] = epoch.evaluate_test()
 
 
-PATIENCE = {"type": "integer", "minimum": 0, "description": "epochs without improvement; 0 counts as 1"}
-MIN_DELTA = {
-    "type": "number",
-    "minimum": 0,
-    "description": "smallest decrease of the loss that counts as an improvement",
-}
+PATIENCE = integer("epochs without improvement; 0 counts as 1", least=0)
+MIN_DELTA = number("smallest decrease of the loss that counts as an improvement", least=0)
 
 OF_KERAS = {
-    "mode": {
-        "enum": ["auto", "min"],
-        "x-message": "a loss is better the lower it is, so 'mode' must be 'min' or 'auto'",
-        "x-left-out": "always",
-        "description": "accepted from Keras, without effect: a loss is better the lower it is",
-    },
+    "mode": choice(
+        ["auto", "min"],
+        "accepted from Keras, without effect: a loss is better the lower it is",
+        message="a loss is better the lower it is, so 'mode' must be 'min' or 'auto'",
+        left_out="always",
+    ),
     "verbose": {
         "type": ["integer", "boolean"],
         "x-left-out": "always",
@@ -158,51 +154,42 @@ OF_KERAS = {
 CALLBACKS: dict[str, Entry] = {
     "reduce_on_plateau": Entry(
         build=ReduceOnPlateau,
-        parameters={
-            "properties": {
-                "factor": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-                "patience": PATIENCE,
-                "min_delta": MIN_DELTA,
-                "min_relative_delta": {
-                    "type": "number",
-                    "minimum": 0,
-                    "exclusiveMaximum": 1,
-                    "x-left-out": "default",
-                    "description": "the same as a fraction of the lowest loss so far, as torch counts; both can be set",
-                },
-                "cooldown": {
-                    "type": "integer",
-                    "minimum": 0,
-                    "description": "epochs to wait after a reduction before counting again",
-                },
-                "min_lr": {"type": "number", "minimum": 0, "description": "lower bound of the learning rate"},
-                "monitor": {
-                    "enum": ["val_loss", "loss"],
-                    "x-message": "only the validation loss, 'val_loss', and the training loss, 'loss', are monitored",
-                    "x-left-out": "default",
-                    "description": "the loss on validation samples, or on training samples",
-                },
-                **OF_KERAS,
-            }
-        },
+        parameters=properties(
+            factor=number(above=0, below=1),
+            patience=PATIENCE,
+            min_delta=MIN_DELTA,
+            min_relative_delta=number(
+                "the same as a fraction of the lowest loss so far, as torch counts; both can be set",
+                least=0,
+                below=1,
+                left_out="default",
+            ),
+            cooldown=integer("epochs to wait after a reduction before counting again", least=0),
+            min_lr=number("lower bound of the learning rate", least=0),
+            monitor=choice(
+                ["val_loss", "loss"],
+                "the loss on validation samples, or on training samples",
+                message="only the validation loss, 'val_loss', and the training loss, 'loss', are monitored",
+                left_out="default",
+            ),
+            **OF_KERAS,
+        ),
         help="Lower the learning rate when the validation loss, or the training loss, stops improving.",
         example={"type": "reduce_on_plateau", "parameters": {"patience": 8}},
     ),
     "early_stopping": Entry(
         build=EarlyStopping,
-        parameters={
-            "properties": {
-                "patience": PATIENCE,
-                "min_delta": MIN_DELTA,
-                "monitor": {
-                    "enum": ["validation", "train", "val_loss", "loss"],
-                    "x-message": "only the loss on validation samples, 'val_loss' or 'validation', and that on "
-                    "training samples, 'loss' or 'train', are monitored",
-                    "description": "part of the data whose loss is monitored, or Keras's name of that loss",
-                },
-                **OF_KERAS,
-            }
-        },
+        parameters=properties(
+            patience=PATIENCE,
+            min_delta=MIN_DELTA,
+            monitor=choice(
+                ["validation", "train", "val_loss", "loss"],
+                "part of the data whose loss is monitored, or Keras's name of that loss",
+                message="only the loss on validation samples, 'val_loss' or 'validation', and that on "
+                "training samples, 'loss' or 'train', are monitored",
+            ),
+            **OF_KERAS,
+        ),
         help="End the run when the validation loss, or the training loss, stops improving.",
         example={"type": "early_stopping", "parameters": {"patience": 20}},
     ),

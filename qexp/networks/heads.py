@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.quasirandom import SobolEngine
 from torch.special import ndtri
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, integer, properties
 from qexp.errors import extra
 from qexp.networks.shapes import Shape, features
 
@@ -320,7 +320,7 @@ class FlowHead(GaussianHead):
         return Flow(self.gaussian(features), self.flow(features.flatten(1)))
 
 
-WIDTH = {"type": "integer", "minimum": 1}
+WIDTH = integer(least=1)
 
 
 def _from(least: int, most: int, description: str) -> dict[str, Any]:
@@ -341,25 +341,23 @@ HEADS: dict[str, Entry] = {
     ),
     "mixture_posterior": HeadEntry(
         build=MixtureHead,
-        parameters={"properties": {"components": _from(1, 100, "number of normal densities")}},
+        parameters=properties(components=_from(1, 100, "number of normal densities")),
         help="Posterior of all outputs of a branch: a mixture of normal densities with full covariances.",
         example={"module": "mixture_posterior", "parameters": {"components": 3}},
     ),
     "flow_posterior": HeadEntry(
         build=FlowHead,
-        parameters={
-            "properties": {
-                "transforms": _from(1, 20, "number of splines, one after the other"),
-                "units": {
-                    "type": "array",
-                    "items": WIDTH,
-                    "minItems": 1,
-                    "maxItems": 20,
-                    "description": "width of each hidden layer of the networks that make their knots",
-                },
-                "bins": _from(2, 64, "pieces of a spline"),
-            }
-        },
+        parameters=properties(
+            transforms=_from(1, 20, "number of splines, one after the other"),
+            units={
+                "type": "array",
+                "items": WIDTH,
+                "minItems": 1,
+                "maxItems": 20,
+                "description": "width of each hidden layer of the networks that make their knots",
+            },
+            bins=_from(2, 64, "pieces of a spline"),
+        ),
         help="Posterior of all outputs of a branch: a normalizing flow of splines, for densities of any form.",
         example={"module": "flow_posterior", "parameters": {"transforms": 2, "units": [32, 32]}},
     ),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, number, properties
 from qexp.networks.heads import Density
 from qexp.networks.network import Network
 
@@ -78,13 +78,13 @@ LOSSES: dict[str, Entry] = {
     "mre": Entry(_mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
     "power": Entry(
         build=power,
-        parameters={"properties": {"exponent": {"type": "number", "minimum": 1}}, "required": ["exponent"]},
+        parameters=properties(exponent=number(least=1)),
         help="Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers the mid-range.",
         example={"type": "power", "parameters": {"exponent": 3}},
     ),
     "huber": Entry(
         build=huber,
-        parameters={"properties": {"delta": {"type": "number", "exclusiveMinimum": 0}}},
+        parameters=properties(delta=number(above=0)),
         help="Squared error up to delta, absolute error beyond.",
         example={"type": "huber", "parameters": {"delta": 1.0}},
     ),

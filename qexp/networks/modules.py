@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, choice, integer, number, properties
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import (
     ACTIVATION_NAME,
@@ -37,108 +37,76 @@ from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, POOLS, masked_d
 from qexp.networks.sequence import mlp, one_d_cnn, sequence_convolutions
 from qexp.networks.shapes import Shape, ShapeError, features, written
 
-COUNT = {"type": "integer", "minimum": 1}
-DEPTH = {**COUNT, "maximum": 1000}
+COUNT = integer("", 1)
+DEPTH = integer("", 1, 1000)
 COUNTS = {"type": "array", "items": COUNT, "minItems": 1, "maxItems": DEPTH["maximum"]}
-LENGTH = {**COUNT, "maximum": 10_000, "description": "length of the kernel, in positions"}
-L2 = {
-    "type": "number",
-    "minimum": 0,
-    "description": "weight penalty: this times the sum of the squared weights is added to the loss",
-}
-KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
+LENGTH = integer("length of the kernel, in positions", 1, 10_000)
+L2 = number("weight penalty: this times the sum of the squared weights is added to the loss", least=0)
+KERNEL = integer("side of the square kernel, in pixels", 1)
 CHANNELS = {
     "type": ["integer", "string"],
     "minimum": 1,
     "if": {"type": "string"},
-    "then": {"enum": ["from dataset"], "x-message": 'must be a whole number or "from dataset"'},
+    "then": choice(["from dataset"], message='must be a whole number or "from dataset"'),
     "description": 'output channels, one for each field; "from dataset": those of all outputs',
 }
 OF_FIELDS = {
-    "activation": {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of `slope`"},
+    "activation": choice([*ACTIVATIONS, None], "after each convolution; null: leaky ReLU of `slope`"),
     "l2": L2,
-    "slope": {
-        "type": "number",
-        "x-left-out": "default",
-        "description": "slope of the leaky ReLU for negative values",
-    },
-    "dropout": {
-        "type": "number",
-        "minimum": 0,
-        "exclusiveMaximum": 1,
-        "x-left-out": "default",
-        "description": "fraction of the values after each convolution that is set to zero in training",
-    },
+    "slope": number("slope of the leaky ReLU for negative values", left_out="default"),
+    "dropout": number(
+        "fraction of the values after each convolution that is set to zero in training",
+        least=0,
+        below=1,
+        left_out="default",
+    ),
 }
-UPSAMPLING = {
-    "enum": [*UPSAMPLINGS],
-    "x-left-out": "default",
-    "description": "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a "
-    "convolution",
-}
+UPSAMPLING = choice(
+    [*UPSAMPLINGS],
+    "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a convolution",
+    left_out="default",
+)
 PAIR = {"minimum": 1, "items": COUNT, "minItems": 2, "maxItems": 2}
-OF_POOLING = {
-    "properties": {
-        "pool_size": {
-            **PAIR,
-            "type": ["integer", "array"],
-            "description": "side of the square window, or its height and width, in pixels",
-        },
-        "strides": {
-            **PAIR,
-            "type": ["integer", "array", "null"],
-            "description": "stride, or those along rows and columns; the window's sides if null",
-        },
-        "padding": {
-            "enum": ["valid", "same"],
-            "x-left-out": "default",
-            "description": "valid: whole windows only; same: side / stride results, rounded up, as in Keras",
-        },
-    }
-}
-OF_JOINING = {
-    "properties": {
-        "axis": {
-            "type": "integer",
-            "x-left-out": "default",
-            "description": "the axis of the channels or features in Keras's order: the last, -1",
-        }
-    }
-}
-PATCHES = {
-    "patch_size": {
-        **COUNT,
-        "maximum": 65536,
-        "description": "channels of a patch; must divide the length of a spectrum",
+OF_POOLING = properties(
+    pool_size={
+        **PAIR,
+        "type": ["integer", "array"],
+        "description": "side of the square window, or its height and width, in pixels",
     },
-    "mask_ratio": {
-        "type": "number",
-        "minimum": 0,
-        "exclusiveMaximum": 1,
-        "description": "fraction of the patches that is masked; the same for encoder and decoder",
+    strides={
+        **PAIR,
+        "type": ["integer", "array", "null"],
+        "description": "stride, or those along rows and columns; the window's sides if null",
     },
-}
-OF_PATCHES = {
-    "patches": {
-        "enum": ["alike", "own"],
-        "description": "whether all patches share the weights of the layer next to the spectrum",
-    }
-}
-OWN_SIZE = {
-    name: {**limits, "type": ["integer", "null"], "description": f"{meaning}; that of `size` if null"}
-    for name, limits, meaning in (
-        ("width", COUNT, "length of a token"),
-        ("depth", DEPTH, "number of transformer blocks"),
-        ("heads", COUNT, "attention heads; must divide the width"),
-    )
-}
-LAYER_SCALE = {
-    "layer_scale": {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "description": "LayerScale: initial value of the trained factors of a block's residual branches; null: none",
-    }
-}
+    padding=choice(
+        ["valid", "same"],
+        "valid: whole windows only; same: side / stride results, rounded up, as in Keras",
+        left_out="default",
+    ),
+)
+OF_JOINING = properties(
+    axis=integer("the axis of the channels or features in Keras's order: the last, -1", left_out="default")
+)
+OF_TRANSFORMER = {
+    "patch_size": integer("channels of a patch; must divide the length of a spectrum", 1, 65536),
+    "mask_ratio": number("fraction of the patches that is masked; the same for encoder and decoder", least=0, below=1),
+    "patches": choice(["alike", "own"], "whether all patches share the weights of the layer next to the spectrum"),
+    "layer_scale": number(
+        "LayerScale: initial value of the trained factors of a block's residual branches; null: none",
+        above=0, type=["number", "null"],
+    ),
+    **{
+        name: {**limits, "type": ["integer", "null"], "description": f"{meaning}; that of `size` if null"}
+        for name, limits, meaning in (
+            ("width", COUNT, "length of a token"),
+            ("depth", DEPTH, "number of transformer blocks"),
+            ("heads", COUNT, "attention heads; must divide the width"),
+        )
+    },
+}  # fmt: skip
+OF_DECODER_DEPTH = {
+    **OF_TRANSFORMER["depth"], "minimum": 0, "description": "as for the encoder; 0 makes a linear decoder"
+}  # fmt: skip
 
 
 # Matched filters: linear features that follow from the physics and are not trained; and what is made of these.
@@ -195,19 +163,12 @@ class NeighbourDifferences(nn.Module):
 MATCHED_FILTERS: dict[str, Entry] = {
     "matched_filters": Entry(
         build=MatchedFilters,
-        parameters={
-            "properties": {
-                "variable": {"type": "string", "description": "varying variable of the dataset, such as depth"},
-                "low": {"type": "number", "exclusiveMinimum": 0, "description": "its smallest value, in its own unit"},
-                "high": {"type": "number", "exclusiveMinimum": 0, "description": "its largest value"},
-                "count": {
-                    **COUNT,
-                    "maximum": 100_000,
-                    "description": "number of filters, evenly spaced in the logarithm of the variable",
-                },
-            },
-            "required": ["variable", "low", "high", "count"],
-        },
+        parameters=properties(
+            variable={"type": "string", "description": "varying variable of the dataset, such as depth"},
+            low=number("its smallest value, in its own unit", above=0),
+            high=number("its largest value", above=0),
+            count=integer("number of filters, evenly spaced in the logarithm of the variable", 1, 100_000),
+        ),
         help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
         example={
             "module": "matched_filters",
@@ -216,15 +177,9 @@ MATCHED_FILTERS: dict[str, Entry] = {
     ),
     "neighbour_differences": Entry(
         build=NeighbourDifferences,
-        parameters={
-            "properties": {
-                "factor": {
-                    "type": "number",
-                    "exclusiveMinimum": 0,
-                    "description": "what differences are multiplied by, to be of the size of the features",
-                }
-            }
-        },
+        parameters=properties(
+            factor=number("what differences are multiplied by, to be of the size of the features", above=0)
+        ),
         help="A row of features and the differences of neighbours: log-ratios, after matched filters and asinh.",
         example={"module": "neighbour_differences", "parameters": {"factor": 10.0}},
     ),
@@ -249,59 +204,50 @@ _CONCATENATE = JoiningEntry(
 MODULES: dict[str, Entry] = {
     "conv": Entry(
         build=convolutions,
-        parameters={
-            "properties": {
-                "filters": COUNTS,
-                "kernel_size": KERNEL,
-                "stride": {**COUNT, "description": "stride of every convolution"},
-                "padding": {"enum": ["same", "valid"]},
-                "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
-                "bias": {"type": "boolean"},
-                "l2": L2,
-            },
-            "required": ["filters"],
-        },
+        parameters=properties(
+            filters=COUNTS,
+            kernel_size=KERNEL,
+            stride=integer("stride of every convolution", 1),
+            padding=choice(["same", "valid"]),
+            activation={**ACTIVATION_NAME, "description": "after every convolution"},
+            bias={"type": "boolean"},
+            l2=L2,
+        ),
         help="Successive convolutions, each followed by an activation.",
         example={"module": "conv", "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2}},
     ),
     "resnet_block": Entry(
         build=ResnetBlock,
-        parameters={
-            "properties": {
-                "filters": COUNTS,
-                "kernel_size": KERNEL,
-                "activation": {**ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
-                "merge": {"enum": ["concatenate", "add"], "description": "how the shortcut joins the convolutions"},
-                "l2": L2,
-            },
-            "required": ["filters"],
-        },
+        parameters=properties(
+            filters=COUNTS,
+            kernel_size=KERNEL,
+            activation={**ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
+            merge=choice(["concatenate", "add"], "how the shortcut joins the convolutions"),
+            l2=L2,
+        ),
         help="Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or addition.",
         example={"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
     ),
     "attention": Entry(
         build=channel_attention,
-        parameters={"properties": {"filters": COUNTS, "l2": L2}, "required": ["filters"]},
+        parameters=properties(filters=COUNTS, l2=L2),
         help="Channel attention (VDI): each channel is weighted by a small network on the channels' means.",
         example={"module": "attention", "parameters": {"filters": [4, 8]}},
     ),
     "denses": Entry(
         build=denses,
-        parameters={
-            "properties": {
-                "filters": {**COUNTS, "description": "width of each layer"},
-                "activation": {**ACTIVATION_NAME, "description": "between the layers, not after the last"},
-                "bias": {"type": "boolean"},
-                "l2": L2,
-            },
-            "required": ["filters"],
-        },
+        parameters=properties(
+            filters={**COUNTS, "description": "width of each layer"},
+            activation={**ACTIVATION_NAME, "description": "between the layers, not after the last"},
+            bias={"type": "boolean"},
+            l2=L2,
+        ),
         help="Fully connected layers on the flattened input.",
         example={"module": "denses", "parameters": {"filters": [8, 1]}},
     ),
     "activation": Entry(
         build=lambda shape, /, activation: ACTIVATIONS[activation](),
-        parameters={"properties": {"activation": ACTIVATION_NAME}, "required": ["activation"]},
+        parameters=properties(activation=ACTIVATION_NAME),
         help="An activation function on every value.",
         example={"module": "activation", "parameters": {"activation": "relu"}},
     ),
@@ -327,171 +273,126 @@ MODULES: dict[str, Entry] = {
     "concatenation": _CONCATENATE,
     "batch_norm": Entry(
         build=batch_norm,
-        parameters={
-            "properties": {
-                "momentum": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-                "epsilon": {"type": "number", "exclusiveMinimum": 0},
-            }
-        },
+        parameters=properties(momentum=number(above=0, most=1), epsilon=number(above=0)),
         help="Normalise each channel over the batch (running means and variances when predicting).",
         example={"module": "batch_norm"},
     ),
     "layer_norm": Entry(
         build=layer_norm,
-        parameters={"properties": {"epsilon": {"type": "number", "exclusiveMinimum": 0}}},
+        parameters=properties(epsilon=number(above=0)),
         help="Normalise each sample, or each of its tokens, over its values.",
         example={"module": "layer_norm"},
     ),
     "dropout": Entry(
         build=dropout,
-        parameters={
-            "properties": {"rate": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}},
-            "required": ["rate"],
-        },
+        parameters=properties(rate=number(least=0, below=1)),
         help="Set a random fraction of the values to zero in training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
     ),
     **MATCHED_FILTERS,
     "conv1d": Entry(
         build=sequence_convolutions,
-        parameters={
-            "properties": {
-                "filters": COUNTS,
-                "kernel_size": LENGTH,
-                "strides": {
-                    "anyOf": [COUNT, COUNTS],
-                    "description": "stride of all convolutions, or a list with one for each",
-                },
-                "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
-                "use_bias": {"type": "boolean"},
-                "batch_norm": {"type": "boolean", "description": "normalise between convolution and activation"},
-                "l2": L2,
+        parameters=properties(
+            filters=COUNTS,
+            kernel_size=LENGTH,
+            strides={
+                "anyOf": [COUNT, COUNTS],
+                "description": "stride of all convolutions, or a list with one for each",
             },
-            "required": ["filters"],
-        },
+            activation={**ACTIVATION_NAME, "description": "after every convolution"},
+            use_bias={"type": "boolean"},
+            batch_norm={"type": "boolean", "description": "normalise between convolution and activation"},
+            l2=L2,
+        ),
         help="Convolutions along a row of values: [length], or [length, channels].",
         example={"module": "conv1d", "parameters": {"filters": [16, 32], "strides": [1, 2], "batch_norm": True}},
     ),
     "one_d_cnn": Entry(
         build=one_d_cnn,
-        parameters={
-            "properties": {
-                "units": {**COUNT, "description": "width of the linear layer at the end"},
-                "filters": {
-                    **COUNTS,
-                    "description": "the first layer with more channels than the one before halves the length",
-                },
-                "kernel_size": LENGTH,
-                "l2": L2,
-            }
-        },
+        parameters=properties(
+            units=integer("width of the linear layer at the end", 1),
+            filters={
+                **COUNTS,
+                "description": "the first layer with more channels than the one before halves the length",
+            },
+            kernel_size=LENGTH,
+            l2=L2,
+        ),
         help="Convolutions along a row of values with batch norm and ReLU; mean over positions; linear layer (DL-IM).",
         example={"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
     ),
     "mlp": Entry(
         build=mlp,
-        parameters={
-            "properties": {
-                "units": {**COUNTS, "description": "width of each hidden layer"},
-                "outputs": {**CHANNELS, "description": 'width of the linear layer at the end, or "from dataset"'},
-                "activation": {**ACTIVATION_NAME, "description": "after each hidden layer"},
-                "dropout": {
-                    "type": "number",
-                    "minimum": 0,
-                    "exclusiveMaximum": 1,
-                    "description": "fraction of each hidden layer's values that is set to zero in training",
-                },
-                "bias": {"type": "boolean"},
-                "l2": L2,
-                "initial_scale": {
-                    "type": ["number", "null"],
-                    "exclusiveMinimum": 0,
-                    "description": "initial weights are uniform within ± this / √inputs; null: Glorot's",
-                },
-            },
-            "required": ["units"],
-        },
+        parameters=properties(
+            units={**COUNTS, "description": "width of each hidden layer"},
+            outputs={**CHANNELS, "description": 'width of the linear layer at the end, or "from dataset"'},
+            activation={**ACTIVATION_NAME, "description": "after each hidden layer"},
+            dropout=number("fraction of each hidden layer's values that is set to zero in training", least=0, below=1),
+            bias={"type": "boolean"},
+            l2=L2,
+            initial_scale=number(
+                "initial weights are uniform within ± this / √inputs; null: Glorot's",
+                above=0,
+                type=["number", "null"],
+            ),
+        ),
         help="Multilayer perceptron: hidden layers with an activation, then a linear layer, on the flattened input.",
         example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
     ),
     "dle_cnn": Entry(
         build=dle_cnn,
-        parameters={
-            "properties": {
-                "outputs": CHANNELS,
-                "layers": {**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
-                "filters": {**COUNT, "description": "channels of each layer"},
-                "kernel_size": KERNEL,
-                **OF_FIELDS,
-            },
-            "required": ["outputs"],
-        },
+        parameters=properties(
+            outputs=CHANNELS,
+            layers={**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
+            filters=integer("channels of each layer", 1),
+            kernel_size=KERNEL,
+            **OF_FIELDS,
+        ),
         help="Convolutions from fields to fields, of any height and width (2Dto2D-DLE).",
         example={"module": "dle_cnn", "parameters": {"outputs": 2, "layers": 4, "filters": 16}},
     ),
     "dle_unet": Entry(
         build=UNet,
-        parameters={
-            "properties": {
-                "outputs": CHANNELS,
-                "blocks": {**COUNT, "maximum": 16, "description": "number of resolutions, each half the one before"},
-                "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
-                "kernel_size": KERNEL,
-                **OF_FIELDS,
-                "upsampling": UPSAMPLING,
-            },
-            "required": ["outputs"],
-        },
+        parameters=properties(
+            outputs=CHANNELS,
+            blocks=integer("number of resolutions, each half the one before", 1, 16),
+            filters=integer("channels of the first block; each further one has twice as many", 1),
+            kernel_size=KERNEL,
+            **OF_FIELDS,
+            upsampling=UPSAMPLING,
+        ),
         help="A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved upsampling.",
         example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
     ),
     "masked_encoder": JoiningEntry(
         build=masked_encoder,
-        parameters={
-            "properties": {
-                "size": {"enum": [*ENCODERS], "description": "base: 768 wide, 12 deep, 12 heads"},
-                **PATCHES,
-                **OF_PATCHES,
-                **LAYER_SCALE,
-                "last_norm": {"type": "boolean", "description": "whether a final layer norm is applied to the tokens"},
-                **OWN_SIZE,
-            }
-        },
+        parameters=properties(
+            size=choice([*ENCODERS], "base: 768 wide, 12 deep, 12 heads"),
+            last_norm={"type": "boolean", "description": "whether a final layer norm is applied to the tokens"},
+            **OF_TRANSFORMER,
+        ),
         help="A transformer on the patches of a spectrum; with a mask as second input, on its visible patches alone.",
         example={"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "masked_decoder": JoiningEntry(
         build=masked_decoder,
-        parameters={
-            "properties": {
-                "size": {"enum": [*DECODERS], "description": "base: 512 wide, 8 deep, 16 heads"},
-                **PATCHES,
-                "reads": {
-                    "enum": ["tokens", "class", "mean"],
-                    "description": "tokens: those of all visible patches; or the class token, or their mean, alone",
-                },
-                "loss_on": {
-                    "enum": ["masked", "all"],
-                    "description": "masked: visible patches are copied to the output; all: they are predicted, too",
-                },
-                **OF_PATCHES,
-                **LAYER_SCALE,
-                **OWN_SIZE,
-                "depth": {
-                    **OWN_SIZE["depth"],
-                    "minimum": 0,
-                    "description": "as for the encoder; 0 makes a linear decoder",
-                },
-            }
-        },
+        parameters=properties(
+            size=choice([*DECODERS], "base: 512 wide, 8 deep, 16 heads"),
+            reads=choice(
+                ["tokens", "class", "mean"],
+                "tokens: those of all visible patches; or the class token, or their mean, alone",
+            ),
+            loss_on=choice(
+                ["masked", "all"], "masked: visible patches are copied to the output; all: they are predicted, too"
+            ),
+            **{**OF_TRANSFORMER, "depth": OF_DECODER_DEPTH},
+        ),
         help="A light transformer that predicts masked patches from an encoder's tokens, the spectrum and its mask.",
         example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "token_pooling": Entry(
         build=token_pooling,
-        parameters={
-            "properties": {"of": {"enum": [*POOLS], "description": "the class token, or the mean of the patches'"}}
-        },
+        parameters=properties(of=choice([*POOLS], "the class token, or the mean of the patches'")),
         help="An encoder's tokens pooled to one vector, as the input of a regression head.",
         example={"module": "token_pooling", "parameters": {"of": "mean"}},
     ),

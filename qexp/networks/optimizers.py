@@ -16,7 +16,7 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, integer, number, properties
 
 Kind = TypeVar("Kind", bound=type[Optimizer])
 
@@ -137,13 +137,13 @@ class Muon(torch.optim.Optimizer):
 
 BETAS = {
     "type": "array",
-    "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+    "items": number(least=0, below=1),
     "minItems": 2,
     "maxItems": 2,
     "description": "decay of the running means of the gradient and of its square",
 }
-EPSILON = {"type": "number", "exclusiveMinimum": 0}
-DECAY = {"type": "number", "minimum": 0}
+EPSILON = number(above=0)
+DECAY = number(least=0)
 
 OF_MATRICES = ("muon",)
 """Optimizers that treat a weight as a matrix; all others update each number independently of the others."""
@@ -151,47 +151,35 @@ OF_MATRICES = ("muon",)
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
         build=adam,
-        parameters={
-            "properties": {
-                "betas": BETAS,
-                "epsilon": EPSILON,
-                "weight_decay": {**DECAY, "description": "this factor times the weight is added to its gradient"},
-            }
-        },
+        parameters=properties(
+            betas=BETAS,
+            epsilon=EPSILON,
+            weight_decay={**DECAY, "description": "this factor times the weight is added to its gradient"},
+        ),
         help="Adam (Kingma and Ba 2015).",
         example={"type": "adam"},
     ),
     "adamw": Entry(
         build=adamw,
-        parameters={"properties": {"betas": BETAS, "epsilon": EPSILON, "weight_decay": DECAY}},
+        parameters=properties(betas=BETAS, epsilon=EPSILON, weight_decay=DECAY),
         help="Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
         example={"type": "adamw", "parameters": {"weight_decay": 0.01}},
     ),
     "muon": Entry(
         build=uncompiled(Muon),
-        parameters={
-            "properties": {
-                "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-                "weight_decay": DECAY,
-                "rate_of_others": {
-                    "type": "number",
-                    "exclusiveMinimum": 0,
-                    "description": "learning rate of AdamW for biases and norms, relative to that of the matrices",
-                },
-            }
-        },
+        parameters=properties(
+            momentum=number(least=0, below=1),
+            weight_decay=DECAY,
+            rate_of_others=number(
+                "learning rate of AdamW for biases and norms, relative to that of the matrices", above=0
+            ),
+        ),
         help="Muon (Jordan et al. 2024): orthogonalised momentum, equal step length in every singular direction.",
         example={"type": "muon", "parameters": {"rate_of_others": 0.1}},
     ),
     "sgd": Entry(
         build=sgd,
-        parameters={
-            "properties": {
-                "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-                "nesterov": {"type": "boolean"},
-                "weight_decay": DECAY,
-            }
-        },
+        parameters=properties(momentum=number(least=0, below=1), nesterov={"type": "boolean"}, weight_decay=DECAY),
         help="Stochastic gradient descent, optionally with momentum.",
         example={"type": "sgd", "parameters": {"momentum": 0.9, "nesterov": True}},
     ),
@@ -279,26 +267,19 @@ def _falling(progress: float) -> float:
     return (1 + math.cos(math.pi * progress)) / 2
 
 
-FACTOR = {"type": "number", "minimum": 0, "maximum": 1}
-EPOCHS = {"type": "integer", "minimum": 0}
-WARM_UP = {
-    "properties": {
-        "warm_up": {
-            "type": "number",
-            "minimum": 0,
-            "exclusiveMaximum": 1,
-            "description": "fraction of the training in which the learning rate rises",
-        },
-        "initial": {**FACTOR, "description": "learning rate at the start, as a fraction of the peak"},
-        "final": {**FACTOR, "description": "learning rate at the end, as a fraction of the peak"},
-    }
-}
+FACTOR = number(least=0, most=1)
+EPOCHS = integer(least=0)
+WARM_UP = properties(
+    warm_up=number("fraction of the training in which the learning rate rises", least=0, below=1),
+    initial={**FACTOR, "description": "learning rate at the start, as a fraction of the peak"},
+    final={**FACTOR, "description": "learning rate at the end, as a fraction of the peak"},
+)
 
 SCHEDULES: dict[str, Entry] = {
     "constant": Entry(constant, {}, "Constant learning rate.", {"type": "constant"}),
     "cosine": Entry(
         build=cosine,
-        parameters={"properties": {"final": {**FACTOR, "description": "rate at the end, as a fraction of the peak"}}},
+        parameters=properties(final={**FACTOR, "description": "rate at the end, as a fraction of the peak"}),
         help="Cosine decay from the learning rate to a fraction of it.",
         example={"type": "cosine", "parameters": {"final": 0.01}},
     ),
@@ -316,14 +297,12 @@ SCHEDULES: dict[str, Entry] = {
     ),
     "warm_up_level_cosine": Entry(
         build=warm_up_level_cosine,
-        parameters={
-            "properties": {
-                "warm_up_epochs": {**EPOCHS, "description": "epochs of warm-up"},
-                "initial": {**FACTOR, "description": "rate of the first epoch, as a fraction of the peak"},
-                "level_epochs": {**EPOCHS, "description": "epochs at the peak, before the decay"},
-                "final": {**FACTOR, "description": "rate at the end, as a fraction of the peak"},
-            }
-        },
+        parameters=properties(
+            warm_up_epochs={**EPOCHS, "description": "epochs of warm-up"},
+            initial={**FACTOR, "description": "rate of the first epoch, as a fraction of the peak"},
+            level_epochs={**EPOCHS, "description": "epochs at the peak, before the decay"},
+            final={**FACTOR, "description": "rate at the end, as a fraction of the peak"},
+        ),
         help="Linear warm-up and a plateau, both in epochs, then cosine decay; the rate changes between epochs only.",
         example={"type": "warm_up_level_cosine", "parameters": {"warm_up_epochs": 5, "level_epochs": 5}},
     ),

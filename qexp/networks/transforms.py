@@ -11,7 +11,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from qexp.base.tables import Entry, built_within
+from qexp.base.tables import Entry, built_within, choice, integer, number, properties
 from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 
 
@@ -466,7 +466,7 @@ class Chain(Transform):
 TRANSFORMS: dict[str, Entry] = {
     "asinh": Entry(
         build=Asinh,
-        parameters={"properties": {"scale": {"type": "number", "exclusiveMinimum": 0}}},
+        parameters=properties(scale=number(above=0)),
         help="asinh(value / scale): linear below the scale (in the variable's unit), logarithmic above.",
         example={"type": "asinh", "parameters": {"scale": 0.01}},
     ),
@@ -496,67 +496,52 @@ TRANSFORMS: dict[str, Entry] = {
     ),
     "log_ratios": Entry(
         build=LogRatios,
-        parameters={"properties": {"reference": {"type": "integer", "minimum": 0, "description": "column, from 0"}}},
+        parameters=properties(reference=integer("column, from 0", least=0)),
         help="Logarithm of one column, and of the ratios of all others to it (brightness and colours).",
         example={"type": "log_ratios", "parameters": {"reference": 1}},
     ),
     "chain": Entry(
         build=Chain,
-        parameters={
-            "properties": {
-                "of": {
-                    "type": "array",
-                    "items": {"type": ["string", "object"], "x-entry-of": "transforms"},
-                    "minItems": 1,
-                    "description": "names or descriptions",
-                }
-            },
-            "required": ["of"],
-        },
+        parameters=properties(
+            of={
+                "type": "array",
+                "items": {"type": ["string", "object"], "x-entry-of": "transforms"},
+                "minItems": 1,
+                "description": "names or descriptions",
+            }
+        ),
         help="Several transforms, one after the other.",
         example={"type": "chain", "parameters": {"of": ["log", "standardize"]}},
     ),
     "scale": Entry(
         build=Scale,
-        parameters={
-            "properties": {
-                "typical": {
-                    "type": "number",
-                    "not": {"const": 0},
-                    "x-message": "must not be 0",
-                    "description": "typical value",
-                }
-            },
-            "required": ["typical"],
-        },
+        parameters=properties(
+            typical={
+                "type": "number",
+                "not": {"const": 0},
+                "x-message": "must not be 0",
+                "description": "typical value",
+            }
+        ),
         help="Division by a typical value.",
         example={"type": "scale", "parameters": {"typical": 2000.0}},
     ),
     "standardize": Entry(
         build=Standardize,
-        parameters={
-            "properties": {
-                "deviation": {
-                    "enum": ["channel", "all"],
-                    "description": "standard deviation of each channel, or one for all channels",
-                }
-            }
-        },
+        parameters=properties(
+            deviation=choice(["channel", "all"], "standard deviation of each channel, or one for all channels")
+        ),
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
         example={"type": "standardize"},
     ),
     "angle": Entry(
         build=Angle,
-        parameters={
-            "properties": {
-                "period": {
-                    "type": "number",
-                    "exclusiveMinimum": 0,
-                    "description": "period of the values, in the variable's unit: "
-                    "360 for degrees, 180 for lines without a direction",
-                }
-            }
-        },
+        parameters=properties(
+            period=number(
+                "period of the values, in the variable's unit: 360 for degrees, 180 for lines without a direction",
+                above=0,
+            )
+        ),
         help="Cosine and sine of a periodic value, such as a strike; for outputs.",
         example={"type": "angle", "parameters": {"period": 360}},
     ),
@@ -568,16 +553,13 @@ TRANSFORMS: dict[str, Entry] = {
     ),
     "normal_score": Entry(
         build=NormalScore,
-        parameters={
-            "properties": {
-                "distribution": {
-                    "type": ["string", "object"],
-                    "x-entry-of": "distributions",
-                    "description": "distribution of the values",
-                }
-            },
-            "required": ["distribution"],
-        },
+        parameters=properties(
+            distribution={
+                "type": ["string", "object"],
+                "x-entry-of": "distributions",
+                "description": "distribution of the values",
+            }
+        ),
         help="Standard normal quantile of a value's probability under a distribution; for outputs of posterior heads.",
         example={
             "type": "normal_score",

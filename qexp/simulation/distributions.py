@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log1p, ndtri
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, number, properties
 
 # scipy.stats, which has all of them, takes half a second to load
 
@@ -88,46 +88,43 @@ def _require_order(low_name: str, low: float, high_name: str, high: float) -> No
         raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low:g} is not less than {high:g}")
 
 
-NUMBER = {"type": "number"}
-POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+NUMBER = number()
+POSITIVE = number(above=0)
 
 DISTRIBUTIONS: dict[str, Entry] = {
     "uniform": Entry(
         build=uniform,
-        parameters={"properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]},
+        parameters=properties(a=NUMBER, b=NUMBER),
         help="Every value between a and b is equally likely.",
         example={"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
     ),
     "log_uniform": Entry(
         build=log_uniform,
-        parameters={"properties": {"low": POSITIVE, "high": POSITIVE}, "required": ["low", "high"]},
+        parameters=properties(low=POSITIVE, high=POSITIVE),
         help="Every order of magnitude between two bounds is equally likely.",
         example={"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
     ),
     "normal": Entry(
         build=normal,
-        parameters={"properties": {"mu": NUMBER, "sigma": POSITIVE}, "required": ["mu", "sigma"]},
+        parameters=properties(mu=NUMBER, sigma=POSITIVE),
         help="Gaussian with mean mu and standard deviation sigma.",
         example={"type": "normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
     ),
     "truncated_normal": Entry(
         build=truncated_normal,
-        parameters={
-            "properties": {"mu": NUMBER, "sigma": POSITIVE, "low": NUMBER, "high": NUMBER},
-            "required": ["mu", "sigma", "low", "high"],
-        },
+        parameters=properties(mu=NUMBER, sigma=POSITIVE, low=NUMBER, high=NUMBER),
         help="Gaussian with mean mu and standard deviation sigma, restricted to low ... high.",
         example={"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
     ),
     "log_normal": Entry(
         build=log_normal,
-        parameters={"properties": {"mu": NUMBER, "sigma": POSITIVE}, "required": ["mu", "sigma"]},
+        parameters=properties(mu=NUMBER, sigma=POSITIVE),
         help="The natural logarithm is Gaussian with mean mu and standard deviation sigma.",
         example={"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
     ),
     "exponential": Entry(
         build=exponential,
-        parameters={"properties": {"l": {**POSITIVE, "description": "rate: the mean is 1/l"}}, "required": ["l"]},
+        parameters=properties(l={**POSITIVE, "description": "rate: the mean is 1/l"}),
         help="Exponential with rate l, mean 1/l.",
         example={"type": "exponential", "parameters": {"l": 100.0}},
     ),

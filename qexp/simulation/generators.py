@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base.tables import Entry
+from qexp.base.tables import Entry, number, properties
 from qexp.physics.crack import LEAST_DEPTH, penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.physics.ellipsoid import LONGEST, yang, yang_image
@@ -303,16 +303,7 @@ NOT_TOO_WIDE = Requirement(
 )
 
 
-POISSON_RATIO = {
-    "properties": {
-        "poisson_ratio": {
-            "type": "number",
-            "minimum": 0,
-            "exclusiveMaximum": 0.5,
-            "description": "Poisson's ratio of the half-space",
-        }
-    }
-}
+POISSON_RATIO = properties(poisson_ratio=number("Poisson's ratio of the half-space", least=0, below=0.5))
 
 PLACE = ("x", "y", "depth")
 """The first variables of every source: its centre."""

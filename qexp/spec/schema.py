@@ -147,7 +147,7 @@ def _named(definition: dict[str, Any], table: Table) -> dict[str, Any]:
     choices = []
     for name, entry in table.items():
         then: dict[str, Any] = {"properties": {"parameters": entry.schema()}}
-        if entry.parameters.get("required"):
+        if entry.required:
             then["required"] = ["parameters"]
         choices.append({"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": then})
     return {
@@ -167,7 +167,7 @@ def _named_or_bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
         "allOf": [
             {"not": {"const": name}, "x-message": f"'{name}' needs parameters: {json.dumps(entry.example)}"}
             for name, entry in table.items()
-            if entry.parameters.get("required")
+            if entry.required
         ],
     }
     if not bare["allOf"]:

@@ -74,7 +74,7 @@ def test_an_entry_takes_its_own_parameters_and_no_others(kind, definition, name,
     assert not validator.is_valid({**example, "parameters": {**example.get("parameters", {}), "nosuch": 1}})
     assert not validator.is_valid({**example, "parameters": 3})
     assert not validator.is_valid({**example, "nosuch": 1})
-    for required in entry.parameters.get("required", []):
+    for required in entry.required:
         fewer = {key: value for key, value in example["parameters"].items() if key != required}
         assert not validator.is_valid({**example, "parameters": fewer})
     with_defaults = {**json.loads(json.dumps(entry.defaults)), **example.get("parameters", {})}
@@ -86,7 +86,7 @@ def test_an_entry_takes_its_own_parameters_and_no_others(kind, definition, name,
 )
 def test_a_parameter_is_required_or_has_a_default_and_the_builder_knows_it(kind, definition, name, entry):
     known = set(entry.parameters.get("properties", {}))
-    required, optional = set(entry.parameters.get("required", [])), set(entry.defaults)
+    required, optional = set(entry.required), set(entry.defaults)
     assert required | optional == known
     assert not required & optional
     for parameter, default in entry.defaults.items():
