@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from qexp.physics.ellipsoid import alike, enough_nodes, gauss_legendre
 from qexp.physics.geometry import require_positive
-from qexp.physics.interpolation import projected, smooth_image
+from qexp.physics.interpolation import KernelImage
 
 BLOCK = 32_768
 """Stations computed at a time, so that intermediate results stay in the processor's cache."""
@@ -52,31 +51,22 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     radius, strength = source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
     east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
     displacement = east.new_empty(*east.shape, 3)
-    for places, crack in _blocks(source, east):
-        outward, up = _displacement(east[places].square() + north[places].square(), crack)
-        moved = torch.stack([outward * east[places], outward * north[places], up], dim=-1)
-        displacement.index_copy_(0, places, moved * (strength * radius)[places, :, None])
+    for members, crack in _blocks(source, east):
+        outward, up = _displacement(east[members].square() + north[members].square(), crack)
+        moved = torch.stack([outward * east[members], outward * north[members], up], dim=-1)
+        displacement.index_copy_(0, members, moved * (strength * radius)[members, :, None])
     return displacement
 
 
-def penny_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """The displacement of `penny` along a direction, on a grid: each column has one east, each row one north.
-
-    source     (batch, 5)                 as for `penny`
-    east       (batch or 1, width)        [m]
-    north      (batch or 1, height)       [m]
-    direction  (batch, 3)                 unit vectors east, north, up
-    returns    (batch, height, width)     [m], positive along the direction
-
-    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `penny` does.
-    """
+def _rings(source: Tensor) -> Tensor:
+    """Points of cracks on their rims, and within: (batch, point, 3) east, north, depth [m]."""
     _require_cracks(source)
     centre, radius = source.detach()[:, None, :3], source.detach()[:, None, 3:4]
     ring = torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
-    singular = centre + radius * torch.nn.functional.pad(ring, (0, 1)).to(source)
-    return smooth_image(
-        projected(partial(penny, poisson_ratio=poisson_ratio), source, direction), singular, east, north
-    )
+    return centre + radius * torch.nn.functional.pad(ring, (0, 1)).to(source)
+
+
+penny_image = KernelImage(penny, _rings)
 
 
 def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor]:
@@ -130,15 +120,15 @@ def _require_cracks(source: Tensor) -> None:
 
 
 def _blocks(source: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
-    """Places in the batch of cracks that are computed together, and the cracks, for stations (batch, n)."""
+    """Numbers in the batch of the cracks that are computed together, and the cracks, for stations (batch, n)."""
     depth = source[:, 2].double() / source[:, 3].double()
 
     def at_most(count: int) -> int:
         return min(BLOCK // max(1, stations.shape[1]), LARGEST_SYSTEM // (2 * count) ** 2)
 
-    for count, places in alike(enough_nodes(4 * torch.asinh(depth), stations.dtype), at_most):
-        crack = _crack(depth[places, None], count)
-        yield places, _Crack(*(values.to(stations.dtype) for values in crack))
+    for count, members in alike(enough_nodes(4 * torch.asinh(depth), stations.dtype), at_most):
+        crack = _crack(depth[members, None], count)
+        yield members, _Crack(*(values.to(stations.dtype) for values in crack))
 
 
 def _crack(depth: Tensor, count: int) -> _Crack:

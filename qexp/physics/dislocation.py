@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from qexp.physics.geometry import clockwise_rotation, require_not_above_ground, require_not_negative
-from qexp.physics.interpolation import projected, smooth_image
+from qexp.physics.interpolation import KernelImage
 
 TRIFLE = 1e-12
 """Of its depth, by which a source that touches the surface is lowered."""
@@ -49,22 +48,6 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     return _steep_and_others(planes, source.dtype, displacement).mT.to(source.dtype)
 
 
-def okada_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """The displacement of `okada` along a direction, on a grid: each column has one east, each row one north.
-
-    source     (batch, 10)                as for `okada`
-    east       (batch or 1, width)        [m]
-    north      (batch or 1, height)       [m]
-    direction  (batch, 3)                 unit vectors east, north, up
-    returns    (batch, height, width)     [m], positive along the direction
-
-    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `okada` does.
-    """
-    _require_planes(source)
-    seen = projected(partial(okada, poisson_ratio=poisson_ratio), source, direction)
-    return smooth_image(seen, _around(_planes(source.detach())), east, north)
-
-
 def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
     """Displacement of the flat surface of an elastic half-space by a compound dislocation model.
 
@@ -86,31 +69,15 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     crossed, at, directions = _crossed(source), _columns(stations), _east_north_up(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
-        one, two, three = (
+        first, second, third = (
             surface_displacement(
                 rectangles.of(rows), _rows(at, rows), directions[rows], poisson_ratio, steep=steep and rises
             )
             for rectangles, rises in zip(crossed, (False, True, True), strict=True)
         )
-        return one + two + three
+        return first + second + third
 
     return _steep_and_others(crossed[1], source.dtype, displacement).mT.to(source.dtype)
-
-
-def cdm_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """The displacement of `cdm` along a direction, on a grid: each column has one east, each row one north.
-
-    source     (batch, 10)                as for `cdm`
-    east       (batch or 1, width)        [m]
-    north      (batch or 1, height)       [m]
-    direction  (batch, 3)                 unit vectors east, north, up
-    returns    (batch, height, width)     [m], positive along the direction
-
-    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `cdm` does.
-    """
-    _require_crossed(source)
-    seen = projected(partial(cdm, poisson_ratio=poisson_ratio), source, direction)
-    return smooth_image(seen, torch.cat([_around(one) for one in _crossed(source.detach())], 1), east, north)
 
 
 def _around(rectangles: Rectangles) -> Tensor:
@@ -122,6 +89,19 @@ def _around(rectangles: Rectangles) -> Tensor:
     reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ along
     downward = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64, device=reached.device)
     return rectangles.centre[:, None, :] + reached.mT * downward
+
+
+def _around_planes(source: Tensor) -> Tensor:
+    _require_planes(source)
+    return _around(_planes(source.detach()))
+
+
+def _around_crossed(source: Tensor) -> Tensor:
+    _require_crossed(source)
+    return torch.cat([_around(rectangles) for rectangles in _crossed(source.detach())], 1)
+
+
+okada_image, cdm_image = KernelImage(okada, _around_planes), KernelImage(cdm, _around_crossed)
 
 
 def _steep_and_others(
@@ -175,11 +155,11 @@ def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
     axes, semi_axes = axes.gather(2, order[:, None].expand_as(axes)), semi_axes.gather(1, order)
     opening = torch.stack([torch.zeros_like(source[:, 9])] * 2 + [source[:, 9]], -1)
     centre = _centre(source, _half_height_of_crossed(source))
-    one, two, three = (
+    first, second, third = (
         Rectangles(centre, axes[..., names], semi_axes[:, names[:2]], opening)
         for names in ([0, 1, 2], [0, 2, 1], [1, 2, 0])
     )
-    return one, two, three
+    return first, second, third
 
 
 def _centre(source: Tensor, half_height: Tensor) -> Tensor:
@@ -322,13 +302,13 @@ class _Weights:
     @classmethod
     def of(cls, along: Tensor, directions: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
         """Of v·M·b with M the tensor of integrals and b horizontal: v₃ Re(b* P) + (Re(v* b* Q) − Λ Re(v* b))/2."""
-        seen = torch.complex(directions[..., 0], -directions[..., 1])
+        toward = torch.complex(directions[..., 0], -directions[..., 1])
         turned, strength = turned[:, None], strength[:, None]
         back = torch.complex(turned.real, -turned.imag)
         return cls(
-            logarithm=-strength / 2 * (seen * turned).real,
+            logarithm=-strength / 2 * (toward * turned).real,
             up=strength * directions[..., 2] * back,
-            horizontal=strength / 2 * seen * back,
+            horizontal=strength / 2 * toward * back,
             tangent=torch.complex(along[:, 0], along[:, 1])[:, None],
             mirrored=torch.complex(along[:, 0], -along[:, 1])[:, None],
             one_and_up=1 + along[:, 2:],
@@ -409,19 +389,19 @@ def fields_of(rectangles: Rectangles, stations: Tensor, terms: int, level: bool)
     yield _half_solid_angle([far + corners.first[index // 2] for index, far in enumerate(beyond)], across, square)
     # The difference of 1/(R (R + l)) at the ends of an edge, for both edges of a direction.
     products = [distance * far for distance, far in zip(corners.distance, beyond, strict=True)]
-    one, other = ((products[k + 1] - products[k]) / (products[k] * products[k + 1]) for k in (0, 2))
-    yield across * torch.addcmul(first * one, other_first, other, value=-1)
-    yield square * (one - other)
+    near, far = ((products[k + 1] - products[k]) / (products[k] * products[k + 1]) for k in (0, 2))
+    yield across * torch.addcmul(first * near, other_first, far, value=-1)
+    yield square * (near - far)
     # Along the first edges R + l may vanish: 1/(R (R + l)) is (1 − l/R)/(R² − l²), of which the 1 cancels.
     inverse = [distance.reciprocal() for distance in corners.distance]
     yield across * _mixed_difference(inverse)
-    one, other = (
+    near, far = (
         torch.addcmul(other_first * inverse[k + 2], first, inverse[k], value=-1) / torch.addcmul(square, along, along)
         for k, along in enumerate(corners.second)
     )
-    yield across * torch.addcmul(second * one, other_second, other, value=-1)
-    yield square * (one - other)
-    del products, inverse, one, other
+    yield across * torch.addcmul(second * near, other_second, far, value=-1)
+    yield square * (near - far)
+    del products, inverse, near, far
     if terms:
         yield _logarithm_of_ratio(beyond)
         yield from _powers(corners, beyond, terms + 2)
@@ -464,7 +444,7 @@ class _Corners(NamedTuple):
         first = [along_first + semi_first, along_first - semi_first]
         second = [along_second + semi_second, along_second - semi_second]
         square = across.square()
-        from_first = [torch.addcmul(square, one, one) for one in second]
+        from_first = [torch.addcmul(square, along, along) for along in second]
         rise_first, rise_second = semi_first * axes[:, 2, 0], semi_second * axes[:, 2, 1]
         tops = [depth] * 2 if level else [depth + rise_first, depth - rise_first]
         heights = [height for top in tops for height in (top + rise_second, top - rise_second)]
@@ -476,7 +456,7 @@ class _Corners(NamedTuple):
             second=second,
             across=across,
             height=heights,
-            distance=[torch.addcmul(other, one, one).sqrt() for one in first for other in from_first],
+            distance=[torch.addcmul(other, along, along).sqrt() for along in first for other in from_first],
         )
 
 
@@ -512,15 +492,15 @@ def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator
         for end, index in enumerate(ends)
     ]
     across = skew * corners.across
-    yield _tilt(lean, [torch.addcmul(across, one, sideways) for one in beside])
+    yield _tilt(lean, [torch.addcmul(across, position, sideways) for position in beside])
 
 
 def _tilt(lean: list[Tensor], turned: list[Tensor]) -> Tensor:
     """The sum of −arg(1 + x), less than π; two ends of one edge, two of the other."""
     a, b, c, d = lean
-    one, other = turned
-    along, other_along = torch.addcmul(a * b, one, one), torch.addcmul(c * d, other, other)
-    aside, other_aside = one * (b - a), other * (d - c)
+    first, second = turned
+    along, other_along = torch.addcmul(a * b, first, first), torch.addcmul(c * d, second, second)
+    aside, other_aside = first * (b - a), second * (d - c)
     return torch.atan2(
         torch.addcmul(aside * other_along, along, other_aside, value=-1),
         torch.addcmul(along * other_along, aside, other_aside),
@@ -534,10 +514,12 @@ def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[T
     handedness = (normal.imag * first.real - normal.real * first.imag).sign()[..., None]
     across, one_and_up = handedness * corners.across, 1 + corners.axes[:, 2, 1]
     inverse = [(far * one_and_up).reciprocal() for far in beyond]
-    reals = [corners.first[index // 2] * one for index, one in enumerate(inverse)]
-    imaginaries = [across * one for one in inverse]
+    reals = [corners.first[index // 2] * scale for index, scale in enumerate(inverse)]
+    imaginaries = [across * scale for scale in inverse]
     # z² = 2 Re(z) z − |z|²
-    squares = [torch.addcmul(real.square(), other, other) for real, other in zip(reals, imaginaries, strict=True)]
+    squares = [
+        torch.addcmul(real.square(), imaginary, imaginary) for real, imaginary in zip(reals, imaginaries, strict=True)
+    ]
     twice = [2 * real for real in reals]
     before = ([torch.ones_like(real) for real in reals], [torch.zeros_like(real) for real in reals])
     now = (reals, imaginaries)

@@ -99,11 +99,11 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     east, north = (stations - source[:, None, :2]).unbind(-1)
     x, y = east * cos - north * sin, east * sin + north * cos
     displacement = x.new_empty(*x.shape, 3)
-    for places, line in _blocks(_spheroids(source.double(), poisson_ratio), x.dtype, x.shape[1]):
-        across, along, up = _displacement(x[places], y[places], line)
-        to_east, to_north = cos[places], sin[places]
+    for members, line in _blocks(_spheroids(source.double(), poisson_ratio), x.dtype, x.shape[1]):
+        across, along, up = _displacement(x[members], y[members], line)
+        to_east, to_north = cos[members], sin[members]
         moved = torch.stack([across * to_east + along * to_north, along * to_east - across * to_north, up], dim=-1)
-        displacement.index_copy_(0, places, moved)
+        displacement.index_copy_(0, members, moved)
     return displacement
 
 
@@ -125,24 +125,24 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
     toward_east, toward_north, toward_up = direction[:, :, None, None].unbind(1)
     look = torch.cat([toward_east * cos - toward_north * sin, toward_east * sin + toward_north * cos, toward_up], dim=1)
 
-    def seen(places: Tensor, east: Tensor, north: Tensor) -> Tensor:
-        image = east.new_empty(len(places), north.shape[1] * east.shape[1])
-        some = _Spheroids(*(values[places] for values in spheroids))
+    def evaluate(members: Tensor, east: Tensor, north: Tensor) -> Tensor:
+        image = east.new_empty(len(members), north.shape[1] * east.shape[1])
+        some = _Spheroids(*(values[members] for values in spheroids))
         for block, line in _blocks(some, east.dtype, image.shape[1]):
-            own = places[block]
-            column = (east[block] - source[own, :1])[:, None, :]
-            row = (north[block] - source[own, 1:2])[:, :, None]
-            x = (column * cos[own] - row * sin[own]).flatten(1)
-            y = (column * sin[own] + row * cos[own]).flatten(1)
-            toward_across, toward_along, toward_up = look[own].unbind(1)
+            rows = members[block]
+            column = (east[block] - source[rows, :1])[:, None, :]
+            row = (north[block] - source[rows, 1:2])[:, :, None]
+            x = (column * cos[rows] - row * sin[rows]).flatten(1)
+            y = (column * sin[rows] + row * cos[rows]).flatten(1)
+            toward_across, toward_along, toward_up = look[rows].unbind(1)
             across, along, up = _displacement(x, y, line)
-            made = torch.addcmul(torch.addcmul(toward_across * across, toward_along, along), toward_up, up)
-            image = image.index_copy_(0, block, made)
-        return image.view(len(places), north.shape[1], east.shape[1])
+            displacement = torch.addcmul(torch.addcmul(toward_across * across, toward_along, along), toward_up, up)
+            image = image.index_copy_(0, block, displacement)
+        return image.view(len(members), north.shape[1], east.shape[1])
 
     foci = _focal_points(source.detach())
     small = (foci[:, 0] - foci[:, 2]).norm(dim=-1) < SMALL * source.detach()[:, 2]
-    return smooth_image(seen, foci, east, north, torch.where(small, ORDER, 0))
+    return smooth_image(evaluate, foci, east, north, torch.where(small, ORDER, 0))
 
 
 def _focal_points(source: Tensor) -> Tensor:
@@ -220,32 +220,32 @@ def _require_spheroids(source: Tensor) -> None:
 
 
 def _blocks(spheroids: _Spheroids, dtype: torch.dtype, stations: int) -> Iterator[tuple[Tensor, _Line]]:
-    """Places in the batch of sources that are computed together, and their lines, for stations (batch, n)."""
+    """Numbers in the batch of the sources that are computed together, and their lines, for stations (batch, n)."""
     short = _short(dtype)
 
     def at_most(count: int) -> int:
         return BLOCK // max(1, stations)
 
-    for count, places in alike(_node_counts(spheroids, dtype), at_most):
-        line = _line(_Spheroids(*(values[places] for values in spheroids)), count, short)
-        yield places, _Line(*(values.to(dtype) for values in line))
+    for count, members in alike(_node_counts(spheroids, dtype), at_most):
+        line = _line(_Spheroids(*(values[members] for values in spheroids)), count, short)
+        yield members, _Line(*(values.to(dtype) for values in line))
 
 
 @torch.no_grad()
-def _node_counts(of: _Spheroids, dtype: torch.dtype) -> Tensor:
+def _node_counts(spheroids: _Spheroids, dtype: torch.dtype) -> Tensor:
     """(batch,) numbers of nodes, SHORT for `_short_line`."""
     # Of the confocal spheroid that touches the surface: complex points of the line at distance 0 lie as far away.
-    wide = torch.hypot(of.depth, of.focus * of.horizontal)
-    narrow = ((of.depth - of.focus * of.downward) * (of.depth + of.focus * of.downward)).sqrt()
-    counts = enough_nodes(2 * torch.log((wide + narrow) / of.focus), dtype)
+    depth, fall = spheroids.depth, spheroids.focus * spheroids.downward
+    wide, narrow = torch.hypot(depth, spheroids.focus * spheroids.horizontal), ((depth - fall) * (depth + fall)).sqrt()
+    counts = enough_nodes(2 * torch.log((wide + narrow) / spheroids.focus), dtype)
     if not (counts > 0).all():
         worst = int(counts.argmin())
         raise ValueError(
             f"source {worst} is too slender for how close it comes to the surface: the depth of its centre is "
-            f"{of.depth[worst, 0]:g} m, and that of its upper focus only "
-            f"{of.depth[worst, 0] - of.focus[worst, 0] * of.downward[worst, 0]:g} m; make it wider or deeper"
+            f"{depth[worst, 0]:g} m, and that of its upper focus only {depth[worst, 0] - fall[worst, 0]:g} m; make it "
+            "wider or deeper"
         )
-    return torch.where(of.focus < _short(dtype) * of.depth, SHORT, counts).squeeze(1)
+    return torch.where(spheroids.focus < _short(dtype) * depth, SHORT, counts).squeeze(1)
 
 
 def _short(dtype: torch.dtype) -> float:
@@ -277,21 +277,21 @@ def _spheroids(source: Tensor, poisson_ratio: float) -> _Spheroids:
     )
 
 
-def _line(of: _Spheroids, count: int, short: float) -> _Line:
+def _line(spheroids: _Spheroids, count: int, short: float) -> _Line:
     if count == SHORT:
-        node, parabola, ends = _short_line(of.squared_focus, short * of.depth)
+        node, parabola, ends = _short_line(spheroids.squared_focus, short * spheroids.depth)
     else:
-        points, weights = (values.to(of.depth.device) for values in gauss_legendre(count))
-        node = of.squared_focus.sqrt() * points
+        points, weights = (values.to(spheroids.depth.device) for values in gauss_legendre(count))
+        node = spheroids.squared_focus.sqrt() * points
         parabola, ends = weights * (1 - points.square()), weights * (1 - 3 * points.square())
     return _Line(
-        depth=of.depth,
-        horizontal=of.horizontal,
-        downward=of.downward,
+        depth=spheroids.depth,
+        horizontal=spheroids.horizontal,
+        downward=spheroids.downward,
         node=node,
-        directed=3 * of.pair * parabola,
-        isotropic=of.isotropic * parabola + of.ends * ends,
-        sheared=of.sheared * parabola,
+        directed=3 * spheroids.pair * parabola,
+        isotropic=spheroids.isotropic * parabola + spheroids.ends * ends,
+        sheared=spheroids.sheared * parabola,
     )
 
 
@@ -358,7 +358,7 @@ def alike(counts: Tensor, at_most: Callable[[int], int]) -> Iterator[tuple[int, 
     """The batch in blocks of sources that need about as many nodes, and no more of them than `at_most` of this number.
 
     counts  (batch,)
-    yields  the largest number of nodes that a source of the block needs, and the places of these in the batch
+    yields  the largest number of nodes that a source of the block needs, and the numbers of these in the batch
     """
     order = counts.argsort(descending=True, stable=True)
     needed = counts[order].tolist()

@@ -69,12 +69,12 @@ def azimuth_of_heading(heading: Tensor, look: str = RIGHT) -> Tensor:
     return -heading if look == RIGHT else torch.pi - heading
 
 
-def distances(places: Tensor, others: Tensor) -> Tensor:
+def distances(points: Tensor, others: Tensor) -> Tensor:
     """Distance of every place from every other: (point, other) [m], for (point, 2) and (other, 2) [m].
 
     By differences: products would lose most digits of coordinates that are large, such as northings.
     """
-    between: Tensor = torch.cdist(places, others, compute_mode="donot_use_mm_for_euclid_dist")
+    between: Tensor = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
     return between
 
 
@@ -87,11 +87,11 @@ def clockwise_rotation(omega_x: Tensor, omega_y: Tensor, omega_z: Tensor) -> Ten
     omega_x, omega_y, omega_z  (batch,)       [rad], clockwise for one who looks along the axis's negative direction
     returns                    (batch, 3, 3)  axis i of the source is column i: east, north, up
     """
-    one, zero = torch.ones_like(omega_x), torch.zeros_like(omega_x)
+    unit, zero = torch.ones_like(omega_x), torch.zeros_like(omega_x)
     (cx, sx), (cy, sy), (cz, sz) = ((omega.cos(), omega.sin()) for omega in (omega_x, omega_y, omega_z))
-    about_x = torch.stack([one, zero, zero, zero, cx, sx, zero, -sx, cx], -1).unflatten(-1, (3, 3))
-    about_y = torch.stack([cy, zero, -sy, zero, one, zero, sy, zero, cy], -1).unflatten(-1, (3, 3))
-    about_z = torch.stack([cz, sz, zero, -sz, cz, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
+    about_x = torch.stack([unit, zero, zero, zero, cx, sx, zero, -sx, cx], -1).unflatten(-1, (3, 3))
+    about_y = torch.stack([cy, zero, -sy, zero, unit, zero, sy, zero, cy], -1).unflatten(-1, (3, 3))
+    about_z = torch.stack([cz, sz, zero, -sz, cz, zero, zero, zero, unit], -1).unflatten(-1, (3, 3))
     rotation: Tensor = about_z @ about_y @ about_x
     return rotation
 
@@ -125,8 +125,8 @@ def over_topography(
     stations = stations.expand(len(source), -1, -1)
     samples = max(1, STATIONS // count)
     blocks = [
-        kernel((sources[:, None, :] + lifted).flatten(0, 1), places.reshape(-1, 1, 2)).reshape(-1, count, 3)
-        for sources, places in zip(source.split(samples), stations.split(samples), strict=True)
+        kernel((sources[:, None, :] + lifted).flatten(0, 1), positions.reshape(-1, 1, 2)).reshape(-1, count, 3)
+        for sources, positions in zip(source.split(samples), stations.split(samples), strict=True)
     ]
     return torch.cat(blocks)
 

@@ -174,9 +174,9 @@ def evolve(
     while (time < end).any():
         rate = balance(bed + thickness, time)
         remaining = end - time
-        taken = step(thickness, bed, rate, spacing, arrhenius, sliding, remaining.clamp(max=longest))
-        thickness, gained = taken.thickness, gained + taken.gained
-        time = torch.where(taken.duration >= remaining, end, time + taken.duration)
+        last = step(thickness, bed, rate, spacing, arrhenius, sliding, remaining.clamp(max=longest))
+        thickness, gained = last.thickness, gained + last.gained
+        time = torch.where(last.duration >= remaining, end, time + last.duration)
         watch(time)
     return Step(thickness, gained, end - start)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -32,12 +33,13 @@ BESIDE = 1e-13
 the error is relative."""
 
 
-Seen = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Places in the batch (n,), and east (n, width) and north (n, height) of their grids -> images (n, height, width)."""
+Evaluate = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Numbers of sources in the batch (n,), and east (n, width) and north (n, height) of their grids -> images (n, height,
+width)."""
 
 
-def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor, order: int | Tensor = 0) -> Tensor:
-    """Images on a grid, to the rounding errors of its type of numbers, from `seen` on a grid of fewer points.
+def smooth_image(evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tensor, order: int | Tensor = 0) -> Tensor:
+    """Images on a grid, to the rounding errors of its type of numbers, from `evaluate` on a grid of fewer points.
 
     singular   (batch, point, 3)        east, north, depth of the outermost points of each source [m]
     east       (batch or 1, width)      [m]
@@ -57,12 +59,12 @@ def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor, orde
     counts = _counts(torch.minimum(across.rate, along.rate), error, order, max(height, width))
     image = east.new_empty(batch, height, width)
     for count in counts.unique().tolist():
-        places = (counts == count).nonzero().squeeze(1)
-        columns, to_columns = _points(east, stretched_east, across, places, count)
-        rows, to_rows = _points(north, stretched_north, along, places, count)
-        values = _in_blocks(seen, places, columns, rows)
+        members = (counts == count).nonzero().squeeze(1)
+        columns, to_columns = _points(east, stretched_east, across, members, count)
+        rows, to_rows = _points(north, stretched_north, along, members, count)
+        values = _in_blocks(evaluate, members, columns, rows)
         if to_columns is None and to_rows is None:
-            image.index_copy_(0, places, values)
+            image.index_copy_(0, members, values)
             continue
         analysis = _analysis(values, count)
         if to_columns is not None:
@@ -71,39 +73,56 @@ def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor, orde
             values = to_rows.mT @ (analysis.mT @ values)
         if to_columns is not None:
             values = values @ to_columns
-        image.index_copy_(0, places, values)
+        image.index_copy_(0, members, values)
     return image
 
 
-def _in_blocks(seen: Seen, places: Tensor, east: Tensor, north: Tensor) -> Tensor:
+def _in_blocks(evaluate: Evaluate, members: Tensor, east: Tensor, north: Tensor) -> Tensor:
     """Images on a grid, of images larger than any of COUNTS a limited number of pixels at a time."""
     height, width = north.shape[1], east.shape[1]
     if max(height, width) <= COUNTS[-1]:
-        return seen(places, east, north)
+        return evaluate(members, east, north)
     rows = max(min(MOST_POINTS // width, height), 1)
     images = max(MOST_POINTS // (rows * width), 1)
-    parts = zip(places.split(images), east.split(images), north.split(images), strict=True)
+    parts = zip(members.split(images), east.split(images), north.split(images), strict=True)
     return torch.cat(
         [
-            torch.cat([seen(some, columns, block) for block in all_rows.split(rows, dim=1)], dim=1)
+            torch.cat([evaluate(some, columns, block) for block in all_rows.split(rows, dim=1)], dim=1)
             for some, columns, all_rows in parts
         ]
     )
 
 
-def projected(kernel: Callable[[Tensor, Tensor], Tensor], source: Tensor, direction: Tensor) -> Seen:
-    """What `smooth_image` evaluates, for a kernel of stations.
+@dataclass(frozen=True)
+class KernelImage:
+    """The displacement by a kernel along a direction, on a grid: each column has one east, each row one north.
 
-    kernel     sources (batch, variable) and stations (batch, station, 2) -> displacement (batch, station, 3) [m]
-    source     (batch, variable)
-    direction  (batch, 3)  unit vectors east, north, up; images are positive along them
+    kernel    sources (batch, variable) and stations (batch, station, 2) -> displacement (batch, station, 3) [m]
+    singular  sources -> the outermost points of each, (batch, point, 3) [m]; raises ValueError as the kernel does
+    order     as for `smooth_image`
+
+    Called with sources and
+
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Interpolated from fewer points to the rounding errors of the type of numbers.
     """
 
-    def seen(places: Tensor, east: Tensor, north: Tensor) -> Tensor:
-        moved = project(kernel(source[places], grid(east, north)), direction[places])
-        return moved.view(len(places), north.shape[1], east.shape[1])
+    kernel: Callable[..., Tensor]
+    singular: Callable[[Tensor], Tensor]
+    order: int = 0
 
-    return seen
+    def __call__(
+        self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25
+    ) -> Tensor:
+        def evaluate(members: Tensor, east: Tensor, north: Tensor) -> Tensor:
+            displacement = self.kernel(source[members], grid(east, north), poisson_ratio)
+            return project(displacement, direction[members]).view(len(members), north.shape[1], east.shape[1])
+
+        return smooth_image(evaluate, self.singular(source), east, north, self.order)
 
 
 class _Stretching(NamedTuple):
@@ -125,8 +144,8 @@ def _stretching(positions: Tensor, real: Tensor, depth: Tensor) -> _Stretching:
     singular = torch.asinh(torch.complex(real - centre, depth) / scale)
     # The inverse of sinh has two values in the upper half-plane.
     singular = torch.cat([singular, math.pi * 1j - singular], dim=1)
-    place = (2 * singular - first - last) / (last - first)
-    rate = (place + torch.sqrt(place - 1) * torch.sqrt(place + 1)).abs().log().abs().amin(1, keepdim=True)
+    position = (2 * singular - first - last) / (last - first)
+    rate = (position + torch.sqrt(position - 1) * torch.sqrt(position + 1)).abs().log().abs().amin(1, keepdim=True)
     return _Stretching(centre, scale, rate)
 
 
@@ -160,16 +179,16 @@ def _beside(stretched: _Stretched) -> Tensor:
 
 
 def _points(
-    positions: Tensor, stretched: _Stretched, stretching: _Stretching, places: Tensor, count: int
+    positions: Tensor, stretched: _Stretched, stretching: _Stretching, members: Tensor, count: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Chebyshev points of some of the batch, (place, count), and their polynomials at the positions (place, count, n).
+    """Chebyshev points of some members of the batch, (member, count), and their polynomials, (member, count, n).
 
     If there are no more positions than points, the positions themselves, and None.
     """
     if count >= positions.shape[1]:
-        return positions[places], None
-    centre, scale, _ = (values[places].to(positions.dtype) for values in stretching)
-    x, first, last = (values[places] for values in stretched)
+        return positions[members], None
+    centre, scale, _ = (values[members].to(positions.dtype) for values in stretching)
+    x, first, last = (values[members] for values in stretched)
     points = centre + scale * torch.sinh((first + last + (last - first) * torch.cos(_angles(count).to(x))) / 2)
     double = 2 * x
     polynomials = [torch.ones_like(x), x]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from qexp.physics.geometry import clockwise_rotation, require_below_ground, require_positive
-from qexp.physics.interpolation import projected, smooth_image
+from qexp.physics.interpolation import KernelImage
 
 BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
@@ -92,24 +90,6 @@ def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Te
     return (strength * (1 + (radius / depth) ** 3 * reflected))[..., None] * offset
 
 
-def mctigue_image(
-    source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25
-) -> Tensor:
-    """The displacement of `mctigue` along a direction, on a grid: each column has one east, each row one north.
-
-    source     (batch, 5)                 as for `mctigue`
-    east       (batch or 1, width)        [m]
-    north      (batch or 1, height)       [m]
-    direction  (batch, 3)                 unit vectors east, north, up
-    returns    (batch, height, width)     [m], positive along the direction
-
-    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `mctigue` does.
-    """
-    _require_spheres(source)
-    seen = projected(partial(mctigue, poisson_ratio=poisson_ratio), source, direction)
-    return smooth_image(seen, source.detach()[:, None, :3], east, north, order=ORDER)
-
-
 def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
     """Displacement of the flat surface of an elastic half-space by a point compound dislocation model.
 
@@ -149,20 +129,18 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     return (whole_space - (1 - 2 * poisson_ratio) * surface) / (2 * torch.pi)
 
 
-def pcdm_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """The displacement of `pcdm` along a direction, on a grid: each column has one east, each row one north.
+def _centres_of_spheres(source: Tensor) -> Tensor:
+    _require_spheres(source)
+    return source.detach()[:, None, :3]
 
-    source     (batch, 9)                 as for `pcdm`
-    east       (batch or 1, width)        [m]
-    north      (batch or 1, height)       [m]
-    direction  (batch, 3)                 unit vectors east, north, up
-    returns    (batch, height, width)     [m], positive along the direction
 
-    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `pcdm` does.
-    """
+def _centres(source: Tensor) -> Tensor:
     require_positive("depth", source[:, 2], "in metres downwards")
-    seen = projected(partial(pcdm, poisson_ratio=poisson_ratio), source, direction)
-    return smooth_image(seen, source.detach()[:, None, :3], east, north, order=ORDER)
+    return source.detach()[:, None, :3]
+
+
+mctigue_image = KernelImage(mctigue, _centres_of_spheres, order=ORDER)
+pcdm_image = KernelImage(pcdm, _centres, order=ORDER)
 
 
 def _require_spheres(source: Tensor) -> None:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.special
 import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.sparse.linalg import cg
+from scipy.sparse.linalg import LinearOperator, cg
 from scipy.special import kv
 from torch import Tensor
 
@@ -68,9 +67,6 @@ def von_karman_sill(difference: float, distance: float, outer_scale: float, hurs
     return difference**2 / (2 * (1 - correlation))
 
 
-if TYPE_CHECKING:
-    from scipy.sparse.linalg import LinearOperator
-
 COVARIANCE_TOLERANCE = 1e-3
 """Largest fraction of the variance that may be lost to negative eigenvalues of an embedding."""
 
@@ -112,8 +108,8 @@ def torus_amplitude(
     Dietrich and Newsam (1997), SIAM J. Sci. Comput. 18, 1088-1107; Wood and Chan (1994), J. Comput. Graph. Stat. 3.
     """
     largest = LARGEST_EMBEDDING if max(len(pixel_width), len(pixel_height)) == 1 else LARGEST_BATCH_EMBEDDING
-    kept, _ = embedded(height, width, pixel_width, pixel_height, correlation, largest)
-    amplitude: Tensor = (kept / kept.sum((-2, -1), keepdim=True)).sqrt().float()
+    eigenvalues, _ = embedded(height, width, pixel_width, pixel_height, correlation, largest)
+    amplitude: Tensor = (eigenvalues / eigenvalues.sum((-2, -1), keepdim=True)).sqrt().float()
     return amplitude
 
 
@@ -128,10 +124,10 @@ def embedded(
     while True:
         rows, columns = next_fast_len(int(factor * height)), next_fast_len(int(factor * width))
         eigenvalues = torus_eigenvalues(rows, columns, pixel_width, pixel_height, correlation)
-        kept = eigenvalues.clamp(min=0)
-        share_lost = ((kept - eigenvalues).sum((-2, -1)) / (rows * columns)).max()
+        positive = eigenvalues.clamp(min=0)
+        share_lost = ((positive - eigenvalues).sum((-2, -1)) / (rows * columns)).max()
         if share_lost <= COVARIANCE_TOLERANCE or factor * 1.5 > largest:
-            return kept, share_lost.item()
+            return positive, share_lost.item()
         factor *= 1.5
 
 
@@ -233,8 +229,6 @@ def without_correlation(images: Tensor, amplitude: Tensor, nugget: float = 0.0) 
     gradients, with the filter's own inverse as preconditioner (Chan and Ng 1996, SIAM Rev. 38, 427-482).
     Raises ValueError where that does not converge.
     """
-    from scipy.sparse.linalg import cg
-
     height, width = images.shape[1:]
     power = amplitude[0].double().square().cpu().numpy() * amplitude[0].numel() + nugget
     covariance = filter_on_torus(power, height, width)
@@ -253,8 +247,6 @@ def filter_on_torus(gain: NDArray[np.float64], height: int, width: int) -> Linea
 
     gain  (rows, columns), symmetric
     """
-    from scipy.sparse.linalg import LinearOperator
-
     torus = gain.shape
     half = gain[:, : torus[1] // 2 + 1]
 
@@ -274,8 +266,8 @@ def axis_factors(count: int, spacing: Tensor, correlation: Correlation) -> Tenso
     steps = torch.arange(count, dtype=torch.float64, device=spacing.device)
     distance = spacing.double()[:, None, None] * (steps[:, None] - steps).abs()
     eigenvalues, vectors = torch.linalg.eigh(correlation(distance))
-    shown = int((eigenvalues.amax(0) > LEAST_EIGENVALUE * count).sum())
-    factors: Tensor = (vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :])[:, :, -shown:].float()
+    count_of_waves = int((eigenvalues.amax(0) > LEAST_EIGENVALUE * count).sum())
+    factors: Tensor = (vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :])[:, :, -count_of_waves:].float()
     return factors
 
 
@@ -351,7 +343,7 @@ class VonKarmanFactors:
     """Standard deviation of the generalised mean."""
 
     def to(self, device: torch.device) -> VonKarmanFactors:
-        rows, torus = (None if one is None else one.to(device) for one in (self.rows, self.torus))
+        rows, torus = (None if part is None else part.to(device) for part in (self.rows, self.torus))
         return VonKarmanFactors(rows, torus, self.plane.to(device), self.weights.to(device), self.mean_deviation)
 
 
@@ -483,8 +475,8 @@ def gaussian_mixture(outer_scale: float, hurst: float, smallest: float) -> tuple
     shares = (hurst * logarithms - logarithms.exp()).exp()
     shares[-1] /= -math.expm1(-hurst * STEP)  # those of still smaller ranges are a geometric series
     shares /= shares.sum()
-    seen = ranges >= smallest
-    return ranges[seen], shares[seen], float(shares[~seen].sum())
+    resolved = ranges >= smallest
+    return ranges[resolved], shares[resolved], float(shares[~resolved].sum())
 
 
 def mixture_field(
@@ -510,8 +502,7 @@ def mixture_field(
             factors_along(size, spacing.to(device), of_range)
             for size, spacing in ((height, pixel_height), (width, pixel_width))
         )
-        normal = torch.randn(count, rows.shape[-1], columns.shape[-1], generator=generator, device=device)
-        field = field.add_(rows @ normal @ columns.mT, alpha=share**0.5)
+        field = field.add_(separable_field(count, rows, columns, generator), alpha=share**0.5)
     return field
 
 

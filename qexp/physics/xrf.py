@@ -65,7 +65,7 @@ def interactions(
     """
     angle = np.pi - incidence - exit
     emitted = tuple(line for element in elements for line in lines(element, lowest, highest))
-    made = {element: vacancies(element, beam.energies) for element in elements}
+    vacancies_of = {element: vacancies(element, beam.energies) for element in elements}
     per_mass = beam.photons / np.sin(incidence)
     shifted = compton_energy(beam.energies, angle)
     spread = 2 * beam.energies * np.sin(angle / 2) * MOMENTUM * FINE_STRUCTURE
@@ -73,7 +73,8 @@ def interactions(
         elements=tuple(elements),
         lines=emitted,
         owner=tuple(elements.index(line.element) for line in emitted),
-        excited=np.stack([per_mass * made[line.element][line.shell] * line.photons for line in emitted]) / (4 * np.pi),
+        excited=np.stack([per_mass * vacancies_of[line.element][line.shell] * line.photons for line in emitted])
+        / (4 * np.pi),
         inward=attenuation(elements, beam.energies) / np.sin(incidence),
         outward=attenuation(elements, np.array([line.energy for line in emitted])) / np.sin(exit),
         elastic=per_mass * rayleigh(elements, beam.energies, angle),
@@ -85,32 +86,32 @@ def interactions(
     )
 
 
-def fluorescence(mass_fractions: Array, of: Interactions) -> Array:
+def fluorescence(mass_fractions: Array, cross_sections: Interactions) -> Array:
     """Primary fluorescence of samples.
 
     mass_fractions  (sample, element)  add up to one
     returns         (sample, line)     [photons s-1 sr-1 A-1] for a beam in photons s-1 sr-1 A-1 on all of the sample
     """
-    inward, outward = mass_fractions @ of.inward, mass_fractions @ of.outward
-    seen = np.empty((len(mass_fractions), len(of.lines)))
-    for index, (owner, excited) in enumerate(zip(of.owner, of.excited, strict=True)):
+    inward, outward = mass_fractions @ cross_sections.inward, mass_fractions @ cross_sections.outward
+    photons = np.empty((len(mass_fractions), len(cross_sections.lines)))
+    for index, (owner, excited) in enumerate(zip(cross_sections.owner, cross_sections.excited, strict=True)):
         exciting = np.flatnonzero(excited)
         attenuated = inward[:, exciting] + outward[:, index, None]
-        seen[:, index] = mass_fractions[:, owner] * (excited[exciting] / attenuated).sum(axis=1)
-    return seen
+        photons[:, index] = mass_fractions[:, owner] * (excited[exciting] / attenuated).sum(axis=1)
+    return photons
 
 
-def scattering(mass_fractions: Array, of: Interactions) -> Array:
+def scattering(mass_fractions: Array, cross_sections: Interactions) -> Array:
     """Singly scattered light, (sample, 2 energy), at `scattered_energies`; arguments and units as in `fluorescence`."""
-    inward = mass_fractions @ of.inward
-    elastic = mass_fractions @ of.elastic / (inward + mass_fractions @ of.elastic_outward)
-    inelastic = mass_fractions @ of.inelastic / (inward + mass_fractions @ of.inelastic_outward)
+    inward = mass_fractions @ cross_sections.inward
+    elastic = mass_fractions @ cross_sections.elastic / (inward + mass_fractions @ cross_sections.elastic_outward)
+    inelastic = mass_fractions @ cross_sections.inelastic / (inward + mass_fractions @ cross_sections.inelastic_outward)
     return np.concatenate([elastic, inelastic], axis=1)
 
 
-def line_energies(of: Interactions) -> Array:
+def line_energies(cross_sections: Interactions) -> Array:
     """(line,) [eV]"""
-    return np.array([line.energy for line in of.lines])
+    return np.array([line.energy for line in cross_sections.lines])
 
 
 # The light of an X-ray tube: bremsstrahlung and the lines of its anode.
@@ -171,13 +172,13 @@ def _ionised(anode: str, shell: str, voltage: float) -> float:
     mean_ionisation = 13.5 * number
     stopped = electrons * constant / number * slowing
     stopped *= 1 + 16.05 * np.sqrt(mean_ionisation / edge(anode, shell)) * scattering / slowing
-    kept = (
+    unscattered = (
         1 - 0.0081517 * number + 3.613e-5 * number**2
         + 0.009583 * number * np.exp(-overvoltage) + 0.001141 * voltage / 1000
     )  # fmt: skip
     lighter = shell in ("L1", "L2") and number < 80
     correction = -0.4814 + 0.03781 * number - 2.413e-4 * number**2 if lighter else 1.0
-    return float(CHARACTERISTIC[shell] * correction * stopped * kept)
+    return float(CHARACTERISTIC[shell] * correction * stopped * unscattered)
 
 
 def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_off: float) -> Array:
@@ -271,9 +272,9 @@ def escaping(energies: Array) -> Array:
     the depths at which the light is absorbed.
     """
     absorbing = attenuation(["Si"], energies)[0]
-    own = attenuation(["Si"], np.array([escape_line()]))[0, 0]
+    absorbed_again = attenuation(["Si"], np.array([escape_line()]))[0, 0]
     produced = xraydb.xray_edge("Si", "K").fyield * vacancies("Si", energies)["K"] / absorbing
-    ratio = own / absorbing
+    ratio = absorbed_again / absorbing
     outwards: Array = produced / 2 * (1 - ratio * np.log1p(1 / ratio))
     return outwards
 
@@ -286,10 +287,10 @@ def response(energies: Array, widths: Array, detector: Detector) -> Array:
     variance = np.square(full_width(energies, detector.noise) / FULL_WIDTH) + np.square(widths)
     lost = escaping(energies)
     counted: Array = (1 - lost)[:, None] * _peaks(energies, np.sqrt(variance), detector)
-    left = energies - escape_line()
+    rest = energies - escape_line()
     escaped = np.flatnonzero(lost)
-    spread = np.square(full_width(left[escaped], detector.noise) / FULL_WIDTH) + np.square(widths[escaped])
-    counted[escaped] += lost[escaped, None] * _peaks(left[escaped], np.sqrt(spread), detector)
+    spread = np.square(full_width(rest[escaped], detector.noise) / FULL_WIDTH) + np.square(widths[escaped])
+    counted[escaped] += lost[escaped, None] * _peaks(rest[escaped], np.sqrt(spread), detector)
     # Incomplete charge lowers an energy to any value between zero and itself.
     edges = np.clip(channel_edges(detector), 0, energies[:, None])
     lowered: Array = np.diff(edges, axis=1) / energies[:, None]
@@ -312,8 +313,8 @@ def _peaks(centres: Array, deviations: Array, detector: Detector) -> Array:
     edges = detector.offset + detector.gain * (first[:, None] + np.arange(2 * half + 2))
     areas = np.diff(ndtr((edges - centres[:, None]) / deviations[:, None]), axis=1)
     peaks = np.zeros((len(centres), detector.channels))
-    peak, place = np.nonzero((channels >= 0) & (channels < detector.channels))
-    peaks[peak, channels[peak, place]] = areas[peak, place]
+    peak, channel = np.nonzero((channels >= 0) & (channels < detector.channels))
+    peaks[peak, channels[peak, channel]] = areas[peak, channel]
     return peaks
 
 
@@ -334,12 +335,12 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     sums = np.fft.irfft(np.square(np.fft.rfft(share, size)), size)[:, : detector.channels + 1]
     # Channels k and l have the energy of channel k + l and this much more.
     beyond = detector.offset / detector.gain + 0.5
-    whole = int(np.floor(beyond))
-    part = beyond - whole
-    moved = (1 - part) * _shifted(sums, whole) + part * _shifted(sums, whole + 1)
+    channels = int(np.floor(beyond))
+    part = beyond - channels
+    shifted = (1 - part) * _shifted(sums, channels) + part * _shifted(sums, channels + 1)
     counts = total / (1 + double)
     # Rounding in the transform makes some zeros slightly negative.
-    counted: Array = np.maximum(counts * ((1 - double) * share + double * moved[:, : detector.channels]), 0)
+    counted: Array = np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0)
     return counted
 
 
@@ -426,18 +427,18 @@ def vacancies(element: str, energies: Array) -> dict[str, Array]:
     Coster-Kronig transitions move vacancies outwards among the L shells.
     """
     photoelectric = _elam(element, energies, "photo")
-    edges, remaining, made = xraydb.xray_edges(element), np.ones_like(energies), {}
+    edges, remaining, direct = xraydb.xray_edges(element), np.ones_like(energies), {}
     for shell in (shell for shell in SHELLS if shell in edges):
         reached, jump = energies >= edges[shell].energy, edges[shell].jump_ratio
-        made[shell] = np.where(reached, photoelectric * remaining * (1 - 1 / jump), 0.0)
+        direct[shell] = np.where(reached, photoelectric * remaining * (1 - 1 / jump), 0.0)
         remaining = np.where(reached, remaining / jump, remaining)
-    moved = {shell: absorbed.copy() for shell, absorbed in made.items()}
+    total = {shell: absorbed.copy() for shell, absorbed in direct.items()}
     for outer in ("L2", "L3"):
         for inner in ("L1", "L2"):
-            if outer in made and inner in made and inner < outer:
+            if outer in direct and inner in direct and inner < outer:
                 # The probability from L1 to L3 includes the path through L2.
-                moved[outer] += made[inner] * xraydb.ck_probability(element, inner, outer)
-    return moved
+                total[outer] += direct[inner] * xraydb.ck_probability(element, inner, outer)
+    return total
 
 
 def rayleigh(elements: Sequence[str], energies: Array, angle: float) -> Array:
@@ -454,10 +455,10 @@ def compton(elements: Sequence[str], energies: Array, angle: float) -> Array:
 
     The cross-section of the atom, with the angular distribution of a free electron (Klein and Nishina 1929).
     """
-    whole = np.stack([_elam(element, energies, "incoh") for element in elements])
+    integral = np.stack([_elam(element, energies, "incoh") for element in elements])
     angles = np.linspace(0, np.pi, 181)
     rings = 2 * np.pi * np.sin(angles) * klein_nishina(energies[:, None], angles)
-    return whole * klein_nishina(energies, angle) / np.trapezoid(rings, angles, axis=-1)
+    return integral * klein_nishina(energies, angle) / np.trapezoid(rings, angles, axis=-1)
 
 
 def klein_nishina(energy: Array, angle: Array | float) -> Array:
@@ -469,8 +470,8 @@ def klein_nishina(energy: Array, angle: Array | float) -> Array:
 
 def compton_energy(energy: Array, angle: Array | float) -> Array:
     """Energy of a photon after a free electron at rest has scattered it through an angle [eV]."""
-    left: Array = energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
-    return left
+    scattered: Array = energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
+    return scattered
 
 
 def molar_mass(element: str) -> float:
