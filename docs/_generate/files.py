@@ -9,12 +9,14 @@ from typing import Any, get_args, get_type_hints
 from _generate.attributes import text_of
 from _generate.markdown import code, prose, table
 from qexp.jobs.launchers import LaunchRecord
+from qexp.results.calibration import Calibration
+from qexp.results.intervals import HeldOutIntervals
+from qexp.results.limit import Limit
 from qexp.store.directory import Environment
 from qexp.store.documents import Part
 from qexp.store.epochs import EpochLine
 from qexp.store.evaluations import EvaluationRecord
 from qexp.store.record import Record, State
-from qexp.store.results import Calibration, HeldOutIntervals, Limit
 
 DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     "run.json": (Record, "The record of a run: its settings, its history and its results."),

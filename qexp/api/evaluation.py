@@ -11,8 +11,10 @@ from qexp.base.options import takes
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, IntervalsOptions, LimitOptions
 
 if TYPE_CHECKING:
+    from qexp.results.calibration import Calibration
+    from qexp.results.intervals import HeldOutIntervals
+    from qexp.results.limit import Limit
     from qexp.runs.evaluate import Evaluation
-    from qexp.store.results import Calibration, HeldOutIntervals, Limit
 
 
 @takes(EvaluateOptions)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
+    from qexp.results.calibration import Calibration
+    from qexp.results.intervals import HeldOutIntervals
+    from qexp.results.limit import Limit
     from qexp.runs.evaluate import Evaluation
     from qexp.runs.predict import Predictor
     from qexp.store.directory import RunDirectory
     from qexp.store.evaluations import EvaluationRecord
-    from qexp.store.results import Calibration, HeldOutIntervals, Limit
     from qexp.upkeep.verify import Verification
     from qexp.web.notebook import Estimates, Matrix
 
@@ -81,14 +83,15 @@ class Run(Shown):
     @property
     def evaluations(self) -> dict[str, EvaluationRecord]:
         """Name → evaluation on other data: its `results` (part → output → metric → value), `independent`, `reasons`."""
-        from qexp.store.evaluations import of_run
+        from qexp.store.evaluations import evaluations_of
 
-        return {one.name: one for one in of_run(self.directory)}
+        records = [evaluation.evaluation() for evaluation in evaluations_of(self.directory)]
+        return {record.name: record for record in records}
 
     @property
     def limit(self) -> Limit | None:
         """The errors of the exact posteriors of its test samples, if `qexp.limit` has computed them."""
-        from qexp.store.results import limit_of
+        from qexp.results.limit import limit_of
 
         return limit_of(self.directory)
 
@@ -102,14 +105,14 @@ class Run(Shown):
         """Kind → the last calibration of that kind, in the order "head", "refined"; with the part, as in "head_train",
         if that is not the whole prior.
         """
-        from qexp.store.results import calibrations_of
+        from qexp.results.calibration import calibrations_of
 
         return calibrations_of(self.directory)
 
     def held_out_intervals(self, evaluation: str | None = None) -> HeldOutIntervals | None:
         """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out errors, if known."""
+        from qexp.results.intervals import intervals_of
         from qexp.store.evaluations import find_evaluation
-        from qexp.store.results import intervals_of
 
         return intervals_of(self.directory if evaluation is None else find_evaluation(self.directory, evaluation))
 

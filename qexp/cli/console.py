@@ -101,16 +101,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
         print("  ".join(cells).rstrip())
 
 
-def print_parts(parts: Iterable[Table | str], apart: bool = False) -> None:
-    """Tables with their titles, and sentences, as `comparison.result_tables` gives them.
-
-    apart  an empty line before each table
-    """
-    for part in parts:
+def print_parts(parts: Iterable[Table | str]) -> None:
+    """Tables with their titles, each after an empty line unless it is the first part, and sentences."""
+    for number, part in enumerate(parts):
         if isinstance(part, str):
-            result(part)
+            result(in_one_line(part))
             continue
-        if apart:
+        if number:
             result("")
         if part.title:
             result(part.title)

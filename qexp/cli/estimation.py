@@ -36,8 +36,6 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.cli.listing import print_evaluation
-from qexp.comparison.result_tables import calibrated, calibrated_runs, what_would_be_noticed
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (
@@ -53,7 +51,7 @@ from qexp.metrics.meaning import measured, number
 
 if TYPE_CHECKING:
     from qexp.kinds.prediction import Prediction
-    from qexp.store.results import Calibration
+    from qexp.results.calibration import Calibration
 
 SOON = 10.0
 """Seconds after which a command says how long it will take."""
@@ -203,17 +201,21 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
     anything. A warning says if the data are not independent of those that the run was trained on, or if that is
     unknown. Samples without truth are left out and counted.
     """
-    place = find(options.workspace)
-    made = api.evaluate(run, **{**vars(options), "warn": warning})
-    record = made.record
+    from qexp.results.errors import independence_in_words
+
+    evaluation = api.evaluate(run, **{**vars(options), "warn": warning})
+    record = evaluation.record
     if as_json:
-        print_json({**record.document(), "path": str(made.directory.path)})
+        print_json({**record.document(), "path": str(evaluation.directory.path)})
         return
+    doubts = [] if record.independent else [independence_in_words(record)]
     for text in record.warnings:
         warning(text)
-    print_evaluation(record, made.held_out_intervals, doubted=warning)
-    message("tables and figures:" if made.made else "it exists already; tables and figures:")
-    result(place.shown(made.directory.results))
+    print_parts(part for part in evaluation.results.tables() if part not in doubts)
+    for text in doubts:
+        warning(text)
+    message("tables and figures:" if evaluation.made else "it exists already; tables and figures:")
+    result(find(options.workspace).shown(evaluation.directory.results))
 
 
 # qexp intervals
@@ -235,30 +237,29 @@ def intervals(
     the scale on which the loss is taken. The interval of every row is kept in results/intervals.csv.
     """
     from qexp.base.text import latex
-    from qexp.comparison.result_tables import held_out_intervals
+    from qexp.results.intervals import INTERVALS_OF_ROWS, interval_tables
 
     if as_json and as_latex:
         raise QexpError("--json and --latex exclude each other; take one")
-    found = api.intervals(run, **vars(options))
-    opened = api.open_run(run, workspace=options.workspace)
-    record = opened.directory.record()
+    covered = api.intervals(run, **vars(options))
+    directory = api.open_run(run, workspace=options.workspace).directory
+    record = directory.record()
     if as_json:
-        print_json(found.document())
+        print_json(covered.document())
         return
-    parts = list(held_out_intervals(found, record.units))
+    parts = list(interval_tables(covered, record.units))
     if parts and record.caution:
         parts.append(record.caution)
     if as_latex:
-        tables = [one for one in parts if not isinstance(one, str)]
-        piece(latex(tables, [one for one in parts if isinstance(one, str)]))
+        tables = [part for part in parts if not isinstance(part, str)]
+        piece(latex(tables, [part for part in parts if isinstance(part, str)]))
         return
     print_parts(parts)
     if not parts:
-        message(f"there are no intervals: all held-out data are of one {found.unit}, so there are no other errors")
+        message(f"there are no intervals: all held-out data are of one {covered.unit}, so there are no other errors")
     else:
-        message(
-            f"the interval of every row: {find(options.workspace).shown(opened.directory.results / 'intervals.csv')}"
-        )
+        path = find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)
+        message(f"the interval of every row: {path}")
 
 
 # qexp calibrate
@@ -275,45 +276,47 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
     """
     from qexp.runs.catalog import is_pattern
 
-    place, opened = find(options.workspace), api.open_runs(runs, workspace=options.workspace)
+    workspace, opened = find(options.workspace), api.open_runs(runs, workspace=options.workspace)
     several = len(opened) > 1 or len(runs) > 1 or is_pattern(runs[0])
-    found: dict[str, Calibration] = {}
+    calibrations: dict[str, Calibration] = {}
     failures: dict[str, QexpError] = {}
     with bar("calibrating") as show:
-        for place_of_run, run in enumerate(opened):
+        for number, run in enumerate(opened):
             try:
-                on_observation = _shown(show, run.name, place_of_run, len(opened))
-                told = {"warn": warning, "on_observation": on_observation}
-                found[run.name] = api.calibrate(run, **{**vars(options), **told})
+                on_observation = _shows_observations(show, run.name, number, len(opened))
+                reports = {"warn": warning, "on_observation": on_observation}
+                calibrations[run.name] = api.calibrate(run, **{**vars(options), **reports})
             except QexpError as failure:
                 failures[run.name] = failure
     if not several and failures:
         raise next(iter(failures.values()))
-    _print(found, several, as_json)
+    _print_calibrations(calibrations, several, as_json)
     for name, why in failures.items():
         error(f"{name}: {why}")
     if failures:
-        raise typer.Exit(4 if found else next(iter(failures.values())).exit_code)
+        raise typer.Exit(4 if calibrations else next(iter(failures.values())).exit_code)
     if not as_json:
         message("kept in the run, with tables and figures:" if not several else "kept in the runs, with figures:")
         for run in opened:
-            result(place.shown(run.directory.results))
+            result(workspace.shown(run.directory.results))
 
 
-def _shown(show: Show, name: str, before: int, runs: int) -> Callable[[int, int], None]:
+def _shows_observations(show: Show, name: str, before: int, runs: int) -> Callable[[int, int], None]:
     """Shows how many observations of a run are done; `before` runs are."""
     words = f"{name}: " if runs > 1 else ""
     return lambda done, count: show((before + done / count) / runs, f"{words}{done:,} of {count:,} observations")
 
 
-def _print(found: Mapping[str, Calibration], several: bool, as_json: bool) -> None:
+def _print_calibrations(calibrations: Mapping[str, Calibration], several: bool, as_json: bool) -> None:
+    from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
+
     if as_json:
-        documents = {name: one.document() for name, one in found.items()}
+        documents = {name: calibration.document() for name, calibration in calibrations.items()}
         print_json(documents if several else next(iter(documents.values())))
-    elif several and found:
-        print_parts([calibrated_runs(found), *dict.fromkeys(map(what_would_be_noticed, found.values()))])
-    elif found:
-        print_parts(calibrated(found.values()))
+    elif several and calibrations:
+        print_parts([table_of_runs(calibrations), *dict.fromkeys(map(what_would_be_noticed, calibrations.values()))])
+    elif calibrations:
+        print_parts(calibration_tables(calibrations.values()))
 
 
 # qexp limit
@@ -330,27 +333,26 @@ def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     of the posterior mean (rmse). Over the test intervals alone a method that knew these could do better.
     """
     with bar("integrating") as show:
-        told = {"warn": warning, "on_sample": lambda done, count: show(done / count, f"{done:,} of {count:,} samples")}
-        found = api.limit(**{**vars(options), **told})
+        reports = {"on_sample": lambda done, count: show(done / count, f"{done:,} of {count:,} samples")}
+        least = api.limit(**{**vars(options), "warn": warning, **reports})
     if as_json:
-        print_json(found.document())
+        print_json(least.document())
         return
     rows = [
-        [name, measured(one.mae, one.mae_error), measured(one.rmse, one.rmse_error), one.unit]
-        for name, one in found.variables.items()
+        [name, measured(errors.mae, errors.mae_error), measured(errors.rmse, errors.rmse_error), errors.unit]
+        for name, errors in least.variables.items()
     ]
     print_table(["variable", "mae", "rmse", "unit"], rows, right=["mae", "rmse"])
-    worst = max(one.difference for one in found.variables.values())
-    drawn_from = "the whole prior" if options.part == "all" else "the test part"
+    largest = max(errors.difference for errors in least.variables.values())
+    prior = "the whole prior" if options.part == "all" else "the test part"
     message(
-        f"errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over {found.samples:,} samples "
-        f"of {drawn_from} of {found.dataset} with seed {found.seed}; the prior has the dataset's whole distributions; "
-        + found.meaning
-        + (f"; known of each sample: {', '.join(found.given)}" if found.given else "")
+        f"errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over {least.samples:,} samples "
+        f"of {prior} of {least.dataset} with seed {least.seed}; the prior has the dataset's whole distributions; "
+        f"{least.meaning}"
     )
-    coarser = "half of the draws changes" if found.sampled else "grids that are half as fine change"
-    message(f"{coarser} the medians by {100 * worst:.2g} % of these errors at most, on average")
-    if found.doubted:
-        warning(f"the draws of {found.doubted:,} posteriors are not to be trusted: too few of them are effective")
+    coarser = "half of the draws changes" if least.sampled else "grids that are half as fine change"
+    message(f"{coarser} the medians by {100 * largest:.2g} % of these errors at most, on average")
+    if least.doubted:
+        warning(f"the draws of {least.doubted:,} posteriors are not to be trusted: too few of them are effective")
     if options.run is not None:
         message(f"kept in the run, and shown beside its errors: qexp show {options.run}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,9 +31,7 @@ from qexp.runs.columns import cell, error_title, in_csv, is_number, units_of, us
 from qexp.runs.options import ListOptions
 
 if TYPE_CHECKING:
-    from qexp.store.evaluations import EvaluationRecord
     from qexp.store.provenance import TreeRun
-    from qexp.store.results import HeldOutIntervals
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -311,45 +309,6 @@ def _names(option: str, text: str) -> list[str]:
     return names
 
 
-# Evaluations of runs on other data, as text.
-
-
-def print_evaluation(
-    record: EvaluationRecord, covered: HeldOutIntervals | None, doubted: Callable[[str], None] = result
-) -> None:
-    """What was evaluated, whether the data are independent, all metrics with their intervals, and errors by group.
-
-    covered  how many rows lie in the intervals that the run's held-out errors promise, if that is known
-    doubted  receives why the data are not independent, or what is unknown
-    """
-    from qexp.comparison.result_tables import evaluated_intervals, field_errors, group_errors, results_with_intervals
-
-    result(in_one_line(f"evaluation {record.name}: {in_words(record)}"))
-    if record.independent is True:
-        result(in_one_line(f"independent of the training data: {'; '.join(record.reasons)}"))
-    else:
-        doubted(f"{doubt(record)}: {'; '.join(record.reasons)}")
-    print_parts(results_with_intervals(record))
-    print_parts(field_errors(record), apart=True)
-    print_parts(group_errors(record), apart=True)
-    print_parts(evaluated_intervals(covered, record.units), apart=True)
-
-
-def doubt(record: EvaluationRecord) -> str:
-    """Why the results may not say how the run does on new data."""
-    if record.independent is False:
-        return "the data are not independent of those that the run was trained on"
-    return "it is unknown whether the data are independent of those that the run was trained on"
-
-
-def in_words(record: EvaluationRecord) -> str:
-    """`the part 'test' of mogi_test, 100 samples, seed 0`."""
-    words = [f"the part '{record.part}' of {record.dataset}", f"{record.samples:,} samples"]
-    words += [f"{record.left_out:,} without truth left out"] if record.left_out else []
-    words += [f"mean of {record.networks} networks"] if record.networks > 1 else []
-    return ", ".join([*words, f"seed {record.seed}"])
-
-
 # qexp show
 
 
@@ -359,17 +318,7 @@ def show(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show a run: its state, spec, results, files and lineage."""
-    from qexp.comparison.result_tables import (
-        beside_limit,
-        calibrated,
-        estimators,
-        field_errors,
-        group_errors,
-        held_out_intervals,
-        limit_to_compute,
-        own_results,
-        results,
-    )
+    from qexp.results.capabilities import sections_of, sections_of_evaluations
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
@@ -387,22 +336,12 @@ def show(
         result(f"  {key:<14} {in_one_line(text)}")
     if record.overrides:
         result(f"  {'set':<14} {in_one_line(' '.join(record.overrides))}")
-    if record.results:
+    if parts := [part for section in sections_of(directory, record) for part in section.tables()]:
         result("\nresults")
-        print_parts(results(record))
-        print_parts(beside_limit(record, opened.limit), apart=True)
-        print_parts(limit_to_compute(record, spec, opened.limit), apart=True)
-        print_parts(estimators(record), apart=True)
-        print_parts(field_errors(record), apart=True)
-        print_parts(group_errors(record), apart=True)
-        print_parts(held_out_intervals(opened.held_out_intervals(), record.units), apart=True)
-    elif directory.written_by_program() is not None:
-        result("\nresults")
-        print_parts(own_results(directory, record))
-    print_parts(calibrated(opened.calibrations.values()), apart=True)
-    for name, evaluation in opened.evaluations.items():
+        print_parts(parts)
+    for section in sections_of_evaluations(directory):
         result("")
-        print_evaluation(evaluation, opened.held_out_intervals(name))
+        print_parts(section.tables())
     result("\nfiles")
     for line in _files(directory.path):
         result(f"  {in_one_line(line)}")

@@ -111,13 +111,11 @@ def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
 
 def print_trained(trained: api.Run, workspace: str | None) -> None:
     """Add a run to the catalog, and print its results."""
-    from qexp.comparison.result_tables import estimators, field_errors, own_results
+    from qexp.results.errors import estimators, field_errors, own_results
 
     api.refresh(warn=warning, workspace=workspace)
     record = trained.directory.record()
-    print_parts(own_results(trained.directory, record))
-    print_parts(estimators(record), apart=True)
-    print_parts(field_errors(record), apart=True)
+    print_parts([*own_results(trained.directory, record), *estimators(record), *field_errors(record)])
     work = "of training, " if record.epochs.of else ""
     message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
 

@@ -29,11 +29,12 @@ from qexp.errors import QexpError
 from qexp.metrics.intervals import LEVEL, Estimate
 from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding
 from qexp.metrics.recorded import meaning_of
+from qexp.results.calibration import PASSED, SIGNIFICANT
+from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 from qexp.store.evaluations import EvaluationDirectory, find_evaluation
 from qexp.store.record import Record
-from qexp.store.results import CALIBRATION_FIELD, PASSED, SIGNIFICANT, compared_columns, is_of_calibration, is_width
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences([directory.spec() for directory in directories]),
-        [*_rows(records, [directory.part for directory in evaluated]), *_of_calibrations(evaluated, units)],
+        [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
         evaluation,
         len({one.evaluation().content for one in evaluated if isinstance(one, EvaluationDirectory)}) <= 1,
@@ -132,14 +133,13 @@ def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow
             yield MetricRow(output, name, of, of.in_unit(units[0] if units else ""), values, best)
 
 
-def _of_calibrations(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
-    """Coverage and widths of the posteriors of runs that were calibrated; which are better depends on both."""
+def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
+    """Such as coverage and widths of the posteriors of calibrated runs; which are better depends on both."""
     columns = [compared_columns(directory) for directory in directories]
-    for output in dict.fromkeys(name for of_run in columns for name in of_run):
+    for output in dict.fromkeys(output for of_run in columns for output in of_run):
         for name in dict.fromkeys(name for of_run in columns for name in of_run.get(output, {})):
             values = [of_run.get(output, {}).get(name) for of_run in columns]
-            unit = units.get(output, "") if is_width(name) else ""
-            yield MetricRow(output, f"{CALIBRATION_FIELD}.{name}", UNKNOWN, unit, values, [])
+            yield MetricRow(output, name, UNKNOWN, unit_of(output, name, units), values, [])
 
 
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
@@ -244,7 +244,7 @@ def _over_seeds(of_groups: Sequence[GroupRow], title: str, metric: str) -> Table
 
 
 def _passed(metric: str) -> bool:
-    return is_of_calibration(metric) and metric.endswith(f".{PASSED}")
+    return is_of_capability(metric) and metric.endswith(f".{PASSED}")
 
 
 def _on(comparison: Comparison | SeedComparison) -> str:
@@ -270,7 +270,7 @@ def differences_of(pair: Pair) -> Table:
 def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     """Remarks that a reader of the tables needs."""
     unknown = dict.fromkeys(
-        row.metric for row in comparison.results if row.meaning.best is None and not is_of_calibration(row.metric)
+        row.metric for row in comparison.results if row.meaning.best is None and not is_of_capability(row.metric)
     )
     said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
@@ -284,7 +284,7 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     ]
     if any(_passed(row.metric) for row in comparison.calibrations):
         said.append(
-            f"{CALIBRATION_FIELD}.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
+            f"calibration.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
             f"{100 * (1 - SIGNIFICANT):.0f} % pass"
         )
     for row in comparison.results:

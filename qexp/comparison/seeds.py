@@ -19,15 +19,15 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
-from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
+from qexp.metrics.meaning import HIGHEST, MAIN_METRIC, UNKNOWN, ZERO, Meaning
 from qexp.metrics.recorded import meaning_of
+from qexp.results.capabilities import Columns, compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import COMMENTARY
 from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation, summaries as summaries_of
 from qexp.store.record import State
-from qexp.store.results import CALIBRATION_FIELD, Columns, compared_columns, is_width
 
 ABSENT = "-"
 
@@ -271,24 +271,23 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
                 )
 
 
-def rows_of_calibrations(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
-    """Coverage and widths of the intervals of runs that were calibrated, and whether they passed; see `qexp calibrate`.
+def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
+    """Such as coverage and widths of the intervals of calibrated runs, and whether they passed; see `qexp calibrate`.
 
-    Runs that were not are no part of the mean. p-values have none.
+    Runs without them are no part of the mean. p-values have none.
     """
     units = units_of_groups(groups)
-    found = {group.name: {seed: _columns(one) for seed, one in group.counted.items()} for group in groups}
-    runs = [columns for of_group in found.values() for columns in of_group.values()]
-    for output in dict.fromkeys(output for columns in runs for output in columns):
-        named = dict.fromkeys(name for columns in runs for name in columns.get(output, {}))
-        for name in (name for name in named if not name.endswith("p_value")):
-            unit = units.get(output, "") if is_width(name) else ""
-            for group, of_group in found.items():
-                known = {seed: columns.get(output, {}).get(name) for seed, columns in of_group.items()}
-                values = {seed: value for seed, value in known.items() if value is not None}
+    columns = {group.name: {seed: _columns(run) for seed, run in group.counted.items()} for group in groups}
+    runs = [of_run for of_group in columns.values() for of_run in of_group.values()]
+    for output in dict.fromkeys(output for of_run in runs for output in of_run):
+        names = dict.fromkeys(name for of_run in runs for name in of_run.get(output, {}))
+        for name in (name for name in names if not name.endswith("p_value")):
+            for group, of_group in columns.items():
+                numbers = {seed: of_run.get(output, {}).get(name) for seed, of_run in of_group.items()}
+                values = {seed: value for seed, value in numbers.items() if value is not None}
                 if values:
-                    of = estimate(list(values.values()))
-                    yield GroupRow(group, output, f"{CALIBRATION_FIELD}.{name}", UNKNOWN, unit, of, values, [])
+                    mean = estimate(list(values.values()))
+                    yield GroupRow(group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, [])
 
 
 def _columns(one: ComparedRun) -> Columns:
@@ -488,7 +487,7 @@ def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) ->
         kinds,
         differences(specs),
         list(rows_of_results(groups)),
-        list(rows_of_calibrations(groups)),
+        list(rows_of_capabilities(groups)),
         [],
         [],
     )
@@ -568,7 +567,7 @@ def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
 
     errors: dict[str, dict[str, OfSeeds]] = {}
     for row in comparison.results:
-        if row.metric == "mae" and row.estimate is not None:
+        if row.metric == MAIN_METRIC and row.estimate is not None:
             of = row.estimate
             errors.setdefault(row.output, {})[row.group] = OfSeeds(list(row.values.values()), of.mean, of.interval)
     if errors:

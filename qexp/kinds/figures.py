@@ -20,12 +20,12 @@ from qexp.errors import QexpError
 from qexp.figures.canvas import COLOURS, FORMATS, panels, require_formats, save, sized, styled, titled, wrapped
 from qexp.figures.curves import learning_curves
 from qexp.jobs.states import Watch
+from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, intervals_of
 from qexp.spec.experiences import type_name
 from qexp.spec.kinds import part_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory
 from qexp.store.record import State
-from qexp.store.results import INTERVALS_OF_ROWS, USUAL, intervals_of
 
 if TYPE_CHECKING:
     import xarray

@@ -24,9 +24,9 @@ from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
 from qexp.networks.estimator import Estimator, mean
+from qexp.results.intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
 from qexp.spec.kinds import TEST_PREDICTIONS, part_of
 from qexp.store.directory import PREDICTIONS, RunDirectory
-from qexp.store.results import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
 
 if TYPE_CHECKING:
     import xarray

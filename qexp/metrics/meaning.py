@@ -15,6 +15,9 @@ LOWEST, HIGHEST, ZERO = "lowest", "highest", "zero"
 BEST = (LOWEST, HIGHEST, ZERO)
 """Which values are better; `zero`: those closest to zero, from either side."""
 
+MAIN_METRIC = "mae"
+"""The metric by which listings, curves and comparisons show an output at a glance: every run reports it."""
+
 OUTPUT = "{unit}"
 """Placeholder of the output's unit in the unit of a metric."""
 
@@ -53,6 +56,13 @@ class Meaning:
 
 
 UNKNOWN = Meaning()
+
+
+def main_metric(metrics: Iterable[str]) -> str | None:
+    """The metric of an output that is shown at a glance: `MAIN_METRIC`, or the first one of others."""
+    names = list(metrics)
+    return MAIN_METRIC if MAIN_METRIC in names else next(iter(names), None)
+
 
 # Rounding of numbers for readers: only the digits that are significant given the uncertainty.
 

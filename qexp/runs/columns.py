@@ -19,8 +19,8 @@ from qexp.base.files import in_bytes
 from qexp.base.text import keys_of, output_and_metric
 from qexp.errors import DamagedError, NotFoundError, QexpError, nearest, shortened, suggestion
 from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, number
+from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.spec.resolution import is_index
-from qexp.store import results
 from qexp.store.directory import EVALUATIONS, RunDirectory
 from qexp.store.record import LISTED, Record
 
@@ -283,8 +283,8 @@ class Columns:
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec_as_written))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
-        self._calibration = cache(
-            lambda path: self._read(lambda: results.calibration_columns(RunDirectory(Path(path))))
+        self._results = cache(
+            lambda capability, path: self._read(class_of(capability)(RunDirectory(Path(path))).columns)
         )
 
     def over(self, runs: Sequence[Summary]) -> Columns:
@@ -341,14 +341,14 @@ class Columns:
         summary = self.runs[0] if self.runs else {}
         if column == "size":
             return lambda run: files.size_of(Path(run["path"]))
-        if first == results.CALIBRATION_FIELD:
-            return lambda run: _below(self._calibration(run["path"]), rest)
         if first == "spec":
             return lambda run: self._in_spec(run, rest)
         if self._in_summaries(column):
             return lambda run: _below(run, path)
         if first in PARTS:
             return lambda run: _below(run["results"], path)
+        if first in CAPABILITIES:
+            return lambda run: _below(self._results(first, run["path"]), rest)
         # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
         if first in FIELDS and first not in (*summary, "metrics"):
             return lambda run: _below(self._record(run["path"]), path)
@@ -371,29 +371,20 @@ class Columns:
         """Whether the column is a metric that one of the runs can have when it is done, or calibrated."""
         part, _, rest = column.removeprefix("results.").partition(".")
         output, metric = output_and_metric(rest)
-        if part == results.CALIBRATION_FIELD:
-            return column in results.possible_calibration_columns(self._outputs())
-        with_output = any(output in one["units"] for one in self.runs)
-        return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
+        units = units_of(self.runs)
+        if part in PARTS:
+            return output in units and self.meaning(metric) != UNKNOWN
+        return column in possible_columns(units)
 
     def unit(self, column: str) -> str:
         """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
-        path = steps(column)
-        if path[0] == results.CALIBRATION_FIELD:
-            return self._unit_of_width(column)
+        path, units = steps(column), units_of(self.runs)
         if path[0] in ("results", EVALUATIONS):
             path = path[1:] if path[0] == "results" else path[2:]
-        units = {output: unit for one in self.runs for output, unit in one["units"].items()}
+        elif path[0] in CAPABILITIES:
+            return possible_columns(units).get(column, "")
         output, metric = output_and_metric(".".join(path[1:]))
         return self.meaning(metric).in_unit(units[output]) if output in units else ""
-
-    def _unit_of_width(self, column: str) -> str:
-        units = {output: unit for one in self.runs for output, unit in one["units"].items()}
-        own = (unit for output, unit in units.items() if column in results.possible_calibration_columns([output]))
-        return next(own, "") if results.is_width(column) else ""
-
-    def _outputs(self) -> set[str]:
-        return {output for one in self.runs for output in one["units"]}
 
     def cautions(self, column: str) -> list[str]:
         """Per run whose value of a column is of an evaluation with a caution: its name and the caution."""
@@ -417,7 +408,7 @@ class Columns:
         for one in self.runs:
             deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
             deep |= {*_paths(one["evaluations"], "evaluations.")}
-        deep |= results.possible_calibration_columns(self._outputs())
+        deep |= possible_columns(units_of(self.runs)).keys()
         return suggestion(column, deep if nearest(column, deep) else known)
 
 

@@ -27,6 +27,8 @@ from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import EvaluateOptions
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
+from qexp.results.capabilities import Section, results_of
+from qexp.results.intervals import HeldOutIntervals, intervals_of
 from qexp.spec.kinds import caution_of_data, documents_of, part_of
 from qexp.spec.reading import digest
 from qexp.store import evaluations
@@ -34,7 +36,6 @@ from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import TRAINED_ON, EvaluationDirectory, EvaluationRecord
 from qexp.store.provenance import fingerprint
 from qexp.store.record import NAME, now
-from qexp.store.results import HeldOutIntervals, intervals_of
 
 LOCK_SECONDS = 10.0
 
@@ -93,6 +94,11 @@ class Evaluation:
     def held_out_intervals(self) -> HeldOutIntervals | None:
         """How many rows or spectra lie in the intervals that the run's held-out errors promise, if that is known."""
         return intervals_of(self.directory)
+
+    @property
+    def results(self) -> Section:
+        """What is shown of it."""
+        return Section("", results_of(self.directory))
 
 
 def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOptions) -> Evaluation:

@@ -8,13 +8,12 @@ from typing import Any
 
 from qexp.errors import DamagedError
 from qexp.jobs.states import Watch
+from qexp.results.capabilities import documents_of
 from qexp.runs.actions import states_of
 from qexp.store import evaluations
 from qexp.store.directory import RunDirectory
-from qexp.store.evaluations import of_run
 from qexp.store.provenance import lineage_text
 from qexp.store.record import CodeState, Epochs, FoldCount, Imported, Record
-from qexp.store.results import calibrations_of, intervals_of, limit_of
 
 
 def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[str], None]) -> list[tuple[str, str]]:
@@ -24,7 +23,7 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
     """
     before, actions = lineage_text(record.lineage), states_of(directory)
     environment = _environment(directory, warn)
-    found = [
+    texts = [
         ("run", record.name),
         ("state", state),
         ("error", record.error),
@@ -49,13 +48,13 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("imported", _imported(record.imported)),
         *_foreign_weights(record),
         ("matrices", ", ".join(directory.matrix_names())),
-        ("evaluations", ", ".join(one.name for one in of_run(directory))),
-        ("actions", ", ".join(name if said == "done" else f"{name} ({said})" for name, said in actions.items())),
+        ("evaluations", ", ".join(evaluations.names(directory))),
+        ("actions", ", ".join(name if state == "done" else f"{name} ({state})" for name, state in actions.items())),
         ("tags", ", ".join(record.tags)),
         ("note", record.note),
         ("path", str(directory.path)),
     ]
-    return [(key, str(text)) for key, text in found if text]
+    return [(key, str(text)) for key, text in texts if text]
 
 
 def _environment(directory: RunDirectory, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -145,22 +144,16 @@ def _code(code: CodeState) -> str:
     return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
 
 
-# The record of a run together with what its other files say of it: its state, matrices, limit, calibrations.
+# The record of a run together with what its other files say of it: its state, matrices, results of capabilities.
 
 
 def shown_record(directory: RunDirectory) -> dict[str, Any]:
     """The document that `qexp show RUN --json` prints, with the present state."""
-    record = directory.record().document()
-    limit, intervals, calibrations = limit_of(directory), intervals_of(directory), calibrations_of(directory)
     return {
-        **record,
+        **directory.record().document(),
         "state": Watch().state(directory).value,
         "path": str(directory.path),
         "matrices": directory.matrix_names(),
         "actions": states_of(directory),
-        "evaluations": {one.name: one.document() for one in evaluations.of_run(directory)},
-        "limit": None if limit is None else limit.document(),
-        "held_out_intervals": None if intervals is None else intervals.document(),
-        "calibration": next((one.document() for one in calibrations.values()), None),
-        "calibrations": {kind: one.document() for kind, one in calibrations.items()},
+        **documents_of(directory),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,9 @@ class EvaluationDirectory(RunDirectory):
 
     def record(self) -> Record:
         """The record of the run, with the results of this evaluation instead of the run's own."""
-        own = self.evaluation()
+        evaluation = self.evaluation()
         shared = ("seed", "units", "metrics", "results", "intervals", "comparison", "errors", "groups", "caution")
-        return replace(self.run.record(), **{name: getattr(own, name) for name in shared})
+        return replace(self.run.record(), **{name: getattr(evaluation, name) for name in shared})
 
     def spec(self) -> dict[str, Any]:
         """The run's resolved experience, on the evaluated dataset."""
@@ -139,32 +140,33 @@ class EvaluationDirectory(RunDirectory):
 
 def names(directory: RunDirectory) -> list[str]:
     """The names of a run's evaluations, sorted."""
-    found = directory.evaluations.glob(f"*/{RECORD}")
-    return sorted(path.parent.name for path in found if NAME.fullmatch(path.parent.name))
+    records = directory.evaluations.glob(f"*/{RECORD}")
+    return sorted(path.parent.name for path in records if NAME.fullmatch(path.parent.name))
 
 
 def find_evaluation(directory: RunDirectory, name: str) -> EvaluationDirectory:
     """Raises NotFoundError with similar names."""
-    known = names(directory)
-    if name not in known and files.restore(directory.evaluations / name):
-        known = names(directory)
-    if name not in known:
-        advice = suggestion(name, known) if known else f"make it: qexp evaluate {directory.name} --dataset {name}"
+    if name not in names(directory):
+        files.restore(directory.evaluations / name)
+    if name not in (existing := names(directory)):
+        advice = suggestion(name, existing) if existing else f"make it: qexp evaluate {directory.name} --dataset {name}"
         raise NotFoundError(f"{directory.name} has no evaluation '{name}'; {advice}")
     return EvaluationDirectory(directory.evaluations / name, directory.code_trusted)
 
 
-def of_run(directory: RunDirectory) -> Iterator[EvaluationRecord]:
-    """The records of a run's evaluations by name; those that cannot be read are left out, and `doctor` reports them."""
+def evaluations_of(directory: RunDirectory) -> Iterator[EvaluationDirectory]:
+    """A run's evaluations by name, with their records; those that cannot be read are left out, and `doctor` reports
+    them.
+    """
     for name in names(directory):
-        try:
-            yield find_evaluation(directory, name).evaluation()
-        except (DamagedError, NotFoundError):
-            continue
+        with suppress(DamagedError, NotFoundError):
+            evaluation = find_evaluation(directory, name)
+            yield replace(evaluation, written=evaluation.evaluation())
 
 
 def summaries(run: Path) -> dict[str, dict[str, Any]]:
     """Evaluation → what a listing knows of it."""
     if not (run / EVALUATIONS).is_dir():
         return {}
-    return {one.name: one.summary() for one in of_run(RunDirectory(run))}
+    records = [evaluation.evaluation() for evaluation in evaluations_of(RunDirectory(run))]
+    return {record.name: record.summary() for record in records}

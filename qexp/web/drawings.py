@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
 from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
-from qexp.comparison.result_tables import kind_in_words
 from qexp.figures.curves import outputs_of
 from qexp.kinds.figures import (
     MissingNumbersError,
@@ -28,9 +27,9 @@ from qexp.kinds.figures import (
 from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers
 from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
 from qexp.kinds.look import value_in_words
+from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, RunDirectory
-from qexp.store.results import calibrations_of
 from qexp.web.html import Drawn, drawn
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
     """None before the run was calibrated; those whose numbers are gone are left out."""
     drawings, calibrations = list[Drawn](), calibrations_of(directory).values()
     for calibration in calibrations:
-        kind = f" ({kind_in_words(calibration)})" if len(calibrations) > 1 else ""
+        kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
         with suppress(MissingNumbersError):
             numbers = calibration_numbers(directory, calibration)
             drawings += [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,35 +14,21 @@ import orjson
 
 from qexp.base.quantities import in_words, label, typeset
 from qexp.base.text import Table
-from qexp.comparison.result_tables import (
-    Parts,
-    beside_limit,
-    calibrated,
-    estimators,
-    evaluated_intervals,
-    field_errors,
-    group_errors,
-    held_out_intervals,
-    own_results,
-    results,
-    results_with_intervals,
-)
 from qexp.comparison.seeds import ABSENT, differences
 from qexp.errors import DamagedError, NotFoundError
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.recorded import NETWORK
+from qexp.results.capabilities import Results, Section, loaded_object, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
 from qexp.spec.experiences import type_of
 from qexp.store.directory import RunDirectory
-from qexp.store.evaluations import find_evaluation, of_run
-from qexp.store.results import calibrations_of, intervals_of, limit_of
-from qexp.web.drawings import calibration_drawings, curves, fields, lines_of, matrices, points, training_drawn
-from qexp.web.html import Drawn, View, drawn
+from qexp.store.evaluations import EvaluationDirectory, evaluations_of
+from qexp.web.drawings import curves, fields, lines_of, matrices, points, training_drawn
+from qexp.web.html import Drawn, View, drawn, picture
 
 if TYPE_CHECKING:
-    from qexp.store.evaluations import EvaluationRecord
     from qexp.store.record import Record
 
 MOST_SPECS = 60
@@ -155,9 +140,8 @@ def _products(directory: RunDirectory, record: Record) -> Rows:
         failed = f", {len(record.folds.failed)} failed" if record.folds.failed else ""
         yield ["holds out", "cross-validation", f"{record.folds.of} folds", f"{record.folds.done} done{failed}"]
     yield from _some([["was made", "matrix", name, ""] for name in directory.matrix_names()])
-    yield from _some(
-        [["was made", "evaluation", evaluation.name, evaluation.caution or ""] for evaluation in of_run(directory)]
-    )
+    evaluations = map(EvaluationDirectory.evaluation, evaluations_of(directory))
+    yield from _some([["was made", "evaluation", record.name, record.caution] for record in evaluations])
 
 
 def _descendants(record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
@@ -183,46 +167,35 @@ IN_HEAD = ("run", "state", "error", "caution", "note", "tags")
 """Facts that the page shows elsewhere than in its list."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """Tables, sentences and drawings under a title."""
-
-    title: str
-    parts: Sequence[Table | str]
-    baselines: Sequence[Drawn]
-
-
-def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def run_page(
+    directory: RunDirectory, others: Sequence[Mapping[str, Any]] = (), *, pictures_elsewhere: bool = False
+) -> dict[str, Any]:
     """What the template `run.html` needs. Raises DamagedError for a run that cannot be read.
 
-    others  summaries of the other runs of its workspace, among which those of its experience and its descendants are
+    others              summaries of the other runs of its workspace, among which those of its experience and its
+                        descendants are
+    pictures_elsewhere  whether the page has the pictures that are kept in the run in another place
     """
     record, spec, state = directory.record(), directory.spec(), Watch().state(directory)
-    evaluations = list(of_run(directory))
     warnings: list[str] = []
-    known = facts(directory, record, str(state), warnings.append)
+    about = facts(directory, record, str(state), warnings.append)
     return {
         "name": record.name,
         "state": str(state).replace("_", " "),
         "failed": not state.unfinished and str(state) != "done",
         "error": record.error,
-        "cautions": cautions_of(record, evaluations),
+        "cautions": cautions_of(directory, record),
         "note": record.note,
         "tags": record.tags,
         "warnings": warnings,
-        "facts": [(key, text) for key, text in known if key not in IN_HEAD],
+        "facts": [(key, text) for key, text in about if key not in IN_HEAD],
         "asked": list(type_of(spec).lines(spec).items()),
         "overrides": record.overrides,
         "siblings": [] if directory.is_fold else siblings(directory, record, others),
         "lineage": lineage(directory, record, others),
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
-        "results": list(results_of(directory, record)),
-        "baselines": baselines_drawn(record),
-        "calibration": list(calibrated(calibrations_of(directory).values())),
-        "calibration_drawn": calibration_drawings(directory),
-        "evaluations": [
-            Section(one.name, list(_evaluation(directory, one)), baselines_drawn(one)) for one in evaluations
-        ],
+        "results": [_on_page(section, pictures_elsewhere) for section in sections_of(directory, record)],
+        "evaluations": [_on_page(section) for section in sections_of_evaluations(directory)],
         "curves": curves(lines_of(directory), record.units),
         "estimates": points(directory),
         "fields": list(fields(directory)),
@@ -232,40 +205,45 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
     }
 
 
-def results_of(directory: RunDirectory, record: Record) -> Parts:
-    """Tables and sentences on the run's own results; nothing before there are any."""
-    if record.results:
-        yield from (results_with_intervals if record.intervals else results)(record)
-        yield from chain(beside_limit(record, limit_of(directory)), estimators(record), field_errors(record))
-        yield from group_errors(record)
-        yield from held_out_intervals(intervals_of(directory), record.units)
-    elif directory.written_by_program() is not None:
-        yield from own_results(directory, record)
+def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, Any]:
+    """A title, and tables, sentences and drawings below it."""
+    drawings = [
+        drawing
+        for results in section.results
+        if not (pictures_elsewhere and results.figures())
+        for drawing in drawings_of(results)
+    ]
+    return {"title": section.title, "parts": [*section.tables_of_page(), *drawings]}
 
 
-def _evaluation(directory: RunDirectory, record: EvaluationRecord) -> Parts:
-    yield from chain(results_with_intervals(record), field_errors(record), group_errors(record))
-    yield from evaluated_intervals(intervals_of(find_evaluation(directory, record.name)), record.units)
+def drawings_of(results: Results) -> list[Drawn]:
+    """What is drawn of the results of a capability: by what it names, else the pictures that are kept in the run."""
+    if results.drawn_by:
+        drawings: list[Drawn] = loaded_object(results.drawn_by)(results.directory)
+        return drawings
+    return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
 
 
-def cautions_of(record: Record, evaluations: Sequence[EvaluationRecord]) -> list[str]:
+def cautions_of(directory: RunDirectory, record: Record) -> list[str]:
     """All that a reader must know before any number: of the run, and of its evaluations."""
-    own = [record.caution] if record.caution else []
-    return [*own, *(f"evaluation {one.name}: {one.caution}" for one in evaluations if one.caution)]
+    cautions = [record.caution] if record.caution else []
+    for evaluation in map(EvaluationDirectory.evaluation, evaluations_of(directory)):
+        cautions += [f"evaluation {evaluation.name}: {evaluation.caution}"] if evaluation.caution else []
+    return cautions
 
 
-def baselines_drawn(record: Record | EvaluationRecord) -> list[Drawn]:
+def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
     """The network among its baselines: RMSE with its interval, a drawing per output."""
-    drawings = []
-    for output in dict.fromkeys(row.output for row in record.comparison):
-        rows = [row for row in record.comparison if row.output == output and row.rmse is not None]
+    comparison, drawings = directory.record().comparison, []
+    for output in dict.fromkeys(row.output for row in comparison):
+        rows = [row for row in comparison if row.output == output and row.rmse is not None]
         rows.sort(key=lambda row: row.rmse or 0.0)
         values = {row.estimator: OfSeeds((), row.rmse or 0.0, row.rmse_interval) for row in rows}
         if values:
             unit = rows[0].unit
             drawings.append(
                 drawn(
-                    in_words(output),
+                    f"{in_words(output)}: the network among its baselines, 95 % intervals",
                     partial(values_in_rows, values, label(f"{output} RMSE", typeset(unit)), NETWORK),
                     "; ".join(f"{row.estimator} {row.rmse:.4g} {unit}" for row in rows),
                 )
@@ -289,25 +267,21 @@ def run_view(directory: RunDirectory) -> View:
     """Results, baselines and curves; the spec, the origin and the command are unfolded. Raises DamagedError."""
     record, state = directory.record(), Watch().state(directory)
     warnings: list[str] = []
-    known = [(key, text) for key, text in facts(directory, record, str(state), warnings.append) if key not in IN_HEAD]
-    curve = training_drawn(directory)
+    about = [[key, text] for key, text in facts(directory, record, str(state), warnings.append) if key not in IN_HEAD]
+    parts: list[Table | Drawn | str] = [record.note] if record.note else []
+    folded: dict[str, Sequence[Table | Drawn | str]] = {}
+    for results in (results for section in sections_of(directory, record) for results in section.results):
+        parts += results.tables_of_page()
+        if results.folded and (drawings := drawings_of(results)):
+            folded[results.folded] = drawings
+        elif not results.folded:
+            parts += drawings_of(results)
+    folded |= {section.title: _on_page(section)["parts"] for section in sections_of_evaluations(directory)}
+    if curve := training_drawn(directory):
+        folded["how training went"] = curve
     asked = type_of(directory.spec()).lines(directory.spec())
-    return View(
-        record.name,
-        state.words,
-        [*cautions_of(record, list(of_run(directory))), *warnings],
-        record.error or "",
-        [
-            *([record.note] if record.note else []),
-            *results_of(directory, record),
-            *baselines_drawn(record),
-            *calibrated(calibrations_of(directory).values()),
-        ],
-        {
-            **({"how sure its posteriors may be": sure} if (sure := calibration_drawings(directory)) else {}),
-            **({"how training went": curve} if curve else {}),
-            "what was asked": [Table("", ["", ""], [[key, text] for key, text in asked.items()])],
-            "where it came from": [lineage(directory, record, ()), Table("", ["", ""], known)],
-            "how to make it again": [shlex.join(record.command)],
-        },
-    )
+    folded["what was asked"] = [Table("", ["", ""], [[key, text] for key, text in asked.items()])]
+    folded["where it came from"] = [lineage(directory, record, ()), Table("", ["", ""], about)]
+    folded["how to make it again"] = [shlex.join(record.command)]
+    cautions = [*cautions_of(directory, record), *warnings]
+    return View(record.name, state.words, cautions, record.error or "", parts, folded)

@@ -407,12 +407,10 @@ async def show_run(request: Request) -> Response:
 def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     directory = _directory(request)
     place = log_place(directory)  # before the log is read: a line may come twice, but none is lost
-    known = run_page(directory, runs)
+    figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
+    known = run_page(directory, runs, pictures_elsewhere=bool(figures))
     unfinished = State(known["state"].replace(" ", "_")).unfinished
     shown = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
-    figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
-    if any(name.startswith("calibration_") for name in figures):
-        shown["calibration_drawn"] = []  # they are among the figures
     address = request.scope["path"]
     return page(
         request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,

@@ -23,8 +23,7 @@ from scipy.stats import norm
 import qexp as package
 from qexp.errors import QexpError
 from qexp.kinds.images.calibrated_posteriors import Draws, Prior, placed
-from qexp.simulation.distributions import normal
-from qexp.store.results import (
+from qexp.results.calibration import (
     Calibration,
     CellShare,
     CoverageShare,
@@ -33,6 +32,7 @@ from qexp.store.results import (
     Regions,
     with_verdict,
 )
+from qexp.simulation.distributions import normal
 from tests.browsing import pages
 from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
 

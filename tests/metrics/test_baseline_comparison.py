@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from qexp.base.text import markdown
-from qexp.comparison.result_tables import estimator_tables, plain_rows, remarks
 from qexp.metrics.baselines import compared_estimators
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
+from qexp.results.errors import estimator_tables, plain_rows, remarks
 
 RMSE = METRICS["rmse"].build()
 ROWS = 30

@@ -12,8 +12,8 @@ import pytest
 import xarray
 
 import qexp as package
+from qexp.results.intervals import USUAL
 from qexp.store.directory import RunDirectory
-from qexp.store.results import USUAL
 from tests import cores, stones
 from tests.conftest import call
 

@@ -65,11 +65,7 @@ from qexp.metrics.calibration import (
     uniformity,
     widths,
 )
-from qexp.simulation.dataset import GeneratedDataset, Part
-from qexp.simulation.generators import DeformationImages
-from qexp.store.directory import RunDirectory
-from qexp.store.record import now
-from qexp.store.results import (
+from qexp.results.calibration import (
     INTERVAL,
     WELL_ABOVE,
     BoundRatio,
@@ -81,10 +77,14 @@ from qexp.store.results import (
     OutputCalibration,
     Regions,
     WidthRatio,
-    intervals_of,
     keep_calibration,
     with_verdict,
 )
+from qexp.results.intervals import intervals_of
+from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.generators import DeformationImages
+from qexp.store.directory import RunDirectory
+from qexp.store.record import now
 
 if TYPE_CHECKING:
     import xarray

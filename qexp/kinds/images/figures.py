@@ -26,9 +26,10 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images import matrix_figures
+from qexp.results.calibration import FEW, HEAD, Calibration, calibrations_of, numbers_name, record_name
+from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory, with_caution
-from qexp.store.results import FEW, HEAD, Calibration, calibrations_of, limit_of, numbers_name, record_name
 
 if TYPE_CHECKING:
     import xarray

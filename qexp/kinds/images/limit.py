@@ -30,9 +30,9 @@ from qexp.kinds.images.posteriors import posteriors
 from qexp.kinds.networks import periods_of_outputs
 from qexp.kinds.options import USUAL_SAMPLES, LimitOptions
 from qexp.kinds.tables import tables_of, tables_with
+from qexp.results.limit import LeastErrors, Limit, keep_limit
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory
-from qexp.store.results import LeastErrors, Limit, keep_limit
 
 Array = NDArray[np.float64]
 

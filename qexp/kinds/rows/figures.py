@@ -40,10 +40,10 @@ from qexp.kinds.figures import (
 )
 from qexp.kinds.rows.spec import grouped_by
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
+from qexp.results.intervals import USUAL
 from qexp.rows.rasters import Raster
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
-from qexp.store.results import USUAL
 
 if TYPE_CHECKING:
     import xarray

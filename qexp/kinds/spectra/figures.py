@@ -38,9 +38,9 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
+from qexp.results.intervals import USUAL
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
-from qexp.store.results import USUAL
 
 if TYPE_CHECKING:
     import xarray

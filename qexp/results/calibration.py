@@ -1,0 +1,707 @@
+"""How sure the posteriors of a run may be: `results/calibration.json`, and its numbers in `calibration.nc`.
+
+Those are of the network's head and the whole prior; other kinds have names of their own: `calibration_refined.json`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qexp.base import files
+from qexp.base.quantities import in_words
+from qexp.base.text import Table
+from qexp.metrics.meaning import NONE, number
+from qexp.results.capabilities import Columns, Parts, Results
+from qexp.results.intervals import HeldOutIntervals, intervals_of
+from qexp.store.directory import RunDirectory
+from qexp.store.documents import Part
+
+HEAD, REFINED = "head", "refined"
+"""Whose posteriors are tested: the network head's, or those of the likelihood, found from the network's estimates."""
+
+WHOLE = "all"
+"""The part of the distributions that is the whole prior."""
+
+FEW = 20
+"""Draws in a cell below which nothing is said of it."""
+
+INTERVAL = 0.9
+"""Probability of the intervals whose widths are reported, and whose coverage is looked at in cells."""
+
+WELL_ABOVE = 10.0
+"""Signal-to-noise ratio from which widths are compared with the Cramér–Rao bound."""
+
+CLEAR = 3.0
+"""Standard errors from where a mean is called too high or too low."""
+
+TELLING = 0.85
+"""Ratio of widths that so many draws must show before silence is called calibrated: about 500 do."""
+
+SLIGHT = 0.03
+"""Difference of the share of truths in 90 % intervals from 0.9 below which their width is called slightly wrong."""
+
+SIGNIFICANT = 0.05
+"""Probability with which the tests of a calibration together find any fault in calibrated posteriors (Bonferroni)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoverageShare(Part):
+    """How many true values lie in intervals or regions that should hold a given share of them."""
+
+    probability: float
+    """The share that they should hold."""
+    share: float
+    """The share that they hold."""
+    expected: tuple[float, float]
+    """Where the share lies for calibrated intervals, with probability 0.95."""
+    p_value: float
+    """Of the exact binomial test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellShare(Part):
+    """The share of intervals that hold the truth in one cell."""
+
+    share: float
+    """Of the observations in the cell."""
+    observations: int
+    """Their number."""
+    between: Mapping[str, tuple[float, float]]
+    """Output → the ends of the cell, between which its estimates lie, in its unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCoverage(Part):
+    """Where the 90 % intervals of an output are too narrow or too wide, by where the estimates lie."""
+
+    LEFT_OUT = ("fewest", "most")
+
+    axes: tuple[str, ...]
+    """Outputs by whose estimates observations are put into cells."""
+    cells: int
+    """Cells with enough observations."""
+    narrow: int
+    """Of them, those whose intervals are too narrow beyond chance."""
+    wide: int
+    """Those whose intervals are too wide beyond chance."""
+    p_value: float
+    """Of a regression of whether intervals hold the truth on all estimates, against a constant share."""
+    fewest: CellShare | None = None
+    """The cell in which the fewest intervals hold the truth, if one has enough observations."""
+    most: CellShare | None = None
+    """The one in which the most do."""
+
+    @property
+    def wrong_in_words(self) -> list[str]:
+        """`too narrow in 2`, `too wide in 1`: the numbers of cells that are wrong."""
+        counts = {"narrow": self.narrow, "wide": self.wide}
+        return [f"too {kind} in {count}" for kind, count in counts.items() if count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidthRatio(Part):
+    """The median ratio of widths of 90 % intervals to those of exact posteriors."""
+
+    median: float
+    """1 if the posteriors are as sharp as can be."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the median."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundRatio(Part):
+    """The median ratio of widths of 90 % intervals to 3.29 standard deviations of the Cramér–Rao bound."""
+
+    median: float
+    """Below 1 is possible: the bound is asymptotic, and knows no prior."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the median."""
+    observations: int
+    """Number of observations whose signal is well above the noise, which are compared."""
+    of: int
+    """Number of observations among which these are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputCalibration(Part):
+    """How sure the posteriors of one output may be."""
+
+    LEFT_OUT = ("width_ratio", "bound_ratio")
+
+    unit: str
+    """Unit of the output."""
+    p_value: float
+    """Of the ranks of the true values: the probability that those in calibrated posteriors leave the band as far."""
+    mean_position: float
+    """Mean share of draws below the true value: 0.5 if medians are right."""
+    spread: float
+    """Mean square of the positions' distance from 0.5, times 12: 1 if right, more if posteriors are too narrow."""
+    width: float
+    """Median width of 90 % intervals, in the output's unit."""
+    coverage: tuple[CoverageShare, ...]
+    """Of central intervals."""
+    local: LocalCoverage
+    """Where 90 % intervals are wrong."""
+    width_ratio: WidthRatio | None = None
+    """Widths beside those of exact posteriors, if these were computed."""
+    bound_ratio: BoundRatio | None = None
+    """Widths beside the Cramér–Rao bound, if there is one and exact posteriors were not computed."""
+
+    def width_fault(self, draws: int) -> str:
+        """`narrow` or `wide` if the mean square of positions says so, whose standard error is known; or nothing."""
+        spread = self.spread - 1
+        return "" if abs(spread) <= CLEAR * math.sqrt(0.8 / draws) else "narrow" if spread > 0 else "wide"
+
+    def median_fault(self, draws: int) -> str:
+        """`low` or `high` if the mean position says that of medians; or nothing."""
+        shift = self.mean_position - 0.5
+        return "" if abs(shift) <= CLEAR / math.sqrt(12 * draws) else "low" if shift > 0 else "high"
+
+    @property
+    def coverage_of_interval(self) -> CoverageShare:
+        """Of the intervals of probability `INTERVAL`."""
+        return min(self.coverage, key=lambda share: abs(share.probability - INTERVAL))
+
+    @property
+    def width_in_words(self) -> str:
+        """The median width of 90 % intervals with its unit."""
+        return f"{number(self.width)} {self.unit}".strip()
+
+    def verdict(self, calibration: Calibration) -> str:
+        """Whether the output is calibrated, in some words."""
+        draws, least = calibration.draws, calibration.least
+        if self.p_value < least:
+            slightly = "slightly " if abs(self.coverage_of_interval.share - INTERVAL) < SLIGHT else ""
+            width, median = self.width_fault(draws), self.median_fault(draws)
+            faults = [f"{slightly}too {width}"] if width else []
+            faults += [f"medians too {median}"] if median else []
+            return " and ".join(faults) or "posteriors of a wrong shape"
+        if self.local.p_value < least:
+            wrong = ", ".join(self.local.wrong_in_words)
+            in_cells = f" ({wrong} of {self.local.cells} cells)" if wrong else ""
+            return f"calibrated on average, not everywhere{in_cells}"
+        return "calibrated" if calibration.notices_narrow >= TELLING else "no fault seen"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions(Part):
+    """How many true values lie in regions of all outputs together."""
+
+    p_value: float
+    """Of the distribution of the probabilities in the smallest regions that hold the truth."""
+    coverage: tuple[CoverageShare, ...]
+    """Of these regions."""
+
+    @property
+    def worst(self) -> CoverageShare:
+        """That which differs most from what it should hold."""
+        return min(self.coverage, key=lambda share: share.p_value)
+
+    @property
+    def fault(self) -> str:
+        """How often they hold the truth, where that is wrong."""
+        return "more often" if self.worst.share > self.worst.probability else "less often"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactComparison(Part):
+    """Draws beside those of exact posteriors of the same observations, distinguished by a classifier."""
+
+    observations: int
+    """Number of observations."""
+    classifier: str
+    """The classifier."""
+    accuracy: float
+    """Mean cross-validated accuracy (C2ST): 0.5 if the posteriors are exact."""
+    standard_error: float
+    """Of the mean, over observations."""
+    largest: float
+    """Accuracy for the observation whose posterior is furthest from the exact one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Part):
+    """Posteriors of simulated observations beside the values that made these."""
+
+    LEFT_OUT = ("density", "exact")
+
+    verdict: str = ""
+    """Whether the posteriors of each output, and of all together, are calibrated, in a line."""
+    dataset: str
+    """Name of the dataset's spec."""
+    refined: bool = False
+    """Whether the posteriors are those of the likelihood, and not those of the network's head."""
+    caution: str = ""
+    """Why even sound posteriors would not be calibrated on these draws; empty if they would."""
+    doubted: int = 0
+    """Number of observations whose samples are, by the diagnostics of their method, not to be trusted."""
+    part: str
+    """Part of the distributions that the values were drawn from: all, train, validation or test."""
+    seed: int
+    """Of the observations and draws."""
+    draws: int
+    """Draws from the prior, each with a simulated observation."""
+    samples: int
+    """Samples from the posterior of each observation."""
+    created: str
+    """When it was made, in UTC."""
+    notices_narrow: float
+    """Ratio of widths of too narrow intervals to calibrated ones that ranks show in nine of ten cases; 0 if none."""
+    notices_shift: float | None
+    """Shift of medians, in posterior standard deviations, that ranks show in nine of ten cases; null if none."""
+    outputs: Mapping[str, OutputCalibration] = field(default_factory=dict)
+    """Output → its calibration."""
+    density: Regions | None = None
+    """Regions of highest posterior density; null where densities are unknown."""
+    balls: Regions
+    """Balls around random points (TARP), in shares of the prior."""
+    exact: ExactComparison | None = None
+    """Comparison with exact posteriors, if these were computed."""
+
+    @property
+    def kind(self) -> str:
+        """`head` or `refined`; with the part, if the values are not from the whole prior: `head_train`."""
+        posteriors = REFINED if self.refined else HEAD
+        return posteriors if self.part == WHOLE else f"{posteriors}_{self.part}"
+
+    @property
+    def part_in_words(self) -> str:
+        return PARTS.get(self.part, self.part)
+
+    @property
+    def kind_in_words(self) -> str:
+        """`head`, `refined`, `head, training part`: whose posteriors, and where they were tested."""
+        posteriors = REFINED if self.refined else HEAD
+        return posteriors if self.part == WHOLE else f"{posteriors}, {self.part_in_words}"
+
+    @property
+    def regions(self) -> dict[str, Regions]:
+        """Regions of all outputs together, by name; none for a single output, of which the ranks say all."""
+        regions = {"density": self.density, "balls": self.balls} if len(self.outputs) > 1 else {}
+        return {name: region for name, region in regions.items() if region is not None}
+
+    @property
+    def p_values(self) -> list[float]:
+        """Of all tests: of the ranks and of the places of each output, and of regions of all."""
+        of_outputs = [p_value for output in self.outputs.values() for p_value in (output.p_value, output.local.p_value)]
+        return [*of_outputs, *(region.p_value for region in self.regions.values())]
+
+    @property
+    def least(self) -> float:
+        """The p-value below which a test finds a fault."""
+        return SIGNIFICANT / len(self.p_values)
+
+    @property
+    def faults(self) -> int:
+        """The number of tests that find one."""
+        return sum(p_value < self.least for p_value in self.p_values)
+
+
+REGIONS = {"density": "regions of highest density", "balls": "balls around random points (TARP)"}
+"""Kind of regions of all outputs → what they are called."""
+
+PARTS = {WHOLE: "whole prior", "train": "training part", "validation": "validation part", "test": "test part"}
+"""Part of the distributions → what it is called."""
+
+
+def with_verdict(calibration: Calibration) -> Calibration:
+    """A calibration that says in a line what its tests find: `depth: slightly too wide; 2,000 observations`."""
+    words = [f"{in_words(name)}: {output.verdict(calibration)}" for name, output in calibration.outputs.items()]
+    words += [
+        f"{REGIONS[name]} hold the truth {region.fault} than they should"
+        for name, region in calibration.regions.items()
+        if region.p_value < calibration.least
+    ]
+    part = "" if calibration.part == WHOLE else f" of the part '{calibration.part}'"
+    words.append(f"{calibration.draws:,} observations{part}")
+    if calibration.doubted:
+        words.append(f"{calibration.doubted:,} of them with samples that are not to be trusted")
+    words += ["see the caution"] if calibration.caution else []
+    return replace(calibration, verdict="; ".join(words))
+
+
+def numbers_name(kind: str) -> str:
+    """The file, in a run's `results`, of the numbers of a kind of calibration."""
+    return "calibration.nc" if kind == HEAD else f"calibration_{kind}.nc"
+
+
+def record_name(kind: str) -> str:
+    """The file, in a run's `results`, of what is recorded of it."""
+    return "calibration.json" if kind == HEAD else f"calibration_{kind}.json"
+
+
+def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
+    """Kind → the calibration that is kept in a run, that of the head first. Raises DamagedError."""
+    if not directory.held_out:
+        return {}
+    recorded = [Calibration.read(file) for file in directory.results.glob("calibration*.json")]
+    by_kind = {calibration.kind: calibration for calibration in recorded}
+    return {
+        kind: calibration if calibration.verdict else with_verdict(calibration)
+        for kind, calibration in sorted(by_kind.items())
+    }
+
+
+def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
+    """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of a NetCDF file."""
+    files.make_folder(directory.results)
+    record, document = directory.results / record_name(calibration.kind), files.json_bytes(calibration.document())
+    # Both are complete before either replaces an earlier one; where they differ, figures are refused by `created`.
+    with (
+        files.replacing(record) as of_record,
+        files.replacing(directory.results / numbers_name(calibration.kind)) as of_numbers,
+    ):
+        of_numbers.write(numbers)
+        of_record.write(document)
+        of_record.flush()
+
+
+class Calibrations(Results):
+    """All kinds of calibration of a run; its columns also have how often the intervals of held-out rows hold them."""
+
+    section = "Calibration"
+    drawn_by = "qexp.web.drawings:calibration_drawings"
+    folded = "how sure its posteriors may be"
+
+    @cached_property
+    def calibrations(self) -> dict[str, Calibration]:
+        return calibrations_of(self.directory)
+
+    def document(self) -> dict[str, Any]:
+        documents = {kind: calibration.document() for kind, calibration in self.calibrations.items()}
+        return {"calibration": next(iter(documents.values()), None), "calibrations": documents}
+
+    def tables(self) -> Parts:
+        return calibration_tables(self.calibrations.values())
+
+    def figures(self) -> Sequence[Path]:
+        return sorted(self.directory.results.glob("figures/calibration_*.png"))
+
+    def columns(self) -> Columns:
+        intervals = intervals_of(self.directory)
+        columns = {} if intervals is None else _columns_of_rows(intervals)
+        for kind, calibration in self.calibrations.items():
+            for output, numbers in _columns_of(calibration).items():
+                named = {_column(kind, name): value for name, value in numbers.items()}
+                columns.setdefault(output, {}).update(named)
+        return columns
+
+    def compared(self) -> Columns:
+        names = [_column(kind, name) for kind in COLUMN_KINDS for name in COMPARED]
+        return {
+            output: {name: numbers[name] for name in names if name in numbers}
+            for output, numbers in self.columns().items()
+        }
+
+    @staticmethod
+    def possible_columns(units: Mapping[str, str]) -> dict[str, str]:
+        columns = [
+            (output, name, unit if name == WIDTH else "") for output, unit in units.items() for name in OF_OUTPUT
+        ]
+        columns += [(JOINT, name, "") for name in OF_ALL]
+        return {
+            f"calibration.{output}.{_column(kind, name)}": unit
+            for output, name, unit in columns
+            for kind in COLUMN_KINDS
+        }
+
+
+# Columns of listings.
+#
+# `calibration.depth.coverage_90` is of the network's head on the whole prior, or of held-out rows; of other kinds of
+# calibration it is `calibration.depth.refined.coverage_90`. So nothing is compared that is not alike.
+
+
+WIDTH = "width"
+
+OF_OUTPUT = (*(f"coverage_{percent}" for percent in (50, 68, 90, 95)), "p_value", WIDTH, "width_ratio", "bound_ratio")
+"""Last steps of columns on one output."""
+
+OF_ALL = ("passed", "density_p_value", "balls_p_value", "c2st")
+"""Last steps of columns on all outputs together."""
+
+JOINT = "joint"
+"""In place of an output, in columns on all outputs together."""
+
+PASSED = "passed"
+"""1 if no test finds a fault, else 0: its mean is the share of runs that pass."""
+
+COMPARED = (PASSED, "coverage_90", WIDTH, "width_ratio", "bound_ratio", "density_p_value", "c2st")
+"""Last steps of what runs are compared by."""
+
+COLUMN_KINDS = [kind if part == WHOLE else f"{kind}_{part}" for kind in (HEAD, REFINED) for part in PARTS]
+
+
+def _column(kind: str, name: str) -> str:
+    return name if kind == HEAD else f"{kind}.{name}"
+
+
+def _columns_of(calibration: Calibration) -> Columns:
+    columns = {name: _columns_of_output(output) for name, output in calibration.outputs.items()}
+    joint = {PASSED: float(calibration.faults == 0)}
+    for name, regions in (("density", calibration.density), ("balls", calibration.balls)):
+        if regions is not None:
+            joint[f"{name}_p_value"] = regions.p_value
+    if calibration.exact is not None:
+        joint["c2st"] = calibration.exact.accuracy
+    return {**columns, JOINT: joint}
+
+
+def _columns_of_output(output: OutputCalibration) -> dict[str, float]:
+    columns = {f"coverage_{100 * coverage.probability:.0f}": coverage.share for coverage in output.coverage}
+    columns |= {"p_value": output.p_value, WIDTH: output.width}
+    for name, ratio in (("width_ratio", output.width_ratio), ("bound_ratio", output.bound_ratio)):
+        if ratio is not None:
+            columns[name] = ratio.median
+    return columns
+
+
+def _columns_of_rows(intervals: HeldOutIntervals) -> Columns:
+    """The coverages of all held-out rows together, and the mean width of 90 % intervals."""
+    columns: Columns = {}
+    for coverage in intervals.overall:
+        if coverage.n:
+            numbers = columns.setdefault(coverage.output, {})
+            numbers[f"coverage_{100 * coverage.interval:.0f}"] = coverage.covered / coverage.n
+            if coverage.interval == INTERVAL and coverage.mean_width is not None:
+                numbers[WIDTH] = coverage.mean_width
+    return columns
+
+
+# Calibrations for readers: a table, and verdicts in sentences.
+#
+# Among the tests of a calibration the least p-value is small by chance: what is called a fault has a probability of at
+# most `SIGNIFICANT` for all tests together (Bonferroni).
+
+
+def calibration_tables(calibrations: Collection[Calibration]) -> Parts:
+    """All that is said of the calibrations of a run: verdicts, one table, and each in turn; nothing without any."""
+    several = len(calibrations) > 1
+    for calibration in calibrations:
+        yield f"{calibration.kind_in_words}: {calibration.verdict}" if several else calibration.verdict
+    if calibrations:
+        yield _table_of_kinds(calibrations)
+    for calibration in calibrations:
+        yield from _sentences(calibration)
+
+
+def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
+    """A line for each run: its 90 % intervals, and whether a test finds a fault."""
+    names = list(dict.fromkeys(name for calibration in calibrations.values() for name in calibration.outputs))
+    ratios = _ratios(calibrations.values())
+    exact = any(calibration.exact for calibration in calibrations.values())
+    columns = ["run"]
+    for name in names:
+        columns += [f"{name} in {100 * INTERVAL:g} %", f"{name} width", *(f"{name} / {ratio}" for ratio in ratios)]
+    columns += [*(["C2ST"] if exact else []), "tests"]
+    rows = []
+    for run, calibration in calibrations.items():
+        cells = [cell for name in names for cell in _cells_of_output(calibration.outputs.get(name), ratios)]
+        if exact:
+            cells.append(NONE if calibration.exact is None else f"{100 * calibration.exact.accuracy:.1f} %")
+        faults, tests = calibration.faults, len(calibration.p_values)
+        rows.append([run, *cells, f"{faults} of {tests} find a fault" if faults else "passed"])
+    kinds = dict.fromkeys(calibration.kind_in_words for calibration in calibrations.values())
+    return Table(f"calibration: {', '.join(kinds)}", columns, rows, frozenset(columns[1:-1]))
+
+
+def _cells_of_output(output: OutputCalibration | None, ratios: Sequence[str]) -> list[str]:
+    if output is None:
+        return [NONE] * (2 + len(ratios))
+    share = f"{100 * output.coverage_of_interval.share:.1f} %"
+    return [share, output.width_in_words, *_widths_beside(output, ratios)]
+
+
+def _ratios(calibrations: Iterable[Calibration]) -> list[str]:
+    """What widths of any of the calibrations are compared with."""
+    outputs = [output for calibration in calibrations for output in calibration.outputs.values()]
+    exact, bound = any(output.width_ratio for output in outputs), any(output.bound_ratio for output in outputs)
+    return [*(["exact"] if exact else []), *(["bound"] if bound else [])]
+
+
+def _widths_beside(output: OutputCalibration, ratios: Sequence[str]) -> list[str]:
+    known = {"exact": output.width_ratio, "bound": output.bound_ratio}
+    return [NONE if (ratio := known[name]) is None else f"{ratio.median:.3g}" for name in ratios]
+
+
+def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
+    """A row per output and kind of calibration, then one for each kind of region of all outputs."""
+    several, ratios = len(calibrations) > 1, _ratios(calibrations)
+    shares = [f"in {100 * coverage.probability:g} %" for coverage in next(iter(calibrations)).balls.coverage]
+    texts = ["of", *(["posteriors"] if several else [])]
+    columns = [*texts, *shares, "p", "median width", *(f"width / {name}" for name in ratios)]
+    rows = []
+    for name in dict.fromkeys(name for calibration in calibrations for name in calibration.outputs):
+        for calibration in calibrations:
+            if (output := calibration.outputs.get(name)) is not None:
+                kind = [calibration.kind_in_words] if several else []
+                cells = [*_percents(output.coverage), chance(output.p_value), output.width_in_words]
+                rows.append([f"intervals of {name}", *kind, *cells, *_widths_beside(output, ratios)])
+    for name, words in REGIONS.items():
+        for calibration in calibrations:
+            if (region := calibration.regions.get(name)) is not None:
+                kind = [calibration.kind_in_words] if several else []
+                cells = [*_percents(region.coverage), chance(region.p_value)]
+                rows.append([words, *kind, *cells, *[NONE] * (1 + len(ratios))])
+    title = "true values in intervals and regions (%), by their probability"
+    return Table(title, columns, rows, frozenset(columns[len(texts) :]))
+
+
+def _percents(coverage: Iterable[CoverageShare]) -> list[str]:
+    return [f"{100 * share.share:.1f}" for share in coverage]
+
+
+def _sentences(calibration: Calibration) -> Iterator[str]:
+    by = "the likelihood, from the network's estimates" if calibration.refined else "the network's posterior head"
+    yield (
+        f"calibration: {calibration.draws:,} new observations of {calibration.dataset}, drawn from the "
+        f"{calibration.part_in_words} (seed {calibration.seed}), {calibration.samples:,} draws from the posterior of "
+        f"each, by {by}"
+    )
+    if calibration.caution:
+        yield calibration.caution
+    if calibration.doubted:
+        yield (
+            f"of {calibration.doubted:,} observations the samples are not to be trusted, by the diagnostics of their "
+            "method"
+        )
+    for name, output in calibration.outputs.items():
+        yield _of_intervals(name, output.coverage_of_interval, calibration.draws)
+        yield _of_ranks(name, output, calibration)
+        yield _of_cells(name, output.local, calibration)
+        yield from _of_widths(name, output)
+    if any(output.bound_ratio for output in calibration.outputs.values()):
+        yield "this bound is asymptotic and knows no prior: ratios below one are possible"
+    yield from _jointly({REGIONS[name]: region for name, region in calibration.regions.items()}, calibration.least)
+    if calibration.exact is not None:
+        yield _beside_exact(calibration.exact)
+    yield what_would_be_noticed(calibration)
+
+
+def _of_intervals(name: str, coverage: CoverageShare, draws: int) -> str:
+    low, high = (100 * end for end in coverage.expected)
+    words = (
+        f"the {100 * coverage.probability:g} % intervals of {in_words(name)} hold the truth in "
+        f"{100 * coverage.share:.1f} % of {draws:,} observations"
+    )
+    right = f"(95 % of calibrated ones: {low:.1f} to {high:.1f} %)"
+    if coverage.expected[0] <= coverage.share <= coverage.expected[1]:
+        return f"{words}, as calibrated ones do {right}"
+    return f"{words}: too {'narrow' if coverage.share < coverage.expected[0] else 'wide'} {right}"
+
+
+def _of_ranks(name: str, output: OutputCalibration, calibration: Calibration) -> str:
+    words = f"the ranks of the true {in_words(name)} among the draws"
+    equal = equals(output.p_value, calibration.least)
+    if output.p_value >= calibration.least:
+        return f"{words} are uniform, as in calibrated posteriors ({equal})"
+    faults = []
+    if fault := output.median_fault(calibration.draws):
+        below = f"{100 * output.mean_position:.1f} % of the draws are below the truth"
+        faults.append(f"medians tend to be too {fault}, as {below}")
+    if fault := output.width_fault(calibration.draws):
+        faults.append(f"posteriors tend to be too {fault}")
+    return f"{words} are not uniform ({equal}): {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
+
+
+def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> str:
+    """Where an output's intervals are wrong, by where the estimates lie."""
+    words = f"the 90 % intervals of {in_words(name)}"
+    if not local.cells:
+        return f"where {words} are wrong is unknown: no cell has enough observations"
+    cells = f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
+    wrong = " and ".join(local.wrong_in_words)
+    clearly = f"{wrong} of {cells}" if wrong else f"clearly wrong in none of {cells}"
+    chances = equals(local.p_value, calibration.least)
+    if local.p_value >= calibration.least:
+        return f"whether {words} hold the truth does not visibly depend on the estimates ({chances}; {clearly})"
+    depends = f"whether {words} hold the truth depends on the estimates ({chances}; {clearly})"
+    if local.fewest is None or local.most is None:
+        return depends
+    return f"{depends}: in single cells from {_cell(local.fewest, calibration)} to {_cell(local.most, calibration)}"
+
+
+def _cell(cell: CellShare, calibration: Calibration) -> str:
+    """`84 % (of 51 with depth 1.2 to 1.4 km, delta volume 0.3 to 0.5 10⁶ m³)`."""
+    ends = ", ".join(
+        f"{in_words(name)} {low:.3g} to {high:.3g} {calibration.outputs[name].unit}".rstrip()
+        for name, (low, high) in cell.between.items()
+    )
+    return f"{100 * cell.share:.0f} % (of {cell.observations:,} with {ends})"
+
+
+def _of_widths(name: str, output: OutputCalibration) -> Iterator[str]:
+    """Widths beside those of exact posteriors, and beside the bound."""
+    if (exact := output.width_ratio) is not None:
+        low, high = exact.interval
+        yield (
+            f"the 90 % intervals of {in_words(name)} are {_ratio(exact.median)} times as wide as those of exact "
+            f"posteriors (median, with 95 % interval {_ratio(low)} to {_ratio(high)})"
+        )
+    if (bound := output.bound_ratio) is not None:
+        low, high = bound.interval
+        yield (
+            f"the 90 % intervals of {in_words(name)} are {_ratio(bound.median)} times as wide as 3.29 standard "
+            f"deviations of the Cramér–Rao bound (median of the {bound.observations:,} of {bound.of:,} observations "
+            f"with a signal-to-noise ratio above {WELL_ABOVE:g}, with 95 % interval {_ratio(low)} to {_ratio(high)})"
+        )
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
+    """What is wrong with all outputs together although, or because, something is with one."""
+    wrong = {words: region for words, region in regions.items() if region.p_value < least}
+    for words, region in wrong.items():
+        yield (
+            f"{words} hold the truth {region.fault} than they should ({equals(region.p_value, least)}): those of "
+            f"{100 * region.worst.probability:g} % in {100 * region.worst.share:.1f} % of observations"
+        )
+    if regions and not wrong:
+        chances = ", ".join(f"{words}: {equals(region.p_value, least)}" for words, region in regions.items())
+        yield f"in how the outputs depend on each other no fault is seen ({chances})"
+
+
+def _beside_exact(exact: ExactComparison) -> str:
+    share, error, most = (100 * accuracy for accuracy in (exact.accuracy, exact.standard_error, exact.largest))
+    return (
+        f"a classifier distinguishes the draws of {exact.observations} posteriors from those of exact ones in "
+        f"{share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal; for the worst {most:.0f} %; "
+        f"{exact.classifier})"
+    )
+
+
+def what_would_be_noticed(calibration: Calibration) -> str:
+    """Which faults this number of draws would show, so that nobody takes silence for soundness."""
+    draws = f"{calibration.draws:,} observations"
+    if not calibration.notices_narrow or calibration.notices_shift is None:
+        return f"{draws} would show hardly any fault, so that silence means little; take more"
+    return (
+        f"power of the test: had posteriors been {100 * (1 - calibration.notices_narrow):.0f} % too narrow, or their "
+        f"medians off by {calibration.notices_shift:.2g} of their standard deviations, the ranks of {draws} "
+        "would show it in nine of ten cases; smaller faults can stay unseen"
+    )
+
+
+def chance(p_value: float) -> str:
+    """A p-value: `0.42`, `0.004`, `< 0.001`."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.1g}" if p_value < 0.01 else f"{p_value:.2f}"
+
+
+def equals(p_value: float, least: float) -> str:
+    """`p = 0.42`; of a small one that is no fault, why it is none.
+
+    least  the p-value below which something is called a fault
+    """
+    words = chance(p_value)
+    equal = f"p {words}" if words.startswith("<") else f"p = {words}"
+    if p_value < least or p_value >= SIGNIFICANT:
+        return equal
+    return f"{equal}, as among {SIGNIFICANT / least:.0f} tests by chance"

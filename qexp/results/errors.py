@@ -1,0 +1,280 @@
+"""The errors of a run, or of an evaluation on other data: by metric, beside baselines, on whole frames, by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, groupby
+from typing import Any
+
+from qexp.base import files
+from qexp.base.text import Table
+from qexp.metrics.meaning import MAIN_METRIC, NONE, number, rounding
+from qexp.metrics.recorded import NETWORK, SHOWN, best, meaning_of
+from qexp.results.capabilities import Parts, Results
+from qexp.store.directory import RunDirectory
+from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
+from qexp.store.record import Record
+
+GROUPS = 40
+"""Most lines of errors by group."""
+
+MOST_FILES = 40
+"""Most lines of files that a program wrote."""
+
+
+class Errors(Results):
+    drawn_by = "qexp.web.run_page:baselines_drawn"
+
+    def tables(self) -> Parts:
+        evaluation = self.directory.evaluation() if isinstance(self.directory, EvaluationDirectory) else None
+        if evaluation is None:
+            return chain(own_results(self.directory, self.record), self._further())
+        return chain(_of_evaluation(evaluation), results_with_intervals(self.record), self._on_frames_and_by_group())
+
+    def tables_of_page(self) -> Parts:
+        """With the intervals of metrics, where there are any."""
+        if self.directory.held_out and self.record.intervals:
+            return chain(results_with_intervals(self.record), self._further())
+        return self.tables()
+
+    def _further(self) -> Parts:
+        return chain(estimators(self.record), self._on_frames_and_by_group())
+
+    def _on_frames_and_by_group(self) -> Parts:
+        return chain(field_errors(self.record), group_errors(self.record))
+
+
+# Errors by part, output and metric.
+
+
+def own_results(directory: RunDirectory, record: Record) -> Parts:
+    """The numbers of a run; of a program that gave none the files that it wrote; nothing before there are any."""
+    if record.results:
+        yield from _wide_results(record)
+    elif (written := directory.written_by_program()) is not None:
+        rows = [[name, files.in_bytes(file["bytes"]), file["sha256"][:16]] for name, file in written.items()]
+        if rows:
+            yield _table(["file", "size", "sha256"], rows[:MOST_FILES], words=1)
+            if len(rows) > MOST_FILES:
+                yield f"and {len(rows) - MOST_FILES:,} more files"
+        else:
+            yield "The program gave no numbers and wrote no files into its run's folder; what it printed is in the log."
+        if record.caution:
+            yield record.caution
+
+
+def _wide_results(record: Record) -> Parts:
+    """A row per part and output, a column per metric; then the caution."""
+    columns = list(
+        dict.fromkeys(name for outputs in record.results.values() for metrics in outputs.values() for name in metrics)
+    )
+    rows = []
+    for part, outputs in record.results.items():
+        for output, metrics in outputs.items():
+            cells = _cells(metrics, record.units.get(output, ""), record)
+            rows.append([part, output, *(cells.get(name, NONE) for name in columns)])
+    yield _table(["part", "output", *columns], rows, words=2)
+    if record.caution:
+        yield record.caution
+
+
+def results_with_intervals(record: Record) -> Parts:
+    """A row per output and metric, with the 95 % interval where there is one; then the caution."""
+    rows = []
+    for part, outputs in record.results.items():
+        for output, metrics in outputs.items():
+            intervals = record.intervals.get(part, {}).get(output, {})
+            for metric, value in metrics.items():
+                meaning, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
+                between = NONE if ends is None else f"[{number(ends[0], meaning)}, {number(ends[1], meaning)}]"
+                unit = meaning.in_unit(record.units.get(output, ""))
+                cells = [output, metric, number(value, meaning), between, unit]
+                rows.append([part, *cells] if len(record.results) > 1 else cells)
+    columns = ["output", "metric", "value", "95 % interval", "unit"]
+    yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[2:4]))
+    if record.caution:
+        yield record.caution
+
+
+def field_errors(record: Record) -> Parts:
+    """Errors of vectors on whole test frames, and how long the network takes for one."""
+    errors = record.errors
+    if errors is None:
+        return
+    rows = []
+    for vector, values in errors.vectors.items():
+        unit = record.units.get(vector.partition(", ")[0], "")
+        lengths = [f"{number(value)} {unit}".strip() for value in (values.mean_error, values.mean_speed)]
+        rows.append([f"({vector})", *lengths, f"{number(values.percent)} %"])
+    if rows:
+        yield _table(["vector", "mean error", "mean speed", "error / speed"], rows, words=1)
+    height, width = errors.frame
+    threads = f", {errors.threads} thread{'s' if errors.threads != 1 else ''}" if errors.device == "cpu" else ""
+    milliseconds = number(1000 * errors.seconds_per_frame)
+    yield (
+        f"whole test frames, {errors.cells:,} cells; the network takes {milliseconds} ms for a frame of "
+        f"{height} x {width} cells ({errors.device}{threads})"
+    )
+
+
+def group_errors(record: Record) -> Parts:
+    """Errors by core, folder or group of rows, a line for each."""
+    for kind in dict.fromkeys(group.of for group in record.groups):
+        groups = [group for group in record.groups if group.of == kind]
+        metrics = list(dict.fromkeys(name for group in groups for name in group.metrics))
+        rows = []
+        for group in groups[:GROUPS]:
+            cells = _cells(group.metrics, record.units.get(group.output, ""), record)
+            rows.append([group.name, group.output, f"{group.n:,}", *(cells.get(name, NONE) for name in metrics)])
+        yield _table([kind, "output", "n", *metrics], rows, words=2)
+        if len(groups) > GROUPS:
+            yield f"and {len(groups) - GROUPS:,} more in results/errors.csv"
+
+
+def _table(columns: list[str], rows: list[list[str]], words: int) -> Table:
+    """A table whose columns after the first `words` are numbers."""
+    return Table("", columns, rows, frozenset(columns[words:]))
+
+
+def _cells(metrics: Mapping[str, float | None], unit: str, record: Record) -> dict[str, str]:
+    """Metric → its value with its unit."""
+    cells = {}
+    for metric, value in metrics.items():
+        meaning = meaning_of(metric, [record.metrics])
+        cells[metric] = NONE if value is None else f"{number(value, meaning)} {meaning.in_unit(unit)}".strip()
+    return cells
+
+
+# What was evaluated on other data, and whether these are independent.
+
+
+def _of_evaluation(evaluation: EvaluationRecord) -> Parts:
+    yield f"evaluation {evaluation.name}: {evaluation_in_words(evaluation)}"
+    yield independence_in_words(evaluation)
+
+
+def evaluation_in_words(evaluation: EvaluationRecord) -> str:
+    """`the part 'test' of mogi_test, 100 samples, seed 0`."""
+    words = [f"the part '{evaluation.part}' of {evaluation.dataset}", f"{evaluation.samples:,} samples"]
+    words += [f"{evaluation.left_out:,} without truth left out"] if evaluation.left_out else []
+    words += [f"mean of {evaluation.networks} networks"] if evaluation.networks > 1 else []
+    return ", ".join([*words, f"seed {evaluation.seed}"])
+
+
+def independence_in_words(evaluation: EvaluationRecord) -> str:
+    """Whether the results say how the run does on new data, and why not."""
+    words = {
+        True: "independent of the training data",
+        False: "the data are not independent of those that the run was trained on",
+        None: "it is unknown whether the data are independent of those that the run was trained on",
+    }
+    return f"{words[evaluation.independent]}: {'; '.join(evaluation.reasons)}"
+
+
+# The network among its baselines, on the rows that were held out: rows of `qexp.metrics.baselines.compared_estimators`,
+# possibly read from JSON.
+
+
+Row = Mapping[str, Any]
+
+SKEWED = 20
+"""Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may be nothing."""
+
+
+def estimators(record: Record) -> Parts:
+    """The network among its baselines, if there are any."""
+    if record.comparison:
+        rows = [row.document() for row in record.comparison]
+        yield from estimator_tables(rows)
+        yield from remarks(rows)
+
+
+def estimator_tables(rows: Sequence[Row]) -> list[Table]:
+    """A table per output, sorted by RMSE; the smallest is highlighted."""
+    outputs = groupby(rows, lambda row: str(row["output"]))
+    return [_estimators_of_output(output, list(members)) for output, members in outputs]
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Remarks that a reader of the tables needs."""
+    estimators_by_note: dict[str, list[str]] = {}
+    for name, note in dict.fromkeys((row["estimator"], row["note"]) for row in rows):
+        estimators_by_note.setdefault(note, []).append(name)
+    texts = [f"{', '.join(names)}: {note}" for note, names in estimators_by_note.items() if note]
+    if any(row["rmse_interval"] for row in rows):
+        counts = sorted({row["groups"] for row in rows if row["groups"]})
+        units = f"{' or '.join(map(str, counts))} groups of held-out rows" if counts else "held-out rows"
+        texts.append(f"in brackets: 95 % intervals over {units}, by the jackknife")
+    if any(row["difference"] is not None for row in rows):
+        texts.append(
+            f"against the {NETWORK}: difference of the RMSE over the same rows, positive if the {NETWORK} is better; "
+            "not significant if the interval in brackets includes 0"
+        )
+    for name in dict.fromkeys(row["estimator"] for row in rows if row["rmse"] is None):
+        texts.append(f"{name}: not evaluated, because some of its estimates are not finite")
+    return texts
+
+
+def plain_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows for programs, with all digits."""
+    numbers = (*SHOWN, "difference")
+    columns = ["output", "unit", "estimator", "note", "n", "groups"]
+    columns += [f"{name}{end}" for name in numbers for end in ("", "_low", "_high")]
+    return columns, [
+        [
+            *("" if row[key] is None else row[key] for key in columns[:6]),
+            *(value for name in numbers for value in _plain(row, name)),
+        ]
+        for row in rows
+    ]
+
+
+def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
+    unit = f" ({rows[0]['unit']})" if rows[0]["unit"] else ""
+    ordered = sorted(rows, key=lambda row: float("inf") if row["rmse"] is None else row["rmse"])
+    columns = ["estimator", f"RMSE{unit}", f"MAE{unit}", "R²", f"bias{unit}", f"against the {NETWORK}{unit}"]
+    texts = [
+        [
+            f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"]),
+            _with_interval(row, "rmse"),
+            *(_rounded(row, metric) for metric in (MAIN_METRIC, "r2", "bias")),
+            _with_interval(row, "difference"),
+        ]
+        for row in ordered
+    ]
+    strong = frozenset({(0, 1)} if best(ordered) else ())
+    count = rows[0]["groups"]
+    groups = f" in {count} group{'s' * (count != 1)}" if count else ""
+    title = f"{output}, {rows[0]['n']} held-out rows{groups}"
+    return Table(title, columns, texts, frozenset(columns[1:]), strong)
+
+
+def _with_interval(row: Row, name: str) -> str:
+    half_width = _half_width(row, name)
+    if half_width is None:
+        return _rounded(row, name)
+    return f"{_rounded(row, name)} {rounding(row[name], half_width).interval(*row[f'{name}_interval'])}"
+
+
+def _rounded(row: Row, name: str) -> str:
+    """A value and its interval, rounded to the digits that are significant given the interval."""
+    half_width = _half_width(row, name)
+    return (
+        number(row[name], meaning_of(name, ()))
+        if half_width is None
+        else rounding(row[name], half_width).number(row[name])
+    )
+
+
+def _half_width(row: Row, name: str) -> float | None:
+    """The shorter side of an interval, by which numbers are rounded, if it is wider than floating-point errors."""
+    ends = row[f"{name}_interval"]
+    if row[name] is None or ends is None:
+        return None
+    half_width = max(min(row[name] - ends[0], ends[1] - row[name]), float(ends[1] - ends[0]) / SKEWED)
+    return half_width if half_width > 1e-9 * (1 if name == "r2" else row["rmse"]) else None
+
+
+def _plain(row: Row, name: str) -> list[Any]:
+    ends = row[f"{name}_interval"] or ("", "")
+    return ["" if row[name] is None else row[name], *ends]

@@ -1,0 +1,189 @@
+"""How many held-out rows the intervals of the other rows' errors cover: `results/intervals.json` of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qexp.base.text import Table
+from qexp.metrics.meaning import NONE
+from qexp.results.capabilities import Parts, Results
+from qexp.store.directory import RunDirectory
+from qexp.store.documents import Part
+
+INTERVALS, INTERVALS_OF_ROWS = "intervals.json", "intervals.csv"
+"""In `results`: coverages; and the interval of every row."""
+
+USUAL = 0.9
+"""Coverage of the intervals that are kept for each row."""
+
+OVERALL = "overall"
+"""Kind of the group of all rows."""
+
+MOST_GROUPS = 40
+"""Most lines of coverages by group."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage(Part):
+    """How many rows of a group lie in their intervals."""
+
+    output: str
+    """Name of the output."""
+    interval: float
+    """Coverage by which the interval is named: 0.9 from the 5 % to the 95 % quantile."""
+    promised: float
+    """Coverage that the number of units allows; less than `interval` if they are too few."""
+    of: str
+    """Kind of the group, such as `core`, or `overall`."""
+    name: str
+    """Name of the group; empty for all rows."""
+    n: int
+    """Number of its rows."""
+    covered: int
+    """Number of its rows that lie in their intervals."""
+    range: tuple[float, float]
+    """95 % Clopper–Pearson interval of the share that is covered, as if rows were independent."""
+    mean_width: float | None
+    """Mean width of the intervals, in the output's unit; null if one is infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutIntervals(Part):
+    """Intervals of held-out rows, each from the errors of all other units."""
+
+    unit: str
+    """What is exchangeable: `row`, or the kind of group that is held out, such as `mission`."""
+    units: int
+    """Number of units."""
+    heads: tuple[str, ...] = ()
+    """Outputs whose intervals are laid around quantiles of a posterior head; those of others around the estimate."""
+    coverages: tuple[Coverage, ...]
+    """By output and interval: of all rows, then by group."""
+
+    @property
+    def unit_in_words(self) -> str:
+        """The units in the plural, such as `rows`, or `groups (mission)`."""
+        return "rows" if self.unit == "row" else f"groups ({self.unit})"
+
+    @property
+    def overall(self) -> list[Coverage]:
+        """The coverages of all rows together."""
+        return [coverage for coverage in self.coverages if coverage.of == OVERALL]
+
+
+def intervals_of(directory: RunDirectory) -> HeldOutIntervals | None:
+    """The intervals that are kept in a run or in an evaluation, if they are. Raises DamagedError."""
+    file = directory.results / INTERVALS
+    if not file.is_file():
+        return None
+    return HeldOutIntervals.read(file)
+
+
+class IntervalsOfRows(Results):
+    """Of held-out rows; in an evaluation, of its rows, whose intervals are those that predictions have."""
+
+    folded = "how many rows lie in their intervals"
+
+    @cached_property
+    def intervals(self) -> HeldOutIntervals | None:
+        return intervals_of(self.directory)
+
+    def document(self) -> dict[str, Any]:
+        return {"held_out_intervals": self.intervals and self.intervals.document()}
+
+    def tables(self) -> Parts:
+        if self.intervals is None:
+            return iter(())
+        return interval_tables(self.intervals, self.record.units, held_out=self.directory.held_out)
+
+    def figures(self) -> Sequence[Path]:
+        return sorted(self.directory.results.glob("figures/coverage*.png"))
+
+
+def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, held_out: bool = True) -> Parts:
+    """Coverage and width of the intervals of rows: of all, then by group.
+
+    units     output → unit
+    held_out  whether each interval is from the errors of the other rows among them; false: from those of the run
+    """
+    if not intervals.coverages:
+        return
+    if held_out:
+        others = f"{intervals.units - 1} other"
+        title = f"intervals of held-out estimates, each from the errors of the other {intervals.units - 1}"
+        title = f"{title} {intervals.unit_in_words}"
+    else:
+        others = str(intervals.units)
+        title = f"intervals from the errors of {others} held-out {intervals.unit_in_words} of the run"
+    columns = ["output", "interval", "covered", "share", "95 % range", "mean width"]
+    rows = [_row(coverage, units) for coverage in intervals.overall]
+    yield Table(title, columns, rows, frozenset(columns[1:]))
+    if intervals.heads:
+        yield (
+            f"the intervals of {' and '.join(intervals.heads)} are those of the network's posterior, moved outwards or "
+            f"inwards by what the {intervals.unit_in_words} demand: where it is less sure, they are wider"
+        )
+    if held_out:
+        yield _meaning(intervals)
+    if short := [coverage for coverage in intervals.overall if coverage.promised < coverage.interval]:
+        names = ", ".join(dict.fromkeys(percent(coverage.interval) for coverage in short))
+        yield (
+            f"{names}: {others} {intervals.unit_in_words} are too few to promise that; these intervals are as wide as "
+            f"their largest error and promise {percent(short[0].promised)}"
+        )
+    yield from _by_group(intervals, units)
+
+
+def _by_group(intervals: HeldOutIntervals, units: Mapping[str, str]) -> Parts:
+    groups = [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL]
+    if not groups:
+        return
+    columns = [groups[0].of, "output", "n", "covered", "mean width"]
+    rows = [
+        [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]
+        for group in groups[:MOST_GROUPS]
+    ]
+    yield Table(f"{percent(USUAL)} intervals by {groups[0].of}", columns, rows, frozenset(columns[2:]))
+    if len(groups) > MOST_GROUPS:
+        yield f"and {len(groups) - MOST_GROUPS:,} more in results/intervals.json"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _row(coverage: Coverage, units: Mapping[str, str]) -> list[str]:
+    low, high = (f"{100 * end:.0f}" for end in coverage.range)
+    return [
+        coverage.output,
+        percent(coverage.interval),
+        f"{coverage.covered:,} of {coverage.n:,}",
+        percent(coverage.covered / coverage.n),
+        f"{low} to {high} %",
+        _width(coverage, units),
+    ]
+
+
+def _width(coverage: Coverage, units: Mapping[str, str]) -> str:
+    if coverage.mean_width is None:
+        return NONE
+    return f"{coverage.mean_width:.3g} {units.get(coverage.output, '')}".strip()
+
+
+def _meaning(intervals: HeldOutIntervals) -> str:
+    """What the coverage is that of, and what it does not show."""
+    if intervals.unit != "row":
+        return (
+            f"the intervals are for rows of a new {intervals.unit}: each has its interval from other groups alone; the "
+            "range takes rows as independent, and is too narrow where those of a group are alike"
+        )
+    group = next((coverage.of for coverage in intervals.coverages if coverage.of != OVERALL), None)
+    new = f", not for a new {group}: for that, hold out whole groups" if group else ""
+    return (
+        f"the intervals are for new rows like these{new}; the share over all rows follows by counting, whatever the "
+        "errors are, so look at widths and groups"
+    )

@@ -1,0 +1,130 @@
+"""The limit of a dataset: the errors of exact posteriors of a run's test samples, `results/limit.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from qexp.base import files
+from qexp.base.text import Table
+from qexp.metrics.meaning import NONE, number
+from qexp.results.capabilities import Parts, Results
+from qexp.store.directory import RunDirectory
+from qexp.store.documents import Part
+
+LIMIT = "limit.json"
+"""In a run's `results`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastErrors(Part):
+    """The errors of the exact posteriors of one variable, in its unit."""
+
+    unit: str
+    """Unit of the errors."""
+    mae: float
+    """Mean absolute error of the exact posterior median."""
+    mae_error: float
+    """Standard error of `mae`, over samples."""
+    rmse: float
+    """Root mean square error of the exact posterior mean."""
+    rmse_error: float
+    """Standard error of `rmse`, over samples."""
+    difference: float
+    """Mean difference of the medians from those by grids half as fine, or by half of the draws, relative to `mae`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit(Part):
+    """The limit of a dataset: the errors of the exact posteriors of its samples, with its whole distributions as prior.
+
+    Over samples of that prior they are the least that any method can reach on average. Over the intervals that are held
+    out for the test they are not: who knew these could do better.
+    """
+
+    dataset: str
+    """Name of the dataset's spec."""
+    seed: int
+    """Of the samples: they are the test samples of runs with this seed, if these have as many."""
+    samples: int
+    """Number of samples."""
+    whole: bool = False
+    """Whether the samples are drawn from the whole prior; false: from its test part, where some of it is held out."""
+    images: tuple[str, ...]
+    """Images that the posteriors are based on."""
+    given: tuple[str, ...] = ()
+    """Varying variables that are known besides the images, as inputs of the network."""
+    sampled: bool = False
+    """Whether posteriors were sampled, rather than integrated."""
+    doubted: int = 0
+    """Number of samples whose draws are not to be trusted."""
+    variables: Mapping[str, LeastErrors]
+    """Variable → its errors."""
+
+    @property
+    def meaning(self) -> str:
+        """Whether the errors are the least possible, in words, and what is known besides the images."""
+        if self.whole:
+            least = "on average over that prior, from which the samples are drawn, no method has smaller errors"
+        else:
+            least = (
+                "the samples are those of its held-out intervals: a method that knew these could have smaller errors"
+            )
+        return least + (f"; known of each sample: {', '.join(self.given)}" if self.given else "")
+
+
+def limit_of(directory: RunDirectory) -> Limit | None:
+    """The limit that was computed for a run's own test part, if it was. Raises DamagedError."""
+    file = directory.results / LIMIT
+    if not (directory.held_out and file.is_file()):
+        return None
+    return Limit.read(file)
+
+
+def keep_limit(directory: RunDirectory, limit: Limit) -> None:
+    """Write the limit into a run, beside its results."""
+    files.make_folder(directory.results)
+    files.write_json(directory.results / LIMIT, limit.document())
+
+
+class LimitBeside(Results):
+    """Test errors beside those of the exact posteriors of the same samples."""
+
+    @cached_property
+    def limit(self) -> Limit | None:
+        return limit_of(self.directory)
+
+    def document(self) -> dict[str, Any]:
+        return {"limit": self.limit and self.limit.document()}
+
+    def tables(self) -> Parts:
+        """Without a limit, the command that computes it, where there is one."""
+        from qexp.spec.experiences import type_of
+
+        if self.limit is not None:
+            yield from self.tables_of_page()
+        elif self.directory.held_out and "test" in self.record.results:
+            spec = self.directory.spec()
+            if type_of(spec).has_limit(spec):
+                command = f"qexp limit --run {self.record.name}"
+                yield f"errors of the exact posteriors of the same samples are not known yet: {command}"
+
+    def tables_of_page(self) -> Parts:
+        if self.limit is None:
+            return
+        rows = []
+        for output, metrics in self.record.results.get("test", {}).items():
+            if (least := self.limit.variables.get(output)) is None:
+                continue
+            for metric in ("mae", "rmse"):
+                value, limit = metrics.get(metric), getattr(least, metric)
+                ratio = NONE if value is None else f"{value / limit:.2f}"
+                rows.append([output, metric, number(value), number(limit), ratio, least.unit])
+        columns = ["output", "metric", "value", "limit", "ratio", "unit"]
+        yield Table("errors beside the limit", columns, rows, frozenset(columns[2:5]))
+        yield (
+            "limit: errors of the exact posterior median (mae) and mean (rmse) of the same samples; the prior has the "
+            f"dataset's whole distributions; {self.limit.meaning}"
+        )
