@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.kinds.spectra.dataset import SpectraDataset
+from qexp.spec.kinds import filled_in
+
 CHANNELS, PATCH_SIZE, TARGET = 64, 8, "toc"
 
 DATASET: dict[str, Any] = {
@@ -27,6 +30,12 @@ CORES: Mapping[str, Sequence[str]] = {"train": ("A1", "A2", "B1"), "validation":
 
 SPECTRA = 6
 """Of a core."""
+
+
+def open_cores(path: Path, target: str | None = TARGET, **keys: Any) -> SpectraDataset:
+    document = {"type": "spectra", "target": target, "channels": CHANNELS, "patch_size": PATCH_SIZE, **keys}
+    return SpectraDataset(path, filled_in(document))
+
 
 MASK_RATIO = 0.5
 

@@ -13,7 +13,7 @@ from qexp.kinds import experiments as objects, figures
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs import execute
 from qexp.spec import experiences
-from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, part_of
+from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, load_stage
 from qexp.spec.schema import whole_schema
 from tests.test_imports import MODULES, tree_of
 
@@ -29,14 +29,14 @@ def test_the_table_has_the_kinds_that_the_schema_lists():
 @pytest.mark.parametrize("name", KINDS)
 def test_what_a_kind_names_is_there(name):
     kind = kind_named(name)
-    assert [stage.name for stage in fields(Kind) if getattr(kind, stage.name) and kind.part(stage.name) is None] == []
+    assert [stage.name for stage in fields(Kind) if getattr(kind, stage.name) and kind.load(stage.name) is None] == []
 
 
 def test_a_stage_that_a_kind_lacks_is_refused_in_words(monkeypatch):
     for stage, words in WITHOUT.items():
         monkeypatch.setitem(KINDS, "bare", replace(kind_named("tabular"), **{stage: None}))
         with pytest.raises(QexpError, match=f"datasets of the type 'bare' {words}"):
-            part_of({"type": "bare"}, stage)
+            load_stage({"type": "bare"}, stage)
     required = {stage.name for stage in fields(Kind) if stage.default is MISSING}
     assert required | WITHOUT.keys() == {stage.name for stage in fields(Kind)}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.kinds.experiments import examined, experience, parts_of
+from qexp.kinds.experiments import examine, experience, spec_cache
 from qexp.spec.experiences import type_of
 from qexp.spec.resolution import FOLDERS
 
@@ -21,7 +21,7 @@ def test_the_repository_has_specs_of_every_kind_and_none_astray():
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix())
 def test_a_spec_of_the_repository_is_right(file):
-    assert examined(file, parts_of(REPOSITORY)).problems == []
+    assert examine(file, spec_cache(REPOSITORY)).problems == []
 
 
 @pytest.mark.slow

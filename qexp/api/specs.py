@@ -60,12 +60,12 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
     if not paths:
         raise NotFoundError(f"no specs in {place.specs}")
 
-    from qexp.kinds.experiments import awaited_in, examined, parts_of  # loads torch
+    from qexp.kinds.experiments import data_to_make, examine, spec_cache  # loads torch
 
     # A dataset is reported once, not again by every experience that uses it.
-    parts = parts_of(place)
-    awaited = dict.fromkeys(waiting for path in paths for waiting in awaited_in(path, parts))
-    found = {path: examined(path, parts) for path in paths}
+    cache = spec_cache(place)
+    awaited = dict.fromkeys(waiting for path in paths for waiting in data_to_make(path, cache))
+    found = {path: examine(path, cache) for path in paths}
     problems = dict.fromkeys(one for of_spec in found.values() for one in of_spec.problems if one not in awaited)
     right = [path for path, of_spec in found.items() if not of_spec.problems]
     doubtful = dict.fromkeys(one for path in right for one in found[path].warnings)

@@ -27,7 +27,7 @@ def document() -> dict[str, dict[str, list[str]]]:
         "export formats": FORMATS,
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,
-        "figures": {figure for name in KINDS for figure in kind_named(name).part("figures")},
+        "figures": {figure for name in KINDS for figure in kind_named(name).load("figures")},
         "kinds of specs": DOCUMENTS,
         "rules of weights": shipped(),
         "states": LISTED,

@@ -21,7 +21,7 @@ from qexp.figures.seeds import Line, OfSeeds, study_panels
 from qexp.jobs.launchers import Watcher
 from qexp.jobs.states import Watch, endings
 from qexp.kinds import experiments
-from qexp.kinds.experiments import objects_of, parts_of
+from qexp.kinds.experiments import objects_of, spec_cache
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for
@@ -146,14 +146,14 @@ def studied(asked: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) 
     checked_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
-    parts = parts_of(workspace, memory_of(runs))
+    cache = spec_cache(workspace, memory_of(runs))
     if first is not None:
         for point in changes([axis for axis in axes if axis.of_pretraining]):
-            experiments.experience(first.experience, {**first.overrides, **point}, workspace, parts)
+            experiments.experience(first.experience, {**first.overrides, **point}, workspace, cache)
     documents = {}
     for reference in runs.references:
         for point in changes([axis for axis in axes if not axis.of_pretraining]):
-            experience = experiments.experience(reference, {**runs.overrides, **point}, workspace, parts)
+            experience = experiments.experience(reference, {**runs.overrides, **point}, workspace, cache)
             documents[reference] = experience.document
     name = asked.metric or STUDIED
     output, dot, metric = name.rpartition(".")

@@ -14,44 +14,41 @@ from typing import Any, TypeVar
 import torch
 
 from qexp.base import machine
-from qexp.base.tables import Tables, built, long_form
+from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, suggestion
-from qexp.kinds import files, networks, objects
+from qexp.kinds import files, networks
 from qexp.kinds.kind import Dataset, Doubts, Exposed, KindData, memory_of_experience, memory_of_model
-from qexp.kinds.networks import built_transforms, in_heads, network_of, of_several_numbers
+from qexp.kinds.networks import build_transforms, in_heads, network_of, of_several_numbers
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
 from qexp.networks.shapes import from_spec, written
-from qexp.spec import kinds as spec_kinds, reading, resolution, validation
-from qexp.spec.defaults import Fields, followed, follows
+from qexp.spec import reading, resolution, validation
+from qexp.spec.defaults import Fields, follow_dataset, follows
 from qexp.spec.experiences import type_name, type_of
-from qexp.spec.reading import Finding, Where, canonical, digest
+from qexp.spec.kinds import dataset_with_defaults, filled_in
+from qexp.spec.reading import Document, Finding, Where, canonical, digest
 from qexp.spec.resolution import FOLDERS, Override
-from qexp.spec.schema import DOCUMENTS, whole_schema
-from qexp.spec.validation import as_read
+from qexp.spec.validation import without_unread
 
-Document = dict[str, Any]
-
-
-KEPT = 16
+CACHED = 16
 """Number of datasets that a command keeps open, and of models that it keeps in mind, for the next specs."""
 
 T = TypeVar("T")
 
 
-def _kept(known: dict[str, T], document: Document, make: Callable[[Document], T]) -> T:
+def _cached(cache: dict[str, T], document: Document, make: Callable[[Document], T]) -> T:
     """What was made of a document, or is made now; the oldest is forgotten."""
     key = json.dumps(document, sort_keys=True)
-    if key not in known:
-        while len(known) >= KEPT:
-            del known[next(iter(known))]
-        known[key] = make(document)
-    return known[key]
+    if key not in cache:
+        while len(cache) >= CACHED:
+            del cache[next(iter(cache))]
+        cache[key] = make(document)
+    return cache[key]
 
 
-class Parts:
+class SpecCache:
     """Datasets and models of experiences by their documents, each opened or laid out once however many specs name it.
 
     available  bytes of memory of the machine that will train them
@@ -65,25 +62,25 @@ class Parts:
         self.digests_of_files: dict[str, str | None] = {}
         """Experience → its digest without overrides, None if it is wrong without them; see `is_unchanged`."""
 
-    def as_read(
+    def without_unread(
         self, kind: str, document: Document, overridden: Collection[Where] = ()
     ) -> tuple[Document, list[Finding]]:
-        """A dataset or model without what nothing reads, and warnings about that; see `tolerated.as_read`."""
-        given = {"kind": kind, "document": document, "overridden": list(overridden)}
-        read, warnings = _kept(self._read, given, lambda _: as_read(kind, document, self.tables, overridden))
-        return copy.deepcopy(read), warnings
+        """A dataset or model without what nothing reads, and warnings about that; see `validation.without_unread`."""
+        key = {"kind": kind, "document": document, "overridden": list(overridden)}
+        document, warnings = _cached(self._read, key, lambda _: without_unread(kind, document, self.tables, overridden))
+        return copy.deepcopy(document), warnings
 
     def dataset(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
         """The dataset of a document, None if it cannot be opened, and all problems of the document by itself."""
-        return _kept(self._datasets, document, self._opened)
+        return _cached(self._datasets, document, self._open)
 
     def findings_in_model(self, document: Document) -> list[Finding]:
         """All problems of a model by itself; shapes are computed only if it matches its schema."""
-        return _kept(self._models, document, lambda model: list(self._in_model(model)))
+        return _cached(self._models, document, lambda model: list(self._in_model(model)))
 
     def _in_model(self, document: Document) -> Iterator[Finding]:
-        if found := validation.findings("model", document, self.tables):
-            yield from found
+        if findings := validation.findings("model", document, self.tables):
+            yield from findings
             return
         if follows(document):
             return  # it is laid out with an experience's dataset
@@ -97,21 +94,21 @@ class Parts:
             return
         yield from memory_of_model(network, self.available)
 
-    def _opened(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
-        if found := validation.findings("dataset", document, self.tables):
-            return None, found
+    def _open(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
+        if findings := validation.findings("dataset", document, self.tables):
+            return None, findings
         try:
-            return data_kind(document).checked_dataset(document, self.tables, self.workspace), []
+            return data_kind(document).checked_dataset(filled_in(document), self.tables, self.workspace), []
         except DatasetError as error:
             return None, list(error.findings)
 
 
 @dataclass(frozen=True)
-class Checked:
+class Check:
     """An experience with its dataset and model inserted, and all its problems."""
 
     loaded: resolution.Loaded | None
-    """None if its files cannot be read."""
+    """None if its files cannot be read; resolved if there are no problems."""
     dataset: Dataset | None
     """None if it cannot be opened, or if the experience has none."""
     problems: list[Problem]
@@ -119,66 +116,67 @@ class Checked:
     """Warnings about what the documents say; those about data are the dataset's."""
 
 
-def checked_training(loaded: resolution.Loaded, warnings: list[Problem], parts: Parts) -> Checked:
+def check_training(loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
     """Check an experience that trains a network, and open its dataset.
 
-    warnings  those that are known already
+    warnings  those of reading it
     """
-    tables, workspace, available = parts.tables, parts.workspace, parts.available
-    opened, problems = _follow(loaded, parts)
+    tables, workspace, available = cache.tables, cache.workspace, cache.available
+    dataset, problems = _follow(loaded, cache)
     document = loaded.document
-    alone = {**document, **{kind: loaded.name for kind in ("dataset", "model") if isinstance(document.get(kind), dict)}}
-    dataset = document.get("dataset")
-    dataset_type = dataset.get("type") if isinstance(dataset, dict) else None
-    problems = loaded.problems("experience", validation.findings("experience", alone, tables, dataset_type)) + problems
-    if isinstance(document.get("model"), dict):
-        problems += loaded.problems("model", parts.findings_in_model(document["model"]))
-    if problems or opened is None:
-        return Checked(loaded, opened, problems, warnings)
+    references = {kind: loaded.name for kind in resolution.REFERENCES if isinstance(document.get(kind), dict)}
+    dataset_type = document["dataset"].get("type") if "dataset" in references else None
+    findings = validation.findings("experience", {**document, **references}, tables, dataset_type)
+    problems = loaded.problems("experience", findings) + problems
+    if "model" in references:
+        problems += loaded.problems("model", cache.findings_in_model(document["model"]))
+    if problems or dataset is None:
+        return Check(loaded, dataset, problems, warnings)
     kind = data_kind(document["dataset"])
+    document = resolution.with_defaults(document, tables)
     warnings += loaded.problems("experience", type_of(document).doubts(document))
     problems = loaded.problems("dataset", kind.unread(document, workspace))
     document = loaded.document = kind.completed(document, tables, workspace)
-    problems += loaded.problems("experience", _in_whole(document, kind, opened, tables, available))
+    problems += loaded.problems("experience", _in_whole(document, kind, dataset, tables, available))
     if problems:
-        return Checked(loaded, opened, problems, warnings)
+        return Check(loaded, dataset, problems, warnings)
     network = network_of(document["model"], document["inputs"], document["outputs"], tables)
-    problems = loaded.problems("model", kind.findings_in_model(opened, network, tables))
-    samples = kind.samples(document, opened)
-    for whose, finding in memory_of_experience(document, samples, network, tables, available):
-        problems += loaded.problems(whose, [finding])
-    return Checked(loaded, opened, problems, warnings)
+    problems = loaded.problems("model", kind.findings_in_model(dataset, network, tables))
+    samples = kind.samples(document, dataset)
+    for kind_of_spec, finding in memory_of_experience(document, samples, network, tables, available):
+        problems += loaded.problems(kind_of_spec, [finding])
+    return Check(loaded, dataset, problems, warnings)
 
 
-def _follow(loaded: resolution.Loaded, parts: Parts) -> tuple[Dataset | None, list[Problem]]:
+def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None, list[Problem]]:
     """Open the dataset of an experience, and let its specs follow it; returns also the problems of both."""
-    dataset = loaded.document.get("dataset")
-    if not isinstance(dataset, dict):
+    document = loaded.document.get("dataset")
+    if not isinstance(document, dict):
         return None, []
-    opened, found = parts.dataset(dataset)
-    problems = loaded.problems("dataset", found)
-    if opened is None:
+    dataset, findings = cache.dataset(document)
+    problems = loaded.problems("dataset", findings)
+    if dataset is None:
         return None, problems
-    sizes = {name: [*shape[1:], shape[0]] for name, shape in opened.shapes().items()}
-    fields = Fields(sizes, data_kind(dataset).roles(dataset, parts.workspace))
-    loaded.document, not_followed = followed(loaded.document, fields)
-    for whose, finding in not_followed:
-        problems += loaded.problems(whose, [finding])
-    return opened, problems
+    sizes = {name: [*shape[1:], shape[0]] for name, shape in dataset.shapes().items()}
+    fields = Fields(sizes, data_kind(document).roles(filled_in(document), cache.workspace))
+    loaded.document, not_followed = follow_dataset(loaded.document, fields)
+    for kind, finding in not_followed:
+        problems += loaded.problems(kind, [finding])
+    return dataset, problems
 
 
-def tolerate(loaded: resolution.Loaded, changes: list[Override], parts: Parts) -> list[Problem]:
+def leave_out_unread(loaded: resolution.Loaded, changes: list[Override], cache: SpecCache) -> list[Problem]:
     """Leave out what nothing reads of an experience, its dataset and its model; returns warnings about it."""
     warnings = []
     for kind in type_of(loaded.document).refers_to:
-        part = loaded.document.get(kind)
-        if isinstance(part, dict):
+        document = loaded.document.get(kind)
+        if isinstance(document, dict):
             overridden = [change.path[1:] for change in changes if change.path[0] == kind]
-            loaded.document[kind], found = parts.as_read(kind, part, overridden)
-            warnings += loaded.problems(kind, found)
+            loaded.document[kind], findings = cache.without_unread(kind, document, overridden)
+            warnings += loaded.problems(kind, findings)
     overridden = [change.path for change in changes]
-    loaded.document, found = as_read("experience", loaded.document, parts.tables, overridden)
-    return loaded.problems("experience", found) + warnings
+    loaded.document, findings = without_unread("experience", loaded.document, cache.tables, overridden)
+    return loaded.problems("experience", findings) + warnings
 
 
 def _in_whole(
@@ -211,23 +209,24 @@ def _in_whole(
         elif name not in model["outputs"]:
             fitting = False
             yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"
-    transforms, _ = built_transforms(document, tables)
+    transforms, findings = build_transforms(document, tables)
+    yield from findings
     yield from of_several_numbers(document, transforms, kind.several_numbers)
-    unfit = list(in_heads(document, tables, shapes, transforms))
-    yield from unfit
-    fitting &= not unfit
+    findings = list(in_heads(document, tables, shapes, transforms))
+    yield from findings
+    fitting &= not findings
     if fitting:
         network = network_of(model, model["inputs"], document["outputs"], tables)
         for index, name in enumerate(document["outputs"]):
-            if name in document.get("transforms", {}) and name not in transforms:
+            if name in document["transforms"] and name not in transforms:
                 continue  # its transform cannot be built, which is reported
             numbers = transforms[name].numbers if name in transforms else 1
-            wanted = (numbers * shapes[name][0], *shapes[name][1:])
-            if network.shapes[name] != wanted:
-                why = f"its values are {written(wanted)}; end the branch with that shape"
+            shape = (numbers * shapes[name][0], *shapes[name][1:])
+            if network.shapes[name] != shape:
+                why = f"its values are {written(shape)}; end the branch with that shape"
                 if numbers > 1:
                     why = (
-                        f"its transform makes {numbers} numbers of each value, {written(wanted)}; give it a branch of "
+                        f"its transform makes {numbers} numbers of each value, {written(shape)}; give it a branch of "
                         "its own that ends with that shape"
                     )
                 yield ("outputs", index), f"the model makes {written(network.shapes[name])} for '{name}', but {why}"
@@ -243,24 +242,22 @@ def _in_whole(
 def _in_rates(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the optimizer and the schedule can be built with their parameters."""
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
-        description = long_form(document.get(key, "constant"), tables[table])
+        weights = torch.nn.Parameter(torch.zeros(1))
         try:
-            built(
-                tables[table], description, *(([torch.nn.Parameter(torch.zeros(1))], 0.1) if key == "optimizer" else ())
-            )
+            built(tables[table], document[key], *(([weights], 0.1) if key == "optimizer" else ()))
         except ValueError as error:
             yield (key, "parameters"), str(error)
 
 
 def _in_pretrain(document: Document, network: Network | None) -> Iterator[Finding]:
-    pretrain, known = document.get("pretrain"), document["model"]["operations"]
-    if not isinstance(pretrain, dict):
+    pretrain, operations = document["pretrain"], document["model"]["operations"]
+    if pretrain is None:
         return
     for key in ("operations", "freeze"):
-        for index, name in enumerate(pretrain.get(key) or []):
-            if name not in known:
-                yield ("pretrain", key, index), f"the model has no operation '{name}'; {suggestion(name, known)}"
-    frozen = pretrain.get("freeze") or []
+        for index, name in enumerate(pretrain[key] or []):
+            if name not in operations:
+                yield ("pretrain", key, index), f"the model has no operation '{name}'; {suggestion(name, operations)}"
+    frozen = pretrain["freeze"]
     if network is not None and frozen:
         learning = {name for name, operation in network.operations.items() if any(True for _ in operation.parameters())}
         if learning <= set(frozen):
@@ -277,8 +274,8 @@ class ExperienceObjects(ABC):
     """What qexp does with a type of experience before it runs. Documents have been checked, or are resolved."""
 
     @abstractmethod
-    def checked(self, loaded: resolution.Loaded, warnings: Collection[Any], parts: Parts) -> Checked:
-        """All problems of an experience, and its dataset, opened. warnings: those that are known already"""
+    def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
+        """All problems of an experience, and its dataset, opened. warnings: those of reading it"""
 
     @abstractmethod
     def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
@@ -306,12 +303,12 @@ class ExperienceObjects(ABC):
 
 
 class TrainingObjects(ExperienceObjects):
-    def checked(self, loaded: resolution.Loaded, warnings: Collection[Any], parts: Parts) -> Checked:
-        return checked_training(loaded, list(warnings), parts)
+    def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
+        return check_training(loaded, warnings, cache)
 
     def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
-        of_data = data_kind(document["dataset"]).pinned(document["dataset"], dataset, workspace)
-        return {**document, "dataset": of_data}
+        pinned = data_kind(document["dataset"]).pinned(document["dataset"], dataset, workspace)
+        return {**document, "dataset": pinned}
 
     def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
         return networks.meanings_of(spec, tables)
@@ -333,16 +330,18 @@ class TrainingObjects(ExperienceObjects):
 
 
 class CommandObjects(ExperienceObjects):
-    def checked(self, loaded: resolution.Loaded, warnings: Collection[Any], parts: Parts) -> Checked:
-        document = loaded.document
-        found = validation.findings("experience", document, parts.tables) or list(_in_files(document, parts.workspace))
-        doubts = [] if found else [*type_of(document).doubts(document), *_unnamed_files(document, parts.workspace)]
-        said = [*warnings, *loaded.problems("experience", doubts)]
-        return Checked(loaded, None, loaded.problems("experience", found), said)
+    def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
+        doubts: list[Finding] = []
+        if not (findings := validation.findings("experience", loaded.document, cache.tables)):
+            document = loaded.document = resolution.with_defaults(loaded.document, cache.tables)
+            findings = list(_in_files(document, cache.workspace))
+            doubts = [*type_of(document).doubts(document), *_unlisted_files(document, cache.workspace)]
+        warnings += loaded.problems("experience", () if findings else doubts)
+        return Check(loaded, None, loaded.problems("experience", findings), warnings)
 
     def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
-        named = (*document["files"], *document["data"])
-        hashes = {name: files.program_fingerprint(name, workspace.root) for name in named}
+        names = (*document["files"], *document["data"])
+        hashes = {name: files.program_fingerprint(name, workspace.root) for name in names}
         return {**document, "fingerprints": hashes, "found": str(workspace.root.absolute())}
 
     def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
@@ -358,34 +357,34 @@ def objects_of(experience: Mapping[str, Any]) -> ExperienceObjects:
     return TYPES[type_name(experience)]
 
 
-def checked(reference: str | resolution.Unwritten, changes: list[Override], parts: Parts) -> Checked:
+def check(reference: str | resolution.Unwritten, changes: list[Override], cache: SpecCache) -> Check:
     """Read an experience, open its dataset if it has one, and check it."""
     try:
-        loaded = resolution.experience(reference, changes, parts.workspace)
+        loaded = resolution.experience(reference, changes, cache.workspace)
     except SpecError as error:
-        return Checked(None, None, error.problems, [])
-    warnings = tolerate(loaded, changes, parts)
-    return objects_of(loaded.document).checked(loaded, warnings, parts)
+        return Check(None, None, error.problems, [])
+    warnings = leave_out_unread(loaded, changes, cache)
+    return objects_of(loaded.document).check(loaded, warnings, cache)
 
 
 def _in_files(document: Document, workspace: Workspace) -> Iterator[Finding]:
     for key in ("files", "data"):
-        for index, name in enumerate(document.get(key, [])):
+        for index, name in enumerate(document[key]):
             try:
-                place = files.program_place(name, workspace.root)
-                if key == "files" and place.is_dir():
+                path = files.program_path(name, workspace.root)
+                if key == "files" and path.is_dir():
                     yield (key, index), f"'{name}' is a folder; name its files"
-                elif not os.access(place, os.R_OK):
+                elif not os.access(path, os.R_OK):
                     yield (key, index), f"'{name}' cannot be read: permission denied"
             except QexpError as error:
                 yield (key, index), str(error)
 
 
-def _unnamed_files(document: Document, workspace: Workspace) -> Iterator[Finding]:
+def _unlisted_files(document: Document, workspace: Workspace) -> Iterator[Finding]:
     """Warnings about words of the command that are files of the workspace, but not among those that are hashed."""
-    named = {*document.get("files", []), *document.get("data", [])}
+    hashed = {*document["files"], *document["data"]}
     for index, word in enumerate(document["command"]):
-        if word not in named and not word.startswith("/") and _is_file(workspace.root / word):
+        if word not in hashed and not word.startswith("/") and _is_file(workspace.root / word):
             yield (
                 ("command", index),
                 f"'{word}' is a file of the workspace, but not among 'files': later changes of it would not be noticed",
@@ -428,96 +427,85 @@ def experience(
     reference: str | resolution.Unwritten,
     overrides: resolution.Overrides,
     workspace: Workspace,
-    parts: Parts | None = None,
+    cache: SpecCache | None = None,
 ) -> Experience:
     """Read, complete and check an experience. Raises SpecError with all its problems.
 
     overrides  dotted key → value
-    parts      datasets and models of the workspace, if several experiences are read or another machine will train
+    cache      of the workspace, if several experiences are read or another machine will train
     """
     changes = [resolution.override(key, value) for key, value in overrides.items()]
-    parts = parts or parts_of(workspace)
-    tables = parts.tables
-    found = checked(reference, changes, parts)
-    loaded, dataset = found.loaded, found.dataset
-    if found.problems or loaded is None:
-        raise SpecError(found.problems)
-    schemas = _schemas(tables)
+    cache = cache or spec_cache(workspace)
+    checked = check(reference, changes, cache)
+    loaded, dataset = checked.loaded, checked.dataset
+    if checked.problems or loaded is None:
+        raise SpecError(checked.problems)
     of_type = objects_of(loaded.document)
-    document = of_type.pinned(resolution.with_defaults(loaded.document, tables, schemas), dataset, workspace)
     return Experience(
         loaded.name,
-        document,
+        of_type.pinned(loaded.document, dataset, workspace),
         loaded.dataset_name,
         loaded.model_name,
         tuple(change.text for change in changes),
         of_type.extensions(workspace),
-        tables,
+        cache.tables,
         dataset,
-        tuple(str(problem) for problem in found.warnings),
+        tuple(str(problem) for problem in checked.warnings),
     )
 
 
-def is_unchanged(one: Experience, reference: str, overrides: resolution.Overrides, parts: Parts) -> bool:
+def is_unchanged(checked: Experience, reference: str, overrides: resolution.Overrides, cache: SpecCache) -> bool:
     """Whether an experience is that of its file, because overrides set what it says anyway.
 
-    parts  those with which it was read
+    cache  that with which it was read
     """
     if not overrides:
         return True
-    if reference not in parts.digests_of_files:
+    if reference not in cache.digests_of_files:
         changes = [resolution.override(key, value) for key, value in overrides.items()]
         # The unchanged dataset may be large, or absent: it is opened only if this is the same one.
-        if _dataset_in_meaning(reference, changes, parts) != _dataset_in_meaning(reference, [], parts):
+        if _dataset_in_meaning(reference, changes, cache) != _dataset_in_meaning(reference, [], cache):
             return False
-        parts.digests_of_files[reference] = _digest_of_file(reference, parts)
-    return parts.digests_of_files[reference] == one.digest
+        cache.digests_of_files[reference] = _digest_of_file(reference, cache)
+    return cache.digests_of_files[reference] == checked.digest
 
 
-def _dataset_in_meaning(reference: str, changes: list[resolution.Override], parts: Parts) -> str:
+def _dataset_in_meaning(reference: str, changes: list[Override], cache: SpecCache) -> str:
     """The dataset of an experience with its defaults, as canonical text; empty if the experience cannot be read."""
     try:
-        loaded = resolution.experience(reference, changes, parts.workspace)
+        loaded = resolution.experience(reference, changes, cache.workspace)
     except SpecError:
         return ""
-    tolerate(loaded, changes, parts)
+    leave_out_unread(loaded, changes, cache)
     document = loaded.document.get("dataset")
-    if isinstance(document, dict) and not validation.findings("dataset", document, parts.tables):
-        document = spec_kinds.dataset_with_defaults(document, parts.tables, whole_schema("dataset", parts.tables))
+    if isinstance(document, dict) and not validation.findings("dataset", document, cache.tables):
+        document = dataset_with_defaults(document, cache.tables)
     return canonical(document)
 
 
-def _digest_of_file(reference: str, parts: Parts) -> str | None:
+def _digest_of_file(reference: str, cache: SpecCache) -> str | None:
     """The digest of an experience without overrides; None if it is not a right one without them."""
     try:
-        return experience(reference, {}, parts.workspace, parts).digest
+        return experience(reference, {}, cache.workspace, cache).digest
     except SpecError:
         return None
 
 
 def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]]:
     """All combinations of the values in `select` of a resolved experience: values, and the experience with them."""
-    schemas = _schemas(tables)
-    return [
-        (chosen, resolution.with_defaults(document, tables, schemas))
-        for chosen, document in resolution.candidates(spec)
-    ]
+    return [(chosen, resolution.with_defaults(document, tables)) for chosen, document in resolution.candidates(spec)]
 
 
-def _schemas(tables: Tables) -> dict[str, Document]:
-    return {kind: whole_schema(kind, tables) for kind in DOCUMENTS}
-
-
-def parts_of(workspace: Workspace, memory: int | None = None) -> Parts:
+def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:
     """Opens the datasets and lays out the models that the specs of a workspace name, each when it is first needed.
 
     memory  of the machine that will train [bytes]; of this machine if left out
     """
-    return Parts(tables_with(workspace.extensions), workspace, machine.memory() if memory is None else memory)
+    return SpecCache(tables_with(workspace.extensions), workspace, machine.memory() if memory is None else memory)
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examination:
     """The findings on one spec file without training."""
 
     problems: list[Problem]
@@ -525,68 +513,70 @@ class Examined:
     """Warnings on keys, values, rows or fields: allowed, but possibly not intended."""
 
 
-def examined(path: Path, parts: Parts) -> Examined:
+def examine(path: Path, cache: SpecCache) -> Examination:
     """Check one spec file, whatever it contains."""
-    shown = parts.workspace.shown(path)
     try:
         kind = spec_kind(path)
         if kind == "experience":
-            return _examined_experience(path, parts)
-        document = reading.read(path, shown)
+            return _examine_experience(path, cache)
+        document, label, warnings = _read_document(path, kind, cache)
     except SpecError as error:
-        return Examined(error.problems, [])
-    document, doubts = parts.as_read(kind, document)
+        return Examination(error.problems, [])
     if kind == "model":
-        dataset, found = None, parts.findings_in_model(document)
+        findings = cache.findings_in_model(document)
     else:
-        dataset, found = parts.dataset(document)
-    said = dataset.warnings if dataset is not None else []
-    warnings = [*doubts, *(((), text) for text in said)]
-    return Examined([Problem(shown, *one) for one in found], [Problem(shown, *one) for one in warnings])
+        dataset, findings = cache.dataset(document)
+        warnings += _data_warnings(dataset)
+    return Examination(*([Problem(label, *finding) for finding in some] for some in (findings, warnings)))
 
 
-def _examined_experience(path: Path, parts: Parts) -> Examined:
-    found = checked(str(path), [], parts)
-    if found.loaded is None:
-        return Examined(found.problems, found.warnings)
-    said = found.dataset.warnings if found.dataset is not None else []
-    of_data = found.loaded.problems("dataset", [((), text) for text in said])
-    if not found.problems:
-        document = resolution.with_defaults(found.loaded.document, parts.tables, _schemas(parts.tables))
-        doubts = objects_of(document).doubts(document, found.dataset, parts.tables, 0)
-        of_data += found.loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
-    return Examined(found.problems, [*found.warnings, *of_data])
+def _examine_experience(path: Path, cache: SpecCache) -> Examination:
+    checked = check(str(path), [], cache)
+    loaded = checked.loaded
+    if loaded is None:
+        return Examination(checked.problems, checked.warnings)
+    warnings = [*checked.warnings, *loaded.problems("dataset", _data_warnings(checked.dataset))]
+    if not checked.problems:
+        doubts = objects_of(loaded.document).doubts(loaded.document, checked.dataset, cache.tables, 0)
+        warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
+    return Examination(checked.problems, warnings)
 
 
-def awaited_in(path: Path, parts: Parts) -> list[Problem]:
+def _data_warnings(dataset: Dataset | None) -> list[Finding]:
+    return [] if dataset is None else [((), text) for text in dataset.warnings]
+
+
+def _read_document(path: Path, kind: str, cache: SpecCache) -> tuple[Document, str, list[Finding]]:
+    """A dataset or model without what nothing reads, its name in errors, and warnings. Raises SpecError."""
+    label = cache.workspace.shown(path)
+    document, warnings = cache.without_unread(kind, reading.read(path, label))
+    return document, label, list(warnings)
+
+
+def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
     """Problems of a spec that the command that makes its dataset's folder would solve."""
-    workspace = parts.workspace
+    workspace = cache.workspace
+    where: Where = ()
     try:
         kind = spec_kind(path)
         if kind == "model":
             return []
-        document, file, prefix = _dataset_in(path, kind, workspace)
-    except SpecError:  # which `examined` reports
+        if kind == "dataset":
+            document: Any = reading.read(path)
+            label = workspace.shown(path)
+        else:
+            loaded = resolution.experience(str(path), [], workspace)
+            document, label = loaded.document.get("dataset"), loaded.files["dataset"]
+            where = ("dataset",) if "dataset" in loaded.written_out else ()
+    except SpecError:  # which `examine` reports
         return []
     if not isinstance(document, dict):
         return []  # likewise
-    document, _ = parts.as_read("dataset", document)
-    if validation.findings("dataset", document, parts.tables):
+    document, _ = cache.without_unread("dataset", document)
+    if validation.findings("dataset", document, cache.tables):
         return []  # likewise
-    waiting = objects.data_kind(document).awaited(document, workspace)
-    return [Problem(file, (*prefix, *where), message) for where, message in waiting]
-
-
-def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Any, str, Where]:
-    """The dataset of a dataset spec or an experience, the name of its file in errors, and its place in that file.
-
-    It may not be a valid dataset: nothing is checked.
-    """
-    if kind == "dataset":
-        return reading.read(path), workspace.shown(path), ()
-    loaded = resolution.experience(str(path), [], workspace)
-    where = ("dataset",) if "dataset" in loaded.written_out else ()
-    return loaded.document.get("dataset"), loaded.files["dataset"], where
+    findings = data_kind(document).awaited(filled_in(document), workspace)
+    return [Problem(label, (*where, *below), message) for below, message in findings]
 
 
 def spec_kind(path: Path) -> str:
@@ -602,23 +592,17 @@ def spec_kind(path: Path) -> str:
     return "experience" if "model" in document or "epochs" in document else "dataset"
 
 
-def opened_dataset(reference: str, parts: Parts) -> tuple[str, Document, Dataset]:
-    """Name, completed document and object of a dataset spec. Raises SpecError with all its problems."""
-    path = resolution.locate("dataset", reference, parts.workspace)
-    shown = parts.workspace.shown(path)
-    document, _ = parts.as_read("dataset", reading.read(path, shown))
-    dataset, found = parts.dataset(document)
+def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Dataset]:
+    """Name, resolved document and object of a dataset spec. Raises SpecError with all its problems."""
+    path = resolution.locate("dataset", reference, cache.workspace)
+    document, label, _ = _read_document(path, "dataset", cache)
+    dataset, findings = cache.dataset(document)
     if dataset is None:
-        raise SpecError([Problem(shown, *one) for one in found])
-    schema = whole_schema("dataset", parts.tables)
-    return path.stem, spec_kinds.dataset_with_defaults(document, parts.tables, schema), dataset
+        raise SpecError([Problem(label, *finding) for finding in findings])
+    return path.stem, dataset_with_defaults(document, cache.tables), dataset
 
 
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
-    """Name and checked, completed document of a dataset."""
-    path = resolution.locate("dataset", reference, workspace)
-    if problems := examined(path, Parts(tables, workspace, machine.memory())).problems:
-        raise SpecError(problems)
-    schema = whole_schema("dataset", tables)
-    document, _ = as_read("dataset", reading.read(path), tables)
-    return path.stem, spec_kinds.dataset_with_defaults(document, tables, schema)
+    """Name and resolved document of a dataset spec. Raises SpecError with all its problems."""
+    name, document, _ = open_dataset(reference, SpecCache(tables, workspace, machine.memory()))
+    return name, document

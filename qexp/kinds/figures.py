@@ -22,7 +22,7 @@ from qexp.figures.curves import learning_curves
 from qexp.jobs.states import Watch
 from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, intervals_of
 from qexp.spec.experiences import type_name
-from qexp.spec.kinds import part_of
+from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory
 from qexp.store.record import State
@@ -301,7 +301,7 @@ OF_TRAINING = ("learning_curve", "fold_curves", "matrix", "calibration_")
 """How figures of a run's training, matrices and calibrations begin, which evaluations on other data do not have."""
 
 TYPES: Mapping[str, Callable[[dict[str, Any]], Mapping[str, FigureOfRun]]] = {
-    "training": lambda spec: part_of(spec["dataset"], "figures"),
+    "training": lambda spec: load_stage(spec["dataset"], "figures"),
     "command": lambda spec: {},
 }
 """The value of `type` in an experience → the figures of its runs, from the resolved spec."""

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, hint
 from qexp.rows.array_cache import content_hash
 from qexp.rows.table import TableError
-from qexp.spec.reading import Finding
+from qexp.spec.reading import Document, Finding
 
 
 def find_data_file(path: str, folders: Iterable[Path]) -> Path:
@@ -28,9 +27,9 @@ def find_data_file(path: str, folders: Iterable[Path]) -> Path:
         if candidate.is_file():
             return candidate
     near = _nearest_neighbour(candidates)
-    places = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
+    paths = ", ".join(map(str, candidates)) or "nowhere"
     raise TableError(
-        f"there is no file '{path}'{near}; looked for {places}; put the file there, or add its folder to QEXP_DATA"
+        f"there is no file '{path}'{near}; looked for {paths}; put the file there, or add its folder to QEXP_DATA"
     )
 
 
@@ -55,13 +54,13 @@ def fingerprint(path: Path) -> str:
 # The files and data that a program names: where they are, and hashes of their content. Loads no torch.
 
 
-def program_place(name: str, root: Path) -> Path:
+def program_path(name: str, root: Path) -> Path:
     """A file or folder below the workspace `root`, or anywhere if its path is absolute. Raises QexpError."""
-    place = root / name
-    if place.exists():
-        return place
-    beside = [path.name for path in place.parent.iterdir()] if place.parent.is_dir() else []
-    raise QexpError(f"there is no file '{name}' in {root}{hint(place.name, beside)}")
+    path = root / name
+    if path.exists():
+        return path
+    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise QexpError(f"there is no file '{name}' in {root}{hint(path.name, beside)}")
 
 
 def program_fingerprint(name: str, root: Path) -> str:
@@ -69,16 +68,16 @@ def program_fingerprint(name: str, root: Path) -> str:
 
     Raises QexpError. Hashes of files that have not changed since are kept in the cache.
     """
-    place = program_place(name, root)
+    path = program_path(name, root)
     try:
-        if not place.is_dir():
-            return content_hash(place)
-        whole = hashlib.sha256()
-        for path in sorted(one for one in place.rglob("*") if one.is_file()):
-            whole.update(f"{path.relative_to(place).as_posix()}\0{content_hash(path)}\0".encode())
+        if not path.is_dir():
+            return content_hash(path)
+        digest = hashlib.sha256()
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{content_hash(file)}\0".encode())
     except OSError as error:
         raise QexpError(f"'{name}' cannot be read: {error.strerror or error}") from None
-    return whole.hexdigest()
+    return digest.hexdigest()
 
 
 def changed_program_files(names: Iterable[tuple[str, str]], root: Path) -> Iterator[str]:
@@ -97,8 +96,6 @@ def changed_program_files(names: Iterable[tuple[str, str]], root: Path) -> Itera
 # Finding the files and folders of datasets.
 
 
-Document = dict[str, Any]
-
 DATA = "QEXP_DATA"
 """Environment variable with folders that are searched for data files after the workspace's own."""
 
@@ -111,21 +108,19 @@ def data_folder(
 ) -> Path:
     """The folder of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA.
 
-    is_there  tests a place; whether it is a folder, if left out
+    is_there  tests a path; whether it is a folder, if left out
     what      name of the kind of file in errors
     Raises DatasetError, with the command that makes the folder if the dataset gives one.
     """
-    found = Path(document.get("found", ""))
-    if document.get("found") and is_there(found):
-        return found
-    possible = data_candidates(document["path"], workspace)
-    for candidate in possible:
-        if is_there(candidate):
-            return candidate
-    places = ", ".join(dict.fromkeys(map(str, [*([found] if document.get("found") else []), *possible])))
-    command = document.get("made_by")
+    recorded = [Path(document["found"])] if document.get("found") else []
+    paths = [*recorded, *data_candidates(document["path"], workspace)]
+    for path in paths:
+        if is_there(path):
+            return path
+    command = document["made_by"]
     way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
-    raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {places}; {way_out}")])
+    searched = ", ".join(dict.fromkeys(map(str, paths)))
+    raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {searched}; {way_out}")])
 
 
 def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Finding]:
@@ -133,7 +128,7 @@ def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Findi
 
     find  searches the folder, as `data_folder` does
     """
-    if not document.get("made_by"):
+    if not document["made_by"]:
         return []
     try:
         find()
@@ -143,15 +138,14 @@ def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Findi
 
 
 def data_candidates(path: str, workspace: Workspace | None) -> list[Path]:
-    """The places where a folder may be."""
-    given = Path(path)
-    return [given] if given.is_absolute() else [folder / given for folder in data_folders(workspace)]
+    """The paths where a folder may be; an absolute path is its own only one."""
+    return [folder / path for folder in data_folders(workspace)] if not Path(path).is_absolute() else [Path(path)]
 
 
 def data_folders(workspace: Workspace | None) -> list[Path]:
     """The folders that are searched for data: the workspace's own, and those of QEXP_DATA."""
-    own = [workspace.root / "data"] if workspace is not None else []
-    return [*own, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
+    of_workspace = [workspace.root / "data"] if workspace is not None else []
+    return [*of_workspace, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
 
 
 @dataclass(frozen=True)
@@ -166,14 +160,14 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
 
     If it is not found, its stand-in is searched, unless the run was prepared: it then needs the file that it had.
     """
-    stood_in = bool(document.get("stand_in") and document.get("stood_in"))
-    found = Path(document.get("found", ""))
-    if found.is_file():
-        return DataFile(found, stood_in)
+    stood_in = bool(document["stand_in"] and document.get("stood_in"))
+    recorded = Path(document.get("found", ""))
+    if recorded.is_file():
+        return DataFile(recorded, stood_in)
     keys = ["stand_in"] if stood_in else ["path"] if "fingerprint" in document else ["path", "stand_in"]
     troubles = []
     for key in keys:
-        if document.get(key) is None:
+        if document[key] is None:
             continue
         try:
             return DataFile(find_data_file(document[key], data_folders(workspace)), key == "stand_in")

@@ -25,7 +25,7 @@ from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
 from qexp.networks.estimator import Estimator, mean
 from qexp.results.intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
-from qexp.spec.kinds import TEST_PREDICTIONS, part_of
+from qexp.spec.kinds import TEST_PREDICTIONS, load_stage
 from qexp.store.directory import PREDICTIONS, RunDirectory
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def held_out(directory: RunDirectory) -> list[HeldOut]:
     """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has none."""
     spec = directory.training_spec()
     try:
-        layout_of: Callable[[RunDirectory, Any], Layout] = part_of(spec["dataset"], "held_out")
+        layout_of: Callable[[RunDirectory, Any], Layout] = load_stage(spec["dataset"], "held_out")
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
     outputs = [name for name in spec["outputs"] if name != SPECTRUM]

@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 from qexp.base import machine
 from qexp.base.files import in_bytes
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built, long_form
+from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.metrics.splits import Column, Rows, Split, SplitError
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network, bytes_of_constants, bytes_of_weights
 from qexp.networks.shapes import features
 from qexp.networks.training import Data
-from qexp.spec.reading import Finding
-
-Document = dict[str, Any]
+from qexp.spec.reading import Document, Finding
 
 TOLERANCE = 2
 """Factor by which training may exceed this machine's memory: it may be meant for a larger one."""
@@ -101,18 +99,15 @@ def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, f
 
 def _frozen(document: Document) -> list[str]:
     """Operations whose weights are never trained."""
-    pretrain = document.get("pretrain")
-    if not isinstance(pretrain, dict) or pretrain.get("epochs_frozen") is not None:
-        return []
-    return pretrain.get("freeze") or []
+    pretrain = document["pretrain"]
+    return pretrain["freeze"] if pretrain is not None and pretrain["epochs_frozen"] is None else []
 
 
 def _state(document: Document, tables: Tables) -> float:
     """Numbers that the optimizer keeps for each weight, found by a step with a small weight."""
     weight = torch.nn.Parameter(torch.zeros(2, 2))
     weight.grad = torch.zeros_like(weight)
-    description = long_form(document["optimizer"], tables["optimizers"])
-    optimizer = built(tables["optimizers"], description, [weight], 0.1)
+    optimizer = built(tables["optimizers"], document["optimizer"], [weight], 0.1)
     optimizer.step()
     kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
     return sum(value.numel() for value in kept if value.shape == weight.shape) / weight.numel()
@@ -253,7 +248,11 @@ class Doubts:
 
 
 class KindData(ABC, Generic[D]):
-    """A kind of dataset. Documents have been checked against their schema; they may be in short or long form."""
+    """A kind of dataset.
+
+    Documents of datasets have been checked against their schema, and the defaults of the schema are filled in; they may
+    be in short or long form. Experiences are resolved.
+    """
 
     pretrainable: bool = True
     """Whether a run can start from the weights of another run."""
@@ -273,7 +272,7 @@ class KindData(ABC, Generic[D]):
         """
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
-        """Like `dataset`, for a document that was only checked against its schema. Raises DatasetError."""
+        """Like `dataset`, for a document that was not checked beyond its schema. Raises DatasetError."""
         return self.dataset(document, tables, workspace)
 
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
@@ -282,12 +281,11 @@ class KindData(ABC, Generic[D]):
 
     def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
         """Names of the inputs and of the outputs that a checked dataset lists; None if it does not tell them apart."""
-        listed = [document.get(key) for key in ("inputs", "outputs")]
-        inputs, outputs = ([*names] if isinstance(names, dict) else None for names in listed)
-        return None if inputs is None or outputs is None else (inputs, outputs)
+        inputs, outputs = document.get("inputs"), document.get("outputs")
+        return ([*inputs], [*outputs]) if isinstance(inputs, dict) and isinstance(outputs, dict) else None
 
     def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
-        """Problems of an experience that does not read what its dataset says is read; places are in the dataset."""
+        """Problems of an experience that does not read what its dataset says is read; paths are in the dataset."""
         return []
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
@@ -309,14 +307,14 @@ class KindData(ABC, Generic[D]):
     def findings(
         self, document: Document, dataset: D, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
-        """All problems of an experience on this dataset.
+        """All problems of an experience on this dataset, besides transforms that cannot be built.
 
         network    the network that is trained; None if inputs and outputs do not fit it
         available  bytes of memory of the machine that will train
         """
 
     def findings_in_model(self, dataset: D, network: Network, tables: Tables) -> Iterator[Finding]:
-        """Problems of a model on this dataset; places are in the model."""
+        """Problems of a model on this dataset; paths are in the model."""
         for name, operation in network.operations.items():
             if isinstance(operation, MatchedFilters):
                 yield (
@@ -377,3 +375,8 @@ def one_fold(split: Split, rows: Rows, column: Column, random: np.random.Generat
     if len(folds) != 1:
         raise SplitError(None, f"makes {len(folds)} parts, but {advice}")
     return folds[0].train, folds[0].test
+
+
+def split_finding(key: str, error: SplitError) -> Finding:
+    """The problem of a split that is declared by a key of an experience."""
+    return ((key, "parameters", error.parameter) if error.parameter else (key,)), str(error)

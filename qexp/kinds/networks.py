@@ -15,7 +15,7 @@ from qexp.base.outputs import NO_LIMITS, limits_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Table, Tables, built, long_form
-from qexp.errors import DamagedError, suggestion
+from qexp.errors import DamagedError, some, suggestion
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.conformal import Scale
 from qexp.metrics.metric import Metric, Metrics, with_period
@@ -29,9 +29,7 @@ from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
 from qexp.simulation.distributions import Distribution
 from qexp.spec.kinds import documents_of
-from qexp.spec.reading import Finding
-
-Document = dict[str, Any]
+from qexp.spec.reading import Document, Finding
 
 ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
@@ -46,16 +44,16 @@ def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
     return {name: one.period for name, one in transforms.items() if one.period is not None}
 
 
-def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
+def build_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
     """The transforms of an experience that can be built, and the problems of the parameters of the others."""
-    made: dict[str, Transform] = {}
-    found: list[Finding] = []
-    for name, value in document.get("transforms", {}).items():
+    transforms: dict[str, Transform] = {}
+    findings: list[Finding] = []
+    for name, value in document["transforms"].items():
         try:
-            made[name] = built(tables["transforms"], long_form(value, tables["transforms"]))
+            transforms[name] = built(tables["transforms"], value)
         except ValueError as error:
-            found.append((("transforms", name, "parameters"), str(error)))
-    return made, found
+            findings.append((("transforms", name, "parameters"), str(error)))
+    return transforms, findings
 
 
 def of_several_numbers(document: Document, transforms: Mapping[str, Transform], allowed: bool) -> Iterator[Finding]:
@@ -74,6 +72,26 @@ def of_several_numbers(document: Document, transforms: Mapping[str, Transform], 
                 f"makes {transform.numbers} numbers of each value, which only networks on generated and tabular "
                 "datasets can learn",
             )
+
+
+def try_transform(
+    name: str, transform: Transform, to_fit: torch.Tensor, values: torch.Tensor, element: str = ""
+) -> Iterator[Finding]:
+    """Problems of transformed values, with a transform that is fitted to others.
+
+    element  what the elements of a sample are, if those that are the same in all samples are to be named
+    """
+    try:
+        transform.fit(to_fit)
+        finite = torch.isfinite(transform(values))
+    except ValueError as error:
+        same = (to_fit.amax(dim=0) == to_fit.amin(dim=0)).nonzero()[:, 0].tolist() if element else []
+        examples = f", as in {element} {some([str(index) for index in same])}" if same else ""
+        yield ("transforms", name), f"{error}{examples}"
+        return
+    if not finite.all():
+        message = f"{values[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'"
+        yield ("transforms", name), message
 
 
 def in_periods(name: str, transform: Transform, of: Quantity, support: tuple[float, float]) -> Iterator[Finding]:
@@ -233,12 +251,13 @@ def with_normal_scores(document: Document, tables: Tables) -> Document:
     """An experience on a generated dataset: outputs of posterior heads without a transform get one from their prior."""
     distributions = document["dataset"]["distributions"]
     varying = document["dataset"]["varyings"]
-    own = {
+    scores = {
         name: {"type": NORMAL_SCORE, "parameters": {"distribution": distributions[name]}}
         for name in outputs_of_heads(document, tables["modules"])
         if name in varying
     }
-    return {**document, "transforms": {**own, **document.get("transforms", {})}} if own else document
+    scores = {name: long_form(score, tables["transforms"]) for name, score in scores.items()}
+    return {**document, "transforms": {**scores, **document["transforms"]}}
 
 
 def in_heads(
@@ -251,7 +270,7 @@ def in_heads(
         if name not in outputs:
             yield ("outputs",), f"the posterior head '{head}' makes '{name}', too, which is not listed; add it"
     for index, name in enumerate(outputs):
-        loss = losses[name] if isinstance(losses[name], str) else losses[name]["type"]
+        loss = losses[name]["type"]
         if name in of_head and loss != OF_POSTERIORS:
             yield ("losses", name), f"'{name}' is made by a posterior head, whose loss is '{OF_POSTERIORS}'"
         if name not in of_head and loss == OF_POSTERIORS:
@@ -377,8 +396,8 @@ def of_training_mean(document: Document, outputs: Sequence[str], why: str, table
 
     why  why there is none, for the message
     """
-    for output, names in document.get("metrics", {}).items():
-        for name in names if isinstance(names, list) else [names]:
+    for output, names in document["metrics"].items():
+        for name in names:
             metric = tables["metrics"][name].build()
             if output in outputs and isinstance(metric, Metric) and metric.against is not None:
                 yield (
@@ -397,10 +416,10 @@ def of_sums_only(document: Document, outputs: Sequence[str], pieces: str, tables
         for name, entry in tables["metrics"].items()
         if isinstance(metric := entry.build(), Metric) and metric.additive is not None
     ]
-    for output, names in document.get("metrics", {}).items():
+    for output, names in document["metrics"].items():
         if output not in outputs:
             continue
-        for name in names if isinstance(names, list) else [names]:
+        for name in names:
             if name not in of_sums:
                 yield (
                     ("metrics", output),

@@ -16,29 +16,30 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.kind import Dataset, Document, KindData
+from qexp.kinds.kind import Dataset, KindData
 from qexp.kinds.networks import learned_in, matched_filters, metrics_of, model_of, network_of
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.network import initialise, operations_per_sample
 from qexp.networks.optimizers import over_run
 from qexp.networks.training import Data, Recipe
 from qexp.networks.transforms import Transform
-from qexp.spec.kinds import part_of
+from qexp.spec.kinds import filled_in, load_stage
+from qexp.spec.reading import Document
 
 
 def data_kind(dataset: Mapping[str, Any]) -> KindData[Any]:
     """What makes datasets and samples of a dataset's kind, by its document."""
-    data: KindData[Any] = part_of(dataset, "data")
+    data: KindData[Any] = load_stage(dataset, "data")
     return data
 
 
 def dataset_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> Dataset:
-    """The dataset of a checked document, in short or long form.
+    """The dataset of a checked document, in short or long form, with all defaults or without some.
 
-    workspace  searched for its files, besides the place recorded in the document and `QEXP_DATA`
+    workspace  searched for its files, besides the path recorded in the document and `QEXP_DATA`
     Raises DatasetError.
     """
-    dataset: Dataset = data_kind(document).dataset(document, tables, workspace)
+    dataset: Dataset = data_kind(document).dataset(filled_in(document), tables, workspace)
     return dataset
 
 

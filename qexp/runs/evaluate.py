@@ -29,7 +29,7 @@ from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.results.capabilities import Section, results_of
 from qexp.results.intervals import HeldOutIntervals, intervals_of
-from qexp.spec.kinds import caution_of_data, documents_of, part_of
+from qexp.spec.kinds import caution_of_data, documents_of, load_stage
 from qexp.spec.reading import digest
 from qexp.store import evaluations
 from qexp.store.directory import RunDirectory
@@ -109,7 +109,7 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     canvas.drawn_at_once()  # a wrong setting is refused before anything is made
     require_done(directory)
     asked, known_as = _asked(directory, workspace, options)
-    judged: Judged = part_of(asked.spec["dataset"], "evaluate")(asked)
+    judged: Judged = load_stage(asked.spec["dataset"], "evaluate")(asked)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", known_as).strip("._-")  # a folder may be called `TOC%`
     called = options.name or (plain if judged.part == judged.usual else f"{plain}_{judged.part}")
     if not NAME.fullmatch(called):

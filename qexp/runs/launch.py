@@ -27,7 +27,7 @@ from qexp.jobs.scheduler import NO_WRAP, Scheduler, Submission, Wrap, wrap_of
 from qexp.jobs.states import Watch, write_jobs
 from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
-from qexp.kinds.experiments import parts_of
+from qexp.kinds.experiments import spec_cache
 from qexp.kinds.kind import Dataset
 from qexp.kinds.objects import device_of, require_device_name
 from qexp.runs.execute import execute, execute_wrapped
@@ -60,9 +60,9 @@ def start(
     require_valid_annotations(order.tags, order.note)
     wrap = wrap_here(workspace, order.options, order.device)
     overrides = of_seed(with_pretrain(order.overrides, order.pretrain, order.allow_leak), seed)
-    parts = parts_of(workspace)
-    experience = experiments.experience(reference, overrides, workspace, parts)
-    usual = f"{named_after(experience, reference, overrides, parts)}_{seed}"
+    cache = spec_cache(workspace)
+    experience = experiments.experience(reference, overrides, workspace, cache)
+    usual = f"{named_after(experience, reference, overrides, cache)}_{seed}"
     planned = plan_run(experience, seed, usual if name is None else name, workspace)
     if name is None and (same := same_before([planned], workspace, order.resume)):
         log.warning("%s; to train it under another name, give one with `name`", same_text(usual, same[usual]))

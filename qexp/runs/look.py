@@ -12,11 +12,11 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import require_formats, save, styled
 from qexp.kinds import experiments
-from qexp.kinds.experiments import opened_dataset, parts_of
+from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.look import View
 from qexp.kinds.objects import data_kind
 from qexp.kinds.options import SampleOptions, ShowOptions
-from qexp.spec.kinds import caution_of_data, part_of
+from qexp.spec.kinds import caution_of_data, load_stage
 from qexp.spec.resolution import FOLDERS
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, View[An
     else:
         assert dataset is not None
         _refuse_experience(dataset, workspace)
-        found = parts_of(workspace)
-        name, document, opened = opened_dataset(dataset, found)
-        spec, tables = None, found.tables
+        cache = spec_cache(workspace)
+        name, document, opened = open_dataset(dataset, cache)
+        spec, tables = None, cache.tables
     try:
-        view: type[View[Any, Any]] = part_of(document, "look")
+        view: type[View[Any, Any]] = load_stage(document, "look")
     except QexpError as error:
         raise QexpError(f"'{name}' cannot be shown: {error}") from None
     parts = data_kind(document).parts(opened, spec, tables, chosen.seed)

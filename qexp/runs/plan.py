@@ -19,7 +19,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, kind
-from qexp.kinds.experiments import Experience, Parts, is_unchanged, objects_of, parts_of
+from qexp.kinds.experiments import Experience, SpecCache, is_unchanged, objects_of, spec_cache
 from qexp.kinds.kind import Exposed
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind
@@ -340,11 +340,11 @@ def sweep(
     require_few(total)
     seeds = checked_seeds(seeds)
     plans: list[Plan] = []
-    parts = parts_of(workspace, memory)
+    cache = spec_cache(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
         for alike, changes in _by_pretraining({**overrides, **point}, seeds):
-            experience = experiments.experience(reference, changes, workspace, parts)
-            stem = named_after(experience, reference, changes, parts)
+            experience = experiments.experience(reference, changes, workspace, cache)
+            stem = named_after(experience, reference, changes, cache)
             plans += _plans(experience, {seed: f"{stem}_{seed}" for seed in alike}, workspace)
     _require_different(plans)
     return plans
@@ -383,9 +383,9 @@ def require_few(runs: int) -> None:
         raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
-def named_after(experience: Experience, reference: str, overrides: Overrides, parts: Parts) -> str:
+def named_after(experience: Experience, reference: str, overrides: Overrides, cache: SpecCache) -> str:
     """What runs of an experience are called, before their seed: with a digest if overrides have changed it."""
-    changed = "" if is_unchanged(experience, reference, overrides, parts) else experience.digest[:SHORT_DIGEST]
+    changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:SHORT_DIGEST]
     return "_".join(word for word in (experience.name, changed) if word)
 
 

@@ -32,7 +32,7 @@ from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape, written
 from qexp.simulation.dataset import mask_of
-from qexp.spec.kinds import part_of
+from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ MEANT = {
 
 def file_kind(directory: RunDirectory) -> FileKind:
     """How a run predicts files."""
-    kind: FileKind = part_of(directory.training_spec()["dataset"], "predict")
+    kind: FileKind = load_stage(directory.training_spec()["dataset"], "predict")
     return kind
 
 

@@ -11,7 +11,7 @@ from qexp.base.machine import freed_memory_kept
 from qexp.kinds.attempt import Attempt, Results, Work
 from qexp.kinds.objects import dataset_of, device_of, threads, threads_for
 from qexp.kinds.tables import tables_of
-from qexp.spec.kinds import part_of
+from qexp.spec.kinds import load_stage
 from qexp.store import provenance
 
 log = logging.getLogger("qexp.run")
@@ -20,7 +20,7 @@ log = logging.getLogger("qexp.run")
 def results_of(work: Work) -> Results | None:
     """Train and evaluate; None if interrupted."""
     with threads(torch.get_num_threads()), freed_memory_kept():  # training sets its own number of threads
-        results: Results | None = part_of(work.spec["dataset"], "train")(_attempt(work))
+        results: Results | None = load_stage(work.spec["dataset"], "train")(_attempt(work))
         return results
 
 

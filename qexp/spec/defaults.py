@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qexp.errors import suggestion
-from qexp.spec.reading import Finding, Where
+from qexp.spec.reading import Document, Finding, Where
 
 
 def defaults_in(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,8 +18,6 @@ def defaults_in(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 # Specs that follow their dataset: what says "from dataset" is filled in from the dataset that is used.
 
-
-Document = dict[str, Any]
 
 FROM_DATASET = "from dataset"
 """Stands for what the dataset decides: inputs and outputs, their sizes and names, and the channels of the outputs."""
@@ -40,37 +38,37 @@ class Fields:
 
 def follows(document: Document) -> bool:
     """Whether a model, or an experience's own keys, cannot be checked without the dataset; of any JSON object."""
-    return any(True for _ in _places(document))
+    return any(True for _ in _followers(document))
 
 
-def followed(experience: Document, fields: Fields) -> tuple[Document, list[tuple[str, Finding]]]:
+def follow_dataset(experience: Document, fields: Fields) -> tuple[Document, list[tuple[str, Finding]]]:
     """An experience with its dataset and model inserted, as the dataset decides; a single loss is that of every output.
 
     Returns also the problems, each with the kind of spec that it is in. The document is not checked yet.
     """
-    made = copy.deepcopy(experience)
+    following = copy.deepcopy(experience)
     problems: list[tuple[str, Finding]] = []
     for key, position in (("inputs", 0), ("outputs", 1)):
-        if made.get(key) != FROM_DATASET:
+        if following.get(key) != FROM_DATASET:
             continue
         if fields.roles is None:
             message = f"this dataset does not say which variables are {key}; list them"
             problems.append(("experience", ((key,), message)))
         else:
-            made[key] = list(fields.roles[position])
-    inputs, outputs = (_names(made.get(key)) for key in ("inputs", "outputs"))
-    if isinstance(made.get("losses"), str) and outputs is not None:
-        made["losses"] = dict.fromkeys(outputs, made["losses"])
-    if isinstance(made.get("model"), dict) and inputs is not None and outputs is not None:
-        problems += [("model", finding) for finding in _follow(made["model"], inputs, outputs, fields)]
-    return made, problems
+            following[key] = list(fields.roles[position])
+    inputs, outputs = (_names(following.get(key)) for key in ("inputs", "outputs"))
+    if isinstance(following.get("losses"), str) and outputs is not None:
+        following["losses"] = dict.fromkeys(outputs, following["losses"])
+    if isinstance(following.get("model"), dict) and inputs is not None and outputs is not None:
+        problems += [("model", finding) for finding in _follow(following["model"], inputs, outputs, fields)]
+    return following, problems
 
 
 def _follow(model: Document, inputs: list[str], outputs: list[str], fields: Fields) -> Iterator[Finding]:
     """Fill in a model, in place; yields what the dataset cannot decide."""
     if model.get("inputs") == FROM_DATASET:
         model["inputs"] = {name: {"size": FROM_DATASET} for name in inputs}
-    for where in list(_places(model)):
+    for where in list(_followers(model)):
         value: Any = None
         if where[0] == "inputs":
             if where[1] not in fields.sizes:
@@ -84,7 +82,7 @@ def _follow(model: Document, inputs: list[str], outputs: list[str], fields: Fiel
         _put(model, where, value)
 
 
-def _places(document: Document) -> Iterator[Where]:
+def _followers(document: Document) -> Iterator[Where]:
     """Where a model, or the inputs and outputs of an experience, say "from dataset"."""
     for key in ("inputs", "outputs"):
         if document.get(key) == FROM_DATASET:

@@ -20,9 +20,7 @@ from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
 from qexp.spec.defaults import defaults_in, follows
 from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of, entry_in_words
-from qexp.spec.reading import Finding, Where
-
-Document = dict[str, Any]
+from qexp.spec.reading import Document, Finding, Where
 
 
 class ExperienceType(ABC):
@@ -39,23 +37,28 @@ class ExperienceType(ABC):
     def schema(self) -> Document:
         """The JSON Schema of its experiences, with `$defs` of its own."""
 
+    def defaults(self, dataset_type: str | None = None) -> Document:
+        """Key → default, without keys that belong to other types of dataset."""
+        keys = self.schema()["properties"].items()
+        return defaults_in({"properties": {key: of_key for key, of_key in keys if belongs_to(of_key, dataset_type)}})
+
     def takes(self, document: Document, path: Where) -> Finding | None:
         """The problem of a value that replaces one of the document, on the command line; None if there is none."""
         return None
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
-        """Problems of a document that fits its schema."""
-        return iter(())
-
-    def doubts(self, document: Document) -> Iterator[Finding]:
-        """Warnings about a valid document."""
+        """Problems of a document that fits its schema, whose defaults are filled in."""
         return iter(())
 
     @abstractmethod
-    def with_defaults(self, document: Document, tables: Tables, schemas: Mapping[str, Document]) -> Document:
-        """The resolved document. schemas: kind of spec → its whole schema"""
+    def with_defaults(self, document: Document, tables: Tables) -> Document:
+        """The resolved document."""
 
     # Of a resolved document
+
+    def doubts(self, spec: Document) -> Iterator[Finding]:
+        """Warnings about a valid document."""
+        return iter(())
 
     @abstractmethod
     def outputs(self, spec: Document) -> list[str] | None:
@@ -119,30 +122,30 @@ MOST_SHOWN = 5
 Numbers = dict[str, dict[str, dict[str, float | None]]]
 
 
-def read_program_results(file: Path, shown: str) -> Numbers:
+def read_program_results(file: Path, label: str) -> Numbers:
     """part → output → metric → value; None for null. Raises SpecError with all problems.
 
-    shown  name of the file in errors
+    label  name of the file in errors
     A flat object of metrics belongs to the part `test` and the output `result`; an empty one holds no numbers.
     """
     try:
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST_FILE + 1)
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
-            raise SpecError([Problem(shown, (), f"is larger than {LARGEST_FILE:,} bytes; {RESULT_FORMS}")])
-        document = reading.parse(content.decode(), shown)
+            raise SpecError([Problem(label, (), f"is larger than {LARGEST_FILE:,} bytes; {RESULT_FORMS}")])
+        document = reading.parse(content.decode(), label)
     except FileNotFoundError:
-        raise SpecError([Problem(shown, (), "there is no such file")]) from None
+        raise SpecError([Problem(label, (), "there is no such file")]) from None
     except OSError as error:
-        raise SpecError([Problem(shown, (), f"cannot be read: {error.strerror}")]) from None
+        raise SpecError([Problem(label, (), f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
-        raise SpecError([Problem(shown, (), "is not UTF-8 text")]) from None
+        raise SpecError([Problem(label, (), "is not UTF-8 text")]) from None
     if not document:
         return {}
     if not any(isinstance(value, dict) for value in document.values()):
         document = {PART: {OUTPUT: document}}
-    if found := list(_problems(document)):
-        raise SpecError([Problem(shown, *one) for one in found[:MOST_SHOWN]])
+    if findings := list(_problems(document)):
+        raise SpecError([Problem(label, *finding) for finding in findings[:MOST_SHOWN]])
     return document
 
 
@@ -152,7 +155,7 @@ def _problems(document: dict[str, Any]) -> Iterator[Finding]:
         if part not in RESULT_PARTS:
             yield (part,), f"no part '{part}'; {suggestion(part, RESULT_PARTS)}; {RESULT_FORMS}"
         elif not _is_filled(outputs):
-            yield (part,), f"must be an object of outputs, but is {reading.described(outputs)}; {RESULT_FORMS}"
+            yield (part,), f"must be an object of outputs, but is {reading.describe(outputs)}; {RESULT_FORMS}"
         else:
             for output, metrics in outputs.items():
                 yield from _in_output((() if flat else (part, output)), output, metrics)
@@ -162,13 +165,13 @@ def _in_output(where: tuple[str, ...], output: str, metrics: Any) -> Iterator[Fi
     if not RESULT_NAME.fullmatch(output):
         yield where, f"'{output}' is not a name; use letters, digits, - and _, beginning with a letter"
     elif not _is_filled(metrics):
-        yield where, f"must be an object of metrics, but is {reading.described(metrics)}; {RESULT_FORMS}"
+        yield where, f"must be an object of metrics, but is {reading.describe(metrics)}; {RESULT_FORMS}"
     else:
         for metric, value in metrics.items():
             if not RESULT_NAME.fullmatch(metric):
                 yield (*where, metric), "is not a name; use letters, digits, - and _, beginning with a letter"
             elif value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                yield (*where, metric), f"must be a number or null, but is {reading.described(value)}"
+                yield (*where, metric), f"must be a number or null, but is {reading.describe(value)}"
 
 
 def _is_filled(value: Any) -> bool:
@@ -205,11 +208,11 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def problems_in_word(text: str, known: Collection[str]) -> Iterator[str]:
+def problems_in_word(text: str, placeholders: Collection[str]) -> Iterator[str]:
     """What is wrong with the placeholders of a text, in words."""
     for name in names_in(text):
-        if name not in known:
-            yield f"no placeholder '{{{name}}}'; {suggestion(name, known)}"
+        if name not in placeholders:
+            yield f"no placeholder '{{{name}}}'; {suggestion(name, placeholders)}"
     if (brace := single_brace(text)) is not None:
         yield f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
 
@@ -222,95 +225,93 @@ RESULTS = "results.json"
 
 
 def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
-    """The texts of a command that may hold placeholders, each with its place."""
+    """The texts of a command that may hold placeholders, and where each is."""
     for key in ("command", "resume", "environment"):
-        for index, word in enumerate(document.get(key) or []):
+        for index, word in enumerate(document[key] or []):
             yield (key, index), word
-    for name, value in document.get("env", {}).items():
+    for name, value in document["env"].items():
         yield ("env", name), value
     for key in ("folder", "results"):
-        if document.get(key):
+        if document[key]:
             yield (key,), document[key]
 
 
 def is_told_where(document: Document) -> bool:
     """Whether the program is told where to write its results; else it decides that, and `results` says where."""
-    return document.get("results") is None or _is_given_results(document)
+    return document["results"] is None or _names_results(document)
 
 
 def must_write(document: Document) -> bool:
     """Whether the program must write a file of numbers: where it is named, or given to the program in its words."""
-    return document.get("results") is not None or _is_given_results(document)
+    return document["results"] is not None or _names_results(document)
 
 
-def _is_given_results(document: Document) -> bool:
+def _names_results(document: Document) -> bool:
     others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment")]
     return any("results" in names_in(text) for text in others)
 
 
 def shares_its_results(document: Document) -> bool:
     """Whether all runs write the same results file, so that only one can work at a time."""
-    place = f"{document.get('folder', '')}{document.get('results') or ''}"
-    return not is_told_where(document) and "run" not in names_in(place)
+    path = f"{document['folder']}{document['results'] or ''}"
+    return not is_told_where(document) and "run" not in names_in(path)
 
 
 class Command(ExperienceType):
     executes = True
 
     def schema(self) -> Document:
-        content: Document = json.loads((files("qexp.spec") / "schemas" / "command.json").read_text(encoding="utf-8"))
-        return content
+        return schema_file("command")
 
     def takes(self, document: Document, path: Where) -> Finding | None:
         """A parameter must be among those of the spec, so that a misspelt one is found."""
-        known: Any = document.get("parameters", {})
+        parameters: Any = document.get("parameters", {})
         for depth, step in enumerate(path[1:] if path[:1] == ("parameters",) else (), start=1):
-            if not isinstance(known, dict):
+            if not isinstance(parameters, dict):
                 return None
-            if str(step) not in known:
-                return path[: depth + 1], f"no parameter '{step}'; {suggestion(str(step), known)}"
-            known = known[str(step)]
+            if str(step) not in parameters:
+                return path[: depth + 1], f"no parameter '{step}'; {suggestion(str(step), parameters)}"
+            parameters = parameters[str(step)]
         return None
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
-        known = [*RUN_VALUES, *run_values(document.get("parameters", {}))]
+        placeholders = [*RUN_VALUES, *run_values(document["parameters"])]
         for where, text in texts_in(document):
             # The folder and the results file determine the value of {results}.
-            usable = [name for name in known if name != "results"] if where[0] in ("folder", "results") else known
-            for problem in problems_in_word(text, usable):
+            unusable = "results" if where[0] in ("folder", "results") else None
+            for problem in problems_in_word(text, [name for name in placeholders if name != unusable]):
                 yield where, problem
             if "\0" in text:
                 yield where, "holds a null character, which no word of a command can"
         for key in ("command", "resume", "environment"):
-            if document.get(key) and not document[key][0]:
+            if document[key] and not document[key][0]:
                 yield (key, 0), "the name of the program is empty"
-        for name in document.get("metrics", {}):
+        for name in document["metrics"]:
             from qexp.metrics.built_in import METRICS
 
             if name in METRICS:
                 yield ("metrics", name), f"'{name}' is a metric of qexp, whose meaning is known; leave it out"
         yield from _in_files(document)
 
-    def doubts(self, document: Document) -> Iterator[Finding]:
-        names = {name for _, text in texts_in(document) for name in names_in(text)}
+    def doubts(self, spec: Document) -> Iterator[Finding]:
+        names = {name for _, text in texts_in(spec) for name in names_in(text)}
         if "seed" not in names:
             yield (
                 ("command",),
                 "no word contains {seed}: runs with different seeds differ only if the program reads QEXP_SEED",
             )
-        if shares_its_results(document):
+        if shares_its_results(spec):
             yield (
                 ("results",),
-                f"all runs write the same file '{document['results']}', so that they wait for each other; "
+                f"all runs write the same file '{spec['results']}', so that they wait for each other; "
                 "to run several at a time, pass {results} to the program",
             )
 
-    def with_defaults(self, document: Document, tables: Tables, schemas: Mapping[str, Document]) -> Document:
-        schema = schemas["experience"]["$defs"][document["type"]]
-        whole = {**defaults_in(schema), **copy.deepcopy(document)}
-        whole.pop("$schema", None)
-        whole["metrics"] = {name: {"unit": "", **meaning} for name, meaning in whole["metrics"].items()}
-        return whole
+    def with_defaults(self, document: Document, tables: Tables) -> Document:
+        spec = {**self.defaults(), **copy.deepcopy(document)}
+        spec.pop("$schema", None)
+        spec["metrics"] = {name: {"unit": "", **meaning} for name, meaning in spec["metrics"].items()}
+        return spec
 
     def outputs(self, spec: Document) -> list[str] | None:
         return None
@@ -336,8 +337,8 @@ class Command(ExperienceType):
         brief["parameters"] = ", ".join(f"{name} {value}" for name, value in values) or "none"
         brief["folder"] = spec["folder"]
         for key in ("files", "data"):
-            named = [f"{path}, SHA-256 {spec['fingerprints'][path][:16]}…" for path in spec[key]]
-            brief |= {key: "; ".join(named)} if named else {}
+            paths = [f"{path}, SHA-256 {spec['fingerprints'][path][:16]}…" for path in spec[key]]
+            brief |= {key: "; ".join(paths)} if paths else {}
         return brief
 
     def test_part(self, spec: Document) -> Document:
@@ -356,13 +357,13 @@ class Command(ExperienceType):
 
 def _in_files(document: Document) -> Iterator[Finding]:
     for key in ("files", "data"):
-        for index, name in enumerate(document.get(key, [])):
+        for index, name in enumerate(document[key]):
             path = Path(name)
             if "\0" in name:
                 yield (key, index), "holds a null character, which no path can"
             elif key == "files" and (path.is_absolute() or ".." in path.parts):
                 yield (key, index), f"'{name}' is not below the workspace; copy it there"
-            elif key == "data" and name in document.get("files", []):
+            elif key == "data" and name in document["files"]:
                 yield (key, index), f"'{name}' is among the 'files' as well; keep one"
 
 
@@ -375,7 +376,7 @@ class Training(ExperienceType):
 
     def schema(self) -> Document:
         """With the keys that only some kinds of dataset take; `x-dataset` lists these kinds."""
-        schema: Document = json.loads((files("qexp.spec") / "schemas" / "experience.json").read_text(encoding="utf-8"))
+        schema = schema_file("experience")
         documents = all_documents()
         takers = {
             key: [name for name, kind in documents.items() if key in kind.schemas["shared"]]
@@ -402,50 +403,48 @@ class Training(ExperienceType):
         yield from _in_pretrain(document)
         yield from _in_limits(document)
         for key in ("losses", "metrics", "limits"):
-            for name in document.get(key, {}):
+            for name in document.get(key, {}):  # limits have no default, so that specs without them stay as they were
                 if name not in outputs:
                     yield (key, name), f"'{name}' is not an output; {suggestion(name, outputs)}"
         for index, name in enumerate(outputs):
             if name not in document["losses"]:
                 yield ("outputs", index), f"the output '{name}' has no loss; add $.losses.{name}, for example \"mae\""
-        for name in document.get("transforms", {}):
-            variables = [*document["inputs"], *outputs]
+        variables = [*document["inputs"], *outputs]
+        for name in document["transforms"]:
             if name not in variables:
                 yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
 
-    def doubts(self, document: Document) -> Iterator[Finding]:
-        return documents_of(document["dataset"]).doubts_in_experience(document)
+    def doubts(self, spec: Document) -> Iterator[Finding]:
+        return documents_of(spec["dataset"]).doubts_in_experience(spec)
 
-    def with_defaults(self, document: Document, tables: Tables, schemas: Mapping[str, Document]) -> Document:
-        schema = schemas["experience"]["$defs"]["training"]
-        whole = {**_defaults(schema, document["dataset"]["type"]), **copy.deepcopy(document)}
-        whole.pop("$schema", None)
-        whole.pop("type", None)  # which specs without it do not have either
-        if not whole.get("limits"):
-            whole.pop("limits", None)  # likewise
-        model = dict(whole["model"])
+    def with_defaults(self, document: Document, tables: Tables) -> Document:
+        spec = {**self.defaults(document["dataset"]["type"]), **copy.deepcopy(document)}
+        spec.pop("$schema", None)
+        spec.pop("type", None)  # which specs without it do not have either
+        if not spec.get("limits"):
+            spec.pop("limits", None)  # likewise
+        model = dict(spec["model"])
         model.pop("$schema", None)
         model["operations"] = {
             name: long_form(value, tables["modules"], "module") for name, value in model["operations"].items()
         }
-        whole |= {"dataset": dataset_with_defaults(whole["dataset"], tables, schemas["dataset"]), "model": model}
-        for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
-            whole[key] = long_form(whole[key], tables[table])
-        for key, table in (("losses", "losses"), ("transforms", "transforms")):
-            whole[key] = {name: long_form(value, tables[table]) for name, value in whole[key].items()}
-        metrics = whole["metrics"]
-        whole["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in metrics.items()}
-        callbacks = whole["additional_callbacks"]
-        whole["additional_callbacks"] = [long_form(value, tables["callbacks"]) for value in callbacks]
-        if "baselines" in whole:
-            whole["baselines"] = [long_form(value, tables["baselines"]) for value in whole["baselines"]]
-        if isinstance(whole["pretrain"], str | dict):
-            given = {"run": whole["pretrain"]} if isinstance(whole["pretrain"], str) else whole["pretrain"]
-            whole["pretrain"] = {**defaults_in(schema["properties"]["pretrain"]["then"]), **given}
+        spec |= {"dataset": dataset_with_defaults(spec["dataset"], tables), "model": model}
+        for key in ("optimizer", "schedule"):
+            spec[key] = long_form(spec[key], tables[f"{key}s"])
+        for key in ("losses", "transforms"):
+            spec[key] = {name: long_form(value, tables[key]) for name, value in spec[key].items()}
+        for key, table in (("additional_callbacks", "callbacks"), ("baselines", "baselines")):
+            if key in spec:
+                spec[key] = [long_form(value, tables[table]) for value in spec[key]]
         for key in ("split", "inner"):
-            if isinstance(whole.get(key), str | dict):
-                whole[key] = long_form(whole[key], tables["splits"])
-        return whole
+            if isinstance(spec.get(key), str | dict):
+                spec[key] = long_form(spec[key], tables["splits"])
+        metrics = spec["metrics"].items()
+        spec["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in metrics}
+        if spec["pretrain"] is not None:
+            pretrain = {"run": spec["pretrain"]} if isinstance(spec["pretrain"], str) else spec["pretrain"]
+            spec["pretrain"] = {**defaults_in(self.schema()["properties"]["pretrain"]["then"]), **pretrain}
+        return spec
 
     def outputs(self, spec: Document) -> list[str] | None:
         return list(spec["outputs"])
@@ -475,7 +474,7 @@ class Training(ExperienceType):
         for key in ("losses", "transforms"):
             brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
         if limits := limits_of(spec):
-            brief["limits"] = ", ".join(f"{name} {of}" for name, of in limits.items())
+            brief["limits"] = ", ".join(f"{name} {of_output}" for name, of_output in limits.items())
         return brief
 
     def test_part(self, spec: Document) -> Document:
@@ -491,16 +490,16 @@ class Training(ExperienceType):
         return documents_of(spec["dataset"]).trouble_with(evaluation)
 
 
-def _defaults(schema: Document, dataset_type: str) -> Document:
-    """Key → default, without keys that belong to other types of dataset."""
-    own = {key: of_key for key, of_key in schema["properties"].items() if belongs_to(of_key, dataset_type)}
-    return defaults_in({"properties": own})
-
-
-def belongs_to(key: Document, dataset_type: str) -> bool:
+def belongs_to(key: Document, dataset_type: str | None) -> bool:
     """Whether a key of an experience, by its schema, applies to a type of dataset."""
     types = key.get("x-dataset", dataset_type)
     return dataset_type in (types if isinstance(types, list) else [types])
+
+
+def schema_file(name: str) -> Document:
+    """One of the files in `schemas`."""
+    content: Document = json.loads((files("qexp.spec") / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
+    return content
 
 
 def _in_pretrain(document: Document) -> Iterator[Finding]:
@@ -533,8 +532,8 @@ TYPES: Mapping[str, ExperienceType] = {TRAINING: Training(), "command": Command(
 
 def type_name(experience: Mapping[str, Any]) -> str:
     """The name of an experience's type; that of training for a type that does not exist, which is a finding."""
-    named = experience.get("type", TRAINING)
-    return named if isinstance(named, str) and named in TYPES else TRAINING
+    name = experience.get("type", TRAINING)
+    return name if isinstance(name, str) and name in TYPES else TRAINING
 
 
 def type_of(experience: Mapping[str, Any]) -> ExperienceType:
@@ -542,11 +541,11 @@ def type_of(experience: Mapping[str, Any]) -> ExperienceType:
     return TYPES[type_name(experience)]
 
 
-def caution(spec: dict[str, Any]) -> str:
+def caution(spec: Document) -> str:
     """The cautions that every table, figure and record of a run must show; empty if there are none."""
     return "; ".join(type_of(spec).cautions(spec))
 
 
-def units_of(spec: dict[str, Any], quantities: Quantities) -> dict[str, str]:
+def units_of(spec: Document, quantities: Quantities) -> dict[str, str]:
     """Units of a resolved experience's variables."""
     return type_of(spec).units(spec, quantities)

@@ -96,8 +96,8 @@ def _contents(tree: ast.Module) -> Iterator[str]:
 
 
 def _first(names: Iterable[str]) -> str:
-    known = list(names)
-    return (", ".join(known[:NAMED]) or "empty") + (", …" if len(known) > NAMED else "")
+    every = list(names)
+    return (", ".join(every[:NAMED]) or "empty") + (", …" if len(every) > NAMED else "")
 
 
 # The paths of the imports of old extensions.

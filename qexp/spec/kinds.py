@@ -17,10 +17,7 @@ from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError, QexpError
 from qexp.spec.defaults import defaults_in
-from qexp.spec.reading import Finding
-
-Document = dict[str, Any]
-
+from qexp.spec.reading import Document, Finding
 
 TEST_PREDICTIONS = "test_predictions.nc"
 """File in `results` with the true values and estimates of the test samples."""
@@ -50,12 +47,12 @@ class Kind:
     figures: Any = None
     """Name of a figure of a run → the function that draws it."""
 
-    def part(self, stage: str) -> Any:
+    def load(self, stage: str) -> Any:
         """What does the work of a stage; None if there is nothing for it."""
-        given = getattr(self, stage)
-        if not isinstance(given, str):
-            return given
-        module, _, name = given.partition(":")
+        implementation = getattr(self, stage)
+        if not isinstance(implementation, str):
+            return implementation
+        module, _, name = implementation.partition(":")
         return getattr(import_module(module), name)
 
 
@@ -90,11 +87,11 @@ class KindDocuments(ABC):
         return None if isinstance(split, list) == self.split_by_shares else self.split_words
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        """Problems of a dataset that its schema cannot find."""
+        """Problems of a dataset that its schema cannot find; the defaults of its schema are filled in."""
         return iter(())
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        """Problems of an experience that its schema cannot find."""
+        """Problems of an experience that its schema cannot find; the defaults of its schema are filled in."""
         return iter(())
 
     def unread(self, dataset: Document) -> Iterator[Finding]:
@@ -109,7 +106,7 @@ class KindDocuments(ABC):
         """Warnings about a valid experience."""
         return iter(())
 
-    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+    def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         """A dataset, already with the defaults of its schema, with short forms expanded."""
         return dataset
 
@@ -148,8 +145,8 @@ class KindDocuments(ABC):
 
 def entry_in_words(description: Mapping[str, Any]) -> str:
     """A table's entry with its parameters: `k_fold (folds 5)`."""
-    given = {name: value for name, value in description["parameters"].items() if value is not None}
-    parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in given.items())
+    values = {name: value for name, value in description["parameters"].items() if value is not None}
+    parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items())
     kind: str = description["type"]
     return f"{kind} ({parameters})" if parameters else kind
 
@@ -195,8 +192,8 @@ def kind_named(name: str) -> Kind:
     return _kind(KINDS[name])
 
 
-def _kind(given: Kind | str) -> Kind:
-    return import_module(given).KIND if isinstance(given, str) else given
+def _kind(kind: Kind | str) -> Kind:
+    return import_module(kind).KIND if isinstance(kind, str) else kind
 
 
 def kind_of(dataset: Mapping[str, Any]) -> Kind:
@@ -214,12 +211,12 @@ WITHOUT = {
 """Stage → what is said of datasets whose kind lacks it."""
 
 
-def part_of(dataset: Mapping[str, Any], stage: str) -> Any:
+def load_stage(dataset: Mapping[str, Any], stage: str) -> Any:
     """What does the work of a stage on a dataset's kind. Raises QexpError if the kind has nothing for it."""
-    part = kind_of(dataset).part(stage)
-    if part is None:
+    implementation = kind_of(dataset).load(stage)
+    if implementation is None:
         raise QexpError(f"datasets of the type '{dataset['type']}' {WITHOUT[stage]}")
-    return part
+    return implementation
 
 
 def documents_of(dataset: Mapping[str, Any]) -> KindDocuments:
@@ -228,7 +225,7 @@ def documents_of(dataset: Mapping[str, Any]) -> KindDocuments:
 
 
 def documents_named(name: str) -> KindDocuments:
-    documents: KindDocuments = kind_named(name).part("documents")
+    documents: KindDocuments = kind_named(name).load("documents")
     return documents
 
 
@@ -237,14 +234,18 @@ def all_documents() -> dict[str, KindDocuments]:
     return {name: documents_named(name) for name in KINDS}
 
 
-def caution_of_data(spec: dict[str, Any]) -> str:
+def caution_of_data(spec: Document) -> str:
     """The cautions that hold for all numbers from the data, baselines included; empty if there are none."""
     return "; ".join(documents_of(spec["dataset"]).cautions_of_data(spec))
 
 
-def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
-    """A whole dataset with every default filled in."""
-    of_type = schema["$defs"][document["type"]]
-    whole = {**defaults_in(of_type), **copy.deepcopy(document)}
-    whole.pop("$schema", None)
-    return documents_named(document["type"]).with_defaults(whole, tables, of_type)
+def filled_in(dataset: Document) -> Document:
+    """A dataset with the defaults of its schema; short forms stay."""
+    return {**defaults_in(documents_of(dataset).schemas["dataset"]), **dataset}
+
+
+def dataset_with_defaults(document: Document, tables: Tables) -> Document:
+    """A resolved dataset: with every default, and short forms expanded."""
+    dataset = filled_in(copy.deepcopy(document))
+    dataset.pop("$schema", None)
+    return documents_of(document).with_defaults(dataset, tables)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ Where = tuple[str | int, ...]
 
 Finding = tuple[Where, str]
 """Where in the document, and what the problem is."""
+
+Document = dict[str, Any]
+"""A spec, or an object in one."""
 
 # Reading a spec strictly: no duplicate keys, no NaN, and an error that says where.
 
@@ -36,16 +40,15 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        seen: set[str] = set()
-        self.duplicates = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+        self.duplicates = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
 
-def read(path: Path, shown: str | None = None) -> dict[str, Any]:
+def read(path: Path, label: str | None = None) -> Document:
     """The JSON object in a file. Raises SpecError with everything that is not valid in it as JSON.
 
-    shown  name of the file in errors; the path if left out
+    label  name of the file in errors; the path if left out
     """
-    name = shown or str(path)
+    name = label or str(path)
     try:
         if (size := path.stat().st_size) > LARGEST_FILE:
             raise SpecError([Problem(name, (), f"is too large to be a spec: {size:,} bytes, at most {LARGEST_FILE:,}")])
@@ -58,11 +61,11 @@ def read(path: Path, shown: str | None = None) -> dict[str, Any]:
     return parse(text, name)
 
 
-def parse(text: str, name: str) -> dict[str, Any]:
+def parse(text: str, name: str) -> Document:
     """Like `read`, for the text of a file called `name`."""
     value = parse_value(text, name)
     if not isinstance(value, dict):
-        raise SpecError([Problem(name, (), f"must be an object {{…}}, but is {described(value)}")])
+        raise SpecError([Problem(name, (), f"must be an object {{…}}, but is {describe(value)}")])
     return value
 
 
@@ -90,14 +93,14 @@ def plain(value: Any, name: str) -> Any:
     """
     problems: list[Problem] = []
     try:
-        made = _plain(_json_types(value), (), name, problems)
+        content = _plain(_json_types(value), (), name, problems)
     except TypeError as error:
         raise SpecError([Problem(name, (), str(error))]) from None
     except RecursionError:
         raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
     if problems:
         raise SpecError(problems)
-    return made
+    return content
 
 
 def _json_types(value: Any) -> Any:
@@ -112,7 +115,7 @@ def _json_types(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict")
 
 
-def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Problem]) -> Any:
+def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
     """Plain dictionaries, and whole numbers as integers: JSON has a single type of number."""
     if len(path) > DEEPEST:
         raise SpecError([Problem(name, (), _TOO_DEEP)])
@@ -143,7 +146,7 @@ def _unwritable(text: str) -> str | None:
     return None
 
 
-def described(value: Any) -> str:
+def describe(value: Any) -> str:
     """A value as an error message shows it: its type and its content."""
     kinds = {dict: "an object", list: "a list", str: "the text", bool: "", type(None): ""}
     text = json.dumps(value, ensure_ascii=False)

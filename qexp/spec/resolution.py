@@ -17,11 +17,16 @@ from qexp.base.workspace import Workspace
 from qexp.errors import Problem, QexpError, SpecError, shortened, suggestion
 from qexp.spec import reading
 from qexp.spec.experiences import TYPES, type_name, type_of
+from qexp.spec.reading import Document, Finding, Where
 
 LONGEST_INDEX = 9
 """Most digits of a list index; with more digits it is taken as a key."""
 
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
+"""Kind of spec → the folder of `specs` for it."""
+
+REFERENCES = ("dataset", "model")
+"""Kinds of spec that an experience may name."""
 
 
 Overrides = Mapping[str, Any]
@@ -33,7 +38,7 @@ class Override:
     """A value that replaces one in a spec: `--set key.path=value`."""
 
     key: str
-    path: tuple[str | int, ...]
+    path: Where
     value: Any
 
     @property
@@ -42,7 +47,7 @@ class Override:
         return f"{self.key}={value_text(self.value)}"
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """The option as an error shows it, shortened if it is long."""
         return f"`overrides={shortened(self.text)}`"
 
@@ -53,10 +58,10 @@ def override(key: str, value: Any) -> Override:
         raise QexpError(
             f"`overrides={shortened(key)}=…`: a key is empty; write key.path=value, for example `overrides=epochs=20`"
         )
-    made = Override(key, steps(key), reading.plain(value, f"`overrides={shortened(key)}`"))
-    if not made.text.isprintable():
-        raise QexpError(f"`overrides={shortened(made.text)!r}`: contains characters that cannot be printed")
-    return made
+    change = Override(key, steps(key), reading.plain(value, f"`overrides={shortened(key)}`"))
+    if not change.text.isprintable():
+        raise QexpError(f"`overrides={shortened(change.text)!r}`: contains characters that cannot be printed")
+    return change
 
 
 def value_text(value: Any) -> str:
@@ -71,7 +76,7 @@ def value_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def steps(key: str) -> tuple[str | int, ...]:
+def steps(key: str) -> Where:
     """`("sizes", 0)` for `sizes.0`."""
     return tuple(int(step) if is_index(step) else step for step in key.split("."))
 
@@ -87,8 +92,8 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
     beside  the folder of the document that refers to it; a relative path may start there
     """
     folder = workspace.specs / FOLDERS[kind]
-    named = reference if reference.endswith(".json") else f"{reference}.json"
-    candidates = [folder / named]
+    file = reference if reference.endswith(".json") else f"{reference}.json"
+    candidates = [folder / file]
     if reference.endswith(".json"):
         candidates = [
             Path(reference),
@@ -100,9 +105,8 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
         with contextlib.suppress(OSError):  # a name too long to be one of a file
             if candidate.is_file():
                 return candidate
-    known = [path.stem for path in folder.glob("*.json")]
-    stem = Path(named).stem
-    raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {suggestion(stem, known)}")])
+    names, stem = [path.stem for path in folder.glob("*.json")], Path(file).stem
+    raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {suggestion(stem, names)}")])
 
 
 @dataclass
@@ -110,7 +114,7 @@ class Loaded:
     """An experience with its dataset and model inserted, before defaults."""
 
     name: str
-    document: dict[str, Any]
+    document: Document
     dataset_name: str
     model_name: str
     files: dict[str, str]
@@ -118,7 +122,7 @@ class Loaded:
     written_out: set[str]
     """The kinds that are written inside the experience itself."""
 
-    def problems(self, kind: str, findings: Iterable[tuple[tuple[str | int, ...], str]]) -> list[Problem]:
+    def problems(self, kind: str, findings: Iterable[Finding]) -> list[Problem]:
         prefix = (kind,) if kind in self.written_out else ()
         return [Problem(self.files[kind], (*prefix, *path), message) for path, message in findings]
 
@@ -128,31 +132,31 @@ class Unwritten:
     """An experience without a file."""
 
     name: str
-    shown: str
+    label: str
     """How errors call it."""
-    document: dict[str, Any]
+    document: Document
 
 
 def experience(reference: str | Unwritten, overrides: Iterable[Override], workspace: Workspace) -> Loaded:
     """Read an experience and what it refers to, and apply overrides in their order."""
     if isinstance(reference, Unwritten):
-        name, shown, beside = reference.name, reference.shown, None
+        name, label, beside = reference.name, reference.label, None
         document = copy.deepcopy(reference.document)
     else:
         path = locate("experience", reference, workspace)
-        name, shown, beside = path.stem, workspace.shown(path), path.parent
-        document = reading.read(path, shown)
-    loaded = Loaded(name, document, "", "", {"experience": shown, "dataset": shown, "model": shown}, set())
+        name, label, beside = path.stem, workspace.shown(path), path.parent
+        document = reading.read(path, label)
+    loaded = Loaded(name, document, "", "", dict.fromkeys(("experience", *REFERENCES), label), set())
     pending = list(overrides)
     for change in pending:
         if len(change.path) == 1:
             _apply(document, change)
     if "type" in document and document["type"] != type_name(document):
-        named = document["type"] if isinstance(document["type"], str) else reading.described(document["type"])
-        raise SpecError([Problem(shown, ("type",), f"no experience type '{named}'; {suggestion(named, TYPES)}")])
+        wrong = document["type"] if isinstance(document["type"], str) else reading.describe(document["type"])
+        raise SpecError([Problem(label, ("type",), f"no experience type '{wrong}'; {suggestion(wrong, TYPES)}")])
     of_type = type_of(document)
     names = {}
-    for kind in ("dataset", "model"):
+    for kind in REFERENCES:
         value = document.get(kind)
         names[kind] = loaded.name
         if kind not in of_type.refers_to:
@@ -161,77 +165,77 @@ def experience(reference: str | Unwritten, overrides: Iterable[Override], worksp
             try:
                 file = locate(kind, value, workspace, beside)
             except SpecError as error:
-                raise SpecError([Problem(shown, (kind,), error.problems[0].message)]) from None
+                raise SpecError([Problem(label, (kind,), error.problems[0].message)]) from None
             loaded.files[kind] = workspace.shown(file)
             names[kind] = file.stem
             document[kind] = reading.read(file, loaded.files[kind])
         else:
             loaded.written_out.add(kind)
     loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
-    refused = []
+    findings = []
     for change in pending:
-        if problem := of_type.takes(document, tuple(change.key.split("."))):
-            refused.append(problem)
+        if finding := of_type.takes(document, tuple(change.key.split("."))):
+            findings.append(finding)
         elif len(change.path) > 1:
             _apply(document, change)
-    if refused:
-        raise SpecError(loaded.problems("experience", refused))
+    if findings:
+        raise SpecError(loaded.problems("experience", findings))
     return loaded
 
 
-def _apply(document: dict[str, Any], change: Override) -> None:
+def _apply(document: Document, change: Override) -> None:
     """Set one value. Missing objects on the way are created; the schema check rejects unknown keys."""
     if len(change.path) > reading.DEEPEST:
-        raise QexpError(f"{change.shown}: {len(change.path):,} nested keys; a spec has at most {reading.DEEPEST}")
-    place: Any = document
+        raise QexpError(f"{change.label}: {len(change.path):,} nested keys; a spec has at most {reading.DEEPEST}")
+    parent: Any = document
     path = keys_of(change.path, document)
     for depth, step in enumerate(path):
-        here = ".".join(str(one) for one in path[:depth])
+        above = ".".join(map(str, path[:depth]))
         last = depth == len(path) - 1
-        if isinstance(place, list):
-            if not isinstance(step, int) or step >= len(place):
-                raise QexpError(f"{change.shown}: {here} is a list of {len(place)}; number its items from 0")
-        elif isinstance(place, dict):
+        if isinstance(parent, list):
+            if not isinstance(step, int) or step >= len(parent):
+                raise QexpError(f"{change.label}: {above} is a list of {len(parent)}; number its items from 0")
+        elif isinstance(parent, dict):
             step = str(step)
             if not last:
-                value = place.get(step)
+                value = parent.get(step)
                 if value is None:
-                    place[step] = {}
+                    parent[step] = {}
                 elif isinstance(value, str) and path[depth + 1] in ("type", "parameters"):
-                    place[step] = {"type": value}
+                    parent[step] = {"type": value}
                 elif isinstance(value, str) and step == "pretrain":
-                    place[step] = {"run": value}
+                    parent[step] = {"run": value}
         else:
-            raise QexpError(f"{change.shown}: {here} has no keys, it is {reading.described(place)}")
+            raise QexpError(f"{change.label}: {above} has no keys, it is {reading.describe(parent)}")
         if last:
-            place[step] = change.value
+            parent[step] = change.value
         else:
-            place = place[step]
+            parent = parent[step]
 
 
-def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def with_defaults(document: Document, tables: Tables) -> Document:
     """The whole experience with every default filled in, so that its meaning does not change with later versions."""
-    return type_of(document).with_defaults(document, tables, schemas)
+    return type_of(document).with_defaults(document, tables)
 
 
-def replaced(document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+def replaced(document: Document, key: str, value: Any) -> Document:
     """The document with one value set, as `--set key=value` would. Raises QexpError if the key's parent has no keys."""
     changed = copy.deepcopy(document)
     _apply(changed, Override(key, steps(key), copy.deepcopy(value)))
     return changed
 
 
-def candidates(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def candidates(document: Document) -> list[tuple[Document, Document]]:
     """All combinations of the values in `select`, in order: the chosen values, and the experience with them.
 
     Without `select` the only one is the experience itself. Call `with_defaults` on candidates of a resolved experience.
     """
     grid = document.get("select") or {}
-    found = []
+    combinations = []
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
         changed = document
         for key, value in chosen.items():
             changed = replaced(changed, key, value)
-        found.append((chosen, changed))
-    return found
+        combinations.append((chosen, changed))
+    return combinations

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from importlib.resources import files
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from qexp.base.tables import Entry, Table, Tables
-from qexp.spec.experiences import TRAINING, TYPES
+from qexp.spec.experiences import TRAINING, TYPES, schema_file
 from qexp.spec.kinds import all_documents
+from qexp.spec.reading import Document
 
 COMMENTARY = ("$schema", "description")
 """Keys of every spec that are for readers and editors."""
@@ -18,18 +19,18 @@ DOCUMENTS = ("dataset", "model", "experience")
 """Kinds of spec."""
 
 
-def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
+def whole_schema(kind: str, tables: Tables) -> Document:
     """The schema of a kind: its file in `schemas/`, with each `x-table` replaced by the entries of that table.
 
     A parameter whose schema says `"x-entry-of"` takes an entry of that table, as the transforms of a chain do.
     """
-    schema = _of_experiences() if kind == "experience" else _of_file(kind)
+    schema = {"dataset": _dataset_schema, "experience": _experience_schema}.get(kind, partial(schema_file, kind))()
     definitions = schema.get("$defs", {})
-    places = {
+    references = {
         definition["x-table"]: f"#/$defs/{name}" for name, definition in definitions.items() if "x-table" in definition
     }
     schema["$defs"] = {
-        name: _linked(_of_table(definition, tables[definition["x-table"]]), places)
+        name: _with_references(_of_table(definition, tables[definition["x-table"]]), references)
         if "x-table" in definition
         else definition
         for name, definition in definitions.items()
@@ -37,38 +38,21 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
     return schema
 
 
-def _of_file(kind: str) -> dict[str, Any]:
-    text = (files("qexp.spec") / "schemas" / f"{kind}.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return _with_datasets(schema) if kind == "dataset" else schema
-
-
-def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
+def _dataset_schema() -> Document:
     """The schema of datasets with that of each kind, which applies if `type` names it."""
-    documents = all_documents()
-    types = {**schema["properties"]["type"], "enum": list(documents)}
+    schema, documents = schema_file("dataset"), all_documents()
     definitions = {name: kind.schemas["dataset"] for name, kind in documents.items()}
     for kind in documents.values():
         definitions |= kind.schemas.get("$defs", {})
-    return {
-        **schema,
-        "properties": {"type": types},
-        "allOf": [
-            {
-                "if": {"properties": {"type": {"const": name}}, "required": ["type"]},
-                "then": {"$ref": f"#/$defs/{name}"},
-            }
-            for name in documents
-        ],
-        "$defs": definitions,
-    }
+    types = {**schema["properties"]["type"], "enum": list(documents)}
+    return {**schema, "properties": {"type": types}, **_by_type(documents), "$defs": definitions}
 
 
-def _of_experiences() -> dict[str, Any]:
+def _experience_schema() -> Document:
     """The schema of experiences with that of each type, which applies if `type` names it, or if it is left out."""
     types = {name: of_type.schema() for name, of_type in TYPES.items()}
     head = {key: types[TRAINING].pop(key) for key in ("$schema", "$id", "title")}
-    definitions: dict[str, Any] = {}
+    definitions: Document = {}
     for schema in types.values():
         definitions |= schema.pop("$defs", {})
     return {
@@ -76,32 +60,36 @@ def _of_experiences() -> dict[str, Any]:
         "description": "How a model is trained on a dataset, or which program is run.",
         "type": "object",
         "properties": {"type": {"enum": list(types), "x-noun": "experience type"}},
-        "allOf": [
-            {
-                "if": {
-                    "properties": {"type": {"const": name}},
-                    **({} if name == TRAINING else {"required": ["type"]}),
-                },
-                "then": {"$ref": f"#/$defs/{name}"},
-            }
-            for name in types
-        ],
+        **_by_type(types, default=TRAINING),
         "$defs": {**types, **definitions},
     }
 
 
-def _linked(schema: Any, places: Mapping[str, str]) -> Any:
+def _by_type(names: Iterable[str], default: str = "") -> Document:
+    """The definition that applies is that of the document's type, or that of the default one without a type."""
+    return {
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": name}}, **({} if name == default else {"required": ["type"]})},
+                "then": {"$ref": f"#/$defs/{name}"},
+            }
+            for name in names
+        ]
+    }
+
+
+def _with_references(schema: Any, references: Mapping[str, str]) -> Any:
     """The schema with a reference wherever an entry of a table is expected.
 
-    places  table -> where its entries are in the whole schema
+    references  table -> that to its entries in the whole schema
     """
     if isinstance(schema, list):
-        return [_linked(one, places) for one in schema]
+        return [_with_references(item, references) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.get("x-entry-of") in places:
-        return {"$ref": places[schema["x-entry-of"]]}
-    return {key: _linked(value, places) for key, value in schema.items()}
+    if schema.get("x-entry-of") in references:
+        return {"$ref": references[schema["x-entry-of"]]}
+    return {key: _with_references(value, references) for key, value in schema.items()}
 
 
 def tables_of_types(tables: Tables) -> dict[str, Table]:
@@ -127,26 +115,26 @@ def _types_in(schema: Mapping[str, Any]) -> Table:
     }
 
 
-def _of_table(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+def _of_table(definition: Document, table: Table) -> Document:
     forms = {"named": _named, "named_or_bare": _named_or_bare, "pair": _pair, "bare": _bare}
     return forms[definition["form"]](definition, table)
 
 
-def _names(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+def _names(definition: Document, table: Table) -> Document:
     return {"enum": sorted(table), "x-noun": definition["noun"]}
 
 
-def _bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+def _bare(definition: Document, table: Table) -> Document:
     """`"mae"`."""
     return _names(definition, table)
 
 
-def _named(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+def _named(definition: Document, table: Table) -> Document:
     """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`, and `also` names further keys."""
     key = definition.get("key", "type")
     choices = []
     for name, entry in table.items():
-        then: dict[str, Any] = {"properties": {"parameters": entry.schema()}}
+        then: Document = {"properties": {"parameters": entry.schema()}}
         if entry.required:
             then["required"] = ["parameters"]
         choices.append({"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": then})
@@ -159,7 +147,7 @@ def _named(definition: dict[str, Any], table: Table) -> dict[str, Any]:
     }
 
 
-def _named_or_bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+def _named_or_bare(definition: Document, table: Table) -> Document:
     """`"adam"`, or the long form, for entries with parameters."""
     key = definition.get("key", "type")
     bare = {
@@ -175,7 +163,7 @@ def _named_or_bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
     return {"if": {"type": "string"}, "then": bare, "else": _named({**definition, "key": key}, table)}
 
 
-def _pair(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+def _pair(definition: Document, table: Table) -> Document:
     """`["reduce_on_plateau", {…}]`, the form of VDI, or one of the others."""
     choices = [
         {"if": {"prefixItems": [{"const": name}]}, "then": {"prefixItems": [True, entry.schema()]}}
@@ -202,20 +190,20 @@ def rows_of(schema: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
 
     before  the beginning of the names
     """
-    for name, of_one in schema["properties"].items():
-        yield [before + name, _range(of_one), _default(name, schema), of_one.get("description", "")]
-        listed = of_one.get("type") == "array"
-        held = of_one.get("items", {}) if listed else of_one
-        if "properties" in held and held.get("additionalProperties") is False:
-            yield from rows_of(held, f"{before}{name}{'[]' if listed else ''}.")
+    for name, parameter in schema["properties"].items():
+        yield [before + name, _range(parameter), _default(name, schema), parameter.get("description", "")]
+        is_list = parameter.get("type") == "array"
+        value = parameter.get("items", {}) if is_list else parameter
+        if "properties" in value and value.get("additionalProperties") is False:
+            yield from rows_of(value, f"{before}{name}{'[]' if is_list else ''}.")
 
 
 def _default(name: str, schema: Mapping[str, Any]) -> str:
     """Empty for a parameter that may be left out and has no value then."""
     if name in schema.get("required", []):
         return "required"
-    of_one = schema["properties"][name]
-    return json.dumps(of_one["default"], ensure_ascii=False) if "default" in of_one else ""
+    parameter = schema["properties"][name]
+    return json.dumps(parameter["default"], ensure_ascii=False) if "default" in parameter else ""
 
 
 def _range(schema: Mapping[str, Any]) -> str:

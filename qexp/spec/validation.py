@@ -1,9 +1,8 @@
-"""Problems of a document, in words; what is left out of it with a warning, and old forms that are refused."""
+"""Problems of a document, in words, and what is left out of it with a warning."""
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -14,94 +13,33 @@ from qexp.base.tables import Tables
 from qexp.errors import nearest, suggestion
 from qexp.spec.defaults import follows
 from qexp.spec.experiences import belongs_to, type_name, type_of
-from qexp.spec.kinds import KINDS, all_documents, documents_named
-from qexp.spec.reading import Finding, Where, described
+from qexp.spec.kinds import KINDS, all_documents, documents_named, documents_of, filled_in
+from qexp.spec.reading import Document, Finding, Where, describe
 from qexp.spec.schema import whole_schema
-
-OldForm = tuple[tuple[str | int, ...], str]
-
-
-def old_forms(kind: str, document: dict[str, Any], tables: Tables) -> list[OldForm]:
-    search = {"dataset": _old_forms_in_dataset, "model": _old_forms_in_model}.get(kind)
-    return list(search(document, tables)) if search else []
-
-
-def _old_forms_in_dataset(document: dict[str, Any], tables: Tables) -> Iterator[OldForm]:
-    distributions = document.get("distributions")
-    for variable, value in distributions.items() if isinstance(distributions, dict) else ():
-        if isinstance(value, list) and value and isinstance(value[0], str) and value[0] in tables["distributions"]:
-            names = tables["distributions"][value[0]].parameters.get("properties", {})
-            new = {"type": value[0], "parameters": dict(zip(names, value[1:], strict=False))}
-            yield (
-                ("distributions", variable),
-                f"a distribution as a list is an old form, which VDI refuses, too; write {json.dumps(new)}",
-            )
-
-
-def _old_forms_in_model(document: dict[str, Any], tables: Tables) -> Iterator[OldForm]:
-    if "graph" not in document and (document.get("architecture") is None or "branches" in document):
-        return
-    operations = document.get("operations")
-    inputs = {
-        name: operation.get("parameters", {})
-        for name, operation in (operations.items() if isinstance(operations, dict) else ())
-        if isinstance(operation, dict) and operation.get("module") == "input"
-    } or {"displacement": {"size": [64, 64, 1]}}
-    first = next(iter(inputs))
-    chain = _chain(document.get("graph"), first)
-    branch = {"x_name": first, "y_name": "middle", "operations": chain or ["resnet_block_1", "down_sample"]}
-    # One error for the whole document: every part of it has a new form.
-    yield (
-        (),
-        (
-            "a model with 'graph' is an old form, which VDI refuses, too; write its inputs, outputs and branches "
-            f'instead, for example "inputs": {json.dumps(inputs)}, "outputs": ["depth", "delta_volume"], '
-            f'"branches": [{json.dumps(branch)}, …], and leave out "graph", "architecture" and the module "input"'
-        ),
-    )
-
-
-def _chain(graph: Any, start: str) -> list[str]:
-    """The operations of an old graph in order, starting at an input."""
-    chain: list[str] = []
-    name = start
-    while isinstance(graph, dict) and isinstance(following := graph.get(name), str) and following not in chain:
-        chain.append(following)
-        name = following
-    return chain
-
 
 # What a document may hold although nothing reads it, as specs of VDI do: it is left out, with a warning.
 
 
-Document = dict[str, Any]
-
-
-def as_read(
+def without_unread(
     kind: str, document: Document, tables: Tables, overridden: Collection[Where] = ()
 ) -> tuple[Document, list[Finding]]:
     """The document without what nothing reads, and a warning about each thing that is read otherwise than written.
 
-    overridden  places of values that were given on the command line: what nothing reads of these stays, as an error
+    overridden  paths of values that were given on the command line: what nothing reads of these stays, as an error
     Keys that may be misspelt stay, too, and so do unknown parameters, without which an operation would be another.
     """
     of_kind = all_documents().get(str(document.get("type"))) if kind == "dataset" else None
-    forms = [path for path, _ in old_forms(kind, document, tables)]
     unread = [*_unknown_keys(document, whole_schema(kind, tables)), *(of_kind.unread(document) if of_kind else ())]
     if kind == "experience":
         unread += _untrained(document)
-    warnings = [
-        (where, message)
-        for where, message in unread
-        if not any(where[: len(path)] == path for path in forms) and not _given(where, overridden)
-    ]
-    read = copy.deepcopy(document)
+    warnings = [(where, message) for where, message in unread if not _is_overridden(where, overridden)]
+    remaining = copy.deepcopy(document)
     for where, _ in reversed(warnings):  # an element of a list before those that come earlier in it
-        _remove(read, where)
-    return read, [*warnings, *(of_kind.doubts_in_dataset(read) if of_kind else ())]
+        _remove(remaining, where)
+    return remaining, [*warnings, *(of_kind.doubts_in_dataset(remaining) if of_kind else ())]
 
 
-def _given(where: Where, overridden: Collection[Where]) -> bool:
+def _is_overridden(where: Where, overridden: Collection[Where]) -> bool:
     def dotted(path: Where) -> str:
         return "".join(f"{step}." for step in path)
 
@@ -140,18 +78,18 @@ def _untrained(document: Document) -> Iterator[Finding]:
 def _unlike_any(error: ValidationError) -> Iterator[str]:
     """The unknown keys of an object that are misspellings neither of a known key nor of one that is missing."""
     schema: Any = error.schema
-    given: Any = error.instance
-    known = schema.get("properties", {})
-    missing = [key for key in schema.get("required", []) if key not in given]
-    for key in given:
-        if key not in known and nearest(key, known) is None and not any(nearest(one, [key]) for one in missing):
+    document: Any = error.instance
+    properties = schema.get("properties", {})
+    missing = [key for key in schema.get("required", []) if key not in document]
+    for key in document:
+        if not (key in properties or nearest(key, properties) or any(nearest(required, [key]) for required in missing)):
             yield key
 
 
 # Problems of a document, in words: against its schema, and those that a schema cannot express.
 
 
-def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: str | None = None) -> list[Finding]:
+def findings(kind: str, document: Document, tables: Tables, dataset_type: str | None = None) -> list[Finding]:
     """All problems of one document that can be found without the other documents.
 
     dataset_type  type of an experience's dataset; if it is missing or unknown, which the dataset's own findings report,
@@ -159,25 +97,20 @@ def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: 
     """
     dataset_type = dataset_type if isinstance(dataset_type, str) and dataset_type in KINDS else None
     schema = whole_schema(kind, tables)
-    old = old_forms(kind, document, tables)
-    covered = [path for path, _ in old]
-    by_schema = [
-        finding
-        for finding in _against_schema(document, schema)
-        if not any(finding[0][: len(path)] == path for path in covered)
-    ]
+    by_schema = list(_against_schema(document, schema))
     if kind == "experience" and dataset_type is not None:
-        by_schema += _of_its_dataset(document, schema["$defs"][type_name(document)], dataset_type)
-    if old or by_schema:
-        return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
+        by_schema += _in_keys_of_dataset_types(document, schema["$defs"][type_name(document)], dataset_type)
+    if by_schema:
+        return sorted(by_schema, key=lambda finding: [str(step) for step in finding[0]])
     if kind == "experience":
-        return list(type_of(document).in_document(document, dataset_type))
+        of_type = type_of(document)
+        return list(of_type.in_document({**of_type.defaults(dataset_type), **document}, dataset_type))
     if kind == "model":
         return [] if follows(document) else list(_in_model(document))
-    return list(documents_named(document["type"]).in_dataset(document, tables["quantities"]))
+    return list(documents_of(document).in_dataset(filled_in(document), tables["quantities"]))
 
 
-def _against_schema(document: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+def _against_schema(document: Any, schema: Document) -> Iterator[Finding]:
     for error in Draft202012Validator(schema).iter_errors(document):
         yield from _in_words(error)
 
@@ -189,39 +122,39 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
     if not isinstance(schema, dict):
         yield path, error.message
     elif rule == "additionalProperties":
-        known = schema.get("properties", {})
+        properties = schema.get("properties", {})
         for key in value:
-            if key not in known:
-                yield (*path, key), f"unknown key '{key}'; {suggestion(key, known)}"
+            if key not in properties:
+                yield (*path, key), f"unknown key '{key}'; {suggestion(key, properties)}"
     elif rule == "required":
         for key in limit:
             if key not in value and f"'{key}' is a required property" == error.message:
                 yield path, _missing(key, value, schema.get("properties", {}))
     elif rule in ("enum", "not") and "x-message" in schema:
-        yield path, schema["x-message"] + (f", not {described(value)}" if rule == "enum" else "")
+        yield path, schema["x-message"] + (f", not {describe(value)}" if rule == "enum" else "")
     elif rule == "enum":
         noun = schema.get("x-noun")
         if isinstance(value, str):
             yield path, f"no {noun or 'choice'} '{value}'; {suggestion(value, [str(choice) for choice in limit])}"
         else:
-            yield path, f"must be the name of a {noun or 'choice'}, but is {described(value)}"
+            yield path, f"must be the name of a {noun or 'choice'}, but is {describe(value)}"
     elif rule == "type":
         kinds = limit if isinstance(limit, list) else [limit]
-        yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {described(value)}"
+        yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}"
     elif rule == "pattern":
         rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
         yield path, f"'{value}' {rules}"
     elif rule in _LIMITS:
         limit = limit.get("const", limit) if isinstance(limit, dict) else limit
         rules = _LIMITS[rule].format(limit=limit, s="" if limit == 1 else "s")
-        yield path, f"{rules}, but is {described(value)}"
+        yield path, f"{rules}, but is {describe(value)}"
     else:
         yield path, error.message
 
 
-def _missing(key: str, document: Iterable[str], known: Mapping[str, Any]) -> str:
-    meant = nearest(key, [other for other in document if other not in known])
-    about = known.get(key, {}).get("description")
+def _missing(key: str, document: Iterable[str], properties: Mapping[str, Any]) -> str:
+    meant = nearest(key, [other for other in document if other not in properties])
+    about = properties.get(key, {}).get("description")
     return (
         f"the key '{key}' is missing{f' ({about})' if about else ''}"
         f"{f'; is {meant!r} meant to be it?' if meant else ''}"
@@ -253,7 +186,7 @@ _LIMITS = {
 }
 
 
-def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_type: str) -> Iterator[Finding]:
+def _in_keys_of_dataset_types(document: Document, schema: Document, dataset_type: str) -> Iterator[Finding]:
     """Keys of an experience that its type of dataset needs but are missing, or that apply to other types only."""
     split = document.get("split")
     for key, of_key in schema["properties"].items():
@@ -267,34 +200,26 @@ def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_ty
         yield ("split",), wrong
 
 
-def _listed(columns: str | list[str]) -> list[str]:
-    return [columns] if isinstance(columns, str) else columns
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
 
 
-def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
-    known = set(document["inputs"])
+def _in_model(document: Document) -> Iterator[Finding]:
     operations = document["operations"]
+    of_branches: set[str] = set()
     for index, branch in enumerate(document["branches"]):
-        sources = branch["x_name"] if isinstance(branch["x_name"], list) else [branch["x_name"]]
+        where: Where = ("branches", index)
+        sources, names = _listed(branch["x_name"]), {*document["inputs"], *of_branches}
         for name in sources:
-            if name not in known:
-                yield (
-                    ("branches", index, "x_name"),
-                    f"no input or earlier branch is called '{name}'; {suggestion(name, known)}",
-                )
+            if name not in names:
+                message = f"no input or earlier branch is called '{name}'; {suggestion(name, names)}"
+                yield (*where, "x_name"), message
         for position, name in enumerate(branch["operations"]):
             if name not in operations:
-                yield (
-                    ("branches", index, "operations", position),
-                    (f"no operation '{name}'; {suggestion(name, operations)}"),
-                )
+                yield (*where, "operations", position), f"no operation '{name}'; {suggestion(name, operations)}"
         if not branch["operations"] and len(sources) > 1:
-            yield (
-                ("branches", index, "operations"),
-                "several inputs, but no operation that joins them; add a 'concatenate'",
-            )
-        known.update(_listed(branch["y_name"]))
-    made = {name for branch in document["branches"] for name in _listed(branch["y_name"])}
+            yield (*where, "operations"), "several inputs, but no operation that joins them; add a 'concatenate'"
+        of_branches.update(_listed(branch["y_name"]))
     for index, name in enumerate(document["outputs"]):
-        if name not in made:
-            yield ("outputs", index), f"no branch ends in '{name}'; {suggestion(name, made)}"
+        if name not in of_branches:
+            yield ("outputs", index), f"no branch ends in '{name}'; {suggestion(name, of_branches)}"

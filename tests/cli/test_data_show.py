@@ -15,7 +15,7 @@ import qexp as package
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SpecError
-from qexp.kinds.experiments import Experience, experience, opened_dataset, parts_of
+from qexp.kinds.experiments import Experience, experience, open_dataset, spec_cache
 from qexp.kinds.objects import data_of
 from qexp.kinds.options import ShowOptions
 from qexp.kinds.rows.folds import Folds
@@ -77,7 +77,7 @@ def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(place)
 
 
 def test_samples_of_the_test_part_lie_in_the_held_out_intervals_and_the_others_do_not(place):
-    (_, _, dataset) = opened_dataset("mogi", parts_of(Workspace(place)))
+    (_, _, dataset) = open_dataset("mogi", spec_cache(Workspace(place)))
     for part, inside in (("train", False), ("test", True)):
         values = package.samples("mogi", part, 100)["depth"].values
         ends = [dataset.distributions["depth"].quantile(np.array(one)) for one in dataset.test["depth"]]

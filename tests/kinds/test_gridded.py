@@ -12,10 +12,11 @@ import torch
 import xarray
 
 from qexp.errors import DatasetError, QexpError
-from qexp.kinds.fields.dataset import SYMMETRIES, GriddedDataset, Part, Patches, Places
+from qexp.kinds.fields.dataset import SYMMETRIES, ChosenFrames, GriddedDataset, Patches, Positions
 from qexp.kinds.fields.folders import PRESETS, FieldMapping, preset, read_mapping, written
 from qexp.physics import ice
 from qexp.rows.array_cache import cache_folder
+from qexp.spec.kinds import filled_in
 from tests.domes import ARRHENIUS, SPACING, YEAR, dome, write_folders
 
 F2 = preset("f2")
@@ -27,7 +28,7 @@ def folders(tmp_path):
 
 
 def dataset(path, mapping=F2, **keys):
-    return GriddedDataset(path, mapping.inputs, mapping.outputs, **{"patch_size": 8, **keys})
+    return GriddedDataset(path, filled_in({"type": "gridded", **vars(mapping), "patch_size": 8, **keys}))
 
 
 def fields(frames, names):
@@ -37,7 +38,7 @@ def fields(frames, names):
 def all_places(patches, symmetry):
     """A patch in the corner of the first frame, turned in one way."""
     of_one = [np.array([0])] * 4
-    return Places(*of_one, np.array([symmetry]))
+    return Positions(*of_one, np.array([symmetry]))
 
 
 def rewritten(path, change):
@@ -162,7 +163,7 @@ def test_narrower_cells_follow_a_cubic_exactly(folders):
 def test_patches_are_cut_out_of_frames(folders):
     data = dataset(folders)
     patches = data.patches(data.rows)
-    places = Places(*(np.array(one) for one in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
+    places = Positions(*(np.array(one) for one in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
     cut = patches.cut(places, 5, data.vector_positions())
     for patch, part, frame, row, column in zip(cut, places.part, places.frame, places.row, places.column, strict=True):
         whole = fields(patches.parts[part].frames, data.variables)
@@ -335,8 +336,9 @@ import resource, sys
 import numpy as np
 from qexp.kinds.fields.dataset import GriddedDataset
 from qexp.kinds.fields.folders import preset
-mapping = preset("f2")
-data = GriddedDataset({path!r}, mapping.inputs, mapping.outputs, patch_size=16, threshold=1.0)
+from qexp.spec.kinds import filled_in
+document = {"type": "gridded", **vars(preset("f2")), "patch_size": 16, "threshold": 1.0}
+data = GriddedDataset({path!r}, filled_in(document))
 patches = data.patches(data.rows)
 random = np.random.default_rng(0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -473,7 +475,7 @@ def test_cells_of_several_sizes_are_warned_of(folders):
 
 def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
     frames = dataset(folders).parts["train"][0]
-    patches = Patches([Part(frames, np.array([1]))], 8)
+    patches = Patches([ChosenFrames(frames, np.array([1]))], 8)
     assert set(patches.draw(50, np.random.default_rng(0), turned=False).frame) == {1}
     assert patches.tiles == 3 * 4
 

@@ -18,11 +18,11 @@ from pyarrow import csv, parquet
 
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, QexpError
-from qexp.kinds.spectra.dataset import SpectraDataset, SpectrumSamples
+from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.files import Findings, counts_in, counts_of
 from qexp.metrics.splits import SPLITS, SplitError
 from qexp.rows.array_cache import VARIABLE, cache_folder
-from tests.cores import CHANNELS, CORES, PATCH_SIZE, SPECTRA, TARGET, spectra, write_folders
+from tests.cores import CHANNELS, CORES, PATCH_SIZE, SPECTRA, TARGET, open_cores, spectra, write_folders
 
 PATCHES = CHANNELS // PATCH_SIZE
 
@@ -38,10 +38,6 @@ def folders(tmp_path) -> Path:
     return write_folders(tmp_path / "cores")
 
 
-def opened(path, target=TARGET, **changes):
-    return SpectraDataset(path, **{"target": target, "channels": CHANNELS, "patch_size": PATCH_SIZE, **changes})
-
-
 def arrays() -> dict[str, int]:
     """The arrays that are kept, and which file each is."""
     return {path.name: path.stat().st_ino for path in (cache_folder() / "arrays").glob("*.f32")}
@@ -49,7 +45,7 @@ def arrays() -> dict[str, int]:
 
 def refused(path, **changes) -> str:
     with pytest.raises(DatasetError) as error:
-        opened(path, **changes)
+        open_cores(path, **changes)
     return str(error.value)
 
 
@@ -63,7 +59,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 
 
 def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of_info_csv(folders):
-    dataset = opened(folders, energy=[0.1, 0.2], units={TARGET: "wt%"})
+    dataset = open_cores(folders, energy=[0.1, 0.2], units={TARGET: "wt%"})
     cores = [*CORES["train"], *CORES["validation"], *CORES["test"]]
     counts, targets = (np.concatenate(parts) for parts in zip(*map(spectra, cores), strict=True))
     assert dataset.spectra.dtype == np.float32
@@ -81,12 +77,12 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
 
 
 def test_the_hash_of_a_spectrum_is_that_of_its_counts_whatever_their_form(tmp_path):
-    dataset = opened(write_folders(tmp_path / "lines"))
+    dataset = open_cores(write_folders(tmp_path / "lines"))
     expected = [hashlib.sha256(row.astype("<f4").tobytes()).hexdigest()[:24] for row in dataset.spectra]
     assert dataset.hashes.tolist() == expected
     for name, separator in (("commas", ","), ("spaces", "  "), ("windows", "\r\n"), ("both", ",\n"), ("points", ".0 ")):
         path = write_folders(tmp_path / name, separator=separator)
-        assert opened(path).hashes.tolist() == expected
+        assert open_cores(path).hashes.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -140,25 +136,25 @@ def test_files_that_are_no_spectra_and_files_that_are_gone_are_named_together(tm
 def test_depths_that_are_not_told_are_not_numbers_and_a_test_part_is_not_required(tmp_path):
     path = write_folders(tmp_path / "cores", {"train": ("A1",)})
     rewrite(path / "train" / "info.csv", ",5,30", ",,30")
-    dataset = opened(path)
+    dataset = open_cores(path)
     assert np.flatnonzero(np.isnan(dataset.depths)).tolist() == [0]
     assert set(dataset.part) == {"train"}
-    assert np.isnan(opened(path, depth=None).depths).all()
-    assert "depth" in opened(path, depth=None).metadata
+    assert np.isnan(open_cores(path, depth=None).depths).all()
+    assert "depth" in open_cores(path, depth=None).metadata
 
 
 # What is kept
 
 
 def test_a_second_start_opens_no_spectrum_and_finds_the_same(folders):
-    first = opened(folders)
+    first = open_cores(folders)
     read = {path: path.stat().st_mtime_ns for path in folders.rglob("*.csv")}
     for path in read:  # other counts behind an unchanged size and time: who reads them, sees them
         if path.parent.name == "spe":
             content = path.read_bytes()
             path.write_bytes(content[::-1].replace(b"\n", b"", 1) + b"\n")
             os.utime(path, ns=(path.stat().st_atime_ns, read[path]))
-    second = opened(folders)
+    second = open_cores(folders)
     assert np.array_equal(second.spectra, first.spectra)
     assert second.fingerprint == first.fingerprint
     for name in ("names", "cores", "part", "depths", "targets", "hashes"):
@@ -166,12 +162,12 @@ def test_a_second_start_opens_no_spectrum_and_finds_the_same(folders):
 
 
 def test_files_that_were_touched_or_copied_elsewhere_find_the_array_that_is_there(folders, tmp_path):
-    first, kept = opened(folders), arrays()
+    first, kept = open_cores(folders), arrays()
     for path in folders.rglob("*.csv"):
         path.touch()
     shutil.copytree(folders, tmp_path / "elsewhere")
     for path in (folders, tmp_path / "elsewhere"):
-        again = opened(path)
+        again = open_cores(path)
         assert again.fingerprint == first.fingerprint
         assert np.array_equal(again.spectra, first.spectra)
     assert arrays() == kept
@@ -180,13 +176,13 @@ def test_files_that_were_touched_or_copied_elsewhere_find_the_array_that_is_ther
 
 
 def test_targets_that_change_are_read_again_and_the_spectra_are_kept_once(folders):
-    first, kept = opened(folders), arrays()
+    first, kept = open_cores(folders), arrays()
     (folders / "train" / "target" / "A1_0.csv").write_text("77.5\n")
-    second = opened(folders)
+    second = open_cores(folders)
     assert second.targets[0] == 77.5
     assert second.fingerprint != first.fingerprint
     assert arrays() == kept
-    assert opened(folders, target=None).targets is None
+    assert open_cores(folders, target=None).targets is None
     assert arrays() == kept
 
 
@@ -200,19 +196,19 @@ def test_targets_that_change_are_read_again_and_the_spectra_are_kept_once(folder
     ],
 )
 def test_whatever_changes_in_the_files_is_seen_and_changes_the_fingerprint(folders, change):
-    before = opened(folders).fingerprint
-    opened(folders, fingerprint=before)
+    before = open_cores(folders).fingerprint
+    open_cores(folders, fingerprint=before)
     change(folders)
-    assert opened(folders).fingerprint != before
+    assert open_cores(folders).fingerprint != before
     assert "has changed: the SHA-256 of its spectra is now" in refused(folders, fingerprint=before)
 
 
 def test_an_array_that_was_deleted_or_cut_off_is_made_again(folders):
-    first = opened(folders)
+    first = open_cores(folders)
     [path] = (cache_folder() / "arrays").glob("*.f32")
     for spoil in (path.unlink, lambda: path.write_bytes(path.read_bytes()[:-4])):
         spoil()
-        again = opened(folders)
+        again = open_cores(folders)
         assert np.array_equal(again.spectra, np.concatenate([spectra(core)[0] for of in CORES.values() for core in of]))
         assert again.fingerprint == first.fingerprint
 
@@ -221,7 +217,9 @@ OPEN = """
 import sys
 from pathlib import Path
 from qexp.kinds.spectra.dataset import SpectraDataset
-dataset = SpectraDataset(Path(sys.argv[1]), channels=64, patch_size=8)
+from qexp.spec.kinds import filled_in
+document = {"type": "spectra", "channels": 64, "patch_size": 8}
+dataset = SpectraDataset(Path(sys.argv[1]), filled_in(document))
 print(dataset.fingerprint, int(dataset.spectra.sum()))
 """
 
@@ -236,7 +234,7 @@ def test_two_processes_that_start_at_once_both_find_everything(folders):
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert said[0] == said[1]
-    dataset = opened(folders, target=None)
+    dataset = open_cores(folders, target=None)
     assert said[0].split() == [dataset.fingerprint, str(int(dataset.spectra.sum()))]
     assert len(arrays()) == 1
 
@@ -250,21 +248,21 @@ def test_what_is_left_by_a_process_that_was_killed_in_reading_does_no_harm(tmp_p
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert np.array_equal(opened(path, target=None).spectra, spectra("A1", 2000)[0])
+    assert np.array_equal(open_cores(path, target=None).spectra, spectra("A1", 2000)[0])
 
 
 def test_where_nothing_can_be_kept_another_folder_is_asked_for(folders, tmp_path, monkeypatch):
     (tmp_path / "no_folder").write_text("")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "no_folder"))
     with pytest.raises(QexpError, match=VARIABLE):
-        opened(folders)
+        open_cores(folders)
 
 
 # Tables
 
 
 def as_table(path: Path) -> pyarrow.Table:
-    dataset = opened(path)
+    dataset = open_cores(path)
     columns = {"filename": dataset.names, "core": dataset.cores, "depth": dataset.depths, "part": dataset.part}
     columns |= {TARGET: dataset.targets, "voltage": dataset.metadata["voltage"]}
     columns |= {f"channel_{index}": dataset.spectra[:, index] for index in range(CHANNELS)}
@@ -293,20 +291,20 @@ def write_flat_netcdf(table: pyarrow.Table, path: Path) -> None:
     ],
 )
 def test_a_table_with_a_spectrum_per_row_is_the_same_dataset(folders, tmp_path, name, write):
-    of_folders = opened(folders)
+    of_folders = open_cores(folders)
     kept = arrays()
     write(as_table(folders), tmp_path / name)
-    of_table = opened(tmp_path / name)
+    of_table = open_cores(tmp_path / name)
     for attribute in ("spectra", "names", "cores", "part", "depths", "targets", "hashes"):
         assert np.array_equal(getattr(of_table, attribute), getattr(of_folders, attribute)), attribute
     assert of_table.metadata["voltage"].tolist() == of_folders.metadata["voltage"].tolist()
     assert arrays() == kept
-    assert opened(tmp_path / name).fingerprint == of_table.fingerprint
+    assert open_cores(tmp_path / name).fingerprint == of_table.fingerprint
 
 
 def test_spectra_of_a_table_without_names_and_parts_are_numbered_and_all_for_training(folders, tmp_path):
     csv.write_csv(as_table(folders).drop_columns(["filename", "part"]), tmp_path / "all.csv")
-    dataset = opened(tmp_path / "all.csv")
+    dataset = open_cores(tmp_path / "all.csv")
     assert dataset.names.tolist() == [str(number) for number in range(1, 31)]
     assert set(dataset.part) == {"train"}
 
@@ -315,7 +313,7 @@ def test_core_names_that_look_like_numbers_stay_as_they_are_written(folders, tmp
     table = as_table(folders).drop_columns(["core"])
     cores = ["1.10", "1.1", "007"] * 10
     csv.write_csv(table.append_column("hole", pyarrow.array(cores)), tmp_path / "all.csv")
-    assert opened(tmp_path / "all.csv", core="hole").cores.tolist() == cores
+    assert open_cores(tmp_path / "all.csv", core="hole").cores.tolist() == cores
 
 
 @pytest.mark.parametrize("name", ["all.csv", "all.parquet", "all.nc"])
@@ -369,7 +367,7 @@ def test_columns_that_a_table_lacks_are_told_with_what_it_has(folders, tmp_path)
 
 
 def test_columns_for_splits_are_core_part_name_and_the_metadata(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     assert dataset.column("core").tolist() == dataset.cores.tolist()
     assert dataset.column("part").tolist() == dataset.part.tolist()
     assert dataset.column("name").tolist() == dataset.names.tolist()
@@ -379,7 +377,7 @@ def test_columns_for_splits_are_core_part_name_and_the_metadata(folders):
 
 
 def test_the_parts_of_the_folders_are_a_split(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     [fold] = SPLITS["parts"].build().folds(dataset.rows, dataset.column, np.random.default_rng(0))
     assert set(dataset.cores[fold.test]) == {"D1"}
     [inner] = SPLITS["parts"].build().folds(fold.train, dataset.column, np.random.default_rng(0))
@@ -438,7 +436,7 @@ def test_all_that_is_wrong_is_told_at_once_and_five_of_many_are_named(folders):
         (folders / "train" / "spe" / f"A1_{number}.csv").unlink()
     (folders / "test" / "target" / "D1_0.csv").unlink()
     with pytest.raises(DatasetError) as error:
-        opened(folders)
+        open_cores(folders)
     assert [where for where, _ in error.value.findings] == [("path",), ("target",)]
     assert "A1_3.csv, A1_4.csv and 1 more" in str(error.value)
 
@@ -453,16 +451,13 @@ def test_a_folder_that_was_named_one_too_high_or_too_low_is_told_so(folders):
 @pytest.mark.parametrize(
     ("arguments", "where", "words"),
     [
-        ({"patch_size": 7}, "patch_size", "7 channels do not divide 64; use 4 or 8"),
-        ({"target": "spectrum"}, "target", "give the target another name"),
-        ({"energy": [0.0, 0.0]}, "energy", "must increase"),
         ({"core": "hole"}, "core", "no column 'hole'; known: core, depth, voltage"),
         ({"depth": "dept"}, "depth", "did you mean 'depth'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(folders, arguments, where, words):
     with pytest.raises(DatasetError, match=re.escape(words)) as error:
-        opened(folders, **arguments)
+        open_cores(folders, **arguments)
     assert error.value.findings[0][0] == (where,)
 
 
@@ -470,7 +465,7 @@ def test_spectra_that_are_there_twice_and_cores_on_both_sides_of_validation_are_
     shutil.copy(folders / "train/spe/A1_0.csv", folders / "train/spe/A2_0.csv")
     rewrite(folders / "train/val.csv", "C1_0.csv,C1", "B1_0.csv,B1")
     for _ in range(2):  # the second time from what is kept
-        one, two, *rest = opened(folders).warnings
+        one, two, *rest = open_cores(folders).warnings
         assert "1 spectra of the train part are duplicates of earlier ones: A2_0.csv (as A1_0.csv)" in one
         assert "2 cores have spectra for training and for validation: B1, C1" in two
         assert rest == []
@@ -478,17 +473,17 @@ def test_spectra_that_are_there_twice_and_cores_on_both_sides_of_validation_are_
 
 def test_a_spectrum_both_in_training_and_test_is_not_what_a_dataset_refuses(folders):
     shutil.copy(folders / "train/spe/A1_0.csv", folders / "test/spe/D1_0.csv")
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     assert dataset.hashes[0] == dataset.hashes[24]
     assert dataset.warnings == []
 
 
 def test_spectra_without_spread_are_known_by_their_rows(folders):
-    assert opened(folders).without_spread() == []
+    assert open_cores(folders).without_spread() == []
     (folders / "train/spe/A1_2.csv").write_text("0\n" * CHANNELS)
     (folders / "test/spe/D1_5.csv").write_text("7\n" * CHANNELS)
-    assert opened(folders).without_spread() == [2, 29]
-    assert opened(folders).without_spread() == [2, 29]
+    assert open_cores(folders).without_spread() == [2, 29]
+    assert open_cores(folders).without_spread() == [2, 29]
 
 
 # Samples
@@ -505,7 +500,7 @@ def plain(made):
 
 
 def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_order_each_time(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     data = samples(dataset)
     known = {tuple(row): target for row, target in zip(dataset.spectra.tolist(), dataset.targets, strict=True)}
     orders = []
@@ -524,7 +519,7 @@ def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_or
 
 
 def test_any_batch_can_be_made_again_without_those_before_it(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     batch = samples(dataset).epoch(3, 4, plain)
     before = [batch(index) for index in range(5)]
     again = samples(dataset).epoch(3, 4, plain)(2)
@@ -553,7 +548,7 @@ def mixtures(dataset, number):
 def test_mixed_spectra_lie_between_two_of_training_and_their_targets_as_far_between_theirs(folders):
     shares = []
     for number in (1, 2, 3):
-        for found in mixtures(opened(folders, mix=0.4), number):
+        for found in mixtures(open_cores(folders, mix=0.4), number):
             asked = [share for _, _, share, error in found if 0 <= share <= 0.4001 and abs(error) < 1e-4]
             assert asked
             shares.append(min(asked))
@@ -562,7 +557,7 @@ def test_mixed_spectra_lie_between_two_of_training_and_their_targets_as_far_betw
 
 
 def test_mixtures_can_be_made_again_and_nothing_but_training_is_mixed(folders):
-    dataset, plainly = opened(folders, mix=1.0), opened(folders)
+    dataset, plainly = open_cores(folders, mix=1.0), open_cores(folders)
     batch = samples(dataset).epoch(3, 4, plain)
     before = [batch(index) for index in range(5)]
     again = samples(dataset).epoch(3, 4, plain)(2)
@@ -576,7 +571,7 @@ def test_mixtures_can_be_made_again_and_nothing_but_training_is_mixed(folders):
 
 
 def test_numbers_of_patches_are_new_in_every_epoch_and_always_the_same_for_validation_and_test(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     one, two = samples(dataset), samples(dataset)
     assert torch.equal(one.validation["mask"], two.validation["mask"])
     assert torch.equal(one.test["mask"], two.test["mask"])
@@ -590,24 +585,24 @@ def test_numbers_of_patches_are_new_in_every_epoch_and_always_the_same_for_valid
 
 def test_batches_are_prepared_when_they_are_asked_for(folders):
     seen = []
-    batch = samples(opened(folders)).epoch(0, 6, lambda made: seen.append(len(made["mask"])) or {"x": made["mask"]})
+    batch = samples(open_cores(folders)).epoch(0, 6, lambda made: seen.append(len(made["mask"])) or {"x": made["mask"]})
     assert seen == []
     assert set(batch(1)) == {"x"}
     assert seen == [6]
 
 
 def test_validation_and_test_samples_are_their_spectra_in_order(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     data = samples(dataset)
     assert data.train_size == 18
     assert np.array_equal(data.validation["spectrum"].numpy(), dataset.spectra[18:24])
     assert np.array_equal(data.test["spectrum"].numpy(), dataset.spectra[24:])
     assert np.array_equal(data.to_fit()["spectrum"].numpy(), dataset.spectra[:18])
-    assert "toc" not in samples(opened(folders, target=None)).test
+    assert "toc" not in samples(open_cores(folders, target=None)).test
 
 
 def test_transforms_are_fitted_to_the_targets_of_labelled_spectra_and_to_the_spectra_of_all(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     data = samples(dataset, labelled=5)
     assert data.train_size == 5
     assert data.to_fit()[TARGET][:, 0].numpy() == pytest.approx(dataset.targets[:5])
@@ -615,7 +610,7 @@ def test_transforms_are_fitted_to_the_targets_of_labelled_spectra_and_to_the_spe
 
 
 def test_what_is_judged_of_a_spectrum_are_its_hidden_channels_and_all_of_anything_else(folders):
-    dataset = opened(folders)
+    dataset = open_cores(folders)
     data = samples(dataset, hidden=lambda masks: masks.repeat_interleave(PATCH_SIZE, dim=1) > 0.5)
     judged = data.counted("spectrum", data.test)
     assert judged.shape == data.test["spectrum"].shape
@@ -639,9 +634,9 @@ def apart(folders: Path) -> None:
 
 
 def test_lists_that_are_apart_name_all_spectra_together(folders):
-    inside = opened(folders)
+    inside = open_cores(folders)
     apart(folders)
-    found = opened(folders)
+    found = open_cores(folders)
     assert set(found.names) == set(inside.names)
     for name in ("part", "cores", "depths", "targets"):
         ours, theirs = (
@@ -662,11 +657,11 @@ def test_a_spectrum_of_val_csv_that_is_nowhere_is_named_and_so_is_one_that_no_li
 def test_a_list_of_some_spectra_can_be_named_and_the_others_are_not_used(folders):
     lines = (folders / "train/info.csv").read_text().splitlines()
     (folders / "train/info_4.csv").write_text("\n".join(lines[:5]))
-    some = opened(folders, lists={"train": "info_4.csv"})
+    some = open_cores(folders, lists={"train": "info_4.csv"})
     assert [(some.part == part).sum() for part in ("train", "validation", "test")] == [4, SPECTRA, SPECTRA]
-    alone = opened(folders, lists={"train": "info_4.csv", "validation": None})
+    alone = open_cores(folders, lists={"train": "info_4.csv", "validation": None})
     assert [(alone.part == part).sum() for part in ("train", "validation", "test")] == [4, 0, SPECTRA]
-    assert len({opened(folders).fingerprint, some.fingerprint, alone.fingerprint}) == 3
+    assert len({open_cores(folders).fingerprint, some.fingerprint, alone.fingerprint}) == 3
     assert "train has no info_5.csv, which lists the spectra" in refused(folders, lists={"train": "info_5.csv"})
     assert "train has no val_2.csv" in refused(folders, lists={"validation": "val_2.csv"})
 
@@ -683,19 +678,19 @@ def test_problems_name_the_lists_that_were_read(folders):
 
 
 def test_targets_may_lie_in_a_folder_of_their_name_which_may_have_a_percent_sign(folders):
-    plain = opened(folders)
+    plain = open_cores(folders)
     for part in ("train", "test"):
         (folders / part / "target").rename(folders / part / "TOC%")
         (folders / part / "target").mkdir()
         (folders / part / "TOC%").rename(folders / part / "target/TOC%")
-    inside = opened(folders, target="TOC%")
+    inside = open_cores(folders, target="TOC%")
     assert inside.targets.tolist() == plain.targets.tolist()
     assert inside.fingerprint == plain.fingerprint
     assert inside.shapes()["TOC%"] == (1,)
 
 
 def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
-    whole = opened(folders)
+    whole = open_cores(folders)
     (folders / "train/target/A1_2.csv").unlink()
     (folders / "train/target/C1_0.csv").write_text("")
     (folders / "test/target/D1_5.csv").write_text("nan\n")
@@ -704,13 +699,13 @@ def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
         r'train/target lacks the numbers of spectra, which "missing": "drop" would leave out: A1_2.csv, C1', found
     )
     assert re.search(r"test/target lacks the numbers .* leave out: D1_5.csv", found)
-    some = opened(folders, missing="drop")
+    some = open_cores(folders, missing="drop")
     kept = ~np.isin(whole.names, ["A1_2.csv", "C1_0.csv", "D1_5.csv"])
     for attribute in ("names", "part", "cores", "depths", "targets", "hashes", "spectra"):
         assert np.array_equal(getattr(some, attribute), getattr(whole, attribute)[kept]), attribute
     said = "3 of 30 spectra are left out, because they have no number for 'toc': A1_2.csv, C1_0.csv, D1_5.csv"
     assert some.warnings == [said]
-    assert opened(folders, missing="drop").warnings == [said]  # from the cache
+    assert open_cores(folders, missing="drop").warnings == [said]  # from the cache
     (folders / "train/target/A1_2.csv").write_text("much")
     assert "A1_2.csv ('much')" in refused(folders, missing="drop")
 
@@ -733,8 +728,8 @@ def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path
     table = table.set_column(table.column_names.index("9"), "9", spoilt)
     writers = {"csv": csv.write_csv, "parquet": parquet.write_table, "nc": write_flat_netcdf}
     writers[ending](table, tmp_path / f"all.{ending}")
-    whole = opened(folders)
-    found = opened(tmp_path / f"all.{ending}", target="TOC%", columns="", missing="drop")
+    whole = open_cores(folders)
+    found = open_cores(tmp_path / f"all.{ending}", target="TOC%", columns="", missing="drop")
     kept = np.arange(30) % 3 > 0
     for attribute in ("names", "part", "cores", "targets", "hashes", "spectra"):
         assert np.array_equal(getattr(found, attribute), getattr(whole, attribute)[kept]), attribute
@@ -749,4 +744,4 @@ def test_a_column_that_looks_like_the_depth_is_named_where_the_depth_is_not_foun
     for path in folders.glob("*/*.csv"):
         rewrite(path, "depth", "mid_depth_mm")
     assert "info.csv has no column 'depth'; did you mean 'mid_depth_mm'; \"depth\": null if" in refused(folders)
-    assert opened(folders, depth="mid_depth_mm").depths[1] == 15
+    assert open_cores(folders, depth="mid_depth_mm").depths[1] == 15

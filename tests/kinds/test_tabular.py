@@ -9,9 +9,10 @@ from pyarrow import parquet
 
 from qexp.errors import DatasetError
 from qexp.kinds.files import find_data_file
-from qexp.kinds.rows.dataset import Group, TabularDataset
+from qexp.kinds.rows.dataset import TabularDataset
 from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
+from qexp.spec.kinds import filled_in
 
 ROWS = """Site,M415,M750,inc,TiO2
 Apollo12-1,0.041,0.072,1.3,3.35
@@ -19,7 +20,8 @@ Apollo12-2,0.039,0.070,1.4,3.5
 Luna16,0.030,0.051,1.2,3.3
 "Luna 20, B",0.063,0.113,1.1,0.5
 """
-ARGUMENTS = {
+DOCUMENT = {
+    "type": "tabular",
     "inputs": {"reflectance": ["M415", "M750"], "angles": ["inc"]},
     "outputs": {"tio2": ["TiO2"]},
     "identifiers": ["Site"],
@@ -31,7 +33,7 @@ def opened(tmp_path):
     def opened(content=ROWS, name="rows.csv", **arguments):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return TabularDataset(path, **{**ARGUMENTS, **arguments})
+        return TabularDataset(path, filled_in({**DOCUMENT, **arguments}))
 
     return opened
 
@@ -82,7 +84,7 @@ def test_units_of_all_variables_are_known_and_empty_where_none_was_given(opened)
     ],
 )
 def test_a_group_is_a_column_or_what_a_pattern_finds_in_it(opened, pattern, groups):
-    assert opened(groups={"mission": Group("Site", pattern)}).column("mission").tolist() == groups
+    assert opened(groups={"mission": {"column": "Site", "pattern": pattern}}).column("mission").tolist() == groups
 
 
 @pytest.mark.parametrize(
@@ -112,12 +114,12 @@ def test_parquet_says_the_same_as_csv(opened, tmp_path):
         columns |= dict(zip(names, expected.values[variable].T.tolist(), strict=True))
     path = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.table(columns), path)
-    found = TabularDataset(path, **ARGUMENTS)
+    found = TabularDataset(path, filled_in(DOCUMENT))
     assert all((found.values[name] == expected.values[name]).all() for name in expected.values)
     assert found.identifiers["Site"].tolist() == expected.identifiers["Site"].tolist()
     assert found.column("number").tolist() == ["1", "2", "3", "4"]
     with pytest.raises(DatasetError, match="column 'Site': its type is string; save it as numbers"):
-        TabularDataset(path, inputs={"site": ["Site"]}, outputs={})
+        TabularDataset(path, filled_in({"type": "tabular", "inputs": {"site": ["Site"]}, "outputs": {}}))
 
 
 def test_what_stands_in_columns_that_are_not_asked_for_does_not_matter(opened):
@@ -134,7 +136,8 @@ def test_a_missing_value_is_an_error_that_names_row_and_column(refused):
 
 
 def test_rows_with_missing_values_can_be_dropped_and_are_counted(opened):
-    dataset = opened(ROWS.replace("0.070", ""), missing="drop", groups={"mission": Group("Site", r"^\D+\d+")})
+    groups = {"mission": {"column": "Site", "pattern": r"^\D+\d+"}}
+    dataset = opened(ROWS.replace("0.070", ""), missing="drop", groups=groups)
     assert len(dataset) == 3
     assert dataset.column("mission").tolist() == ["Apollo12", "Luna16", "Luna 20"]
     assert dataset.column("inc").tolist() == ["1.3", "1.2", "1.1"]
@@ -168,7 +171,7 @@ def test_infinite_and_huge_numbers_are_refused(refused):
 
 
 def test_columns_that_are_not_there_are_all_reported_with_near_names_and_places(refused):
-    found = refused(inputs={"reflectance": ["M451", "M750"]}, identifiers=["site"], groups={"g": Group("Sight")})
+    found = refused(inputs={"reflectance": ["M451", "M750"]}, identifiers=["site"], groups={"g": {"column": "Sight"}})
     assert [where for where, _ in found] == [
         ("inputs", "reflectance", 0),
         ("identifiers", 0),
@@ -215,13 +218,13 @@ def test_what_is_no_parquet_inside_is_refused(opened):
 
 
 def test_a_group_that_some_rows_are_not_in_is_refused_with_their_values(refused):
-    ((where, message),) = refused(groups={"mission": Group("Site", r"Apollo\d+")})
+    ((where, message),) = refused(groups={"mission": {"column": "Site", "pattern": r"Apollo\d+"}})
     assert where == ("groups", "mission", "pattern")
     assert "values 'Luna16', 'Luna 20, B' of 'Site'" in message
 
 
 def test_a_pattern_that_is_none_and_a_group_named_like_another_column_are_refused(refused):
-    found = refused(groups={"a": Group("Site", "(Apollo"), "inc": Group("Site")})
+    found = refused(groups={"a": {"column": "Site", "pattern": "(Apollo"}, "inc": {"column": "Site"}})
     assert [where for where, _ in found] == [("groups", "a", "pattern"), ("groups", "inc")]
 
 
@@ -276,13 +279,14 @@ REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "lunar" / "d
 @pytest.mark.skipif(not REAL.is_file(), reason="QEXP_DATA names no folder with lunar/data_Kaguya_TiO2.csv")
 def test_the_returned_samples_of_the_moon_are_read_and_grouped_by_mission():
     bands = [f"{wavelength}nm" for wavelength in (414, 749, 901, 950, 1001, 1049, 1248, 1548)]
-    dataset = TabularDataset(
-        REAL,
-        {"reflectance": bands, "angles": ["ThetaFe", "ThetaTi"]},
-        {"tio2": ["TiO2"]},
-        ["Site"],
-        groups={"mission": Group("Site", r"^\D+\d+")},
-    )
+    document = {
+        "type": "tabular",
+        "inputs": {"reflectance": bands, "angles": ["ThetaFe", "ThetaTi"]},
+        "outputs": {"tio2": ["TiO2"]},
+        "identifiers": ["Site"],
+        "groups": {"mission": {"column": "Site", "pattern": r"^\D+\d+"}},
+    }
+    dataset = TabularDataset(REAL, filled_in(document))
     assert len(dataset) == 55
     assert dataset.warnings == []
     assert set(open_table(REAL).names) == {"Site", "TiO2", "ThetaFe", "ThetaTi", *bands}

@@ -19,6 +19,7 @@ from qexp.kinds.rows.prediction import RowModel, predict_rows
 from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, predict_spectra
 from qexp.rows.array_cache import VARIABLE
+from qexp.spec.kinds import filled_in
 
 FEATURES = ["red", "green, dark", "blue"]
 MISSING = [
@@ -47,7 +48,9 @@ TEXTS = ["007", "a,b", "", "None", "5 in", 'a ""quoted"" word', "line\nbreak", "
 
 def trained(path: Path) -> np.ndarray:
     """What a network is trained on: rows in which nothing is missing."""
-    dataset = TabularDataset(path, {"colour": FEATURES}, {"iron": ["iron"]}, ["site"], missing="drop")
+    variables = {"inputs": {"colour": FEATURES}, "outputs": {"iron": ["iron"]}}
+    document = {"type": "tabular", **variables, "identifiers": ["site"], "missing": "drop"}
+    dataset = TabularDataset(path, filled_in(document))
     return dataset.samples(np.arange(len(dataset)), "cpu")["colour"].numpy()
 
 
@@ -208,7 +211,7 @@ COUNTS = ["3", "0", " 7 ", "+2", "1e2", "0.1", "1.00000005960464480001", '"5"']
 
 
 def spectra_trained(path: Path) -> SpectraDataset:
-    return SpectraDataset(path, "toc", channels=4, patch_size=2)
+    return SpectraDataset(path, filled_in({"type": "spectra", "target": "toc", "channels": 4, "patch_size": 2}))
 
 
 def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:

@@ -11,7 +11,7 @@ import pytest
 import qexp
 from qexp.base.workspace import Workspace
 from qexp.kinds import experiments
-from qexp.kinds.experiments import examined, parts_of
+from qexp.kinds.experiments import examine, spec_cache
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.tables import BUILT_IN
@@ -68,7 +68,7 @@ def test_specs_that_name_one_dataset_read_it_once_when_they_are_checked(workspac
     dataset = experiments.experience(experience, {}, Workspace(workspace)).dataset_name
     other = file.with_name("other.json")
     other.write_text(file.read_text())
-    parts = parts_of(Workspace(workspace))
-    assert reads(examined, file, parts) > 0
-    assert reads(examined, other, parts) == 0
-    assert reads(examined, workspace / f"specs/datasets/{dataset}.json", parts) == 0
+    parts = spec_cache(Workspace(workspace))
+    assert reads(examine, file, parts) > 0
+    assert reads(examine, other, parts) == 0
+    assert reads(examine, workspace / f"specs/datasets/{dataset}.json", parts) == 0

@@ -12,9 +12,8 @@ import pytest
 import xarray
 
 import qexp
-from qexp.kinds.spectra.dataset import SpectraDataset
 from tests.conftest import call, shared_folder
-from tests.cores import CHANNELS, PATCH_SIZE, SPECTRA, spectra
+from tests.cores import CHANNELS, PATCH_SIZE, SPECTRA, open_cores, spectra
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 
@@ -110,13 +109,13 @@ def workspace(place: Path, tmp_path: Path) -> Path:
 
 def test_the_lists_say_what_is_trained_on_and_what_validated(place: Path):
     folder = place / "data/max/finetune/TOC%"
-    dataset = SpectraDataset(folder, "TOC%", CHANNELS, PATCH_SIZE, depth="mid_depth_mm")
+    dataset = open_cores(folder, "TOC%", depth="mid_depth_mm")
     train, kept, test = (set(dataset.names[dataset.part == part]) for part in ("train", "validation", "test"))
     assert (len(train), len(kept), len(test)) == (15, 3, 12)
     assert kept == {name for name in train | kept if is_kept(name)}
     for listing, count in (("info_10.csv", 10), ("info_1000.csv", 15)):
         lists = {"train": listing}
-        some = SpectraDataset(folder, "TOC%", CHANNELS, PATCH_SIZE, depth="mid_depth_mm", lists=lists)
+        some = open_cores(folder, "TOC%", depth="mid_depth_mm", lists=lists)
         assert [int((some.part == part).sum()) for part in ("train", "validation", "test")] == [count, 3, 12]
 
 

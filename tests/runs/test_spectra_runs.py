@@ -93,7 +93,7 @@ def test_r2_against_the_training_mean_is_of_the_labelled_spectra_and_errors_by_c
     run = train("scratch", name="judged", labelled=8, epochs=1, metrics={"toc": "r2_training_mean"})
     lines = list(csv.DictReader((run.path / "results/predictions.csv").open(newline="")))
     estimate, truth = (np.array([float(line[key]) for line in lines]) for key in ("toc_estimate", "toc"))
-    dataset = SpectraDataset(here / "data/few", "toc", cores.CHANNELS, cores.PATCH_SIZE)
+    dataset = cores.open_cores(here / "data/few", "toc")
     used = labelled({"labelled": 8}, np.flatnonzero(dataset.part == "train"), Seeds(0))
     apart = np.sum((truth - dataset.targets[used].mean()) ** 2)
     judged = run.results["test"]["toc"]["r2_training_mean"]
@@ -298,7 +298,7 @@ def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allo
 
 def as_table(root: Path) -> pyarrow.Table:
     """The labelled spectra as rows of a table that tells no parts."""
-    dataset = SpectraDataset(root / "data/few", cores.TARGET, cores.CHANNELS, cores.PATCH_SIZE)
+    dataset = cores.open_cores(root / "data/few")
     columns = {"filename": dataset.names, "core": dataset.cores, "depth": dataset.depths, cores.TARGET: dataset.targets}
     columns |= {f"channel_{index}": dataset.spectra[:, index] for index in range(cores.CHANNELS)}
     return pyarrow.table({name: pyarrow.array(values.tolist()) for name, values in columns.items()})

@@ -18,7 +18,7 @@ from qexp.kinds.group_errors import RECORDED, of_groups, recorded
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import fit_transforms
 from qexp.kinds.spectra import evaluation
-from qexp.kinds.spectra.dataset import SpectraDataset, SpectrumSamples
+from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.evaluation import Subject, evaluate, inner_folds
 from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.baselines import BASELINES, Baseline
@@ -81,7 +81,7 @@ SIMPLE = [{"type": "mean", "parameters": {}}, {"type": "ridge", "parameters": {"
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     path = cores.write_folders(tmp_path_factory.mktemp("cores"), {**cores.CORES, "test": ("D1", "D2", "E1")})
-    return SpectraDataset(path, "toc", cores.CHANNELS, cores.PATCH_SIZE, energy=ENERGY, units={"toc": "wt%"})
+    return cores.open_cores(path, "toc", energy=ENERGY, units={"toc": "wt%"})
 
 
 @pytest.fixture

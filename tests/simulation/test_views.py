@@ -23,6 +23,7 @@ from qexp.simulation.generators import GENERATORS, DeformationImages, Requiremen
 from qexp.simulation.noise import WhiteNoise
 from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import View
+from qexp.spec.kinds import filled_in
 from qexp.spec.resolution import replaced
 
 ONE = {
@@ -66,10 +67,10 @@ def image(made, root=None, **values):
 
 def said(made, root=None):
     """The problems of a document, as `WHERE: MESSAGE`."""
-    from qexp.kinds.experiments import Parts
+    from qexp.kinds.experiments import SpecCache
 
-    parts = Parts(BUILT_IN, Workspace(root or Path()), 2**33)
-    return [f"{'.'.join(map(str, where))}: {message}" for where, message in parts.dataset(made)[1]]
+    cache = SpecCache(BUILT_IN, Workspace(root or Path()), 2**33)
+    return [f"{'.'.join(map(str, where))}: {message}" for where, message in cache.dataset(made)[1]]
 
 
 def test_angles_in_degrees_make_the_images_of_the_same_angles_in_radians():
@@ -319,7 +320,7 @@ def test_a_point_source_must_be_below_the_deepest_ground_too(root):
     assert deep.possible({"depth": np.array([1.4, 1.6])}, 2).tolist() == [False, True]
     with pytest.raises(DatasetError, match="must lie below the lowest ground, -1500 m"):
         image(made, root, depth=1.4)
-    doubts = data_kind({"type": "generated"}).checked_dataset(made, BUILT_IN, Workspace(root)).warnings
+    doubts = data_kind({"type": "generated"}).checked_dataset(filled_in(made), BUILT_IN, Workspace(root)).warnings
     # The quantiles 0.2 to 0.4 are held out: of the others, those below 0.25 are impossible.
     assert [float(doubt.split(" % of the draws")[0]) for doubt in doubts] == pytest.approx([25, 25], abs=2)
 
@@ -371,7 +372,7 @@ def test_a_source_of_a_workspace_adds_to_the_others():
         ),
         "generation_type",
     )  # fmt: skip
-    dataset = data_kind({"type": "generated"}).checked_dataset(made, tables, None)
+    dataset = data_kind({"type": "generated"}).checked_dataset(filled_in(made), tables, None)
     sample = dataset.observe({"a.depth": np.array([2.0])}, torch.Generator())["displacement"][0, 0]
     torch.testing.assert_close(sample, 3 * image(document()), rtol=1e-4, atol=1e-8)
 

@@ -6,7 +6,7 @@ import pytest
 
 from qexp.base.workspace import Workspace
 from qexp.errors import SpecError
-from qexp.kinds.experiments import experience, parts_of
+from qexp.kinds.experiments import experience, spec_cache
 
 REPOSITORY = Workspace(Path(__file__).resolve().parents[2])
 
@@ -94,26 +94,26 @@ FOR_A_GPU = ("max_pretrain", "max_caco3", "max_toc")
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
 def test_shipped_experiences_are_for_small_machines_too(made_up_data, file):
     available = 1_500_000_000 if file.stem in FOR_A_GPU else 300_000_000
-    assert experience(str(file), {}, REPOSITORY, parts_of(REPOSITORY, available)).name == file.stem
+    assert experience(str(file), {}, REPOSITORY, spec_cache(REPOSITORY, available)).name == file.stem
 
 
 def test_what_is_allowed_depends_on_the_machine_that_will_train(specs):
     place = Workspace(specs.root)
     specs.spoil("experience", ("sizes", [8, 4, 10**6]))  # 1.06 GB
     for memory in (600_000_000, 10**9):
-        assert experience("sound", {}, place, parts_of(place, memory)).name == "sound"
+        assert experience("sound", {}, place, spec_cache(place, memory)).name == "sound"
     with pytest.raises(SpecError, match=r"\$\.sizes: 1\.06 GB for samples: .* but this machine has 500 MB; use fewer"):
-        experience("sound", {}, place, parts_of(place, 500_000_000))
+        experience("sound", {}, place, spec_cache(place, 500_000_000))
 
 
 def test_a_frozen_operation_needs_no_room_for_gradients(specs):
     place = Workspace(specs.root)
     specs.spoil("model", ("operations.to_depth.parameters.filters", [100_000, 1]))  # 64 values times that: 26 MB
     specs.spoil("experience", ("pretrain", {"run": "x", "freeze": ["to_depth"]}))
-    assert experience("sound", {}, place, parts_of(place, 30_000_000))
+    assert experience("sound", {}, place, spec_cache(place, 30_000_000))
     specs.write("experience", specs.documents["experience"])
     with pytest.raises(SpecError, match=r"\$\.operations\.to_depth: 104 MB to train its weights"):
-        experience("sound", {}, place, parts_of(place, 30_000_000))
+        experience("sound", {}, place, spec_cache(place, 30_000_000))
 
 
 def test_runs_for_a_cluster_are_not_measured_by_the_machine_that_submits_them(specs, qexp):

@@ -10,7 +10,7 @@ import pytest
 
 from qexp.base.files import json_bytes
 from qexp.base.workspace import Workspace
-from qexp.kinds.experiments import awaited_in, examined, experience, parts_of
+from qexp.kinds.experiments import data_to_make, examine, experience, spec_cache
 from qexp.spec.experiences import type_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -72,9 +72,9 @@ def check(file, document, place):
     before = file.read_text()
     file.write_text(json.dumps(document))
     try:
-        parts = parts_of(place)
-        awaited_in(file, parts)
-        found = examined(file, parts)
+        parts = spec_cache(place)
+        data_to_make(file, parts)
+        found = examine(file, parts)
         assert all(str(problem) for problem in [*found.problems, *found.warnings])
         if not found.problems and file.parent.name == "experiences":
             json_bytes(experience(str(file), {}, place).document)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.kinds.experiments import examined, experience, parts_of
+from qexp.kinds.experiments import examine, experience, spec_cache
 from qexp.runs.order import read_overrides
 from tests import cores
 from tests.conftest import Specs
@@ -413,7 +413,7 @@ def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest(place
 @pytest.mark.parametrize("name", ["TOC%", "CaCO3%", "Si-Al"])
 def test_a_target_may_be_called_as_laboratories_call_it(place, spoil, name):
     file = spoil("scratch", "dataset", ("target", name), ("units", {name: "wt%"}))
-    problems = examined(place.root / "specs/datasets/scratch.json", parts_of(place)).problems
+    problems = examine(place.root / "specs/datasets/scratch.json", spec_cache(place)).problems
     assert problems == [], file
 
 

@@ -94,11 +94,6 @@ def test_an_unread_key_on_the_command_line_stays_an_error(specs, key):
         whole(specs, **{key: 1})
 
 
-def test_a_graph_is_an_old_form_and_not_a_key_that_nothing_reads(specs, problems):
-    (said,) = problems(specs.spoil("model", ("graph", {}), ("branches", ...)))
-    assert "a model with 'graph' is an old form" in said
-
-
 # A variable in two places, noise that is true, and shares that leave something
 
 

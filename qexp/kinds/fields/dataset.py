@@ -30,7 +30,9 @@ from qexp.kinds.fields.folders import (
     field_folders,
     open_folder,
 )
+from qexp.metrics.splits import SplitError
 from qexp.rows.array_cache import MAPPED_AROUND, Array, content_hash
+from qexp.spec.reading import Document, Finding
 
 Numbers = NDArray[np.int64]
 Vector = tuple[int | None, int | None]
@@ -44,7 +46,7 @@ SYMMETRIES = 8
 
 
 @dataclass(frozen=True)
-class Part:
+class ChosenFrames:
     """Some frames of a folder."""
 
     frames: Frames
@@ -53,8 +55,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Positions and symmetries of patches; one number of each array per patch."""
+class Positions:
+    """Where patches are, and their symmetries; one number of each array per patch."""
 
     part: Numbers
     frame: Numbers
@@ -65,8 +67,8 @@ class Places:
     def __len__(self) -> int:
         return len(self.part)
 
-    def __getitem__(self, some: slice) -> Places:
-        return Places(*(values[some] for values in (self.part, self.frame, self.row, self.column, self.symmetry)))
+    def __getitem__(self, some: slice) -> Positions:
+        return Positions(*(values[some] for values in (self.part, self.frame, self.row, self.column, self.symmetry)))
 
 
 class Patches:
@@ -78,7 +80,7 @@ class Patches:
     """
 
     def __init__(
-        self, parts: Sequence[Part], size: int, threshold: float | None = None, exchanging: bool = True
+        self, parts: Sequence[ChosenFrames], size: int, threshold: float | None = None, exchanging: bool = True
     ) -> None:
         self.parts, self.size, self.threshold = list(parts), size, threshold
         self._exchanging = np.array([exchanging and _square(part.frames) for part in parts])
@@ -110,7 +112,7 @@ class Patches:
             for part in self.parts
         )
 
-    def draw(self, count: int, random: np.random.Generator, turned: bool) -> Places:
+    def draw(self, count: int, random: np.random.Generator, turned: bool) -> Positions:
         """Positions drawn uniformly from all possible ones.
 
         turned  whether a symmetry of the square is drawn for each, too
@@ -122,7 +124,7 @@ class Patches:
         if turned:
             symmetry = random.integers(0, SYMMETRIES, count)
             symmetry[~self._exchanging[part]] %= SYMMETRIES // 2
-        return Places(part, frame, row, column, symmetry)
+        return Positions(part, frame, row, column, symmetry)
 
     def _drawn_places(self, part: Numbers, frame: Numbers, random: np.random.Generator) -> tuple[Numbers, Numbers]:
         sizes = np.array([one.frames.size for one in self.parts])
@@ -160,7 +162,7 @@ class Patches:
     def _thickness(self, frames: Frames) -> Array:
         return frames.fields.values[..., frames.variables.index(THICKNESS)]
 
-    def cut(self, places: Places, variables: int, vectors: Sequence[Vector]) -> Array:
+    def cut(self, places: Positions, variables: int, vectors: Sequence[Vector]) -> Array:
         """The patches at some positions, (patch, y, x, variable), after their symmetries.
 
         variables  number of stored variables to read, from the first
@@ -209,8 +211,6 @@ def _square(frames: Frames) -> bool:
 # Datasets of fields on a grid, in the folders of 2Dto2D-DLE: train/ and test/, each with folders of frames.
 
 
-Where = tuple[str | int, ...]
-
 TRAIN, TEST = "train", "test"
 
 
@@ -230,74 +230,57 @@ class EvaluatedFrames:
 class GriddedDataset:
     """Frames of fields, (y, x) each, in the folders of a train and of a test part.
 
-    path                   holds train/ and test/
-    inputs                 variable → typical value, by which it is divided for the network, in the variable's unit
-    outputs                the same
-    file                   name of the NetCDF file in each folder; None: `ex.nc`
-    resample               width of the cells relative to the files': block means for 2, 3, …, splines below 1
-    stepping               use only every n-th frame
-    patch_size             cells along a patch's side; if negative, the largest power of two that fits every frame
-    threshold              patches are used only if the thickness at their centre exceeds this [m], and only cells
-                           above it are evaluated; None: no limit
-    include_test_in_train  also train on the test folders, as 2Dto2D-DLE can; errors on them are then no test
-    vectors                pairs of variables, x and y component; None: slopes and velocities by their usual names
-    augment                whether training patches are rotated and mirrored, and their vectors with them
-    units                  variable → unit, where the files do not give it
-    recompute_slopes       compute slopes from the surface, as 2Dto2D-DLE does, even where the files have some
-    fingerprint            expected SHA-256 of all files together, if it is known
+    path      holds train/ and test/
+    document  of the dataset, with the defaults of its schema; `inputs` and `outputs` have a typical value of each
+              variable, by which it is divided for the network, in the variable's unit
     Raises DatasetError.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        inputs: Mapping[str, float],
-        outputs: Mapping[str, float],
-        file: str | None = None,
-        resample: float = 1,
-        stepping: int = 1,
-        patch_size: int = 32,
-        threshold: float | None = None,
-        include_test_in_train: bool = False,
-        vectors: Sequence[Sequence[str]] | None = None,
-        augment: bool = True,
-        units: Mapping[str, str] | None = None,
-        recompute_slopes: bool = False,
-        fingerprint: str | None = None,
-    ) -> None:
-        self.path, self.inputs, self.outputs = path, tuple(inputs), tuple(outputs)
-        self.scales = {**inputs, **outputs}
-        self.threshold, self.augment, self.include_test_in_train = threshold, augment, include_test_in_train
-        self._file = file
+    def __init__(self, path: Path, document: Document) -> None:
+        self.path, self.inputs, self.outputs = path, tuple(document["inputs"]), tuple(document["outputs"])
+        self.scales = {**document["inputs"], **document["outputs"]}
+        self.threshold: float | None = document["threshold"]
+        """Only patches whose centre has thicker ice are used, and only cells with thicker ice are evaluated [m]."""
+        self.augment: bool = document["augment"]
+        self.include_test_in_train: bool = document["include_test_in_train"]
+        self._file: str | None = document["file"]
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
-        _refuse(self._unusable_arguments(resample, vectors))
+        _refuse(self._unusable_arguments(document))
         folders = self._folders()
         _refuse(self._unusable_folders(folders))
-        if fingerprint is not None and fingerprint != (found := self._fingerprint(folders)):
-            raise DatasetError([(("fingerprint",), f"{path} has changed: the SHA-256 of its fields is now {found}")])
-        self.parts: dict[str, list[Frames]] = {}
+        if "fingerprint" in document and document["fingerprint"] != (fingerprint := self._fingerprint(folders)):
+            why = f"{path} has changed: the SHA-256 of its fields is now {fingerprint}"
+            raise DatasetError([(("fingerprint",), why)])
+        self.parts = self._read_frames(folders, document)
         """train and test → the frames of their folders."""
-        found_wrong: list[tuple[Where, str]] = []
-        hidden = SLOPES if recompute_slopes else ()
-        for part, of_part in folders.items():
-            self.parts[part] = []
-            for folder in of_part:
-                try:
-                    frames = cached_frames(folder, self.variables, file, resample, stepping, hidden)
-                except FieldError as error:
-                    found_wrong.append((("path",), str(error)))
-                    found_wrong += self._without_thickness(folder)
-                    continue
-                self.parts[part].append(frames)
-                if threshold is not None and THICKNESS not in frames.variables:
-                    found_wrong.append(_nothing_to_compare_with(folder))
-        _refuse(iter(found_wrong))
-        self.patch_size = self._patch_size(patch_size)
-        self.units = self._units(units or {})
-        named = KNOWN_VECTORS if vectors is None else [(x, y) for x, y in vectors]
-        self.vectors: list[tuple[str, str]] = [pair for pair in named if set(pair) & set(self.variables)]
+        self.patch_size = self._patch_size(document["patch_size"])
+        attributes = self.parts[TRAIN][0].attributes
+        units = {name: str(attributes.get(name, {}).get("units", "")) for name in self.variables}
+        self.units = {name: document["units"].get(name, unit) for name, unit in units.items()}
+        vectors = KNOWN_VECTORS if document["vectors"] is None else [(x, y) for x, y in document["vectors"]]
+        self.vectors: list[tuple[str, str]] = [pair for pair in vectors if set(pair) & set(self.variables)]
         self._warn()
+
+    def _read_frames(self, folders: Mapping[str, Sequence[Path]], document: Document) -> dict[str, list[Frames]]:
+        parts: dict[str, list[Frames]] = {}
+        findings: list[Finding] = []
+        hidden = SLOPES if document.get("recompute_slopes") else ()
+        for part, of_part in folders.items():
+            parts[part] = []
+            for folder in of_part:
+                keys = document["resample"], document["stepping"]
+                try:
+                    frames = cached_frames(folder, self.variables, self._file, *keys, hidden)
+                except FieldError as error:
+                    findings.append((("path",), str(error)))
+                    findings += self._without_thickness(folder)
+                    continue
+                parts[part].append(frames)
+                if self.threshold is not None and THICKNESS not in frames.variables:
+                    findings.append(_nothing_to_compare_with(folder))
+        _refuse(findings)
+        return parts
 
     @property
     def variables(self) -> list[str]:
@@ -329,13 +312,13 @@ class GriddedDataset:
         return np.arange(sum(len(frames) for frames in self.training_folders), dtype=np.int64)
 
     def column(self, name: str) -> NDArray[np.str_]:
-        """A column that a split may use: the `folder` of each frame, or its number in it, `time`. Raises FieldError."""
+        """A column that a split may use: the `folder` of each frame, or its number in it, `time`. Raises SplitError."""
         columns = {
             "folder": [frames.name for frames in self.training_folders for _ in range(len(frames))],
             "time": [str(number) for frames in self.training_folders for number in range(len(frames))],
         }
         if name not in columns:
-            raise FieldError(f"frames have no column '{name}'; {suggestion(name, columns)}")
+            raise SplitError("by", f"frames have no column '{name}'; {suggestion(name, columns)}")
         return np.array(columns[name])
 
     def patches(self, rows: Numbers) -> Patches:
@@ -344,13 +327,13 @@ class GriddedDataset:
         for frames in self.training_folders:
             chosen = rows[(rows >= start) & (rows < start + len(frames))] - start
             if len(chosen):
-                parts.append(Part(frames, chosen))
+                parts.append(ChosenFrames(frames, chosen))
             start += len(frames)
         return self._with_places(parts)
 
     def test_patches(self) -> Patches:
         """The patches of all frames of the test folders. Raises DatasetError if there are none."""
-        return self._with_places([Part(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
+        return self._with_places([ChosenFrames(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
 
     def vector_positions(self) -> list[Vector]:
         """The vectors whose two components are variables."""
@@ -366,7 +349,7 @@ class GriddedDataset:
         """Name of a folder of this dataset → its hashes. Raises FieldError if it cannot be read any more."""
         return {one.name: self.hashes(open_folder(one.folder, self._file)) for one in frames}
 
-    def _with_places(self, parts: list[Part]) -> Patches:
+    def _with_places(self, parts: list[ChosenFrames]) -> Patches:
         whole = all(set(vector) <= set(self.variables) for vector in self.vectors)
         patches = Patches(parts, self.patch_size, self.threshold, exchanging=whole)
         if not patches.places:
@@ -385,7 +368,7 @@ class GriddedDataset:
                 folders[part] = field_folders(self.path / part)
             except FieldError as error:
                 troubles.append((("path",), str(error)))
-        _refuse(iter(troubles))
+        _refuse(troubles)
         return folders
 
     def _fingerprint(self, folders: Mapping[str, Sequence[Path]]) -> str:
@@ -396,23 +379,16 @@ class GriddedDataset:
                     digest.update(f"{file.relative_to(self.path)} {content_hash(file)}\n".encode())
         return digest.hexdigest()
 
-    def _unusable_arguments(
-        self, resample: float, vectors: Sequence[Sequence[str]] | None
-    ) -> Iterator[tuple[Where, str]]:
+    def _unusable_arguments(self, document: Document) -> Iterator[Finding]:
+        resample = document["resample"]
         if resample > 1 and resample != round(resample):
             yield ("resample",), f"{resample:g}: must be a whole number (wider cells), or less than 1 (narrower cells)"
-        if not resample > 0:
-            yield ("resample",), f"{resample:g}: the width of the cells must be greater than 0"
-        for kind, names in (("inputs", self.inputs), ("outputs", self.outputs)):
-            for name in names:
-                if self.scales[name] == 0 or not math.isfinite(self.scales[name]):
-                    yield (kind, name), "a field cannot be divided by 0; give a typical value, in its own unit"
-        for index, pair in enumerate(vectors or []):
+        for index, pair in enumerate(document["vectors"] or []):
             for name in pair:
                 if name not in self.scales:
                     yield ("vectors", index), f"no variable '{name}'; {suggestion(name, self.scales)}"
 
-    def _unusable_folders(self, folders: Mapping[str, Sequence[Path]]) -> Iterator[tuple[Where, str]]:
+    def _unusable_folders(self, folders: Mapping[str, Sequence[Path]]) -> Iterator[Finding]:
         for of_part in folders.values():
             for folder in of_part:
                 try:
@@ -420,7 +396,7 @@ class GriddedDataset:
                 except FieldError as error:
                     yield ("path",), str(error)
 
-    def _without_thickness(self, folder: Path) -> Iterator[tuple[Where, str]]:
+    def _without_thickness(self, folder: Path) -> Iterator[Finding]:
         """A finding if a folder lacks the thickness that the threshold needs."""
         if self.threshold is None:
             return
@@ -446,10 +422,6 @@ class GriddedDataset:
             )
         return wanted
 
-    def _units(self, given: Mapping[str, str]) -> dict[str, str]:
-        attributes = self.parts[TRAIN][0].attributes
-        return {name: given.get(name, str(attributes.get(name, {}).get("units", ""))) for name in self.variables}
-
     def _warn(self) -> None:
         spacings: dict[tuple[float, float], list[str]] = {}
         for of_part in self.parts.values():
@@ -466,13 +438,13 @@ class GriddedDataset:
             self.warnings.append("the test folders are also used for training: errors on them are not test errors")
 
 
-def _nothing_to_compare_with(folder: Path) -> tuple[Where, str]:
+def _nothing_to_compare_with(folder: Path) -> Finding:
     return ("threshold",), f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
 
 
-def _refuse(found: Iterator[tuple[Where, str]]) -> None:
-    if findings := list(found):
-        raise DatasetError(findings)
+def _refuse(findings: Iterable[Finding]) -> None:
+    if problems := list(findings):
+        raise DatasetError(problems)
 
 
 # Patches for training: new ones every epoch, read batch by batch; the same validation patches throughout.
@@ -544,7 +516,7 @@ class PatchSamples:
     def _drawn(self, patches: Patches, count: int, purpose: str) -> Samples:
         return self._cut(patches, patches.draw(count, self._seeds.numpy(purpose, "patches"), turned=False))
 
-    def _cut(self, patches: Patches, places: Places) -> Samples:
+    def _cut(self, patches: Patches, places: Positions) -> Samples:
         names = self._dataset.variables
         made = torch.from_numpy(patches.cut(places, len(names), self._vectors)).to(self._device)
         return {name: made[..., index].unsqueeze(1) for index, name in enumerate(names)}

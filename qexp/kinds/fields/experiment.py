@@ -14,34 +14,25 @@ from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.fields import folders
 from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples
-from qexp.kinds.fields.folders import FieldError, FieldMapping, alike
-from qexp.kinds.kind import NUMBER, Document, Doubts, KindData, Samples, one_fold
-from qexp.kinds.networks import built_transforms, of_sums_only, of_training_mean
+from qexp.kinds.fields.folders import FieldMapping, alike
+from qexp.kinds.kind import NUMBER, Doubts, KindData, Samples, one_fold, split_finding
+from qexp.kinds.networks import build_transforms, of_sums_only, of_training_mean, try_transform
 from qexp.metrics.splits import SplitError
 from qexp.networks.network import Network, refusal
 from qexp.networks.shapes import features
-from qexp.spec.reading import Finding
+from qexp.spec.reading import Document, Finding
 
 PATCHES_LOOKED_AT = 64
 """Number of patches on which transforms are tried."""
 
-BYTES_OF_PLACE = 40
+BYTES_OF_POSITION = 40
 """Bytes of a patch's position: five numbers."""
 
 
 class GriddedData(KindData[GriddedDataset]):
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GriddedDataset:
         mapping = field_mapping(document, workspace)
-        keys = (
-            "file", "resample", "stepping", "patch_size", "threshold", "include_test_in_train", "vectors", "augment",
-            "units", "recompute_slopes", "fingerprint",
-        )  # fmt: skip
-        return GriddedDataset(
-            files.data_folder(document, workspace),
-            mapping.inputs,
-            mapping.outputs,
-            **{key: document[key] for key in keys if key in document},
-        )
+        return GriddedDataset(files.data_folder(document, workspace), {**document, **vars(mapping)})
 
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
         return files.still_to_be_made(document, lambda: files.data_folder(document, workspace))
@@ -51,12 +42,12 @@ class GriddedData(KindData[GriddedDataset]):
         return [*mapping.inputs], [*mapping.outputs]
 
     def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
-        named = document["dataset"].get("mapping")
-        inputs = field_mapping(document["dataset"], workspace).inputs if named is not None else ()
+        mapping = document["dataset"]["mapping"]
+        inputs = field_mapping(document["dataset"], workspace).inputs if mapping is not None else ()
         if not (unread := [f"'{name}'" for name in inputs if name not in document["inputs"]]):
             return []
         message = (
-            f"the mapping '{named}' has inputs that the network does not read: {', '.join(unread)}; list them in the "
+            f"the mapping '{mapping}' has inputs that the network does not read: {', '.join(unread)}; list them in the "
             'experience and the model, or let both follow the dataset: "inputs": "from dataset"'
         )
         return [(("mapping",), message)]
@@ -65,13 +56,13 @@ class GriddedData(KindData[GriddedDataset]):
         """Inputs and outputs are listed, and divided by their typical values where no transform is."""
         mapping = field_mapping(document["dataset"], workspace)
         scales = {**mapping.inputs, **mapping.outputs}
-        own = {
-            name: {"type": "scale", "parameters": {"typical": scales[name]}}
+        transforms = {
+            name: long_form({"type": "scale", "parameters": {"typical": scales[name]}}, tables["transforms"])
             for name in [*document["inputs"], *document["outputs"]]
             if name in scales
         }
-        dataset = {**document["dataset"], "mapping": None, "inputs": mapping.inputs, "outputs": mapping.outputs}
-        return {**document, "dataset": dataset, "transforms": {**own, **document.get("transforms", {})}}
+        dataset = {**document["dataset"], "mapping": None, **vars(mapping)}
+        return {**document, "dataset": dataset, "transforms": {**transforms, **document["transforms"]}}
 
     def pinned(self, document: Document, dataset: GriddedDataset, workspace: Workspace) -> Document:
         recorded = {"units": dataset.units, "spacing": spacings(dataset)}
@@ -111,25 +102,25 @@ class GriddedData(KindData[GriddedDataset]):
         """Test folders with the fields of training folders, whatever their names."""
         if dataset.include_test_in_train:  # which its warnings and cautions say
             return Doubts()
-        known = set[str]().union(*dataset.hashes_of(dataset.training_folders).values())
+        trained = set[str]().union(*dataset.hashes_of(dataset.training_folders).values())
         tested = dataset.hashes_of(dataset.test.folders)
-        same = [name for name, own in tested.items() if own & known]
+        same = [name for name, hashes in tested.items() if hashes & trained]
         if not same:
             return Doubts()
-        said = f"{len(same)} of {len(tested)} test folders have the fields of training folders"
-        return Doubts(said, (f"{said}: {some(same, 3)}; take them out of one of the two",))
+        caution = f"{len(same)} of {len(tested)} test folders have the fields of training folders"
+        return Doubts(caution, (f"{caution}: {some(same, 3)}; take them out of one of the two",))
 
     def samples(self, document: Document, dataset: GriddedDataset) -> Samples:
-        if not document.get("patches"):
+        if document["patches"] is None:
             return Samples(dataset.patches(dataset.rows).tiles)
         of_patch = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
-        drawn, kept = document["patches"]
-        return Samples(int(drawn), float(drawn * BYTES_OF_PLACE + kept * of_patch), "patches")
+        train, validation = document["patches"]
+        return Samples(int(train), float(train * BYTES_OF_POSITION + validation * of_patch), "patches")
 
 
 def field_mapping(document: Document, workspace: Workspace | None) -> FieldMapping:
     """Inputs and outputs of a gridded dataset with their typical values, which divide them. Raises DatasetError."""
-    name: str | None = document.get("mapping")
+    name: str | None = document["mapping"]
     if name is not None:
         return folders.preset(name) if name in folders.PRESETS else _mapping_of_files(name, workspace)
     mapping, troubles = FieldMapping({}, {}), []
@@ -147,7 +138,7 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
 
 
 def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
-    folder = next((place for place in files.data_candidates(name, workspace) if place.is_dir()), None)
+    folder = next((path for path in files.data_candidates(name, workspace) if path.is_dir()), None)
     try:
         if folder is None:
             raise QexpError(f"no mapping and no folder '{name}'; {suggestion(name, folders.PRESETS)}")
@@ -158,54 +149,41 @@ def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
 
 def spacings(dataset: GriddedDataset) -> list[list[float]]:
     """Widths of the cells along y and x in the training folders, each pair once."""
-    found: list[list[float]] = []
+    widths: list[list[float]] = []
     for frames in dataset.training_folders:
-        if frames.spacing is not None and not any(alike(frames.spacing, known) for known in found):
-            found.append(list(frames.spacing))
-    return found
+        if frames.spacing is not None and not any(alike(frames.spacing, other) for other in widths):
+            widths.append(list(frames.spacing))
+    return widths
 
 
 def divided(split: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds) -> tuple[Numbers, Numbers]:
-    """Training and validation frames, as rows of the dataset. Raises SplitError and FieldError."""
+    """Training and validation frames, as rows of the dataset. Raises SplitError."""
     advice = "only one can be kept for validation; use 'random_groups', 'time_block', 'held_out' or 'random'"
     return one_fold(built(tables["splits"], split), dataset.rows, dataset.column, seeds.numpy("split"), advice)
 
 
 def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
     try:
-        train, validation = divided(long_form(document["split"], tables["splits"]), dataset, tables, Seeds(0))
-        for part, rows in (("training", train), ("validation", validation)):
-            try:
-                dataset.patches(rows)
-            except DatasetError as error:
-                for _, message in error.findings:
-                    yield ("split",), f"in the {part} part: {message}"
+        train, validation = divided(document["split"], dataset, tables, Seeds(0))
     except SplitError as error:
-        yield (("split", "parameters", error.parameter) if error.parameter else ("split",)), str(error)
-    except FieldError as error:
-        yield ("split", "parameters", "by"), str(error)
+        yield split_finding("split", error)
+        return
+    for part, rows in (("training", train), ("validation", validation)):
+        try:
+            dataset.patches(rows)
+        except DatasetError as error:
+            for _, message in error.findings:
+                yield ("split",), f"in the {part} part: {message}"
 
 
 def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
-    places = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
-    fields = torch.from_numpy(patches.cut(places, len(dataset.variables), []))
-    transforms, found = built_transforms(document, tables)
-    yield from found
+    positions = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
+    fields = torch.from_numpy(patches.cut(positions, len(dataset.variables), []))
+    transforms, _ = build_transforms(document, tables)
     for name, transform in transforms.items():
-        if name not in dataset.variables:
-            continue
-        try:
-            seen = fields[..., dataset.variables.index(name)].unsqueeze(1)
-            transform.fit(seen)
-            finite = torch.isfinite(transform(seen))
-        except ValueError as error:
-            yield ("transforms", name, "parameters"), str(error)
-            continue
-        if not finite.all():
-            yield (
-                ("transforms", name),
-                f"{seen[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'",
-            )
+        if name in dataset.variables:
+            values = fields[..., dataset.variables.index(name)].unsqueeze(1)
+            yield from try_transform(name, transform, values, values)
 
 
 def _in_frames(dataset: GriddedDataset, network: Network) -> Iterator[Finding]:

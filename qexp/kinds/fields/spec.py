@@ -10,8 +10,8 @@ from qexp.base.files import read_json
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError
-from qexp.spec.kinds import Document, KindDocuments, entry_in_words
-from qexp.spec.reading import Finding
+from qexp.spec.kinds import KindDocuments, entry_in_words
+from qexp.spec.reading import Document, Finding
 
 FIELD_ERRORS = "errors.json"
 """File in `results` with the errors of whole test frames."""
@@ -30,24 +30,21 @@ class GriddedSpecs(KindDocuments):
     )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        given = [key for key in ("inputs", "outputs") if key in dataset]
-        if dataset.get("mapping") is not None:
-            for key in given:
-                yield (key,), "the mapping already names inputs and outputs; leave out one of the two"
-            return
         for key in ("inputs", "outputs"):
-            if key not in given:
+            if key in dataset and dataset["mapping"] is not None:
+                yield (key,), "the mapping already names inputs and outputs; leave out one of the two"
+            elif key not in dataset and dataset["mapping"] is None:
                 yield (), f"the key '{key}' is missing; list its variables, or name a 'mapping', for example \"f2\""
         for name in dataset.get("outputs", {}):
             if name in dataset.get("inputs", {}):
                 yield ("outputs", name), f"'{name}' is also an input; a variable is one or the other"
 
-    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+    def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         """Keys that came later are written only where they change something, so that digests stay as they were."""
         return {key: value for key, value in dataset.items() if key != "recompute_slopes" or value}
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        patches = experience.get("patches")
+        patches = experience["patches"]
         if patches is not None and experience["batch_size"] > patches[0]:
             yield (
                 ("batch_size",),

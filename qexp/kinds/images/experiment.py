@@ -14,17 +14,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base.quantities import ANGLES, DEGREES, QUANTITIES, Quantities, Quantity, base_name, of_dataset, quantity
+from qexp.base.quantities import (
+    ANGLES,
+    DEGREES,
+    NOISE,
+    QUANTITIES,
+    Quantities,
+    Quantity,
+    base_name,
+    of_dataset,
+    quantity,
+)
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds.files import data_folders, find_data_file, fingerprint
 from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
-from qexp.kinds.kind import NUMBER, Document, KindData, Samples
+from qexp.kinds.kind import NUMBER, KindData, Samples
 from qexp.kinds.networks import (
     beyond_prior,
-    built_transforms,
+    build_transforms,
     in_batches,
     in_periods,
     of_training_mean,
@@ -43,21 +53,23 @@ from qexp.simulation.generators import GENERATOR_METHODS, DeformationImages, Gen
 from qexp.simulation.noise import Noise
 from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import GNSS, RADAR, View, read_grid, read_points
-from qexp.spec.reading import Finding, Where
+from qexp.spec.kinds import filled_in
+from qexp.spec.reading import Document, Finding, Where
 
 
 def noise_of(document: Document, images: Sequence[str], tables: Tables) -> NoiseModel:
     """The noise of a checked document; `images` are those of its views, in their order."""
-    declared = noise_in_long_form(document.get("noise_model", "white"), tables["noises"])
+    declared = noise_in_long_form(document["noise_model"], tables["noises"])
     if not isinstance(declared, list):
         return NoiseModel([Component(built(tables["noises"], declared), _on(declared, document, images))])
     of_type: Counter[str] = Counter()
     components = []
-    for one in declared:
-        # Its place among those of its type: a component of another type changes no other's random numbers.
-        stream = one["type"], of_type[one["type"]]
-        of_type[one["type"]] += 1
-        components.append(Component(built(tables["noises"], one), _on(one, document, images), stream))
+    for component in declared:
+        # Its position among those of its type: a component of another type changes no other's random numbers.
+        stream = component["type"], of_type[component["type"]]
+        of_type[component["type"]] += 1
+        noise = built(tables["noises"], component)
+        components.append(Component(noise, _on(component, document, images), stream))
     return NoiseModel(components)
 
 
@@ -77,41 +89,41 @@ def _number(view: int | str, names: Sequence[str | None]) -> int:
 
 def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Iterator[Finding]:
     """Problems of the declared noise that its schema cannot express."""
-    declared = noise_in_long_form(document.get("noise_model", "white"), tables["noises"])
+    declared = noise_in_long_form(document["noise_model"], tables["noises"])
     several = isinstance(declared, list)
     noises: list[Noise] = []
-    for index, one in enumerate(declared if several else [declared]):
+    for index, component in enumerate(declared if several else [declared]):
         where: Where = ("noise_model", index) if several else ("noise_model",)
         try:
-            noise = built(tables["noises"], one)
+            noise = built(tables["noises"], component)
         except ValueError as error:
             yield (*where, "parameters"), str(error)
             continue
         if not isinstance(noise, Noise):
-            named = f"{Noise.__module__}.{Noise.__name__}"
-            yield where, f"'{one['type']}' builds {type(noise).__name__}, but must build a {named}"
+            base = f"{Noise.__module__}.{Noise.__name__}"
+            yield where, f"'{component['type']}' builds {type(noise).__name__}, but must build a {base}"
             continue
         noises.append(noise)
-        yield from _in_views(one, where, document, images)
+        yield from _in_views(component, where, document, images)
         if several and noise.of_unit_variance and not _has_level(document):
             yield (
                 where,
-                f"'{one['type']}' has no amplitude: declare it among its parameters, or give the dataset a 'noise' "
-                "[m], in 'fixed' or 'varyings', that scales it",
+                f"'{component['type']}' has no amplitude: declare it among its parameters, or give the dataset a "
+                "'noise' [m], in 'fixed' or 'varyings', that scales it",
             )
-    if noises and not any(one.of_unit_variance for one in noises) and _has_level(document):
+    if noises and not any(noise.of_unit_variance for noise in noises) and _has_level(document):
         yield (
-            _place_of_level(document),
+            _path_of_level(document),
             "scales nothing, because every component of the noise model has an amplitude of its own; remove it",
         )
 
 
 def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
     """Components that cannot be drawn where the pixels or points of their views lie."""
-    several = isinstance(document.get("noise_model"), list)
+    several = isinstance(document["noise_model"], list)
     layouts = dataset.layouts()
     if _has_level(document) and not layouts:
-        yield _place_of_level(document), "scales nothing: stations have 'errors' of their own; remove it"
+        yield _path_of_level(document), "scales nothing: stations have 'errors' of their own; remove it"
     for image, layout in layouts.items():
         for index, component in enumerate(dataset.noise.components):
             if component in dataset.noise.on(image) and (trouble := component.noise.trouble_with(layout)):
@@ -122,13 +134,13 @@ def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Findin
 def _in_views(component: Document, where: Where, document: Document, images: Sequence[str]) -> Iterator[Finding]:
     names = _names(document)
     for position, view in enumerate(component.get("views", [])):
-        place = (*where, "views", position)
+        path = (*where, "views", position)
         if isinstance(view, str) and view not in names:
-            yield place, f"no view '{view}'; {suggestion(view, [name for name in names if name])}"
+            yield path, f"no view '{view}'; {suggestion(view, [name for name in names if name])}"
         elif isinstance(view, int) and view >= len(images):
-            yield place, f"no view {view}; the dataset has {len(images)}, numbered from 0"
+            yield path, f"no view {view}; the dataset has {len(images)}, numbered from 0"
         elif _of_stations(_number(view, names), document):
-            yield place, "is a view of GNSS stations, which have 'errors' of their own"
+            yield path, "is a view of GNSS stations, which have 'errors' of their own"
 
 
 def _of_stations(view: int, document: Document) -> bool:
@@ -137,11 +149,11 @@ def _of_stations(view: int, document: Document) -> bool:
 
 
 def _has_level(document: Document) -> bool:
-    return bool(document.get("fixed", {}).get("noise")) or "noise" in document["varyings"]
+    return bool(document["fixed"].get("noise")) or "noise" in document["varyings"]
 
 
-def _place_of_level(document: Document) -> Where:
-    return ("fixed" if "noise" in document.get("fixed", {}) else "varyings"), "noise"
+def _path_of_level(document: Document) -> Where:
+    return ("fixed" if "noise" in document["fixed"] else "varyings"), "noise"
 
 
 # The views of a simulated dataset, of its document and the files that it names.
@@ -155,22 +167,23 @@ FILES = ("mask", "points", "elevation")
 
 def views_of(document: Document, workspace: Workspace | None) -> list[View]:
     """The views of a dataset. Raises DatasetError with all problems of their files."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     files = ViewFiles(document, workspace)
-    views = [_view(one, index, document, files, found) for index, one in enumerate(document.get("views", []))]
-    if found:
-        raise DatasetError(found)
+    views = [_view(view, index, document, files, findings) for index, view in enumerate(document.get("views", []))]
+    if findings:
+        raise DatasetError(findings)
     return views
 
 
 def pinned(document: Document, workspace: Workspace | None) -> Document:
     """The dataset's document with the hashes of its views' files and where they are; itself if they have none."""
     files = ViewFiles(document, workspace)
-    named = {name: files.find(name) for name in _files_named(document)}
-    if not named:
+    names = [view[key] for view in document.get("views", []) for key in FILES if isinstance(view.get(key), str)]
+    if not names:
         return document
-    hashes = {name: fingerprint(path) for name, path in named.items()}
-    return {**document, "fingerprints": hashes, "found": {name: str(path.absolute()) for name, path in named.items()}}
+    paths = {name: files.find(name) for name in names}
+    hashes = {name: fingerprint(path) for name, path in paths.items()}
+    return {**document, "fingerprints": hashes, "found": {name: str(path.absolute()) for name, path in paths.items()}}
 
 
 TURNING = {"azimuth": 1, "heading": -1}
@@ -185,11 +198,11 @@ def turned(document: Document, angle: float) -> dict[str, Any]:
     """
     changes: dict[str, Any] = {}
     axes = document.get("matrix", {}).get("axes", {})
-    for name in sorted({*document.get("fixed", {}), *document["varyings"], *axes}):
+    for name in sorted({*document["fixed"], *document["varyings"], *axes}):
         step = _step(name, angle, document)
         if not step:
             continue
-        if name in document.get("fixed", {}):
+        if name in document["fixed"]:
             changes[f"fixed.{name}"] = document["fixed"][name] + step
         if name in document["varyings"]:
             changes[f"distributions.{name}"] = _moved(name, document["distributions"][name], step)
@@ -218,74 +231,69 @@ def _moved(name: str, distribution: Document, step: float) -> Document:
     return {**distribution, "parameters": parameters | {key: parameters[key] + step for key in moving}}
 
 
-def _files_named(document: Document) -> Iterator[str]:
-    for view in document.get("views", []):
-        yield from (str(view[key]) for key in FILES if isinstance(view.get(key), str))
-
-
 class ViewFiles:
     """Finds the files of views: where they were when the run was prepared, else in data/ or a folder of QEXP_DATA."""
 
     def __init__(self, document: Document, workspace: Workspace | None) -> None:
-        self.found: dict[str, str] = document.get("found") or {}
+        self.recorded: dict[str, str] = document.get("found") or {}
         self.fingerprints: dict[str, str] = document.get("fingerprints") or {}
         self.folders = data_folders(workspace)
 
     def find(self, name: str) -> Path:
         """The file of a name, with the content that it had when the run was prepared. Raises TableError."""
-        recorded = Path(self.found.get(name, ""))
+        recorded = Path(self.recorded.get(name, ""))
         path = recorded if recorded.is_file() else find_data_file(name, self.folders)
         if name in self.fingerprints and fingerprint(path) != self.fingerprints[name]:
             raise TableError(f"{path} has changed since the run was prepared; the run needs the file as it was")
         return path
 
 
-def _view(view: Document, index: int, document: Document, files: ViewFiles, found: list[Finding]) -> View:
-    """One view; problems are added to `found`."""
-    height, width = view["size"] if "size" in view else document.get("size", [64, 64])
+def _view(view: Document, index: int, document: Document, files: ViewFiles, findings: list[Finding]) -> View:
+    """One view; problems are added to `findings`."""
+    height, width = view["size"] if "size" in view else document["size"]
     size = int(height), int(width)
-    where: Where = ("views", index)
 
-    def tried(key: str, read: Callable[[Any], Tensor]) -> Tensor | None:
+    def read(key: str, reader: Callable[[Any], Tensor]) -> Tensor | None:
         if view.get(key) is None:
             return None
         try:
-            return read(view[key])
+            return reader(view[key])
         except TableError as error:
-            found.append(((*where, key), str(error)))
+            findings.append((("views", index, key), str(error)))
             return None
 
-    points = tried("points", lambda given: _points(given, files))
+    points = read("points", lambda value: _points(value, files))
     count = None if points is None else len(points)
-    seen = tried("mask", lambda name: _mask(read_grid(files.find(name), size, "mask"), name))
+    mask = read("mask", lambda name: _mask(read_grid(files.find(name), size, "mask"), name))
     return View(
         view.get("name", ""),
         view.get("type", RADAR),
         view.get("look", RIGHT),
         size if "size" in view else None,
         points,
-        tried("elevation", lambda name: _elevation(files.find(name), size, count)),
-        seen,
-        tried("errors", lambda given: _errors(given, count)) if view.get("type") == GNSS else None,
+        read("elevation", lambda name: _elevation(files.find(name), size, count)),
+        mask,
+        read("errors", lambda value: _errors(value, count)) if view.get("type") == GNSS else None,
     )
 
 
-def _points(given: str | list[list[float]], files: ViewFiles) -> Tensor:
-    places = read_points(files.find(given)) if isinstance(given, str) else np.asarray(given, dtype=np.float64)
-    if places.shape[1] != 2:
-        raise TableError(f"a point has two columns, x and y in km, but '{given}' has {places.shape[1]}")
-    if not np.isfinite(places).all():
-        raise TableError(f"point {int(np.argmin(np.isfinite(places).all(axis=1)))} is not finite")
-    return torch.from_numpy(places * QUANTITIES["x"].si_factor)
+def _points(value: str | list[list[float]], files: ViewFiles) -> Tensor:
+    """(point, 2) [m]  value: the coordinates, or a file of them [km]"""
+    points = read_points(files.find(value)) if isinstance(value, str) else np.asarray(value, dtype=np.float64)
+    if points.shape[1] != 2:
+        raise TableError(f"a point has two columns, x and y in km, but '{value}' has {points.shape[1]}")
+    if not np.isfinite(points).all():
+        raise TableError(f"point {int(np.argmin(np.isfinite(points).all(axis=1)))} is not finite")
+    return torch.from_numpy(points * QUANTITIES["x"].si_factor)
 
 
 def _mask(values: Array, name: str) -> Tensor:
     if not np.isin(values[np.isfinite(values)], (0, 1)).all():
         raise TableError(f"'{name}' must be 1 where a pixel is seen and 0 (or missing) elsewhere, but has other values")
-    seen = values == 1
-    if not seen.any():
-        raise TableError(f"'{name}' masks all {seen.size:,} pixels; an image needs pixels that are seen, marked by 1")
-    return torch.from_numpy(seen)
+    mask = values == 1
+    if not mask.any():
+        raise TableError(f"'{name}' masks all {mask.size:,} pixels; an image needs pixels that are seen, marked by 1")
+    return torch.from_numpy(mask)
 
 
 def _elevation(path: Path, size: tuple[int, int], points: int | None) -> Tensor:
@@ -302,8 +310,8 @@ def _elevation(path: Path, size: tuple[int, int], points: int | None) -> Tensor:
     return torch.from_numpy(column[:, 0])
 
 
-def _errors(given: list[Any], points: int | None) -> Tensor:
-    errors = torch.tensor(given, dtype=torch.float64).reshape(-1, 3)
+def _errors(values: list[Any], points: int | None) -> Tensor:
+    errors = torch.tensor(values, dtype=torch.float64).reshape(-1, 3)
     if points is None:
         return errors
     if len(errors) not in (1, points):
@@ -328,17 +336,17 @@ def generated_of(document: Document, tables: Tables, workspace: Workspace | None
     """
     if document["type"] != "generated":
         raise QexpError(f"this needs a simulated dataset, but its type is '{document['type']}'")
-    return GeneratedData().dataset(document, tables, workspace)
+    return GeneratedData().dataset(filled_in(document), tables, workspace)
 
 
 def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) -> None:
     """Raise QexpError unless a dataset has the variables of a run's network in the units that it was trained on."""
     trained = of_dataset(spec["dataset"], tables["quantities"])
     for name in (*spec["inputs"], *spec["outputs"]):
-        own, others = quantity(name, trained).unit, quantity(name, dataset.quantities).unit
-        if own != others:
+        trained_unit, unit = quantity(name, trained).unit, quantity(name, dataset.quantities).unit
+        if trained_unit != unit:
             raise QexpError(
-                f"the run was trained on '{name}' in {own}, but the dataset has it in {others}; "
+                f"the run was trained on '{name}' in {trained_unit}, but the dataset has it in {unit}; "
                 'both need the same "angles"'
             )
 
@@ -347,28 +355,15 @@ class GeneratedData(KindData[GeneratedDataset]):
     several_numbers = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
-        generator, fixed = _generator(document, tables, views_of(document, workspace)), fixed_values(document)
-        images = generator.images([*fixed, *document["varyings"]])
-        height, width = document.get("size", [64, 64])
-        return GeneratedDataset(
-            generator,
-            (int(height), int(width)),
-            {name: value for name, (value, _) in fixed.items()},
-            document["varyings"],
-            {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
-            noise_of(document, images, tables),
-            of_dataset(document, tables["quantities"]),
-        )
+        return _dataset(document, tables, views_of(document, workspace))
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
-        if found := list(_in_generators(document, tables)):
-            raise DatasetError(found)
-        if found := list(_in_document(document, tables, views_of(document, workspace))):
-            raise DatasetError(found)
-        dataset = self.dataset(document, tables, workspace)
-        if found := list(in_layouts(document, dataset)):
-            raise DatasetError(found)
-        dataset.warnings += _about_draws(dataset)
+        _refuse(_in_generators(document, tables))
+        views = views_of(document, workspace)
+        _refuse(_in_variables(document, _generator(document, tables, views), tables))
+        dataset = _dataset(document, tables, views)
+        _refuse(in_layouts(document, dataset))
+        dataset.warnings += _warnings_about_draws(dataset)
         return dataset
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
@@ -411,8 +406,28 @@ class GeneratedData(KindData[GeneratedDataset]):
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
-        of_one = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
-        return Samples(int(document["sizes"][0]), of_one * sum(document["sizes"]), "sizes")
+        of_sample = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        return Samples(int(document["sizes"][0]), of_sample * sum(document["sizes"]), "sizes")
+
+
+def _refuse(findings: Iterable[Finding]) -> None:
+    if problems := list(findings):
+        raise DatasetError(problems)
+
+
+def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> GeneratedDataset:
+    generator, fixed = _generator(document, tables, views), fixed_values(document)
+    varyings = document["varyings"]
+    height, width = document["size"]
+    return GeneratedDataset(
+        generator,
+        (int(height), int(width)),
+        {name: value for name, (value, _) in fixed.items()},
+        varyings,
+        {name: built(tables["distributions"], document["distributions"][name]) for name in varyings},
+        noise_of(document, generator.images([*fixed, *varyings]), tables),
+        of_dataset(document, tables["quantities"]),
+    )
 
 
 def _not_held_out(dataset: GeneratedDataset) -> Part:
@@ -421,58 +436,60 @@ def _not_held_out(dataset: GeneratedDataset) -> Part:
 
 def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Generator:
     """The generator of a checked document."""
-    built_sources = [(one, built(tables["generators"], one)) for one, _ in sources_of(document)]
+    names = [declared.get("name", "") for declared, _ in sources_of(document)]
+    generators = [built(tables["generators"], declared) for declared, _ in sources_of(document)]
     if "sources" not in document and not views:
-        generator: Generator = built_sources[0][1]
+        generator: Generator = generators[0]
         return generator
-    sources = [source.named(one.get("name", "")) for one, made in built_sources for source in made.sources]
+    sources = [source.named(name) for name, images in zip(names, generators, strict=True) for source in images.sources]
     return DeformationImages(*sources, views=views)
 
 
 def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the generators have their methods, and are sources of deformation where that is needed."""
-    for one, where in sources_of(document):
-        made = built(tables["generators"], one)
-        lacking = [method for name, method in GENERATOR_METHODS.items() if not callable(getattr(made, name, None))]
+    for declared, where in sources_of(document):
+        generator = built(tables["generators"], declared)
+        lacking = [method for name, method in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
         if lacking:
             yield where, f"the generator lacks a method, {lacking[0]}"
-        elif isinstance(made, DeformationImages):
-            flat = [source for source in made.sources if "depth" not in source.variables]
+        elif isinstance(generator, DeformationImages):
+            flat = [source for source in generator.sources if "depth" not in source.variables]
             for index, view in enumerate(document.get("views", [])):
                 if flat and "elevation" in view:
-                    yield ("views", index, "elevation"), f"'{one['type']}' has no depth, which elevations would change"
+                    message = f"'{declared['type']}' has no depth, which elevations would change"
+                    yield ("views", index, "elevation"), message
         elif "sources" in document or "views" in document:
             yield (
                 where,
-                f"'{one['type']}' is not a source of deformation (a qexp.extend.DeformationImages); "
+                f"'{declared['type']}' is not a source of deformation (a qexp.extend.DeformationImages); "
                 "'sources' and 'views' are for those",
             )
 
 
-def _in_document(document: Document, tables: Tables, views: Sequence[View]) -> Iterator[Finding]:
+def _in_variables(document: Document, generator: Generator, tables: Tables) -> Iterator[Finding]:
+    """Problems of variables that the generator needs, or does not have, and of their distributions and noise."""
     quantities = of_dataset(document, tables["quantities"])
-    varyings = document["varyings"]
-    generator = _generator(document, tables, views)
-    fixed = fixed_values(document)
+    varyings, fixed = document["varyings"], fixed_values(document)
     mentioned = [*fixed, *varyings]
     required = generator.required(mentioned)
-    known = {*generator.required([*mentioned, *document["distributions"]]), "noise"}
+    possible = {*generator.required([*mentioned, *document["distributions"]]), NOISE}
     for name in required:
         if name not in mentioned:
             about = _about(quantity(name, quantities))
             other = name.replace("azimuth", "heading") if base_name(name) == "azimuth" else ""
             instead = f"; or give '{other}', {_about(quantity(other, quantities))}" if other in quantities else ""
             yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about}){instead}"
-    places = {**{name: where for name, (_, where) in fixed.items()}, **{name: ("varyings", name) for name in varyings}}
-    places |= {name: ("distributions", name) for name in document["distributions"] if name not in places}
-    for name, where in places.items():
-        if name not in known:
-            yield where, _unknown_variable(name, known, quantities)
+    paths: dict[str, Where] = {name: where for name, (_, where) in fixed.items()}
+    paths |= {name: ("varyings", name) for name in varyings}
+    paths |= {name: ("distributions", name) for name in document["distributions"] if name not in paths}
+    for name, where in paths.items():
+        if name not in possible:
+            yield where, _unknown_variable(name, possible, quantities)
         elif beyond := _beyond_views(name, document):
             yield where, beyond
     for name in document.get("matrix", {}).get("axes", {}):
-        if name not in {*required, "noise"}:
-            yield ("matrix", "axes", name), _unknown_variable(name, {*required, "noise"}, quantities)
+        if name not in {*required, NOISE}:
+            yield ("matrix", "axes", name), _unknown_variable(name, {*required, NOISE}, quantities)
     for name, description in document["distributions"].items():
         where = ("distributions", name)
         try:
@@ -495,9 +512,9 @@ def _beyond_views(name: str, document: Document) -> str | None:
     return f"'views' lists {views}, numbered from 0 to {views - 1}; add an object for this view, too"
 
 
-def _about_draws(dataset: GeneratedDataset) -> list[str]:
+def _warnings_about_draws(dataset: GeneratedDataset) -> list[str]:
     """Warnings about values that are drawn again. Raises DatasetError if all values of a part are impossible."""
-    said = []
+    warnings = []
     for part, of_part in {"training part": _not_held_out(dataset), "test part": dataset.test}.items():
         share, words = dataset.impossible(of_part, DRAWS, Seeds(0), (part,))
         if share > MOST_IMPOSSIBLE:
@@ -505,11 +522,11 @@ def _about_draws(dataset: GeneratedDataset) -> list[str]:
             why = f"{much} of {DRAWS:,} draws of the {part} are impossible: {words}; choose other distributions"
             raise DatasetError([(("varyings",), why)])
         if share > 0:
-            said.append(
+            warnings.append(
                 f"{100 * share:.2g} % of the draws of the {part} are impossible and drawn again ({words}): samples do "
                 "not quite follow the distributions"
             )
-    return said
+    return warnings
 
 
 def _outside_limits(
@@ -523,17 +540,15 @@ def _outside_limits(
     if floor is not None and low < floor:
         yield (
             where,
-            (
-                f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}; "
-                f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}"
-            ),
+            f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}; "
+            f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}",
         )
     if limits.at_most is not None and high > limits.at_most:
         yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}{hint}"
 
 
-def _about(known: Quantity) -> str:
-    return f"{known.description}, in {known.unit}" if known.unit else known.description
+def _about(variable: Quantity) -> str:
+    return f"{variable.description}, in {variable.unit}" if variable.unit else variable.description
 
 
 def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
@@ -568,8 +583,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tab
 
 
 def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
-    transforms, found = built_transforms(document, tables)
-    yield from found
+    transforms, _ = build_transforms(document, tables)
     yield from beyond_prior(document, tables, dataset.distributions, transforms)
     for name, transform in transforms.items():
         if name in dataset.fixed:
@@ -585,11 +599,10 @@ def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables
             yield ("transforms", name), f"{trouble}; use asinh or scale for '{name}'"
 
 
-def _unknown_variable(name: str, known: Iterable[str], quantities: Quantities) -> str:
+def _unknown_variable(name: str, variables: Iterable[str], quantities: Quantities) -> str:
     """Message that a dataset cannot have a variable of this name."""
-    if base_name(name) in quantities:
-        return f"this dataset has no '{name}'; {suggestion(name, known)}"
-    return f"no variable '{name}'; {suggestion(name, known)}"
+    who = "this dataset has no" if base_name(name) in quantities else "no variable"
+    return f"{who} '{name}'; {suggestion(name, variables)}"
 
 
 DATA = GeneratedData()

@@ -19,7 +19,7 @@ from qexp.errors import QexpError
 from qexp.figures.canvas import require_formats, save, styled
 from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.fields import Extent
-from qexp.kinds.experiments import dataset_document, parts_of
+from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
 from qexp.kinds.images.matrix import held_values
@@ -195,9 +195,9 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     import xarray
 
     at, over, noise = options.at, options.over, options.noise
-    parts = parts_of(workspace)
-    name, document = dataset_document(options.dataset, workspace, parts.tables)
-    source = generated_of(document, parts.tables, workspace)
+    cache = spec_cache(workspace)
+    name, document, _ = open_dataset(options.dataset, cache)
+    source = generated_of(document, cache.tables, workspace)
     grid = [checked(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
     held = held_values(source, grid, {**quiet, **at}, [], ("over", "at"))

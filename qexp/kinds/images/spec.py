@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
 from qexp.base.tables import Table, Tables, long_form
 from qexp.spec.defaults import defaults_in
-from qexp.spec.kinds import Document, KindDocuments
-from qexp.spec.reading import Finding, Where
+from qexp.spec.kinds import KindDocuments
+from qexp.spec.reading import Document, Finding, Where
 
 NUMBERS = ("azimuth", "heading", "incidence", "x_res", "y_res")
 """Keys of a view that are fixed variables."""
@@ -24,7 +24,7 @@ def variable_of(name: str, view: int) -> str:
 def fixed_values(dataset: Mapping[str, Any]) -> dict[str, tuple[float, Where]]:
     """Fixed variable → its value and where it is written: in `fixed`, or in the object of a view."""
     values: dict[str, tuple[float, Where]] = {
-        name: (float(value), ("fixed", name)) for name, value in dataset.get("fixed", {}).items()
+        name: (float(value), ("fixed", name)) for name, value in dataset["fixed"].items()
     }
     for index, view in enumerate(dataset.get("views", [])):
         for name in NUMBERS:
@@ -33,16 +33,10 @@ def fixed_values(dataset: Mapping[str, Any]) -> dict[str, tuple[float, Where]]:
     return values
 
 
-def views_with_defaults(views: list[Document], schema: Document) -> list[Document]:
-    """The views with every default written out, without the numbers that become fixed variables."""
-    defaults = defaults_in(schema["items"])
-    return [{**defaults, **{key: value for key, value in view.items() if key not in NUMBERS}} for view in views]
-
-
 def problems_in_views(dataset: Document) -> Iterator[Finding]:
     """Problems of the views and of the variables that belong to them."""
     views = dataset.get("views", [])
-    mentioned = {*dataset.get("fixed", {}), *dataset["varyings"]}
+    mentioned = {*dataset["fixed"], *dataset["varyings"]}
     for index, view in enumerate(views):
         yield from _in_view(view, index, {name for name in NUMBERS if variable_of(name, index) in mentioned})
         names = [other.get("name") for other in views[:index]]
@@ -84,7 +78,7 @@ def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Findin
     if "errors" in view and not is_gnss:
         yield (*where, "errors"), "'errors' are for GNSS stations; the noise of images is the dataset's 'noise_model'"
     errors = view.get("errors", [])
-    kinds = {isinstance(one, list) for one in errors}
+    kinds = {isinstance(value, list) for value in errors}
     if len(kinds) == 2 or (kinds == {False} and len(errors) != 3):
         yield (
             (*where, "errors"),
@@ -110,10 +104,10 @@ class GeneratedSpecs(KindDocuments):
         yield from _in_sources(dataset)
         yield from problems_in_views(dataset)
         for name, (value, where) in fixed_values(dataset).items():
-            of = quantity(name, quantities)
-            violation = None if isinstance(dataset.get("fixed", {}).get(name), bool) else of.violation(value)
+            limits = quantity(name, quantities)
+            violation = None if isinstance(dataset["fixed"].get(name), bool) else limits.violation(value)
             if violation:
-                yield where, f"{violation}, but is {value:g}{of.in_another_unit}"
+                yield where, f"{violation}, but is {value:g}{limits.in_another_unit}"
             if name in varyings and where[0] == "fixed":
                 yield where, f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
         for name, intervals in varyings.items():
@@ -130,9 +124,9 @@ class GeneratedSpecs(KindDocuments):
                 yield where, f"the axis must increase, but goes from {low:g} to {high:g}"
                 continue
             # Matrix values are cell centres, so an end of the axis may lie on a limit that values must not reach.
-            of = quantity(name, quantities)
-            for violation in {of.violation(low + 1e-9 * (high - low)), of.violation(high)} - {None}:
-                yield where, f"{violation}, but the axis goes from {low:g} to {high:g}{of.in_another_unit}"
+            limits = quantity(name, quantities)
+            for violation in {limits.violation(low + 1e-9 * (high - low)), limits.violation(high)} - {None}:
+                yield where, f"{violation}, but the axis goes from {low:g} to {high:g}{limits.in_another_unit}"
 
     def unread(self, dataset: Document) -> Iterator[Finding]:
         fixed, varyings = dataset.get("fixed"), dataset.get("varyings")
@@ -163,26 +157,27 @@ class GeneratedSpecs(KindDocuments):
                 f"the shares add up to {1 - rest:g}: the other {rest:g} of the samples outside the test part is unused",
             )
 
-    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
-        fixed = {
-            name: float(value) if isinstance(value, bool) else value for name, value in dataset.get("fixed", {}).items()
-        }
+    def with_defaults(self, dataset: Document, tables: Tables) -> Document:
+        """Numbers of views become fixed variables."""
+        fixed = {name: float(value) if isinstance(value, bool) else value for name, value in dataset["fixed"].items()}
         fixed |= {name: value for name, (value, _) in fixed_values(dataset).items() if name not in fixed}
         distributions = {
             name: long_form(value, tables["distributions"]) for name, value in dataset["distributions"].items()
         }
         noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
-        whole = {**dataset, "fixed": fixed, "distributions": distributions, "noise_model": noise_model}
-        if whole.get(ANGLES) != DEGREES:
-            whole.pop(ANGLES, None)
-        if "sources" in whole:
+        resolved = {**dataset, "fixed": fixed, "distributions": distributions, "noise_model": noise_model}
+        if resolved.get(ANGLES) != DEGREES:
+            resolved.pop(ANGLES, None)
+        keys = self.schemas["dataset"]["properties"]
+        if "sources" in dataset:
             generators = tables["generators"]
-            whole["sources"] = [{**source, **long_form(source, generators)} for source in dataset["sources"]]
-        if "views" in whole:
-            whole["views"] = views_with_defaults(dataset["views"], schema["properties"]["views"])
-        if "matrix" in whole:
-            whole["matrix"] = {**defaults_in(schema["properties"]["matrix"]), **whole["matrix"]}
-        return whole
+            resolved["sources"] = [{**source, **long_form(source, generators)} for source in dataset["sources"]]
+        if "views" in dataset:
+            views = [{key: value for key, value in view.items() if key not in NUMBERS} for view in dataset["views"]]
+            resolved["views"] = [{**defaults_in(keys["views"]["items"]), **view} for view in views]
+        if "matrix" in dataset:
+            resolved["matrix"] = {**defaults_in(keys["matrix"]), **dataset["matrix"]}
+        return resolved
 
     def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
         quantities = of_dataset(dataset, quantities)
@@ -225,7 +220,7 @@ def sources_of(dataset: Document) -> list[tuple[Document, Where]]:
 
 def generator_in_words(dataset: Document) -> str:
     """`mogi`, or `mogi chamber and okada dike`."""
-    return " and ".join(" ".join([one["type"], one.get("name", "")]).strip() for one, _ in sources_of(dataset))
+    return " and ".join(" ".join([source["type"], source.get("name", "")]).strip() for source, _ in sources_of(dataset))
 
 
 def _in_sources(dataset: Document) -> Iterator[Finding]:
@@ -247,7 +242,7 @@ def _in_sources(dataset: Document) -> Iterator[Finding]:
 
 
 def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
-    before, taken = 0.0, 0.0
+    before, covered = 0.0, 0.0
     for index, (low, high) in enumerate(intervals):
         where: Where = ("varyings", name, index)
         if not low < high:
@@ -260,9 +255,9 @@ def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
                 f"starts at {low:g}, before the preceding interval ends at {before:g}; sort them, without overlap",
             )
         else:
-            taken += high - low
+            covered += high - low
         before = max(before, high)
-    if taken >= 1 - 1e-9:
+    if covered >= 1 - 1e-9:
         yield ("varyings", name), "the test part takes all quantiles; leave some for training and validation"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +20,12 @@ from qexp.kinds import files
 from qexp.metrics.splits import Copies, copies
 from qexp.rows.formats import open_table
 from qexp.rows.table import SHOWN, TableError, write_list
+from qexp.spec.reading import Document, Finding, Where
 
 FORMATS = (".csv", ".parquet")
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number of the precision in which networks compute."""
-
-Where = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -41,65 +40,51 @@ class Group:
 class TabularDataset:
     """Rows of numbers from a CSV or Parquet file.
 
-    inputs       variable → its columns, in order
-    outputs      variable → its columns
-    identifiers  columns that name a row
-    missing      how to treat rows in which a number or a group is missing: `error` or `drop`
-    units        variable → unit, for variables that have one
-    groups       name → grouping
-    fingerprint  expected SHA-256 of the file, if it is known
+    document  of the dataset, with the defaults of its schema
     Raises DatasetError.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        inputs: Mapping[str, Sequence[str]],
-        outputs: Mapping[str, Sequence[str]],
-        identifiers: Sequence[str] = (),
-        missing: str = "error",
-        units: Mapping[str, str] | None = None,
-        groups: Mapping[str, Group] | None = None,
-        fingerprint: str | None = None,
-    ) -> None:
+    def __init__(self, path: Path, document: Document) -> None:
         self.path = path
+        inputs, outputs = (_listed_columns(document[key]) for key in ("inputs", "outputs"))
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
-        self.columns = {name: tuple(columns) for name, columns in {**inputs, **outputs}.items()}
-        self.units = {name: (units or {}).get(name, "") for name in self.columns}
-        self.groups = dict(groups or {})
+        self.columns = inputs | outputs
+        self.units = {name: document["units"].get(name, "") for name in self.columns}
+        groups = document["groups"].items()
+        self.groups = {name: Group(group["column"], group.get("pattern")) for name, group in groups}
         self._copies: dict[tuple[str, ...], Copies] = {}
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
         with _argument("path"):
             self._file = open_table(path, FORMATS)
-        if fingerprint is not None and fingerprint != self.fingerprint:
+        if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError([(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")])
-        _refuse(self._unusable_columns(inputs, outputs, identifiers))
+        _refuse(self._unusable_columns(inputs, outputs, document["identifiers"]))
 
-        numbers = [column for columns in self.columns.values() for column in columns]
+        columns = [column for columns in self.columns.values() for column in columns]
         sources = [group.column for group in self.groups.values()]
         with _argument("path"):
-            found, said = self._file.read(numbers, [*identifiers, *sources])
-        _refuse(self._unusable_numbers(found))
-        gaps = {name: np.isnan(column) for name, column in found.items()}
-        gaps |= {name: said[name] == "" for name in sources}
+            numbers, texts = self._file.read(columns, [*document["identifiers"], *sources])
+        _refuse(self._unusable_numbers(numbers))
+        gaps = {name: np.isnan(column) for name, column in numbers.items()}
+        gaps |= {name: texts[name] == "" for name in sources}
         self.gaps = {name: int(absent.sum()) for name, absent in gaps.items()}
         """Column → the number of rows of the file without a value in it."""
-        self._kept = self._without_gaps(gaps, missing)
+        self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
-        self.left_out = len(next(iter(gaps.values()))) - len(self._kept)
+        self.left_out = len(next(iter(gaps.values()))) - len(self._records)
         """Number of rows with missing values, which are not used."""
         self.values = {
-            name: np.stack([found[column][self._kept] for column in columns], axis=1)
+            name: np.stack([numbers[column][self._records] for column in columns], axis=1)
             for name, columns in self.columns.items()
         }
-        self.identifiers = {name: said[name][self._kept] for name in identifiers}
-        self._texts = {name: said[name][self._kept] for name in said}
-        self._texts |= self._grouped()
+        self._texts = {name: column[self._records] for name, column in texts.items()}
+        self.identifiers = {name: self._texts[name] for name in document["identifiers"]}
+        self._texts |= self._group_names()
         self.warnings += [*self._repeated_identifiers(), *self._constant_columns()]
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._records)
 
     @property
     def variables(self) -> list[str]:
@@ -124,7 +109,7 @@ class TabularDataset:
                 raise TableError(f"{self.path} has no column '{name}', and the dataset has no such group; {near}")
             if trouble := self._file.trouble_with(name):
                 raise TableError(trouble)
-            self._texts[name] = self._file.read([], [name])[1][name][self._kept]
+            self._texts[name] = self._file.read([], [name])[1][name][self._records]
         return self._texts[name]
 
     def row_numbers(self, rows: Sequence[int]) -> list[int]:
@@ -134,7 +119,7 @@ class TabularDataset:
     @cached_property
     def _row_numbers(self) -> list[int]:
         """Row numbers of all rows, kept because the file is read for them and every fold asks."""
-        return self._file.row_numbers(self._kept.tolist())
+        return self._file.row_numbers(self._records.tolist())
 
     def ranges(self, inputs: Sequence[str]) -> list[tuple[str, float, float]]:
         """Column, least and greatest value, for all columns of some variables in their order."""
@@ -167,16 +152,16 @@ class TabularDataset:
 
     def _unusable_columns(
         self, inputs: Mapping[str, Sequence[str]], outputs: Mapping[str, Sequence[str]], identifiers: Sequence[str]
-    ) -> Iterator[tuple[Where, str]]:
-        asked: list[tuple[Where, str]] = [
+    ) -> Iterator[Finding]:
+        columns: list[tuple[Where, str]] = [
             ((kind, variable, position), column)
             for kind, variables in (("inputs", inputs), ("outputs", outputs))
-            for variable, columns in variables.items()
-            for position, column in enumerate(columns)
+            for variable, of_variable in variables.items()
+            for position, column in enumerate(of_variable)
         ]
-        asked += [(("identifiers", position), column) for position, column in enumerate(identifiers)]
-        asked += [(("groups", name, "column"), group.column) for name, group in self.groups.items()]
-        for where, column in asked:
+        columns += [(("identifiers", position), column) for position, column in enumerate(identifiers)]
+        columns += [(("groups", name, "column"), group.column) for name, group in self.groups.items()]
+        for where, column in columns:
             if trouble := self._file.trouble_with(column):
                 yield where, trouble
         for name, group in self.groups.items():
@@ -187,17 +172,12 @@ class TabularDataset:
             except re.error as error:
                 yield ("groups", name, "pattern"), f"not a regular expression: {error}"
 
-    def _unusable_numbers(self, found: Mapping[str, NDArray[np.float64]]) -> Iterator[tuple[Where, str]]:
-        for name, column in found.items():
+    def _unusable_numbers(self, numbers: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
+        for name, column in numbers.items():
             records = np.flatnonzero(np.abs(column) > LARGEST)  # False for NaN
             if len(records):
-                yield (
-                    ("path",),
-                    (
-                        f"{self.path}, column '{name}', {self._file.rows_shown(records)}: "
-                        "the number is too large for single precision"
-                    ),
-                )
+                where = f"{self.path}, column '{name}', {self._file.rows_shown(records)}"
+                yield ("path",), f"{where}: the number is too large for single precision"
 
     def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: str) -> NDArray[np.int64]:
         """The records without missing values."""
@@ -218,24 +198,20 @@ class TabularDataset:
         self.warnings.append(f"{some.sum()} of {len(some)} rows are left out, because they have no value for {where}")
         return np.flatnonzero(~some)
 
-    def _grouped(self) -> dict[str, NDArray[np.str_]]:
+    def _group_names(self) -> dict[str, NDArray[np.str_]]:
         """Grouping → the name of each row's group, (row,)."""
-        named, findings = {}, []
-        for name, group in self.groups.items():
-            texts = self._texts[group.column]
-            found = [_group_name(group.pattern, text) for text in texts] if group.pattern else list(texts)
-            unmatched = [f"'{text}'" for text, one in zip(texts, found, strict=True) if not one]
+        names, findings = {}, []
+        for grouping, group in self.groups.items():
+            texts = self._texts[group.column].tolist()
+            of_rows = [_group_name(group.pattern, text) for text in texts] if group.pattern else texts
+            unmatched = dict.fromkeys(f"'{text}'" for text, name in zip(texts, of_rows, strict=True) if not name)
             if unmatched:
-                shown = write_list("value", list(dict.fromkeys(unmatched))[:SHOWN], len(set(unmatched)))
-                findings.append(
-                    (
-                        ("groups", name, "pattern"),
-                        f"'{group.pattern}' does not match the {shown} of '{group.column}'; add alternatives with |",
-                    )
-                )
-            named[name] = np.array([one or "" for one in found], dtype=np.str_)
+                values = write_list("value", list(unmatched)[:SHOWN], len(unmatched))
+                why = f"'{group.pattern}' does not match the {values} of '{group.column}'; add alternatives with |"
+                findings.append((("groups", grouping, "pattern"), why))
+            names[grouping] = np.array(of_rows, dtype=np.str_)
         _refuse(findings)
-        return named
+        return names
 
     def _repeated_identifiers(self) -> Iterator[str]:
         for name, values in self.identifiers.items():
@@ -269,14 +245,16 @@ def _argument(name: str) -> Iterator[None]:
         raise DatasetError([((name,), str(error))]) from error
 
 
-def _refuse(findings: Iterator[tuple[Where, str]] | Sequence[tuple[Where, str]]) -> None:
-    found = list(findings)
-    if found:
-        raise DatasetError(found)
+def _refuse(findings: Iterable[Finding]) -> None:
+    if problems := list(findings):
+        raise DatasetError(problems)
 
 
-def _group_name(pattern: str, text: str) -> str | None:
+def _listed_columns(variables: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: (columns,) if isinstance(columns, str) else tuple(columns) for name, columns in variables.items()}
+
+
+def _group_name(pattern: str, text: str) -> str:
+    """Empty if the pattern does not match."""
     match = re.search(pattern, text)
-    if match is None:
-        return None
-    return match.group(1) if match.re.groups else match.group()
+    return (match.group(1) if match.re.groups else match.group()) or "" if match else ""

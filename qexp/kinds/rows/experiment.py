@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +10,21 @@ import torch
 from qexp.base.outputs import estimate_of, high_of, low_of, spread_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built, long_form
+from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, kind
-from qexp.kinds.kind import Document, Doubts, KindData
+from qexp.kinds.kind import Doubts, KindData, split_finding
 from qexp.kinds.networks import (
     ANOTHER_TRANSFORM,
-    built_transforms,
+    build_transforms,
     in_batches,
     in_periods,
     network_of,
     of_training_mean,
     periods_of,
 )
-from qexp.kinds.rows.dataset import Group, TabularDataset
+from qexp.kinds.rows.dataset import TabularDataset
 from qexp.metrics.baselines import repeated
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance
@@ -34,7 +33,7 @@ from qexp.networks.optimizers import OF_MATRICES
 from qexp.networks.transforms import Transform
 from qexp.rows.table import TableError
 from qexp.spec import resolution, validation
-from qexp.spec.reading import Finding, Where
+from qexp.spec.reading import Document, Finding, Where
 
 FOLDS_LOOKED_INTO = 200
 """Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
@@ -50,18 +49,9 @@ class TabularData(KindData[TabularDataset]):
     several_numbers = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:
-        found = files.data_file(document, workspace)
-        dataset = TabularDataset(
-            found.path,
-            _columns(document["inputs"]),
-            _columns(document["outputs"]),
-            document.get("identifiers", []),
-            document.get("missing", "error"),
-            document.get("units", {}),
-            {name: Group(group["column"], group.get("pattern")) for name, group in document.get("groups", {}).items()},
-            document.get("fingerprint"),
-        )
-        if found.stands_in:
+        file = files.data_file(document, workspace)
+        dataset = TabularDataset(file.path, document)
+        if file.stands_in:
             dataset.warnings.append(
                 f"'{document['path']}' was not found; stand-in data are used, '{document['stand_in']}'; "
                 f"put the file into data/, or add its folder to {files.DATA}"
@@ -77,26 +67,28 @@ class TabularData(KindData[TabularDataset]):
         self, document: Document, dataset: TabularDataset, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
         rows = np.arange(len(dataset), dtype=np.int64)
-        folds, trouble = _folds(document["split"], "split", rows, dataset, tables)
-        yield from trouble
+        folds: list[Fold] = []
         inner: list[Fold] = []
-        if document.get("inner") is not None:
-            for fold in folds[:FOLDS_LOOKED_INTO]:
-                parts, trouble = _folds(document["inner"], "inner", fold.train, dataset, tables)
-                if trouble:
-                    ((where, message),) = trouble
-                    yield where, f"in the fold '{fold.name}': {message}"
-                    break
-                inner += parts
-        trained = [*inner, *folds] if document.get("keep", "best") == "last" else inner or folds
+        try:
+            folds = _folds(document["split"], rows, dataset, tables)
+        except SplitError as error:
+            yield split_finding("split", error)
+        for fold in folds[:FOLDS_LOOKED_INTO] if document["inner"] is not None else ():
+            try:
+                inner += _folds(document["inner"], fold.train, dataset, tables)
+            except SplitError as error:
+                where, message = split_finding("inner", error)
+                yield where, f"in the fold '{fold.name}': {message}"
+                break
+        trained = [*inner, *folds] if document["keep"] == "last" else inner or folds
         yield from _in_transforms(document, dataset, tables, trained)
         yield from _in_angles(document, dataset, tables)
         if network is not None:
             yield from in_batches(document, network, {len(fold.train) for fold in trained})
-        if (optimizer := long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
+        if (optimizer := document["optimizer"]["type"]) in OF_MATRICES:
             yield ("optimizer",), f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'"
         yield from _in_names(document, dataset)
-        yield from _in_baselines(document, tables)
+        yield from _in_baselines(document)
         yield from _in_select(document, tables, available)
 
     def to_fit(
@@ -125,19 +117,19 @@ class TabularData(KindData[TabularDataset]):
         split: Split = built(tables["splits"], spec["split"])
         folds = split.folds(rows, dataset.column, Seeds(seed).numpy("folds"))
         copied = _copies_of_training_rows(spec, dataset, folds)
-        said = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
+        warnings = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
         for name in () if spec["split"]["parameters"].get("by") else dataset.groups:
             names, group = np.unique(dataset.column(name), return_inverse=True)
             divided = np.zeros(len(names), dtype=bool)
             for fold in folds:
                 divided[group[fold.test]] |= np.bincount(group[fold.train], minlength=len(names))[group[fold.test]] > 0
             if divided.any():
-                said.append(
+                warnings.append(
                     f"{divided.sum()} of {len(names)} groups '{name}' are in training and held out as well: "
                     "errors are those of new rows of known groups; for new groups hold whole groups out: "
                     f'{{"type": "group_k_fold", "parameters": {{"by": "{name}"}}}}'
                 )
-        return Doubts(copied, tuple(said))
+        return Doubts(copied, tuple(warnings))
 
     def samples(self, document: Document, dataset: TabularDataset) -> kind.Samples:
         return kind.Samples(len(dataset))
@@ -145,34 +137,31 @@ class TabularData(KindData[TabularDataset]):
 
 def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Sequence[Fold]) -> str:
     """How many held-out rows have the inputs of training rows, in words; empty if no more than chance explains."""
-    found = [dataset.copies(spec["inputs"]).among(fold.test, fold.train) for fold in folds]
-    exact, near = (np.unique(np.concatenate(of)) for of in zip(*found, strict=True))
+    copies = [dataset.copies(spec["inputs"]).among(fold.test, fold.train) for fold in folds]
+    exact, near = (np.unique(np.concatenate(rows)) for rows in zip(*copies, strict=True))
     held_out = np.unique(np.concatenate([fold.test for fold in folds]))
     columns = dataset.compared(spec["inputs"])
     if len(exact) and len(exact) <= chance(columns[held_out], columns):
         exact = exact[:0]
     near = np.setdiff1d(near, exact)
-    of_one = sum(len(dataset.columns[name]) for name in spec["inputs"]) == 1
-    same, total = "same inputs and outputs" if of_one else "same inputs", f"of {len(held_out):,} held-out rows have"
+    of_one_column = sum(len(dataset.columns[name]) for name in spec["inputs"]) == 1
+    same = "same inputs and outputs" if of_one_column else "same inputs"
+    total = f"of {len(held_out):,} held-out rows have"
     if len(exact):
         more = f", {len(near):,} more nearly the same" if len(near) else ""
         return f"{len(exact):,} {total} the {same} as training rows{more}"
     return f"{len(near):,} {total} nearly the {same} as training rows" if len(near) else ""
 
 
-def _columns(variables: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
-    return {name: [columns] if isinstance(columns, str) else columns for name, columns in variables.items()}
-
-
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
     """Whether the columns of the tables of held-out rows have different names."""
     outputs = document["outputs"]
-    of_outputs = [of(name) for of in (estimate_of, low_of, high_of, spread_of) for name in outputs]
-    made = ["row", "caution", *outputs, *of_outputs]
-    for name in dict.fromkeys(name for name in made if made.count(name) > 1):
+    of_outputs = [column_of(name) for column_of in (estimate_of, low_of, high_of, spread_of) for name in outputs]
+    columns = ["row", "caution", *outputs, *of_outputs]
+    for name in dict.fromkeys(name for name in columns if columns.count(name) > 1):
         yield ("outputs",), f"tables of the held-out rows would have two columns '{name}'; rename an output"
     for name in dataset.identifiers:
-        if name in made:
+        if name in columns:
             yield (
                 ("dataset",),
                 f"tables of the held-out rows have another column '{name}', which is not the identifier "
@@ -180,12 +169,11 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
             )
 
 
-def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
+def _in_baselines(document: Document) -> Iterator[Finding]:
     """Whether the estimators have different names in the table of results."""
-    baselines = [long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
-    for position, first in repeated(baselines):
+    for position, first in repeated(document["baselines"]):
         yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
-    for position, baseline in enumerate(baselines):
+    for position, baseline in enumerate(document["baselines"]):
         if baseline["type"] == NETWORK:
             yield (
                 ("baselines", position),
@@ -193,23 +181,18 @@ def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
             )
 
 
-def _folds(
-    value: Any, key: str, rows: np.ndarray, dataset: TabularDataset, tables: Tables
-) -> tuple[list[Fold], list[Finding]]:
+def _folds(split: Document, rows: Rows, dataset: TabularDataset, tables: Tables) -> list[Fold]:
+    """Raises SplitError."""
     try:
-        split: Split = built(tables["splits"], long_form(value, tables["splits"]))
-        return split.folds(rows, dataset.column, np.random.default_rng(0)), []
-    except SplitError as error:
-        where: Where = (key, "parameters", error.parameter) if error.parameter else (key,)
-        return [], [(where, str(error))]
+        folds: list[Fold] = built(tables["splits"], split).folds(rows, dataset.column, np.random.default_rng(0))
     except TableError as error:
-        return [], [((key, "parameters", "by"), str(error))]
+        raise SplitError("by", str(error)) from error
+    return folds
 
 
 def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:
     """Whether every row can be transformed and transformed back, and the transforms be fitted to every fold."""
-    transforms, found = built_transforms(document, tables)
-    yield from found
+    transforms, _ = build_transforms(document, tables)
     for name, transform in transforms.items():
         if name not in dataset.values:
             continue
@@ -221,12 +204,12 @@ def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, 
 
 def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
     """Problems of outputs that are learned as angles: their periods, and what needs a mean of their values."""
-    transforms, _ = built_transforms(document, tables)
+    transforms, _ = build_transforms(document, tables)
     angles = [name for name in periods_of(transforms) if name in document["outputs"] and name in dataset.values]
     for name in angles:
-        values, unit = dataset.values[name], Quantity(dataset.units.get(name, ""), 1.0, name)
+        values, unit = dataset.values[name], Quantity(dataset.units[name], 1.0, name)
         yield from in_periods(name, transforms[name], unit, (float(values.min()), float(values.max())))
-    if angles and document.get("baselines"):
+    if angles and document["baselines"]:
         yield ("baselines",), f"learn one number of each value, and '{angles[0]}' is learned as two; leave them out"
     yield from of_training_mean(document, angles, "the mean of an angle's values is not defined", tables)
 
@@ -267,7 +250,7 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
 
 def _in_select(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
     """Whether the experience is valid with every value of `select`."""
-    for key, values in document.get("select", {}).items():
+    for key, values in document["select"].items():
         for index, value in enumerate(values):
             where: Where = ("select", key, index)
             try:
@@ -282,12 +265,12 @@ def _in_select(document: Document, tables: Tables, available: int) -> Iterator[F
 
 def _of_changed(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
     alone = {**document, "dataset": "", "model": ""}
-    found = validation.findings("experience", alone, tables, "tabular")
+    findings = validation.findings("experience", alone, tables, "tabular")
     model = validation.findings("model", document["model"], tables)
-    yield from found
+    yield from findings
     for path, message in model:
         yield ("model", *path), message
-    if not found and not model:
+    if not findings and not model:
         try:
             network = network_of(document["model"], document["model"]["inputs"], document["outputs"], tables)
         except (ValueError, KeyError) as error:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import suggestion
-from qexp.spec.kinds import Document, KindDocuments, entry_in_words
-from qexp.spec.reading import Finding, Where
+from qexp.spec.kinds import KindDocuments, entry_in_words
+from qexp.spec.reading import Document, Finding, Where
 
 STAND_IN = "made with stand-in data"
 """Caution of runs whose data are synthetic stand-ins for measured ones."""
@@ -56,7 +56,7 @@ class TabularSpecs(KindDocuments):
                         f"the column '{column}' belongs to the input '{owners[column]}' as well: the network would "
                         "see the answer",
                     )
-        for name in dataset.get("units", {}):
+        for name in dataset["units"]:
             if name not in {**inputs, **outputs}:
                 yield ("units", name), f"no variable '{name}'; {suggestion(name, [*inputs, *outputs])}"
 
@@ -65,13 +65,13 @@ class TabularSpecs(KindDocuments):
         for index, name in enumerate(experience["outputs"]):
             if name in experience["inputs"]:
                 yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
-        callbacks = [_type(value) for value in experience.get("additional_callbacks", [])]
+        callbacks = [_type(value) for value in experience["additional_callbacks"]]
         if "test_evaluate" in callbacks:
             where: Where = ("additional_callbacks", callbacks.index("test_evaluate"))
             yield where, "held-out rows are not evaluated before the end of training; leave out 'test_evaluate'"
         validated = [(index, name) for index, name in enumerate(callbacks) if name in VALIDATED]
-        inner, keep = experience.get("inner"), experience.get("keep", "best")
-        if experience.get("protocol") == "as_published":
+        inner, keep = experience["inner"], experience["keep"]
+        if experience["protocol"] == "as_published":
             if inner is not None:
                 yield ("inner",), "the protocol 'as_published' chooses on the held-out rows; leave out one of the two"
         elif keep == "last":
@@ -81,9 +81,9 @@ class TabularSpecs(KindDocuments):
                     f'\'{name}\' needs validation rows, and with "keep": "last" all rows outside a fold are trained '
                     'on; leave it out, or use "keep": "best" with $.inner',
                 )
-            if experience.get("select") and inner is None:
+            if experience["select"] and inner is None:
                 yield ("select",), f"there are no validation rows to choose on; {INNER}"
-            if inner is not None and not experience.get("select") and not experience.get("baselines"):
+            if inner is not None and not experience["select"] and not experience["baselines"]:
                 yield ("inner",), 'nothing is chosen, since "keep" is "last" and there is no $.select; leave it out'
         elif inner is None:
             yield (
@@ -91,13 +91,13 @@ class TabularSpecs(KindDocuments):
                 f"there are no rows on which to choose the best epoch without looking at those held out; {INNER}, or "
                 'use "keep": "last" with a number of epochs that is known to work',
             )
-        combinations = math.prod(len(values) for values in experience.get("select", {}).values())
+        combinations = math.prod(len(values) for values in experience["select"].values())
         if combinations > MOST_COMBINATIONS:
             yield (
                 ("select",),
                 f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}",
             )
-        for key in experience.get("select", {}):
+        for key in experience["select"]:
             if (first := key.split(".")[0]) not in SELECTABLE:
                 yield (
                     ("select", key),
@@ -109,7 +109,7 @@ class TabularSpecs(KindDocuments):
                     "list values of a key in the model, for example model.operations.NAME.parameters.KEY",
                 )
 
-    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+    def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         variables = {
             key: {name: _listed(value) for name, value in dataset[key].items()} for key in ("inputs", "outputs")
         }

@@ -34,6 +34,7 @@ from qexp.metrics.splits import SplitError
 from qexp.rows import array_cache
 from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.rows.formats import FORMATS
+from qexp.spec.reading import Document
 
 SPECTRUM, MASK = "spectrum", "mask"
 
@@ -46,59 +47,36 @@ Texts = NDArray[np.str_]
 class SpectraDataset:
     """Spectra of cores.
 
-    path         holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
-    target       name of the variable that each spectrum is labelled with; in a table its column
-    channels     counts of a spectrum
-    patch_size   channels that are masked together
-    mix          largest fraction of another spectrum that is mixed into one in training (mixup)
-    columns      of a table: prefix of the columns of counts, or a NetCDF file's variable
-    core         column that names the core
-    depth        column of the depth in the core; None if there is none
-    energy       of the first channel, and the step between channels, in keV; None if not known
-    units        variable or column → unit
-    fingerprint  expected SHA-256 of all data, if it is known
-    lists        of folders: part → the file that lists its spectra, if not info.csv, or val.csv for validation
-    missing      how to treat spectra whose target is missing: `error` or `drop`
-    alone        whether the folder is itself one part, for the test, instead of holding train/
+    path      holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
+    document  of the dataset, with the defaults of its schema; where `alone` is true, the folder is itself one part, for
+              the test, instead of holding train/
     Raises DatasetError.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        target: str | None = None,
-        channels: int = 2048,
-        patch_size: int = 16,
-        mix: float = 0.0,
-        columns: str = "channel_",
-        core: str = "core",
-        depth: str | None = "depth",
-        energy: Sequence[float] | None = None,
-        units: Mapping[str, str] | None = None,
-        fingerprint: str | None = None,
-        lists: Mapping[str, str | None] | None = None,
-        missing: str = ERROR,
-        alone: bool = False,
-    ) -> None:
-        self.path, self.target, self.channels, self.patch_size, self.mix = path, target, channels, patch_size, mix
-        self.energy = None if energy is None else (float(energy[0]), float(energy[1]))
-        self._core, self._depth = core, depth
-        self._refuse_arguments()
-        source = self._source(columns, lists, missing, alone)
-        kept, read = _read(source, channels)
-        self._counts = kept.map()
-        self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
-        self.left_out = read.left_out
+    def __init__(self, path: Path, document: Document) -> None:
+        self.path = path
+        self.target: str | None = document["target"]
+        self.channels, self.patch_size = int(document["channels"]), int(document["patch_size"])
+        self.mix = float(document["mix"])
+        """Largest fraction of another spectrum that is mixed into one in training (mixup)."""
+        self.energy: tuple[float, float] | None = document["energy"] and tuple(map(float, document["energy"]))
+        """Of the first channel, and the step between channels, in keV; None if not known."""
+        self._core, self._depth = document["core"], document["depth"]
+        source = self._source(document)
+        array, facts = _read(source, self.channels)
+        self._counts = array.map()
+        self._rows, self.fingerprint, self._without_spread = facts.rows, facts.fingerprint, facts.without_spread
+        self.left_out = facts.left_out
         """Number of spectra without a target, which are not used."""
-        self.warnings: list[str] = list(read.warnings)
+        self.warnings: list[str] = list(facts.warnings)
         """Properties of the data that are allowed but may be mistakes."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
-        self.hashes: Texts = np.array(read.hashes)
+        self.hashes: Texts = np.array(facts.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
         targets = self._rows.targets
         self.targets = None if targets is None else np.array(targets, dtype=np.float64)
-        self._units = dict(units or {})
-        if fingerprint is not None and fingerprint != self.fingerprint:
+        self._units: dict[str, str] = document["units"]
+        if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError(
                 [(("fingerprint",), f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}")]
             )
@@ -118,9 +96,9 @@ class SpectraDataset:
 
     def read(self, rows: NDArray[np.int64]) -> Array:
         """A copy of some spectra, (row, channels); mapped memory is given back, so that it does not grow."""
-        taken: Array = self._counts.values[rows]
+        spectra: Array = self._counts.values[rows]
         self._counts.note_read(len(rows) * max(MAPPED_AROUND, 4 * self.channels))
-        return taken
+        return spectra
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -134,15 +112,15 @@ class SpectraDataset:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch."""
-        whole: dict[str, tuple[int, ...]] = {SPECTRUM: (self.channels,), MASK: (self.patches,)}
-        return whole if self.target is None else {**whole, self.target: (1,)}
+        target = {} if self.target is None else {self.target: (1,)}
+        return {SPECTRUM: (self.channels,), MASK: (self.patches,), **target}
 
     @cached_property
     def units(self) -> dict[str, str]:
         """Units of the variables, the depth, and columns with a given unit."""
         depth = self._units.get(self._depth or "", "mm")
-        own = {SPECTRUM: "counts", MASK: "", "depth": depth, **({} if self.target is None else {self.target: ""})}
-        return {**own, **self._units}
+        target = {} if self.target is None else {self.target: ""}
+        return {SPECTRUM: "counts", MASK: "", "depth": depth, **target, **self._units}
 
     @cached_property
     def metadata(self) -> Mapping[str, Texts]:
@@ -153,52 +131,29 @@ class SpectraDataset:
 
     def column(self, name: str) -> Texts:
         """Values that a split may group by: `core`, `part`, `name`, or a column of the files. Raises SplitError."""
-        own = {"core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
-        if name in own:
-            return own[name]
-        if name not in self.metadata:
-            raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, [*own, *self.metadata])}")
-        return self.metadata[name]
+        columns = {**self.metadata, "core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
+        if name not in columns:
+            raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, columns)}")
+        return columns[name]
 
     def without_spread(self) -> list[int]:
         """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
         return list(self._without_spread)
 
-    def _refuse_arguments(self) -> None:
-        findings = Findings()
-        if self.channels % self.patch_size:
-            sizes = [size for size in range(1, self.channels + 1) if self.channels % size == 0]
-            near = sorted(sorted(sizes, key=lambda size: abs(math.log(size / self.patch_size)))[:2])
-            findings.add(
-                f"patches of {self.patch_size} channels do not divide {self.channels}; "
-                f"use {' or '.join(map(str, near))}",
-                where=("patch_size",),
-            )
-        if self.target in (SPECTRUM, MASK):
-            findings.add(
-                f"'{self.target}' is already the name of a variable of every spectrum; give the target another name",
-                where=("target",),
-            )
-        if self.energy is not None and not (math.isfinite(self.energy[0]) and 0 < self.energy[1] < math.inf):
-            findings.add(
-                f"energies must increase, but the step is {self.energy[1]:g} keV per channel", where=("energy",)
-            )
-        findings.refuse()
-
     def _refuse_units(self, findings: Findings) -> None:
-        known = {*self.shapes(), "depth", *self._rows.columns}
-        for name in sorted(self._units.keys() - known):
-            findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
+        names = {*self.shapes(), "depth", *self._rows.columns}
+        for name in sorted(self._units.keys() - names):
+            findings.add(f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name))
 
-    def _source(
-        self, columns: str, lists: Mapping[str, str | None] | None, missing: str, alone: bool
-    ) -> SpectrumSource:
+    def _source(self, document: Document) -> SpectrumSource:
+        """Keys that came later have no default, so that digests stay as they were."""
+        lists, missing = document.get("lists", {}), document.get("missing", ERROR)
         if self.path.is_dir():
-            return Folders(self.path, self.target, self.channels, lists, missing, alone)
+            return Folders(self.path, self.target, self.channels, lists, missing, document.get("alone", False))
         if lists:
             raise DatasetError([(("lists",), f"{self.path} is not a folder; a table lists its spectra itself")])
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
-            return SpectrumTable(self.path, self.target, self.channels, columns, missing)
+            return SpectrumTable(self.path, self.target, self.channels, document["columns"], missing)
         what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
         raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
 
@@ -223,8 +178,8 @@ class SpectraDataset:
             says = f"{source.listed} has no column '{self._depth}'; {advice}; \"depth\": null if there is none"
             findings.add(f"{source.path}: {says}", where=("depth",))
             return np.array([])
-        place = f"{source.path}: column '{self._depth}' of {source.listed}"
-        return depths_of(texts, self._rows.names, place, findings)
+        origin = f"{source.path}: column '{self._depth}' of {source.listed}"
+        return depths_of(texts, self._rows.names, origin, findings)
 
     def _cores_on_both_sides(self) -> list[str]:
         sides = [set(np.unique(self.cores[self.part == part]).tolist()) for part in (TRAIN, VALIDATION)]
@@ -237,7 +192,7 @@ class SpectraDataset:
         ]
 
 
-class _Reading:
+class _Facts:
     """Facts found while all spectra were read, cached so that they need not be read again."""
 
     def __init__(self, rows: SpectrumRows, remarks: Sequence[str] = ()) -> None:
@@ -268,27 +223,27 @@ class _Reading:
         return {**vars(self), "rows": vars(self.rows)}
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> _Reading:
-        reading = cls(SpectrumRows(**document["rows"]))
-        vars(reading).update({name: value for name, value in document.items() if name != "rows"})
-        return reading
+    def of(cls, document: Document) -> _Facts:
+        facts = cls(SpectrumRows(**document["rows"]))
+        vars(facts).update({name: value for name, value in document.items() if name != "rows"})
+        return facts
 
 
-def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]:
+def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read from the files only if anything changed."""
     key = ["facts of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
-        reading = _Reading.of(document)
-        if kept := array_cache.find(reading.key(), (len(reading.rows), channels)):
-            return kept, reading
+        facts = _Facts.of(document)
+        if array := array_cache.find(facts.key(), (len(facts.rows), channels)):
+            return array, facts
     rows, remarks = source.rows()
-    reading = _Reading(rows, remarks)
-    reading.left_out = source.left_out
+    facts = _Facts(rows, remarks)
+    facts.left_out = source.left_out
     shape = (len(rows), channels)
-    kept = array_cache.cached_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
-    reading.end()
-    array_cache.keep_note(key, reading.document())
-    return kept, reading
+    array = array_cache.cached_by_content(shape, map(facts.see, source.counts(rows)), facts.key)
+    facts.end()
+    array_cache.keep_note(key, facts.document())
+    return array, facts
 
 
 def _repeated(rows: SpectrumRows, hashes: Sequence[str]) -> list[str]:
@@ -353,14 +308,14 @@ class SpectrumSamples:
         mixed_with = self._mixed_with(number) if self._dataset.mix else None
 
         def batch(index: int) -> Samples:
-            place = slice(index * batch_size, (index + 1) * batch_size)
-            samples = self._measured(order[place])
+            positions = slice(index * batch_size, (index + 1) * batch_size)
+            samples = self._measured(order[positions])
             if mixed_with is not None:
                 others, shares = mixed_with
-                second = self._measured(others[place])
-                share = torch.from_numpy(shares[place]).to(self._device)
+                second = self._measured(others[positions])
+                share = torch.from_numpy(shares[positions]).to(self._device)
                 samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
-            return prepared({**samples, **self._tensors({MASK: masks[place]})})
+            return prepared({**samples, **self._tensors({MASK: masks[positions]})})
 
         return batch
 

@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built, long_form
+from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import some
 from qexp.kinds import files, kind
-from qexp.kinds.kind import Document, Exposed, KindData, Samples, one_fold
-from qexp.kinds.networks import built_transforms, in_batches, network_of, of_sums_only, of_training_mean
+from qexp.kinds.kind import Exposed, KindData, Samples, one_fold, split_finding
+from qexp.kinds.networks import (
+    build_transforms,
+    in_batches,
+    network_of,
+    of_sums_only,
+    of_training_mean,
+    try_transform,
+)
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.files import PARTS, VALIDATION
 from qexp.metrics.splits import Rows, SplitError
 from qexp.networks.masked_autoencoder import Encoder, hidden_channels, seen_count
 from qexp.networks.network import Network
 from qexp.networks.transforms import Transform
-from qexp.spec.reading import Finding
+from qexp.spec.reading import Document, Finding
 
 Hidden = Callable[[Tensor], Tensor]
 """Random numbers of masks, (sample, patch) → truth values, (sample, channel)."""
@@ -37,18 +44,14 @@ class SpectraData(KindData[SpectraDataset]):
     whole: ClassVar = {"labelled": "all"}
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
-        keys = (
-            "target", "channels", "patch_size", "mix", "columns", "core", "depth", "energy", "units", "fingerprint",
-            "lists", "missing", "alone",
-        )  # fmt: skip
-        return SpectraDataset(_place(document, workspace), **{key: document[key] for key in keys if key in document})
+        return SpectraDataset(_data_path(document, workspace), document)
 
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
-        return files.still_to_be_made(document, lambda: _place(document, workspace))
+        return files.still_to_be_made(document, lambda: _data_path(document, workspace))
 
     def pinned(self, document: Document, dataset: SpectraDataset, workspace: Workspace) -> Document:
         pinned = {"units": dataset.units, "fingerprint": dataset.fingerprint}
-        return {**document, **pinned, "found": str(_place(document, workspace).absolute())}
+        return {**document, **pinned, "found": str(_data_path(document, workspace).absolute())}
 
     def findings(
         self, document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None, available: int
@@ -90,7 +93,7 @@ class SpectraData(KindData[SpectraDataset]):
         return () if MASK in spec["inputs"] else ("mask_ratio",)
 
 
-def _place(document: Document, workspace: Workspace | None) -> Path:
+def _data_path(document: Document, workspace: Workspace | None) -> Path:
     """The folder or table of spectra. Raises DatasetError."""
     return files.data_folder(document, workspace, Path.exists, "folder or table")
 
@@ -102,27 +105,26 @@ def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: 
     validation.
     """
     train, test = _one_fold(document["split"], dataset.rows, dataset, tables, seeds.numpy("split"), "tested")
-    if (inner := document.get("inner")) is not None:
+    if (inner := document["inner"]) is not None:
         train, validation = _one_fold(inner, train, dataset, tables, seeds.numpy("inner"), "kept for validation")
         return train, validation, test
-    listed = dataset.part[train] == VALIDATION
-    return train[~listed], train[listed], test
+    is_validation = dataset.part[train] == VALIDATION
+    return train[~is_validation], train[is_validation], test
 
 
 def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
     """The training spectra whose targets are used: the first ones in a random order drawn by the seed."""
-    count = document.get("labelled", "all")
+    count = document["labelled"]
     if count == "all":
         return train
     return np.sort(seeds.numpy("labelled").permutation(train)[:count])
 
 
 def _one_fold(
-    split: Any, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
+    split: Document, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
 ) -> tuple[Rows, Rows]:
-    made = built(tables["splits"], long_form(split, tables["splits"]))
     advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
-    return one_fold(made, rows, dataset.column, random, advice)
+    return one_fold(built(tables["splits"], split), rows, dataset.column, random, advice)
 
 
 def hidden_of(network: Network) -> Hidden | None:
@@ -146,12 +148,10 @@ def _in_parts(
     document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None
 ) -> Iterator[Finding]:
     for key in ("split", "inner"):
-        if document.get(key) is None:
-            continue
         try:
             divided({**document, **({"inner": None} if key == "split" else {})}, dataset, tables, Seeds(0))
         except SplitError as error:
-            yield ((key, "parameters", error.parameter) if error.parameter else (key,)), str(error)
+            yield split_finding(key, error)
             return
     train, validation, test = divided(document, dataset, tables, Seeds(0))
     if not len(validation):
@@ -163,24 +163,23 @@ def _in_parts(
         )
     if not len(train):
         yield ("split",), "no spectrum is left to train on"
-    count = document.get("labelled", "all")
+    count = document["labelled"]
     if count != "all" and count > len(train):
         yield ("labelled",), f'{count} of {len(train)} training spectra; at most all of them: "all"'
     used = len(labelled(document, train, Seeds(0)))
     if network is not None:
         yield from in_batches(document, network, {used})
-    if used == 1 and document.get("baselines"):
+    if used == 1 and document["baselines"]:
         yield (
             ("labelled",),
             "baselines choose their parameters on part of the labelled spectra, but there is only one; use at least 2",
         )
-    if not document.get("allow_leak"):
+    if not document["allow_leak"]:
         yield from kind.overlaps_within(dataset, train, validation, test)
 
 
 def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:
-    transforms, found = built_transforms(document, tables)
-    yield from found
+    transforms, _ = build_transforms(document, tables)
     trained_on = _trained_on(document, dataset, tables)
     for name, transform in transforms.items():
         if transform.needs_own and name != SPECTRUM:
@@ -193,7 +192,7 @@ def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) 
                 f"the counts of {names} are all the same: their standard deviation is 0; leave them out",
             )
         elif name == SPECTRUM:
-            yield from _tried_on_spectra(transform, trained_on, dataset)
+            yield from _try_on_spectra(transform, trained_on, dataset)
         elif name != MASK and dataset.targets is not None:
             used = labelled(document, trained_on, Seeds(0))
             if len(used) == 1 and type(transform).fit is not Transform.fit:
@@ -202,7 +201,8 @@ def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) 
                     "it is fitted to the labelled spectra, but there is only one; use at least 2",
                 )
             else:
-                yield from _tried(name, transform, _targets(dataset, used), _targets(dataset, dataset.rows))
+                to_fit, values = (_targets(dataset, rows) for rows in (used, dataset.rows))
+                yield from try_transform(name, transform, to_fit, values)
 
 
 def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> Iterator[Finding]:
@@ -238,35 +238,18 @@ def _targets(dataset: SpectraDataset, rows: Rows) -> Tensor:
     return torch.from_numpy(dataset.targets[rows].astype(np.float32))[:, None]
 
 
-def _tried_on_spectra(transform: Transform, trained_on: Rows, dataset: SpectraDataset) -> Iterator[Finding]:
+def _try_on_spectra(transform: Transform, trained_on: Rows, dataset: SpectraDataset) -> Iterator[Finding]:
     """Problems of transforms on a few spectra, then on many: some have counts in channels where the few have none."""
     for count in (LOOKED_AT, MOST_TO_FIT):
         to_fit, values = (_spread(dataset, rows, count) for rows in (trained_on, dataset.rows))
-        if not (found := list(_tried(SPECTRUM, transform, to_fit, values))):
+        if not (findings := list(try_transform(SPECTRUM, transform, to_fit, values, "channel"))):
             return
-    yield from found
+    yield from findings
 
 
 def _spread(dataset: SpectraDataset, rows: Rows, count: int) -> Tensor:
     """Some of the spectra, (row, channel), spread over all of the rows."""
     return torch.from_numpy(dataset.read(rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]))
-
-
-def _tried(name: str, transform: Transform, to_fit: Tensor, values: Tensor) -> Iterator[Finding]:
-    """Transformed values, (row, value), with a transform that was fitted to other rows."""
-    try:
-        transform.fit(to_fit)
-        finite = torch.isfinite(transform(values))
-    except ValueError as error:
-        same = (to_fit.amax(dim=0) == to_fit.amin(dim=0)).nonzero()[:, 0].tolist()
-        channels = f", as in channel {some([str(one) for one in same])}" if name == SPECTRUM and same else ""
-        yield ("transforms", name), f"{error}{channels}"
-        return
-    if not finite.all():
-        yield (
-            ("transforms", name),
-            f"{values[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'",
-        )
 
 
 DATA = SpectraData()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base.quantities import Quantities
-from qexp.spec.kinds import Document, KindDocuments, entry_in_words
-from qexp.spec.reading import Finding
+from qexp.spec.kinds import KindDocuments, entry_in_words
+from qexp.spec.reading import Document, Finding
 
 RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
 """Names that a target cannot have: variables of spectra, and columns of their tables."""
@@ -24,21 +24,21 @@ class SpectraSpecs(KindDocuments):
     )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        channels, patch_size = dataset.get("channels", 2048), dataset.get("patch_size", 16)
+        channels, patch_size = dataset["channels"], dataset["patch_size"]
         if channels % patch_size:
             yield (
                 ("patch_size",),
                 f"patches of {patch_size} channels do not divide a spectrum of {channels}; "
                 f"{_nearest_divisor(channels, patch_size)} would",
             )
-        if dataset.get("target") in RESERVED:
+        if dataset["target"] in RESERVED:
             yield (
                 ("target",),
                 f"'{dataset['target']}' is the name of another property of a spectrum; choose another name",
             )
-        if "missing" in dataset and dataset.get("target") is None:
+        if "missing" in dataset and dataset["target"] is None:
             yield ("missing",), "there is no target that could be missing; leave it out, or name the target"
-        energy = dataset.get("energy")
+        energy = dataset["energy"]
         if energy is not None and not energy[1] > 0:
             yield ("energy", 1), f"the energy step between channels must be greater than 0, but is {energy[1]:g} keV"
 
@@ -51,7 +51,7 @@ class SpectraSpecs(KindDocuments):
                 ("outputs",),
                 "a network that sees a whole spectrum can copy it; add the input 'mask', which hides patches from it",
             )
-        if experience.get("baselines") and "spectrum" in experience["outputs"]:
+        if experience["baselines"] and "spectrum" in experience["outputs"]:
             yield ("baselines",), "baselines estimate numbers, not spectra; leave them out"
 
     def summary(self, spec: Document) -> dict[str, str]:
