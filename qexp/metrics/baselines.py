@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Entry, Table, integer, number, properties
 from qexp.metrics.built_in import METRICS
+from qexp.metrics.conformal import unchanged
 from qexp.metrics.intervals import difference, interval
-from qexp.metrics.metric import Metric, Metrics, evaluate, with_period
+from qexp.metrics.metric import Array, Metric, Metrics, evaluate, with_period
 from qexp.metrics.recorded import NETWORK, SHOWN
+from qexp.metrics.splits import Rows
 
 # Names of an experience's baselines in its tables.
 
@@ -30,30 +32,33 @@ def names(baselines: Sequence[Description], table: Table) -> list[str]:
 
     Two names are equal only if the baselines are; see `repeated`.
     """
-    types = [one["type"] for one in baselines]
-    return [_told_apart(one, table) if types.count(one["type"]) > 1 else one["type"] for one in baselines]
+    types = [baseline["type"] for baseline in baselines]
+    return [
+        _distinct_name(baseline, table) if types.count(kind) > 1 else kind
+        for kind, baseline in zip(types, baselines, strict=True)
+    ]
 
 
 def repeated(baselines: Sequence[Description]) -> Iterator[tuple[int, int]]:
     """Duplicate baselines: the position of each, and that of its first occurrence."""
-    for position, one in enumerate(baselines):
-        if (first := list(baselines).index(one)) < position:
+    for position, baseline in enumerate(baselines):
+        if (first := list(baselines).index(baseline)) < position:
             yield position, first
 
 
-def _told_apart(baseline: Description, table: Table) -> str:
+def _distinct_name(baseline: Description, table: Table) -> str:
     defaults = table[baseline["type"]].defaults
-    own = [
-        f"{name} {_said(value)}"
+    changes = [
+        f"{name} {_in_words(value)}"
         for name, value in baseline["parameters"].items()
-        if name not in defaults or _said(value) != _said(defaults[name])
+        if name not in defaults or _in_words(value) != _in_words(defaults[name])
     ]
-    return f"{baseline['type']} ({'; '.join(own)})" if own else str(baseline["type"])
+    return f"{baseline['type']} ({'; '.join(changes)})" if changes else str(baseline["type"])
 
 
-def _said(value: Any) -> str:
+def _in_words(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(_said, value))
+        return ", ".join(map(_in_words, value))
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -62,8 +67,6 @@ def _said(value: Any) -> str:
 # They get standardized inputs and a standardized target. The choices are the builders' defaults: round numbers around
 # scikit-learn's own defaults, few enough that dozens of folds take seconds.
 
-
-Array = NDArray[np.float64]
 Choice = Mapping[str, float]
 """Hyper-parameter → its value."""
 
@@ -139,11 +142,8 @@ def svr(
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.svm import SVR
 
-        fitted = [
-            SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"]).fit(inputs, target)
-            for choice in choices
-        ]
-        return np.stack([one.predict(others) for one in fitted])
+        machines = [SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"]) for choice in choices]
+        return np.stack([machine.fit(inputs, target).predict(others) for machine in machines])
 
     choices = [
         {"cost": cost, "gamma": gamma, "epsilon": epsilon} for cost, gamma, epsilon in product(costs, gammas, epsilons)
@@ -174,7 +174,7 @@ def gaussian_process(restarts: int = 1) -> Baseline:
             # A kernel's parameter at its bound is a valid result: no noise, for example, or no effect.
             warnings.simplefilter("ignore", ConvergenceWarning)
             estimates = process.fit(inputs, target).predict(others)
-        return np.tile(np.asarray(estimates), (len(choices), 1))
+        return np.asarray(estimates)[None]
 
     # Its kernel is fitted by maximum likelihood on the training rows: there are no choices.
     return Baseline([{}], estimate)
@@ -186,8 +186,7 @@ def extra_trees(trees: int = 100) -> Baseline:
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.ensemble import ExtraTreesRegressor
 
-        fitted = [ExtraTreesRegressor(trees, random_state=seed).fit(inputs, target) for _ in choices]
-        return np.stack([one.predict(others) for one in fitted])
+        return np.asarray(ExtraTreesRegressor(trees, random_state=seed).fit(inputs, target).predict(others))[None]
 
     return Baseline([{}], estimate)
 
@@ -240,7 +239,6 @@ BASELINES: dict[str, Entry] = {
 # Nested cross-validation of baselines: each fold selects, scales and fits a baseline on its training rows alone.
 
 
-Rows = NDArray[np.int64]
 Split = tuple[Rows, Rows]
 """Training and test rows, as row numbers of the table."""
 
@@ -280,27 +278,24 @@ def cross_validated(
     of its inner folds. The result of a fold does not depend on other folds.
     Raises ValueError for values that are not finite, and for inner folds outside the training rows.
     """
-    known, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    if known.ndim != 2 or true.ndim != 2 or len(known) != len(true):
-        raise ValueError(f"inputs {known.shape} and targets {true.shape} must be (row, column) and (row, output)")
-    each = [_Output(baseline, known, target, transform, seed) for target, transform in _columns(true, transforms)]
+    features, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if features.ndim != 2 or true.ndim != 2 or len(features) != len(true):
+        raise ValueError(f"inputs {features.shape} and targets {true.shape} must be (row, column) and (row, output)")
+    outputs = [
+        _Output(baseline, features, target, transform, seed)
+        for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True)
+    ]
     total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
     chosen: list[list[Choice]] = []
     for train, test in folds:
-        choices = [one.choose(train, inner) for one in each]
-        columns = [one.estimate(train, test, [choice])[0] for one, choice in zip(each, choices, strict=True)]
+        choices = [output.choose(train, inner) for output in outputs]
+        columns = [output.estimate(train, test, [choice])[0] for output, choice in zip(outputs, choices, strict=True)]
         total[test] += np.stack(columns, axis=1)
         times[test] += 1
         chosen.append(choices)
     values = np.full_like(true, np.nan)
     values[times > 0] = total[times > 0] / times[times > 0, None]
     return HeldOutEstimates(values, chosen)
-
-
-def _columns(
-    true: Array, transforms: Sequence[BaselineTransform | None] | None
-) -> list[tuple[Array, BaselineTransform | None]]:
-    return list(zip(true.T, transforms or [None] * true.shape[1], strict=True))
 
 
 @dataclass(frozen=True)
@@ -326,7 +321,7 @@ class _Output:
 
     def estimate(self, train: Rows, test: Rows, choices: Sequence[Choice]) -> Array:
         """Estimates of the test rows, (choice, test row), in the target's own unit, fitted to the training rows."""
-        forward, inverse = self.transform if self.transform and self.baseline.transformed else (_same, _same)
+        forward, inverse = self.transform if self.transform and self.baseline.transformed else (unchanged, unchanged)
         target = np.asarray(forward(self.target[train]))
         finite = np.isfinite(np.concatenate([self.inputs[train].sum(axis=1) + target, self.inputs[test].sum(axis=1)]))
         if not finite.all():
@@ -337,9 +332,12 @@ class _Output:
             scaled = np.zeros((len(choices), len(test)))
             center = target[0]
         else:
-            known, others = _standardized(self.inputs, train, test)
+            from sklearn.preprocessing import StandardScaler
+
+            scaler = StandardScaler().fit(self.inputs[train])
+            features, others = (scaler.transform(self.inputs[rows]) for rows in (train, test))
             seed = Seeds(self.seed).number("baseline") % 2**32
-            scaled = self.baseline.estimate(known, (target - center) / spread, others, choices, seed)
+            scaled = self.baseline.estimate(features, (target - center) / spread, others, choices, seed)
         with np.errstate(over="ignore"):
             return np.asarray(inverse(center + spread * scaled))
 
@@ -356,17 +354,6 @@ def _inner(train: Rows, inner: InnerSplits, seed: int) -> list[Split]:
     order = Seeds(seed).numpy("baseline", "inner").permutation(train)
     parts = [np.sort(part) for part in np.array_split(order, min(inner, len(train)))]
     return [(np.setdiff1d(train, part), part) for part in parts]
-
-
-def _standardized(inputs: Array, train: Rows, test: Rows) -> tuple[Array, Array]:
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler().fit(inputs[train])
-    return scaler.transform(inputs[train]), scaler.transform(inputs[test])
-
-
-def _same(values: Array) -> Array:
-    return values
 
 
 # The network and its baselines compared on the same held-out rows: errors of each, and their differences.
@@ -404,8 +391,8 @@ def compared_estimators(
             )
     if NETWORK not in estimated:
         raise ValueError(f"no '{NETWORK}' among the estimators {', '.join(estimated)}")
-    of_rows = None if groups is None else np.asarray(groups)
-    return list(_rows(estimated, true, units, of_rows, notes or {}, periods or {}))
+    group = None if groups is None else np.asarray(groups)
+    return list(_rows(estimated, true, units, group, notes or {}, periods or {}))
 
 
 def _rows(
@@ -417,7 +404,7 @@ def _rows(
     periods: Mapping[str, float],
 ) -> Iterator[dict[str, Any]]:
     held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
-    of_rows = None if groups is None else groups[held_out]
+    group = None if groups is None else groups[held_out]
     for column, (output, unit) in enumerate(units.items()):
         metrics = with_period({metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output))
         truth = true[held_out, column]
@@ -425,12 +412,12 @@ def _rows(
         for name, values in estimated.items():
             estimate = values[held_out, column]
             head: dict[str, Any] = {"output": output, "unit": unit, "estimator": name, "note": notes.get(name, "")}
-            head |= {"n": len(truth), "groups": None if of_rows is None else len(np.unique(of_rows))}
-            against = None if name == NETWORK else network
+            head |= {"n": len(truth), "groups": None if group is None else len(np.unique(group))}
+            reference = None if name == NETWORK else network
             yield {
                 **head,
-                **_numbers(metrics, estimate, truth, of_rows),
-                **_against(metrics["rmse"], against, estimate, truth, of_rows),
+                **_numbers(metrics, estimate, truth, group),
+                **_difference(metrics["rmse"], reference, estimate, truth, group),
             }
 
 
@@ -445,13 +432,13 @@ def _numbers(metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[An
     return numbers
 
 
-def _against(
+def _difference(
     rmse: Metric, network: Array | None, estimate: Array, truth: Array, groups: NDArray[Any] | None
 ) -> dict[str, Any]:
     if network is None or not (_usable(estimate, truth) and _usable(network, truth)):
         return {"difference": None, "difference_interval": None}
-    of = difference(rmse, estimate, network, truth, groups)
-    return {"difference": of.value, "difference_interval": list(of.interval) if of.interval else None}
+    apart = difference(rmse, estimate, network, truth, groups)
+    return {"difference": apart.value, "difference_interval": list(apart.interval) if apart.interval else None}
 
 
 def _usable(estimate: Array, truth: Array) -> bool:

@@ -14,7 +14,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import chdtrc, expit, logit
 from scipy.stats import binom, binomtest, chi2, norm, poisson
 
-Array = NDArray[np.float64]
+from qexp.metrics.metric import Array
 
 PROBABILITIES = (0.5, 0.68, 0.9, 0.95)
 """Probabilities of the intervals and regions that are reported."""
@@ -104,15 +104,15 @@ class Cells:
 
         Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian J. of Statistics 6, 65-70.
         """
-        found = np.zeros(self.count.shape, dtype=np.int64)
+        signs = np.zeros(self.count.shape, dtype=np.int64)
         cells = [tuple(cell) for cell in np.argwhere(~self.few)]
-        chances = [binomtest(int(self.inside[one]), int(self.count[one]), self.probability).pvalue for one in cells]
-        for left, place in zip(range(len(cells), 0, -1), np.argsort(chances, kind="stable"), strict=True):
-            if chances[place] > SIGNIFICANT / left:
+        chances = [binomtest(int(self.inside[cell]), int(self.count[cell]), self.probability).pvalue for cell in cells]
+        for remaining, index in zip(range(len(cells), 0, -1), np.argsort(chances, kind="stable"), strict=True):
+            if chances[index] > SIGNIFICANT / remaining:
                 break
-            one = cells[place]
-            found[one] = 1 if self.inside[one] > self.probability * self.count[one] else -1
-        return found
+            cell = cells[index]
+            signs[cell] = 1 if self.inside[cell] > self.probability * self.count[cell] else -1
+        return signs
 
 
 def cells(inside: NDArray[np.bool_], coordinates: Array, number: int, probability: float) -> Cells:
@@ -150,7 +150,7 @@ def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
     """
     centred = coordinates - 0.5
     axes = range(centred.shape[1])
-    products = [centred[:, one] * centred[:, other] for one, other in combinations_with_replacement(axes, 2)]
+    products = [centred[:, first] * centred[:, second] for first, second in combinations_with_replacement(axes, 2)]
     terms = np.column_stack([np.ones(len(centred)), centred, *products])
     sign = np.where(inside, 1.0, -1.0)
 
@@ -166,9 +166,6 @@ def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
 
 
 # Whether residuals are those of the declared noise: tests of whitened residuals, each exact for Gaussian noise.
-
-# scipy.stats, which has it, too, takes half a second to load
-
 
 BLOCKS = 8
 """Blocks along each side of the area in which points lie."""
@@ -231,20 +228,20 @@ def blocks_of_tracks(positions: Array, tracks: Sequence[slice]) -> NDArray[np.in
     """
     blocks, first = [], 0
     for where in tracks:
-        own = blocks_of(*positions[where, :2].T)
-        blocks.append(own + first)
-        first += int(own.max()) + 1
+        numbers = blocks_of(*positions[where, :2].T)
+        blocks.append(numbers + first)
+        first += int(numbers.max()) + 1
     return np.concatenate(blocks)
 
 
 def blocks_of(x: Array, y: Array) -> NDArray[np.intp]:
     """The block of each point, (point,), of BLOCKS x BLOCKS over the area in which they lie."""
-    places = []
+    numbers = []
     for along in (x, y):
         low, high = float(along.min()), float(along.max())
         share = (along - low) / (high - low or 1.0)
-        places.append(np.minimum((share * BLOCKS).astype(np.intp), BLOCKS - 1))
-    return places[0] * BLOCKS + places[1]
+        numbers.append(np.minimum((share * BLOCKS).astype(np.intp), BLOCKS - 1))
+    return numbers[0] * BLOCKS + numbers[1]
 
 
 # Where true values lie among draws of their posteriors: numbers that are uniform if the posteriors are right.
@@ -320,9 +317,9 @@ class RelativeWidth:
     interval: tuple[float, float]
 
 
-def relative_width(widths: Array, known: Array, random: np.random.Generator) -> RelativeWidth:
+def relative_width(widths: Array, exact: Array, random: np.random.Generator) -> RelativeWidth:
     """Compare widths of intervals, (observation,), with those of the exact posteriors of the same observations."""
-    ratios = widths / known
+    ratios = widths / exact
     chosen = random.integers(len(ratios), size=(RESAMPLED, len(ratios)))
     low, high = np.quantile(np.median(ratios[chosen], axis=1), (0.025, 0.975))
     return RelativeWidth(len(ratios), float(np.median(ratios)), (float(low), float(high)))

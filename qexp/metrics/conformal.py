@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.quantities import nearest
-
-Array = NDArray[np.float64]
+from qexp.metrics.metric import Array
 
 ROUNDING = 1e-9
 """Sums of weights that fall short of a coverage by no more than this reach it."""
@@ -60,9 +59,8 @@ def quantile(scores: Array, weight: Array, coverage: float) -> Array:
         return np.asarray(np.partition(scores, rank - 1, axis=-1)[..., rank - 1])
     order = np.argsort(scores, axis=-1)
     reached = np.cumsum(weight[order], axis=-1) >= coverage - ROUNDING
-    place = np.argmax(reached, axis=-1)[..., None]
-    found = np.take_along_axis(scores, np.take_along_axis(order, place, axis=-1), axis=-1)[..., 0]
-    return np.where(reached[..., -1], found, np.inf)
+    first = np.take_along_axis(order, np.argmax(reached, axis=-1)[..., None], axis=-1)
+    return np.where(reached[..., -1], np.take_along_axis(scores, first, axis=-1)[..., 0], np.inf)
 
 
 def of_others(scores: Array, units: NDArray[np.int64], coverage: float) -> Array:
@@ -71,17 +69,17 @@ def of_others(scores: Array, units: NDArray[np.int64], coverage: float) -> Array
     So a held-out estimate gets its interval as a new one would: its own error, and those of its group, say nothing.
     """
     counts = np.bincount(units)
-    known = np.flatnonzero(counts)
+    present = np.flatnonzero(counts)
     order = np.argsort(scores, kind="stable")
-    if len(known) == len(scores):
+    if len(present) == len(scores):
         return _of_other_rows(scores, order, coverage)
-    share = (1 / (np.maximum(counts, 1) * len(known)))[units[order]]
-    made = np.empty_like(scores)
-    for unit in known:
+    share = (1 / (np.maximum(counts, 1) * len(present)))[units[order]]
+    quantiles = np.empty_like(scores)
+    for unit in present:
         others = units[order] != unit
         reached = np.cumsum(share * others) >= coverage - ROUNDING
-        made[units == unit] = scores[order[np.argmax(reached)]] if reached[-1] else np.inf
-    return made
+        quantiles[units == unit] = scores[order[np.argmax(reached)]] if reached[-1] else np.inf
+    return quantiles
 
 
 def _of_other_rows(scores: Array, order: NDArray[np.int64], coverage: float) -> Array:
@@ -90,9 +88,9 @@ def _of_other_rows(scores: Array, order: NDArray[np.int64], coverage: float) -> 
     wanted = int(np.ceil(count * (coverage - ROUNDING)))
     if wanted >= count:
         return np.full(count, np.inf)
-    made = np.full(count, scores[order[wanted - 1]])
-    made[order[:wanted]] = scores[order[wanted]]
-    return made
+    quantiles = np.full(count, scores[order[wanted - 1]])
+    quantiles[order[:wanted]] = scores[order[wanted]]
+    return quantiles
 
 
 def cross_interval(
@@ -133,16 +131,15 @@ def thinned(
     folds = np.unique(fold)
     each = max(1, most // len(folds) - 1)
     levels = np.union1d(np.arange(1, each + 1) / each, min(coverage / weight.sum(), 1.0))
-    kept: list[tuple[Array, NDArray[np.int64], Array]] = []
-    for one in folds:
-        own = np.flatnonzero(fold == one)
-        own = own[np.argsort(scores[own], kind="stable")]
-        total = np.cumsum(weight[own])
-        places = np.searchsorted(total, total[-1] * (levels - ROUNDING))
-        ends = np.unique(np.minimum(places, len(own) - 1))
-        kept.append((scores[own[ends]], np.full(len(ends), one), np.diff(total[ends], prepend=0.0)))
-    made_scores, made_folds, made_weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    return made_scores, made_folds, made_weights
+    parts: list[tuple[Array, NDArray[np.int64], Array]] = []
+    for number in folds:
+        rows = np.flatnonzero(fold == number)
+        rows = rows[np.argsort(scores[rows], kind="stable")]
+        total = np.cumsum(weight[rows])
+        ends = np.unique(np.minimum(np.searchsorted(total, total[-1] * (levels - ROUNDING)), len(rows) - 1))
+        parts.append((scores[rows[ends]], np.full(len(ends), number), np.diff(total[ends], prepend=0.0)))
+    fewer_scores, of_folds, fewer_weights = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return fewer_scores, of_folds, fewer_weights
 
 
 # The scale on which an output's errors are compared and its intervals are symmetrical.
@@ -174,24 +171,24 @@ class Scale:
         true = np.asarray(truth, dtype=np.float64)
         lower, upper = self.forwarded(nearest(low, true, self.period), nearest(high, true, self.period))
         with np.errstate(invalid="ignore", divide="ignore"):
-            own = self.forward(true)
-            outside = np.maximum(lower - own, own - upper)
+            scaled = self.forward(true)
+            outside = np.maximum(lower - scaled, scaled - upper)
         return np.where(np.isnan(outside), np.inf, outside)
 
     def forwarded(self, low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
         """The ends of intervals in the output's own unit on this scale, the lower one first."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            one, other = (self.forward(np.asarray(end, dtype=np.float64)) for end in (low, high))
-        return np.minimum(one, other), np.maximum(one, other)
+            ends = [self.forward(np.asarray(end, dtype=np.float64)) for end in (low, high)]
+        return np.minimum(*ends), np.maximum(*ends)
 
     def ends(self, low: Array, high: Array) -> tuple[Array, Array]:
         """An interval on this scale in the output's own unit, within its limits; of a decreasing scale turned round."""
         with np.errstate(over="ignore", invalid="ignore"):
-            one, other = self.inverse(low), self.inverse(high)
-        made = np.minimum(one, other), np.maximum(one, other)
+            ends = self.inverse(low), self.inverse(high)
+        lower, upper = np.minimum(*ends), np.maximum(*ends)
         if self.low is None and self.high is None:
-            return made
-        return np.clip(made[0], self.low, self.high), np.clip(made[1], self.low, self.high)
+            return lower, upper
+        return np.clip(lower, self.low, self.high), np.clip(upper, self.low, self.high)
 
     def around(self, low: ArrayLike, high: ArrayLike, radius: Array) -> tuple[Array, Array]:
         """Intervals that are moved outwards by radii on this scale, (row,); inwards by negative ones."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qexp.metrics.conformal import Scale
 from qexp.metrics.metric import Additive, Array, Metric, Metrics, Sums
 
 LEVEL = 0.95
@@ -54,16 +55,20 @@ def estimate(values: Sequence[float], limits: tuple[float, float] = (-math.inf, 
     return Estimate(n, mean, deviation, interval, min(values), max(values))
 
 
-def simultaneous(of: Estimate, comparisons: int) -> Estimate:
+def simultaneous(estimate: Estimate, comparisons: int) -> Estimate:
     """An estimate with an interval that holds together with those of others, all with probability `LEVEL`.
 
     comparisons  number of intervals, each of which then has the level 1 − (1 − LEVEL) / comparisons (Bonferroni; Dunn
                  1961, J. Am. Stat. Assoc. 56, 52-64)
     """
-    if of.standard_deviation is None:
-        return of
-    half_width = quantile(1 - (1 - LEVEL) / comparisons / 2, of.n - 1) * of.standard_deviation / math.sqrt(of.n)
-    return replace(of, interval=(of.mean - half_width, of.mean + half_width))
+    if estimate.standard_deviation is None:
+        return estimate
+    half_width = (
+        quantile(1 - (1 - LEVEL) / comparisons / 2, estimate.n - 1)
+        * estimate.standard_deviation
+        / math.sqrt(estimate.n)
+    )
+    return replace(estimate, interval=(estimate.mean - half_width, estimate.mean + half_width))
 
 
 def quantile(probability: float, degrees_of_freedom: float) -> float:
@@ -92,17 +97,9 @@ class Difference:
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
-@dataclass(frozen=True)
-class Scale:
-    """A monotonic function of a metric on which its errors are nearly normal, and the inverse."""
-
-    forward: Callable[[Array], Array]
-    inverse: Callable[[Array], Array]
-
-
-PLAIN = Scale(lambda values: values, lambda values: values)
-LOGARITHMIC = Scale(np.log, np.exp)
+PLAIN, LOGARITHMIC = Scale(), Scale(np.log, np.exp)
 BELOW_ONE = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(values))
+"""Scales on which errors of metrics are nearly normal."""
 
 
 def interval(metric: Metric, estimate: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None) -> Interval | None:
@@ -140,12 +137,12 @@ def intervals_over_pieces(pieces: Sequence[Sums]) -> dict[str, Interval | None]:
 
     Whole pieces are left out, as groups are; there are no intervals over fewer than two pieces with values.
     """
-    known = [piece for piece in pieces if piece.totals]
+    filled = [piece for piece in pieces if piece.totals]
     ends: dict[str, Interval | None] = {}
-    for name, metric in known[0].metrics.items() if known else ():
+    for name, metric in filled[0].metrics.items() if filled else ():
         if metric.additive is not None:
-            size = np.array([piece.totals[name][0] for piece in known], dtype=np.float64)
-            sums = np.array([piece.totals[name][1] for piece in known], dtype=np.float64)
+            size = np.array([piece.totals[name][0] for piece in filled], dtype=np.float64)
+            sums = np.array([piece.totals[name][1] for piece in filled], dtype=np.float64)
             ends[name] = _interval(metric, list(sums.T), size)
     return ends
 
@@ -197,8 +194,8 @@ def _of_groups(
 def _values(additive: Additive, sums: Sequence[Array], size: Array) -> tuple[float, Array]:
     """The metric of all groups, and of all but each, (group,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        without = additive.value([of.sum() - of for of in sums], size.sum() - size)
-    return additive.of_sums(int(size.sum()), [of.sum() for of in sums]), np.asarray(without, dtype=np.float64)
+        without = additive.value([total.sum() - total for total in sums], size.sum() - size)
+    return additive.of_sums(int(size.sum()), [total.sum() for total in sums]), np.asarray(without, dtype=np.float64)
 
 
 def _interval(metric: Metric, sums: Sequence[Array], size: Array) -> Interval | None:
@@ -224,9 +221,9 @@ def _ends(value: float, without: Array, size: Array, scale: Scale) -> Interval |
         return None
     if np.ptp(without) <= 1e-12 * abs(value):
         return value, value
-    left = scale.forward(without)
-    centre = groups * scale.forward(np.array([value]))[0] - (groups - 1) * left.mean()
-    error = math.sqrt((groups - 1) / groups * np.square(left - left.mean()).sum())
+    scaled = scale.forward(without)
+    centre = groups * scale.forward(np.array([value]))[0] - (groups - 1) * scaled.mean()
+    error = math.sqrt((groups - 1) / groups * np.square(scaled - scaled.mean()).sum())
     freedom = max(1.0, float(size.sum() ** 2 / np.square(size).sum()) - 1)
     half_width = quantile((1 + LEVEL) / 2, freedom) * error
     with np.errstate(over="ignore"):

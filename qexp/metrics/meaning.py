@@ -44,10 +44,10 @@ class Meaning:
 
         Numbers without a unit of which the lowest are best, such as logarithms of probabilities, have no limits.
         """
-        known = list(values)
-        if self.best == LOWEST and self.unit and min(known, default=0) >= 0:
+        numbers = list(values)
+        if self.best == LOWEST and self.unit and min(numbers, default=0) >= 0:
             return 0.0, math.inf
-        if self.best == HIGHEST and not self.unit and max(known, default=0) <= 1:
+        if self.best == HIGHEST and not self.unit and max(numbers, default=0) <= 1:
             return -math.inf, 1.0
         return -math.inf, math.inf
 
@@ -73,7 +73,7 @@ NONE = "-"
 """Shown in place of a missing number."""
 
 
-def number(value: float | None, of: Meaning = UNKNOWN) -> str:
+def number(value: float | None, meaning: Meaning = UNKNOWN) -> str:
     """A number with four significant digits; more if a metric approaches 1 from below.
 
     of  meaning of the number
@@ -82,9 +82,9 @@ def number(value: float | None, of: Meaning = UNKNOWN) -> str:
     """
     if value is None:
         return NONE
-    if of.unit == "%" and value > MOST_PERCENT:
+    if meaning.unit == "%" and value > MOST_PERCENT:
         return f"> {MOST_PERCENT}"
-    return f"{value:.6g}" if of.best == HIGHEST and 0.9 < value < 1 else f"{value:.4g}"
+    return f"{value:.6g}" if meaning.best == HIGHEST and 0.9 < value < 1 else f"{value:.4g}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ given estimates, for estimates that come in chunks, and for all rows but some.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
@@ -57,7 +58,7 @@ class Additive:
 
     def of_sums(self, count: int, sums: Sequence[float]) -> float:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(self.value([np.float64(one) for one in sums], np.float64(count)))
+            return float(self.value([np.float64(total) for total in sums], np.float64(count)))
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ class Metric:
 
     def __post_init__(self) -> None:
         if self.best not in BEST:
-            said = "does not say" if self.best == _UNSAID else f"says {self.best!r}, which is no word for"
-            raise ValueError(f'a metric {said} which values are better; write best="lowest", "highest" or "zero"')
+            problem = "does not say" if self.best == _UNSAID else f"says {self.best!r}, which is no word for"
+            raise ValueError(f'a metric {problem} which values are better; write best="lowest", "highest" or "zero"')
         if self.unit == _UNSAID or not isinstance(self.unit, str):
             raise ValueError(
                 'a metric does not say the unit of its values; write unit="" for none, "%", or "{unit}" for the '
@@ -154,8 +155,8 @@ class Sums:
         totals = dict(self.totals or other.totals)
         if self.totals and other.totals:
             for name, (count, sums) in other.totals.items():
-                before, own = totals[name]
-                totals[name] = before + count, tuple(one + two for one, two in zip(own, sums, strict=True))
+                before, totals_before = totals[name]
+                totals[name] = before + count, tuple(map(operator.add, totals_before, sums))
         return Sums(self.metrics, self.samples + other.samples, totals)
 
     def values(self) -> dict[str, float]:

@@ -20,18 +20,18 @@ def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
     Unknown if the records contradict each other: two extensions may use the same name for different metrics.
     recorded  the `metrics` of each record
     """
-    said = {one for metrics in recorded if (one := _recorded(name, metrics)) is not None}
-    if len(said) == 1:
-        return said.pop()
-    return UNKNOWN if said else _built_in(name)
+    meanings = {meaning for metrics in recorded if (meaning := _recorded(name, metrics)) is not None}
+    if len(meanings) == 1:
+        return meanings.pop()
+    return UNKNOWN if meanings else _built_in(name)
 
 
 def _recorded(name: str, metrics: Mapping[str, Any]) -> Meaning | None:
     """The meaning in a record; None in older records, and in invalid ones."""
-    said = metrics.get(name)
-    if not isinstance(said, dict):
+    record = metrics.get(name)
+    if not isinstance(record, dict):
         return None
-    best, unit = said.get("best"), said.get("unit")
+    best, unit = record.get("best"), record.get("unit")
     return Meaning(best if best in BEST else None, unit if isinstance(unit, str) else "")
 
 

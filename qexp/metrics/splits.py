@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qexp.base.tables import Entry, integer, number, properties
 from qexp.errors import QexpError, suggestion
+from qexp.metrics.metric import Array
 
 Rows = NDArray[np.int64]
 Column = Callable[[str], NDArray[np.str_]]
@@ -115,16 +116,16 @@ class HeldOut:
         self._by, self._values = by, values
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
-        there = column(self._by)
+        labels = column(self._by)
         for value in self._values:
-            if value not in there:
-                raise SplitError("values", f"no row has the {self._by} '{value}'; {suggestion(value, set(there))}")
-        held = np.isin(there[rows], list(self._values))
-        if held.all():
+            if value not in labels:
+                raise SplitError("values", f"no row has the {self._by} '{value}'; {suggestion(value, set(labels))}")
+        held_out = np.isin(labels[rows], list(self._values))
+        if held_out.all():
             raise SplitError("values", f"all {len(rows)} rows are held out, which leaves no training rows")
-        if not held.any():
+        if not held_out.any():
             raise SplitError("values", f"none of the {len(rows)} rows is held out")
-        return _holding_out(rows, [rows[held]], ["held_out"])
+        return _holding_out(rows, [rows[held_out]], ["held_out"])
 
 
 class Parts:
@@ -133,11 +134,11 @@ class Parts:
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         parts = column("part")[rows]
         for part in ("test", "validation"):
-            held = parts == part
-            if held.all():
+            held_out = parts == part
+            if held_out.all():
                 raise SplitError(None, f"all {len(rows)} rows belong to the {part} part, which leaves no training rows")
-            if held.any():
-                return _holding_out(rows, [rows[held]], ["held_out"])
+            if held_out.any():
+                return _holding_out(rows, [rows[held_out]], ["held_out"])
         raise SplitError(
             None,
             f"none of the {len(rows)} rows belongs to a test or a validation part by its file; choose another split, "
@@ -177,8 +178,8 @@ class RandomGroups:
                 "last rows of each for validation: {"
                 f'"type": "time_block", "parameters": {{"by": "{self._by}"}}}}',
             )
-        held = random.permutation(groups)[:count]
-        return _holding_out(rows, [rows[np.isin(values, held)]], ["held_out"])
+        chosen = random.permutation(groups)[:count]
+        return _holding_out(rows, [rows[np.isin(values, chosen)]], ["held_out"])
 
 
 class TimeBlock:
@@ -190,7 +191,7 @@ class TimeBlock:
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         ascending = np.sort(rows)
         values = np.zeros(len(rows)) if self._by is None else column(self._by)[ascending]
-        held = []
+        blocks = []
         for group in np.unique(values):
             of_group = ascending[values == group]
             count = round(self._share * len(of_group))
@@ -198,8 +199,8 @@ class TimeBlock:
                 where = "" if self._by is None else f" with the {self._by} '{group}'"
                 what = "none" if count == 0 else "all of them"
                 raise SplitError("share", f"{self._share:g} of {len(of_group)} rows{where} is {what}")
-            held.append(of_group[-count:])
-        return _holding_out(rows, [np.concatenate(held)], ["held_out"])
+            blocks.append(of_group[-count:])
+        return _holding_out(rows, [np.concatenate(blocks)], ["held_out"])
 
 
 def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None = None) -> list[Fold]:
@@ -330,7 +331,6 @@ SPLITS: dict[str, Entry] = {
 # Rows of numbers that are copies of other rows: the same in single precision, or but for rounding or noise.
 
 
-Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 NEAR = (1e-2, 1e-3)
@@ -420,8 +420,8 @@ def _joined(rows: Array) -> Numbers:
         )
         most = (farther - near) / (WIDER - 1)  # pairs that lie near by chance
         if near - most > near / 4 + 4 * most**0.5:
-            row, place = np.nonzero(distance <= within)
-            pairs = coo_array((np.ones(len(row), dtype=bool), (row, index[row, place])), shape=(count, count))
+            row, neighbour = np.nonzero(distance <= within)
+            pairs = coo_array((np.ones(len(row), dtype=bool), (row, index[row, neighbour])), shape=(count, count))
             return np.asarray(connected_components(pairs, directed=False)[1], dtype=np.int64)
     return np.arange(count)
 
