@@ -21,7 +21,7 @@ class QexpError(Exception):
     exit_code = 2
 
     def __str__(self) -> str:
-        return ARGUMENT.sub(lambda found: found[0][1:-1], super().__str__())
+        return ARGUMENT.sub(lambda match: match[0][1:-1], super().__str__())
 
     def __format__(self, form: str) -> str:
         """Its text with the backquotes, so that an error can be a part of another."""
@@ -41,9 +41,9 @@ def spelled(text: str, option: Callable[[str], str]) -> str:
     option  from the name of an argument to that of the option
     """
 
-    def in_shell(found: re.Match[str]) -> str:
-        value = found["value"]
-        return option(found["name"]) if value in (None, "True") else f"{option(found['name'])} {value}"
+    def in_shell(match: re.Match[str]) -> str:
+        value = match["value"]
+        return option(match["name"]) if value in (None, "True") else f"{option(match['name'])} {value}"
 
     return ARGUMENT.sub(in_shell, text)
 
@@ -180,10 +180,10 @@ def pointer(path: Iterable[str | int]) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name that was probably meant; None if none is similar."""
-    known = list(names)
-    if close := difflib.get_close_matches(name, known, cutoff=0.6):
+    candidates = list(names)
+    if close := difflib.get_close_matches(name, candidates, cutoff=0.6):
         return next((other for other in close if sorted(other) == sorted(name)), close[0])  # letters that are swapped
-    squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in known}
+    squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in candidates}
     return squeezed.get(name.lower().replace("_", "").replace("-", ""))
 
 
@@ -195,10 +195,10 @@ def hint(name: str, names: Iterable[str], separator: str = "; ") -> str:
 
 def suggestion(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one, else the first 16 of them."""
-    known = sorted(names)
-    if question := hint(name, known, ""):
+    candidates = sorted(names)
+    if question := hint(name, candidates, ""):
         return question
-    if not known:
+    if not candidates:
         return "there are none"
-    shown = ", ".join(known[:16]) + (", …" if len(known) > 16 else "")
-    return f"known: {shown}"
+    first = ", ".join(candidates[:16]) + (", …" if len(candidates) > 16 else "")
+    return f"known: {first}"

@@ -85,7 +85,7 @@ def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_
         if not killed_before(step, lambda place=place: replaced(place)):
             break
         lost = not place.exists()
-        left = [path for path in here.iterdir() if files.is_left(path)]
+        left = [path for path in here.iterdir() if files.is_leftover(path)]
         assert not lost or any(files.is_lost(path) for path in left)
         files.clear(place)
         assert contents(place) in [{"file": text, "other": text} for text in ("old", "new")]
@@ -136,7 +136,7 @@ def test_a_draft_at_work_is_left_and_a_former_folder_that_is_all_there_is_is_not
     with pytest.raises(QexpError, match="all that there is"):
         files.delete(former)
     with files.drafted(tmp_path / "place") as draft:
-        assert not files.is_left(draft)
+        assert not files.is_leftover(draft)
         with pytest.raises(QexpError, match="at work"):
             files.delete(draft)
         files.clear(tmp_path / "place")

@@ -111,8 +111,8 @@ def drafted_in(folder: Path, below: Path) -> Iterator[None]:
 
 def drafts_of(path: Path) -> Path | None:
     """The folder in which this process writes new files for a path, if `drafted_in` named one."""
-    whole = path.absolute()
-    return next((folder for root, folder in _DRAFTS.items() if whole.is_relative_to(root)), None)
+    target = path.absolute()
+    return next((folder for root, folder in _DRAFTS.items() if target.is_relative_to(root)), None)
 
 
 @contextmanager
@@ -272,9 +272,9 @@ def _too_deep(document: Any) -> bool:
     for _ in range(DEEPEST):
         level = [
             item
-            for one in level
-            if isinstance(one, dict | list)
-            for item in (one.values() if isinstance(one, dict) else one)
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
         ]
         if not level:
             return False
@@ -293,8 +293,8 @@ def require_hdf5(path: Path) -> None:
     import h5py
 
     try:
-        with h5py.File(path, "r") as opened:
-            count = len([dict(part.attrs) for part in opened.values()])
+        with h5py.File(path, "r") as file:
+            count = len([dict(part.attrs) for part in file.values()])
     except BROKEN_NETCDF as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
     if not count:
@@ -414,12 +414,12 @@ def _remove(lock: Path, seconds: float) -> None:
     A process that is waiting for it notices that the file is gone, and uses the new one.
     """
     deadline = time.monotonic() + seconds
-    with suppress(FileNotFoundError), lock.open("rb") as opened:
-        while not _is_free(opened):
+    with suppress(FileNotFoundError), lock.open("rb") as file:
+        while not _is_free(file):
             if time.monotonic() > deadline:
                 raise Timeout(str(lock))
             time.sleep(PAUSE)
-        if os.fstat(opened.fileno()).st_nlink:  # else another process has removed it, and a new one may be in use
+        if os.fstat(file.fileno()).st_nlink:  # else another process has removed it, and a new one may be in use
             lock.unlink()
 
 
@@ -456,9 +456,9 @@ EXCHANGE, HERE = 2, -100
 
 
 @contextmanager
-def drafted(place: Path) -> Iterator[Path]:
+def drafted(target: Path) -> Iterator[Path]:
     """A new, locked folder beside `place`, which is deleted at the end unless it was given its name. Raises OSError."""
-    draft, handle = _beside(place, "draft"), None
+    draft, handle = _beside(target, "draft"), None
     try:
         while handle is None:
             draft.mkdir(mode=0o755)
@@ -475,83 +475,83 @@ def drafted(place: Path) -> Iterator[Path]:
                 os.close(handle)
 
 
-def put(draft: Path, place: Path) -> None:
+def put(draft: Path, target: Path) -> None:
     """Give a complete draft its name, in place of the folder of that name, which is deleted then. Raises OSError."""
-    if not _exchanged(draft, place):
+    if not _exchange(draft, target):
         try:
-            _take_turns(draft, place)
+            _take_turns(draft, target)
         finally:
-            restore(place)
-    sync_folder(place.parent)
+            restore(target)
+    sync_folder(target.parent)
     shutil.rmtree(draft, ignore_errors=True)
-    clear(place)
+    clear(target)
 
 
-def restore(place: Path) -> bool:
+def restore(target: Path) -> bool:
     """Put back a folder that was moved away by a process which was killed before it put another one in its place."""
-    if os.path.lexists(place):
+    if os.path.lexists(target):
         return False
     with suppress(OSError):
-        for former in sorted(_left_of(place, "former"), key=lambda path: path.lstat().st_ctime, reverse=True):
-            former.rename(place)
-            sync_folder(place.parent)
+        for former in sorted(_leftovers_of(target, "former"), key=lambda path: path.lstat().st_ctime, reverse=True):
+            former.rename(target)
+            sync_folder(target.parent)
             return True
     return False
 
 
-def clear(place: Path) -> None:
+def clear(target: Path) -> None:
     """Restore a folder, and delete what killed processes have left of it beside it; what cannot be deleted stays."""
-    restore(place)
+    restore(target)
     with suppress(OSError):
-        for left in [*_left_of(place, "draft"), *_left_of(place, "former")]:
+        for leftover in [*_leftovers_of(target, "draft"), *_leftovers_of(target, "former")]:
             with suppress(OSError, QexpError):
-                delete(left)
+                delete(leftover)
 
 
-def is_left(path: Path) -> bool:
+def is_leftover(path: Path) -> bool:
     """Whether a folder is a former one, or a draft that no process is at work on."""
     if not LEFTOVER.fullmatch(path.name) or not path.is_dir() or path.is_symlink():
         return False
     try:
-        with _judged(path) as at_work:
+        with _at_work(path) as at_work:
             return not (at_work and is_draft(path))
     except OSError:
         return False
 
 
-def is_lost(left: Path) -> bool:
+def is_lost(leftover: Path) -> bool:
     """Whether a former folder is all that there is of its name."""
-    return not is_draft(left) and not os.path.lexists(place_of(left))
+    return not is_draft(leftover) and not os.path.lexists(target_of(leftover))
 
 
-def is_draft(left: Path) -> bool:
-    return left.name.endswith(".draft")
+def is_draft(leftover: Path) -> bool:
+    return leftover.name.endswith(".draft")
 
 
-def place_of(left: Path) -> Path:
+def target_of(leftover: Path) -> Path:
     """The place of the folder that a draft, or a former folder, belongs to."""
-    match = LEFTOVER.fullmatch(left.name)
+    match = LEFTOVER.fullmatch(leftover.name)
     assert match is not None
-    return left.with_name(match["whole"])
+    return leftover.with_name(match["whole"])
 
 
-def delete(left: Path) -> None:
+def delete(leftover: Path) -> None:
     """Delete what a killed process has left. Raises QexpError if it is in use, or all that there is; OSError."""
-    if not is_draft(left):
-        condemned = _beside(place_of(left), "draft")
-        if is_lost(left):
-            raise QexpError(f"{left.name} is all that there is of {place_of(left).name}")
-        left.rename(condemned)  # incomplete from now on
+    if not is_draft(leftover):
+        condemned = _beside(target_of(leftover), "draft")
+        if is_lost(leftover):
+            raise QexpError(f"{leftover.name} is all that there is of {target_of(leftover).name}")
+        leftover.rename(condemned)  # incomplete from now on
         shutil.rmtree(condemned)  # the lock of a complete folder is of a process that has just put it in its place
         return
-    with _judged(left) as at_work:
+    with _at_work(leftover) as at_work:
         if at_work:
             raise QexpError("a process is at work on it")
-        shutil.rmtree(left)
+        shutil.rmtree(leftover)
 
 
 @contextmanager
-def _judged(draft: Path) -> Iterator[bool]:
+def _at_work(draft: Path) -> Iterator[bool]:
     """Whether a process is at work on a draft; if not, none begins before the end of the block. Raises OSError.
 
     It holds the lock of the draft or, where folders cannot be locked, has changed something in it lately.
@@ -589,13 +589,13 @@ def last_change(path: Path) -> float:
     return max(inside.lstat().st_ctime for inside in (path, *below))
 
 
-def _beside(place: Path, kind: str) -> Path:
-    return place.with_name(f".{place.name}.{secrets.token_hex(4)}.{kind}")
+def _beside(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
 
 
-def _left_of(place: Path, kind: str) -> list[Path]:
-    matches = ((path, LEFTOVER.fullmatch(path.name)) for path in place.parent.iterdir())
-    return [path for path, match in matches if match and (match["whole"], match["kind"]) == (place.name, kind)]
+def _leftovers_of(target: Path, kind: str) -> list[Path]:
+    matches = ((path, LEFTOVER.fullmatch(path.name)) for path in target.parent.iterdir())
+    return [path for path, match in matches if match and (match["whole"], match["kind"]) == (target.name, kind)]
 
 
 def _locked(draft: Path) -> int | None:
@@ -618,25 +618,25 @@ def _locked(draft: Path) -> int | None:
     return None
 
 
-def _take_turns(draft: Path, place: Path) -> None:
+def _take_turns(draft: Path, target: Path) -> None:
     """Rename a draft to its name, and before that a folder of that name to a former one. Raises OSError."""
     while True:
         try:
-            draft.rename(place)
+            draft.rename(target)
             return
         except OSError as error:
-            if error.errno not in TAKEN or place.is_file():  # a place that is missing now was just moved away
+            if error.errno not in TAKEN or target.is_file():  # a place that is missing now was just moved away
                 raise
         with suppress(FileNotFoundError):  # another process was faster
-            place.rename(_beside(place, "former"))
+            target.rename(_beside(target, "former"))
 
 
-def _exchanged(draft: Path, place: Path) -> bool:
+def _exchange(draft: Path, target: Path) -> bool:
     """Exchange the names of two folders in one step; False where there is no second folder, or no such step."""
     renameat2 = _renameat2()
-    if renameat2 is None or place.is_symlink() or not place.is_dir():
+    if renameat2 is None or target.is_symlink() or not target.is_dir():
         return False
-    refused: int = renameat2(HERE, os.fsencode(draft), HERE, os.fsencode(place), EXCHANGE)
+    refused: int = renameat2(HERE, os.fsencode(draft), HERE, os.fsencode(target), EXCHANGE)
     return not refused
 
 
@@ -669,14 +669,14 @@ def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
 
     contents  name → content; names may have folders in them
     """
-    place = Path(os.path.realpath(target))  # keep a link as a link
-    make_folder(place.parent)
+    folder = Path(os.path.realpath(target))  # keep a link as a link
+    make_folder(folder.parent)
     try:
-        clear(place)
-        with terminable(), drafted(place) as draft:
+        clear(folder)
+        with terminable(), drafted(folder) as draft:
             for name, content in contents.items():
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(draft / name, content)
-            put(draft, place)
+            put(draft, folder)
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error

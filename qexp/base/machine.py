@@ -50,31 +50,31 @@ def says_no_memory(text: str) -> bool:
     return any(words in text for words in NO_MEMORY)
 
 
-def memory_kills(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int:
+def memory_kills(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int:
     """The number of processes of this control group that the system has killed so far because memory ran out.
 
     0 where the system does not count them.
     """
-    for file in _memory_files("memory.events", "memory.oom_control", own, root):
+    for file in _memory_files("memory.events", "memory.oom_control", groups, root):
         with suppress(OSError, ValueError, KeyError):
             return int(dict(line.split() for line in file.read_text().splitlines())["oom_kill"])
     return 0
 
 
-def cgroup_limits(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:
+def cgroup_limits(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:
     """Memory limits of this process's control groups and their parents, in bytes; of cgroup versions 1 and 2."""
-    for file in _memory_files("memory.max", "memory.limit_in_bytes", own, root):
+    for file in _memory_files("memory.max", "memory.limit_in_bytes", groups, root):
         with suppress(OSError, ValueError):  # missing, or "max"
             yield int(file.read_text())
 
 
-def _memory_files(second: str, first: str, own: Path, root: Path) -> Iterator[Path]:
+def _memory_files(second: str, first: str, groups: Path, root: Path) -> Iterator[Path]:
     """Where a file on memory may be, of this process's control groups and their parents; the innermost first.
 
     second, first  its name in cgroup version 2, and in version 1
     """
     try:
-        lines = own.read_text().splitlines()
+        lines = groups.read_text().splitlines()
     except OSError:  # not Linux
         return
     for line in lines:

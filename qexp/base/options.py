@@ -66,22 +66,9 @@ class Option:
     argument: bool = False
 
 
-def option(
-    default: Any,
-    help: str,
-    *flags: str,
-    also: str = "",
-    example: str = "",
-    metavar: str | None = None,
-    shell: Any = None,
-    read: Callable[[str, Any], Any] | None = None,
-    write: Callable[[Any], Iterable[str]] | None = None,
-    complete: str | None = None,
-    shown: bool = True,
-    argument: bool = False,
-) -> Any:
+def option(default: Any, help: str, *flags: str, **form: Any) -> Any:
     """A field of options with this default; see `Option`. `...` stands for a field without a default."""
-    about = {"option": Option(help, flags, also, example, metavar, shell, read, write, complete, shown, argument)}
+    about = {"option": Option(help, flags, **form)}
     if default is ...:
         return dataclasses.field(metadata=about)
     if isinstance(default, dict):
@@ -123,8 +110,8 @@ def own_first(options: type[Any]) -> list[dataclasses.Field[Any]]:
 
 
 def _option_of(field: dataclasses.Field[Any]) -> Option:
-    found: Option = field.metadata["option"]
-    return found
+    about: Option = field.metadata["option"]
+    return about
 
 
 def shell_type(field: dataclasses.Field[Any]) -> Any:
@@ -176,7 +163,7 @@ def as_warning(text: str) -> None:
 def ignore(text: str) -> None: ...
 
 
-def uncounted(done: int, whole: int) -> None: ...
+def uncounted(done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,26 +225,27 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     ) -> Callable[Concatenate[Subject, Keywords], Returned]: ...
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make: Any = self._options
-        own = inspect.signature(function)
-        first = [one for one in own.parameters.values() if one.name != "options"]
-        known = inspect.signature(make).parameters
-        named = [
-            known[field.name].replace(default=default_of(field)) if field.default_factory is dict else known[field.name]
+        declared, fields = inspect.signature(function), inspect.signature(make).parameters
+        first = [parameter for parameter in declared.parameters.values() if parameter.name != "options"]
+        keywords_of = [
+            fields[field.name].replace(default=default_of(field))
+            if field.default_factory is dict
+            else fields[field.name]
             for field in own_first(make)
         ]
-        signature = own.replace(parameters=[*first, *named])
+        signature = declared.replace(parameters=[*first, *keywords_of])
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             try:
-                given = signature.bind(*arguments, **keywords).arguments
+                bound = signature.bind(*arguments, **keywords).arguments
             except TypeError as error:
                 unknown = next((name for name in keywords if name not in signature.parameters), "")
                 if unknown in (renamed := getattr(make, "renamed", {})):
                     raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
                 raise TypeError(f"{function.__name__}: {error}{hint(unknown, signature.parameters)}") from None
-            subject = [given.pop(one.name) for one in first]
+            subject = [bound.pop(parameter.name) for parameter in first]
             # None stands for what is left out.
-            return function(*subject, make(**{name: value for name, value in given.items() if value is not None}))
+            return function(*subject, make(**{name: value for name, value in bound.items() if value is not None}))
 
         update_wrapper(called, function)
         called.__doc__ = documented(inspect.getdoc(function) or "", make)
@@ -301,10 +289,10 @@ def pairs(option: str, texts: Iterable[str], form: str, read: Callable[[str], Va
         try:
             if not (name and equals):
                 raise ValueError
-            known, pairs[name] = name in pairs, read(value)
+            twice, pairs[name] = name in pairs, read(value)
         except ValueError:
             raise QexpError(f"{option} {shortened(text)}: {form}") from None
-        if known:
+        if twice:
             raise QexpError(f"{option} {shortened(name)} is given twice; keep one")
     return pairs
 
@@ -360,14 +348,14 @@ def columns(option: str, texts: Sequence[str]) -> dict[str, str] | list[int]:
     return pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()))
 
 
-def column_words(given: Mapping[str, str] | Sequence[int]) -> list[str]:
+def column_words(columns: Mapping[str, str] | Sequence[int]) -> list[str]:
     """Columns as the shell takes them. Raises QexpError for names that it would take apart."""
-    if not isinstance(given, Mapping):
-        return [",".join(map(str, given))]
-    for name in (*given, *given.values()):
+    if not isinstance(columns, Mapping):
+        return [",".join(map(str, columns))]
+    for name in (*columns, *columns.values()):
         if "," in name or "=" in name:
             raise QexpError(f"`columns`: a cluster cannot be given the column '{name}', which has a comma or a '='")
-    return [",".join(f"{name}={other}" for name, other in given.items())]
+    return [",".join(f"{name}={other}" for name, other in columns.items())]
 
 
 def numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:

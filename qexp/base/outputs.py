@@ -45,21 +45,21 @@ NO_LIMITS = Limits()
 
 def limits_of(spec: Mapping[str, Any]) -> dict[str, Limits]:
     """Output → its limits, by a resolved experience; outputs without limits are left out."""
-    return {name: Limits(*of) for name, of in spec.get("limits", {}).items()}
+    return {name: Limits(*ends) for name, ends in spec.get("limits", {}).items()}
 
 
-def at_limits(output: str, limits: Limits, unit: str, count: int, of: int) -> str:
+def at_limits(output: str, limits: Limits, unit: str, count: int, total: int) -> str:
     """`3 of 300 estimates of toc are at its limits, 0 to 100 %`."""
-    return f"{count:,} of {of:,} estimates of {output} are at its limits, {limits} {unit}".rstrip()
+    return f"{count:,} of {total:,} estimates of {output} are at its limits, {limits} {unit}".rstrip()
 
 
-def remarks(limits: Mapping[str, Limits], units: Mapping[str, str], counts: Mapping[str, int], of: int) -> list[str]:
+def remarks(limits: Mapping[str, Limits], units: Mapping[str, str], counts: Mapping[str, int], total: int) -> list[str]:
     """A sentence for each output with estimates at its limits.
 
     counts  output → number of such estimates
-    of      number of all estimates of an output
+    total   number of all estimates of an output
     """
-    return [at_limits(name, limits[name], units.get(name, ""), count, of) for name, count in counts.items() if count]
+    return [at_limits(name, limits[name], units.get(name, ""), count, total) for name, count in counts.items() if count]
 
 
 # Names of the variables that hold estimates of an output, beside the output's own, which holds its true values.
@@ -107,8 +107,8 @@ def high_of(output: str) -> str:
     return f"{output}{HIGH}"
 
 
-def correlation_of(one: str, other: str) -> str:
-    return f"{one}_{other}_correlation"
+def correlation_of(first: str, second: str) -> str:
+    return f"{first}_{second}_correlation"
 
 
 def quantile_of(output: str) -> str:

@@ -175,7 +175,9 @@ def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quanti
 
 def in_degrees(quantities: Quantities) -> Quantities:
     """The quantities with all angles in degrees."""
-    return {name: _in_degrees(of) if of.unit == RADIAN else of for name, of in quantities.items()}
+    return {
+        name: _in_degrees(quantity) if quantity.unit == RADIAN else quantity for name, quantity in quantities.items()
+    }
 
 
 def _in_degrees(angle: Quantity) -> Quantity:
@@ -233,7 +235,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def typeset(unit: str) -> str:
     """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it."""
-    return _EXPONENT.sub(lambda found: found[0].translate(_SUPERSCRIPTS), unit)
+    return _EXPONENT.sub(lambda match: match[0].translate(_SUPERSCRIPTS), unit)
 
 
 UNITS: Mapping[str, tuple[str, float]] = {
@@ -247,12 +249,12 @@ UNITS: Mapping[str, tuple[str, float]] = {
 """Unit as files write it → what it measures, and its size in m or rad."""
 
 
-def conversion(given: str, wanted: str) -> float | None:
+def conversion(unit: str, target: str) -> float | None:
     """The factor from one unit to another, such as 0.01 from cm to m; None if they are unlike or unknown."""
-    if given.strip() == wanted:
+    if unit.strip() == target:
         return 1.0
-    (kind, size), (other, unit) = (UNITS.get(one.strip(), ("", 0.0)) for one in (given, wanted))
-    return size / unit if kind and kind == other else None
+    (kind, size), (other, target_size) = (UNITS.get(name.strip(), ("", 0.0)) for name in (unit, target))
+    return size / target_size if kind and kind == other else None
 
 
 def alike(unit: str) -> list[str]:

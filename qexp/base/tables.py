@@ -113,14 +113,14 @@ def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:
     return table[description["type"]].build(*context, **description.get("parameters", {}))
 
 
-def built_within(table: Table, noun: str, one: str | Mapping[str, Any]) -> Any:
+def built_within(table: Table, noun: str, entry: str | Mapping[str, Any]) -> Any:
     """Build what a parameter of another entry describes, which no schema has checked.
 
-    noun  what the table holds, such as `transform`
-    one   a name, or `{"type": …, "parameters": …}`
+    noun   what the table holds, such as `transform`
+    entry  a name, or `{"type": …, "parameters": …}`
     Raises ValueError for an unknown name or parameter.
     """
-    description = {"type": one} if isinstance(one, str) else one
+    description = {"type": entry} if isinstance(entry, str) else entry
     name = str(description.get("type", ""))
     if name not in table:
         raise ValueError(f"no {noun} '{name}'; {suggestion(name, table)}")

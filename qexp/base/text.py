@@ -18,11 +18,11 @@ def keys_of(steps: Steps, document: Any) -> list[str | int]:
     Of the keys that a path may continue with, the longest is taken. A new key that begins like others with a dot has
     two steps: `chamber.x` beside `chamber.depth`.
     """
-    found: list[str | int] = []
+    keys: list[str | int] = []
     while steps:
         count = _steps_of_key(steps, document) if isinstance(document, Mapping) else 1
         key = ".".join(map(str, steps[:count])) if count > 1 else steps[0]
-        found.append(key)
+        keys.append(key)
         steps = steps[count:]
         if isinstance(document, Mapping):
             document = document.get(str(key))
@@ -30,7 +30,7 @@ def keys_of(steps: Steps, document: Any) -> list[str | int]:
             document = document[key]
         else:
             document = None
-    return found
+    return keys
 
 
 def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
@@ -167,7 +167,7 @@ def _latex_text(text: str) -> str:
     )
 
     rules = [
-        (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda found: f"\\ensuremath{{^{{{found[0].translate(SUPERSCRIPTS)}}}}}"),
+        (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda match: f"\\ensuremath{{^{{{match[0].translate(SUPERSCRIPTS)}}}}}"),
         (re.compile(r"(?<!\w)-(?=[\d.])"), r"\\ensuremath{-}"),
         (re.compile(r"-(?=-)"), r"-{}"),  # two hyphens would become a dash
         (re.compile(r"\|"), r"\\textbar{}"),

@@ -55,14 +55,15 @@ class Workspace:
             return str(path)
 
 
-def find(named: str | Path | None = None) -> Workspace:
-    """The workspace: the one named, else `QEXP_WORKSPACE`, else the nearest directory upwards that holds `specs/`."""
-    given = named or os.environ.get(VARIABLE)
-    if given:
-        root = Path(given).absolute()
-        if not (root / "specs").is_dir():
-            raise NotFoundError(f"{root} is not a workspace: it has no folder specs/; make one with: qexp init {given}")
-        return Workspace(root)
+def find(root: str | Path | None = None) -> Workspace:
+    """The workspace at a root, else at `QEXP_WORKSPACE`, else the nearest directory upwards that holds `specs/`."""
+    if name := root or os.environ.get(VARIABLE):
+        folder = Path(name).absolute()
+        if not (folder / "specs").is_dir():
+            raise NotFoundError(
+                f"{folder} is not a workspace: it has no folder specs/; make one with: qexp init {name}"
+            )
+        return Workspace(folder)
     here = Path.cwd()
     for directory in (here, *here.parents):
         if (directory / "specs").is_dir():

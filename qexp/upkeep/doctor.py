@@ -121,9 +121,9 @@ def leftover_lock(path: Path) -> Iterator[Finding]:
 
 def leftover_folder(path: Path) -> Iterator[Finding]:
     """The finding for a draft, or a former folder, that a killed process has left."""
-    if not files.is_left(path):
+    if not files.is_leftover(path):
         return
-    name = files.place_of(path).name
+    name = files.target_of(path).name
     if files.is_lost(path):
         what = f"is {name}: a process was killed between moving it away and putting a new one in its place"
         yield Finding(path, what, "put it back", damaged=True, repair=lambda: put_back_folder(path))
@@ -135,7 +135,7 @@ def leftover_folder(path: Path) -> Iterator[Finding]:
 
 
 def put_back_folder(path: Path) -> None:
-    place = files.place_of(path)
+    place = files.target_of(path)
     if not files.restore(place) and not place.exists():
         raise QexpError(f"cannot rename it to {place.name}")
 
