@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import Comparison, at_least, seconds
 from qexp.base.seeds import Seeds
-from qexp.kinds.rows.prediction import RowModel, predict_rows
+from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import Branch, Network, Operation, initialise
@@ -56,7 +56,7 @@ def measure() -> list[Comparison]:
                 compared.append(
                     at_least(
                         f"{rows:,} rows of {ending} by {name} over a bare pass",
-                        lambda: predict_rows(source, target, model, overwrite=True),  # noqa: B023
+                        lambda: model.predict(source, target, overwrite=True),  # noqa: B023
                         lambda: bare(model, features),  # noqa: B023
                         0.7,
                         repeats=5,
@@ -96,7 +96,7 @@ def model_of(ensemble: Ensemble) -> RowModel:
         return mean.numpy(), spread.numpy()
 
     ranges = np.tile([0.03, 0.2], (len(FEATURES), 1))
-    return RowModel(FEATURES, ranges, {"tio2": "wt%"}, estimate)
+    return RowModel(features=FEATURES, ranges=ranges, outputs={"tio2": "wt%"}, estimate=estimate)
 
 
 def values(rows: int, seed: int = 0) -> NDArray[np.float32]:
@@ -153,7 +153,7 @@ def main() -> None:
     source = Path(sys.argv[1])
     model = model_of(ensemble_of(1, NETWORKS[0][3]))
     made: list[int] = []
-    took = seconds(lambda: made.append(predict_rows(source, source.with_name("estimates.csv"), model).rows))
+    took = seconds(lambda: made.append(model.predict(source, source.with_name("estimates.csv")).rows))
     # Not getrusage: it counts the memory of the process that this one was forked from.
     status = Path("/proc/self/status").read_text()
     most = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +25,7 @@ from qexp.kinds.kind import KindData, Samples
 from qexp.kinds.look import Variable, View
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import PredictOptions
-from qexp.kinds.prediction import FileKind
+from qexp.kinds.prediction import FileKind, Prediction
 from qexp.kinds.trained import load_model
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import evaluate as evaluate_estimates
@@ -259,23 +258,11 @@ class LabelledImages(View[ImageDataset, np.ndarray]):
         yield "samples", made
 
 
-@dataclass(frozen=True)
-class ImagePrediction:
-    target: Path
-    made: bool
-    remarks: list[str]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def files(self) -> list[Path]:
-        return [self.target]
-
-
 def _targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     return [(source, target)]
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> partial[ImagePrediction]:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> partial[Prediction]:
     return partial(_predict, model=load_model(directory, torch.device("cpu")))
 
 
@@ -287,16 +274,16 @@ def _predict(
     overwrite: bool,
     progress: Callable[[int, float], None],
     model: Estimator,
-) -> ImagePrediction:
+) -> Prediction:
     images = sorted(source.glob("*.npy"))
     if not images:
         raise QexpError(f"{source} has no images")
     if target.exists() and not overwrite:
-        return ImagePrediction(target, False, [])
+        return Prediction(source, target, False, [target], [])
     made = model.estimate({"image": torch.from_numpy(np.stack([np.load(path) for path in images])).float()[:, None]})
     rows = zip([path.name for path in images], *(values[:, 0].tolist() for values in made.values()), strict=True)
     write_table(target, ["file", *made], rows)
-    return ImagePrediction(target, True, [f"{len(images)} images"])
+    return Prediction(source, target, True, [target], [f"{len(images)} images"])
 
 
 PREDICTION = FileKind("images", _targets, _estimator)

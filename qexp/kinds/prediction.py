@@ -1,25 +1,29 @@
-"""What files of estimates share, whatever is estimated: columns, draws, flags, progress, reuse."""
+"""Estimates of files: the one way that all kinds of data go, and what they share: columns, counts, draws, reuse."""
 
 from __future__ import annotations
 
-import math
 import re
+import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.machine import terminable
+from qexp.base.outputs import Limits, at_limits
 from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.kinds.options import OnProgress, PredictOptions
-from qexp.rows.table import MISSING, number
+from qexp.rows.formats import new_file_of_rows
+from qexp.rows.table import Grid
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     import h5netcdf
     import pyarrow as pa
 
+    from qexp.kinds.held_out import NewIntervals
     from qexp.networks.estimator import Posterior
     from qexp.networks.network import Network
 
@@ -43,14 +48,341 @@ OUTSIDE = "outside"
 ESTIMATES_OUTSIDE = "estimates_outside"
 """Column with the number of a sample's estimates that lie beyond those values of the outputs that were trained on."""
 
-# The number of rows, frames or spectra that are estimated at a time.
+MOST, ALL = "99 % of the training data", "the range of the training data"
+"""What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
 
 
-# Progress of a prediction.
+# How a kind of data is predicted from file to file.
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """How runs on one type of dataset predict files."""
+
+    counted: str
+    """The unit of progress, such as rows."""
+    targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
+    """From what is given and the run's inputs to pairs of what is read and the file to write."""
+    estimator: Callable[[RunDirectory, PredictOptions], Callable[..., Prediction]]
+    """From a run to what predicts one of its files: see `FileModel.predict`."""
+    takes: frozenset[str] = frozenset()
+    """The fields of `PredictOptions` that it takes."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The result of predicting a file: what its record counts is also an attribute, such as `prediction.rows`."""
+
+    source: Path
+    target: Path
+    made: bool
+    """False if the file existed already."""
+    files: list[Path]
+    """The files of results."""
+    remarks: list[str]
+    """How much was estimated, and what is to be said of it."""
+    warnings: Sequence[str] = ()
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        counts = self.__dict__.get("counts", {})
+        if name not in counts:
+            raise AttributeError(f"a prediction has no '{name}'; this one has {', '.join(counts)}")
+        return counts[name]
 
 
 def no_progress(count: int, share: float) -> None:
     """Ignore the progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileModel(ABC):
+    """The parts of a run that are needed to predict files of one kind of data."""
+
+    outputs: Mapping[str, str]
+    """Name → unit."""
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Output → limits of its estimates, if it has some."""
+    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
+    """Output → where its training data lie, where that is known."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """The origin that is written to every output: run, digest and caution, such as "selected on the test data"."""
+    intervals: NewIntervals | None = None
+    """By the errors of held-out samples, if the run has some."""
+    draws: SampleDraws | None = None
+    """From the posteriors, for a file of their own, if they were asked for."""
+
+    extent: ClassVar[str] = ALL
+    """What the ranges of `trained` hold, in words."""
+
+    @property
+    def coverage(self) -> float | None:
+        """What the intervals promise; None if there are none."""
+        return None if self.intervals is None else self.intervals.coverage
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a file says of all of its samples."""
+        return {**self.origin, **({} if self.intervals is None else {"interval": self.intervals.words})}
+
+    @property
+    def attributes_of_draws(self) -> dict[str, str]:
+        """What the file of draws says of them."""
+        return self.attributes
+
+    @abstractmethod
+    def open(self, source: Path, target: Path) -> Estimation[Any]:
+        """Open what is read. Raises QexpError if it, or the target, cannot be."""
+
+    def predict(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        chunk: int | None = None,
+        overwrite: bool = False,
+        progress: OnProgress = no_progress,
+    ) -> Prediction:
+        """Estimate a file in memory that does not grow with its size; a record is written beside as `<file>.json`.
+
+        A file that the same run made from the same data is left as it is.
+        chunk  samples in memory at a time; does not affect the file
+        Raises QexpError if the file exists and was made otherwise, unless `overwrite`.
+        """
+        estimation = self.open(source, target)
+        key = {"origin": dict(self.origin), "input": estimation.identity, **estimation.settings}
+        key = {name: value for name, value in key.items() if value is not None}
+        existing = None if overwrite else reusable(source, target, key)
+        if existing is None:
+            files.make_folder(target.absolute().parent)
+            clear(target)
+            with terminable(signal.SIGUSR1):  # a scheduler sends it shortly before the time limit
+                entries = estimation.write(chunk, progress)
+            record = {**key, "output": identity(target), **entries}
+            files.write_json(record_of(target), record)
+        else:
+            record = existing
+        return Prediction(
+            source,
+            target,
+            existing is None,
+            [target, *estimation.further_files(record)],
+            estimation.remarks(record),
+            estimation.warnings(record),
+            estimation.counts(record),
+        )
+
+    def remarks(self, record: Mapping[str, Any], count: int, samples: str = "") -> list[str]:
+        """What the record of a file of so many estimates says of those outside the training data, and at limits.
+
+        samples  what is counted, if it is not what the file has a row for
+        """
+        phrases = []
+        if outside := record.get(ESTIMATES_OUTSIDE, 0):
+            by_output = record[f"{ESTIMATES_OUTSIDE}_in"].items()
+            phrase = "; ".join(f"{name}: {number:,}" for name, number in by_output if number)
+            phrases.append(f"{samples}{outside:,} with estimates outside {self.extent} ({phrase})")
+        for name, number in record.get("at_limits", {}).items():
+            if number:
+                phrases.append(at_limits(name, self.limits[name], self.outputs.get(name, ""), number, count))
+        return phrases
+
+
+M = TypeVar("M", bound=FileModel)
+
+
+class Estimation(ABC, Generic[M]):
+    """An opened file, and the file that its estimates are written to.
+
+    identity  of all files that are read; see `identity`
+    """
+
+    identity: Any
+
+    def __init__(self, model: M, source: Path, target: Path) -> None:
+        self.model, self.source, self.target = model, source, target
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the file depends on besides the run and what is read; values that are None do not count."""
+        return {"interval": self.model.coverage, "draws": self.model.draws and self.model.draws.count}
+
+    @abstractmethod
+    def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
+        """Write the file. Returns entries of its record. Raises QexpError."""
+
+    @abstractmethod
+    def remarks(self, record: Mapping[str, Any]) -> list[str]:
+        """What is said of the file, by its record."""
+
+    @abstractmethod
+    def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes of the prediction, by the record of the file."""
+
+    def further_files(self, record: Mapping[str, Any]) -> list[Path]:
+        """What lies beside the file, by its record."""
+        return [] if self.model.draws is None else [file_of_draws(self.target)]
+
+    def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
+        """What may be a mistake."""
+        return ()
+
+
+@dataclass(frozen=True)
+class EstimatedPiece:
+    """Consecutive samples with their estimates.
+
+    columns    name → (sample,): all columns of the new file but those of `closing_columns`
+    estimates  output → (sample,)
+    done       the fraction of the source that has been read
+    """
+
+    count: int
+    columns: Mapping[str, Any]
+    estimates: Mapping[str, NDArray[np.floating]]
+    done: float
+
+    def table(self, schema: pa.Schema, beyond: NDArray[np.int16]) -> pa.Table:
+        """The rows of a file; NaN becomes a missing value.
+
+        beyond  (sample,): number of estimates outside of the training data
+        """
+        import pyarrow as pa
+
+        columns = {ESTIMATES_OUTSIDE: beyond, **self.columns}
+        for column in schema:
+            if (text := (column.metadata or {}).get(WORDS)) is not None:
+                columns[column.name] = pa.repeat(text.decode(), self.count)
+            elif not isinstance(columns[column.name], pa.Array | pa.ChunkedArray):
+                columns[column.name] = pa.array(columns[column.name], column.type, from_pandas=True)
+        return pa.table([columns[column.name] for column in schema], schema=schema)
+
+
+class TableEstimation(Estimation[M]):
+    """An opened file of samples whose estimates are rows of a table.
+
+    counted   what samples are called
+    numbered  whether draws are of sample numbers instead of names
+    count     samples that are estimated already
+    """
+
+    counted: ClassVar[str]
+    numbered: ClassVar[bool] = False
+    grid: Grid | None = None
+    count = 0
+
+    @abstractmethod
+    def schema(self, netcdf: bool) -> pa.Schema:
+        """The columns of the new file.
+
+        netcdf  whether it is a NetCDF file, which has the caution among its attributes, and no `/` in names
+        """
+
+    @abstractmethod
+    def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
+        """All samples in order with their estimates; draws are added to their file."""
+
+    def finish(self) -> dict[str, Any]:
+        """What is drawn or checked before the file gets its name. Returns entries of the record."""
+        return {}
+
+    def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
+        model, target, tally = self.model, self.target, EstimateTally(self.model)
+        schema = self.schema(target.suffix == ".nc")
+        with (
+            new_file_of_rows(target, schema, self.grid, model.attributes) as sink,
+            draws_beside(model.draws, target, model.attributes_of_draws, self.numbered) as add_draws,
+        ):
+            for piece in self.pieces(chunk, add_draws):
+                self.count += piece.count
+                sink.write(piece.table(schema, tally.add(piece.estimates, piece.count)))
+                progress(self.count, piece.done)
+            entries = self.finish()
+        return {self.counted: self.count, **entries, **tally.document(), "units": dict(model.outputs)}
+
+
+class EstimateTally:
+    """Counts of estimates beyond the ranges of the training data, and at limits, accumulated piece by piece."""
+
+    def __init__(self, model: FileModel) -> None:
+        self._limits, self._trained, self._samples = model.limits, model.trained, 0
+        self._at_limits, self._beyond = dict.fromkeys(model.limits, 0), dict.fromkeys(model.trained, 0)
+
+    def add(self, estimates: Mapping[str, NDArray[np.floating]], count: int) -> NDArray[np.int16]:
+        """The number of outputs of each of `count` samples whose estimates lie beyond, (sample,), which is added.
+
+        estimates  output → (sample,)
+        """
+        numbers = np.zeros(count, np.int16)
+        for name, values in estimates.items():
+            if name in self._limits:
+                self._at_limits[name] += self._limits[name].reached(values)
+            if name in self._trained:
+                beyond = self._trained[name].beyond(values)
+                self._beyond[name] += int(beyond.sum())
+                numbers += beyond
+        self._samples += int((numbers > 0).sum())
+        return numbers
+
+    def document(self) -> dict[str, Any]:
+        """What the record of the file says of it."""
+        beyond = {ESTIMATES_OUTSIDE: self._samples, f"{ESTIMATES_OUTSIDE}_in": self._beyond} if self._trained else {}
+        return {**beyond, **({"at_limits": self._at_limits} if self._limits else {})}
+
+
+class WithoutEstimate:
+    """Samples without an estimate, of which the first few are named."""
+
+    NAMED = 3
+    """Largest number that are named."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.count = 0
+
+    def add(self, names: Sequence[str], lacking: NDArray[np.bool_]) -> None:
+        """lacking  (sample,)"""
+        indices = np.flatnonzero(lacking)
+        self.names += [names[index] for index in indices[: max(self.NAMED - self.count, 0)]]
+        self.count += len(indices)
+
+    def document(self) -> dict[str, Any]:
+        return {"missing": self.names, "missing_count": self.count}
+
+    @staticmethod
+    def remarks(record: Mapping[str, Any], reason: str) -> list[str]:
+        """A phrase on them, by the record of a file."""
+        names, count = record["missing"], record["missing_count"]
+        listing = ", ".join(names) + (", …" if count > len(names) else "")
+        return [f"{count:,} without an estimate, because {reason} ({listing})"] if count else []
+
+
+def origin_of(directory: RunDirectory, record: Record) -> dict[str, str]:
+    """The origin of estimates by a run: see `FileModel.origin`."""
+    return {"run": directory.name, "digest": record.digest, "caution": record.caution}
+
+
+# Pairs of what is read and the file to write.
+
+
+def require_there(source: Path) -> None:
+    """Raise NotFoundError if there is nothing to read."""
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+
+
+def named_after(source: Path, target: Path, ending: str) -> Path:
+    """The file to write: `target`, or a file in it, if that is a folder, which is named after the source."""
+    return target / f"{files.stem_of(source)}{ending}" if target.is_dir() else target
+
+
+def require_different_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Raise QexpError if two files would be written to one, or to files that differ by their endings alone."""
+    sources: dict[Path, Path] = {}
+    for source, target in pairs:
+        stem = target.with_suffix("")  # what is drawn is named after the stem alone
+        if (first := sources.setdefault(stem, source)) is not source:
+            raise QexpError(f"{first} and {source} would both be written to {stem}; rename one of them")
 
 
 # Reading of a file in a thread, ahead of the code that uses the pieces.
@@ -79,62 +411,35 @@ def _read(upcoming: Future[T | None], path: Path) -> T | None:
         raise QexpError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-# Columns that describe spectra, which predictions repeat beside the estimates.
+# Columns of new files.
+
+
+def new_column(name: str, kind: pa.DataType, unit: str = "", description: str = "", limits: str = "") -> pa.Field:
+    """A column that says what it is."""
+    import pyarrow as pa
+
+    about = {"unit": unit, "description": description, "limits": limits}
+    return pa.field(name, kind, metadata={key: text for key, text in about.items() if text})
+
+
+def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL) -> list[pa.Field]:
+    """The last columns of a file: the number of estimates outside of the training data, and the run's caution.
+
+    netcdf  whether the file has the caution among its attributes
+    extent  what the ranges of the training data hold, in words
+    """
+    import pyarrow as pa
+
+    columns = []
+    if model.trained:
+        columns.append(new_column(ESTIMATES_OUTSIDE, pa.int16(), description=f"estimates outside {extent}"))
+    if (caution := model.origin.get("caution", "")) and not netcdf:
+        columns.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
+    return columns
 
 
 RENAMED = "_given"
 """End of the name of a column whose own name the predictions use for something else."""
-
-
-@dataclass
-class TypesOfTexts:
-    """The types of columns that are read as texts, from all of their cells: whole numbers, numbers, or texts.
-
-    A number that is written otherwise than a computer would write it, such as 007, makes its column one of texts.
-    """
-
-    _kinds: dict[str, set[str]] = field(default_factory=dict)
-    """Column → kinds of its cells, in the order in which columns are first seen."""
-
-    def add(self, cells: Mapping[str, str]) -> None:
-        """Look at the cells of a line, by column."""
-        for name, text in cells.items():
-            kinds = self._kinds.setdefault(name, set())
-            if text not in MISSING:
-                kinds.add(_kind(text))
-
-    def schema(self) -> pa.Schema:
-        import pyarrow as pa
-
-        return pa.schema([(name, getattr(pa, _widest(kinds))()) for name, kinds in self._kinds.items()])
-
-
-def _kind(text: str) -> str:
-    if number(text) is None:
-        return "string"
-    digits = text.removeprefix("-")
-    if not digits.isdecimal():
-        return "float64"
-    return "int64" if str(int(text)) == text and abs(int(text)) < 2**63 else "string"
-
-
-def _widest(kinds: Collection[str]) -> str:
-    if not kinds or "string" in kinds:
-        return "string"
-    return "float64" if "float64" in kinds else "int64"
-
-
-def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
-    """Texts of `TypesOfTexts` as a column of their type; missing numbers and empty texts are null."""
-    import pyarrow as pa
-
-    if pa.types.is_string(kind):
-        return pa.array([text or None for text in texts], kind)
-    numbers = [math.nan if text in MISSING else number(text) for text in texts]
-    if pa.types.is_integer(kind):
-        return pa.array([None if text in MISSING else int(text) for text in texts], kind)
-    return pa.array(numbers, kind, from_pandas=True)
-
 
 UNNAMED = "unnamed"
 """Name of a column that has none."""
@@ -146,12 +451,12 @@ def new_names(columns: Iterable[str], taken: Collection[str], netcdf: bool = Fal
     netcdf  write `_` for `/`, which would make groups of variables in NetCDF
     """
     used, names = set(taken), {}
-    for name in columns:
-        made = (name.replace("/", "_") if netcdf else name) or UNNAMED
-        while made in used:
-            made += RENAMED
-        used.add(made)
-        names[name] = made
+    for column in columns:
+        name = (column.replace("/", "_") if netcdf else column) or UNNAMED
+        while name in used:
+            name += RENAMED
+        used.add(name)
+        names[column] = name
     return names
 
 
@@ -160,9 +465,6 @@ def new_names(columns: Iterable[str], taken: Collection[str], netcdf: bool = Fal
 
 EDGES = np.array([0.005, 0.995])
 """Quantiles of a distribution of simulated data between which most of the training data lie."""
-
-MOST, ALL = "99 % of the training data", "the range of the training data"
-"""What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
 
 
 @dataclass(frozen=True)
@@ -176,14 +478,14 @@ class TrainedRange:
     high: float
     period: float | None = None
 
-    def placed(self, values: Any) -> NDArray[Any]:
+    def moved(self, values: Any) -> NDArray[Any]:
         """Values, those that repeat moved by whole periods to within half a period of the middle of the range."""
         return nearest(values, (self.low + self.high) / 2, self.period)
 
     def beyond(self, values: Any) -> NDArray[np.bool_]:
         """Whether values lie beyond the range; NaN does not."""
-        placed = self.placed(values)
-        return np.asarray((placed < self.low) | (placed > self.high))
+        moved = self.moved(values)
+        return np.asarray((moved < self.low) | (moved > self.high))
 
 
 def trained_ranges(
@@ -212,52 +514,10 @@ def ranges_of_targets(record: Record, periods: Mapping[str, float]) -> dict[str,
     periods  output → the period after which its values repeat, if they do
     """
     return {
-        one.column: TrainedRange(one.least, one.greatest, periods.get(one.column))
-        for one in record.targets
-        if one.least is not None and one.greatest is not None
+        target.column: TrainedRange(target.least, target.greatest, periods.get(target.column))
+        for target in record.targets
+        if target.least is not None and target.greatest is not None
     }
-
-
-class BeyondTraining:
-    """Counts of estimates beyond the ranges of the training data, accumulated piece by piece.
-
-    samples  number of samples with such an estimate
-    outputs  output → number of its estimates
-    """
-
-    def __init__(self, trained: Mapping[str, TrainedRange]) -> None:
-        self._trained, self.samples = dict(trained), 0
-        self.outputs = dict.fromkeys(trained, 0)
-
-    def add(self, estimates: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.int16]:
-        """The number of outputs of each of `count` samples whose estimates lie beyond, (sample,), which is added.
-
-        estimates  output → (sample,)
-        """
-        of_samples = np.zeros(count, np.int16)
-        for name, trained in self._trained.items():
-            beyond = trained.beyond(estimates[name])
-            self.outputs[name] += int(beyond.sum())
-            of_samples += beyond
-        self.samples += int((of_samples > 0).sum())
-        return of_samples
-
-    def document(self) -> dict[str, Any]:
-        """What the record of the file says of it; empty if it is not known what the network was trained on."""
-        if not self._trained:
-            return {}
-        return {ESTIMATES_OUTSIDE: self.samples, f"{ESTIMATES_OUTSIDE}_in": self.outputs}
-
-
-def remarks(about: Mapping[str, Any], most: str) -> list[str]:
-    """A phrase on the samples with estimates beyond the training data, by the record of a file; none without any.
-
-    most  what of the training data the ranges hold, in words
-    """
-    if not (count := about.get(ESTIMATES_OUTSIDE, 0)):
-        return []
-    listed = "; ".join(f"{name}: {of:,}" for name, of in about[f"{ESTIMATES_OUTSIDE}_in"].items() if of)
-    return [f"{count:,} with estimates outside {most} ({listed})"]
 
 
 # Draws from the posteriors of samples, in a file beside the file of their estimates.
@@ -271,7 +531,7 @@ MOST_DRAWS = 1_000_000
 TOGETHER = 64
 """Samples whose draws lie together in a chunk of the file."""
 
-Write = Callable[[Sequence[str] | range, Array], None]
+AddDraws = Callable[[Sequence[str] | range, Array], None]
 """Takes the names of further samples, or their numbers in the file, and their draws, (draw, sample, output)."""
 
 
@@ -286,7 +546,7 @@ class SampleDraws:
     count: int
     units: Mapping[str, str]
 
-    def of(self, posteriors: Sequence[Posterior], first: int) -> Array:
+    def draw(self, posteriors: Sequence[Posterior], first: int) -> Array:
         """Draws from the mixture of the networks' posteriors, (draw, sample, output).
 
         first  the number of the first sample, by which the draws are the same in whatever chunks samples are read
@@ -298,8 +558,8 @@ class SampleDraws:
         return values
 
     @contextmanager
-    def file(self, target: Path, about: Mapping[str, str], *, numbered: bool = False) -> Iterator[Write]:
-        """A function that adds the draws of samples to the file beside the file of estimates `target`.
+    def new_file(self, path: Path, about: Mapping[str, str], numbered: bool) -> Iterator[AddDraws]:
+        """A function that adds the draws of samples to a new file.
 
         NetCDF with a group `posterior`, as ArviZ takes it: each output has (chain, draw, sample), one chain.
         about     attributes of the file
@@ -307,18 +567,18 @@ class SampleDraws:
         """
         import h5netcdf
 
-        with files.beside(file_of_draws(target)) as path, h5netcdf.File(path, "w") as file:
+        with files.beside(path) as temporary, h5netcdf.File(temporary, "w") as file:
             file.attrs.update({**about, "inference_library": "qexp"})
             group = self._group(file, numbered)
 
-            def write(names: Sequence[str] | range, drawn: Array) -> None:
+            def add(names: Sequence[str] | range, draws: Array) -> None:
                 start = group.dimensions["sample"].size
                 group.resize_dimension("sample", start + len(names))
                 group["sample"][start:] = np.array(names, dtype=np.int64 if numbered else object)
-                for place, name in enumerate(self.units):
-                    group[name][0, :, start:] = drawn[..., place]
+                for index, output in enumerate(self.units):
+                    group[output][0, :, start:] = draws[..., index]
 
-            yield write
+            yield add
 
     def _group(self, file: h5netcdf.File, numbered: bool) -> h5netcdf.Group:
         import h5py
@@ -329,19 +589,20 @@ class SampleDraws:
         for name, size in (("chain", 1), ("draw", self.count)):
             group.create_variable(name, (name,), np.int64, data=np.arange(size))
         group.create_variable("sample", ("sample",), np.int64 if numbered else h5py.string_dtype())
+        dimensions, chunks = ("chain", "draw", "sample"), (1, self.count, TOGETHER)
         for name, unit in self.units.items():
-            made = group.create_variable(
-                name, ("chain", "draw", "sample"), np.float32, chunks=(1, self.count, TOGETHER), fillvalue=np.nan
-            )
-            made.attrs["units"] = unit
+            variable = group.create_variable(name, dimensions, np.float32, chunks=chunks, fillvalue=np.nan)
+            variable.attrs["units"] = unit
         return group
 
 
-def beside(
-    draws: SampleDraws | None, target: Path, about: Mapping[str, str], *, numbered: bool = False
-) -> AbstractContextManager[Write]:
-    """As `Draws.file`; without draws, a function that does nothing."""
-    return nullcontext(lambda names, drawn: None) if draws is None else draws.file(target, about, numbered=numbered)
+def draws_beside(
+    draws: SampleDraws | None, target: Path, about: Mapping[str, str], numbered: bool
+) -> AbstractContextManager[AddDraws]:
+    """As `SampleDraws.new_file`, beside a file of estimates; without draws, a function that does nothing."""
+    if draws is None:
+        return nullcontext(lambda names, values: None)
+    return draws.new_file(file_of_draws(target), about, numbered)
 
 
 def file_of_draws(target: Path) -> Path:
@@ -390,6 +651,16 @@ def require_heads(network: Network, record: Record, option: str) -> None:
 STALE_SECONDS = 3600.0
 """Seconds without growth after which a half-written file counts as left by a dead process."""
 
+DIFFERENCES = {
+    "origin": "was made by another run",
+    "input": "was made before {source} was changed",
+    "columns": "was made from other columns; see `columns`",
+    "refined": "was made with posteriors of another kind, or without any; see `refined`",
+    "interval": "was made with other intervals, or without any; see `interval`",
+    "draws": "was made with another number of draws, or without any; see `draws`",
+}
+"""Entry of the record of a predicted file that says what it was made from → what is said of a file with another one."""
+
 
 def identity(path: Path) -> dict[str, Any]:
     """Name, size and time of a file, which change with its content; found without reading it."""
@@ -397,77 +668,30 @@ def identity(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
-def key_of(
-    origin: Mapping[str, str],
-    source: Any,
-    *,
-    columns: Mapping[str, str] | None = None,
-    interval: float | None = None,
-    misfit: bool = False,
-    draws: SampleDraws | None = None,
-    refined: bool = False,
-) -> dict[str, Any]:
-    """What a predicted file is made from.
-
-    origin    the run
-    source    the `identity` of what is read
-    columns   its names of the run's columns, if they are others
-    interval  the coverage of intervals, if there are any
-    misfit    whether there are p-values
-    draws     from posteriors, in the file beside it, if there are any
-    refined   whether posteriors are those of the known likelihood
-    """
-    asked = {
-        "columns": columns,
-        "interval": interval,
-        "misfit": misfit or None,
-        "draws": draws and draws.count,
-        "refined": refined or None,
-    }
-    return {"origin": dict(origin), "input": source, **{name: one for name, one in asked.items() if one is not None}}
-
-
-def write_record(target: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write the record of a predicted file beside it: `<file>.json`.
-
-    key    see `key_of`
-    about  further entries
-    """
-    files.write_json(_record_of(target), {**key, "output": identity(target), **about})
-
-
 def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of an existing file that was made from the same run and input; None if it or its draws are missing.
 
+    key  entries of DIFFERENCES; and `misfit`, if p-values are asked for
     Raises QexpError if the file was made otherwise or was changed.
     """
     if not target.exists():
         return None
     try:
-        record = files.read_json(_record_of(target))
+        record = files.read_json(record_of(target))
     except (FileNotFoundError, DamagedError):
         record = {}
+    reason = None
     if not isinstance(record, dict) or not record:
-        reason = "and no record beside it says how it was made"
-    elif record.get("origin") != key["origin"]:
-        reason = "and was made by another run"
-    elif record.get("input") != key["input"]:
-        reason = f"and was made before {source} was changed"
-    elif record.get("columns") != key.get("columns"):
-        reason = "and was made from other columns; see `columns`"
-    elif record.get("refined") != key.get("refined"):
-        reason = "and was made with posteriors of another kind, or without any; see `refined`"
-    elif record.get("interval") != key.get("interval"):
-        reason = "and was made with other intervals, or without any; see `interval`"
-    elif record.get("draws") != key.get("draws"):
-        reason = "and was made with another number of draws, or without any; see `draws`"
+        reason = "no record beside it says how it was made"
+    elif different := [name for name in DIFFERENCES if record.get(name) != key.get(name)]:
+        reason = DIFFERENCES[different[0]].format(source=source)
     elif key.get("misfit") and not record.get("misfit"):
-        reason = "and was made without `misfit`"
+        reason = "was made without `misfit`"
     elif record.get("output") != identity(target):
-        reason = "and was changed since it was made"
-    else:
-        return record if "draws" not in key or file_of_draws(target).exists() else None
-    raise QexpError(f"{target} exists already, {reason}; `overwrite=True` replaces it")
+        reason = "was changed since it was made"
+    if reason:
+        raise QexpError(f"{target} exists already, and {reason}; `overwrite=True` replaces it")
+    return record if "draws" not in key or file_of_draws(target).exists() else None
 
 
 def clear(target: Path) -> None:
@@ -479,48 +703,6 @@ def clear(target: Path) -> None:
                 path.unlink()
 
 
-def _record_of(target: Path) -> Path:
+def record_of(target: Path) -> Path:
+    """The record beside a predicted file."""
     return target.with_name(f"{target.name}.json")
-
-
-# How a kind of data is predicted from file to file.
-
-
-class Prediction(Protocol):
-    """The result of predicting a file."""
-
-    @property
-    def target(self) -> Path: ...
-    @property
-    def made(self) -> bool:
-        """False if the file existed already."""
-        ...
-
-    @property
-    def files(self) -> list[Path]: ...
-    @property
-    def remarks(self) -> list[str]: ...
-    @property
-    def warnings(self) -> Sequence[str]: ...
-
-
-class FilePredictor(Protocol):
-    """Predicts one file; see `predict_rows` and `predict_fields`."""
-
-    def __call__(
-        self, source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress
-    ) -> Prediction: ...
-
-
-@dataclass(frozen=True)
-class FileKind:
-    """How runs on one type of dataset predict files."""
-
-    counted: str
-    """The unit of progress, such as rows."""
-    targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
-    """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, PredictOptions], FilePredictor]
-    """Returns the estimator of a run."""
-    takes: frozenset[str] = frozenset()
-    """The fields of `PredictOptions` that it takes."""

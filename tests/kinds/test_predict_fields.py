@@ -16,13 +16,15 @@ import xarray
 
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
-from qexp.kinds.fields.prediction import FieldModel, field_model, predict_fields, targets
+from qexp.kinds.fields.prediction import FieldModel, field_model, targets
 from qexp.kinds.prediction import TrainedRange
 from qexp.kinds.trained import load_model
 from tests import domes
 from tests.conftest import call, mounted, shared_folder
 
 OUTPUTS = ["ubar", "vbar"]
+THICKNESS = {"inputs": ["thk"], "outputs": {"u": "m"}, "estimate": lambda fields: {"u": fields["thk"]}}
+"""A model whose estimate is the thickness."""
 
 
 @shared_folder
@@ -228,25 +230,21 @@ def test_cells_outside_the_range_of_the_training_data_are_counted(root, here):
     assert known["ubar"]["least"] == pytest.approx(min(values.min() for values in train), rel=1e-5)
     thickness = written("fields.nc")["thk"].values
     model = FieldModel(
-        ["thk"],
-        {"u": "m"},
-        lambda fields: {"u": fields["thk"]},
+        **THICKNESS,
         trained={"u": TrainedRange(0.0, float(np.median(thickness)))},
     )
-    made = predict_fields(here / "fields.nc", here / "made.nc", model, chunk=1)
+    made = model.predict(here / "fields.nc", here / "made.nc", chunk=1)
     beyond = int((thickness > np.float32(np.median(thickness))).sum())
     said = f"cells: {beyond:,} with estimates outside the range of the training data (u: {beyond:,})"
     assert said in made.remarks
-    assert predict_fields(here / "fields.nc", here / "made.nc", model).remarks == made.remarks
+    assert model.predict(here / "fields.nc", here / "made.nc").remarks == made.remarks
 
 
 @pytest.mark.slow
 def test_a_caution_of_the_run_stands_in_the_file(here):
     written("fields.nc")
-    model = FieldModel(
-        ["thk"], {"u": "m"}, lambda fields: {"u": fields["thk"]}, origin={"run": "r", "caution": "beware"}
-    )
-    predict_fields(here / "fields.nc", here / "made.nc", model)
+    model = FieldModel(**THICKNESS, origin={"run": "r", "caution": "beware"})
+    model.predict(here / "fields.nc", here / "made.nc")
     assert read("made.nc").attrs["caution"] == "beware"
 
 
@@ -328,7 +326,7 @@ def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predic
     model = field_model(package.open_run("domes_0", workspace=root).directory)
     for source, name in ((wrong, "wrong"), (data, "right")):
         written(here / f"{name}.nc", source)
-        predict_fields(here / f"{name}.nc", here / f"{name}_made.nc", replace(model, recompute_slopes=True))
+        replace(model, recompute_slopes=True).predict(here / f"{name}.nc", here / f"{name}_made.nc")
     xarray.testing.assert_equal(read(here / "wrong_made.nc")["ubar"], read(here / "right_made.nc")["ubar"])
 
 
@@ -388,12 +386,10 @@ def test_a_surface_without_coordinates_has_no_slopes(here, predict):
 def test_a_network_that_takes_one_size_only_refuses_frames_of_another(root, here):
     model = field_model(package.open_run("domes_0", workspace=root).directory, "cpu")
     assert model.refusal(7, 9) is None
-    odd = FieldModel(
-        ["thk"], {"u": ""}, model.estimate, refusal=lambda height, width: f"no frames of {height} x {width} cells"
-    )
+    odd = FieldModel(**THICKNESS, refusal=lambda height, width: f"no frames of {height} x {width} cells")
     written("fields.nc")
     with pytest.raises(QexpError, match=r"fields\.nc: no frames of 20 x 24 cells"):
-        predict_fields(here / "fields.nc", here / "made.nc", odd)
+        odd.predict(here / "fields.nc", here / "made.nc")
 
 
 def test_a_file_that_is_not_there_is_not_found_from_python_either(root):
@@ -406,7 +402,7 @@ def test_a_file_that_is_not_there_is_not_found_from_python_either(root):
 CRAMPED = """
 import sys
 from pathlib import Path
-from qexp.kinds.fields.prediction import FieldModel, predict_fields
+from qexp.kinds.fields.prediction import FieldModel
 from qexp.errors import QexpError
 
 def full(*_):
@@ -418,11 +414,11 @@ def full(*_):
             except OSError:
                 pass
 
-model = FieldModel(["thk"], {"u": "m"}, lambda fields: {"u": fields["thk"]})
+model = FieldModel(inputs=["thk"], outputs={"u": "m"}, estimate=lambda fields: {"u": fields["thk"]})
 if sys.argv[1:]:
     full()
 try:
-    predict_fields(Path("fields.nc"), Path("disk/made.nc"), model, chunk=1, progress=full)
+    model.predict(Path("fields.nc"), Path("disk/made.nc"), chunk=1, progress=full)
 except QexpError as error:
     print(error)
 """

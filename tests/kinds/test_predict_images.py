@@ -22,7 +22,7 @@ from rasterio.transform import from_origin
 
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
-from qexp.kinds.images.prediction import ImageModel, predict_images, targets
+from qexp.kinds.images.prediction import ImageModel, targets
 from qexp.kinds.images.source import SEEN, ImageLayout, InputRanges, Statistic, ranges_over, statistics
 from qexp.kinds.prediction import TrainedRange
 from tests.conftest import Specs, call, shared_folder
@@ -148,7 +148,7 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_format_gives_the_estimates_of_the_same_images(tmp_path, name):
-    made = predict_images(SOURCES[name](tmp_path), tmp_path / "made.csv", model_of(), chunk=2)
+    made = model_of().predict(SOURCES[name](tmp_path), tmp_path / "made.csv", chunk=2)
     np.testing.assert_allclose(column(tmp_path / "made.csv"), weighted(IMAGES), rtol=1e-5)
     assert (made.images, made.outside, made.missing_count, made.remarks) == (COUNT, 0, 0, ["9 samples"])
 
@@ -158,13 +158,13 @@ def test_the_first_row_of_a_tiff_without_coordinates_is_the_northern_one(tmp_pat
         tmp_path / "a.tif", "w", driver="GTiff", count=COUNT, height=HEIGHT, width=WIDTH, dtype="float32"
     ) as file:
         file.write(IMAGES[:, ::-1])
-    predict_images(tmp_path / "a.tif", tmp_path / "made.csv", model_of())
+    model_of().predict(tmp_path / "a.tif", tmp_path / "made.csv")
     np.testing.assert_allclose(column(tmp_path / "made.csv"), weighted(IMAGES), rtol=1e-6)
 
 
 def test_a_single_image_is_named_after_its_file(tmp_path):
     for source in (netcdf(tmp_path / "event.nc", IMAGES[0]), saved(tmp_path / "event.npy", IMAGES[0])):
-        predict_images(source, tmp_path / "made.csv", model_of(), overwrite=True)
+        model_of().predict(source, tmp_path / "made.csv", overwrite=True)
         (row,) = read(tmp_path / "made.csv")
         assert (row["name"], float(row["depth_estimate"])) == ("event", pytest.approx(weighted(IMAGES[:1])[0]))
 
@@ -182,15 +182,15 @@ def test_samples_have_the_names_and_columns_that_the_file_gives_them(tmp_path):
         {"time": days},
     )
     data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    predict_images(tmp_path / "a.nc", tmp_path / "made.csv", model_of())
+    model_of().predict(tmp_path / "a.nc", tmp_path / "made.csv")
     row = read(tmp_path / "made.csv")[1]
     assert list(row) == ["name", "depth", "place", "outside_given", "depth_estimate", "outside"]
     assert (row["name"], row["depth"], row["place"], row["outside_given"]) == ("2024-03-18", "0.5", "Etna 1", "1")
-    predict_images(tmp_path / "a.nc", tmp_path / "made.nc", model_of())
+    model_of().predict(tmp_path / "a.nc", tmp_path / "made.nc")
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
         assert (made["depth_estimate"].attrs["units"], made["depth"].attrs["units"]) == ("km", "km")
         assert made.attrs["run"] == "mogi_0"
-    predict_images(geotiff(tmp_path / "a.tif"), tmp_path / "bands.csv", model_of())
+    model_of().predict(geotiff(tmp_path / "a.tif"), tmp_path / "bands.csv")
     assert [row["name"] for row in read(tmp_path / "bands.csv")][:2] == ["20240306_20240318", "2"]
 
 
@@ -210,7 +210,7 @@ def test_several_inputs_are_found_by_name_and_numbers_have_their_unit(tmp_path, 
         arrays = {"displacement": IMAGES, "displacement_1": 2 * IMAGES, "incidence": np.radians(degrees)}
         source = archive(tmp_path / "a.npz", **arrays) if layout == "npz" else folder(tmp_path / "a", **arrays)
     model = model_of("displacement", "displacement_1", "incidence", estimate=estimate)
-    predict_images(source, tmp_path / "made.csv", model)
+    model.predict(source, tmp_path / "made.csv")
     np.testing.assert_allclose(column(tmp_path / "made.csv"), 2 * IMAGES.sum(axis=(1, 2)), rtol=1e-5)
     np.testing.assert_allclose(seen[0]["incidence"][:, 0], np.radians(degrees), rtol=1e-6)
     np.testing.assert_array_equal(seen[0]["displacement"][:, 0], IMAGES)
@@ -220,10 +220,8 @@ def test_stations_with_three_components_are_images_with_three_channels(tmp_path)
     layout = ImageLayout({"displacement": (3, 5, 1)}, {"displacement": "m"})
     stations = np.random.default_rng(0).normal(size=(COUNT, 3, 5))
     for name, values in (("all", stations[..., None]), ("short", stations)):
-        model = ImageModel(
-            layout, {"depth": "km"}, lambda inputs: inputs["displacement"][:, 2, 4], lambda: InputRanges({})
-        )
-        predict_images(saved(tmp_path / f"{name}.npy", values), tmp_path / f"{name}.csv", model)
+        model = replace(model_of(estimate=lambda inputs: inputs["displacement"][:, 2, 4]), layout=layout)
+        model.predict(saved(tmp_path / f"{name}.npy", values), tmp_path / f"{name}.csv")
         np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), stations[:, 2, 4], rtol=1e-6)
 
 
@@ -253,7 +251,7 @@ def test_missing_pixels_are_masked_and_counted_if_the_network_takes_a_mask(tmp_p
     ]
     for source in sources:
         seen.clear()
-        made = predict_images(source, tmp_path / "made.csv", model, overwrite=True)
+        made = model.predict(source, tmp_path / "made.csv", overwrite=True)
         assert [row["missing_pixels"] for row in read(tmp_path / "made.csv")] == [*"114112111"]
         assert made.remarks == ["9 samples", "13 pixels masked"]
         lacking = ~np.isfinite(gappy()) | (static == 0)
@@ -264,28 +262,28 @@ def test_missing_pixels_are_masked_and_counted_if_the_network_takes_a_mask(tmp_p
 def test_without_a_mask_among_the_inputs_missing_pixels_are_counted_in_the_error(tmp_path):
     source = netcdf(tmp_path / "a.nc", gappy())
     with pytest.raises(QexpError) as caught:
-        predict_images(source, tmp_path / "made.csv", model_of(), chunk=1)
+        model_of().predict(source, tmp_path / "made.csv", chunk=1)
     said = "4 of 216 pixels are missing, in 2 of 9 samples (2, 5), and the network takes no mask of displacement"
     assert said in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
     both = model_of("displacement", "mask", "displacement_1")
     views = archive(tmp_path / "b.npz", displacement=gappy(), displacement_1=gappy())
     with pytest.raises(QexpError, match="takes no mask of displacement_1"):
-        predict_images(views, tmp_path / "made.csv", both)
+        both.predict(views, tmp_path / "made.csv")
     masked = geotiff(tmp_path / "a.tif", gappy())
     with pytest.raises(QexpError, match="4 of 216 pixels are missing"):
-        predict_images(masked, tmp_path / "made.csv", model_of())
+        model_of().predict(masked, tmp_path / "made.csv")
 
 
 def test_an_image_without_a_pixel_has_no_estimate_and_is_named(tmp_path):
     images = IMAGES.copy()
     images[3] = np.nan
     model = model_of("displacement", "mask")
-    made = predict_images(saved(tmp_path / "a.npy", images), tmp_path / "made.csv", model)
+    made = model.predict(saved(tmp_path / "a.npy", images), tmp_path / "made.csv")
     assert [index for index, value in enumerate(column(tmp_path / "made.csv")) if np.isnan(value)] == [3]
     assert made.remarks[-1] == "1 without an estimate, because all pixels are missing (3)"
     with pytest.raises(QexpError, match="all pixels of all 9 samples are missing"):
-        predict_images(saved(tmp_path / "b.npy", IMAGES * np.nan), tmp_path / "b.csv", model)
+        model.predict(saved(tmp_path / "b.npy", IMAGES * np.nan), tmp_path / "b.csv")
     assert not (tmp_path / "b.csv").exists()
 
 
@@ -295,7 +293,7 @@ def test_an_image_without_a_pixel_has_no_estimate_and_is_named(tmp_path):
 def test_inputs_outside_the_range_of_the_training_data_are_counted_by_what_is_outside(tmp_path):
     training = ranges_over([statistics({"displacement": IMAGES[:, None]})])
     images = np.concatenate([IMAGES, 100 * IMAGES[:2], IMAGES[:1] + 0.2])
-    made = predict_images(saved(tmp_path / "a.npy", images), tmp_path / "made.csv", model_of(ranges=training))
+    made = model_of(ranges=training).predict(saved(tmp_path / "a.npy", images), tmp_path / "made.csv")
     assert [int(row["outside"]) for row in read(tmp_path / "made.csv")] == [0] * COUNT + [3, 3, 2]
     assert made.outside_in == {
         "least value of displacement": 3, "greatest value of displacement": 3, "standard deviation of displacement": 2,
@@ -386,7 +384,7 @@ WRONG: list[tuple[Callable[[Path], Path], str]] = [
 def test_what_cannot_be_estimated_is_told_and_leaves_nothing(tmp_path, source, said):
     found = source(tmp_path)
     with pytest.raises(QexpError, match=said):
-        predict_images(found, tmp_path / "made.csv", model_of())
+        model_of().predict(found, tmp_path / "made.csv")
     assert list(tmp_path.iterdir()) == [found]
 
 
@@ -401,7 +399,7 @@ def test_directions_are_given_to_a_network_as_it_was_trained_on_them(tmp_path):
     model = replace(model, layout=replace(model.layout, directions={"incidence": (math.radians(192), 2 * math.pi)}))
     flown = np.array([192.0, -168.0, 552.0, 190.0, 14.0, 10.0, 370.0, -12.0, 348.0])
     source = netcdf(tmp_path / "a.nc", incidence=("sample", flown, {"units": "degrees"}))
-    predict_images(source, tmp_path / "made.csv", model)
+    model.predict(source, tmp_path / "made.csv")
     np.testing.assert_allclose(np.degrees(seen[0]), [192, 192, 192, 190, 14, 370, 370, 348, 348], rtol=1e-5)
 
 
@@ -409,12 +407,12 @@ def test_inputs_that_lack_in_a_file_are_told_with_what_would_do(tmp_path):
     with pytest.raises(
         QexpError, match=r"give NetCDF or npz with these names, or a folder .* such as displacement\.npy"
     ):
-        predict_images(saved(tmp_path / "a.npy"), tmp_path / "made.csv", model_of("displacement", "displacement_1"))
+        model_of("displacement", "displacement_1").predict(saved(tmp_path / "a.npy"), tmp_path / "made.csv")
     angles = np.linspace(0.3, 0.6, COUNT)
     angles[4] = np.nan
     source = netcdf(tmp_path / "a.nc", incidence=("sample", angles))
     with pytest.raises(QexpError, match="'incidence' is missing for 4"):
-        predict_images(source, tmp_path / "made.csv", model_of("displacement", "incidence"))
+        model_of("displacement", "incidence").predict(source, tmp_path / "made.csv")
 
 
 @pytest.mark.slow
@@ -433,17 +431,17 @@ def test_estimates_beyond_the_training_data_of_their_output_are_counted(tmp_path
         (TrainedRange(-1.0, 0.5, period=4.0), [0, 0, 1, 1, 1, 0, 0, 1, 0]),
     ):
         model = model_of(estimate=estimate, trained={"depth": trained})
-        made = predict_images(source, target, model, overwrite=True)
+        made = model.predict(source, target, overwrite=True)
         count = sum(expected)
         assert (made.estimates_outside, made.outside) == (count, 0)
         assert f"{count} with estimates outside 99 % of the training data (depth: {count})" in made.remarks
-        again = predict_images(source, target, model)
+        again = model.predict(source, target)
         assert (again.made, again.estimates_outside, again.remarks) == (False, count, made.remarks)
         assert table_of(target)["estimates_outside"].tolist() == expected
 
 
 def test_where_it_is_not_known_what_was_trained_on_nothing_is_said_of_it(tmp_path):
-    made = predict_images(saved(tmp_path / "a.npy"), tmp_path / "made.csv", model_of())
+    made = model_of().predict(saved(tmp_path / "a.npy"), tmp_path / "made.csv")
     assert "estimates_outside" not in read(tmp_path / "made.csv")[0]
     assert made.remarks == ["9 samples"]
 
@@ -479,23 +477,23 @@ def test_a_folder_is_estimated_file_by_file(tmp_path):
     with pytest.raises(NotFoundError):
         targets(tmp_path / "nothing", tmp_path / "made.csv", names)
     saved(source / "a.npy")
-    with pytest.raises(QexpError, match=r"would both be written to .*a\.nc; rename one of them"):
+    with pytest.raises(QexpError, match=r"would both be written to .*a; rename one of them"):
         targets(source, tmp_path / "out", names)
 
 
 def test_a_file_that_is_done_is_left_alone_until_the_images_or_the_run_are_others(tmp_path):
     source, target = saved(tmp_path / "a.npy", gappy()), tmp_path / "made.csv"
     model = model_of("displacement", "mask")
-    first = predict_images(source, target, model)
-    again = predict_images(source, target, model_of("displacement", "mask", estimate=lambda inputs: 1 / 0))
+    first = model.predict(source, target)
+    again = model_of("displacement", "mask", estimate=lambda inputs: 1 / 0).predict(source, target)
     assert (first.made, again.made, again.remarks) == (True, False, first.remarks)
     assert json.loads((tmp_path / "made.csv.json").read_text())["origin"]["run"] == "mogi_0"
     with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
-        predict_images(source, target, model_of("displacement", "mask", run="other"))
+        model_of("displacement", "mask", run="other").predict(source, target)
     saved(source)
     with pytest.raises(QexpError, match="was made before"):
-        predict_images(source, target, model)
-    assert predict_images(source, target, model, overwrite=True).made
+        model.predict(source, target)
+    assert model.predict(source, target, overwrite=True).made
 
 
 def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(tmp_path):
@@ -505,9 +503,9 @@ def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(tmp_path):
 
     source = saved(tmp_path / "a.npy")
     with pytest.raises(KeyboardInterrupt):
-        predict_images(source, tmp_path / "made.csv", model_of(estimate=interrupted))
+        model_of(estimate=interrupted).predict(source, tmp_path / "made.csv")
     assert list(tmp_path.iterdir()) == [source]
-    assert predict_images(source, tmp_path / "made.csv", model_of()).made
+    assert model_of().predict(source, tmp_path / "made.csv").made
 
 
 @pytest.mark.slow
@@ -519,7 +517,7 @@ def test_memory_does_not_grow_with_the_number_of_samples_and_neither_does_the_fi
         batches.append(len(inputs["displacement"]))
         return inputs["displacement"].mean(axis=(2, 3))
 
-    model = ImageModel(layout, {"depth": "km"}, estimate, lambda: InputRanges({}))
+    model = replace(model_of(estimate=estimate), layout=layout)
     peaks = {}
     for count in (256, 2048):
         images = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None], (count, 64, 64))
@@ -528,13 +526,13 @@ def test_memory_does_not_grow_with_the_number_of_samples_and_neither_does_the_fi
             source, images
         )
         tracemalloc.start()
-        predict_images(source, tmp_path / f"{count}.csv", model, chunk=128)
+        model.predict(source, tmp_path / f"{count}.csv", chunk=128)
         peaks[count] = tracemalloc.get_traced_memory()[1] / 2**20
         tracemalloc.stop()
         assert column(tmp_path / f"{count}.csv") == list(range(count))
     assert peaks[2048] - peaks[256] < 8, peaks
     assert set(batches) == {128}
-    predict_images(tmp_path / f"256.{ending}", tmp_path / "again.csv", model, chunk=400)
+    model.predict(tmp_path / f"256.{ending}", tmp_path / "again.csv", chunk=400)
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "256.csv").read_bytes()
 
 

@@ -14,7 +14,7 @@ import xarray
 
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.prediction import TrainedRange
-from qexp.kinds.rows.prediction import RowModel, map_title, predict_rows, targets
+from qexp.kinds.rows.prediction import RowModel, map_title, targets
 from qexp.rows.formats import require_columns
 
 LINES, SAMPLES = 12, 20
@@ -77,7 +77,7 @@ def read(path):
 def rows_of(text, folder, ending="csv", model=MODEL, **options):
     """What is made of a CSV file with this text."""
     (folder / "rows.csv").write_text(text)
-    prediction = predict_rows(folder / "rows.csv", folder / f"made.{ending}", model, **options)
+    prediction = model.predict(folder / "rows.csv", folder / f"made.{ending}", **options)
     return prediction, read(prediction.target)
 
 
@@ -87,7 +87,7 @@ def rows_of(text, folder, ending="csv", model=MODEL, **options):
 @pytest.mark.parametrize("chunk", [7, 100_000])
 def test_every_kind_of_file_gives_the_same_estimates_in_every_other_kind(tmp_path, kind, made, chunk):
     WRITERS[kind](tmp_path / f"rows.{kind}")
-    prediction = predict_rows(tmp_path / f"rows.{kind}", tmp_path / f"made.{made}", MODEL, chunk=chunk)
+    prediction = MODEL.predict(tmp_path / f"rows.{kind}", tmp_path / f"made.{made}", chunk=chunk)
     columns = read(prediction.target)
     np.testing.assert_allclose(columns["tio2"], 10 * RED + BLUE, rtol=1e-6)
     np.testing.assert_allclose(columns["tio2_spread"], 0.1 * RED, rtol=1e-6)
@@ -98,7 +98,7 @@ def test_every_kind_of_file_gives_the_same_estimates_in_every_other_kind(tmp_pat
 @pytest.mark.parametrize("kind", WRITERS)
 def test_all_columns_that_are_not_features_are_kept_and_no_other(tmp_path, kind):
     WRITERS[kind](tmp_path / f"rows.{kind}")
-    columns = read(predict_rows(tmp_path / f"rows.{kind}", tmp_path / f"made.{kind}", MODEL).target)
+    columns = read(MODEL.predict(tmp_path / f"rows.{kind}", tmp_path / f"made.{kind}").target)
     assert set(columns) == {"index", "site", "height", "tio2", "tio2_spread", "outside"}
     np.testing.assert_array_equal(columns["index"], np.arange(COUNT))
     np.testing.assert_allclose(columns["height"], 2 * BLUE, rtol=1e-6)
@@ -114,7 +114,7 @@ def test_estimates_outside_the_range_of_the_training_data_are_counted(tmp_path, 
     count = int(expected.sum())
     target = tmp_path / f"made.{kind}"
     for made in (True, False):
-        prediction = predict_rows(tmp_path / "rows.csv", target, model, chunk=50)
+        prediction = model.predict(tmp_path / "rows.csv", target, chunk=50)
         assert prediction.made == made
         said = f"{count} with estimates outside the range of the training data (tio2: {count})"
         assert said in prediction.remarks
@@ -127,7 +127,7 @@ def test_estimates_outside_the_range_of_the_training_data_are_counted(tmp_path, 
 @pytest.mark.slow
 def test_a_grid_stays_a_grid_with_its_coordinates(tmp_path):
     write_grid(tmp_path / "scene.nc")
-    predict_rows(tmp_path / "scene.nc", tmp_path / "made.nc", MODEL, chunk=3 * SAMPLES)
+    MODEL.predict(tmp_path / "scene.nc", tmp_path / "made.nc", chunk=3 * SAMPLES)
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
         assert dict(made.sizes) == {"line": LINES, "sample": SAMPLES}
         np.testing.assert_allclose(made["tio2"].values.ravel(), 10 * RED + BLUE, rtol=1e-6)
@@ -139,7 +139,7 @@ def test_a_grid_stays_a_grid_with_its_coordinates(tmp_path):
 @pytest.mark.slow
 def test_a_grid_as_text_has_the_position_of_every_row(tmp_path):
     write_grid(tmp_path / "scene.nc")
-    columns = read(predict_rows(tmp_path / "scene.nc", tmp_path / "made.csv", MODEL, chunk=10).target)
+    columns = read(MODEL.predict(tmp_path / "scene.nc", tmp_path / "made.csv", chunk=10).target)
     np.testing.assert_array_equal(columns["line"], 100 + LINE)
     np.testing.assert_array_equal(columns["sample"], SAMPLE)
     np.testing.assert_allclose(columns["tio2"], 10 * RED + BLUE, rtol=1e-6)
@@ -147,7 +147,7 @@ def test_a_grid_as_text_has_the_position_of_every_row(tmp_path):
 
 def test_rows_without_names_are_an_index_and_the_features_in_order(tmp_path):
     write_csv(tmp_path / "pixels.csv", TABLE.select(["index", "red", "blue"]), include_header=False)
-    columns = read(predict_rows(tmp_path / "pixels.csv", tmp_path / "made.csv", MODEL).target)
+    columns = read(MODEL.predict(tmp_path / "pixels.csv", tmp_path / "made.csv").target)
     np.testing.assert_array_equal(columns["index"], np.arange(COUNT))
     np.testing.assert_allclose(columns["tio2"], 10 * RED + BLUE, rtol=1e-6)
 
@@ -191,7 +191,7 @@ def test_the_estimates_do_not_depend_on_how_many_are_made_at_once(tmp_path):
     write_csv(tmp_path / "rows.csv")
     texts = set()
     for workers in (1, 3):
-        predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", MODEL, chunk=11, workers=workers, overwrite=True)
+        replace(MODEL, workers=workers).predict(tmp_path / "rows.csv", tmp_path / "made.csv", chunk=11, overwrite=True)
         texts.add((tmp_path / "made.csv").read_text())
     assert len(texts) == 1
 
@@ -199,9 +199,7 @@ def test_the_estimates_do_not_depend_on_how_many_are_made_at_once(tmp_path):
 def test_progress_counts_all_rows_and_ends_with_the_whole_file(tmp_path):
     WRITERS["parquet"](tmp_path / "rows.parquet")
     told = []
-    predict_rows(
-        tmp_path / "rows.parquet", tmp_path / "made.csv", MODEL, chunk=24, progress=lambda *now: told.append(now)
-    )
+    MODEL.predict(tmp_path / "rows.parquet", tmp_path / "made.csv", chunk=24, progress=lambda *now: told.append(now))
     assert told == sorted(told)
     assert told[-1] == (COUNT, 1.0)
     assert len(told) == COUNT // 24
@@ -234,26 +232,26 @@ def test_what_is_wrong_is_told_with_its_place_and_leaves_nothing_behind(tmp_path
 def test_text_in_a_number_column_of_a_typed_file_is_refused(tmp_path):
     pa.parquet.write_table(pa.table({"red": ["a"], "blue": [0.5]}), tmp_path / "rows.parquet")
     with pytest.raises(QexpError, match="column 'red': its type is string; save it as numbers"):
-        predict_rows(tmp_path / "rows.parquet", tmp_path / "made.csv", MODEL)
+        MODEL.predict(tmp_path / "rows.parquet", tmp_path / "made.csv")
 
 
 def test_features_of_different_shape_are_refused(tmp_path):
     shapes = {"red": ("pixel", RED), "blue": (("line", "sample"), BLUE.reshape(LINES, SAMPLES))}
     xarray.Dataset(shapes).to_netcdf(tmp_path / "rows.nc", engine="h5netcdf")
     with pytest.raises(QexpError, match=r"variable 'blue': it lies along line × sample"):
-        predict_rows(tmp_path / "rows.nc", tmp_path / "made.nc", MODEL)
+        MODEL.predict(tmp_path / "rows.nc", tmp_path / "made.nc")
 
 
 @pytest.mark.parametrize("ending", ["parquet", "nc"])
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, ending):
     (tmp_path / f"rows.{ending}").write_text("red,blue\n1,2\n")
     with pytest.raises(QexpError, match=f"rows.{ending} cannot be read as"):
-        predict_rows(tmp_path / f"rows.{ending}", tmp_path / "made.csv", MODEL)
+        MODEL.predict(tmp_path / f"rows.{ending}", tmp_path / "made.csv")
 
 
 def test_what_the_same_run_made_of_the_same_rows_is_left_as_it_is(tmp_path):
     first, _ = rows_of("red,blue\n0.2,0.5\n", tmp_path)
-    again = predict_rows(first.source, first.target, MODEL)
+    again = MODEL.predict(first.source, first.target)
     assert first.made
     assert not again.made
     assert replace(again, made=True) == first
@@ -263,14 +261,14 @@ def test_a_file_that_was_made_otherwise_is_not_replaced_unless_asked(tmp_path):
     first, _ = rows_of("red,blue\n0.2,0.5\n", tmp_path)
     other = replace(MODEL, origin={"run": "lunar_4"})
     with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
-        predict_rows(first.source, first.target, other)
-    assert predict_rows(first.source, first.target, other, overwrite=True).made
+        other.predict(first.source, first.target)
+    assert other.predict(first.source, first.target, overwrite=True).made
     first.source.write_text("red,blue\n0.2,0.5\n0.3,0.5\n")
     with pytest.raises(QexpError, match=r"was made before .* was changed"):
-        predict_rows(first.source, first.target, other)
+        other.predict(first.source, first.target)
     (tmp_path / "mine.csv").write_text("do not touch\n")
     with pytest.raises(QexpError, match="no record beside it"):
-        predict_rows(first.source, tmp_path / "mine.csv", MODEL)
+        MODEL.predict(first.source, tmp_path / "mine.csv")
     assert (tmp_path / "mine.csv").read_text() == "do not touch\n"
 
 
@@ -291,7 +289,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_
 
     for target in ("/proc/made.csv", tmp_path / "rows.csv" / "made.csv"):
         with pytest.raises(QexpError, match="cannot write"):
-            predict_rows(tmp_path / "rows.csv", type(tmp_path)(target), replace(MODEL, estimate=never))
+            replace(MODEL, estimate=never).predict(tmp_path / "rows.csv", type(tmp_path)(target))
 
 
 def test_an_error_while_computing_leaves_no_file(tmp_path):
@@ -301,7 +299,7 @@ def test_an_error_while_computing_leaves_no_file(tmp_path):
         raise RuntimeError("no network")
 
     with pytest.raises(RuntimeError, match="no network"):
-        predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", replace(MODEL, estimate=broken), chunk=10)
+        replace(MODEL, estimate=broken).predict(tmp_path / "rows.csv", tmp_path / "made.csv", chunk=10)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
@@ -313,18 +311,18 @@ def test_an_interrupt_in_the_middle_leaves_no_file(tmp_path):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", MODEL, chunk=10, progress=press_ctrl_c)
+        MODEL.predict(tmp_path / "rows.csv", tmp_path / "made.csv", chunk=10, progress=press_ctrl_c)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
 @pytest.mark.slow
 def test_rows_with_positions_make_a_map_and_others_none(tmp_path):
     write_csv(tmp_path / "rows.csv", TABLE.append_column("line", [LINE]).append_column("sample", [SAMPLE]))
-    made = predict_rows(tmp_path / "rows.csv", tmp_path / "made.csv", MODEL).map
+    made = MODEL.predict(tmp_path / "rows.csv", tmp_path / "made.csv").map
     assert made == tmp_path / "made.png"
     assert made.read_bytes().startswith(b"\x89PNG")
     write_csv(tmp_path / "plain.csv")
-    assert predict_rows(tmp_path / "plain.csv", tmp_path / "no_map.csv", MODEL).map is None
+    assert MODEL.predict(tmp_path / "plain.csv", tmp_path / "no_map.csv").map is None
 
 
 def test_the_title_of_a_map_has_file_run_and_caution_and_not_the_digest():
@@ -340,7 +338,6 @@ def test_a_folder_is_read_file_by_file_into_files_of_the_same_name(tmp_path):
         (folder / name).touch()
     made = tmp_path / "made"
     assert targets(folder, made) == [(folder / "a.parquet", made / "a.parquet"), (folder / "b.csv", made / "b.csv")]
-    assert [target.name for _, target in targets(folder, made, ".nc")] == ["a.nc", "b.nc"]
     assert targets(folder / "b.csv", tmp_path) == [(folder / "b.csv", tmp_path / "b.csv")]
 
 
@@ -377,7 +374,7 @@ OTHER_NAMES = "pixel,B1,haze,R1\n7,0.5,0.9,0.25\n8,0.125,0.9,0.5\n"
     ],
 )
 def test_columns_of_other_names_are_read_by_name_or_by_position(tmp_path, text, columns):
-    prediction, made = rows_of(text, tmp_path, columns=columns)
+    prediction, made = rows_of(text, tmp_path, model=replace(MODEL, columns=columns))
     assert made["tio2"].tolist() == pytest.approx([10 * 0.25 + 0.5, 10 * 0.5 + 0.125])
     assert prediction.rows == 2
     kept = [name for name in made if name not in ("tio2", "tio2_spread", "outside")]
@@ -393,7 +390,7 @@ def test_columns_of_other_names_are_read_by_name_or_by_position(tmp_path, text, 
 )
 def test_columns_that_a_file_does_not_have_are_named(tmp_path, columns, said):
     with pytest.raises(QexpError, match=said):
-        rows_of(OTHER_NAMES, tmp_path, columns=columns)
+        rows_of(OTHER_NAMES, tmp_path, model=replace(MODEL, columns=columns))
 
 
 @pytest.mark.parametrize(
@@ -413,8 +410,8 @@ def test_columns_that_do_not_fit_the_run_are_refused_before_a_file_is_opened(col
 
 
 def test_estimates_from_other_columns_are_not_taken_for_the_same(tmp_path):
-    first, _ = rows_of(OTHER_NAMES, tmp_path, columns={"red": "R1", "blue": "B1"})
-    repeated = predict_rows(first.source, first.target, MODEL, columns=[4, 2])
+    first, _ = rows_of(OTHER_NAMES, tmp_path, model=replace(MODEL, columns={"red": "R1", "blue": "B1"}))
+    repeated = replace(MODEL, columns=[4, 2]).predict(first.source, first.target)
     assert not repeated.made
     with pytest.raises(QexpError, match="exists already, and was made from other columns"):
-        predict_rows(first.source, first.target, MODEL, columns={"red": "R1", "blue": "haze"})
+        replace(MODEL, columns={"red": "R1", "blue": "haze"}).predict(first.source, first.target)

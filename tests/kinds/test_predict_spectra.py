@@ -19,7 +19,7 @@ import qexp as package
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import TrainedRange
-from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, predict_spectra, targets
+from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, targets
 from tests.conftest import Specs, call, shared_folder
 
 CHANNELS = 16
@@ -75,7 +75,7 @@ def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, 
     info = folder / "info.csv"
     head, *lines = info.read_text().splitlines()
     info.write_text("\n".join([head, *reversed(lines)]))
-    made = predict_spectra(folder, tmp_path / "made.csv", model_of())
+    made = model_of().predict(folder, tmp_path / "made.csv")
     rows = read(tmp_path / "made.csv")
     assert list(rows[0]) == ["name", "core", "depth", "voltage", "toc_estimate"]
     assert {row["voltage"] for row in rows} == {"10"}
@@ -92,7 +92,7 @@ def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(
     inside = write_spectra(tmp_path / "new", info=False)
     plain = inside / "spe"
     for source, target in ((inside, "a.csv"), (plain, "b.csv")):
-        predict_spectra(source, tmp_path / target, model_of())
+        model_of().predict(source, tmp_path / target)
         rows = read(tmp_path / target)
         assert [row["name"] for row in rows] == NAMES
         assert {(row["core"], row["depth"]) for row in rows} == {("", "")}
@@ -103,7 +103,7 @@ def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(
 def test_of_a_folder_of_parts_both_are_estimated_and_told_apart(tmp_path):
     write_spectra(tmp_path / "all" / "train", range(100))
     write_spectra(tmp_path / "all" / "test", range(100, COUNT))
-    predict_spectra(tmp_path / "all", tmp_path / "made.csv", model_of())
+    model_of().predict(tmp_path / "all", tmp_path / "made.csv")
     rows = read(tmp_path / "made.csv")
     assert [row["part"] for row in rows] == ["train"] * 100 + ["test"] * 50
     assert [row["name"] for row in rows] == NAMES
@@ -139,7 +139,7 @@ ELSEWHERE = SpectrumLayout(CHANNELS, "channel_", "site", "mid_depth_mm")
 @pytest.mark.parametrize("source", [described, lambda tmp_path: described_table(tmp_path / "table.csv")])
 def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_renamed(tmp_path, source):
     found = source(tmp_path)
-    predict_spectra(found, tmp_path / "made.csv", model_of(layout=ELSEWHERE))
+    model_of(layout=ELSEWHERE).predict(found, tmp_path / "made.csv")
     assert [list(row.items()) for row in read(tmp_path / "made.csv")] == [
         [
             ("name", f"s_00{row}.csv"), ("core", site), ("depth", depth), ("site", site), ("depth_given", given),
@@ -163,7 +163,7 @@ def test_columns_without_a_name_and_ratios_have_names_that_every_format_takes(tm
     lines = ["filename,core,depth,Fe/Ca,,voltage", f"{NAMES[0]},A,1,0.5,1,10", f"{NAMES[1]},A,2,0.25,2,10"]
     (folder / "info.csv").write_text("\n".join(lines) + "\n")
     for name, ratio in (("made.csv", "Fe/Ca"), ("made.parquet", "Fe/Ca"), ("made.nc", "Fe_Ca")):
-        predict_spectra(folder, tmp_path / name, model_of())
+        model_of().predict(folder, tmp_path / name)
         if name.endswith(".csv"):
             made = pa.Table.from_pylist(read(tmp_path / name))
         elif name.endswith(".parquet"):
@@ -176,7 +176,7 @@ def test_columns_without_a_name_and_ratios_have_names_that_every_format_takes(tm
 
 
 def test_numbers_stay_numbers_where_the_format_has_them(tmp_path):
-    predict_spectra(described(tmp_path), tmp_path / "made.parquet", model_of(layout=ELSEWHERE))
+    model_of(layout=ELSEWHERE).predict(described(tmp_path), tmp_path / "made.parquet")
     types = {one.name: str(one.type) for one in pyarrow.parquet.read_schema(tmp_path / "made.parquet")}
     assert {name: types[name] for name in ("depth_given", "mid_depth_mm", "part", "toc_estimate_given", "voltage")} == {
         "depth_given": "int64", "mid_depth_mm": "double", "part": "string", "toc_estimate_given": "double",
@@ -191,7 +191,7 @@ def test_parts_with_other_columns_have_all_of_them_empty_where_a_part_has_none(t
     test = write_spectra(tmp_path / "all" / "test", range(2, 4))
     info = test / "info.csv"
     info.write_text("filename,core,depth,year\n" + "".join(f"{NAMES[row]},C,1,2003\n" for row in (2, 3)))
-    predict_spectra(tmp_path / "all", tmp_path / "made.csv", model_of())
+    model_of().predict(tmp_path / "all", tmp_path / "made.csv")
     rows = read(tmp_path / "made.csv")
     assert [(row["part"], row["voltage"], row["year"]) for row in rows] == [
         ("train", "10", ""), ("train", "10", ""), ("test", "", "2003"), ("test", "", "2003"),
@@ -221,8 +221,8 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
     TABLES[name](tmp_path / name)
-    predict_spectra(folder, tmp_path / "of_folder.csv", model_of())
-    predict_spectra(tmp_path / name, tmp_path / "of_table.csv", model_of())
+    model_of().predict(folder, tmp_path / "of_folder.csv")
+    model_of().predict(tmp_path / name, tmp_path / "of_table.csv")
     assert (tmp_path / "of_table.csv").read_bytes() == (tmp_path / "of_folder.csv").read_bytes()
 
 
@@ -230,14 +230,12 @@ def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
 def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
     write_image(tmp_path / "image.nc")
     model = model_of(layout=SpectrumLayout(CHANNELS, "counts", "core", "depth"))
-    predict_spectra(tmp_path / "image.nc", tmp_path / "made.csv", model)
+    model.predict(tmp_path / "image.nc", tmp_path / "made.csv")
     rows = read(tmp_path / "made.csv")
     assert [row["core"] for row in rows] == CORES
     assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
     with pytest.raises(QexpError, match="'counts' has 16 counts in a row, not 32"):
-        predict_spectra(
-            tmp_path / "image.nc", tmp_path / "no.csv", model_of(layout=SpectrumLayout(32, "counts", "core", None))
-        )
+        model_of(layout=SpectrumLayout(32, "counts", "core", None)).predict(tmp_path / "image.nc", tmp_path / "no.csv")
 
 
 @pytest.mark.slow
@@ -249,7 +247,7 @@ def test_the_file_does_not_depend_on_how_many_are_in_memory(folder, tmp_path):
         return counts[:, :1]
 
     for chunk in (1, 65, 100_000):
-        predict_spectra(folder, tmp_path / f"{chunk}.csv", model_of(estimate=estimate), chunk=chunk)
+        model_of(estimate=estimate).predict(folder, tmp_path / f"{chunk}.csv", chunk=chunk)
     batches = len(seen) // 3
     assert seen[:batches] == seen[batches : 2 * batches] == seen[2 * batches :]
     assert len({(tmp_path / f"{chunk}.csv").read_bytes() for chunk in (1, 65, 100_000)}) == 1
@@ -259,7 +257,7 @@ def test_the_file_does_not_depend_on_how_many_are_in_memory(folder, tmp_path):
 def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     model = model_of(origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"})
     for ending in ("csv", "parquet", "nc"):
-        predict_spectra(folder, tmp_path / f"made.{ending}", model)
+        model.predict(folder, tmp_path / f"made.{ending}")
     assert {row["caution"] for row in read(tmp_path / "made.csv")} == {"test spectra were trained on"}
     table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
     assert table.schema.field("toc_estimate").metadata == {b"unit": b"wt%"}
@@ -277,9 +275,9 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
 def test_estimates_outside_the_range_of_the_training_data_are_counted(folder, tmp_path):
     model = model_of(trained={"toc": TrainedRange(39.0, 41.0)})
     beyond = (np.abs(EXPECTED - 40) > 1).astype(int)
-    made = predict_spectra(folder, tmp_path / "made.csv", model)
+    made = model.predict(folder, tmp_path / "made.csv")
     assert f"{beyond.sum()} with estimates outside the range of the training data (toc: {beyond.sum()})" in made.remarks
-    assert predict_spectra(folder, tmp_path / "made.csv", model).remarks == made.remarks
+    assert model.predict(folder, tmp_path / "made.csv").remarks == made.remarks
     rows = {row["name"]: row for row in read(tmp_path / "made.csv")}
     assert [int(rows[name]["estimates_outside"]) for name in NAMES] == beyond.tolist()
 
@@ -287,27 +285,27 @@ def test_estimates_outside_the_range_of_the_training_data_are_counted(folder, tm
 @pytest.mark.slow
 def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_others(folder, tmp_path):
     target = tmp_path / "made.csv"
-    assert predict_spectra(folder, target, model_of()).made
+    assert model_of().predict(folder, target).made
     before = target.stat().st_mtime_ns
 
     def refused(counts):
         raise AssertionError("nothing is to be estimated")
 
-    again = predict_spectra(folder, target, model_of(estimate=refused))
+    again = model_of(estimate=refused).predict(folder, target)
     assert (again.made, again.spectra, again.files) == (False, COUNT, [target, tmp_path / "made.png"])
     with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
-        predict_spectra(folder, target, model_of(origin={"run": "other"}))
+        model_of(origin={"run": "other"}).predict(folder, target)
     os.utime(folder / "spe" / NAMES[7], ns=(1, 1))
     with pytest.raises(QexpError, match="was made before"):
-        predict_spectra(folder, target, model_of())
+        model_of().predict(folder, target)
     assert target.stat().st_mtime_ns == before
-    assert predict_spectra(folder, target, model_of(), overwrite=True).made
+    assert model_of().predict(folder, target, overwrite=True).made
 
 
 @pytest.mark.slow
 def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(folder, tmp_path):
     (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
-    made = predict_spectra(folder, tmp_path / "made.csv", model_of())
+    made = model_of().predict(folder, tmp_path / "made.csv")
     assert read(tmp_path / "made.csv")[3]["toc_estimate"] == ""
     assert made.remarks == ["150 spectra", f"1 without an estimate, because their counts are all the same ({NAMES[3]})"]
 
@@ -326,7 +324,7 @@ def test_a_file_that_is_no_spectrum_is_named_and_nothing_is_left(folder, tmp_pat
     for name in NAMES[10:20]:
         (folder / "spe" / name).write_text(content)
     with pytest.raises(QexpError) as caught:
-        predict_spectra(folder, tmp_path / "made.csv", model_of())
+        model_of().predict(folder, tmp_path / "made.csv")
     said = str(caught.value)
     assert said.startswith(f"{folder / 'spe'} has files that are not spectra of 16 counts: {NAMES[10]} ")
     assert [name for name in NAMES if name in said] == NAMES[10:15]
@@ -338,7 +336,7 @@ def test_a_file_that_is_no_spectrum_is_named_and_nothing_is_left(folder, tmp_pat
 def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path):
     (folder / "spe" / NAMES[2]).rename(folder / "spe" / "other.csv")
     with pytest.raises(QexpError) as caught:
-        predict_spectra(folder, tmp_path / "made.csv", model_of())
+        model_of().predict(folder, tmp_path / "made.csv")
     missing, extra = str(caught.value).splitlines()
     assert missing == f"{folder / 'info.csv'} names spectra that are not in {folder / 'spe'}: {NAMES[2]}"
     assert extra == f"{folder / 'spe'} holds spectra that {folder / 'info.csv'} does not name: other.csv"
@@ -349,7 +347,7 @@ def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, 
     head, *lines = (folder / "info.csv").read_text().splitlines()
     (folder / "info.csv").write_text("\n".join([head, *lines[::2]]))
     (folder / "val.csv").write_text("\n".join([head, *lines[1::2], lines[0]]))
-    assert predict_spectra(folder, tmp_path / "made.csv", model_of()).spectra == COUNT
+    assert model_of().predict(folder, tmp_path / "made.csv").spectra == COUNT
     rows = read(tmp_path / "made.csv")
     assert [row["name"] for row in rows] == NAMES[::2] + NAMES[1::2]
     assert [float(row["depth"]) for row in rows] == DEPTHS[::2] + DEPTHS[1::2]
@@ -357,7 +355,7 @@ def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, 
 
 @pytest.mark.slow
 def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path):
-    made = predict_spectra(folder, tmp_path / "a.csv", model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")))
+    made = model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")).predict(folder, tmp_path / "a.csv")
     assert made.warnings == [
         f"{folder / 'info.csv'} has no column 'deep', which holds the depth in the run's dataset: depths are left "
         "empty; rename 'depth' if it is that depth"
@@ -367,7 +365,7 @@ def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path
     TABLES["rows.csv"](table)
     for depth, count in (("deep", 1), ("depth", 0), (None, 0)):
         layout = SpectrumLayout(CHANNELS, "channel_", "core", depth)
-        assert len(predict_spectra(table, tmp_path / f"of_{depth}.csv", model_of(layout=layout)).warnings) == count
+        assert len(model_of(layout=layout).predict(table, tmp_path / f"of_{depth}.csv").warnings) == count
 
 
 @pytest.mark.parametrize(
@@ -387,7 +385,7 @@ def test_a_list_that_is_wrong_is_told(folder, tmp_path, change, complaint):
     info = folder / "info.csv"
     info.write_text(change(info.read_text()))
     with pytest.raises(QexpError, match=complaint):
-        predict_spectra(folder, tmp_path / "made.csv", model_of())
+        model_of().predict(folder, tmp_path / "made.csv")
 
 
 def test_a_table_that_is_wrong_is_told(tmp_path):
@@ -398,7 +396,7 @@ def test_a_table_that_is_wrong_is_told(tmp_path):
 
     def complaint_of(source, model):
         with pytest.raises(QexpError) as caught:
-            predict_spectra(source, tmp_path / "made.csv", model)
+            model.predict(source, tmp_path / "made.csv")
         assert not (tmp_path / "made.csv").exists()
         return str(caught.value)
 
@@ -425,9 +423,9 @@ def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
     (tmp_path / "out").mkdir()
     assert targets(folder, tmp_path / "out") == [(folder, tmp_path / "out" / "new.csv")]
     with pytest.raises(QexpError, match="among the spectra"):
-        predict_spectra(folder, folder / "spe" / "made.csv", model_of())
+        model_of().predict(folder, folder / "spe" / "made.csv")
     with pytest.raises(QexpError, match="no spectra; looked in"):
-        predict_spectra(tmp_path / "out", tmp_path / "made.csv", model_of())
+        model_of().predict(tmp_path / "out", tmp_path / "made.csv")
     with pytest.raises(QexpError, match="chunk=0"):
         PredictOptions(folder, tmp_path / "made.csv", chunk=0)
 
@@ -439,9 +437,9 @@ def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(folder, tmp_p
         return counts[:, :1]
 
     with pytest.raises(KeyboardInterrupt):
-        predict_spectra(folder, tmp_path / "made.csv", model_of(estimate=interrupted))
+        model_of(estimate=interrupted).predict(folder, tmp_path / "made.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
-    assert predict_spectra(folder, tmp_path / "made.csv", model_of()).made
+    assert model_of().predict(folder, tmp_path / "made.csv").made
 
 
 def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure():

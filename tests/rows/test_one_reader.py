@@ -15,9 +15,9 @@ from pyarrow import parquet
 
 from qexp.errors import QexpError
 from qexp.kinds.rows.dataset import TabularDataset
-from qexp.kinds.rows.prediction import RowModel, predict_rows
+from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.spectra.dataset import SpectraDataset
-from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, predict_spectra
+from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel
 from qexp.rows.array_cache import VARIABLE
 from qexp.spec.kinds import filled_in
 
@@ -54,6 +54,10 @@ def trained(path: Path) -> np.ndarray:
     return dataset.samples(np.arange(len(dataset)), "cpu")["colour"].numpy()
 
 
+def row_model(estimate, **changes) -> RowModel:
+    return RowModel(features=FEATURES, ranges=np.zeros((3, 2)), outputs={"made": ""}, estimate=estimate, **changes)
+
+
 def predicted(path: Path) -> np.ndarray:
     """What a network estimates from: all rows, NaN for what is missing."""
     seen = []
@@ -62,8 +66,7 @@ def predicted(path: Path) -> np.ndarray:
         seen.append(features.copy())
         return features[:, :1], features[:, :1]
 
-    model = RowModel(FEATURES, np.zeros((3, 2)), {"made": ""}, estimate)
-    predict_rows(path, path.parent / "made.parquet", model, workers=1, overwrite=True)
+    row_model(estimate, workers=1).predict(path, path.parent / "made.parquet", overwrite=True)
     return np.concatenate(seen)
 
 
@@ -216,14 +219,14 @@ def spectra_trained(path: Path) -> SpectraDataset:
 
 def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
     """The counts that a network estimates from, and the columns beside its estimates."""
-    seen = []
+    seen, layout = [], SpectrumLayout(4, "channel_", "core", "depth")
 
     def estimate(counts):
         seen.append(counts.copy())
         return counts[:, :1]
 
-    model = SpectrumModel(SpectrumLayout(4, "channel_", "core", "depth"), {"made": ""}, estimate)
-    made = predict_spectra(path, path.parent / "made.parquet", model, overwrite=True)
+    model = SpectrumModel(layout=layout, outputs={"made": ""}, estimate=estimate)
+    made = model.predict(path, path.parent / "made.parquet", overwrite=True)
     return np.concatenate(seen), parquet.read_table(made.target)
 
 
@@ -316,7 +319,6 @@ def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_p
 def test_texts_that_netcdf_cannot_hold_are_written_without_what_it_cannot(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text('red,"green, dark",blue,site\n1,2,3,a\0b\n')
-    model = RowModel(FEATURES, np.zeros((3, 2)), {"made": ""}, lambda values: (values[:, :1], values[:, :1]))
-    predict_rows(path, tmp_path / "made.nc", model)
+    row_model(lambda values: (values[:, :1], values[:, :1])).predict(path, tmp_path / "made.nc")
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
         assert made["site"].values.tolist() == ["a\ufffdb"]

@@ -6,9 +6,8 @@ import errno
 import math
 import os
 import shutil
-import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.base.machine import terminable
-from qexp.base.outputs import Limits, limits_of, remarks
-from qexp.errors import NotFoundError, QexpError
-from qexp.kinds import prediction
+from qexp.base.outputs import limits_of
+from qexp.errors import QexpError
 from qexp.kinds.fields.folders import (
     NETCDF,
     SLOPES,
@@ -37,16 +34,17 @@ from qexp.kinds.fields.folders import (
     read_ready,
 )
 from qexp.kinds.objects import device_of
-from qexp.kinds.options import OnProgress, PredictOptions
+from qexp.kinds.options import OnProgress
 from qexp.kinds.prediction import (
-    ALL,
-    BeyondTraining,
+    EstimateTally,
+    Estimation,
     FileKind,
-    FilePredictor,
-    TrainedRange,
-    no_progress,
+    FileModel,
+    identity,
+    named_after,
+    origin_of,
     ranges_of_targets,
-    remarks as remarks_beyond,
+    require_there,
 )
 from qexp.kinds.trained import load_model
 from qexp.networks.network import refusal
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
 
 DIMENSIONS = ("time", "y", "x")
 
-PLACES = ("lat", "lon", "latitude", "longitude")
+POSITIONS = ("lat", "lon", "latitude", "longitude")
 """Names that are taken as coordinates of cells, even if no variable refers to them."""
 
 STORED = np.dtype("<f4")
@@ -66,7 +64,7 @@ STORED = np.dtype("<f4")
 LAYOUT = 2**20
 """Upper limit of the size of names, attributes and axes [bytes]."""
 
-PLACES_OF_A_CELL = 16
+POSITION_OF_A_CELL = 16
 """Size of a longitude and a latitude [bytes]."""
 
 ABOUT_OTHERS = ("bounds", "climatology", "ancillary_variables")
@@ -105,10 +103,10 @@ class FieldFile:
         import h5py
 
         self._grid = grid
-        _require_room(path, grid, len(outputs))
+        _require_space_beside(path, grid, len(outputs))
         _lay_out(path, grid, outputs, about)
-        with h5py.File(path) as laid_out:
-            self._offsets: dict[str, int] = {name: laid_out[name].id.get_offset() for name in outputs}
+        with h5py.File(path) as layout:
+            self._offsets: dict[str, int] = {name: layout[name].id.get_offset() for name in outputs}
         # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
         self._file = path.open("r+b")
 
@@ -129,9 +127,9 @@ class FieldFile:
         self._file.close()
 
 
-def _require_room(path: Path, grid: FieldGrid, outputs: int) -> None:
+def _require_space_beside(path: Path, grid: FieldGrid, outputs: int) -> None:
     """Raise OSError if HDF5 would fail: no space for everything except the fields, or a limit on the size of files."""
-    beside = LAYOUT + (PLACES_OF_A_CELL * math.prod(grid.size) if grid.source is not None else 0)
+    beside = LAYOUT + (POSITION_OF_A_CELL * math.prod(grid.size) if grid.source is not None else 0)
     if shutil.disk_usage(path.absolute().parent).free < beside:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     with path.open("wb") as file:
@@ -184,13 +182,13 @@ def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
         if (mapping := _grid_mapping(data)) is not None:
             _describe(file.createVariable(mapping, np.int32, ()), data.variables[mapping].attrs)
             references["grid_mapping"] = mapping
-        places = list(_coordinates_of_cells(data, grid.size)) if grid.same_cells else []
-        for name, dimensions, variable in places:
+        coordinates = list(_coordinates_of_cells(data, grid.size)) if grid.same_cells else []
+        for name, dimensions, variable in coordinates:
             copy = file.createVariable(name, variable.dtype, dimensions)
             copy[:] = variable.values
             _describe(copy, variable.attrs)
-        if places:
-            references["coordinates"] = " ".join(name for name, _, _ in places)
+        if coordinates:
+            references["coordinates"] = " ".join(name for name, _, _ in coordinates)
     return references
 
 
@@ -211,10 +209,10 @@ def _coordinates_of_cells(
     along = dict(zip(field.dims[-2:], ("y", "x"), strict=True))
     sides = dict(zip(("y", "x"), size, strict=True))
     for name, variable in data.variables.items():
-        if name in DIMENSIONS or not (name in data.coords or name in PLACES) or variable.dtype.kind not in "iuf":
+        if name in DIMENSIONS or not (name in data.coords or name in POSITIONS) or variable.dtype.kind not in "iuf":
             continue
-        dimensions = tuple(along[one] for one in variable.dims if one in along)
-        if dimensions and variable.shape == tuple(sides[one] for one in dimensions):
+        dimensions = tuple(along[dimension] for dimension in variable.dims if dimension in along)
+        if dimensions and variable.shape == tuple(sides[dimension] for dimension in dimensions):
             yield str(name), dimensions, variable
 
 
@@ -228,19 +226,17 @@ CELLS = 2**18
 """Cells of each variable that are processed at a time, unless a single frame has more."""
 
 
-@dataclass(frozen=True)
-class FieldModel:
-    """The parts of a run that are needed to predict fields."""
+@dataclass(frozen=True, kw_only=True)
+class FieldModel(FileModel):
+    """The parts of a run that are needed to predict fields.
+
+    Slopes are computed and cells resampled as for training; no frame is left out. A new NetCDF file has the estimates
+    over (time, y, x) and the coordinates with their attributes; y and x have the order of the source.
+    """
 
     inputs: Sequence[str]
-    outputs: Mapping[str, str]
-    """Name → unit."""
     estimate: Callable[[Mapping[str, Array]], Mapping[str, Array]]
     """From input → (frame, y, x) to output → (frame, y, x), each frame independently."""
-    limits: Mapping[str, Limits] = field(default_factory=dict)
-    """Output → limits of its estimates, if it has some."""
-    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
-    """Output → range of its true values in the training data, where that is known."""
     refusal: Callable[[int, int], str | None] = lambda height, width: None
     """Returns why frames of a height and width cannot be predicted, or None."""
     file: str | None = None
@@ -251,50 +247,26 @@ class FieldModel:
     """Cell size that the network was trained on, in cells of its training files."""
     spacings: Sequence[Sequence[float]] = ()
     """Cell sizes along y and x that the network was trained on, after resampling [m]."""
-    origin: Mapping[str, str] = field(default_factory=dict)
-    """The origin that is written to every output: run, digest and caution."""
-
-
-@dataclass(frozen=True)
-class FieldPrediction:
-    """The result of predicting a file or folder."""
-
-    source: Path
-    target: Path
-    frames: int
-    size: tuple[int, int]
-    """Height and width [cells]."""
-    made: bool
-    """False if the file existed already."""
-    limited: Sequence[str] = ()
-    """A phrase on estimates outside of the training data, and for each output with estimates at its limits."""
-    warnings: Sequence[str] = ()
 
     @property
-    def files(self) -> list[Path]:
-        """The files of results."""
-        return [self.target]
+    def attributes(self) -> dict[str, str]:
+        return {"Conventions": "CF-1.11", **{key: text for key, text in self.origin.items() if text}}
 
-    @property
-    def remarks(self) -> list[str]:
-        """The number and size of frames, in words."""
-        frames = "1 frame" if self.frames == 1 else f"{self.frames:,} frames"
-        return [f"{frames} of {self.size[0]} x {self.size[1]} cells", *self.limited]
+    def open(self, source: Path, target: Path) -> FieldEstimation:
+        return FieldEstimation(self, source, target)
 
 
-def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
+def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tuple[Path, Path]]:
     """The source (a file or folder of fields) and the NetCDF file to write; for a folder of such folders, one for each.
 
     target  the file, or an existing folder for a file that is named after the source; for several, a folder, in which
             the files lie as the folders do in the source
     Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    if below := _folders_of_fields(source):
-        return _targets_in(source, target, below)
-    if target.is_dir():
-        target = target / f"{files.stem_of(source)}.nc"
+    require_there(source)
+    if folders := _folders_of_fields(source):
+        return _targets_in(source, target, folders)
+    target = named_after(source, target, ".nc")
     if target.suffix.lower() != ".nc":
         raise QexpError(f"{target}: estimates of fields are written as NetCDF; let its name end in .nc")
     return [(source, target)]
@@ -302,105 +274,87 @@ def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 def _folders_of_fields(source: Path) -> list[Path]:
     """The folders with NetCDF or npy files below a folder, which holds no such file itself; sorted."""
-
-    def holds_fields(names: Sequence[str]) -> bool:
-        return any(name.endswith((".nc", ".npy")) for name in names)
-
-    found = []
-    for folder, below, names in os.walk(source):
-        below[:] = [name for name in below if not name.startswith(".")]
-        if holds_fields(names):
-            below.clear()
-            found.append(Path(folder))
-    return [] if found == [source] else sorted(found)
+    folders = []
+    for folder, subfolders, names in os.walk(source):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        if any(name.endswith((".nc", ".npy")) for name in names):
+            subfolders.clear()
+            folders.append(Path(folder))
+    return [] if folders == [source] else sorted(folders)
 
 
-def _targets_in(source: Path, target: Path, below: Sequence[Path]) -> list[tuple[Path, Path]]:
+def _targets_in(source: Path, target: Path, folders: Sequence[Path]) -> list[tuple[Path, Path]]:
     if target.suffix.lower() == ".nc" or target.is_file():
         raise QexpError(
-            f"{target}: {source} has {len(below)} folders of fields, each with its own file of estimates; give a folder"
+            f"{target}: {source} has {len(folders)} folders of fields, each with its own file of estimates; give a "
+            "folder"
         )
     if target.resolve().is_relative_to(source.resolve()):
         raise QexpError(f"{target} lies inside {source} and would be read as fields next time; give another `target`")
-    return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in below]
+    return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in folders]
 
 
-def predict_fields(
-    source: Path,
-    target: Path,
-    model: FieldModel,
-    *,
-    chunk: int | None = None,
-    overwrite: bool = False,
-    progress: OnProgress = no_progress,
-) -> FieldPrediction:
-    """Predict all frames of a file or folder; memory depends on the size of a frame, not on the number of frames.
+class FieldEstimation(Estimation[FieldModel]):
+    """Estimates of all frames of a NetCDF file of any name, or of a folder with `ex.nc` or npy files.
 
-    Slopes are computed and cells resampled as for training; no frame is left out. The new NetCDF file has the estimates
-    over (time, y, x) and the coordinates with their attributes; y and x have the order of the source. Its record is
-    written beside it as `<file>.json`. A file that the same run made from the same fields is left as it is.
-
-    source  a NetCDF file of any name, or a folder with `ex.nc` or npy files
-    chunk   frames in memory at a time; does not affect the file
-    Raises QexpError if the file exists and was made otherwise, unless `overwrite`; FieldError for fields that are
-    missing, inconsistent, or not numbers.
+    Memory depends on the size of a frame, not on the number of frames.
+    Raises FieldError for fields that are missing, inconsistent, or not numbers.
     """
-    fields = opened(source, model.file, SLOPES if model.recompute_slopes else ())
-    if target.resolve() in {path.resolve() for path in fields.files}:
-        raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
-    key = prediction.key_of(model.origin, [prediction.identity(path) for path in fields.files])
-    if not overwrite and (known := prediction.reusable(source, target, key)) is not None:
-        height, width = known["size"]
-        return FieldPrediction(source, target, known["frames"], (height, width), False, _remarks(model, known))
-    grid = _lies_at(fields, grid_of(fields, model.inputs, model.resample), model.resample)
-    frames = grid.frames
-    if reason := model.refusal(*grid.size):
-        raise QexpError(f"{source}: {reason}")
-    cells = grid.size[0] * grid.size[1]
-    chunk = chunk or max(1, CELLS // cells)
-    files.make_folder(target.absolute().parent)
-    prediction.clear(target)
-    _require_space(target, 4 * frames * cells * len(model.outputs))
-    at_limits, beyond = dict.fromkeys(model.limits, 0), BeyondTraining(model.trained)
-    try:
-        # A scheduler sends SIGUSR1 shortly before the time limit.
-        with (
-            terminable(signal.SIGUSR1),
-            files.beside(target) as temporary,
-            FieldFile(temporary, grid, _described(fields, model), _global(model)) as file,
-        ):
-            for start in range(0, frames, chunk):
-                stop = min(start + chunk, frames)
-                made = model.estimate(_ready(fields, model, start, stop))
-                file.write(start, made)
-                for name, limits in model.limits.items():
-                    at_limits[name] += limits.reached(made[name])
-                beyond.add({name: made[name].ravel() for name in model.trained}, cells * (stop - start))
-                progress(stop, stop / frames)
-    except OSError as error:
-        raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
-    warnings = [text] if (text := _another_width(source, grid, model)) else []
-    about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": warnings}
-    about |= {**beyond.document(), **({"at_limits": at_limits} if at_limits else {})}
-    prediction.write_record(target, key, about)
-    return FieldPrediction(source, target, frames, grid.size, True, _remarks(model, about), warnings)
+
+    def __init__(self, model: FieldModel, source: Path, target: Path) -> None:
+        super().__init__(model, source, target)
+        self._fields = open_fields(source, model.file, SLOPES if model.recompute_slopes else ())
+        if target.resolve() in {path.resolve() for path in self._fields.files}:
+            raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
+        self.identity = [identity(path) for path in self._fields.files]
+        self._grid = _lies_at(self._fields, grid_of(self._fields, model.inputs, model.resample), model.resample)
+        if reason := model.refusal(*self._grid.size):
+            raise QexpError(f"{source}: {reason}")
+        self._warnings: list[str] = []
+
+    def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
+        model, target, fields, grid = self.model, self.target, self._fields, self._grid
+        tally = EstimateTally(model)
+        frames, cells = grid.frames, grid.size[0] * grid.size[1]
+        _require_space(target, STORED.itemsize * frames * cells * len(model.outputs))
+        chunk = chunk or max(1, CELLS // cells)
+        try:
+            with (
+                files.beside(target) as temporary,
+                FieldFile(temporary, grid, _attributes_of_outputs(fields, model), model.attributes) as file,
+            ):
+                for start in range(0, frames, chunk):
+                    stop = min(start + chunk, frames)
+                    estimates = model.estimate(_ready(fields, model, start, stop))
+                    file.write(start, estimates)
+                    tally.add({name: estimates[name].ravel() for name in model.outputs}, cells * (stop - start))
+                    progress(stop, stop / frames)
+        except OSError as error:
+            raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
+        self._warnings = _other_widths(self.source, grid, model)
+        about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": self._warnings}
+        return {**about, **tally.document()}
+
+    def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {"frames": record["frames"], "size": tuple(record["size"])}
+
+    def remarks(self, record: Mapping[str, Any]) -> list[str]:
+        frames, (height, width) = record["frames"], record["size"]
+        number = "1 frame" if frames == 1 else f"{frames:,} frames"
+        phrases = self.model.remarks(record, frames * height * width, "cells: ")
+        return [f"{number} of {height} x {width} cells", *phrases]
+
+    def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
+        return self._warnings
 
 
-def _remarks(model: FieldModel, about: Mapping[str, Any]) -> list[str]:
-    """What is said of cells, by the record of a file."""
-    cells = about["frames"] * about["size"][0] * about["size"][1]
-    said = remarks(model.limits, model.outputs, about.get("at_limits", {}), cells)
-    return [*(f"cells: {of}" for of in remarks_beyond(about, ALL)), *said]
-
-
-def opened(source: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
+def open_fields(source: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
     """The fields of a file or folder. Raises FieldError and NotFoundError.
 
     file    name of the NetCDF file that is tried first in a folder
     hidden  variables that are taken as missing
     """
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
+    require_there(source)
     if not source.is_dir():
         return NetcdfFolder(source.parent, source, hidden)
     try:
@@ -433,43 +387,41 @@ def _ready(fields: FieldFolder, model: FieldModel, start: int, stop: int) -> dic
     return {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
 
 
-def _described(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:
+def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:
     """Output → its attributes, partly copied from the source's variable of that name."""
-    made = {}
+    attributes = {}
     for name, unit in model.outputs.items():
         source = fields.attributes(name) if name in fields.variables else {}
-        words = {"long_name": f"estimate of: {source.get('long_name', name)}", "units": unit}
-        if "standard_name" in source:
-            words["standard_name"] = str(source["standard_name"])
-        words["limits"] = str(model.limits.get(name, ""))
-        made[name] = {key: text for key, text in words.items() if text}
-    return made
+        words = {
+            "long_name": f"estimate of: {source.get('long_name', name)}",
+            "units": unit,
+            "standard_name": str(source.get("standard_name", "")),
+            "limits": str(model.limits.get(name, "")),
+        }
+        attributes[name] = {key: text for key, text in words.items() if text}
+    return attributes
 
 
-def _global(model: FieldModel) -> dict[str, str]:
-    return {"Conventions": "CF-1.11", **{key: text for key, text in model.origin.items() if text}}
-
-
-def _another_width(source: Path, grid: FieldGrid, model: FieldModel) -> str | None:
-    """A warning if the cell size differs from that of the training data, else None."""
+def _other_widths(source: Path, grid: FieldGrid, model: FieldModel) -> list[str]:
+    """A warning if the cell size differs from that of the training data."""
     if grid.y is None or grid.x is None or min(grid.size) < 2 or not model.spacings:
-        return None
+        return []
     here = (grid.y.spacing, grid.x.spacing)
-    if any(alike(here, known) for known in model.spacings):
-        return None
+    if any(alike(here, spacing) for spacing in model.spacings):
+        return []
     trained = ", ".join(f"{y:g} x {x:g} m" for y, x in model.spacings)
     changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
-    return (
+    return [
         f"{source}: the cells are {here[0]:g} x {here[1]:g} m{changed}, but the network was trained on {trained}, "
         "and does not adapt to the cell size"
-    )
+    ]
 
 
 # The model for predicting fields from a finished run: its network, inputs and cell sizes.
 
 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
-    """The model of a run for `predict_fields`. Raises QexpError if the run is not done."""
+    """The model of a run. Raises QexpError if the run is not done."""
     record, spec = directory.record(), directory.training_spec()
     on = device_of(device)
     model = load_model(directory, on)
@@ -478,8 +430,8 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     def estimate(fields: Mapping[str, Array]) -> dict[str, Array]:
         # One frame at a time: in a batch the rounding would depend on the number of frames.
         samples = {name: torch.from_numpy(fields[name]).unsqueeze(1).to(on) for name in inputs}
-        made = model.estimate(samples, batch_size=1)
-        return {name: made[name].squeeze(1).cpu().numpy() for name in outputs}
+        estimates = model.estimate(samples, batch_size=1)
+        return {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}
 
     dataset = spec["dataset"]
     return FieldModel(
@@ -488,17 +440,13 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         estimate=estimate,
         limits=limits_of(spec),
         trained=ranges_of_targets(record, model.periods),
-        refusal=lambda height, width: refusal(model.network, height, width),
+        refusal=partial(refusal, model.network),
         file=dataset["file"],
         recompute_slopes=dataset.get("recompute_slopes", False),  # a key that few datasets have
         resample=dataset["resample"],
         spacings=dataset.get("spacing", []),
-        origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
+        origin=origin_of(directory, record),
     )
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
-    return partial(predict_fields, model=field_model(directory, options.device))
-
-
-PREDICTION = FileKind("frames", lambda source, target, inputs: targets(source, target), _estimator)
+PREDICTION = FileKind("frames", targets, lambda directory, options: field_model(directory, options.device).predict)

@@ -504,7 +504,7 @@ def _likely(network: _Network, name: str, value: float) -> float:
     """The value, moved into the range of its training data: beyond, a network's estimate means little."""
     if name in network.linear or (trained := network.model.trained.get(name)) is None:
         return value
-    return float(np.clip(trained.placed(value), trained.low, trained.high))
+    return float(np.clip(trained.moved(value), trained.low, trained.high))
 
 
 def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
@@ -514,7 +514,7 @@ def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
         if trained.beyond(made[name]):
             unit = network.model.outputs[name]
             said.append(
-                f"the network's estimate of {name}, {float(trained.placed(made[name])):.3g} {unit}, lies outside "
+                f"the network's estimate of {name}, {float(trained.moved(made[name])):.3g} {unit}, lies outside "
                 f"{MOST}, {trained.low:.3g} to {trained.high:.3g} {unit}"
             )
     return said

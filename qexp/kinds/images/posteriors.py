@@ -509,7 +509,7 @@ class OfHeads:
             columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
-        return OfBatch(columns, None if draws is None else draws.of([posterior], first))
+        return OfBatch(columns, None if draws is None else draws.draw([posterior], first))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,36 +14,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.files import make_folder, stem_of
-from qexp.base.machine import terminable
-from qexp.base.outputs import Limits, estimate_of, high_of, limits_of, low_of, remarks
-from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.base.outputs import estimate_of, high_of, limits_of, low_of
+from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import save
-from qexp.kinds import prediction
-from qexp.kinds.held_out import NewIntervals, means_of_folds, new_intervals
+from qexp.kinds.held_out import means_of_folds, new_intervals
 from qexp.kinds.objects import device_of
-from qexp.kinds.options import OnProgress, PredictOptions
+from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
-    ALL,
-    CAUTION,
-    ESTIMATES_OUTSIDE,
-    WORDS,
-    BeyondTraining,
+    AddDraws,
+    EstimatedPiece,
     FileKind,
-    FilePredictor,
-    SampleDraws,
-    TrainedRange,
-    TypesOfTexts,
-    Write,
-    beside,
-    column_of,
+    FileModel,
+    Prediction,
+    TableEstimation,
+    WithoutEstimate,
+    closing_columns,
     draws_of,
-    file_of_draws,
+    identity,
+    named_after,
+    new_column,
     new_names,
-    no_progress,
+    origin_of,
     ranges_of_targets,
     read_ahead,
-    remarks as remarks_beyond,
+    require_there,
 )
 from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.spectra.figures import Estimates, down_core
@@ -68,7 +60,8 @@ from qexp.kinds.spectra.files import (
 )
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Posterior, with_quantiles
-from qexp.rows.formats import format_of, in_equal_chunks, new_file_of_rows
+from qexp.rows.formats import format_of, in_equal_chunks
+from qexp.rows.table import MISSING, number
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -109,7 +102,7 @@ class SpectrumPiece:
     """The fraction of the source that has been read."""
 
 
-class PredictionSource(Protocol):
+class SpectrumSource(Protocol):
     """A source of spectra: a folder or a table."""
 
     identity: Any
@@ -127,11 +120,56 @@ class PredictionSource(Protocol):
         """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
 
 
-def source_of(path: Path, layout: SpectrumLayout) -> PredictionSource:
+def open_spectra(path: Path, layout: SpectrumLayout) -> SpectrumSource:
     """The spectra of a folder or table. Raises QexpError if there are none."""
-    if not path.exists():
-        raise NotFoundError(f"{path}: there is no such file or folder")
+    require_there(path)
     return FolderOfSpectra(path, layout) if path.is_dir() else TableOfSpectra(path, layout)
+
+
+TYPES = ("int64", "float64", "string")
+"""Types of columns that are read as texts: each holds all values of those before it."""
+
+
+@dataclass
+class TypesOfTexts:
+    """The types of columns that are read as texts, from all of their cells.
+
+    A number that is written otherwise than a computer would write it, such as 007, makes its column one of texts.
+    """
+
+    _types: dict[str, int] = field(default_factory=dict)
+    """Column → index of its type, -1 as long as it has no value; in the order in which columns are first seen."""
+
+    def add(self, cells: Mapping[str, str]) -> None:
+        """Look at the cells of a line, by column."""
+        for name, text in cells.items():
+            known = self._types.setdefault(name, -1)
+            if text not in MISSING:
+                self._types[name] = max(known, _type_of(text))
+
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema([(name, getattr(pa, TYPES[index])()) for name, index in self._types.items()])
+
+
+def _type_of(text: str) -> int:
+    """The index of the first of TYPES that holds a value as it is written."""
+    if number(text) is None:
+        return TYPES.index("string")
+    if not text.removeprefix("-").isdecimal():
+        return TYPES.index("float64")
+    return TYPES.index("int64" if str(int(text)) == text and abs(int(text)) < 2**63 else "string")
+
+
+def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
+    """Texts of `TypesOfTexts` as a column of their type; missing numbers and empty texts are null."""
+    import pyarrow as pa
+
+    if pa.types.is_string(kind):
+        return pa.array([text or None for text in texts], kind)
+    convert: Callable[[str], float | None] = int if pa.types.is_integer(kind) else number
+    return pa.array([None if text in MISSING else convert(text) for text in texts], kind, from_pandas=True)
 
 
 @dataclass(frozen=True)
@@ -158,7 +196,7 @@ class FolderOfSpectra:
             identities.append([group.part, *_listing(group.folder)])
             if group.lists:
                 warnings += self._check_lists(group, names, findings, types)
-                identities[-1] += map(prediction.identity, group.lists)
+                identities[-1] += map(identity, group.lists)
         if not self._count:
             shown = ", ".join(str(group.folder) for group in self._groups)
             raise QexpError(f"{path}: no spectra; looked in {shown}")
@@ -258,7 +296,7 @@ class TableOfSpectra:
         import pyarrow as pa
 
         self.path, self.layout = path, layout
-        self.identity: Any = prediction.identity(path)
+        self.identity: Any = identity(path)
         self.folders: Sequence[Path] = []
         self.with_parts = False
         findings = Findings()
@@ -327,8 +365,6 @@ def _listing(folder: Path) -> list[Any]:
 
 DRAWN = 10_000
 """Largest number of points in a figure."""
-NAMED = 3
-"""Largest number of spectra without an estimate that are listed by name."""
 
 
 class Thinned:
@@ -352,60 +388,6 @@ class Thinned:
             self.cores, self.numbers, self._every = self.cores[::2], self.numbers[::2], 2 * self._every
 
 
-class Tally:
-    """Counts and points of the figures, accumulated piece by piece."""
-
-    def __init__(
-        self, outputs: Mapping[str, str], limits: Mapping[str, Limits], trained: Mapping[str, TrainedRange]
-    ) -> None:
-        self._outputs, self._limits, self._beyond = dict(outputs), dict(limits), BeyondTraining(trained)
-        self.spectra = self.missing_count = 0
-        self.missing: list[str] = []
-        self.at_limits = dict.fromkeys(limits, 0)
-        """Output with limits → number of estimates that lie at them."""
-        self._drawn = Thinned(DRAWN)
-
-    def add(self, piece: SpectrumPiece, columns: NDArray[np.floating]) -> NDArray[np.int16]:
-        """Add estimates with the ends of their intervals, as `SpectrumModel.estimate` gives them. Returns the number of
-        each spectrum's estimates outside the range of the training data.
-        """
-        estimates = columns[:, :: columns.shape[1] // len(self._outputs)]
-        missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
-        self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
-        self.missing_count += len(missing)
-        self.spectra += len(piece.names)
-        for name, values in zip(self._outputs, estimates.T, strict=True):
-            if name in self.at_limits:
-                self.at_limits[name] += self._limits[name].reached(values)
-        self._drawn.add(piece.cores, piece.depths, columns)
-        return self._beyond.add(dict(zip(self._outputs, estimates.T, strict=True)), len(piece.names))
-
-    def document(self) -> dict[str, Any]:
-        """For the record of the file."""
-        counts = {"spectra": self.spectra, "missing": self.missing, "missing_count": self.missing_count}
-        return counts | self._beyond.document() | ({"at_limits": self.at_limits} if self.at_limits else {})
-
-    def draw(self, target: Path, depth_unit: str, caution: str, interval: str) -> list[Path]:
-        """Draw a figure for each output, with the estimates along each core; returns their files.
-
-        target    the file of estimates, which they are named after
-        caution   of the run; empty without one
-        interval  what the intervals promise, in words; empty without any
-        """
-        depths, *columns = np.array(self._drawn.numbers).T
-        each, drawn = len(columns) // len(self._outputs), []
-        for place, (name, unit) in enumerate(self._outputs.items()):
-            values, *ends = columns[place * each : (place + 1) * each]
-            path = target.with_suffix(".png")
-            if len(self._outputs) > 1:
-                path = path.with_stem(f"{path.stem}_{name}")
-            band = (ends[0], ends[1]) if ends else None
-            profiles = Estimates(name, unit, self._drawn.cores, depths, values, None, depth_unit, band)
-            save(down_core(profiles, caution, interval), path)
-            drawn.append(path)
-        return drawn
-
-
 BATCH = 64
 """Number of spectra per batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
 CHUNK = 512
@@ -414,81 +396,47 @@ NAME, PART, CORE, DEPTH = "name", "part", "core", "depth"
 """Columns of the new file."""
 
 
-@dataclass(frozen=True)
-class SpectrumModel:
-    """The parts of a run that are needed to predict from spectra."""
+@dataclass(frozen=True, kw_only=True)
+class SpectrumModel(FileModel):
+    """The parts of a run that are needed to predict from spectra.
+
+    A new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all other
+    columns that describe the spectra, then for every output `<output>_estimate` and the ends of its interval,
+    `<output>_low` and `<output>_high`, if there are intervals, `estimates_outside` if it is known what was trained on,
+    and `caution` if the run has one. A column of the source whose name the new file uses otherwise, such as `depth`
+    where the depth is another column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. Beside it lie
+    the estimates along each core as `<stem>.png`, and draws from posteriors, if asked for, as `<stem>_posterior.nc`.
+    """
 
     layout: SpectrumLayout
-    outputs: Mapping[str, str]
-    """Name → unit."""
     estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """(spectrum, channel) → each output's estimates, followed by the ends of its intervals if there are any."""
-    limits: Mapping[str, Limits] = field(default_factory=dict)
-    """Output → limits of its estimates, if it has some."""
-    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
-    """Output → range of its true values in the training data, where that is known."""
     depth_unit: str = "mm"
-    origin: Mapping[str, str] = field(default_factory=dict)
-    """The origin that is written to every output: run, digest and caution."""
-    intervals: NewIntervals | None = None
     posterior: Callable[[NDArray[np.float32]], Posterior] | None = None
     """From (spectrum, channel) to their posterior, if the network has a posterior head."""
-    draws: SampleDraws | None = None
-    """From the posteriors, for a file of their own, if they were asked for."""
 
     @property
-    def interval(self) -> str:
-        """What the intervals promise, in words; empty without any."""
-        return "" if self.intervals is None else self.intervals.words
-
-
-@dataclass(frozen=True)
-class SpectrumPrediction:
-    """The result of predicting from a folder or table."""
-
-    source: Path
-    target: Path
-    spectra: int
-    missing: Sequence[str]
-    """The first few names of spectra without an estimate."""
-    missing_count: int
-    figures: Sequence[Path]
-    made: bool
-    """False if the file existed already."""
-    interval: str = ""
-    """What the intervals promise, in words; empty without any."""
-    limited: Sequence[str] = ()
-    """A phrase on estimates outside of the training data, and for each output with estimates at its limits."""
-    drawn: bool = False
-    """Whether there are draws from the posterior of each spectrum, in a file of their own."""
-    warnings: Sequence[str] = ()
+    def attributes_of_draws(self) -> dict[str, str]:
+        return dict(self.origin)
 
     @property
-    def files(self) -> list[Path]:
-        """The files of results."""
-        return [self.target, *([file_of_draws(self.target)] if self.drawn else []), *self.figures]
+    def columns(self) -> list[str]:
+        """The columns of `estimate`."""
+        names = (estimate_of, low_of, high_of) if self.intervals is not None else (estimate_of,)
+        return [name_of(output) for output in self.outputs for name_of in names]
 
-    @property
-    def remarks(self) -> list[str]:
-        """The number of spectra, and of those without an estimate, in words."""
-        said = [f"{self.spectra:,} spectra" if self.spectra != 1 else "1 spectrum"]
-        if self.missing_count:
-            named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
-            said.append(f"{self.missing_count:,} without an estimate, because their counts are all the same ({named})")
-        return [*said, *([self.interval] if self.interval else []), *self.limited]
+    def open(self, source: Path, target: Path) -> SpectrumEstimation:
+        return SpectrumEstimation(self, source, target)
 
 
-def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
+def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tuple[Path, Path]]:
     """The source (a folder or table of spectra) and the file of rows to write.
 
     target  the file, or an existing folder for a file that is named after the source (CSV for a folder of spectra)
     Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    if target.is_dir():
-        ending = source.suffix if source.is_file() else ".csv"
-        target = target / f"{stem_of(source)}{ending}"
+    require_there(source)
+    target = named_after(source, target, source.suffix if source.is_file() else ".csv")
     format_of(target)
     if source.is_file():
         format_of(source)
@@ -497,162 +445,117 @@ def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
     return [(source, target)]
 
 
-def predict_spectra(
-    source: Path,
-    target: Path,
-    model: SpectrumModel,
-    *,
-    chunk: int | None = None,
-    overwrite: bool = False,
-    progress: OnProgress = no_progress,
-) -> SpectrumPrediction:
-    """Predict from all spectra of a folder or table, in memory that does not grow with their number.
-
-    The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all
-    other columns that describe the spectra, then for every output `<output>_estimate` and the ends of its interval,
-    `<output>_low` and `<output>_high`, if the model has intervals, `estimates_outside` if it is known what was trained
-    on, and `caution` if the run has one. A column of the source whose name the new file uses otherwise, such as `depth`
-    where the depth is another column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. A record is
-    written beside it as `<file>.json`, the estimates along each core as `<stem>.png`, and draws from posteriors, if any
-    were asked for, as `<stem>_posterior.nc`. A file that the same run made from the same spectra is left as it is.
+class SpectrumEstimation(TableEstimation[SpectrumModel]):
+    """Estimates of all spectra of a folder or table.
 
     source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and `test/`; or with the
             files of spectra themselves; or a table with one spectrum per row
-    chunk   spectra in memory at a time; does not affect the file
-    Raises QexpError for spectra without the number of channels that the run was trained on, and if the file exists and
-    was made otherwise, unless `overwrite`.
+    Raises QexpError for spectra without the number of channels that the run was trained on.
     """
-    size = -(-(chunk or CHUNK) // BATCH) * BATCH
-    found = source_of(source, model.layout)
-    if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:
-        raise QexpError(f"{target}: the estimates would lie among the spectra; give another `target`")
-    interval = None if model.intervals is None else model.intervals.coverage
-    key = prediction.key_of(model.origin, found.identity, interval=interval, draws=model.draws)
-    if not overwrite and (known := prediction.reusable(source, target, key)) is not None:
-        return _described(source, target, model, known, False, found.warnings)
-    make_folder(target.absolute().parent)
-    prediction.clear(target)
-    tally = Tally(model.outputs, model.limits, model.trained)
-    schema, carried = _schema(model, found, target.suffix == ".nc")
-    # A scheduler sends SIGUSR1 shortly before the time limit.
-    origin = {**model.origin, **({"interval": model.interval} if model.interval else {})}
-    with (
-        terminable(signal.SIGUSR1),
-        new_file_of_rows(target, schema, None, origin) as sink,
-        beside(model.draws, target, model.origin) as add_draws,
-    ):
-        for piece in read_ahead(found.pieces(size), source):
-            columns = _estimated(piece.counts, model)
-            _draw(piece, model, tally.spectra, add_draws)
-            sink.write(_table(piece, columns, tally.add(piece, columns), schema, carried))
-            progress(tally.spectra, piece.done)
-        figures = tally.draw(target, model.depth_unit, model.origin.get("caution", ""), model.interval)
-    about = {**tally.document(), "figures": [path.name for path in figures], "units": dict(model.outputs)}
-    prediction.write_record(target, key, about)
-    return _described(source, target, model, about, True, found.warnings)
 
+    counted = "spectra"
 
-def _described(
-    source: Path, target: Path, model: SpectrumModel, about: Mapping[str, Any], made: bool, warnings: Sequence[str]
-) -> SpectrumPrediction:
-    """The result, from the record of the file."""
-    figures = [target.with_name(name) for name in about["figures"]]
-    limited = [
-        *remarks_beyond(about, ALL),
-        *remarks(model.limits, model.outputs, about.get("at_limits", {}), about["spectra"]),
-    ]
-    counts = about["spectra"], about["missing"], about["missing_count"]
-    drawn = model.draws is not None
-    return SpectrumPrediction(source, target, *counts, figures, made, model.interval, limited, drawn, warnings)
+    def __init__(self, model: SpectrumModel, source: Path, target: Path) -> None:
+        super().__init__(model, source, target)
+        self._spectra = open_spectra(source, model.layout)
+        self.identity = self._spectra.identity
+        if target.absolute().parent.resolve() in {folder.resolve() for folder in self._spectra.folders}:
+            raise QexpError(f"{target}: the estimates would lie among the spectra; give another `target`")
+        self._missing, self._profile = WithoutEstimate(), Thinned(DRAWN)
+        self._names: dict[str, str] = {}
+        """Column of the source → its name in the new file."""
 
+    def schema(self, netcdf: bool) -> pa.Schema:
+        import pyarrow as pa
 
-def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:
-    """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no information."""
-    made = [
-        model.estimate(np.ascontiguousarray(counts[start : start + BATCH])) for start in range(0, len(counts), BATCH)
-    ]
-    estimates = np.concatenate(made)
-    estimates[_empty(counts)] = np.nan
-    return estimates
+        model, spectra, intervals = self.model, self._spectra, self.model.intervals
+        texts = [NAME, *([PART] if spectra.with_parts else []), CORE]
+        before = [*(new_column(name, pa.string()) for name in texts), new_column(DEPTH, pa.float64(), model.depth_unit)]
+        after = []
+        for name, unit in model.outputs.items():
+            after.append(new_column(estimate_of(name), pa.float32(), unit, limits=str(model.limits.get(name, ""))))
+            if intervals is not None:
+                after.append(new_column(low_of(name), pa.float32(), unit, f"lower end of {intervals.words}"))
+                after.append(new_column(high_of(name), pa.float32(), unit, f"upper end of {intervals.words}"))
+        after += closing_columns(model, netcdf)
+        there = {name for name, column in ((CORE, model.layout.core), (DEPTH, model.layout.depth)) if name == column}
+        others = [name for name in spectra.kept.names if name not in there]
+        self._names = new_names(others, [column.name for column in (*before, *after)], netcdf)
+        kept = [spectra.kept.field(name).with_name(new) for name, new in self._names.items()]
+        return pa.schema([*before, *kept, *after])
 
+    def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
+        model, size = self.model, -(-(chunk or CHUNK) // BATCH) * BATCH
+        for piece in read_ahead(self._spectra.pieces(size), self.source):
+            estimates = self._estimated(piece, add_draws)
+            by_column = dict(zip(model.columns, estimates.T, strict=True))
+            by_output = {name: by_column[estimate_of(name)] for name in model.outputs}
+            self._missing.add(piece.names, np.isnan(np.stack(list(by_output.values()))).any(axis=0))
+            self._profile.add(piece.cores, piece.depths, estimates)
+            columns = {
+                NAME: piece.names,
+                PART: piece.parts,
+                CORE: [core or None for core in piece.cores],
+                DEPTH: piece.depths,
+                **{new: piece.kept[name] for name, new in self._names.items()},
+                **by_column,
+            }
+            yield EstimatedPiece(len(piece.names), columns, by_output, piece.done)
 
-def _draw(piece: SpectrumPiece, model: SpectrumModel, first: int, add_draws: Write) -> None:
-    """Add draws from the posteriors of spectra to their file, if they were asked for.
+    def _estimated(self, piece: SpectrumPiece, add_draws: AddDraws) -> NDArray[np.float32]:
+        """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no information."""
+        model, blocks = self.model, []
+        for start in range(0, len(piece.names), BATCH):
+            batch = slice(start, start + BATCH)
+            counts = np.ascontiguousarray(piece.counts[batch])
+            blocks.append(model.estimate(counts))
+            if model.draws is not None and model.posterior is not None:
+                draws = model.draws.draw([model.posterior(counts)], self.count + start)
+                draws[:, _empty(counts)] = np.nan
+                add_draws(piece.names[batch], draws)
+        estimates = np.concatenate(blocks)
+        estimates[_empty(piece.counts)] = np.nan
+        return estimates
 
-    first  the number of the first spectrum
-    """
-    if model.draws is None or model.posterior is None:
-        return
-    for start in range(0, len(piece.names), BATCH):
-        batch = slice(start, start + BATCH)
-        counts = np.ascontiguousarray(piece.counts[batch])
-        drawn = model.draws.of([model.posterior(counts)], first + start)
-        drawn[:, _empty(counts)] = np.nan
-        add_draws(piece.names[batch], drawn)
+    def finish(self) -> dict[str, Any]:
+        """Draw a figure for each output, with the estimates along each core."""
+        model, profile = self.model, self._profile
+        depths, *columns = np.array(profile.numbers).T
+        each, pictures = len(columns) // len(model.outputs), []
+        for index, (name, unit) in enumerate(model.outputs.items()):
+            values, *ends = columns[index * each : (index + 1) * each]
+            path = self.target.with_suffix(".png")
+            if len(model.outputs) > 1:
+                path = path.with_stem(f"{path.stem}_{name}")
+            band = (ends[0], ends[1]) if ends else None
+            profiles = Estimates(name, unit, profile.cores, depths, values, None, model.depth_unit, band)
+            words = "" if model.intervals is None else model.intervals.words
+            save(down_core(profiles, model.origin.get("caution", ""), words), path)
+            pictures.append(path.name)
+        return {**self._missing.document(), "figures": pictures}
+
+    def further_files(self, record: Mapping[str, Any]) -> list[Path]:
+        return [*super().further_files(record), *map(self.target.with_name, record["figures"])]
+
+    def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: record[name] for name in ("spectra", "missing", "missing_count")}
+
+    def remarks(self, record: Mapping[str, Any]) -> list[str]:
+        count, intervals = record["spectra"], self.model.intervals
+        return [
+            f"{count:,} spectra" if count != 1 else "1 spectrum",
+            *WithoutEstimate.remarks(record, "their counts are all the same"),
+            *([] if intervals is None else [intervals.words]),
+            *self.model.remarks(record, count),
+        ]
+
+    def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
+        return self._spectra.warnings
 
 
 def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether the counts of a spectrum are all equal, which hold no information."""
     return np.asarray(np.ptp(counts, axis=1) == 0)
-
-
-def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tuple[pa.Schema, dict[str, str]]:
-    """The columns of the new file, with their units; and column of the source → its name among them.
-
-    netcdf  whether it is a NetCDF file, which has the caution among its attributes, and no `/` in names
-    """
-    import pyarrow as pa
-
-    texts, layout = [NAME, *([PART] if found.with_parts else []), CORE], model.layout
-    before = [pa.field(name, pa.string()) for name in texts]
-    before.append(pa.field(DEPTH, pa.float64(), metadata={"unit": model.depth_unit} if model.depth_unit else {}))
-    after = []
-    for name, unit in model.outputs.items():
-        about = {"unit": unit, "limits": str(model.limits.get(name, ""))}
-        metadata = {key: text for key, text in about.items() if text}
-        after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
-        for end, of in (("lower", low_of), ("upper", high_of)) if model.interval else ():
-            about = {"unit": unit, "description": f"{end} end of {model.interval}"}
-            after.append(pa.field(of(name), pa.float32(), metadata={key: text for key, text in about.items() if text}))
-    if model.trained:
-        about = {"description": f"estimates outside {ALL}"}
-        after.append(pa.field(ESTIMATES_OUTSIDE, pa.int16(), metadata=about))
-    if (caution := model.origin.get("caution", "")) and not netcdf:
-        after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
-    there = {name for name, column in ((CORE, layout.core), (DEPTH, layout.depth)) if name == column}
-    others = [name for name in found.kept.names if name not in there]
-    carried = new_names(others, [one.name for one in (*before, *after)], netcdf)
-    kept = [found.kept.field(name).with_name(new) for name, new in carried.items()]
-    return pa.schema([*before, *kept, *after]), carried
-
-
-def _table(
-    piece: SpectrumPiece,
-    estimates: NDArray[np.floating],
-    beyond: NDArray[np.int16],
-    schema: pa.Schema,
-    carried: Mapping[str, str],
-) -> pa.Table:
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {
-        NAME: pa.array(piece.names),
-        PART: pa.array(piece.parts),
-        ESTIMATES_OUTSIDE: pa.array(beyond),
-        CORE: pa.array([core or None for core in piece.cores], pa.string()),
-        # NaN becomes a missing value.
-        DEPTH: pa.array(piece.depths, from_pandas=True),
-    }
-    columns |= {new: piece.kept[name] for name, new in carried.items()}
-    values = iter(estimates.T)
-    for one in schema:
-        if one.name not in columns:
-            words = (one.metadata or {}).get(WORDS)
-            if words is not None:
-                columns[one.name] = pa.repeat(words.decode(), len(piece.names))
-            else:
-                columns[one.name] = pa.array(next(values), from_pandas=True)
-    return pa.table([columns[one.name] for one in schema], schema=schema)
 
 
 # The model for predicting from spectra with a finished run: its network and the layout of files.
@@ -661,7 +564,7 @@ def _table(
 def spectrum_model(
     directory: RunDirectory, device: str = "auto", interval: float | None = None, draws: int | None = None
 ) -> SpectrumModel:
-    """The model of a run for `predict_spectra`.
+    """The model of a run.
 
     interval  coverage of the intervals; see `new_intervals`
     draws     from the posterior of each spectrum, which are written to a file of their own
@@ -703,17 +606,15 @@ def spectrum_model(
         limits=limits_of(spec),
         trained=ranges_of_targets(record, model.periods),
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
-        origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
+        origin=origin_of(directory, record),
         intervals=intervals,
         posterior=posterior if model.network.heads else None,
         draws=draws_of(model.network, record, draws),
     )
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
-    return partial(predict_spectra, model=spectrum_model(directory, options.device, options.interval, options.draws))
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
+    return spectrum_model(directory, options.device, options.interval, options.draws).predict
 
 
-PREDICTION = FileKind(
-    "spectra", lambda source, target, inputs: targets(source, target), _estimator, frozenset(("interval", "draws"))
-)
+PREDICTION = FileKind("spectra", targets, _estimator, frozenset(("interval", "draws")))
