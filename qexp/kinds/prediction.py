@@ -63,8 +63,8 @@ class FileKind:
     """The unit of progress, such as rows."""
     targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
     """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, PredictOptions], Callable[..., Prediction]]
-    """From a run to what predicts one of its files: see `FileModel.predict`."""
+    estimator: Callable[[RunDirectory, PredictOptions], FilePredictor]
+    """From a run to what predicts one of its files."""
     takes: frozenset[str] = frozenset()
     """The fields of `PredictOptions` that it takes."""
 
@@ -89,6 +89,10 @@ class Prediction:
         if name not in counts:
             raise AttributeError(f"a prediction has no '{name}'; this one has {', '.join(counts)}")
         return counts[name]
+
+
+FilePredictor = Callable[..., Prediction]
+"""Predicts one file of a run, as `FileModel.predict` does."""
 
 
 def no_progress(count: int, share: float) -> None:

@@ -25,7 +25,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.posteriors import ImagePosteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import OnProgress, PredictOptions, SubmitOptions
-from qexp.kinds.prediction import FileKind, Prediction, no_progress, require_draws
+from qexp.kinds.prediction import FileKind, FilePredictor, Prediction, no_progress, require_draws
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble, mixed
@@ -241,7 +241,7 @@ def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[P
     return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     """Raises QexpError if the run does not take an option."""
     kind = file_kind(directory)
     for name, meant in MEANT.items():

@@ -51,7 +51,7 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
-    Prediction,
+    FilePredictor,
     TableEstimation,
     WithoutEstimate,
     closing_columns,
@@ -495,7 +495,7 @@ def _ranges(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds
     return ranges_over(blocks)
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     model = image_model(
         directory,
         options.device,

@@ -28,7 +28,7 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
-    Prediction,
+    FilePredictor,
     TableEstimation,
     closing_columns,
     draws_of,
@@ -391,7 +391,7 @@ def columns_of(
     return columns
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     model = row_model(directory, options.device, options.interval, options.draws)
     if options.columns is not None:
         require_columns(options.columns, model.features)

@@ -25,7 +25,7 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
-    Prediction,
+    FilePredictor,
     TableEstimation,
     WithoutEstimate,
     closing_columns,
@@ -613,7 +613,7 @@ def spectrum_model(
     )
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     return spectrum_model(directory, options.device, options.interval, options.draws).predict
 
 
