@@ -37,19 +37,15 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
 
 def _listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     from qexp.jobs import launchers
-    from qexp.runs.columns import select
+    from qexp.runs.columns import choose
 
-    among = list(summaries)
-    listing = columns(among)
-    found = select(among, where=options.where, status=options.status, tags=options.tags, look=listing.one_by_one)
-    listing.require_found()
-    for text in listing.warnings:
-        options.warn(text)
+    values, names = columns(list(summaries)), None
     if options.launch is not None:
-        launch = launchers.find_launch(options.launch, workspaces.find(options.workspace))
-        launched = set(launch.record()["runs"])
-        found = [one for one in found if one["name"] in launched]
-    return ordered(found, options.sort, options.reverse, warn=options.warn)
+        names = set(launchers.find_launch(options.launch, workspaces.find(options.workspace)).record()["runs"])
+    runs = choose(values, where=options.where, status=options.status, tags=options.tags, names=names)
+    for text in values.warnings:
+        options.warn(text)
+    return ordered(runs, options.sort, options.reverse, warn=options.warn)
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class Status:
     def document(self) -> dict[str, Any]:
         """What `qexp status --json` prints."""
         keys = ("name", "state", "epochs", "folds", "started", "job")
-        unfinished = [{key: one[key] for key in keys} for one in self.unfinished]
+        unfinished = [{key: run[key] for key in keys} for run in self.unfinished]
         return {"counts": dict(self.counts), "unfinished": unfinished, "sizes": dict(self.sizes)}
 
 
@@ -81,22 +77,22 @@ def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Pa
     from qexp.base import files
     from qexp.store.record import State
 
-    place = workspaces.find(workspace)
-    found = every_run(warn=warn, workspace=place.root)
-    known = Counter(one["state"] for one in found)
-    counts = {str(state): known[state] for state in State if known[state]}
-    unfinished = sorted((one for one in found if State(one["state"]).unfinished), key=lambda one: one["created"] or "")
+    home = workspaces.find(workspace)
+    summaries = every_run(warn=warn, workspace=home.root)
+    states = Counter(run["state"] for run in summaries)
+    counts = {str(state): states[state] for state in State if states[state]}
+    unfinished = [run for run in summaries if State(run["state"]).unfinished]
     measured = {}
     if sizes:
         from qexp.rows.array_cache import cache_folder
         from qexp.upkeep import trash as trashes
 
-        trash, runs = files.size_of(trashes.folder(place)), files.size_of(place.runs)
-        linked = [path for path in place.runs.iterdir() if path.is_symlink()] if place.runs.is_dir() else []
+        trash, runs = files.size_of(trashes.folder(home)), files.size_of(home.runs)
+        linked = [path for path in home.runs.iterdir() if path.is_symlink()] if home.runs.is_dir() else []
         runs += sum(files.size_of(path) for path in linked)  # runs that are kept elsewhere
-        free = disk_usage(place.root).free
+        free = disk_usage(home.root).free
         measured = {"runs": runs - trash, "trash": trash, "cache": files.size_of(cache_folder()), "free": free}
-    return Status(counts, unfinished, measured)
+    return Status(counts, sorted(unfinished, key=lambda run: run["created"] or ""), measured)
 
 
 def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> list[Summary]:
@@ -108,21 +104,21 @@ def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str
     from qexp.runs.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
-    found = catalog.runs(refresh)
+    summaries = catalog.runs(refresh)
     for text in catalog.warnings:
         warn(text)
-    return found
+    return summaries
 
 
 def ordered(
     summaries: list[Summary], sort: str | None = None, reverse: bool = False, *, warn: Report = as_warning
 ) -> list[Summary]:
     """Summaries in the order of a field, by name if it is left out; runs without the field come last."""
-    from qexp.runs import columns as filters
+    from qexp.runs.columns import ordered as ordered_by
 
     if sort is None or not summaries or sort in summaries[0] or sort.startswith(("results.", "epochs.")):
-        return filters.ordered(summaries, sort, reverse)
-    return filters.ordered(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
+        return ordered_by(summaries, sort, reverse)
+    return ordered_by(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
 
 
 def newest(summaries: list[Summary], count: int) -> list[Summary]:
@@ -141,32 +137,32 @@ def columns(summaries: Sequence[Summary]) -> Columns:
 
 def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = as_warning) -> list[list[Any]]:
     """Per run the values of fields; `warn` receives what cannot be read."""
-    listing = columns(summaries)
-    values = [listing.values(field) for field in fields]
-    for text in listing.warnings:
+    of_runs = columns(summaries)
+    values = [of_runs.values(field) for field in fields]
+    for text in of_runs.warnings:
         warn(text)
     return [list(row) for row in zip(*values, strict=True)]
 
 
 def groups(summaries: Sequence[Summary], *fields: str, warn: Report = as_warning) -> list[dict[str, Any]]:
     """Groups of runs with the same values of fields: number, states, and mean test errors of each."""
-    from qexp.runs import columns as catalog_columns
+    from qexp.runs.columns import groups as groups_of
 
-    return catalog_columns.groups(summaries, rows(summaries, fields, warn=warn))
+    return groups_of(summaries, rows(summaries, fields, warn=warn))
 
 
 def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:
     """Per run the names of the runs that it was pretrained from, directly and indirectly, the nearest first."""
     from qexp.store import provenance
 
-    return provenance.ancestors_of(summaries, {one["name"]: one for one in among})
+    return provenance.ancestors_of(summaries, {run["name"]: run for run in among})
 
 
 def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun]:
     """The runs as a tree, each below the one that it was pretrained from."""
     from qexp.store import provenance
 
-    return list(provenance.lineage_tree(summaries, {one["name"]: one for one in among}))
+    return list(provenance.lineage_tree(summaries, {run["name"]: run for run in among}))
 
 
 def compare(
@@ -211,21 +207,20 @@ def report(
     Raises QexpError before anything is written.
     """
     from qexp.runs.catalog import Catalog
-    from qexp.web.report import chosen, report as of_one, report_of_several
+    from qexp.web.report import report as report_of_run, report_of_several, runs_of_report
 
     names = references_of(list(runs), workspace)
     if runs and not names:
         raise QexpError("no run is named: the list of runs is empty")
-    named = chosen(names, launch, Catalog(workspaces.find(workspace)))
-    title = (
-        ", ".join([*(Path(one).name or one for one in names), *([f"launch {launch}"] if launch else [])]) or "all runs"
-    )
-    alone = len(named) == 1
-    target = Path(to) if to is not None else Path(f"{next(iter(named)).name if alone else _file_name(title)}.html")
+    named = runs_of_report(names, launch, Catalog(workspaces.find(workspace)))
+    words = [*(Path(name).name or name for name in names), *([f"launch {launch}"] if launch else [])]
+    title = ", ".join(words) or "all runs"
+    single = next(iter(named)) if len(named) == 1 else None
+    target = Path(to) if to is not None else Path(f"{single.name if single else _file_name(title)}.html")
     if pdf:
         target = target.with_suffix(".pdf")
-    if alone:
-        return of_one(next(iter(named)), target, overwrite)
+    if single is not None:
+        return report_of_run(single, target, overwrite)
     return report_of_several(title, named, target, overwrite)
 
 

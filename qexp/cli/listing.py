@@ -27,43 +27,59 @@ from qexp.cli.console import (
     warning,
 )
 from qexp.errors import QexpError
-from qexp.runs.columns import cell, error_title, in_csv, is_number, units_of, usual_columns
+from qexp.metrics.meaning import MAIN_METRIC
+from qexp.runs.columns import Column, column_of, group_table, in_csv, outputs_of_groups, units_of, usual_columns
 from qexp.runs.options import ListOptions
 
 if TYPE_CHECKING:
+    from qexp.runs.columns import Columns
     from qexp.store.provenance import TreeRun
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
 
 
-def rows_of(runs: list[Run], columns: Sequence[str]) -> list[list[Any]]:
-    """The values of columns, which may be in the runs' specs or directories; what cannot be read is a warning."""
-    listing = api.columns(runs)
-    for text in dict.fromkeys(caution for column in columns for caution in listing.cautions(column)):
+def rows_of(runs: list[Run], fields: Sequence[str]) -> list[list[Any]]:
+    """The values of fields, which may be in the runs' specs or directories; what cannot be read is a warning."""
+    _warn_of_cautions(api.columns(runs), fields)
+    return api.rows(runs, fields, warn=warning)
+
+
+def _warn_of_cautions(columns: Columns, fields: Sequence[str]) -> None:
+    for text in dict.fromkeys(caution for field in fields for caution in columns.cautions(field)):
         warning(text)
-    return api.rows(runs, columns, warn=warning)
 
 
-def documents(runs: list[Run], columns: list[str] | None, size: bool) -> list[Run]:
-    """What --json prints: whole summaries, or of each run the columns that are asked for."""
+def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> list[Column]:
+    """The columns that are asked for, else the usual ones; what cannot be read is a warning."""
+    values = api.columns(runs)
+    columns = usual_columns(runs) if fields is None else []
+    columns += [column_of(field, values) for field in [*(fields or ()), *(["size"] if size else [])]]
+    _warn_of_cautions(values, fields or ())
+    for text in values.warnings:
+        warning(text)
+    return columns
+
+
+def documents(runs: list[Run], fields: list[str] | None, size: bool) -> list[Run]:
+    """What --json prints: whole summaries, or of each run the fields that are asked for."""
     extra = ["size"] if size else []
-    if columns is not None:
-        shown = [*columns, *extra]
-        return [dict(zip(shown, row, strict=True)) for row in rows_of(runs, shown)]
+    if fields is not None:
+        fields = [*fields, *extra]
+        return [dict(zip(fields, row, strict=True)) for row in rows_of(runs, fields)]
     if not size:
         return runs
-    return [{**one, "size": bytes_} for one, (bytes_,) in zip(runs, rows_of(runs, extra), strict=True)]
+    return [{**run, "size": bytes_} for run, (bytes_,) in zip(runs, rows_of(runs, extra), strict=True)]
 
 
 def with_ancestors(runs: list[Run], everything: list[Run]) -> list[Run]:
     """Summaries with the names of the runs that each was pretrained from, directly and indirectly, nearest first."""
     before = api.ancestors(runs, everything)
-    return [{**one, "ancestors": before[one["name"]]} for one in runs]
+    return [{**run, "ancestors": before[run["name"]]} for run in runs]
 
 
-def print_runs(runs: list[Run], size: bool) -> None:
-    print_table(*_table_of(runs, size))
+def print_runs(runs: list[Run], columns: Sequence[Column]) -> None:
+    _print_rows([[column.text(run) for column in columns] for run in runs], columns)
 
 
 def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
@@ -76,122 +92,73 @@ def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
         return line + branch.name + (" (gone)" if branch.run is None else "")
 
     branches = api.tree(runs, everything)
-    columns, cells, right = _table_of([branch.run for branch in branches if branch.run is not None], size)
-    of_runs = iter(cells)
+    columns = columns_of([branch.run for branch in branches if branch.run is not None], None, size)
     rows = [
-        [label(branch), *(next(of_runs)[1:] if branch.run is not None else [""] * (len(columns) - 1))]
+        [label(branch), *("" if branch.run is None else column.text(branch.run) for column in columns[1:])]
         for branch in branches
     ]
-    print_table(columns, rows, right)
+    _print_rows(rows, columns)
 
 
-def _table_of(runs: list[Run], size: bool) -> tuple[list[str], list[list[str]], list[str]]:
-    """The usual columns, a row per run that begins with its name, and the columns that are aligned to the right."""
-    columns = usual_columns(runs)
-    titles = [one.title for one in columns]
-    rows = [[one.text(run) for one in columns] for run in runs]
-    if size:
-        titles.append("size")
-        sizes = rows_of(runs, ["size"])
-        rows = [[*row, in_bytes(bytes_)] for row, (bytes_,) in zip(rows, sizes, strict=True)]
-    return titles, rows, [*(one.title for one in columns if one.numeric), "size"]
+def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
+    print_table(
+        [column.title for column in columns], rows, right=[column.title for column in columns if column.numeric]
+    )
 
 
-def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
-    """The columns, with that of cautions if a run has one."""
-    return columns if "caution" in columns or not any(one["caution"] for one in runs) else [*columns, "caution"]
-
-
-def print_columns(runs: list[Run], columns: list[str]) -> None:
-    listing = api.columns(runs)
-    rows = rows_of(runs, columns)
-    titles = [f"{column} ({unit})" if (unit := listing.unit(column)) else column for column in columns]
-    numeric = [
-        title
-        for title, values in zip(titles, zip(*rows, strict=True), strict=True)
-        if all(value is None or is_number(value) for value in values)
-    ]
-    cells = [[cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
-    print_table(titles, cells, right=numeric)
+def with_cautions(fields: list[str], runs: list[Run]) -> list[str]:
+    """The fields, with that of cautions if a run has one."""
+    return fields if "caution" in fields or not any(run["caution"] for run in runs) else [*fields, "caution"]
 
 
 def print_groups(
     runs: list[Run], fields: Sequence[str], limit: int | None, *, size: bool, as_json: bool, as_csv: bool
 ) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors."""
-    found = api.groups(runs, *fields, warn=warning)[:limit]
-    for one in found:
-        members = one.pop("runs")
+    groups = api.groups(runs, *fields, warn=warning)[:limit]
+    for group in groups:
+        members = group.pop("runs")
         if size:
-            one["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
+            group["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
     if as_json:
-        print_json([dict(zip(fields, one.pop("values"), strict=True)) | one for one in found])
+        print_json([dict(zip(fields, group.pop("values"), strict=True)) | group for group in groups])
     elif as_csv:
-        _print_groups_as_csv(found, fields, size)
-    elif found:
-        _print_groups_as_table(found, fields, size, units_of(runs))
-        for caution in dict.fromkeys(one["caution"] for one in runs if one["caution"]):
-            result(f"{caution}: {', '.join(one['name'] for one in runs if one['caution'] == caution)}")
+        _print_groups_as_csv(groups, fields, size)
+    elif groups:
+        table = group_table(groups, fields, units_of(runs))
+        rows = [
+            [*row, *([in_bytes(group["size"])] if size else [])] for row, group in zip(table.rows, groups, strict=True)
+        ]
+        print_table([*table.columns, *(["size"] if size else [])], rows, right=[*table.right, "size"])
+        for caution in dict.fromkeys(run["caution"] for run in runs if run["caution"]):
+            result(f"{caution}: {', '.join(run['name'] for run in runs if run['caution'] == caution)}")
     else:
         message("no runs to group")
 
 
 def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], size: bool) -> None:
-    states = list(dict.fromkeys(state for one in groups for state in one["states"]))
-    outputs = _outputs(groups)
-    numbers = ("n", "mean", "std")
-    columns = [*fields, "n", *states, *(f"test.{output}.mae.{key}" for output in outputs for key in numbers)]
+    states = list(dict.fromkeys(state for group in groups for state in group["states"]))
+    numbers = [(output, key) for output in outputs_of_groups(groups) for key in ("n", "mean", "std")]
+    columns = [*fields, "n", *states, *(f"test.{output}.{MAIN_METRIC}.{key}" for output, key in numbers)]
     rows = [
         [
-            *map(in_csv, one["values"]),
-            one["n"],
-            *(one["states"].get(state, 0) for state in states),
-            *((_error(one, output) or {}).get(key) for output in outputs for key in numbers),
-            *([one["size"]] if size else []),
+            *map(in_csv, group["values"]),
+            group["n"],
+            *(group["states"].get(state, 0) for state in states),
+            *(group["test"].get(output, {}).get(MAIN_METRIC, {}).get(key) for output, key in numbers),
+            *([group["size"]] if size else []),
         ]
-        for one in groups
+        for group in groups
     ]
     print_csv([*columns, *(["size"] if size else [])], rows)
-
-
-def _print_groups_as_table(groups: list[Run], fields: Sequence[str], size: bool, units: dict[str, str]) -> None:
-    outputs = _outputs(groups)
-    titles = [error_title(output, units) for output in outputs]
-    rows = [
-        [
-            *map(cell, fields, one["values"]),
-            str(one["n"]),
-            ", ".join(f"{count} {state}" for state, count in one["states"].items()),
-            *(_mean_and_deviation(_error(one, output)) for output in outputs),
-            *([in_bytes(one["size"])] if size else []),
-        ]
-        for one in groups
-    ]
-    columns = [*fields, "n", "states", *titles, *(["size"] if size else [])]
-    print_table(columns, rows, right=["n", *titles, "size"])
-
-
-def _outputs(groups: list[Run]) -> list[str]:
-    return list(dict.fromkeys(output for one in groups for output in one["test"]))
-
-
-def _error(group: Run, output: str) -> dict[str, Any] | None:
-    error: dict[str, Any] | None = group["test"].get(output, {}).get("mae")
-    return error
-
-
-def _mean_and_deviation(error: dict[str, Any] | None) -> str:
-    from qexp.metrics.meaning import measured
-
-    return "-" if error is None else measured(error["mean"], error["std"])
 
 
 def metrics_of(runs: list[Run]) -> list[str]:
     return list(
         dict.fromkeys(
             f"{part}.{output}.{metric}"
-            for one in runs
-            for part, outputs in one["results"].items()
+            for run in runs
+            for part, outputs in run["results"].items()
             for output, metrics in outputs.items()
             for metric in metrics
         )
@@ -254,44 +221,42 @@ def ls(
     refresh: RefreshOption = True,
 ) -> None:
     """List runs with their states and test errors."""
-    chosen = _chosen(columns, group=group, size=size, names=names)
-    if lineage and (chosen is not None or group is not None or as_csv or names):
+    fields = _fields(columns, group=group, size=size, names=names)
+    if lineage and (fields is not None or group is not None or as_csv or names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
     every_run = api.every_run(refresh=refresh, warn=warning, workspace=options.workspace)
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
-    if chosen is not None or as_csv:
-        chosen = with_cautions(chosen or [*IN_CSV, *metrics_of(runs)], runs)
+    if fields is not None or as_csv:
+        fields = with_cautions(fields or [*IN_CSV, *metrics_of(runs)], runs)
     if group is not None:
         print_groups(runs, _names("--group", group), limit, size=size, as_json=as_json, as_csv=as_csv)
         return
     if limit is not None:
         runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
     if as_json:
-        listed = documents(runs, chosen, size)
-        print_json(with_ancestors(listed, every_run) if lineage else listed)
+        objects = documents(runs, fields, size)
+        print_json(with_ancestors(objects, every_run) if lineage else objects)
     elif names:
-        for one in runs:
-            result(one["name"])
+        for run in runs:
+            result(run["name"])
     elif as_csv:
-        shown = [*(chosen or []), *(["size"] if size else [])]
-        print_csv(shown, [[in_csv(value) for value in row] for row in rows_of(runs, shown)])
+        titles = [*(fields or []), *(["size"] if size else [])]
+        print_csv(titles, [[in_csv(value) for value in row] for row in rows_of(runs, titles)])
     elif not runs:
-        asked = options.status or options.where or options.tags or options.launch
-        message("no runs" + (" match" if asked else "; start one with: qexp run EXPERIENCE"))
+        condition = options.status or options.where or options.tags or options.launch
+        message("no runs" + (" match" if condition else "; start one with: qexp run EXPERIENCE"))
     else:
         some = api.newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if lineage:
             print_tree(some, every_run, size)
-        elif chosen is None:
-            print_runs(some, size)
         else:
-            print_columns(some, [*chosen, *(["size"] if size else [])])
+            print_runs(some, columns_of(some, fields, size))
         if len(some) < len(runs):
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
 
 
-def _chosen(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
-    """The columns to show; None for the usual ones. Raises QexpError where options exclude each other."""
+def _fields(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
+    """The fields to show; None for the usual ones. Raises QexpError where options exclude each other."""
     if group is not None and columns is not None:
         raise QexpError("--columns is for rows of single runs, --group for rows of several; leave out one of them")
     if names and (group is not None or columns is not None or size):
@@ -357,10 +322,9 @@ MANY = 3
 
 def _files(run: Path) -> Iterator[str]:
     """What a reader may want to open; the folds' own files are left out."""
-    found = [path for path in sorted(run.rglob("*")) if path.is_file() and path.suffix in SHOWN]
     by_folder: dict[Path, list[Path]] = {}
-    for path in found:
-        if not path.is_relative_to(run / "folds"):
+    for path in sorted(run.rglob("*")):
+        if path.is_file() and path.suffix in SHOWN and not path.is_relative_to(run / "folds"):
             by_folder.setdefault(path.parent, []).append(path)
     for folder, paths in by_folder.items():
         if folder.parent.name == "figures" and len(paths) > MANY:

@@ -33,7 +33,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.cli.listing import print_columns
+from qexp.cli.listing import columns_of, print_runs
 from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.runs.order import (
@@ -351,7 +351,8 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     result(counts or "no runs")
     if status.unfinished:
         piece("\n")
-        print_columns(list(status.unfinished[:SHOWN]), ["name", "state", "epochs", "started"])
+        runs = list(status.unfinished[:SHOWN])
+        print_runs(runs, columns_of(runs, ["name", "state", "epochs", "started"], size=False))
         if len(status.unfinished) > SHOWN:
             message(f"and {len(status.unfinished) - SHOWN} more; see them with qexp ls")
     piece("\n")

@@ -21,6 +21,7 @@ from qexp.figures.canvas import (
     whole_numbers,
     wrapped,
 )
+from qexp.metrics.meaning import MAIN_METRIC
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,10 +51,10 @@ def learning_curves(
             part_name = "training" if part == "train" else part
             loss.plot(epochs, values, style, color=colour, linewidth=width, label=prefix + part_name, marker=marker)
         for axis, output in zip(axes[1:], outputs, strict=True):
-            values = [_number(line["validation"].get(output, {}).get("mae")) for line in lines]
+            values = [_number(line["validation"].get(output, {}).get(MAIN_METRIC)) for line in lines]
             axis.plot(epochs, values, "-", color=colour, linewidth=1.5, label=name, marker=marker)
             tested = [
-                (line["epoch"], _number(line["test"][output]["mae"]))
+                (line["epoch"], _number(line["test"][output][MAIN_METRIC]))
                 for line in lines
                 if output in line.get("test", {})
             ]
@@ -158,7 +159,7 @@ def _over_epochs(runs: Sequence[Lines], output: str | None) -> Array:
     for row, lines in zip(table, runs, strict=True):
         for line in lines:
             validation = line["validation"]
-            value = validation["loss"] if output is None else validation.get(output, {}).get("mae")
+            value = validation["loss"] if output is None else validation.get(output, {}).get(MAIN_METRIC)
             row[line["epoch"] - 1] = np.nan if value is None else value
     return table
 

@@ -8,7 +8,7 @@ import operator
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Any
 
 from qexp.base import files
 from qexp.base.files import in_bytes
-from qexp.base.text import keys_of, output_and_metric
+from qexp.base.text import Table, keys_of, output_and_metric
 from qexp.errors import DamagedError, NotFoundError, QexpError, nearest, shortened, suggestion
-from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, number
+from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.spec.resolution import is_index
 from qexp.store.directory import EVALUATIONS, RunDirectory
@@ -67,9 +67,9 @@ def select(
     holds = condition(where, look) if where is not None else lambda summary: True
     wanted = set(tags)
     return [
-        one
-        for one in summaries
-        if (status is None or one["state"] == status) and wanted <= set(one["tags"] if wanted else ()) and holds(one)
+        run
+        for run in summaries
+        if (status is None or run["state"] == status) and wanted <= set(run["tags"] if wanted else ()) and holds(run)
     ]
 
 
@@ -89,9 +89,9 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
         MemoryError,
     ) as error:  # the last: nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
-        shown = repr(shortened(text))
+        words = repr(shortened(text))
         example = "results.test['TOC%'].mae < 1" if "%" in text else "seed < 5"
-        raise QexpError(f'`where`: cannot understand {shown}{where}; write, for example, "{example}"') from None
+        raise QexpError(f'`where`: cannot understand {words}{where}; write, for example, "{example}"') from None
     if _goes_deeper(tree, DEEPEST):
         raise QexpError(f"`where`: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
     if any(isinstance(node, ast.Constant) and _is_huge(node.value) for node in ast.walk(tree)):
@@ -111,10 +111,10 @@ def field(summary: Summary, path: str) -> Any:
     first, *rest = steps(path)
     if first not in summary:
         raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
-    found = summary[first]
-    for step in keys_of(rest, found):
-        found = found.get(step) if isinstance(found, dict) else None
-    return found
+    value = summary[first]
+    for step in keys_of(rest, value):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
 
 
 BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
@@ -122,14 +122,14 @@ BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
 
 def steps(path: str) -> list[str]:
     """The keys of a dotted path; one in brackets and quotes may hold dots: `evaluations["core.2"].test`."""
-    found: list[str] = []
+    keys: list[str] = []
     rest = path
     while bracket := BRACKETS.search(rest):
-        before = rest[: bracket.start()].removeprefix(".") if found else rest[: bracket.start()]
-        found += [*(before.split(".") if before else []), bracket[1] if bracket[1] is not None else bracket[2]]
+        before = rest[: bracket.start()].removeprefix(".") if keys else rest[: bracket.start()]
+        keys += [*(before.split(".") if before else []), bracket[1] if bracket[1] is not None else bracket[2]]
         rest = rest[bracket.end() :]
-    if found:
-        return [*found, *(rest.removeprefix(".").split(".") if rest else [])]
+    if keys:
+        return [*keys, *(rest.removeprefix(".").split(".") if rest else [])]
     return path.split(".")
 
 
@@ -137,8 +137,8 @@ def newest(summaries: list[Summary], count: int) -> list[Summary]:
     """The runs created last, in the given order."""
     if len(summaries) <= count:
         return summaries
-    kept = {one["name"] for one in sorted(summaries, key=lambda one: one["created"] or "")[-count:]}
-    return [one for one in summaries if one["name"] in kept]
+    names = {run["name"] for run in sorted(summaries, key=lambda run: run["created"] or "")[-count:]}
+    return [run for run in summaries if run["name"] in names]
 
 
 def _goes_deeper(tree: ast.AST, steps: int) -> bool:
@@ -239,17 +239,17 @@ def ordered(
     """
     if by is None or not summaries:
         return summaries[::-1] if reverse else summaries
-    keyed = list(zip(values if values is not None else [field(one, by) for one in summaries], summaries, strict=True))
+    keyed = list(zip(values if values is not None else [field(run, by) for run in summaries], summaries, strict=True))
     having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
     if len({isinstance(value, str) for value, _ in having}) > 1 or (
-        not having and any(v is not None for v, _ in keyed)
+        not having and any(value is not None for value, _ in keyed)
     ):
         raise QexpError(
             f"`sort={by}`: the values are neither all numbers nor all texts; "
             "name a field inside, as in results.test.depth.mae"
         )
     having.sort(key=lambda pair: pair[0], reverse=reverse)
-    return [one for _, one in having] + [one for value, one in keyed if not isinstance(value, int | float | str)]
+    return [run for _, run in having] + [run for value, run in keyed if not isinstance(value, int | float | str)]
 
 
 # Columns of a listing (the values of runs by name) and groups of runs that share a value.
@@ -257,7 +257,7 @@ def ordered(
 
 PARTS = ("test", "validation")
 
-FIELDS = frozenset(one.name for one in fields(Record)) - {"others"}
+FIELDS = frozenset(field.name for field in fields(Record)) - {"others"}
 
 _NOTHING = object()
 """The result for a missing key, as opposed to a null value."""
@@ -279,7 +279,7 @@ class Columns:
         """Messages about runs that could not be read; their cells are empty."""
         self._of_specs: dict[tuple[str, str, tuple[str, ...]], Any] = {}
         """Path and digest of a run, and keys of its spec → value: a spec is never changed."""
-        self._found: dict[str, bool | None] = {}
+        self._has_value: dict[str, bool | None] = {}
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec_as_written))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
@@ -289,17 +289,17 @@ class Columns:
 
     def over(self, runs: Sequence[Summary]) -> Columns:
         """The columns of other runs; values of specs that have been read once are not read again."""
-        made = Columns(runs)
-        made._of_specs = self._of_specs
-        return made
+        columns = Columns(runs)
+        columns._of_specs = self._of_specs
+        return columns
 
     def values(self, column: str) -> list[Any]:
         """One value per run, None if missing. Raises QexpError with similar names if no run can have the column."""
         look = self._lookup(column)
-        found = [look(one) for one in self.runs]
-        if found and all(value is _NOTHING for value in found):
+        values = [look(run) for run in self.runs]
+        if values and all(value is _NOTHING for value in values):
             self._require_possible(column)
-        return [None if value is _NOTHING else value for value in found]
+        return [None if value is _NOTHING else value for value in values]
 
     def one_by_one(self, column: str) -> Callable[[Summary], Any]:
         """A function run → value, None if missing, that reads files of a run only when it is called for that run.
@@ -309,19 +309,19 @@ class Columns:
         if self._in_summaries(column):
             return lambda run: field(run, column)
         look = self._lookup(column)
-        self._found[column] = None
+        self._has_value[column] = None
 
         def value_of(run: Summary) -> Any:
             value = look(run)
-            self._found[column] = self._found[column] or value is not _NOTHING
+            self._has_value[column] = self._has_value[column] or value is not _NOTHING
             return None if value is _NOTHING else value
 
         return value_of
 
     def require_found(self) -> None:
         """Raise QexpError, with similar names, if `one_by_one` looked for a column that no run can have."""
-        for column, found in self._found.items():
-            if found is False:
+        for column, has_value in self._has_value.items():
+            if has_value is False:
                 self._require_possible(column)
 
     def _require_possible(self, column: str) -> None:
@@ -389,27 +389,26 @@ class Columns:
     def cautions(self, column: str) -> list[str]:
         """Per run whose value of a column is of an evaluation with a caution: its name and the caution."""
         name = path[1] if len(path := steps(column)) > 2 and path[0] == EVALUATIONS else None
-        found = {one["name"]: one["evaluations"].get(name, {}).get("caution") for one in self.runs}
-        return [f"{run} on {name}: {caution}" for run, caution in found.items() if caution]
+        cautions = {run["name"]: run["evaluations"].get(name, {}).get("caution") for run in self.runs}
+        return [f"{run} on {name}: {caution}" for run, caution in cautions.items() if caution]
 
     def meaning(self, metric: str) -> Meaning:
         """Direction and unit of a metric; those of custom metrics are taken from the runs' records."""
         from qexp.metrics.built_in import METRICS
         from qexp.metrics.recorded import meaning_of
 
-        records = [] if metric in METRICS else [self._record(one["path"]) for one in self.runs]
+        records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
         return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
 
     def _suggestion(self, column: str) -> str:
-        known = {*FIELDS, *self.runs[0], "size"}
-        specs = [path for one in self.runs[:20] for path in _paths(self._spec(one["path"]))]
+        fields = {*FIELDS, *self.runs[0], "size"}
+        specs = [path for run in self.runs[:20] for path in _paths(self._spec(run["path"]))]
         prefix = "spec." if column.startswith("spec.") else ""
-        deep = {*known, *(f"{prefix}{path}" for path in specs)}
-        for one in self.runs:
-            deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
-            deep |= {*_paths(one["evaluations"], "evaluations.")}
-        deep |= possible_columns(units_of(self.runs)).keys()
-        return suggestion(column, deep if nearest(column, deep) else known)
+        deep = {*fields, *(f"{prefix}{path}" for path in specs), *possible_columns(units_of(self.runs))}
+        for run in self.runs:
+            deep |= {*_paths(run["results"]), *_paths(run["results"], "results.")}
+            deep |= {*_paths(run["evaluations"], "evaluations.")}
+        return suggestion(column, deep if nearest(column, deep) else fields)
 
 
 def _below(document: Any, steps: Sequence[str]) -> Any:
@@ -435,6 +434,77 @@ def _paths(document: Any, before: str = "") -> Iterator[str]:
             yield from _paths(value, f"{before}{key}.")
 
 
+# Listings: the runs that are chosen, and columns and groups of them with cells as texts, for the shell and for pages.
+
+
+Run = dict[str, Any]
+"""A summary, as the catalog gives it."""
+
+
+def choose(
+    columns: Columns,
+    *,
+    where: str | None = None,
+    status: str | None = None,
+    tags: Iterable[str] = (),
+    names: Collection[str] | None = None,
+) -> list[Run]:
+    """Those of the runs of some columns that fulfil all conditions; see `select`. `names`: of runs of a launch."""
+    runs = select(columns.runs, where=where, status=status, tags=tags, look=columns.one_by_one)
+    columns.require_found()
+    return runs if names is None else [run for run in runs if run["name"] in names]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column with a cell for each run."""
+
+    title: str
+    field: str
+    """The field that it shows, by which runs can be sorted."""
+    text: Callable[[Run], str]
+    numeric: bool = False
+
+
+def usual_columns(runs: Sequence[Run]) -> list[Column]:
+    """Name, state and progress, the main test metric of each output, and labels if a run has any."""
+    outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
+    units = units_of(runs)
+    optional = [key for key in ("overrides", "tags", "caution") if any(run[key] for run in runs)]
+    return [
+        Column("name", "name", lambda run: str(run["name"])),
+        Column("state", "state", lambda run: str(run["state"])),
+        Column("seed", "seed", lambda run: NONE if run["seed"] is None else str(run["seed"]), numeric=True),
+        Column("epochs", "epochs.done", progress, numeric=True),
+        *(_main_metric(output, units) for output in outputs),
+        Column("created", "created", lambda run: time(run["created"])),
+        *(_labels(key) for key in optional),
+    ]
+
+
+def _main_metric(output: str, units: Mapping[str, str]) -> Column:
+    def text(run: Run) -> str:
+        return number(run["results"].get("test", {}).get(output, {}).get(MAIN_METRIC))
+
+    return Column(error_title(output, units), f"test.{output}.{MAIN_METRIC}", text, numeric=True)
+
+
+def _labels(key: str) -> Column:
+    def text(run: Run) -> str:
+        return str(run[key]) if key == "caution" else " ".join(run[key])
+
+    return Column("set" if key == "overrides" else key, key, text)
+
+
+def column_of(field: str, columns: Columns) -> Column:
+    """The column of any field, with its unit. Raises QexpError with similar names if no run can have it."""
+    values, unit = columns.values(field), columns.unit(field)
+    by_run = {run["name"]: value for run, value in zip(columns.runs, values, strict=True)}
+    numeric = all(value is None or is_number(value) for value in values)
+    title = f"{field} ({unit})" if unit else field
+    return Column(title, field, lambda run: cell(field, by_run[run["name"]]), numeric)
+
+
 def groups(runs: Sequence[Summary], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """Groups of runs with the same values, in order of first appearance: number, states and mean test errors.
 
@@ -458,13 +528,13 @@ def groups(runs: Sequence[Summary], values: Sequence[Sequence[Any]]) -> list[dic
 
 def _mean_errors(runs: Sequence[Summary]) -> dict[str, dict[str, dict[str, Any]]]:
     errors: dict[str, list[float]] = {}
-    for one in runs:
-        for output, metrics in one["results"].get("test", {}).items():
-            if metrics.get("mae") is not None:
-                errors.setdefault(output, []).append(metrics["mae"])
+    for run in runs:
+        for output, metrics in run["results"].get("test", {}).items():
+            if (value := metrics.get(MAIN_METRIC)) is not None:
+                errors.setdefault(output, []).append(value)
     return {
         output: {
-            "mae": {
+            MAIN_METRIC: {
                 "n": len(values),
                 "mean": statistics.fmean(values),
                 "std": statistics.stdev(values) if len(values) > 1 else None,
@@ -474,54 +544,31 @@ def _mean_errors(runs: Sequence[Summary]) -> dict[str, dict[str, dict[str, Any]]
     }
 
 
-# Cells of listings of runs, as texts.
-
-
-Run = dict[str, Any]
-"""A summary, as the catalog gives it."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One of the columns that a listing has if none are chosen."""
-
-    title: str
-    field: str
-    """The field that it shows, by which runs can be sorted."""
-    text: Callable[[Run], str]
-    numeric: bool = False
-
-
-def usual_columns(runs: Sequence[Run]) -> list[Column]:
-    """Name, state and progress, the mean absolute test error of each output, and labels if a run has any."""
-    errors = dict.fromkeys(output for one in runs for output in one["results"].get("test", {}))
-    units = units_of(runs)
-    optional = [key for key in ("overrides", "tags", "caution") if any(one[key] for one in runs)]
-    return [
-        Column("name", "name", lambda one: str(one["name"])),
-        Column("state", "state", lambda one: str(one["state"])),
-        Column("seed", "seed", lambda one: NONE if one["seed"] is None else str(one["seed"]), numeric=True),
-        Column("epochs", "epochs.done", progress, numeric=True),
-        *(_of_error(output, units) for output in errors),
-        Column("created", "created", lambda one: time(one["created"])),
-        *(_of_labels(key) for key in optional),
+def group_table(groups: Sequence[dict[str, Any]], fields: Sequence[str], units: Mapping[str, str]) -> Table:
+    """A row per group: the values of the fields, how many runs, in which states, and their mean test errors."""
+    outputs = outputs_of_groups(groups)
+    titles = [error_title(output, units) for output in outputs]
+    rows = [
+        [
+            *map(cell, fields, group["values"]),
+            str(group["n"]),
+            ", ".join(f"{count} {state}" for state, count in group["states"].items()),
+            *(_mean_and_deviation(group["test"].get(output, {}).get(MAIN_METRIC)) for output in outputs),
+        ]
+        for group in groups
     ]
+    return Table("", [*fields, "n", "states", *titles], rows, frozenset(["n", *titles]))
 
 
-def _of_error(output: str, units: dict[str, str]) -> Column:
-    field = f"test.{output}.mae"
-
-    def text(run: Run) -> str:
-        return number(run["results"].get("test", {}).get(output, {}).get("mae"))
-
-    return Column(error_title(output, units), field, text, numeric=True)
+def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(output for group in groups for output in group["test"]))
 
 
-def _of_labels(key: str) -> Column:
-    def text(run: Run) -> str:
-        return str(run[key]) if key == "caution" else " ".join(run[key])
+def _mean_and_deviation(error: dict[str, Any] | None) -> str:
+    return NONE if error is None else measured(error["mean"], error["std"])
 
-    return Column("set" if key == "overrides" else key, key, text)
+
+# Cells, as texts.
 
 
 def cell(column: str, value: Any) -> str:
@@ -568,9 +615,9 @@ def _epochs(epochs: Run | None) -> str:
 
 def units_of(runs: Sequence[Run]) -> dict[str, str]:
     """Output → unit."""
-    return {output: unit for one in runs for output, unit in one["units"].items()}
+    return {output: unit for run in runs for output, unit in run["units"].items()}
 
 
-def error_title(output: str, units: dict[str, str]) -> str:
+def error_title(output: str, units: Mapping[str, str]) -> str:
     unit = units.get(output)
-    return f"{output} mae" + (f" ({unit})" if unit else "")
+    return f"{output} {MAIN_METRIC}" + (f" ({unit})" if unit else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from qexp.comparison.seeds import (
 )
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.intervals import LEVEL, quantile
-from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, number
+from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
 from qexp.store.record import State
 from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, shared_matrices
 from qexp.web.html import Drawn, Shown, View, drawn, picture
@@ -94,12 +94,6 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         words = "; ".join(f"{name} {of_seeds.mean:.4g} {unit}" for name, of_seeds in values.items())
         axis = label(f"{output} {metric}", typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
-
-
-def main_metric(metrics: Iterable[str]) -> str | None:
-    """The metric of an output that is drawn: the mean absolute error, or the first one."""
-    known = list(metrics)
-    return "mae" if "mae" in known else next(iter(known), None)
 
 
 # The learning curves of a comparison: each run in the colour of its group, and the mean of each group's seeds.

@@ -27,6 +27,7 @@ from qexp.kinds.figures import (
 from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers
 from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
 from qexp.kinds.look import value_in_words
+from qexp.metrics.meaning import MAIN_METRIC
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, RunDirectory
@@ -122,7 +123,7 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
     for output in dict.fromkeys(output for folds in known.values() for output in outputs_of(folds[0][0])):
         series = [
             {"words": name or "validation", "run": name, "dashed": False, "colour": number}
-            | _over(epochs, folds, ("validation", output, "mae"))
+            | _over(epochs, folds, ("validation", output, MAIN_METRIC))
             for number, (name, folds) in enumerate(known.items())
         ]
         title = f"{in_words(output)}: mean absolute error, validation"

@@ -25,11 +25,10 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.jobs import launchers
 from qexp.jobs.states import Watch
-from qexp.metrics.meaning import measured
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
-from qexp.runs.columns import Column, Columns, cell, error_title, groups, is_number, units_of, usual_columns
+from qexp.runs.columns import Columns, choose, column_of, group_table, groups, units_of, usual_columns
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import attempts
 from qexp.store.record import LISTED, State
@@ -403,35 +402,28 @@ class RunTable:
             return self._answers[key]
 
     def _answered(self, listed: Listed, question: Question) -> Answer:
-        found = self._chosen(listed.runs, question)
-        self._columns = columns = self._columns.over(found)
-        states = dict(Counter(one["state"] for one in found).most_common())
+        runs = self._chosen(listed.runs, question)
+        self._columns = columns = self._columns.over(runs)
+        states = dict(Counter(run["state"] for run in runs).most_common())
         if question.group:
-            made, rows, total = _grouped(found, question.group, columns)
+            titles, rows, total = _grouped(runs, question.group, columns)
         else:
-            found = _ordered(found, question, columns)
-            self._columns = columns = columns.over(found)
-            (made, rows), total = _single(found, question.columns, columns), len(found)
-        return Answer(made, total, rows, states, [*listed.warnings, *columns.warnings])
+            runs = _ordered(runs, question, columns)
+            self._columns = columns = columns.over(runs)
+            (titles, rows), total = _single(runs, question.columns, columns), len(runs)
+        return Answer(titles, total, rows, states, [*listed.warnings, *columns.warnings])
 
     def _chosen(self, runs: Sequence[Run], question: Question) -> list[Run]:
         self._columns = columns = self._columns.over(runs)
-        found = filters.select(
-            runs,
-            where=question.where or None,
-            status=question.status or None,
-            tags=[question.tag] if question.tag else [],
-            look=columns.one_by_one,
-        )
-        columns.require_found()
+        names = None
         if question.launch:
-            try:
-                launched = set(launchers.find_launch(question.launch, self._workspace).record()["runs"])
-            except NotFoundError:
-                launched = set()
-            found = [one for one in found if one["name"] in launched]
+            with suppress(NotFoundError):
+                names = set(launchers.find_launch(question.launch, self._workspace).record()["runs"])
+            names = names or set()
+        tags = [question.tag] if question.tag else []
+        chosen = choose(columns, where=question.where or None, status=question.status or None, tags=tags, names=names)
         words = question.search.lower().split()
-        return [one for one in found if all(word in _text(one) for word in words)] if words else found
+        return [run for run in chosen if all(word in _text(run) for word in words)] if words else chosen
 
 
 def _text(run: Run) -> str:
@@ -448,42 +440,27 @@ def _ordered(runs: list[Run], question: Question, columns: Columns) -> list[Run]
 
 def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows]:
     """A row per run; cells are made when they are asked for."""
-    shown = [_chosen_column(name, columns) for name in chosen] if chosen else usual_columns(runs)
+    listed = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
         return [
-            {"name": one["name"], "state": one["state"], "cells": [column.text(one) for column in shown]}
-            for one in runs[first : first + count]
+            {"name": run["name"], "state": run["state"], "cells": [column.text(run) for column in listed]}
+            for run in runs[first : first + count]
         ]
 
-    return [{"title": one.title, "field": one.field, "numeric": one.numeric} for one in shown], rows
-
-
-def _chosen_column(name: str, columns: Columns) -> Column:
-    values = columns.values(name)
-    of_run = {run["name"]: value for run, value in zip(columns.runs, values, strict=True)}
-    unit = columns.unit(name)
-    numeric = all(value is None or is_number(value) for value in values)
-    return Column(f"{name} ({unit})" if unit else name, name, lambda run: cell(name, of_run[run["name"]]), numeric)
+    return [{"title": column.title, "field": column.field, "numeric": column.numeric} for column in listed], rows
 
 
 def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
     """A row per value of the fields, and how many there are."""
-    found = groups(runs, list(zip(*(columns.values(field) for field in fields), strict=True)))
-    outputs = dict.fromkeys(output for one in found for output in one["test"])
-    units = units_of(runs)
-    titles = [*((field, False) for field in fields), ("n", True), ("states", False)] + [
-        (error_title(one, units), True) for one in outputs
+    members = groups(runs, list(zip(*(columns.values(field) for field in fields), strict=True)))
+    table = group_table(members, fields, units_of(runs))
+    rows = [
+        {"where": _condition(fields, group["values"]), "cells": cells}
+        for group, cells in zip(members, table.rows, strict=True)
     ]
-    rows = []
-    for one in found:
-        errors = [one["test"].get(output, {}).get("mae") for output in outputs]
-        states = ", ".join(f"{count} {state}" for state, count in one["states"].items())
-        cells = [*map(cell, fields, one["values"]), str(one["n"]), states]
-        cells += ["-" if error is None else measured(error["mean"], error["std"]) for error in errors]
-        rows.append({"where": _condition(fields, one["values"]), "cells": cells})
-    described = [{"title": title, "field": None, "numeric": numeric} for title, numeric in titles]
-    return described, lambda first, count: rows[first : first + count], len(rows)
+    titles = [{"title": title, "field": None, "numeric": title in table.right} for title in table.columns]
+    return titles, lambda first, count: rows[first : first + count], len(rows)
 
 
 def _condition(fields: Sequence[str], values: Sequence[Any]) -> str | None:

@@ -131,7 +131,7 @@ Named = dict[RunDirectory, str | None]
 """Run → the pattern that matched it; None if it was named otherwise."""
 
 
-def chosen(references: Sequence[str], launch: str | None, catalog: Catalog) -> Named:
+def runs_of_report(references: Sequence[str], launch: str | None, catalog: Catalog) -> Named:
     """The runs that references name, and those of a launch; all runs of the workspace without either.
 
     references  names, unique prefixes, paths, patterns, and folders of studies
