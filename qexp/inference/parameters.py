@@ -488,7 +488,7 @@ def sources_named(text: str, generators: Table) -> list[Source]:
             raise QexpError(f"`source={text}`: '{word}' is no source of deformation in a half-space, which this needs")
         number = f"_{types[: index + 1].count(word)}" if types.count(word) > 1 else ""
         (source,) = made.sources
-        found.append(source.named(word + number) if len(types) > 1 else source)
+        found.append(source.with_name(word + number) if len(types) > 1 else source)
     return found
 
 

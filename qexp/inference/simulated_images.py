@@ -157,7 +157,7 @@ class Unknowns:
 
     def at(self, known: Mapping[str, float]) -> Unknowns:
         """The same where the variables that are given have these values."""
-        return replace(self, dataset=self.dataset.given(known)) if known else self
+        return replace(self, dataset=self.dataset.with_fixed(known)) if known else self
 
     def value(self, name: str, coordinate: Array) -> Array:
         """The value of a variable, in its unit."""

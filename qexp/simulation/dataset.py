@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,9 +25,8 @@ WHOLE: Interval = (0.0, 1.0)
 """All quantiles of a distribution."""
 
 Values = NDArray[np.float64]
-Number = TypeVar("Number", float, Tensor, Values)
 
-Part = Mapping[str, Sequence[Interval]]
+Intervals = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
 
 
@@ -47,7 +45,7 @@ class GeneratedDataset:
         generator: Generator,
         size: tuple[int, int],
         fixed: Mapping[str, float],
-        held_out: Part,
+        held_out: Intervals,
         distributions: Mapping[str, Distribution],
         noise: NoiseModel,
         quantities: Quantities = QUANTITIES,
@@ -56,7 +54,7 @@ class GeneratedDataset:
         self.height, self.width = size
         self.fixed = dict(fixed)
         self.held_out = {name: [(low, high) for low, high in ranges] for name, ranges in held_out.items()}
-        self.test: Part = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
+        self.test: Intervals = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
         self.distributions = dict(distributions)
         self.noise = noise
         self.quantities = quantities
@@ -70,17 +68,21 @@ class GeneratedDataset:
         """All variables that have a value, fixed and varying."""
         return [*self.fixed, *(name for name in self.test if name not in self.fixed)]
 
-    def holding(self, fixed: Mapping[str, float]) -> GeneratedDataset:
+    def with_only_fixed(self, fixed: Mapping[str, float]) -> GeneratedDataset:
         """The same dataset with only these values fixed; `observe` then takes the values of all other variables."""
-        size = (self.height, self.width)
-        return GeneratedDataset(self.generator, size, fixed, {}, self.distributions, self.noise, self.quantities)
+        return self._with(fixed, {}, self.distributions)
 
-    def given(self, known: Mapping[str, float]) -> GeneratedDataset:
+    def with_fixed(self, values: Mapping[str, float]) -> GeneratedDataset:
         """The same dataset with some of its varying variables fixed at these values."""
-        held_out = {name: ranges for name, ranges in self.held_out.items() if name not in known}
-        varying = {name: one for name, one in self.distributions.items() if name not in known}
-        fixed, size = {**self.fixed, **known}, (self.height, self.width)
-        return GeneratedDataset(self.generator, size, fixed, held_out, varying, self.noise, self.quantities)
+        held_out = {name: ranges for name, ranges in self.held_out.items() if name not in values}
+        varying = {name: distribution for name, distribution in self.distributions.items() if name not in values}
+        return self._with({**self.fixed, **values}, held_out, varying)
+
+    def _with(
+        self, fixed: Mapping[str, float], held_out: Intervals, distributions: Mapping[str, Distribution]
+    ) -> GeneratedDataset:
+        size = (self.height, self.width)
+        return GeneratedDataset(self.generator, size, fixed, held_out, distributions, self.noise, self.quantities)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
@@ -88,7 +90,7 @@ class GeneratedDataset:
         for image in self.generator.images(self.variables):
             view = self.view(image)
             shapes[image] = view.shape((self.height, self.width))
-            if view.seen is not None or (view.measures != GNSS and self.noise.hides(image)):
+            if view.visible is not None or (view.measures != GNSS and self.noise.hides(image)):
                 shapes[mask_of(image)] = (1, *shapes[image][1:])
         return {**shapes, **dict.fromkeys(self.variables, (1,))}
 
@@ -101,7 +103,7 @@ class GeneratedDataset:
         """The names of the views in their order, empty for one without a name."""
         return [self.view(image).name for image in self.generator.images(self.variables)]
 
-    def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
+    def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Intervals]:
         """Divide the quantiles that are not held out for the test part between training and validation."""
         divided = {name: divide(test, shares, seeds.numpy("split", name)) for name, test in self.held_out.items()}
         return {
@@ -111,13 +113,13 @@ class GeneratedDataset:
         }
 
     def sample(
-        self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
+        self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
     ) -> dict[str, Tensor]:
         """Draw `count` samples of a part: variable → (count, channel, height, width) or (count, 1)."""
         drawn = self.values(part, count, seeds, purpose)
         return self.observe(drawn, seeds.torch(device, *purpose, "noise"))
 
-    def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+    def values(self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
         """The values of the varying variables of `sample`, (count,) each, in the variable's unit.
 
         Values that are together impossible, such as of a source that breaks the surface, are drawn again, each time
@@ -134,7 +136,7 @@ class GeneratedDataset:
                 drawn[name][wrong] = values
         raise DatasetError([(("varyings",), f"no possible values in {MOST_DRAWS:,} draws: {self.why_not(drawn)}")])
 
-    def _drawn(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+    def _drawn(self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
         drawn = {}
         for name, ranges in part.items():
             # Neither 0 nor 1, where the quantile functions of many distributions are infinite.
@@ -149,7 +151,7 @@ class GeneratedDataset:
             possible &= ~unmet
         return possible
 
-    def impossible(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> tuple[float, str]:
+    def impossible(self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> tuple[float, str]:
         """The share of the draws of a part that are impossible, and what they would have to be."""
         drawn = self._drawn(part, count, seeds, purpose)
         return 1 - float(self.possible(drawn, count).mean()), self.why_not(drawn)
@@ -162,17 +164,26 @@ class GeneratedDataset:
         if not isinstance(self.generator, Viewing):
             return {}
         with np.errstate(over="ignore"):
-            return self.generator.unmet(self._all_in_si(values))
+            return self.generator.unmet(self._in_si(values))
 
-    def _all_in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
+    def _with_fixed_values(self, values: Mapping[str, Values]) -> dict[str, Values]:
+        """All variables in their own units, (1,) if fixed."""
+        every = {**{name: np.array([value]) for name, value in self.fixed.items()}, **values}
+        return {name: np.asarray(value, np.float64) for name, value in every.items()}
+
+    def _in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
         """All variables, (1,) if fixed, in SI units."""
-        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **values}
-        return {name: self._in_si(name, np.asarray(value, np.float64)) for name, value in known.items()}
+        every = self._with_fixed_values(values).items()
+        return {name: value * quantity(name, self.quantities).si_factor for name, value in every}
+
+    def _as_simulated(self, values: Mapping[str, Values], device: torch.device) -> dict[str, Tensor]:
+        """The same as a generator takes them, in single precision."""
+        return {name: torch.from_numpy(value).float().to(device) for name, value in self._in_si(values).items()}
 
     def pixel_sizes(self, image: str, values: Mapping[str, Values]) -> tuple[Values, Values]:
         """Width and height of the pixels of an image [m], (count,) or (1,), for values as `observe` takes them."""
-        known = {name: torch.from_numpy(value) for name, value in self._all_in_si(values).items()}
-        width, height = self.generator.pixel_sizes(image, known)
+        si = {name: torch.from_numpy(value) for name, value in self._in_si(values).items()}
+        width, height = self.generator.pixel_sizes(image, si)
         return width.numpy(), height.numpy()
 
     def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
@@ -184,12 +195,11 @@ class GeneratedDataset:
         count = len(next(iter(values.values())))
         if not self.possible(values, count).all():
             raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
-        known = self._known(values)
-        si = self._as_simulated(known, device)
+        si = self._as_simulated(values, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
 
-        made = self.generator.simulate(si, self.height, self.width)
-        images = {name: _of_each(image, count) for name, image in made.items()}
+        simulated = self.generator.simulate(si, self.height, self.width)
+        images = {name: _of_each(image, count) for name, image in simulated.items()}
         with_errors = [name for name in images if self.view(name).errors is not None]
         streams = Seeds(_number_from(random.clone_state())) if with_errors else None
         scattered = {name: image for name, image in images.items() if self.view(name).measures != GNSS}
@@ -205,7 +215,8 @@ class GeneratedDataset:
                     masks[name] * mask.to(image) if name in masks else mask.to(image).expand(count, -1, -1, -1)
                 )
                 image.mul_(masks[name])
-        scalars = {name: value.float().to(device).expand(count)[:, None] for name, value in known.items()}
+        numbers = self._with_fixed_values(values).items()
+        scalars = {name: torch.from_numpy(value).float().to(device).expand(count)[:, None] for name, value in numbers}
         return {**images, **{mask_of(image): mask for image, mask in masks.items()}, **scalars}
 
     def signals(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
@@ -214,19 +225,10 @@ class GeneratedDataset:
         The values must be possible.
         """
         count = len(next(iter(values.values())))
-        si = self._as_simulated(self._known(values), torch.device("cpu"))
+        si = self._as_simulated(values, torch.device("cpu"))
         si.pop("noise", None)
-        made = self.generator.simulate(si, self.height, self.width)
-        return {name: _of_each(image, count) for name, image in made.items()}
-
-    def _known(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        """All variables in their own units, (1,) if fixed, in double precision."""
-        known = {name: torch.tensor([value], dtype=torch.float64) for name, value in self.fixed.items()}
-        return known | {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
-
-    def _as_simulated(self, known: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-        """The same in SI units, as a generator takes them."""
-        return {name: self._in_si(name, value).float().to(device) for name, value in known.items()}
+        simulated = self.generator.simulate(si, self.height, self.width)
+        return {name: _of_each(image, count) for name, image in simulated.items()}
 
     def _add_errors(self, name: str, image: Tensor, random: torch.Generator) -> None:
         """Add the errors of GNSS stations."""
@@ -248,43 +250,39 @@ class GeneratedDataset:
         The other varying variables have their medians, the noise too; C is the covariance of the noise between pixels,
         but for a factor, or that of the errors of GNSS stations.
         """
-        held = self._medians(variable)
-        level = held.get("noise", 0.0)
-        made = self.holding(held).signals({variable: values})[image]
+        medians = self._medians(variable)
+        at_medians = self.with_only_fixed(medians)
+        signals = at_medians.signals({variable: values})[image]
         view = self.view(image)
         if (mask := view.mask((self.height, self.width))) is not None:
-            made *= mask
+            signals *= mask
         if view.measures == GNSS:
             if view.errors is None or not (view.errors > 0).all():
-                return made, made
-            return made, made / view.errors.to(made).T[:, :, None] ** 2
-        si = {name: torch.tensor([self._in_si(name, value)]) for name, value in held.items()}
-        filtered = self.noise.without_correlation(image, made[:, 0], self.layout(image, si), level)
-        return made, filtered[:, None]
+                return signals, signals
+            return signals, signals / view.errors.to(signals).T[:, :, None] ** 2
+        layout = self.layout(image, at_medians._as_simulated({}, torch.device("cpu")))
+        filtered = self.noise.without_correlation(image, signals[:, 0], layout, medians.get("noise", 0.0))
+        return signals, filtered[:, None]
 
     def trouble_with_templates(self, variable: str, values: np.ndarray) -> str:
         """Why there are no such `templates`: the requirements that their sources do not meet; empty if they do."""
-        return self.holding(self._medians(variable)).why_not({variable: values})
+        return self.with_only_fixed(self._medians(variable)).why_not({variable: values})
 
     def _medians(self, variable: str) -> dict[str, float]:
         """The fixed values, and the medians of those that vary, without those of one variable."""
-        held = {**self.fixed, **{name: float(value[0]) for name, value in self._quantiles(0.5).items()}}
-        del held[variable]
-        return held
+        medians = {name: float(value[0]) for name, value in self._quantiles(0.5).items()}
+        return {name: value for name, value in {**self.fixed, **medians}.items() if name != variable}
 
     def layouts(self) -> dict[str, Layout]:
         """The layout of every image that noise is added to, in two samples, which differ in all that varies."""
-        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **self._quantiles(0.25, 0.75)}
-        si = {name: torch.from_numpy(self._in_si(name, value)).float() for name, value in known.items()}
+        si = self._as_simulated(self._quantiles(0.25, 0.75), torch.device("cpu"))
         images = self.generator.images(self.variables)
         return {image: self.layout(image, si) for image in images if self.view(image).measures != GNSS}
 
     def _quantiles(self, *probabilities: float) -> dict[str, Values]:
         """Values of the varying variables, (probability,) each."""
-        return {name: one.quantile(np.array(probabilities)) for name, one in self.distributions.items()}
-
-    def _in_si(self, variable: str, value: Number) -> Number:
-        return value * quantity(variable, self.quantities).si_factor
+        varying = self.distributions.items()
+        return {name: distribution.quantile(np.array(probabilities)) for name, distribution in varying}
 
 
 def mask_of(image: str) -> str:

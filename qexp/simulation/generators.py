@@ -103,7 +103,7 @@ class Source:
     """Amplitude → powers of sizes, by which it is multiplied in what displacements of distant points show: the pressure
     of a sphere times its radius³. An estimate converges sooner if this is known; it is not needed."""
 
-    def named(self, name: str) -> Source:
+    def with_name(self, name: str) -> Source:
         """The same source with a name."""
         return replace(self, name=name)
 
@@ -112,7 +112,7 @@ class Source:
         """Its variables, with its name."""
         return [f"{self.name}.{variable}" if self.name else variable for variable in self.variables]
 
-    def of(self, values: Mapping[str, Tensor], batch: int) -> Tensor:
+    def argument(self, values: Mapping[str, Tensor], batch: int) -> Tensor:
         """The argument of its kernel, (batch, variable)."""
         return torch.stack([values[name].expand(batch) for name in self.columns], dim=-1)
 
@@ -121,7 +121,7 @@ class Source:
         if self.image_kernel is not None:
             return self.image_kernel(source, east, north, direction)
         batch, height, width = len(source), north.shape[-1], east.shape[-1]
-        parts = (one.expand(batch, -1).split(BLOCK) for one in (source, east, north, direction))
+        parts = (tensor.expand(batch, -1).split(BLOCK) for tensor in (source, east, north, direction))
         blocks = [
             project(self.kernel(sources, grid(columns, rows)), directions)
             for sources, columns, rows, directions in zip(*parts, strict=True)
@@ -133,8 +133,8 @@ class Source:
         """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
         if elevation is not None:
             return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
-        parts = (one.split(BLOCK) for one in (source, stations.expand(len(source), -1, -1)))
-        return torch.cat([self.kernel(sources, places) for sources, places in zip(*parts, strict=True)])
+        parts = (tensor.split(BLOCK) for tensor in (source, stations.expand(len(source), -1, -1)))
+        return torch.cat([self.kernel(sources, points) for sources, points in zip(*parts, strict=True)])
 
 
 class DeformationImages:
@@ -151,12 +151,12 @@ class DeformationImages:
     def required(self, variables: Iterable[str]) -> list[str]:
         """The variables that must have a value, given those that a dataset mentions."""
         mentioned = list(variables)
-        of_views = [name for view, of in self._views(mentioned) for name in of.required(view, mentioned)]
+        of_views = [name for suffix, view in self._views(mentioned) for name in view.required(suffix, mentioned)]
         return [*(name for source in self.sources for name in source.columns), *of_views]
 
     def images(self, variables: Iterable[str]) -> list[str]:
         """The images made, one per view."""
-        return [DISPLACEMENT + view for view, _ in self._views(variables)]
+        return [DISPLACEMENT + suffix for suffix, _ in self._views(variables)]
 
     def view(self, image: str) -> View:
         """The view of an image."""
@@ -167,9 +167,9 @@ class DeformationImages:
     def _views(self, variables: Iterable[str]) -> list[tuple[str, View]]:
         """Suffix of each view, and the view; the first one always exists and has an empty suffix."""
         mentioned = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
-        given = {suffix_of(index): view for index, view in enumerate(self.views)}
-        suffixes = sorted({"", *mentioned, *given}, key=lambda suffix: int(suffix[1:] or 0))
-        return [(suffix, given.get(suffix, View())) for suffix in suffixes]
+        declared = {suffix_of(index): view for index, view in enumerate(self.views)}
+        suffixes = sorted({"", *mentioned, *declared}, key=lambda suffix: int(suffix[1:] or 0))
+        return [(suffix, declared.get(suffix, View())) for suffix in suffixes]
 
     def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
         """The data without noise.
@@ -179,32 +179,33 @@ class DeformationImages:
         """
         batch = max(len(value) for value in values.values())
         return {
-            DISPLACEMENT + suffix: self._seen(view, suffix, values, batch, view.size or (height, width))
+            DISPLACEMENT + suffix: self._draw(view, suffix, values, batch, view.size or (height, width))
             for suffix, view in self._views(values)
         }
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Width and height of the pixels of a view [m]."""
-        view = image.removeprefix(DISPLACEMENT)
-        return values["x_res" + view], values["y_res" + view]
+        suffix = image.removeprefix(DISPLACEMENT)
+        return values["x_res" + suffix], values["y_res" + suffix]
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
         """What the sources must be, in words → whether it is not, (batch,); SI units, (batch,) or (1,)."""
         lowest = min(
             (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views), default=0.0
         )
-        found = {}
+        unmet = {}
         for source in self.sources:
-            own = {name: np.asarray(values[full]) for name, full in zip(source.variables, source.columns, strict=True)}
+            columns = zip(source.variables, source.columns, strict=True)
+            of_source = {variable: np.asarray(values[column]) for variable, column in columns}
             who = f"the source '{source.name}'" if source.name else "the source"
             if lowest:
-                own["depth"] = own["depth"] + lowest
-                found[f"{who} must lie below the lowest ground, {lowest:g} m"] = own["depth"] <= 0
-            for one in source.requirements:
-                found[f"{who} must {one.words}"] = ~np.asarray(one.holds(own), dtype=bool)
-        return found
+                of_source["depth"] = of_source["depth"] + lowest
+                unmet[f"{who} must lie below the lowest ground, {lowest:g} m"] = of_source["depth"] <= 0
+            for requirement in source.requirements:
+                unmet[f"{who} must {requirement.words}"] = ~np.asarray(requirement.holds(of_source), dtype=bool)
+        return unmet
 
-    def _seen(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int, size: tuple[int, int]) -> Tensor:
+    def _draw(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int, size: tuple[int, int]) -> Tensor:
         """(batch, *size) along the line of sight, or (batch, 3, station, 1)."""
         if view.points is not None:
             moved = self._displacements(view, values, batch, view.points.to(next(iter(values.values())))[None])
@@ -220,12 +221,14 @@ class DeformationImages:
             moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
             image: Tensor = project(moved, direction).unflatten(-1, size)
             return image
-        return _sum(one.images(one.of(values, batch), east, north, direction) for one in self.sources)
+        return _sum(source.images(source.argument(values, batch), east, north, direction) for source in self.sources)
 
     def _displacements(self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor) -> Tensor:
         """(batch, station, 3)."""
         elevation = None if view.elevation is None else view.elevation.flatten()
-        return _sum(one.displacements(one.of(values, batch), stations, elevation) for one in self.sources)
+        return _sum(
+            source.displacements(source.argument(values, batch), stations, elevation) for source in self.sources
+        )
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
@@ -286,7 +289,7 @@ def of_crossed_rectangles(values: Values) -> Array:
     omega_x, omega_y = values["omega_x"], values["omega_y"]
     upwards = (np.sin(omega_y), np.cos(omega_y) * np.sin(omega_x), np.cos(omega_y) * np.cos(omega_x))
     semi_axes = (values["a_x"], values["a_y"], values["a_z"])
-    reach = np.stack(np.broadcast_arrays(*(one * np.abs(up) for one, up in zip(semi_axes, upwards, strict=True))))
+    reach = np.stack(np.broadcast_arrays(*(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))))
     height: Array = reach.sum(0) - reach.min(0)
     return height
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -162,8 +162,8 @@ Layout = Grid | Points
 
 def distances(layout: Layout) -> Tensor:
     """Distance between every two pixels or points of a layout that is the same for all samples [m]: (n, n), float64."""
-    places = layout.positions()[0]
-    return geometry.distances(places, places)
+    positions = layout.positions()[0]
+    return geometry.distances(positions, positions)
 
 
 # Square blocks of pixels, whose means have less noise and are fewer.
@@ -211,13 +211,13 @@ class Blocks:
         block = lines // self.size
         share = 1 / torch.bincount(block).double()[block]
         pairs = torch.zeros(int(block[-1]) + 1, int(block[-1]) + 1, count, dtype=torch.float64)
-        places = (block[:, None].expand(-1, count), block.expand(count, -1), (lines[:, None] - lines).abs())
-        return pairs.index_put_(places, share[:, None] * share, accumulate=True)
+        indices = (block[:, None].expand(-1, count), block.expand(count, -1), (lines[:, None] - lines).abs())
+        return pairs.index_put_(indices, share[:, None] * share, accumulate=True)
 
 
 # White noise, and noise with a covariance that depends on the distance.
 
-KEPT_LAYOUTS = 8
+CACHED_LAYOUTS = 8
 """Layouts for which a correlation is kept factored: a dataset has one or a few views, each with its own."""
 
 SEMIVARIOGRAM_TOLERANCE = 0.01
@@ -340,12 +340,12 @@ class ExponentialNoise(CorrelatedNoise):
             sizes = layout.pixel_width, layout.pixel_height
             amplitude = random_fields.torus_amplitude(layout.height, layout.width, *sizes, self.correlation)
             return random_fields.correlated_field(count, layout.height, layout.width, amplitude, generator)
-        grid = grid_key(layout, self.correlation, generator.device)
-        if not self.of_unit_variance and _share_lost(*grid) > self._negligible(layout):
+        key = grid_key(layout, self.correlation, generator.device)
+        if not self.of_unit_variance and _share_lost(key) > self._negligible(layout):
             return exactly_on_grid(count, layout, self.as_von_karman, generator)
         if layout.height > random_fields.MOST_ROWS_TO_FACTOR:
-            return random_fields.correlated_field(count, layout.height, layout.width, _amplitude(*grid), generator)
-        return random_fields.field_of_rows(count, layout.width, _row_factors(*grid), generator)
+            return random_fields.correlated_field(count, layout.height, layout.width, _amplitude(key), generator)
+        return random_fields.field_of_rows(count, layout.width, _row_factors(key), generator)
 
     def _negligible(self, layout: Grid) -> float:
         """The share of the sill that is a hundredth of the semivariogram between neighbouring pixels."""
@@ -356,7 +356,7 @@ class ExponentialNoise(CorrelatedNoise):
     def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
         if isinstance(layout, Points):
             return super().without_correlation(images, layout)
-        amplitude = _amplitude(*grid_key(layout, self.correlation, images.device))
+        amplitude = _amplitude(grid_key(layout, self.correlation, images.device))
         return random_fields.without_correlation(images, amplitude, self.nugget / self.sill) / self.sill
 
 
@@ -380,7 +380,7 @@ class GaussianNoise(CorrelatedNoise):
 
 def exactly_on_grid(count: int, layout: Grid, correlation: Correlation, generator: torch.Generator) -> Tensor:
     """Fields of unit variance and von Kármán's correlation, (count, height, width)."""
-    factors = _von_karman_factors(*grid_key(layout, correlation, generator.device))
+    factors = _von_karman_factors(grid_key(layout, correlation, generator.device))
     return von_karman_field(count, layout.height, layout.width, factors, generator)
 
 
@@ -392,49 +392,53 @@ def at_points(count: int, layout: Points, correlation: Correlation, generator: t
     return normal @ factor.T
 
 
-def grid_key(
-    layout: Grid, correlation: Correlation, device: torch.device
-) -> tuple[int, int, float, float, Correlation, torch.device]:
+class GridKey(NamedTuple):
     """What tells apart the factors of a grid whose pixels are the same for all samples."""
-    return layout.height, layout.width, layout.pixel_width.item(), layout.pixel_height.item(), correlation, device
+
+    height: int
+    width: int
+    pixel_width: float
+    pixel_height: float
+    correlation: Correlation
+    device: torch.device
+
+    def sizes(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """Width and height of a pixel, (1,) each."""
+        width, height = (torch.tensor([size], device=device) for size in (self.pixel_width, self.pixel_height))
+        return width, height
 
 
-@lru_cache(KEPT_LAYOUTS)
-def _amplitude(
-    height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation, device: torch.device
-) -> Tensor:
-    sizes = torch.tensor([pixel_width], device=device), torch.tensor([pixel_height], device=device)
-    return random_fields.torus_amplitude(height, width, *sizes, correlation)
+def grid_key(layout: Grid, correlation: Correlation, device: torch.device) -> GridKey:
+    sizes = layout.pixel_width.item(), layout.pixel_height.item()
+    return GridKey(layout.height, layout.width, *sizes, correlation, device)
 
 
-@lru_cache(KEPT_LAYOUTS)
-def _share_lost(
-    height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation, device: torch.device
-) -> float:
+@lru_cache(CACHED_LAYOUTS)
+def _amplitude(key: GridKey) -> Tensor:
+    return random_fields.torus_amplitude(key.height, key.width, *key.sizes(key.device), key.correlation)
+
+
+@lru_cache(CACHED_LAYOUTS)
+def _share_lost(key: GridKey) -> float:
     """The share of the variance that lies in negative eigenvalues of a torus that is not too large."""
-    sizes = torch.tensor([pixel_width]), torch.tensor([pixel_height])
-    return random_fields.embedded(height, width, *sizes, correlation, LARGEST_TORUS)[1]
+    return random_fields.embedded(key.height, key.width, *key.sizes(), key.correlation, LARGEST_TORUS)[1]
 
 
-@lru_cache(KEPT_LAYOUTS)
-def _row_factors(
-    height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation, device: torch.device
-) -> Tensor:
-    return random_fields.row_factors(height, width, pixel_width, pixel_height, correlation).to(device)
+@lru_cache(CACHED_LAYOUTS)
+def _row_factors(key: GridKey) -> Tensor:
+    return random_fields.row_factors(*key[:5]).to(key.device)
 
 
-@lru_cache(KEPT_LAYOUTS)
-def _von_karman_factors(
-    height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation, device: torch.device
-) -> VonKarmanFactors:
-    return von_karman_factors(height, width, pixel_width, pixel_height, *correlation.parameters).to(device)
+@lru_cache(CACHED_LAYOUTS)
+def _von_karman_factors(key: GridKey) -> VonKarmanFactors:
+    return von_karman_factors(*key[:4], *key.correlation.parameters).to(key.device)
 
 
-@lru_cache(KEPT_LAYOUTS)
+@lru_cache(CACHED_LAYOUTS)
 def _factor(stations: bytes, correlation: Correlation, device: torch.device) -> Tensor:
     """Lower factor of the correlation between points, (n, n)."""
-    places = torch.frombuffer(bytearray(stations), dtype=torch.float64).view(-1, 2)
-    return random_fields.lower_factor(correlation(distances(Points(places)))).float().to(device)
+    points = Points(torch.frombuffer(bytearray(stations), dtype=torch.float64).view(-1, 2))
+    return random_fields.lower_factor(correlation(distances(points))).float().to(device)
 
 
 # Noise with a power-law spectrum, as turbulence in the atmosphere makes it.

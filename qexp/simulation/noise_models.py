@@ -170,15 +170,15 @@ class NoiseModel:
 
     def on(self, image: str) -> list[Component]:
         """The components that an image has."""
-        return [one for one in self.components if one.images is None or image in one.images]
+        return [component for component in self.components if component.images is None or image in component.images]
 
     def added(self, image: str) -> list[Noise]:
         """The noise that is added to an image, rather than hiding its pixels."""
-        return [one.noise for one in self.on(image) if not one.noise.hides]
+        return [component.noise for component in self.on(image) if not component.noise.hides]
 
     def hides(self, image: str) -> bool:
         """Whether pixels of an image may be hidden."""
-        return any(one.noise.hides for one in self.on(image))
+        return any(component.noise.hides for component in self.on(image))
 
     def add(
         self, images: Mapping[str, Tensor], layout: Callable[[str], Layout], level: Tensor, random: torch.Generator
@@ -191,30 +191,31 @@ class NoiseModel:
         """
         nothing = not (level != 0).any()
         of_images = {
-            name: [one for one in self.on(name) if not (nothing and one.noise.of_unit_variance)] for name in images
+            name: [component for component in self.on(name) if not (nothing and component.noise.of_unit_variance)]
+            for name in images
         }
         if not any(of_images.values()):
             return {}
         streams = self._streams(random)
-        seen = {}
+        masks = {}
         for name, components in of_images.items():
             if not components:
                 continue
             image, where = images[name], layout(name)
             if self.hides(name):
-                seen[name] = torch.ones_like(image)
-            generators = [streams(one, name) for one in components]
+                masks[name] = torch.ones_like(image)
+            generators = [streams(component, name) for component in components]
             for start in range(0, len(image), BLOCK):
                 block = slice(start, min(start + BLOCK, len(image)))
-                for one, generator in zip(components, generators, strict=True):
-                    if one.noise.hides:
-                        _hide(one.noise, seen[name][block], where.of_samples(block), generator)
+                for component, generator in zip(components, generators, strict=True):
+                    if component.noise.hides:
+                        _hide(component.noise, masks[name][block], where.of_samples(block), generator)
                     else:
                         scale = level[block] if len(level) > 1 else level
-                        _add(one.noise, image[block], where.of_samples(block), scale, generator)
-            if name in seen:
-                image.mul_(seen[name])
-        return seen
+                        _add(component.noise, image[block], where.of_samples(block), scale, generator)
+            if name in masks:
+                image.mul_(masks[name])
+        return masks
 
     def covariance(self, image: str, layout: Layout, level: float) -> Tensor:
         """Covariance between the pixels of an image, for a value of `noise` [m]: (n, n) [m2], float64."""
@@ -228,19 +229,19 @@ class NoiseModel:
         count = math.prod(blocks.shape)
         return self._total(image, count, level, lambda noise: noise.covariance_of_means(layout, blocks))
 
-    def _total(self, image: str, count: int, level: float, of: Callable[[Noise], Tensor | None]) -> Tensor:
+    def _total(self, image: str, count: int, level: float, covariance: Callable[[Noise], Tensor | None]) -> Tensor:
         total = torch.zeros(count, count, dtype=torch.float64)
-        for one in self.on(image):
-            if (part := of(one.noise)) is not None:
-                total.add_(part, alpha=level**2 if one.noise.of_unit_variance else 1.0)
+        for component in self.on(image):
+            if (of_component := covariance(component.noise)) is not None:
+                total.add_(of_component, alpha=level**2 if component.noise.of_unit_variance else 1.0)
         return total
 
     def trouble_with_inverse(self, image: str, pixels: int) -> str | None:
         """Why `without_correlation` is impossible for an image of this number of pixels, in words."""
         added = self.added(image)
-        if added and not any(one.invertible for one in added):
+        if added and not any(noise.invertible for noise in added):
             return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"
-        formed = len(added) > 1 or any(one.inverted_as_a_matrix for one in added)
+        formed = len(added) > 1 or any(noise.inverted_as_a_matrix for noise in added)
         if formed and pixels > MOST_TO_FACTOR:
             return f"inverting its covariance is possible for at most {MOST_TO_FACTOR:,} pixels, not {pixels:,}"
         return None
@@ -259,11 +260,15 @@ class NoiseModel:
 
     def _streams(self, random: torch.Generator) -> Callable[[Component, str], torch.Generator]:
         """The random numbers of a component in an image."""
-        if all(one.stream is None for one in self.components):
-            return lambda one, image: random
+        if all(component.stream is None for component in self.components):
+            return lambda component, image: random
         seed = torch.randint(2**62, (), generator=random, device=random.device)
         seeds = Seeds(int(seed))
-        return lambda one, image: random if one.stream is None else seeds.torch(random.device, *one.stream, image)
+
+        def stream(component: Component, image: str) -> torch.Generator:
+            return random if component.stream is None else seeds.torch(random.device, *component.stream, image)
+
+        return stream
 
 
 def _add(noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator) -> None:
@@ -276,5 +281,5 @@ def _add(noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator:
         images.addcmul_(field, level.view(-1, *[1] * (images.dim() - 1)))
 
 
-def _hide(noise: Noise, seen: Tensor, layout: Layout, generator: torch.Generator) -> None:
-    seen.mul_(1 - noise.draw(len(seen), layout, generator).reshape(seen.shape))
+def _hide(noise: Noise, mask: Tensor, layout: Layout, generator: torch.Generator) -> None:
+    mask.mul_(1 - noise.draw(len(mask), layout, generator).reshape(mask.shape))

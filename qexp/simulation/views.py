@@ -34,7 +34,7 @@ class View:
     size        (height, width) of its image; the dataset's if None
     points      (point, 2) east, north [m]: scattered points in place of a grid
     elevation   (height, width) or (point,) [m] above the level from which depths are counted
-    seen        (height, width) or (point,), True where there are data; None: everywhere
+    visible     (height, width) or (point,), True where there are data; None: everywhere
     errors      (point, 3) standard deviations of the errors east, north, up of GNSS stations [m]
     """
 
@@ -44,7 +44,7 @@ class View:
     size: tuple[int, int] | None = None
     points: Tensor | None = None
     elevation: Tensor | None = None
-    seen: Tensor | None = None
+    visible: Tensor | None = None
     errors: Tensor | None = None
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
@@ -63,7 +63,7 @@ class View:
 
     def mask(self, size: tuple[int, int]) -> Tensor | None:
         """(1, height, width), 1 where there are data and else 0; None if there are data everywhere."""
-        return None if self.seen is None else self.seen.float().reshape(1, *self.shape(size)[1:])
+        return None if self.visible is None else self.visible.float().reshape(1, *self.shape(size)[1:])
 
 
 def suffix_of(index: int) -> str:
@@ -87,8 +87,8 @@ def read_grid(path: Path, size: tuple[int, int], name: str) -> Array:
     """
     values = _read(path, GRIDS, name)
     if values.shape != size:
-        shown = " x ".join(map(str, values.shape))
-        raise TableError(f"{path} holds {shown} values, but the image has {size[0]} x {size[1]} (height x width)")
+        shape = " x ".join(map(str, values.shape))
+        raise TableError(f"{path} holds {shape} values, but the image has {size[0]} x {size[1]} (height x width)")
     return values
 
 
@@ -123,11 +123,11 @@ def _from_numpy(path: Path, name: str) -> Array:
 def _from_netcdf(path: Path, name: str) -> Array:
     import xarray
 
-    with xarray.open_dataset(path, engine="h5netcdf") as opened:
-        flat = [one for one in opened.data_vars if opened[one].ndim == 2]
+    with xarray.open_dataset(path, engine="h5netcdf") as dataset:
+        flat = [variable for variable in dataset.data_vars if dataset[variable].ndim == 2]
         if name not in flat and len(flat) != 1:
             raise TableError(f"{path} must have a variable '{name}' with two dimensions, or only one such variable")
-        variable = opened[name if name in flat else flat[0]]
+        variable = dataset[name if name in flat else flat[0]]
         for dimension, coordinate in ((dim, variable.coords.get(dim)) for dim in variable.dims):
             if coordinate is not None and len(coordinate) > 1 and float(coordinate[0]) > float(coordinate[-1]):
                 variable = variable.isel({dimension: slice(None, None, -1)})
@@ -136,9 +136,9 @@ def _from_netcdf(path: Path, name: str) -> Array:
 
 
 def _from_geotiff(path: Path, name: str) -> Array:
-    with open_raster(path) as opened:
-        values: Array = read_bands(opened, [1])[0]
-        return values[northwards(opened)]
+    with open_raster(path) as raster:
+        values: Array = read_bands(raster, [1])[0]
+        return values[northwards(raster)]
 
 
 def _from_text(path: Path, name: str) -> Array:

@@ -132,7 +132,7 @@ def test_the_posterior_of_an_amplitude_with_a_normal_prior_is_normal_with_known_
 def test_where_the_signal_is_700_times_the_noise_the_errors_are_those_of_the_cramer_rao_bound():
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}, noise=5e-4)
     values = {"depth": np.full(200, 1.5), "delta_volume": np.full(200, 1.0)}
-    samples = of.holding(of.fixed).observe(values, torch.Generator().manual_seed(0))
+    samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
     at = of.signals({"depth": np.array([1.5, 1.501, 1.499]), "delta_volume": np.ones(3)})["displacement"].flatten(1)
     assert 600 < float(at[0].double().norm() / 5e-4) < 2000
     slopes = torch.stack([at[0], (at[1] - at[2]) / 0.002]).double().numpy() / 5e-4
@@ -202,7 +202,7 @@ def test_the_amplitude_is_integrated_where_only_its_product_with_the_radius_cube
     del document["matrix"]
     of = generated_of(document, BUILT_IN)
     values = {"depth": np.array([2.0]), "radius": np.array([1.0]), "pressure_over_mu": np.array([0.05])}
-    samples = of.holding(of.fixed).observe(values, torch.Generator().manual_seed(0))
+    samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
     unknowns = unknowns_of(of, ["displacement"])
     fine, half = estimates(unknowns, ["displacement"], samples, lambda done, count: None)
     potency = fine.median[0, 1] ** 3 * fine.median[0, 2]

@@ -215,7 +215,7 @@ def test_means_and_medians_of_angles_are_those_on_the_circle(azimuth):
     """The first posterior lies on both sides of 0, where the prior begins and ends."""
     of = dataset({"depth": LOG_NORMAL, "azimuth": uniform(0.0, 2 * np.pi)}, incidence=0.7)
     values = {"depth": np.full(3, 1.5), "azimuth": np.full(3, azimuth)}
-    samples = of.holding(of.fixed).observe(values, torch.Generator().manual_seed(0))
+    samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
     unknowns = unknowns_of(of, ["displacement"])
     assert unknowns.names == ["depth", "azimuth"]
     fine, half = estimates(unknowns, ["displacement"], samples, lambda done, count: None)
@@ -252,7 +252,7 @@ def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
     del document["matrix"]
     of = generated_of(document, BUILT_IN)
     values = {"strike": np.full(2, strike), "strike_slip": np.full(2, 0.7)}
-    samples = of.holding(of.fixed).observe(values, torch.Generator().manual_seed(0))
+    samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
     drawn = posteriors(of, ["displacement"], samples, count=4000)
     assert not drawn.doubts
     assert ((drawn.draws[..., 0] >= 0) & (drawn.draws[..., 0] <= 2 * np.pi)).all()

@@ -52,7 +52,7 @@ def refined(
     held = {**source.fixed, **{name: of for name, of in FIXED.items() if name not in [one.variable for one in axes]}}
     meshes = np.meshgrid(*(one.centres for one in axes), indexing="ij")
     values = {one.variable: mesh.ravel() for one, mesh in zip(axes, meshes, strict=True)}
-    samples = source.holding(held).observe(values, torch.Generator().manual_seed(0))
+    samples = source.with_only_fixed(held).observe(values, torch.Generator().manual_seed(0))
     starts = {name: values[name] + 20 if name == "dike.strike" else 1.2 * values[name] for name in outputs}
     return values, Refinement(source, axes, held, outputs)(samples, values, starts)
 
@@ -113,7 +113,7 @@ HIDDEN = [ATMOSPHERE, {"type": "offset", "parameters": {"standard_deviation": 3e
 
 def samples_of(source: GeneratedDataset, depths: list[float]) -> dict[str, torch.Tensor]:
     fixed = {**source.fixed, **FIXED, "dike.strike": 40.0}
-    return source.holding(fixed).observe({"dike.depth": np.array(depths)}, torch.Generator().manual_seed(3))
+    return source.with_only_fixed(fixed).observe({"dike.depth": np.array(depths)}, torch.Generator().manual_seed(3))
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.posteriors import Likelihoods, posteriors_by
 from qexp.metrics.calibration import density_levels, positions, reference_levels
 from qexp.networks.estimator import Estimator
-from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.distributions import Distribution
 
 Array = NDArray[np.float64]
@@ -42,7 +42,7 @@ class Block:
 
 
 def blocks(
-    dataset: GeneratedDataset, part: Part, count: int, size: int, seeds: Seeds, device: torch.device
+    dataset: GeneratedDataset, part: Intervals, count: int, size: int, seeds: Seeds, device: torch.device
 ) -> Iterator[Block]:
     """`count` observations of a part of the distributions, in blocks; the same ones, whatever the size of a block.
 
@@ -58,7 +58,7 @@ def blocks(
         yield Block(number, start, own, {name: torch.cat([one[name] for one in made]) for name in made[0]})
 
 
-def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_seed: int) -> Part:
+def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_seed: int) -> Intervals:
     """The quantile intervals of a part, as the run divides them. Raises QexpError for an unknown part."""
     if part not in PARTS:
         raise QexpError(f"`part={part}`: {suggestion(part, PARTS)}")

@@ -81,7 +81,7 @@ from qexp.results.calibration import (
     with_verdict,
 )
 from qexp.results.intervals import intervals_of
-from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.generators import DeformationImages
 from qexp.store.directory import RunDirectory
 from qexp.store.record import now
@@ -481,7 +481,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
 def _judged(
     tested: Posteriors,
     dataset: GeneratedDataset,
-    part: Part,
+    part: Intervals,
     options: CalibrateOptions,
     on: torch.device,
     beside: Beside,

@@ -26,7 +26,7 @@ from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Trainer
-from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.distributions import gaps
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
@@ -117,7 +117,7 @@ def _require_variables(asked: Asked, source: GeneratedDataset) -> None:
             raise QexpError(f"the dataset has no '{variable}', which {name} estimates; {suggestion(variable, shapes)}")
 
 
-def _quantiles(asked: Asked, source: GeneratedDataset, part: str) -> Part:
+def _quantiles(asked: Asked, source: GeneratedDataset, part: str) -> Intervals:
     """The quantile intervals of a part; training and validation are divided as the run divides them."""
     if part == ALL:
         return {name: [(0.0, 1.0)] for name in source.test}

@@ -47,7 +47,7 @@ from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import RIGHT
 from qexp.rows.table import TableError
 from qexp.simulation import distributions
-from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.distributions import MOVING, Distribution
 from qexp.simulation.generators import GENERATOR_METHODS, DeformationImages, Generator
 from qexp.simulation.noise import Noise
@@ -399,7 +399,9 @@ class GeneratedData(KindData[GeneratedDataset]):
             train_size=train,
         )
 
-    def parts(self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Part]:
+    def parts(
+        self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int
+    ) -> Mapping[str, Intervals]:
         """The quantile intervals of each part; without an experience, `train` is all that is not held out."""
         if spec is not None:
             return dataset.parts(spec["split"], Seeds(seed))
@@ -430,7 +432,7 @@ def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> Gener
     )
 
 
-def _not_held_out(dataset: GeneratedDataset) -> Part:
+def _not_held_out(dataset: GeneratedDataset) -> Intervals:
     return {name: distributions.gaps(test) for name, test in dataset.held_out.items()}
 
 
@@ -441,7 +443,8 @@ def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Gen
     if "sources" not in document and not views:
         generator: Generator = generators[0]
         return generator
-    sources = [source.named(name) for name, images in zip(names, generators, strict=True) for source in images.sources]
+    of_names = zip(names, generators, strict=True)
+    sources = [source.with_name(name) for name, generator in of_names for source in generator.sources]
     return DeformationImages(*sources, views=views)
 
 

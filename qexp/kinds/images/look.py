@@ -26,7 +26,7 @@ from qexp.kinds.images.matrix import held_values
 from qexp.kinds.images.refinement import MatrixAxis, blocks, checked, values_at
 from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
 from qexp.kinds.options import ImageOptions
-from qexp.simulation.dataset import GeneratedDataset, Part, Values, mask_of
+from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
 from qexp.simulation.views import DISPLACEMENT
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ EDGE = 0.3
 """Width of the space around scattered points, relative to their extent."""
 
 
-class ImagesView(View[GeneratedDataset, Part]):
+class ImagesView(View[GeneratedDataset, Intervals]):
     """Samples are those of a run with the same seed, without the order in which they are trained on."""
 
     counted = "samples"
@@ -239,7 +239,7 @@ def _simulated(
     random = Seeds(seed).torch(torch.device("cpu"), "images")
     # Without an axis there is one cell, of a variable that is held.
     single = {} if grid else dict([next(iter(held.items()))])
-    source = source.holding({name: value for name, value in held.items() if name not in single})
+    source = source.with_only_fixed({name: value for name, value in held.items() if name not in single})
     for block in blocks(cells):
         values = values_at(grid, block) if grid else {name: np.array([value]) for name, value in single.items()}
         possible = source.possible(values, len(block))
@@ -281,7 +281,7 @@ def _coordinates(
         return {f"{side}{own}": (dims[-1], of, {"units": "km"}) for side, of in (("x", x), ("y", y))}
     if any(name.startswith(("x_res", "y_res")) for name in over):
         return {}
-    sizes = source.holding(held).pixel_sizes(image, {})
+    sizes = source.with_only_fixed(held).pixel_sizes(image, {})
     width, height = (float(size[0]) / 1000 for size in sizes)
     _, rows, columns = source.shapes()[image]
     *_, y, x = dims

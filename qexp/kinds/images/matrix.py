@@ -372,7 +372,7 @@ def _left_out(
     cells = np.flatnonzero(np.isnan(of_cells).all(axis=0))
     if not len(cells):
         return {}
-    why = source.holding(held).why_not(values_at(grid, cells))
+    why = source.with_only_fixed(held).why_not(values_at(grid, cells))
     if len(cells) == of_cells.shape[1]:
         raise QexpError(f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes")
     return {"left_out": len(cells), "why_left_out": why}
@@ -528,7 +528,7 @@ def estimate_cells(
     true = {name: np.empty(cells) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
     refined = {} if refinement is None else {name: of.copy() for name, of in estimates.items()}
-    source = source.holding(held)
+    source = source.with_only_fixed(held)
     done = 0
 
     def refined_cells(count: int) -> None:

@@ -89,7 +89,7 @@ def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]
         _, height, width = view.shape((dataset.height, dataset.width))
         suffix = image.removeprefix(DISPLACEMENT)
         pixel = tuple(1.0 * typical(dataset, name + suffix) * _factor(dataset, name) for name in ("x_res", "y_res"))
-        seen = None if view.seen is None else view.seen.reshape(height, width).numpy()
+        seen = None if view.visible is None else view.visible.reshape(height, width).numpy()
         directions = _directions(dataset, suffix)
         found.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, seen, view.name))
     if not found:

@@ -200,7 +200,7 @@ class Likelihoods:
     def _of_images(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Places, Likelihood]]:
         """By images of the generator, whatever the unknowns are."""
         dataset, free, level = self.dataset, self._free, self._level
-        here = dataset if level is None else dataset.given({NOISE: level})
+        here = dataset if level is None else dataset.with_fixed({NOISE: level})
         prior = Prior(free, [prior_of(dataset, name, 1.0) for name in free], {})
         for one in groups(Unknowns(here, None, tuple(free)), self.images, self.given, samples, self._factors):
             whole = whole_images(one.unknowns.dataset, free, one.whitening, one.samples)

@@ -73,7 +73,7 @@ from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Posterior
 from qexp.networks.network import Network
 from qexp.rows.formats import FORMATS, format_of
-from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record
 
@@ -444,7 +444,7 @@ def require_coverage(interval: float | None) -> None:
 
 
 def _reference(
-    source: GeneratedDataset, part: Part, network: Network, seeds: Seeds, device: torch.device
+    source: GeneratedDataset, part: Intervals, network: Network, seeds: Seeds, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """The inputs of training samples, which are simulated again."""
     samples = source.sample(part, SEEN, seeds, ("features",), torch.device("cpu"))
@@ -483,7 +483,7 @@ def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
     return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
 
 
-def _ranges(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
+def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: Seeds) -> InputRanges:
     """The range of the inputs over training samples, which are simulated again."""
     pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
     size = min(SEEN, max(1, SIMULATED // pixels))

@@ -520,7 +520,7 @@ def bounds_of_cells(
     cells = int(np.prod([one.cells for one in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
-    source = source.holding(held)
+    source = source.with_only_fixed(held)
     for block in blocks(cells):
         values = values_at(grid, block)
         possible = source.possible(values, len(block))
