@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from qexp.physics.dislocation import cdm, cdm_image, okada
-from qexp.physics.geometry import clockwise_rotation, grid, pixel_axis, project
+from qexp.physics.dislocation import cdm, okada
+from qexp.physics.geometry import clockwise_rotation
 from qexp.physics.point import mogi, pcdm
 from tests.half_space import DOUBLE
 from tests.physics.test_dislocation import STATIONS, sources, spread_over
@@ -104,42 +104,6 @@ def test_axes_may_change_their_names_with_their_semi_axes():
     torch.testing.assert_close(cdm(upended, STATIONS), expected, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rotation", ROTATIONS[:4])
-def test_gradients_are_those_of_finite_differences_also_for_axes_along_the_vertical(rotation):
-    above = sources((0.3, -0.4), (0.3, 0.7), (1.5, -1.0)).requires_grad_()
-    rectangles = sources([0.3, -0.4, 3.0, *rotation, 0.7, 1.1, 0.5, 1.0]).requires_grad_()
-    points = sources([0.3, -0.4, 3.0, *rotation, 1.0, -2.0, 3.0]).requires_grad_()
-    assert torch.autograd.gradcheck(cdm, (rectangles, above))
-    assert torch.autograd.gradcheck(pcdm, (points, above))
-
-
-@pytest.mark.parametrize(("kernel", "sizes"), [(cdm, (700.0, 90.0, 500.0, 1.0)), (pcdm, (1e6, -2e6, 3e5))])
-def test_single_precision_is_enough_and_batches_are_their_sources_one_by_one(kernel, sizes):
-    batch = sources(*([*CENTRE, *rotation, *sizes] for rotation in ROTATIONS))
-    own = STATIONS + 100 * torch.arange(len(batch), dtype=DOUBLE)[:, None, None]
-    together = kernel(batch, own)
-    for index in range(len(batch)):
-        torch.testing.assert_close(together[index], kernel(batch[index : index + 1], own[index])[0])
-    single = kernel(batch.float(), own.float())
-    assert single.dtype == torch.float32
-    assert ((single.double() - together).abs().amax((1, 2)) / together.abs().amax((1, 2))).max() < 1e-5
-
-
-def test_images_are_the_projected_displacement_of_their_pixels():
-    batch = sources(*([*CENTRE, *rotation, 700.0, 90.0, 1500.0, 1.0] for rotation in ROTATIONS))
-    direction = torch.nn.functional.normalize(sources((0.3, 0.1, 0.9)), dim=-1).expand(len(batch), -1)
-    axis = pixel_axis(40, torch.tensor([200.0], dtype=DOUBLE))
-    expected = project(cdm(batch, grid(axis, axis)[0], 0.3), direction).unflatten(-1, (40, 40))
-    image = cdm_image(batch, axis, axis, direction, 0.3)
-    assert (image - expected).abs().max() < 1e-10 * expected.abs().max()
-
-
-@pytest.mark.parametrize(("kernel", "columns"), [(cdm, 10), (okada, 10), (pcdm, 9)])
-def test_no_sources_move_nothing(kernel, columns):
-    assert kernel(torch.empty(0, columns), STATIONS.float()).shape == (0, len(STATIONS), 3)
-
-
 def test_rectangles_may_touch_the_surface_but_not_pierce_it():
     touching = sources([0.0, 0.0, 800.0, 0.0, 0.0, 0.3, 600.0, 300.0, 800.0, 1.0])
     assert cdm(touching, sources((0.0, 0.0), (600.0, 0.0), (50.0, 20.0))).isfinite().all()
@@ -148,14 +112,3 @@ def test_rectangles_may_touch_the_surface_but_not_pierce_it():
     corner = sources([0.0, 0.0, 799.0, math.pi / 4, 0.0, 0.0, 0.0, 600.0, 600.0, 1.0])
     with pytest.raises(ValueError, match=r"its top 848\.528 m"):
         cdm(corner, STATIONS)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "column", "message"), [(cdm, 2, "depth"), (pcdm, 2, "depth"), (cdm, 7, "semi-axes")]
-)
-@pytest.mark.parametrize("value", [-1.0, math.nan])
-def test_depths_and_semi_axes_that_cannot_be_are_refused(kernel, column, message, value):
-    source = sources([*CENTRE, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
-    source[0, column] = value
-    with pytest.raises(ValueError, match=f"{message} must"):
-        kernel(source[:, : 10 if kernel is cdm else 9], STATIONS)

@@ -3,44 +3,18 @@ import pytest
 import torch
 
 from qexp.physics import interpolation
-from qexp.physics.crack import penny, penny_image
-from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
+from qexp.physics.dislocation import okada, okada_image
 from qexp.physics.ellipsoid import yang, yang_image
 from qexp.physics.geometry import clockwise_rotation, grid, line_of_sight, pixel_axis, project
-from qexp.physics.point import mctigue, mctigue_image, pcdm, pcdm_image
+from tests.half_space import DOUBLE
+from tests.physics.test_kernels import KERNELS
 
-DOUBLE = torch.float64
-
-
-def uniform(low, high, count, seed):
-    random = torch.Generator().manual_seed(seed)
-    low, high = torch.tensor(low, dtype=DOUBLE), torch.tensor(high, dtype=DOUBLE)
-    return low + (high - low) * torch.rand(count, len(low), dtype=DOUBLE, generator=random)
+INTERPOLATED = {name: KERNELS[name] for name in KERNELS if name != "mogi"}
+CASES = pytest.mark.parametrize(("kernel", "image", "sources"), INTERPOLATED.values(), ids=INTERPOLATED)
+DIRECTION = line_of_sight(torch.linspace(-3, 3, 34, dtype=DOUBLE), torch.linspace(0, 0.8, 34, dtype=DOUBLE))
 
 
-SPHEROIDS = torch.cat(
-    [
-        uniform([-5e3, -5e3, 1600, 600, 100, -3, 0, -0.01], [5e3, 5e3, 6e3, 1500, 600, 6, 1.57, 0.01], 30, seed=1),
-        torch.tensor([[0.0, 0.0, 1300.0, 1200.0, 200.0, 0.3, 1.5, 0.01], [0.0, 300.0, 3e3, 900.0, 900.0, 0, 0, 0.01]]),
-    ]
-)
-CRACKS = uniform([-5e3, -5e3, 400, 300, -0.01], [5e3, 5e3, 6e3, 3000, 0.01], 30, seed=2)
-SPHERES = uniform([-5e3, -5e3, 1300, 300, -0.01], [5e3, 5e3, 6e3, 1200, 0.01], 30, seed=3)
-COMPOUNDS = uniform([-5e3, -5e3, 500] + 3 * [-3] + 3 * [-1e6], [5e3, 5e3, 6e3] + 3 * [3] + 3 * [2e6], 30, seed=4)
-CASES = pytest.mark.parametrize(
-    ("image", "kernel", "sources"),
-    [
-        (yang_image, yang, SPHEROIDS),
-        (penny_image, penny, CRACKS),
-        (mctigue_image, mctigue, SPHERES),
-        (pcdm_image, pcdm, COMPOUNDS),
-    ],
-    ids=["yang", "penny", "mctigue", "pcdm"],
-)
-DIRECTION = line_of_sight(torch.linspace(-3, 3, 32, dtype=DOUBLE), torch.linspace(0, 0.8, 32, dtype=DOUBLE))
-
-
-def error(image, kernel, sources, width, height, east_spacing, north_spacing):
+def error(kernel, image, sources, width, height, east_spacing, north_spacing):
     """Of images of the spacings' type of numbers, as a fraction of the largest pixel of each."""
     direction = DIRECTION[: len(sources)]
     east, north = pixel_axis(width, east_spacing), pixel_axis(height, north_spacing)
@@ -53,20 +27,20 @@ def error(image, kernel, sources, width, height, east_spacing, north_spacing):
 @pytest.mark.slow
 @CASES
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 3e-5)])
-def test_images_are_the_displacement_seen_along_the_direction(image, kernel, sources, dtype, limit):
+def test_images_are_the_displacement_seen_along_the_direction(kernel, image, sources, dtype, limit):
     spacing = torch.tensor([100.0], dtype=dtype)
-    assert error(image, kernel, sources, 64, 64, spacing, spacing) < limit
+    assert error(kernel, image, sources, 64, 64, spacing, spacing) < limit
 
 
 @CASES
-def test_grids_can_differ_from_source_to_source_and_in_width_and_height(image, kernel, sources):
+def test_grids_can_differ_from_source_to_source_and_in_width_and_height(kernel, image, sources):
     spacing = torch.linspace(60, 200, len(sources))
-    assert error(image, kernel, sources, 50, 13, spacing, 2 * spacing) < 3e-5
-    assert error(image, kernel, sources, 1, 40, spacing, 2 * spacing) < 3e-5
+    assert error(kernel, image, sources, 50, 13, spacing, 2 * spacing) < 3e-5
+    assert error(kernel, image, sources, 1, 40, spacing, 2 * spacing) < 3e-5
 
 
 @CASES
-def test_an_image_is_the_same_whatever_else_is_in_the_batch(image, kernel, sources):
+def test_an_image_is_the_same_whatever_else_is_in_the_batch(kernel, image, sources):
     axis = pixel_axis(48, torch.tensor([130.0], dtype=DOUBLE))
     together = image(sources, axis, axis, DIRECTION[: len(sources)])
     for index in (0, 7, len(sources) - 1):
@@ -78,7 +52,7 @@ def test_an_image_is_the_same_whatever_else_is_in_the_batch(image, kernel, sourc
 
 @pytest.mark.slow
 @CASES
-def test_gradients_are_those_of_the_displacement(image, kernel, sources):
+def test_gradients_are_those_of_the_displacement(kernel, image, sources):
     source = sources[:6].clone().requires_grad_()
     spacing = torch.linspace(90, 140, 6, dtype=DOUBLE, requires_grad=True)
     direction = DIRECTION[:6].clone().requires_grad_()
@@ -138,16 +112,10 @@ def geometry(name, random, largest):
     return torch.tensor([source[name]()], dtype=DOUBLE), height, width, pixels
 
 
-KERNELS = {
-    "mctigue": (mctigue, mctigue_image), "pcdm": (pcdm, pcdm_image), "penny": (penny, penny_image),
-    "yang": (yang, yang_image), "okada": (okada, okada_image), "cdm": (cdm, cdm_image),
-}  # fmt: skip
-
-
 def largest_error(name, random, largest):
     """Of an image at its pixels around the largest displacement and at random ones, over the largest displacement."""
     source, height, width, (x_spacing, y_spacing) = geometry(name, random, largest)
-    kernel, image = KERNELS[name]
+    kernel, image, _ = KERNELS[name]
     east, north = (
         pixel_axis(n, torch.tensor([size], dtype=DOUBLE)) for n, size in ((width, x_spacing), (height, y_spacing))
     )
@@ -166,7 +134,7 @@ def largest_error(name, random, largest):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", INTERPOLATED)
 def test_images_equal_the_kernel_however_large_shallow_and_long_they_are(name):
     random, cases = np.random.default_rng(0), 1 if name == "penny" else 4  # its quadrature takes seconds
     assert max(largest_error(name, random, 320) for _ in range(cases)) < 1e-5
@@ -176,7 +144,7 @@ def test_images_equal_the_kernel_however_large_shallow_and_long_they_are(name):
 def test_sources_beside_the_image_are_seen_to_single_precision(name, beside):
     """Their displacements in the image are thousands of times smaller than those above them."""
     random = np.random.default_rng(3)
-    kernel, image = KERNELS[name]
+    kernel, image, _ = KERNELS[name]
     axis = pixel_axis(64, torch.tensor([50.0]))
     direction = line_of_sight(*torch.tensor([[0.3], [0.6]]))
     for _ in range(5):
@@ -188,7 +156,7 @@ def test_sources_beside_the_image_are_seen_to_single_precision(name, beside):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", INTERPOLATED)
 def test_large_images_of_many_sources_equal_the_kernel(name):
     random, (largest, cases) = np.random.default_rng(1), (300, 3) if name == "penny" else (1024, 6)
     assert max(largest_error(name, random, largest) for _ in range(cases)) < 1e-5
