@@ -52,15 +52,15 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Inv
     folder = None if options.to is None else target_outside_of_runs(options.to)
     if folder is not None:
         require_room(folder, options.overwrite)
-    seen = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
+    data = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
     if folder is not None:
-        require_raster_library(seen, options.spacing)
+        require_raster_library(data, options.spacing)
     if options.run is None:
-        made = by_least_squares(seen, options, tables_here(options.workspace))
+        estimates = by_least_squares(data, options, tables_here(options.workspace))
     else:
         from qexp.kinds.images.observation import by_network  # loads networks
 
-        made = by_network(seen, directory_of(options.run, options.workspace, options.trust_code), options)
+        estimates = by_network(data, directory_of(options.run, options.workspace, options.trust_code), options)
     if folder is not None:
-        write(folder, made[0], made[1:], options.spacing, options.overwrite, options.history)
-    return made[0]
+        write(folder, estimates[0], estimates[1:], options.spacing, options.overwrite, options.history)
+    return estimates[0]

@@ -37,21 +37,21 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     from qexp.kinds.images.matrix import matrix as make
     from qexp.web.notebook import matrix_at
 
-    place = workspaces.find(options.workspace)
+    home = workspaces.find(options.workspace)
 
     def of_run(directory: RunDirectory) -> Path:
-        folder, made = make(directory, place, options)
-        if not made:
+        folder, is_new = make(directory, home, options)
+        if not is_new:
             options.tell(f"{directory.name} has the matrix '{folder.name}' already")
         return folder
 
     runs = open_runs(run, workspace=options.workspace)
-    directories = [opened.directory.trusting(options.trust_code) for opened in runs]
+    directories = [run.directory.trusting(options.trust_code) for run in runs]
     if len(directories) == 1:
         return matrix_at(of_run(directories[0]))
-    folder, made = matrices(directories, place, of_run, options.force)
-    if not made:
-        options.tell(f"the matrix over these runs exists already: {place.shown(folder)}")
+    folder, is_new = matrices(directories, home, of_run, options.force)
+    if not is_new:
+        options.tell(f"the matrix over these runs exists already: {home.shown(folder)}")
     return matrix_at(folder)
 
 
@@ -71,34 +71,34 @@ def predict(run: Run | str, options: PredictOptions) -> Predictions:
 
     directory = directory_of(run, options.workspace, options.trust_code)
     pairs = targets(Path(options.source), target_outside_of_runs(options.target), directory)
-    return Predictions(_made(predict_files(pairs, directory, options), len(pairs), options.each or _warn_of))
+    return Predictions(_collect(predict_files(pairs, directory, options), len(pairs), options.each or _warn_of))
 
 
-def _made(
-    found: Iterable[Prediction | QexpError], count: int, each: Callable[[Prediction | QexpError], None]
+def _collect(
+    outcomes: Iterable[Prediction | QexpError], count: int, each: Callable[[Prediction | QexpError], None]
 ) -> list[Prediction]:
     """The predictions of files, of which `each` is told. Raises the error of a single file, or one of all."""
-    made, mistakes = [], []
-    for one in found:
-        if isinstance(one, QexpError) and count == 1:
-            raise one
-        each(one)
-        if isinstance(one, QexpError):
-            mistakes.append(one)
+    predictions, mistakes = [], []
+    for outcome in outcomes:
+        if isinstance(outcome, QexpError) and count == 1:
+            raise outcome
+        each(outcome)
+        if isinstance(outcome, QexpError):
+            mistakes.append(outcome)
         else:
-            made.append(one)
+            predictions.append(outcome)
     _require_none(mistakes, count)
-    return made
+    return predictions
 
 
 def _require_none(mistakes: Sequence[QexpError], count: int) -> None:
     if mistakes:
-        said = [f"{len(mistakes)} of {count} files could not be estimated:", *map(str, mistakes)]
-        raise PartlyFailedError("\n".join(said))
+        lines = [f"{len(mistakes)} of {count} files could not be estimated:", *map(str, mistakes)]
+        raise PartlyFailedError("\n".join(lines))
 
 
-def _warn_of(one: Prediction | QexpError) -> None:
-    for text in () if isinstance(one, QexpError) else one.warnings:
+def _warn_of(outcome: Prediction | QexpError) -> None:
+    for text in () if isinstance(outcome, QexpError) else outcome.warnings:
         warnings.warn(text, stacklevel=5)
 
 
@@ -111,12 +111,12 @@ def submit_predictions(run: Run | str, options: SubmitOptions) -> Submitted:
     from qexp.jobs.launchers import launcher_with, options_of
     from qexp.runs.predict import submit, targets
 
-    place = workspaces.find(options.workspace)
-    launcher = launcher_with(options.launcher, options.profile, place.settings())
-    settings = options_of(launcher, place.settings(), options.options, options.profile)
+    home = workspaces.find(options.workspace)
+    launcher = launcher_with(options.launcher, options.profile, home.settings())
+    settings = options_of(launcher, home.settings(), options.options, options.profile)
     directory = directory_of(run, options.workspace, options.trust_code)
     pairs = targets(Path(options.source), target_outside_of_runs(options.target), directory)
-    return submit(directory, pairs, place, launcher, settings, options)
+    return submit(directory, pairs, home, launcher, settings, options)
 
 
 @takes(ExportOptions)

@@ -26,9 +26,9 @@ def evaluate(run: Run | str, options: EvaluateOptions) -> Evaluation:
                 metric → value), `intervals`, `independent` (None if unknown) and `reasons`
     Raises QexpError.
     """
-    place = workspaces.find(options.workspace)
+    home = workspaces.find(options.workspace)
     opened = Run(directory_of(run, options.workspace, options.trust_code))
-    return opened.evaluate(**vars(replace(options, workspace=place.root)))
+    return opened.evaluate(**vars(replace(options, workspace=home.root)))
 
 
 @takes(IntervalsOptions)
@@ -83,7 +83,7 @@ def limit(options: LimitOptions) -> Limit:
     """
     from qexp.kinds.images.limit import of_dataset, of_run
 
-    place = workspaces.find(options.workspace)
+    home = workspaces.find(options.workspace)
     if options.run is None:
-        return of_dataset(place, options)
-    return of_run(directory_of(options.run, options.workspace, options.trust_code), place, options)
+        return of_dataset(home, options)
+    return of_run(directory_of(options.run, options.workspace, options.trust_code), home, options)

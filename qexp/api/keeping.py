@@ -42,16 +42,16 @@ def act(
     from qexp.runs.actions import find_action, run_action
     from qexp.runs.catalog import Catalog
 
-    place = workspaces.find(workspace)
-    found = find_action(action, place)
-    opened = open_runs(references, workspace=place.root)
-    listed = {one["path"]: one for one in Catalog(place).runs()}
-    for one in opened:
+    home = workspaces.find(workspace)
+    command = find_action(action, home)
+    chosen = open_runs(references, workspace=home.root)
+    summaries = {run["path"]: run for run in Catalog(home).runs()}
+    for run in chosen:
         try:
-            summary = listed.get(str(one.path)) or {**one.record, "path": str(one.path)}
-            yield one.name, run_action(found, one.directory, summary, place)
+            summary = summaries.get(str(run.path)) or {**run.record, "path": str(run.path)}
+            yield run.name, run_action(command, run.directory, summary, home)
         except QexpError as error:
-            yield one.name, error
+            yield run.name, error
 
 
 # Keeping runs: trash, archives, and the state of the workspace.
@@ -73,17 +73,18 @@ def remove(
     from qexp.jobs.states import ask_to_stop, require_stoppable, wait_for_end
     from qexp.upkeep import trash as trashes
 
-    place = workspaces.find(workspace)
-    directories = trashes.runs_to_remove(references_of(references, place.root), place)
+    home = workspaces.find(workspace)
+    directories = trashes.runs_to_remove(references_of(references, home.root), home)
     if confirm is not None:
         confirm([directory.name for directory in directories])
     if stop:
         at_work = list(trashes.in_use(directories))
         for directory in at_work:  # before any is stopped
             require_stoppable(directory)
-        for directory in [one for one in at_work if ask_to_stop(one)]:
+        stopping = [directory for directory in at_work if ask_to_stop(directory)]
+        for directory in stopping:
             wait_for_end(directory)
-    return trashes.discard(directories, place)
+    return trashes.discard(directories, home)
 
 
 def trash(*, workspace: str | Path | None = None) -> list[Trashed]:
@@ -109,11 +110,11 @@ def purge(options: PurgeOptions) -> Purged:
     """
     from qexp.upkeep.trash import doomed, purge_runs
 
-    place = workspaces.find(options.workspace)
-    runs = doomed(place, options.older_than)
+    home = workspaces.find(options.workspace)
+    runs = doomed(home, options.older_than)
     if options.confirm is not None and runs:
         options.confirm(runs)
-    return purge_runs(runs, place)
+    return purge_runs(runs, home)
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,9 @@ def import_weights(options: WeightsOrder) -> Run:
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,
     missing or of another shape.
     """
-    from qexp.runs.import_weights import import_weights as imported
+    from qexp.runs.import_weights import import_weights as import_foreign
 
-    return Run(imported(options, workspaces.find(options.workspace)))
+    return Run(import_foreign(options, workspaces.find(options.workspace)))
 
 
 def is_archive(path: str | Path) -> bool:
@@ -195,5 +196,5 @@ def import_run(file: str | Path, options: ImportOptions) -> Run:
     """
     from qexp.upkeep.archive import unpack
 
-    place = workspaces.find(options.workspace)
-    return Run(unpack(Path(file), place, options.name, trust_code=options.trust_code))
+    home = workspaces.find(options.workspace)
+    return Run(unpack(Path(file), home, options.name, trust_code=options.trust_code))

@@ -124,9 +124,9 @@ class Run(Shown):
         """
         from qexp.runs.evaluate import evaluate
 
-        own = options.workspace is None
-        place = workspaces.Workspace(self.path.parent.parent) if own else workspaces.find(options.workspace)
-        return evaluate(self.directory.trusting(options.trust_code), place, options)
+        in_own = options.workspace is None
+        home = workspaces.Workspace(self.path.parent.parent) if in_own else workspaces.find(options.workspace)
+        return evaluate(self.directory.trusting(options.trust_code), home, options)
 
     @property
     def pretrained_from(self) -> str:
@@ -156,9 +156,9 @@ class Run(Shown):
         from qexp.errors import NotFoundError, suggestion
         from qexp.web.notebook import matrix_at
 
-        known = self.directory.matrix_names()
-        if name not in known:
-            advice = suggestion(name, known) if known else f"make it: qexp matrix --run {self.name} --dataset {name}"
+        names = self.directory.matrix_names()
+        if name not in names:
+            advice = suggestion(name, names) if names else f"make it: qexp matrix --run {self.name} --dataset {name}"
             raise NotFoundError(f"{self.name} has no matrix '{name}'; {advice}")
         return matrix_at(self.directory.matrices / name)
 
@@ -241,10 +241,10 @@ class Run(Shown):
     @takes(RerunOptions)
     def rerun(self, options: RerunOptions) -> Run:
         """Train its spec once more, as a new run; see `qexp rerun`. Returns that."""
-        from qexp.runs.rerun import continued, rerun
+        from qexp.runs.rerun import continue_run, rerun
 
-        place = workspaces.Workspace(self.path.parent.parent)
-        return Run((continued if options.resume else rerun)(self.directory, place, options))
+        home = workspaces.Workspace(self.path.parent.parent)
+        return Run((continue_run if options.resume else rerun)(self.directory, home, options))
 
     @takes(VerifyOptions)
     def verify(self, options: VerifyOptions) -> Verification:
@@ -260,8 +260,8 @@ class Run(Shown):
         from qexp.kinds.figures import draw
         from qexp.store.evaluations import find_evaluation
 
-        named = options.evaluation
-        directory = self.directory if named is None else find_evaluation(self.directory, named)
+        evaluation = options.evaluation
+        directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
         return draw(directory, options.formats, options.drawn_with, options.only, left_out=options.warn)
 
     def report(self, to: str | Path | None = None, *, overwrite: bool = False) -> Path:
@@ -317,19 +317,19 @@ def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
         return [runs.name if runs.path.absolute().parent == home.absolute() else str(runs.path)]
     if isinstance(runs, str | Path):
         return [str(runs)]
-    return [reference for one in runs for reference in references_of(one, workspace)]
+    return [reference for run in runs for reference in references_of(run, workspace)]
 
 
 def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[Run]:
     """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError."""
     from qexp.runs.catalog import Catalog, named_runs
 
-    named = references_of(references, workspace)
-    return [Run(directory) for directory in named_runs(named, Catalog(workspaces.find(workspace)))]
+    names = references_of(references, workspace)
+    return [Run(directory) for directory in named_runs(names, Catalog(workspaces.find(workspace)))]
 
 
 def directory_of(run: Run | str, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
     from qexp.runs.catalog import Catalog, find_run
 
-    found = run.directory if isinstance(run, Run) else find_run(run, Catalog(workspaces.find(workspace)))
-    return found.trusting(trust_code)
+    directory = run.directory if isinstance(run, Run) else find_run(run, Catalog(workspaces.find(workspace)))
+    return directory.trusting(trust_code)

@@ -55,20 +55,22 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
     """
     from qexp.spec.resolution import FOLDERS
 
-    place = workspaces.find(workspace)
-    paths = list(files or sorted(path for kind in FOLDERS.values() for path in (place.specs / kind).glob("*.json")))
+    home = workspaces.find(workspace)
+    paths = list(files or sorted(path for kind in FOLDERS.values() for path in (home.specs / kind).glob("*.json")))
     if not paths:
-        raise NotFoundError(f"no specs in {place.specs}")
+        raise NotFoundError(f"no specs in {home.specs}")
 
     from qexp.kinds.experiments import data_to_make, examine, spec_cache  # loads torch
 
     # A dataset is reported once, not again by every experience that uses it.
-    cache = spec_cache(place)
+    cache = spec_cache(home)
     awaited = dict.fromkeys(waiting for path in paths for waiting in data_to_make(path, cache))
-    found = {path: examine(path, cache) for path in paths}
-    problems = dict.fromkeys(one for of_spec in found.values() for one in of_spec.problems if one not in awaited)
-    right = [path for path, of_spec in found.items() if not of_spec.problems]
-    doubtful = dict.fromkeys(one for path in right for one in found[path].warnings)
+    findings = {path: examine(path, cache) for path in paths}
+    problems = dict.fromkeys(
+        problem for finding in findings.values() for problem in finding.problems if problem not in awaited
+    )
+    right = [path for path, finding in findings.items() if not finding.problems]
+    doubtful = dict.fromkeys(problem for path in right for problem in findings[path].warnings)
     wrong = len({problem.file for problem in problems})
     return Validation(paths, list(problems), [*awaited, *doubtful], len(right), waiting=len(paths) - len(right) - wrong)
 
@@ -86,24 +88,24 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> li
     from qexp.spec.reading import read
     from qexp.spec.resolution import FOLDERS
 
-    kinds = FOLDERS if kind is None else [_known(kind)]
-    place = workspaces.find(workspace)
-    used = Counter((one, run.get(one)) for run in every_run(warn=ignore, workspace=place.root) for one in FOLDERS)
-    listed = []
-    for one in kinds:
-        for path in sorted((place.specs / FOLDERS[one]).glob("*.json")):
+    kinds = FOLDERS if kind is None else [_require_kind(kind)]
+    home = workspaces.find(workspace)
+    counts = Counter((kind, run.get(kind)) for run in every_run(warn=ignore, workspace=home.root) for kind in FOLDERS)
+    rows = []
+    for kind in kinds:
+        for path in sorted((home.specs / FOLDERS[kind]).glob("*.json")):
             description, problem = "", None
             try:
-                described = read(path, place.shown(path)).get("description", "")
+                described = read(path, home.shown(path)).get("description", "")
                 description = described if isinstance(described, str) else ""
             except QexpError as error:
                 problem = str(error)
-            number = used[one, path.stem]
-            listed.append(
-                {"kind": one, "name": path.stem, "path": str(path), "runs": number, "description": description,
+            number = counts[kind, path.stem]
+            rows.append(
+                {"kind": kind, "name": path.stem, "path": str(path), "runs": number, "description": description,
                  "problem": problem}
             )  # fmt: skip
-    return listed
+    return rows
 
 
 def tables(*, workspace: str | Path | None = None) -> Tables:
@@ -111,8 +113,8 @@ def tables(*, workspace: str | Path | None = None) -> Tables:
     from qexp.kinds.tables import tables_here
     from qexp.spec.schema import tables_of_types
 
-    known = tables_here(workspace)
-    return {**tables_of_types(known), **known}
+    tables = tables_here(workspace)
+    return {**tables_of_types(tables), **tables}
 
 
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
@@ -120,10 +122,10 @@ def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, An
     from qexp.kinds.tables import tables_here
     from qexp.spec.schema import whole_schema
 
-    return whole_schema(_known(kind), tables_here(workspace))
+    return whole_schema(_require_kind(kind), tables_here(workspace))
 
 
-def _known(kind: str) -> str:
+def _require_kind(kind: str) -> str:
     """The kind of spec. Raises QexpError if there is none of that name."""
     from qexp.errors import suggestion
     from qexp.spec.schema import DOCUMENTS
@@ -159,11 +161,11 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
         raise QexpError(f"cannot write to {directory}: {error.strerror or error}") from error
 
 
-def _copy(found: Iterable[Path], source: Path, target: Path) -> None:
+def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
     """Copy files to the same places below another folder, each whole or not at all."""
     import shutil
 
-    for file in sorted(found):
+    for file in sorted(sources):
         if file.is_file():
             copy = target / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -222,9 +224,9 @@ def show_images(options: ShowImagesOptions) -> list[Path]:
     """
     from qexp.kinds.images.look import draw_images, images_at
 
-    place = workspaces.find(options.workspace)
-    made = images_at(place, options)
-    return draw_images(made, _folder_of(options, options.dataset, place), options.formats, options.drawn_with)
+    home = workspaces.find(options.workspace)
+    images = images_at(home, options)
+    return draw_images(images, _folder_of(options, options.dataset, home), options.formats, options.drawn_with)
 
 
 @takes(ShowOptions)
@@ -236,15 +238,15 @@ def show_data(options: ShowOptions) -> Look:
     """
     from qexp.runs.look import look
 
-    place = workspaces.find(options.workspace)
-    return look(place, options, _folder_of(options, options.experience or options.dataset or "", place))
+    home = workspaces.find(options.workspace)
+    return look(home, options, _folder_of(options, options.experience or options.dataset or "", home))
 
 
-def _folder_of(shown: PictureOptions, name: str, place: Workspace) -> Path:
+def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
     from qexp.store.directory import target_outside_of_runs
 
-    return place.root / "figures" / Path(name).stem if shown.out is None else target_outside_of_runs(shown.out)
+    return home.root / "figures" / Path(name).stem if options.out is None else target_outside_of_runs(options.out)
 
 
 @takes(IceOptions)

@@ -83,10 +83,10 @@ def sweep(order: Order, *, watched: Callable[[], Watcher] = Watcher, workspace: 
 
     returns  all runs of the sweep, including those done before; with a cluster as soon as they are submitted
     """
-    place = workspaces.find(workspace)
-    prepared = prepare(order, workspace=place.root)
-    launch(prepared, watched=watched, workspace=place.root)
-    return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
+    home = workspaces.find(workspace)
+    prepared = prepare(order, workspace=home.root)
+    launch(prepared, watched=watched, workspace=home.root)
+    return [open_run(plan.name, workspace=home.root) for plan in prepared.plans if (home.runs / plan.name).exists()]
 
 
 @takes(StudyOptions)
@@ -102,9 +102,9 @@ def study(order: Order, options: StudyOptions) -> ShownStudy:
 
     studying = StudyOrder(order, options.pretraining, options.metric)
     folder = target_outside_of_runs(options.out) if options.out is not None else None
-    place = workspaces.find(options.workspace)
+    home = workspaces.find(options.workspace)
     watched = options.watched or Watcher
-    return studied(run_study(studying, place, folder, most=options.most, watched=watched, tell=options.tell))
+    return studied(run_study(studying, home, folder, most=options.most, watched=watched, tell=options.tell))
 
 
 @takes(StudyOptions)
@@ -161,17 +161,17 @@ def stop(references: Runs, *, now: bool = False, workspace: str | Path | None = 
     """
     from qexp.jobs.states import Watch, ask_to_stop, wait_for_end
 
-    asked, failed = [], []
-    for one in open_runs(references, workspace=workspace):
+    stopping, failed = [], []
+    for run in open_runs(references, workspace=workspace):
         try:
-            if ask_to_stop(one.directory, now):
-                asked.append(one)
+            if ask_to_stop(run.directory, now):
+                stopping.append(run)
             else:
-                yield Stopped(one, Watch().state(one.directory), was_running=False)
+                yield Stopped(run, Watch().state(run.directory), was_running=False)
         except QexpError as error:
-            failed.append(Stopped(one, None, error=error))
-    for one in asked:
-        yield Stopped(one, wait_for_end(one.directory))
+            failed.append(Stopped(run, None, error=error))
+    for run in stopping:
+        yield Stopped(run, wait_for_end(run.directory))
     yield from failed
 
 
@@ -183,5 +183,5 @@ def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str
     from qexp.jobs import launchers
     from qexp.jobs.states import stop_launch as stop_all
 
-    place = workspaces.find(workspace)
-    return dict(stop_all(launchers.find_launch(launch, place), place.runs))
+    home = workspaces.find(workspace)
+    return dict(stop_all(launchers.find_launch(launch, home), home.runs))

@@ -27,33 +27,33 @@ Helped = TypeVar("Helped", bound=click.Command | click.Parameter)
 
 class PlainCommand(TyperCommand):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        TyperCommand.format_help(_escaped_command(self), ctx, formatter)
+        TyperCommand.format_help(_escape_command(self), ctx, formatter)
 
 
 class PlainGroup(TyperGroup):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        escaped = _escaped_command(self)
-        escaped.commands = {name: _escaped(command) for name, command in self.commands.items()}
+        escaped = _escape_command(self)
+        escaped.commands = {name: _escape(command) for name, command in self.commands.items()}
         TyperGroup.format_help(escaped, ctx, formatter)
 
 
 Command = TypeVar("Command", bound=click.Command)
 
 
-def _escaped_command(command: Command) -> Command:
+def _escape_command(command: Command) -> Command:
     """A copy of a command whose help, and that of its parameters, is as rich and typer take plain text."""
-    made = _escaped(command)
-    made.params = [_escaped(parameter) for parameter in command.params]
-    return made
+    escaped = _escape(command)
+    escaped.params = [_escape(parameter) for parameter in command.params]
+    return escaped
 
 
-def _escaped(helped: Helped) -> Helped:
+def _escape(helped: Helped) -> Helped:
     from rich.markup import escape  # only help needs it
 
-    made = copy.copy(helped)
+    escaped = copy.copy(helped)
     if text := getattr(helped, "help", None):
-        made.help = escape(_unwrapped(text))  # type: ignore[union-attr]
-    return made
+        escaped.help = escape(_unwrapped(text))  # type: ignore[union-attr]
+    return escaped
 
 
 def _unwrapped(text: str) -> str:
@@ -138,23 +138,23 @@ class CheckedGroup(PlainGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, words = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
-            options = [one for one in command.params if isinstance(one, click.Option) and one.name]
+            options = [option for option in command.params if isinstance(option, click.Option) and option.name]
             FLAGS.clear()
-            FLAGS.update({str(one.name): max(one.opts, key=len) for one in options})
+            FLAGS.update({str(option.name): max(option.opts, key=len) for option in options})
             _require_values(command, click.Context(command, parent=ctx, info_name=name), words)
         return name, command, words
 
 
 def _require_values(command: click.Command, context: click.Context, words: list[str]) -> None:
     """Raise QexpError for an option with an empty value, and for one that takes one value and is given several."""
-    options = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
-    given, _, order = command.make_parser(context).parse_args(list(words))
-    for name, value in given.items():
+    options = {option.name: option for option in command.params if isinstance(option, click.Option)}
+    values, _, order = command.make_parser(context).parse_args(list(words))
+    for name, value in values.items():
         if name in options and "" in (value if isinstance(value, list | tuple) else [value]):
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")
-    for given_option, times in Counter(one for one in order if isinstance(one, click.Option)).items():
-        if times > 1 and not (given_option.multiple or given_option.is_flag or given_option.count):
-            raise QexpError(f"{given_option.opts[0]} is given {times} times, but takes one value; keep one of them")
+    for repeated, times in Counter(item for item in order if isinstance(item, click.Option)).items():
+        if times > 1 and not (repeated.multiple or repeated.is_flag or repeated.count):
+            raise QexpError(f"{repeated.opts[0]} is given {times} times, but takes one value; keep one of them")
 
 
 # Options that are declared as fields of a dataclass.
@@ -169,47 +169,51 @@ def with_options(
     leave_out  fields that are not given, or in another way
     """
 
-    def decorated(command: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(command, eval_str=True).parameters
-        made = {name: one.annotation for name, one in own.items() if one.annotation in declared}
-        fields = {name: [one for one in in_shell(kind) if one[0].name not in leave_out] for name, kind in made.items()}
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = inspect.signature(command, eval_str=True).parameters
+        kinds = {name: each.annotation for name, each in parameters.items() if each.annotation in declared}
+        fields = {
+            name: [pair for pair in in_shell(kind) if pair[0].name not in leave_out] for name, kind in kinds.items()
+        }
         flags = {field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several}
         renamed: dict[str, str] = {}
         for kind in declared:
             renamed |= getattr(kind, "renamed", {})
 
-        def called(**given: Any) -> None:
+        def call(**values: Any) -> None:
             for name, now in renamed.items():
-                if given.pop(name) is not None:
+                if values.pop(name) is not None:
                     raise QexpError(f"`{name}` is now {now}")
-            values = {
-                name: {field.name: _value(field, about, flags, given[field.name]) for field, about in several}
+            options = {
+                name: kinds[name](
+                    **{field.name: _value_of(field, about, flags, values[field.name]) for field, about in several}
+                )
                 for name, several in fields.items()
             }
-            others = {name: value for name, value in given.items() if name in own and name not in made}
-            command(**others, **{name: made[name](**of_fields) for name, of_fields in values.items()})
+            others = {name: value for name, value in values.items() if name in parameters and name not in kinds}
+            command(**others, **options)
 
-        parameters: dict[str, inspect.Parameter] = {}
-        for name, parameter in own.items():
-            if name in made:
+        in_signature: dict[str, inspect.Parameter] = {}
+        for name, parameter in parameters.items():
+            if name in kinds:
                 for field, about in fields[name]:
-                    parameters.setdefault(field.name, _parameter(field, about, flags))
+                    in_signature.setdefault(field.name, _parameter(field, about, flags))
             else:
-                parameters[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
-        parameters |= {name: _hidden(name) for name in renamed}
-        called.__signature__ = inspect.Signature([*parameters.values()])  # type: ignore[attr-defined]
-        called.__doc__, called.__name__ = command.__doc__, command.__name__
-        called.__module__ = command.__module__
-        called.__annotations__ = {}
-        return called
+                in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
+        in_signature |= {name: _hidden(name) for name in renamed}
+        call.__signature__ = inspect.Signature([*in_signature.values()])  # type: ignore[attr-defined]
+        call.__doc__, call.__name__ = command.__doc__, command.__name__
+        call.__module__ = command.__module__
+        call.__annotations__ = {}
+        return call
 
-    return decorated
+    return decorate
 
 
-def _value(field: Any, about: Option, flags: Mapping[str, str], given: Any) -> Any:
-    if given is None or given == []:
+def _value_of(field: Any, about: Option, flags: Mapping[str, str], value: Any) -> Any:
+    if value is None or value == []:
         return default_of(field)
-    return given if about.read is None else about.read(flags[field.name], given)
+    return value if about.read is None else about.read(flags[field.name], value)
 
 
 def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.Parameter:

@@ -29,7 +29,7 @@ Names = Callable[[typer.Context, str], Iterable[str]]
 Completion = Callable[[typer.Context, str], list[str]]
 
 
-def _offered(names: Names) -> Completion:
+def _offer(names: Names) -> Completion:
     """Those of the names that begin as typed, in order."""
 
     @functools.wraps(names)
@@ -44,7 +44,7 @@ def _offered(names: Names) -> Completion:
     return offer
 
 
-@_offered
+@_offer
 def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     # The names of ten thousand directories are there in a twentieth of the time that their catalog takes to read.
     with os.scandir(_workspace(ctx).runs) as entries:
@@ -53,22 +53,22 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
                 yield entry.name
 
 
-@_offered
+@_offer
 def experiences(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return _specs(ctx, "experiences")
 
 
-@_offered
+@_offer
 def datasets(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return _specs(ctx, "datasets")
 
 
-@_offered
+@_offer
 def models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return _specs(ctx, "models")
 
 
-@_offered
+@_offer
 def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     specs = _workspace(ctx).specs
     for kind in ("datasets", "models", "experiences"):
@@ -78,7 +78,7 @@ def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 def _choices(what: str) -> Completion:
     """One of the lists of words that are known beforehand."""
-    return _offered(lambda ctx, incomplete: _names()["choices"][what])
+    return _offer(lambda ctx, incomplete: _names()["choices"][what])
 
 
 kinds = _choices("kinds of specs")
@@ -91,32 +91,32 @@ figures = _choices("figures")
 """Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being typed."""
 
 
-@_offered
+@_offer
 def evaluations(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """Those of the runs that the line names so far, or of all runs."""
-    named = ctx.params.get("runs") or []
+    names = ctx.params.get("runs") or []
     folder = _workspace(ctx).runs
-    for run in [folder / name for name in named] if named else folder.iterdir():
+    for run in [folder / name for name in names] if names else folder.iterdir():
         if (run / "evaluations").is_dir():
             yield from _folders(run / "evaluations")
 
 
-@_offered
+@_offer
 def devices(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return ("auto", "cpu", "cuda")
 
 
-@_offered
+@_offer
 def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return _names()["tables"]
 
 
-@_offered
+@_offer
 def entries(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return _entries_of(ctx.params.get("table"), ctx)
 
 
-@_offered
+@_offer
 def sources(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return _entries_of("generators", ctx)
 
@@ -125,13 +125,13 @@ def _entries_of(table: str | None, ctx: typer.Context) -> Iterable[str]:
     built_in = _names()["tables"]
     if table not in built_in:
         return []
-    own = _workspace_or_none(ctx)
-    if own is None or not own.extensions.is_file():
+    home = _workspace_or_none(ctx)
+    if home is None or not home.extensions.is_file():
         return built_in[table]
-    return [*built_in[table], *_own_entries(own.extensions, table.upper())]
+    return [*built_in[table], *_own_entries(home.extensions, table.upper())]
 
 
-@_offered
+@_offer
 def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """The last of several names with commas between them: fields of records, results, and keys of specs."""
     before, comma, _ = incomplete.rpartition(",")
@@ -139,19 +139,19 @@ def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
         yield f"{before}{comma}{name}"
 
 
-@_offered
+@_offer
 def launches(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return ["last", *_folders(_workspace(ctx).runs / ".launches")]
 
 
-@_offered
+@_offer
 def launchers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from qexp.jobs.launchers import LAUNCHERS
 
     return LAUNCHERS
 
 
-@_offered
+@_offer
 def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Of all schedulers: the tables in their tables of qexp.toml."""
     from qexp.jobs.launchers import all_profiles
@@ -159,12 +159,12 @@ def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return {name for profiles in all_profiles(_workspace(ctx).settings()).values() for name in profiles}
 
 
-@_offered
+@_offer
 def actions(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return list(_workspace(ctx).settings().get("actions", {}))
 
 
-@_offered
+@_offer
 def trashed(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Removed runs: by their name, which means the newest, and by their name in the trash."""
     folders = _folders(_workspace(ctx).runs / ".trash")
@@ -199,8 +199,8 @@ def _fields(folder: Path) -> Iterator[str]:
 
 def _workspace(ctx: typer.Context) -> Workspace:
     """The one that the line names so far, before or after the command, else the one that is found."""
-    named = ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
-    return find(named)
+    folder = ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
+    return find(folder)
 
 
 def _workspace_or_none(ctx: typer.Context) -> Workspace | None:

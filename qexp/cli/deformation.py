@@ -54,13 +54,13 @@ def observe(
     if no_figure and options.figure is not None:
         raise QexpError("--figure and --no-figure contradict each other; keep one")
     beside = Path(options.to).with_suffix(".png") if options.to is not None and not no_figure else None
-    seen = api.observe(files or [], **{**vars(options), "figure": options.figure or beside, "history": _history()})
-    for text in seen.warnings:
+    observed = api.observe(files or [], **{**vars(options), "figure": options.figure or beside, "history": _history()})
+    for text in observed.warnings:
         warning(text)
     if as_json:
-        print_json({"tracks": [track.document() for track in seen.tracks], "files": [*map(str, seen.files)]})
+        print_json({"tracks": [track.document() for track in observed.tracks], "files": [*map(str, observed.files)]})
         return
-    _print_observation(seen)
+    _print_observation(observed)
 
 
 def _history() -> str:
@@ -72,21 +72,21 @@ SAID = 0.05
 """Difference of two headings [°] from which on both are printed."""
 
 
-def _print_observation(seen: Observed) -> None:
-    for track in seen.tracks:
+def _print_observation(observed: Observed) -> None:
+    for track in observed.tracks:
         message(f"{track.name}: {_words(track)}")
         if track.noise is not None:
-            how = f", from {seen.estimates[track.name].how}" if track.name in seen.estimates else ""
+            how = f", from {observed.estimates[track.name].how}" if track.name in observed.estimates else ""
             error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
             message(f"{track.name}: noise {track.noise.words}{error}{how}")
-    for path in seen.files:
+    for path in observed.files:
         result(str(path))
 
 
 def _words(track: TrackSummary) -> str:
-    named = "" if track.stations is None else f" {some(track.stations, 8)}"
-    one = track.points == 1
-    counted = ("point" if one else "points") if track.kind == "radar" else f"components of GNSS stations{named}"
+    names = "" if track.stations is None else f" {some(track.stations, 8)}"
+    is_single = track.points == 1
+    counted = ("point" if is_single else "points") if track.kind == "radar" else f"components of GNSS stations{names}"
     if track.averaged is not None:
         counted = f"means of {track.averaged:,} points"
     masked = f", {track.masked:,} masked" if track.masked else ""
@@ -127,109 +127,120 @@ def invert(observation: ObservationArgument, options: InvertOptions, as_json: Js
     the run's training data, or uniform between bounds; without bounds, amplitudes are uniform over plausible values.
     Offsets, ramps and the size of the noise are integrated over.
     """
-    made = api.invert(observation, **{**vars(options), "history": _history()})
-    for text in made.remarks:
+    inversion = api.invert(observation, **{**vars(options), "history": _history()})
+    for text in inversion.remarks:
         warning(text)
     if as_json:
-        print_json(made.document())
+        print_json(inversion.document())
     else:
-        _print_inversion(made)
+        _print_inversion(inversion)
     if options.to is not None:
         message("result, tables and maps:" if not as_json else f"result, tables and maps: {options.to}")
         if not as_json:
             result(str(options.to))
 
 
-def _print_inversion(made: Inversion) -> None:
+def _print_inversion(inversion: Inversion) -> None:
     columns = ["parameter", "value", "standard error", "scaled error", "95 % interval", "unit"]
     rows = []
-    for name, of in made.parameters.items():
-        errors = [digits(one, one) for one in (of.standard_error, of.scaled_error)]
-        if of.fixed or (of.at_bound and of.standard_error is None):
-            errors = ["fixed" if of.fixed else "at bound", ""]
-        rows.append([name, digits(of.value, of.scaled_error), *errors, _interval(of), of.unit])
+    for name, estimate in inversion.parameters.items():
+        errors = [digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)]
+        if estimate.fixed or (estimate.at_bound and estimate.standard_error is None):
+            errors = ["fixed" if estimate.fixed else "at bound", ""]
+        rows.append([name, digits(estimate.value, estimate.scaled_error), *errors, _interval(estimate), estimate.unit])
     print_table(columns, rows, right=columns[1:4])
     print()
     columns = ["track", "points", "RMS (m)", "offset (m)"]
     tracks = [
         [
             name,
-            f"{of.n:,}",
-            f"{of.rms:.4g}",
-            "" if of.offset_error is None else f"{of.offset:.4f} ± {of.offset_error:.4f}",
+            f"{track.n:,}",
+            f"{track.rms:.4g}",
+            "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}",
         ]
-        for name, of in made.tracks.items()
+        for name, track in inversion.tracks.items()
     ]
     print_table(columns, tracks, right=columns[1:])
-    if made.posterior is not None:
+    if inversion.posterior is not None:
         print()
-        _print_posterior(made.posterior)
-    if made.rivals:
+        _print_posterior(inversion.posterior)
+    if inversion.rivals:
         print()
         columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
         rows = [
             [
-                one["source"], str(one["unknowns"]), number(one["chi2_reduced"]), f"{one['delta_aicc']:.1f}",
-                f"{one['delta_bic']:.1f}",
+                rival["source"], str(rival["unknowns"]), number(rival["chi2_reduced"]), f"{rival['delta_aicc']:.1f}",
+                f"{rival['delta_bic']:.1f}",
             ]
-            for one in made.rivals
+            for rival in inversion.rivals
         ]  # fmt: skip
         print_table(columns, rows, right=columns[1:])
-    searched = f"{made.agreeing} of {made.starts} starts ended there, " if made.starts > 1 else ""
+    searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, " if inversion.starts > 1 else ""
     message(
-        f"{made.source}: reduced χ² {made.chi2_reduced:.3g}, {searched}{made.iterations} iterations, "
-        f"{_in_seconds(made.seconds)}"
+        f"{inversion.source}: reduced χ² {inversion.chi2_reduced:.3g}, {searched}{inversion.iterations} iterations, "
+        f"{_in_seconds(inversion.seconds)}"
     )
 
 
-def _interval(of: Estimate) -> str:
+def _interval(estimate: Estimate) -> str:
     """The 95 % interval; of one that the data do not limit on a side, the other end."""
-    if of.interval95 is None:
+    if estimate.interval95 is None:
         return ""
-    low, high = of.interval95
+    low, high = estimate.interval95
     width = (high - low) / 4
-    ends = [digits(end, min(width, abs(end) / 10 or width) if of.spans_magnitudes else width) for end in of.interval95]
-    if all(of.open_ends):
+    ends = [
+        digits(end, min(width, abs(end) / 10 or width) if estimate.spans_magnitudes else width)
+        for end in estimate.interval95
+    ]
+    if all(estimate.open_ends):
         return "not determined"
-    if any(of.open_ends):
-        return f"at most {ends[1]}" if of.open_ends[0] else f"at least {ends[0]}"
+    if any(estimate.open_ends):
+        return f"at most {ends[1]}" if estimate.open_ends[0] else f"at least {ends[0]}"
     return f"{ends[0]} to {ends[1]}"
 
 
-def _print_posterior(made: SourcePosterior) -> None:
+def _print_posterior(posterior: SourcePosterior) -> None:
     columns = ["posterior", "median", "90 % interval", "prior", "unit"]
     rows = []
-    for name, of in made.parameters.items():
-        width = (of.high - of.low) / 4
-        ends = f"{digits(of.low, width)} to {digits(of.high, width)}"
+    for name, parameter in posterior.parameters.items():
+        width = (parameter.high - parameter.low) / 4
+        ends = f"{digits(parameter.low, width)} to {digits(parameter.high, width)}"
         rows.append(
             [
                 name,
-                digits(of.median, width),
+                digits(parameter.median, width),
                 ends,
-                f"{of.prior}, {_end(of.least, of)} to {_end(of.largest, of)}"
-                + (f", {of.at_edge:.0%} at its edge" if of.is_cut else ""),
-                of.unit,
+                f"{parameter.prior}, {_end(parameter.least, parameter)} to {_end(parameter.largest, parameter)}"
+                + (f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""),
+                parameter.unit,
             ]
         )
     print_table(columns, rows, right=columns[1:2])
-    found = made.found
+    sampling = posterior.found
     numbers = [
-        *([] if found.pareto_k is None else [f"Pareto k̂ {found.pareto_k:.2f}"]),
-        *([] if found.r_hat is None else [f"R̂ {found.r_hat:.3f}"]),
-        f"{found.ess:,.0f} effective draws",
-        *([] if made.typical_noise_factor is None else [f"noise {made.typical_noise_factor:.3g} times the declared"]),
+        *([] if sampling.pareto_k is None else [f"Pareto k̂ {sampling.pareto_k:.2f}"]),
+        *([] if sampling.r_hat is None else [f"R̂ {sampling.r_hat:.3f}"]),
+        f"{sampling.ess:,.0f} effective draws",
+        *(
+            []
+            if posterior.typical_noise_factor is None
+            else [f"noise {posterior.typical_noise_factor:.3g} times the declared"]
+        ),
     ]
-    message(f"posterior by {found.method}: {', '.join(numbers)}, {_in_seconds(made.seconds)}")
+    message(f"posterior by {sampling.method}: {', '.join(numbers)}, {_in_seconds(posterior.seconds)}")
 
 
 def _in_seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
-def _end(value: float, of: ParameterPosterior) -> str:
+def _end(value: float, parameter: ParameterPosterior) -> str:
     """An end of a prior, as roughly as its width allows."""
-    return digits(value, (of.largest - of.least) / 10) if math.isfinite(value) else f"{value:g}".replace("inf", "∞")
+    return (
+        digits(value, (parameter.largest - parameter.least) / 10)
+        if math.isfinite(value)
+        else f"{value:g}".replace("inf", "∞")
+    )
 
 
 def digits(value: float | None, error: float | None) -> str:
@@ -238,5 +249,5 @@ def digits(value: float | None, error: float | None) -> str:
         return ""
     if error is None or not math.isfinite(error) or error <= 0 or max(abs(value), error) >= UNDETERMINED:
         return f"{value:.6g}" if error is None or error <= 0 else f"{value:.3g}"
-    places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:,.{places}f}" if places < 12 else f"{value:.6g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{decimals}f}" if decimals < 12 else f"{value:.6g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +50,7 @@ def action(
         return
     if not runs:
         raise QexpError(f"name the runs: qexp action {name} RUN...")
-    place, documents, failed, count = find(workspace), [], [], 0
+    home, documents, failed, count = find(workspace), [], [], 0
     for run, acted in api.act(name, runs, workspace=workspace):
         count += 1
         if isinstance(acted, QexpError):
@@ -60,10 +61,10 @@ def action(
         if not acted.done:
             failed.append(1)
             why = acted.record["error"] or f"exit code {acted.record['exit_code']}"
-            error(f"{name} failed on {run}: {why}; see {place.shown(acted.folder / 'log.txt')}")
+            error(f"{name} failed on {run}: {why}; see {home.shown(acted.folder / 'log.txt')}")
         elif not as_json:
             message(f"{name} on {run}: done")
-            result(place.shown(acted.folder))
+            result(home.shown(acted.folder))
     if as_json:
         print_json(documents)
     if failed:
@@ -71,11 +72,11 @@ def action(
 
 
 def _print_actions(as_json: bool, workspace: str | None) -> None:
-    known = api.actions(workspace=workspace)
+    actions = [asdict(action) for action in api.actions(workspace=workspace).values()]
     if as_json:
-        print_json([{"name": one.name, "command": one.command, "help": one.help} for one in known.values()])
-    elif known:
-        print_table(["name", "command", "help"], [[one.name, one.command, one.help] for one in known.values()])
+        print_json(actions)
+    elif actions:
+        print_table(list(actions[0]), [list(action.values()) for action in actions])
     else:
         message(
             'no actions; define one in qexp.toml: [actions.NAME] and below it command = "python plot.py {run.path}"'
@@ -96,12 +97,12 @@ def tag(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Add and remove tags of runs, also during training; without options, print them. See `qexp ls --tag TAG`."""
-    opened = api.open_runs(runs, workspace=workspace)
+    chosen = api.open_runs(runs, workspace=workspace)
     if not add and not remove:
-        print_table(["name", "tags"], [[one.name, " ".join(one.record["tags"])] for one in opened])
+        print_table(["name", "tags"], [[run.name, " ".join(run.record["tags"])] for run in chosen])
     else:
-        for one in opened:
-            one.tag(*(add or []), remove=remove or [])
+        for run in chosen:
+            run.tag(*(add or []), remove=remove or [])
 
 
 # qexp note
@@ -136,8 +137,8 @@ def rm(
 
 def _confirm_removal(names: Sequence[str]) -> None:
     if len(names) > 1 and sys.stdin.isatty():
-        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        ask(f"move {len(names)} runs to the trash: {listed}?")
+        first_names = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        ask(f"move {len(names)} runs to the trash: {first_names}?")
 
 
 def ask(question: str) -> None:
@@ -228,20 +229,20 @@ def doctor(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Find problems in the workspace and advise what to do; exit with 5 if something remains damaged."""
-    place = find(workspace)
-    found = api.doctor(fix=fix, workspace=workspace)
+    home = find(workspace)
+    findings = api.doctor(fix=fix, workspace=workspace)
     if as_json:
-        print_json([finding.document() for finding in found])
+        print_json([finding.document() for finding in findings])
     else:
-        for finding in found:
-            shown = place.shown(finding.where)
-            where = shown if shown.isprintable() else repr(shown)
+        for finding in findings:
+            path = home.shown(finding.where)
+            where = path if path.isprintable() else repr(path)
             result(f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}")
-    left = [finding for finding in found if not finding.repaired]
-    damaged = sum(finding.damaged for finding in left)
-    repairable = sum(finding.repair is not None for finding in left)
-    if found:
-        message(f"{len(found)} found, {len(found) - len(left)} repaired, {damaged} damaged")
+    remaining = [finding for finding in findings if not finding.repaired]
+    damaged = sum(finding.damaged for finding in remaining)
+    repairable = sum(finding.repair is not None for finding in remaining)
+    if findings:
+        message(f"{len(findings)} found, {len(findings) - len(remaining)} repaired, {damaged} damaged")
     else:
         message("no problems found")
     if repairable and not fix:
@@ -268,17 +269,17 @@ def export(run: RunArgument, options: ExportOptions) -> None:
     """
     to = Path(options.to)
     if api.is_archive(to):
-        if given := words_of(options, ("to", "trust_code", "workspace")):
-            raise QexpError(f"{given[0]} is for networks, but --to {to} is an archive of the run; give a folder's name")
-        opened = api.open_run(run, workspace=options.workspace)
-        opened.export(to)
-        message(f"{opened.name} is in {to}, {in_bytes(to.stat().st_size)}")
+        if words := words_of(options, ("to", "trust_code", "workspace")):
+            raise QexpError(f"{words[0]} is for networks, but --to {to} is an archive of the run; give a folder's name")
+        chosen = api.open_run(run, workspace=options.workspace)
+        chosen.export(to)
+        message(f"{chosen.name} is in {to}, {in_bytes(to.stat().st_size)}")
         return
-    opened = api.open_run(run, trust_code=options.trust_code, workspace=options.workspace)
-    made = api.export_network(opened, **vars(options))
-    networks = made.about["networks"]
-    whose = f"the network of {opened.name}" if networks == 1 else f"the {networks} networks of {opened.name}"
-    sizes = ", ".join(f"{name} {in_bytes(size)}" for name, size in made.files.items())
+    chosen = api.open_run(run, trust_code=options.trust_code, workspace=options.workspace)
+    exported = api.export_network(chosen, **vars(options))
+    networks = exported.about["networks"]
+    whose = f"the network of {chosen.name}" if networks == 1 else f"the {networks} networks of {chosen.name}"
+    sizes = ", ".join(f"{name} {in_bytes(size)}" for name, size in exported.files.items())
     message(f"{to} holds {whose}: {sizes}")
 
 
@@ -320,8 +321,8 @@ def import_weights(options: WeightsOrder) -> None:
         warning(text)
     if not run.spec["transforms"]:
         message("no transforms: the network takes and makes values in the units of the dataset")
-    place = find(options.workspace).shown(run.path)
-    message(f"{run.name} is in {place}: model {record.model}, dataset {record.dataset}")
+    path = find(options.workspace).shown(run.path)
+    message(f"{run.name} is in {path}: model {record.model}, dataset {record.dataset}")
 
 
 # qexp verify
@@ -363,7 +364,7 @@ def _print(verification: Verification) -> None:
     result(f"code: {verification.code}")
     if verification.changes:
         result("\nwhat changed since")
-        rows = [[one.what, _brief(one.then), _brief(one.now)] for one in verification.changes]
+        rows = [[change.what, _brief(change.then), _brief(change.now)] for change in verification.changes]
         print_table(["what", "then", "now"], rows)
     else:
         result("packages, machine and settings: unchanged")

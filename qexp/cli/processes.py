@@ -71,8 +71,8 @@ def supervise(
     from qexp.runs.launch import supervise_launch
     from qexp.store.record import State
 
-    place = find(workspace)
-    states = supervise_launch(launchers.find_launch(launch, place), place, PoolDisplay())
+    home = find(workspace)
+    states = supervise_launch(launchers.find_launch(launch, home), home, PoolDisplay())
     if set(states.values()) != {State.DONE}:
         raise typer.Exit(4)
 

@@ -62,18 +62,18 @@ def specs(
     workspace: WorkspaceOption = None,
 ) -> None:
     """List the workspace's datasets, models and experiences, with their descriptions and numbers of runs."""
-    listed = api.specs(kind, workspace=workspace)
+    specs = api.specs(kind, workspace=workspace)
     if as_json:
-        print_json(listed)
+        print_json(specs)
         return
-    rows = [[one["kind"], one["name"], str(one["runs"]), one["description"]] for one in listed]
+    rows = [[spec["kind"], spec["name"], str(spec["runs"]), spec["description"]] for spec in specs]
     if rows:
         print_table(["kind", "name", "runs", "description"], rows, right=["runs"])
     else:
         message("no specs; qexp init makes a workspace with examples")
-    for one in listed:
-        if one["problem"]:
-            warning(one["problem"])
+    for spec in specs:
+        if spec["problem"]:
+            warning(spec["problem"])
 
 
 # qexp schema
@@ -94,20 +94,20 @@ def tables(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show the names that specs may use: tables, their entries, parameters, defaults and an example."""
-    known = api.tables(workspace=workspace)
+    tables = api.tables(workspace=workspace)
     if table == "quantities":
-        _print_quantities(known["quantities"], name, as_json)
+        _print_quantities(tables["quantities"], name, as_json)
         return
     if table is None:
-        rows = [[key, ", ".join(entries)] for key, entries in known.items()]
+        rows = [[key, ", ".join(entries)] for key, entries in tables.items()]
         if as_json:
-            print_json({key: list(entries) for key, entries in known.items()})
+            print_json({key: list(entries) for key, entries in tables.items()})
         else:
             print_table(["table", "entries"], rows)
         return
-    if table not in known:
-        raise NotFoundError(f"no table '{table}'; {suggestion(table, known)}")
-    entries = known[table]
+    if table not in tables:
+        raise NotFoundError(f"no table '{table}'; {suggestion(table, tables)}")
+    entries = tables[table]
     if name is not None and name not in entries:
         raise NotFoundError(f"no entry '{name}' in {table}; {suggestion(name, entries)}")
     chosen = entries if name is None else {name: entries[name]}
@@ -137,24 +137,15 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
         raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")
     chosen = quantities if name is None else {name: quantities[name]}
     if as_json:
-        print_json(
-            {
-                key: {
-                    "unit": one.unit,
-                    "si_factor": one.si_factor,
-                    "description": one.description,
-                    "plausible": None if one.plausible is None else list(one.plausible),
-                }
-                for key, one in chosen.items()
-            }
-        )
+        keys = ("unit", "si_factor", "description", "plausible")
+        print_json({name: {key: getattr(quantity, key) for key in keys} for name, quantity in chosen.items()})
         return
     rows = [
         [
-            key, one.unit, f"{one.si_factor:g}",
-            "" if one.plausible is None else "{:g} to {:g}".format(*one.plausible), one.description,
+            key, quantity.unit, f"{quantity.si_factor:g}",
+            "" if quantity.plausible is None else "{:g} to {:g}".format(*quantity.plausible), quantity.description,
         ]
-        for key, one in chosen.items()
+        for key, quantity in chosen.items()
     ]  # fmt: skip
     print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
 
@@ -164,16 +155,19 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
 
 def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
     """Check spec files for everything that can be checked without training; exit with 2 if there are problems."""
-    found = api.validate(files, workspace=workspace)
-    for problem in found.warnings:
+    validation = api.validate(files, workspace=workspace)
+    for problem in validation.warnings:
         warning(str(problem))
-    for problem in found.problems:
+    for problem in validation.problems:
         message(str(problem))
-    if found.wrong:
-        message(f"{len(found.files)} specs, {found.wrong} with problems")
+    if validation.wrong:
+        message(f"{len(validation.files)} specs, {validation.wrong} with problems")
     else:
-        message(f"{found.right} specs are right" + (f", {found.waiting} wait for data" if found.waiting else ""))
-    raise typer.Exit(2 if found.problems else 0)
+        message(
+            f"{validation.right} specs are right"
+            + (f", {validation.waiting} wait for data" if validation.waiting else "")
+        )
+    raise typer.Exit(2 if validation.problems else 0)
 
 
 # qexp data
@@ -194,7 +188,7 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
 
     --at and --over draw images of simulated sources at chosen values instead: one, or a grid of them.
     """
-    place = find(samples.workspace)
+    home = find(samples.workspace)
     if images.at or images.over or images.noise:
         usual = replace(samples, part=None, count=ShowOptions.count, experience=None)
         if samples.dataset is None or samples != usual or as_json:
@@ -202,31 +196,31 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
                 "--at, --over and --noise take a dataset alone; leave out --part, --experience, --count and --json"
             )
         for drawn in api.show_images(**vars(images)):
-            result(place.shown(drawn))
+            result(home.shown(drawn))
         return
-    seen = api.show_data(**vars(samples))
-    figures = [place.shown(path) for path in seen.figures]
-    for remark in seen.remarks:
+    look = api.show_data(**vars(samples))
+    figures = [home.shown(path) for path in look.figures]
+    for remark in look.remarks:
         message(remark)
     if as_json:
         print_json({
-            "name": seen.name, "part": seen.part, "parts": list(seen.parts), "caution": seen.caution,
-            "variables": list(seen.summary), "proposal": seen.proposal, "figures": figures,
+            "name": look.name, "part": look.part, "parts": list(look.parts), "caution": look.caution,
+            "variables": list(look.summary), "proposal": look.proposal, "figures": figures,
         })  # fmt: skip
         return
-    message(f"{seen.name}, {seen.part} ({_others(seen.parts, seen.part)})")
-    keys = list(seen.summary[0])
-    rows = [[_cell(one[key]) for key in keys] for one in seen.summary]
+    message(f"{look.name}, {look.part} ({_others(look.parts, look.part)})")
+    keys = list(look.summary[0])
+    rows = [[_cell(variable[key]) for key in keys] for variable in look.summary]
     print_table(keys, rows, right=[key for key in keys if key not in ("variable", "unit")])
-    if seen.proposal is not None:
+    if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
-        result(json.dumps(seen.proposal, ensure_ascii=False))
+        result(json.dumps(look.proposal, ensure_ascii=False))
     for path in figures:
         result(path)
 
 
 def _others(parts: Sequence[str], part: str) -> str:
-    others = [one for one in parts if one != part]
+    others = [name for name in parts if name != part]
     if len(others) > MOST_PARTS:
         return f"{len(others)} other parts: {', '.join(others[:MOST_PARTS])}, …"
     return f"other parts: {', '.join(others)}" if others else "the only part"
@@ -251,13 +245,13 @@ def ice(options: IceOptions) -> None:
     from qexp.base.machine import terminable
 
     with terminable(), _bar("ice") as watch:
-        made = api.make_ice(**{**vars(options), "watch": watch})
-    for one in made:
-        result(str(one.folder))
-    steps, seconds = sum(one.steps for one in made), sum(one.seconds for one in made)
+        glaciers = api.make_ice(**{**vars(options), "watch": watch})
+    for glacier in glaciers:
+        result(str(glacier.folder))
+    steps, seconds = sum(glacier.steps for glacier in glaciers), sum(glacier.seconds for glacier in glaciers)
     message(
-        f"{len(made)} glaciers of {options.frames} frames in {seconds:.3g} s: {steps:,} time steps, "
-        f"{seconds / (len(made) * options.frames):.2g} s a frame"
+        f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {steps:,} time steps, "
+        f"{seconds / (len(glaciers) * options.frames):.2g} s a frame"
     )
 
 
@@ -273,11 +267,11 @@ def xrf(options: XrfOptions) -> None:
 
     started = time.perf_counter()
     with terminable(), _bar("xrf") as watch:
-        made = api.make_xrf(**{**vars(options), "watch": watch})
-    for folder in made.folders:
+        spectra = api.make_xrf(**{**vars(options), "watch": watch})
+    for folder in spectra.folders:
         result(str(folder))
     message(
-        f"{made.spectra:,} spectra of {options.cores} cores, {made.labelled:,} of them with CaCO3 and TOC, "
+        f"{spectra.spectra:,} spectra of {options.cores} cores, {spectra.labelled:,} of them with CaCO3 and TOC, "
         f"in {time.perf_counter() - started:.3g} s"
     )
 

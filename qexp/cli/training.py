@@ -144,8 +144,8 @@ def _run_sweep(
 ) -> None:
     from qexp.cli.console import PoolDisplay
 
-    checked = api.prepare(order, name=name, workspace=workspace)
-    workload = checked.workload
+    checked_order = api.prepare(order, name=name, workspace=workspace)
+    workload = checked_order.workload
     for text in dict.fromkeys(text for plan in (*workload.again, *workload.new) for text in plan.warnings):
         warning(text)
     _print_left(workload)
@@ -155,7 +155,9 @@ def _run_sweep(
         if not (workload.again or workload.new):
             message("nothing to run")
         return
-    launched = api.launch(checked, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace)
+    launched = api.launch(
+        checked_order, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace
+    )
     if launched is None:
         message("nothing to run")
         raise typer.Exit(4 if workload.left else 0)
@@ -221,9 +223,9 @@ def rerun(
     The run's own copy of specs/extensions.py is used. The new run is kept, and can have another seed or other values;
     'qexp verify' instead repeats a run in a temporary folder, and compares every bit.
     """
-    opened = api.open_run(run, trust_code=trust_code, workspace=workspace)
+    original = api.open_run(run, trust_code=trust_code, workspace=workspace)
     with warnings_shown():
-        trained = opened.rerun(**{**vars(options), "display": TrainingDisplay()})
+        trained = original.rerun(**{**vars(options), "display": TrainingDisplay()})
     print_trained(trained, workspace)
 
 
@@ -280,14 +282,14 @@ def study(
     if dry_run:
         _print_planned(*api.planned_study(order, **vars(options)))
         return
-    made = _studied(order, replace(options, most=None if yes else arguments.MANY))
+    finished = _run_study(order, replace(options, most=None if yes else arguments.MANY))
     if as_json:
-        print_json(made.document())
+        print_json(finished.document())
     else:
-        _print_made(made, options.workspace)
-    for name, state in made.unfinished.items():
+        _print_study(finished, options.workspace)
+    for name, state in finished.unfinished.items():
         warning(f"{name} is {state.words}, and is not counted")
-    raise typer.Exit(4 if made.unfinished else 0)
+    raise typer.Exit(4 if finished.unfinished else 0)
 
 
 def _pretraining(
@@ -305,7 +307,7 @@ def _pretraining(
     )
 
 
-def _studied(order: Order, options: StudyOptions) -> Study:
+def _run_study(order: Order, options: StudyOptions) -> Study:
     from qexp.cli.console import PoolDisplay
 
     find(options.workspace)  # an error of its own, before the catalog is asked for
@@ -322,13 +324,13 @@ def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
         message("the runs that start from these are planned when they are done")
 
 
-def _print_made(made: Study, workspace: str | Path | None) -> None:
-    for table in (made.results(), *made.differences()):
+def _print_study(finished: Study, workspace: str | Path | None) -> None:
+    for table in (finished.results(), *finished.differences()):
         print_parts([table])
         result("")
-    for text in made.remarks():
+    for text in finished.remarks():
         result(text)
-    for path in made.files:
+    for path in finished.files:
         result(find(workspace).shown(path))
 
 
@@ -356,8 +358,8 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         if len(status.unfinished) > SHOWN:
             message(f"and {len(status.unfinished) - SHOWN} more; see them with qexp ls")
     piece("\n")
-    named = {"runs": "runs", "trash": "trash", "cache": "cache of data", "free": "free on this disk"}
-    result(", ".join(f"{in_bytes(status.sizes[key])} {words}" for key, words in named.items()))
+    uses = {"runs": "runs", "trash": "trash", "cache": "cache of data", "free": "free on this disk"}
+    result(", ".join(f"{in_bytes(status.sizes[key])} {words}" for key, words in uses.items()))
 
 
 # qexp wait
@@ -375,12 +377,12 @@ def wait(
 
     states: list[State] = []
     damaged: list[DamagedError] = []
-    for one, state in api.wait(runs, timeout, workspace=workspace):
-        message(f"{one.name}: {state.words}{', and no process will start it' * (state is State.CREATED)}")
+    for run, state in api.wait(runs, timeout, workspace=workspace):
+        message(f"{run.name}: {state.words}{', and no process will start it' * (state is State.CREATED)}")
         states.append(state)
         if state is State.DAMAGED:
             try:
-                one.directory.record()
+                run.directory.record()
             except DamagedError as why:
                 damaged.append(why)
     if damaged and len(states) == 1:
@@ -420,15 +422,15 @@ def stop(
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")
     failed, count = [], 0
-    for one in api.stop(runs, now=now, workspace=workspace):
+    for outcome in api.stop(runs, now=now, workspace=workspace):
         count += 1
-        if one.error is not None:
-            failed.append(one.error)
-        elif one.state is not None:
+        if outcome.error is not None:
+            failed.append(outcome.error)
+        elif outcome.state is not None:
             message(
-                f"{one.run.name}: {one.state}"
-                if one.was_running
-                else f"{one.run.name} is not running: {one.state.words}"
+                f"{outcome.run.name}: {outcome.state}"
+                if outcome.was_running
+                else f"{outcome.run.name} is not running: {outcome.state.words}"
             )
     if count == len(failed) == 1:
         raise failed[0]

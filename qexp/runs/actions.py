@@ -51,39 +51,44 @@ def actions_of(workspace: Workspace) -> dict[str, Action]:
         raise QexpError('qexp.toml: actions must be tables; write [actions.NAME] and below it command = "..."')
     mistakes: list[str] = []
     for name, document in table.items():
-        mistakes += [f"qexp.toml at [actions.{name}]: {text}" for text in _mistakes(name, document)]
+        mistakes += [f"qexp.toml at [actions.{name}]: {text}" for text in _mistakes_in(name, document)]
     if mistakes:
         raise QexpError("\n".join(mistakes))
-    return {name: Action(name, one["command"], one.get("help", "")) for name, one in table.items()}
+    return {name: Action(name, document["command"], document.get("help", "")) for name, document in table.items()}
 
 
 def find_action(name: str, workspace: Workspace) -> Action:
     """Raises NotFoundError with similar names."""
-    known = actions_of(workspace)
-    if name not in known:
-        others = suggestion(name, known) if known else f'write [actions.{name}] and below it command = "..."'
+    actions = actions_of(workspace)
+    if name not in actions:
+        others = suggestion(name, actions) if actions else f'write [actions.{name}] and below it command = "..."'
         raise NotFoundError(f"qexp.toml has no action '{name}'; {others}")
-    return known[name]
+    return actions[name]
 
 
-def _mistakes(name: str, document: Any) -> list[str]:
+def _mistakes_in(name: str, document: Any) -> list[str]:
     if ACTION_NAME.fullmatch(name) is None:
         return ["a name has small letters, digits, - and _"]
     if not isinstance(document, Mapping):
         return ['must be a table with command = "..."']
-    found = [f"no key '{key}'; {suggestion(key, ACTION_KEYS)}" for key in document if key not in ACTION_KEYS]
+    mistakes = [f"no key '{key}'; {suggestion(key, ACTION_KEYS)}" for key in document if key not in ACTION_KEYS]
     if not all(isinstance(document.get(key, ""), str) for key in ACTION_KEYS):
-        return [*found, "command and help are texts"]
+        return [*mistakes, "command and help are texts"]
     command = document.get("command", "")
     if not command.strip() or not command.isprintable():
-        return [*found, 'give the command in one line, such as command = "python plot.py {run.path}"']
+        return [*mistakes, 'give the command in one line, such as command = "python plot.py {run.path}"']
     try:
-        fields = [field for word in words_of(command) for field in names_in(word)]
+        names = [field for word in words_of(command) for field in names_in(word)]
     except ValueError as error:
-        return [*found, f"command {error}"]
-    unknown = [one for one in fields if one not in ACTION_PLACEHOLDERS and not re.fullmatch(r"run\.[^.\s][^\s]*", one)]
-    known = [*ACTION_PLACEHOLDERS, "run.seed", "run.state"]
-    return [*found, *(f"command has no placeholder {{{one}}}; {suggestion(one, known)}" for one in unknown)]
+        return [*mistakes, f"command {error}"]
+    unknown = [
+        name for name in names if name not in ACTION_PLACEHOLDERS and not re.fullmatch(r"run\.[^.\s][^\s]*", name)
+    ]
+    placeholders = [*ACTION_PLACEHOLDERS, "run.seed", "run.state"]
+    return [
+        *mistakes,
+        *(f"command has no placeholder {{{name}}}; {suggestion(name, placeholders)}" for name in unknown),
+    ]
 
 
 # Running an action on a run: its output is in the run's `actions/NAME/`, complete or not at all.
@@ -134,8 +139,8 @@ def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, An
         with files.drafted(parent / action.name) as draft:
             values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
             words = [filled(word, values.__getitem__) for word in action.words]
-            record = _carried_out(action, words, draft, directory, workspace)
-            folder = _put(draft, parent / action.name, record)
+            record = _carry_out(action, words, draft, directory, workspace)
+            folder = _put_result(draft, parent / action.name, record)
     if record["state"] == INTERRUPTED:
         raise KeyboardInterrupt
     return Acted(folder, record)
@@ -170,7 +175,7 @@ def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
     return values
 
 
-def _carried_out(
+def _carry_out(
     action: Action, words: list[str], draft: Path, directory: RunDirectory, workspace: Workspace
 ) -> dict[str, Any]:
     """Run the program. Returns the record, which is written to the draft."""
@@ -182,13 +187,13 @@ def _carried_out(
         "action": action.name, "run": directory.name, "command": action.command, "argv": words,
         "directory": str(workspace.root), "started": now(), "code": code.document(),
     }  # fmt: skip
-    own = {"QEXP_ACTION_DIR": str(draft), "QEXP_RUN": str(directory.path), VARIABLE: str(workspace.root)}
+    variables = {"QEXP_ACTION_DIR": str(draft), "QEXP_RUN": str(directory.path), VARIABLE: str(workspace.root)}
     interrupted, exit_code, error = False, None, None
     with (draft / "log.txt").open("wb") as output, terminable():
         try:
             # In a session of its own, Ctrl-C on a terminal reaches the program and all that it started from here only.
             process = subprocess.Popen(
-                words, cwd=workspace.root, env={**os.environ, **own}, stdin=subprocess.DEVNULL, stdout=output,
+                words, cwd=workspace.root, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output, start_new_session=True,
             )  # fmt: skip
         except (OSError, ValueError) as refused:
@@ -218,7 +223,7 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
         return True
 
 
-def _put(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
+def _put_result(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     """Rename a draft to its final name. Returns that."""
     failed = target.with_name(f"{target.name}{FAILED}")
     if record["state"] != "done" and _is_done(target):

@@ -207,12 +207,12 @@ class Catalog:
         refresh  check the stamp of every record; otherwise the stored catalog is used unchanged
         """
         with _nothing_collected():
-            return self._as_of_now(self._refreshed() if refresh else self._usable(), Reports())
+            return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Reports())
 
     def recorded(self) -> list[dict[str, Any]]:
         """A summary of every run as its record has it, sorted by name: a state may be outdated, and nobody is asked."""
         with _nothing_collected():
-            rows = self._refreshed()
+            rows = self._refresh()
             return [rows[name]["summary"] for name in sorted(rows, key=natural)]
 
     def followed(self) -> Callable[[], list[dict[str, Any]]]:
@@ -222,7 +222,7 @@ class Catalog:
         catalog. `warnings` are those of its last call.
         """
         try:
-            rows = self._known()
+            rows = self._stored_rows()
         except DamagedError:
             rows = {}
         reports = Reports()  # which asks a scheduler every few seconds, however often it is called
@@ -231,8 +231,8 @@ class Catalog:
             nonlocal rows
             self.warnings.clear()
             with _nothing_collected():
-                kept, fresh, damaged = self._brought_up_to_date(rows)
-                rows = {**kept, **fresh}
+                unchanged, fresh, damaged = self._update(rows)
+                rows = {**unchanged, **fresh}
                 return self._as_of_now(rows | damaged, reports)
 
         return runs
@@ -246,12 +246,12 @@ class Catalog:
         with suppress(FileNotFoundError):
             if self.path.stat().st_size > SMALL:
                 return
-        self._refreshed()
+        self._refresh()
 
     def reindex(self) -> int:
         """Delete the catalog and build it again. Returns the number of runs in it."""
         self._discard()
-        return sum(row["summary"]["state"] != State.DAMAGED for row in self._refreshed().values())
+        return sum(row["summary"]["state"] != State.DAMAGED for row in self._refresh().values())
 
     def names(self) -> list[str]:
         """The names of directories that may be runs, in no particular order."""
@@ -263,19 +263,21 @@ class Catalog:
         except OSError as error:
             raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
 
-    def _refreshed(self) -> Rows:
+    def _refresh(self) -> Rows:
         """Run → its up-to-date row; only runs whose stamp has changed are read."""
-        known = self._usable()
-        rows, fresh, damaged = self._brought_up_to_date(known)
-        gone = known.keys() - rows.keys() - fresh.keys()
+        stored = self._usable_rows()
+        rows, fresh, damaged = self._update(stored)
+        gone = stored.keys() - rows.keys() - fresh.keys()
         if fresh or gone:
             self._save(fresh, gone)
         return {**rows, **fresh, **damaged}
 
-    def _brought_up_to_date(self, known: Rows) -> tuple[Rows, Rows, Rows]:
+    def _update(self, stored: Rows) -> tuple[Rows, Rows, Rows]:
         """The rows that still hold, those of runs that are new or have changed, and those of damaged runs."""
         stamps, damaged = self._stamps()
-        rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
+        rows = {
+            name: stored[name] for name, stamp in stamps.items() if name in stored and stored[name]["stamp"] == stamp
+        }
         fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
         damaged |= damaged_inside
         self.warnings += damaged.values()
@@ -283,12 +285,12 @@ class Catalog:
 
     def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
         """Run → the stamp of its record, and run → why its record cannot be accessed."""
-        stamps, damaged, place = {}, {}, str(self.workspace.runs)
+        stamps, damaged, runs = {}, {}, str(self.workspace.runs)
         for name in self.names():
             try:
-                stamp = stamp_of(f"{place}/{name}")
+                stamp = stamp_of(f"{runs}/{name}")
             except OSError as error:
-                damaged[name] = f"{place}/{name} cannot be read: {error.strerror}"
+                damaged[name] = f"{runs}/{name} cannot be read: {error.strerror}"
                 continue
             if stamp is not None and NAME.fullmatch(name):
                 stamps[name] = stamp
@@ -315,16 +317,16 @@ class Catalog:
                 continue  # removed in the meantime
         return rows, damaged
 
-    def _usable(self) -> Rows:
+    def _usable_rows(self) -> Rows:
         """Run → its stored row; empty, with a warning, if the catalog is damaged."""
         try:
-            return self._known()
+            return self._stored_rows()
         except DamagedError as error:
             self.warnings.append(f"{error}; built again from the run directories")
             self._discard()
             return {}
 
-    def _known(self) -> Rows:
+    def _stored_rows(self) -> Rows:
         rows = (LockedStorage(self.path).read() or {}).get("runs", {}).values()
         if not all(row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows):
             raise DamagedError(f"{self.path} is of another version of qexp")
@@ -356,8 +358,8 @@ class Catalog:
     def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
         """The summaries, sorted by name, with the current states."""
         words = self._words_of_schedulers(rows, reports)
-        place = str(self.workspace.runs)
-        return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=natural)]
+        runs = str(self.workspace.runs)
+        return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
 
     def _words_of_schedulers(self, rows: Rows, reports: Reports) -> dict[str, Report]:
         """Run → state reported by its launcher, for runs whose records may be outdated."""
@@ -463,8 +465,8 @@ def find_run(reference: str, catalog: Catalog) -> RunDirectory:
     if len(matching) == 1:
         return RunDirectory(catalog.workspace.runs / matching[0])
     if matching:
-        shown = ", ".join(sorted(matching, key=natural)[:8])
-        raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {shown}; write more of it")
+        first_names = ", ".join(sorted(matching, key=natural)[:8])
+        raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of it")
     raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
 
 
@@ -481,20 +483,20 @@ def is_pattern(reference: str) -> bool:
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
     """The names that match a pattern such as 'mogi_*', in natural order. Raises NotFoundError if there are none."""
-    known = list(names)
-    matched = [name for name in known if fnmatchcase(name, pattern)]
+    all_names = list(names)
+    matched = [name for name in all_names if fnmatchcase(name, pattern)]
     if not matched:
-        raise NotFoundError(f"no run matches '{pattern}'; {suggestion(WILDCARD.split(pattern)[0], known)}")
+        raise NotFoundError(f"no run matches '{pattern}'; {suggestion(WILDCARD.split(pattern)[0], all_names)}")
     return matched
 
 
 def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
     """The runs that match the references, each once. Raises NotFoundError for a reference without a match."""
-    found: dict[Path, RunDirectory] = {}
+    directories: dict[Path, RunDirectory] = {}
     for reference in references:
         for directory in _named(reference, catalog):
-            found.setdefault(real_path(directory.path), directory)
-    return list(found.values())
+            directories.setdefault(real_path(directory.path), directory)
+    return list(directories.values())
 
 
 def _named(reference: str, catalog: Catalog) -> list[RunDirectory]:

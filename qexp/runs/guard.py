@@ -127,7 +127,7 @@ def _end_others() -> None:
 
 def _children() -> list[int]:
     """The children of this process, on systems with /proc."""
-    found = []
+    children = []
     try:
         numbers = [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - without importing pathlib
     except OSError:
@@ -136,8 +136,8 @@ def _children() -> list[int]:
         with suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
             # The program's name, in parentheses, may contain spaces and parentheses.
             if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                found.append(int(name))
-    return found
+                children.append(int(name))
+    return children
 
 
 if __name__ == "__main__":

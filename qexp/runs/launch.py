@@ -78,7 +78,7 @@ def start(
         add_annotations(directory.path, order.tags, order.note)
     for text in planned.warnings:
         log.warning("%s", text)
-    carry_out(directory, wrap, order.device, display, experience.dataset)
+    execute_here(directory, wrap, order.device, display, experience.dataset)
     return directory, True
 
 
@@ -92,7 +92,7 @@ def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> 
     return wrap
 
 
-def carry_out(
+def execute_here(
     directory: RunDirectory, wrap: Wrap, device: str, display: Display | None, dataset: Dataset | None
 ) -> None:
     """Execute a prepared run in this process, or inside the command around it."""
@@ -177,7 +177,7 @@ class Pool:
             workers = [threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]
             for worker in workers:
                 worker.start()
-            shown: set[str] = set()
+            announced: set[str] = set()
             passed_on = 0
             while any(worker.is_alive() for worker in workers) or not self._ended.empty():
                 if self._signals > passed_on:
@@ -187,8 +187,8 @@ class Pool:
                     self._pass_on(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
                 with self._lock:
                     running = dict(self._running)
-                for name in [name for name in running if name not in shown]:
-                    shown.add(name)
+                for name in [name for name in running if name not in announced]:
+                    announced.add(name)
                     watcher.run_started(name)
                 try:
                     end = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
@@ -263,14 +263,14 @@ class Pool:
 
 def visible_gpus() -> list[str]:
     """The GPUs that torch would see, found without loading torch."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [one for one in named.split(",") if one]
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu for gpu in chosen.split(",") if gpu]
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(index) for index in range(listed.count("GPU "))]
+    return [str(index) for index in range(listing.count("GPU "))]
 
 
 def _last_line(job: _Job) -> dict[str, Any] | None:
@@ -280,7 +280,7 @@ def _last_line(job: _Job) -> dict[str, Any] | None:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - TAIL))
             lines = file.read().splitlines(keepends=True)
-        line: dict[str, Any] = json.loads([one for one in lines if one.endswith(b"\n")][-1])
+        line: dict[str, Any] = json.loads([text for text in lines if text.endswith(b"\n")][-1])
     except (OSError, IndexError, ValueError):
         return None
     return line
@@ -374,9 +374,9 @@ def workload_of(
     mistakes = []
     # All states in one call, so that a scheduler is queried only once.
     states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
-    for plan, now_in in zip(plans, states.values(), strict=True):
+    for plan, state_now in zip(plans, states.values(), strict=True):
         try:
-            state = standing(plan, workspace, now_in)
+            state = standing(plan, workspace, state_now)
         except QexpError as mistake:
             mistakes.append(str(mistake))
             continue
@@ -394,9 +394,9 @@ def workload_of(
     return workload
 
 
-def open_launch(checked: CheckedOrder, workspace: Workspace) -> tuple[Launch, list[RunDirectory]]:
+def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Launch, list[RunDirectory]]:
     """Write the launch's record and prepare its runs. Returns the launch and its runs, existing ones first."""
-    workload, order = checked.workload, checked.order
+    workload, order = checked_order.workload, checked_order.order
     launch = launchers.claim_launch(workspace)
     names = [plan.name for plan in (*workload.again, *workload.new)]
     record = {
@@ -404,7 +404,7 @@ def open_launch(checked: CheckedOrder, workspace: Workspace) -> tuple[Launch, li
         "created": now(),
         "argv": sys.argv,
         "launcher": order.launcher,
-        "settings": checked.settings,
+        "settings": checked_order.settings,
         "runs": names,
         "left": workload.left,
         "done_before": [plan.name for plan in workload.done],
@@ -441,7 +441,7 @@ class Launched:
 
 
 def launched(
-    checked: CheckedOrder,
+    checked_order: CheckedOrder,
     workspace: Workspace,
     *,
     watched: Callable[[], Watcher] = Watcher,
@@ -457,16 +457,16 @@ def launched(
     detached  run in a background process and return at once; with a scheduler this is always so
     Raises QexpError before any run is started.
     """
-    count = len(checked.workload.new) + len(checked.workload.again)
+    count = len(checked_order.workload.new) + len(checked_order.workload.again)
     if not count:
         return None
     if most is not None and count > most:
         raise QexpError(f"{count:,} runs would start; confirm with `yes=True`")
-    launch, directories = open_launch(checked, workspace)
+    launch, directories = open_launch(checked_order, workspace)
     tell(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
-    scheduler = LAUNCHERS[checked.order.launcher]
+    scheduler = LAUNCHERS[checked_order.order.launcher]
     if scheduler is not None:
-        return Launched(launch, jobs=submit(launch, directories, checked, scheduler))
+        return Launched(launch, jobs=submit(launch, directories, checked_order, scheduler))
     if detached:
         detach(launch, workspace)
         return Launched(launch)
@@ -486,15 +486,15 @@ def run_here(launch: Launch, directories: Sequence[RunDirectory], watcher: Watch
 
 
 def submit(
-    launch: Launch, directories: Sequence[RunDirectory], checked: CheckedOrder, scheduler: Scheduler
+    launch: Launch, directories: Sequence[RunDirectory], checked_order: CheckedOrder, scheduler: Scheduler
 ) -> dict[str, str]:
     """Submit the launch to a scheduler. Returns run → job. Raises SchedulerError and restores the runs' records."""
-    order = checked.order
+    order = checked_order.order
     before = {directory: directory.record() for directory in directories}
     for directory, record in before.items():
         directory.write(replace(record, state=State.QUEUED))
     try:
-        submission = Submission(launch.folder, launch.id, checked.settings["options"], order.jobs)
+        submission = Submission(launch.folder, launch.id, checked_order.settings["options"], order.jobs)
         jobs = scheduler.submit(submission, directories, order.device)
     except BaseException:
         for directory, record in before.items():

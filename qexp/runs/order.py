@@ -41,34 +41,34 @@ DIGITS = 6
 
 def read_seed(option: str, text: str) -> int:
     """`3` → 3, and `3.0`, as programs write it that count in floating point."""
-    whole = re.fullmatch(r"(\d+)(?:\.0*)?", text.strip())
-    if whole is None or len(whole[1]) > MOST_DIGITS:
+    match = re.fullmatch(r"(\d+)(?:\.0*)?", text.strip())
+    if match is None or len(match[1]) > MOST_DIGITS:
         raise QexpError(f"{option} {shortened(text)}: a seed is a whole number from 0 on")
-    return int(whole[1])
+    return int(match[1])
 
 
 def read_seeds(option: str, text: str) -> list[int]:
     """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7, `0:6:2` → 0, 2, 4."""
-    shown = f"{option} {shortened(text)}"
-    ranges = [_range(part.strip(), shown) for part in text.split(",")]
+    where = f"{option} {shortened(text)}"
+    ranges = [_range(part.strip(), where) for part in text.split(",")]
     count = sum(map(len, ranges))
     if count > LARGEST_COUNT:
-        raise QexpError(f"{shown}: {count:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
+        raise QexpError(f"{where}: {count:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
     return list(itertools.chain(*ranges))
 
 
-def _range(part: str, shown: str) -> range:
-    """shown  the option as an error repeats it"""
+def _range(part: str, where: str) -> range:
+    """where  the option as an error repeats it"""
     numbers = part.split(":")
     if len(numbers) > 3 or not all(number.isdecimal() for number in numbers):
-        raise QexpError(f"{shown}: write 0:10 for 0 to 9, 0:10:2 for every second of them, or a list such as 0,2,5")
+        raise QexpError(f"{where}: write 0:10 for 0 to 9, 0:10:2 for every second of them, or a list such as 0,2,5")
     if max(map(len, numbers)) > MOST_DIGITS:
-        raise QexpError(f"{shown}: a seed must be less than 2^63")
+        raise QexpError(f"{where}: a seed must be less than 2^63")
     low, high, step = (*map(int, numbers), *((int(numbers[0]) + 1, 1)[len(numbers) - 1 :]))
     if high <= low or step < 1:
-        raise QexpError(f"{shown}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger than A")
+        raise QexpError(f"{where}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger than A")
     if (high - low) // step > LARGEST_COUNT:
-        raise QexpError(f"{shown}: {(high - low) // step:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
+        raise QexpError(f"{where}: {(high - low) // step:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
     return range(low, high, step)
 
 
@@ -77,11 +77,11 @@ def read_overrides(option: str, texts: Sequence[str]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        shown = shortened(text)
+        quoted = shortened(text)
         if not equals or not key or any(not step for step in key.split(".")):
-            raise QexpError(f"{option} {shown}: write key.path=value, for example {option} epochs=20")
+            raise QexpError(f"{option} {quoted}: write key.path=value, for example {option} epochs=20")
         if not text.isprintable():
-            raise QexpError(f"{option} {shown!r}: has characters that cannot be printed")
+            raise QexpError(f"{option} {quoted!r}: has characters that cannot be printed")
         if key in read:
             raise QexpError(f"{option} {shortened(key)} is given twice, but takes one value; keep one of them")
         read[key] = _value(value, f"{option} {shortened(key)}")
@@ -109,24 +109,24 @@ def read_grid(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
     """
     read: dict[str, list[Any]] = {}
     for text in texts:
-        key, equals, listed = text.partition("=")
-        shown = f"{option} {shortened(text)}"
-        if not equals or not listed or not all(re.split("[+,]", key)):
-            raise QexpError(f"{shown}: {GRID}")
-        values = list(_split(listed, ","))
+        key, equals, value_texts = text.partition("=")
+        where = f"{option} {shortened(text)}"
+        if not equals or not value_texts or not all(re.split("[+,]", key)):
+            raise QexpError(f"{where}: {GRID}")
+        values = list(_split(value_texts, ","))
         if not all(values):
-            raise QexpError(f"{shown}: a value is empty")
+            raise QexpError(f"{where}: a value is empty")
         if key in read:
             raise QexpError(f"{option} {key} is given twice; list all its values in one: {option} {key}=A,B")
         name = f"{option} {shortened(key)}"
         if "," in key:
             read[key] = [[_value(part, name) for part in _split(value, ":")] for value in values]
         else:
-            read[key] = [one for value in values for one in _spaced(value, shown) or [_value(value, name)]]
+            read[key] = [item for value in values for item in _spaced(value, where) or [_value(value, name)]]
     return read
 
 
-def _spaced(text: str, shown: str) -> list[int | float] | None:
+def _spaced(text: str, where: str) -> list[int | float] | None:
     """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another text.
 
     Raises QexpError for a range of another form, which would be a text.
@@ -135,7 +135,7 @@ def _spaced(text: str, shown: str) -> list[int | float] | None:
     if spacing not in ("lin", "log") or not colon:
         if RANGE.fullmatch(text):
             raise QexpError(
-                f"{shown}: {text} is no range that is known; write lin:FIRST:LAST:N for N values at equal steps, "
+                f"{where}: {text} is no range that is known; write lin:FIRST:LAST:N for N values at equal steps, "
                 f"log:FIRST:LAST:N at equal ratios, or a list, A,B; a text has quotation marks: '\"{text}\"'"
             )
         return None
@@ -149,7 +149,7 @@ def _spaced(text: str, shown: str) -> list[int | float] | None:
     except ValueError:
         numbers = "two positive numbers" if spacing == "log" else "two numbers"
         raise QexpError(
-            f"{shown}: write {spacing}:FIRST:LAST:N, {numbers} and how many values to take, 2 to {LARGEST_RANGE:,}, "
+            f"{where}: write {spacing}:FIRST:LAST:N, {numbers} and how many values to take, 2 to {LARGEST_RANGE:,}, "
             f"for example {spacing}:1e-4:1e-2:5"
         ) from None
     import numpy  # takes a tenth of a second, which other texts need not wait for
@@ -173,20 +173,20 @@ def read_points(path: Path) -> dict[str, list[Any]]:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        listed = tomllib.loads(text).get("points") if path.suffix == ".toml" else parse_value(text, f"`points={path}`")
+        points = tomllib.loads(text).get("points") if path.suffix == ".toml" else parse_value(text, f"`points={path}`")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise QexpError(f"`points={path}`: cannot be read: {reason}") from None
     form = 'a list of objects, as in [{"learning_rate": 1e-3, "batch_size": 16}], or [[points]] in a .toml file'
-    if not isinstance(listed, list) or not listed or not all(isinstance(point, dict) and point for point in listed):
+    if not isinstance(points, list) or not points or not all(isinstance(point, dict) and point for point in points):
         raise QexpError(f"`points={path}`: must be {form}")
-    keys = list(listed[0])
-    for number, point in enumerate(listed, start=1):
+    keys = list(points[0])
+    for number, point in enumerate(points, start=1):
         if point.keys() != set(keys):
             raise QexpError(f"`points={path}`: point {number} sets {', '.join(point)}, the first {', '.join(keys)}")
     if any(re.search("[+,]", key) for key in keys):
         raise QexpError(f"`points={path}`: a key holds '+' or ','; give each key its own value")
-    return {",".join(keys): [[point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in listed]}
+    return {",".join(keys): [[point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points]}
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
@@ -296,8 +296,8 @@ class Order(Training, LaunchOptions):
     @property
     def references(self) -> list[str]:
         """The experiences as a list of strings."""
-        several = [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
-        return [str(one) for one in several]
+        experiences = [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
+        return [str(experience) for experience in experiences]
 
 
 # Pretraining that runs of an order start from.

@@ -67,7 +67,7 @@ class GridAxis:
         """Per value what is set."""
         parts = self.parts
         return [
-            {key: own for part, own in zip(parts, value if len(parts) > 1 else [value], strict=True) for key in part}
+            {key: item for part, item in zip(parts, value if len(parts) > 1 else [value], strict=True) for key in part}
             for value in self.values
         ]
 
@@ -146,10 +146,11 @@ class Exposures:
 
     def of_seed(self, seed: int) -> Exposure:
         """The spectra of one seed. Raises QexpError if test spectra were used for training without permission."""
-        one = self._experience
-        exposed = objects_of(one.document).exposed(one.document, one.dataset, one.tables, seed)
+        experience = self._experience
+        objects, subject = objects_of(experience.document), (experience.document, experience.dataset, experience.tables)
+        exposed = objects.exposed(*subject, seed)
         if exposed is None:
-            doubts = objects_of(one.document).doubts(one.document, one.dataset, one.tables, seed)
+            doubts = objects.doubts(*subject, seed)
             return Exposure(caution=doubts.caution, warnings=doubts.warnings)
         key = hashlib.sha256(b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))).digest()
         if key not in self._known:
@@ -157,14 +158,14 @@ class Exposures:
         return self._known[key]
 
     def _compared(self, exposed: Exposed, seed: int) -> Exposure:
-        own = kind.seen_of(exposed.spectra, exposed.trained)
+        spectra = kind.seen_of(exposed.spectra, exposed.trained)
         leaked: dict[str, list[kind.Overlap]] = {}
-        alike: dict[str, list[kind.Overlap]] = {}
-        for run, of_run in {ITSELF: own, **self._before}.items():
-            for one in kind.overlaps_with(exposed.spectra, exposed.test, of_run):
-                (leaked if one.seen or run == ITSELF else alike).setdefault(run, []).append(one)
+        same_names: dict[str, list[kind.Overlap]] = {}
+        for run, of_run in {ITSELF: spectra, **self._before}.items():
+            for overlap in kind.overlaps_with(exposed.spectra, exposed.test, of_run):
+                (leaked if overlap.seen or run == ITSELF else same_names).setdefault(run, []).append(overlap)
         if leaked and not self._experience.document.get("allow_leak"):
-            parts = "\n".join(f"  {run}: {kind.overlap_in_words(found)}" for run, found in leaked.items())
+            parts = "\n".join(f"  {run}: {kind.overlap_in_words(overlaps)}" for run, overlaps in leaked.items())
             raise QexpError(
                 f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
                 f"{parts}\n"
@@ -173,12 +174,12 @@ class Exposures:
             )
         warnings = [
             f"{run} was trained on other spectra of cores that have the name of a test core: "
-            f"{kind.overlap_in_words(found)}"
-            for run, found in alike.items()
+            f"{kind.overlap_in_words(overlaps)}"
+            for run, overlaps in same_names.items()
         ]
-        cautions = [kind.overlap_caution(one for found in leaked.values() for one in found)]
+        cautions = [kind.overlap_caution(overlap for overlaps in leaked.values() for overlap in overlaps)]
         cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
-        return Exposure(own, "; ".join(one for one in cautions if one), tuple(warnings))
+        return Exposure(spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings))
 
 
 def _trained_on_unknown(parent: RunDirectory) -> bool:
@@ -230,19 +231,19 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
     if not free or not workspace.runs.is_dir():
         return {}
     wanted = {(plan.digest, plan.seed): plan.name for plan in free}
-    known: dict[str, list[str]] = {}
-    for one in Catalog(workspace).recorded():
-        given = re.fullmatch(rf"{re.escape(one['experience'])}(_[0-9a-f]+)?_{one['seed']}", one["name"]) is None
-        if (name := wanted.get((one["digest"], one["seed"]))) is not None and one["kind"] in OWN and not given:
-            known.setdefault(name, []).append(one["name"])
-    found: dict[str, str] = {}
-    for name, others in known.items():
+    others_by_plan: dict[str, list[str]] = {}
+    for run in Catalog(workspace).recorded():
+        usual = re.fullmatch(rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}", run["name"])
+        if usual and run["kind"] in OWN and (name := wanted.get((run["digest"], run["seed"]))) is not None:
+            others_by_plan.setdefault(name, []).append(run["name"])
+    same: dict[str, str] = {}
+    for name, others in others_by_plan.items():
         directories = [RunDirectory(workspace.runs / other) for other in others]
         for directory, state in Watch().states(directories).items():
             done = state is State.DONE and is_complete(directory)
             if done or (resume and state.resumable):
-                found.setdefault(name, directory.name)
-    return found
+                same.setdefault(name, directory.name)
+    return same
 
 
 def same_text(name: str, other: str) -> str:
@@ -264,7 +265,7 @@ def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace)
 
     Raises QexpError if the pretraining run does not fit, or if test data were used for training.
     """
-    return _plans(experience, {whole(seed): name}, workspace)[0]
+    return _plans(experience, {whole_seed(seed): name}, workspace)[0]
 
 
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
@@ -275,13 +276,13 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     for seed in names:
         require_seed(seed)
     pretrain = experience.document.get("pretrain")
-    of_type = type_of(experience.document)
-    outputs = of_type.outputs(experience.document)
-    found = _parent(pretrain["run"], experience, workspace) if pretrain else None
-    before = found.spec() if found else {}
-    texts = [experience.extensions, found.record().digest] if found else [experience.extensions]
+    experience_type = type_of(experience.document)
+    outputs = experience_type.outputs(experience.document)
+    parent = _parent(pretrain["run"], experience, workspace) if pretrain else None
+    parent_spec = parent.spec() if parent else {}
+    texts = [experience.extensions, parent.record().digest] if parent else [experience.extensions]
     units = units_of(experience.document, experience.tables["quantities"])
-    of_any_seed = Plan(
+    plan = Plan(
         name="",
         experience=experience.name,
         dataset=experience.dataset_name,
@@ -292,25 +293,25 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         overrides=experience.overrides,
         units=units if outputs is None else {name: units[name] for name in outputs},
         metrics=objects_of(experience.document).meanings(experience.document, experience.tables),
-        epochs=of_type.epochs(experience.document),
-        files=of_type.program_files(experience.document),
+        epochs=experience_type.epochs(experience.document),
+        files=experience_type.program_files(experience.document),
         extensions=experience.extensions,
-        parent=found,
+        parent=parent,
         transforms_taken=(
-            provenance.transforms_taken(experience.document, before, checkpoint.shapes(found.best_weights))
-            if found
+            provenance.transforms_taken(experience.document, parent_spec, checkpoint.shapes(parent.best_weights))
+            if parent
             else ()
         ),
     )
     caution = experiences.caution(experience.document)
-    differences = _differences(found.name, before, experience.document) if found else []
-    exposures = Exposures(experience, found)
+    differences = _differences(parent.name, parent_spec, experience.document) if parent else []
+    exposures = Exposures(experience, parent)
     plans = []
     for seed, name in names.items():
         exposure = exposures.of_seed(seed)
         plans.append(
             replace(
-                of_any_seed,
+                plan,
                 name=require_name(name),
                 seed=seed,
                 caution="; ".join(words for words in (caution, exposure.caution) if words),
@@ -370,8 +371,8 @@ def of_seed(overrides: Overrides, seed: int) -> Overrides:
 def _require_different(plans: Sequence[Plan]) -> None:
     """Raise QexpError if two runs would have the same spec and seed."""
     names: dict[tuple[str, int], list[str]] = {}
-    for one in plans:
-        names.setdefault((one.digest, one.seed), []).append(one.name)
+    for plan in plans:
+        names.setdefault((plan.digest, plan.seed), []).append(plan.name)
     if double := next((alike for alike in names.values() if len(alike) > 1), None):
         both = " and ".join(dict.fromkeys(double))
         raise QexpError(f"two runs of the sweep are the same, {both}; name every experience and value once")
@@ -394,16 +395,16 @@ def checked_seeds(seeds: Sequence[int]) -> list[int]:
     require_few(len(seeds))
     if not len(seeds):
         raise QexpError("seeds: no seed; give at least one")
-    listed = [whole(seed) for seed in seeds]
-    seed, times = Counter(listed).most_common(1)[0]
+    numbers = [whole_seed(seed) for seed in seeds]
+    seed, times = Counter(numbers).most_common(1)[0]
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")
-    for seed in listed:
+    for seed in numbers:
         require_seed(seed)
-    return listed
+    return numbers
 
 
-def whole(seed: Any) -> int:
+def whole_seed(seed: Any) -> int:
     """A seed as an integer, also one of numpy. Raises QexpError for a number with a fraction, and for other values."""
     try:
         return operator.index(seed)
@@ -470,11 +471,11 @@ def _require_own_weights(parent: RunDirectory) -> None:
     if parent.extensions.exists():
         return
     model = model_of(parent.spec(), BUILT_IN)
-    wanted = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
-    found = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
-    for name in sorted({*wanted, *found}):
-        if wanted.get(name) != found.get(name):
-            here, there = (shapes.get(name, "nothing") for shapes in (found, wanted))
+    expected = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
+    shapes = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
+    for name in sorted({*expected, *shapes}):
+        if expected.get(name) != shapes.get(name):
+            here, there = shapes.get(name, "nothing"), expected.get(name, "nothing")
             raise DamagedError(f"{file} is damaged: '{name}' is {here}, but the run's model has {there}")
 
 
@@ -494,7 +495,7 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
             if key in there and here[key] != there[key] and key not in without_effect
         ]
     for name in document["inputs"]:
-        scaled = [one["transforms"].get(name) for one in (document, spec)]
+        scaled = [experience["transforms"].get(name) for experience in (document, spec)]
         if name in spec["inputs"] and scaled[0] != scaled[1]:
             differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
     return (

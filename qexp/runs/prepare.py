@@ -128,18 +128,18 @@ def keep_code(
 def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
     code = keep_code(draft, plan.extensions, workspace, like, plan.checkout)
     _keep_files(plan, workspace.root, draft / "code" / FILES)
-    before: tuple[Ancestor, ...] = ()
+    lineage: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
         pretrained = draft / "checkpoints" / "pretrained.safetensors"
         shutil.copyfile(plan.parent.best_weights, pretrained)
         operations = provenance.operations_taken(plan.spec)
-        before = provenance.lineage_chain(
+        lineage = provenance.lineage_chain(
             plan.parent, provenance.fingerprint(pretrained), operations, plan.transforms_taken
         )
     write_json(draft / "spec.json", plan.spec)
-    saw = joined_seen(plan.name, plan.seen, read_seen(plan.parent) if plan.parent else {})
-    if saw:
-        write_bytes(draft / SEEN, seen_bytes(saw))
+    spectra = joined_seen(plan.name, plan.seen, read_seen(plan.parent) if plan.parent else {})
+    if spectra:
+        write_bytes(draft / SEEN, seen_bytes(spectra))
     record = Record(
         name=plan.name,
         kind="trained" if type_of(plan.spec).trains else "program",
@@ -157,8 +157,8 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         rerun_of=plan.rerun_of,
         parents=(plan.parent.name,) if plan.parent else (),
         caution=plan.caution,
-        lineage=before,
-        seen=provenance.fingerprint(draft / SEEN) if saw else None,
+        lineage=lineage,
+        seen=provenance.fingerprint(draft / SEEN) if spectra else None,
         units=plan.units,
         metrics=plan.metrics,
         code=code,
@@ -168,11 +168,11 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
 
 
 def _keep_files(plan: Plan, root: Path, folder: Path) -> None:
-    for name, before in plan.files.items():
+    for name, sha256 in plan.files.items():
         copy = folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, copy)
-        if provenance.fingerprint(copy).sha256 != before:
+        if provenance.fingerprint(copy).sha256 != sha256:
             raise QexpError(f"{root / name} was changed while {plan.name} was prepared; start it again")
 
 

@@ -33,12 +33,12 @@ from qexp.store.directory import WRITTEN
 
 
 class Program:
-    """A running program; made by `started`."""
+    """A running program; made by `start_program`."""
 
     def __init__(self, control: int, status: int) -> None:
         self._control, self._status = control, status
         self._heard = b""
-        self.number = self._started()
+        self.number = self._wait_for_start()
 
     def ended(self, seconds: float) -> int | None:
         """Its exit code, or minus the number of the signal that killed it; None if it still runs after `seconds`.
@@ -58,7 +58,7 @@ class Program:
         with suppress(BrokenPipeError):  # it has just ended
             os.write(self._control, what)
 
-    def _started(self) -> int:
+    def _wait_for_start(self) -> int:
         what, _, number = (self._line(None) or "").partition(" ")
         if what == "failed":
             raise OSError(int(number), os.strerror(int(number)))
@@ -84,7 +84,9 @@ class Program:
 
 
 @contextmanager
-def started(words: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path) -> Iterator[Program]:
+def start_program(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path
+) -> Iterator[Program]:
     """A program, without a shell, which is killed at the end of the block. Its output is appended to a file.
 
     Raises OSError if it cannot be started.
@@ -174,10 +176,10 @@ class Call:
     @cached_property
     def results(self) -> Path:
         """The file that the program writes. That of an attempt is no other's: a program may be slow to die."""
-        named = filled(self._spec["results"] or RESULTS, self._without_results.__getitem__)
+        file_name = filled(self._spec["results"] or RESULTS, self._without_results.__getitem__)
         if is_told_where(self._spec):
-            return self.work.attempt.absolute() / Path(named).name
-        return self.folder / named
+            return self.work.attempt.absolute() / Path(file_name).name
+        return self.folder / file_name
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -189,16 +191,16 @@ class Call:
     @cached_property
     def added(self) -> dict[str, str]:
         """Environment variables for the program, besides those of this process."""
-        own = {name: filled(text, self.values.__getitem__) for name, text in self._spec["env"].items()}
-        of_qexp = {"run": "QEXP_RUN", "seed": "QEXP_SEED", "results": "QEXP_RESULTS", "parameters": "QEXP_PARAMETERS"}
+        from_spec = {name: filled(text, self.values.__getitem__) for name, text in self._spec["env"].items()}
+        from_qexp = {"run": "QEXP_RUN", "seed": "QEXP_SEED", "results": "QEXP_RESULTS", "parameters": "QEXP_PARAMETERS"}
         threads = {} if self.work.threads is None else {"OMP_NUM_THREADS": str(self.work.threads)}
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.work.device == "cpu" else {}
         return {
             "PYTHONUNBUFFERED": "1",  # so that `qexp logs -f` shows what a Python program prints at once
             **{name: value for name, value in threads.items() if name not in os.environ},
             **hidden,
-            **own,
-            **{variable: self.values[name] for name, variable in of_qexp.items()},
+            **from_spec,
+            **{variable: self.values[name] for name, variable in from_qexp.items()},
         }
 
     @cached_property
@@ -215,8 +217,8 @@ def results_of(work: Work) -> Results | None:
     device = None if work.device == "auto" else work.device
     environment = provenance.environment(device, work.threads, {})
     files.write_json(work.own.directory.path / "environment.json", environment)
-    with ExitStack() as held:
-        if not _is_alone(call, held):
+    with ExitStack() as locks:
+        if not _is_alone(call, locks):
             return None
         before, seconds = _stamp(call.results), work.own.record.seconds
         _describe(call)
@@ -258,7 +260,7 @@ def _require_unchanged(call: Call) -> None:
         raise ProgramError(f"there is no folder {call.folder}, in which the program is to be started")
 
 
-def _is_alone(call: Call, held: ExitStack) -> bool:
+def _is_alone(call: Call, locks: ExitStack) -> bool:
     """Wait until no other run writes the same results file, and hold its lock.
 
     False if the run is interrupted first.
@@ -270,7 +272,7 @@ def _is_alone(call: Call, held: ExitStack) -> bool:
     waits = False
     while not call.work.interrupted():
         try:
-            held.enter_context(locked(lock, SECONDS_BETWEEN_LOOKS))
+            locks.enter_context(locked(lock, SECONDS_BETWEEN_LOOKS))
         except QexpError:
             if not waits:
                 log.info("waits for another run, which writes %s, too", call.results)
@@ -313,20 +315,22 @@ def _run(call: Call) -> bool:
     described = {"command": words, "folder": str(call.folder), "variables": call.added}
     files.write_json(call.work.attempt / PROGRAM, described)
     log.info("%s", shlex.join(words))
-    before = log_file.stat().st_size
+    log_size = log_file.stat().st_size
     try:
-        with started(words, call.folder, call.environment, log_file) as program:
+        with start_program(words, call.folder, call.environment, log_file) as program:
             code = _watched(program, call)
     except OSError as error:
         raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None
     if code is None:
         return False
     if code != 0:
-        said = _last_words(log_file, before)
+        last_words = _last_words(log_file, log_size)
         how = f"exit code {code}" if code > 0 else f"killed by {_signal(-code)}"
-        no_memory = machine.memory_kills() > killed if code == -signal.SIGKILL else machine.says_no_memory(said)
-        last = said.strip().rpartition("\n")[2].strip()
-        raise (ProgramMemoryError if no_memory else ProgramError)(f"{how}" + (f": {last[:300]}" if last else ""))
+        no_memory = machine.memory_kills() > killed if code == -signal.SIGKILL else machine.says_no_memory(last_words)
+        last_line = last_words.strip().rpartition("\n")[2].strip()
+        raise (ProgramMemoryError if no_memory else ProgramError)(
+            f"{how}" + (f": {last_line[:300]}" if last_line else "")
+        )
     return True
 
 
@@ -346,9 +350,9 @@ def _watched(program: Program, call: Call) -> int | None:
 
 def _last_words(log_file: Path, start: int) -> str:
     """The end of what the program has printed."""
-    with suppress(OSError), log_file.open("rb") as opened:
-        opened.seek(max(start, log_file.stat().st_size - TAIL))
-        return opened.read().decode(errors="replace")
+    with suppress(OSError), log_file.open("rb") as log:
+        log.seek(max(start, log_file.stat().st_size - TAIL))
+        return log.read().decode(errors="replace")
     return ""
 
 
@@ -359,21 +363,21 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _results(call: Call, before: tuple[int, int, int] | None) -> Results:
+def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
     """The numbers in the results file, of which the run keeps a copy; if there are none, its files are its results.
 
     Raises ProgramError if the numbers cannot be used, or are missing although the program was to write them.
     """
     file, work = call.results, call.work
-    own = work.own.directory.results / RESULTS
-    if before is not None and _stamp(file) == before:
+    copy = work.own.directory.results / RESULTS
+    if stamp_before is not None and _stamp(file) == stamp_before:
         raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
     try:
         numbers = (
             {} if not (must_write(work.spec) or file.exists()) else experiences.read_program_results(file, str(file))
         )
-        files.make_folder(own.parent)
-        files.write_bytes(own, file.read_bytes() if file.exists() else b"{}\n")
+        files.make_folder(copy.parent)
+        files.write_bytes(copy, file.read_bytes() if file.exists() else b"{}\n")
     except SpecError as error:
         hint = (
             ""
@@ -385,7 +389,7 @@ def _results(call: Call, before: tuple[int, int, int] | None) -> Results:
         raise ProgramError(f"{what}: {error}{hint}") from None
     if not numbers:
         written = _written(call)
-        files.write_json(own.with_name(WRITTEN), written)
+        files.write_json(copy.with_name(WRITTEN), written)
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
@@ -394,8 +398,8 @@ def _results(call: Call, before: tuple[int, int, int] | None) -> Results:
 def _written(call: Call) -> dict[str, dict[str, Any]]:
     """Path in the run's folder → hash and size of what the program wrote there, and not qexp."""
     run, attempt = call.work.own.directory.path, call.work.attempt
-    found = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
-    return {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in found}
+    paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
+    return {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in paths}
 
 
 def _files_below(folder: Path, but: Sequence[str]) -> Iterator[Path]:

@@ -22,7 +22,7 @@ from qexp.jobs.states import Watch
 from qexp.kinds import experiments
 from qexp.kinds.experiments import Experience
 from qexp.kinds.objects import require_device_name
-from qexp.runs.launch import carry_out, goes_on, wrap_here
+from qexp.runs.launch import execute_here, goes_on, wrap_here
 from qexp.runs.order import RerunOptions
 from qexp.runs.plan import plan_run
 from qexp.runs.prepare import Plan, prepare
@@ -53,20 +53,20 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     if not options.overrides and planned.digest != record.digest:
         log.warning("files that %s was made from have changed since; its digest is another", record.name)
     if not options.at_commit:
-        directory = _prepared(planned, workspace)
-        carry_out(directory, wrap, options.device, options.display, experience.dataset)
+        directory = _prepare(planned, workspace)
+        execute_here(directory, wrap, options.device, options.display, experience.dataset)
         return directory
     if options.overrides:
         raise QexpError("`at_commit` runs the spec as it was written then; leave out `overrides`")
     commit = _commit_of(original)
     with _checkout(commit) as checkout:
         as_then = replace(planned, spec=original.spec_as_written(), digest=record.digest, checkout=checkout)
-        directory = _prepared(as_then, workspace)
+        directory = _prepare(as_then, workspace)
         _execute_in(checkout, commit, directory, options.device, wrap)
     return directory
 
 
-def continued(directory: RunDirectory, workspace: Workspace, options: RerunOptions) -> RunDirectory:
+def continue_run(directory: RunDirectory, workspace: Workspace, options: RerunOptions) -> RunDirectory:
     """Continue an interrupted run from the spec that it holds, whatever the files in specs/ have become.
 
     A finished run is left alone. Raises QexpError for one that is at work or cannot be continued, and for changes.
@@ -78,7 +78,7 @@ def continued(directory: RunDirectory, workspace: Workspace, options: RerunOptio
     if not goes_on(directory.name, Watch().state(directory), resume=True):
         return directory
     if not options.at_commit:
-        carry_out(directory, wrap, options.device, options.display, None)
+        execute_here(directory, wrap, options.device, options.display, None)
         return directory
     commit = _commit_of(directory)
     with _checkout(commit) as checkout:
@@ -98,9 +98,9 @@ def _experience(
     original: RunDirectory, record: Record, workspace: Workspace, overrides: Mapping[str, Any]
 ) -> Experience:
     """The experience that a run holds, checked, with changes."""
-    place = replace(workspace, own_extensions=original.extensions)
+    at_run = replace(workspace, own_extensions=original.extensions)
     original.spec()  # that it is whole
-    experience = experiments.experience(str(original.spec_file.absolute()), overrides, place)
+    experience = experiments.experience(str(original.spec_file.absolute()), overrides, at_run)
     return replace(
         experience,
         name=record.experience,
@@ -113,10 +113,10 @@ def _experience(
 
 def _free_name(name: str, workspace: Workspace) -> str:
     names = itertools.chain([f"{name}_rerun"], (f"{name}_rerun_{number}" for number in itertools.count(2)))
-    return next(one for one in names if not os.path.lexists(workspace.runs / one))
+    return next(name for name in names if not os.path.lexists(workspace.runs / name))
 
 
-def _prepared(planned: Plan, workspace: Workspace) -> RunDirectory:
+def _prepare(planned: Plan, workspace: Workspace) -> RunDirectory:
     try:
         return prepare(planned, workspace)
     except FileExistsError:
@@ -131,8 +131,8 @@ def _commit_of(original: RunDirectory) -> str:
     repository = provenance.own_repository()
     if repository is None:
         raise QexpError("`at_commit`: qexp is installed here without its git repository; clone it, and install that")
-    known = _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
-    if known.returncode:
+    lookup = _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+    if lookup.returncode:
         raise QexpError(f"`at_commit`: {repository} does not have the commit {commit}; fetch it: git fetch --all")
     if any((original.path / "code" / name).exists() for name in ("qexp.diff", "changes.diff")):
         log.warning("the code of %s was changed since its commit; these changes, in code/, are left out", original.name)
@@ -149,9 +149,9 @@ def _checkout(commit: str) -> Iterator[Path]:
             ("clone", "--quiet", "--shared", "--no-checkout", repository, folder),
             ("-C", folder, "checkout", "--quiet", "--detach", commit),
         ):
-            done = _git(repository, *arguments)
-            if done.returncode:
-                raise QexpError(f"`at_commit`: git {' '.join(arguments)} failed:\n{done.stderr.strip()}")
+            process = _git(repository, *arguments)
+            if process.returncode:
+                raise QexpError(f"`at_commit`: git {' '.join(arguments)} failed:\n{process.stderr.strip()}")
         yield Path(folder)
 
 

@@ -89,19 +89,19 @@ def require_harmless(name: str) -> None:
     """Raise UnsafeError unless a name in an archive is valid and stays inside the folder of extraction."""
     steps = name.split("/")
     if name.startswith("/") or any(step in ("", ".", "..") for step in steps) or "\0" in name or "\\" in name:
-        raise UnsafeError(f"its member {shown(name)} would be written outside the run's folder")
+        raise UnsafeError(f"its member {quoted(name)} would be written outside the run's folder")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise UnsafeError(f"its member {shown(name)} has a name that is not valid text") from None
+        raise UnsafeError(f"its member {quoted(name)} has a name that is not valid text") from None
     if size > LONGEST or len(steps) > DEEPEST:
         raise UnsafeError(
-            f"its member {shown(name)} is {len(steps):,} folders deep and its name has {size:,} bytes; "
+            f"its member {quoted(name)} is {len(steps):,} folders deep and its name has {size:,} bytes; "
             f"the limits are {DEEPEST} and {LONGEST:,}"
         )
 
 
-def shown(name: str) -> str:
+def quoted(name: str) -> str:
     """A member's name as shown in messages."""
     return repr(name if len(name) <= 100 else name[:100] + "…")
 
@@ -122,7 +122,7 @@ def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
             if path.relative_to(run).parts[:1] == ("attempts",) and path.name.startswith((LEASE, ENDED, CLAIMING)):
                 continue  # unfinished files of a dead process
             yield path, name
-            waiting += sorted(((one, f"{name}/{one.name}") for one in path.iterdir()), reverse=True)
+            waiting += sorted(((child, f"{name}/{child.name}") for child in path.iterdir()), reverse=True)
         elif path.is_file():
             if (run / "code") in path.parents or not _is_temporary(path):
                 yield path, name
@@ -145,7 +145,7 @@ def _write(members: list[tuple[Path, str]], run: str, archive: zipfile.ZipFile) 
             continue
         # Links are followed.
         with path.open("rb") as content, archive.open(_member(name, os.fstat(content.fileno())), "w") as member:
-            hashes[name] = _copied(content, member)
+            hashes[name] = _copy(content, member)
     document = {
         "format": "qexp run", "version": VERSION, "qexp": metadata.version("qexp"), "run": run, "written": now(),
         "sha256": hashes,
@@ -163,7 +163,7 @@ def _member(name: str, about: os.stat_result) -> zipfile.ZipInfo:
     return member
 
 
-def _copied(source: IO[bytes], target: IO[bytes]) -> str:
+def _copy(source: IO[bytes], target: IO[bytes]) -> str:
     """Copy a whole file. Returns its SHA-256."""
     digest = hashlib.sha256()
     while chunk := source.read(CHUNK):
@@ -199,24 +199,24 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
     incomplete or was changed.
     """
     runs = storage_place(None, workspace)
-    with _opened(file) as archive:
-        members = _checked(archive, file.stat().st_size, _room(workspace))
-        run, hashes = _manifest(archive, members)
+    with _open_archive(file) as archive:
+        members = _check_members(archive, file.stat().st_size, _room(workspace))
+        run, hashes = _read_manifest(archive, members)
         target = runs / require_name(run if name is None else name)
         if os.path.lexists(target):
-            raise _taken(target)
+            raise _name_is_taken(target)
         files.make_folder(runs)
         with drafted(target) as draft:
             _extract(archive, members, hashes, draft)
-            arrived = RunDirectory(draft / run)
-            _require_readable(arrived, file)
-            _settle(arrived, target.name, file, trust_code)
-            _claim(arrived.path, target)
+            imported_run = RunDirectory(draft / run)
+            _require_readable(imported_run, file)
+            _settle(imported_run, target.name, file, trust_code)
+            _claim(imported_run.path, target)
     return RunDirectory(target)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open an archive; errors inside the block are reported with the name of the archive."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -235,50 +235,50 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise QexpError(f"cannot import {path}: {error.strerror or error}") from error
 
 
-def _checked(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, zipfile.ZipInfo]:
+def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, zipfile.ZipInfo]:
     """Name → member, from the list of contents alone. Raises UnsafeError, or one of `BROKEN`."""
-    listed = archive.infolist()
-    if len(listed) > MOST + 1:
+    infos = archive.infolist()
+    if len(infos) > MOST + 1:
         raise UnsafeError(f"it has more than {MOST:,} files and folders")
     members: dict[str, zipfile.ZipInfo] = {}
-    for member in listed:
+    for member in infos:
         name = member.filename.rstrip("/")
         require_harmless(name)
         if name in members:
-            raise UnsafeError(f"its member {shown(name)} occurs twice")
+            raise UnsafeError(f"its member {quoted(name)} occurs twice")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise UnsafeError(f"its member {shown(name)} is neither file nor folder, but a link, a device or the like")
+            raise UnsafeError(f"its member {quoted(name)} is neither file nor folder, but a link, a device or the like")
         if member.flag_bits & ENCRYPTED or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UnsafeError(f"its member {shown(name)} is packed in a way that `qexp export` never uses")
+            raise UnsafeError(f"its member {quoted(name)} is packed in a way that `qexp export` never uses")
         if name.partition("/")[2] in DOCUMENTS and member.file_size > LARGEST_DOCUMENT:
             raise UnsafeError(
-                f"its file {shown(name)} has {member.file_size:,} bytes, more than any such file of a run"
+                f"its file {quoted(name)} has {member.file_size:,} bytes, more than any such file of a run"
             )
         members[name] = member
-    held = sum(member.file_size for member in listed)
-    if held > room:
+    content_size = sum(member.file_size for member in infos)
+    if content_size > room:
         raise UnsafeError("its content is larger than the free space on the disk of runs/")
-    if held > max(SMALL, LARGEST_RATIO * size):
+    if content_size > max(SMALL, LARGEST_RATIO * size):
         raise UnsafeError(f"its content is more than {LARGEST_RATIO:,} times its own size, which no run reaches")
     for name in members:
         above = (members.get(str(parent)) for parent in PurePosixPath(name).parents)
         if both := next((parent for parent in above if parent is not None and not parent.is_dir()), None):
-            raise UnsafeError(f"its member {shown(both.filename)} is both a file and a folder")
+            raise UnsafeError(f"its member {quoted(both.filename)} is both a file and a folder")
     return members
 
 
-def _manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> tuple[str, dict[str, str]]:
+def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> tuple[str, dict[str, str]]:
     """The name of the run, and the hash of each file. Raises UnsafeError, or BadZipFile unless all of them are there.
 
     The manifest is taken out of the members.
     """
-    listed = members.pop(MANIFEST, None)
-    if listed is None:
+    member = members.pop(MANIFEST, None)
+    if member is None:
         raise zipfile.BadZipFile("it has no manifest: it was not written by `qexp export`")
-    if listed.file_size > 4096 + sum(12 * len(name) + 96 for name in members):  # if JSON escapes every character
-        raise UnsafeError(f"its manifest of {listed.file_size:,} bytes is too large for its number of files")
+    if member.file_size > 4096 + sum(12 * len(name) + 96 for name in members):  # if JSON escapes every character
+        raise UnsafeError(f"its manifest of {member.file_size:,} bytes is too large for its number of files")
     try:
-        manifest = orjson.loads(archive.read(listed))
+        manifest = orjson.loads(archive.read(member))
     except orjson.JSONDecodeError as error:
         raise zipfile.BadZipFile(f"its manifest cannot be read: {error}") from None
     manifest = manifest if isinstance(manifest, dict) else {}
@@ -286,22 +286,22 @@ def _manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> 
     if manifest.get("format") != "qexp run" or not isinstance(run, str) or not isinstance(hashes, dict):
         raise zipfile.BadZipFile("its manifest was not written by `qexp export`")
     if manifest.get("version") != VERSION:
-        written_by = shown(str(manifest.get("qexp")))
+        written_by = quoted(str(manifest.get("qexp")))
         raise UnsafeError(f"it was written by qexp {written_by}, in a form that this version does not know")
     tops = {name.partition("/")[0] for name in members}
     if tops != {run}:
-        named = ", ".join(map(shown, sorted(tops)[:8]))
-        raise UnsafeError(f"it must hold the folder of one run, {shown(run)}, but holds {named or 'nothing'}")
+        names = ", ".join(map(quoted, sorted(tops)[:8]))
+        raise UnsafeError(f"it must hold the folder of one run, {quoted(run)}, but holds {names or 'nothing'}")
     if wrong := {name for name, member in members.items() if not member.is_dir()} ^ hashes.keys():
-        raise zipfile.BadZipFile(f"{shown(min(wrong))} differs from the exported file")
+        raise zipfile.BadZipFile(f"{quoted(min(wrong))} differs from the exported file")
     require_name(run)
     return run, hashes
 
 
 def _room(workspace: Workspace) -> int:
     """Free space on the disk of `runs/` [bytes]."""
-    place = workspace.runs if workspace.runs.is_dir() else workspace.root
-    return shutil.disk_usage(place).free
+    folder = workspace.runs if workspace.runs.is_dir() else workspace.root
+    return shutil.disk_usage(folder).free
 
 
 def _extract(
@@ -309,23 +309,23 @@ def _extract(
 ) -> None:
     """Write the checked members. Raises BadZipFile for one that differs from its hash."""
     for name, member in members.items():
-        place = draft / name
+        path = draft / name
         if member.is_dir():
-            place.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(member) as content, place.open("xb") as target:
-            digest = _copied(content, target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(member) as content, path.open("xb") as target:
+            digest = _copy(content, target)
             target.flush()
             os.fsync(target.fileno())
         if digest != hashes[name]:
-            raise zipfile.BadZipFile(f"{shown(name)} differs from the exported file")
+            raise zipfile.BadZipFile(f"{quoted(name)} differs from the exported file")
         mode = member.external_attr >> 16
         # The owner can read and write it, others cannot write it, and setuid and setgid are dropped.
-        place.chmod((mode & (0o755 if mode & 0o100 else 0o644)) | 0o600)
+        path.chmod((mode & (0o755 if mode & 0o100 else 0o644)) | 0o600)
         with suppress(ValueError):  # no such day
             changed = datetime(*member.date_time, tzinfo=UTC).timestamp()
-            os.utime(place, (changed, changed))
+            os.utime(path, (changed, changed))
 
 
 def _require_readable(directory: RunDirectory, archive: Path) -> None:
@@ -338,8 +338,8 @@ def _require_readable(directory: RunDirectory, archive: Path) -> None:
         if not directory.record().digest:
             raise DamagedError(f"{directory.record_file} is damaged: it has no digest of the spec")
     except (DamagedError, NotFoundError) as error:
-        said = str(error).replace(f"{directory.path.parent}/", "")
-        raise DamagedError(f"{archive} holds a run that cannot be read: {said}") from None
+        reason = str(error).replace(f"{directory.path.parent}/", "")
+        raise DamagedError(f"{archive} holds a run that cannot be read: {reason}") from None
 
 
 def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool) -> None:
@@ -368,14 +368,14 @@ def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool)
     )
 
 
-def _claim(arrived: Path, target: Path) -> None:
+def _claim(folder: Path, target: Path) -> None:
     try:
-        arrived.rename(target)
+        folder.rename(target)
     except OSError:
         if os.path.lexists(target):
-            raise _taken(target) from None
+            raise _name_is_taken(target) from None
         raise
 
 
-def _taken(target: Path) -> QexpError:
+def _name_is_taken(target: Path) -> QexpError:
     return QexpError(f"a run {target.name} exists already; choose another name with `name`")

@@ -50,7 +50,7 @@ class Finding:
         }
 
 
-def treated(finding: Finding) -> Finding:
+def repair_finding(finding: Finding) -> Finding:
     """The finding after its repair; if that is impossible or fails, the finding itself, with the reason."""
     if finding.repair is None:
         return finding
@@ -95,10 +95,10 @@ def is_stale_temporary(path: Path) -> bool:
 def temporary_leftover(path: Path) -> Finding:
     match = files.TEMPORARY.fullmatch(path.name)
     assert match is not None
-    whole = "; the file itself is complete" if path.with_name(match["whole"]).exists() else ""
+    remark = "; the file itself is complete" if path.with_name(match["whole"]).exists() else ""
     return Finding(
         path,
-        f"was left by a process that died while it wrote {match['whole']}{whole}",
+        f"was left by a process that died while it wrote {match['whole']}{remark}",
         "delete it",
         repair=lambda: path.unlink(missing_ok=True),
     )
@@ -135,15 +135,15 @@ def leftover_folder(path: Path) -> Iterator[Finding]:
 
 
 def put_back_folder(path: Path) -> None:
-    place = files.target_of(path)
-    if not files.restore(place) and not place.exists():
-        raise QexpError(f"cannot rename it to {place.name}")
+    target = files.target_of(path)
+    if not files.restore(target) and not target.exists():
+        raise QexpError(f"cannot rename it to {target.name}")
 
 
-def leftovers_of_place(place: Path) -> Iterator[Finding]:
+def leftovers_in(folder: Path) -> Iterator[Finding]:
     """What is left in a folder that holds runs; nothing of one that may not be read, which findings of its runs say."""
     with suppress(PermissionError):
-        for path in sorted(place.iterdir()):
+        for path in sorted(folder.iterdir()):
             yield from leftover_folder(path)
 
 
@@ -196,29 +196,31 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
     states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
     for path in paths:
         try:
-            found = list(_of_entry(path, states))
-            if found:  # a run that is removed or restored during the check seems to lack files
-                before = [(one.where, one.what) for one in found]
-                found = [one for one in _of_entry(path, states) if (one.where, one.what) in before]
-            yield from found if os.path.lexists(path) else []
+            of_entry = list(_of_entry(path, states))
+            if of_entry:  # a run that is removed or restored during the check seems to lack files
+                first_look = [(finding.where, finding.what) for finding in of_entry]
+                of_entry = [
+                    finding for finding in _of_entry(path, states) if (finding.where, finding.what) in first_look
+                ]
+            yield from of_entry if os.path.lexists(path) else []
         except OSError as error:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), paths)
     for entry in trash.half_purged(workspace):
         yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
     yield from leftovers_of_workspace(workspace.root, left_out=[workspace.runs])
-    places = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
-    for place in places:
-        if place.is_dir():
-            yield from _of_disk(place)
+    folders = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
+    for folder in folders:
+        if folder.is_dir():
+            yield from _of_disk(folder)
             # The drafts of runs outside `runs/` are in the folder that holds them.
-            yield from leftovers_of_place(place)
+            yield from leftovers_in(folder)
 
 
 def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
     """All problems; with `fix`, after repair where possible. Everything is checked before anything is repaired."""
-    found = list(findings(workspace))
-    return [treated(finding) for finding in found] if fix else found
+    problems = list(findings(workspace))
+    return [repair_finding(finding) for finding in problems] if fix else problems
 
 
 # Entries of runs/
@@ -391,9 +393,9 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         spec, weights, evaluation = directory.spec(), directory.weight_files(), directory.evaluation_file()
     except DamagedError:
         return  # already reported for the spec
-    looked_at: Callable[[Path], str | None] = partial(type_of(spec).trouble_with, spec)
-    for file, opened in (*((one, _open_weights) for one in weights), (evaluation, looked_at)):
-        trouble = opened(file) if file.is_file() else "it is missing"
+    trouble_with: Callable[[Path], str | None] = partial(type_of(spec).trouble_with, spec)
+    for file, trouble_of in (*((file, _trouble_with_weights) for file in weights), (evaluation, trouble_with)):
+        trouble = trouble_of(file) if file.is_file() else "it is missing"
         if trouble:
             yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
     yield from _of_written(directory, advice)
@@ -403,10 +405,10 @@ def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
     """The files of a program that gave no numbers: they are its results."""
     try:
         written = directory.written_by_program() or {}
-        for name, one in written.items():
+        for name, size_and_hash in written.items():
             file = directory.path / name
             trouble = "it is missing" if not file.is_file() else "its size has changed"
-            if not file.is_file() or file.stat().st_size != one["bytes"]:
+            if not file.is_file() or file.stat().st_size != size_and_hash["bytes"]:
                 yield Finding(file, f"is a result of the run, but {trouble}", advice, damaged=True)
     except DamagedError as error:
         yield Finding(directory.results / WRITTEN, str(error), advice, damaged=True)
@@ -421,15 +423,15 @@ def _of_foreign_weights(file: Path, foreign: ForeignWeights) -> Iterator[Finding
         yield Finding(file, f"holds weights of {foreign.file.name}, but {trouble}", advice, damaged=True)
 
 
-def _open_weights(file: Path) -> str | None:
+def _trouble_with_weights(file: Path) -> str | None:
     """Why weights cannot be used; their names and shapes are compared with those of the last checkpoint beside them."""
     import numpy as np
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="numpy") as opened:
-            names = list(opened.keys())
-            bad = next((name for name in names if np.isnan(opened.get_tensor(name)).any()), None)
+        with safe_open(file, framework="numpy") as weights:
+            names = list(weights.keys())
+            bad = next((name for name in names if np.isnan(weights.get_tensor(name)).any()), None)
         shapes = _shapes(file)
     except (SafetensorError, OSError, TypeError) as error:
         return f"it cannot be read: {error}"
@@ -449,8 +451,8 @@ def _shapes(file: Path) -> dict[str, list[int]]:
     """Weight of a network → its shape."""
     from safetensors import safe_open
 
-    with safe_open(file, framework="numpy") as opened:
-        return {name: opened.get_slice(name).get_shape() for name in opened.keys() if name.startswith("network.")}  # noqa: SIM118
+    with safe_open(file, framework="numpy") as weights:
+        return {name: weights.get_slice(name).get_shape() for name in weights.keys() if name.startswith("network.")}  # noqa: SIM118
 
 
 # Catalog, trash, disk
@@ -493,12 +495,12 @@ def _has_record(path: Path) -> bool:
     return True
 
 
-def _of_disk(place: Path) -> Iterator[Finding]:
-    free = shutil.disk_usage(place).free
+def _of_disk(folder: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(folder).free
     if free < LEAST_ROOM:
-        yield Finding(place, f"its disk has {free / 1e6:.0f} MB left", "free some space: qexp purge empties the trash")
-    if not os.access(place, os.W_OK):
-        yield Finding(place, "cannot be written to", "check its owner and permissions")
+        yield Finding(folder, f"its disk has {free / 1e6:.0f} MB left", "free some space: qexp purge empties the trash")
+    if not os.access(folder, os.W_OK):
+        yield Finding(folder, "cannot be written to", "check its owner and permissions")
 
 
 def _listed(path: Path) -> list[Path]:

@@ -102,12 +102,12 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
     Raises NotFoundError, and QexpError if a run of that name exists.
     """
     trashed = entries(workspace)
-    named = [entry for entry in trashed if reference in (entry.name, entry.path.name)]
-    if not named:
+    matches = [entry for entry in trashed if reference in (entry.name, entry.path.name)]
+    if not matches:
         names = dict.fromkeys(entry.name for entry in trashed)
         near = suggestion(reference, names) if names else "the trash is empty"
         raise NotFoundError(f"no run '{reference}' in the trash; {near}")
-    entry = named[-1]
+    entry = matches[-1]
     target = workspace.runs / entry.name
     if os.path.lexists(target):
         raise QexpError(f"a run {entry.name} exists already; remove it first, and then restore {entry.path.name}")

@@ -49,8 +49,8 @@ def code_then_and_now(record: Record, then: dict[str, Any], today: dict[str, Any
     before, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
     if "source" not in before:
         commit = record.code.commit
-        made = f"; its workspace was at commit {commit[:12]}" if commit else ""
-        return None, f"the run does not record which source of qexp made it{made}"
+        remark = f"; its workspace was at commit {commit[:12]}" if commit else ""
+        return None, f"the run does not record which source of qexp made it{remark}"
     same = before["source"] == here["source"]
     text = "exactly the source of qexp that made the run" if same else "not the source of qexp that made the run"
     commits = [before.get("commit"), here.get("commit")]
@@ -67,10 +67,10 @@ def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Worksp
     then, today = directory.record().code, again.record().code
     yield from _change("commit of the workspace", then.commit, today.commit)
     for name in ("changes.diff", "qexp.diff"):
-        yield from _change(f"code/{name}", *(_short_hash(one.path / "code" / name) for one in (directory, again)))
-    files_then, files_now = (_untracked(one) for one in (directory, again))
+        yield from _change(f"code/{name}", *(_short_hash(run.path / "code" / name) for run in (directory, again)))
+    files_then, files_now = (_untracked(run) for run in (directory, again))
     differing = {name for name in {*files_then, *files_now} if files_then.get(name) != files_now.get(name)}
-    yield from _change("untracked files", *(_joined(differing & set(kept)) for kept in (files_then, files_now)))
+    yield from _change("untracked files", *(_joined(differing & set(hashes)) for hashes in (files_then, files_now)))
     if directory.extensions.exists() or workspace.extensions.exists():
         hashes = [_short_hash(directory.extensions), _short_hash(workspace.extensions)]
         yield from _change("specs/extensions.py (the run's own was used)", *hashes)
@@ -92,7 +92,7 @@ def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> It
         return
     for name, of_code in (("commit of qexp", "commit"), ("source of qexp", "source")):
         if then.get("qexp"):
-            yield from _change(name, *((one.get("qexp") or {}).get(of_code) for one in (then, today)))
+            yield from _change(name, *((environment.get("qexp") or {}).get(of_code) for environment in (then, today)))
     for name in BY_VALUE:
         if name in then:
             yield from _change(name.replace("_", " "), then[name], today.get(name))
@@ -128,29 +128,29 @@ class Largest:
     difference: float | None
 
 
-def same_bytes(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+def same_bytes(first: Path, second: Path) -> bool:
+    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()
 
 
-def first_difference(one: Path, other: Path) -> int | None:
+def first_difference(first: Path, second: Path) -> int | None:
     """The first epoch whose lines in two metrics files differ or that is missing from one of them."""
-    contents = [path.read_bytes() if path.is_file() else b"" for path in (one, other)]
+    contents = [path.read_bytes() if path.is_file() else b"" for path in (first, second)]
     lines = itertools.zip_longest(*(content.splitlines() for content in contents))
     return next((epoch for epoch, (a, b) in enumerate(lines, start=1) if a != b), None)
 
 
-def largest_difference(one: Numbers, other: Numbers) -> Largest:
+def largest_difference(then: Numbers, now: Numbers) -> Largest:
     """The result with the largest relative difference."""
-    first, second = ({path: x for path, x in leaves(results) if x != {}} for results in (one, other))
+    then_by_path, now_by_path = ({path: x for path, x in leaves(results) if x != {}} for results in (then, now))
 
     def relative(path: str) -> float:
-        x, y = first.get(path), second.get(path)
+        x, y = then_by_path.get(path), now_by_path.get(path)
         if x is None or y is None:
             return 0.0 if x is y else math.inf
         return float(abs(x - y) / (max(abs(x), abs(y)) or 1.0))
 
-    path = max({**first, **second}, key=relative)
-    x, y = first.get(path), second.get(path)
+    path = max({**then_by_path, **now_by_path}, key=relative)
+    x, y = then_by_path.get(path), now_by_path.get(path)
     return Largest(path, None if x is None or y is None else abs(x - y))
 
 
@@ -212,13 +212,13 @@ def verify(
     _require_whole(directory, record)
     then = directory.environment()
     device = _device(device, then)
-    with terminable(), _place(directory.name, keep) as folder:
+    with terminable(), _folder_for(directory.name, keep) as folder:
         again = RunDirectory(folder)
-        _copy_what_it_starts_from(directory, again, record, workspace)
+        _copy_inputs(directory, again, record, workspace)
         drawing = {} if keep else {canvas.DRAWING: "no"}
         limit = [] if directory.weight_files() else _limit_of_threads(then)
         error = _execute(again, device, {**_variables(then), **drawing}, limit)
-        return _compared(directory, again, workspace, error)
+        return _compare(directory, again, workspace, error)
 
 
 def _products(directory: RunDirectory) -> dict[str, list[str]]:
@@ -278,10 +278,10 @@ def _require_weights(file: Path) -> None:
         raise DamagedError(f"{file} is damaged: {error}") from None
 
 
-def _device(asked: str | None, then: Mapping[str, Any]) -> str:
+def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
     """The requested device, else the kind that the run used. Raises QexpError if this machine has none."""
     used = then.get("device", "cpu")
-    device = asked or ("auto" if used is None else "cpu" if used == "cpu" else "cuda")
+    device = wanted or ("auto" if used is None else "cpu" if used == "cpu" else "cuda")
     if device in ("auto", "cpu"):
         return device
     from qexp.kinds.objects import device_of  # loads torch
@@ -289,7 +289,7 @@ def _device(asked: str | None, then: Mapping[str, Any]) -> str:
     try:
         device_of(device)
     except QexpError as refused:
-        hint = "" if asked else f"\nthe run was made on {used}; the processor, with `device=cpu`, gives other bits"
+        hint = "" if wanted else f"\nthe run was made on {used}; the processor, with `device=cpu`, gives other bits"
         raise QexpError(f"{refused}{hint}") from None
     return device
 
@@ -310,15 +310,15 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 
 
 @contextmanager
-def _place(name: str, keep: Path | None) -> Iterator[Path]:
+def _folder_for(name: str, keep: Path | None) -> Iterator[Path]:
     """The folder of the repeated run, deleted afterwards unless it is kept."""
     if keep is not None:
-        taken = QexpError(f"`keep={keep}` exists and is not an empty folder; name a new or empty one")
+        refusal = QexpError(f"`keep={keep}` exists and is not an empty folder; name a new or empty one")
         if keep.is_dir() and any(keep.iterdir()):  # such as an earlier repetition, which is a run
-            raise taken
+            raise refusal
         target_outside_of_runs(keep)
         if keep.exists() and not keep.is_dir():
-            raise taken
+            raise refusal
         files.make_folder(keep)
         yield keep.absolute()
         return
@@ -332,9 +332,7 @@ def _place(name: str, keep: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _copy_what_it_starts_from(
-    directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace
-) -> None:
+def _copy_inputs(directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace) -> None:
     """Copy spec, seed, extensions, initial weights and `seen.json` of the run, and nothing else."""
     try:
         for folder in ("code", "attempts", "checkpoints"):
@@ -382,11 +380,11 @@ def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return (
         None
         if written is None
-        else {re.sub(r"^attempts/\d+/", "attempts/", name): one for name, one in written.items()}
+        else {re.sub(r"^attempts/\d+/", "attempts/", name): fingerprint for name, fingerprint in written.items()}
     )
 
 
-def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
+def _compare(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
     record, record_now = directory.record(), again.record()
     then, today = directory.environment(), again.environment()
     identical = {
