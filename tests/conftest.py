@@ -34,10 +34,12 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 @pytest.fixture(autouse=True, scope="session")
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is prepared of data is kept where it goes away with the tests; figures are drawn for tests that ask for
-    them; a process that a test starts can be interrupted, also where the tests run in the background.
+    them; no workspace is named from outside; a process that a test starts can be interrupted, also where the tests run
+    in the background.
     """
     os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["QEXP_FIGURES"] = "no"
+    os.environ.pop("QEXP_WORKSPACE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -130,6 +132,21 @@ class Outcome(NamedTuple):
     stdout: str
     stderr: str
 
+    def done(self) -> str:
+        """What a command that succeeded has printed."""
+        assert self.code == 0, self.stderr
+        return self.stdout
+
+    def failed(self, code: int = 2) -> str:
+        """The messages of a command that has failed with that code."""
+        assert self.code == code, self
+        return self.stderr
+
+    def refused(self, code: int = 2) -> str:
+        """The same of one that has printed no results."""
+        assert (self.code, self.stdout) == (code, ""), self
+        return self.stderr
+
 
 @cache
 def _command() -> click.Command:
@@ -215,7 +232,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code, _, stderr = call("init", root)
     assert code == 0, stderr
     monkeypatch.chdir(root)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return root
 
 
@@ -335,8 +351,7 @@ class Specs:
 def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specs:
     """A workspace of three sound specs, which is the current directory; tests spoil them in one place or another."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("QEXP_DATA", raising=False)
     return Specs(tmp_path)
 
 
@@ -370,7 +385,6 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(finished / "specs", root / "specs")
     shutil.copytree(finished / "runs/sound_0", root / "runs/sound_0")
     monkeypatch.chdir(root)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return root
 
 

@@ -22,16 +22,12 @@ EMPTY = [
 @pytest.mark.parametrize("command", EMPTY, ids=" ".join)
 def test_an_option_with_nothing_in_it_is_refused_and_not_taken_as_left_out(specs, qexp, command):
     option = [word for word in command if word.startswith("-")][-1].rstrip("=")
-    code, stdout, stderr = qexp(*command)
-    assert (code, stdout) == (2, "")
-    assert stderr == f"error: {option} is empty; give it a value, or leave it out\n"
+    assert qexp(*command).refused() == f"error: {option} is empty; give it a value, or leave it out\n"
     assert [path.name for path in Path().iterdir()] == ["specs"]
 
 
 def test_the_workspace_of_all_commands_cannot_be_empty_either(specs, qexp):
-    code, _, stderr = qexp("--workspace", "", "ls")
-    assert code == 2
-    assert "--workspace is empty" in stderr
+    assert "--workspace is empty" in qexp("--workspace", "", "ls").failed()
 
 
 def test_an_argument_may_be_empty_where_that_means_something(here, qexp):
@@ -73,8 +69,7 @@ ABSURD = {
 
 @pytest.mark.parametrize(("command", "complaint"), ABSURD.values(), ids=ABSURD)
 def test_what_is_far_too_long_or_large_is_refused_before_anything_is_listed(specs, qexp, command, complaint):
-    code, stdout, stderr = qexp(*command)
-    assert (code, stdout) == (2, "")
+    stderr = qexp(*command).refused()
     assert complaint in stderr
     assert len(stderr) < 1000
     assert not Path("runs").exists()
@@ -92,7 +87,6 @@ LISTINGS = {
 
 @pytest.mark.parametrize(("options", "complaint"), LISTINGS.values(), ids=LISTINGS)
 def test_a_listing_by_what_is_far_too_long_or_deep_is_refused(finished, qexp, options, complaint):
-    code, stdout, stderr = qexp("ls", *options, "--workspace", finished)
-    assert (code, stdout) == (2, "")
+    stderr = qexp("ls", *options, "--workspace", finished).refused()
     assert complaint in stderr
     assert len(stderr) < 1000

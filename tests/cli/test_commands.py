@@ -44,10 +44,9 @@ def test_every_command_explains_itself(qexp, command):
 
 
 def test_the_help_lists_the_commands_in_groups_but_those_for_machines(qexp):
-    code, stdout, _ = qexp("--help")
-    assert code == 0
-    listed = [line.split()[1] for line in stdout.splitlines() if line.startswith("│ ") and line.split()[1] in COMMANDS]
-    assert sorted(listed) == sorted(command for command in COMMANDS if command not in FOR_MACHINES)
+    stdout = qexp("--help").done()
+    names = [line.split()[1] for line in stdout.splitlines() if line.startswith("│ ") and line.split()[1] in COMMANDS]
+    assert sorted(names) == sorted(command for command in COMMANDS if command not in FOR_MACHINES)
     groups = [line.split()[1] for line in stdout.splitlines() if line.startswith("╭─")]
     assert groups == ["Options", "Train", "Look", "Keep", "Specs"]
 
@@ -57,9 +56,7 @@ def test_the_help_lists_the_commands_in_groups_but_those_for_machines(qexp):
     [("rum",), ("ls", "--nosuch"), ("show",), ("run",), ("show", "a", "b"), ("matrix", "--run", "x")],
 )
 def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(workspace, qexp, arguments):
-    code, stdout, stderr = qexp(*arguments)
-    assert (code, stdout) == (2, "")
-    assert "Usage: qexp" in stderr
+    assert "Usage: qexp" in qexp(*arguments).refused()
 
 
 # Workspaces
@@ -108,9 +105,12 @@ def test_specs_are_listed_with_what_they_say_and_how_many_runs_they_have(qexp, h
     ]
     assert "In some words." in stdout
     assert "specs/models/broken.json at $: not valid JSON" in stderr
-    listed = json.loads(qexp("specs", "dataset", "--json").stdout)
-    assert listed == package.specs("dataset")
-    assert [(one["name"], one["runs"], one["problem"]) for one in listed] == [("sound", 1, None), ("worded", 0, None)]
+    specs = json.loads(qexp("specs", "dataset", "--json").stdout)
+    assert specs == package.specs("dataset")
+    assert [(spec["name"], spec["runs"], spec["problem"]) for spec in specs] == [
+        ("sound", 1, None),
+        ("worded", 0, None),
+    ]
     assert qexp("specs", "modle") == (2, "", "error: no kind of spec 'modle'; did you mean 'model'?\n")
 
 
@@ -127,10 +127,10 @@ def test_the_status_counts_runs_and_bytes_and_names_what_is_at_work(qexp, here, 
     assert rest[1].split() == ["name", "state", "epochs", "started"]
     assert rest[2].split()[:2] == ["waits", "created"]
     assert re.fullmatch(r"[0-9.]+ [kM]?B runs, 0 B trash, .* cache of data, .* free on this disk", rest[-1])
-    seen = json.loads(qexp("status", "--json").stdout)
-    assert seen["counts"] == {"created": 1, "done": 1, "failed": 1, "out_of_memory": 1}
-    assert [one["name"] for one in seen["unfinished"]] == ["waits"]
-    assert seen["sizes"]["runs"] > 10_000
+    status = json.loads(qexp("status", "--json").stdout)
+    assert status["counts"] == {"created": 1, "done": 1, "failed": 1, "out_of_memory": 1}
+    assert [run["name"] for run in status["unfinished"]] == ["waits"]
+    assert status["sizes"]["runs"] > 10_000
     assert qexp("rm", "sound_0").code == 0
     after = package.status()
     assert after.sizes["trash"] > after.sizes["runs"] > 0
@@ -140,8 +140,8 @@ def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path,
     code, stdout, stderr = qexp("init", "--bare", tmp_path / "bare")
     assert (code, stdout) == (0, ""), stderr
     assert f"{tmp_path}/bare/specs/datasets" in stderr
-    made = {path.relative_to(tmp_path / "bare").as_posix() for path in (tmp_path / "bare").rglob("*")}
-    assert made == {".gitignore", "specs", "specs/datasets", "specs/models", "specs/experiences"}
+    paths = {path.relative_to(tmp_path / "bare").as_posix() for path in (tmp_path / "bare").rglob("*")}
+    assert paths == {".gitignore", "specs", "specs/datasets", "specs/models", "specs/experiences"}
     monkeypatch.chdir(tmp_path / "bare")
     assert qexp("ls").code == 0
     assert qexp("init", ".").code == 2
@@ -160,9 +160,7 @@ def test_the_way_on_that_init_tells_leads_somewhere(qexp, tmp_path, monkeypatch)
 def test_a_workspace_is_not_made_twice_and_what_is_in_it_stays(workspace, qexp):
     (workspace / "specs/datasets/mine.json").write_text("{}")
     before = everything_below(workspace)
-    code, stdout, stderr = qexp("init", workspace)
-    assert (code, stdout) == (2, "")
-    assert "has a folder specs/ already" in stderr
+    assert "has a folder specs/ already" in qexp("init", workspace).refused()
     assert everything_below(workspace) == before
 
 
@@ -177,9 +175,7 @@ def test_a_workspace_keeps_what_was_in_its_folder(qexp, tmp_path):
 def test_a_workspace_cannot_be_made_in_a_file(qexp, tmp_path):
     (tmp_path / "file").touch()
     for directory in (tmp_path / "file", tmp_path / "file" / "below"):
-        code, stdout, stderr = qexp("init", directory)
-        assert (code, stdout) == (2, "")
-        assert f"cannot write to {directory}" in stderr
+        assert f"cannot write to {directory}" in qexp("init", directory).refused()
 
 
 @pytest.mark.parametrize(
@@ -189,8 +185,7 @@ def test_a_workspace_cannot_be_made_in_a_file(qexp, tmp_path):
 )
 def test_outside_of_a_workspace_a_command_says_how_to_make_one(qexp, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    code, stdout, stderr = qexp(*arguments)
-    assert (code, stdout) == (3, "")
+    stderr = qexp(*arguments).refused(3)
     assert "no workspace" in stderr
     assert "qexp init DIR" in stderr
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +193,6 @@ def test_outside_of_a_workspace_a_command_says_how_to_make_one(qexp, tmp_path, m
 
 def test_a_workspace_is_found_from_below_and_by_option_and_by_variable(finished, qexp, tmp_path, monkeypatch):
     names = ["sound_0", "sound_1"]
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     monkeypatch.chdir(finished / "specs" / "models")
     assert qexp("ls", "-q").stdout.split() == names
     monkeypatch.chdir(tmp_path)
@@ -211,9 +205,7 @@ def test_a_workspace_is_found_from_below_and_by_option_and_by_variable(finished,
 @pytest.mark.parametrize("arguments", [("ls",), ("validate",), ("run", "x")], ids=lambda arguments: arguments[0])
 def test_a_folder_that_is_no_workspace_is_refused_wherever_it_is_named(qexp, tmp_path, arguments):
     for line in ((*arguments, "--workspace", tmp_path), ("--workspace", tmp_path, *arguments)):
-        code, stdout, stderr = qexp(*line)
-        assert (code, stdout) == (3, "")
-        assert f"{tmp_path} is not a workspace" in stderr
+        assert f"{tmp_path} is not a workspace" in qexp(*line).refused(3)
 
 
 @pytest.mark.parametrize("arguments", [("tables", "losses"), ("schema", "model")], ids=lambda arguments: arguments[0])
@@ -251,8 +243,7 @@ def test_every_entry_of_a_table_is_listed_and_described(qexp, table):
         assert of_entry["help"].endswith("."), name
         Draft202012Validator.check_schema(of_entry["parameters"])
         assert Draft202012Validator(of_entry["parameters"]).is_valid(of_entry["example"].get("parameters", {}))
-        code, stdout, _ = qexp("tables", table, name)
-        assert code == 0
+        stdout = qexp("tables", table, name).done()
         first, *_, last = stdout.splitlines()
         assert first == f"{name}: {of_entry['help']}"
         assert json.loads(last.removeprefix("example: ")) == of_entry["example"]
@@ -317,9 +308,7 @@ def test_quantities_are_listed_with_unit_and_factor(qexp):
     ],
 )
 def test_a_table_or_entry_that_is_not_there_is_answered_with_the_nearest(qexp, arguments, complaint):
-    code, stdout, stderr = qexp(*arguments)
-    assert (code, stdout) == (3, "")
-    assert complaint in stderr
+    assert complaint in qexp(*arguments).refused(3)
 
 
 def test_one_quantity_can_be_asked_for_and_one_that_there_is_not_is_an_error(qexp):
@@ -342,9 +331,7 @@ def test_the_schema_of_every_kind_is_printed_as_json_that_is_a_schema(specs, qex
 
 
 def test_a_kind_of_spec_that_there_is_not_is_refused(qexp):
-    code, stdout, stderr = qexp("schema", "modle")
-    assert (code, stdout) == (2, "")
-    assert "no kind of spec 'modle'; did you mean 'model'?" in stderr
+    assert "no kind of spec 'modle'; did you mean 'model'?" in qexp("schema", "modle").refused()
 
 
 # Listing and showing
@@ -374,17 +361,17 @@ def test_a_listing_goes_to_stdout_whole_and_plain(finished, qexp):
 
 def test_the_listings_as_json_as_csv_and_of_names_say_the_same(finished, qexp):
     runs = json.loads(qexp("ls", "--json", "--workspace", finished).stdout)
-    assert [one["name"] for one in runs] == qexp("ls", "-q", "--workspace", finished).stdout.split()
-    for one in runs:
-        assert one.keys() >= {
+    assert [run["name"] for run in runs] == qexp("ls", "-q", "--workspace", finished).stdout.split()
+    for summary in runs:
+        assert summary.keys() >= {
             "name", "experience", "dataset", "model", "seed", "state", "created", "ended", "path", "results",
             "overrides", "tags",
         }  # fmt: skip
-        assert one["results"]["test"]["depth"].keys() >= {"mae", "rmse", "bias", "r2", "mre"}
+        assert summary["results"]["test"]["depth"].keys() >= {"mae", "rmse", "bias", "r2", "mre"}
     rows = list(csv.DictReader(qexp("ls", "--csv", "--workspace", finished).stdout.splitlines()))
-    for row, one in zip(rows, runs, strict=True):
-        assert row["name"] == one["name"]
-        assert float(row["test.depth.mae"]) == one["results"]["test"]["depth"]["mae"]
+    for row, summary in zip(rows, runs, strict=True):
+        assert row["name"] == summary["name"]
+        assert float(row["test.depth.mae"]) == summary["results"]["test"]["depth"]["mae"]
 
 
 class Terminal(io.StringIO):
@@ -396,7 +383,7 @@ class Terminal(io.StringIO):
 def on_a_terminal(monkeypatch):
     """What a command prints to a terminal of a width, without the codes that make it bold."""
 
-    def said(width, *arguments):
+    def run_there(width, *arguments):
         terminal = Terminal()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", terminal)
@@ -405,25 +392,25 @@ def on_a_terminal(monkeypatch):
             app([str(argument) for argument in arguments], prog_name="qexp", standalone_mode=False)
         return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
 
-    return said
+    return run_there
 
 
 def test_a_listing_on_a_wide_terminal_says_what_it_says_elsewhere(finished, qexp, on_a_terminal):
     plain = qexp("ls", "--workspace", finished).stdout
-    shown = on_a_terminal(200, "ls", "--workspace", finished)
-    assert [line.split() for line in shown.splitlines()] == [line.split() for line in plain.splitlines()]
+    output = on_a_terminal(200, "ls", "--workspace", finished)
+    assert [line.split() for line in output.splitlines()] == [line.split() for line in plain.splitlines()]
 
 
 def test_a_listing_on_a_terminal_of_eighty_columns_shows_names_and_states(finished, on_a_terminal):
-    shown = on_a_terminal(80, "ls", "--workspace", finished)
+    output = on_a_terminal(80, "ls", "--workspace", finished)
     for word in ("sound_0", "sound_1", "done"):
-        assert word in shown
+        assert word in output
 
 
 def test_an_entry_on_a_terminal_of_eighty_columns_shows_its_parameters(on_a_terminal):
-    shown = on_a_terminal(80, "tables", "modules", "conv")
+    output = on_a_terminal(80, "tables", "modules", "conv")
     for word in ("filters", "kernel_size", "padding", "required"):
-        assert word in shown
+        assert word in output
 
 
 def test_listings_are_chosen_and_ordered_by_option(finished, qexp):
@@ -434,8 +421,8 @@ def test_listings_are_chosen_and_ordered_by_option(finished, qexp):
     assert names("--status", "failed") == []
     assert names("--sort", "seed", "--reverse") == ["sound_1", "sound_0"]
     runs = json.loads(qexp("ls", "--json", "--workspace", finished).stdout)
-    by_error = sorted(runs, key=lambda one: one["results"]["test"]["depth"]["mae"])
-    assert names("--sort", "results.test.depth.mae") == [one["name"] for one in by_error]
+    by_error = sorted(runs, key=lambda run: run["results"]["test"]["depth"]["mae"])
+    assert names("--sort", "results.test.depth.mae") == [run["name"] for run in by_error]
 
 
 @pytest.mark.parametrize(
@@ -450,9 +437,7 @@ def test_listings_are_chosen_and_ordered_by_option(finished, qexp):
     ],
 )
 def test_a_choice_or_order_that_cannot_be_made_is_a_usage_error(finished, qexp, options, complaint):
-    code, stdout, stderr = qexp("ls", *options, "--workspace", finished)
-    assert (code, stdout) == (2, "")
-    assert complaint in stderr
+    assert complaint in qexp("ls", *options, "--workspace", finished).refused()
 
 
 def test_a_run_that_is_not_there_is_answered_with_the_nearest(finished, workspace, qexp):
@@ -467,9 +452,7 @@ def test_a_run_is_named_by_a_unique_beginning_or_a_path(finished, qexp, monkeypa
         code, stdout, stderr = qexp("show", reference, "--json")
         assert (code, stderr) == (0, "")
         assert json.loads(stdout)["name"] == "sound_1"
-    code, stdout, stderr = qexp("show", "sound")
-    assert (code, stdout) == (3, "")
-    assert "'sound' is a prefix of 2 run names: sound_0, sound_1; write more of it" in stderr
+    assert "'sound' is a prefix of 2 run names: sound_0, sound_1; write more of it" in qexp("show", "sound").refused(3)
 
 
 def test_what_is_shown_of_a_run_holds_its_state_its_results_and_its_files(finished, qexp):
@@ -486,8 +469,7 @@ def test_what_is_shown_of_a_run_holds_its_state_its_results_and_its_files(finish
 
 @pytest.mark.slow
 def test_the_best_of_compared_runs_is_marked_for_every_metric(finished, qexp):
-    code, stdout, _ = qexp("compare", "sound_0", "sound_1", "--json", "--workspace", finished)
-    assert code == 0
+    stdout = qexp("compare", "sound_0", "sound_1", "--json", "--workspace", finished).done()
     document = json.loads(stdout)
     assert document["runs"] == ["sound_0", "sound_1"]
     assert document["differences"] == {}
@@ -554,8 +536,7 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(specs, qexp,
 
 @pytest.mark.parametrize("device", ["meta", "mps", "xla", "vulkan", "cpu:7"])
 def test_a_device_other_than_processor_and_gpu_is_refused_before_anything_is_written(specs, qexp, device):
-    code, _, stderr = qexp("run", "sound", "--device", device)
-    assert code == 2
+    stderr = qexp("run", "sound", "--device", device).failed()
     assert f"--device {device}: no such device; use auto, cpu or cuda" in stderr
     assert not (specs.root / "runs").exists()
 
@@ -577,8 +558,7 @@ def test_a_run_may_not_take_the_name_of_the_catalog(specs, qexp, name):
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_and_nothing_started(specs, qexp):
-    code, stdout, stderr = qexp("run", "sound", "--storage-path", "/proc/nosuch")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("run", "sound", "--storage-path", "/proc/nosuch").refused()
     assert "cannot write to /proc/nosuch" in stderr
     assert "nothing was started" in stderr
     assert everything_below(specs.root / "runs") == []
@@ -597,15 +577,11 @@ def test_a_run_that_cannot_be_written_down_leaves_nothing_behind(tmp_path):
 
 def test_a_file_cannot_store_runs_and_is_named_as_what_is_in_the_way(specs, qexp):
     (specs.root / "file").touch()
-    code, stdout, stderr = qexp("run", "sound", "--storage-path", "file")
-    assert (code, stdout) == (2, "")
-    assert f"cannot write to {specs.root / 'file'}" in stderr
+    assert f"cannot write to {specs.root / 'file'}" in qexp("run", "sound", "--storage-path", "file").refused()
 
 
 def test_a_run_to_start_from_may_have_a_number_for_a_name(specs, qexp):
-    code, _, stderr = qexp("run", "sound", "--pretrain", "2024")
-    assert code == 3
-    assert "no run '2024'" in stderr
+    assert "no run '2024'" in qexp("run", "sound", "--pretrain", "2024").failed(3)
 
 
 def test_a_run_that_is_done_is_not_done_again(finished, qexp):
@@ -619,8 +595,7 @@ def test_a_run_that_is_done_is_not_done_again(finished, qexp):
 
 def test_a_name_that_another_spec_has_taken_is_refused(finished, qexp):
     before = everything_below(finished / "runs")
-    code, stdout, stderr = qexp("run", "sound", "--name", "sound_0", "--set", "epochs=3", "--workspace", finished)
-    assert (code, stdout) == (2, "")
+    stderr = qexp("run", "sound", "--name", "sound_0", "--set", "epochs=3", "--workspace", finished).refused()
     assert "a run sound_0 with another spec exists already; choose another name with --name" in stderr
     assert everything_below(finished / "runs") == before
 
@@ -652,8 +627,8 @@ def test_a_dry_run_prints_the_names_that_the_runs_then_have(specs, qexp, words):
     assert dry.code == 0, dry.stderr
     assert everything_below(specs.root / "runs") == []
     assert qexp("run", "sound", *words, "--device", "cpu").code == 0
-    made = qexp("ls", "-q").stdout.split()
-    assert sorted(line.split()[0] for line in dry.stdout.splitlines()) == sorted(made)
+    names = qexp("ls", "-q").stdout.split()
+    assert sorted(line.split()[0] for line in dry.stdout.splitlines()) == sorted(names)
     again = qexp("run", "sound", *words, "--dry-run")
     assert (again.code, again.stdout) == (0, ""), "all are done"
     assert "nothing to run" in again.stderr
@@ -684,7 +659,7 @@ def test_the_same_spec_and_seed_are_not_trained_under_another_name_unless_one_is
     (line,) = stdout.splitlines()
     assert re.match(r"twin_[0-9a-f]{6}_1 ", line)
     ran = package.sweep(package.Order("twin", [0], overrides={"epochs": 1}, device="cpu"))
-    assert [one.name for one in ran] == [first]
+    assert [run.name for run in ran] == [first]
     assert sorted(qexp("ls", "-q").stdout.split()) == ["given", first]
     assert qexp("run", "twin", "--name", "second", *short).code == 0
     assert sorted(qexp("ls", "-q").stdout.split()) == ["given", "second", first]
@@ -702,11 +677,10 @@ def test_a_run_without_results_stands_for_no_other(specs, qexp):
 
 
 def test_a_name_is_for_one_run(specs, qexp):
-    code, _, stderr = qexp("run", "sound", "--seeds", "0:2", "--name", "own", "--dry-run")
-    assert (code, "--name is for a single run" in stderr) == (2, True)
+    stderr = qexp("run", "sound", "--seeds", "0:2", "--name", "own", "--dry-run").failed()
+    assert "--name is for a single run" in stderr
     for name in ("../own", "catalog.json"):
-        code, _, stderr = qexp("run", "sound", "--name", name, "--dry-run")
-        assert (code, "not a valid run name" in stderr) == (2, True)
+        assert "not a valid run name" in qexp("run", "sound", "--name", name, "--dry-run").failed()
 
 
 # Damage
@@ -716,11 +690,8 @@ def test_a_damaged_record_is_listed_as_damaged_and_an_error_when_asked_for(works
     for name, content in {"torn": '{"name": "torn", "sta', "foreign": "[1, 2]", "empty": ""}.items():
         (workspace / "runs" / name).mkdir(parents=True)
         (workspace / "runs" / name / "run.json").write_text(content)
-        code, stdout, stderr = qexp("show", name)
-        assert (code, stdout) == (5, "")
-        assert f"runs/{name}/run.json" in stderr
-    code, stdout, _ = qexp("ls", "--json")
-    assert code == 0
+        assert f"runs/{name}/run.json" in qexp("show", name).refused(5)
+    stdout = qexp("ls", "--json").done()
     assert {run["name"]: run["state"] for run in json.loads(stdout)} == dict.fromkeys(
         ("torn", "foreign", "empty"), "damaged"
     )

@@ -22,6 +22,7 @@ from qexp.export.network import FORMATS
 from qexp.kinds.tables import BUILT_IN
 from qexp.spec.kinds import KINDS
 from qexp.store.record import LISTED
+from tests.conftest import copied
 from tests.test_imports import HEAVY, said_by_a_new_process
 
 Completed = Callable[..., list[str]]
@@ -29,10 +30,10 @@ Completed = Callable[..., list[str]]
 
 def variables(line: str, shell: str = "bash") -> dict[str, str]:
     """What a shell tells about a line of which the last word is being typed."""
-    told = {"_QEXP_COMPLETE": f"complete_{shell}"}
+    variables = {"_QEXP_COMPLETE": f"complete_{shell}"}
     if shell == "bash":
-        return {**told, "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-    return {**told, "_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+        return {**variables, "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    return {**variables, "_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
 
 
 def completed(line: str) -> list[str]:
@@ -44,12 +45,9 @@ def completed(line: str) -> list[str]:
 
 
 @pytest.fixture
-def named(finished, tmp_path, monkeypatch) -> Path:
+def home(finished, tmp_path, monkeypatch) -> Path:
     """A workspace with names to complete, which is the current directory."""
-    shutil.copytree(finished, tmp_path / "workspace")
-    monkeypatch.chdir(tmp_path / "workspace")
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
-    return tmp_path / "workspace"
+    return copied(finished, tmp_path, monkeypatch)
 
 
 # What is completed
@@ -61,20 +59,20 @@ def test_commands_and_options_are_completed():
 
 
 @pytest.mark.slow
-def test_runs_are_completed_by_the_names_of_their_directories(named):
+def test_runs_are_completed_by_the_names_of_their_directories(home):
     assert completed("qexp show ") == ["sound_0", "sound_1"]
     assert completed("qexp verify sound_1") == ["sound_1"]
     assert completed("qexp matrix --run ") == ["sound_0", "sound_1"]
     assert completed("qexp matrix --run=sou") == ["sound_0", "sound_1"]
-    (named / "runs/.preparing-x").mkdir()
-    (named / "runs/catalog.json.lock").touch()
-    (named / "elsewhere").mkdir()
-    (named / "runs/linked").symlink_to(named / "elsewhere")
+    (home / "runs/.preparing-x").mkdir()
+    (home / "runs/catalog.json.lock").touch()
+    (home / "elsewhere").mkdir()
+    (home / "runs/linked").symlink_to(home / "elsewhere")
     assert completed("qexp show ") == ["linked", "sound_0", "sound_1"]
 
 
-def test_specs_are_completed(named):
-    (named / "specs/datasets/another.json").write_text("{}")
+def test_specs_are_completed(home):
+    (home / "specs/datasets/another.json").write_text("{}")
     assert completed("qexp matrix --run sound_0 --dataset ") == ["another", "sound"]
     assert completed("qexp validate specs/da") == ["specs/datasets/another.json", "specs/datasets/sound.json"]
     os.chdir("runs")
@@ -93,12 +91,12 @@ def test_kinds_of_specs_and_devices_are_completed():
     assert completed("qexp export sound_0 --format ") == sorted(FORMATS)
 
 
-def test_formats_and_names_of_figures_are_completed(named):
+def test_formats_and_names_of_figures_are_completed(home):
     assert completed("qexp figures sound_0 --format ") == ["pdf", "png", "svg"]
     assert completed("qexp figures sound_0 --only res") == ["residuals"]
 
 
-def test_tables_are_completed(named):
+def test_tables_are_completed(home):
     assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets", "experiences"])
 
 
@@ -108,17 +106,17 @@ def test_every_entry_of_a_table_is_completed_and_nothing_else(table, tmp_path, m
     assert completed(f"qexp tables {table} ") == sorted(BUILT_IN[table])
 
 
-def test_quantities_and_types_of_datasets_are_completed(named):
+def test_quantities_and_types_of_datasets_are_completed(home):
     assert completed("qexp tables quantities ") == sorted(QUANTITIES)
     assert completed("qexp tables datasets ") == sorted(KINDS)
 
 
-def test_entries_of_the_workspace_are_completed_without_running_its_code(named):
-    (named / "specs/extensions.py").write_text("LOSSES = {'mine': 1}\nQUANTITIES = {'heat': 2}\nopen('trace', 'w')")
+def test_entries_of_the_workspace_are_completed_without_running_its_code(home):
+    (home / "specs/extensions.py").write_text("LOSSES = {'mine': 1}\nQUANTITIES = {'heat': 2}\nopen('trace', 'w')")
     assert completed("qexp tables losses mi") == ["mine"]
     assert completed("qexp tables quantities heat") == ["heat"]
-    assert not (named / "trace").exists()
-    (named / "specs/extensions.py").write_text("LOSSES = {")
+    assert not (home / "trace").exists()
+    (home / "specs/extensions.py").write_text("LOSSES = {")
     assert completed("qexp tables losses m") == []
 
 
@@ -126,7 +124,7 @@ def offered(names: completion.Completion, incomplete: str) -> list[str]:
     return names(typer.Context(click.Command("ls")), incomplete)
 
 
-def test_states_and_columns_are_offered(named):
+def test_states_and_columns_are_offered(home):
     assert offered(completion.states, "") == sorted(LISTED)
     assert offered(completion.states, "pre") == ["preempted"]
     assert offered(completion.columns, "see") == ["seed"]
@@ -136,45 +134,44 @@ def test_states_and_columns_are_offered(named):
     assert offered(completion.columns, "dataset.fixed.no") == ["dataset.fixed.noise"]
 
 
-def test_damaged_runs_keep_no_column_back(named):
-    whole = offered(completion.columns, "")
-    (named / "runs/sound_0/spec.json").unlink()
-    assert offered(completion.columns, "") == whole
-    (named / "runs/sound_1/run.json").write_text("{")
+def test_damaged_runs_keep_no_column_back(home):
+    all_columns = offered(completion.columns, "")
+    (home / "runs/sound_0/spec.json").unlink()
+    assert offered(completion.columns, "") == all_columns
+    (home / "runs/sound_1/run.json").write_text("{")
     assert "seed" in offered(completion.columns, "")
 
 
-def test_every_column_that_is_offered_can_be_listed(named, qexp):
+def test_every_column_that_is_offered_can_be_listed(home, qexp):
     columns = ",".join(offered(completion.columns, ""))
-    code, _, stderr = qexp("ls", "--csv", "--columns", columns)
-    assert code == 0, stderr
+    qexp("ls", "--csv", "--columns", columns).done()
 
 
-def test_launches_and_removed_runs_are_offered(named):
+def test_launches_and_removed_runs_are_offered(home):
     assert offered(completion.launches, "") == []
-    (named / "runs/.launches/20260101-120000").mkdir(parents=True)
-    (named / "runs/.trash/one--20260101T120000").mkdir(parents=True)
+    (home / "runs/.launches/20260101-120000").mkdir(parents=True)
+    (home / "runs/.trash/one--20260101T120000").mkdir(parents=True)
     assert offered(completion.launches, "") == ["20260101-120000", "last"]
     assert offered(completion.trashed, "") == ["one", "one--20260101T120000"]
 
 
 @pytest.mark.slow
-def test_the_workspace_is_the_one_that_the_line_names(named, tmp_path, monkeypatch):
+def test_the_workspace_is_the_one_that_the_line_names(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert completed("qexp show ") == []
-    assert completed(f"qexp --workspace {named} show ") == ["sound_0", "sound_1"]
-    assert completed(f"qexp show --workspace {named} ") == ["sound_0", "sound_1"]
-    monkeypatch.setenv("QEXP_WORKSPACE", str(named))
+    assert completed(f"qexp --workspace {home} show ") == ["sound_0", "sound_1"]
+    assert completed(f"qexp show --workspace {home} ") == ["sound_0", "sound_1"]
+    monkeypatch.setenv("QEXP_WORKSPACE", str(home))
     assert completed("qexp show ") == ["sound_0", "sound_1"]
 
 
 # What is not
 
 
-def test_names_that_need_quotes_are_left_to_be_typed(named):
+def test_names_that_need_quotes_are_left_to_be_typed(home):
     for name in ("with space", "dollar$(touch trace)", "tick`x`", "new\nline", "quote'"):
-        (named / "runs" / name).mkdir()
-        (named / "specs/datasets" / f"{name}.json").write_text("{}")
+        (home / "runs" / name).mkdir()
+        (home / "specs/datasets" / f"{name}.json").write_text("{}")
     assert completed("qexp show ") == ["sound_0", "sound_1"]
     assert completed("qexp matrix --dataset ") == ["sound"]
 
@@ -189,7 +186,6 @@ def test_names_that_need_quotes_are_left_to_be_typed(named):
 )  # fmt: skip
 def test_where_there_is_nothing_to_complete_nothing_is_said(tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     if not line.startswith("qexp nosuch"):
         assert completed(line) == []
     done = qexp_completes(line)
@@ -203,8 +199,8 @@ def qexp_completes(line: str, shell: str = "bash") -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-def test_an_error_is_not_printed_into_the_line(named):
-    (named / "runs/sound_0/run.json").write_text("{")
+def test_an_error_is_not_printed_into_the_line(home):
+    (home / "runs/sound_0/run.json").write_text("{")
     environment = {**os.environ, "_QEXP_COMPLETE": "complete_bash", "COMP_WORDS": "qexp show ", "COMP_CWORD": "word"}
     command = [sys.executable, "-m", "qexp"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -212,11 +208,11 @@ def test_an_error_is_not_printed_into_the_line(named):
 
 
 @pytest.mark.slow
-def test_completing_writes_nothing(named):
-    (named / "runs/catalog.json").unlink(missing_ok=True)
+def test_completing_writes_nothing(home):
+    (home / "runs/catalog.json").unlink(missing_ok=True)
 
     def stamps() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in named.rglob("*")}
+        return {path: path.stat().st_mtime_ns for path in home.rglob("*")}
 
     before = stamps()
     for line in ("qexp show ", "qexp tables losses ", "qexp matrix --dataset ", "qexp validate "):
@@ -240,7 +236,7 @@ print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", ["qexp show so", "qexp tables modules c", "qexp validate specs/m", "qexp sh"])
-def test_completing_loads_nothing_that_takes_time(named, line):
+def test_completing_loads_nothing_that_takes_time(home, line):
     heavy = [*HEAVY, "numpy", "tinydb", "rich", "pydantic"]
     answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(heavy), **variables(line))
     assert answer["said"]
@@ -265,7 +261,7 @@ def test_every_shell_gets_a_script_that_asks_qexp(shell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_other_shells_are_answered_alike(named, shell):
+def test_the_other_shells_are_answered_alike(home, shell):
     done = qexp_completes("qexp show soun", shell)
     assert re.findall(r"sound_\d", done.stdout) == ["sound_0", "sound_1"]
     assert done.stderr == ""
@@ -284,7 +280,7 @@ echo "${COMPREPLY[@]}"
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
-def test_bash_itself_completes_a_run(named):
+def test_bash_itself_completes_a_run(home):
     environment = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script_for("bash")}
     done = subprocess.run(["bash", "-c", IN_BASH], capture_output=True, text=True, check=True, env=environment)
     assert (done.stdout, done.stderr) == ("sound_1\n", "")

@@ -145,6 +145,6 @@ def test_a_notebook_makes_the_same_glaciers(qexp, tmp_path: Path):
     assert qexp("data", "ice", "--out", tmp_path / "shell", *options).code == 0
     glaciers = package.make_ice(tmp_path / "notebook", 2, size=20, frames=1, seed=3, sliding=(5.0, 9.0))
     assert len(glaciers) == 2
-    for folder in [one.folder for one in glaciers]:
+    for folder in [glacier.folder for glacier in glaciers]:
         twin = tmp_path / "shell" / folder.relative_to(tmp_path / "notebook") / "ex.nc"
         assert twin.read_bytes() == (folder / "ex.nc").read_bytes()

@@ -1,11 +1,10 @@
 """A metric of a workspace says which of its values are better, and their unit; whoever reads results goes by that."""
 
 import json
-import shutil
 
 import pytest
 
-from tests.conftest import SOUND, Specs, call, prepare_with, shared_folder
+from tests.conftest import SOUND, Specs, call, copied, prepare_with, shared_folder
 
 METRICS = """
 import math
@@ -48,19 +47,14 @@ def trained(root):
     changes = {"metrics": {"depth": ["r", "m4"]}, "epochs": 1}
     specs.write("experience", {**SOUND["experience"], **changes})
     for seed, r in ((0, 0.95), (1, 0.10)):
-        code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
-        assert code == 0, stderr
+        call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root).done()
         changed(root, f"sound_{seed}", lambda record, r=r: record["results"]["test"]["depth"].update(r=r))
 
 
 @pytest.fixture
 def measured(trained, tmp_path, monkeypatch):
     """A copy of it, which is the current directory."""
-    root = tmp_path / "measured"
-    shutil.copytree(trained, root)
-    monkeypatch.chdir(root)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
-    return root
+    return copied(trained, tmp_path, monkeypatch)
 
 
 def changed(root, name, change):
@@ -87,12 +81,12 @@ def test_a_higher_correlation_is_the_better_one_and_has_no_unit(measured, qexp):
 
 
 def test_every_metric_of_a_run_is_in_its_record_with_direction_and_unit(measured, qexp):
-    said = json.loads(qexp("show", "sound_0", "--json").stdout)["metrics"]
-    assert said["r"] == {"best": "highest", "unit": ""}
-    assert said["m4"] == {"best": "lowest", "unit": "({unit})⁴"}
-    assert said["mse" if "mse" in said else "mae"]["best"] == "lowest"
-    assert said["bias"] == {"best": "zero", "unit": "{unit}"}
-    assert set(said) == {"mae", "rmse", "bias", "r2", "mre", "r", "m4"}
+    record = json.loads(qexp("show", "sound_0", "--json").stdout)["metrics"]
+    assert record["r"] == {"best": "highest", "unit": ""}
+    assert record["m4"] == {"best": "lowest", "unit": "({unit})⁴"}
+    assert record["mse" if "mse" in record else "mae"]["best"] == "lowest"
+    assert record["bias"] == {"best": "zero", "unit": "{unit}"}
+    assert set(record) == {"mae", "rmse", "bias", "r2", "mre", "r", "m4"}
 
 
 def test_listings_show_the_units_that_the_record_says_although_the_extension_is_gone(measured, qexp):
@@ -101,9 +95,9 @@ def test_listings_show_the_units_that_the_record_says_although_the_extension_is_
     assert head.split("  ")[-1].strip() == "test.depth.mae (km)"
     assert "test.depth.r  " in head
     assert "test.depth.m4 ((km)⁴)" in head
-    shown = qexp("show", "sound_0").stdout
-    assert "0.95 km" not in shown
-    assert " (km)⁴" in shown
+    output = qexp("show", "sound_0").stdout
+    assert "0.95 km" not in output
+    assert " (km)⁴" in output
 
 
 def test_a_run_that_has_yet_to_train_has_the_column_of_its_own_metric(measured, qexp):
@@ -131,11 +125,11 @@ def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(meas
             target.mkdir()
             for file in ("run.json", "spec.json", "metrics.jsonl"):
                 (target / file).write_bytes((source / file).read_bytes())
-            told = {
+            directions = {
                 "name": f"{name}_{seed}", "experience": name, "seed": seed,
                 "results": {"test": {"depth": {"r": value}}},
             }  # fmt: skip
-            changed(measured, f"{name}_{seed}", lambda record, told=told: record.update(told))
+            changed(measured, f"{name}_{seed}", lambda record, directions=directions: record.update(directions))
             prepare_with(target, lambda spec, name=name: spec.update(group=name))
     document = json.loads(qexp("compare", "good_*", "bad_*", "--json").stdout)
     ((difference,),) = [pair["differences"] for pair in document["pairs"]]
@@ -160,8 +154,7 @@ def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(meas
 def test_a_metric_that_does_not_say_how_it_is_read_is_an_error_that_says_what_to_write(specs, qexp, metric, complaint):
     text = METRICS.replace('Metric(correlation, best="highest", unit="")', metric)
     (specs.root / "specs/extensions.py").write_text(text)
-    code, stdout, stderr = qexp("validate")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("validate").refused()
     assert "extensions.py: METRICS['r'] " in stderr
     assert complaint in stderr
 

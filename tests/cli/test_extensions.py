@@ -117,8 +117,7 @@ def test_specs_may_name_the_entries_of_their_workspace(extended, qexp):
 
 @pytest.mark.slow
 def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
-    code, _, stderr = qexp("run", "sound", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "sound", "--device", "cpu").done()
     record = json.loads(qexp("show", "sound_0", "--json").stdout)
     assert record["state"] == "done"
     assert record["units"] == {"depth": "km", "aperture": "m"}
@@ -194,8 +193,7 @@ def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
 )
 def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, qexp, text, complaint, command):
     (specs.root / "specs" / "extensions.py").write_text(text)
-    code, stdout, stderr = qexp(*command)
-    assert (code, stdout) == (2, "")
+    stderr = qexp(*command).refused()
     assert str(specs.root / "specs" / "extensions.py") in stderr
     assert complaint in stderr
     assert not (specs.root / "runs").exists()
@@ -219,18 +217,14 @@ def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, 
 )
 def test_extensions_that_are_no_tables_are_an_error_too(specs, qexp, text):
     (specs.root / "specs" / "extensions.py").write_text(text)
-    code, _, stderr = qexp("validate")
-    assert code == 2
-    assert "extensions.py" in stderr
+    assert "extensions.py" in qexp("validate").failed()
 
 
 def test_a_quantity_that_qexp_has_already_is_a_clash_like_any_other(specs, qexp):
     (specs.root / "specs" / "extensions.py").write_text(
         "from qexp.extend import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3, 'depth in millimetres')}"
     )
-    code, _, stderr = qexp("validate")
-    assert code == 2
-    assert "QUANTITIES has 'depth', which qexp has already; rename it" in stderr
+    assert "QUANTITIES has 'depth', which qexp has already; rename it" in qexp("validate").failed()
 
 
 def test_tables_list_the_quantities_of_a_workspace(extended, qexp):

@@ -61,7 +61,7 @@ def test_every_command_and_option_has_help_in_plain_words(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_words_in_brackets_are_not_taken_for_markup(name):
     command = COMMANDS[name]
-    written = " ".join([command.help or "", *(getattr(one, "help", None) or "" for one in command.params)])
+    written = " ".join([command.help or "", *(getattr(param, "help", None) or "" for param in command.params)])
     shown = call(*name.split(), "--help").stdout
     for words in re.findall(r"\[[^\] ]*\]", written):
         assert words in shown
@@ -88,7 +88,10 @@ def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts | plain:
             yield node.lineno, node.value
         elif isinstance(node, ast.JoinedStr):
-            yield node.lineno, "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values)
+            yield (
+                node.lineno,
+                "".join(str(value.value) if isinstance(value, ast.Constant) else "…" for value in node.values),
+            )
 
 
 @pytest.mark.heavy

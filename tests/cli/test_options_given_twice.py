@@ -15,7 +15,7 @@ def commands():
     root = typer.main.get_command(app)
     for name, command in root.commands.items():
         if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", of) for inner, of in command.commands.items())
+            yield from ((f"{name} {inner}", subcommand) for inner, subcommand in command.commands.items())
         elif not command.hidden:
             yield name, command
 
@@ -33,14 +33,14 @@ def test_every_option_that_takes_one_value_is_refused_if_it_is_given_two():
     assert len(CASES) > 100
     accepted = []
     for words, option in CASES:
-        said = call(*words.split(), option, "1", option, "2")
-        if said.code != 2 or f"{option} is given 2 times, but takes one value" not in said.stderr:
-            accepted.append((words, option, said.code, said.stderr))
+        outcome = call(*words.split(), option, "1", option, "2")
+        if outcome.code != 2 or f"{option} is given 2 times, but takes one value" not in outcome.stderr:
+            accepted.append((words, option, outcome.code, outcome.stderr))
     assert accepted == []
 
 
 @pytest.mark.parametrize("words", [("--workspace", "a", "--workspace", "b", "ls"), ("ls", "--limit=1", "--limit", "1")])
 def test_so_are_options_of_all_commands_and_equal_values(words):
-    said = call(*words)
-    assert said.code == 2
-    assert "is given 2 times" in said.stderr
+    outcome = call(*words)
+    assert outcome.code == 2
+    assert "is given 2 times" in outcome.stderr

@@ -82,9 +82,9 @@ def inside(trained, monkeypatch):
 
 def test_the_results_of_a_variable_with_a_dot_are_listed_filtered_and_sorted(inside, qexp):
     column = "test.chamber.depth.mae"
-    listed = json.loads(qexp("ls", "--json", "--columns", f"name,{column}", "--where", f"{column} < 9").stdout)
-    assert listed[0]["name"] == "volcano_0"
-    assert 0 < listed[0][column] < 9
+    rows = json.loads(qexp("ls", "--json", "--columns", f"name,{column}", "--where", f"{column} < 9").stdout)
+    assert rows[0]["name"] == "volcano_0"
+    assert 0 < rows[0][column] < 9
 
 
 def test_the_run_keeps_what_its_views_are_and_the_hashes_of_their_files(inside):
@@ -100,8 +100,8 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
     import xarray
 
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "heading=-11")
-    made = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *fixed)
-    assert made.code == 0, made.stderr
+    outcome = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *fixed)
+    assert outcome.code == 0, outcome.stderr
     matrix = xarray.open_dataset(inside / "runs/volcano_0/matrices/volcano/matrix.nc")
     assert matrix["chamber.depth_estimate"].dims == ("chamber.depth", "lens.depth")
     assert matrix["chamber.depth_estimate"].attrs["units"] == matrix["lens.depth"].attrs["units"] == "km"
@@ -113,21 +113,21 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
 @pytest.mark.slow
 def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside, qexp):
     axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
-    made = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *axes, "--fix", "chamber.delta_volume=2",
+    outcome = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *axes, "--fix", "chamber.delta_volume=2",
                 "--fix", "lens.depth=2", "--name", "headings")  # fmt: skip
-    assert made.code == 0, made.stderr
+    assert outcome.code == 0, outcome.stderr
     figure = matrix_of(inside / "runs/volcano_0/matrices/headings")
     assert figure.axes[0].get_ylabel() == "true up heading (°)"
 
 
 @pytest.mark.slow
 def test_the_look_shows_images_points_and_stations_in_their_units(inside, qexp, drawn):
-    shown = qexp("data", "show", "volcano", "--out", "figures", "--count", "2")
-    assert shown.code == 0, shown.stderr
-    assert "up heading -12 °" in shown.stdout + shown.stderr
-    assert re.search(r"displacement +up .*\ndisplacement_1 +stations ", shown.stdout)
-    listed = json.loads(qexp("data", "show", "volcano", "--count", "2", "--json").stdout)["variables"]
-    assert [one["view"] for one in listed] == ["", "", "", "up", "stations"]
+    output = qexp("data", "show", "volcano", "--out", "figures", "--count", "2")
+    assert output.code == 0, output.stderr
+    assert "up heading -12 °" in output.stdout + output.stderr
+    assert re.search(r"displacement +up .*\ndisplacement_1 +stations ", output.stdout)
+    rows = json.loads(qexp("data", "show", "volcano", "--count", "2", "--json").stdout)["variables"]
+    assert [row["view"] for row in rows] == ["", "", "", "up", "stations"]
     assert (inside / "figures/train_samples.png").is_file()
 
 

@@ -106,8 +106,7 @@ def test_an_archive_does_not_act_on_the_terminal(specs, qexp):
 def test_a_cell_of_a_csv_file_is_no_formula_and_a_number_stays_one(here, qexp):
     change(here / "runs/sound_0/run.json", note=FORMULA, overrides=["-2+3", "@x"], error="+1.5e3", caution="\tx")
     columns = ["name", "note", "overrides", "error", "caution", "learning_rate", "seed"]
-    code, stdout, _ = qexp("ls", "--csv", "--columns", ",".join(columns))
-    assert code == 0
+    stdout = qexp("ls", "--csv", "--columns", ",".join(columns)).done()
     (row,) = csv.DictReader(io.StringIO(stdout))
     assert row == {
         "name": "sound_0",

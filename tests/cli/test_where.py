@@ -36,7 +36,7 @@ RUNS = [
 
 
 def chosen(where=None, **others):
-    return [one["name"] for one in select(RUNS, where=where, **others)]
+    return [run["name"] for run in select(RUNS, where=where, **others)]
 
 
 def complaint(call, *arguments, **others):
@@ -209,14 +209,14 @@ def test_spaces_around_an_expression_do_not_count():
 
 
 def test_is_means_equal_for_numbers():
-    assert [one["name"] for one in select([{"name": "a", "seed": int("1000")}], where="seed is 1000")] == ["a"]
+    assert [run["name"] for run in select([{"name": "a", "seed": int("1000")}], where="seed is 1000")] == ["a"]
 
 
 # Order
 
 
 def names(runs):
-    return [one["name"] for one in runs]
+    return [run["name"] for run in runs]
 
 
 def test_runs_are_ordered_by_a_number_or_a_text_and_those_without_it_come_last():
@@ -256,7 +256,7 @@ def test_of_no_runs_any_order_is_right():
 def test_names_with_other_characters_go_into_brackets():
     runs = [{"name": "a", "results": {"test": {"TOC%": {"mae": 0.1}}}}, {"name": "b", "results": {}}]
     for where in ("results.test['TOC%'].mae < 1", "results['test']['TOC%']['mae'] < 1"):
-        assert [one["name"] for one in select(runs, where=where)] == ["a"]
+        assert [run["name"] for run in select(runs, where=where)] == ["a"]
     assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(condition, "results.test.TOC%.mae < 1")
     for where in ("results[0] < 1", "results[name] < 1", "results['a':'b'] < 1"):
         assert "only comparisons, and, or" in complaint(condition, where)

@@ -73,8 +73,7 @@ def test_no_value_of_a_run_becomes_a_word_or_a_command(plot, here, qexp):
 @pytest.mark.slow
 def test_a_failure_is_kept_beside_the_last_success_until_the_next_one(plot, qexp, monkeypatch):
     monkeypatch.setenv("CODE_OF_ACTION", "5")
-    code, stdout, stderr = qexp("action", "plot", "sound_0")
-    assert (code, stdout) == (1, "")
+    stderr = qexp("action", "plot", "sound_0").refused(1)
     assert "plot failed on sound_0: exit code 5; see runs/sound_0/actions/plot/log.txt" in stderr
     monkeypatch.delenv("CODE_OF_ACTION")
     assert qexp("action", "plot", "sound_0").code == 0
@@ -182,6 +181,6 @@ def test_the_output_of_actions_travels_with_the_run(plot, here, qexp):
 
 def test_actions_are_listed(plot, qexp):
     assert [line.split()[0] for line in qexp("action").stdout.splitlines()] == ["name", "plot", "noted"]
-    assert [one["name"] for one in json.loads(qexp("action", "--json").stdout)] == ["plot", "noted"]
+    assert [action["name"] for action in json.loads(qexp("action", "--json").stdout)] == ["plot", "noted"]
     write()
     assert "no actions; define one in qexp.toml" in qexp("action").stderr

@@ -89,15 +89,15 @@ def test_strikes_on_both_sides_of_north_are_estimated_as_well_as_those_around_so
 
 def test_predictions_of_the_stored_run_are_those_of_its_evaluation_and_lie_within_a_turn(run, dikes):
     samples = qexp.samples("dike", "test", count=40, workspace=dikes)
-    made = run.predict(displacement=samples["displacement"].values)["strike"]
-    assert ((made >= 0) & (made < 360)).all()
+    estimates = run.predict(displacement=samples["displacement"].values)["strike"]
+    assert ((estimates >= 0) & (estimates < 360)).all()
     truth = samples["strike"].values
-    assert np.abs(nearest(made, truth, 360) - truth).mean() < 5
+    assert np.abs(nearest(estimates, truth, 360) - truth).mean() < 5
 
 
 def test_a_matrix_over_the_strike_has_small_errors_in_the_first_and_in_the_last_cell(dikes):
-    said = call("matrix", "--run", "dike_0", "--dataset", "dike", "--axis", "strike=0:360:24", "--workspace", dikes)
-    assert said.code == 0, said.stderr
+    outcome = call("matrix", "--run", "dike_0", "--dataset", "dike", "--axis", "strike=0:360:24", "--workspace", dikes)
+    assert outcome.code == 0, outcome.stderr
     with xarray.open_dataset(dikes / "runs/dike_0/matrices/dike/matrix.nc") as table:
         assert np.abs(table["strike_error"].values).max() < 15
         np.testing.assert_allclose(table["strike_relative_error"], table["strike_error"] / 180, rtol=1e-6)
@@ -158,8 +158,8 @@ def test_a_quantity_that_is_not_known_to_repeat_lies_within_one_period(dikes):
         "outputs": ["dip"],
         "losses": {"dip": "mse"},
     }
-    said = problem_of(dikes, **vary, transforms={"dip": "angle"})
-    assert "values from 10 to 80 ° span more than one period of 6.283185307" in said
+    outcome = problem_of(dikes, **vary, transforms={"dip": "angle"})
+    assert "values from 10 to 80 ° span more than one period of 6.283185307" in outcome
 
 
 @pytest.mark.slow
@@ -168,14 +168,14 @@ def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was
     source = dataset_of(spec["dataset"], tables)
     image = source.observe({"strike": np.array([0.4])}, Seeds(0).torch("cpu", "seen"))["displacement"]
     axis = (np.arange(12) - 6) * 700.0
-    x, y = (one.ravel() for one in np.meshgrid(axis, axis))
+    x, y = (coordinates.ravel() for coordinates in np.meshgrid(axis, axis))
     up = np.tile([0.0, 0.0, 1.0], (x.size, 1))
-    seen = Track(
+    track = Track(
         "from above", "radar", x, y, image.double().numpy().ravel(), np.full(x.size, 0.001), up, np.ones(x.size, bool)
     )
-    made = qexp.invert(Observation((seen,)), run="dike_0", workspace=dikes, centre=(0.0, 0.0))
-    assert np.abs(nearest(made.parameters["strike"].value, 0.4, 360) - 0.4) < 6
-    assert not any("strike" in one for one in made.network["outside"])
+    estimates = qexp.invert(Observation((track,)), run="dike_0", workspace=dikes, centre=(0.0, 0.0))
+    assert np.abs(nearest(estimates.parameters["strike"].value, 0.4, 360) - 0.4) < 6
+    assert not any("strike" in name for name in estimates.network["outside"])
 
 
 SLOPES = {
@@ -238,7 +238,9 @@ def test_means_over_folds_and_repeats_of_rows_that_face_north_point_north(slopes
     assert run.record["results"]["test"]["aspect"]["rmse"] == pytest.approx(rmse, rel=1e-6)
     assert run.record["comparison"][0]["rmse"] == pytest.approx(rmse, rel=1e-6)
     _, figure = next(held_out(run.directory))
-    points = np.concatenate([one.get_offsets() for one in figure.axes[0].collections if len(one.get_offsets()) > 100])
+    points = np.concatenate(
+        [collection.get_offsets() for collection in figure.axes[0].collections if len(collection.get_offsets()) > 100]
+    )
     assert np.abs(points[:, 1] - points[:, 0]).max() == pytest.approx(np.abs(error).max(), rel=1e-6)
 
 

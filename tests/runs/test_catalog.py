@@ -41,7 +41,7 @@ def catalog(workspace: Path) -> Catalog:
 
 
 def names(catalog: Catalog) -> list[str]:
-    return [one["name"] for one in catalog.runs()]
+    return [run["name"] for run in catalog.runs()]
 
 
 def test_new_changed_and_vanished_runs_are_seen_at_the_next_look(workspace, catalog):
@@ -51,23 +51,23 @@ def test_new_changed_and_vanished_runs_are_seen_at_the_next_look(workspace, cata
     write_record(workspace, "b", state="failed", error="a long story of what went wrong")
     shutil.rmtree(workspace / "runs/a")
     write_record(workspace, "c")
-    assert [(one["name"], one["state"]) for one in catalog.runs()] == [("b", "failed"), ("c", "done")]
+    assert [(run["name"], run["state"]) for run in catalog.runs()] == [("b", "failed"), ("c", "done")]
 
 
 def test_whoever_follows_the_catalog_sees_changes_and_writes_nothing(workspace, catalog):
     write_record(workspace, "a")
     runs = catalog.followed()
-    assert [one["name"] for one in runs()] == ["a"]
+    assert [run["name"] for run in runs()] == ["a"]
     write_record(workspace, "a", state="failed", error="a long story of what went wrong")
     write_record(workspace, "b")
     (workspace / "runs/broken").mkdir()
     (workspace / "runs/broken/run.json").write_text("{")
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
-    assert [(one["name"], one["state"]) for one in runs()] == [("a", "failed"), ("b", "done"), ("broken", "damaged")]
+    assert [(run["name"], run["state"]) for run in runs()] == [("a", "failed"), ("b", "done"), ("broken", "damaged")]
     assert len(catalog.warnings) == 1
     assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
     shutil.rmtree(workspace / "runs/broken")
-    assert [one["name"] for one in runs()] == ["a", "b"]
+    assert [run["name"] for run in runs()] == ["a", "b"]
     assert catalog.warnings == []
 
 
@@ -94,9 +94,8 @@ def test_one_damaged_record_does_not_hide_the_others(workspace, qexp):
     code, stdout, stderr = qexp("ls", "-q")
     assert (code, stdout) == (0, "a\nb\n")
     assert "runs/b/run.json" in stderr
-    assert [one["state"] for one in json.loads(qexp("ls", "--json").stdout)] == ["done", "damaged"]
-    code, _, stderr = qexp("show", "b")
-    assert code == 5
+    assert [run["state"] for run in json.loads(qexp("ls", "--json").stdout)] == ["done", "damaged"]
+    qexp("show", "b").failed(5)
 
 
 def test_without_a_catalog_it_is_made_again(workspace, qexp):
@@ -209,11 +208,11 @@ def test_a_change_that_leaves_time_size_and_inode_as_they_were_is_seen_if_it_cam
 def test_a_change_is_seen_whose_process_died_right_after_it(workspace, catalog):
     run = write_record(workspace, "a")
     set_back(run / "run.json")
-    assert [one["tags"] for one in catalog.runs()] == [[]]
+    assert [run["tags"] for run in catalog.runs()] == [[]]
     (run / "labels.json").write_text('{"tags": ["good"], "note": ""}')
-    assert [one["tags"] for one in catalog.runs()] == [["good"]]
+    assert [run["tags"] for run in catalog.runs()] == [["good"]]
     (run / "labels.json").unlink()
-    assert [one["tags"] for one in catalog.runs()] == [[]]
+    assert [run["tags"] for run in catalog.runs()] == [[]]
 
 
 @pytest.fixture
@@ -230,9 +229,7 @@ def test_a_full_disk_gives_a_clear_error_and_harms_no_record(small_disk, qexp):
     before = (small_disk / "a/run.json").read_bytes()
     with contextlib.suppress(OSError):
         (small_disk / "filler").write_bytes(b"0" * 100_000)
-    code, stdout, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
-    assert (code, stdout) == (2, "")
-    assert "No space left on device" in stderr
+    assert "No space left on device" in qexp("run", "mogi_quick", "--set", "epochs=1").refused()
     assert (small_disk / "a/run.json").read_bytes() == before
     assert [path.name for path in small_disk.iterdir() if path.is_dir()] == ["a"]
 
@@ -240,7 +237,5 @@ def test_a_full_disk_gives_a_clear_error_and_harms_no_record(small_disk, qexp):
 @pytest.mark.slow
 def test_read_only_runs_give_a_clear_error(small_disk, qexp):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    code, _, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
-    assert code == 2
-    assert "Read-only file system" in stderr
+    assert "Read-only file system" in qexp("run", "mogi_quick", "--set", "epochs=1").failed()
     assert qexp("ls", "-q").stdout == "a\n"

@@ -41,30 +41,30 @@ MISSING = object()
 Place = tuple[str | int, ...]
 
 
-def places(document: Any, path: Place = ()) -> Iterator[Place]:
+def steps_in(document: Any, path: Place = ()) -> Iterator[Place]:
     """The paths to all values of a document, at every depth."""
     items = (
         document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
     )
     for key, value in items:
         yield (*path, key)
-        yield from places(value, (*path, key))
+        yield from steps_in(value, (*path, key))
 
 
 def changes(document: Any) -> list[tuple[Place, Any]]:
-    return [(place, value) for place in places(document) for value in (*INSTEAD, MISSING)]
+    return [(steps, value) for steps in steps_in(document) for value in (*INSTEAD, MISSING)]
 
 
-def changed(document: Any, place: Place, value: Any) -> Any:
-    made = copy.deepcopy(document)
-    around = made
-    for step in place[:-1]:
+def changed(document: Any, steps: Place, value: Any) -> Any:
+    copied_document = copy.deepcopy(document)
+    around = copied_document
+    for step in steps[:-1]:
         around = around[step]
     if value is MISSING:
-        del around[place[-1]]
+        del around[steps[-1]]
     else:
-        around[place[-1]] = value
-    return made
+        around[steps[-1]] = value
+    return copied_document
 
 
 def lines_of(document: Any) -> str:
@@ -105,7 +105,7 @@ COMMANDS = (["show", "bad"], ["doctor"], ["logs", "bad"], ["tag", "bad"], ["wait
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """`beside("today")`: a workspace, the current directory, with that stored run as `bad`; `good` is sound."""
 
-    def made(name: str) -> Path:
+    def workspace_with(name: str) -> Path:
         (tmp_path / "specs").mkdir()
         for called, source in (("bad", name), ("good", "first")):
             run = tmp_path / "runs" / called
@@ -115,10 +115,9 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
         (tmp_path / "runs/bad/attempts/01").mkdir(parents=True)
         (tmp_path / "runs/bad/attempts/01/log.txt").write_text("trained\n")
         monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
         return tmp_path / "runs/bad"
 
-    return made
+    return workspace_with
 
 
 @pytest.mark.slow
@@ -131,16 +130,15 @@ def test_no_change_of_a_document_ends_in_a_traceback_or_hides_another_run(beside
         original, written = [json.loads(line) for line in path.read_text().splitlines()], lines_of
     else:
         original, written = LABELS if file == "labels.json" else json.loads(path.read_text()) | besides, json.dumps
-    for place, value in random.Random(7).sample(changes(original), 12):
-        path.write_text(written(changed(original, place, value)))
+    for steps, value in random.Random(7).sample(changes(original), 12):
+        path.write_text(written(changed(original, steps, value)))
         os.utime(run / "run.json")
-        code, stdout, _ = call("ls")
-        assert code == 0
-        assert [line.split()[0] for line in stdout.splitlines()] == ["name", "bad", "good"], (place, value)
+        stdout = call("ls").done()
+        assert [line.split()[0] for line in stdout.splitlines()] == ["name", "bad", "good"], (steps, value)
         for command in COMMANDS:
             code = call(*command).code
-            assert code in (0, 1, 2, 5), (command, place, value)
-            assert code != 1 or command[0] == "wait", (command, place, value)
+            assert code in (0, 1, 2, 5), (command, steps, value)
+            assert code != 1 or command[0] == "wait", (command, steps, value)
 
 
 @pytest.mark.slow
@@ -150,9 +148,9 @@ def test_no_change_of_a_document_ends_a_comparison_in_a_traceback(beside, kind):
     path = beside(name) / file
     lines = file.endswith(".jsonl")
     original = [json.loads(line) for line in path.read_text().splitlines()] if lines else json.loads(path.read_text())
-    for place, value in random.Random(7).sample(changes(original), 4):
-        path.write_text((lines_of if lines else json.dumps)(changed(original, place, value)))
-        assert call("compare", "bad", "good").code in (0, 2, 5), (place, value)
+    for steps, value in random.Random(7).sample(changes(original), 4):
+        path.write_text((lines_of if lines else json.dumps)(changed(original, steps, value)))
+        assert call("compare", "bad", "good").code in (0, 2, 5), (steps, value)
 
 
 def test_a_damaged_run_is_listed_as_such_with_the_reason_and_can_be_chosen_by_that(beside, qexp):
@@ -184,14 +182,14 @@ def test_the_doctor_names_all_that_is_wrong_with_a_run_and_goes_on(beside, qexp)
     (run / "spec.json").write_text(json.dumps(spec | {"epochs": 7}))
     code, stdout, _ = qexp("doctor")
     assert code == 5
-    for said in (
+    for finding in (
         "environment.json is damaged: $.python is 3, not a text",
         "folds/001/run.json is damaged: $.name is missing",
         "metrics.jsonl is damaged: line 1: $.train is missing",
         "spec.json was changed, or code/extensions.py removed, after the run was prepared",
         "runs/good/checkpoints/best.safetensors: the run is recorded as done, but it is missing",
     ):
-        assert said in stdout
+        assert finding in stdout
 
 
 @pytest.mark.parametrize("python", ["", "3.11", None])
@@ -210,7 +208,7 @@ def test_an_environment_that_no_run_writes_is_a_warning(beside, qexp):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "complaint"),
     [
         ('{"epoch": 1, "train": {"loss": NaN, "losses": {}}, "validation": {"loss": 1}, "best": true}', "not a JSON"),
         ('{"epoch": 1, "train": {"loss": 1}, "best": true}', "$.validation is missing"),
@@ -218,13 +216,13 @@ def test_an_environment_that_no_run_writes_is_a_warning(beside, qexp):
         ("[1, 2]", "not a JSON object"),
     ],
 )
-def test_a_line_of_metrics_that_no_run_writes_is_named_by_its_number(beside, qexp, line, said):
+def test_a_line_of_metrics_that_no_run_writes_is_named_by_its_number(beside, qexp, line, complaint):
     run = beside("today")
-    whole = (run / "metrics.jsonl").read_text()
-    (run / "metrics.jsonl").write_text(f"{line}\n{whole}")
+    intact = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(f"{line}\n{intact}")
     code, _, stderr = qexp("compare", "bad", "good")
-    assert (code, "metrics.jsonl is damaged: line 1: " in stderr, said in stderr) == (5, True, True)
-    (run / "metrics.jsonl").write_text(whole + line[:20])  # torn, as by a process that was killed
+    assert (code, "metrics.jsonl is damaged: line 1: " in stderr, complaint in stderr) == (5, True, True)
+    (run / "metrics.jsonl").write_text(intact + line[:20])  # torn, as by a process that was killed
     assert qexp("compare", "bad", "good").code == 0
 
 
@@ -283,22 +281,25 @@ def test_a_run_that_may_not_be_looked_at_is_a_warning_and_a_finding(qexp, linked
         shut.chmod(0)
         try:
             with as_a_user_without_rights():
-                listed = qexp("ls", "--json", "--workspace", root)
-                shown = qexp("show", "closed", "--workspace", root)
-                found = qexp("doctor", "--json", "--workspace", root)
+                listing = qexp("ls", "--json", "--workspace", root)
+                show = qexp("show", "closed", "--workspace", root)
+                doctor = qexp("doctor", "--json", "--workspace", root)
         finally:
             shut.chmod(0o755)
-    assert listed.code == 0
-    assert [(one["name"], one["state"]) for one in json.loads(listed.stdout)] == [
+    assert listing.code == 0
+    assert [(run["name"], run["state"]) for run in json.loads(listing.stdout)] == [
         ("closed", "damaged"),
         ("open", "done"),
     ]
-    assert "Permission denied" in listed.stderr
-    assert (shown.code, "Permission denied" in shown.stderr) == (5, True)
-    assert found.code == 5
-    of_closed = [one for one in json.loads(found.stdout) if "closed" in one["where"]]
-    assert [one["advice"] for one in of_closed] == ["check its owner and permissions"]
-    assert any("runs/open" in one["where"] for one in json.loads(found.stdout))  # what it lacks is found as well
+    assert "Permission denied" in listing.stderr
+    assert (show.code, "Permission denied" in show.stderr) == (5, True)
+    assert doctor.code == 5
+    findings = json.loads(doctor.stdout)
+    of_closed = [finding for finding in findings if "closed" in finding["where"]]
+    assert [finding["advice"] for finding in of_closed] == ["check its owner and permissions"]
+    assert any(
+        "runs/open" in finding["where"] for finding in json.loads(doctor.stdout)
+    )  # what it lacks is found as well
 
 
 # Archives
@@ -309,7 +310,7 @@ def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_writ
     name, file, _ = DOCUMENTS[kind]
     (tmp_path / "there/specs").mkdir(parents=True)
     source = STORED / name
-    record, spec = (json.loads((source / one).read_text()) for one in ("run.json", "spec.json"))
+    record, spec = (json.loads((source / name).read_text()) for name in ("run.json", "spec.json"))
     bad = {
         "finished": ("run.json", json.dumps(changed(record, ("epochs", "done"), "2"))),
         "spec": ("spec.json", json.dumps(changed(spec, ("dataset",), None))),
@@ -317,10 +318,10 @@ def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_writ
         "labels": ("labels.json", '{"tags": 5}'),
     }[kind]
     members = dict(run_of(record=record | {"name": "one"}, spec=spec)) | {f"one/{bad[0]}": bad[1].encode()}
-    code, _, stderr = qexp(
+    stderr = qexp(
         "import", write_archive(tmp_path / "x.zip", *members.items()), "--workspace", tmp_path / "there"
-    )
-    assert (code, f"one/{file}" in stderr) == (5, True)
+    ).failed(5)
+    assert f"one/{file}" in stderr
     assert not list((tmp_path / "there").glob("runs/*/run.json"))
 
 
@@ -334,7 +335,9 @@ def cut(path: Path) -> None:
 def renamed(path: Path) -> None:
     tensors = load_file(path)
     name = next(iter(tensors))
-    save_file({f"{one}x" if one == name else one: value for one, value in tensors.items()}, path, {"qexp": "{}"})
+    save_file(
+        {f"{tensor}x" if tensor == name else tensor: value for tensor, value in tensors.items()}, path, {"qexp": "{}"}
+    )
 
 
 def of_another_shape(path: Path) -> None:
@@ -405,8 +408,8 @@ def test_weights_of_a_fold_that_are_not_its_own_are_damage(specs, qexp):
     fold = RunDirectory(specs.root / "runs/stones_0").fold("002")
     without_numbers(fold.best_weights)
     table = next((specs.root / "data").glob("*.csv"))
-    code, _, stderr = qexp("predict", "--run", "stones_0", "--input", table, "--output", specs.root / "out.csv")
-    assert (code, "folds/002/checkpoints/best.safetensors is damaged" in stderr) == (5, True)
+    stderr = qexp("predict", "--run", "stones_0", "--input", table, "--output", specs.root / "out.csv").failed(5)
+    assert "folds/002/checkpoints/best.safetensors is damaged" in stderr
     assert not (specs.root / "out.csv").exists()
 
 
@@ -414,17 +417,16 @@ def test_weights_of_a_fold_that_are_not_its_own_are_damage(specs, qexp):
 
 
 @pytest.fixture
-def listed(workspace: Path, qexp: Callable[..., Any]) -> Callable[..., list[tuple[str, str]]]:
+def listing(workspace: Path, qexp: Callable[..., Any]) -> Callable[..., list[tuple[str, str]]]:
     """`listed()`: name and state of the runs, and the same again by a reader who finds all well."""
     for name, state in (("a", "done"), ("b", "failed")):
         write_record(workspace, name, state=state)
 
-    def said(*options: str) -> list[tuple[str, str]]:
-        code, stdout, _ = qexp("ls", "--json", *options)
-        assert code == 0
-        return [(one["name"], one["state"]) for one in json.loads(stdout)]
+    def states(*options: str) -> list[tuple[str, str]]:
+        stdout = qexp("ls", "--json", *options).done()
+        return [(run["name"], run["state"]) for run in json.loads(stdout)]
 
-    return said
+    return states
 
 
 TRUE = [("a", "done"), ("b", "failed")]
@@ -458,15 +460,17 @@ def folder(path: Path) -> None:
 
 
 def damaged_files(qexp):
-    return [Path(one["where"]).name for one in json.loads(qexp("doctor", "--json").stdout) if one["damaged"]]
+    return [
+        Path(finding["where"]).name for finding in json.loads(qexp("doctor", "--json").stdout) if finding["damaged"]
+    ]
 
 
 @pytest.mark.parametrize("spoil", [false_state, false_number, wrong_type, row_without_number, pipe, folder])
 @pytest.mark.parametrize("command", ["ls", "reindex", "doctor"])
 def test_a_catalog_that_says_something_else_is_never_believed_and_is_built_again(
-    workspace, listed, qexp, spoil, command
+    workspace, listing, qexp, spoil, command
 ):
-    assert listed() == TRUE
+    assert listing() == TRUE
     catalog = workspace / "runs/catalog.json"
     spoil(catalog)
     if command == "doctor":
@@ -475,45 +479,45 @@ def test_a_catalog_that_says_something_else_is_never_believed_and_is_built_again
         assert "catalog.json" not in damaged_files(qexp)
     elif command == "reindex":
         assert qexp("reindex").code == 0
-    assert listed() == TRUE
-    assert listed("--no-refresh") == TRUE
+    assert listing() == TRUE
+    assert listing("--no-refresh") == TRUE
     assert catalog.is_file()
     assert [path.read_text() for path in workspace.glob("runs/catalog.json.*/mine.txt")] == ["kept"] * (spoil is folder)
 
 
-def test_a_catalog_of_an_older_version_is_built_again_without_a_word(workspace, listed, qexp):
-    assert listed() == TRUE
+def test_a_catalog_of_an_older_version_is_built_again_without_a_word(workspace, listing, qexp):
+    assert listing() == TRUE
     catalog = workspace / "runs/catalog.json"
     old = {"runs": {"1": {"stamp": [1, 2, 3], "summary": {"name": "a", "state": "running"}, "process": None}}}
     catalog.write_text(json.dumps(old))
     code, stdout, stderr = qexp("ls", "-q")
     assert (code, stdout, stderr) == (0, "a\nb\n", "")
-    assert listed() == TRUE
+    assert listing() == TRUE
 
 
 FLIPPED = [*range(64, 72), 96, 97, 104, 120]
 """Bytes of the head of an HDF5 file; a flip in most of them is no OSError."""
 
 
-def flip(file: Path, offset: int, whole: bytes) -> None:
-    file.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0xFF]) + whole[offset + 1 :])
+def flip(file: Path, offset: int, intact: bytes) -> None:
+    file.write_bytes(intact[:offset] + bytes([intact[offset] ^ 0xFF]) + intact[offset + 1 :])
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_flipped_byte_in_an_array_file_is_a_finding_that_hides_no_other(here, qexp):
     file = here / "runs/sound_0/results/test_predictions.nc"
-    whole = file.read_bytes()
+    intact = file.read_bytes()
     torn = here / "runs/sound_0/metrics.jsonl"
     torn.write_text(torn.read_text() + '{"epo')
     drawn = random.Random(7)
     codes = set()
-    for offset in [*FLIPPED, *(drawn.randrange(len(whole)) for _ in range(8))]:
-        flip(file, offset, whole)
+    for offset in [*FLIPPED, *(drawn.randrange(len(intact)) for _ in range(8))]:
+        flip(file, offset, intact)
         code, stdout, _ = qexp("doctor", "--json")
-        named = [Path(finding["where"]).name for finding in json.loads(stdout)]
-        assert "metrics.jsonl" in named, offset
-        assert (code == 5) == (file.name in named), offset
+        names = [Path(finding["where"]).name for finding in json.loads(stdout)]
+        assert "metrics.jsonl" in names, offset
+        assert (code == 5) == (file.name in names), offset
         codes.add(code)
         if offset % 4 == 0:
             for command in (("report", "sound_0", "--to", "sound.html"), ("figures", "sound_0", "--only", "scatter")):

@@ -28,26 +28,25 @@ Examine = Callable[..., tuple[int, list[dict[str, Any]]]]
 
 
 @pytest.fixture
-def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace of its own in which sound_0 and sound_1 are done, which is the current directory."""
     root = tmp_path / "place"
     shutil.copytree(finished / "specs", root / "specs")
     for name in ("sound_0", "sound_1"):
         shutil.copytree(finished / "runs" / name, root / "runs" / name)
     monkeypatch.chdir(root)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return root
 
 
 @pytest.fixture
-def examine(place: Path, qexp: Callable) -> Examine:
+def examine(root: Path, qexp: Callable) -> Examine:
     """`code, findings = examine("--fix")`"""
 
-    def said(*options: str) -> tuple[int, list[dict[str, Any]]]:
+    def call(*options: str) -> tuple[int, list[dict[str, Any]]]:
         code, stdout, _ = qexp("doctor", "--json", *options)
         return code, json.loads(stdout)
 
-    return said
+    return call
 
 
 @pytest.fixture
@@ -69,13 +68,13 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_of_a_workspace_that_is_well_nothing_is_found(place, qexp):
-    before = content(place)
+def test_of_a_workspace_that_is_well_nothing_is_found(root, qexp):
+    before = content(root)
     for _ in range(2):
         assert qexp("doctor") == (0, "", "no problems found\n")
         assert qexp("doctor", "--json").stdout == "[]\n"
         qexp("ls")  # now with a catalog
-    assert content(place) == before
+    assert content(root) == before
 
 
 def test_an_empty_workspace_is_well(workspace, qexp):
@@ -88,8 +87,8 @@ def remove_weights(run: Path) -> None:
 
 def weights_changed(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
     file = run / "checkpoints/best.safetensors"
-    with safe_open(file, "numpy") as opened:
-        about, tensors = opened.metadata(), {name: opened.get_tensor(name).copy() for name in opened.keys()}  # noqa: SIM118
+    with safe_open(file, "numpy") as weights:
+        about, tensors = weights.metadata(), {name: weights.get_tensor(name).copy() for name in weights.keys()}  # noqa: SIM118
     change(tensors)
     save_file(tensors, file, about)
 
@@ -167,10 +166,10 @@ def lose_disk(run: Path) -> None:
         (lose_disk, "", "is a link to /nowhere/sound_0, which does not exist"),
     ],
 )
-def test_damage_is_named_with_advice_and_left_as_it_is(place, examine, qexp, damage, where, what):
-    run = place / "runs/sound_0"
+def test_damage_is_named_with_advice_and_left_as_it_is(root, examine, qexp, damage, where, what):
+    run = root / "runs/sound_0"
     damage(run)
-    before = content(place)
+    before = content(root)
     for options in ((), ("--fix",)):
         code, (finding,) = examine(*options)
         assert code == 5
@@ -178,17 +177,17 @@ def test_damage_is_named_with_advice_and_left_as_it_is(place, examine, qexp, dam
         assert what in finding["what"]
         assert finding["advice"]
         assert (finding["damaged"], finding["repairable"], finding["repaired"]) == (True, False, False)
-    assert content(place) == before
+    assert content(root) == before
     code, stdout, stderr = qexp("doctor")
     assert code == 5
     assert stdout.startswith("runs/sound_0")
     assert stderr == "1 found, 0 repaired, 1 damaged\n"
 
 
-def test_the_advice_for_wrecks_works(place, examine, qexp):
-    tear_record(place / "runs/sound_0")
-    os.utime(place / "runs/sound_0/attempts/01/heartbeat", (0, 0))
-    lose_disk(place / "runs/sound_1")
+def test_the_advice_for_wrecks_works(root, examine, qexp):
+    tear_record(root / "runs/sound_0")
+    os.utime(root / "runs/sound_0/attempts/01/heartbeat", (0, 0))
+    lose_disk(root / "runs/sound_1")
     _, findings = examine()
     for finding in findings:
         command = finding["advice"].rpartition("qexp ")[2].split()
@@ -196,58 +195,58 @@ def test_the_advice_for_wrecks_works(place, examine, qexp):
     assert examine() == (0, [])
 
 
-def test_a_lost_run_is_reported_with_the_command_that_goes_on_with_it(place, examine):
+def test_a_lost_run_is_reported_with_the_command_that_goes_on_with_it(root, examine):
     process = {**this_process().document(), "start": "another"}
     attempt = {"number": 1, "process": process, "ended": None, "state": "running"}
-    change(place / "runs/sound_0", state="running", attempts=[attempt], overrides=["epochs=3", 'callbacks=["a b"]'])
-    (place / "runs/sound_0").rename(place / "runs/other")
-    before = content(place)
+    change(root / "runs/sound_0", state="running", attempts=[attempt], overrides=["epochs=3", 'callbacks=["a b"]'])
+    (root / "runs/sound_0").rename(root / "runs/other")
+    before = content(root)
     code, findings = examine("--fix")
     assert code == 0
-    (finding,) = (one for one in findings if "its process has ended" in one["what"])
+    (finding,) = (finding for finding in findings if "its process has ended" in finding["what"])
     assert finding["advice"].endswith("qexp rerun other --resume")
-    assert content(place) == before
+    assert content(root) == before
 
 
-def test_a_run_at_work_is_left_alone_whatever_it_looks_like(place, examine, long_ago):
-    run = place / "runs/sound_0"
+def test_a_run_at_work_is_left_alone_whatever_it_looks_like(root, examine, long_ago):
+    run = root / "runs/sound_0"
     attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
     change(run, state="running", attempts=[attempt], name="other")
     remove_weights(run)
     (run / "metrics.jsonl").write_bytes(b'{"epoch": 1}\n{"epo')
-    before = content(place)
+    before = content(root)
     assert examine("--fix") == (0, [])
-    assert content(place) == before
+    assert content(root) == before
 
 
 @pytest.mark.slow
-def test_a_torn_last_line_is_cut_off(place, examine):
-    file = place / "runs/sound_0/metrics.jsonl"
-    whole = file.read_bytes()
+def test_a_torn_last_line_is_cut_off(root, examine):
+    file = root / "runs/sound_0/metrics.jsonl"
+    intact = file.read_bytes()
     for torn in (b'{"epoch": 3, "tr', b'{"epoch": 3', b"\xff\n"):
-        file.write_bytes(whole + torn)
+        file.write_bytes(intact + torn)
         code, (finding,) = examine()
         assert (code, finding["damaged"]) == (0, False)
         assert "last line, number 3, is incomplete" in finding["what"]
-        assert file.read_bytes() == whole + torn
+        assert file.read_bytes() == intact + torn
         code, (finding,) = examine("--fix")
         assert (code, finding["repaired"]) == (0, True)
-        assert file.read_bytes() == whole
+        assert file.read_bytes() == intact
         assert examine() == (0, [])
 
 
-def test_the_name_in_a_record_follows_the_folder_and_nothing_else_changes(place, examine, qexp):
-    (place / "runs/sound_0").rename(place / "runs/renamed")
-    before = json.loads((place / "runs/renamed/run.json").read_text())
+def test_the_name_in_a_record_follows_the_folder_and_nothing_else_changes(root, examine, qexp):
+    (root / "runs/sound_0").rename(root / "runs/renamed")
+    before = json.loads((root / "runs/renamed/run.json").read_text())
     code, (finding,) = examine("--fix")
     assert (code, finding["repaired"]) == (0, True)
-    assert json.loads((place / "runs/renamed/run.json").read_text()) == {**before, "name": "renamed"}
+    assert json.loads((root / "runs/renamed/run.json").read_text()) == {**before, "name": "renamed"}
     assert examine() == (0, [])
 
 
 @pytest.mark.parametrize("garbage", ["", "{", "[]", '{"runs": {"1": 5}}', '{"runs": 3}'])
-def test_a_damaged_catalog_is_built_again(place, examine, qexp, garbage):
-    catalog = place / "runs/catalog.json"
+def test_a_damaged_catalog_is_built_again(root, examine, qexp, garbage):
+    catalog = root / "runs/catalog.json"
     catalog.write_text(garbage)
     code, (finding,) = examine()
     assert (code, finding["where"], finding["damaged"]) == (5, str(catalog), True)
@@ -258,20 +257,20 @@ def test_a_damaged_catalog_is_built_again(place, examine, qexp, garbage):
     assert qexp("ls", "-q").stdout.split() == ["sound_0", "sound_1"]
 
 
-def test_a_catalog_that_fell_behind_is_built_again(place, examine, qexp):
+def test_a_catalog_that_fell_behind_is_built_again(root, examine, qexp):
     qexp("ls")
-    shutil.copytree(place / "runs/sound_0", place / "runs/new")
-    change(place / "runs/new", name="new")
-    shutil.rmtree(place / "runs/sound_1")
+    shutil.copytree(root / "runs/sound_0", root / "runs/new")
+    change(root / "runs/new", name="new")
+    shutil.rmtree(root / "runs/sound_1")
     code, (finding,) = examine("--fix")
     assert (code, finding["repaired"]) == (0, True)
     assert "lacks 1 runs, and lists 1 that no longer exist" in finding["what"]
     assert examine() == (0, [])
 
 
-def test_a_catalog_that_cannot_be_repaired_stays_reported(place, examine):
-    (place / "runs/catalog.json").mkdir()
-    with mounted("-t", "tmpfs", "none", str(place / "runs/catalog.json")):  # it cannot be renamed
+def test_a_catalog_that_cannot_be_repaired_stays_reported(root, examine):
+    (root / "runs/catalog.json").mkdir()
+    with mounted("-t", "tmpfs", "none", str(root / "runs/catalog.json")):  # it cannot be renamed
         code, (finding,) = examine("--fix")
     assert (code, finding["repaired"]) == (5, False)
     assert "(" in finding["advice"]
@@ -300,95 +299,94 @@ NOBODYS_BUSINESS = [
 ]
 
 
-def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(place, examine, long_ago):
+def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(root, examine, long_ago):
     for name in (*LEFTOVERS, *NOBODYS_BUSINESS):
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text("" if name.endswith(".txt.lock") else "x")
-    before = content(place)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("" if name.endswith(".txt.lock") else "x")
+    before = content(root)
     code, findings = examine()
-    assert (code, len(findings), {one["damaged"] for one in findings}) == (0, len(LEFTOVERS), {False})
-    assert content(place) == before
+    assert (code, len(findings), {finding["damaged"] for finding in findings}) == (0, len(LEFTOVERS), {False})
+    assert content(root) == before
     code, findings = examine("--fix")
-    assert (code, [one["repaired"] for one in findings]) == (0, [True] * len(LEFTOVERS))
-    assert set(before) - set(content(place)) == set(LEFTOVERS)
+    assert (code, [finding["repaired"] for finding in findings]) == (0, [True] * len(LEFTOVERS))
+    assert set(before) - set(content(root)) == set(LEFTOVERS)
     assert examine() == (0, [])
 
 
-def test_what_may_still_be_in_use_is_not_touched(place, examine):
+def test_what_may_still_be_in_use_is_not_touched(root, examine):
     for name in LEFTOVERS:
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text("" if name.endswith(".lock") else "x")
-        os.utime(place / name, (0, 0))  # a copy or an archive can set this time, so it proves nothing
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("" if name.endswith(".lock") else "x")
+        os.utime(root / name, (0, 0))  # a copy or an archive can set this time, so it proves nothing
     assert examine("--fix") == (0, [])
-    assert all((place / name).exists() for name in LEFTOVERS)
+    assert all((root / name).exists() for name in LEFTOVERS)
 
 
-def test_a_lock_that_somebody_holds_is_left(place, examine, long_ago):
-    with FileLock(place / "runs/sound_0/labels.txt.lock"):
+def test_a_lock_that_somebody_holds_is_left(root, examine, long_ago):
+    with FileLock(root / "runs/sound_0/labels.txt.lock"):
         code, (finding,) = examine("--fix")
         assert (code, finding["repaired"]) == (0, False)
         assert "another process holds it" in finding["advice"]
-        assert (place / "runs/sound_0/labels.txt.lock").exists()
+        assert (root / "runs/sound_0/labels.txt.lock").exists()
 
 
-def test_drafts_are_found_where_runs_are_kept_elsewhere_too(place, examine, tmp_path, long_ago):
+def test_drafts_are_found_where_runs_are_kept_elsewhere_too(root, examine, tmp_path, long_ago):
     (tmp_path / "disk/.a run.0123abcd.draft/code").mkdir(parents=True)
-    (place / "runs/sound_0").rename(tmp_path / "disk/sound_0")
-    (place / "runs/sound_0").symlink_to(tmp_path / "disk/sound_0")
+    (root / "runs/sound_0").rename(tmp_path / "disk/sound_0")
+    (root / "runs/sound_0").symlink_to(tmp_path / "disk/sound_0")
     code, (finding,) = examine("--fix")
     assert (code, finding["repaired"]) == (0, True)
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["sound_0"]
 
 
-def test_drafts_are_found_beside_what_commands_write_unless_a_process_is_at_work(place, examine):
+def test_drafts_are_found_beside_what_commands_write_unless_a_process_is_at_work(root, examine):
     for name in ("runs", "data", "sub/deep", "runs/sound_0/actions"):
-        (place / name / ".one.0123abcd.draft").mkdir(parents=True)
-    with files.drafted(place / "sub/two"), files.drafted(place / "runs/sound_1"):
+        (root / name / ".one.0123abcd.draft").mkdir(parents=True)
+    with files.drafted(root / "sub/two"), files.drafted(root / "runs/sound_1"):
         code, findings = examine("--fix")
-    assert (code, [one["repaired"] for one in findings]) == (0, [True] * 4)
-    assert not list(place.rglob("*.draft"))
+    assert (code, [finding["repaired"] for finding in findings]) == (0, [True] * 4)
+    assert not list(root.rglob("*.draft"))
 
 
-def test_files_beside_observations_and_pictures_are_named_but_left(place, examine, long_ago):
+def test_files_beside_observations_and_pictures_are_named_but_left(root, examine, long_ago):
     for name in (".o.nc.a1b2c3d4", "sub/.o.png.a1b2c3d4.png", "sub/.page.html.a1b2c3d4"):
-        (place / name).parent.mkdir(exist_ok=True)
-        (place / name).write_text("x")
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("x")
     code, findings = examine("--fix")
-    assert (code, len(findings), {one["repairable"] for one in findings}) == (0, 3, {False})
+    assert (code, len(findings), {finding["repairable"] for finding in findings}) == (0, 3, {False})
 
 
-def test_a_folder_that_no_command_finds_is_reported_without_harm_to_the_terminal(place, qexp):
-    shutil.copytree(place / "runs/sound_0", place / "runs/my run\n\x1b[31m")
-    code, stdout, _ = qexp("doctor", "--fix")
-    assert code == 0
+def test_a_folder_that_no_command_finds_is_reported_without_harm_to_the_terminal(root, qexp):
+    shutil.copytree(root / "runs/sound_0", root / "runs/my run\n\x1b[31m")
+    stdout = qexp("doctor", "--fix").done()
     assert "is not a valid run name" in stdout
     assert "\x1b" not in stdout
-    (place / "runs/my run\n\x1b[31m").rename(place / "runs" / os.fsdecode(b"caf\xe9"))
+    (root / "runs/my run\n\x1b[31m").rename(root / "runs" / os.fsdecode(b"caf\xe9"))
     assert "is not a valid run name" in json.loads(qexp("doctor", "--json").stdout)[0]["what"]
 
 
-def test_a_run_inside_another_one_is_reported_and_folds_and_copies_of_files_are_not(place, examine):
-    (place / "runs/sound_1").rename(place / "runs/sound_0/sound_1")
-    (place / "runs/sound_1").symlink_to(place / "runs/sound_0/sound_1")
+def test_a_run_inside_another_one_is_reported_and_folds_and_copies_of_files_are_not(root, examine):
+    (root / "runs/sound_1").rename(root / "runs/sound_0/sound_1")
+    (root / "runs/sound_1").symlink_to(root / "runs/sound_0/sound_1")
     for name in ("folds/003", "code/untracked/mine"):
-        shutil.copytree(place / "runs/sound_0/sound_1", place / "runs/sound_0" / name)
-    (place / "runs/sound_0/results/run.json").write_text('{"a": "file of that name"}')
+        shutil.copytree(root / "runs/sound_0/sound_1", root / "runs/sound_0" / name)
+    (root / "runs/sound_0/results/run.json").write_text('{"a": "file of that name"}')
     code, (finding,) = examine()
-    assert (code, finding["where"]) == (0, str(place / "runs/sound_0/sound_1"))
+    assert (code, finding["where"]) == (0, str(root / "runs/sound_0/sound_1"))
     assert "is a run inside the run sound_0" in finding["what"]
 
 
-def test_a_purge_that_was_cut_short_is_reported(place, examine):
-    (place / "runs/.trash/.purging-old--20260101T000000.000000Z").mkdir(parents=True)
+def test_a_purge_that_was_cut_short_is_reported(root, examine):
+    (root / "runs/.trash/.purging-old--20260101T000000.000000Z").mkdir(parents=True)
     code, (finding,) = examine()
     assert (code, finding["damaged"]) == (0, False)
     assert "qexp purge" in finding["advice"]
 
 
 @pytest.mark.slow
-def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(place, examine):
-    (place / "specs/models").mkdir(exist_ok=True)
-    stones.write(place)
+def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(root, examine):
+    (root / "specs/models").mkdir(exist_ok=True)
+    stones.write(root)
     run = package.run("stones", device="cpu").directory
     assert examine() == (0, [])
     weights = run.fold("003").best_weights
@@ -397,7 +395,7 @@ def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(place, exam
     assert (code, finding["damaged"], finding["where"]) == (5, True, str(weights))
 
 
-def test_a_disk_that_is_nearly_full_is_reported(place, examine, monkeypatch):
+def test_a_disk_that_is_nearly_full_is_reported(root, examine, monkeypatch):
     monkeypatch.setattr(doctor, "LEAST_ROOM", 10**18)
     code, (finding,) = examine()
     assert code == 0
@@ -406,24 +404,22 @@ def test_a_disk_that_is_nearly_full_is_reported(place, examine, monkeypatch):
 
 def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(workspace, qexp):
     (workspace / "runs").write_text("")
-    code, stdout, stderr = qexp("doctor")
-    assert (code, stdout) == (2, "")
-    assert "cannot read" in stderr
+    assert "cannot read" in qexp("doctor").refused()
 
 
-def test_a_name_that_is_none_and_a_run_that_is_kept_elsewhere_are_said_and_counted_as_they_are(place, qexp, tmp_path):
-    shutil.copytree(place / "runs/sound_0", place / "runs/bad name")
-    said = qexp("ls").stderr
-    assert f"'{place}/runs/bad name' is not a valid run name" in said
-    shutil.rmtree(place / "runs/bad name")
+def test_a_name_that_is_none_and_a_run_that_is_kept_elsewhere_are_said_and_counted_as_they_are(root, qexp, tmp_path):
+    shutil.copytree(root / "runs/sound_0", root / "runs/bad name")
+    warnings = qexp("ls").stderr
+    assert f"'{root}/runs/bad name' is not a valid run name" in warnings
+    shutil.rmtree(root / "runs/bad name")
     before = package.api.status(sizes=True).sizes["runs"]
-    (place / "runs/sound_0").rename(tmp_path / "sound_0")
-    (place / "runs/sound_0").symlink_to(tmp_path / "sound_0")
+    (root / "runs/sound_0").rename(tmp_path / "sound_0")
+    (root / "runs/sound_0").symlink_to(tmp_path / "sound_0")
     assert package.api.status(sizes=True).sizes["runs"] == pytest.approx(before, abs=5000)
 
 
-def test_a_matrix_that_a_killed_process_left_half_written_is_one_leftover(examine, place, long_ago):
-    draft = place / "runs/sound_0/matrices/.mogi_test.0123abcd.draft"
+def test_a_matrix_that_a_killed_process_left_half_written_is_one_leftover(examine, root, long_ago):
+    draft = root / "runs/sound_0/matrices/.mogi_test.0123abcd.draft"
     draft.mkdir(parents=True)
     (draft / "record.json").write_text("{}")
     (draft / "matrix.nc").touch()
@@ -438,8 +434,8 @@ def test_a_matrix_that_a_killed_process_left_half_written_is_one_leftover(examin
 
 
 @pytest.mark.heavy
-def test_a_run_that_is_removed_and_restored_while_the_doctor_looks_is_no_damage(place, examine):
-    run, away = place / "runs/sound_0", place / "runs/.away"
+def test_a_run_that_is_removed_and_restored_while_the_doctor_looks_is_no_damage(root, examine):
+    run, away = root / "runs/sound_0", root / "runs/.away"
     ended = threading.Event()
 
     def move() -> None:
@@ -450,8 +446,8 @@ def test_a_run_that_is_removed_and_restored_while_the_doctor_looks_is_no_damage(
     mover = threading.Thread(target=move)
     mover.start()
     try:
-        found = [finding for _ in range(150) for finding in doctor.findings(find(place))]
+        findings = [finding for _ in range(150) for finding in doctor.findings(find(root))]
     finally:
         ended.set()
         mover.join()
-    assert [finding.what for finding in found if finding.damaged] == []
+    assert [finding.what for finding in findings if finding.damaged] == []

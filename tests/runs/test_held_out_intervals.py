@@ -81,7 +81,7 @@ def test_coverage_is_counted_overall_and_by_group(run):
     inside = (numbers(lines, "iron_low") <= numbers(lines, "iron")) & (
         numbers(lines, "iron") <= numbers(lines, "iron_high")
     )
-    of_usual = {one.name: one for one in found.coverages if one.interval == USUAL}
+    of_usual = {coverage.name: coverage for coverage in found.coverages if coverage.interval == USUAL}
     assert of_usual[""].covered == inside.sum() == math.ceil(USUAL * stones.ROWS)  # by counting
     for quarry in "ABCD":
         own = np.array([line["quarry"] == quarry for line in lines])
@@ -103,7 +103,12 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
         assert (numbers(lines, "iron_high") - numbers(lines, "iron_estimate"))[own] == pytest.approx(radius)
     found = package.open_run(str(directory.path)).held_out_intervals()
     assert (found.unit, found.units) == ("quarry", 4)
-    assert {one.interval: one.promised for one in found.coverages} == {0.5: 0.5, 0.68: 0.68, 0.9: 0.75, 0.95: 0.75}
+    assert {coverage.interval: coverage.promised for coverage in found.coverages} == {
+        0.5: 0.5,
+        0.68: 0.68,
+        0.9: 0.75,
+        0.95: 0.75,
+    }
     said = call("show", directory.path).stdout
     assert "intervals of held-out estimates, each from the errors of the other 3 groups (quarry)" in said
     assert "90 %, 95 %: 3 other groups (quarry) are too few to promise that" in said
@@ -117,9 +122,7 @@ def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run,
         (directory.results / name).unlink()
     before = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
     assert "intervals of held-out" not in call("show", directory.path).stdout
-    code, stdout, stderr = call("intervals", directory.path)
-    assert code == 0, stderr
-    assert "90 % intervals by quarry" in stdout
+    assert "90 % intervals by quarry" in call("intervals", directory.path).done()
     after = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
     assert {path.name for path in after.keys() - before.keys()} == made.keys()
     assert before.items() <= after.items()
@@ -146,7 +149,7 @@ def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch
     directory = scratch(test=("D1", "D2", "D3"))
     found = package.open_run(str(directory.path)).held_out_intervals()
     assert (found.unit, found.units) == ("core", 3)
-    (of_d2,) = (one for one in found.coverages if one.name == "D2" and one.interval == USUAL)
+    (of_d2,) = (coverage for coverage in found.coverages if coverage.name == "D2" and coverage.interval == USUAL)
     assert (of_d2.n, of_d2.promised) == (cores.SPECTRA, pytest.approx(2 / 3))
     lines = rows_of(directory)
     error = np.abs(numbers(lines, "toc") - numbers(lines, "toc_estimate"))
@@ -166,26 +169,22 @@ def test_a_single_test_core_leaves_no_other_errors(scratch):
 
 @pytest.mark.heavy
 def test_other_runs_are_refused_with_what_would_work(train, run):
-    code, _, stderr = call("intervals", train(epochs=1).path)
-    assert code == 2
-    assert "datasets of the type 'generated' make no intervals" in stderr
+    assert "datasets of the type 'generated' make no intervals" in call("intervals", train(epochs=1).path).failed()
     directory = run(**ONE_BY_ONE)
     (directory.results / "test_predictions.nc").unlink()
-    code, _, stderr = call("intervals", directory.path)
-    assert (code, "some of its results are missing" in stderr) == (2, True), stderr
+    assert "some of its results are missing" in call("intervals", directory.path).failed()
 
 
 @pytest.mark.heavy
 def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
     directory = run(**ONE_BY_ONE)
     found = package.open_run(str(directory.path)).held_out_intervals()
-    (of_all,) = (one for one in found.coverages if one.interval == USUAL and not one.name)
+    (of_all,) = (coverage for coverage in found.coverages if coverage.interval == USUAL and not coverage.name)
     listed = call("ls", "--csv", "--columns", "name,calibration.iron.coverage_90,calibration.iron.width").stdout
     (line,) = csv.DictReader(listed.splitlines())
     assert float(line["calibration.iron.coverage_90"]) == of_all.covered / of_all.n
     assert float(line["calibration.iron.width"]) == of_all.mean_width
-    code, _, stderr = call("calibrate", directory.path)
-    assert (code, "has intervals from held-out errors, not posteriors" in stderr) == (2, True), stderr
+    assert "has intervals from held-out errors, not posteriors" in call("calibrate", directory.path).failed()
 
 
 @pytest.mark.slow

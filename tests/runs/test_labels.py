@@ -51,8 +51,7 @@ def test_a_tag_is_there_once_and_taking_away_one_that_is_not_there_is_no_mistake
 @pytest.mark.parametrize("word", ["two words", "a,b", "a/b", "ü", "a\n", "a'b", "[x]"])
 def test_a_word_that_cannot_be_a_tag_is_refused_and_nothing_changed(workspace, qexp, word):
     run = write_record(workspace, "a")
-    code, _, stderr = qexp("tag", "a", "--add", "fine", f"--add={word}")
-    assert code == 2
+    stderr = qexp("tag", "a", "--add", "fine", f"--add={word}").failed()
     assert f"{word!r} is not a valid tag; use letters, digits" in stderr
     assert tags(run) == []
 
@@ -123,9 +122,7 @@ def test_what_is_shown_of_a_run_holds_its_tags_and_its_note(finished, tmp_path, 
 
 def test_a_note_that_is_no_text_is_refused(workspace, qexp):
     write_record(workspace, "a")
-    code, _, stderr = qexp("note", "a", "broken \udcff byte")
-    assert code == 2
-    assert "a note must be text" in stderr
+    assert "a note must be text" in qexp("note", "a", "broken \udcff byte").failed()
 
 
 def test_a_note_leaves_the_tags_alone_and_the_other_way_round(workspace):
@@ -167,9 +164,7 @@ def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content
     assert (code, stdout) == (0, "a\nb\n")
     assert qexp("ls", "-q", "--status", "damaged").stdout == "b\n"
     assert "runs/b/labels.json" in stderr
-    code, _, stderr = qexp("tag", "b", "--add", "x")
-    assert code == 5
-    assert "runs/b/labels.json" in stderr
+    assert "runs/b/labels.json" in qexp("tag", "b", "--add", "x").failed(5)
 
 
 def test_labels_of_a_run_that_is_gone_leave_nothing_behind(workspace):

@@ -54,8 +54,7 @@ def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else
 def test_runs_of_a_new_launcher_are_submitted_seen_waited_for_and_stopped(specs, spool, qexp):
     (specs.root / "qexp.toml").write_text("[spool]\nnice = 19\n")
     grid = ("--grid", "epochs=1000000,1,1000001", "-j", "2", "--device", "cpu")
-    code, stdout, stderr = qexp("run", "sound", *grid, "--launcher", "spool", "--option", "nice=1")
-    assert code == 0, stderr
+    stdout = qexp("run", "sound", *grid, "--launcher", "spool", "--option", "nice=1").done()
     jobs = dict(line.split() for line in stdout.splitlines())
     endless, brief, waiting = jobs
     assert states().keys() == jobs.keys()
@@ -72,8 +71,7 @@ def test_runs_of_a_new_launcher_are_submitted_seen_waited_for_and_stopped(specs,
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, process["pid"]) == own + 1  # as --option says, not qexp.toml
 
-    code, _, stderr = qexp("stop", endless, "--now")
-    assert code == 2
+    stderr = qexp("stop", endless, "--now").failed()
     assert f"{endless} is job {jobs[endless]} of spool, which cannot be killed from here" in stderr
     for name in (waiting, endless):
         assert qexp("stop", name) == (0, "", f"{name}: interrupted\n")
@@ -115,8 +113,7 @@ def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launc
         patch.delitem(LAUNCHERS, "closed")
         assert {*states().values()} == {"created"}
         patch.setitem(LAUNCHERS, "closed", Closed())
-        code, _, stderr = qexp("stop", "--launch", "last")
-        assert code == 0, stderr
+        qexp("stop", "--launch", "last").done()
         assert {*states().values()} == {"interrupted"}
 
 

@@ -28,9 +28,9 @@ def rows(*numbers: int) -> NDArray[np.int64]:
 
 
 def messages(some: Spectra, train: Sequence[int], validation: Sequence[int], test: Sequence[int]) -> list[str]:
-    found = kind.overlaps_within(some, rows(*train), rows(*validation), rows(*test))
-    assert all(where == ("split",) for where, _ in found)
-    return [message for _, message in found]
+    overlaps = kind.overlaps_within(some, rows(*train), rows(*validation), rows(*test))
+    assert all(where == ("split",) for where, _ in overlaps)
+    return [message for _, message in overlaps]
 
 
 def test_cores_that_are_held_apart_are_no_leak():
@@ -40,16 +40,16 @@ def test_cores_that_are_held_apart_are_no_leak():
 @pytest.mark.parametrize(("train", "validation"), [([0, 1], [2]), ([2], [0, 1])])
 def test_a_spectrum_that_is_trained_or_validated_on_and_tested_is_found_whatever_its_core_is_called(train, validation):
     some = spectra("A 1", "A 2", "B 3", "C 2", "C 4", "D 5")
-    (said,) = messages(some, train, validation, [3, 4, 5])
-    assert said.startswith("test spectra are also trained or validated on: core C: 1 of 2 test spectra;")
-    assert "`allow_leak=True`" in said
+    (message,) = messages(some, train, validation, [3, 4, 5])
+    assert message.startswith("test spectra are also trained or validated on: core C: 1 of 2 test spectra;")
+    assert "`allow_leak=True`" in message
 
 
 def test_a_core_with_spectra_on_both_sides_is_found_although_no_spectrum_is_the_same():
-    (said,) = messages(spectra("A 1", "A 2", "A 3", "B 4"), [0], [1], [2, 3])
-    assert "each core must be in one part only" in said
-    assert "core A: 2 other spectra" in said
-    assert "core B" not in said
+    (message,) = messages(spectra("A 1", "A 2", "A 3", "B 4"), [0], [1], [2, 3])
+    assert "each core must be in one part only" in message
+    assert "core A: 2 other spectra" in message
+    assert "core B" not in message
 
 
 def test_a_leak_is_the_same_in_any_order_of_the_rows():
@@ -65,13 +65,13 @@ def test_overlaps_are_those_that_a_plain_count_finds():
     random = np.random.default_rng(1)
     some = Spectra(random.choice(list("ABCDE"), 200), random.integers(0, 120, 200).astype(str))
     test, trained = np.split(random.permutation(200), [80])
-    seen = kind.seen_of(some, trained)
-    assert sorted({*some.cores[trained]}) == list(seen)
-    found = {one.core: (one.tested, one.seen) for one in kind.overlaps_with(some, test, seen)}
+    trained_on = kind.seen_of(some, trained)
+    assert sorted({*some.cores[trained]}) == list(trained_on)
+    overlaps = {overlap.core: (overlap.tested, overlap.seen) for overlap in kind.overlaps_with(some, test, trained_on)}
     for core in "ABCDE":
         of_core = [row for row in test if some.cores[row] == core]
         leaked = [row for row in of_core if some.hashes[row] in set(some.hashes[trained])]
-        assert found[core] == (len(of_core), len(leaked))
+        assert overlaps[core] == (len(of_core), len(leaked))
 
 
 def test_what_must_be_said_tells_spectra_from_cores():
@@ -82,5 +82,5 @@ def test_what_must_be_said_tells_spectra_from_cores():
 
 
 def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
-    found = [kind.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
-    assert kind.overlap_in_words(found).endswith("core core_19: 1 of 3 test spectra, and 30 more")
+    overlaps = [kind.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
+    assert kind.overlap_in_words(overlaps).endswith("core core_19: 1 of 3 test spectra, and 30 more")

@@ -64,12 +64,11 @@ def contents(directory: Path) -> dict[str, bytes]:
 def uninterrupted(root: Path) -> None:
     """A workspace in which sound_0 is done."""
     Specs(root)
-    code, _, stderr = call(*LONG, "--workspace", root)
-    assert code == 0, stderr
+    call(*LONG, "--workspace", root).done()
 
 
 @pytest.fixture
-def whole(uninterrupted: Path) -> dict[str, bytes]:
+def uninterrupted_files(uninterrupted: Path) -> dict[str, bytes]:
     """What an uninterrupted run leaves."""
     return contents(uninterrupted / "runs/sound_0")
 
@@ -112,13 +111,13 @@ def paused(specs: Specs) -> Iterator[tuple[RunDirectory, subprocess.Popen[str]]]
 def stopped_without_harm(older: subprocess.Popen[str], directory: RunDirectory) -> None:
     _, stderr = older.communicate(timeout=120)
     assert older.returncode == 2, stderr
-    said = f"sound_0: attempt 2 has taken over, as process {os.getpid()} on {os.uname().nodename}; this process"
-    assert said in stderr
+    message = f"sound_0: attempt 2 has taken over, as process {os.getpid()} on {os.uname().nodename}; this process"
+    assert message in stderr
     assert "stopped without changing anything" in log_of(directory, 1)
 
 
 @pytest.mark.heavy
-def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(paused, qexp, whole):
+def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(paused, qexp, uninterrupted_files):
     directory, older = paused
 
     def wake() -> None:
@@ -131,20 +130,19 @@ def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(pause
     waking.join()
     assert code == 0, stderr
     stopped_without_harm(older, directory)
-    assert contents(directory.path) == whole
-    assert [one.state for one in directory.record().attempts] == ["lost", "done"]
+    assert contents(directory.path) == uninterrupted_files
+    assert [attempt.state for attempt in directory.record().attempts] == ["lost", "done"]
 
 
 @pytest.mark.slow
-def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paused, qexp, whole):
+def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paused, qexp, uninterrupted_files):
     directory, older = paused
-    code, _, stderr = qexp(*LONG, "--resume")
-    assert code == 0, stderr
+    qexp(*LONG, "--resume").done()
     before = everything_but(directory.attempt(1), directory)
     older.send_signal(signal.SIGCONT)
     stopped_without_harm(older, directory)
     assert everything_but(directory.attempt(1), directory) == before
-    assert contents(directory.path) == whole
+    assert contents(directory.path) == uninterrupted_files
     assert not [*directory.path.rglob("*lease-*"), *directory.path.rglob(".*")]
 
 
@@ -171,8 +169,8 @@ def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepar
         worker.stdin.flush()
         assert "steps" in json.loads(worker.stdout.readline())
         shutil.rmtree(drafts)
-        said, _ = worker.communicate(timeout=120)
-    assert (worker.returncode, "another process took over" in said) == (2, True)
+        output, _ = worker.communicate(timeout=120)
+    assert (worker.returncode, "another process took over" in output) == (2, True)
     assert not list(prepared.folds.glob("*/checkpoints/*"))
 
 
@@ -180,8 +178,8 @@ def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepar
 def test_training_of_folds_in_processes_writes_under_the_lease_of_the_run(prepared):
     from tests.runs.test_fold_workers import train
 
-    with lease.take_lease(prepared) as held:
-        shutil.rmtree(held.folder)
+    with lease.take_lease(prepared) as own_lease:
+        shutil.rmtree(own_lease.folder)
         with pytest.raises(QexpError, match="another process took over"):
             train(prepared)
 
@@ -197,13 +195,13 @@ def directory(tmp_path: Path) -> RunDirectory:
 def test_what_is_being_written_when_the_lease_ends_replaces_nothing(directory):
     file = directory.path / "results/numbers.json"
     files.make_folder(file.parent)
-    with lease.take_lease(directory) as held:
+    with lease.take_lease(directory) as own_lease:
         files.write_json(file, {"mine": 1})
         for writer in (files.replacing, files.beside):
             with pytest.raises(TakenOverError), writer(file):
-                shutil.rmtree(held.folder)
-            held.folder.mkdir()
-        shutil.rmtree(held.folder)
+                shutil.rmtree(own_lease.folder)
+            own_lease.folder.mkdir()
+        shutil.rmtree(own_lease.folder)
         with pytest.raises(TakenOverError):
             files.write_json(file, {"mine": 2})
         with pytest.raises(TakenOverError):
@@ -224,21 +222,21 @@ def test_a_folder_of_a_run_on_another_disk_is_written_to_as_well(directory, tmp_
     (tmp_path / "disk").mkdir()
     with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "disk")):
         (directory.path / "results").symlink_to(tmp_path / "disk")
-        with lease.take_lease(directory) as held:
+        with lease.take_lease(directory) as own_lease:
             files.write_json(directory.path / "results/numbers.json", {"one": 1})
             assert [path.name for path in (tmp_path / "disk").iterdir()] == ["numbers.json"]
-            shutil.rmtree(held.folder)
+            shutil.rmtree(own_lease.folder)
             with pytest.raises(TakenOverError):
                 files.write_json(directory.path / "results/numbers.json", {"one": 2})
 
 
 def test_attempts_are_counted_up_and_leave_no_lease_behind(directory):
     for number in (1, 2, 3):
-        with lease.take_lease(directory) as held:
-            assert (held.number, held.is_held()) == (number, True)
-            command = files.read_json(held.attempt / "command.json")
-            assert command["process"] == {**this_process().document(), "locks": True} == held.process.document()
-        assert not held.is_held()
+        with lease.take_lease(directory) as own_lease:
+            assert (own_lease.number, own_lease.is_held()) == (number, True)
+            command = files.read_json(own_lease.attempt / "command.json")
+            assert command["process"] == {**this_process().document(), "locks": True} == own_lease.process.document()
+        assert not own_lease.is_held()
     assert lease.attempts(directory) == [1, 2, 3]
     assert not [*directory.path.rglob("*lease*"), *directory.path.glob("attempts/.*")]
 
@@ -262,8 +260,8 @@ def test_a_process_that_is_about_to_start_keeps_others_out_and_a_dead_one_nobody
     assert (attempt / "lease-1").is_dir()
     sleeper.kill()
     sleeper.wait()
-    with lease.take_lease(directory) as held:
-        assert held.number == 2
+    with lease.take_lease(directory) as own_lease:
+        assert own_lease.number == 2
         assert not (attempt / "lease-1").exists()
 
 
@@ -272,8 +270,8 @@ def test_a_process_elsewhere_that_is_about_to_start_counts_until_it_is_silent(di
     with pytest.raises(QexpError, match="counts as dead after 300 s without a heartbeat"):
         lease.take_lease(directory).__enter__()
     os.utime(attempt / "heartbeat", (0, 0))
-    with lease.take_lease(directory) as held:
-        assert held.number == 2
+    with lease.take_lease(directory) as own_lease:
+        assert own_lease.number == 2
 
 
 MANY, AT_ONCE = (
@@ -310,8 +308,8 @@ assert [process.exitcode for process in processes] == [0] * 8
 @pytest.mark.slow
 def test_of_many_that_try_at_once_one_has_the_run(directory):
     script = [sys.executable, "-c", AT_ONCE, directory.path]
-    said = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert sorted(said) == ["one is being started by another process"] * (MANY - 1) + ["taken"]
+    lines = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert sorted(lines) == ["one is being started by another process"] * (MANY - 1) + ["taken"]
     assert not [*directory.path.glob("attempts/.*")]
 
 
@@ -325,15 +323,13 @@ def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tm
     runs.mkdir()
     started = ("run", "sound", "--device", "cpu", "--workspace", specs.root)
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(runs)):
-        place = Workspace(specs.root)
-        prepare(plan_run(experience("sound", {}, place), 0, "sound_0", place), place)
+        home = Workspace(specs.root)
+        prepare(plan_run(experience("sound", {}, home), 0, "sound_0", home), home)
         directory = RunDirectory(runs / "sound_0")
         for pages in range(3):  # so that it is another file each time for which there is none
             fill(runs, pages * 4096)
-            code, _, stderr = qexp(*started, "--resume")
-            assert (code, "No space left on device" in stderr) == (2, True), stderr
+            assert "No space left on device" in qexp(*started, "--resume").failed()
             (runs / "filler").unlink()
             assert (directory.record().state, list((directory.path / "attempts").iterdir())) == ("created", [])
-        code, _, stderr = qexp(*started, "--resume")
-        assert code == 0, stderr
+        qexp(*started, "--resume").done()
         assert directory.record().state == "done"

@@ -47,12 +47,11 @@ def limited(root: Path) -> None:
 def here(limited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(limited, tmp_path / "here", symlinks=True)
     monkeypatch.chdir(tmp_path / "here")
-    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("QEXP_DATA", raising=False)
     return tmp_path / "here"
 
 
-def opened(name: str) -> Run:
+def run_of(name: str) -> Run:
     return qexp.open_run(f"{name}_0")
 
 
@@ -71,33 +70,35 @@ def unlimited(run: Run) -> None:
 
 @pytest.mark.parametrize(("name", "output"), [("scratch", "toc"), ("stones", "iron"), ("sound", "depth")])
 def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_those_that_reach_them(here, name, output):
-    run = opened(name)
+    run = run_of(name)
     low, high = LIMITS[name][output]
     table = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf", decode_timedelta=False)
-    made = table[f"{output}_estimate"]
-    assert made.max() <= np.float32(high)
-    assert low is None or made.min() >= np.float32(low)
-    at_limits = int(np.sum((made == np.float32(high)) | (made == np.float32(-np.inf if low is None else low))))
-    assert made.attrs["at_limits"] == at_limits
+    estimates = table[f"{output}_estimate"]
+    assert estimates.max() <= np.float32(high)
+    assert low is None or estimates.min() >= np.float32(low)
+    at_limits = int(
+        np.sum((estimates == np.float32(high)) | (estimates == np.float32(-np.inf if low is None else low)))
+    )
+    assert estimates.attrs["at_limits"] == at_limits
     assert at_limits > 0
     words = f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
-    assert made.attrs["limits"] == words
-    assert f"{at_limits} of {made.size} estimates of {output} are at its limits, {words} " in log(run)
+    assert estimates.attrs["limits"] == words
+    assert f"{at_limits} of {estimates.size} estimates of {output} are at its limits, {words} " in log(run)
     assert f"{output} {words}" in call("show", f"{name}_0").stdout
-    error = made.values.astype(np.float64) - table[output].values
+    error = estimates.values.astype(np.float64) - table[output].values
     assert run.results["test"][output]["bias"] == pytest.approx(error.mean())
 
 
 @pytest.mark.slow
 def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
-    run = opened("scratch")
+    run = run_of("scratch")
     folder = here / "data/few/test"
     assert call("predict", "--run", "scratch_0", "--input", folder, "--output", "limited.nc").code == 0
     within = xarray.load_dataset("limited.nc", engine="h5netcdf")["toc_estimate"]
     counts = np.stack([np.loadtxt(folder / "spe" / f"D1_{number}.csv") for number in range(cores.SPECTRA)])
     assert run.predict(spectrum=counts)["toc"] == pytest.approx(within.values)
     unlimited(run)
-    free = opened("scratch").predict(spectrum=counts)["toc"]
+    free = run_of("scratch").predict(spectrum=counts)["toc"]
     assert within.values == pytest.approx(np.clip(free, 1.2, 1.3))
     assert not np.allclose(free, within)
     assert within.attrs["limits"] == "1.2 to 1.3"
@@ -105,15 +106,15 @@ def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
 
 @pytest.mark.heavy
 def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_judged_alike(here):
-    run = opened("stones")
+    run = run_of("stones")
     limits = Limits(3.5, 4.0)
     colours = torch.rand(50, 3, generator=torch.Generator().manual_seed(1))
     mean, spread = together(run).mean_and_spread({"colour": colours})["iron"]
     rows = "\n".join(["red,green,blue", *(",".join(map(repr, row)) for row in colours.tolist())])
     Path("pixels.csv").write_text(rows + "\n")
-    said = call("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "made.csv")
+    outcome = call("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "made.csv")
     count = limits.reached(mean.numpy())
-    assert f"{count} of 50 estimates of iron are at its limits, 3.5 to 4 wt%" in said.stderr
+    assert f"{count} of 50 estimates of iron are at its limits, 3.5 to 4 wt%" in outcome.stderr
     record = json.loads(Path("made.csv.json").read_text())
     assert record["at_limits"] == {"iron": count}
     again = call("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "made.csv")
@@ -139,17 +140,17 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
 
 @pytest.mark.slow
 def test_whole_fields_and_matrices_are_limited_too(here):
-    run = opened("domes")
+    run = run_of("domes")
     frames = xarray.load_dataset(run.path / "results/frames/d0.nc", engine="h5netcdf", decode_times=False)
     assert -0.5 <= float(frames["ubar_estimate"].min()) <= float(frames["ubar_estimate"].max()) <= 0.25
     assert frames["ubar_estimate"].attrs["limits"] == "-0.5 to 0.25"
     assert "limits" not in frames["vbar_estimate"].attrs
     source = here / "data/domes/test/d0"
-    said = call("predict", "--run", "domes_0", "--input", source, "--output", "ice.nc")
-    made = xarray.load_dataset("ice.nc", engine="h5netcdf", decode_times=False)["ubar"]
-    count = int(np.sum((made <= -0.5) | (made >= 0.25)))
-    assert f"{count:,} of {made.size:,} estimates of ubar are at its limits" in said.stderr
-    assert f"{count:,} of {made.size:,} estimates of ubar are at its limits, -0.5 to 0.25 m" in log(run)
+    outcome = call("predict", "--run", "domes_0", "--input", source, "--output", "ice.nc")
+    estimates = xarray.load_dataset("ice.nc", engine="h5netcdf", decode_times=False)["ubar"]
+    count = int(np.sum((estimates <= -0.5) | (estimates >= 0.25)))
+    assert f"{count:,} of {estimates.size:,} estimates of ubar are at its limits" in outcome.stderr
+    assert f"{count:,} of {estimates.size:,} estimates of ubar are at its limits, -0.5 to 0.25 m" in log(run)
     table = qexp.matrix("sound_0", "sound", axes={"depth": (0.0, 4.0, 3), "delta_volume": (0.0, 4.0, 3)})
     assert float(table["depth_estimate"].max()) == float(np.float32(0.1))
     assert table["depth_estimate"].attrs["limits"] == "at most 0.1"
@@ -159,7 +160,7 @@ def test_whole_fields_and_matrices_are_limited_too(here):
 @pytest.mark.slow
 def test_losses_see_no_limits_so_that_training_is_the_same_to_the_last_bit(here):
     free = qexp.run("scratch", name="free", overrides={"epochs": 1}, device="cpu")
-    limited = opened("scratch")
+    limited = run_of("scratch")
     weights = "checkpoints/best.safetensors"
     assert (free.path / weights).read_bytes() == (limited.path / weights).read_bytes()
     losses = [run.metrics[0]["validation"]["losses"] for run in (free, limited)]
@@ -189,6 +190,6 @@ def test_a_missing_estimate_stays_missing():
     ],
 )
 def test_limits_that_limit_nothing_or_no_output_are_refused(specs, problems, limits, where, words):
-    (said,) = problems(specs.spoil("experience", ("limits", limits)))
-    assert f"at {where}: " in said
-    assert words in said
+    (problem,) = problems(specs.spoil("experience", ("limits", limits)))
+    assert f"at {where}: " in problem
+    assert words in problem

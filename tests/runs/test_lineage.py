@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 import qexp as package
 from qexp.store import provenance
-from tests.conftest import SOUND, MadeOnce, Specs, call, put
+from tests.conftest import SOUND, MadeOnce, Specs, call, copied, put
 from tests.runs.test_catalog import write_record
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
@@ -33,17 +33,13 @@ def make_grown(finished: Path, root: Path) -> None:
     specs.write("experience", {**experience, "pretrain": {"run": "sound_0", "operations": [*TAKEN]}}, "fine")
     specs.write("experience", {**experience, "pretrain": "fine_0"}, "finer")
     for name in ("fine", "finer"):
-        code, _, stderr = call("run", name, "--device", "cpu", "--workspace", root)
-        assert code == 0, stderr
+        call("run", name, "--device", "cpu", "--workspace", root).done()
 
 
 @pytest.fixture
 def here(grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that, which is the current directory and may be changed."""
-    shutil.copytree(grown, tmp_path / "workspace")
-    monkeypatch.chdir(tmp_path / "workspace")
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
-    return tmp_path / "workspace"
+    return copied(grown, tmp_path, monkeypatch)
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
@@ -64,8 +60,7 @@ def write(root: Path, **changes: object) -> None:
 
 @pytest.mark.slow
 def test_listed_operations_begin_with_the_weights_of_the_other_run_and_all_else_as_without_it(here, qexp):
-    code, _, stderr = qexp("run", "fine", "--set", "pretrain=null", "--name", "scratch", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "fine", "--set", "pretrain=null", "--name", "scratch", "--device", "cpu").done()
     parent, child, scratch = (weights(here / "runs" / name) for name in ("sound_0", "fine_0", "scratch"))
     assert of(TAKEN, child).keys() == of(TAKEN, parent).keys() != set()
     for name, value in child.items():
@@ -86,8 +81,7 @@ def test_where_none_are_listed_all_operations_and_transforms_are_taken(grown):
 @pytest.mark.slow
 def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
     write(here, transforms={"displacement": "standardize"})
-    code, _, stderr = qexp("run", "other", "--set", "dataset.fixed.noise=0.5", "--name", "noisy", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "other", "--set", "dataset.fixed.noise=0.5", "--name", "noisy", "--device", "cpu").done()
     assert "sound_0" in package.open_run("noisy").record["parents"]
     fitted = {name: value for name, value in weights(here / "runs/noisy").items() if name.startswith("transforms")}
     assert fitted
@@ -104,9 +98,8 @@ def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_
     noisy = ("transforms.displacement=standardize", "dataset.fixed.noise=0.5", 'pretrain.run="parent"')
     write(here, pretrain__operations=operations)
     for name, overrides in (("parent", asked), ("child", noisy)):
-        changes = [word for one in overrides for word in ("--set", one)]
-        code, _, stderr = qexp("run", "other", *changes, "--name", name, "--device", "cpu")
-        assert code == 0, stderr
+        changes = [word for override in overrides for word in ("--set", override)]
+        qexp("run", "other", *changes, "--name", name, "--device", "cpu").done()
     parent, child = (
         provenance.tensors_of_transforms(weights(here / "runs" / name), ["displacement"])
         for name in ("parent", "child")
@@ -148,8 +141,7 @@ def test_the_first_operation_with_weights_is_the_one_that_an_input_is_scaled_for
 def test_operations_that_do_not_fit_are_listed_tensor_by_tensor(here, qexp):
     filters = {"model": put(SOUND["model"], "operations.block.parameters.filters", [5])}
     write(here, **filters, model__operations__look__module="conv", model__operations__look__parameters={"filters": [9]})
-    code, _, stderr = qexp("run", "other")
-    assert code == 2
+    stderr = qexp("run", "other").failed()
     assert "the weights of sound_0 do not fit this model:" in stderr
     here_and_there = next(line for line in stderr.splitlines() if "operations.block" in line and "weight" in line)
     assert "[5, " in here_and_there
@@ -164,21 +156,17 @@ def test_operations_that_do_not_fit_are_listed_tensor_by_tensor(here, qexp):
 @pytest.mark.slow
 def test_other_operations_may_be_different_ones(here, qexp):
     write(here, model=put(SOUND["model"], "operations.to_depth.parameters.filters", [7, 1]))
-    code, _, stderr = qexp("run", "other", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "other", "--device", "cpu").done()
 
 
 def test_an_operation_without_weights_is_not_taken_in_silence(here, qexp):
     write(here, pretrain__operations=["block", "halve"])
-    code, _, stderr = qexp("run", "other")
-    assert code == 2
-    assert "the operation 'halve' has no weights to take from sound_0" in stderr
+    assert "the operation 'halve' has no weights to take from sound_0" in qexp("run", "other").failed()
 
 
 @pytest.mark.slow
 def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations(here, qexp):
-    code, _, stderr = qexp("run", "fine", "--pretrain", "sound_1", "--name", "another", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "fine", "--pretrain", "sound_1", "--name", "another", "--device", "cpu").done()
     pretrain = package.open_run("another").spec["pretrain"]
     assert (pretrain["run"], pretrain["operations"]) == ("sound_1", ["block", "look"])
     assert package.open_run("another").record["overrides"] == ["pretrain.run=sound_1"]
@@ -201,9 +189,7 @@ def test_a_run_to_start_from_can_be_set_where_an_experience_has_none_or_the_name
 def test_a_run_to_start_from_that_is_not_done_is_refused_with_its_state(here, qexp, state):
     record = json.loads((here / "runs/sound_0/run.json").read_text())
     (here / "runs/sound_0/run.json").write_text(json.dumps({**record, "state": state}))
-    code, _, stderr = qexp("run", "fine", "--name", "new")
-    assert code == 2
-    assert f"sound_0 is {state}, not done" in stderr
+    assert f"sound_0 is {state}, not done" in qexp("run", "fine", "--name", "new").failed()
     assert not (here / "runs/new").exists()
 
 
@@ -234,8 +220,7 @@ def test_a_run_from_some_operations_of_a_run_that_is_gone_can_be_repeated_bit_fo
 
 def test_a_tree_shows_runs_below_what_they_come_from_whether_it_is_gone_or_was_not_asked_for(here, qexp):
     def tree(*arguments: str) -> list[str]:
-        code, stdout, stderr = qexp("ls", "--lineage", *arguments)
-        assert code == 0, stderr
+        stdout = qexp("ls", "--lineage", *arguments).done()
         return [line.partition("  done")[0].rstrip() for line in stdout.splitlines()[1:]]
 
     assert tree() == ["sound_0", "└─ fine_0", "   └─ finer_0", "sound_1"]
@@ -243,17 +228,17 @@ def test_a_tree_shows_runs_below_what_they_come_from_whether_it_is_gone_or_was_n
     assert qexp("rm", "fine_0").code == 0
     assert tree() == ["sound_0", "└─ fine_0 (gone)", "   └─ finer_0", "sound_1"]
     listed = json.loads(qexp("ls", "--lineage", "--json").stdout)
-    before = {one["name"]: (one["parents"], one["ancestors"]) for one in listed}
+    before = {run["name"]: (run["parents"], run["ancestors"]) for run in listed}
     assert before["finer_0"] == (["fine_0"], ["fine_0", "sound_0"])
     assert before["sound_1"] == ([], [])
 
 
 def summaries(**parents: str | None) -> dict[str, dict[str, object]]:
-    return {name: {"name": name, "parents": [one] if one else []} for name, one in parents.items()}
+    return {name: {"name": name, "parents": [parent] if parent else []} for name, parent in parents.items()}
 
 
 def names(tree: list[provenance.Branch]) -> list[str]:
-    return [f"{len(one.followed) * '.'}{one.name}" for one in tree]
+    return [f"{len(branch.followed) * '.'}{branch.name}" for branch in tree]
 
 
 def test_a_tree_keeps_the_order_of_its_runs():
@@ -263,7 +248,7 @@ def test_a_tree_keeps_the_order_of_its_runs():
 
 def test_runs_that_took_the_names_of_those_they_come_from_are_shown_once():
     runs = summaries(a="c", b="a", c="b", d="b", e="e")
-    shown = [one.name for one in provenance.lineage_tree(runs.values(), runs)]
+    shown = [branch.name for branch in provenance.lineage_tree(runs.values(), runs)]
     assert sorted(shown) == ["a", "b", "c", "d", "e"]
 
 
@@ -277,18 +262,17 @@ def test_what_is_gone_is_looked_up_in_one_record_however_many_come_from_it(works
     chain = [{"name": name, "digest": "0", "operations": None} for name in ("gone", "older")]
     for number in range(20):
         write_record(workspace, f"run_{number}", parents=["gone"], lineage=chain)
-    runs = {one["name"]: one for one in package.runs()}
+    runs = {run["name"]: run for run in package.runs()}
     opened.clear()
     tree = provenance.lineage_tree(runs.values(), runs)
     assert names(tree)[:3] == ["older", ".gone", "..run_0"]
-    assert [one.run is None for one in tree[:3]] == [True, True, False]
+    assert [branch.run is None for branch in tree[:3]] == [True, True, False]
     assert len([path for path in opened if path.name == "run.json"]) == 1
 
 
 def test_options_that_make_no_tree_are_refused(grown, qexp):
     for option in (("-q",), ("--csv",), ("--columns", "name"), ("--group", "state")):
-        code, _, stderr = qexp("ls", "--lineage", *option, "--workspace", grown)
-        assert code == 2
+        stderr = qexp("ls", "--lineage", *option, "--workspace", grown).failed()
         assert "--lineage shows whole rows as a tree" in stderr
 
 
@@ -300,7 +284,6 @@ def test_a_name_of_two_runs_is_one_in_what_was_seen():
 @pytest.mark.slow
 def test_a_tree_is_shown_without_torch(grown, monkeypatch):
     monkeypatch.chdir(grown)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     command = ["ls", "--lineage"]
     loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps([command]))
     assert loaded == {"ls --lineage": []}

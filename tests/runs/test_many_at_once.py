@@ -91,7 +91,7 @@ def in_a_process(script: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def storm(root: Path, told: Path, seed: int, mishap: Mishap) -> None:
+def storm(root: Path, moments_file: Path, seed: int, mishap: Mishap) -> None:
     """Sixty processes that make runs, each killed at a moment of its own, and what goes wrong meanwhile.
 
     They are forked from one that has loaded all, so that the whole of their short lives is work.
@@ -102,7 +102,7 @@ def storm(root: Path, told: Path, seed: int, mishap: Mishap) -> None:
             heard, says = os.pipe()
             child = os.fork()
             if child == 0:
-                work(root, f"k{number}", told, says)
+                work(root, f"k{number}", moments_file, says)
             os.close(says)
             alive.append((child, heard))
             mishap(moments)
@@ -119,23 +119,23 @@ def storm(root: Path, told: Path, seed: int, mishap: Mishap) -> None:
             kill(child)
 
 
-def work(root: Path, prefix: str, told: Path, says: int) -> None:
+def work(root: Path, prefix: str, moments_file: Path, says: int) -> None:
     """Make runs until killed; tell of each that is finished, and of each error that was not put into words.
 
     says  where a byte is written after each run that was made or not
     """
     parent = os.getppid()
     for index in itertools.takewhile(lambda _: os.getppid() == parent, itertools.count()):
-        said = f"{prefix}_{index}"
+        name = f"{prefix}_{index}"
         try:
-            create_and_finish(root, said)
+            create_and_finish(root, name)
         except QexpError:
-            said = ""
+            name = ""
         except BaseException:
-            said = f"an error\n{traceback.format_exc()}"
-        if said:
-            with told.open("a") as file:
-                file.write(f"{said}\n")
+            name = f"an error\n{traceback.format_exc()}"
+        if name:
+            with moments_file.open("a") as file:
+                file.write(f"{name}\n")
         os.write(says, b".")
         Catalog(Workspace(root)).runs()
     os._exit(1)
@@ -153,14 +153,14 @@ def readable(runs: Path) -> None:
         json.loads(path.read_bytes())
 
 
-def states_after(root: Path, told: Path, seed: int, mishap: str = "lambda moments: None") -> dict[str, str]:
+def states_after(root: Path, moments_file: Path, seed: int, mishap: str = "lambda moments: None") -> dict[str, str]:
     """The states of all runs after a storm. Whoever said that a run was finished was right, and it is all there."""
     from qexp.store.directory import is_complete
 
-    process = in_a_process(f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, told)
+    process = in_a_process(f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, moments_file)
     process.communicate()
     assert process.returncode == 0
-    finished = told.read_text().splitlines()
+    finished = moments_file.read_text().splitlines()
     assert not [line for line in finished if not line.startswith("k")]
     readable(root / "runs")
     states = {run["name"]: run["state"] for run in Catalog(Workspace(root)).runs()}
@@ -175,11 +175,11 @@ def states_after(root: Path, told: Path, seed: int, mishap: str = "lambda moment
     return states
 
 
-def fill(disk: Path, left: int) -> None:
+def fill(disk: Path, room: int) -> None:
     """Leave so many bytes free on a disk, as nearly as its other writers let that be."""
     with contextlib.suppress(OSError), (disk / "filler").open("ab", buffering=0) as filler:
         status = os.statvfs(disk)
-        more = status.f_bavail * status.f_frsize - left
+        more = status.f_bavail * status.f_frsize - room
         filler.truncate(max(0, filler.tell() + min(0, more)))
         while more > 0:
             more -= filler.write(b"0" * more)
@@ -196,14 +196,14 @@ def rows(root: Path) -> list[str]:
 @pytest.mark.heavy
 def test_twenty_processes_that_make_ten_runs_each_lose_none_and_double_none(workspace):
     processes = [writer(workspace, f"p{number}", RUNS_EACH) for number in range(PROCESSES)]
-    told = [name for process in processes for name in process.communicate()[0].split()]
+    moments_file = [name for process in processes for name in process.communicate()[0].split()]
     assert [process.returncode for process in processes] == [0] * PROCESSES
     expected = sorted(f"p{number}_{index}" for number in range(PROCESSES) for index in range(RUNS_EACH))
-    assert sorted(told) == expected
+    assert sorted(moments_file) == expected
     catalog = Catalog(Workspace(workspace))
-    listed = catalog.runs()
-    assert sorted(run["name"] for run in listed) == expected
-    assert {run["state"] for run in listed} == {"done"}
+    listing = catalog.runs()
+    assert sorted(run["name"] for run in listing) == expected
+    assert {run["state"] for run in listing} == {"done"}
     assert sorted(rows(workspace)) == expected
     assert catalog.warnings == []
 
@@ -227,9 +227,9 @@ def test_the_same_on_a_disk_that_is_filled_and_freed_meanwhile(workspace, tmp_pa
         fill(runs, 0)
         with pytest.raises(OSError, match="No space left"):
             (runs / "one_more").write_bytes(b"0")
-        listed = qexp("ls", "-q")
-        assert (listed.code, sorted(listed.stdout.split())) == (0, sorted(states))
-        assert "No space left" in listed.stderr
+        listing = qexp("ls", "-q")
+        assert (listing.code, sorted(listing.stdout.split())) == (0, sorted(states))
+        assert "No space left" in listing.stderr
         (runs / "filler").unlink()
         assert qexp("ls", "-q").stderr == ""
         assert sorted(rows(workspace)) == sorted(states)
@@ -264,8 +264,8 @@ def test_the_same_with_a_catalog_that_cannot_be_written(workspace, tmp_path, qex
         states = states_after(workspace, tmp_path / "told", seed)
         assert catalog.read_bytes() == before
         assert len(states) >= KILLS - AT_ONCE
-        listed = qexp("ls", "-q")
-        assert (listed.code, sorted(listed.stdout.split())) == (0, sorted(states))
-        assert "the catalog could not be updated" in listed.stderr
+        listing = qexp("ls", "-q")
+        assert (listing.code, sorted(listing.stdout.split())) == (0, sorted(states))
+        assert "the catalog could not be updated" in listing.stderr
     assert qexp("ls", "-q").stderr == ""
     assert sorted(rows(workspace)) == sorted(states)

@@ -45,17 +45,14 @@ def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written
     shutil.copytree(here / "runs/sound_0", here.parent / "kept/sound_9")
     (here / "link").symlink_to("runs/sound_0/matrices")
     before = content(here.parent)
-    code, stdout, stderr = qexp(*command, "--storage-path", place, "--device", "cpu")
-    assert (code, stdout) == (2, "")
+    stderr = qexp(*command, "--storage-path", place, "--device", "cpu").refused()
     assert "lies inside" in stderr
     assert "choose a" in stderr
     assert content(here.parent) == before
 
 
 def test_a_repeated_run_is_not_kept_inside_another_one(here, qexp):
-    code, _, stderr = qexp("verify", "sound_0", "--keep", "runs/sound_0/again")
-    assert code == 2
-    assert "lies inside the run" in stderr
+    assert "lies inside the run" in qexp("verify", "sound_0", "--keep", "runs/sound_0/again").failed()
     assert not (here / "runs/sound_0/again").exists()
 
 
@@ -76,16 +73,13 @@ def test_a_place_that_is_the_folder_of_runs_is_that_folder(here, place):
 
 def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
     before = content(nested)
-    code, _, stderr = qexp("rm", "sound_0")
-    assert code == 2
-    assert "sound_0 holds other runs, sound_1, sound_2" in stderr
+    assert "sound_0 holds other runs, sound_1, sound_2" in qexp("rm", "sound_0").failed()
     assert content(nested) == before
     # As it was removed by a version that did not look:
     (nested / "runs/.trash").mkdir()
     (nested / "runs/sound_0").rename(nested / "runs/.trash/sound_0--20260101T000000.000000Z")
     before = content(nested)
-    code, _, stderr = qexp("purge", "--yes")
-    assert code == 2
+    stderr = qexp("purge", "--yes").failed()
     assert "is not deleted: it holds other runs, sound_1, sound_2" in stderr
     assert "0 of 1 runs deleted" in stderr
     assert content(nested) == before
@@ -104,9 +98,7 @@ def test_a_run_on_another_disk_that_holds_others_is_not_deleted_there(nested, tm
     (nested / "runs/.trash").mkdir()
     (nested / "runs/.trash/sound_0--20260101T000000.000000Z").symlink_to(tmp_path / "disk/sound_0")
     before = content(tmp_path)
-    code, _, stderr = qexp("purge", "--yes")
-    assert code == 2
-    assert "holds other runs" in stderr
+    assert "holds other runs" in qexp("purge", "--yes").failed()
     assert content(tmp_path) - before <= {nested / "runs/.trash.lock"}
 
 

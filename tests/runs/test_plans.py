@@ -56,13 +56,13 @@ def planned(workspace, *, references=("mogi_quick",), seeds=(0,), grid=None, ove
 def test_a_sweep_is_the_product_of_experiences_grid_and_seeds(workspace):
     grid = {"epochs": [2, 3], "dataset": ["mogi", "mogi_noisy"]}
     plans = planned(workspace, references=["mogi_quick", "mogi_cnn"], seeds=[4, 7], grid=grid)
-    points = {(one.experience, one.spec["epochs"], one.dataset, one.seed) for one in plans}
-    assert len(plans) == len({one.name for one in plans}) == len(points) == 16
-    assert {one.spec["dataset"]["fixed"]["noise"] for one in plans if one.dataset == "mogi_noisy"} == {0.01}
+    points = {(plan.experience, plan.spec["epochs"], plan.dataset, plan.seed) for plan in plans}
+    assert len(plans) == len({plan.name for plan in plans}) == len(points) == 16
+    assert {plan.spec["dataset"]["fixed"]["noise"] for plan in plans if plan.dataset == "mogi_noisy"} == {0.01}
 
 
 def test_a_run_of_a_sweep_is_named_by_experience_and_seed_with_a_digest_where_its_spec_is_changed(workspace):
-    assert [one.name for one in planned(workspace, seeds=range(3, 5))] == ["mogi_quick_3", "mogi_quick_4"]
+    assert [plan.name for plan in planned(workspace, seeds=range(3, 5))] == ["mogi_quick_3", "mogi_quick_4"]
     first, second = planned(workspace, grid={"epochs": [2, 3]})
     assert first.name == f"mogi_quick_{first.digest[:6]}_0"
     assert first.name != second.name
@@ -81,8 +81,8 @@ def test_a_change_that_changes_nothing_gives_the_plain_name(workspace):
         ("dataset", "mogi"),
         ("dataset.size", [64, 64]),
     ):
-        (one,) = planned(workspace, overrides={key: default})
-        assert (one.name, one.digest) == ("mogi_quick_0", plain.digest), key
+        (plan,) = planned(workspace, overrides={key: default})
+        assert (plan.name, plan.digest) == ("mogi_quick_0", plain.digest), key
 
 
 def test_an_experience_that_is_wrong_without_the_change_is_a_changed_one(workspace):
@@ -91,8 +91,8 @@ def test_an_experience_that_is_wrong_without_the_change_is_a_changed_one(workspa
         document = json.loads(file.read_text())
         document.pop(lack)
         file.with_name("lacking.json").write_text(json.dumps(document))
-        (one,) = planned(workspace, references=["lacking"], overrides={lack: value})
-        assert one.name == f"lacking_{one.digest[:6]}_0"
+        (plan,) = planned(workspace, references=["lacking"], overrides={lack: value})
+        assert plan.name == f"lacking_{plan.digest[:6]}_0"
 
 
 def test_the_same_spec_under_two_names_is_one_run_of_a_sweep_too_many(workspace):
@@ -111,15 +111,15 @@ def test_a_seed_that_is_no_integer_is_refused_and_not_cut(workspace, seed):
 
 
 def test_seeds_of_numpy_are_taken(workspace):
-    assert [one.name for one in planned(workspace, seeds=numpy.arange(2))] == ["mogi_quick_0", "mogi_quick_1"]
+    assert [plan.name for plan in planned(workspace, seeds=numpy.arange(2))] == ["mogi_quick_0", "mogi_quick_1"]
 
 
 @pytest.mark.slow
 def test_each_seed_starts_from_the_run_with_its_own_seed(finished):
     order = Order("sound", [0, 1], overrides={"epochs": 3}, pretrain="sound_{seed}")
     plans = check_order(order, Workspace(finished)).plans
-    assert [(one.seed, one.parent.name) for one in plans] == [(0, "sound_0"), (1, "sound_1")]
-    assert [one.overrides[-1] for one in plans] == ["pretrain.run=sound_0", "pretrain.run=sound_1"]
+    assert [(plan.seed, plan.parent.name) for plan in plans] == [(0, "sound_0"), (1, "sound_1")]
+    assert [plan.overrides[-1] for plan in plans] == ["pretrain.run=sound_0", "pretrain.run=sound_1"]
     grid = {"pretrain.run": ["sound_{seed}", "sound_0"], "epochs": [3]}
     with pytest.raises(QexpError, match="two runs of the sweep are the same"):
         sweep(["sound"], [0, 1], grid, {}, Workspace(finished))
@@ -133,9 +133,9 @@ def test_a_grid_of_many_values_is_read_at_once():
 
 
 def test_the_order_of_changes_does_not_change_a_name(workspace):
-    one = planned(workspace, grid={"epochs": [2], "learning_rate": [1e-3]})
+    first = planned(workspace, grid={"epochs": [2], "learning_rate": [1e-3]})
     other = planned(workspace, overrides={"learning_rate": 1e-3, "epochs": 2})
-    assert [plan.name for plan in one] == [plan.name for plan in other]
+    assert [plan.name for plan in first] == [plan.name for plan in other]
 
 
 def test_two_points_of_a_grid_that_mean_the_same_are_refused(workspace):
@@ -149,7 +149,7 @@ def test_two_points_of_a_grid_that_mean_the_same_are_refused(workspace):
 
 def test_keys_that_are_changed_together_make_one_axis(workspace):
     plans = planned(workspace, grid={"epochs+batch_size": [2, 3]})
-    assert [(one.spec["epochs"], one.spec["batch_size"]) for one in plans] == [(2, 2), (3, 3)]
+    assert [(plan.spec["epochs"], plan.spec["batch_size"]) for plan in plans] == [(2, 2), (3, 3)]
     assert plans[0].overrides == ("epochs=2", "batch_size=2")
     with pytest.raises(QexpError, match="grid=epochs is given twice"):
         planned(workspace, grid={"epochs+batch_size": [2, 3], "epochs": [4]})

@@ -194,7 +194,7 @@ def test_a_network_that_leaves_makes_the_medians(here, name):
     images = np.random.default_rng(1).normal(0, 0.02, (5, 1, 16, 16)).astype(np.float32)
     session = onnxruntime.InferenceSession(here / "out" / "model.onnx", providers=["CPUExecutionProvider"])
     made = dict(
-        zip([one.name for one in session.get_outputs()], session.run(None, {"displacement": images}), strict=True)
+        zip([output.name for output in session.get_outputs()], session.run(None, {"displacement": images}), strict=True)
     )
     for output, values in package.open_run("again_1").predict(displacement=images[:, 0]).items():
         np.testing.assert_allclose(made[output][:, 0], values, rtol=1e-4)
@@ -236,7 +236,7 @@ def test_mistakes_are_said_where_they_are(tmp_path, monkeypatch, problems, kind,
     specs = Specs(tmp_path, DOCUMENTS)
     specs.write(kind, put(DOCUMENTS[kind], path, value))
     said = problems(tmp_path / "specs/experiences/sound.json")
-    assert any(complaint in one for one in said), said
+    assert any(complaint in problem for problem in said), said
 
 
 def test_the_loss_of_posteriors_is_for_outputs_of_heads_alone(tmp_path, monkeypatch, problems):
@@ -244,7 +244,7 @@ def test_the_loss_of_posteriors_is_for_outputs_of_heads_alone(tmp_path, monkeypa
     Specs(tmp_path).write("experience", {**SOUND["experience"], "losses": "negative_log_likelihood"})
     said = problems(tmp_path / "specs/experiences/sound.json")
     assert len(said) == 2
-    assert all("is for outputs of a posterior head; end the branch of" in one for one in said)
+    assert all("is for outputs of a posterior head; end the branch of" in problem for problem in said)
 
 
 @pytest.mark.slow

@@ -50,8 +50,7 @@ Program = Callable[..., str]
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     """`program("echo hello", grace=1)`: an experience that runs a shell script, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("QEXP_DATA", raising=False)
     folder = tmp_path / "specs" / "experiences"
     folder.mkdir(parents=True)
     (tmp_path / "own.sh").write_text(OWN_PROGRAM)
@@ -97,8 +96,7 @@ def test_a_program_is_a_run_with_seed_parameters_results_units_and_directions(pr
     assert "seed 3\n" in run.logs()
     assert (run.path / "code/files/own.sh").read_text() == OWN_PROGRAM
     assert json.loads((run.path / "environment.json").read_text())["packages"]
-    code, stdout, _ = call("show", "own_3")
-    assert code == 0
+    stdout = call("show", "own_3").done()
     assert "sh own.sh '{seed}'" in stdout
     assert "0.53 km" in stdout
 
@@ -179,8 +177,7 @@ def histogram(program) -> Path:
 
 @pytest.mark.slow
 def test_a_program_that_writes_files_of_its_own_is_done_with_these_as_its_results(histogram):
-    code, stdout, stderr = call("run", "own", "--seed", "3")
-    assert code == 0, stderr
+    stdout = call("run", "own", "--seed", "3").done()
     run = package.open_run("own_3")
     assert (run.state, run.results) == ("done", {})
     assert list(run.directory.written_by_program()) == ["results/edges.pkl", "results.npz"]
@@ -214,13 +211,11 @@ def test_such_a_run_is_verified_by_its_files(histogram):
 @pytest.mark.parametrize("script", ["true", "echo said", "echo '{{}}' > {results}"])
 def test_a_program_without_numbers_and_files_is_done_and_that_is_said(program, script):
     program(script)
-    code, stdout, stderr = call("run", "own")
-    assert code == 0, stderr
+    stdout = call("run", "own").done()
     assert package.open_run("own_0").state == "done"
     if "results" not in script:
         assert "The program gave no numbers and wrote no files" in stdout
-        code, _, stderr = call("verify", "own_0")
-        assert (code, "cannot be verified: results missing" in stderr) == (2, True)
+        assert "cannot be verified: results missing" in call("verify", "own_0").failed()
 
 
 @pytest.mark.slow
@@ -347,16 +342,14 @@ def test_the_content_of_files_and_data_is_part_of_the_digest(program):
 @pytest.mark.heavy
 def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     program()
-    code, _, stderr = call("run", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "-j", "2", "--yes")
-    assert code == 0, stderr
-    found = {one["overrides"][0]: one["results"]["test"]["depth"]["mae"] for one in package.runs("seed == 1")}
+    call("run", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "-j", "2", "--yes").done()
+    found = {run["overrides"][0]: run["results"]["test"]["depth"]["mae"] for run in package.runs("seed == 1")}
     assert found == {"parameters.rate=1": 11, "parameters.rate=2": 21}
-    code, _, stderr = call("run", "own", "--set", "parameters.rat=1")
-    assert (code, "$.parameters.rat: no parameter 'rat'; did you mean 'rate'?" in stderr) == (2, True)
-    code, _, stderr = call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2")
-    assert (code, "give --metric OUTPUT.METRIC" in stderr) == (2, True)
-    code, _, stderr = call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "--metric", "depth.mae")
-    assert code == 0, stderr
+    stderr = call("run", "own", "--set", "parameters.rat=1").failed()
+    assert "$.parameters.rat: no parameter 'rat'; did you mean 'rate'?" in stderr
+    stderr = call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2").failed()
+    assert "give --metric OUTPUT.METRIC" in stderr
+    call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "--metric", "depth.mae").done()
     assert "depth.mae" in Path("studies/own_rate/study.csv").read_text()
 
 
@@ -366,10 +359,8 @@ def test_runs_that_write_the_same_file_wait_for_each_other_and_take_nothing_that
     program(
         'sleep 0.3; test {seed} = 2 || echo "{{\\"mae\\": {seed}}}" > results.json; sleep 0.2', results="results.json"
     )
-    code, _, stderr = call("run", "own", "--seeds", "0:3", "-j", "3")
-    assert code == 4
-    assert "so that they wait for each other" in stderr
-    found = {one["seed"]: one["results"].get("test", {}).get("result", {}).get("mae") for one in package.runs()}
+    assert "so that they wait for each other" in call("run", "own", "--seeds", "0:3", "-j", "3").failed(4)
+    found = {run["seed"]: run["results"].get("test", {}).get("result", {}).get("mae") for run in package.runs()}
     assert found == {0: 0, 1: 1, 2: None}
     assert "which was there before" in package.open_run("own_2").record["error"]
 
@@ -389,10 +380,9 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
     (here / "specs/experiences/own.json").write_text(json.dumps(OWN))
     monkeypatch.chdir(here)
     package.run("own", seed=1)
-    code, stdout, stderr = call("compare", "sound_0", "own_1", "--json")
-    assert code == 0, stderr
+    stdout = call("compare", "sound_0", "own_1", "--json").done()
     comparison = json.loads(stdout)
-    (row,) = (one for one in comparison["results"] if (one["output"], one["metric"]) == ("depth", "mae"))
+    (row,) = (row for row in comparison["results"] if (row["output"], row["metric"]) == ("depth", "mae"))
     assert (row["unit"], row["direction"], row["values"][1]) == ("km", "lowest", 0.51)
     assert row["values"][0] > 0
     assert comparison["differences"] == {"type": ['"training"', '"command"']}
@@ -405,8 +395,7 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
     ):
         code, _, stderr = call(*command)
         assert (code, "own_1 is a run of a program and has no network" in stderr) == (2, True), (command, stderr)
-    code, _, stderr = call("figures", "own_1")
-    assert (code, "qexp draws no figures" in stderr) == (2, True)
+    assert "qexp draws no figures" in call("figures", "own_1").failed()
     assert call("doctor").code == 0
     assert call("validate").code == 0
 
@@ -431,8 +420,7 @@ def test_an_imported_program_is_not_executed_without_permission(program, tmp_pat
     assert code == 0
     assert "is not executed without --trust-code" in stderr
     assert "runs: 'sh', '-c'" in stderr
-    code, _, stderr = call("verify", "own_0", "--workspace", other)
-    assert (code, "was imported and has code of its own" in stderr) == (2, True)
+    assert "was imported and has code of its own" in call("verify", "own_0", "--workspace", other).failed()
     assert not list(other.rglob("executed"))
     assert call("verify", "own_0", "--trust-code", "--workspace", other).code == 0
 

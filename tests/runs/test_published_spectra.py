@@ -156,20 +156,17 @@ def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_dep
 
 def test_runs_are_listed_and_chosen_by_targets_with_a_percent_sign(place: Path):
     columns = "name,test.TOC%.rmse"
-    code, stdout, _ = call(
+    stdout = call(
         "--workspace", place, "ls", "--columns", columns, "--where", "results.test['TOC%'].rmse > 0", "--json"
-    )
-    assert code == 0
-    assert [one["name"] for one in json.loads(stdout)] == ["max_toc_0"]
+    ).done()
+    assert [run["name"] for run in json.loads(stdout)] == ["max_toc_0"]
 
 
 @pytest.mark.slow
 def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_trained_on(workspace: Path):
     def judged(*options: str) -> str:
         source = workspace / "data/max/finetune/TOC%"
-        code, stdout, stderr = call("--workspace", workspace, "evaluate", "max_toc_0", "--input", source, *options)
-        assert code == 0, stderr
-        return stdout
+        return call("--workspace", workspace, "evaluate", "max_toc_0", "--input", source, *options).done()
 
     seen = judged("--part", "validation")
     assert "3 samples" in seen

@@ -42,8 +42,8 @@ def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(he
             assert record[key] == before[key]
         assert record["rerun_of"] == "sound_0"
         assert weights(name) == weights("sound_0")
-    assert [one["name"] for one in package.runs(tags=["again"])] == ["sound_0_rerun"]
-    assert [one["name"] for one in package.runs("rerun_of == 'sound_0'")] == ["sound_0_rerun", "sound_0_rerun_2"]
+    assert [run["name"] for run in package.runs(tags=["again"])] == ["sound_0_rerun"]
+    assert [run["name"] for run in package.runs("rerun_of == 'sound_0'")] == ["sound_0_rerun", "sound_0_rerun_2"]
     assert "rerun of     sound_0\n" in qexp("show", "sound_0_rerun").stdout
 
 
@@ -54,9 +54,7 @@ def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
     record = package.open_run("other").record
     assert (record["seed"], record["epochs"]["of"], record["overrides"]) == (4, 1, ["epochs=1"])
     assert record["digest"] != package.open_run("sound_0").record["digest"]
-    code, _, stderr = qexp("rerun", "sound_0", *options)
-    assert code == 2
-    assert "a run other exists already; choose another --name" in stderr
+    assert "a run other exists already; choose another --name" in qexp("rerun", "sound_0", *options).failed()
 
 
 @pytest.mark.slow
@@ -79,8 +77,7 @@ def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
     again = package.open_run(f"{before.name}_rerun")
     assert again.record["digest"] == before.record().digest
     assert again.results == package.open_run(before.name).results
-    code, _, stderr = qexp("rerun", f"{before.name}/folds/{before.all_folds()[0].name}")
-    assert code == 2
+    stderr = qexp("rerun", f"{before.name}/folds/{before.all_folds()[0].name}").failed()
     assert "is a fold; rerun the run that it belongs to" in stderr
 
 
@@ -110,8 +107,7 @@ def test_a_run_is_repeated_by_the_code_of_its_commit(repository, here, qexp):
     commit = json.loads(file.read_text())["qexp"]["commit"]
     (here / "around.sh").write_text('touch "$0.called"; exec "$@"')
     (here / "qexp.toml").write_text('wrap = "sh {workspace}/around.sh"')
-    code, _, stderr = qexp("rerun", "sound_0", "--at-commit", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("rerun", "sound_0", "--at-commit", "--device", "cpu").done()
     assert (here / "around.sh.called").exists()
     again = package.open_run("sound_0_rerun")
     environment = json.loads((again.path / "environment.json").read_text())
@@ -133,9 +129,7 @@ def test_what_cannot_be_had_at_its_commit_is_refused_and_nothing_is_written(
 ):
     if commit != "":
         change(here / "runs/sound_0/environment.json", qexp={"commit": commit, "source": "0"})
-    code, _, stderr = qexp("rerun", "sound_0", "--at-commit", "--device", "cpu", *options)
-    assert code == 2
-    assert complaint in stderr
+    assert complaint in qexp("rerun", "sound_0", "--at-commit", "--device", "cpu", *options).failed()
     assert not (here / "runs/sound_0_rerun").exists()
 
 
@@ -146,6 +140,4 @@ def test_the_code_of_an_imported_run_is_not_executed_without_permission(here, qe
     assert qexp("export", "own", "--to", "a.zip").code == 0
     shutil.rmtree(here / "runs/own")
     assert qexp("import", "a.zip").code == 0
-    code, _, stderr = qexp("rerun", "own")
-    assert code == 2
-    assert "is not executed without permission" in stderr
+    assert "is not executed without permission" in qexp("rerun", "own").failed()

@@ -21,46 +21,44 @@ def contents(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_two_runs_with_one_seed_are_identical_byte_for_byte(train):
-    one, other = train(seed=4, name="one"), train(seed=4, name="other")
-    assert contents(one.path) == contents(other.path)
-    assert one.results == other.results
+    first, second = train(seed=4, name="one"), train(seed=4, name="other")
+    assert contents(first.path) == contents(second.path)
+    assert first.results == second.results
 
 
 @pytest.mark.slow
 def test_runs_with_different_seeds_differ(train):
-    one, other = train(seed=4), train(seed=5)
-    assert contents(one.path)["metrics.jsonl"] != contents(other.path)["metrics.jsonl"]
-    assert one.record["digest"] == other.record["digest"]
+    first, second = train(seed=4), train(seed=5)
+    assert contents(first.path)["metrics.jsonl"] != contents(second.path)["metrics.jsonl"]
+    assert first.record["digest"] == second.record["digest"]
 
 
 @pytest.fixture(scope="session")
-def whole(made_once: MadeOnce) -> Path:
+def uninterrupted(made_once: MadeOnce) -> Path:
     """The run that others come to, however they are interrupted."""
 
     def make(root: Path) -> None:
         assert call("init", root).code == 0
-        code, _, stderr = call("run", "mogi_quick", "--name", "whole", *SLOW, "--workspace", root)
-        assert code == 0, stderr
+        call("run", "mogi_quick", "--name", "whole", *SLOW, "--workspace", root).done()
 
     return made_once("whole", make) / "runs/whole"
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(workspace, start, qexp, whole, number):
+def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(workspace, start, qexp, uninterrupted, number):
     parted = start("run", "mogi_quick", "--name", "parted", *SLOW)
     until(has_lines(workspace / "runs/parted/metrics.jsonl", 3), "the third epoch")
     parted.send(number)
     code, _, stderr = parted.end()
     assert code == 130, stderr
     assert "--resume" in stderr
-    code, _, stderr = qexp("run", "mogi_quick", "--name", "parted", *SLOW, "--resume")
-    assert code == 0, stderr
-    assert contents(whole) == contents(workspace / "runs/parted")
+    qexp("run", "mogi_quick", "--name", "parted", *SLOW, "--resume").done()
+    assert contents(uninterrupted) == contents(workspace / "runs/parted")
 
 
 @pytest.mark.heavy
-def test_a_run_that_was_killed_is_lost_and_resumes_to_the_same_bits(workspace, start, qexp, whole):
+def test_a_run_that_was_killed_is_lost_and_resumes_to_the_same_bits(workspace, start, qexp, uninterrupted):
     killed = start("run", "mogi_quick", "--name", "killed", *SLOW)
     until(has_lines(workspace / "runs/killed/metrics.jsonl", 2), "the second epoch")
     assert qexp("ls", "-q", "--status", "running").stdout == "killed\n"
@@ -76,13 +74,13 @@ def test_a_run_that_was_killed_is_lost_and_resumes_to_the_same_bits(workspace, s
     assert (refused.code, "qexp rerun killed --resume" in refused.stderr) == (2, True)
     assert qexp("rerun", "killed", "--resume", "--seed", "6").code == 2
     assert qexp("rerun", "killed", "--resume").code == 0
-    assert contents(whole) == contents(workspace / "runs/killed")
+    assert contents(uninterrupted) == contents(workspace / "runs/killed")
     assert qexp("rerun", "killed", "--resume").code == 0, "it is done"
-    assert contents(whole) == contents(workspace / "runs/killed")
+    assert contents(uninterrupted) == contents(workspace / "runs/killed")
 
 
 @pytest.mark.heavy
-def test_a_torn_last_line_of_the_metrics_is_left_out_and_written_again(workspace, start, qexp, whole):
+def test_a_torn_last_line_of_the_metrics_is_left_out_and_written_again(workspace, start, qexp, uninterrupted):
     parted = start("run", "mogi_quick", "--name", "parted", *SLOW)
     metrics = workspace / "runs/parted/metrics.jsonl"
     until(has_lines(metrics, 2), "the second epoch")
@@ -92,4 +90,4 @@ def test_a_torn_last_line_of_the_metrics_is_left_out_and_written_again(workspace
     metrics.write_bytes(whole_lines + b'{"epoch": 9')
     assert qexp("run", "mogi_quick", "--name", "parted", *SLOW, "--resume").code == 0
     assert metrics.read_bytes().startswith(whole_lines)
-    assert metrics.read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert metrics.read_bytes() == (uninterrupted / "metrics.jsonl").read_bytes()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import qexp as package
-from tests.conftest import Specs, call, shared_folder
+from tests.conftest import Specs, call, copied, shared_folder
 
 CHANNELS = 32
 
@@ -24,23 +24,23 @@ Cores = Mapping[str, range]
 def write_cores(folder: Path, target: bool, validation: tuple[str, ...], **parts: Cores) -> None:
     """Folders of spectra as they are published: train/ and test/."""
     for part, cores in parts.items():
-        place = folder / part
+        part_folder = folder / part
         for name in ("spe", "target"):
-            (place / name).mkdir(parents=True)
-        told = []
+            (part_folder / name).mkdir(parents=True)
+        lines = []
         for core, numbers in cores.items():
             for number in numbers:
                 name = f"{core}_{number}.txt"
                 counts = np.random.default_rng([ord(core), number]).poisson(20, CHANNELS)
-                (place / "spe" / name).write_text("\n".join(map(str, counts)) + "\n")
-                (place / "target" / name).write_text(f"{counts.mean():.6f}\n")
-                told.append(f"{name},{core},{number}.0,10,1,20\n")
+                (part_folder / "spe" / name).write_text("\n".join(map(str, counts)) + "\n")
+                (part_folder / "target" / name).write_text(f"{counts.mean():.6f}\n")
+                lines.append(f"{name},{core},{number}.0,10,1,20\n")
         if not target:
-            shutil.rmtree(place / "target")
+            shutil.rmtree(part_folder / "target")
         head = "filename,core,depth,voltage,current,live_time\n"
-        (place / "info.csv").write_text(head + "".join(told))
+        (part_folder / "info.csv").write_text(head + "".join(lines))
         if part == "train":
-            (place / "val.csv").write_text(head + "".join(line for line in told if line.startswith(validation)))
+            (part_folder / "val.csv").write_text(head + "".join(line for line in lines if line.startswith(validation)))
 
 
 PARAMETERS = {"size": "tiny", "patch_size": 8, "mask_ratio": 0.5, "width": 8, "depth": 1, "heads": 2}
@@ -110,17 +110,13 @@ def pretrained(root: Path) -> None:
     """A workspace in which msm_0 is done, and few_finetune_0 from its encoder; for reading only."""
     prepare_specs(root)
     for name in ("msm", "few_finetune"):
-        code, _, stderr = call("run", name, "--device", "cpu", "--workspace", root)
-        assert code == 0, stderr
+        call("run", name, "--device", "cpu", "--workspace", root).done()
 
 
 @pytest.fixture
 def here(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that, which is the current directory and may be changed."""
-    shutil.copytree(pretrained, tmp_path / "workspace")
-    monkeypatch.chdir(tmp_path / "workspace")
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
-    return tmp_path / "workspace"
+    return copied(pretrained, tmp_path, monkeypatch)
 
 
 def counts(run: Path) -> dict[str, dict[str, int]]:
@@ -142,14 +138,12 @@ def test_a_run_keeps_what_it_trained_and_validated_on_and_what_its_ancestors_did
 
 @pytest.mark.slow
 def test_spectra_that_are_left_without_labels_count_as_seen(here, qexp):
-    code, _, stderr = qexp("run", "few_finetune", "--set", "labelled=2", "--name", "two", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "few_finetune", "--set", "labelled=2", "--name", "two", "--device", "cpu").done()
     assert counts(here / "runs/two")["two"] == {"A": 3, "B": 3, "C": 2}
 
 
 def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_and_the_run(here, qexp):
-    code, stdout, stderr = qexp("run", "leaky_finetune")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("run", "leaky_finetune").refused()
     assert "msm_0: core B: 3 of 3 test spectra" in stderr
     assert "core D" not in stderr, "what another run was merely tested on is no leak"
     assert "--allow-leak" in stderr
@@ -158,25 +152,20 @@ def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_a
 
 @pytest.mark.slow
 def test_without_that_parent_the_same_spectra_are_tested(here, qexp):
-    code, _, stderr = qexp("run", "leaky_scratch", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "leaky_scratch", "--device", "cpu").done()
     assert package.open_run("leaky_scratch_0").record["caution"] == ""
 
 
 @pytest.mark.slow
 def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone(here, qexp):
     shutil.rmtree(here / "runs/msm_0")
-    code, _, stderr = qexp("run", "leaky_finetune", "--pretrain", "few_finetune_0")
-    assert code == 2
+    stderr = qexp("run", "leaky_finetune", "--pretrain", "few_finetune_0").failed()
     assert "msm_0: core B: 3 of 3 test spectra" in stderr
 
 
 @pytest.mark.slow
 def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results(here, qexp):
-    code, stdout, stderr = qexp(
-        "run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu"
-    )
-    assert code == 0, stderr
+    stdout = qexp("run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu").done()
     assert CAUTION in stdout
     record = package.open_run("leaky_finetune_0").record
     assert record["caution"] == CAUTION
@@ -188,8 +177,7 @@ def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results(her
 
 @pytest.mark.slow
 def test_allowing_a_leak_where_there_is_none_marks_nothing(here, qexp):
-    code, _, stderr = qexp("run", "few_finetune", "--allow-leak", "--name", "other", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "few_finetune", "--allow-leak", "--name", "other", "--device", "cpu").done()
     assert package.open_run("other").record["caution"] == ""
 
 
@@ -207,35 +195,29 @@ def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("split", "said"),
+    ("split", "complaint"),
     [
         ('{"type": "random", "parameters": {"share": 0.3}}', "each core must be in one part only"),
         ('{"type": "held_out", "parameters": {"by": "name", "values": ["A_0.txt"]}}', "core A: 2 other spectra"),
     ],
 )
-def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, split, said):
+def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, split, complaint):
     inner = 'inner={"type": "random", "parameters": {"share": 0.3}}'
     changes = ("--set", f"split={split}", "--set", inner)
-    code, _, stderr = qexp("run", "few_scratch", *changes)
-    assert code == 2
-    assert said in stderr
+    assert complaint in qexp("run", "few_scratch", *changes).failed()
     document = json.loads((here / "specs/experiences/few_scratch.json").read_text())
     Specs(here).write("experience", {**document, "split": json.loads(split), "inner": json.loads(inner[6:])}, "divided")
-    code, _, stderr = qexp("validate", "specs/experiences/divided.json")
-    assert code == 2
+    stderr = qexp("validate", "specs/experiences/divided.json").failed()
     assert "specs/experiences/divided.json at $.split: " in stderr
-    assert said in stderr
-    code, _, stderr = qexp("run", "few_scratch", *changes, "--allow-leak", "--name", "allowed", "--device", "cpu")
-    assert code == 0, stderr
+    assert complaint in stderr
+    qexp("run", "few_scratch", *changes, "--allow-leak", "--name", "allowed", "--device", "cpu").done()
     assert package.open_run("allowed").record["caution"] == "tested on training cores"
 
 
 def test_a_spectrum_that_is_copied_from_the_training_to_the_test_part_is_found(here, qexp):
     few = here / "data/few"
     shutil.copyfile(few / "train/spe/A_1.txt", few / "test/spe/E_2.txt")
-    code, _, stderr = qexp("run", "few_scratch")
-    assert code == 2
-    assert "core E: 1 of 3 test spectra" in stderr
+    assert "core E: 1 of 3 test spectra" in qexp("run", "few_scratch").failed()
     assert qexp("validate", "specs/experiences/few_scratch.json").code == 2
 
 
@@ -255,8 +237,7 @@ def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
         f"few_finetune with seed {bad} would be tested on spectra that were used for training" in outcomes[bad].stderr
     )
     assert qexp("run", "few_finetune", "--seeds", ",".join(good), *changes, "--dry-run").code == 0
-    code, _, stderr = qexp("run", "few_finetune", "--seeds", f"{good[0]},{bad}", *changes, "--dry-run")
-    assert code == 2
+    stderr = qexp("run", "few_finetune", "--seeds", f"{good[0]},{bad}", *changes, "--dry-run").failed()
     assert f"with seed {bad}" in stderr
 
 
@@ -282,12 +263,8 @@ def test_what_was_seen_cannot_be_forgotten_or_changed(here, qexp, change):
             seen = json.loads(file.read_text())
             seen["msm_0"].pop("B")
             file.write_text(json.dumps(seen))
-    code, _, stderr = qexp("run", "leaky_finetune")
-    assert code == 5
-    assert "msm_0/seen.json" in stderr
-    code, _, stderr = qexp("verify", "few_finetune_0")
-    assert code == 2
-    assert "seen.json" in stderr
+    assert "msm_0/seen.json" in qexp("run", "leaky_finetune").failed(5)
+    assert "seen.json" in qexp("verify", "few_finetune_0").failed()
     code, stdout, _ = qexp("doctor")
     assert code == 5
     assert stdout.count("seen.json") >= 2
@@ -298,9 +275,7 @@ def test_an_imported_run_brings_along_what_it_saw(here, tmp_path, qexp):
     assert qexp("export", "few_finetune_0", "--to", tmp_path / "one.zip").code == 0
     assert qexp("import", tmp_path / "one.zip", "--name", "taken_in").code == 0
     shutil.rmtree(here / "runs/msm_0")
-    code, _, stderr = qexp("run", "leaky_finetune", "--pretrain", "taken_in")
-    assert code == 2
-    assert "core B: 3 of 3 test spectra" in stderr
+    assert "core B: 3 of 3 test spectra" in qexp("run", "leaky_finetune", "--pretrain", "taken_in").failed()
 
 
 @pytest.mark.heavy

@@ -53,9 +53,7 @@ def test_where_another_user_may_not_write_nothing_is_written(shared_run, qexp):
     shared_run.path.chmod(0o755)
     before = sorted(shared_run.path.iterdir())
     for command in (("tag", "one", "--add", "x"), ("note", "one", "x")):
-        code, stdout, stderr = as_nobody(*command, *here)
-        assert (code, stdout) == (2, "")
-        assert "labels.json: Permission denied" in stderr
+        assert "labels.json: Permission denied" in as_nobody(*command, *here).refused()
     assert sorted(shared_run.path.iterdir()) == before
 
 
@@ -65,8 +63,7 @@ def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(fini
     run = RunDirectory(open_workspace / "runs/sound_0")
     run.path.chmod(0o777)
     place = ("--device", "cpu", "--workspace", open_workspace)
-    code, _, stderr = as_nobody("matrix", "--run", "sound_0", "--dataset", "sound", *place)
-    assert code == 0, stderr
+    as_nobody("matrix", "--run", "sound_0", "--dataset", "sound", *place).done()
     assert run.matrix_names() == ["sound"]
 
 
@@ -119,7 +116,7 @@ def _waits_for(lock: Path) -> bool:
     """Whether a process of the user nobody has the lock's file open."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if process.stat().st_uid == NOBODY and lock in [one.readlink() for one in process.glob("fd/*")]:
+            if process.stat().st_uid == NOBODY and lock in [path.readlink() for path in process.glob("fd/*")]:
                 return True
         except OSError:
             continue

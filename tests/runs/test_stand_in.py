@@ -26,16 +26,14 @@ def stood_in(workspace, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qexp):
-    made = RunDirectory(package.run("stones", device="cpu").path)
-    assert made.record().caution == made.fold("002").record().caution == WORDS
-    assert "stand-in data are used, 'made_up.csv'" in (made.path / "attempts/01/log.txt").read_text()
-    assert xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"] == WORDS
+    run = RunDirectory(package.run("stones", device="cpu").path)
+    assert run.record().caution == run.fold("002").record().caution == WORDS
+    assert "stand-in data are used, 'made_up.csv'" in (run.path / "attempts/01/log.txt").read_text()
+    assert xarray.load_dataset(run.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"] == WORDS
     for command in (
         ("show", "stones_0"), ("ls",), ("ls", "--json"), ("ls", "--csv"), ("ls", "--group", "dataset"),
     ):  # fmt: skip
-        code, stdout, stderr = qexp(*command)
-        assert code == 0, stderr
-        assert WORDS in stdout, command
+        assert WORDS in qexp(*command).done(), command
     Path("pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.2,0.3,0.4\n")
     assert qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "estimates.csv").code == 0
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == WORDS
@@ -44,16 +42,14 @@ def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qe
 @pytest.mark.slow
 def test_a_run_that_has_both_cautions_gives_both(stood_in):
     changes = {"protocol": "as_published", "inner": None}
-    made = RunDirectory(package.run("stones", overrides=changes, device="cpu").path)
-    assert made.record().caution == f"{WORDS}; {stones.CAUTION}"
+    run = RunDirectory(package.run("stones", overrides=changes, device="cpu").path)
+    assert run.record().caution == f"{WORDS}; {stones.CAUTION}"
 
 
 @pytest.mark.slow
 def test_when_the_file_is_there_after_all_the_run_of_the_stand_in_stands_for_itself(stood_in, qexp):
     package.run("stones", device="cpu")
     (stood_in / "data" / "stones.csv").write_bytes((stood_in / "data" / "made_up.csv").read_bytes())
-    code, _, stderr = qexp("run", "stones", "--seed", "0")
-    assert code == 2
-    assert "with another spec" in stderr
+    assert "with another spec" in qexp("run", "stones", "--seed", "0").failed()
     measured = RunDirectory(package.run("stones", name="measured", device="cpu").path)
     assert measured.record().caution == ""

@@ -120,10 +120,9 @@ def test_memory_that_the_processor_is_refused_is_told_from_other_failures(worksp
 @pytest.mark.slow
 def test_a_failed_run_exits_with_1(workspace, qexp):
     (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
-    code, stdout, stderr = qexp(
+    stderr = qexp(
         "run", "mogi_quick", "--set", "losses.depth=breaking", "--set", "sizes=[96,32,32]", "--set", "epochs=1"
-    )
-    assert (code, stdout) == (1, "")
+    ).refused(1)
     assert "ZeroDivisionError" in stderr
     assert "log.txt" in stderr
 
@@ -139,9 +138,7 @@ def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train)
 def test_done_is_not_believed_without_the_results(train, qexp):
     run = train()
     (run.path / "results/test_predictions.nc").unlink()
-    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test")
-    assert code == 2
-    assert "some of its results are missing" in stderr
+    assert "some of its results are missing" in qexp("matrix", "--run", run.name, "--dataset", "mogi_test").failed()
 
 
 @pytest.mark.heavy

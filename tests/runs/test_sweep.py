@@ -38,13 +38,11 @@ def in_state(state, count):
 @pytest.mark.heavy
 def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, qexp):
     sweep = ("run", "mogi_quick", "--grid", "learning_rate=1e30,1e-3", *BRIEF, "-j", "1")
-    code, _, stderr = qexp(*sweep)
-    assert code == 4, stderr
+    qexp(*sweep).failed(4)
     assert sorted(states().values()) == ["done", "failed"]
     failed = [name for name, state in states().items() if state == "failed"]
 
-    code, _, stderr = qexp(*sweep)
-    assert code == 4
+    stderr = qexp(*sweep).failed(4)
     assert "1 done already" in stderr
     assert "left alone, failed" in stderr
     assert "--only-failed" in stderr
@@ -57,8 +55,7 @@ def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, qex
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
-    code, stdout, _ = qexp("run", "mogi_quick", "mogi_cnn", "--seeds", "0:2", "--grid", "epochs=2,3", "--dry-run")
-    assert code == 0
+    stdout = qexp("run", "mogi_quick", "mogi_cnn", "--seeds", "0:2", "--grid", "epochs=2,3", "--dry-run").done()
     lines = stdout.splitlines()
     assert len(lines) == 8
     assert all("epochs=" in line for line in lines)
@@ -148,15 +145,12 @@ def test_a_detached_launch_goes_on_by_itself(workspace, start):
 
 @pytest.mark.heavy
 def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, qexp):
-    code, stdout, stderr = qexp("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--detach")
-    assert code == 0, stderr
+    stdout = qexp("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--detach").done()
     until(in_state("running", 1), "that the first runs")
     second = next(name for name, state in states().items() if state == "queued")
-    code, _, stderr = qexp("stop", second)
-    assert code == 0, stderr
+    qexp("stop", second).done()
     assert sorted(states().values()) == ["interrupted", "queued", "running"]
-    code, _, stderr = qexp("stop", "--launch", stdout.strip())
-    assert code == 0, stderr
+    qexp("stop", "--launch", stdout.strip()).done()
     assert sorted(states().values()) == ["created", "interrupted", "interrupted"]
     assert not attempts(package.open_run(second).path)
     assert launchers.find_launch("last", Workspace(workspace)).pool_works() is False
@@ -230,9 +224,7 @@ def test_of_several_gpus_each_run_gets_one(launched):
     ],
 )
 def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(workspace, qexp, options, complaint):
-    code, _, stderr = qexp("run", "mogi_quick", *options)
-    assert code == 2
-    assert complaint in stderr
+    assert complaint in qexp("run", "mogi_quick", *options).failed()
     assert not (workspace / "runs").exists()
 
 

@@ -31,7 +31,7 @@ SPEC = {"outputs": ["depth"], "epochs": 1, "dataset": {}, "model": {}}
 def make(workspace: Path) -> Make:
     """`make("one", state="failed")`: a run of a record and one file; `place` puts it elsewhere and links to it."""
 
-    def made(name: str, place: Path | None = None, **fields: object) -> Path:
+    def make_run(name: str, place: Path | None = None, **fields: object) -> Path:
         folder = (place or workspace / "runs") / name
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints/best.safetensors").write_bytes(b"w" * 1000)
@@ -42,7 +42,7 @@ def make(workspace: Path) -> Make:
             (workspace / "runs" / name).symlink_to(folder)
         return workspace / "runs" / name
 
-    return made
+    return make_run
 
 
 def running() -> dict[str, object]:
@@ -67,9 +67,7 @@ def test_what_is_removed_and_restored_is_as_it_was(make, workspace, qexp):
     assert "qexp restore mogi_1" in stderr
     assert not run.exists()
     assert qexp("ls", "-q").stdout == ""
-    code, stdout, _ = qexp("restore")
-    assert code == 0
-    assert stdout.splitlines()[1].split()[0] == "mogi_1"
+    assert qexp("restore").done().splitlines()[1].split()[0] == "mogi_1"
     assert qexp("restore", "mogi_1").code == 0
     assert content(run) == before
     assert qexp("ls", "-q").stdout == "mogi_1\n"
@@ -79,8 +77,7 @@ def test_what_is_removed_and_restored_is_as_it_was(make, workspace, qexp):
 def test_runs_are_named_by_patterns_prefixes_and_paths_and_moved_once(make, workspace, qexp):
     for name in ("mogi_1", "mogi_2", "other_1", "third"):
         make(name)
-    code, _, stderr = qexp("rm", "mogi_*", "mogi_1", "oth", "runs/third")
-    assert code == 0, stderr
+    qexp("rm", "mogi_*", "mogi_1", "oth", "runs/third").done()
     assert sorted(in_trash(workspace)) == ["mogi_1", "mogi_2", "other_1", "third"]
 
 
@@ -141,8 +138,7 @@ def test_a_running_run_is_stopped_first_if_asked(workspace, start, qexp):
     process = start("run", "mogi_quick", "--name", "long", "--set", "epochs=100000", "--set", "sizes=[96,32,32]")
     until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")
     assert qexp("rm", "long").code == 2
-    code, _, stderr = qexp("rm", "long", "--stop")
-    assert code == 0, stderr
+    qexp("rm", "long", "--stop").done()
     assert process.end()[0] == 130
     (entry,) = trash.entries(Workspace(workspace))
     assert json.loads((entry.path / "run.json").read_text())["state"] == "interrupted"
@@ -155,9 +151,7 @@ def test_of_several_of_one_name_the_newest_is_restored_or_the_one_that_is_named_
     first, _ = trash.entries(Workspace(workspace))
     assert qexp("restore", "one").code == 0
     assert json.loads((workspace / "runs/one/run.json").read_text())["note"] == "second"
-    code, _, stderr = qexp("restore", first.path.name)
-    assert code == 2
-    assert "a run one exists already" in stderr
+    assert "a run one exists already" in qexp("restore", first.path.name).failed()
     assert in_trash(workspace) == ["one"]
     assert qexp("rm", "one").code == 0
     assert qexp("restore", first.path.name).code == 0
@@ -168,8 +162,7 @@ def test_of_several_of_one_name_the_newest_is_restored_or_the_one_that_is_named_
 def test_what_is_not_in_the_trash_cannot_be_restored(make, workspace, qexp, name):
     make("one")
     qexp("rm", "one")
-    code, _, stderr = qexp("restore", name)
-    assert code == 3
+    stderr = qexp("restore", name).failed(3)
     assert "did you mean" in stderr or "one" in stderr
 
 
@@ -193,21 +186,19 @@ def test_of_a_run_on_another_disk_the_link_is_removed_and_restored_and_both_dele
 
 
 def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(workspace, qexp, tmp_path):
-    disk, place = tmp_path / "disk", Workspace(workspace)
+    disk, home = tmp_path / "disk", Workspace(workspace)
     (disk / "far/mine").mkdir(parents=True)
 
     def seed() -> int:
         return json.loads((workspace / "runs/far/run.json").read_text())["seed"]
 
     for number in (1, 2):
-        run = prepare(Plan("far", "made", "made", "made", number, SPEC, digest=""), place, storage=disk)
+        run = prepare(Plan("far", "made", "made", "made", number, SPEC, digest=""), home, storage=disk)
         assert (run.path.readlink().parent, seed()) == (disk, number)
         assert qexp("rm", "far").code == 0
-    first, _ = trash.entries(place)
+    first, _ = trash.entries(home)
     assert qexp("restore", "far").code == 0
-    code, _, stderr = qexp("restore", first.path.name)
-    assert code == 2
-    assert "a run far exists already" in stderr
+    assert "a run far exists already" in qexp("restore", first.path.name).failed()
     assert qexp("rm", "far").code == 0
     assert qexp("restore", first.path.name).code == 0
     assert seed() == 1
@@ -247,9 +238,7 @@ def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_point
     (workspace / "runs/far").symlink_to(far.data)
     (mine.data / "run.json").unlink()
     before = content(tmp_path / "disk")
-    code, _, stderr = qexp("purge", "--yes")
-    assert code == 2
-    assert stderr.count(" is not deleted: ") == 2
+    assert qexp("purge", "--yes").failed().count(" is not deleted: ") == 2
     assert content(tmp_path / "disk") == before
 
 
@@ -289,8 +278,7 @@ def test_a_purge_deletes_what_is_older_and_says_how_much(make, workspace, qexp):
 def test_where_nobody_can_be_asked_a_purge_needs_a_yes(make, workspace, qexp):
     make("one")
     qexp("rm", "one")
-    code, stdout, stderr = qexp("purge")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("purge").refused()
     assert "delete 1 run permanently" in stderr
     assert "--yes" in stderr
     assert in_trash(workspace) == ["one"]
@@ -298,9 +286,7 @@ def test_where_nobody_can_be_asked_a_purge_needs_a_yes(make, workspace, qexp):
 
 @pytest.mark.parametrize("age", ["30", "d", "-3d", "3y", "1.5h", "30 d", "9999999d", "٣d"])
 def test_an_age_that_is_none_is_refused(workspace, qexp, age):
-    code, _, stderr = qexp("purge", "--older-than", age)
-    assert code == 2
-    assert "write a number and one of m, h, d, w" in stderr
+    assert "write a number and one of m, h, d, w" in qexp("purge", "--older-than", age).failed()
 
 
 def test_the_longest_age_that_can_be_said_is_older_than_anything(make, workspace, qexp):
@@ -335,16 +321,14 @@ def test_files_of_others_in_the_trash_are_left_alone(make, workspace, qexp):
 def test_a_file_in_the_place_of_the_trash_is_an_error_in_words(make, workspace, qexp):
     run = make("one")
     (workspace / "runs/.trash").touch()
-    code, _, stderr = qexp("rm", "one")
-    assert code == 2
-    assert "cannot write to" in stderr
+    assert "cannot write to" in qexp("rm", "one").failed()
     assert run.exists()
 
 
 def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, workspace, tmp_path, monkeypatch):
-    place = Workspace(workspace)
+    home = Workspace(workspace)
     far = make("far", place=tmp_path / "disk")
-    trash.discard(trash.runs_to_remove(["far"], place), place)
+    trash.discard(trash.runs_to_remove(["far"], home), home)
 
     def answered_too_early(path: Path) -> bool:
         far.symlink_to(tmp_path)  # another process, right after the answer
@@ -352,7 +336,7 @@ def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, wo
 
     monkeypatch.setattr(os.path, "lexists", answered_too_early)
     with pytest.raises(QexpError, match="a run far exists already"):
-        trash.restore("far", place)
+        trash.restore("far", home)
     assert far.readlink() == tmp_path
     assert in_trash(workspace) == ["far"]
 

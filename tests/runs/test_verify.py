@@ -31,7 +31,6 @@ def run(finished, tmp_path, monkeypatch) -> Path:
     """The directory of a finished run that a test may spoil, in a workspace that is the current directory."""
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -52,8 +51,7 @@ def edit(file: Path, **changes: object) -> None:
 @pytest.mark.heavy
 def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, tmp_path):
     before = contents(run)
-    code, stdout, _ = qexp("verify", "sound_0")
-    assert code == 0
+    stdout = qexp("verify", "sound_0").done()
     first, _, _, *outcomes = stdout.splitlines()
     assert first == "sound_0: identical, bit for bit"
     assert [line.split("  ")[0] for line in outcomes[:4]] == ["best weights", "last weights", "metrics", "results"]
@@ -71,8 +69,8 @@ def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_it
     child(resume=True)
     shutil.rmtree(run)
     assert len(open_run("child").record["attempts"]) == 2
-    said = json.loads(qexp("verify", "child", "--json").stdout)
-    assert said["identical"] == dict.fromkeys(["best weights", "last weights", "metrics", "results"], True)
+    answer = json.loads(qexp("verify", "child", "--json").stdout)
+    assert answer["identical"] == dict.fromkeys(["best weights", "last weights", "metrics", "results"], True)
 
 
 @pytest.mark.heavy
@@ -84,13 +82,11 @@ def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(r
     code, _, stderr = qexp("verify", "sound_0", "--keep", folder)
     assert code in (0, 1)  # two threads may well add up in another order than one
     assert str(folder) in stderr
-    kept = json.loads((folder / "environment.json").read_text())
-    assert (kept["threads"], kept["variables"]["OMP_NUM_THREADS"]) == (2, "2")
+    environment = json.loads((folder / "environment.json").read_text())
+    assert (environment["threads"], environment["variables"]["OMP_NUM_THREADS"]) == (2, "2")
     assert open_run(str(folder)).state == "done"
     assert (folder / "results/figures/learning_curve.png").exists(), "it is kept to be looked at"
-    code, stdout, stderr = qexp("verify", "sound_0", "--keep", folder)
-    assert (code, stdout) == (2, "")
-    assert "exists and is not an empty folder" in stderr
+    assert "exists and is not an empty folder" in qexp("verify", "sound_0", "--keep", folder).refused()
 
 
 # Not identical
@@ -113,11 +109,16 @@ def test_what_differs_is_told_with_its_epoch_its_place_and_its_size(run, qexp):
 
     code, stdout, _ = qexp("verify", "sound_0", "--json")
     assert code == 1
-    said = json.loads(stdout)
-    assert said["identical"] == {"best weights": False, "last weights": True, "metrics": False, "results": False}
-    assert said["first_epoch"] == 2
-    assert said["largest"] == {"results": {"where": "test.depth.mae", "difference": pytest.approx(1.0)}}
-    changes = {one["what"]: one["then"] for one in said["changes"]}
+    answer = json.loads(stdout)
+    assert answer["identical"] == {
+        "best weights": False,
+        "last weights": True,
+        "metrics": False,
+        "results": False,
+    }
+    assert answer["first_epoch"] == 2
+    assert answer["largest"] == {"results": {"where": "test.depth.mae", "difference": pytest.approx(1.0)}}
+    changes = {change["what"]: change["then"] for change in answer["changes"]}
     assert changes["torch"] == "0.0.1"
     assert changes["processor"] == "an abacus"
 
@@ -138,8 +139,7 @@ LOSSES = {"wayward": Entry(wayward, {}, "Depends on more than the spec.", {"type
 @pytest.mark.heavy
 def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
     Path("specs/extensions.py").write_text(WAYWARD_LOSS)
-    code, _, stderr = qexp("run", "sound", "--name", "wayward", "--set", "losses.depth=wayward", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "sound", "--name", "wayward", "--set", "losses.depth=wayward", "--device", "cpu").done()
     code, stdout, _ = qexp("verify", "wayward")
     assert code == 1
     assert stdout.startswith("wayward: NOT identical\n")
@@ -180,16 +180,14 @@ def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(run, qexp
     if "GPU" in complaint and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     spoil(run)
-    found, stdout, stderr = qexp("verify", "sound_0")
-    assert (found, stdout) == (code, "")
+    ended, stdout, stderr = qexp("verify", "sound_0")
+    assert (ended, stdout) == (code, "")
     assert complaint in stderr
     assert left_in(tmp_path / "temporary") == []
 
 
 def test_a_device_that_there_is_not_is_refused(run, qexp):
-    code, stdout, stderr = qexp("verify", "sound_0", "--device", "abacus")
-    assert (code, stdout) == (2, "")
-    assert "--device abacus" in stderr
+    assert "--device abacus" in qexp("verify", "sound_0", "--device", "abacus").refused()
 
 
 def test_weights_to_start_from_that_were_exchanged_are_refused(run, qexp):
@@ -198,9 +196,7 @@ def test_weights_to_start_from_that_were_exchanged_are_refused(run, qexp):
     lineage = [{"name": "p", "digest": "d", "seed": 0, "weights": {"sha256": "0" * 64, "bytes": 1}}]
     spec = json.loads((run / "spec.json").read_text())
     edit(run / "run.json", parents=["p"], lineage=lineage, digest=digest(spec, "d"))
-    code, _, stderr = qexp("verify", "sound_0")
-    assert code == 2
-    assert "checkpoints/pretrained.safetensors was changed after the run" in stderr
+    assert "checkpoints/pretrained.safetensors was changed after the run" in qexp("verify", "sound_0").failed()
 
 
 @pytest.mark.heavy
@@ -219,21 +215,21 @@ def test_a_verification_that_is_stopped_leaves_nothing_behind(run, start, qexp, 
 
 
 def test_metrics_differ_from_the_first_line_that_is_not_the_same(tmp_path):
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.write_bytes(b"a\nb\nc\n")
+    first, second = tmp_path / "one", tmp_path / "other"
+    first.write_bytes(b"a\nb\nc\n")
     for content, epoch in [(b"a\nb\nc\n", None), (b"a\nx\nc\n", 2), (b"a\nb\n", 3), (b"", 1), (b"a\nb\nc\nd\n", 4)]:
-        other.write_bytes(content)
-        assert first_difference(one, other) == epoch
-    assert first_difference(one, tmp_path / "none") == 1
+        second.write_bytes(content)
+        assert first_difference(first, second) == epoch
+    assert first_difference(first, tmp_path / "none") == 1
 
 
 def test_results_are_compared_in_relation_to_their_size():
-    one = {"test": {"depth": {"mae": 0.1, "r2": 0.9}, "volume": {"mae": 100.0}}}
+    results = {"test": {"depth": {"mae": 0.1, "r2": 0.9}, "volume": {"mae": 100.0}}}
     other = {"test": {"depth": {"mae": 0.2, "r2": 0.9}, "volume": {"mae": 101.0}}}
-    assert largest_difference(one, other).where == "test.depth.mae"
+    assert largest_difference(results, other).where == "test.depth.mae"
     missing = {"test": {"depth": {"mae": 0.1, "r2": None}, "volume": {"mae": 100.0}}}
-    assert largest_difference(one, missing).where == "test.depth.r2"
-    assert largest_difference(one, missing).difference is None
+    assert largest_difference(results, missing).where == "test.depth.r2"
+    assert largest_difference(results, missing).difference is None
 
 
 def test_an_environment_is_compared_in_what_the_older_one_mentions():
@@ -241,5 +237,5 @@ def test_an_environment_is_compared_in_what_the_older_one_mentions():
     assert list(environment_changes({}, now)) == []
     assert list(environment_changes(now, now)) == []
     then = {"python": "3.10", "packages": {"a": "1", "c": "3"}}
-    changes = [(one.what, one.then, one.now) for one in environment_changes(then, now)]
+    changes = [(change.what, change.then, change.now) for change in environment_changes(then, now)]
     assert changes == [("python", "3.10", "3.11"), ("b", None, "2"), ("c", "3", None)]

@@ -55,8 +55,7 @@ def write_running(workspace: Path, name: str, pid: int, number: int = 1, **of_pr
 def test_no_run_is_stopped_before_a_removal_if_another_one_cannot_be(workspace, qexp, sleeper):
     write_running(workspace, "here", sleeper.pid)
     write_running(workspace, "there", 1, host="another-machine")
-    code, _, stderr = qexp("rm", "here", "there", "--stop")
-    assert (code, "another-machine" in stderr) == (2, True)
+    assert "another-machine" in qexp("rm", "here", "there", "--stop").failed()
     with pytest.raises(subprocess.TimeoutExpired):
         sleeper.wait(1)
     assert {path.name for path in (workspace / "runs").iterdir()} >= {"here", "there"}
@@ -80,8 +79,7 @@ def test_waiting_ends_with_2_after_its_time_and_names_what_is_left(workspace, qe
     write_record(workspace, "a")
     write_record(workspace, "young", state="created")
     write_running(workspace, "busy", sleeper.pid)
-    code, stdout, stderr = qexp("wait", "a", "young", "busy", "--timeout", "0.1")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("wait", "a", "young", "busy", "--timeout", "0.1").refused()
     assert stderr == "a: done\nerror: after 0.1 s not yet ended: young (created), busy (running)\n"
     assert qexp("wait", "a", "--timeout", "-1").code == 2
 
@@ -268,9 +266,7 @@ def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(workspace, q
 )
 def test_a_run_on_another_machine_is_not_stopped_but_told_where_it_is(workspace, qexp, sleeper, of_process, complaint):
     write_running(workspace, "far", sleeper.pid, **of_process)
-    code, stdout, stderr = qexp("stop", "far", "--now")
-    assert (code, stdout) == (2, "")
-    assert complaint in stderr
+    assert complaint in qexp("stop", "far", "--now").refused()
     assert sleeper.poll() is None
 
 
@@ -279,8 +275,7 @@ def test_one_run_that_cannot_be_stopped_does_not_save_the_others(workspace, qexp
     write_running(workspace, "far", sleeper.pid, host="node17")
     write_record(workspace, "young", state="created")
     write_running(workspace, "near", sleeper.pid)
-    code, stdout, stderr = qexp("stop", "far", "young", "near")
-    assert (code, stdout) == (4, "")
+    stderr = qexp("stop", "far", "young", "near").refused(4)
     assert [line.partition(" runs")[0] for line in stderr.splitlines()] == [
         "young is not running: created", "near: lost", "error: far",
     ]  # fmt: skip
@@ -318,9 +313,7 @@ def test_patterns_name_runs_wherever_several_may_be_named(workspace, qexp):
     assert qexp("stop", "mogi_?")[2] == "mogi_1 is not running: done\nmogi_2 is not running: done\n"
     assert qexp("tag", "mogi_*", "--add", "paper")[0] == 0
     assert qexp("ls", "-q", "--tag", "paper")[1].split() == ["mogi_1", "mogi_2"]
-    code, _, stderr = qexp("wait", "mogy_*")
-    assert code == 3
-    assert "no run matches 'mogy_*'; did you mean 'mogi_" in stderr
+    assert "no run matches 'mogy_*'; did you mean 'mogi_" in qexp("wait", "mogy_*").failed(3)
 
 
 @pytest.mark.parametrize("command", ["logs", "where", "wait", "stop", "tag", "note"])
@@ -329,6 +322,4 @@ def test_every_command_on_runs_explains_itself_and_knows_what_is_not_there(works
     assert (code, stderr) == (0, "")
     assert f"Usage: qexp {command}" in stdout
     write_record(workspace, "mogi_1")
-    code, stdout, stderr = qexp(command, "mogi_2")
-    assert (code, stdout) == (3, "")
-    assert "did you mean 'mogi_1'?" in stderr
+    assert "did you mean 'mogi_1'?" in qexp(command, "mogi_2").refused(3)

@@ -92,9 +92,7 @@ def processes_of(folder: Path) -> list[str]:
 @pytest.mark.heavy
 def test_a_run_in_this_process_is_wrapped_says_so_and_is_the_same_to_the_last_bit(wrapped, finished, specs, qexp):
     called = wrapped("replaced")
-    code, stdout, stderr = qexp("run", "sound", "--device", "cpu")
-    assert code == 0, stderr
-    assert "depth" in stdout
+    assert "depth" in qexp("run", "sound", "--device", "cpu").done()
     directory = specs.root / "runs/sound_0"
     words = [str(directory), sys.executable, "-m", "qexp", "execute", str(directory), "--device", "cpu"]
     assert called.read_text().splitlines()[: len(words)] == words
@@ -125,8 +123,7 @@ def test_a_wrap_that_does_not_start_the_run_leaves_it_failed_with_the_reason(wra
 
 def test_a_wrap_that_is_not_there_is_an_error_of_the_run(specs, qexp):
     (specs.root / "qexp.toml").write_text('wrap = "no-such-program --bind {data}"\n')
-    code, _, stderr = qexp("run", "sound", "--device", "cpu")
-    assert code == 1
+    stderr = qexp("run", "sound", "--device", "cpu").failed(1)
     assert "the wrap cannot be started: No such file or directory: no-such-program" in stderr
     assert open_run("sound_0").state == "failed"
 

@@ -266,9 +266,9 @@ def _configure(folder: Path, settings: Mapping[str, str], nodes: str) -> Path:
 def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for opened_socket in sockets:
+            opened_socket.bind(("127.0.0.1", 0))
+        return [socket.getsockname()[1] for socket in sockets]
 
 
 def _daemons(stack: ExitStack, folder: Path) -> Daemons:

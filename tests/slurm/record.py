@@ -28,24 +28,24 @@ SETTINGS = {
 HOARD = "python3 -c \"hoard = b'1' * 400000000\""
 
 
-def said(command: Sequence[str], jobs: Sequence[str]) -> str:
+def answer_of(command: Sequence[str], jobs: Sequence[str]) -> str:
     arrays = ",".join(sorted({job.partition("_")[0] for job in jobs}))
     return subprocess.run([*command, f"--jobs={arrays}"], capture_output=True, text=True, check=False).stdout
 
 
 def record(name: str, comment: str, jobs: Sequence[str], listed: str, accounted: str) -> None:
     """Write what squeue and sacct say of jobs, as soon as both say what is expected of them."""
-    until(lambda: listed in said(LISTED, jobs), f"{listed} in squeue, of {name}")
-    until(lambda: accounted in said(ACCOUNTED, jobs), f"{accounted} in sacct, of {name}")
-    version = said(("squeue", "--version"), []).strip()
-    answers = "".join(f"$ {' '.join(command)}\n{said(command, jobs)}" for command in (LISTED, ACCOUNTED))
+    until(lambda: listed in answer_of(LISTED, jobs), f"{listed} in squeue, of {name}")
+    until(lambda: accounted in answer_of(ACCOUNTED, jobs), f"{accounted} in sacct, of {name}")
+    version = answer_of(("squeue", "--version"), []).strip()
+    answers = "".join(f"$ {' '.join(command)}\n{answer_of(command, jobs)}" for command in (LISTED, ACCOUNTED))
     (RECORDED / f"{name}.txt").write_text(f"# {version}: {comment}\n# {' '.join(jobs)}\n{answers}")
     print(name)
 
 
 def record_end(name: str, comment: str, jobs: Sequence[str], word: str) -> None:
     for job in jobs[:-1]:
-        until(lambda job=job: f"{job}|{word}" in said(ACCOUNTED, jobs), f"{word} in sacct, of {name}")
+        until(lambda job=job: f"{job}|{word}" in answer_of(ACCOUNTED, jobs), f"{word} in sacct, of {name}")
     record(name, comment, jobs, f"{jobs[-1]}|{word}", f"{jobs[-1]}|{word}")
 
 
@@ -67,7 +67,7 @@ def submit(
 def record_ends(folder: Path) -> None:
     """Ends that a job comes to by itself."""
     late = submit(folder, "timeout", "sleep 600")
-    until(lambda: "RUNNING" in said(LISTED, late), "a job that runs")
+    until(lambda: "RUNNING" in answer_of(LISTED, late), "a job that runs")
     call("scontrol", "update", f"JobId={late[0]}", "EndTime=now")
     completed = submit(folder, "completed", "exit 0", count=3)
     failed = submit(folder, "failed", "exit 7")
@@ -89,7 +89,7 @@ def record_moments(folder: Path) -> None:
     record("running", "The first task of an array, the others of which wait.", [first], "RUNNING", f"{first}|RUNNING")
     record("waiting", "All tasks of an array but the first, one at a time.", others, "PENDING", "_[1-5%1]|PENDING")
     Slurm().cancel(others[2:])
-    until(lambda: others[2] not in said(LISTED, others), "the end of tasks that wait")
+    until(lambda: others[2] not in answer_of(LISTED, others), "the end of tasks that wait")
     record("cancelled_before_their_turn", "Tasks of an array, the others of which go on.", others[2:],
            "RUNNING", f"{first}|RUNNING")  # fmt: skip
     array = first.partition("_")[0]
@@ -102,7 +102,7 @@ def record_moments(folder: Path) -> None:
 
     for state in ("suspended", "requeued", "held"):
         (job,) = submit(folder, state, "sleep 600", requeue="true")
-        until(lambda job=job: "RUNNING" in said(ACCOUNTED, [job]), "a job that runs")
+        until(lambda job=job: "RUNNING" in answer_of(ACCOUNTED, [job]), "a job that runs")
         if state == "suspended":
             call("scontrol", "suspend", job)
             record(state, "By scontrol suspend.", [job], "SUSPENDED", "SUSPENDED")
@@ -119,13 +119,13 @@ def record_what_others_do(folder: Path, cluster: Path) -> None:
     """Ends that have to do with the node and with other jobs."""
     node = socket.gethostname().partition(".")[0]
     preempted = submit(folder, "preempted", "sleep 600", count=2)
-    until(lambda: said(LISTED, preempted).count("RUNNING") == 2, "jobs that run")
+    until(lambda: answer_of(LISTED, preempted).count("RUNNING") == 2, "jobs that run")
     late = [call("sbatch", "--parsable", "--time=1", "--deadline=now+62", "--exclusive", "--output=/dev/null",
                  "--wrap=sleep 600")]  # fmt: skip
     record_end("deadline", "A job (sbatch --deadline) that cannot end in time any more.", late, "DEADLINE")
     urgent = submit(folder, "urgent", "sleep 600", partition="urgent", cpus="24")
     record_end("preempted", "By a job of another partition, with PreemptMode=CANCEL.", preempted, "PREEMPTED")
-    until(lambda: "RUNNING" in said(LISTED, urgent), "a job that runs")
+    until(lambda: "RUNNING" in answer_of(LISTED, urgent), "a job that runs")
     call("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     record_end("node_fail", "The node was said to be down.", urgent, "NODE_FAIL")
     until(lambda: "idle" in call("sinfo", "--noheader", "--format=%T"), "a node that takes jobs")

@@ -86,8 +86,7 @@ def test_a_bad_file_fails_alone_and_its_task_says_why(slurm_cluster, tiles, work
 def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster, tiles, workspace, qexp):
     place = Workspace(workspace)
     assert qexp("run", "stones", "--seeds", "0:1", "--set", "epochs=2").code == 0
-    code, stdout, stderr = qexp(*ARRAY)
-    assert code == 0, stderr
+    stdout = qexp(*ARRAY).done()
     (record,) = (workspace / "runs/.launches").glob("*/prediction.json")
     jobs = json.loads(record.read_text())["jobs"]
     assert jobs == dict(line.split() for line in stdout.splitlines())
@@ -97,8 +96,7 @@ def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster
     assert qexp("doctor").code == 0
     identifier = record.parent.name
     for command in ("ls", "stop"):
-        code, _, said = qexp(command, "--launch", identifier)
-        assert code == 3
+        said = qexp(command, "--launch", identifier).failed(3)
         assert f"{identifier} is a prediction, which has no runs; {record.relative_to(workspace)} has its jobs" in said
     with pytest.raises(NotFoundError, match="no launch 'another'"):
         launchers.find_launch("another", place)
@@ -106,9 +104,7 @@ def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster
 
 
 def test_what_slurm_refuses_is_told_in_its_words_and_nothing_is_made(slurm_cluster, tiles, workspace, qexp):
-    code, stdout, stderr = qexp(*ARRAY, "--option", "partition=nowhere")
-    assert (code, stdout) == (6, "")
-    assert "nowhere" in stderr
+    assert "nowhere" in qexp(*ARRAY, "--option", "partition=nowhere").refused(6)
     assert not any((workspace / "made").iterdir())
     (record,) = (workspace / "runs/.launches").glob("*/prediction.json")
     assert json.loads(record.read_text())["jobs"] == {}
@@ -116,11 +112,7 @@ def test_what_slurm_refuses_is_told_in_its_words_and_nothing_is_made(slurm_clust
 
 def test_what_would_fail_in_every_task_is_told_before_anything_is_submitted(tiles, workspace, qexp, monkeypatch):
     monkeypatch.setenv("PATH", str(workspace))
-    code, _, stderr = qexp(*ARRAY)
-    assert code == 2
-    assert "there is no sbatch on the PATH" in stderr
+    assert "there is no sbatch on the PATH" in qexp(*ARRAY).failed()
     fold = package.open_run("stones_0").directory.fold("002")
     fold.best_weights.unlink()
-    code, _, stderr = qexp(*ARRAY)
-    assert code == 2
-    assert "stones_0: 1 of 4 folds are not done: 002" in stderr
+    assert "stones_0: 1 of 4 folds are not done: 002" in qexp(*ARRAY).failed()

@@ -20,19 +20,16 @@ def attempts() -> dict[str, int]:
 
 
 def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluster: Path, workspace: Path, qexp):
-    code, stdout, stderr = qexp(*SWEEP)
-    assert code == 0, stderr
+    stdout = qexp(*SWEEP).done()
     names = [line.split()[0] for line in stdout.splitlines()]
     assert qexp("wait", *names).code == 4
     assert attempts() == {"done": 1, "failed": 1}
 
-    code, stdout, stderr = qexp(*SWEEP)
-    assert (code, stdout) == (4, "")
+    stderr = qexp(*SWEEP).refused(4)
     assert "1 done already" in stderr
     assert "repeat with --only-failed" in stderr
 
-    code, stdout, stderr = qexp(*SWEEP, "--only-failed")
-    assert code == 0, stderr
+    stdout = qexp(*SWEEP, "--only-failed").done()
     (again,) = [line.split()[0] for line in stdout.splitlines()]
     assert qexp("wait", again).code == 1
     assert attempts() == {"done": 1, "failed": 2}
@@ -40,8 +37,7 @@ def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluste
 
 
 def test_a_sweep_that_slurm_refuses_leaves_runs_that_wait_for_nobody(slurm_cluster: Path, workspace: Path, qexp):
-    code, _, stderr = qexp(*SWEEP, "--option", "partition=nosuch")
-    assert code == 6
+    stderr = qexp(*SWEEP, "--option", "partition=nosuch").failed(6)
     assert "nosuch" in stderr or "partition" in stderr
     assert {run["state"] for run in runs()} == {"created"}
 
@@ -50,8 +46,7 @@ def test_options_of_a_profile_reach_the_job(slurm_cluster: Path, workspace: Path
     (workspace / "qexp.toml").write_text(
         '[slurm]\noptions = {comment = "all of them"}\n[slurm.held]\ntime = 7\noptions = {nice = 5, hold = true}\n'
     )
-    code, stdout, stderr = qexp("run", "mogi_quick", *BRIEF, "--name", "held_back", "--profile", "held")
-    assert code == 0, stderr
+    stdout = qexp("run", "mogi_quick", *BRIEF, "--name", "held_back", "--profile", "held").done()
     name, job = stdout.split()
     said = administrator("scontrol", "show", "job", job)
     for words in ("Comment=all of them", "Nice=5", "TimeLimit=00:07:00", "Reason=JobHeldUser"):
