@@ -98,6 +98,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "limit": estimation.limit,
         "intervals": estimation.intervals,
         "calibrate": estimation.calibrate,
+        "worst": estimation.worst,
         "action": keeping.action,
     },
     "Keep": {
