@@ -187,7 +187,6 @@ PRINTING = {
     "results.capabilities": "all results of a run, by section",
     "results.errors": "errors of a run or an evaluation, as texts",
     "results.intervals": "intervals of held-out rows, as texts",
-    "results.worst": "the options and the tables of worst samples",
     "runs.catalog": "whether a word is a name or a pattern",
     "runs.columns": "cells of listings, as texts",
     "runs.facts": "what a run is and where it came from, as texts",

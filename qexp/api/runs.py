@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from qexp.base import workspace as workspaces
 from qexp.base.options import as_warning, takes
 from qexp.kinds.options import EvaluateOptions, FiguresOptions
-from qexp.results.worst import Worst, WorstOptions
 from qexp.runs.options import VerifyOptions
 from qexp.runs.order import RerunOptions
 from qexp.web.html import Shown, View
@@ -128,13 +127,6 @@ class Run(Shown):
         in_own = options.workspace is None
         home = workspaces.Workspace(self.path.parent.parent) if in_own else workspaces.find(options.workspace)
         return evaluate(self.directory.trusting(options.trust_code), home, options)
-
-    @takes(WorstOptions)
-    def worst(self, options: WorstOptions) -> Worst:
-        """The test samples with the largest errors, kept in the run; see `qexp worst`."""
-        from qexp.results.worst import keep_worst
-
-        return keep_worst(self.directory, options)
 
     @property
     def pretrained_from(self) -> str:

@@ -98,7 +98,6 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "limit": estimation.limit,
         "intervals": estimation.intervals,
         "calibrate": estimation.calibrate,
-        "worst": estimation.worst,
         "action": keeping.action,
     },
     "Keep": {

@@ -48,7 +48,6 @@ from qexp.kinds.options import (
     SubmitOptions,
 )
 from qexp.metrics.meaning import measured, number
-from qexp.results.worst import WorstOptions, worst_tables
 
 if TYPE_CHECKING:
     from qexp.kinds.prediction import Prediction
@@ -261,20 +260,6 @@ def intervals(
     else:
         path = find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)
         message(f"the interval of every row: {path}")
-
-
-# qexp worst
-
-
-@with_options(WorstOptions)
-def worst(run: RunArgument, options: WorstOptions, as_json: JsonOption = False) -> None:
-    """List the test samples with the largest errors, and keep them in the run."""
-    opened = api.open_run(run, workspace=options.workspace)
-    found = opened.worst(**vars(options))
-    if as_json:
-        print_json(found.document())
-    else:
-        print_parts(worst_tables(found, opened.directory.record().units))
 
 
 # qexp calibrate

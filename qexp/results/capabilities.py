@@ -19,7 +19,6 @@ CAPABILITIES = {
     "results": "qexp.results.errors:Errors",
     "limit": "qexp.results.limit:LimitBeside",
     "held_out_intervals": "qexp.results.intervals:IntervalsOfRows",
-    "worst": "qexp.results.worst:WorstSamples",
     "calibration": "qexp.results.calibration:Calibrations",
 }
 """Name → its `Results`, as "module:class", loaded when they are shown; in the order in which they are.
