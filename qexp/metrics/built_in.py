@@ -94,11 +94,6 @@ METRICS: dict[str, Entry] = {
         "R² against the mean of the training targets instead of that of the test data.",
         Metric(determination_against(np.nan), against=determination_against, best="highest", unit=""),
     ),
-    "median_absolute_error": _entry(
-        "median_absolute_error",
-        "Median absolute error.",
-        Metric(lambda estimate, truth: float(np.median(np.abs(estimate - truth))), best="lowest", unit="{unit}"),
-    ),
     "mre": _entry("mre", "Mean relative error, in percent.", Metric(mean_relative_error, best="lowest", unit="%")),
     "median_relative_error": _entry(
         "median_relative_error",
