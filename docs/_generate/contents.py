@@ -8,6 +8,7 @@ from _generate import design, notebooks, reference
 
 CONTENTS: dict[str, list[str]] = {
     "index": [
+        "install",
         "tutorials/index",
         "how-to/index",
         "explanation/index",
