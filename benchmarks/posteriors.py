@@ -18,11 +18,10 @@ from qexp.kinds.trust import tables_of
 
 import qexp
 from qexp.base.seeds import Seeds
-from qexp.inference.grid_posterior import Posterior as Integrated
-from qexp.inference.simulated_images import Whitening, unknowns_of
+from qexp.inference.integration import grid_of
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.limit import estimates as exact_estimates
-from qexp.kinds.images.posteriors import posteriors
+from qexp.kinds.images.limit import by_integration, exact_likelihoods
+from qexp.kinds.images.posteriors import Likelihoods, approximated, posteriors
 from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
@@ -106,13 +105,14 @@ def of_a_user(run: qexp.Run, count: int, draws: int = 1000) -> str:
     made = run.posterior(displacement=images[:100], draws=draws, refined=True)
     each = (time.process_time() - began) / 100
     made = run.posterior(displacement=images[:count], draws=draws, refined=True)
-    unknowns, whitening = unknowns_of(source, IMAGES), Whitening(source, IMAGES, {})
-    exact = Integrated(unknowns, whitening).draws(
-        whitening({name: of[:count] for name, of in samples.items()}), draws, np.random.default_rng(1)
-    )
+    names, random = list(source.test), np.random.default_rng(1)
+    few, exact = {name: values[:count] for name, values in samples.items()}, {}
+    for posterior in approximated(exact_likelihoods(source, IMAGES, ()), few, random):
+        scores = grid_of(posterior.density, posterior.proposal).draws(draws, random)
+        exact[posterior.observation] = posterior.values(scores, names)
     told = []
     for place in range(count):
-        own = np.stack([made[name].values[0, :, place] for name in unknowns.names], axis=1)
+        own = np.stack([made[name].values[0, :, place] for name in names], axis=1)
         told.append(distinguished(np.log(exact[place]), np.log(own), seed=0).accuracy)
     return (
         f"C2ST {np.mean(told):.3f}, at most {np.max(told):.3f}; {1e3 * each:.0f} ms of processor time for each of 100"
@@ -146,20 +146,23 @@ def medians(run: qexp.Run, count: int) -> str:
     """Mean absolute errors in held-out intervals over those of the exact posterior medians of the same samples."""
     source = dataset_of(run, HELD_OUT)
     samples = source.sample(source.test, count, Seeds(0), ("test",), CPU)
-    unknowns = unknowns_of(source, IMAGES)
-    exact, _ = exact_estimates(unknowns, IMAGES, samples, lambda done, of: None)
-    started = {name: of[:, 0].double().numpy() for name, of in load_model(run.directory, CPU).estimate(samples).items()}
+    (_, exact), _ = by_integration(exact_likelihoods(source, IMAGES, ()), {}, samples)
+    model = load_model(run.directory, CPU)
+    started = {name: estimates[:, 0].double().numpy() for name, estimates in model.estimate(samples).items()}
     began = time.perf_counter()
-    found = posteriors(source, IMAGES, samples, started)
+    refined = posteriors(Likelihoods(source, IMAGES), samples, started)
     each = (time.perf_counter() - began) / count
-    said = []
-    for place, name in enumerate(found.names):
+    sentences = []
+    for column, name in enumerate(refined.names):
         truth = samples[name][:, 0].double().numpy()
-        least = np.abs(exact.median[:, unknowns.names.index(name)] - truth).mean()
-        head = np.abs(started[name] - truth).mean()
-        refined = np.abs(np.median(found.draws[..., place], axis=1) - truth).mean()
-        said.append(f"{name} {least:.4f}, head {head / least:.3f} times that, by the likelihood {refined / least:.3f}")
-    return f"{'; '.join(said)}; {1e3 * each:.0f} ms for each posterior by the likelihood"
+        least, head, by_likelihood = (
+            np.abs(medians - truth).mean()
+            for medians in (exact[:, column], started[name], np.median(refined.values[..., column], axis=1))
+        )
+        sentences.append(
+            f"{name} {least:.4f}, head {head / least:.3f} times that, by the likelihood {by_likelihood / least:.3f}"
+        )
+    return f"{'; '.join(sentences)}; {1e3 * each:.0f} ms for each posterior by the likelihood"
 
 
 def dataset_of(run: qexp.Run, held_out: dict[str, Any]) -> GeneratedDataset:

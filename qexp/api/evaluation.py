@@ -75,7 +75,7 @@ def limit(options: LimitOptions) -> Limit:
 
     returns     `variables`: name → `mae` (of the exact posterior median), `rmse` (of the exact posterior mean), their
                 standard errors `mae_error` and `rmse_error`, `unit`, and `difference`, which grids that are half as
-                fine make, relative to `mae`; with more than three variables, posteriors are `sampled`: half of the
+                fine make, relative to `mae`; with more than two variables, posteriors are `sampled`: half of the
                 draws makes that difference, and `doubted` is the number of those that are not to be trusted; `given`
                 are the varying inputs of the network, which are known; `whole`, whether the samples are of the whole
                 prior

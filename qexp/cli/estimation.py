@@ -326,8 +326,8 @@ def _print_calibrations(calibrations: Mapping[str, Calibration], several: bool, 
 def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     """Compute the errors of the exact posteriors of simulated images with noise.
 
-    The posterior of each test sample is integrated over up to three unknown variables, and sampled by importance if
-    there are more or the noise level is one of them. Inputs of the network are known. The prior has
+    The posterior of each test sample is integrated over up to two unknown variables, and sampled by importance if there
+    are more. Inputs of the network are known. The prior has
     the whole distributions of the dataset, training and test intervals. On average over that prior (--part all) no
     method has a mean absolute error below that of the posterior median (mae), nor a root mean square error below that
     of the posterior mean (rmse). Over the test intervals alone a method that knew these could do better.

@@ -18,7 +18,7 @@ ESTIMATE, NONE = "estimate", "none"
 PER_TRACK = "per-track"
 OFFSETS = (PER_TRACK, NONE)
 
-METHODS = ("auto", "laplace", "importance", "sampler", "grid")
+METHODS = ("auto", "sampler")
 
 USUAL_DRAWS, MOST_DRAWS = 2000, 1_000_000
 

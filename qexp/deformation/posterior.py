@@ -17,7 +17,7 @@ from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError
-from qexp.inference.density import Marginal, Prior, power, uniform
+from qexp.inference.density import Marginal, Prior, of_training, power, uniform
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, shown, within_limits
@@ -184,7 +184,7 @@ def _prior(
             continue
         if name in distributions:
             factor = quantity(name, units.quantities).si_factor  # also of positions, which results have in metres
-            marginals.append(_of_training(name, distributions[name], factor, low, high))
+            marginals.append(of_training(name, distributions[name], factor, low, high))
         elif name in turning:  # a dip of 100° is one of 80° to the other side, so that each source counts once
             marginals.append(uniform(name, 0.0, math.pi, math.pi))
         elif period is not None:
@@ -232,14 +232,6 @@ def _turning(problem: Problem, *columns: int) -> list[str]:
     return [problem.coordinates.names[column] for column in columns]
 
 
-def _of_training(name: str, distribution: Distribution, factor: float, low: float, high: float) -> Marginal:
-    least, largest = (factor * end for end in distribution.support())
-    return Marginal(
-        name, lambda share: factor * distribution.quantile(share), max(low, least), min(high, largest),
-        "of the training data",
-    )  # fmt: skip
-
-
 def _in_units(made: ObservedPosterior, problem: Problem, fit: Fit, units: Units) -> Array:
     """The draws, (draw, free parameter), in users' units; angles with a period within half of it around the fit."""
     coordinates = problem.coordinates
@@ -257,7 +249,7 @@ def _summary(one: Marginal, draws: Array, scores: Array, units: Units) -> Parame
     tail = (1 - COVERAGE) / 2
     low, median, high = map(float, np.quantile(draws, [tail, 0.5, 1 - tail]))
     least, largest = (units.from_si(one.name, end) for end in (one.low, one.high))
-    at_edge = None if one.period is not None else float((np.abs(one.place(scores)) > EDGE).mean())
+    at_edge = None if one.period is not None else float((np.abs(one.between_bounds(scores)) > EDGE).mean())
     return ParameterPosterior(
         units.of(one.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high, one.words, least,
         largest, at_edge,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,9 +15,8 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from qexp.base.quantities import typeset
-from qexp.inference.least_squares import MOST_NUMBERS, Deformation, Problem
-from qexp.inference.simulated_images import Whitening
-from qexp.simulation.dataset import GeneratedDataset
+from qexp.inference.least_squares import MOST_NUMBERS, Problem
+from qexp.simulation.distributions import Distribution
 
 Array = NDArray[np.float64]
 
@@ -48,7 +46,7 @@ class Marginal:
     period: float | None = None
     share: Callable[[Array], Array] | None = None
 
-    def place(self, score: Array) -> Array:
+    def between_bounds(self, score: Array) -> Array:
         """Where values lie: the score that a uniform distribution between the bounds gives them, or, of a distribution
         of training data, their own.
         """
@@ -59,16 +57,19 @@ class Marginal:
 
     def value(self, score: Array) -> Array:
         first, last = self._ends
-        found = self.quantile(first + ndtr(np.clip(score, -SPAN, SPAN)) * (last - first))
-        return np.asarray(np.clip(found, self.low, self.high))
+        values = self.quantile(first + ndtr(np.clip(score, -SPAN, SPAN)) * (last - first))
+        return np.asarray(np.clip(values, self.low, self.high))
 
     def score(self, value: Array) -> Array:
         """Of a value; of one beyond the ends, the score of the nearer end."""
-        if self.period is not None:
-            value = self.low + (value - self.low) % self.period
+        value = self.within_turn(value)
         if self.share is not None:
             return np.asarray(np.clip(ndtri(np.clip(self.share(np.asarray(value)), 0.0, 1.0)), -SPAN, SPAN))
         return np.asarray(np.interp(value, self.value(TABLE), TABLE))
+
+    def within_turn(self, value: Array) -> Array:
+        """An angle moved by whole periods to between the bounds; anything else as it is."""
+        return value if self.period is None else self.low + (value - self.low) % self.period
 
     def around(self, value: float) -> Marginal:
         """Of an angle: the same with both ends opposite to a value; of anything else, the same."""
@@ -107,6 +108,22 @@ def power(name: str, low: float, high: float, exponent: int) -> Marginal:
     )
 
 
+def of_training(
+    name: str, distribution: Distribution, factor: float, low: float = -math.inf, high: float = math.inf
+) -> Marginal:
+    """The distribution of a variable of a dataset, in the unit of which the variable's own is `factor`; cut off at
+    bounds.
+    """
+    least, largest = (factor * end for end in distribution.support())
+    return Marginal(
+        name,
+        lambda share: factor * distribution.quantile(share),
+        max(low, least),
+        min(high, largest),
+        "of the training data",
+    )
+
+
 class Prior:
     """The prior of all free parameters, which are independent.
 
@@ -117,12 +134,12 @@ class Prior:
 
     def __init__(self, names: Sequence[str], marginals: Sequence[Marginal], fixed: Mapping[str, float]) -> None:
         self.names, self.marginals, self.fixed = tuple(names), tuple(marginals), dict(fixed)
-        self._columns = [self.names.index(one.name) for one in marginals]
+        self._columns = [self.names.index(marginal.name) for marginal in marginals]
         self._template = np.array([fixed.get(name, math.nan) for name in names])
 
     @property
     def free(self) -> list[str]:
-        return [one.name for one in self.marginals]
+        return [marginal.name for marginal in self.marginals]
 
     def values(self, scores: Array) -> Tensor:
         """Values of all parameters, (draw, parameter) in SI units, of (draw, free parameter)."""
@@ -131,10 +148,6 @@ class Prior:
             values[:, column] = marginal.value(score)
         return torch.from_numpy(values)
 
-    def free_values(self, scores: Array) -> Array:
-        """Values of the free parameters, (draw, free parameter)."""
-        return np.asarray(self.values(scores).numpy()[:, self._columns])
-
     def scores(self, values: Array) -> Array:
         """Scores, (draw, free parameter), of the values of all parameters, (draw, parameter)."""
         pairs = zip(self._columns, self.marginals, strict=True)
@@ -142,8 +155,8 @@ class Prior:
 
     def around(self, values: Array) -> Prior:
         """The same, with the ends of angles opposite to these values, (parameter,), so that no mode is cut in two."""
-        turned = [one.around(float(values[column])) for column, one in zip(self._columns, self.marginals, strict=True)]
-        return Prior(self.names, turned, self.fixed)
+        pairs = zip(self._columns, self.marginals, strict=True)
+        return Prior(self.names, [marginal.around(float(values[column])) for column, marginal in pairs], self.fixed)
 
 
 # What sources would look like in data whose noise is independent and of variance 1, in as few numbers as possible.
@@ -151,128 +164,98 @@ class Prior:
 NEGLIGIBLE = 1e-7
 """Share of the largest singular value below which a direction of signals is left out."""
 
-MOST_PLACES = 0.25
+LARGEST_SHARE = 0.25
 """Share of the points from which on a reduction is not worth its errors."""
 
 
-class Signals(Protocol):
+class Model(Protocol):
+    """What sources move points by, or the pixels of their images."""
+
+    @property
+    def points(self) -> int: ...
+
+    def __call__(self, values: Tensor, /) -> Tensor:
+        """(source, point) of the values of all parameters, (source, parameter)."""
+
+    def possible(self, values: Tensor, /) -> Tensor:
+        """Whether there can be such sources, (source,)."""
+
+    def at(self, points: Tensor, /) -> Model:
+        """The same at some of the points."""
+
+
+class Signals:
     """Whitened signals of sources; and the data of one observation or several in the same numbers.
 
-    data  (observation, number)
-    rest  (observation,)  χ² of what no signal can explain
+    model   at some points
+    whiten  (..., point) → (..., number)
+    data    (observation, number)
+    rest    (observation,)  χ² of what no signal can explain; None: nothing is left out
     """
 
-    data: Tensor
-    rest: Tensor
+    def __init__(
+        self, model: Model, whiten: Callable[[Tensor], Tensor], data: Tensor, rest: Tensor | None = None
+    ) -> None:
+        self.model, self.whiten, self.data = model, whiten, data
+        self.rest = data.new_zeros(len(data)) if rest is None else rest
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(source, number) of the values of all parameters, (source, parameter) in SI units; NaN if impossible."""
-        ...
+        """(source, number) of the values of all parameters, (source, parameter); NaN if impossible."""
+        possible = self.model.possible(values)
+        signals = self.data.new_full((len(values), self.data.shape[1]), torch.nan)
+        if possible.any():
+            parts = values[possible].split(max(MOST_NUMBERS // self.model.points, 1))
+            signals[possible] = torch.cat([self.whiten(self.model(part)) for part in parts])
+        return signals
 
     def of(self, observation: int) -> Signals:
         """The same with the data of one observation."""
-        ...
+        row = slice(observation, observation + 1)
+        return Signals(self.model, self.whiten, self.data[row], self.rest[row])
+
+    def reduced(self, spanning: Tensor, tested: Tensor | None = None, tolerance: float = 0.0) -> Signals | None:
+        """Signals in a basis of those of some sources, by empirical interpolation; None where that has no advantage or
+        is not accurate.
+
+        spanning   (source, parameter)  sources that span the basis
+        tested     (source, parameter)  others, on which it is tested; None: it is not
+        tolerance  largest error, relative to the signal
+
+        The basis are the left singular vectors of displacements; as many points determine the coefficients, chosen by a
+        QR decomposition with pivots (Drmač and Gugercin 2016, SIAM J. Sci. Comput. 38, A631-A648). Computing a
+        likelihood this way is reduced-order quadrature (Antil et al. 2013, J. Sci. Comput. 57, 604-637).
+        """
+        moved = self.model(spanning[self.model.possible(spanning)])
+        lengths = self.whiten(moved).norm(dim=1)
+        visible = lengths > 0
+        if not visible.any():
+            return None
+        _, sizes, right = torch.linalg.svd(moved[visible] / lengths[visible, None], full_matrices=False)
+        basis = right[sizes > NEGLIGIBLE * sizes[0]]
+        if len(basis) > LARGEST_SHARE * self.model.points:
+            return None
+        _, pivots = qr(basis.numpy(), mode="r", pivoting=True)
+        points = torch.from_numpy(np.sort(pivots[: len(basis)])).long()
+        vectors, triangle = torch.linalg.qr(self.whiten(basis).mT)  # (point, number), (number, basis)
+        turn = torch.linalg.pinv(basis[:, points]) @ triangle.mT
+        data = self.data @ vectors
+        rest = (self.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
+        few = Signals(self.model.at(points), lambda displacements: displacements @ turn, data, rest)
+        if tested is not None:
+            possible = tested[self.model.possible(tested)]
+            exact = self(possible)
+            error = (few(possible) @ vectors.mT - exact).norm(dim=1)
+            if bool((error > tolerance * exact.norm(dim=1)).any()):
+                return None
+        return few
 
 
-class WholeSignals:
+def whole_signals(problem: Problem, noise: float = 1.0) -> Signals:
     """The signals at all points of a problem, weighted, without what nuisances explain.
 
     noise  the standard deviation of the noise in units of that by which the problem weights
     """
-
-    def __init__(self, problem: Problem, noise: float = 1.0) -> None:
-        self.model, self.noise, self._weighting = problem.model, noise, problem.weighting
-        self.data = problem.weighted / noise
-        self.rest = self.data.new_zeros(len(self.data))
-
-    def __call__(self, values: Tensor) -> Tensor:
-        return _in_blocks(values, self.model, self.weighted)
-
-    def weighted(self, moved: Tensor) -> Tensor:
-        return self._weighting(moved) / self.noise
-
-    def of(self, observation: int) -> WholeSignals:
-        one, rows = copy(self), slice(observation, observation + 1)
-        one.data, one.rest = self.data[rows], self.rest[rows]
-        return one
-
-    @property
-    def degrees(self) -> int:
-        """Points less nuisances."""
-        return self.model.points - self._weighting.nuisances
-
-
-class ReducedSignals:
-    """Signals in a basis of those of some sources, found from their displacements at a few points.
-
-    model  at these points
-    turn   (point, number)  displacements at the points → coefficients
-    """
-
-    def __init__(self, model: Deformation, turn: Tensor, data: Tensor, rest: Tensor) -> None:
-        self.model, self.turn, self.data, self.rest = model, turn, data, rest
-
-    def __call__(self, values: Tensor) -> Tensor:
-        return _in_blocks(values, self.model, self.weighting)
-
-    def weighting(self, moved: Tensor) -> Tensor:
-        """Coefficients, (..., number), of displacements at the points, (..., point)."""
-        return moved @ self.turn
-
-    def of(self, observation: int) -> ReducedSignals:
-        one = slice(observation, observation + 1)
-        return ReducedSignals(self.model, self.turn, self.data[one], self.rest[one])
-
-
-def reduced(
-    whole: WholeSignals, values: Tensor, checked: Tensor | None = None, tolerance: float = 0.0
-) -> ReducedSignals | None:
-    """Signals in a basis of those of some sources, by empirical interpolation; None where that has no advantage or is
-    not accurate.
-
-    values     (source, parameter)  sources that span the basis
-    checked    (source, parameter)  others, on which it is tested; None: it is not
-    tolerance  largest error, relative to the signal
-
-    The basis are the left singular vectors of displacements; as many points determine the coefficients, chosen by a
-    QR decomposition with pivots (Drmač and Gugercin 2016, SIAM J. Sci. Comput. 38, A631-A648). Computing a likelihood
-    this way is reduced-order quadrature (Antil et al. 2013, J. Sci. Comput. 57, 604-637).
-    """
-    moved = whole.model(values[whole.model.possible(values)])
-    lengths = whole.weighted(moved).norm(dim=1)
-    seen = lengths > 0
-    _, sizes, right = torch.linalg.svd(moved[seen] / lengths[seen, None], full_matrices=False)
-    basis = right[sizes > NEGLIGIBLE * sizes[0]]
-    if len(basis) > MOST_PLACES * whole.model.points:
-        return None
-    _, pivots = qr(basis.numpy(), mode="r", pivoting=True)
-    places = torch.from_numpy(np.sort(pivots[: len(basis)])).long()
-    whitened = whole.weighted(basis)
-    vectors, triangle = torch.linalg.qr(whitened.mT)  # (point, number), (number, basis)
-    turn = torch.linalg.pinv(basis[:, places]) @ triangle.mT
-    data = whole.data @ vectors
-    rest = (whole.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
-    made = ReducedSignals(whole.model.at(places), turn, data, rest)
-    return made if checked is None or _accurate(made, whole, vectors, checked, tolerance) else None
-
-
-def _accurate(made: ReducedSignals, whole: WholeSignals, vectors: Tensor, checked: Tensor, tolerance: float) -> bool:
-    possible = checked[whole.model.possible(checked)]
-    exact = whole(possible)
-    error = (made(possible) @ vectors.mT - exact).norm(dim=1)
-    return bool((error <= tolerance * exact.norm(dim=1)).all())
-
-
-def _in_blocks(values: Tensor, model: Deformation, weighted: Callable[[Tensor], Tensor]) -> Tensor:
-    """Weighted displacements of those sources that are possible; NaN for the others."""
-    possible = model.possible(values)
-    parts = [weighted(model(some)) for some in values[possible].split(max(MOST_NUMBERS // model.points, 1) or 1)]
-    if not parts:
-        parts = [weighted(values.new_zeros(0, model.points))]
-    found = torch.cat(parts)
-    made = found.new_full((len(values), found.shape[1]), torch.nan)
-    made[possible] = found
-    return made
+    return Signals(problem.model, lambda moved: problem.weighting(moved) / noise, problem.weighted / noise)
 
 
 # The posterior density of sources, in the scores of their prior.
@@ -282,70 +265,6 @@ Density = Callable[[Array], Array]
 
 STEP = 1e-4
 """Of a difference of scores; larger than of other coordinates, as values near the ends of a prior change slowly."""
-
-
-class Posterior:
-    """The posterior of the free parameters of one observation, in scores z that are standard normal under the prior.
-
-    Its logarithm is that of the likelihood − |z|² / 2, but for a constant. With offsets and ramps projected out of
-    data and signals, the likelihood of χ² is that after integrating over them with a flat prior.
-
-    degrees  points less nuisances, if the size of the noise is unknown: the likelihood is then integrated over a factor
-             by which all errors are multiplied, with Jeffreys' prior; None: errors are as declared
-    """
-
-    def __init__(self, signals: Signals, prior: Prior, degrees: int | None = None) -> None:
-        assert len(signals.data) == 1
-        self.signals, self.prior, self.degrees = signals, prior, degrees
-
-    def __call__(self, scores: Array) -> Array:
-        found = self.log_likelihood(self.chi2(scores)) - 0.5 * np.square(scores).sum(axis=1)
-        return np.where(np.isnan(found) | (np.abs(scores) > SPAN).any(axis=1), -np.inf, found)
-
-    def chi2(self, scores: Array) -> Array:
-        """Sums of squares by the declared noise, (draw,); NaN for impossible sources."""
-        left = self.signals(self.prior.values(scores)) - self.signals.data
-        return np.asarray((left.square().sum(dim=1) + self.signals.rest).numpy())
-
-    def log_likelihood(self, chi2: Array) -> Array:
-        return -0.5 * (chi2 if self.degrees is None else self.degrees * np.log(chi2))
-
-
-class PenalisedSquares:
-    """Sums of squared residuals and of squared scores, whose minima are the modes of posteriors.
-
-    weight  what residuals are multiplied with: 1 for declared errors, their size relative to the true ones otherwise
-    Implements `levenberg_marquardt.SumsOfSquares`; its problems are the observations of the signals.
-    """
-
-    def __init__(self, signals: Signals, prior: Prior, weight: float = 1.0) -> None:
-        self.signals, self.prior, self.weight = signals, prior, weight
-
-    def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        count, free = coordinates.shape
-        steps = STEP * torch.eye(free, dtype=torch.float64)
-        ends = torch.stack([coordinates[:, None] + steps, coordinates[:, None] - steps], dim=1)
-        every = torch.cat([coordinates, ends.reshape(-1, free)])
-        made = self.weight * self.signals(self.prior.values(every.numpy()))
-        middle, after, before = made[:count], *made[count:].view(count, 2, free, -1).unbind(1)
-        residuals = middle - self.weight * (
-            self.signals.data if len(self.signals.data) == 1 else self.signals.data[which]
-        )
-        sides = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
-        after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
-        jacobian = (after - before) / (STEP * sides.clamp(min=1))
-        cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
-        gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
-        information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
-        outside = torch.isnan(cost)
-        return (
-            cost.masked_fill(outside, math.inf),
-            gradient.masked_fill(outside[:, None], 0.0),
-            information.masked_fill(outside[:, None, None], 0.0),
-        )
-
-
-# An unknown noise level, as one more parameter of a posterior.
 
 
 @dataclass(frozen=True)
@@ -384,102 +303,77 @@ class Level:
         return float(1 + 2 * chi2 / relative**2 * ((high - low) / (ends[1] - ends[0])) ** 2)
 
 
-class PosteriorWithLevel:
-    """The posterior of the free parameters of one observation and, as the last score, of its noise level."""
+@dataclass(frozen=True)
+class PosteriorDensity:
+    """The posterior of the free parameters of one observation, in scores z that are standard normal under the prior.
 
-    def __init__(self, sources: Posterior, level: Level) -> None:
-        self.sources, self.level = sources, level
+    Its logarithm is that of the likelihood − |z|² / 2, but for a constant. With offsets and ramps projected out of
+    data and signals, the likelihood of χ² is that after integrating over them with a flat prior.
+
+    level    the noise level if it is unknown, whose score is then the last one
+    degrees  points less nuisances, if the size of the noise is unknown and no score: the likelihood is then integrated
+             over a factor by which all errors are multiplied, with Jeffreys' prior
+    """
+
+    signals: Signals
+    prior: Prior
+    level: Level | None = None
+    degrees: int | None = None
 
     def __call__(self, scores: Array) -> Array:
-        found = self.level.log_likelihood(self.sources.chi2(scores[:, :-1]), scores[:, -1])
-        found = found - 0.5 * np.square(scores).sum(axis=1)
-        return np.where(np.isnan(found) | (np.abs(scores) > SPAN).any(axis=1), -np.inf, found)
+        log = self.log_likelihood(self.chi2(scores), scores) - 0.5 * np.square(scores).sum(axis=1)
+        return np.where(np.isnan(log) | (np.abs(scores) > SPAN).any(axis=1), -np.inf, log)
+
+    def values(self, scores: Array) -> Tensor:
+        """Values of all parameters of the model, (draw, parameter)."""
+        return self.prior.values(scores[:, : len(self.prior.marginals)])
+
+    def chi2(self, scores: Array) -> Array:
+        """Sums of squares by the declared noise, (draw,); NaN for impossible sources."""
+        residuals = self.signals(self.values(scores)) - self.signals.data
+        return np.asarray((residuals.square().sum(dim=1) + self.signals.rest).numpy())
+
+    def log_likelihood(self, chi2: Array, scores: Array) -> Array:
+        if self.level is not None:
+            return self.level.log_likelihood(chi2, scores[:, -1])
+        return -0.5 * (chi2 if self.degrees is None else self.degrees * np.log(chi2))
+
+    def by(self, signals: Signals) -> PosteriorDensity:
+        """The same by other signals of the same observation."""
+        return replace(self, signals=signals)
 
 
-# Signals by simulation of whole images, of unknowns of any kind and any generator.
+class PenalisedSquares:
+    """Sums of squared residuals and of squared scores, whose minima are the modes of posteriors.
 
-BLOCK = 1024
-"""Images that are simulated at a time."""
-
-
-class ImageSignals:
-    """Whitened images of a dataset; implements `signals.Signals`, with values in the variables' own units.
-
-    names   the unknowns, in the order of the columns of values; nothing else varies in the dataset
-    number  images → (source, number), what is taken of them
-    data    (observation, number)
-    rest    (observation,)  χ² of what is left out of the data
+    weight  what residuals are multiplied with: 1 for declared errors, their size relative to the true ones otherwise
+    which   (problem,)  the observation, of those of the signals, that each problem belongs to; None: problems are the
+            observations, or share the only one
+    Implements `least_squares.SumsOfSquares`.
     """
 
-    def __init__(
-        self,
-        dataset: GeneratedDataset,
-        names: Sequence[str],
-        number: Callable[[Mapping[str, Tensor]], Tensor],
-        data: Tensor,
-        rest: Tensor,
-    ) -> None:
-        self.dataset, self.names, self.number, self.data, self.rest = dataset, tuple(names), number, data, rest
+    def __init__(self, signals: Signals, prior: Prior, weight: float = 1.0, which: Tensor | None = None) -> None:
+        self.signals, self.prior, self.weight, self.which = signals, prior, weight, which
 
-    def __call__(self, values: Tensor) -> Tensor:
-        made = values.new_full((len(values), self.data.shape[1]), torch.nan)
-        named = dict(zip(self.names, values.numpy().T, strict=True))
-        for where in np.array_split(np.arange(len(values)), len(values) // BLOCK + 1):
-            own = {name: of[where] for name, of in named.items()}
-            possible = self.dataset.possible(own, len(where))
-            if possible.any():
-                images = self.dataset.signals({name: of[possible] for name, of in own.items()})
-                made[torch.from_numpy(where[possible])] = self.number(images)
-        return made
-
-    def of(self, observation: int) -> ImageSignals:
-        one, rows = copy(self), slice(observation, observation + 1)
-        one.data, one.rest = self.data[rows], self.rest[rows]
-        return one
-
-
-def whole_images(
-    dataset: GeneratedDataset, names: Sequence[str], whitening: Whitening, samples: Mapping[str, Tensor]
-) -> ImageSignals:
-    """The signals at all pixels that are seen, for samples as the dataset makes them."""
-
-    def number(images: Mapping[str, Tensor]) -> Tensor:
-        return torch.from_numpy(whitening(images))
-
-    data = number(samples)
-    return ImageSignals(dataset, names, number, data, data.new_zeros(len(data)))
-
-
-def projected(
-    whole: ImageSignals, whitening: Whitening, values: Tensor, checked: Tensor | None, tolerance: float
-) -> ImageSignals | None:
-    """The signals in a basis of those of some sources; None where that has no advantage or is not accurate.
-
-    values     (source, parameter)  sources that span the basis
-    checked    (source, parameter)  others, on which it is tested; None: it is not
-    tolerance  largest error, relative to the signal
-    """
-    spanning = whole(values)
-    lengths = spanning.norm(dim=1)
-    spanning = spanning[lengths > 0] / lengths[lengths > 0, None]
-    _, sizes, right = torch.linalg.svd(spanning, full_matrices=False)
-    basis = right[sizes > NEGLIGIBLE * sizes[0]]
-    if len(basis) > MOST_PLACES * whole.data.shape[1]:
-        return None
-    if checked is not None and not _spans(basis, whole(checked), tolerance):
-        return None
-    turns = whitening.of_products(basis)
-
-    def number(images: Mapping[str, Tensor]) -> Tensor:
-        parts = [images[name].flatten(1)[:, whitening.seen[name]].double() @ turn for name, turn in turns.items()]
-        return torch.stack(parts).sum(dim=0)
-
-    data = whole.data @ basis.mT
-    rest = (whole.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
-    return ImageSignals(whole.dataset, whole.names, number, data, rest)
-
-
-def _spans(basis: Tensor, signals: Tensor, tolerance: float) -> bool:
-    possible = signals[signals.isfinite().all(dim=1)]
-    error = (possible - possible @ basis.mT @ basis).norm(dim=1)
-    return bool((error <= tolerance * possible.norm(dim=1)).all())
+    def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        count, free = coordinates.shape
+        steps = STEP * torch.eye(free, dtype=torch.float64)
+        ends = torch.stack([coordinates[:, None] + steps, coordinates[:, None] - steps], dim=1)
+        every = torch.cat([coordinates, ends.reshape(-1, free)])
+        signals = self.weight * self.signals(self.prior.values(every.numpy()))
+        middle, after, before = signals[:count], *signals[count:].view(count, 2, free, -1).unbind(1)
+        observations = which if self.which is None else self.which[which]
+        data = self.signals.data if len(self.signals.data) == 1 else self.signals.data[observations]
+        residuals = middle - self.weight * data
+        sides = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
+        after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
+        jacobian = (after - before) / (STEP * sides.clamp(min=1))
+        cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
+        gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
+        information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
+        outside = torch.isnan(cost)
+        return (
+            cost.masked_fill(outside, math.inf),
+            gradient.masked_fill(outside[:, None], 0.0),
+            information.masked_fill(outside[:, None, None], 0.0),
+        )

@@ -1,4 +1,4 @@
-"""The posterior of the sources of one observation, from the fit of least squares on."""
+"""Posteriors by a known likelihood: their modes, draws from them, and those of the sources of an observation."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qexp.inference.density import (
     Density,
     Level,
     PenalisedSquares,
-    Posterior,
-    PosteriorWithLevel,
+    PosteriorDensity,
     Prior,
     Signals,
-    WholeSignals,
-    reduced,
+    whole_signals,
 )
 from qexp.inference.fit import Fit
-from qexp.inference.least_squares import Minima, Problem, minimised, starts
+from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimised, starts
 from qexp.inference.parameters import Search
 from qexp.inference.sampling import (
     METHODS,
     OF_PRIOR,
-    Coordinates,
     Draws,
     Mixture,
+    StandardisedAmplitudes,
     doubts_of,
     effective,
     mixture,
@@ -40,18 +37,11 @@ from qexp.inference.sampling import (
 
 Array = NDArray[np.float64]
 
+Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
+"""A way to draw: density, proposal, number of draws, and randomness → draws."""
+
 SEARCHED, FOLLOWED = 16, 3
 """Starts of a search for further modes; and how many of these, the highest, are followed with all points."""
-
-SPANNING, TRIED = 300, 60
-"""Sources that span the basis of signals at first; and draws on which it is tested."""
-
-WIDER = 1.5
-"""Factor by which the sources that span the basis are spread wider than the posterior."""
-
-CLOSE, ATTEMPTS = 0.1, 3
-"""Largest standard deviation of the error of the logarithm of the density that reduced signals may make; and how often
-a larger basis is sought before draws are weighted by the density from all points."""
 
 
 @dataclass(frozen=True)
@@ -87,59 +77,79 @@ def observed_posterior(
     fit            its best minimum of least squares, near which a mode is expected; others are searched
     searches       of each parameter
     prior          of the free parameters; angles on a circle are turned so that its ends lie opposite to the fit
-    method         a name from `draws.METHODS`
+    method         a name from `sampling.METHODS`
     unknown_level  whether the size of the noise is unknown, by a factor that all errors share
     """
     random = np.random.default_rng(seed)
     prior = prior.around(fit.values)
-    whole = WholeSignals(problem)
-    degrees = whole.degrees if unknown_level else None
-    exact = Posterior(whole, prior, degrees)
-    weight = math.sqrt(whole.degrees / fit.chi2) if unknown_level else 1.0
-    proposal = laplace(
-        exact, found(PenalisedSquares(whole, prior, weight), _starts(problem, fit, searches, prior, weight, seed))
-    )
-    density = _accurate(whole, exact, proposal, searches, weight, random)
-    draws = _drawn(density, proposal, searches, weight, method, count, random)
-    if density is not exact and error_of(exact, density, draws.all, random) > CLOSE:
-        draws = _corrected(draws, exact, density, random)
-    return ObservedPosterior(prior, draws, density.chi2(draws.all), density(draws.all), whole.degrees)
+    degrees = problem.model.points - problem.weighting.nuisances
+    density = PosteriorDensity(whole_signals(problem), prior, degrees=degrees if unknown_level else None)
+    weight = math.sqrt(degrees / fit.chi2) if unknown_level else 1.0
+    begin = _starts(problem, fit, searches, prior, weight, seed)
+    proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), begin))
+    names = [search.parameter.name for search in searches if search.amplitude]
+    amplitudes = [name for name in names if name in prior.free]
+
+    def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+        """In coordinates in which amplitudes are standardised."""
+        coordinates = StandardisedAmplitudes(density, amplitudes, weight)
+        draws = METHODS[method](coordinates, coordinates.of(proposal), count, random)
+        return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
+
+    draws, density = draws_of(density, proposal, sample, count, random)
+    return ObservedPosterior(prior, draws, density.chi2(draws.all), density(draws.all), degrees)
 
 
-def _accurate(
-    whole: WholeSignals,
-    exact: Posterior,
-    proposal: Mixture,
-    searches: Sequence[Search],
-    weight: float,
-    random: np.random.Generator,
-) -> Posterior:
-    """The density by reduced signals, with a basis that is accurate where a few draws are; with few points, the exact
-    one.
+def _starts(problem: Problem, fit: Fit, searches: Sequence[Search], prior: Prior, weight: float, seed: int) -> Array:
+    """Scores from which modes are searched: of the fit, and of what a search with fewer points finds."""
+    search = problem.to_search(seed)
+    begin = prior.scores(starts(search, searches, SEARCHED, seed).numpy())
+    minima = modes(PenalisedSquares(whole_signals(search), prior, weight), begin)
+    return np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED)])
+
+
+# Draws by signals in a basis of those around a posterior.
+
+SPANNING, TESTED = 300, 60
+"""Sources that span the basis of signals at first; and draws on which it is tested."""
+
+WIDER = 1.5
+"""Factor by which the sources that span the basis are spread wider than the posterior."""
+
+CLOSE, ATTEMPTS = 0.1, 3
+"""Largest standard deviation of the error of the logarithm of the density that reduced signals may make; and how often
+a larger basis is sought before draws are weighted by the density from all points."""
+
+
+def draws_of(
+    exact: PosteriorDensity, proposal: Mixture, sample: Sample, count: int, random: np.random.Generator
+) -> tuple[Draws, PosteriorDensity]:
+    """Draws from a posterior by signals at all points, with fewer numbers where these are accurate; and the density
+    that was used.
     """
-    near, prior = proposal.wider(WIDER), exact.prior
-    spanning = near.draws(SPANNING, random)
+    scores = proposal.wider(WIDER).draws(SPANNING, random)
     for _ in range(ATTEMPTS):
-        few = reduced(whole, prior.values(spanning))
-        if few is None:
-            return exact
-        density = Posterior(few, prior, exact.degrees)
-        tried = _drawn(density, proposal, searches, weight, "importance", SPANNING, random).all
-        if error_of(exact, density, tried, random) <= CLOSE:
-            break
-        spanning = np.concatenate([spanning, tried[: SPANNING // 2], _spread(tried, SPANNING // 2, random)])
-    return density
+        signals = exact.signals.reduced(exact.values(scores))
+        if signals is None:
+            return sample(exact, proposal, count, random), exact
+        density = exact.by(signals)
+        draws = sample(density, proposal, count, random)
+        if error_of(exact, density, draws.all, random) <= CLOSE:
+            return draws, density
+        more = random.choice(draws.all, SPANNING // 2)
+        scores = np.concatenate([scores, more, _spread(draws.all, SPANNING // 2, random)])
+    return _corrected(draws, exact, density, random), density
 
 
 def error_of(exact: Density, density: Density, draws: Array, random: np.random.Generator) -> float:
     """The standard deviation of the error of a density, at some of its draws."""
-    some = random.choice(draws, TRIED)
+    some = random.choice(draws, TESTED)
     with np.errstate(invalid="ignore"):
         error = float(np.std(exact(some) - density(some)))
     return error if math.isfinite(error) else math.inf
 
 
-def _corrected(draws: Draws, exact: Posterior, density: Posterior, random: np.random.Generator) -> Draws:
+def _corrected(draws: Draws, exact: Density, density: Density, random: np.random.Generator) -> Draws:
     """Draws from the exact density, of those of one that is close to it, by their weights."""
     scores = draws.all
     with np.errstate(invalid="ignore"):
@@ -148,31 +158,6 @@ def _corrected(draws: Draws, exact: Posterior, density: Posterior, random: np.ra
     chosen, ess = scores[resampled(weights, len(scores), random)], effective(weights)
     doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
     return replace(draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts)
-
-
-def _drawn(
-    density: Posterior,
-    proposal: Mixture,
-    searches: Sequence[Search],
-    weight: float,
-    method: str,
-    count: int,
-    random: np.random.Generator,
-) -> Draws:
-    """Draws, in scores, by a method that works in coordinates in which amplitudes are standardised."""
-    free = density.prior.free
-    amplitudes = [one.parameter.name for one in searches if one.amplitude and one.parameter.name in free]
-    coordinates = Coordinates(density, amplitudes, weight)
-    made = METHODS[method](coordinates, coordinates.of(proposal), count, random)
-    return replace(made, scores=coordinates.scores(made.all).reshape(made.scores.shape))
-
-
-def _starts(problem: Problem, fit: Fit, searches: Sequence[Search], prior: Prior, weight: float, seed: int) -> Array:
-    """Scores from which modes are searched: of the fit, and of what a search with fewer points finds."""
-    search = problem.to_search(seed)
-    begin = prior.scores(starts(search, searches, SEARCHED, seed).numpy())
-    minima = found(PenalisedSquares(WholeSignals(search), prior, weight), begin)
-    return np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED)])
 
 
 def _spread(draws: Array, count: int, random: np.random.Generator) -> Array:
@@ -195,27 +180,11 @@ UNLIKELY = 20.0
 """Modes whose share of the posterior is smaller than exp of minus this are left out."""
 
 
-def found(squares: PenalisedSquares, starts: Array, which: Array | None = None) -> Minima:
-    """Where the search of a mode ends from each start, (start, coordinate).
-
-    which  (start,)  number of the observation that it belongs to; None: the only one
-    """
+def modes(squares: SumsOfSquares, starts: Array) -> Minima:
+    """Where the search of a mode ends from each start, (start, coordinate)."""
     low = torch.full((starts.shape[1],), -FARTHEST, dtype=torch.float64)
     begin = torch.from_numpy(np.clip(starts, -FARTHEST, FARTHEST))
-    problems = squares if which is None else _Some(squares, torch.from_numpy(which))
-    return minimised(problems, begin, low, -low, TOLERANCE, MOST_ITERATIONS)
-
-
-class _Some:
-    """Problems of which several belong to one observation."""
-
-    def __init__(self, squares: PenalisedSquares, observations: torch.Tensor) -> None:
-        self.squares, self.observations = squares, observations
-
-    def normal_equations(
-        self, coordinates: torch.Tensor, which: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.squares.normal_equations(coordinates, self.observations[which])
+    return minimised(squares, begin, low, -low, TOLERANCE, MOST_ITERATIONS)
 
 
 def laplace(density: Density, minima: Minima) -> Mixture:
@@ -226,31 +195,33 @@ def laplace(density: Density, minima: Minima) -> Mixture:
     centres = minima.coordinates.numpy()
     curvature = minima.information.numpy()
     values = density(centres)
-    kept = _distinct(centres, curvature, values)
-    centres, curvature, values = centres[kept], curvature[kept], values[kept]
+    distinct = _distinct(centres, curvature, values)
+    centres, curvature, values = centres[distinct], curvature[distinct], values[distinct]
     log_shares = values - 0.5 * np.linalg.slogdet(curvature)[1]
     some = log_shares > log_shares.max() - UNLIKELY
     return mixture(log_shares[some], centres[some], np.linalg.inv(curvature[some]), OF_PRIOR)
 
 
 def likely(minima: Minima, most: int) -> Array:
-    """The places of the lowest distinct minima, (minimum, coordinate), `most` at most; unlikely ones are left out."""
+    """The coordinates of the lowest distinct minima, (minimum, coordinate), `most` at most; unlikely ones are left
+    out.
+    """
     centres, heights = minima.coordinates.numpy(), -minima.cost.numpy()
-    kept = _distinct(centres, minima.information.numpy(), heights)[:most]
-    places: Array = centres[[one for one in kept if heights[one] > heights[kept[0]] - UNLIKELY]]
-    return places
+    distinct = _distinct(centres, minima.information.numpy(), heights)[:most]
+    coordinates: Array = centres[[mode for mode in distinct if heights[mode] > heights[distinct[0]] - UNLIKELY]]
+    return coordinates
 
 
 def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
     """The numbers of the distinct modes, the highest first."""
-    kept: list[int] = []
+    distinct: list[int] = []
     order: list[int] = np.argsort(-values).tolist()
-    for one in order:
-        if np.isfinite(values[one]) and not any(
-            _distance(centres[one] - centres[k], curvature[k]) < SAME for k in kept
+    for mode in order:
+        if np.isfinite(values[mode]) and not any(
+            _distance(centres[mode] - centres[higher], curvature[higher]) < SAME for higher in distinct
         ):
-            kept.append(one)
-    return kept
+            distinct.append(mode)
+    return distinct
 
 
 def _distance(apart: Array, curvature: Array) -> float:
@@ -263,85 +234,37 @@ SEARCHES = 4
 """Searches of modes one after the other, each with the angles and the noise level of the best mode before."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """A posterior and a proposal for it.
-
-    prior    whose scores their coordinates are; angles are turned so that its ends lie opposite to the best mode
-    level    the noise level if it is unknown, whose score is then the last coordinate
-    density  of these scores
-    """
-
-    prior: Prior
-    level: Level | None
-    density: Density
-    proposal: Mixture
-
-
-def density_of(signals: Signals, prior: Prior, level: Level | None) -> Density:
-    """The posterior of the one observation of these signals."""
-    sources = Posterior(signals, prior)
-    return sources if level is None else PosteriorWithLevel(sources, level)
-
-
-def searched(signals: Signals, prior: Prior, starts: Array, level: Level | None) -> Found:
-    """The posterior of the one observation of these signals, and its modes.
+def searched(signals: Signals, prior: Prior, starts: Array, level: Level | None) -> tuple[PosteriorDensity, Mixture]:
+    """The posterior of the one observation of these signals, and a proposal for it around its modes.
 
     starts  (start, free parameter), scores, the best first
     level   of the noise if it is unknown
+    The prior's angles are turned so that its ends lie opposite to the best mode.
     """
     values, best = prior.values(starts), 0
     for _ in range(SEARCHES):
         prior = prior.around(values[best].numpy())
-        posterior, scores = Posterior(signals, prior), prior.scores(values.numpy())
+        sources, scores = PosteriorDensity(signals, prior), prior.scores(values.numpy())
         weight = 1.0
         if level is not None:
-            chi2 = float(posterior.chi2(scores[best : best + 1])[0])
+            chi2 = float(sources.chi2(scores[best : best + 1])[0])
             weight = 1 / float(level.relative(np.asarray(level.likeliest(chi2))))
-        minima = found(PenalisedSquares(signals, prior, weight), scores)
+        minima = modes(PenalisedSquares(signals, prior, weight), scores)
         values, best = prior.values(minima.coordinates.numpy()), int(minima.cost.argmin())
-    density = density_of(signals, prior, level)
-    modes = minima if level is None else _with_level(minima, posterior, level)
-    return Found(prior, level, density, laplace(density, modes))
+    if level is None:
+        return sources, laplace(sources, minima)
+    density = replace(sources, level=level)
+    return density, laplace(density, _with_level(minima, sources, level))
 
 
-def _with_level(minima: Minima, posterior: Posterior, level: Level) -> Minima:
+def _with_level(minima: Minima, sources: PosteriorDensity, level: Level) -> Minima:
     """Modes with the likeliest level of each as the last coordinate."""
-    each = np.nan_to_num(posterior.chi2(minima.coordinates.numpy()), nan=np.inf)
-    scores = [level.likeliest(chi2) for chi2 in each]
+    chi2 = np.nan_to_num(sources.chi2(minima.coordinates.numpy()), nan=np.inf)
+    scores = [level.likeliest(squares) for squares in chi2]
     coordinates = torch.cat([minima.coordinates, torch.tensor(scores, dtype=torch.float64)[:, None]], dim=1)
     count, free = minima.coordinates.shape
     information = torch.zeros(count, free + 1, free + 1, dtype=torch.float64)
     information[:, :free, :free] = minima.information
-    for mode, (chi2, score) in enumerate(zip(each, scores, strict=True)):
-        information[mode, free, free] = level.curvature(chi2, score)
+    for mode, (squares, score) in enumerate(zip(chi2, scores, strict=True)):
+        information[mode, free, free] = level.curvature(squares, score)
     return replace(minima, coordinates=coordinates, information=information)
-
-
-# Draws by signals that are reduced around the posterior of one observation.
-
-
-def nearby(
-    found: Found,
-    reduced: Callable[[Tensor], Signals | None],
-    method: str,
-    count: int,
-    random: np.random.Generator,
-) -> Draws:
-    """Draws from a posterior, with signals in a basis of those around it where that is accurate.
-
-    found    the posterior by whole signals
-    reduced  sources that span a basis → the signals of this observation in it; None if that has no advantage
-    """
-    free, sample = len(found.prior.free), METHODS[method]
-    spanning = found.proposal.wider(WIDER).draws(SPANNING, random)
-    for _ in range(ATTEMPTS):
-        signals = reduced(found.prior.values(spanning[:, :free]))
-        if signals is None:
-            break
-        density = density_of(signals, found.prior, found.level)
-        draws = sample(density, found.proposal, count, random)
-        if error_of(found.density, density, draws.all, random) <= CLOSE:
-            return draws
-        spanning = np.concatenate([spanning, random.choice(draws.all, SPANNING)])
-    return sample(found.density, found.proposal, count, random)

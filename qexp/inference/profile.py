@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.quantities import base_name
-from qexp.inference.density import ReducedSignals, WholeSignals, reduced
+from qexp.inference.density import Signals, whole_signals
 from qexp.inference.fit import Fit, best, threshold
-from qexp.inference.least_squares import Problem, covariances, minimised
+from qexp.inference.least_squares import Deformation, Problem, covariances, minimised
 
 Array = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ PROMISING = 3.0
 DEEPER, MOST_DEEPER = 0.05, 40
 """Change of logarithms by which an impossible source is made deeper and smaller until it is possible, and how often."""
 MANY_POINTS = 1000
-"""Points from which on signals are reduced to a basis; see `sampling.signals.reduced`."""
+"""Points from which on signals are reduced to a basis; see `density.Signals.reduced`."""
 SPANNING, SPREAD, ATTEMPTS = 100, 2.0, 3
 """Sources that span the basis at first, by how many standard deviations they are spread, and how often it is widened by
 the sources at the ends before all points are used."""
@@ -78,7 +78,7 @@ def profiled(problem: Problem, fit: Fit, most: float) -> Profile:
     whole = problem.quick()
     spanning, attempts = _around(whole, fit), ATTEMPTS if problem.model.points >= MANY_POINTS else 0
     for _ in range(attempts):
-        few = reduced(WholeSignals(whole), spanning)
+        few = whole_signals(whole).reduced(spanning)
         if few is None:
             break
         ends = _followed(_searches(_in_signals(whole, few), fit, most))
@@ -140,10 +140,11 @@ def _around(problem: Problem, fit: Fit) -> Tensor:
     return values[problem.model.possible(values)]
 
 
-def _in_signals(problem: Problem, signals: ReducedSignals) -> Problem:
+def _in_signals(problem: Problem, signals: Signals) -> Problem:
     """A problem by reduced signals; its sums of squares leave out what no signal can explain."""
+    assert isinstance(signals.model, Deformation)
     few = copy(problem)
-    few.model, few.whiten, few.weighted = signals.model, signals.weighting, signals.data
+    few.model, few.whiten, few.weighted = signals.model, signals.whiten, signals.data
     return few
 
 

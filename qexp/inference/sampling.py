@@ -1,4 +1,4 @@
-"""Draws from a density: importance sampling, ensembles of walkers, and grids."""
+"""Draws from a density: importance sampling, and ensembles of walkers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from torch import Tensor
 
-from qexp.errors import QexpError, extra
-from qexp.inference.density import Density, Posterior
-from qexp.inference.grid_posterior import drawn
-from qexp.inference.simulated_images import SPAN
+from qexp.errors import extra
+from qexp.inference.density import Density, PosteriorDensity
 
 Array = NDArray[np.float64]
 
@@ -303,7 +301,7 @@ STEP = 1e-4
 """Of a difference of scores, by which values are differentiated."""
 
 
-class Coordinates:
+class StandardisedAmplitudes:
     """Scores of shapes and standardised amplitudes ↔ scores of all free parameters.
 
     posterior   of which these are the coordinates
@@ -311,7 +309,7 @@ class Coordinates:
     weight      see `density.PenalisedSquares`
     """
 
-    def __init__(self, posterior: Posterior, amplitudes: Sequence[str], weight: float) -> None:
+    def __init__(self, posterior: PosteriorDensity, amplitudes: Sequence[str], weight: float) -> None:
         self.posterior, self.weight = posterior, weight
         prior = posterior.prior
         self._linear = [prior.free.index(name) for name in amplitudes]
@@ -490,57 +488,6 @@ def _in_groups(walkers: Array) -> Array:
     return walkers.reshape(GROUPS, -1, walkers.shape[1]).swapaxes(1, 2).reshape(GROUPS, -1)
 
 
-# Posteriors of up to three parameters on a grid that closes in on them.
-
-MOST_COORDINATES = 3
-
-POINTS = {1: 2001, 2: 141, 3: 45}
-"""Number of coordinates → points along each."""
-
-NEGLIGIBLE = 14.0
-"""Where the logarithm of a density is so far below the largest, it does not matter."""
-
-CLOSER = 4
-"""Grids, each around what matters in the one before."""
-
-REACH = 8.0
-"""Of the first grid beyond the modes, in standard deviations."""
-
-
-def gridded(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Array:
-    """Draws, (draw, coordinate), from the density at the points of the last grid.
-
-    Raises QexpError for more than three coordinates.
-    """
-    size = proposal.centres.shape[1]
-    if size > MOST_COORDINATES:
-        raise QexpError(
-            f"`method=grid`: {size} parameters are free, but grids are for {MOST_COORDINATES} at most; fix some with "
-            "`fixed`, or choose another method"
-        )
-    widths = np.sqrt(np.square(proposal.roots).sum(axis=2))
-    low = np.maximum((proposal.centres - REACH * widths).min(axis=0), -SPAN)
-    high = np.minimum((proposal.centres + REACH * widths).max(axis=0), SPAN)
-    for again in range(CLOSER):
-        axes = [np.linspace(*ends, POINTS[size]) for ends in zip(low, high, strict=True)]
-        log = _on(density, axes)
-        matters = np.nonzero(log > log.max() - NEGLIGIBLE)
-        steps = (high - low) / (POINTS[size] - 1)
-        first, last = (np.array([of(where) for where in matters]) for of in (np.min, np.max))
-        if again and (last - first >= 0.6 * POINTS[size]).all():
-            break
-        cut = (first == 0) | (last == POINTS[size] - 1)
-        margin = np.where(cut, 0.5 * (high - low), 2 * steps)
-        low, high = np.maximum(low + first * steps - margin, -SPAN), np.minimum(low + last * steps + margin, SPAN)
-    mass = np.exp(log - log.max())
-    return drawn(axes, mass[..., None], np.zeros((*mass.shape, 1)), count, random)[:, :-1]
-
-
-def _on(density: Density, axes: list[Array]) -> Array:
-    meshes = np.meshgrid(*axes, indexing="ij")
-    return density(np.stack([mesh.ravel() for mesh in meshes], axis=1)).reshape(meshes[0].shape)
-
-
 # Draws from a posterior, by one of several methods, and whether they can be trusted.
 
 STARTS = 1000
@@ -575,58 +522,35 @@ class Draws:
         return self.scores.reshape(-1, self.scores.shape[-1])
 
 
-def by_laplace(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
-    """Draws from normal distributions around the modes; weights are computed only to judge these."""
-    tested = weighted(density, proposal, random, max(count, 1000))
-    drawn = proposal.wider(1.0).draws(count, random, degrees=math.inf)
-    doubts = doubts_of(tested.pareto_k, tested.ess, len(tested.weights))
-    return Draws(random.permutation(drawn)[None], "laplace", tested.pareto_k, float(count), doubts=doubts)
-
-
-def by_importance(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
-    """Draws from a mixture of distributions that was adapted to the posterior, resampled by their weights."""
-    return _resampled(sampled(density, proposal, random, count), count, random)
-
-
 def by_sampler(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
     """Draws by chains that start where importance sampling found the posterior."""
     return _walked_from(sampled(density, proposal, random, count), density, count, random)
 
 
 def by_either(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
-    """Draws by importance sampling, and by chains from there if these are not to be trusted."""
+    """Draws from a mixture that is adapted to the posterior, resampled by their weights; and by chains from there if
+    these are not to be trusted.
+    """
     weights = sampled(density, proposal, random, count)
-    made = _resampled(weights, count, random)
-    return _walked_from(weights, density, count, random) if made.doubts else made
-
-
-def _resampled(made: Weighted, count: int, random: np.random.Generator) -> Draws:
-    chosen = made.scores[resampled(made.weights, count, random)]
-    doubts = doubts_of(made.pareto_k, made.ess, len(made.weights))
-    return Draws(chosen[None], "importance", made.pareto_k, made.ess, doubts=doubts)
-
-
-def by_grid(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
-    """Draws from a grid that closes in on the posterior."""
-    return Draws(gridded(density, proposal, count, random)[None], "grid", None, float(count))
+    chosen = weights.scores[resampled(weights.weights, count, random)]
+    if doubts_of(weights.pareto_k, weights.ess, len(weights.weights)):
+        return _walked_from(weights, density, count, random)
+    return Draws(chosen[None], "importance", weights.pareto_k, weights.ess)
 
 
 METHODS: dict[str, Callable[[Density, Mixture, int, np.random.Generator], Draws]] = {
     "auto": by_either,
-    "laplace": by_laplace,
-    "importance": by_importance,
     "sampler": by_sampler,
-    "grid": by_grid,
 }
 
 
-def _walked_from(made: Weighted, density: Density, count: int, random: np.random.Generator) -> Draws:
-    starts = made.scores[resampled(made.weights, STARTS, random)]
-    chains = walked(density, made.proposal, starts, random)
+def _walked_from(weights: Weighted, density: Density, count: int, random: np.random.Generator) -> Draws:
+    starts = weights.scores[resampled(weights.weights, STARTS, random)]
+    chains = walked(density, weights.proposal, starts, random)
     walkers, steps = chains.scores.shape[:2]
     each = min(steps, math.ceil(count / walkers))
-    kept = np.linspace(0, steps - 1, each).round().astype(int)
-    return Draws(chains.scores[:, kept], "sampler", made.pareto_k, chains.ess, chains.r_hat, chains.doubts)
+    spread = np.linspace(0, steps - 1, each).round().astype(int)
+    return Draws(chains.scores[:, spread], "sampler", weights.pareto_k, chains.ess, chains.r_hat, chains.doubts)
 
 
 def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:

@@ -1,192 +1,28 @@
-"""The likelihood of simulated images: their unknown variables, and images whose noise is white."""
+"""Simulated images: whether their likelihood is known, samples that share it, and weights by their noise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import count
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import make_interp_spline
-from scipy.ndimage import distance_transform_edt
-from scipy.special import ndtr
 from torch import Tensor
 
 from qexp.base.quantities import NOISE, base_name, quantity
-from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
-from qexp.simulation.dataset import GeneratedDataset
-from qexp.simulation.noise import MOST_TO_FACTOR, WhiteNoise
+from qexp.inference.weighting import MOST_CORRELATED, Block, Weighting
+from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNoise
 from qexp.simulation.views import GNSS, SIZED
 
 Array = NDArray[np.float64]
-
-BLOCK = 256
-"""Images that are simulated at a time."""
-
-TINY = 1e-300
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """The likelihood of one sample at the nodes of a grid, as far as it does not depend on the amplitude a.
-
-    axes      coordinates of the nodes along each axis, at least four of equal distances
-    length    norm of the whitened image of amplitude 1
-    score     product of the whitened data with the whitened image, divided by its length
-    possible  whether the source is possible
-
-    The logarithm of the likelihood is score · length · a - (length · a)² / 2, but for a constant. Score and the
-    logarithm of length are smooth, and so are interpolated by cubic splines.
-    """
-
-    axes: tuple[Array, ...]
-    length: Array
-    score: Array
-    possible: NDArray[np.bool_]
-
-    def part(self, slices: Sequence[slice]) -> Nodes:
-        """The nodes in a part of the grid, or every second one."""
-        where = tuple(slices)
-        axes = tuple(axis[one] for axis, one in zip(self.axes, slices, strict=True))
-        return Nodes(axes, self.length[where], self.score[where], self.possible[where])
-
-    def between(self, axes: Sequence[Array]) -> tuple[Array, Array]:
-        """Length and score at the points of a finer grid."""
-        log_length, score = np.log(np.maximum(self._filled(self.length), TINY)), self._filled(self.score)
-        for index, (nodes, points) in enumerate(zip(self.axes, axes, strict=True)):
-            degree = min(3, len(nodes) - 1)
-            log_length = make_interp_spline(nodes, log_length, degree, axis=index)(points)
-            score = make_interp_spline(nodes, score, degree, axis=index)(points)
-        return np.exp(log_length), score
-
-    def _filled(self, values: Array) -> Array:
-        """Values with those of the nearest possible node where a node is impossible."""
-        if self.possible.all() or not self.possible.any():
-            return values
-        nearest = distance_transform_edt(~self.possible, return_distances=False, return_indices=True)
-        return np.asarray(values[tuple(nearest)])
-
-
-class Signals:
-    """Whitened images of amplitude 1."""
-
-    def __init__(self, unknowns: Unknowns, whitening: Whitening) -> None:
-        self.unknowns = unknowns
-        self.whitening = whitening
-
-    def nodes(self, axes: Sequence[Array], data: Array) -> list[Nodes]:
-        """The likelihood of whitened samples, (sample, value), at the nodes of a grid."""
-        shape = tuple(len(axis) for axis in axes)
-        possible = self.possible(axes).ravel()
-        length, score = np.zeros(len(possible)), np.zeros((len(data), len(possible)))
-        for where, images in self._images(axes, possible):
-            length[where] = np.sqrt(np.einsum("ij,ij->i", images, images))
-            score[:, where] = data @ images.T / np.maximum(length[where], TINY)
-        of_all = length.reshape(shape), possible.reshape(shape)
-        return [Nodes(tuple(axes), of_all[0], one.reshape(shape), of_all[1]) for one in score]
-
-    def possible(self, axes: Sequence[Array]) -> NDArray[np.bool_]:
-        """Whether there can be such sources, at the points of a grid."""
-        return self.possible_at(_points(axes)).reshape([len(axis) for axis in axes])
-
-    def possible_at(self, points: Array) -> NDArray[np.bool_]:
-        """Whether there can be such sources, at points, (point, coordinate)."""
-        return self.unknowns.dataset.possible(self._values(points), len(points))
-
-    def _images(self, axes: Sequence[Array], possible: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], Array]]:
-        values, places = self._values(_points(axes)), np.flatnonzero(possible)
-        for start in range(0, len(places), BLOCK):
-            where = places[start : start + BLOCK]
-            made = self.unknowns.dataset.signals({name: of[where] for name, of in values.items()})
-            yield where, self.whitening(made)
-
-    def _values(self, points: Array) -> dict[str, Array]:
-        """Values of all unknowns at points, (point,) each; 1 for the amplitude."""
-        pairs = zip(self.unknowns.shape, points.T, strict=True)
-        values = {name: self.unknowns.value(name, of) for name, of in pairs}
-        if self.unknowns.amplitude is not None:
-            values[self.unknowns.amplitude] = np.ones(len(points))
-        return values
-
-
-def _points(axes: Sequence[Array]) -> Array:
-    """The points of a grid, (point, coordinate)."""
-    meshes = np.meshgrid(*axes, indexing="ij")
-    return np.stack([mesh.ravel() for mesh in meshes], axis=1) if meshes else np.zeros((1, 0))
-
-
-# The variables whose posterior is integrated, as standard normal coordinates.
-
-SPAN = 5.0
-"""Largest absolute coordinate: less than a millionth of the prior lies beyond it."""
-
-MOST = 3
-"""Variables over which a posterior can be integrated."""
+Seen = NDArray[np.bool_]
 
 FIX_IT = "put it into 'fixed' in a copy of the dataset"
-
-TRIED = 8
-"""Draws from the prior at which it is tested whether images are proportional to a variable."""
-
-PROPORTIONAL = 1e-5
-"""Largest difference from a multiple, relative to the image; images are in single precision."""
-
-
-@dataclass(frozen=True)
-class Unknowns:
-    """The unknown variables of a dataset; every one of them has a standard normal coordinate under its prior.
-
-    dataset    in which no other variables vary, or for `at`
-    amplitude  the variable to which the images are proportional, which takes no images to integrate over; may be None
-    shape      the other variables
-    periods    variable → the period after which its values repeat, in its unit, for those whose values do
-    """
-
-    dataset: GeneratedDataset
-    amplitude: str | None
-    shape: tuple[str, ...]
-    periods: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        """The shape, and then the amplitude."""
-        return [*self.shape, *([] if self.amplitude is None else [self.amplitude])]
-
-    def at(self, known: Mapping[str, float]) -> Unknowns:
-        """The same where the variables that are given have these values."""
-        return replace(self, dataset=self.dataset.with_fixed(known)) if known else self
-
-    def value(self, name: str, coordinate: Array) -> Array:
-        """The value of a variable, in its unit."""
-        return self.dataset.distributions[name].quantile(ndtr(coordinate))
-
-
-def unknowns_of(
-    dataset: GeneratedDataset,
-    images: Sequence[str],
-    known: Collection[str] = (),
-    periods: Mapping[str, float] | None = None,
-) -> Unknowns:
-    """The unknown variables of a dataset that makes these images.
-
-    known    variables that are given beside the images
-    periods  see `Unknowns`; those of the quantities if left out
-    Raises QexpError if their posterior cannot be integrated.
-    """
-    names = require_known(dataset, images, known)
-    if NOISE in names:
-        raise QexpError(f"'{NOISE}' varies and is not given: posteriors are then sampled, not integrated; {FIX_IT}")
-    if len(names) > MOST:
-        raise QexpError(
-            f"{len(names)} variables vary ({', '.join(names)}), but posteriors are integrated over {MOST} at most; put "
-            "the others into 'fixed' in a copy of the dataset"
-        )
-    amplitude = next((name for name in names if proportional(dataset, images, name)), None)
-    shape = tuple(name for name in names if name != amplitude)
-    return Unknowns(dataset, amplitude, shape, periods_of(dataset, names) if periods is None else periods)
 
 
 def periods_of(dataset: GeneratedDataset, names: Sequence[str]) -> dict[str, float]:
@@ -229,131 +65,254 @@ def _has_noise(dataset: GeneratedDataset, image: str) -> bool:
     return any(level or not one.of_unit_variance for one in dataset.noise.added(image))
 
 
-def proportional(dataset: GeneratedDataset, images: Sequence[str], name: str) -> bool:
-    """Whether the images are proportional to a variable, tested by simulating multiples of it."""
-    drawn = dataset.values({one: [(0.0, 1.0)] for one in dataset.test}, TRIED, Seeds(0), ("proportional",))
-    factors = (2.0, 3.0, -1.0) if dataset.distributions[name].support()[0] < 0 else (2.0, 3.0)
-    before = dataset.signals(drawn)
-    for factor in factors:
-        changed = {**drawn, name: factor * drawn[name]}
-        if not dataset.possible(changed, TRIED).all():
-            return False
-        after = dataset.signals(changed)
-        for image in images:
-            largest = after[image].abs().flatten(1).amax(1)
-            difference = (after[image] - factor * before[image]).abs().flatten(1).amax(1)
-            if not (difference <= PROPORTIONAL * largest).all():
-                return False
-    return True
+# The numbers of images, and samples of which the same ones are seen.
+
+BLOCK = 256
+"""Images that are simulated at a time."""
 
 
-# Images as vectors whose noise is independent from value to value and has variance 1.
+class Pixels:
+    """The numbers of all images of a dataset for which there can be data, one image after the other.
+
+    shown    image → whether there can be, for each of its numbers
+    numbers  the same for those of all images
+    """
+
+    def __init__(self, source: GeneratedDataset, images: Sequence[str]) -> None:
+        self.shown = {image: _shown(source, image) for image in images}
+        self.numbers = torch.cat(list(self.shown.values()))
+
+    def of(self, images: Mapping[str, Tensor]) -> Tensor:
+        """(sample, number), of (sample, ...) of each image."""
+        return torch.cat([images[image].flatten(1) for image in self.shown], dim=1).cpu().double()[:, self.numbers]
+
+    def seen(self, samples: Mapping[str, Tensor]) -> Seen:
+        """Which of the numbers each sample shows, (sample, number)."""
+        parts = []
+        for name in self.shown:
+            image, mask = samples[name], samples.get(mask_of(name))
+            everywhere = torch.ones(image.shape, dtype=torch.bool)
+            parts.append((everywhere if mask is None else (mask.cpu() > 0).expand(image.shape)).flatten(1))
+        seen: Seen = torch.cat(parts, dim=1)[:, self.numbers].numpy()
+        return seen
 
 
-class Factors:
-    """Cholesky factors of the covariance of noise. The last one of each image is kept, as samples often share it."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[list[float], Tensor, float, Tensor]] = {}
-
-    def __call__(self, dataset: GeneratedDataset, image: str, seen: Tensor) -> tuple[Tensor, float]:
-        """The lower factor, or its diagonal if it is diagonal, and the number with which it is to be multiplied.
-
-        dataset  in which nothing varies that the covariance depends on
-        seen     (value,), whether a value is seen
-        Raises QexpError if there is no factor.
-        """
-        level, suffix = dataset.fixed.get(NOISE, 0.0), image.removeprefix(base_name(image))
-        sizes = [dataset.fixed[side + suffix] for side in SIZED if side + suffix in dataset.fixed]
-        if image in self._kept:
-            of_sizes, of_seen, of_level, factor = self._kept[image]
-            scale = 1.0 if level == of_level else level / of_level if _proportional(dataset, image) else None
-            if scale is not None and sizes == of_sizes and torch.equal(seen, of_seen):
-                return factor, scale
-        factor = _factor(dataset, image, seen, level)
-        self._kept[image] = sizes, seen, level, factor
-        return factor, 1.0
+def _shown(source: GeneratedDataset, image: str) -> Tensor:
+    size, view = (source.height, source.width), source.view(image)
+    channels, height, width = view.shape(size)
+    mask = view.mask(size)
+    shown = torch.ones(1, height, width) if mask is None else mask
+    return shown.expand(channels, -1, -1).flatten() > 0
 
 
-class Whitening:
-    """Multiplies images with the inverse of the Cholesky factor of the covariance of their noise.
+def alike(seen: Seen, given: Mapping[str, Array]) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Seen]]:
+    """Samples of which the same numbers are seen, and for which the same values are given.
 
-    images   the names of the images that belong to the data
-    seen     image → (value,), whether a value is seen; the others are left out. All are if an image is not listed
-    factors  where factors are found again
-    Raises QexpError if there is no such factor.
+    seen   (sample, number)
+    given  variable → (sample,)
+    Yields the samples' numbers, their values, and which numbers are seen of them, (number,).
+    """
+    rows = np.stack(list(given.values()), axis=1) if given else np.zeros((len(seen), 0))
+    groups: dict[tuple[tuple[float, ...], bytes], list[int]] = {}
+    for sample, (row, mask) in enumerate(zip(rows.tolist(), np.packbits(seen, axis=1), strict=True)):
+        groups.setdefault((tuple(row), mask.tobytes()), []).append(sample)
+    for (row, _), samples in sorted(groups.items()):
+        yield np.array(samples), dict(zip(given, row, strict=True)), seen[samples[0]]
+
+
+class SimulatedImages:
+    """Numbers of the images of a dataset as a function of its unknowns; implements `density.Model`.
+
+    names    the unknowns, in the order of the columns of values, in their own units; nothing else varies in the dataset
+    numbers  of those of `pixels`
+    """
+
+    def __init__(self, dataset: GeneratedDataset, names: Sequence[str], pixels: Pixels, numbers: Tensor) -> None:
+        self.dataset, self.names, self.pixels, self.numbers = dataset, tuple(names), pixels, numbers
+
+    @property
+    def points(self) -> int:
+        return len(self.numbers)
+
+    def at(self, points: Tensor) -> SimulatedImages:
+        """The same at some of the numbers."""
+        return SimulatedImages(self.dataset, self.names, self.pixels, self.numbers[points])
+
+    def possible(self, values: Tensor) -> Tensor:
+        """Whether there can be such sources, (source,)."""
+        return torch.from_numpy(self.dataset.possible(self._named(values), len(values)))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """(source, number) of values, (source, unknown)."""
+        images = (self.dataset.signals(self._named(part)) for part in values.split(BLOCK))
+        return torch.cat([self.pixels.of(part)[:, self.numbers] for part in images])
+
+    def _named(self, values: Tensor) -> dict[str, Array]:
+        return dict(zip(self.names, values.numpy().T, strict=True))
+
+
+# Weights by the covariance of a dataset's noise, between the pixels that a sample shows.
+
+QUIET = 1e-4
+"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
+MOST_KEPT = 1_000_000_000
+"""Bytes of covariances and their factors that are kept, because other samples may have the same."""
+
+
+class Weights:
+    """The weights of samples of a dataset; those that were used last are kept.
+
+    shown  image → whether there are data, for each of its numbers; hidden pixels of single samples are among them
+    blocks image → the blocks whose means its numbers are, where they are not its pixels
+    Raises QexpError where the full covariance would be too large.
     """
 
     def __init__(
-        self,
-        dataset: GeneratedDataset,
-        images: Sequence[str],
-        seen: Mapping[str, Tensor],
-        factors: Factors | None = None,
+        self, source: GeneratedDataset, shown: Mapping[str, Seen], blocks: Mapping[str, Blocks] | None = None
     ) -> None:
-        self.seen = {
-            name: seen.get(name, torch.ones(_values_in(dataset, name), dtype=torch.bool)).flatten() for name in images
-        }
-        found = factors or Factors()
-        self._factors = {name: found(dataset, name, self.seen[name]) for name in images}
+        self._source, self._shown, self._blocks = source, dict(shown), dict(blocks or {})
+        self._sizes = [name for name in source.variables if base_name(name) in SIZED]
+        added = {image: added_to(image, source) for image in shown}
+        self._proportional = all(
+            noises and all(noise.of_unit_variance for noise in noises) for noises in added.values()
+        )
+        correlated = [image for image, noises in added.items() if not _all_white(noises)]
+        size = sum(8 * len(shown[image]) ** 2 for image in correlated)
+        most = min(MOST_KEPT // max(3 * size, 1) or 1, 1024)  # a covariance, and what was taken from it, and its factor
+        hiding = any(source.noise.hides(image) for image in shown)
+        self._kept = lru_cache(1 if hiding else most)(self._weighting)  # other samples hardly show the same pixels
+        self._covariances = lru_cache(most * max(len(correlated), 1))(self._covariance)
 
-    def __call__(self, images: Mapping[str, Tensor]) -> Array:
-        """(sample, value) of image → (sample, ...): the values of all images, one after the other."""
-        return np.concatenate([self._of(name, images[name]) for name in self.seen], axis=1)
+    def __call__(self, known: Mapping[str, float], seen: Seen) -> Weighting:
+        """The weights of samples.
 
-    def of_products(self, vectors: Tensor) -> dict[str, Tensor]:
-        """Image → (value, vector), with which seen values are multiplied for the products of whitened images and
-        vectors, (vector, value of all images).
+        known  variable → value in SI units; sizes of pixels with white noise may be left out
+        seen   (number,), which of the numbers that are shown the samples have
         """
-        parts = torch.split(vectors, [int(seen.sum()) for seen in self.seen.values()], dim=1)
-        return {name: self._transposed(name, part.mT) for name, part in zip(self.seen, parts, strict=True)}
+        level = known.get(NOISE, 0.0)
+        if level and self._proportional:
+            level = 1.0  # the minimum is the same for every level, and so the factors can be
+        return self._kept(tuple(known.get(name, math.nan) for name in self._sizes), level, seen.tobytes())
 
-    def _transposed(self, name: str, columns: Tensor) -> Tensor:
-        factor, scale = self._factors[name]
-        if factor.dim() == 1:
-            return columns / (scale * factor)[:, None]
-        solved: Tensor = torch.linalg.solve_triangular(factor.mT, columns, upper=True)
-        return solved / scale
+    def scale(self, known: Mapping[str, float]) -> float:
+        """The standard deviation of the noise over that of the weights; 0 where there is no noise."""
+        return known.get(NOISE, 0.0) if self._proportional else 1.0
 
-    def _of(self, name: str, images: Tensor) -> Array:
-        (factor, scale), values = self._factors[name], images.flatten(1)[:, self.seen[name]].double()
-        if factor.dim() == 1:
-            return np.asarray((values / (scale * factor)).numpy())
-        return np.asarray((torch.linalg.solve_triangular(factor, values.T, upper=False).T / scale).numpy())
+    @property
+    def quiet(self) -> list[str]:
+        """Images that have no noise."""
+        return [image for image in self._shown if not added_to(image, self._source) and not self._has_errors(image)]
+
+    def _has_errors(self, image: str) -> bool:
+        view = self._source.view(image)
+        return view.measures == GNSS and view.errors is not None
+
+    def _weighting(self, sizes: tuple[float, ...], level: float, seen: bytes) -> Weighting:
+        blocks, start = [], 0
+        for image, shown in self._shown.items():
+            numbers = int(shown.sum())
+            of_image = np.frombuffer(seen, dtype=np.bool_)[start : start + numbers]
+            start += numbers
+            if of_image.any():
+                blocks.append(self._block(image, sizes, level, of_image))
+        return Weighting(blocks)
+
+    def _block(self, image: str, sizes: tuple[float, ...], level: float, seen: Seen) -> Block:
+        numbers, view = int(seen.sum()), self._source.view(image)
+        error, covariance = np.full(numbers, QUIET), None
+        added = [noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance]
+        white = [noise for noise in added if isinstance(noise, WhiteNoise)]
+        if view.measures == GNSS:
+            if view.errors is not None:
+                error = view.errors.T.flatten().double().numpy()[self._shown[image]][seen]
+        elif added and len(white) == len(added):
+            error = np.full(numbers, math.hypot(*(noise.deviation_at(level) for noise in white)))
+        elif added:
+            covariance = self._covariances(image, sizes, level).numpy()
+            if not seen.all():
+                where = np.flatnonzero(seen)
+                covariance = covariance[np.ix_(where, where)]
+        return Block(image, error, covariance, np.zeros((numbers, 0)))
+
+    def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:
+        """Between all numbers of an image that are shown, (number, number) [m²]."""
+        geometry = {
+            name: torch.tensor([size], dtype=torch.float64) for name, size in zip(self._sizes, sizes, strict=True)
+        }
+        layout, noise = self._source.layout(image, geometry), self._source.noise
+        if image in self._blocks:
+            assert isinstance(layout, Grid)
+            try:
+                covariance = noise.covariance_of_means(image, layout, level, self._blocks[image])
+            except ValueError as error:  # of noise from a workspace, which knows no way for many pixels
+                raise QexpError(f"`refine`: {image}: {error}") from error
+        elif (pixels := len(self._shown[image])) > MOST_TO_FACTOR:
+            raise QexpError(
+                f"'{image}' has {pixels:,} pixels with correlated noise, whose covariance matrix can be factored for "
+                f"at most {MOST_TO_FACTOR:,}; make the dataset's images smaller, with larger pixels"
+            )
+        else:
+            covariance = noise.covariance(image, layout, level)
+        where = torch.from_numpy(np.flatnonzero(self._shown[image]))
+        return covariance if len(where) == len(covariance) else covariance[where][:, where]
 
 
-def _proportional(dataset: GeneratedDataset, image: str) -> bool:
-    """Whether the noise level multiplies all noise of an image."""
-    return dataset.view(image).measures != GNSS and all(one.of_unit_variance for one in dataset.noise.added(image))
+def added_to(image: str, source: GeneratedDataset) -> list[Noise]:
+    """What the noise adds to an image; nothing to stations, which have errors of their own."""
+    return [] if source.view(image).measures == GNSS else source.noise.added(image)
 
 
-def _values_in(dataset: GeneratedDataset, image: str) -> int:
-    return torch.Size(dataset.view(image).shape((dataset.height, dataset.width))).numel()
+def _all_white(noises: Sequence[Noise]) -> bool:
+    return all(isinstance(noise, WhiteNoise) for noise in noises)
 
 
-def _factor(dataset: GeneratedDataset, image: str, seen: Tensor, level: float) -> Tensor:
-    """The lower Cholesky factor of the covariance between the seen values; its diagonal alone if it is diagonal."""
-    view = dataset.view(image)
-    if view.measures == GNSS:
-        assert view.errors is not None
-        return view.errors.double().T.flatten()[seen]
-    added = dataset.noise.added(image)
-    white = [one for one in added if isinstance(one, WhiteNoise)]
-    if len(white) == len(added):
-        deviation = math.hypot(*(one.deviation_at(level) for one in white))
-        return torch.full((int(seen.sum()),), deviation, dtype=torch.float64)
-    pixels = len(seen)
-    if pixels > MOST_TO_FACTOR:
+# Means of blocks of pixels, in place of pixels of images that have too many for a full covariance.
+
+
+def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
+    """The smallest blocks of pixels of an image whose means have a covariance that is not too large.
+
+    None if that of its pixels is not, or is diagonal. Raises QexpError for scattered points.
+    """
+    view = source.view(image)
+    _, height, width = view.shape((source.height, source.width))
+    if height * width <= MOST_CORRELATED or _all_white(added_to(image, source)):
+        return None
+    if view.points is not None:
         raise QexpError(
-            f"'{image}' has {pixels:,} pixels with correlated noise, whose covariance matrix can be factored for at "
-            f"most {MOST_TO_FACTOR:,}; make the dataset's images smaller, with larger pixels"
+            f"`refine`, `bound`: {image} has {height:,} points with correlated noise, and their full covariance is "
+            f"used up to {MOST_CORRELATED:,}: take fewer points, or white noise"
         )
-    covariance = dataset.noise.covariance(image, dataset.layouts()[image], level)[seen][:, seen]
-    lower: Tensor
-    lower, trouble = torch.linalg.cholesky_ex(covariance)
-    if trouble:
-        raise QexpError(
-            f"the covariance of the noise of '{image}' is not positive definite in floating-point numbers; add a "
-            "component that is independent from pixel to pixel, such as 'white' or a 'nugget'"
-        )
-    return lower
+    size = next(size for size in count(2) if math.prod(Blocks(height, width, size).shape) <= MOST_CORRELATED)
+    return Blocks(height, width, size)
+
+
+class Averages:
+    """The means that are fitted: of blocks of some images, and of single numbers of the others.
+
+    shown   image → whether there are data, for each of its numbers
+    blocks  image → its blocks
+    """
+
+    def __init__(self, shown: Mapping[str, Tensor], blocks: Mapping[str, Blocks]) -> None:
+        groups: list[Tensor] = []
+        counts: list[Tensor] = []
+        for image, of_image in shown.items():
+            size = int(of_image.sum())
+            numbers, pixels = torch.arange(size), torch.ones(size, dtype=torch.long)
+            if image in blocks:
+                numbers, pixels = blocks[image].numbers()[of_image], blocks[image].counts()
+            groups.append(numbers + sum(len(means) for means in counts))
+            counts.append(pixels)
+        self._group, self._counts = torch.cat(groups), torch.cat(counts)
+
+    def complete(self, seen: Seen) -> tuple[Seen, Seen]:
+        """The numbers, (number,), and the means, (mean,), of blocks whose pixels are all seen."""
+        pixels = torch.bincount(self._group[torch.from_numpy(seen)], minlength=len(self._counts))
+        complete = pixels == self._counts
+        return complete[self._group].numpy(), complete.numpy()
+
+    def groups(self, used: Seen) -> Tensor:
+        """The number of the mean of each of the numbers used, of the means that are used alone."""
+        groups: Tensor = torch.unique(self._group[torch.from_numpy(used)], return_inverse=True)[1]
+        return groups

@@ -187,7 +187,7 @@ class CalibrateOptions(Computing):
     )  # fmt: skip
     seed: int = option(0, "Random seed of observations and draws.", metavar="N")
     exact: int = option(
-        0, "Also compare N of the posteriors with the exact ones, for up to three variables: widths, and how well a "
+        0, "Also compare N of the posteriors with the exact ones, for up to two variables: widths, and how well a "
         "classifier distinguishes the draws (C2ST).", metavar="N",
     )  # fmt: skip
     refined: bool = option(

@@ -129,14 +129,14 @@ class Predictor:
             arrays = {name: of.cpu().numpy() for name, of in tensors.items()}
             made = self._by_likelihood(arrays, start, draws, seed)
         if made.doubts:
-            total, why = len(made.draws), next(iter(made.doubts.values()))[0]
+            total, why = len(made.values), next(iter(made.doubts.values()))[0]
             which = (
                 ""
                 if single
                 else f" of {len(made.doubts)} of {total} samples ({some([str(one) for one in made.doubts], 3)})"
             )
             warn(f"the draws{which} are not to be trusted: {why}")
-        return _for_arviz(np.moveaxis(made.draws, 0, 1), self._by_likelihood.units, single)
+        return _for_arviz(np.moveaxis(made.values, 0, 1), self._by_likelihood.units, single)
 
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
         """Height and width of arrays of another size than in training, if the network takes them."""

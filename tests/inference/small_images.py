@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
+import torch
 
+from qexp.inference.simulated_images import periods_of
 from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.limit import by_integration, exact_likelihoods
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND
@@ -59,3 +62,11 @@ def covariance(correlated: bool, level: float = NOISE, pixel: float = 0.5) -> np
     at = np.stack(np.meshgrid(np.arange(12) * pixel, np.arange(12) * pixel), -1).reshape(-1, 2)
     distance = np.hypot(*(at[:, None] - at).transpose(2, 0, 1))
     return level**2 * (np.exp(-distance / 2.0) if correlated else np.eye(len(at)))
+
+
+IMAGES = ["displacement"]
+
+
+def integrated(of: GeneratedDataset, samples: dict[str, torch.Tensor], *given: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means and medians, (2, sample, variable); and those by grids that are half as fine."""
+    return by_integration(exact_likelihoods(of, IMAGES, given), periods_of(of, list(of.test)), samples)

@@ -1,4 +1,4 @@
-"""Draws from posteriors by importance sampling, chains and grids, against densities that are known otherwise."""
+"""Draws from posteriors by importance sampling and chains, against densities that are known otherwise."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import scipy.stats
 import torch
 
-from qexp.errors import QexpError
-from qexp.inference.density import Marginal, PenalisedSquares, Posterior, Prior, WholeSignals, reduced, uniform
+from qexp.inference.density import Marginal, PenalisedSquares, PosteriorDensity, Prior, uniform, whole_signals
+from qexp.inference.integration import grid_of
 from qexp.inference.least_squares import Problem, deformation_of
 from qexp.inference.parameters import Coordinates, Parameter
-from qexp.inference.posterior import found, laplace, likely
-from qexp.inference.sampling import METHODS, mixture
+from qexp.inference.posterior import laplace, likely, modes
+from qexp.inference.sampling import METHODS, doubts_of, mixture, weighted
 from qexp.inference.weighting import Weighting, track_block
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import EXPONENTIAL, covariance, track
@@ -45,7 +45,7 @@ def two(scores):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["auto", "importance", "sampler", "grid", "laplace"])
+@pytest.mark.parametrize("method", METHODS)
 def test_each_method_draws_from_a_normal_density(method):
     proposal = mixture([0.0], np.array([[0.5, -1.0]]), np.array([[[0.2, 0.15], [0.15, 0.3]]]), 0.05)
     made = METHODS[method](normal, proposal, 4000, np.random.default_rng(0))
@@ -55,7 +55,7 @@ def test_each_method_draws_from_a_normal_density(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["auto", "importance", "sampler", "grid"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
     made = METHODS[method](bent, around([0.0, 0.0]), 4000, np.random.default_rng(1))
     first, across = made.all[:, 0] / 0.7, (made.all[:, 1] - made.all[:, 0] ** 2 + 1) / 0.1
@@ -64,20 +64,23 @@ def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
         assert values.std() == pytest.approx(1.0, abs=0.1)
 
 
+def test_a_grid_has_the_shape_of_a_bow():
+    scores = grid_of(bent, around([0.0, 0.0])).draws(4000, np.random.default_rng(1))
+    first, across = scores[:, 0] / 0.7, (scores[:, 1] - scores[:, 0] ** 2 + 1) / 0.1
+    for values in (first, across):
+        assert abs(values.mean()) < 0.1
+        assert values.std() == pytest.approx(1.0, abs=0.1)
+
+
 def test_weights_of_a_proposal_that_fits_badly_are_said_not_to_be_trusted():
-    made = METHODS["laplace"](bent, around([0.0, -1.0], 0.01), 1000, np.random.default_rng(2))
-    assert "should" in made.doubts[0]
+    weights = weighted(bent, around([0.0, -1.0], 0.01), np.random.default_rng(2), 1000)
+    assert "should" in doubts_of(weights.pareto_k, weights.ess, 1000)[0]
 
 
 def test_two_modes_get_their_shares():
     proposal = mixture([0.0, 0.0], np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.04 * np.tile(np.eye(2), (2, 1, 1)), 0.05)
     made = METHODS["auto"](two, proposal, 4000, np.random.default_rng(3))
     assert (made.all[:, 0] > 0).mean() == pytest.approx(0.7, abs=0.03)
-
-
-def test_a_grid_for_four_parameters_is_refused():
-    with pytest.raises(QexpError, match="4 parameters are free"):
-        METHODS["grid"](normal, around(np.zeros(4)), 10, np.random.default_rng(0))
 
 
 def problem_of(tracks, **fixed):
@@ -122,7 +125,7 @@ def test_the_likelihood_is_that_after_integrating_over_offset_and_ramp():
     seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=9)
     problem = problem_of([seen])
     prior = prior_of(problem)
-    posterior = Posterior(WholeSignals(problem), prior)
+    posterior = PosteriorDensity(whole_signals(problem), prior)
     scores = np.random.default_rng(0).normal(scale=0.3, size=(20, 4))
     planes = np.stack([np.ones_like(seen.x), seen.x / 1e3, seen.y / 1e3])
     between = covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2) + 1e4 * planes.T @ planes
@@ -136,36 +139,38 @@ def test_an_unknown_size_of_the_noise_is_integrated_over():
     """Against a sum over many sizes, with the prior 1 / size."""
     problem = problem_of([track(source=SOURCE, size=6)], x=100.0, y=-200.0)
     prior = prior_of(problem)
-    signals = WholeSignals(problem)
-    posterior = Posterior(signals, prior, signals.degrees)
+    degrees = problem.model.points - problem.weighting.nuisances
+    posterior = PosteriorDensity(whole_signals(problem), prior, degrees=degrees)
     scores = np.random.default_rng(0).normal(scale=0.5, size=(10, 2))
     chi2 = posterior.chi2(scores)
     logarithms = np.linspace(-3, 8, 20001)
-    each = -signals.degrees * logarithms - 0.5 * chi2[:, None] * np.exp(-2 * logarithms)
+    each = -degrees * logarithms - 0.5 * chi2[:, None] * np.exp(-2 * logarithms)
     expected = scipy.special.logsumexp(each, axis=1)
-    np.testing.assert_allclose(np.diff(posterior.log_likelihood(chi2)), np.diff(expected), rtol=1e-6)
+    np.testing.assert_allclose(np.diff(posterior.log_likelihood(chi2, scores)), np.diff(expected), rtol=1e-6)
 
 
 def test_reduced_signals_are_those_at_all_points():
     problem = problem_of([track(source=SOURCE, noise=EXPONENTIAL, size=20)], x=100.0, y=-200.0)
-    prior, whole = prior_of(problem), WholeSignals(problem)
+    prior, whole = prior_of(problem), whole_signals(problem)
     random = np.random.default_rng(0)
     spanning, checked = random.standard_normal((200, 2)), random.standard_normal((50, 2))
-    few = reduced(whole, prior.values(spanning), prior.values(checked), 1e-4)
+    few = whole.reduced(prior.values(spanning), prior.values(checked), 1e-4)
     assert few is not None
     assert few.model.points < 60 < whole.model.points
     scores = random.standard_normal((100, 2))
-    np.testing.assert_allclose(Posterior(few, prior)(scores), Posterior(whole, prior)(scores), rtol=1e-4, atol=1e-2)
-    assert reduced(whole, prior.values(0.01 * spanning[:30]), prior.values(checked), 1e-6) is None
+    np.testing.assert_allclose(
+        PosteriorDensity(few, prior)(scores), PosteriorDensity(whole, prior)(scores), rtol=1e-4, atol=1e-2
+    )
+    assert whole.reduced(prior.values(0.01 * spanning[:30]), prior.values(checked), 1e-6) is None
 
 
 def test_modes_and_their_widths_are_those_of_the_posterior():
     """At the mode the density falls in all directions, as the curvature says."""
     problem = problem_of([track(source=SOURCE, noise=EXPONENTIAL, size=14)])
-    prior, signals = prior_of(problem), WholeSignals(problem)
-    posterior = Posterior(signals, prior)
+    prior, signals = prior_of(problem), whole_signals(problem)
+    posterior = PosteriorDensity(signals, prior)
     starts = prior.scores(np.array([[0.0, 0.0, 1000.0, 1e6], [300.0, 300.0, 2000.0, 4e6]]))
-    proposal = laplace(posterior, found(PenalisedSquares(signals, prior), starts))
+    proposal = laplace(posterior, modes(PenalisedSquares(signals, prior), starts))
     assert len(proposal.centres) == 1
     (centre,), (root,) = proposal.centres, proposal.roots
     highest = posterior(centre[None])
@@ -195,7 +200,7 @@ class Valleys:
 @pytest.mark.parametrize(("rise", "expected"), [(3.0, [2.0, -2.0]), (7.0, [2.0])])
 def test_starts_that_end_together_leave_room_for_another_mode_that_is_likely(rise, expected):
     starts = np.array([[1.5], [1.8], [2.2], [2.5], [3.0], [-2.5], [-1.9]])
-    minima = found(Valleys(rise), starts)
+    minima = modes(Valleys(rise), starts)
     assert (minima.coordinates[minima.cost.argsort()[:3]] > 0).all()
     np.testing.assert_allclose(likely(minima, 3)[:, 0], expected, atol=0.1)
     assert len(likely(minima, 1)) == 1

@@ -16,15 +16,13 @@ import torch
 
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
-from qexp.inference.grid_posterior import circular_moments
-from qexp.inference.simulated_images import unknowns_of
+from qexp.inference.integration import circular_moments
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.limit import estimates
-from qexp.kinds.images.posteriors import posteriors
+from qexp.kinds.images.posteriors import Likelihoods, posteriors
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND
-from tests.inference.small_images import EXPONENTIAL, LOG_NORMAL, covariance, dataset
+from tests.inference.small_images import EXPONENTIAL, IMAGES, LOG_NORMAL, covariance, dataset, integrated
 from tests.inference.tracks import point_source
 
 DEPTH, VOLUME = np.geomspace(0.02, 60.0, 300), np.geomspace(0.01, 100.0, 300)
@@ -111,10 +109,8 @@ def test_beside_a_given_variable_posteriors_are_those_of_its_value_in_each_sampl
     prior, noise_model = GIVEN[name]
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, name: prior}, noise_model)
     samples = observed(of, 3)
-    unknowns = unknowns_of(of, ["displacement"], ["displacement", name])
-    assert unknowns.names == ["depth", "delta_volume"]
-    fine, _ = estimates(unknowns, ["displacement"], samples, lambda done, count: None, [name])
-    drawn = posteriors(of, ["displacement"], samples, given=[name], count=4000)
+    fine, _ = integrated(of, samples, name)
+    drawn = posteriors(Likelihoods(of, IMAGES, [name]), samples, count=4000)
     assert drawn.names == ("depth", "delta_volume")
     for index in range(3):
         known = told(samples, index)
@@ -126,17 +122,16 @@ def test_beside_a_given_variable_posteriors_are_those_of_its_value_in_each_sampl
             return prior_of(depth, volume) - 0.5 * chi2_of(data, inverse, depth, volume, **geometry)
 
         expected = summed(log_posterior, DEPTH, VOLUME)
-        np.testing.assert_allclose((fine.mean[index] - expected[0]) / expected[2], 0.0, atol=0.01)
-        np.testing.assert_allclose((fine.median[index] - expected[1]) / expected[2], 0.0, atol=0.01)
-        of_draws = drawn.draws[index].mean(axis=0), np.median(drawn.draws[index], axis=0)
+        np.testing.assert_allclose((fine[0, index] - expected[0]) / expected[2], 0.0, atol=0.01)
+        np.testing.assert_allclose((fine[1, index] - expected[1]) / expected[2], 0.0, atol=0.01)
+        of_draws = drawn.values[index].mean(axis=0), np.median(drawn.values[index], axis=0)
         np.testing.assert_allclose((of_draws - expected[:2]) / expected[2], 0.0, atol=0.1)
 
 
 def test_noise_on_pixels_of_another_size_in_each_sample_has_another_covariance():
     of = dataset({"delta_volume": LOG_NORMAL, "x_res": uniform(0.2, 1.5)}, EXPONENTIAL)
     samples = observed(of, 3)
-    unknowns = unknowns_of(of, ["displacement"], ["x_res"])
-    fine, _ = estimates(unknowns, ["displacement"], samples, lambda done, count: None, ["x_res"])
+    fine, _ = integrated(of, samples, "x_res")
     for index in range(3):
         x_res, data = told(samples, index)["x_res"], samples["displacement"][index].flatten().double().numpy()
         at = np.stack(np.meshgrid(np.arange(12) * x_res, np.arange(12) * 0.5), -1).reshape(-1, 2)
@@ -145,7 +140,7 @@ def test_noise_on_pixels_of_another_size_in_each_sample_has_another_covariance()
         made, weights = made[None], np.linalg.solve(between, made)
         log = weights @ data * VOLUME - 0.5 * (made @ weights) * VOLUME**2 + OF_LOG_NORMAL.logpdf(VOLUME)
         expected = moments(np.exp(log - log.max()), [VOLUME])
-        np.testing.assert_allclose((fine.median[index] - expected[1]) / expected[2], 0.0, atol=0.02)
+        np.testing.assert_allclose((fine[1, index] - expected[1]) / expected[2], 0.0, atol=0.02)
 
 
 @pytest.mark.slow
@@ -161,7 +156,7 @@ def test_an_unknown_noise_level_has_its_own_prior_and_its_determinant_in_the_lik
         noise_model,
     )
     samples = observed(of, 5)
-    drawn = posteriors(of, ["displacement"], samples, count=4000)
+    drawn = posteriors(Likelihoods(of, IMAGES), samples, count=4000)
     assert drawn.names == ("depth", "delta_volume", "noise")
     assert not drawn.doubts
     inverse = np.linalg.inv(covariance(noise_model == EXPONENTIAL, 1.0))
@@ -174,16 +169,16 @@ def test_an_unknown_noise_level_has_its_own_prior_and_its_determinant_in_the_lik
             return prior_of(depth, volume)[..., None] + np.where((level >= low) & (level <= high), log, -np.inf)
 
         expected = summed(log_posterior, DEPTH[::3], VOLUME[::3], np.geomspace(low, high, 100))
-        of_draws = drawn.draws[index].mean(axis=0), np.median(drawn.draws[index], axis=0)
+        of_draws = drawn.values[index].mean(axis=0), np.median(drawn.values[index], axis=0)
         np.testing.assert_allclose((of_draws - expected[:2]) / expected[2], 0.0, atol=0.1)
-        np.testing.assert_allclose(drawn.draws[index].std(axis=0) / expected[2], 1.0, atol=0.1)
+        np.testing.assert_allclose(drawn.values[index].std(axis=0) / expected[2], 1.0, atol=0.1)
 
 
 @pytest.mark.heavy
 def test_an_unknown_pixel_size_is_integrated_where_the_noise_is_white():
     of = dataset({"x_res": uniform(0.2, 0.9), "delta_volume": LOG_NORMAL})
     samples = observed(of, 3)
-    fine, _ = estimates(unknowns_of(of, ["displacement"]), ["displacement"], samples, lambda done, count: None)
+    fine, _ = integrated(of, samples)
     sizes = np.linspace(0.2, 0.9, 701)
     made = images({"x_res": sizes})
     for index in range(3):
@@ -191,7 +186,7 @@ def test_an_unknown_pixel_size_is_integrated_where_the_noise_is_white():
         log = -0.5 * np.square(data - made[:, None] * VOLUME[:, None]).sum(axis=-1) / 1e-4
         log = log + OF_LOG_NORMAL.logpdf(VOLUME)
         expected = moments(np.exp(log - log.max()), [sizes, VOLUME])
-        np.testing.assert_allclose((fine.median[index] - expected[1]) / expected[2], 0.0, atol=0.02)
+        np.testing.assert_allclose((fine[1, index] - expected[1]) / expected[2], 0.0, atol=0.02)
 
 
 def circular(angles: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
@@ -216,9 +211,7 @@ def test_means_and_medians_of_angles_are_those_on_the_circle(azimuth):
     of = dataset({"depth": LOG_NORMAL, "azimuth": uniform(0.0, 2 * np.pi)}, incidence=0.7)
     values = {"depth": np.full(3, 1.5), "azimuth": np.full(3, azimuth)}
     samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
-    unknowns = unknowns_of(of, ["displacement"])
-    assert unknowns.names == ["depth", "azimuth"]
-    fine, half = estimates(unknowns, ["displacement"], samples, lambda done, count: None)
+    fine, half = integrated(of, samples)
     angles, depths = np.linspace(0, 2 * np.pi, 241), np.geomspace(1.0, 2.2, 60)
     made = np.array([images({"depth": depths, "azimuth": one, "incidence": 0.7}) for one in angles])
     finer = np.linspace(0, 2 * np.pi, 9_000, endpoint=False)
@@ -229,9 +222,9 @@ def test_means_and_medians_of_angles_are_those_on_the_circle(azimuth):
         of_angle[-1] = of_angle[0]
         mass = np.exp(scipy.interpolate.CubicSpline(angles, of_angle - of_angle.max(), bc_type="periodic")(finer))
         expected = circular(finer, mass / mass.sum())
-        found = np.array([fine.mean[index, 1], fine.median[index, 1]])
+        found = np.array([fine[0, index, 1], fine[1, index, 1]])
         np.testing.assert_allclose((found - expected + np.pi) % (2 * np.pi), np.pi, atol=2e-3)
-        assert abs((half.median[index, 1] - found[1] + np.pi) % (2 * np.pi) - np.pi) < 0.02
+        assert abs((half[1, index, 1] - found[1] + np.pi) % (2 * np.pi) - np.pi) < 0.02
 
 
 FAULT = {
@@ -253,9 +246,9 @@ def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
     of = generated_of(document, BUILT_IN)
     values = {"strike": np.full(2, strike), "strike_slip": np.full(2, 0.7)}
     samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
-    drawn = posteriors(of, ["displacement"], samples, count=4000)
+    drawn = posteriors(Likelihoods(of, IMAGES), samples, count=4000)
     assert not drawn.doubts
-    assert ((drawn.draws[..., 0] >= 0) & (drawn.draws[..., 0] <= 2 * np.pi)).all()
+    assert ((drawn.values[..., 0] >= 0) & (drawn.values[..., 0] <= 2 * np.pi)).all()
     strikes, slips = np.linspace(0, 2 * np.pi, 2000, endpoint=False), np.linspace(0, 2, 1000)
     one = {"strike": strikes, "strike_slip": np.ones(2000)}
     made = of.signals(one)["displacement"].flatten(1).double().numpy()
@@ -264,11 +257,11 @@ def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
         chi2 = np.outer(np.square(made).sum(axis=1), slips**2) - 2 * np.outer(made @ data, slips)
         mass = np.exp(-0.5 * (chi2 - chi2.min()) / 1e-4)
         expected = circular(strikes, mass.sum(axis=1) / mass.sum())
-        found = np.array(circular_moments(drawn.draws[index, :, 0], np.ones(4000), 2 * np.pi))
+        found = np.array(circular_moments(drawn.values[index, :, 0], np.ones(4000), 2 * np.pi))
         spread = found[2]
         np.testing.assert_allclose((found[:2] - expected + np.pi) % (2 * np.pi), np.pi, atol=0.1 * spread)
         of_slip = moments(mass, [strikes, slips])[:, 1]
-        assert drawn.draws[index, :, 1].mean() == pytest.approx(of_slip[0], abs=0.1 * of_slip[2])
+        assert drawn.values[index, :, 1].mean() == pytest.approx(of_slip[0], abs=0.1 * of_slip[2])
 
 
 def test_weighted_moments_on_a_circle_are_the_least_expected_differences():
@@ -289,17 +282,14 @@ def test_weighted_moments_on_a_circle_are_the_least_expected_differences():
 @pytest.mark.heavy
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_unknowns_that_are_no_parameters_of_sources_are_sampled_with_whole_images(noise_model):
-    of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, "incidence": uniform(0.2, 1.2)}, noise_model)
+    of = dataset({"depth": LOG_NORMAL, "incidence": uniform(0.2, 1.2)}, noise_model)
     samples = observed(of, 4)
-    drawn = posteriors(of, ["displacement"], samples, count=4000)
-    assert drawn.names == ("depth", "delta_volume", "incidence")
+    drawn = posteriors(Likelihoods(of, IMAGES), samples, count=4000)
+    assert drawn.names == ("depth", "incidence")
     assert not drawn.doubts
-    unknowns = unknowns_of(of, ["displacement"])
-    fine, _ = estimates(unknowns, ["displacement"], samples, lambda done, count: None)
-    order = [unknowns.names.index(name) for name in drawn.names]
-    spread = drawn.draws.std(axis=1)
-    np.testing.assert_allclose((drawn.draws.mean(axis=1) - fine.mean[:, order]) / spread, 0.0, atol=0.1)
-    np.testing.assert_allclose((np.median(drawn.draws, axis=1) - fine.median[:, order]) / spread, 0.0, atol=0.1)
+    fine, _ = integrated(of, samples)
+    of_draws = [drawn.values.mean(axis=1), np.median(drawn.values, axis=1)]
+    np.testing.assert_allclose((of_draws - fine) / drawn.values.std(axis=1), 0.0, atol=0.1)
 
 
 class Formula:
@@ -327,13 +317,13 @@ class Formula:
 def test_images_of_any_generator_and_displacements_of_sources_have_the_same_posterior():
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, "noise": GIVEN["noise"][0]}, EXPONENTIAL)
     samples = observed(of, 4)
-    drawn = posteriors(of, ["displacement"], samples, count=4000)
+    drawn = posteriors(Likelihoods(of, IMAGES), samples, count=4000)
     of.generator = Formula()
-    again = posteriors(of, ["displacement"], samples, count=4000)
+    again = posteriors(Likelihoods(of, IMAGES), samples, count=4000)
     assert again.names == drawn.names
-    spread = drawn.draws.std(axis=1)
-    np.testing.assert_allclose((again.draws.mean(axis=1) - drawn.draws.mean(axis=1)) / spread, 0.0, atol=0.1)
-    np.testing.assert_allclose(again.draws.std(axis=1) / spread, 1.0, atol=0.1)
+    spread = drawn.values.std(axis=1)
+    np.testing.assert_allclose((again.values.mean(axis=1) - drawn.values.mean(axis=1)) / spread, 0.0, atol=0.1)
+    np.testing.assert_allclose(again.values.std(axis=1) / spread, 1.0, atol=0.1)
 
 
 CALIBRATED = {"noise": GIVEN["noise"][0], "azimuth": uniform(0.0, 2 * np.pi)}
@@ -345,11 +335,11 @@ CALIBRATED = {"noise": GIVEN["noise"][0], "azimuth": uniform(0.0, 2 * np.pi)}
 def test_true_values_are_drawn_as_often_as_they_should(unknown):
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, unknown: CALIBRATED[unknown]})
     samples = of.sample({name: [(0.0, 1.0)] for name in of.test}, 120, Seeds(3), ("test",), torch.device("cpu"))
-    drawn = posteriors(of, ["displacement"], samples, count=500)
+    drawn = posteriors(Likelihoods(of, IMAGES), samples, count=500)
     assert len(drawn.doubts) <= 2
     for column, name in enumerate(drawn.names):
         truth = samples[name].double().numpy()
-        share = ((drawn.draws[..., column] < truth).sum(axis=1) + 0.5) / 501
+        share = ((drawn.values[..., column] < truth).sum(axis=1) + 0.5) / 501
         assert scipy.stats.kstest(share, "uniform").pvalue > 1e-3, name
 
 
@@ -369,4 +359,4 @@ UNSUITABLE = [
 def test_what_cannot_be_sampled_is_refused(priors, given, noise_model, words):
     of = dataset(priors, noise_model)
     with pytest.raises(QexpError, match=words):
-        posteriors(of, ["displacement"], observed(of, 2), given=given)
+        posteriors(Likelihoods(of, IMAGES, given), observed(of, 2))

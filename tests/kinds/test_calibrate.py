@@ -22,7 +22,8 @@ from scipy.stats import norm
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.kinds.images.calibrated_posteriors import Draws, Prior, placed
+from qexp.inference.density import Prior, of_training
+from qexp.kinds.images.calibrated_posteriors import ObservationDraws, locate
 from qexp.results.calibration import (
     Calibration,
     CellShare,
@@ -493,8 +494,9 @@ def test_a_damaged_calibration_is_named(workspace):
 def test_draws_that_are_not_finite_are_refused():
     values = np.ones((3, 20, 1))
     values[1, 5] = np.inf
+    prior = Prior(["depth"], [of_training("depth", normal(0, 1), 1.0)], {})
     with pytest.raises(QexpError, match="the posteriors of 1 of 3 observations have draws that are not finite"):
-        placed(np.ones((3, 1)), Draws(values), Prior([normal(0, 1)]), np.random.default_rng(0))
+        locate(np.ones((3, 1)), ObservationDraws(values), prior, np.random.default_rng(0))
 
 
 @pytest.mark.heavy

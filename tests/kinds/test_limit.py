@@ -126,7 +126,7 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     shown = call("show", "sound_0").stdout
     assert re.search(r"^noise +mae +", shown, re.MULTILINE), shown
     assert "known of each sample: incidence" in shown
-    code, stdout, stderr = call("calibrate", "sound_0", "--refined", "--draws", "20")
+    code, stdout, stderr = call("calibrate", "sound_0", "--refined", "--observations", "20", "--draws", "20")
     assert code == 0, stderr
     assert re.findall(r"^intervals of (\w+)", stdout, re.MULTILINE) == ["depth", "noise"]
 

@@ -16,12 +16,12 @@ from scipy.stats import kstest
 import qexp
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
-from qexp.inference.grid_posterior import Posterior
+from qexp.inference.integration import grid_of
 from qexp.inference.posterior import searched
 from qexp.inference.sampling import METHODS
-from qexp.inference.simulated_images import Whitening, unknowns_of
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.posteriors import Likelihoods, Posteriors, posteriors
+from qexp.kinds.images.limit import exact_likelihoods
+from qexp.kinds.images.posteriors import TOLERANCE, Likelihoods, PosteriorDraws, approximated, posteriors
 from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
@@ -32,6 +32,7 @@ UNIFORM = {"type": "uniform", "parameters": {"a": -2.0, "b": 2.0}}
 EXPONENTIAL = {"type": "exponential", "parameters": {"range": 2.0}}
 HIDING = [EXPONENTIAL, {"type": "decorrelation", "parameters": {"share": 0.4, "patch_size": 2.0}}]
 WHOLE = [(0.0, 1.0)]
+IMAGES = ["displacement"]
 
 
 def dataset(size: int, noise_model: Any, priors: dict[str, Any] | None = None, **fixed: float) -> GeneratedDataset:
@@ -59,11 +60,13 @@ def observed(of: GeneratedDataset, count: int) -> dict[str, torch.Tensor]:
     return of.sample(dict.fromkeys(of.test, WHOLE), count, Seeds(3), ("test",), torch.device("cpu"))
 
 
-def exact(of: GeneratedDataset, samples: dict[str, torch.Tensor], count: int) -> tuple[list[str], np.ndarray]:
-    """Names, and draws from exact posteriors, (observation, draw, variable)."""
-    whitening, unknowns = Whitening(of, ["displacement"], {}), unknowns_of(of, ["displacement"])
-    draws = Posterior(unknowns, whitening).draws(whitening(samples), count, np.random.default_rng(0))
-    return unknowns.names, draws
+def exact(of: GeneratedDataset, samples: dict[str, torch.Tensor], count: int) -> np.ndarray:
+    """Draws from exact posteriors, (observation, draw, variable)."""
+    random, draws = np.random.default_rng(0), {}
+    for posterior in approximated(exact_likelihoods(of, IMAGES, ()), samples, random):
+        scores = grid_of(posterior.density, posterior.proposal).draws(count, random)
+        draws[posterior.observation] = posterior.values(scores, list(of.test))
+    return np.stack([draws[observation] for observation in range(len(draws))])
 
 
 def widths(draws: np.ndarray) -> np.ndarray:
@@ -77,14 +80,13 @@ def widths(draws: np.ndarray) -> np.ndarray:
 def test_draws_are_those_of_the_exact_posterior(noise_model):
     of = dataset(16, noise_model)
     samples = observed(of, 12)
-    made = posteriors(of, ["displacement"], samples, count=2000)
-    names, draws = exact(of, samples, 2000)
-    order = [made.names.index(name) for name in names]
-    np.testing.assert_allclose(np.median(widths(made.draws[..., order]) / widths(draws), axis=0), 1.0, atol=0.05)
+    made = posteriors(Likelihoods(of, IMAGES), samples, count=2000)
+    draws = exact(of, samples, 2000)
+    np.testing.assert_allclose(np.median(widths(made.values) / widths(draws), axis=0), 1.0, atol=0.05)
     for observation in range(12):
-        for place, column in enumerate(order):
-            told = kstest(made.draws[observation, :, column], draws[observation, :, place])
-            assert told.statistic < 0.08, (observation, names[place])
+        for column, name in enumerate(made.names):
+            told = kstest(made.values[observation, :, column], draws[observation, :, column])
+            assert told.statistic < 0.08, (observation, name)
     assert (made.ess > 1000).all()
     assert not made.doubts
 
@@ -94,9 +96,9 @@ def test_a_start_far_away_changes_nothing():
     of = dataset(16, "white")
     samples = observed(of, 3)
     start = {"depth": np.array([0.01, 30.0, np.nan]), "delta_volume": np.array([50.0, 0.01, 1.0])}
-    without = posteriors(of, ["displacement"], samples, count=2000)
-    with_one = posteriors(of, ["displacement"], samples, start, count=2000)
-    np.testing.assert_allclose(widths(with_one.draws), widths(without.draws), rtol=0.2)
+    without = posteriors(Likelihoods(of, IMAGES), samples, count=2000)
+    with_one = posteriors(Likelihoods(of, IMAGES), samples, start, count=2000)
+    np.testing.assert_allclose(widths(with_one.values), widths(without.values), rtol=0.2)
 
 
 @pytest.mark.heavy
@@ -106,11 +108,11 @@ def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_
     priors = {"x": UNIFORM, unknown: UNIFORM, "depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}
     of = dataset(32, "white", priors)
     samples = observed(of, 3)
-    ((_, likelihood),) = Likelihoods(of, ["displacement"])(samples)
+    ((_, likelihood),) = Likelihoods(of, IMAGES)(samples)
     prior, random = likelihood.prior, np.random.default_rng(0)
     spanning, checked = (prior.values(random.standard_normal((count, 4))) for count in (400, 100))
-    assert likelihood.reduced(spanning, checked) is None
-    made = posteriors(of, ["displacement"], samples, count=2000)
+    assert likelihood.signals.reduced(spanning, checked, TOLERANCE) is None
+    made = posteriors(Likelihoods(of, IMAGES), samples, count=2000)
     assert not made.doubts
     for observation in range(3):
         signals = likelihood.signals.of(observation)
@@ -118,30 +120,32 @@ def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_
         for column, name in enumerate(prior.names):
             if name in priors:
                 start[0, column] = float(samples[name][observation, 0]) * likelihood.factors[name]
-        whole = searched(signals, prior, prior.scores(start.numpy()), None)
-        draws = likelihood.values(METHODS["importance"](whole.density, whole.proposal, 4000, random).all, prior)
-        expected = draws[:, [likelihood.names.index(name) for name in made.names]]
+        density, proposal = searched(signals, prior, prior.scores(start.numpy()), None)
+        scores = METHODS["auto"](density, proposal, 4000, random).all
+        columns = map(likelihood.names.index, made.names)
+        expected = np.stack([likelihood.value(column, scores[:, column], density.prior) for column in columns], axis=1)
         spread = expected.std(axis=0)
-        np.testing.assert_allclose((made.draws[observation].mean(axis=0) - expected.mean(axis=0)) / spread, 0, atol=0.1)
-        np.testing.assert_allclose(made.draws[observation].std(axis=0) / spread, 1.0, atol=0.1)
+        np.testing.assert_allclose(
+            (made.values[observation].mean(axis=0) - expected.mean(axis=0)) / spread, 0, atol=0.1
+        )
+        np.testing.assert_allclose(made.values[observation].std(axis=0) / spread, 1.0, atol=0.1)
 
 
 @pytest.mark.heavy
 def test_where_pixels_are_hidden_and_the_source_may_lie_anywhere_true_values_are_drawn_as_often_as_they_should():
     of = dataset(12, HIDING, {"x": UNIFORM, "y": UNIFORM, "depth": LOG_NORMAL, "delta_volume": LOG_NORMAL})
     samples = observed(of, 24)
-    made = posteriors(of, ["displacement"], samples, count=500)
+    made = posteriors(Likelihoods(of, IMAGES), samples, count=500)
     truth = np.stack([samples[name][:, 0].double().numpy() for name in made.names], axis=1)
-    below = (made.draws < truth[:, None]).mean(axis=1)
+    below = (made.values < truth[:, None]).mean(axis=1)
     for column, name in enumerate(made.names):
         assert kstest(below[:, column], "uniform").pvalue > 1e-3, name
-    assert (np.abs(made.draws[..., made.names.index("x")]) <= 2).all()
+    assert (np.abs(made.values[..., made.names.index("x")]) <= 2).all()
 
 
-def told(made: Posteriors, names: list[str], draws: np.ndarray) -> np.ndarray:
+def told(made: PosteriorDraws, draws: np.ndarray) -> np.ndarray:
     """Shares of draws that are told apart, in the logarithms of positive variables, (observation,)."""
-    order = [made.names.index(name) for name in names]
-    pairs = zip(np.log(draws), np.log(made.draws[..., order]), strict=True)
+    pairs = zip(np.log(draws), np.log(made.values), strict=True)
     return np.array([distinguished(one, other, seed=0).accuracy for one, other in pairs])
 
 
@@ -151,13 +155,13 @@ def test_no_classifier_tells_draws_from_those_of_the_exact_posterior_whatever_th
     of = dataset(64, noise_model)
     samples = observed(of, 200)
     signals = of.signals({name: samples[name][:, 0].double().numpy() for name in of.test})
-    ratio = np.linalg.norm(Whitening(of, ["displacement"], {})(signals), axis=1)
+    ((_, likelihood),) = Likelihoods(of, IMAGES)(samples)
+    ratio = likelihood.signals.whiten(signals["displacement"].flatten(1).double()).norm(dim=1).numpy()
     wanted = np.geomspace(0.6, 700.0, 8)
     chosen = [int(np.abs(np.log(ratio / one)).argmin()) for one in wanted]
     few = {name: values[chosen] for name, values in samples.items()}
-    made = posteriors(of, ["displacement"], few, count=1000)
-    names, draws = exact(of, few, 1000)
-    assert told(made, names, draws).max() <= 0.55
+    made = posteriors(Likelihoods(of, IMAGES), few, count=1000)
+    assert told(made, exact(of, few, 1000)).max() <= 0.55
     assert not made.doubts
 
 
@@ -211,7 +215,7 @@ def test_a_run_without_posterior_head_has_the_exact_posterior_of_a_user_s_image(
     images = samples["displacement"][:, 0].numpy()
     drawn = run.posterior(displacement=images, draws=2000, refined=True)
     assert dict(drawn.sizes) == {"chain": 1, "draw": 2000, "sample": 6}
-    names, draws = exact(of, samples, 2000)
+    names, draws = list(of.test), exact(of, samples, 2000)
     for observation in range(6):
         for place, name in enumerate(names):
             found = kstest(drawn[name].values[0, :, observation], draws[observation, :, place])

@@ -9,16 +9,17 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, suggestion
+from qexp.inference.density import Prior, of_training
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
-from qexp.kinds.images.posteriors import Likelihoods, posteriors_by
+from qexp.kinds.images.posteriors import Likelihoods, posteriors
 from qexp.metrics.calibration import density_levels, positions, reference_levels
 from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset, Intervals
-from qexp.simulation.distributions import Distribution
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ SIMULATED = 100
 
 
 @dataclass(frozen=True)
-class Block:
+class Batch:
     """Simulated observations and the values that made them."""
 
     number: int
@@ -41,21 +42,22 @@ class Block:
     """All variables of the dataset, as a network takes them."""
 
 
-def blocks(
+def batches(
     dataset: GeneratedDataset, part: Intervals, count: int, size: int, seeds: Seeds, device: torch.device
-) -> Iterator[Block]:
-    """`count` observations of a part of the distributions, in blocks; the same ones, whatever the size of a block.
+) -> Iterator[Batch]:
+    """`count` observations of a part of the distributions, in batches; the same ones, whatever the size of a batch.
 
-    size  of a block, a multiple of `SIMULATED`
+    size  of a batch, a multiple of `SIMULATED`
     """
     values = dataset.values(part, count, seeds, (PURPOSE,))
     for number, start in enumerate(range(0, count, size)):
-        own = {name: of[start : start + size] for name, of in values.items()}
-        made = []
+        of_batch = {name: column[start : start + size] for name, column in values.items()}
+        simulated = []
         for first in range(start, min(start + size, count), SIMULATED):
-            few = {name: of[first : min(first + SIMULATED, start + size)] for name, of in values.items()}
-            made.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
-        yield Block(number, start, own, {name: torch.cat([one[name] for one in made]) for name in made[0]})
+            few = {name: column[first : min(first + SIMULATED, start + size)] for name, column in values.items()}
+            simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
+        samples = {name: torch.cat([few[name] for few in simulated]) for name in simulated[0]}
+        yield Batch(number, start, of_batch, samples)
 
 
 def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_seed: int) -> Intervals:
@@ -75,12 +77,12 @@ PROBABILITIES = (0.05, 0.16, 0.5, 0.84, 0.95)
 
 LOW, MEDIAN, HIGH = PROBABILITIES.index(0.05), PROBABILITIES.index(0.5), PROBABILITIES.index(0.95)
 
-NODES = 20_001
-"""Values between which shares of the prior are interpolated."""
+LEAST_SHARE = 5e-5
+"""Of the prior below or above the ends of its axes."""
 
 
 @dataclass(frozen=True)
-class Draws:
+class ObservationDraws:
     """Draws from the posteriors of observations, in the outputs' units.
 
     values        (observation, draw, output)
@@ -98,7 +100,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Placed:
+class TruthPositions:
     """Where the true values of observations lie; the first axis of all arrays is the observation."""
 
     truth: Array
@@ -113,51 +115,55 @@ class Placed:
     """(observation,), posterior probability of where the density is higher; (0,) where densities are unknown."""
 
 
-class Prior:
-    """The distributions of some outputs; values become the share of the prior below them."""
-
-    def __init__(self, distributions: Sequence[Distribution]) -> None:
-        self._shares = np.linspace(0, 1, NODES)[1:-1]
-        self._values = [one.quantile(self._shares) for one in distributions]
-
-    def shares(self, values: Array) -> Array:
-        """Between 0 and 1, of values (..., output)."""
-        columns = [np.interp(values[..., place], one, self._shares) for place, one in enumerate(self._values)]
-        return np.stack(columns, axis=-1)
-
-    def values(self, place: int, shares: Array) -> Array:
-        """The values of one output below which these shares of the prior lie."""
-        return np.interp(shares, self._shares, self._values[place])
+def prior_of_outputs(dataset: GeneratedDataset, names: Sequence[str]) -> Prior:
+    """The distributions of outputs. Raises QexpError for one that does not vary."""
+    for name in names:
+        if name not in dataset.test:
+            raise QexpError(f"'{name}' does not vary in the dataset, so that its posterior cannot be tested")
+    return Prior(names, [of_training(name, dataset.distributions[name], 1.0) for name in names], {})
 
 
-def placed(truth: Array, draws: Draws, prior: Prior, random: np.random.Generator) -> Placed:
-    """Place true values, (observation, output), among draws. Raises QexpError for draws that are not finite."""
+def shares_below(prior: Prior, values: Array) -> Array:
+    """The share of the prior below values, (..., output)."""
+    columns = [ndtr(marginal.score(values[..., column])) for column, marginal in enumerate(prior.marginals)]
+    return np.stack(columns, axis=-1)
+
+
+def values_above(prior: Prior, output: int, shares: Array) -> Array:
+    """The values of an output below which these shares of the prior lie."""
+    return prior.marginals[output].value(ndtri(np.clip(shares, LEAST_SHARE, 1 - LEAST_SHARE)))
+
+
+def locate(truth: Array, draws: ObservationDraws, prior: Prior, random: np.random.Generator) -> TruthPositions:
+    """Locate true values, (observation, output), among draws. Raises QexpError for draws that are not finite."""
     values, count = draws.values, draws.values.shape[2]
     if wrong := int(np.sum(~np.isfinite(values).all(axis=(1, 2)))):
         raise QexpError(f"the posteriors of {wrong:,} of {len(values):,} observations have draws that are not finite")
-    of_each = [positions(truth[:, one], values[:, :, one], random, draws.effective) for one in range(count)]
+    columns = [positions(truth[:, output], values[:, :, output], random, draws.effective) for output in range(count)]
     references = random.random(truth.shape)
-    balls = reference_levels(prior.shares(truth), prior.shares(values), references, random, draws.effective)
+    shares = shares_below(prior, truth), shares_below(prior, values)
+    balls = reference_levels(*shares, references, random, draws.effective)
     density = np.zeros(0)
     if draws.log_density is not None and draws.of_truth is not None:
         density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
     quantiles = np.moveaxis(np.quantile(values, PROBABILITIES, axis=1), 0, -1)
-    return Placed(truth, np.stack(of_each, axis=1), quantiles, balls, density)
+    return TruthPositions(truth, np.stack(columns, axis=1), quantiles, balls, density)
 
 
-def together(parts: Sequence[Placed]) -> Placed:
+def concatenate(parts: Sequence[TruthPositions]) -> TruthPositions:
     """Observations one after the other."""
-    return Placed(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Placed)})
+    names = [field.name for field in fields(TruthPositions)]
+    return TruthPositions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 # The posteriors of a run that are tested: those of its network's head, or those after the likelihood step.
 
 
 OnDone = Callable[[int], None]
-"""Takes how many observations of a block are done."""
+"""Takes how many observations of a batch are done."""
 
 
-class Posteriors(Protocol):
+class RunPosteriors(Protocol):
     """Draws from the posteriors of observations."""
 
     names: list[str]
@@ -166,14 +172,14 @@ class Posteriors(Protocol):
     together: int
     """Observations that are best taken at a time."""
 
-    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
-        """`count` draws for each observation of a block; truth: (observation, output)."""
+    def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
+        """`count` draws for each observation of a batch; truth: (observation, output)."""
 
     def caution(self, part: str) -> str:
         """Why draws from a part of the distributions are not from the prior of these posteriors; empty if they are."""
 
 
-class OfHead:
+class HeadPosteriors:
     """Posteriors by a network's posterior heads. Raises QexpError for a network without any.
 
     held_out  variables of which the network never saw some intervals
@@ -200,19 +206,19 @@ class OfHead:
             "part, and on draws from elsewhere it cannot be calibrated; test it with `part=train`, or hold nothing out"
         )
 
-    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
+    def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
         """Independent draws with their densities."""
-        posterior = self.model.posterior(block.samples)
+        posterior = self.model.posterior(batch.samples)
         with torch.no_grad():
-            made = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", block.number))
-            of_truth = posterior.log_prob(torch.from_numpy(truth).to(made))
-            density = posterior.log_prob(made)
+            draws = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", batch.number))
+            of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))
+            density = posterior.log_prob(draws)
         on_done(len(truth))
-        values = made.transpose(0, 1).double().cpu().numpy()
-        return Draws(values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy())
+        values = draws.transpose(0, 1).double().cpu().numpy()
+        return ObservationDraws(values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy())
 
 
-class Refined:
+class LikelihoodPosteriors:
     """Posteriors by the likelihood of the dataset, found from the network's estimates.
 
     images    those that the network takes
@@ -220,7 +226,7 @@ class Refined:
     held_out  variables of which some intervals are the test part
     """
 
-    together = 1000  # each block needs the factor of a covariance, and a basis of signals
+    together = 1000  # each batch needs the factor of a covariance, and a basis of signals
 
     def __init__(
         self,
@@ -243,19 +249,14 @@ class Refined:
             "hold such draws more or less often than their probability says"
         )
 
-    def draws(self, block: Block, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> Draws:
+    def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
         """Draws resampled by their weights, or of chains."""
-        estimates = {name: of[:, 0].double().cpu().numpy() for name, of in self.model.estimate(block.samples).items()}
-        start = {name: of for name, of in estimates.items() if name in self.names}
-        samples = {name: of.cpu() for name, of in block.samples.items()}
-        seed = seeds.number(PURPOSE, "draws", block.number)
-        made = posteriors_by(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done)
-        return Draws(made.draws, effective=made.ess, doubted=len(made.doubts))
-
-
-def prior_of(dataset: GeneratedDataset, names: Sequence[str]) -> Prior:
-    """The distributions of outputs. Raises QexpError for one that does not vary."""
-    for name in names:
-        if name not in dataset.test:
-            raise QexpError(f"'{name}' does not vary in the dataset, so that its posterior cannot be tested")
-    return Prior([dataset.distributions[name] for name in names])
+        start = {
+            name: estimates[:, 0].double().cpu().numpy()
+            for name, estimates in self.model.estimate(batch.samples).items()
+            if name in self.names
+        }
+        samples = {name: images.cpu() for name, images in batch.samples.items()}
+        seed = seeds.number(PURPOSE, "draws", batch.number)
+        draws = posteriors(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done)
+        return ObservationDraws(draws.values, effective=draws.ess, doubted=len(draws.doubts))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from scipy.stats import norm
 
 from qexp.base.options import Counted
@@ -19,8 +18,8 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.figures import canvas
-from qexp.inference.grid_posterior import Posterior, groups
-from qexp.inference.simulated_images import unknowns_of
+from qexp.inference import integration
+from qexp.inference.density import Prior
 from qexp.kinds import figures
 from qexp.kinds.images.calibrated_posteriors import (
     HIGH,
@@ -28,22 +27,25 @@ from qexp.kinds.images.calibrated_posteriors import (
     MEDIAN,
     PROBABILITIES,
     PURPOSE,
-    Block,
-    Draws,
-    OfHead,
+    Batch,
+    HeadPosteriors,
+    LikelihoodPosteriors,
+    ObservationDraws,
     OnDone,
-    Placed,
-    Posteriors,
-    Prior,
-    Refined,
-    blocks,
-    placed,
-    prior_of,
+    RunPosteriors,
+    TruthPositions,
+    batches,
+    concatenate,
+    locate,
+    prior_of_outputs,
     quantiles_of,
-    together,
+    shares_below,
+    values_above,
 )
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import CALIBRATION_FIGURES
+from qexp.kinds.images.limit import exact_likelihoods
+from qexp.kinds.images.posteriors import approximated
 from qexp.kinds.images.refinement import Bounds, MatrixAxis, Refinement, bounds_of_samples
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
@@ -53,6 +55,7 @@ from qexp.metrics.calibration import (
     CLASSIFIER,
     Cells,
     Coverage,
+    RelativeWidth,
     Uniformity,
     cells,
     cells_along,
@@ -95,11 +98,11 @@ Ratios = Mapping[str, Any]
 """`width_ratio`: a `WidthRatio`, or `bound_ratio`: a `BoundRatio`; empty if neither is known."""
 
 
-class Beside(Protocol):
+class Reference(Protocol):
     """Comparison of posteriors with what is known of the right ones."""
 
-    def add(self, block: Block, draws: Draws, prior: Prior, seeds: Seeds) -> None:
-        """Compare the observations of a block, as far as they are among those to compare."""
+    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
+        """Compare the observations of a batch, as far as they are among those to compare."""
 
     def ratios(self, seeds: Seeds) -> Sequence[Ratios]:
         """Of the widths of each output."""
@@ -108,46 +111,46 @@ class Beside(Protocol):
         """What is recorded of the comparison with exact posteriors, if it is one."""
 
 
-class Judged:
-    """The statistics of outputs whose true values were placed in their posteriors."""
+class Statistics:
+    """The statistics of outputs whose true values were located in their posteriors."""
 
-    def __init__(self, names: Sequence[str], placed: Placed, prior: Prior) -> None:
-        self.names, self.placed, self.prior = list(names), placed, prior
-        self.estimates = prior.shares(placed.quantiles[:, :, MEDIAN])
+    def __init__(self, names: Sequence[str], located: TruthPositions, prior: Prior) -> None:
+        self.names, self.located, self.prior = list(names), located, prior
+        self.estimates = shares_below(prior, located.quantiles[:, :, MEDIAN])
         """(observation, output), share of the prior below the posterior median."""
-        self.truth = prior.shares(placed.truth)
+        self.truth = shares_below(prior, located.truth)
 
     @cached_property
     def ranks(self) -> list[Uniformity]:
         """Of each output."""
-        return [uniformity(column) for column in self.placed.positions.T]
+        return [uniformity(column) for column in self.located.positions.T]
 
     @cached_property
     def local(self) -> list[Local]:
         """Of each output."""
-        return [self._local(place) for place in range(len(self.names))]
+        return [self._local(output) for output in range(len(self.names))]
 
     @cached_property
     def regions(self) -> dict[str, Uniformity]:
         """`balls`, and `density` where densities are known."""
-        levels = {"density": self.placed.density, "balls": self.placed.balls}
-        return {name: uniformity(of) for name, of in levels.items() if len(of)}
+        levels = {"density": self.located.density, "balls": self.located.balls}
+        return {name: uniformity(of_region) for name, of_region in levels.items() if len(of_region)}
 
-    def central(self, place: int) -> Array:
+    def central(self, output: int) -> Array:
         """The probability in the smallest central interval of an output that holds the truth, (observation,)."""
-        return central_levels(self.placed.positions[:, place])
+        return central_levels(self.located.positions[:, output])
 
-    def output(self, place: int, unit: str, ratios: Ratios) -> OutputCalibration:
-        """What is recorded of an output; `ratios` of its widths, see `Beside`."""
-        of, quantiles = self.placed.positions[:, place], self.placed.quantiles[:, place]
+    def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
+        """What is recorded of an output; `ratios` of its widths, see `Reference`."""
+        positions, quantiles = self.located.positions[:, output], self.located.quantiles[:, output]
         return OutputCalibration(
             unit=unit,
-            p_value=self.ranks[place].p_value,
-            mean_position=float(of.mean()),
-            spread=float(12 * np.square(of - 0.5).mean()),
+            p_value=self.ranks[output].p_value,
+            mean_position=float(positions.mean()),
+            spread=float(12 * np.square(positions - 0.5).mean()),
             width=float(np.median(quantiles[:, HIGH] - quantiles[:, LOW])),
-            coverage=_shares(coverages(self.central(place))),
-            local=self._described(self.local[place]),
+            coverage=_shares(coverages(self.central(output))),
+            local=self._coverage(self.local[output]),
             **ratios,
         )
 
@@ -155,49 +158,50 @@ class Judged:
         """What is recorded of regions of all outputs, `balls` or `density`; None where that is unknown."""
         if region not in self.regions:
             return None
-        levels = getattr(self.placed, region)
+        levels = getattr(self.located, region)
         return Regions(p_value=self.regions[region].p_value, coverage=_shares(coverages(levels)))
 
-    def _local(self, place: int) -> Local:
+    def _local(self, output: int) -> Local:
         """In cells of the output's own estimates and of those of the output that its coverage depends on most."""
-        inside = self.central(place) <= INTERVAL
-        others = [other for other in range(len(self.names)) if other != place]
-        pairs = {other: trend(inside, self.estimates[:, [place, other]]) for other in others}
-        axes = sorted([place, *([min(pairs, key=pairs.__getitem__)] if pairs else [])])
+        inside = self.central(output) <= INTERVAL
+        others = [other for other in range(len(self.names)) if other != output]
+        pairs = {other: trend(inside, self.estimates[:, [output, other]]) for other in others}
+        axes = sorted([output, *([min(pairs, key=pairs.__getitem__)] if pairs else [])])
         number = cells_along(len(inside), len(axes), INTERVAL)
         by_estimates = cells(inside, self.estimates[:, axes], number, INTERVAL)
         by_truth = cells(inside, self.truth[:, axes], number, INTERVAL)
         return Local(axes, by_estimates, by_truth, trend(inside, self.estimates))
 
-    def _described(self, local: Local) -> LocalCoverage:
+    def _coverage(self, local: Local) -> LocalCoverage:
         wrong, shares = local.by_estimates.wrong, local.by_estimates.share
-        known = bool(np.isfinite(shares).any())
+        enough = bool(np.isfinite(shares).any())
         return LocalCoverage(
-            axes=tuple(self.names[place] for place in local.axes),
+            axes=tuple(self.names[output] for output in local.axes),
             cells=int(np.sum(~local.by_estimates.few)),
             narrow=int(np.sum(wrong < 0)),
             wide=int(np.sum(wrong > 0)),
             p_value=local.trend,
-            fewest=self._cell(local, int(np.nanargmin(shares))) if known else None,
-            most=self._cell(local, int(np.nanargmax(shares))) if known else None,
+            fewest=self._cell(local, int(np.nanargmin(shares))) if enough else None,
+            most=self._cell(local, int(np.nanargmax(shares))) if enough else None,
         )
 
     def _cell(self, local: Local, number: int) -> CellShare:
         """A cell by its number among all, in rows."""
-        found = local.by_estimates
-        cell = np.unravel_index(number, found.count.shape)
+        by_estimates = local.by_estimates
+        cell = np.unravel_index(number, by_estimates.count.shape)
         between = {}
-        for place, index, size in zip(local.axes, cell, found.count.shape, strict=True):
-            low, high = self.prior.values(place, np.array([index, index + 1]) / size)
-            between[self.names[place]] = float(low), float(high)
-        return CellShare(share=float(found.share[cell]), observations=int(found.count[cell]), between=between)
+        for output, index, size in zip(local.axes, cell, by_estimates.count.shape, strict=True):
+            low, high = values_above(self.prior, output, np.array([index, index + 1]) / size)
+            between[self.names[output]] = float(low), float(high)
+        share, observations = float(by_estimates.share[cell]), int(by_estimates.count[cell])
+        return CellShare(share=share, observations=observations, between=between)
 
 
 @dataclass(frozen=True)
 class Local:
     """The coverage of an output's intervals in cells.
 
-    axes          places of the outputs whose estimates, or true values, are the axes of the cells
+    axes          numbers of the outputs whose estimates, or true values, are the axes of the cells
     by_estimates  calibrated intervals hold their share in every cell
     by_truth      calibrated intervals do not: fewer at the ends of the prior
     trend         p-value of the hypothesis that it does not depend on the estimates
@@ -209,17 +213,17 @@ class Local:
     trend: float
 
 
-def _shares(found: Sequence[Coverage]) -> tuple[CoverageShare, ...]:
+def _shares(levels: Sequence[Coverage]) -> tuple[CoverageShare, ...]:
     return tuple(
-        CoverageShare(probability=one.probability, share=one.share, expected=one.expected, p_value=one.p_value)
-        for one in found
+        CoverageShare(probability=level.probability, share=level.share, expected=level.expected, p_value=level.p_value)
+        for level in levels
     )
 
 
 # Posteriors beside the exact ones of the same observations: their widths, and whether draws can be distinguished.
 
 
-class BesideExact:
+class ExactReference:
     """Comparison of the first observations with their exact posteriors.
 
     names   outputs, in the order of the draws
@@ -232,45 +236,45 @@ class BesideExact:
     def __init__(
         self, dataset: GeneratedDataset, names: Sequence[str], images: Sequence[str], known: Collection[str], count: int
     ) -> None:
-        self.images, self.names, self.count = list(images), list(names), count
-        self.unknowns = unknowns_of(dataset, images, known)
-        self._given = [name for name in dataset.test if name in known]
+        self.names, self.count = list(names), count
+        self._likelihoods = exact_likelihoods(dataset, images, known)
+        unknown = self._likelihoods.names
+        if len(unknown) > integration.MOST:
+            raise QexpError(
+                f"`exact`: {len(unknown)} variables vary ({', '.join(unknown)}), but posteriors are integrated over "
+                f"{integration.MOST} at most; put the others into 'fixed' in a copy of the dataset"
+            )
         self.accuracies: list[float] = []
-        self._own: list[Array] = []
-        self._exact: list[Array] = []
+        self._widths: list[Array] = []
+        self._exact_widths: list[Array] = []
 
-    def add(self, block: Block, draws: Draws, prior: Prior, seeds: Seeds) -> None:
-        """Compare the observations of a block, as far as they are among those to compare."""
-        values = draws.values[: max(self.count - block.start, 0)]
+    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
+        """Compare the observations of a batch, as far as they are among those to compare."""
+        values = draws.values[: max(self.count - batch.start, 0)]
         if not len(values):
             return
-        exact = self._exact_draws(block, len(values), values.shape[1], seeds)
-        self._own.append(_widths(values))
-        self._exact.append(_widths(exact))
-        for place, (own, other) in enumerate(zip(values, exact, strict=True)):
-            # In normal scores of the prior: equal distributions stay equal, and heavy tails do not hide the rest.
-            first, second = (ndtri(prior.shares(one)) for one in (other, own))
-            self.accuracies.append(distinguished(first, second, block.start + place).accuracy)
+        exact = self._exact_draws(batch, len(values), values.shape[1], seeds)
+        self._widths.append(_widths(values))
+        self._exact_widths.append(_widths(exact))
+        for observation, pair in enumerate(zip(exact, values, strict=True)):
+            # In scores of the prior: equal distributions stay equal, and heavy tails do not hide the rest.
+            first, second = map(prior.scores, pair)
+            self.accuracies.append(distinguished(first, second, batch.start + observation).accuracy)
 
-    def _exact_draws(self, block: Block, observations: int, count: int, seeds: Seeds) -> Array:
+    def _exact_draws(self, batch: Batch, observations: int, count: int, seeds: Seeds) -> Array:
         """(observation, draw, output)"""
-        samples = {name: of[:observations].cpu() for name, of in block.samples.items()}
-        made = np.empty((observations, count, len(self.names)))
-        order = [self.unknowns.names.index(name) for name in self.names]
-        random = seeds.numpy(PURPOSE, "exact", block.number)
-        for group in groups(self.unknowns, self.images, self._given, samples):
-            data = group.whitening(group.samples)
-            drawn = Posterior(group.unknowns, group.whitening, few=True).draws(data, count, random)
-            made[group.places] = drawn[:, :, order]
-        return made
+        samples = {name: images[:observations].cpu() for name, images in batch.samples.items()}
+        values = np.empty((observations, count, len(self.names)))
+        random = seeds.numpy(PURPOSE, "exact", batch.number)
+        for posterior in approximated(self._likelihoods, samples, random):
+            grid = integration.grid_of(posterior.density, posterior.proposal)
+            values[posterior.observation] = posterior.values(grid.draws(count, random), self.names)
+        return values
 
     def ratios(self, seeds: Seeds) -> list[dict[str, WidthRatio]]:
         """Of each output."""
-        own, exact, found = np.concatenate(self._own), np.concatenate(self._exact), []
-        for place, name in enumerate(self.names):
-            ratio = relative_width(own[:, place], exact[:, place], seeds.numpy(PURPOSE, "widths", name))
-            found.append({"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)})
-        return found
+        pairs = _ratios(self.names, self._widths, self._exact_widths, seeds, "widths")
+        return [{"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)} for ratio in pairs]
 
     def recorded(self) -> ExactComparison:
         """The accuracy of the classifier, over observations."""
@@ -287,7 +291,15 @@ class BesideExact:
 
 def _widths(draws: Array) -> Array:
     """(observation, output)"""
-    return np.stack([widths(draws[:, :, place], INTERVAL) for place in range(draws.shape[2])], axis=1)
+    return np.stack([widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])], axis=1)
+
+
+def _ratios(
+    names: Sequence[str], widths: Sequence[Array], right: Sequence[Array], seeds: Seeds, purpose: str
+) -> list[RelativeWidth]:
+    """Of the widths of each output to the right ones; each (observation, output) of a batch."""
+    pairs = zip(names, np.concatenate(widths).T, np.concatenate(right).T, strict=True)
+    return [relative_width(first, second, seeds.numpy(PURPOSE, purpose, name)) for name, first, second in pairs]
 
 
 # Widths of intervals beside the Cramér–Rao bound, where exact posteriors are not computed.
@@ -297,13 +309,13 @@ MOST_OBSERVATIONS = 200
 """Observations whose bounds are computed."""
 
 FEW = 30
-"""As many of a block if more than that many have noise of their own, whose covariance is then factored for each."""
+"""As many of a batch if more than that many have noise of their own, whose covariance is then factored for each."""
 
 DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
 """Width of the interval of a normal density, in its standard deviations: 3.29 of 90 %."""
 
 
-class BesideBound:
+class BoundReference:
     """Comparison of the first observations with the bounds at their true values.
 
     The bound is that of all parameters of the sources that vary and are no inputs of the network. It is the width of
@@ -316,7 +328,7 @@ class BesideBound:
 
     def __init__(self, dataset: GeneratedDataset, names: Sequence[str], known: Collection[str]) -> None:
         self.names, self.compared = list(names), 0
-        self._own: list[Array] = []
+        self._widths: list[Array] = []
         self._bounds: list[Array] = []
         self._likelihood: Refinement | None = None
         generator = dataset.generator
@@ -333,44 +345,42 @@ class BesideBound:
         except QexpError:  # noise without a known likelihood: then there is no bound
             return
 
-    def add(self, block: Block, draws: Draws, prior: Prior, seeds: Seeds) -> None:
-        """Compare the observations of a block, as far as they are among the first."""
-        count = min(max(MOST_OBSERVATIONS - block.start, 0), len(draws.values))
+    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
+        """Compare the observations of a batch, as far as they are among the first."""
+        count = min(max(MOST_OBSERVATIONS - batch.start, 0), len(draws.values))
         if not count or self._likelihood is None:
             return
         try:
-            found = self._bounds_of(self._likelihood, block, count)
+            bounds = self._bounds_of(self._likelihood, batch, count)
         except QexpError:  # a covariance that cannot be factored
             self._likelihood = None
             return
-        self.compared += len(found.signal)
-        self._take(draws.values[: len(found.signal)], found)
+        self.compared += len(bounds.signal)
+        of_outputs = np.stack([bounds.deviations[name] for name in self.names], axis=1)
+        clear = (bounds.signal >= WELL_ABOVE) & np.isfinite(of_outputs).all(axis=1)
+        self._widths.append(_widths(draws.values[: len(bounds.signal)])[clear])
+        self._bounds.append(DEVIATIONS * of_outputs[clear])
 
-    def _bounds_of(self, likelihood: Refinement, block: Block, count: int) -> Bounds:
-        """Of the first observations of a block."""
-        samples = {name: of[:count].cpu() for name, of in block.samples.items()}
-        given, truth = ({name: block.values[name][:count] for name in names} for names in (self._given, self._unknown))
+    def _bounds_of(self, likelihood: Refinement, batch: Batch, count: int) -> Bounds:
+        """Of the first observations of a batch."""
+        samples = {name: images[:count].cpu() for name, images in batch.samples.items()}
+        given, truth = ({name: batch.values[name][:count] for name in names} for names in (self._given, self._unknown))
         if count > FEW and len(list(likelihood.alike(samples, given))) > FEW:
-            return self._bounds_of(likelihood, block, FEW)
+            return self._bounds_of(likelihood, batch, FEW)
         return bounds_of_samples(likelihood, samples, given, truth)
-
-    def _take(self, values: Array, found: Bounds) -> None:
-        of_outputs = np.stack([found.deviations[name] for name in self.names], axis=1)
-        taken = (found.signal >= WELL_ABOVE) & np.isfinite(of_outputs).all(axis=1)
-        own = np.stack([widths(values[:, :, place], INTERVAL) for place in range(len(self.names))], axis=1)
-        self._own.append(own[taken])
-        self._bounds.append(DEVIATIONS * of_outputs[taken])
 
     def ratios(self, seeds: Seeds) -> list[dict[str, BoundRatio]]:
         """Of each output; empty without an observation to compare."""
-        if self._likelihood is None or not sum(map(len, self._own)):
+        if self._likelihood is None or not sum(map(len, self._widths)):
             return [{} for _ in self.names]
-        own, bounds, found = np.concatenate(self._own), np.concatenate(self._bounds), list[dict[str, BoundRatio]]()
-        for place, name in enumerate(self.names):
-            ratio = relative_width(own[:, place], bounds[:, place], seeds.numpy(PURPOSE, "bounds", name))
-            made = BoundRatio(median=ratio.median, interval=ratio.interval, observations=ratio.count, of=self.compared)
-            found.append({"bound_ratio": made})
-        return found
+        return [
+            {
+                "bound_ratio": BoundRatio(
+                    median=ratio.median, interval=ratio.interval, observations=ratio.count, of=self.compared
+                )
+            }
+            for ratio in _ratios(self.names, self._widths, self._bounds, seeds, "bounds")
+        ]
 
     def recorded(self) -> None:
         """Nothing: it is no comparison with exact posteriors."""
@@ -382,29 +392,29 @@ class BesideBound:
 OBSERVATION, QUANTILE, POINT = "observation", "quantile", "point"
 
 
-def number_table(judged: Judged, quantities: Quantities, attributes: Mapping[str, Any]) -> xarray.Dataset:
+def number_table(statistics: Statistics, quantities: Quantities, attributes: Mapping[str, Any]) -> xarray.Dataset:
     """True values, positions and quantiles of every observation; distribution functions with their band; cells."""
     import xarray
 
-    placed = judged.placed
-    variables: dict[str, Any] = {"ball_level": (OBSERVATION, placed.balls, {"long_name": _BALLS})}
-    if len(placed.density):
-        variables["density_level"] = (OBSERVATION, placed.density, {"long_name": _DENSITY})
-    for place, name in enumerate(judged.names):
-        of = quantity(name, quantities)
-        in_unit = {"units": of.unit, "long_name": of.description}
-        variables[name] = (OBSERVATION, placed.truth[:, place], in_unit)
-        variables[f"{name}_quantile"] = ((OBSERVATION, QUANTILE), placed.quantiles[:, place], in_unit)
-        variables[f"{name}_position"] = (OBSERVATION, placed.positions[:, place], {"long_name": _POSITION})
-        variables |= _distribution(f"{name}_position", judged.ranks[place])
-        variables |= _distribution(f"{name}_level", uniformity(judged.central(place)))
-        variables |= _cells(name, judged, judged.local[place])
-    for region, of_region in judged.regions.items():
+    located = statistics.located
+    variables: dict[str, Any] = {"ball_level": (OBSERVATION, located.balls, {"long_name": _BALLS})}
+    if len(located.density):
+        variables["density_level"] = (OBSERVATION, located.density, {"long_name": _DENSITY})
+    for output, name in enumerate(statistics.names):
+        of_output = quantity(name, quantities)
+        in_unit = {"units": of_output.unit, "long_name": of_output.description}
+        variables[name] = (OBSERVATION, located.truth[:, output], in_unit)
+        variables[f"{name}_quantile"] = ((OBSERVATION, QUANTILE), located.quantiles[:, output], in_unit)
+        variables[f"{name}_position"] = (OBSERVATION, located.positions[:, output], {"long_name": _POSITION})
+        variables |= _distribution(f"{name}_position", statistics.ranks[output])
+        variables |= _distribution(f"{name}_level", uniformity(statistics.central(output)))
+        variables |= _cells(name, statistics, statistics.local[output])
+    for region, of_region in statistics.regions.items():
         variables |= _distribution(f"{'ball' if region == 'balls' else region}_level", of_region)
-    one = judged.ranks[0]
-    variables |= {"lower": (POINT, one.lower), "upper": (POINT, one.upper)}
-    coordinates = {QUANTILE: list(PROBABILITIES), POINT: one.points}
-    return xarray.Dataset(variables, coordinates, {**attributes, "interval": INTERVAL, "outputs": judged.names})
+    band = statistics.ranks[0]
+    variables |= {"lower": (POINT, band.lower), "upper": (POINT, band.upper)}
+    coordinates = {QUANTILE: list(PROBABILITIES), POINT: band.points}
+    return xarray.Dataset(variables, coordinates, {**attributes, "interval": INTERVAL, "outputs": statistics.names})
 
 
 _POSITION = "share of the posterior's draws below the true value; uniform if the posteriors are right"
@@ -414,107 +424,113 @@ _DENSITY = (
 _BALLS = "posterior probability of the ball around a random point that reaches to the true values; likewise"
 
 
-def _distribution(name: str, of: Uniformity) -> dict[str, Any]:
+def _distribution(name: str, levels: Uniformity) -> dict[str, Any]:
     words = f"share of observations with {name} of at most each point"
-    return {f"{name}_share": (POINT, of.share, {"long_name": words})}
+    return {f"{name}_share": (POINT, levels.share, {"long_name": words})}
 
 
-def _cells(name: str, judged: Judged, local: Local) -> dict[str, Any]:
+def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
     """Numbers of observations in cells, of those whose interval holds the truth, and where that is beyond chance."""
-    axes = [judged.names[place] for place in local.axes]
+    axes = [statistics.names[output] for output in local.axes]
     dims = [f"{name}_cell_{axis}" for axis in axes]
-    made: dict[str, Any] = {}
-    for words, found in (("estimate", local.by_estimates), ("truth", local.by_truth)):
-        made[f"{name}_{words}_count"] = (dims, found.count, {"axes": axes})
-        made[f"{name}_{words}_inside"] = (dims, found.inside)
-        made[f"{name}_{words}_wrong"] = (dims, found.wrong)
-    for place, axis, dim in zip(local.axes, axes, dims, strict=True):
-        edges = judged.prior.values(place, np.linspace(0, 1, local.by_estimates.count.shape[0] + 1))
-        made[f"{dim}_edge"] = (f"{dim}_edge_number", edges, {"long_name": f"edges of the cells of {axis}"})
-    return made
+    variables: dict[str, Any] = {}
+    for words, in_cells in (("estimate", local.by_estimates), ("truth", local.by_truth)):
+        variables[f"{name}_{words}_count"] = (dims, in_cells.count, {"axes": axes})
+        variables[f"{name}_{words}_inside"] = (dims, in_cells.inside)
+        variables[f"{name}_{words}_wrong"] = (dims, in_cells.wrong)
+    for output, axis, dim in zip(local.axes, axes, dims, strict=True):
+        shares = np.linspace(0, 1, local.by_estimates.count.shape[0] + 1)
+        edges = values_above(statistics.prior, output, shares)
+        variables[f"{dim}_edge"] = (f"{dim}_edge_number", edges, {"long_name": f"edges of the cells of {axis}"})
+    return variables
 
 
-def encoded_numbers(of: xarray.Dataset) -> bytes:
-    return bytes(of.to_netcdf(engine="h5netcdf"))
+def encode_numbers(table: xarray.Dataset) -> bytes:
+    return bytes(table.to_netcdf(engine="h5netcdf"))
 
 
-def names_of(of: xarray.Dataset) -> Sequence[str]:
+def names_of(table: xarray.Dataset) -> Sequence[str]:
     """The outputs of a table."""
-    found = of.attrs["outputs"]
-    return [found] if isinstance(found, str) else [str(one) for one in found]
+    names = table.attrs["outputs"]
+    return [names] if isinstance(names, str) else [str(name) for name in names]
 
 
 def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateOptions) -> Calibration:
-    """Simulate observations, take their posteriors from the run, judge these, and keep what is found in the run.
+    """Simulate observations, take their posteriors from the run, test these, and keep what is seen in the run.
 
     Raises QexpError for a run without posteriors.
     """
     canvas.drawn_at_once()  # a wrong setting is refused before anything is made
-    spec, tables, on = directory.training_spec(), tables_of(directory), device_of(options.device)
+    spec, tables, device = directory.training_spec(), tables_of(directory), device_of(options.device)
     if intervals_of(directory) is not None:
         raise QexpError(
             f"{directory.name} has intervals from held-out errors, not posteriors; how many held-out true values "
             f"these cover: qexp show {directory.name}"
         )
     dataset = generated_of(spec["dataset"], tables, workspace)
-    model = load_model(directory, on)
-    images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
+    model, known = load_model(directory, device), spec["inputs"]
+    images = [name for name in dataset.generator.images(dataset.variables) if name in known]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
-    tested: Posteriors = (
-        Refined(model, dataset, images, spec["inputs"], held_out) if options.refined else OfHead(model, held_out, on)
+    posteriors: RunPosteriors = (
+        LikelihoodPosteriors(model, dataset, images, known, held_out)
+        if options.refined
+        else HeadPosteriors(model, held_out, device)
     )
-    beside: Beside = BesideBound(dataset, tested.names, spec["inputs"])
+    reference: Reference = BoundReference(dataset, posteriors.names, known)
     if options.exact:
-        beside = BesideExact(dataset, tested.names, images, spec["inputs"], options.exact)
+        reference = ExactReference(dataset, posteriors.names, images, known, options.exact)
     part = quantiles_of(dataset, options.part, spec["split"], directory.record().seed)
-    with threads(threads_to_predict(spec, tables, on)):
-        judged, doubted = _judged(tested, dataset, part, options, on, beside)
-    caution = tested.caution(options.part)
-    made = _recorded(judged, dataset.quantities, directory.record().dataset, options, beside, doubted, caution)
-    table = number_table(judged, dataset.quantities, {"run": directory.name, "created": made.created})
-    keep_calibration(directory, made, encoded_numbers(table))
+    with threads(threads_to_predict(spec, tables, device)):
+        statistics, doubted = _statistics(posteriors, dataset, part, options, device, reference)
+    caution = posteriors.caution(options.part)
+    calibration = _calibration(
+        statistics, dataset.quantities, directory.record().dataset, options, reference, doubted, caution
+    )
+    table = number_table(statistics, dataset.quantities, {"run": directory.name, "created": calibration.created})
+    keep_calibration(directory, calibration, encode_numbers(table))
     if canvas.drawn_at_once():
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn)
-    return made
+    return calibration
 
 
-def _judged(
-    tested: Posteriors,
+def _statistics(
+    posteriors: RunPosteriors,
     dataset: GeneratedDataset,
     part: Intervals,
     options: CalibrateOptions,
-    on: torch.device,
-    beside: Beside,
-) -> tuple[Judged, int]:
+    device: torch.device,
+    reference: Reference,
+) -> tuple[Statistics, int]:
     """The statistics, and the number of observations whose draws are not to be trusted."""
-    seeds, found, doubted, prior = Seeds(options.seed), list[Placed](), 0, prior_of(dataset, tested.names)
-    for block in blocks(dataset, part, options.observations, tested.together, seeds, on):
-        truth = np.stack([block.values[name] for name in tested.names], axis=1)
-        on_done = _counting_from(block.start, options.observations, options.on_observation)
-        draws = tested.draws(block, truth, options.draws, seeds, on_done)
-        found.append(placed(truth, draws, prior, seeds.numpy(PURPOSE, "positions", block.number)))
+    seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
+    prior = prior_of_outputs(dataset, posteriors.names)
+    for batch in batches(dataset, part, options.observations, posteriors.together, seeds, device):
+        truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
+        on_done = _counting_from(batch.start, options.observations, options.on_observation)
+        draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
+        located.append(locate(truth, draws, prior, seeds.numpy(PURPOSE, "positions", batch.number)))
         doubted += draws.doubted
-        beside.add(block, draws, prior, seeds)
-    return Judged(tested.names, together(found), prior), doubted
+        reference.add(batch, draws, prior, seeds)
+    return Statistics(posteriors.names, concatenate(located), prior), doubted
 
 
 def _counting_from(start: int, count: int, on_observation: Counted) -> OnDone:
     return lambda done: on_observation(start + done, count)
 
 
-def _recorded(
-    judged: Judged,
+def _calibration(
+    statistics: Statistics,
     quantities: Quantities,
     dataset: str,
     options: CalibrateOptions,
-    beside: Beside,
+    reference: Reference,
     doubted: int,
     caution: str,
 ) -> Calibration:
-    seen, balls = power(options.observations), judged.recorded("balls")
+    noticed, balls = power(options.observations), statistics.recorded("balls")
     assert balls is not None
-    ratios = beside.ratios(Seeds(options.seed))
-    found = Calibration(
+    ratios = reference.ratios(Seeds(options.seed))
+    calibration = Calibration(
         dataset=dataset,
         refined=options.refined,
         part=options.part,
@@ -524,14 +540,14 @@ def _recorded(
         caution=caution,
         doubted=doubted,
         created=now(),
-        notices_narrow=seen.narrow,
-        notices_shift=seen.shift if np.isfinite(seen.shift) else None,
+        notices_narrow=noticed.narrow,
+        notices_shift=noticed.shift if np.isfinite(noticed.shift) else None,
         outputs={
-            name: judged.output(place, quantity(name, quantities).unit, ratios[place])
-            for place, name in enumerate(judged.names)
+            name: statistics.output(output, quantity(name, quantities).unit, ratios[output])
+            for output, name in enumerate(statistics.names)
         },
-        density=judged.recorded("density"),
+        density=statistics.recorded("density"),
         balls=balls,
-        exact=beside.recorded(),
+        exact=reference.recorded(),
     )
-    return with_verdict(found)
+    return with_verdict(calibration)

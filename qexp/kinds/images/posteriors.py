@@ -22,19 +22,18 @@ from qexp.inference.density import (
     Level,
     Marginal,
     PenalisedSquares,
-    Posterior,
+    PosteriorDensity,
     Prior,
     Signals,
-    WholeSignals,
-    projected,
-    reduced,
+    of_training,
     uniform,
-    whole_images,
+    whole_signals,
 )
-from qexp.inference.grid_posterior import circular_moments, groups
-from qexp.inference.posterior import Found, found, laplace, nearby, searched
-from qexp.inference.sampling import METHODS, Draws
-from qexp.inference.simulated_images import Factors, Unknowns, require_known
+from qexp.inference.integration import circular_moments
+from qexp.inference.posterior import draws_of, laplace, modes, searched
+from qexp.inference.sampling import METHODS, Draws, Mixture
+from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, require_known
+from qexp.inference.weighting import Weighting
 from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.prediction import SampleDraws
 from qexp.simulation.dataset import GeneratedDataset, mask_of
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from qexp.networks.estimator import Posterior as NetworkPosterior
 
 Array = NDArray[np.float64]
+Numbers = NDArray[np.intp]
 
 TOLERANCE = 1e-4
 """Largest error of reduced signals, relative to the signal."""
@@ -58,51 +58,36 @@ class Likelihood:
     """That of some observations.
 
     signals  of sources, and the observations
-    reduced  sources that span a basis, sources on which it is tested or None → the same in fewer numbers; None if that
-             has no advantage or is not accurate
     prior    of the unknowns but for the noise level
     level    of the noise, if it is unknown
     factors  unknown → the unit of its values in specs, in that of the prior
     """
 
     signals: Signals
-    reduced: Callable[[Tensor, Tensor | None], Signals | None]
     prior: Prior
     level: Level | None
     factors: Mapping[str, float]
 
     @property
     def names(self) -> list[str]:
-        """The unknowns, in the order of `values`."""
+        """The unknowns, in the order of scores."""
         return [*self.prior.free, *([] if self.level is None else [NOISE])]
 
-    def of(self, observation: int) -> Callable[[Tensor], Signals | None]:
-        """Sources that span a basis → the signals in it, and one observation."""
-
-        def reduced(values: Tensor) -> Signals | None:
-            signals = self.reduced(values, None)
-            return None if signals is None else signals.of(observation)
-
-        return reduced
-
-    def values(self, scores: Array, prior: Prior) -> Array:
-        """Values of draws, (draw, unknown) in their units, of scores, by the prior with its angles turned."""
-        free = len(prior.free)
-        values = prior.free_values(scores[:, :free])
-        for column, one in enumerate(self.prior.marginals):
-            if one.period is not None:
-                values[:, column] = one.low + (values[:, column] - one.low) % one.period
-        if self.level is not None:
-            values = np.column_stack([values, self.level.marginal.value(scores[:, free])])
-        return values / [self.factors[name] for name in self.names]
+    def value(self, column: int, scores: Array, prior: Prior) -> Array:
+        """Values of an unknown, in its unit, of its scores, by the prior with its angles turned."""
+        if self.level is not None and column == len(prior.marginals):
+            values = self.level.marginal.value(scores)
+        else:
+            values = self.prior.marginals[column].within_turn(prior.marginals[column].value(scores))
+        return values / self.factors[self.names[column]]
 
     def scores(self, estimates: Mapping[str, Array], otherwise: Array) -> Array:
         """Scores of estimates, (observation, free parameter), with those of `otherwise` where there is none."""
         scores = otherwise.copy()
-        for column, one in enumerate(self.prior.marginals):
-            if one.name in estimates:
-                values = np.asarray(estimates[one.name], dtype=np.float64) * self.factors[one.name]
-                scores[:, column] = np.where(np.isfinite(values), one.score(values), scores[:, column])
+        for column, marginal in enumerate(self.prior.marginals):
+            if marginal.name in estimates:
+                values = np.asarray(estimates[marginal.name], dtype=np.float64) * self.factors[marginal.name]
+                scores[:, column] = np.where(np.isfinite(values), marginal.score(values), scores[:, column])
         return scores
 
 
@@ -112,13 +97,7 @@ def prior_of(dataset: GeneratedDataset, name: str, factor: float) -> Marginal:
     if period is not None and _goes_around(distribution, period):
         low = factor * distribution.support()[0]
         return uniform(name, low, low + factor * period, factor * period)
-    return marginal(name, distribution, factor)
-
-
-def marginal(name: str, distribution: Distribution, factor: float) -> Marginal:
-    """The prior by a distribution of values in the unit that is `factor` SI units."""
-    low, high = (factor * end for end in distribution.support())
-    return Marginal(name, lambda share: factor * distribution.quantile(share), low, high, "of the training data")
+    return of_training(name, distribution, factor)
 
 
 def _goes_around(distribution: Distribution, period: float) -> bool:
@@ -140,73 +119,98 @@ def usual_level(dataset: GeneratedDataset, images: Sequence[str]) -> float:
 def _scales(dataset: GeneratedDataset, image: str) -> bool:
     """Whether the noise level multiplies all noise of an image."""
     added = dataset.noise.added(image)
-    return dataset.view(image).measures != GNSS and bool(added) and all(one.of_unit_variance for one in added)
+    return dataset.view(image).measures != GNSS and bool(added) and all(noise.of_unit_variance for noise in added)
 
 
 # The likelihoods of all observations of a dataset, by the displacements of sources or by simulated images.
 
 
-Places = NDArray[np.intp]
-
-
 class Likelihoods:
     """The likelihoods of a dataset's observations: what they share, such as factors of covariances, is kept.
 
-    images  the names of those that are seen
-    given   varying variables that are not unknown
-    names   the unknown variables
+    images     the names of those that are seen
+    given      varying variables that are not unknown
+    averaging  see `Refinement`
+    names      the unknown variables
     Raises QexpError for a dataset whose likelihood is not known.
     """
 
-    def __init__(self, dataset: GeneratedDataset, images: Sequence[str], given: Sequence[str] = ()) -> None:
-        self.dataset, self.images, self.given = dataset, list(images), list(given)
+    def __init__(
+        self, dataset: GeneratedDataset, images: Sequence[str], given: Sequence[str] = (), *, averaging: bool = True
+    ) -> None:
+        self.dataset, self.images, self.given, self._averaging = dataset, list(images), list(given), averaging
         self.names = require_known(dataset, images, given)
         if self.names == [NOISE]:
             raise QexpError(f"only '{NOISE}' is unknown; posteriors by the likelihood need another unknown, too")
-        self._level = usual_level(dataset, images) if NOISE in self.names else None
+        level = {NOISE: usual_level(dataset, images)} if NOISE in self.names else {}
+        self._source = dataset.with_fixed(level) if level else dataset
+        """With the usual noise level, if it is unknown."""
         self._free = [name for name in self.names if name != NOISE]
-        self._make = self._of_sources if _are_of_sources(dataset, images, self.names) else self._of_images
+        self._each = self._of_sources if _are_of_sources(dataset, images, self.names) else self._of_images
         self._refinement = lru_cache(1)(self._refinement_of)
-        self._factors = Factors()
+        self._pixels = Pixels(dataset, images)
+        self._weights = Weights(dataset, {image: shown.numpy() for image, shown in self._pixels.shown.items()})
 
-    def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Places, Likelihood]]:
+    def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Numbers, Likelihood]]:
         """Numbers of observations, as the dataset makes them, and their likelihood."""
-        return self._make(samples)
+        return self._each(samples, {name: samples[name][:, 0].double().numpy() for name in self.given})
 
     def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
         """The least squares of the sources; axes: given variable, least and largest value."""
-        held = self.dataset.fixed if self._level is None else {**self.dataset.fixed, NOISE: self._level}
-        return Refinement(self.dataset, [MatrixAxis(*ends, 1) for ends in axes], held, self._free)
+        grid = [MatrixAxis(*ends, 1) for ends in axes]
+        return Refinement(self.dataset, grid, self._source.fixed, self._free, self._averaging)
 
-    def _of_sources(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Places, Likelihood]]:
+    def _of_sources(
+        self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
+    ) -> Iterator[tuple[Numbers, Likelihood]]:
         """By displacements of few points."""
-        dataset, free = self.dataset, self._free
-        known = {name: samples[name][:, 0].double().numpy() for name in self.given}
-        refinement = self._refinement(tuple((name, float(of.min()), float(of.max())) for name, of in known.items()))
+        axes = tuple((name, float(values.min()), float(values.max())) for name, values in given.items())
+        refinement = self._refinement(axes)
         data = refinement.data(samples)
-        factors = {name: quantity(name, dataset.quantities).si_factor for name in dataset.test}
-        for alike, values, seen in refinement.alike(samples, known):
-            problem = refinement.problem(data[alike], values, seen)
-            noise = refinement.noise_over_weights(values)
-            columns = [one.name for one in problem.coordinates.parameters]
-            marginals = [prior_of(dataset, name, factors[name]) for name in columns if name in free]
-            prior = Prior(columns, marginals, {name: values[name] for name in columns if name not in free})
-            whole, fewer = WholeSignals(problem, noise), partial(reduced, tolerance=TOLERANCE)
-            unknown = None
-            if self._level is not None:
-                unknown = Level(prior_of(dataset, NOISE, factors[NOISE]), noise, whole.degrees)
-            yield alike, Likelihood(whole, partial(fewer, whole), prior, unknown, factors)
+        factors = {name: self._in_si(name) for name in self.dataset.test}
+        for group, shared, seen in refinement.alike(samples, given):
+            visible = refinement.fitted(seen) > 0
+            problem = refinement.problem(data[group], shared, seen if visible else None)
+            columns = [parameter.name for parameter in problem.coordinates.parameters]
+            marginals = [prior_of(self.dataset, name, factors[name]) for name in columns if name in self._free]
+            prior = Prior(columns, marginals, {name: shared[name] for name in columns if name not in self._free})
+            noise = refinement.noise_over_weights(shared)
+            signals = whole_signals(problem, noise if visible else math.inf)
+            points = problem.model.points - problem.weighting.nuisances
+            yield group, Likelihood(signals, prior, self._level(noise, points if visible else 0, factors), factors)
 
-    def _of_images(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Places, Likelihood]]:
+    def _of_images(
+        self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
+    ) -> Iterator[tuple[Numbers, Likelihood]]:
         """By images of the generator, whatever the unknowns are."""
-        dataset, free, level = self.dataset, self._free, self._level
-        here = dataset if level is None else dataset.with_fixed({NOISE: level})
-        prior = Prior(free, [prior_of(dataset, name, 1.0) for name in free], {})
-        for one in groups(Unknowns(here, None, tuple(free)), self.images, self.given, samples, self._factors):
-            whole = whole_images(one.unknowns.dataset, free, one.whitening, one.samples)
-            fewer = partial(projected, whole, one.whitening, tolerance=TOLERANCE)
-            unknown = None if level is None else Level(prior_of(dataset, NOISE, 1.0), level, whole.data.shape[1])
-            yield one.places, Likelihood(whole, fewer, prior, unknown, dict.fromkeys(dataset.test, 1.0))
+        factors = dict.fromkeys(self.dataset.test, 1.0)
+        prior = Prior(self._free, [prior_of(self.dataset, name, 1.0) for name in self._free], {})
+        data = self._pixels.of(samples)
+        for group, shared, seen in alike(self._pixels.seen(samples), given):
+            visible = bool(seen.any())
+            seen = seen if visible else np.ones_like(seen)
+            source, numbers = self._source.with_fixed(shared), torch.from_numpy(np.flatnonzero(seen))
+            held = {name: value * self._in_si(name) for name, value in source.fixed.items()}
+            weighting, noise = self._weights(held, seen), self._weights.scale(held)
+            divisor = noise if visible else math.inf
+            signals = Signals(
+                SimulatedImages(source, self._free, self._pixels, numbers),
+                partial(_whitened, weighting, divisor),
+                _whitened(weighting, divisor, data[group][:, numbers]),
+            )
+            level = self._level(noise, len(numbers) if visible else 0, factors)
+            yield group, Likelihood(signals, prior, level, factors)
+
+    def _level(self, noise: float, points: int, factors: Mapping[str, float]) -> Level | None:
+        """That of observations whose signals are whitened by this level, if it is unknown."""
+        return Level(prior_of(self.dataset, NOISE, factors[NOISE]), noise, points) if NOISE in self.names else None
+
+    def _in_si(self, name: str) -> float:
+        return quantity(name, self.dataset.quantities).si_factor
+
+
+def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
+    return weighting(values) / noise
 
 
 def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> bool:
@@ -220,30 +224,33 @@ def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Seq
 # Posteriors of simulated observations: what a known likelihood says, wherever a network starts.
 
 
-SPANNING, CHECKED, WIDER = 400, 100, 1.3
+SPANNING, TESTED, WIDER = 400, 100, 1.3
 """Sources that span the basis of signals, and those on which it is tested; the first spread wider than the prior."""
 
 POOL, STARTS = 512, 3
 """Sources drawn from the prior, the likeliest of which are the starts for each observation besides what is given."""
+
+MOST_POOLS = 200
+"""Such pools that are drawn, one after the other, until there are enough possible sources among them."""
 
 TOGETHER = 64
 """Observations whose modes are searched together."""
 
 
 @dataclass(frozen=True)
-class Posteriors:
-    """Posteriors of observations.
+class PosteriorDraws:
+    """Draws from the posteriors of observations.
 
     names     of the variables
-    draws     (observation, draw, variable) in the variables' units
-    pareto_k  (observation,)  k̂ of the weights; NaN where there are none
+    values    (observation, draw, variable) in the variables' units
+    pareto_k  (observation,)  k̂ of the weights
     ess       (observation,)  effective number of draws
-    methods   (observation,)  by which the draws were found: "importance", or "sampler" where k̂ was too large
+    methods   (observation,)  how draws were made: "importance", or "sampler" where k̂ was too large
     doubts    observation → sentences on why its draws are not to be trusted
     """
 
     names: tuple[str, ...]
-    draws: Array
+    values: Array
     pareto_k: Array
     ess: Array
     methods: tuple[str, ...]
@@ -251,32 +258,6 @@ class Posteriors:
 
 
 def posteriors(
-    dataset: GeneratedDataset,
-    images: Sequence[str],
-    samples: Mapping[str, Tensor],
-    start: Mapping[str, Array] | None = None,
-    *,
-    given: Sequence[str] = (),
-    count: int = 1000,
-    seed: int = 0,
-    method: str = "auto",
-    on_observation: Callable[[int], None] = lambda done: None,
-) -> Posteriors:
-    """Draws from the posteriors of all unknown variables of simulated observations.
-
-    images   the names of the images that are seen
-    samples  observations, as the dataset makes them
-    start    variable → an estimate for each observation, in its unit, from which a mode is searched; of variables that
-             are left out, the likeliest of draws from the prior is taken, as for all without a start
-    given    varying variables whose values, among the samples, are known
-    count    draws for each observation
-    Raises QexpError for a dataset whose likelihood is not known.
-    """
-    known = Likelihoods(dataset, images, given)
-    return posteriors_by(known, samples, start, count=count, seed=seed, method=method, on_observation=on_observation)
-
-
-def posteriors_by(
     likelihoods: Likelihoods,
     samples: Mapping[str, Tensor],
     start: Mapping[str, Array] | None = None,
@@ -285,47 +266,80 @@ def posteriors_by(
     seed: int = 0,
     method: str = "auto",
     on_observation: Callable[[int], None] = lambda done: None,
-) -> Posteriors:
-    """As `posteriors`, by likelihoods that keep what observations share for the next call."""
-    names = likelihoods.names
-    total, random, done = len(samples[likelihoods.images[0]]), np.random.default_rng(seed), 0
-    made: list[Draws | None] = [None] * total
-    values = np.zeros((total, count, len(names)))
-    for alike, likelihood in likelihoods(samples):
-        own = None if start is None else {name: np.asarray(of)[alike] for name, of in start.items()}
-        for place, (draws, of_draws) in zip(alike, _of_alike(likelihood, own, count, method, random), strict=True):
-            made[place] = draws
-            values[place] = of_draws[:, [likelihood.names.index(name) for name in names]]
-            done += 1
-            on_observation(done)
-    every = [one for one in made if one is not None]
-    return Posteriors(
+) -> PosteriorDraws:
+    """Draws from the posteriors of all unknown variables of simulated observations.
+
+    samples  observations, as the dataset makes them
+    start    variable → an estimate for each observation, in its unit, from which a mode is searched; of variables that
+             are left out, the likeliest of draws from the prior is taken, as for all without a start
+    count    draws for each observation
+    """
+    names, random = likelihoods.names, np.random.default_rng(seed)
+    draws: dict[int, Draws] = {}
+    values = np.zeros((len(samples[likelihoods.images[0]]), count, len(names)))
+    for posterior in approximated(likelihoods, samples, random, start):
+        drawn = posterior.draws(method, count, random)
+        draws[posterior.observation] = drawn
+        values[posterior.observation] = posterior.values(drawn.all[:count], names)
+        on_observation(len(draws))
+    each = [draws[observation] for observation in range(len(values))]
+    return PosteriorDraws(
         names=tuple(names),
-        draws=values,
-        pareto_k=np.array([np.nan if one.pareto_k is None else one.pareto_k for one in every]),
-        ess=np.array([one.ess for one in every]),
-        methods=tuple(one.method for one in every),
-        doubts={index: one.doubts for index, one in enumerate(every) if one.doubts},
+        values=values,
+        pareto_k=np.array([of_each.pareto_k for of_each in each]),
+        ess=np.array([of_each.ess for of_each in each]),
+        methods=tuple(of_each.method for of_each in each),
+        doubts={observation: of_each.doubts for observation, of_each in enumerate(each) if of_each.doubts},
     )
 
 
-def _of_alike(
-    likelihood: Likelihood, start: Mapping[str, Array] | None, count: int, method: str, random: np.random.Generator
-) -> Iterator[tuple[Draws, Array]]:
-    """Draws for each of the observations of one likelihood, and their values, (draw, unknown)."""
-    prior, free = likelihood.prior, len(likelihood.prior.free)
-    spanning, checked = WIDER * random.standard_normal((SPANNING, free)), random.standard_normal((CHECKED, free))
-    fewer = likelihood.reduced(prior.values(spanning), prior.values(checked))
-    signals = fewer or likelihood.signals
-    starts = _starts(likelihood, signals, start, random)
-    singly = likelihood.level is not None or any(one.period is not None for one in prior.marginals)
-    every = _each(likelihood, signals, starts) if singly else _together(prior, signals, starts)
-    for observation, one in enumerate(every):
-        if fewer is None:
-            draws = nearby(one, likelihood.of(observation), method, count, random)
-        else:
-            draws = METHODS[method](one.density, one.proposal, count, random)
-        yield draws, likelihood.values(draws.all[:count], one.prior)
+@dataclass(frozen=True)
+class Approximated:
+    """The posterior of an observation, and a proposal around its modes.
+
+    reduced  whether the density is by fewer signals, which are accurate over the whole prior
+    """
+
+    observation: int
+    likelihood: Likelihood
+    density: PosteriorDensity
+    proposal: Mixture
+    reduced: bool
+
+    def draws(self, method: str, count: int, random: np.random.Generator) -> Draws:
+        """Draws in scores."""
+        if self.reduced:
+            return METHODS[method](self.density, self.proposal, count, random)
+        return draws_of(self.density, self.proposal, METHODS[method], count, random)[0]
+
+    def values(self, scores: Array, names: Sequence[str]) -> Array:
+        """Values of draws, (draw, variable) in the variables' units, of scores."""
+        return np.stack([self.value(name, scores[:, self.likelihood.names.index(name)]) for name in names], axis=1)
+
+    def value(self, name: str, scores: Array) -> Array:
+        """Values of a variable, in its unit, of its scores."""
+        return self.likelihood.value(self.likelihood.names.index(name), scores, self.density.prior)
+
+
+def approximated(
+    likelihoods: Likelihoods,
+    samples: Mapping[str, Tensor],
+    random: np.random.Generator,
+    start: Mapping[str, Array] | None = None,
+) -> Iterator[Approximated]:
+    """The posteriors of observations; those of the same likelihood one after the other."""
+    for group, likelihood in likelihoods(samples):
+        prior, free = likelihood.prior, len(likelihood.prior.free)
+        spanning, tested = WIDER * random.standard_normal((SPANNING, free)), random.standard_normal((TESTED, free))
+        fewer = likelihood.signals.reduced(prior.values(spanning), prior.values(tested), TOLERANCE)
+        signals = fewer or likelihood.signals
+        estimates = None if start is None else {name: np.asarray(values)[group] for name, values in start.items()}
+        starts = _starts(likelihood, signals, estimates, random)
+        turning = any(marginal.period is not None for marginal in prior.marginals)
+        search = _one_by_one if turning or likelihood.level is not None else _together
+        pairs = search(likelihood, signals, starts)
+        for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
+            yield Approximated(observation, likelihood, density, proposal, fewer is not None)
 
 
 def _starts(
@@ -333,10 +347,19 @@ def _starts(
 ) -> Array:
     """(observation, start, free parameter), scores: the given one, and the likeliest of a pool of draws."""
     prior = likelihood.prior
-    pool = random.standard_normal((POOL, len(prior.free)))
-    of_pool = signals(prior.values(pool))
-    possible = torch.isfinite(of_pool[:, 0])
-    pool, of_pool = pool[possible.numpy()], of_pool[possible]
+    pool, of_pool = np.zeros((0, len(prior.free))), signals.data[:0]
+    for _ in range(MOST_POOLS):
+        draws = random.standard_normal((POOL, len(prior.free)))
+        of_draws = signals(prior.values(draws))
+        possible = torch.isfinite(of_draws[:, 0])
+        pool, of_pool = np.concatenate([pool, draws[possible.numpy()]]), torch.cat([of_pool, of_draws[possible]])
+        if len(pool) >= STARTS:
+            break
+    else:
+        raise QexpError(
+            f"{len(pool) or 'none'} of {MOST_POOLS * POOL:,} draws from the distributions is a possible source; choose "
+            "others"
+        )
     squares = of_pool.square().sum(dim=1) + torch.from_numpy(np.square(pool).sum(axis=1))
     likeliest = (squares - 2 * signals.data @ of_pool.mT).argsort(dim=1)[:, :STARTS].numpy()
     if start is None:
@@ -345,21 +368,22 @@ def _starts(
     return np.concatenate([given[:, None], pool[likeliest]], axis=1)
 
 
-def _each(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[Found]:
+def _one_by_one(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
     """The posterior of each observation, with angles turned and a noise level."""
-    for observation, own in enumerate(starts):
-        yield searched(signals.of(observation), likelihood.prior, own, likelihood.level)
+    for observation, of_observation in enumerate(starts):
+        yield searched(signals.of(observation), likelihood.prior, of_observation, likelihood.level)
 
 
-def _together(prior: Prior, signals: Signals, starts: Array) -> Iterator[Found]:
+def _together(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
     """The posterior of each observation, with the modes of many searched at a time."""
     _, each, free = starts.shape
     for first in range(0, len(starts), TOGETHER):
         some = np.arange(first, min(first + TOGETHER, len(starts)))
-        minima = found(PenalisedSquares(signals, prior), starts[some].reshape(-1, free), np.repeat(some, each))
-        for index, observation in enumerate(some):
-            density = Posterior(signals.of(int(observation)), prior)
-            yield Found(prior, None, density, laplace(density, minima.of(range(index * each, (index + 1) * each))))
+        which = torch.from_numpy(np.repeat(some, each))
+        minima = modes(PenalisedSquares(signals, likelihood.prior, which=which), starts[some].reshape(-1, free))
+        for index, observation in enumerate(some.tolist()):
+            density = PosteriorDensity(signals.of(observation), likelihood.prior)
+            yield density, laplace(density, minima.of(range(index * each, (index + 1) * each)))
 
 
 # Posteriors of a user's images by the likelihood of the dataset that a network was trained on, from its estimates.
@@ -404,7 +428,7 @@ class ImagePosteriors:
         count: int,
         seed: int,
         on_image: Callable[[int], None] = lambda done: None,
-    ) -> Posteriors:
+    ) -> PosteriorDraws:
         """Draws for images of which some pixels are seen, `count` each.
 
         inputs     of the network, (sample, ...) in their units, 0 where a mask hides a pixel
@@ -412,15 +436,15 @@ class ImagePosteriors:
         """
         samples = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in inputs.items()}
         start = {name: np.asarray(of, np.float64) for name, of in estimates.items() if name in self.names}
-        return posteriors_by(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_image)
+        return posteriors(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_image)
 
-    def around(self, made: Posteriors) -> Array:
+    def around(self, draws: PosteriorDraws) -> Array:
         """The draws, (sample, draw, variable), those of directions moved by whole periods around their mean."""
-        values = made.draws.copy()
-        for column, name in enumerate(made.names):
+        values = draws.values.copy()
+        for column, name in enumerate(draws.names):
             if (period := self.periods.get(name)) is not None:
                 weights = np.ones(values.shape[1])
-                means = [circular_moments(of, weights, period)[0] for of in values[:, :, column]]
+                means = [circular_moments(angles, weights, period)[0] for angles in values[:, :, column]]
                 values[:, :, column] = nearest(values[:, :, column], np.array(means)[:, None], period)
         return values
 
@@ -564,7 +588,7 @@ class Refined:
             columns[DOUBTED][seen] = [place in made.doubts for place in range(len(seen))]
             if wanted:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
-                drawn[:, seen] = np.moveaxis(made.draws[:, chosen], 0, 1)
+                drawn[:, seen] = np.moveaxis(made.values[:, chosen], 0, 1)
         return OfBatch(columns, drawn if wanted else None)
 
     def _columns(self) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
 
 import numpy as np
 import torch
@@ -20,10 +19,9 @@ from qexp.inference import least_squares
 from qexp.inference.fit import would_show_source
 from qexp.inference.least_squares import Deformation, DeformationOfMeans, Problem, means
 from qexp.inference.parameters import Coordinates, Search, searches
-from qexp.inference.weighting import MOST_CORRELATED, Block, Weighting
-from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.inference.simulated_images import Averages, Pixels, Seen, Weights, alike, blocks_of
+from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
-from qexp.simulation.noise import Blocks, Grid, Noise, WhiteNoise
 from qexp.simulation.views import GNSS, SIZED
 
 BLOCK = 512
@@ -68,164 +66,6 @@ def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, 
     return {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}
 
 
-# Weights by the covariance of a dataset's noise, between the pixels that a sample shows.
-
-
-QUIET = 1e-4
-"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
-MOST_KEPT = 1_000_000_000
-"""Bytes of covariances and their factors that are kept, because other cells may have the same."""
-
-Seen = NDArray[np.bool_]
-
-
-class Weights:
-    """The weights of samples of a dataset; those that were used last are kept.
-
-    shown  image → whether there are data, for each of its numbers; hidden pixels of single samples are among them
-    blocks image → the blocks whose means its numbers are, where they are not its pixels
-    Raises QexpError where the full covariance would be too large.
-    """
-
-    def __init__(self, source: GeneratedDataset, shown: Mapping[str, Seen], blocks: Mapping[str, Blocks]) -> None:
-        self._source, self._shown, self._blocks = source, dict(shown), dict(blocks)
-        self._sizes = [name for name in source.variables if base_name(name) in SIZED]
-        added = {image: added_to(image, source) for image in shown}
-        self._proportional = all(of and all(one.of_unit_variance for one in of) for of in added.values())
-        correlated = [image for image, of in added.items() if not all(isinstance(one, WhiteNoise) for one in of)]
-        size = sum(8 * len(shown[image]) ** 2 for image in correlated)
-        kept = min(MOST_KEPT // max(3 * size, 1) or 1, 1024)  # a covariance, and what was taken from it, and its factor
-        own = any(source.noise.hides(image) for image in shown)
-        self._kept = lru_cache(1 if own else kept)(self._weighting)  # other cells hardly show the same pixels
-        self._covariances = lru_cache(kept * max(len(correlated), 1))(self._covariance)
-
-    def __call__(self, known: Mapping[str, float], seen: Seen) -> Weighting:
-        """The weights of samples.
-
-        known  variable → value in SI units
-        seen   (number,), which of the numbers that are shown the samples have
-        """
-        level = known.get(NOISE, 0.0)
-        if level and self._proportional:
-            level = 1.0  # the minimum is the same for every level, and so the factors can be
-        return self._kept(tuple(known[name] for name in self._sizes), level, seen.tobytes())
-
-    def scale(self, known: Mapping[str, float]) -> float:
-        """The standard deviation of the noise over that of the weights; 0 where there is no noise."""
-        return known.get(NOISE, 0.0) if self._proportional else 1.0
-
-    @property
-    def quiet(self) -> list[str]:
-        """Images that have no noise."""
-        return [image for image in self._shown if not added_to(image, self._source) and not self._has_errors(image)]
-
-    def _has_errors(self, image: str) -> bool:
-        view = self._source.view(image)
-        return view.measures == GNSS and view.errors is not None
-
-    def _weighting(self, sizes: tuple[float, ...], level: float, seen: bytes) -> Weighting:
-        blocks, start = [], 0
-        for image, shown in self._shown.items():
-            numbers = int(shown.sum())
-            of_image = np.frombuffer(seen, dtype=np.bool_)[start : start + numbers]
-            start += numbers
-            if of_image.any():
-                blocks.append(self._block(image, sizes, level, of_image))
-        return Weighting(blocks)
-
-    def _block(self, image: str, sizes: tuple[float, ...], level: float, seen: Seen) -> Block:
-        numbers, view = int(seen.sum()), self._source.view(image)
-        error, covariance = np.full(numbers, QUIET), None
-        added = [one for one in added_to(image, self._source) if level or not one.of_unit_variance]
-        white = [one for one in added if isinstance(one, WhiteNoise)]
-        if view.measures == GNSS:
-            if view.errors is not None:
-                error = view.errors.T.flatten().double().numpy()[self._shown[image]][seen]
-        elif added and len(white) == len(added):
-            error = np.full(numbers, math.hypot(*(one.deviation_at(level) for one in white)))
-        elif added:
-            covariance = self._covariances(image, sizes, level).numpy()
-            if not seen.all():
-                where = np.flatnonzero(seen)
-                covariance = covariance[np.ix_(where, where)]
-        return Block(image, error, covariance, np.zeros((numbers, 0)))
-
-    def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:
-        """Between all numbers of an image that are shown, (number, number) [m²]."""
-        geometry = {
-            name: torch.tensor([size], dtype=torch.float64) for name, size in zip(self._sizes, sizes, strict=True)
-        }
-        layout, noise = self._source.layout(image, geometry), self._source.noise
-        if image in self._blocks:
-            assert isinstance(layout, Grid)
-            try:
-                whole = noise.covariance_of_means(image, layout, level, self._blocks[image])
-            except ValueError as error:  # of noise from a workspace, which knows no way for many pixels
-                raise QexpError(f"`refine`: {image}: {error}") from error
-        else:
-            whole = noise.covariance(image, layout, level)
-        where = torch.from_numpy(np.flatnonzero(self._shown[image]))
-        return whole if len(where) == len(whole) else whole[where][:, where]
-
-
-def added_to(image: str, source: GeneratedDataset) -> list[Noise]:
-    """What the noise adds to an image; nothing to stations, which have errors of their own."""
-    if source.view(image).measures == GNSS:
-        return []
-    return source.noise.added(image)
-
-
-# Means of blocks of pixels, in place of pixels of images that have too many for a full covariance.
-
-
-def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
-    """The smallest blocks of pixels of an image whose means have a covariance that is not too large.
-
-    None if that of its pixels is not, or is diagonal. Raises QexpError for scattered points.
-    """
-    view = source.view(image)
-    _, height, width = view.shape((source.height, source.width))
-    if height * width <= MOST_CORRELATED or all(isinstance(one, WhiteNoise) for one in added_to(image, source)):
-        return None
-    if view.points is not None:
-        raise QexpError(
-            f"`refine`, `bound`: {image} has {height:,} points with correlated noise, and their full covariance is "
-            f"used up to {MOST_CORRELATED:,}: take fewer points, or white noise"
-        )
-    size = next(size for size in count(2) if math.prod(Blocks(height, width, size).shape) <= MOST_CORRELATED)
-    return Blocks(height, width, size)
-
-
-class Averages:
-    """The means that are fitted: of blocks of some images, and of single numbers of the others.
-
-    shown   image → whether there are data, for each of its numbers
-    blocks  image → its blocks
-    """
-
-    def __init__(self, shown: Mapping[str, Tensor], blocks: Mapping[str, Blocks]) -> None:
-        groups: list[Tensor] = []
-        counts: list[Tensor] = []
-        for image, of in shown.items():
-            numbers, pixels = torch.arange(int(of.sum())), torch.ones(int(of.sum()), dtype=torch.long)
-            if image in blocks:
-                numbers, pixels = blocks[image].numbers()[of], blocks[image].counts()
-            groups.append(numbers + sum(len(one) for one in counts))
-            counts.append(pixels)
-        self._group, self._counts = torch.cat(groups), torch.cat(counts)
-
-    def complete(self, seen: Seen) -> tuple[Seen, Seen]:
-        """The numbers, (number,), and the means, (mean,), of blocks whose pixels are all seen."""
-        found = torch.bincount(self._group[torch.from_numpy(seen)], minlength=len(self._counts))
-        complete = found == self._counts
-        return complete[self._group].numpy(), complete.numpy()
-
-    def groups(self, used: Seen) -> Tensor:
-        """The number of the mean of each of the numbers used, of the means that are used alone."""
-        groups: Tensor = torch.unique(self._group[torch.from_numpy(used)], return_inverse=True)[1]
-        return groups
-
-
 # Least squares in the cells of a matrix: estimates refined through the model that made the observations.
 
 
@@ -262,36 +102,41 @@ class Refinement:
     covariance, means of blocks are fitted that show all of their pixels, with the covariance of these means.
     Parameters of sources that are not among the outputs have their true values.
 
-    source   the dataset of the matrix
-    held     variable → value of those that are no axes
-    outputs  the estimated variables
+    source     the dataset of the matrix
+    held       variable → value of those that are no axes
+    outputs    the estimated variables
+    averaging  whether means of blocks are fitted where images have too many pixels; otherwise these are refused
     Raises QexpError unless all outputs are parameters of sources.
     """
 
     def __init__(
-        self, source: GeneratedDataset, grid: Sequence[MatrixAxis], held: Mapping[str, float], outputs: Sequence[str]
+        self,
+        source: GeneratedDataset,
+        grid: Sequence[MatrixAxis],
+        held: Mapping[str, float],
+        outputs: Sequence[str],
+        averaging: bool = True,
     ) -> None:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
             raise QexpError("`refine`, `bound`: the dataset's generator does not describe its sources; leave them out")
         self._source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
-        self._columns = [name for one in generator.sources for name in one.columns]
+        self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:
             raise QexpError(f"`refine`, `bound`: {some(others)} is no parameter of a source; leave them out")
-        given = [one.variable for one in grid if one.variable not in outputs]
+        given = [axis.variable for axis in grid if axis.variable not in outputs]
         self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
         self._held = {name: value * self.unit(name) for name, value in held.items()}
         self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
         self._images = generator.images(source.variables)
-        self._shown = {name: self._pixels(name) for name in self._images}
-        self._numbers = torch.cat(list(self._shown.values()))
-        blocks = {name: blocks_of(name, source) for name in self._images}
-        self.blocks = {name: of for name, of in blocks.items() if of is not None}
+        self.pixels = Pixels(source, self._images)
+        blocks = {name: blocks_of(name, source) for name in self._images} if averaging else {}
+        self.blocks = {name: of_image for name, of_image in blocks.items() if of_image is not None}
         """Image → blocks of pixels whose means are fitted, of those that have too many pixels with correlated noise."""
-        self._averages = Averages(self._shown, self.blocks) if self.blocks else None
+        self._averages = Averages(self.pixels.shown, self.blocks) if self.blocks else None
         weighted = {
             name: np.ones(math.prod(self.blocks[name].shape), np.bool_) if name in self.blocks else shown.numpy()
-            for name, shown in self._shown.items()
+            for name, shown in self.pixels.shown.items()
         }
         self._weights = Weights(source, weighted, self.blocks)
         self._workers = torch.get_num_threads()
@@ -302,43 +147,43 @@ class Refinement:
         samples: Mapping[str, Tensor],
         values: Mapping[str, Array],
         estimates: Mapping[str, Array],
-        refined: Callable[[int], None] = lambda count: None,
+        on_refined: Callable[[int], None] = lambda count: None,
     ) -> dict[str, Array]:
         """Refined estimates, output → (cell,); NaN where fewer pixels are seen than there are unknowns.
 
-        samples    the observations of some cells, as the dataset makes them
-        values     axis → true values, (cell,)
-        estimates  output → the network's estimates, (cell,)
-        refined    called with a number of cells after they are refined
+        samples     the observations of some cells, as the dataset makes them
+        values      axis → true values, (cell,)
+        estimates   output → the network's estimates, (cell,)
+        on_refined  called with a number of cells after they are refined
         """
         data = self.data(samples)
-        made = {name: np.full(len(data), np.nan) for name in estimates}
+        refined = {name: np.full(len(data), np.nan) for name in estimates}
 
-        def part(cells: NDArray[np.intp], known: Mapping[str, float], seen: Seen) -> int:
-            problem = self.problem(data[cells], known, seen)
-            minima = problem.minimum(self.starts(problem, {name: of[cells] for name, of in estimates.items()}))
-            found = problem.coordinates.values(minima.coordinates)
+        def refine(cells: NDArray[np.intp], shared: Mapping[str, float], seen: Seen) -> int:
+            problem = self.problem(data[cells], shared, seen)
+            minima = problem.minimum(self.starts(problem, {name: values[cells] for name, values in estimates.items()}))
+            parameters = problem.coordinates.values(minima.coordinates)
             for column, name in enumerate(self._columns):
-                if name in made:
-                    made[name][cells] = (found[:, column] / self.unit(name)).numpy()
+                if name in refined:
+                    refined[name][cells] = (parameters[:, column] / self.unit(name)).numpy()
             return len(cells)
 
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(self._workers, "refining", torch.set_num_threads, (1,))
         try:
-            waiting = []
-            for alike, known, seen in self.alike(samples, values):
+            jobs = []
+            for cells, shared, seen in self.alike(samples, values):
                 if self.enough(seen):
-                    parts = np.split(alike, range(TOGETHER, len(alike), TOGETHER))
-                    waiting += [pool.submit(part, cells, known, seen) for cells in parts]
+                    parts = np.split(cells, range(TOGETHER, len(cells), TOGETHER))
+                    jobs += [pool.submit(refine, part, shared, seen) for part in parts]
                 else:
-                    refined(len(alike))
-            for one in as_completed(waiting):
-                refined(one.result())
+                    on_refined(len(cells))
+            for job in as_completed(jobs):
+                on_refined(job.result())
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)  # the workers' setting also applies to later threads
-        return made
+        return refined
 
     def alike(
         self, samples: Mapping[str, Tensor], values: Mapping[str, Array]
@@ -348,33 +193,21 @@ class Refinement:
         samples, values  as for a call
         Yields (cell,), variable → value in SI units, and (number,) of the numbers of `data`.
         """
-        seen = self.seen(samples)
-        given = np.stack([values[name] for name in self._given], axis=1) if self._given else np.zeros((len(seen), 0))
-        groups: dict[tuple[tuple[float, ...], bytes], list[int]] = {}
-        for cell, (row, mask) in enumerate(zip(given.tolist(), np.packbits(seen, axis=1), strict=True)):
-            groups.setdefault((tuple(row), mask.tobytes()), []).append(cell)
-        for (row, _), cells in sorted(groups.items()):
-            known = {name: value * self.unit(name) for name, value in zip(self._given, row, strict=True)}
-            yield np.array(cells), {**self._held, **known}, seen[cells[0]]
+        given = {name: values[name] for name in self._given}
+        for cells, shared, seen in alike(self.pixels.seen(samples), given):
+            yield cells, {**self._held, **{name: value * self.unit(name) for name, value in shared.items()}}, seen
 
     def data(self, samples: Mapping[str, Tensor]) -> Tensor:
         """The numbers of samples that are fitted, (sample, number) [m]."""
-        return torch.cat([samples[name].flatten(1) for name in self._images], dim=1).cpu().double()[:, self._numbers]
-
-    def seen(self, samples: Mapping[str, Tensor]) -> Seen:
-        """Which of the numbers that are fitted each sample shows, (sample, number)."""
-        parts = []
-        for name in self._images:
-            image, mask = samples[name], samples.get(mask_of(name))
-            everywhere = torch.ones(image.shape, dtype=torch.bool)
-            parts.append((everywhere if mask is None else (mask.cpu() > 0).expand(image.shape)).flatten(1))
-        seen: Seen = torch.cat(parts, dim=1)[:, self._numbers].numpy()
-        return seen
+        return self.pixels.of(samples)
 
     def enough(self, seen: Seen) -> bool:
         """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what `alike` says is."""
-        fitted = seen if self._averages is None else self._averages.complete(seen)[1]
-        return int(fitted.sum()) >= len(self._outputs)
+        return self.fitted(seen) >= len(self._outputs)
+
+    def fitted(self, seen: Seen) -> int:
+        """How many numbers are fitted."""
+        return int((seen if self._averages is None else self._averages.complete(seen)[1]).sum())
 
     def problem(self, data: Tensor, known: Mapping[str, float] | None = None, seen: Seen | None = None) -> Problem:
         """The least-squares problems of samples.
@@ -395,9 +228,8 @@ class Refinement:
         if self._averages is not None:
             group = self._averages.groups(used)
             data, model = means(data, group), DeformationOfMeans(*of_points, group)
-        return Problem(
-            model, self._weights(known, complete), data, Coordinates([one.parameter for one in scene.searches], fixed)
-        )
+        parameters = [search.parameter for search in scene.searches]
+        return Problem(model, self._weights(known, complete), data, Coordinates(parameters, fixed))
 
     def noise_over_weights(self, known: Mapping[str, float]) -> float:
         """The standard deviation of the noise over that of the weights of `problem`; 0 where there is no noise."""
@@ -442,7 +274,7 @@ class Refinement:
             name: torch.tensor([value], dtype=torch.float64) for name, value in zip(self._geometry, values, strict=True)
         }
         parts = [self._stations(name, geometry) for name in self._images]
-        stations, direction, elevation = (torch.cat(of)[self._numbers] for of in zip(*parts, strict=True))
+        stations, direction, elevation = (torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True))
         heights = elevation if bool((elevation != 0).any()) else None
         return Scene(stations, direction, heights, self._bounded(stations.numpy()))
 
@@ -457,15 +289,6 @@ class Refinement:
                 if ends[0] < one.low or ends[1] > one.high:
                     wider[one.name] = (min(one.low, ends[0] / 2), max(one.high, 2 * ends[1]))
         return searches(sources, stations, quantities, wider)
-
-    def _pixels(self, image: str) -> Tensor:
-        """Whether there are data, for each number of an image."""
-        size = (self._source.height, self._source.width)
-        view = self._source.view(image)
-        channels, height, width = view.shape(size)
-        mask = view.mask(size)
-        seen = torch.ones(1, height, width) if mask is None else mask
-        return seen.expand(channels, -1, -1).flatten() > 0
 
     def _stations(self, image: str, geometry: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and (number,)."""
@@ -551,23 +374,23 @@ def bounds_of_samples(
     data = likelihood.data(samples)
     deviations = {name: np.full(len(data), np.nan) for name in truth}
     signal, seen = np.full(len(data), np.nan), np.full(len(data), np.nan)
-    for alike, known, shown in likelihood.alike(samples, given):
-        scale = likelihood.noise_over_weights(known)
+    for group, shared, shown in likelihood.alike(samples, given):
+        scale = likelihood.noise_over_weights(shared)
         if not likelihood.enough(shown) or not scale:
             continue
-        for part in np.split(alike, range(TOGETHER, len(alike), TOGETHER)):
-            problem = likelihood.problem(data[part], known, shown)
-            at = likelihood.starts(problem, {name: of[part] for name, of in truth.items()})
+        for part in np.split(group, range(TOGETHER, len(group), TOGETHER)):
+            problem = likelihood.problem(data[part], shared, shown)
+            at = likelihood.starts(problem, {name: values[part] for name, values in truth.items()})
             least, ratio = least_squares.bounds(problem, at)
             least, ratio = scale * least, ratio / scale
             for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
                 deviations[name][part] = column.numpy() / likelihood.unit(name)
             signal[part] = ratio.numpy()
             seen[part] = would_show_source(problem, ratio).numpy()
-            moved = _moved(at, problem, {name: likelihood.unit(name) * of[part] for name, of in truth.items()})
+            moved = _moved(at, problem, {name: likelihood.unit(name) * values[part] for name, values in truth.items()})
             signal[part[moved]] = seen[part[moved]] = np.nan
-            for of in deviations.values():
-                of[part[moved]] = np.nan
+            for deviation in deviations.values():
+                deviation[part[moved]] = np.nan
     return Bounds(deviations, signal, seen)
 
 

@@ -1,0 +1,185 @@
+"""Posteriors of at most two unknowns by integration on a grid: what draws are tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline, make_interp_spline
+from scipy.optimize import brentq
+
+from qexp.base.quantities import nearest
+from qexp.inference.density import Density
+from qexp.inference.sampling import Mixture
+
+Array = NDArray[np.float64]
+
+MOST = 2
+"""Unknowns over which a posterior can be integrated."""
+
+NODES = (41, 81, 161, 321)
+"""Along each axis of a grid, the next number where the one before is too coarse."""
+
+SETTLED = 0.001
+"""Largest change of mean and median by grids half as fine, in standard deviations; else the grid is too coarse."""
+
+NEGLIGIBLE = 14.0
+"""Where the logarithm of a density is so far below the largest, it does not matter."""
+
+TRIED = 1000
+"""Draws of the proposal that tell how far the first grid reaches."""
+
+MOST_GRIDS, FILLED = 20, 0.5
+"""Grids that close in one after the other; and the share of the nodes along each axis that matter in the last one."""
+
+ON_CIRCLE = 4001
+"""Points of an angle's distribution, interpolated from these."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A coordinate of a density.
+
+    value   its value in the unit of results
+    period  after which values repeat, in this unit, if they do
+    """
+
+    value: Callable[[Array], Array]
+    period: float | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A density at nodes that are spread along the axes of a proposal: scores are centre + root · node.
+
+    root  (coordinate, axis); one coordinate, `first`, changes along the first axis alone
+    axes  nodes along each
+    mass  at each node, but for a factor
+    """
+
+    first: int
+    centre: Array
+    root: Array
+    axes: tuple[Array, ...]
+    mass: Array
+
+    def draws(self, count: int, random: np.random.Generator) -> Array:
+        """(draw, coordinate), spread evenly over the cells around nodes."""
+        share = np.cumsum(self.mass.ravel())
+        chosen = np.minimum(np.searchsorted(share, random.random(count) * share[-1], side="right"), len(share) - 1)
+        cells = np.unravel_index(chosen, self.mass.shape)
+        pairs = zip(self.axes, cells, strict=True)
+        steps = [axis[cell] + (axis[1] - axis[0]) * random.uniform(-0.5, 0.5, count) for axis, cell in pairs]
+        return np.asarray(self.centre + np.stack(steps, axis=1) @ self.root.T)
+
+    def moments(self, unknown: Unknown, every: int = 1) -> Array:
+        """Mean, median and standard deviation of the unknown of coordinate `first`, (3,), by nodes or every second."""
+        axis = self.centre[self.first] + self.root[self.first, 0] * self.axes[0][::every]
+        mass = self.mass[::every, ...] if self.mass.ndim == 1 else self.mass[::every, ::every].sum(axis=1)
+        density = make_interp_spline(axis, mass, k=5)
+        if unknown.period is not None:
+            points = np.linspace(axis[0], axis[-1], ON_CIRCLE)
+            return np.array(circular_moments(unknown.value(points), np.maximum(density(points), 0.0), unknown.period))
+        values = unknown.value(axis)
+        mean = mass @ values / mass.sum()
+        deviation = np.sqrt(mass @ np.square(values - mean) / mass.sum())
+        return np.array([mean, float(unknown.value(np.asarray(_median(density, axis)))), deviation])
+
+
+def moments(density: Density, proposal: Mixture, unknowns: Sequence[Unknown]) -> tuple[Array, Array]:
+    """Mean and median of each unknown of a density, (2, unknown); and those by a grid that is half as fine.
+
+    proposal  around all modes of the density
+    """
+    pairs = [_settled(density, proposal, first, unknown) for first, unknown in enumerate(unknowns)]
+    fine, half = (np.array(moments)[:, :2].T for moments in zip(*pairs, strict=True))
+    return fine, half
+
+
+def _settled(density: Density, proposal: Mixture, first: int, unknown: Unknown) -> tuple[Array, Array]:
+    for nodes in NODES:
+        grid = grid_of(density, proposal, first, nodes)
+        fine, half = grid.moments(unknown), grid.moments(unknown, every=2)
+        if (np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2]) <= SETTLED * fine[2]).all():
+            break
+    return fine, half
+
+
+def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NODES[-2]) -> Grid:
+    """A density on a grid that closes in on what matters of it.
+
+    first  the coordinate that changes along the first axis alone
+    """
+    centre, root = _frame(proposal, first)
+    draws = proposal.draws(TRIED, np.random.default_rng(0))
+    log = density(draws)
+    within = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE]
+    low, high = within.min(axis=1), within.max(axis=1)
+    for _ in range(MOST_GRIDS):
+        axes = [np.linspace(*ends, nodes) for ends in zip(low, high, strict=True)]
+        meshes = np.meshgrid(*axes, indexing="ij")
+        log = density(centre + np.stack([mesh.ravel() for mesh in meshes], axis=1) @ root.T).reshape(meshes[0].shape)
+        where = np.nonzero(log > log.max() - NEGLIGIBLE)
+        start, end = (np.array([edge(axis) for axis in where]) for edge in (np.min, np.max))
+        below, above = start == 0, end == nodes - 1
+        if not below.any() and not above.any() and (end - start >= FILLED * nodes).all():
+            break
+        step, size = (high - low) / (nodes - 1), high - low
+        high = low + end * step + np.where(above, 0.5 * size, 2 * step)
+        low = low + start * step - np.where(below, 0.5 * size, 2 * step)
+    return Grid(first, centre, root, tuple(axes), np.exp(log - log.max()))
+
+
+def _frame(proposal: Mixture, first: int) -> tuple[Array, Array]:
+    """The mean of a proposal, and a root of its covariance in whose first axis alone a coordinate changes."""
+    shares = proposal.shares / proposal.shares.sum()
+    centre = shares @ proposal.centres
+    apart = proposal.centres - centre
+    each = proposal.roots @ proposal.roots.swapaxes(1, 2) + apart[:, :, None] * apart[:, None, :]
+    order = [first, *(other for other in range(len(centre)) if other != first)]
+    root = np.empty_like(each[0])
+    root[order] = np.linalg.cholesky(np.einsum("k,kij->ij", shares, each)[np.ix_(order, order)])
+    return centre, root
+
+
+def _median(density: BSpline, axis: Array) -> float:
+    share = density.antiderivative()
+    half = share(axis[-1]) / 2
+    after = int(np.argmax(share(axis) >= half))  # the first point is never after the median
+    return float(brentq(lambda at: share(at) - half, axis[after - 1], axis[after]))
+
+
+# Means and medians of angles, and of other values that repeat after a period.
+
+
+def circular_moments(values: Array, weights: Array, period: float) -> tuple[float, float, float]:
+    """Mean, median and standard deviation of a distribution on a circle; mean and median from 0 up to the period.
+
+    values   (value,) in any order and any turn
+    weights  (value,) but for a factor
+
+    The mean has the least mean squared difference from all values by the shorter way round, the median the least mean
+    absolute one. Cut between two neighbours, the circle is a line; the least of all cuts is that of the circle (Hotz
+    and Huckemann 2015, Ann. Inst. Stat. Math. 67, 177-193). The standard deviation is about the mean.
+    """
+    turned = values % period
+    order = np.argsort(turned, kind="stable")
+    count, share = len(order), weights[order] / weights.sum()
+    line, of_line = np.concatenate([turned[order], turned[order] + period]), np.tile(share, 2)
+    below, first, second = (np.concatenate([[0.0], np.cumsum(of_line * line**power)]) for power in (0, 1, 2))
+    cuts = np.arange(count)
+    means = first[cuts + count] - first[cuts]
+    variances = second[cuts + count] - second[cuts] - means**2
+    middle = np.clip(np.searchsorted(below, below[cuts] + 0.5) - 1, cuts, cuts + count - 1)
+    from_median = (first[cuts + count] - 2 * first[middle] + first[cuts]) - line[middle] * (
+        below[cuts + count] - 2 * below[middle] + below[cuts]
+    )
+    of_mean, of_median = int(np.argmin(variances)), int(np.argmin(from_median))
+    inside = slice(of_median, of_median + count)
+    halves = np.cumsum(of_line[inside]) - of_line[inside] / 2
+    median = float(np.interp(0.5, halves, line[inside]))
+    around = slice(of_mean, of_mean + count)
+    deviation = np.sqrt(of_line[around] @ np.square(line[around] - means[of_mean]))
+    return float(means[of_mean]) % period, median % period, float(deviation)
