@@ -33,9 +33,8 @@ def documented(module: str) -> dict[tuple[str, str], str]:
 
 
 def _in(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for one, after in pairwise(body):
-        targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-            yield from (
-                (each.id, " ".join(after.value.value.split())) for each in targets if isinstance(each, ast.Name)
-            )
+    for statement, following in pairwise(body):
+        targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+        match following:
+            case ast.Expr(ast.Constant(str() as text)):
+                yield from ((name.id, " ".join(text.split())) for name in targets if isinstance(name, ast.Name))

@@ -43,9 +43,9 @@ def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click
 def _section(name: str, command: click.Command) -> str:
     usage = " ".join(["qexp", name, *command.collect_usage_pieces(click.Context(command))])
     arguments = [
-        [code(_metavar(one)), prose(one.help or "")]
-        for one in command.params
-        if isinstance(one, click.Argument) and not getattr(one, "hidden", False)
+        [code(_metavar(parameter)), prose(parameter.help or "")]
+        for parameter in command.params
+        if isinstance(parameter, click.Argument) and not getattr(parameter, "hidden", False)
     ]
     pieces = [f"### qexp {name}\n", f"```text\n{usage}\n```\n", f"{_paragraphs(command.help or '')}\n"]
     if arguments:
@@ -56,17 +56,17 @@ def _section(name: str, command: click.Command) -> str:
 
 def _options(heading: str, command: click.Command) -> str:
     rows = []
-    for one in command.params:
-        if isinstance(one, click.Option) and not getattr(one, "hidden", False) and one.name != "help":
-            names = ", ".join(code(name) for name in [*one.opts, *one.secondary_opts])
-            value = "" if one.is_flag else f" {code(_metavar(one))}"
-            rows.append([names + value, prose(one.help or "") + _default(one)])
+    for option in command.params:
+        if isinstance(option, click.Option) and not getattr(option, "hidden", False) and option.name != "help":
+            names = ", ".join(code(name) for name in [*option.opts, *option.secondary_opts])
+            value = "" if option.is_flag else f" {code(_metavar(option))}"
+            rows.append([names + value, prose(option.help or "") + _default(option)])
     return table([heading, "meaning"], rows) + "\n" if rows else ""
 
 
 def _metavar(parameter: click.Parameter) -> str:
-    shown = parameter.make_metavar(click.Context(click.Command("qexp")))
-    return re.sub(r"^[\[{]([^\[\]{}]*)[\]}]((\.\.\.)?)$", r"\1\2", shown)
+    metavar = parameter.make_metavar(click.Context(click.Command("qexp")))
+    return re.sub(r"^[\[{]([^\[\]{}]*)[\]}]((\.\.\.)?)$", r"\1\2", metavar)
 
 
 def _default(option: click.Option) -> str:
@@ -74,14 +74,14 @@ def _default(option: click.Option) -> str:
         return " Required."
     if option.is_flag:
         return f" Default: `{option.opts[0]}`." if option.default and option.secondary_opts else ""
-    shown = option.default not in (None, "", ()) and not callable(option.default)
-    return f" Default: `{option.default}`." if shown else ""
+    has_default = option.default not in (None, "", ()) and not callable(option.default)
+    return f" Default: `{option.default}`." if has_default else ""
 
 
 def _paragraphs(text: str) -> str:
     """A help text as Markdown; blocks that are not to be wrapped stay as they are."""
-    made = []
+    parts = []
     for paragraph in text.split("\n\n"):
         marked, _, lines = paragraph.partition("\b\n")
-        made.append(f"```text\n{lines}\n```" if lines and not marked else prose(paragraph))
-    return "\n\n".join(made)
+        parts.append(f"```text\n{lines}\n```" if lines and not marked else prose(paragraph))
+    return "\n\n".join(parts)

@@ -12,17 +12,17 @@ ARGUMENT = re.compile(r"(?P<names>[a-z]\w*(?:, \w+)*)  +(?P<meaning>\S.*)")
 
 def as_markdown(docstring: str) -> str:
     """Paragraphs, and a list of the arguments."""
-    made: list[str] = []
+    lines: list[str] = []
     in_list = False
     for line in docstring.splitlines():
-        found = ARGUMENT.fullmatch(line)
-        if found:
-            name = found["names"] if found["names"] in ("returns", "yields") else f"`{found['names']}`"
-            made += [*([""] if made and made[-1] and not in_list else []), f"- {name}: {prose(found['meaning'])}"]
+        match = ARGUMENT.fullmatch(line)
+        if match:
+            name = match["names"] if match["names"] in ("returns", "yields") else f"`{match['names']}`"
+            lines += [*([""] if lines and lines[-1] and not in_list else []), f"- {name}: {prose(match['meaning'])}"]
             in_list = True
         elif in_list and line.startswith(" "):
-            made.append(f"  {prose(line.strip())}")
+            lines.append(f"  {prose(line.strip())}")
         else:
-            made += [*([""] if in_list and line else []), prose(line)]
+            lines += [*([""] if in_list and line else []), prose(line)]
             in_list = False
-    return "\n".join(made)
+    return "\n".join(lines)

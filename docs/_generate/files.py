@@ -52,36 +52,36 @@ def page() -> str:
     for file, (kind, text) in DOCUMENTS.items():
         parts += [f"## {file}", text, _fields(kind)]
         described.add(kind)
-        for held in _held(kind):
-            if held not in described:
-                described.add(held)
-                parts += [f"### {held.__name__}", prose(" ".join((held.__doc__ or "").split())), _fields(held)]
+        for inner in _inner_types(kind):
+            if inner not in described:
+                described.add(inner)
+                parts += [f"### {inner.__name__}", prose(" ".join((inner.__doc__ or "").split())), _fields(inner)]
     return "\n\n".join([*parts, "## States", "`state` is one of these.", _states()]) + "\n"
 
 
 def _fields(kind: type[Part]) -> str:
     hints = get_type_hints(kind)
     rows = []
-    for one in dataclasses.fields(kind):
-        if one.name == "others":
+    for field in dataclasses.fields(kind):
+        if field.name == "others":
             continue
-        rows.append([code(one.name), _type(hints[one.name]), prose(text_of(kind, one.name))])
+        rows.append([code(field.name), _type(hints[field.name]), prose(text_of(kind, field.name))])
     return table(["field", "type", "meaning"], rows)
 
 
-def _held(kind: type[Part]) -> Iterator[type[Part]]:
-    """The types of objects inside a document, each below the one that holds it."""
+def _inner_types(kind: type[Part]) -> Iterator[type[Part]]:
+    """The types of objects inside a document, each below that which holds it."""
     for hint in get_type_hints(kind).values():
-        for one in _parts_in(hint):
-            yield one
-            yield from _held(one)
+        for part in _parts_in(hint):
+            yield part
+            yield from _inner_types(part)
 
 
 def _parts_in(hint: Any) -> Iterator[type[Part]]:
     if isinstance(hint, type) and issubclass(hint, Part):
         yield hint
-    for one in get_args(hint):
-        yield from _parts_in(one)
+    for argument in get_args(hint):
+        yield from _parts_in(argument)
 
 
 def _type(hint: Any) -> str:
@@ -94,12 +94,12 @@ def _type(hint: Any) -> str:
     arguments = get_args(hint)
     origin = getattr(hint, "__origin__", None)
     if arguments and origin is None:
-        return " or ".join(_type(one) for one in arguments)
+        return " or ".join(_type(argument) for argument in arguments)
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
     return "object" if arguments else ("state" if hint is State else "any")
 
 
 def _states() -> str:
-    rows = [[code(one.value), prose(text_of(State, one.name))] for one in State]
+    rows = [[code(state.value), prose(text_of(State, state.name))] for state in State]
     return table(["state", "meaning"], rows)

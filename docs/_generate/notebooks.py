@@ -38,7 +38,7 @@ def _parts(page: str) -> Iterator[tuple[str, str]]:
     kinds_and_texts = BLOCK.split(page)
     yield "markdown", kinds_and_texts[0]
     for kind, block, text in zip(*(kinds_and_texts[first::3] for first in (1, 2, 3)), strict=True):
-        yield from (("code", one) for one in (_shell(block) if kind == "console" else [block]))
+        yield from (("code", commands) for commands in (_shell(block) if kind == "console" else [block]))
         yield "markdown", text
 
 

@@ -22,5 +22,5 @@ def check(app: Any, exception: Exception | None) -> None:
     if exception is None:
         for page in sorted(Path(app.outdir).rglob("*")):
             if page.suffix in (".html", ".css"):
-                for found in LOADED.findall(page.read_text(encoding="utf-8")):
-                    log.warning("%s loads from another host: %s", page.relative_to(app.outdir), found)
+                for tag in LOADED.findall(page.read_text(encoding="utf-8")):
+                    log.warning("%s loads from another host: %s", page.relative_to(app.outdir), tag)

@@ -75,10 +75,10 @@ def _members(kind: type) -> Iterator[str]:
     """The fields of a class, and each of its public methods and properties."""
     fields = own_first(kind) if dataclasses.is_dataclass(kind) else ()
     if fields:
-        rows = [[code(one.name), _default(one), prose(text_of(kind, one.name))] for one in fields]
+        rows = [[code(field.name), _default(field), prose(text_of(kind, field.name))] for field in fields]
         yield table(["field", "default", "meaning"], rows)
     for name, member in vars(kind).items():
-        if name.startswith("_") or name in {one.name for one in fields}:
+        if name.startswith("_") or name in {field.name for field in fields}:
             continue
         yield f"#### {kind.__name__}.{name}"
         if inspect.isfunction(member):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from _generate import commands, design, errors, experiences, files, notebooks, places, python, tables
+from _generate import commands, design, environment, errors, experiences, files, notebooks, python, tables
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/commands": commands.page,
@@ -16,7 +16,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/quantities": tables.quantities,
     "reference/python": python.page,
     "reference/files": files.page,
-    "reference/environment": places.page,
+    "reference/environment": environment.page,
     "reference/exit-codes": errors.page,
     "reference/shipped": experiences.page,
     "design/index": design.page,

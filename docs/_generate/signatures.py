@@ -12,12 +12,13 @@ WIDTH = 100
 
 def signature(name: str, function: Callable[..., Any], method: bool = False) -> str:
     """A block of code with the signature; without `self` for a method."""
-    called = inspect.signature(function)
-    words = [_written(one) for one in list(called.parameters.values())[int(method) :]]
-    keyword_only = [one.kind is one.KEYWORD_ONLY for one in list(called.parameters.values())[int(method) :]]
+    described = inspect.signature(function)
+    parameters = list(described.parameters.values())[int(method) :]
+    words = [_written(parameter) for parameter in parameters]
+    keyword_only = [parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters]
     if True in keyword_only:
         words.insert(keyword_only.index(True), "*")
-    end = "" if called.return_annotation is inspect.Signature.empty else f" -> {called.return_annotation}"
+    end = "" if described.return_annotation is inspect.Signature.empty else f" -> {described.return_annotation}"
     line = f"{name}({', '.join(words)}){end}"
     if len(line) > WIDTH:
         line = "\n".join([f"{name}(", *(f"    {word}," for word in words), f"){end}"])

@@ -68,8 +68,8 @@ def experiences() -> str:
 
 def models() -> str:
     schema = api.schema("model")
-    own = {key: one for key, one in schema["properties"].items() if key not in ("$schema", "description")}
-    rows = [_row(row) for row in rows_of({**schema, "properties": own})]
+    keys = {key: value for key, value in schema["properties"].items() if key not in ("$schema", "description")}
+    rows = [_row(row) for row in rows_of({**schema, "properties": keys})]
     operation = [
         [code("module"), "name of a module", "required", "one of the [modules](modules.md)"],
         [code("parameters"), "object", "{}", "the module's own parameters"],
@@ -81,18 +81,18 @@ def models() -> str:
 
 def quantities() -> str:
     rows = [
-        [code(name), one.unit, f"{one.si_factor:g}", _limits(one), one.description]
-        for name, one in api.tables()["quantities"].items()
+        [code(name), quantity.unit, f"{quantity.si_factor:g}", _limits(quantity), quantity.description]
+        for name, quantity in api.tables()["quantities"].items()
     ]
     return f"{QUANTITIES}\n\n{table(['variable', 'unit', 'in SI', 'limits', 'meaning'], rows)}\n"
 
 
 def _limits(quantity: Any) -> str:
     limits = {">": quantity.above, "≥": quantity.at_least, "≤": quantity.at_most}
-    shown = [f"{sign} {value:.4g}" for sign, value in limits.items() if value is not None]
+    bounds = [f"{sign} {value:.4g}" for sign, value in limits.items() if value is not None]
     period = [] if quantity.period is None else [f"period {quantity.period:.4g}"]
     plausible = [] if quantity.plausible is None else ["plausible {:g} to {:g}".format(*quantity.plausible)]
-    return ", ".join(shown + period + plausible)
+    return ", ".join(bounds + period + plausible)
 
 
 def _of_entries(head: str, name: str) -> str:

@@ -101,7 +101,11 @@ def _around_crossed(source: Tensor) -> Tensor:
     return torch.cat([_around(rectangles) for rectangles in _crossed(source.detach())], 1)
 
 
-okada_image, cdm_image = KernelImage(okada, _around_planes), KernelImage(cdm, _around_crossed)
+okada_image = KernelImage(okada, _around_planes)
+"""The displacement of `okada` along a direction, on a grid: each column has one east, each row one north."""
+
+cdm_image = KernelImage(cdm, _around_crossed)
+"""The displacement of `cdm` along a direction, on a grid: each column has one east, each row one north."""
 
 
 def _steep_and_others(
