@@ -14,8 +14,8 @@ OF_ESTIMATES = [name for name in LOSSES if name != OF_POSTERIORS]
 
 def loss(name, estimate=TRUTH + ERROR, truth=TRUTH, **parameters):
     """The loss of a name; with the parameters of its example where some are needed and none are given."""
-    required = LOSSES[name].parameters.get("required", [])
-    chosen = parameters or {key: LOSSES[name].example["parameters"][key] for key in required}
+    entry = LOSSES[name]
+    chosen = parameters or {key: entry.example["parameters"][key] for key in entry.required}
     return LOSSES[name].build(**chosen)(estimate, truth)
 
 
