@@ -17,6 +17,7 @@ import typer
 from qexp.base.text import cleaned, in_one_line
 from qexp.errors import QexpError, spelled
 from qexp.jobs.launchers import Watcher
+from qexp.kinds.attempt import Display
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -114,7 +115,25 @@ def print_parts(parts: Iterable[Table | str]) -> None:
         print_table(part.columns, part.rows, right=list(part.right))
 
 
-class TrainingDisplay:
+def on_a_terminal() -> bool:
+    """Whether messages go to a terminal on which a bar can be drawn."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _progress(*fields: str) -> Progress:
+    """A bar with a description, some fields, and the time left, which disappears when it is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=24),
+        *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+
+
+class TrainingDisplay(Display):
     """A bar with loss, validation and time left on a terminal; otherwise about ten lines per run."""
 
     def __init__(self) -> None:
@@ -128,18 +147,10 @@ class TrainingDisplay:
         self._epochs = epochs
         if done:
             message(f"{name}: continues after epoch {done} of {epochs}")
-        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[epoch]}"),
-            TextColumn("{task.fields[losses]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True,
-        )  # fmt: skip
-        self._task = self._bar.add_task(name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses="")
-        self._bar.start()
+        if on_a_terminal():
+            self._bar = _progress("epoch", "losses")
+            self._task = self._bar.add_task(name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses="")
+            self._bar.start()
 
     def batch(self, epoch: int, batch: int, batches: int) -> None:
         if self._bar is None or self._task is None or time.monotonic() - self._shown_at < 0.1:
@@ -163,19 +174,11 @@ class TrainingDisplay:
             self._bar = None
 
 
-# A bar of progress.
-
-
 class Show(Protocol):
     """Shows how far something is."""
 
     def __call__(self, share: float, words: str, name: str | None = None) -> None:
         """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
-
-
-def on_a_terminal() -> bool:
-    """Whether messages go to a terminal on which a bar can be drawn."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @contextmanager
@@ -184,14 +187,7 @@ def bar(name: str) -> Iterator[Show]:
     if not on_a_terminal():
         yield lambda share, words, name=None: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+    with _progress("words") as drawn:
         task = drawn.add_task(name, total=1.0, words="")
 
         def show(share: float, words: str, name: str | None = None) -> None:
@@ -215,7 +211,7 @@ class PoolDisplay(Watcher):
 
     def start(self, runs: Sequence[str]) -> None:
         self._total = len(runs)
-        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        if not on_a_terminal():
             return
         from rich.console import Console
         from rich.live import Live

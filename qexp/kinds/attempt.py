@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from qexp.base.tables import Tables
 from qexp.store.directory import RunDirectory
@@ -18,22 +18,20 @@ if TYPE_CHECKING:
     from qexp.kinds.kind import Dataset
 
 
-class Display(Protocol):
-    """Shows the progress of a run, epoch by epoch."""
+class Display:
+    """Shows the progress of a run, epoch by epoch; this one shows nothing."""
 
-    def start(self, name: str, epochs: int, done: int) -> None: ...
-    def batch(self, epoch: int, batch: int, batches: int) -> None: ...
-    def epoch(self, line: dict[str, Any], seconds: float) -> None: ...
-    def stop(self) -> None: ...
+    def start(self, name: str, epochs: int, done: int) -> None:
+        """The run starts, after `done` epochs of an earlier attempt."""
 
+    def batch(self, epoch: int, batch: int, batches: int) -> None:
+        """A batch of an epoch is done."""
 
-class Silent:
-    """A display that shows nothing."""
+    def epoch(self, line: dict[str, Any], seconds: float) -> None:
+        """An epoch is done, which took some seconds; `line` is its line in `metrics.jsonl`."""
 
-    def start(self, name: str, epochs: int, done: int) -> None: ...
-    def batch(self, epoch: int, batch: int, batches: int) -> None: ...
-    def epoch(self, line: dict[str, Any], seconds: float) -> None: ...
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """The attempt ends."""
 
 
 # One process's work on a run, from its directory to its results.

@@ -18,7 +18,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import require_done
 from qexp.kinds import figures, objects
-from qexp.kinds.attempt import Attempt, OwnRecord, Silent
+from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.evaluation import Asked, Judged, independence_of
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
@@ -230,6 +230,6 @@ def _attempt(asked: Asked, directory: EvaluationDirectory) -> Attempt:
     record = replace(directory.record(), seed=asked.seed)
     spec = {**asked.spec, "dataset": dict(directory.evaluation().data), "baselines": []}
     return Attempt(
-        directory, OwnRecord(directory, record), spec, None, asked.tables, asked.device, Silent(), lambda: False,
+        directory, OwnRecord(directory, record), spec, None, asked.tables, asked.device, Display(), lambda: False,
         torch.get_num_threads(),
     )  # fmt: skip

@@ -26,7 +26,7 @@ from qexp.jobs.launchers import this_job
 from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
-from qexp.kinds.attempt import Display, OwnRecord, Results, Silent, Work
+from qexp.kinds.attempt import Display, OwnRecord, Results, Work
 from qexp.spec.experiences import type_name
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import HEARTBEAT, Lease, attempts, take_lease, withdraw
@@ -71,7 +71,7 @@ def execute(
             return
         lost = threading.Event()
         work = Work(
-            own, lease.attempt, device, display or Silent(), lambda: interrupted() or lost.is_set(), threads, dataset
+            own, lease.attempt, device, display or Display(), lambda: interrupted() or lost.is_set(), threads, dataset
         )
         try:
             _begin(own, lease, wrap)

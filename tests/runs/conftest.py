@@ -17,7 +17,7 @@ import pytest
 
 import qexp
 from qexp.api.runs import Run
-from qexp.kinds.attempt import Silent
+from qexp.kinds.attempt import Display
 from qexp.store.directory import RunDirectory
 from tests import stones
 
@@ -67,7 +67,7 @@ def files_of_folds(run: RunDirectory) -> dict[str, bytes]:
     return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.name in names}
 
 
-class Interrupting(Silent):
+class Interrupting(Display):
     """Presses Ctrl-C after a batch of an epoch, both counted from 1."""
 
     def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:

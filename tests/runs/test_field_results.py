@@ -14,7 +14,7 @@ import torch
 
 import qexp
 from qexp.errors import InterruptedRunError, QexpError
-from qexp.kinds.attempt import Silent
+from qexp.kinds.attempt import Display
 from qexp.kinds.fields import evaluation
 from qexp.kinds.fields.errors import Errors, Tally, VectorSums, error_table
 from qexp.kinds.objects import dataset_of
@@ -238,7 +238,7 @@ def test_a_run_whose_errors_are_gone_or_spoilt_is_not_taken_for_done(copied):
         qexp.run("domes", device="cpu")
 
 
-class StopsWhenTrained(Silent):
+class StopsWhenTrained(Display):
     """Asks the process to end as soon as training is over, which is when judging begins."""
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ import qexp
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.kinds.attempt import Silent
+from qexp.kinds.attempt import Display
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.rows.folds import Folds
@@ -54,7 +54,9 @@ def workers_of(directory: RunDirectory) -> list[int]:
 
 
 def train(directory: RunDirectory, interrupted: Callable[[], bool] = lambda: False) -> bool:
-    return train_in_processes(directory, BATCHES, 2, DisplayedSteps(Silent()), lambda number, failed: None, interrupted)
+    return train_in_processes(
+        directory, BATCHES, 2, DisplayedSteps(Display()), lambda number, failed: None, interrupted
+    )
 
 
 @pytest.mark.heavy

@@ -13,7 +13,7 @@ import xarray
 
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Entry
-from qexp.kinds.attempt import Attempt, OwnRecord, Silent
+from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.group_errors import RECORDED, of_groups, recorded
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import fit_transforms
@@ -120,7 +120,7 @@ def attempt(directory, dataset, baselines=(), table=BASELINES, caution="", seed=
     record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
         directory, OwnRecord(directory, record), {"baselines": baselines}, dataset, {"baselines": table},
-        torch.device("cpu"), Silent(), interrupted, processes=1,
+        torch.device("cpu"), Display(), interrupted, processes=1,
     )  # fmt: skip
 
 
