@@ -504,7 +504,12 @@ def test_runs_that_cannot_be_compared_are_refused(finished, qexp, monkeypatch, r
         (("sound", "--seed", "-1"), 2, "seed -1: a seed is a whole number from 0 on"),
         (("sound", "--seed", "three"), 2, "--seed"),
         (("sound", "--seed", "1.5"), 2, "--seed"),
-        (("sound", "--device", "tpu"), 2, "--device tpu: no such device; use auto, cpu or cuda"),
+        *(
+            (("sound", "--device", device), 2, f"--device {device}: no such device; use auto, cpu or cuda")
+            for device in ("tpu", "meta", "mps", "xla", "vulkan", "cpu:7")
+        ),
+        (("sound", "--seed", 2**64), 2, "a seed is a whole number from 0 on, less than 2^63"),
+        (("sound", "--seed", 10**30), 2, "--seed 1000"),
         (("sound", "--name", "../x"), 2, "'../x' is not a valid run name; use letters, digits"),
         (("sound", "--name", "a/b"), 2, "'a/b' is not a valid run name"),
         (("sound", "--name", "."), 2, "'.' is not a valid run name"),
@@ -515,9 +520,18 @@ def test_runs_that_cannot_be_compared_are_refused(finished, qexp, monkeypatch, r
         (("sound", "--name", "-rf"), 2, "'-rf' is not a valid run name"),
         (("sound", "--name", "a" * 201), 2, "is not a valid run name"),
         (("sound", "--name", "ätna"), 2, "'ätna' is not a valid run name"),
+        (("sound", "--name", "catalog.json"), 2, "'catalog.json' is not a valid run name"),
+        (("sound", "--name", "catalog.json.lock"), 2, "'catalog.json.lock' is not a valid run name"),
+        (("sound", "--storage-path", "file"), 2, "file: it is a file"),
+        (
+            ("sound", "--storage-path", "/proc/nosuch"),
+            2,
+            "cannot write to /proc/nosuch: No such file or directory; noth",
+        ),
         (("sound", "--set", "epochs=0"), 2, "specs/experiences/sound.json at $.epochs: must be at least 1"),
         (("sound", "--set", "epochs"), 2, "--set epochs: write key.path=value"),
         (("sound", "--pretrain", "nosuch"), 3, "no run 'nosuch'"),
+        (("sound", "--pretrain", "2024"), 3, "no run '2024'"),
         (("broken",), 2, "specs/experiences/broken.json at $.batch_size: a batch of 99 is larger than"),
         (("sund",), 2, "no experience 'sund'; did you mean 'sound'?"),
         (("specs/experiences/nosuch.json",), 2, "no experience 'nosuch'"),
@@ -527,6 +541,7 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(specs, qexp,
     sound = json.loads((specs.root / "specs/experiences/sound.json").read_text())
     specs.write("experience", {**sound, "batch_size": 99}, "broken")
     (specs.root / "runs").mkdir()
+    (specs.root / "file").touch()
     before = everything_below(specs.root)
     ended, stdout, stderr = qexp("run", *arguments)
     assert (ended, stdout) == (code, "")
@@ -534,34 +549,10 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(specs, qexp,
     assert [path for path in everything_below(specs.root) if path not in before] == []
 
 
-@pytest.mark.parametrize("device", ["meta", "mps", "xla", "vulkan", "cpu:7"])
-def test_a_device_other_than_processor_and_gpu_is_refused_before_anything_is_written(specs, qexp, device):
-    stderr = qexp("run", "sound", "--device", device).failed()
-    assert f"--device {device}: no such device; use auto, cpu or cuda" in stderr
-    assert not (specs.root / "runs").exists()
-
-
-@pytest.mark.parametrize("seed", [2**64, 10**30])
-def test_a_seed_that_no_record_could_hold_is_refused(specs, qexp, seed):
-    assert qexp("run", "sound", "--seed", seed).code == 2
-
-
 def test_a_seed_may_be_a_whole_number_in_floating_point(specs, qexp):
     planned = [qexp("run", "sound", "--seed", text, "--dry-run").stdout for text in ("7", "7.0", "7.")]
     assert "sound_7" in planned[0]
     assert planned == [planned[0]] * 3
-
-
-@pytest.mark.parametrize("name", ["catalog.json", "catalog.json.lock"])
-def test_a_run_may_not_take_the_name_of_the_catalog(specs, qexp, name):
-    assert qexp("run", "sound", "--name", name, "--set", "epochs=1", "--device", "cpu").code == 2
-
-
-def test_a_place_that_cannot_be_written_to_is_refused_and_nothing_started(specs, qexp):
-    stderr = qexp("run", "sound", "--storage-path", "/proc/nosuch").refused()
-    assert "cannot write to /proc/nosuch" in stderr
-    assert "nothing was started" in stderr
-    assert everything_below(specs.root / "runs") == []
 
 
 def test_a_run_that_cannot_be_written_down_leaves_nothing_behind(tmp_path):
@@ -573,15 +564,6 @@ def test_a_run_that_cannot_be_written_down_leaves_nothing_behind(tmp_path):
     with pytest.raises(TypeError):
         prepare(plan, Workspace(tmp_path), storage=tmp_path / "elsewhere")
     assert everything_below(tmp_path) == ["elsewhere", "runs"]
-
-
-def test_a_file_cannot_store_runs_and_is_named_as_what_is_in_the_way(specs, qexp):
-    (specs.root / "file").touch()
-    assert f"cannot write to {specs.root / 'file'}" in qexp("run", "sound", "--storage-path", "file").refused()
-
-
-def test_a_run_to_start_from_may_have_a_number_for_a_name(specs, qexp):
-    assert "no run '2024'" in qexp("run", "sound", "--pretrain", "2024").failed(3)
 
 
 def test_a_run_that_is_done_is_not_done_again(finished, qexp):
@@ -686,48 +668,6 @@ def test_a_name_is_for_one_run(specs, qexp):
 # Damage
 
 
-def test_a_damaged_record_is_listed_as_damaged_and_an_error_when_asked_for(workspace, qexp):
-    for name, content in {"torn": '{"name": "torn", "sta', "foreign": "[1, 2]", "empty": ""}.items():
-        (workspace / "runs" / name).mkdir(parents=True)
-        (workspace / "runs" / name / "run.json").write_text(content)
-        assert f"runs/{name}/run.json" in qexp("show", name).refused(5)
-    stdout = qexp("ls", "--json").done()
-    assert {run["name"]: run["state"] for run in json.loads(stdout)} == dict.fromkeys(
-        ("torn", "foreign", "empty"), "damaged"
-    )
-
-
-def test_a_catalog_that_is_damaged_or_gone_makes_no_difference_but_a_warning(specs, qexp):
-    folder = specs.root / "runs" / "one"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"name": "one", "state": "done", "seed": 1}))
-    assert qexp("ls", "-q") == (0, "one\n", "")
-    catalog = specs.root / "runs" / "catalog.json"
-    for content in ("", "{", "[]", "null", '{"runs": null}', '{"runs": {"1": 3}}'):
-        catalog.write_text(content)
-        code, stdout, stderr = qexp("ls", "-q")
-        assert (code, stdout) == (0, "one\n")
-        assert "damaged" in stderr
-        assert qexp("ls", "-q") == (0, "one\n", "")
-    catalog.unlink()
-    assert qexp("ls", "-q") == (0, "one\n", "")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"runs": {"1": {"summary": {"name": "one"}}}}',
-        '{"runs": {"a": {"summary": {"name": "one"}, "stamp": [], "process": null}}}',
-    ],
-)
-def test_a_catalog_with_rows_that_are_half_right_is_built_again(specs, qexp, content):
-    folder = specs.root / "runs" / "one"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"name": "one", "state": "done", "seed": 1}))
-    (specs.root / "runs" / "catalog.json").write_text(content)
-    assert qexp("ls", "-q")[:2] == (0, "one\n")
-
-
 def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(specs, qexp):
     (specs.root / "runs").touch()
     code, _, stderr = qexp("ls")
@@ -735,12 +675,9 @@ def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(specs, qexp):
     assert str(specs.root / "runs") in stderr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("content", [None, "{}"], ids=["gone", "empty"])
-def test_a_run_whose_spec_is_gone_or_empty_is_damaged(specs, qexp, content):
-    qexp("run", "sound", "--name", "sound_0", "--set", "epochs=1", "--device", "cpu")
-    spec = specs.root / "runs/sound_0/spec.json"
+def test_a_run_whose_spec_is_empty_or_gone_is_damaged(here, qexp):
+    spec = here / "runs/sound_0/spec.json"
+    spec.write_text("{}")
+    qexp("show", "sound_0").failed(5)
     spec.unlink()
-    if content is not None:
-        spec.write_text(content)
-    assert qexp("show", "sound_0").code == 5
+    qexp("show", "sound_0").failed(5)

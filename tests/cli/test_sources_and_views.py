@@ -69,8 +69,7 @@ def trained(tmp_path_factory):
     mask[:2] = 0
     np.save(root / "data/land.npy", mask)
     Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE}, "volcano")
-    outcome = call("--workspace", root, "run", "volcano", "--device", "cpu")
-    assert outcome.code == 0, outcome.stderr
+    call("--workspace", root, "run", "volcano", "--device", "cpu").done()
     return root
 
 
@@ -100,8 +99,7 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
     import xarray
 
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "heading=-11")
-    outcome = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *fixed)
-    assert outcome.code == 0, outcome.stderr
+    qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *fixed).done()
     matrix = xarray.open_dataset(inside / "runs/volcano_0/matrices/volcano/matrix.nc")
     assert matrix["chamber.depth_estimate"].dims == ("chamber.depth", "lens.depth")
     assert matrix["chamber.depth_estimate"].attrs["units"] == matrix["lens.depth"].attrs["units"] == "km"
@@ -113,9 +111,20 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
 @pytest.mark.slow
 def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside, qexp):
     axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
-    outcome = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *axes, "--fix", "chamber.delta_volume=2",
-                "--fix", "lens.depth=2", "--name", "headings")  # fmt: skip
-    assert outcome.code == 0, outcome.stderr
+    qexp(
+        "matrix",
+        "--run",
+        "volcano_0",
+        "--dataset",
+        "volcano",
+        *axes,
+        "--fix",
+        "chamber.delta_volume=2",
+        "--fix",
+        "lens.depth=2",
+        "--name",
+        "headings",
+    ).done()
     figure = matrix_of(inside / "runs/volcano_0/matrices/headings")
     assert figure.axes[0].get_ylabel() == "true up heading (°)"
 
@@ -153,8 +162,7 @@ def test_a_dataset_whose_angles_are_in_another_unit_will_do_if_the_network_reads
 
 
 def test_the_value_of_one_variable_with_a_dot_is_changed_on_the_command_line(inside, qexp):
-    changed = qexp("validate", "specs/datasets/volcano.json")
-    assert changed.code == 0, changed.stderr
+    qexp("validate", "specs/datasets/volcano.json").done()
     refused = qexp("run", "volcano", "--name", "x_0", "--set", "dataset.fixed.lens.depth=2")
     assert "'lens.depth' is fixed and varies" in refused.stderr
     wrong = qexp("run", "volcano", "--name", "x_0", "--set", "dataset.fixed.lens.x=a")

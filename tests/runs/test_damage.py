@@ -6,7 +6,6 @@ A small part of all changes is tried here, another for each seed; `changes` give
 from __future__ import annotations
 
 import copy
-import io
 import json
 import os
 import pickle
@@ -173,7 +172,7 @@ def test_a_damaged_run_is_listed_as_such_with_the_reason_and_can_be_chosen_by_th
     assert qexp("where", "bad").code == 0
 
 
-def test_the_doctor_names_all_that_is_wrong_with_a_run_and_goes_on(beside, qexp):
+def test_the_doctor_names_weightsthat_is_wrong_with_a_run_and_goes_on(beside, qexp):
     run = beside("rows")
     (run / "environment.json").write_text('{"python": 3}')
     (run / "folds/001/run.json").write_text("{}")
@@ -328,35 +327,22 @@ def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_writ
 # Weights
 
 
-def cut(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
+def changed_weights(change: Callable[[dict[str, Any], str], dict[str, Any]]) -> Callable[[Path], object]:
+    """What writes the same weights but for a change that is made to the first."""
 
+    def write(path: Path) -> None:
+        tensors = load_file(path)
+        save_file(change(tensors, next(iter(tensors))), path, {"qexp": "{}"})
 
-def renamed(path: Path) -> None:
-    tensors = load_file(path)
-    name = next(iter(tensors))
-    save_file(
-        {f"{tensor}x" if tensor == name else tensor: value for tensor, value in tensors.items()}, path, {"qexp": "{}"}
-    )
-
-
-def of_another_shape(path: Path) -> None:
-    tensors = load_file(path)
-    name = next(iter(tensors))
-    save_file({**tensors, name: torch.cat([tensors[name]] * 2)}, path, {"qexp": "{}"})
-
-
-def without_numbers(path: Path) -> None:
-    tensors = load_file(path)
-    name = next(iter(tensors))
-    save_file({**tensors, name: torch.full_like(tensors[name], torch.nan)}, path, {"qexp": "{}"})
+    return write
 
 
 def zipped(path: Path) -> None:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights", "1")
-    path.write_bytes(content.getvalue())
+
+
+without_numbers = changed_weights(lambda weights, name: {**weights, name: torch.full_like(weights[name], torch.nan)})
 
 
 def piped(path: Path) -> None:
@@ -365,13 +351,13 @@ def piped(path: Path) -> None:
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {
-    "truncated": cut,
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
     "empty": lambda path: path.write_bytes(b""),
     "zeros": lambda path: path.write_bytes(bytes(5000)),
     "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
     "zip": zipped,
-    "renamed tensor": renamed,
-    "another shape": of_another_shape,
+    "renamed tensor": changed_weights(lambda weights, name: {f"{name}x": weights.pop(name), **weights}),
+    "another shape": changed_weights(lambda weights, name: {**weights, name: torch.cat([weights[name]] * 2)}),
     "not a number": without_numbers,
     "no metadata": lambda path: save_file(load_file(path), path),
 }
@@ -432,25 +418,8 @@ def listing(workspace: Path, qexp: Callable[..., Any]) -> Callable[..., list[tup
 TRUE = [("a", "done"), ("b", "failed")]
 
 
-def false_state(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b'"state":"failed"', b'"state":"done"'))
-
-
-def false_number(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b'"mae":0.5', b'"mae":0.1'))
-
-
-def wrong_type(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b'"epochs":{"done":1,"of":1,"best":1}', b'"epochs":7'))
-
-
-def row_without_number(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b'"runs":{"1"', b'"runs":{"%s"' % (b"9" * 6000)))
-
-
-def pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
+def replacing(old: bytes, new: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(path.read_bytes().replace(old, new))
 
 
 def folder(path: Path) -> None:
@@ -459,20 +428,30 @@ def folder(path: Path) -> None:
     (path / "mine.txt").write_text("kept")
 
 
+SPOILED_CATALOGS: dict[str, Callable[[Path], object]] = {
+    "another state": replacing(b'"state":"failed"', b'"state":"done"'),
+    "another number": replacing(b'"mae":0.5', b'"mae":0.1'),
+    "another type": replacing(b'"epochs":{"done":1,"of":1,"best":1}', b'"epochs":7'),
+    "a row without a number": replacing(b'"runs":{"1"', b'"runs":{"%s"' % (b"9" * 6000)),
+    "a pipe": piped,
+    "a folder": folder,
+}
+
+
 def damaged_files(qexp):
     return [
         Path(finding["where"]).name for finding in json.loads(qexp("doctor", "--json").stdout) if finding["damaged"]
     ]
 
 
-@pytest.mark.parametrize("spoil", [false_state, false_number, wrong_type, row_without_number, pipe, folder])
+@pytest.mark.parametrize("spoil", SPOILED_CATALOGS)
 @pytest.mark.parametrize("command", ["ls", "reindex", "doctor"])
 def test_a_catalog_that_says_something_else_is_never_believed_and_is_built_again(
     workspace, listing, qexp, spoil, command
 ):
     assert listing() == TRUE
     catalog = workspace / "runs/catalog.json"
-    spoil(catalog)
+    SPOILED_CATALOGS[spoil](catalog)
     if command == "doctor":
         assert "catalog.json" in damaged_files(qexp)
         qexp("doctor", "--fix")
@@ -482,14 +461,23 @@ def test_a_catalog_that_says_something_else_is_never_believed_and_is_built_again
     assert listing() == TRUE
     assert listing("--no-refresh") == TRUE
     assert catalog.is_file()
-    assert [path.read_text() for path in workspace.glob("runs/catalog.json.*/mine.txt")] == ["kept"] * (spoil is folder)
+    assert [path.read_text() for path in workspace.glob("runs/catalog.json.*/mine.txt")] == ["kept"] * (
+        spoil == "a folder"
+    )
 
 
-def test_a_catalog_of_an_older_version_is_built_again_without_a_word(workspace, listing, qexp):
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"1": {"stamp": [1, 2, 3], "summary": {"name": "a", "state": "running"}, "process": None}},
+        {"1": {"summary": {"name": "a"}}},
+        {"a": {"summary": {"name": "a"}, "stamp": [], "process": None}},
+    ],
+)
+def test_a_catalog_of_an_older_version_is_built_again_without_a_word(workspace, listing, qexp, rows):
     assert listing() == TRUE
     catalog = workspace / "runs/catalog.json"
-    old = {"runs": {"1": {"stamp": [1, 2, 3], "summary": {"name": "a", "state": "running"}, "process": None}}}
-    catalog.write_text(json.dumps(old))
+    catalog.write_text(json.dumps({"runs": rows}))
     code, stdout, stderr = qexp("ls", "-q")
     assert (code, stdout, stderr) == (0, "a\nb\n", "")
     assert listing() == TRUE

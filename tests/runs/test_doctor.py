@@ -81,60 +81,27 @@ def test_an_empty_workspace_is_well(workspace, qexp):
     assert qexp("doctor") == (0, "", "no problems found\n")
 
 
-def remove_weights(run: Path) -> None:
-    (run / "checkpoints/best.safetensors").unlink()
+WEIGHTS, PREDICTIONS = "checkpoints/best.safetensors", "results/test_predictions.nc"
+
+Damage = Callable[[Path], object]
 
 
-def weights_changed(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    file = run / "checkpoints/best.safetensors"
-    with safe_open(file, "numpy") as weights:
-        about, tensors = weights.metadata(), {name: weights.get_tensor(name).copy() for name in weights.keys()}  # noqa: SIM118
-    change(tensors)
-    save_file(tensors, file, about)
+def removing(file: str) -> Damage:
+    return lambda run: (run / file).unlink()
 
 
-def spoil_weights(run: Path) -> None:
-    weights_changed(run, lambda tensors: next(iter(tensors.values())).fill(math.nan))
+def cutting(file: str, size: int) -> Damage:
+    return lambda run: os.truncate(run / file, size)
 
 
-def reshape_weights(run: Path) -> None:
-    weights_changed(run, lambda tensors: tensors.update({(name := min(tensors)): tensors[name][:-1].copy()}))
+def changing_weights(change: Callable[[dict[str, Any]], None]) -> Damage:
+    def damage(run: Path) -> None:
+        with safe_open(run / WEIGHTS, "numpy") as weights:
+            about, tensors = weights.metadata(), {name: weights.get_tensor(name).copy() for name in weights.keys()}  # noqa: SIM118
+        change(tensors)
+        save_file(tensors, run / WEIGHTS, about)
 
-
-def rename_weights(run: Path) -> None:
-    weights_changed(run, lambda tensors: tensors.update(network=tensors.pop(min(tensors))))
-
-
-def cut_weights(run: Path) -> None:
-    os.truncate(run / "checkpoints/best.safetensors", 5000)
-
-
-def remove_predictions(run: Path) -> None:
-    (run / "results/test_predictions.nc").unlink()
-
-
-def cut_predictions(run: Path) -> None:
-    os.truncate(run / "results/test_predictions.nc", 500)
-
-
-def tear_record(run: Path) -> None:
-    os.truncate(run / "run.json", 50)
-
-
-def spoil_record(run: Path) -> None:
-    change(run, results=[])
-
-
-def remove_record(run: Path) -> None:
-    (run / "run.json").unlink()
-
-
-def tear_spec(run: Path) -> None:
-    os.truncate(run / "spec.json", 50)
-
-
-def remove_spec(run: Path) -> None:
-    (run / "spec.json").unlink()
+    return damage
 
 
 def break_metrics(run: Path) -> None:
@@ -150,22 +117,28 @@ def lose_disk(run: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "where", "what"),
     [
-        (remove_weights, "checkpoints/best.safetensors", "is recorded as done, but it is missing"),
-        (cut_weights, "checkpoints/best.safetensors", "is recorded as done, but it cannot be read"),
-        (spoil_weights, "checkpoints/best.safetensors", "contains NaN"),
-        (reshape_weights, "checkpoints/best.safetensors", "another name or shape"),
-        (rename_weights, "checkpoints/best.safetensors", "another name or shape"),
-        (remove_predictions, "results/test_predictions.nc", "is recorded as done, but it is missing"),
-        (cut_predictions, "results/test_predictions.nc", "is recorded as done, but it cannot be read"),
-        (tear_record, "", "run.json cannot be read"),
-        (spoil_record, "", "$.results is [], not an object"),
-        (remove_record, "", "no record"),
-        (tear_spec, "", "spec.json cannot be read"),
-        (remove_spec, "", "spec.json is missing"),
+        (removing(WEIGHTS), WEIGHTS, "is recorded as done, but it is missing"),
+        (cutting(WEIGHTS, 5000), WEIGHTS, "is recorded as done, but it cannot be read"),
+        (changing_weights(lambda tensors: next(iter(tensors.values())).fill(math.nan)), WEIGHTS, "contains NaN"),
+        (
+            changing_weights(lambda tensors: tensors.update({(name := min(tensors)): tensors[name][:-1].copy()})),
+            WEIGHTS, "another name or shape",
+        ),
+        (
+            changing_weights(lambda tensors: tensors.update(network=tensors.pop(min(tensors)))),
+            WEIGHTS, "another name or shape",
+        ),
+        (removing(PREDICTIONS), PREDICTIONS, "is recorded as done, but it is missing"),
+        (cutting(PREDICTIONS, 500), PREDICTIONS, "is recorded as done, but it cannot be read"),
+        (cutting("run.json", 50), "", "run.json cannot be read"),
+        (lambda run: change(run, results=[]), "", "$.results is [], not an object"),
+        (removing("run.json"), "", "no record"),
+        (cutting("spec.json", 50), "", "spec.json cannot be read"),
+        (removing("spec.json"), "", "spec.json is missing"),
         (break_metrics, "metrics.jsonl", "line 1: is not a JSON object"),
         (lose_disk, "", "is a link to /nowhere/sound_0, which does not exist"),
     ],
-)
+)  # fmt: skip
 def test_damage_is_named_with_advice_and_left_as_it_is(root, examine, qexp, damage, where, what):
     run = root / "runs/sound_0"
     damage(run)
@@ -185,7 +158,7 @@ def test_damage_is_named_with_advice_and_left_as_it_is(root, examine, qexp, dama
 
 
 def test_the_advice_for_wrecks_works(root, examine, qexp):
-    tear_record(root / "runs/sound_0")
+    cutting("run.json", 50)(root / "runs/sound_0")
     os.utime(root / "runs/sound_0/attempts/01/heartbeat", (0, 0))
     lose_disk(root / "runs/sound_1")
     _, findings = examine()
@@ -212,7 +185,7 @@ def test_a_run_at_work_is_left_alone_whatever_it_looks_like(root, examine, long_
     run = root / "runs/sound_0"
     attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
     change(run, state="running", attempts=[attempt], name="other")
-    remove_weights(run)
+    removing(WEIGHTS)(run)
     (run / "metrics.jsonl").write_bytes(b'{"epoch": 1}\n{"epo')
     before = content(root)
     assert examine("--fix") == (0, [])

@@ -47,15 +47,13 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARK_OF_CODE", str(folder / "mark"))
         for seed in (0, 1):
-            done = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", folder / "workspace")
-            assert done.code == 0, done.stderr
+            call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", folder / "workspace").done()
     record = folder / "workspace/runs/sound_1/run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "interrupted"}))
     for seed in (0, 1):
-        done = call(
+        call(
             "export", f"sound_{seed}", "--to", folder / f"sound_{seed}.zip", "--workspace", folder / "workspace"
-        )
-        assert done.code == 0, done.stderr
+        ).done()
     return folder
 
 
