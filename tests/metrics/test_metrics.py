@@ -40,15 +40,6 @@ def test_metrics_of_four_samples_worked_out_by_hand(name, expected):
     assert metric(name, np.array([3.0, 2.0, 10.0, 24.0]), truth) == pytest.approx(expected)
 
 
-def test_a_perfect_estimate_has_no_error_and_explains_everything():
-    for name in METRICS:
-        assert metric(name, TRUTH) == (1 if name.startswith("r2") else 0)
-
-
-def test_estimating_the_mean_explains_nothing():
-    assert metric("r2", np.full_like(TRUTH, TRUTH.mean())) == pytest.approx(0, abs=1e-12)
-
-
 def test_the_mean_of_the_training_targets_explains_nothing_against_itself_and_test_data_elsewhere_are_easy():
     assert metric("r2_training_mean", np.full_like(TRUTH, MEAN)) == 0
     far = TRUTH.mean() + 100
@@ -68,44 +59,13 @@ def test_without_training_targets_nothing_is_said_against_their_mean():
     assert math.isnan(evaluate({"r2_training_mean": METRICS["r2_training_mean"].build()}, ESTIMATE, TRUTH).popitem()[1])
 
 
-def test_worse_than_the_mean_is_a_negative_share_explained():
-    assert metric("r2", 2 * TRUTH.mean() - TRUTH) == pytest.approx(-3)
-
-
 def test_a_constant_truth_has_no_variance_to_explain():
     assert math.isnan(metric("r2", ESTIMATE, np.ones_like(TRUTH)))
-
-
-def test_bias_is_positive_where_estimates_are_too_large():
-    assert metric("bias", TRUTH + 0.3) == pytest.approx(0.3)
-    assert metric("bias", TRUTH - 0.3) == pytest.approx(-0.3)
-
-
-def test_relative_errors_are_in_percent_of_the_truth_and_not_of_the_estimate():
-    for name in ("mre", "median_relative_error"):
-        assert metric(name, 1.25 * TRUTH) == pytest.approx(25)
-        assert metric(name, 0.75 * TRUTH) == pytest.approx(25)
-        assert metric(name, -1.25 * TRUTH, -TRUTH) == pytest.approx(25)
-
-
-def test_one_wild_estimate_moves_the_mean_relative_error_but_not_the_median():
-    wild = 1.1 * TRUTH
-    wild[7] *= 1e6
-    assert metric("median_relative_error", wild) == pytest.approx(10)
-    assert metric("mre", wild) > 1000
 
 
 def test_a_truth_of_zero_makes_the_mean_relative_error_infinite_without_a_warning(recwarn):
     assert metric("mre", np.array([1.0, 1.0]), np.array([0.0, 1.0])) == math.inf
     assert not recwarn
-
-
-def test_squared_error_is_squared_bias_plus_variance_and_the_root_its_root():
-    error = ESTIMATE - TRUTH
-    assert metric("mse") == pytest.approx(metric("bias") ** 2 + error.var())
-    assert metric("rmse") == pytest.approx(math.sqrt(metric("mse")))
-    assert metric("r2") == pytest.approx(1 - metric("mse") / TRUTH.var())
-    assert abs(metric("bias")) <= metric("mae") <= metric("rmse")
 
 
 def test_metrics_scale_with_the_unit_as_their_own_units_say():
@@ -115,22 +75,11 @@ def test_metrics_scale_with_the_unit_as_their_own_units_say():
         assert in_metres == pytest.approx(scaling.get(name, 1) * metric(name))
     units = {name: entry.build().meaning.in_unit("km") for name, entry in METRICS.items()}
     assert units == {
-        "mae": "km",
-        "rmse": "km",
-        "bias": "km",
-        "mse": "(km)²",
-        "r2": "",
-        "r2_training_mean": "",
-        "mre": "%",
-        "median_relative_error": "%",
-    }
+        **dict.fromkeys(("mae", "rmse", "bias"), "km"), "mse": "(km)²", "r2": "", "r2_training_mean": "",
+        **dict.fromkeys(("mre", "median_relative_error"), "%"),
+    }  # fmt: skip
     assert METRICS["mse"].build().meaning.in_unit("") == METRICS["mae"].build().meaning.in_unit("") == ""
     assert METRICS["mre"].build().meaning.in_unit("") == "%"
-
-
-def test_single_precision_values_are_judged_in_double():
-    estimate = np.array([1e8, 1, -1e8], dtype=np.float32)
-    assert metric("bias", estimate, np.zeros(3, dtype=np.float32)) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -23,22 +23,8 @@ from qexp.spec.kinds import filled_in
 
 FEATURES = ["red", "green, dark", "blue"]
 MISSING = [
-    "",
-    "NA",
-    "N/A",
-    "#N/A",
-    "NaN",
-    "nan",
-    "NAN",
-    "-nan",
-    "null",
-    "NULL",
-    "None",
-    " NA ",
-    "  ",
-    "Nan",
-    "nan(ind)",
-]
+    "", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None", " NA ", "  ", "Nan", "nan(ind)",
+]  # fmt: skip
 NUMBERS = [
     "1", "-2", "+3", "0", "-0.0", "007", ".5", "5.", "1e3", "1E-3", "+1e+2", " 7 ", "0.1", "123456789", "3.4028234e38",
     "1e-50", "9007199254740993", "1.00000005960464480001", "0.333333333333333314829616256247",
