@@ -454,7 +454,7 @@ def experience(
     )
 
 
-def is_unchanged(checked: Experience, reference: str, overrides: resolution.Overrides, cache: SpecCache) -> bool:
+def is_unchanged(first: Experience, reference: str, overrides: resolution.Overrides, cache: SpecCache) -> bool:
     """Whether an experience is that of its file, because overrides set what it says anyway.
 
     cache  that with which it was read
@@ -467,7 +467,7 @@ def is_unchanged(checked: Experience, reference: str, overrides: resolution.Over
         if _dataset_in_meaning(reference, changes, cache) != _dataset_in_meaning(reference, [], cache):
             return False
         cache.digests_of_files[reference] = _digest_of_file(reference, cache)
-    return cache.digests_of_files[reference] == checked.digest
+    return cache.digests_of_files[reference] == first.digest
 
 
 def _dataset_in_meaning(reference: str, changes: list[Override], cache: SpecCache) -> str:

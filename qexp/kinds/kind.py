@@ -109,8 +109,10 @@ def _state(document: Document, tables: Tables) -> float:
     weight.grad = torch.zeros_like(weight)
     optimizer = built(tables["optimizers"], document["optimizer"], [weight], 0.1)
     optimizer.step()
-    kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
-    return sum(value.numel() for value in kept if value.shape == weight.shape) / weight.numel()
+    tensors = [
+        value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)
+    ]
+    return sum(value.numel() for value in tensors if value.shape == weight.shape) / weight.numel()
 
 
 # Test spectra that were used for training, found by the hashes of their counts, whatever their names and files.
@@ -147,31 +149,31 @@ class Overlap:
     core: str
     tested: int
     """Number of its spectra in the test part."""
-    seen: int
+    leaked: int
     """Number of these that were trained on, under any name."""
     others: int
     """Number of other spectra of a core of the same name that were trained on."""
 
     def __str__(self) -> str:
-        if self.seen:
-            return f"core {self.core}: {self.seen} of {self.tested} test spectra"
+        if self.leaked:
+            return f"core {self.core}: {self.leaked} of {self.tested} test spectra"
         return f"core {self.core}: {self.others} other spectra"
 
 
 def seen_of(spectra: Spectra, rows: Rows) -> dict[str, list[str]]:
     """Core → the sorted hashes of its spectra among some rows, each once."""
-    found: dict[str, set[str]] = {}
+    hashes: dict[str, set[str]] = {}
     for core, hash_ in zip(spectra.cores[rows].tolist(), spectra.hashes[rows].tolist(), strict=True):
-        found.setdefault(core, set()).add(sys.intern(hash_))  # runs with different seeds have the same hashes
-    return {core: sorted(found[core]) for core in sorted(found)}
+        hashes.setdefault(core, set()).add(sys.intern(hash_))  # runs with different seeds have the same hashes
+    return {core: sorted(hashes[core]) for core in sorted(hashes)}
 
 
 def overlaps_with(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overlap]:
     """The test cores of which some spectra were trained on, in order."""
     cores, hashes = spectra.cores[test].tolist(), spectra.hashes[test].tolist()
-    known = {hash_ for of_core in trained_on.values() for hash_ in of_core}
+    hashes_trained_on = {hash_ for of_core in trained_on.values() for hash_ in of_core}
     tested = Counter(cores)
-    leaked = Counter(core for core, hash_ in zip(cores, hashes, strict=True) if hash_ in known)
+    leaked = Counter(core for core, hash_ in zip(cores, hashes, strict=True) if hash_ in hashes_trained_on)
     of_test = set(hashes)
     others = {core: sum(hash_ not in of_test for hash_ in trained_on.get(core, [])) for core in tested}
     return [
@@ -183,31 +185,31 @@ def overlaps_with(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overla
 
 def overlaps_within(spectra: Spectra, train: Rows, validation: Rows, test: Rows) -> list[Finding]:
     """Problems of a split: spectra, or spectra of one core, both in the test part and in another one."""
-    found = overlaps_with(spectra, test, seen_of(spectra, np.union1d(train, validation)))
+    overlaps = overlaps_with(spectra, test, seen_of(spectra, np.union1d(train, validation)))
     return [
-        (("split",), f"{what}: {overlap_in_words(some)}; {WAY_OUT}")
-        for what, some in (
-            ("test spectra are also trained or validated on", [one for one in found if one.seen]),
+        (("split",), f"{what}: {overlap_in_words(leaks)}; {WAY_OUT}")
+        for what, leaks in (
+            ("test spectra are also trained or validated on", [overlap for overlap in overlaps if overlap.leaked]),
             (
                 "each core must be in one part only, but some are tested and trained on",
-                [one for one in found if not one.seen],
+                [overlap for overlap in overlaps if not overlap.leaked],
             ),
         )
-        if some
+        if leaks
     ]
 
 
-def overlap_caution(found: Iterable[Overlap]) -> str:
+def overlap_caution(overlaps: Iterable[Overlap]) -> str:
     """The caution of a run that was allowed despite the overlaps; empty if there are none."""
-    some = list(found)
-    if not some:
+    leaks = list(overlaps)
+    if not leaks:
         return ""
-    return CAUTION if any(one.seen for one in some) else CAUTION_OF_CORES
+    return CAUTION if any(overlap.leaked for overlap in leaks) else CAUTION_OF_CORES
 
 
-def overlap_in_words(found: Iterable[Overlap]) -> str:
+def overlap_in_words(overlaps: Iterable[Overlap]) -> str:
     """Overlaps as a text that names the first twenty cores."""
-    words = [str(one) for one in found]
+    words = [str(overlap) for overlap in overlaps]
     more = [f"and {len(words) - MOST_CORES_NAMED} more"] if len(words) > MOST_CORES_NAMED else []
     return ", ".join([*words[:MOST_CORES_NAMED], *more])
 

@@ -48,8 +48,8 @@ class Variable:
         numbers = dict(zip(keys, ends, strict=True))
         numbers["max |value|"] = max(abs(ends[0]), abs(ends[-1]))
         missing = self.missing + len(self.values) - len(finite)
-        named = {} if self.view is None else {"view": self.view}
-        return {"variable": self.name, **named, "unit": self.unit, "n": len(finite), **numbers, "missing": missing}
+        view = {} if self.view is None else {"view": self.view}
+        return {"variable": self.name, **view, "unit": self.unit, "n": len(finite), **numbers, "missing": missing}
 
     def typical(self) -> float:
         """A round number near the 99th percentile of the sizes, by which values can be divided; 1 if all are 0."""
@@ -96,6 +96,12 @@ class View(ABC, Generic[D, P]):
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any] | None:
         """Typical values of fields and images, as keys of a dataset or an experience; None if it has neither."""
         return None
+
+    def histograms(self, variables: Sequence[Variable], title: str) -> tuple[str, Figure]:
+        from qexp.figures.distributions import Histogram, histograms
+
+        drawn = [Histogram(variable.name, variable.unit, {self.part: variable.values}) for variable in variables]
+        return "histograms", histograms(drawn, title, self.counted)
 
     def over_all(self, title: str, words: str) -> str:
         """The title of a figure of this part, with `words` in place of the part's name."""

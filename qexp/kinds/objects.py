@@ -82,16 +82,16 @@ def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, devi
 
 
 def fit_transforms(
-    model: Estimator, to_fit: Callable[[], Mapping[str, torch.Tensor]], known: Collection[str] = ()
+    model: Estimator, to_fit: Callable[[], Mapping[str, torch.Tensor]], fitted_before: Collection[str] = ()
 ) -> list[str]:
-    """Fit the adaptive transforms to training samples, except those of the `known` variables. Returns the variables.
+    """Fit the adaptive transforms to training samples, except those of some variables. Returns the variables.
 
     to_fit  makes the samples, if a transform needs them
     """
     samples: Mapping[str, torch.Tensor] | None = None
     fitted = []
     for name, transform in model.transforms.items():
-        if name not in known and type(transform).fit is not Transform.fit:
+        if name not in fitted_before and type(transform).fit is not Transform.fit:
             samples = samples or to_fit()
             transform.fit(samples[name])
             fitted.append(name)

@@ -77,21 +77,21 @@ def _tables(extensions: Path, *, of_a_run: bool) -> Tables:
         return BUILT_IN
     content, variables = variables_of(extensions)
     if (content, of_a_run) not in _JOINED:
-        taken = {name: {} if of_a_run else table for name, table in BUILT_IN.items()}
-        _JOINED[content, of_a_run] = _joined(variables, extensions, taken)
+        reserved = {name: {} if of_a_run else table for name, table in BUILT_IN.items()}
+        _JOINED[content, of_a_run] = _joined(variables, extensions, reserved)
     return _JOINED[content, of_a_run]
 
 
-def _joined(variables: Mapping[str, Any], extensions: Path, taken: Tables) -> Tables:
+def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) -> Tables:
     """The built-in tables and those among an extension's variables.
 
-    taken  table → entries whose names the extension cannot have
-    Raises QexpError for what is no table, or has a name that is taken.
+    reserved  table → entries whose names the extension cannot have
+    Raises QexpError for what is no table, or has a reserved name.
     """
     tables = dict(BUILT_IN)
     for name, table in BUILT_IN.items():
         kind = Quantity if name == "quantities" else Entry
-        added = _added(variables, name.upper(), taken[name], kind, extensions)
+        added = _added(variables, name.upper(), reserved[name], kind, extensions)
         for entry_name, entry in added.items():
             if trouble := _trouble_with(entry, name):
                 raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] {trouble}")
@@ -139,23 +139,23 @@ def _trouble_with_sums(additive: Additive) -> str | None:
     return None
 
 
-def _in_the_same_unit(entry: Any, known: Any) -> bool:
+def _in_the_same_unit(entry: Any, built_in: Any) -> bool:
     """Whether both are quantities that can stand for each other: a workspace's has limits and words of its own."""
-    return isinstance(entry, Quantity) and (entry.unit, entry.si_factor) == (known.unit, known.si_factor)
+    return isinstance(entry, Quantity) and (entry.unit, entry.si_factor) == (built_in.unit, built_in.si_factor)
 
 
-def tables_here(named: str | Path | None = None) -> Tables:
+def tables_here(workspace: str | Path | None = None) -> Tables:
     """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
     try:
-        return tables_with(find(named).extensions)
+        return tables_with(find(workspace).extensions)
     except NotFoundError:
-        if named is not None or VARIABLE in os.environ:
+        if workspace is not None or VARIABLE in os.environ:
             raise
         return BUILT_IN
 
 
 def _added(
-    variables: Mapping[str, Any], name: str, known: Mapping[str, Any], kind: type, extensions: Path
+    variables: Mapping[str, Any], name: str, reserved: Mapping[str, Any], kind: type, extensions: Path
 ) -> dict[str, Any]:
     """The entries of one of an extension's tables. Raises QexpError where it is no such table."""
     added = variables.get(name, {})
@@ -164,6 +164,6 @@ def _added(
     for entry_name, entry in added.items():
         if not isinstance(entry_name, str) or not isinstance(entry, kind):
             raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a qexp.extend.{kind.__name__}")
-        if entry_name in known and not _in_the_same_unit(entry, known[entry_name]):
+        if entry_name in reserved and not _in_the_same_unit(entry, reserved[entry_name]):
             raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
     return added

@@ -96,7 +96,7 @@ def _start_from(file: Path, model: Estimator, data: Data, attempt: Attempt) -> N
         checkpoint.load(model, tensors, file)
         return
     transforms = attempt.record.lineage[0].transforms
-    fit_transforms(model, data.to_fit, known=transforms)
+    fit_transforms(model, data.to_fit, transforms)
     taken = {
         **provenance.tensors_of_operations(tensors, operations),
         **provenance.tensors_of_transforms(tensors, transforms),

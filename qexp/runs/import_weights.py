@@ -276,7 +276,7 @@ def _fit_transforms(
         samples.update(kind.to_fit(spec, experience.dataset, experience.tables, Seeds(order.seed)))
         return samples
 
-    fitted = fit_transforms(model, to_fit, known=given)
+    fitted = fit_transforms(model, to_fit, given)
     if rules.population:
         for name in fitted:
             _divide_by_n(model.transforms[name], len(samples[name]))

@@ -163,7 +163,7 @@ class Exposures:
         same_names: dict[str, list[kind.Overlap]] = {}
         for run, of_run in {ITSELF: spectra, **self._before}.items():
             for overlap in kind.overlaps_with(exposed.spectra, exposed.test, of_run):
-                (leaked if overlap.seen or run == ITSELF else same_names).setdefault(run, []).append(overlap)
+                (leaked if overlap.leaked or run == ITSELF else same_names).setdefault(run, []).append(overlap)
         if leaked and not self._experience.document.get("allow_leak"):
             parts = "\n".join(f"  {run}: {kind.overlap_in_words(overlaps)}" for run, overlaps in leaked.items())
             raise QexpError(

@@ -322,7 +322,7 @@ def test_core_names_that_look_like_numbers_stay_as_they_are_written(folders, tmp
     [
         ("channel_9", 4, -3.0, "spectrum 5 (-3 in channel 9 is negative)"),
         ("channel_9", 4, float("nan"), "channel 9 is not a finite number"),
-        (TARGET, 2, float("inf"), "not finite numbers: 'inf' of spectrum 3"),
+        (TARGET, 2, float("inf"), "not finite numbers: spectrum 3 ('inf')"),
         (
             TARGET,
             2,

@@ -67,7 +67,9 @@ def test_overlaps_are_those_that_a_plain_count_finds():
     test, trained = np.split(random.permutation(200), [80])
     trained_on = kind.seen_of(some, trained)
     assert sorted({*some.cores[trained]}) == list(trained_on)
-    overlaps = {overlap.core: (overlap.tested, overlap.seen) for overlap in kind.overlaps_with(some, test, trained_on)}
+    overlaps = {
+        overlap.core: (overlap.tested, overlap.leaked) for overlap in kind.overlaps_with(some, test, trained_on)
+    }
     for core in "ABCDE":
         of_core = [row for row in test if some.cores[row] == core]
         leaked = [row for row in of_core if some.hashes[row] in set(some.hashes[trained])]

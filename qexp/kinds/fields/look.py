@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.figures.distributions import Histogram, histograms, values_by_group
+from qexp.figures.distributions import values_by_group
 from qexp.kinds.fields.dataset import GriddedDataset, Patches
 from qexp.kinds.fields.figures import FieldSample, sample_fields
 from qexp.kinds.fields.folders import THICKNESS, Frames
@@ -31,37 +31,35 @@ class FieldsView(View[GriddedDataset, Patches]):
         import xarray
 
         patches = self._patches
-        places = patches.draw(count, self.random(), turned=False)
-        cut = patches.cut(places, len(self.dataset.variables), [])
-        made: dict[str, Any] = {
+        positions = patches.draw(count, self.random(), turned=False)
+        cut = patches.cut(positions, len(self.dataset.variables), [])
+        columns: dict[str, Any] = {
             name: (("sample", "y", "x"), cut[..., index], {"units": self.dataset.units[name]})
             for index, name in enumerate(self.dataset.variables)
         }
-        frames = [patches.parts[part].frames for part in places.part]
+        frames = [patches.parts[part].frames for part in positions.part]
         coordinates: dict[str, Any] = {
-            "folder": ("sample", [one.name for one in frames]),
-            "frame": ("sample", places.frame),
-            "row": ("sample", places.row),
-            "column": ("sample", places.column),
+            "folder": ("sample", [folder.name for folder in frames]),
+            "frame": ("sample", positions.frame),
+            "row": ("sample", positions.row),
+            "column": ("sample", positions.column),
         }
-        if all(one.time is not None for one in frames):
-            times = [(one.time or ())[number] for one, number in zip(frames, places.frame, strict=True)]
+        if all(folder.time is not None for folder in frames):
+            times = [(folder.time or ())[number] for folder, number in zip(frames, positions.frame, strict=True)]
             unit = str(frames[0].attributes.get("time", {}).get("units", ""))
             coordinates["time"] = ("sample", times, {"units": unit})
-        return xarray.Dataset(made, coordinates)
+        return xarray.Dataset(columns, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         return [Variable(name, self.dataset.units[name], values) for name, values in self._read.items()]
 
     def remarks(self) -> list[str]:
         frames = sum(len(part.chosen) for part in self._patches.parts)
-        said = f"numbers and histograms: {len(self._chosen)} of {frames} frames"
-        if self.dataset.threshold is not None:
-            said += f", cells with more than {self.dataset.threshold:g} m of ice"
-        return [said]
+        ice = "" if self.dataset.threshold is None else f", cells with more than {self.dataset.threshold:g} m of ice"
+        return [f"numbers and histograms: {len(self._chosen)} of {frames} frames{ice}"]
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
-        typical = {one.name: one.typical() for one in variables}
+        typical = {variable.name: variable.typical() for variable in variables}
         pairs = [pair for pair in self.dataset.vectors if set(pair) <= typical.keys()]
         for x, y in pairs:  # a vector keeps its direction
             typical[x] = typical[y] = max(typical[x], typical[y])
@@ -72,22 +70,21 @@ class FieldsView(View[GriddedDataset, Patches]):
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
         names = self.dataset.variables
-        shown = [
+        patches = [
             FieldSample(
                 self._words(samples, index, self.dataset.patch_size, self.dataset.patch_size),
                 {name: samples[name].values[index] for name in names},
             )
             for index in range(samples.sizes["sample"])
         ]
-        yield "samples", sample_fields(shown, self.dataset.units, f"{title}, patches")
+        yield "samples", sample_fields(patches, self.dataset.units, f"{title}, patches")
         yield (
             "frames",
             sample_fields(
                 list(self._frames(samples)), self.dataset.units, f"{title}, whole frames; outlined: the samples"
             ),
         )
-        made = [Histogram(one.name, one.unit, {self.part: one.values}) for one in variables]
-        yield "histograms", histograms(made, title, self.counted)
+        yield self.histograms(variables, title)
         yield from self._by_folder(title)
 
     @property
@@ -110,19 +107,19 @@ class FieldsView(View[GriddedDataset, Patches]):
 
     def _frames(self, samples: xarray.Dataset) -> list[FieldSample]:
         """The first frames that samples are cut from, with the outlines of those samples."""
-        places = list(zip(samples["folder"].values.tolist(), samples["frame"].values.tolist(), strict=True))
-        made, side = [], self.dataset.patch_size
-        for folder, number in list(dict.fromkeys(places))[:MOST_FRAMES]:
+        frame_numbers = list(zip(samples["folder"].values.tolist(), samples["frame"].values.tolist(), strict=True))
+        drawn, side = [], self.dataset.patch_size
+        for folder, number in list(dict.fromkeys(frame_numbers))[:MOST_FRAMES]:
             frames = self._folder(folder)
-            of_frame = [index for index, place in enumerate(places) if place == (folder, number)]
+            of_frame = [index for index, frame_number in enumerate(frame_numbers) if frame_number == (folder, number)]
             outlines = [
                 (float(samples["column"].values[index]), float(samples["row"].values[index]), float(side), float(side))
                 for index in of_frame
             ]
             fields, ice = self._frame(frames, number)
-            shown = {name: np.where(ice, fields[name], np.nan) for name in self.dataset.variables}
-            made.append(FieldSample(self._words(samples, of_frame[0], *frames.size), shown, outlines))
-        return made
+            variables = {name: np.where(ice, fields[name], np.nan) for name in self.dataset.variables}
+            drawn.append(FieldSample(self._words(samples, of_frame[0], *frames.size), variables, outlines))
+        return drawn
 
     @property
     def _variables(self) -> list[str]:
@@ -148,10 +145,10 @@ class FieldsView(View[GriddedDataset, Patches]):
                 parts.append(part)
                 values.append(float(fields[name][ice].mean(dtype=np.float64)) if ice.any() else np.nan)
         heading = self.over_all(title, "means of frames of all parts")
-        made = values_by_group(
+        figure = values_by_group(
             groups, parts, list(self.parts), np.array(values), name, self.dataset.units[name], heading
         )
-        yield f"{name}_by_folder", made
+        yield f"{name}_by_folder", figure
 
     @cached_property
     def _chosen(self) -> list[tuple[Frames, int]]:
@@ -161,12 +158,12 @@ class FieldsView(View[GriddedDataset, Patches]):
     @cached_property
     def _read(self) -> dict[str, Array]:
         """Variable → its values in the cells of the chosen frames that have ice."""
-        found: dict[str, list[Array]] = {name: [] for name in self.dataset.variables}
+        columns: dict[str, list[Array]] = {name: [] for name in self.dataset.variables}
         for frames, number in self._chosen:
             fields, ice = self._frame(frames, number)
-            for name, values in found.items():
+            for name, values in columns.items():
                 values.append(fields[name][ice])
-        return {name: np.concatenate(values) for name, values in found.items()}
+        return {name: np.concatenate(values) for name, values in columns.items()}
 
 
 def _spread_over(patches: Patches) -> list[tuple[Frames, int]]:

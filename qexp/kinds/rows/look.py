@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.quantities import in_words
-from qexp.figures.distributions import Histogram, histograms, values_by_group
+from qexp.figures.distributions import values_by_group
 from qexp.kinds.look import Pictures, Variable, View, value_in_words
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.experiment import ALL
@@ -35,20 +35,20 @@ class RowsView(View[TabularDataset, Rows]):
         import xarray
 
         rows = self.some(self._rows, count)
-        made: dict[str, Any] = {}
+        variables: dict[str, Any] = {}
         coordinates: dict[str, Any] = {ROW: ("sample", self.dataset.row_numbers(rows.tolist()))}
         for name, columns in self.dataset.columns.items():
             values, attributes = self.dataset.values[name][rows], {"units": self.dataset.units[name]}
             if len(columns) == 1:
-                made[name] = ("sample", values[:, 0], attributes)
+                variables[name] = ("sample", values[:, 0], attributes)
             else:
-                made[name] = (("sample", f"{name}_column"), values, attributes)
+                variables[name] = (("sample", f"{name}_column"), values, attributes)
                 coordinates[f"{name}_column"] = list(columns)
-        taken = {*made, *coordinates}
+        names = {*variables, *coordinates}
         coordinates |= {
-            name: ("sample", texts[rows]) for name, texts in self.dataset.identifiers.items() if name not in taken
+            name: ("sample", texts[rows]) for name, texts in self.dataset.identifiers.items() if name not in names
         }
-        return xarray.Dataset(made, coordinates)
+        return xarray.Dataset(variables, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         return [
@@ -72,10 +72,9 @@ class RowsView(View[TabularDataset, Rows]):
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
         if not wide:
             yield "samples", self._ranks(samples, words, title)
-        shown = variables if len(variables) <= MOST_HISTOGRAMS else _of_numbers(variables, self.dataset)
         if len(self._rows) > 1:
-            made = [Histogram(one.name, one.unit, {self.part: one.values}) for one in shown]
-            yield "histograms", histograms(made, title, self.counted)
+            few = variables if len(variables) <= MOST_HISTOGRAMS else _of_numbers(variables, self.dataset)
+            yield self.histograms(few, title)
         for group in self.dataset.groups:
             yield from self._by_group(group, title)
 
@@ -99,8 +98,8 @@ class RowsView(View[TabularDataset, Rows]):
         ranks = 100 * (every.argsort(axis=0).argsort(axis=0) / max(len(every) - 1, 1))
         rows = []
         for text, index in zip(words, range(samples.sizes["sample"]), strict=True):
-            own = np.array([float(samples[name].values[index]) for name in self.dataset.columns])
-            rows.append(RowSample(text, 100 * (every < own).mean(axis=0)))
+            sample = np.array([float(samples[name].values[index]) for name in self.dataset.columns])
+            rows.append(RowSample(text, 100 * (every < sample).mean(axis=0)))
         return sample_rows(rows, list(self.dataset.columns), SHARE_BELOW, "%", ranks, title)
 
     def _by_group(self, group: str, title: str) -> Pictures:
@@ -113,10 +112,10 @@ class RowsView(View[TabularDataset, Rows]):
         for output in self.dataset.outputs:
             if len(self.dataset.columns[output]) == 1 and len(set(names)) > 1:
                 values, unit = self.dataset.values[output][rows, 0], self.dataset.units[output]
-                made = values_by_group(names, part_of_row, list(parts), values, output, unit, heading)
-                yield f"{output}_by_{group}", made
+                figure = values_by_group(names, part_of_row, list(parts), values, output, unit, heading)
+                yield f"{output}_by_{group}", figure
 
 
 def _of_numbers(variables: Sequence[Variable], dataset: TabularDataset) -> list[Variable]:
     """Variables with a single column; all if there are none."""
-    return [one for one in variables if one.name in dataset.columns] or list(variables)
+    return [variable for variable in variables if variable.name in dataset.columns] or list(variables)

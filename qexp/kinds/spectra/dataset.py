@@ -183,12 +183,12 @@ class SpectraDataset:
 
     def _cores_on_both_sides(self) -> list[str]:
         sides = [set(np.unique(self.cores[self.part == part]).tolist()) for part in (TRAIN, VALIDATION)]
-        both = sorted(sides[0] & sides[1])
-        if not both:
+        shared = sorted(sides[0] & sides[1])
+        if not shared:
             return []
         return [
-            f"{len(both)} cores have spectra for training and for validation: {some(both)}; neighbouring spectra are "
-            "similar, so that the validation loss is too low to choose an epoch by"
+            f"{len(shared)} cores have spectra for training and for validation: {some(shared)}; neighbouring spectra "
+            "are similar, so that the validation loss is too low to choose an epoch by"
         ]
 
 

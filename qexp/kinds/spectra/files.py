@@ -20,6 +20,7 @@ from qexp.rows.array_cache import Array, content_hash
 from qexp.rows.csv import read_records
 from qexp.rows.formats import Chunk, Rows, open_table
 from qexp.rows.table import TableError, number
+from qexp.spec.reading import Where
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,28 +70,20 @@ def hash_of(counts: Array) -> str:
     return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[:HASH]
 
 
-def _require_length(found: int, channels: int) -> None:
-    if found != channels:
-        raise ValueError(f"it has {found} numbers, not {channels}")
+def _require_length(length: int, channels: int) -> None:
+    if length != channels:
+        raise ValueError(f"it has {length} numbers, not {channels}")
 
 
 def _numbers(words: list[bytes]) -> NDArray[np.float64]:
-    try:
-        if any(b"_" in word for word in words):
-            raise ValueError
-        return np.array(words, dtype=np.float64)
-    except ValueError:
-        return np.array([_number(word, channel) for channel, word in enumerate(words)])
-
-
-def _number(word: bytes, channel: int) -> float:
-    try:
-        if b"_" in word:  # only Python reads 1_000 as a number
-            raise ValueError
-        return float(word)
-    except ValueError:
-        shown = word[:40].decode(errors="replace")
-        raise ValueError(f"'{shown}' in channel {channel} is not a number") from None
+    numbers = np.empty(len(words))
+    for channel, word in enumerate(words):
+        try:
+            numbers[channel] = float(word.replace(b"_", b"?"))  # only Python reads 1_000 as a number
+        except ValueError:
+            text = word[:40].decode(errors="replace")
+            raise ValueError(f"'{text}' in channel {channel} is not a number") from None
+    return numbers
 
 
 # Names, parts, targets and metadata of spectra, and the problems found in them.
@@ -104,8 +97,6 @@ BLOCK = 512
 
 ERROR, DROP = "error", "drop"
 """What to do with spectra whose target is missing."""
-
-Where = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -151,18 +142,19 @@ class Findings:
     """Problems, grouped by kind; of each kind the first few are named."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[Where, str], list[str]] = {}
+        self._examples: dict[tuple[Where, str], list[str]] = {}
 
-    def add(self, kind: str, shown: str = "", where: Where = ("path",)) -> None:
-        """Add a problem of a kind; `shown` is the spectrum or file, `where` the argument."""
-        self._of.setdefault((where, kind), []).append(shown)
+    def add(self, kind: str, example: str = "", where: Where = ("path",)) -> None:
+        """Add a problem of a kind; `example` is the spectrum or file, `where` the key of the dataset."""
+        self._examples.setdefault((where, kind), []).append(example)
 
     def refuse(self) -> None:
-        """Raises DatasetError if anything was found."""
-        if self._of:
-            raise DatasetError(
-                [(where, f"{kind}: {some(names)}" if names[0] else kind) for (where, kind), names in self._of.items()]
-            )
+        """Raises DatasetError if there are problems."""
+        if self._examples:
+            findings = []
+            for (where, kind), examples in self._examples.items():
+                findings.append((where, f"{kind}: {some(examples)}" if examples[0] else kind))
+            raise DatasetError(findings)
 
 
 class Labels:
@@ -182,10 +174,10 @@ class Labels:
         """The number of spectra that are left out."""
         return len(self._without) if self._missing == DROP else 0
 
-    def keep(self, name: str, value: float, place: str, findings: Findings) -> bool:
+    def keep(self, name: str, value: float, origin: str, findings: Findings) -> bool:
         """Whether a spectrum with this target, NaN if it is missing, is used.
 
-        place  where the target comes from, for messages
+        origin  where the target comes from, for messages
         """
         self._count += 1
         if not math.isnan(value):
@@ -194,7 +186,7 @@ class Labels:
         if self._missing == DROP:
             return False
         findings.add(
-            f'{place} lacks the numbers of spectra, which "missing": "drop" would leave out', name, ("target",)
+            f'{origin} lacks the numbers of spectra, which "missing": "drop" would leave out', name, ("target",)
         )
         return True
 
@@ -213,23 +205,23 @@ def depth_like(columns: Iterable[str]) -> str:
     return " or ".join(f"'{name}'" for name in columns if "depth" in name.lower())
 
 
-def depths_of(texts: Sequence[str], names: Sequence[str], place: str, findings: Findings) -> NDArray[np.float64]:
+def depths_of(texts: Sequence[str], names: Sequence[str], origin: str, findings: Findings) -> NDArray[np.float64]:
     """Depths as numbers, NaN where none is known.
 
-    names  of the spectra
-    place  where the texts come from, for messages
+    names   of the spectra
+    origin  where the texts come from, for messages
     """
     numbers = [number(text) for text in texts]
-    for name, text, found in zip(names, texts, numbers, strict=True) if None in numbers else ():
-        if found is None:
-            findings.add(f"{place} has cells that are not numbers", f"'{text[:20]}' of {name}", ("depth",))
+    for name, text, depth in zip(names, texts, numbers, strict=True) if None in numbers else ():
+        if depth is None:
+            findings.add(f"{origin} has cells that are not numbers", f"'{text[:20]}' of {name}", ("depth",))
     return np.array(numbers, dtype=np.float64)
 
 
 # Spectra in published folders: train/ and test/, each with spe/, info.csv and perhaps target/.
 
 
-SPECTRA, TARGETS, INFO, KEPT_FOR_VALIDATION = "spe", "target", "info.csv", "val.csv"
+SPECTRA, TARGETS, INFO, VALIDATION_INFO = "spe", "target", "info.csv", "val.csv"
 
 
 class Folders:
@@ -267,13 +259,13 @@ class Folders:
         for part in self._parts():
             for folder in (part / SPECTRA, *([] if self._target is None else [self._targets(part)])):
                 digest.update(os.fsencode("\n".join([str(folder.relative_to(self.path)), *_states(folder)])))
-            for name in (self._info(part).name, self._kept().name):
+            for name in (self._info(part).name, self._validation_info.name):
                 if (part / name).is_file():
                     status = (part / name).stat()
                     digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
-        chosen = [self._lists, self._missing]
-        chosen += ["alone"] if self._alone else []
-        return [str(self.path.absolute()), self._target, self._channels, *chosen, digest.hexdigest()]
+        alone = ["alone"] if self._alone else []
+        keys = [self._target, self._channels, self._lists, self._missing, *alone]
+        return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def rows(self) -> tuple[SpectrumRows, list[str]]:
         findings, labels = Findings(), Labels(self._target or "", self._missing)
@@ -283,27 +275,30 @@ class Folders:
         targets: list[float] = []
         for part in self._parts():
             info = self._info(part)
-            listed = dict(described(info, findings))
+            cells_of = dict(read_info(info, findings))
             validation = self._validation(findings) if part.name == TRAIN and not self._alone else {}
             # In published folders info.csv does not name what val.csv does. Where both do, info.csv counts.
-            apart = {name: cells for name, cells in validation.items() if name not in listed}
+            apart = {name: cells for name, cells in validation.items() if name not in cells_of}
             there = files_in(part / SPECTRA)
-            compare(part / SPECTRA, there, info, listed, findings, None if part.name in self._lists else apart)
+            compare(part / SPECTRA, there, info, cells_of, findings, None if part.name in self._lists else apart)
             for name in sorted(apart.keys() - set(there)):
-                findings.add(f"{self._kept()} names spectra that are not in {part / SPECTRA}", name)
-            listed |= apart
+                findings.add(f"{self._validation_info} names spectra that are not in {part / SPECTRA}", name)
+            cells_of |= apart
             if self._target is not None:
-                found = _targets(folder := self._targets(part), list(listed), findings)
-                kept = {name for name in listed if labels.keep(name, found[name], str(folder), findings)}
-                listed = {name: cells for name, cells in listed.items() if name in kept}
-                targets += [found[name] for name in listed]
-            for name, cells in listed.items():
+                values = _read_targets(folder := self._targets(part), list(cells_of), findings)
+                cells_of = {
+                    name: cells
+                    for name, cells in cells_of.items()
+                    if labels.keep(name, values[name], str(folder), findings)
+                }
+                targets += [values[name] for name in cells_of]
+            for name, cells in cells_of.items():
                 for column, cell in cells.items():
                     columns.setdefault(column, [""] * len(names)).append(cell)
                 names.append(name)
                 parts.append(TEST if part.name == TEST or self._alone else VALIDATION if name in validation else TRAIN)
-            for cells_of in columns.values():
-                cells_of += [""] * (len(names) - len(cells_of))
+            for column_cells in columns.values():
+                column_cells += [""] * (len(names) - len(column_cells))
         remarks, self.left_out = labels.end(self.path, findings), labels.left_out
         findings.refuse()
         return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks
@@ -327,7 +322,7 @@ class Folders:
         if self._alone:
             parts = [self.path]
         elif not train.is_dir():
-            findings.add(f"{self.path} has no folder {TRAIN}/{self._meant()}")
+            findings.add(f"{self.path} has no folder {TRAIN}/{self._where_train_is()}")
             findings.refuse()
         for part in parts:
             for name in (SPECTRA, *([] if self._target is None else [TARGETS])):
@@ -337,8 +332,8 @@ class Folders:
                     findings.add(f"{part} has no folder {name}/, which holds {what}", where=where)
             if not self._info(part).is_file():
                 findings.add(f"{part} has no {self._info(part).name}, which lists the spectra and names their cores")
-        if self._lists.get(VALIDATION) and not self._kept().is_file():
-            findings.add(f"{train} has no {self._kept().name}", where=("lists", VALIDATION))
+        if self._lists.get(VALIDATION) and not self._validation_info.is_file():
+            findings.add(f"{train} has no {self._validation_info.name}", where=("lists", VALIDATION))
         findings.refuse()
         return parts
 
@@ -348,21 +343,22 @@ class Folders:
 
     def _targets(self, part: Path) -> Path:
         """The folder of a part's targets: target/TOC% if it is there, else target/."""
-        own = part / TARGETS / (self._target or "")
-        return own if own.is_dir() else part / TARGETS
+        folder = part / TARGETS / (self._target or "")
+        return folder if folder.is_dir() else part / TARGETS
 
-    def _kept(self) -> Path:
+    @property
+    def _validation_info(self) -> Path:
         """The list of the spectra for validation."""
-        return self.path / TRAIN / (self._lists.get(VALIDATION) or KEPT_FOR_VALIDATION)
+        return self.path / TRAIN / (self._lists.get(VALIDATION) or VALIDATION_INFO)
 
     def _validation(self, findings: Findings) -> dict[str, dict[str, str]]:
         """Name and other columns of the spectra for validation, as their list has them."""
-        if not self._kept().is_file() or self._lists.get(VALIDATION, "") is None:
+        if not self._validation_info.is_file() or self._lists.get(VALIDATION, "") is None:
             return {}
-        lines = [cells for _, cells in _lines(self._kept(), findings)]
+        lines = [cells for _, cells in _lines(self._validation_info, findings)]
         return {name: dict(zip(lines[0][1:], cells, strict=False)) for name, *cells in lines[1:]}
 
-    def _meant(self) -> str:
+    def _where_train_is(self) -> str:
         if (self.path / SPECTRA).is_dir():
             return f"; it seems to be a part itself; use the folder that contains it, {self.path.absolute().parent}"
         try:
@@ -377,17 +373,17 @@ def _states(folder: Path) -> list[str]:
     handle = os.open(folder, os.O_RDONLY)  # relative to an open folder, so that its path is resolved once
     try:
         with os.scandir(handle) as entries:
-            found = []
+            states = []
             for entry in entries:
                 try:
                     status = entry.stat()
                 except FileNotFoundError:  # a link to nowhere
-                    found.append(entry.name)
+                    states.append(entry.name)
                 else:
-                    found.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
+                    states.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
     finally:
         os.close(handle)
-    return sorted(found)
+    return sorted(states)
 
 
 def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array:
@@ -395,7 +391,7 @@ def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array
     block = np.zeros((len(paths), channels), dtype=np.float32)
     for row, path in enumerate(paths):
         try:
-            block[row] = counts_in(_content(path), channels)
+            block[row] = counts_in(path.read_bytes(), channels)
         except OSError as error:
             findings.add(f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})")
         except ValueError as error:
@@ -404,28 +400,23 @@ def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array
     return block
 
 
-def _content(path: Path) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        return file.read()
-
-
-def described(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
+def read_info(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
     """Name and other columns of every spectrum of info.csv, in its order; the first column is the name of the file."""
     lines = _lines(info, findings)
     header = next(lines, (0, []))[1]
     for name, count in Counter(header[1:]).items():
         if count > 1:
             findings.add(f"{info} has {count} columns called '{name}'; rename all but one")
-    seen = set[str]()
+    names = set[str]()
     for line, cells in lines:
         if len(cells) != len(header):
             findings.add(f"{info} has lines without {len(header)} columns", f"line {line} ({len(cells)})")
             continue
-        if cells[0] in seen:
+        if cells[0] in names:
             findings.add(f"{info} names spectra twice", f"{cells[0]} (line {line})")
-        seen.add(cells[0])
+        names.add(cells[0])
         yield cells[0], dict(zip(header[1:], cells[1:], strict=True))
-    if header and not seen:
+    if header and not names:
         findings.add(f"{info} lists no spectra")
 
 
@@ -463,31 +454,35 @@ def compare(
         findings.add(f"{folder} holds no file")
     if not there or not names:
         return
-    known = set(there)
-    example = f", whose files have names such as {there[0]}" if known.isdisjoint(names) else ""
+    files = set(there)
+    example = f", whose files have names such as {there[0]}" if files.isdisjoint(names) else ""
     for name in names:
-        if name not in known:
+        if name not in files:
             findings.add(f"{info} names spectra that are not in {folder}{example}", name)
     for name in there:
         if besides is not None and name not in names and name not in besides:
             findings.add(f"{folder} holds spectra that {info} does not name", name)
 
 
-def _targets(folder: Path, names: Sequence[str], findings: Findings) -> dict[str, float]:
+def _read_targets(folder: Path, names: Sequence[str], findings: Findings) -> dict[str, float]:
     """Spectrum → its target; NaN if there is none."""
-    there, found = set(files_in(folder)), dict.fromkeys(names, math.nan)
-    for name in names:
-        if name in there:
-            try:
-                text = _content(folder / name).removeprefix(BYTE_ORDER_MARK).decode(errors="replace").strip()
-            except OSError as error:
-                text = error.strerror or str(error)
-            read = number(text)
-            if read is None or math.isinf(read):
-                kind = f"{folder} has files that are not one finite number"
-                findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
-            found[name] = math.inf if read is None else read
-    return found
+    there, targets = set(files_in(folder)), dict.fromkeys(names, math.nan)
+    for name in (name for name in names if name in there):
+        try:
+            text = (folder / name).read_bytes().removeprefix(BYTE_ORDER_MARK).decode(errors="replace").strip()
+        except OSError as error:
+            text = error.strerror or str(error)
+        targets[name] = _finite_number(text, f"{folder} has files that are not one finite number", name, findings)
+    return targets
+
+
+def _finite_number(text: str, kind: str, name: str, findings: Findings) -> float:
+    """A target, NaN where there is none; else a finding of this kind, with the text and the name it belongs to."""
+    value = number(text)
+    if value is None or math.isinf(value):
+        findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
+        return math.inf
+    return value
 
 
 # Spectra in a table with a row for each: CSV, Parquet or NetCDF.
@@ -529,9 +524,9 @@ class CountTable:
                 findings.add(f"{self.path}: {what}", where=("channels",))
         elif sorted(self._numbered) != list(range(self._channels)):
             first = next((number for number in range(self._channels) if number not in self._numbered), None)
-            said = "" if first is None else f"; the first that is missing is {self._columns}{first}"
+            lacking = "" if first is None else f"; the first that is missing is {self._columns}{first}"
             what = f"{len(self.counts)} columns {self._columns}0, {self._columns}1, … of counts, not {self._channels}"
-            findings.add(f"{self.path} has {what}{said}", where=("channels",) if self.counts else ("columns",))
+            findings.add(f"{self.path} has {what}{lacking}", where=("channels",) if self.counts else ("columns",))
 
     def texts(self) -> dict[str, list[str]]:
         """All columns except the counts."""
@@ -544,8 +539,8 @@ class CountTable:
         units = self._table.units
         return pa.schema(
             [
-                one.with_metadata({"unit": units[one.name]}) if units.get(one.name) else one
-                for one in self._table.types(list(names))
+                field.with_metadata({"unit": units[field.name]}) if units.get(field.name) else field
+                for field in self._table.types(list(names))
             ]
         )
 
@@ -587,11 +582,13 @@ class SpectrumTable:
                 findings.add(f"{self.path} has no column '{self._target}'; {near}", where=("target",))
             findings.refuse()
             columns = table.texts()
-            size = len(next(iter(columns.values()))) if columns else sum(len(one.features) for one in table.chunks())
+            size = (
+                len(next(iter(columns.values()))) if columns else sum(len(chunk.features) for chunk in table.chunks())
+            )
         except TableError as error:
             raise DatasetError([(("path",), str(error))]) from error
-        called = next((name for name in NAMES if name in columns), None)
-        names = columns.pop(called) if called else [str(row + 1) for row in range(size)]
+        name_column = next((name for name in NAMES if name in columns), None)
+        names = columns.pop(name_column) if name_column else [str(row + 1) for row in range(size)]
         parts = columns.pop(PART, [TRAIN] * size)
         for row, part in enumerate(parts):
             if part not in PARTS:
@@ -600,23 +597,25 @@ class SpectrumTable:
         if self._target is None:
             findings.refuse()
             return SpectrumRows(names, parts, columns, None), []
-        targets, labels = self._numbers(columns.pop(self._target), findings), Labels(self._target, self._missing)
-        place = f"{self.path}, column '{self._target}',"
-        kept = [row for row, value in enumerate(targets) if labels.keep(f"spectrum {row + 1}", value, place, findings)]
+        labels, origin = Labels(self._target, self._missing), f"{self.path}, column '{self._target}',"
+        kind = f"{origin} has cells that are not finite numbers"
+        texts = columns.pop(self._target)
+        targets = [_finite_number(text, kind, f"spectrum {row}", findings) for row, text in enumerate(texts, start=1)]
+        used = [row for row, value in enumerate(targets) if labels.keep(f"spectrum {row + 1}", value, origin, findings)]
         remarks, self.left_out = labels.end(self.path, findings), labels.left_out
         findings.refuse()
-        names, parts = [names[row] for row in kept], [parts[row] for row in kept]
-        columns = {name: [texts[row] for row in kept] for name, texts in columns.items()}
-        return SpectrumRows(names, parts, columns, [targets[row] for row in kept]), remarks
+        names, parts = ([texts[row] for row in used] for texts in (names, parts))
+        columns = {name: [cells[row] for row in used] for name, cells in columns.items()}
+        return SpectrumRows(names, parts, columns, [targets[row] for row in used]), remarks
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         import pyarrow as pa
 
         findings, start = Findings(), 0
         labels = [self._target] if self._target is not None and self._missing == DROP else []
-        kept = pa.schema([(name, pa.string()) for name in labels])
+        columns = pa.schema([(name, pa.string()) for name in labels])
         try:
-            for chunk in CountTable(self.path, self._channels, self._columns).chunks(kept):
+            for chunk in CountTable(self.path, self._channels, self._columns).chunks(columns):
                 used = np.ones(len(chunk.features), dtype=bool)
                 for name in labels:
                     used &= [not _is_missing(text) for text in chunk.kept[name].to_pylist()]
@@ -626,16 +625,6 @@ class SpectrumTable:
         except TableError as error:
             raise DatasetError([(("path",), str(error))]) from error
         findings.refuse()
-
-    def _numbers(self, texts: Sequence[str], findings: Findings) -> list[float]:
-        found = []
-        for row, text in enumerate(texts):
-            value = number(text)
-            if value is None or np.isinf(value):
-                kind = f"{self.path}, column '{self._target}', has cells that are not finite numbers"
-                findings.add(kind, f"'{text[:20]}' of spectrum {row + 1}", ("target",))
-            found.append(math.inf if value is None else value)
-        return found
 
 
 def _is_missing(text: str | None) -> bool:
@@ -651,5 +640,5 @@ def add_troubles(
     invalid = ~(np.isfinite(counts) & (counts >= 0)).all(axis=1)
     wrong = np.flatnonzero(invalid if used is None else invalid & used)
     for row in wrong.tolist():
-        shown = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
-        findings.add(f"{path} has spectra with invalid counts", shown)
+        example = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
+        findings.add(f"{path} has spectra with invalid counts", example)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.quantities import in_words
-from qexp.figures.distributions import Histogram, histograms, values_by_group
+from qexp.figures.distributions import values_by_group
 from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
 from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset
 from qexp.kinds.spectra.figures import energies, sample_spectra
@@ -31,43 +31,42 @@ class SpectraView(View[SpectraDataset, Rows]):
         import xarray
 
         data, rows = self.dataset, self.some(self._rows, count)
-        made: dict[str, Any] = {SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})}
+        columns: dict[str, Any] = {SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})}
         if data.target is not None and data.targets is not None:
-            made[data.target] = ("sample", data.targets[rows], {"units": data.units[data.target]})
+            columns[data.target] = ("sample", data.targets[rows], {"units": data.units[data.target]})
         coordinates: dict[str, Any] = {
             "name": ("sample", data.names[rows]),
             "core": ("sample", data.cores[rows]),
             DEPTH: ("sample", data.depths[rows], {"units": data.units[DEPTH]}),
         }
-        if (of_channels := energies(data.energy, data.channels)) is not None:
-            coordinates["energy"] = ("channel", of_channels, {"units": "keV"})
-        return xarray.Dataset(made, coordinates)
+        if (energy := energies(data.energy, data.channels)) is not None:
+            coordinates["energy"] = ("channel", energy, {"units": "keV"})
+        return xarray.Dataset(columns, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         data, rows = self.dataset, self._rows
-        made = [
+        described = [
             Variable(SPECTRUM, data.units[SPECTRUM], self._read.ravel()),
             Variable(TOTAL, data.units[SPECTRUM], self._read.sum(axis=1, dtype=np.float64)),
         ]
         if data.target is not None and data.targets is not None:
-            made.append(Variable(data.target, data.units[data.target], data.targets[rows]))
+            described.append(Variable(data.target, data.units[data.target], data.targets[rows]))
         if np.isfinite(data.depths).any():
-            made.append(Variable(DEPTH, data.units[DEPTH], data.depths[rows]))
-        return made
+            described.append(Variable(DEPTH, data.units[DEPTH], data.depths[rows]))
+        return described
 
     def remarks(self) -> list[str]:
         cores = len(np.unique(self.dataset.cores[self._rows]))
         return [f"{len(self._rows):,} spectra of {cores} cores; counts of {len(self._read):,} of them"]
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
-        shown = [
+        spectra = [
             (self._words(samples, index), samples[SPECTRUM].values[index]) for index in range(samples.sizes["sample"])
         ]
-        where = samples["energy"].values if "energy" in samples.coords else None
-        yield "samples", sample_spectra(shown, where, title)
-        known = [one for one in variables if one.name != SPECTRUM]
-        yield "histograms", histograms([Histogram(one.name, one.unit, {self.part: one.values}) for one in known], title,
-                                       self.counted)  # fmt: skip
+        energy = samples["energy"].values if "energy" in samples.coords else None
+        yield "samples", sample_spectra(spectra, energy, title)
+        numbers = [variable for variable in variables if variable.name != SPECTRUM]
+        yield self.histograms(numbers, title)
         yield from self._by_core(title)
 
     @property
@@ -98,8 +97,10 @@ class SpectraView(View[SpectraDataset, Rows]):
             rows, parts = rows[chosen], parts[chosen]
             name, unit, values = TOTAL, data.units[SPECTRUM], data.read(rows).sum(axis=1, dtype=np.float64)
         heading = self.over_all(title, "all parts")
-        made = values_by_group(data.cores[rows].tolist(), parts.tolist(), list(self.parts), values, name, unit, heading)
-        yield f"{name.replace(' ', '_')}_by_core", made
+        figure = values_by_group(
+            data.cores[rows].tolist(), parts.tolist(), list(self.parts), values, name, unit, heading
+        )
+        yield f"{name.replace(' ', '_')}_by_core", figure
 
 
 def _spread(count: int, most: int) -> Rows:

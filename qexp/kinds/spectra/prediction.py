@@ -43,11 +43,11 @@ from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.spectra.figures import Estimates, down_core
 from qexp.kinds.spectra.files import (
     INFO,
-    KEPT_FOR_VALIDATION,
     NAMES,
     SPECTRA,
     TEST,
     TRAIN,
+    VALIDATION_INFO,
     CountTable,
     Findings,
     add_troubles,
@@ -55,8 +55,8 @@ from qexp.kinds.spectra.files import (
     counts_of,
     depth_like,
     depths_of,
-    described,
     files_in,
+    read_info,
 )
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Posterior, with_quantiles
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTS = (TRAIN, TEST)
-BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")
+BESIDE = (INFO, VALIDATION_INFO, "README.md")
 """Files in a folder of spectra that are not spectra."""
 
 
@@ -215,10 +215,10 @@ class FolderOfSpectra:
             yield self._group("", self.path)
 
     def _group(self, part: str, folder: Path) -> _Group:
-        info, kept, inside = folder / INFO, folder / KEPT_FOR_VALIDATION, folder / SPECTRA
+        info, kept, inside = folder / INFO, folder / VALIDATION_INFO, folder / SPECTRA
         lists = [info] if info.is_file() else []
         if lists and kept.is_file():
-            named, others = ({name for name, _ in described(path, Findings())} for path in (info, kept))
+            named, others = ({name for name, _ in read_info(path, Findings())} for path in (info, kept))
             lists += [] if others <= named else [kept]
         return _Group(part, inside if inside.is_dir() else folder, lists)
 
@@ -245,12 +245,12 @@ class FolderOfSpectra:
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         read = 0
-        spectra = self._described()
+        spectra = self._read_info()
         while some := list(islice(spectra, size)):
             read += len(some)
             yield self._piece(some, read)
 
-    def _described(self) -> Iterator[tuple[_Group, str, dict[str, str]]]:
+    def _read_info(self) -> Iterator[tuple[_Group, str, dict[str, str]]]:
         """Folder, name and columns of every spectrum."""
         findings = Findings()
         for group in self._groups:
@@ -264,7 +264,7 @@ class FolderOfSpectra:
         """Name and columns of the spectra of info.csv, then of those that val.csv alone names."""
         seen = set[str]()
         for path in group.lists:
-            for name, columns in described(path, findings):
+            for name, columns in read_info(path, findings):
                 if name not in seen:
                     yield name, columns
                 seen.add(name)
