@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure, panel_grid, panels, sized, titled
+from qexp.figures.canvas import COLOURS, add_title, panel_grid, panels, sized, subplots
+from qexp.figures.estimates import name_points
 from qexp.observations.noise import NoiseEstimate, model
 from qexp.observations.observation import Array, Observation, Track, spacing
 from qexp.observations.reading import angles_of
@@ -24,22 +25,17 @@ if TYPE_CHECKING:
 MOST_NAMED = 30
 """Stations of a map that are named; the names of more would hide the arrows."""
 
-BESIDE = np.array([[1, -1], [1, 1], [-1, -1], [-1, 1]])
-"""To which side of a dot its name may stand, across and up."""
-MIDDLE = np.array([0.08, 0.04])
-"""The middle of a name from the dot, as a share of the panel."""
-
 
 @dataclass(frozen=True)
 class Stations:
     """Displacements of stations.
 
-    places   (station, 2)  position along x and y
-    vectors  (station, 3)  along x, y and up; NaN where a component is not observed
-    names    (station,)    empty where a station has none
+    positions  (station, 2)  along x and y
+    vectors    (station, 3)  along x, y and up; NaN where a component is not observed
+    names      (station,)    empty where a station has none
     """
 
-    places: Array
+    positions: Array
     vectors: Array
     names: Sequence[str]
 
@@ -51,42 +47,30 @@ def stations_of(x: Array, y: Array, direction: Array, values: Array, names: NDAr
     direction     (point, 3)  of the components
     names         (point,)    or None
     """
-    places, first, own = np.unique(np.stack([x, y], axis=1), axis=0, return_index=True, return_inverse=True)
-    vectors, counts = np.zeros((2, len(places), 3))
-    np.add.at(vectors, own.ravel(), direction * values[:, None])
-    np.add.at(counts, own.ravel(), direction**2)
+    positions, first, owners = np.unique(np.stack([x, y], axis=1), axis=0, return_index=True, return_inverse=True)
+    vectors, counts = np.zeros((2, len(positions), 3))
+    np.add.at(vectors, owners.ravel(), direction * values[:, None])
+    np.add.at(counts, owners.ravel(), direction**2)
     # Both horizontal components must be there, since neither lies along an axis of the map.
     counts[:, :2] = counts[:, :2].sum(axis=1, keepdims=True) / 2
     vectors[counts < 0.99] = np.nan
-    return Stations(places, vectors, [""] * len(places) if names is None else [str(names[index]) for index in first])
+    return Stations(positions, vectors, [""] * len(first) if names is None else [str(names[index]) for index in first])
 
 
-def name_stations(axis: Axes, stations: Stations, tips: Array, marks: Sequence[tuple[float, float]] = ()) -> None:
-    """Write the names beside the dots, each where most room is between dots, arrows, marks and other names.
+def _name_stations(axis: Axes, stations: Stations, tips: Array, marks: Sequence[tuple[float, float]] = ()) -> None:
+    """Write the names beside the dots, where there is room between dots, arrows, marks and other names.
 
     tips   (station, 2)  ends of the arrows; NaN where there is none
-    marks  other places to keep free
+    marks  other points to keep free
     The limits of the axis must be set. Nothing is written if the stations are too many.
     """
-    if len(stations.places) > MOST_NAMED:
+    rows = [row for row, name in enumerate(stations.names) if name]
+    if len(stations.positions) > MOST_NAMED:
         return
     steps = np.linspace(0, 1, 6)[:, None, None]
-    arrows = (stations.places + steps * (np.nan_to_num(tips, nan=0) - stations.places)).reshape(-1, 2)
-    arrows = arrows[np.tile(np.isfinite(tips).all(axis=1), len(steps))]
-    written = np.zeros((0, 2))
-    panel = np.ptp([axis.get_xlim(), axis.get_ylim()], axis=1)
-    for place, name in zip(stations.places, stations.names, strict=True):
-        others = stations.places[(stations.places != place).any(axis=1)]
-        taken = np.concatenate([np.concatenate([arrows, others, np.reshape(marks, (-1, 2))]) / panel, written])
-        middles = place / panel + BESIDE * MIDDLE
-        apart = np.hypot(*(middles[:, None] - taken).T).min(axis=0, initial=1.0)
-        best = int(np.argmax(apart))
-        across, up = BESIDE[best]
-        written = np.append(written, middles[best : best + 1], axis=0)
-        axis.annotate(
-            name, place, (4 * across, 3 * up), textcoords="offset points", fontsize=sized(6.5), zorder=1.5,
-            ha="left" if across > 0 else "right", va="bottom" if up > 0 else "top",
-        )  # fmt: skip
+    arrows = (stations.positions + steps * (tips - stations.positions)).reshape(-1, 2)
+    others = np.concatenate([arrows, stations.positions, np.reshape(marks, (-1, 2))])
+    name_points(axis, [stations.names[row] for row in rows], stations.positions[rows], others, size=6.5)
 
 
 # Maps of the displacements that tracks observe: one panel each, all on one colour scale.
@@ -122,7 +106,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     ratio = float(np.clip((north - south) / (east - west), 0.4, 2.0))
     columns = min(len(tracks), 3)
     rows = -(-len(tracks) // columns)
-    made, grid = figure(rows, columns, PANEL + 0.9 / columns, PANEL * ratio + 0.75)
+    figure, grid = subplots(rows, columns, PANEL + 0.9 / columns, PANEL * ratio + 0.75)
     axes = [axis for row in grid for axis in row]
     colours = ScalarMappable(Normalize(-reach, reach), COLOURS_OF_TRACKS)
     for index, (axis, track) in enumerate(zip(axes, tracks, strict=False)):
@@ -130,35 +114,43 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         axis.set_xlim(west, east)
         axis.set_ylim(south, north)
         draw(axis, track, factor, colours)
-        axis.set_title(track.name, fontsize=sized(9))
         axis.set_aspect("equal")
-        _label(axis, left=index % columns == 0, lowest=index + columns >= len(tracks))
-        _mark_scale(axis)
+        _label(axis, track.name, ("easting", "northing"), index, columns, len(tracks))
+        _draw_scale_bar(axis)
     for axis in axes[len(tracks) :]:
         axis.set_visible(False)
     kinds = {"radar": "toward the satellite", "gnss": "up"}
     words = " or ".join(kinds[kind] for kind in kinds if kind in {track.kind for track in tracks})
     largest = max(float(np.abs(track.where_observed().displacement).max()) for track in tracks) * factor
-    bar = made.colorbar(colours, ax=axes, extend="both" if largest > reach else "neither", shrink=0.8, pad=0.02)
+    bar = figure.colorbar(colours, ax=axes, extend="both" if largest > reach else "neither", shrink=0.8, pad=0.02)
     bar.set_label(f"displacement {words} ({unit})", fontsize=sized(9))
     bar.ax.tick_params(labelsize=sized(8))
-    made.suptitle(title, fontsize=sized(10))
-    return made
+    figure.suptitle(title, fontsize=sized(10))
+    return figure
 
 
 def scale_of(displacements: Sequence[Array]) -> tuple[float, str, float]:
     """Half the width of a colour scale around zero in a readable unit; the unit, and its number in a metre."""
     reach = max(float(np.percentile(np.abs(values), 99.5)) for values in displacements) or 1e-3
-    unit, factor = next(((unit, one) for unit, one, least in UNITS if reach >= least))
+    unit, factor = next((unit, factor) for unit, factor, least in UNITS if reach >= least)
     return reach * factor, unit, factor
 
 
-def frame_of(tracks: Sequence[Track]) -> tuple[float, float, float, float]:
-    """West, east, south and north edges around all observed points [km]."""
+def frame_of(tracks: Sequence[Track]) -> Frame:
+    """The edges around all observed points [km]."""
     x, y = (np.concatenate([getattr(track.where_observed(), name) for track in tracks]) / 1000 for name in "xy")
     stations = any(track.kind == "gnss" for track in tracks)  # whose arrows need room
-    margin = (0.12 if stations else 0.04) * max(float(np.ptp(x)), float(np.ptp(y)), 0.1)
-    return float(x.min()) - margin, float(x.max()) + margin, float(y.min()) - margin, float(y.max()) + margin
+    return _frame(x, y, 0.12 if stations else 0.04)
+
+
+Frame = tuple[float, float, float, float]
+"""West, east, south and north edges."""
+
+
+def _frame(x: Array, y: Array, margin: float) -> Frame:
+    """The edges around points, with a margin as a share of the longer side."""
+    room = margin * max(float(np.ptp(x)), float(np.ptp(y)), 0.1)
+    return float(x.min()) - room, float(x.max()) + room, float(y.min()) - room, float(y.max()) + room
 
 
 def _draw_points(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
@@ -226,20 +218,20 @@ def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappa
     vectors = stations.vectors
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
     longest = max(float(np.hypot(*vectors[moved, :2].T).max(initial=0)), 1e-9)
-    east, north = stations.places.T
+    east, north = stations.positions.T
     outlined: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.6, "zorder": 3}
     axis.scatter(east, north, 16, "white", **outlined)
     up = np.isfinite(vectors[:, 2])
     axis.scatter(east[up], north[up], 16, vectors[up, 2], **_coloured(colours), **outlined)
-    step = float(f"{longest:.0e}")
+    step = _round_below(longest)
     arrows = axis.quiver(
         east[moved], north[moved], vectors[moved, 0], vectors[moved, 1], angles="xy", scale_units="width",
         scale=5 * longest, width=0.006, color="0.15", zorder=2,
     )  # fmt: skip
-    unit = next(unit for unit, one, _ in UNITS if one == factor)
+    unit = next(unit for unit, of_unit, _ in UNITS if of_unit == factor)
     axis.quiverkey(arrows, 0.86, 0.93, step, f"{step:g} {unit}", labelpos="S", fontproperties={"size": sized(7.5)})
-    tips = stations.places + vectors[:, :2] / (5 * longest) * float(np.ptp(axis.get_xlim()))
-    name_stations(axis, stations, tips)
+    tips = stations.positions + vectors[:, :2] / (5 * longest) * float(np.ptp(axis.get_xlim()))
+    _name_stations(axis, stations, tips)
 
 
 def _mark_flight(axis: Axes, seen: Track) -> None:
@@ -258,30 +250,41 @@ def _mark_flight(axis: Axes, seen: Track) -> None:
     axis.quiver([0.91], [0.88], [0.13], [0.0], angles=[look], pivot="tail", **bare, **settings)
 
 
-def _mark_scale(axis: Axes) -> None:
-    """A bar of a round number of km, in the lower left corner."""
-    west, east = axis.get_xlim()
-    south, north = axis.get_ylim()
-    wanted = (east - west) / 4
-    decade = 10 ** np.floor(np.log10(wanted))
-    length = float(max(step * decade for step in (1, 2, 5) if step * decade <= wanted))
-    start, low = west + 0.05 * (east - west), south + 0.05 * (north - south)
-    axis.plot([start, start + length], [low, low], color="0.1", linewidth=sized(2.5), solid_capstyle="butt", zorder=5)
-    back = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "pad": 1}
-    middle = start + length / 2
-    words = f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"
-    axis.text(middle, low, words, ha="center", va="bottom", fontsize=sized(7.5), zorder=4, bbox=back)
+def _draw_scale_bar(axis: Axes) -> None:
+    """A bar of a round length, about a quarter of the panel, in its lower left corner."""
+    from matplotlib.patheffects import withStroke
+
+    (west, east), (south, north) = axis.get_xlim(), axis.get_ylim()
+    length = _round_below((east - west) / 4)
+    start, level = west + 0.06 * (east - west), south + 0.06 * (north - south)
+    halo = [withStroke(linewidth=sized(3), foreground="white")]
+    axis.plot([start, start + length], [level] * 2, color="black", linewidth=sized(2), path_effects=halo, zorder=5)
+    axis.text(
+        start + length / 2, level + 0.02 * (north - south), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m",
+        ha="center", va="bottom", fontsize=sized(7), path_effects=halo, zorder=5,
+    )  # fmt: skip
 
 
-def _label(axis: Axes, left: bool, lowest: bool) -> None:
+def _round_below(length: float) -> float:
+    """The largest round number that is not above a length."""
+    power: float = 10.0 ** math.floor(math.log10(length))
+    return max(power * digit for digit in ROUND if power * digit <= length * 1.0001)
+
+
+def _label(axis: Axes, heading: str, words: tuple[str, str], index: int, columns: int, count: int) -> None:
+    """Title, labels and ticks of one of `count` maps, row by row; those between others have no numbers."""
+    left, lowest = index % columns == 0, index + columns >= count
+    axis.set_title(heading, fontsize=sized(8.5))
     axis.spines[["top", "right"]].set_visible(True)
-    axis.tick_params(labelsize=sized(8), labelleft=left, labelbottom=lowest)
-    axis.ticklabel_format(useOffset=False)
-    axis.locator_params(nbins=5)
+    axis.tick_params(labelsize=sized(7.5), labelleft=left, labelbottom=lowest)
+    axis.ticklabel_format(useOffset=False, style="plain")
+    axis.locator_params(axis="x", nbins=4)
+    axis.locator_params(axis="y", nbins=5)
+    across, up = words
     if left:
-        axis.set_ylabel("northing (km)", fontsize=sized(9))
+        axis.set_ylabel(f"{up} (km)", fontsize=sized(8.5))
     if lowest:
-        axis.set_xlabel("easting (km)", fontsize=sized(9))
+        axis.set_xlabel(f"{across} (km)", fontsize=sized(8.5))
 
 
 # Maps of an observation, of the model that explains it, and of what is left, track by track.
@@ -347,36 +350,31 @@ def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) 
 def _drawn(
     panels: Sequence[Sequence[tuple[str, Maps, Array]]], sources: Sequence[tuple[float, float]], title: str
 ) -> Figure:
-    whole = [one for row in panels for one in row]
-    left, right, bottom, top = _frame([track for _, track, _ in whole])
+    maps = [map for row in panels for map in row]
+    x, y = (np.concatenate([getattr(track, axis) for _, track, _ in maps]) for axis in "xy")
+    left, right, bottom, top = _frame(x, y, 0.04)
     wide, tall = right - left, top - bottom
     width, height = (INVERSION_PANEL * side / max(wide, tall) for side in (wide, tall))
-    made, axes = panel_grid(
-        len(whole), len(panels[0]), max(width, 1.0), max(height, 1.0), ACROSS, DOWN, right=BAR, top=0.72, left=0.8
+    figure, axes = panel_grid(
+        len(maps), len(panels[0]), max(width, 1.0), max(height, 1.0), ACROSS, DOWN, right=BAR, top=0.72, left=0.8
     )
-    reach = max(float(np.percentile(np.abs(values), 99.5)) for _, _, values in whole) or 1e-3
+    reach = max(float(np.percentile(np.abs(values), 99.5)) for _, _, values in maps) or 1e-3
     factor, unit = (100.0, "cm") if reach < 1 else (1.0, "m")
-    longest = max((_longest(track, values) for _, track, values in whole if track.stations), default=0.0)
-    for index, (axis, (heading, track, values)) in enumerate(zip(axes, whole, strict=True)):
+    longest = max((_longest(track, values) for _, track, values in maps if track.stations), default=0.0)
+    for index, (axis, (heading, track, values)) in enumerate(zip(axes, maps, strict=True)):
         axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-        shown = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide, unit)
+        points = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide, unit)
         if track.stations and index % len(panels[0]) == 0:
             stations = stations_of(track.x, track.y, track.direction, values, track.names)
             arrow = ARROW * wide / max(longest, 1e-9)
-            name_stations(axis, stations, stations.places + arrow * stations.vectors[:, :2], sources)
-        _framed(axis, heading, index, len(panels[0]), len(whole))
+            _name_stations(axis, stations, stations.positions + arrow * stations.vectors[:, :2], sources)
+        _label(axis, heading, ("east", "north"), index, len(panels[0]), len(maps))
         for east, north in sources:
             axis.plot(east, north, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
-    _scale_bar(axes[0], wide)
-    _bar(axes[len(panels[0]) - 1], shown, unit, {track.stations for _, track, _ in whole})
-    titled(made, title)
-    return made
-
-
-def _frame(tracks: Sequence[Maps]) -> tuple[float, float, float, float]:
-    x, y = (np.concatenate([getattr(track, axis) for track in tracks]) for axis in ("x", "y"))
-    margin = 0.04 * max(float(np.ptp(x)), float(np.ptp(y)), 0.1)
-    return float(x.min()) - margin, float(x.max()) + margin, float(y.min()) - margin, float(y.max()) + margin
+    _draw_scale_bar(axes[0])
+    _bar(axes[len(panels[0]) - 1], points, unit, {track.stations for _, track, _ in maps})
+    add_title(figure, title)
+    return figure
 
 
 def _points(
@@ -389,70 +387,36 @@ def _points(
             track.x, track.y, c=values, s=float(np.clip(1.1 * side, 1.2, 14.0)) ** 2, marker="s", linewidths=0,
             rasterized=True, cmap="RdBu_r", vmin=-reach, vmax=reach,
         )  # fmt: skip
-    places, vectors = _vectors(track, values)
-    shown = axis.scatter(
-        places[:, 0], places[:, 1], c=vectors[:, 2], s=sized(16), marker="o", linewidths=0.6, edgecolors="black",
+    positions, vectors = _vectors(track, values)
+    points = axis.scatter(
+        positions[:, 0], positions[:, 1], c=vectors[:, 2], s=sized(16), marker="o", linewidths=0.6, edgecolors="black",
         zorder=3, cmap="RdBu_r", vmin=-reach, vmax=reach,
     )  # fmt: skip
     if longest > 0:
         arrow = ARROW * np.ptp(axis.get_xlim()) / longest
         arrows = axis.quiver(
-            *places.T, vectors[:, 0], vectors[:, 1], angles="xy", scale_units="xy", scale=1 / arrow, width=0.008,
+            *positions.T, vectors[:, 0], vectors[:, 1], angles="xy", scale_units="xy", scale=1 / arrow, width=0.008,
             color=COLOURS[2], zorder=2,
         )  # fmt: skip
         length = _round_below(longest)
         axis.quiverkey(
             arrows, 0.24, 0.94, length, f"{length:g} {unit}", labelpos="E", fontproperties={"size": sized(7)}
         )
-    return shown
+    return points
 
 
 def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:
     """Positions of stations, (station, 2), and their components, (station, 3); 0 where one is not observed."""
     stations = stations_of(track.x, track.y, track.direction, values, None)
-    return stations.places, np.nan_to_num(stations.vectors)
+    return stations.positions, np.nan_to_num(stations.vectors)
 
 
 def _longest(track: Maps, values: Array) -> float:
     return float(np.hypot(*_vectors(track, values)[1][:, :2].T).max())
 
 
-def _framed(axis: Axes, heading: str, index: int, columns: int, count: int) -> None:
-    axis.set_title(heading, fontsize=sized(8))
-    axis.tick_params(labelsize=sized(7), labelleft=index % columns == 0, labelbottom=index >= count - columns)
-    axis.spines[["top", "right"]].set_visible(True)
-    axis.locator_params(axis="x", nbins=4)
-    axis.locator_params(axis="y", nbins=5)
-    axis.ticklabel_format(useOffset=False, style="plain")
-    if index % columns == 0:
-        axis.set_ylabel("north (km)", fontsize=sized(8))
-    if index >= count - columns:
-        axis.set_xlabel("east (km)", fontsize=sized(8))
-
-
-def _scale_bar(axis: Axes, wide: float) -> None:
-    """A bar of a round length, about a quarter of the panel, in its lower left corner."""
-    from matplotlib.patheffects import withStroke
-
-    length = _round_below(wide / 4)
-    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
-    start, level = left + 0.06 * (right - left), bottom + 0.06 * (top - bottom)
-    halo = [withStroke(linewidth=sized(3), foreground="white")]
-    axis.plot([start, start + length], [level, level], color="black", linewidth=sized(2), path_effects=halo)
-    axis.text(
-        start + length / 2, level + 0.02 * (top - bottom), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m",
-        ha="center", va="bottom", fontsize=sized(7), path_effects=halo,
-    )  # fmt: skip
-
-
-def _round_below(length: float) -> float:
-    """The largest round number that is not above a length."""
-    power: float = 10.0 ** math.floor(math.log10(length))
-    return max(power * digit for digit in ROUND if power * digit <= length * 1.0001)
-
-
-def _bar(axis: Axes, shown: PathCollection, unit: str, kinds: set[bool]) -> None:
-    bar = axis.figure.colorbar(shown, cax=axis.inset_axes((1.05, 0, 0.05, 1)), extend="both")
+def _bar(axis: Axes, points: PathCollection, unit: str, kinds: set[bool]) -> None:
+    bar = axis.figure.colorbar(points, cax=axis.inset_axes((1.05, 0, 0.05, 1)), extend="both")
     words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
     bar.set_label(f"{words.get(frozenset(kinds), 'toward the satellite, or up')} ({unit})", fontsize=sized(8))
     bar.ax.tick_params(labelsize=sized(7))
@@ -472,15 +436,15 @@ def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> F
 
     estimates  name of the track → its estimate
     """
-    made, axes = panels(len(estimates), WIDE, HIGH)
+    figure, axes = panels(len(estimates), WIDE, HIGH)
     for axis, (name, estimate) in zip(axes, estimates.items(), strict=True):
         _draw(axis, estimate)
         axis.set_title(name, fontsize=sized(9))
         axis.set_xlabel("distance (km)", fontsize=sized(9))
         axis.tick_params(labelsize=sized(8))
     axes[0].set_ylabel("semivariance (mm²)", fontsize=sized(9))
-    titled(made, title)
-    return made
+    add_title(figure, title)
+    return figure
 
 
 def _draw(axis: Axes, estimate: NoiseEstimate) -> None:
@@ -509,7 +473,7 @@ def _draw(axis: Axes, estimate: NoiseEstimate) -> None:
     sill = f"sill {1e6 * best.sill:.3g} mm²\nrange {best.range / 1000:.3g} km"
     words = f"{best.type}:\n{sill if estimate.levels_off else NO_SILL}\nnugget {1e6 * best.nugget:.2g} mm²"
     small = sized(7.5)
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.06)}
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, min(0.06 + 0.9e6 * best.nugget / top, 0.4))}
     if not estimate.levels_off:
         place = {"loc": "upper left"}
     axis.legend(fontsize=small, frameon=False, title=words, title_fontsize=small, **place)

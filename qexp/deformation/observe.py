@@ -14,7 +14,7 @@ import numpy as np
 from qexp.deformation.maps import draw_semivariograms, draw_tracks
 from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
 from qexp.errors import NotFoundError, QexpError
-from qexp.figures.canvas import require_formats, save, styled
+from qexp.figures.canvas import require_formats, save, use_style
 from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
 from qexp.observations.observation import (
     NORTHS,
@@ -196,7 +196,7 @@ def draw(
 ) -> list[Path]:
     """Draw the map, and the semivariograms if there are any; returns the paths of the figures."""
     whole, of_noise = pictures_of(figure)
-    with styled(None if style is None else Path(style)):
+    with use_style(None if style is None else Path(style)):
         save(draw_tracks(observation, title), whole)
         if not estimates:
             return [whole]

@@ -18,7 +18,7 @@ from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.posterior import COVERAGE, SourcePosterior
 from qexp.errors import QexpError, extra
-from qexp.figures.canvas import drawn_at_once, encoded as drawn, encoded as encoded_picture
+from qexp.figures.canvas import draws_at_once, encode as drawn, encode as encoded_picture
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured
 from qexp.observations.observation import Array, Observation, Track, as_table, encoded
@@ -131,7 +131,7 @@ POSTERIOR_FORMAT = "qexp posterior 1"
 def posterior_files(one: SourcePosterior, source: str, observation: Observation, history: str) -> dict[str, bytes]:
     """Name → content."""
     made = {DRAWS: _posterior_netcdf(one, source, observation, history), POSTERIOR_TABLE: _latex(one, source).encode()}
-    if drawn_at_once():
+    if draws_at_once():
         drawn = [
             Drawn(name, of.unit, values) for (name, of), values in zip(one.parameters.items(), one.all.T, strict=True)
         ]
@@ -263,7 +263,7 @@ def write(
             contents |= {f"{one.source}/{name}": content for name, content in _contents(one, spacing, history).items()}
         rows = [list(rival.values()) for rival in best.rivals]
         contents[COMPARISON] = files.csv_text(best.rivals[0], rows).encode()
-        if drawn_at_once():
+        if draws_at_once():
             title = f"Residuals of {', '.join(one.source for one in (best, *others))}"
             maps = [(one.source, _maps(one)) for one in (best, *others)]
             contents[RESIDUALS] = drawn(residual_maps(maps, title), "png")
@@ -279,7 +279,7 @@ def _contents(one: Inversion, spacing: float | None, history: str) -> dict[str, 
         PARAMETERS: files.csv_text(COLUMNS, _rows(one)).encode(),
         TABLE: _netcdf(one, history),
     }
-    if drawn_at_once():
+    if draws_at_once():
         contents[MAPS] = drawn(inversion_maps(_maps(one), _centres(one), _title(one)), "png")
     if one.posterior is not None:
         contents |= posterior_files(one.posterior, one.source, one.observation, history)

@@ -12,7 +12,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qexp.base.files import write_bytes
 from qexp.errors import NotFoundError, QexpError, suggestion
@@ -27,17 +30,24 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with a grid of axes; sizes of one panel in inches."""
+def subplots(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a grid of axes that matplotlib lays out by their labels; sizes of one panel in inches."""
+    figure = blank(columns * width, rows * height)
+    figure.set_layout_engine("constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axis in grid.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, [list(row) for row in grid]
+
+
+def blank(width: float, height: float) -> Figure:
+    """A figure without axes; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    FigureCanvasAgg(made)
-    axes = made.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    return made, [list(row) for row in axes]
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def sized(size: float) -> float:
@@ -70,20 +80,22 @@ def panels(count: int, width: float, height: float, left: float = LEFT, top: flo
     return panel_grid(count, count, inner, height - sized(BOTTOM + top), BETWEEN, 0, left=left, top=top)
 
 
-def titled(made: Figure, text: str, note: str = "") -> None:
+def add_title(figure: Figure, text: str, note: str = "") -> None:
     """A title over panels without titles; below it, in bold, the caution on the numbers."""
-    width, height = made.get_size_inches()
+    width, height = figure.get_size_inches()
     # A character is half as wide as high, a little more with a margin.
     size = min(sized(9), 72 * width / (0.58 * max(len(text), 1)))
-    made.text(0.5, 1 - 0.07 / height, text, ha="center", va="top", fontsize=size)
+    figure.text(0.5, 1 - 0.07 / height, text, ha="center", va="top", fontsize=size)
     if note:
-        marked(made, note, sized(0.24))
+        add_note(figure, note, sized(0.24))
 
 
-def marked(made: Figure, note: str, below: float = 0.04) -> None:
+def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
     """Write the caution on a figure's numbers in bold; `below` is its distance from the upper edge [inch]."""
-    height = made.get_size_inches()[1]
-    made.text(0.5, 1 - below / height, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold")
+    height = figure.get_size_inches()[1]
+    figure.text(
+        0.5, 1 - below / height, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold"
+    )
 
 
 def legend(axis: Axes) -> None:
@@ -105,13 +117,13 @@ def plain_numbers(axis: XAxis | YAxis) -> None:
 
     axis.axes.autoscale_view()
     low, high = axis.get_view_interval()
-    wide = high >= 1000 * low
-    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    decades = high >= 1000 * low
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 2.0, 5.0)))
 
     def label(value: float, _: int | None = None) -> str:
         if low >= 1e-3 and high < 1e4:
             return f"{value:g}"
-        if wide:
+        if decades:
             return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
@@ -126,6 +138,12 @@ def whole_numbers(axis: XAxis | YAxis) -> None:
     axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
 
 
+def extend(values: NDArray[np.floating], least: float, most: float) -> str:
+    """The ends of a colour bar that are pointed, as there are values beyond them."""
+    beyond = bool((values < least).any()), bool((values > most).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+
+
 DPI = 150
 
 
@@ -136,8 +154,8 @@ def resolution() -> float:
     """
     import matplotlib
 
-    of_style = matplotlib.rcParams["savefig.dpi"]
-    return DPI if of_style == "figure" else float(of_style)
+    dpi = matplotlib.rcParams["savefig.dpi"]
+    return DPI if dpi == "figure" else float(dpi)
 
 
 FORMATS = ("png", "pdf", "svg")
@@ -146,63 +164,63 @@ FORMATS = ("png", "pdf", "svg")
 
 def require_formats(formats: Iterable[str]) -> None:
     """Raise QexpError for a format of figures that there is not."""
-    for one in formats:
-        if one not in FORMATS:
-            raise QexpError(f"no format '{one}' for figures; choose from {', '.join(FORMATS)}")
+    for ending in formats:
+        if ending not in FORMATS:
+            raise QexpError(f"no format '{ending}' for figures; choose from {', '.join(FORMATS)}")
 
 
 WITHOUT_TIME = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 """Format → metadata without the time of drawing."""
 
 
-def save(made: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, PDF or SVG, by the ending of the name."""
-    write_bytes(path, encoded(made, path.suffix[1:]))
+    write_bytes(path, encode(figure, path.suffix[1:]))
 
 
-def encoded(made: Figure, ending: str) -> bytes:
+def encode(figure: Figure, ending: str) -> bytes:
     """A figure as PNG, PDF or SVG; the same figure always gives the same bytes."""
     import matplotlib
 
     content = io.BytesIO()
     # Identifiers in an SVG are random unless there is a salt.
-    with matplotlib.rc_context({"svg.hashsalt": "qexp"}), _laid_out(made, ending):
-        made.savefig(content, dpi=resolution(), format=ending, metadata=WITHOUT_TIME.get(ending))
+    with matplotlib.rc_context({"svg.hashsalt": "qexp"}), _layout_done(figure, ending):
+        figure.savefig(content, dpi=resolution(), format=ending, metadata=WITHOUT_TIME.get(ending))
     return content.getvalue()
 
 
-def compact_svg(made: Figure) -> bytes:
+def compact_svg(figure: Figure) -> bytes:
     """A figure as a small SVG for pages: texts stay texts, and curves are rounded to a hundredth of a point."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}):
-        content = encoded(made, "svg")
+        content = encode(figure, "svg")
     content = re.sub(rb' d="[^"]*"', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), content)
     return re.sub(rb"\s+", b" ", content[content.index(b"<svg") :])
 
 
 @contextmanager
-def _laid_out(made: Figure, ending: str) -> Iterator[None]:
+def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
     """Lay out a figure for a PNG once; matplotlib would draw it for its layout, and again for the file."""
-    engine, dpi = made.get_layout_engine(), made.dpi
+    engine, dpi = figure.get_layout_engine(), figure.dpi
     if ending != "png" or engine is None:
         yield
         return
-    made.dpi = resolution()
-    engine.execute(made)
-    made.set_layout_engine(None)
+    figure.dpi = resolution()
+    engine.execute(figure)
+    figure.set_layout_engine(None)
     try:
         yield
     finally:
-        made.set_layout_engine(engine)
-        made.dpi = dpi
+        figure.set_layout_engine(engine)
+        figure.dpi = dpi
 
 
 DRAWING = "QEXP_FIGURES"
 """Environment variable: with `no`, runs and matrices leave their figures to `qexp figures`."""
 
 
-def drawn_at_once() -> bool:
+def draws_at_once() -> bool:
     """Whether runs and matrices draw their figures themselves. Raises QexpError for a value but yes and no."""
     value = os.environ.get(DRAWING, "yes")
     if value not in ("yes", "no"):
@@ -210,10 +228,7 @@ def drawn_at_once() -> bool:
     return value == "yes"
 
 
-# Names typed by users, as labels of a figure.
-
-
-def wrapped(text: str, width: int) -> str:
+def wrap(text: str, width: int) -> str:
     """A text in lines of at most `width` characters; a dollar sign is shown as such and does not start a formula."""
     return "\n".join(line.replace("$", r"\$") for line in textwrap.wrap(text, width))
 
@@ -238,29 +253,25 @@ def panel_grid(
     top: float = GRID_TOP,
     bottom: float = BOTTOM,
 ) -> tuple[Figure, list[Axes]]:
-    """`count` panels, row by row, at most `columns` in a row; for a title above all see `canvas.titled`.
+    """`count` panels, row by row, at most `columns` in a row; for a title above all see `add_title`.
 
     width, height             of a panel within its axes [inch]
     across, down              distances between neighbouring axes, for their labels [inch]
     left, right, top, bottom  margins [inch]
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(count, columns)
     rows = -(-count // columns)
     left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
-    whole = left + columns * width + (columns - 1) * across + right
+    wide = left + columns * width + (columns - 1) * across + right
     tall = top + rows * height + (rows - 1) * down + bottom
-    made = Figure(figsize=(whole, tall))
-    FigureCanvasAgg(made)
-    made.subplots_adjust(
-        left / whole, bottom / tall, 1 - right / whole, 1 - top / tall, wspace=across / width, hspace=down / height
+    figure = blank(wide, tall)
+    figure.subplots_adjust(
+        left / wide, bottom / tall, 1 - right / wide, 1 - top / tall, wspace=across / width, hspace=down / height
     )
-    axes = [made.add_subplot(rows, columns, number + 1) for number in range(count)]
+    axes = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-    return made, axes
+    return figure, axes
 
 
 WIDTH_OF_CHARACTER = 0.066
@@ -279,13 +290,13 @@ def row_panels(
     longest = max((len(line) for rows in lines for line in rows), default=0)
     tall = height * sum(0.5 + 0.5 * len(rows) for rows in lines)
     left = 0.15 + WIDTH_OF_CHARACTER * longest
-    made, axes = panels(count, width, sized(0.7 + top + tall), left, top)
+    figure, axes = panels(count, width, sized(0.7 + top + tall), left, top)
     for axis in axes:
         axis.set_ylim(len(labels) - 0.4, -0.6)
         axis.set_yticks(range(len(labels)), labels if axis is axes[0] else [""] * len(labels), fontsize=sized(8))
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-    return made, axes
+    return figure, axes
 
 
 # Matplotlib style files: other fonts, sizes and colours of the frame for the same figures.
@@ -300,7 +311,7 @@ FOR_TEX = ("latex", "dvipng")
 
 
 @contextmanager
-def styled(file: Path | None) -> Iterator[None]:
+def use_style(file: Path | None) -> Iterator[None]:
     """Inside the block, figures are drawn in the style of a file; None: with the current settings."""
     import matplotlib
 
@@ -319,41 +330,34 @@ def read_style(file: Path) -> RcParams:
     log.addHandler(mistakes)
     before, log.propagate = log.propagate, False
     try:
-        settings = matplotlib.rc_params_from_file(file, use_default_template=False)
+        settings = matplotlib.rc_params_from_file(str(file), use_default_template=False)
     except (OSError, UnicodeDecodeError) as error:
         raise QexpError(f"{file} cannot be read: {error}") from None
     finally:
         log.removeHandler(mistakes)
         log.propagate = before
-    if mistakes.found:
-        raise QexpError("\n".join(f"{file}, {mistake}" for mistake in mistakes.found))
-    if settings.get("text.usetex") and (lacking := next((one for one in FOR_TEX if shutil.which(one) is None), None)):
-        raise QexpError(f"{file}: text.usetex needs LaTeX, and there is no program '{lacking}'; leave that line out")
+    if mistakes.messages:
+        raise QexpError("\n".join(mistakes.messages))
+    programs = [program for program in FOR_TEX if shutil.which(program) is None]
+    if settings.get("text.usetex") and programs:
+        lack = f"there is no program '{programs[0]}'"
+        raise QexpError(f"{file}: text.usetex needs LaTeX, and {lack}; leave that line out")
     for name in [name for name in settings if name.startswith(NOT_OF_FIGURES)]:
         del settings[name]
     return settings
 
 
 class _Mistakes(logging.Handler):
-    """The problems of which matplotlib only warns when it reads a style file."""
+    """The problems of which matplotlib only warns when it reads a style file: it says the line of each."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.found: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(_in_words(record.args, record.getMessage()))
+        import matplotlib
 
-
-def _in_words(arguments: Any, message: str) -> str:
-    """The problem and its line, from the arguments of matplotlib's message if they have the known form."""
-    import matplotlib
-
-    match arguments:
-        case {"key": str(key), "line_no": int(line)}:
-            return f"line {line}: no setting '{key}'; {suggestion(key, matplotlib.rcParams)}"
-        case (_, int(line), str(text)):
-            return f"line {line}: '{text.strip()}' is not a setting, or is set twice; write one 'name: value' per line"
-        case (_, int(line), str(text), error):
-            return f"line {line}: '{text.strip()}': {error}"
-    return message.strip()
+        message = record.getMessage().strip().partition("\n")[0]
+        if isinstance(record.args, dict):  # of an unknown setting
+            message += f"; {suggestion(str(record.args['key']), matplotlib.rcParams)}"
+        self.messages.append(message)

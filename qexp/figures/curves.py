@@ -1,4 +1,4 @@
-"""Learning curves, of one run and of groups of runs."""
+"""Learning curves: of runs, of the folds of one run, and of groups of runs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import in_words, typeset
+from qexp.base.quantities import in_words, label, typeset
 from qexp.figures.canvas import (
     COLOURS,
     TITLE,
-    figure,
+    add_note,
+    add_title,
     legend,
-    marked,
     panels,
     plain_numbers,
     sized,
+    subplots,
     whole_numbers,
-    wrapped,
+    wrap,
 )
 from qexp.metrics.meaning import MAIN_METRIC
 
@@ -27,77 +28,151 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Lines = Sequence[Mapping[str, Any]]
+"""Of a run's `metrics.jsonl`, one per epoch."""
 
-def learning_curves(
-    runs: Mapping[str, Sequence[Mapping[str, Any]]],
-    units: Mapping[str, str],
-    note: str = "",
-) -> Figure:
-    """Loss over epochs, and the validation error of each output, of one run or of several.
-
-    runs   name → the lines of its `metrics.jsonl`
-    units  output → its unit
-    note   caution on the numbers of a single run, may be empty; several runs have it in their names
-    """
-    outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)))
-    made, axes = panels(1 + len(outputs), 4.2, 3.4)
-    marker = "." if max(map(len, runs.values()), default=0) == 1 else None
-    for (name, lines), colour in zip(runs.items(), _cycled(len(runs)), strict=True):
-        epochs = [line["epoch"] for line in lines]
-        prefix = f"{name}, " if len(runs) > 1 else ""
-        loss = axes[0]
-        for part, style, width in (("train", "--", 1.0), ("validation", "-", 1.5)):
-            values = [_number(line[part]["loss"]) for line in lines]
-            part_name = "training" if part == "train" else part
-            loss.plot(epochs, values, style, color=colour, linewidth=width, label=prefix + part_name, marker=marker)
-        for axis, output in zip(axes[1:], outputs, strict=True):
-            values = [_number(line["validation"].get(output, {}).get(MAIN_METRIC)) for line in lines]
-            axis.plot(epochs, values, "-", color=colour, linewidth=1.5, label=name, marker=marker)
-            tested = [
-                (line["epoch"], _number(line["test"][output][MAIN_METRIC]))
-                for line in lines
-                if output in line.get("test", {})
-            ]
-            if tested:
-                axis.plot(*zip(*tested, strict=True), "--", color=colour, linewidth=1.0, label=f"{name}, test")
-    axes[0].set_ylabel("loss (transformed values)")
-    for axis, output in zip(axes[1:], outputs, strict=True):
-        unit = typeset(units.get(output, ""))
-        axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
-        axis.set_title(f"{in_words(output)}, validation", fontsize=sized(10), y=TITLE)
-    for axis in axes:
-        axis.set_xlabel("epoch")
-        whole_numbers(axis.xaxis)
-        drawn = np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata(), np.float64) for line in axis.get_lines())])
-        drawn = drawn[np.isfinite(drawn)]
-        if len(drawn) and drawn.min() > 0:  # losses of posterior heads are negative
-            axis.set_yscale("log")
-            plain_numbers(axis.yaxis)
-        axis.grid(alpha=0.25, which="both", linewidth=0.5)
-    best = [line["epoch"] for lines in runs.values() for line in lines if line["best"]]
-    if best and len(runs) == 1:
-        axes[0].axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"best, epoch {best[-1]}")
-    for axis in axes:
-        if len(axis.get_legend_handles_labels()[1]) > 1:
-            legend(axis)
-    if note:
-        marked(made, note)
-    return made
+Array = NDArray[np.float64]
 
 
 def outputs_of(line: Mapping[str, Any]) -> list[str]:
     return [name for name in line["validation"] if name not in ("loss", "losses")]
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+def over_epochs(runs: Sequence[Lines], *keys: str) -> Array:
+    """A row per run and a column per epoch: the numbers to which keys of the lines lead, such as `train`, `loss`.
+
+    NaN after a run's end and for what is missing or not finite.
+    """
+    table = np.full((len(runs), max((line["epoch"] for lines in runs for line in lines), default=0)), np.nan)
+    for row, lines in zip(table, runs, strict=True):
+        for line in lines:
+            value: Any = line
+            for key in keys:
+                value = (value or {}).get(key)
+            row[line["epoch"] - 1] = np.nan if value is None else value
+    return table
 
 
-def _cycled(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+def middle_half(table: Array) -> Array:
+    """Lower quartile, median and upper quartile of each column, (3, column).
+
+    NaN where more than half of the rows have no value: those of the others would be of different runs.
+    """
+    quartiles = np.full((3, table.shape[1]), np.nan)
+    known = np.isfinite(table).sum(axis=0) >= max(len(table) / 2, 1)
+    if known.any():
+        quartiles[:, known] = np.nanpercentile(table[:, known], (25, 50, 75), axis=0)
+    return quartiles
 
 
-# Learning curves of groups of runs: median and spread.
+def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: str = "") -> Figure:
+    """Loss over epochs, and the validation error of each output, of one run or of several.
+
+    units  output → its unit
+    note   caution on the numbers of a single run, may be empty; several runs have it in their names
+    """
+    outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)))
+    figure, (losses, *errors) = panels(1 + len(outputs), 4.2, 3.4)
+    for number, (name, lines) in enumerate(runs.items()):
+        colour, prefix = COLOURS[number % len(COLOURS)], f"{name}, " * (len(runs) > 1)
+        _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
+        _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
+        for axis, output in zip(errors, outputs, strict=True):
+            _draw_curve(axis, lines, ("validation", output, MAIN_METRIC), colour, name)
+            if any(output in line.get("test", {}) for line in lines):
+                _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{name}, test")
+    for axis in (losses, *errors):
+        _finish(axis, np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]))
+    losses.set_ylabel("loss (transformed values)")
+    for axis, output in zip(errors, outputs, strict=True):
+        _describe_error(axis, output, units)
+    best = [line["epoch"] for lines in runs.values() for line in lines if line["best"]]
+    if best and len(runs) == 1:
+        losses.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"best, epoch {best[-1]}")
+    for axis in (losses, *errors):
+        if len(axis.get_legend_handles_labels()[1]) > 1:
+            legend(axis)
+    if note:
+        add_note(figure, note)
+    return figure
+
+
+def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, words: str) -> None:
+    (values,) = over_epochs([lines], *keys)
+    epochs = np.arange(1, len(values) + 1)
+    if keys[0] == "test":  # which may not be computed after every epoch
+        epochs, values = epochs[np.isfinite(values)], values[np.isfinite(values)]
+    style, width = ("-", 1.5) if keys[0] == "validation" else ("--", 1.0)
+    axis.plot(epochs, values, style, color=colour, linewidth=width, label=words, marker=_marker(len(values)))
+
+
+def _finish(axis: Axes, values: Array) -> None:
+    """Whole epochs, and a logarithmic scale of positive values: losses of posterior heads are negative."""
+    axis.set_xlabel("epoch")
+    whole_numbers(axis.xaxis)
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0:
+        axis.set_yscale("log")
+        plain_numbers(axis.yaxis)
+    axis.grid(alpha=0.25, which="both", linewidth=0.5)
+
+
+def _describe_error(axis: Axes, output: str, units: Mapping[str, str]) -> None:
+    axis.set_ylabel(label("mean absolute error", typeset(units.get(output, ""))))
+    axis.set_title(f"{in_words(output)}, validation", fontsize=sized(10), y=TITLE)
+
+
+def _marker(count: int) -> str | None:
+    """A line of a single point cannot be seen."""
+    return "." if count == 1 else None
+
+
+# Of the folds of a cross-validation.
+
+
+def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], loss: str, note: str) -> Figure:
+    """Training and validation loss over epochs: a thin line per fold, the median thick, chosen epochs as dots.
+
+    chosen  the epoch whose weights each fold keeps; None for folds without validation
+    loss    unit of the losses in the label of their axis
+    note    caution on the numbers, may be empty
+    """
+    tables = {part: over_epochs(folds, key, "loss") for part, key in (("training", "train"), ("validation",) * 2)}
+    if not np.isfinite(tables["validation"]).any():
+        del tables["validation"]  # networks trained on all training rows have no validation loss
+    figure, axes = panels(len(tables), 4.6, 3.7)
+    values = np.concatenate([table[np.isfinite(table)] for table in tables.values()])
+    kept = [(epoch, tables["validation"][row, epoch - 1]) for row, epoch in enumerate(chosen) if epoch is not None]
+    if kept:
+        words = f"chosen epoch, median {np.median([epoch for epoch, _ in kept]):g}"
+        settings: dict[str, Any] = {"color": COLOURS[6], "markersize": 3.2, "alpha": 0.7, "mew": 0, "zorder": 4}
+        axes[1].plot(*zip(*kept, strict=True), "o", label=words, **settings)
+    for axis, (part, table), colour in zip(axes, tables.items(), COLOURS, strict=False):
+        _draw_folds(axis, table, colour)
+        if len(values) and values.min() > 0:
+            axis.set_ylim(values.min() / 1.15, values.max() * 1.15)
+        _finish(axis, values)
+        axis.set_ylabel(f"{part} loss ({loss})")
+        for handle in axis.legend(fontsize=sized(8), frameon=False).legend_handles:
+            if handle is not None:
+                handle.set_alpha(1)
+    add_title(figure, f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", note)
+    return figure
+
+
+def _draw_folds(axis: Axes, table: Array, colour: str) -> None:
+    from matplotlib.collections import LineCollection
+
+    epochs = np.arange(1, table.shape[1] + 1)
+    opacity = float(np.clip(6 / max(len(table), 1), 0.15, 0.6))
+    lines = [np.column_stack([epochs, values]) for values in table]
+    axis.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=opacity, label="a fold"))
+    _, median, _ = middle_half(table)
+    axis.plot(epochs, median, color=colour, linewidth=2.2, marker=_marker(len(epochs)), label="median")
+    axis.autoscale_view()
+
+
+# Of groups of runs: median and spread.
 
 
 STYLES = ("-", "--", "-.", ":")
@@ -111,9 +186,6 @@ WRAPPED = 48
 
 LEGEND_COLUMNS = 3
 
-Lines = Sequence[Mapping[str, Any]]
-Array = NDArray[np.float64]
-
 
 def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]) -> Figure:
     """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
@@ -123,24 +195,26 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     units   output → its unit
     """
     runs = [lines for of_group in groups.values() for lines in of_group]
-    outputs = list(dict.fromkeys(name for lines in runs for name in lines[0]["validation"] if _is_output(name)))
-    lines_of_legend = sum(wrapped(name, WRAPPED).count("\n") + 1 for name in groups) / LEGEND_COLUMNS
-    made, axes = figure(1, 1 + len(outputs), 4.2, 3.4 + 0.2 * lines_of_legend)
-    for axis, output in zip(axes[0], [None, *outputs], strict=True):
-        tables = {name: _over_epochs(of_group, output) for name, of_group in groups.items()}
+    outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
+    lines_of_legend = sum(wrap(name, WRAPPED).count("\n") + 1 for name in groups) / LEGEND_COLUMNS
+    figure, (axes,) = subplots(1, 1 + len(outputs), 4.2, 3.4 + 0.2 * lines_of_legend)
+    for axis, keys in zip(axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True):
+        tables = {name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()}
         for index, (name, table) in enumerate(tables.items()):
             style = STYLES[index // len(COLOURS) % len(STYLES)]
-            _draw(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
-        _describe(axis, list(tables.values()))
-        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(typeset(units.get(output, ""))))
-        axis.set_title(f"{in_words(output or 'loss')}, validation", fontsize=sized(10))
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    made.legend(
-        handles, [wrapped(label, WRAPPED) for label in labels],
+            _draw_band(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
+        _finish(axis, np.concatenate([table.ravel() for table in tables.values()]))
+    axes[0].set_ylabel(f"loss ({loss})")
+    axes[0].set_title("loss, validation", fontsize=sized(10))
+    for axis, output in zip(axes[1:], outputs, strict=True):
+        _describe_error(axis, output, units)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, [wrap(label, WRAPPED) for label in labels],
         loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=sized(8), frameon=False,
     )  # fmt: skip
-    made.suptitle(_explanation(groups), fontsize=sized(9))
-    return made
+    figure.suptitle(_explanation(groups), fontsize=sized(9))
+    return figure
 
 
 def middle_and_band(table: Array) -> tuple[Array, Array, Array]:
@@ -153,43 +227,22 @@ def middle_and_band(table: Array) -> tuple[Array, Array, Array]:
     return middle, lower, upper
 
 
-def _over_epochs(runs: Sequence[Lines], output: str | None) -> Array:
-    """A row per run and a column per epoch, NaN after a run's end and for values that are not finite."""
-    table = np.full((len(runs), max(line["epoch"] for lines in runs for line in lines)), np.nan)
-    for row, lines in zip(table, runs, strict=True):
-        for line in lines:
-            validation = line["validation"]
-            value = validation["loss"] if output is None else validation.get(output, {}).get(MAIN_METRIC)
-            row[line["epoch"] - 1] = np.nan if value is None else value
-    return table
-
-
-def _draw(axis: Axes, name: str, table: Array, colour: str, style: str, opacity: float) -> None:
+def _draw_band(axis: Axes, name: str, table: Array, colour: str, style: str, opacity: float) -> None:
     """The line is thin after some of the runs have ended."""
     present = np.isfinite(table)
-    epochs = np.flatnonzero(present.any(axis=0))
-    if not len(epochs):
+    columns = np.flatnonzero(present.any(axis=0))
+    if not len(columns):
         axis.plot([], [], style, color=colour, label=f"{name} (no finite value)")
         return
-    middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, epochs])
-    whole = present[:, epochs].all(axis=0)
-    marker = "." if len(epochs) == 1 else None
-    axis.fill_between(epochs + 1, lower, upper, color=colour, alpha=opacity, linewidth=0)
-    axis.plot(epochs + 1, middle, style, color=colour, linewidth=0.8, marker=marker)
+    middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, columns])
+    complete = present[:, columns].all(axis=0)
+    epochs, marker = columns + 1, _marker(len(columns))
+    axis.fill_between(epochs, lower, upper, color=colour, alpha=opacity, linewidth=0)
+    axis.plot(epochs, middle, style, color=colour, linewidth=0.8, marker=marker)
     axis.plot(
-        epochs + 1, np.where(whole, middle, np.nan), style, color=colour, linewidth=1.7, marker=marker,
+        epochs, np.where(complete, middle, np.nan), style, color=colour, linewidth=1.7, marker=marker,
         label=f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})",
     )  # fmt: skip
-
-
-def _describe(axis: Axes, tables: Sequence[Array]) -> None:
-    values = np.concatenate([table.ravel() for table in tables])
-    values = values[np.isfinite(values)]
-    if len(values) and values.min() > 0:
-        axis.set_yscale("log")
-        plain_numbers(axis.yaxis)
-    axis.set_xlabel("epoch")
-    axis.grid(alpha=0.25, which="both", linewidth=0.5)
 
 
 def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
@@ -202,11 +255,3 @@ def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
     }[most <= FEW, fewest <= FEW]
     ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
     return f"line: median; band: {reach}" + ("; thin: only the seeds that continue" if ended else "")
-
-
-def _is_output(name: str) -> bool:
-    return name not in ("loss", "losses")
-
-
-def _error_of(unit: str) -> str:
-    return f"mean absolute error ({unit})" if unit else "mean absolute error"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import label, typeset
-from qexp.figures.canvas import COLOURS, panel_grid, panels, plain_numbers, sized, titled, wrapped
+from qexp.figures.canvas import COLOURS, add_title, panel_grid, plain_numbers, row_panels, sized, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,32 +53,32 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 
     counted  what the values are of, such as "rows"
     """
-    made, axes = panel_grid(len(variables), IN_A_ROW, WIDE, HIGH, across=0.5, down=0.62, top=0.42)
-    parts = list(dict.fromkeys(part for one in variables for part in one.values))
-    for axis, one in zip(axes, variables, strict=True):
-        _draw(axis, one, parts)
-    cut = any(len(values) >= MANY for one in variables for values in one.values.values())
+    figure, axes = panel_grid(len(variables), IN_A_ROW, WIDE, HIGH, across=0.5, down=0.62, top=0.42)
+    parts = list(dict.fromkeys(part for variable in variables for part in variable.values))
+    for axis, variable in zip(axes, variables, strict=True):
+        _draw(axis, variable, parts)
+    cut = any(len(values) >= MANY for variable in variables for values in variable.values.values())
     for axis in axes[::IN_A_ROW]:
         axis.set_ylabel(f"share of {counted} (%)", fontsize=sized(8))
-    shaded = any(one.held_out for one in variables)
+    shaded = any(variable.held_out for variable in variables)
     if len(parts) > 1:
         axes[0].legend(fontsize=sized(7), frameon=True, framealpha=0.7, edgecolor="none")
     notes = ["without the outermost 0.1 %"] * cut + ["grey: values held out for test"] * shaded
-    titled(made, "; ".join([title, *notes]))
-    return made
+    add_title(figure, "; ".join([title, *notes]))
+    return figure
 
 
-def _draw(axis: Axes, one: Histogram, parts: Sequence[str]) -> None:
-    finite = {part: values[np.isfinite(values)].astype(np.float64) for part, values in one.values.items()}
+def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
+    finite = {part: values[np.isfinite(values)].astype(np.float64) for part, values in variable.values.items()}
     every = np.concatenate(list(finite.values()))
     usual = _edges(every)
     logarithmic = usual[0] > 0 and not np.allclose(np.diff(usual), usual[1] - usual[0])
     if logarithmic:
         axis.set_xscale("log")
     along = np.log if logarithmic else np.asarray
-    edges = _with_ends(usual, [end for interval in one.held_out for end in interval], along)
+    edges = _with_ends(usual, [end for interval in variable.held_out for end in interval], along)
     widths = np.diff(along(edges)) / (along(usual[1]) - along(usual[0]))
-    for low, high in one.held_out:
+    for low, high in variable.held_out:
         axis.axvspan(max(low, edges[0]), min(high, edges[-1]), color=SHADE, linewidth=0, zorder=0)
     for part, values in finite.items():
         shares = 100 * np.histogram(values, edges)[0] / max(len(values), 1) / widths
@@ -85,7 +86,7 @@ def _draw(axis: Axes, one: Histogram, parts: Sequence[str]) -> None:
         axis.stairs(shares, edges, color=colour, fill=len(parts) == 1, label=part, linewidth=1.2)
     axis.set_xlim(edges[0], edges[-1])
     axis.set_ylim(bottom=0)
-    axis.set_xlabel(label(one.name, typeset(one.unit)), fontsize=sized(8))
+    axis.set_xlabel(label(variable.name, typeset(variable.unit)), fontsize=sized(8))
     axis.tick_params(labelsize=sized(7))
     axis.xaxis.get_offset_text().set_fontsize(sized(7))
     if logarithmic:
@@ -124,8 +125,8 @@ def _edges(values: Array) -> Array:
 MOST_GROUPS = 50
 """Largest number of groups that are drawn."""
 
-WIDE_GROUPS, LINE, CHARACTERS = 6.2, 0.17, 22
-"""Width of the figure and height of a group's line [inch]; characters of a group's name."""
+CHARACTERS = 22
+"""Of a group's name."""
 
 
 def values_by_group(
@@ -143,36 +144,28 @@ def values_by_group(
     known                  the parts in order
     """
     of_group, of_part = np.asarray(groups, dtype=str), np.asarray(parts, dtype=str)
-    order = sorted(dict.fromkeys(of_group.tolist()), key=lambda one: (known.index(of_part[of_group == one][0]), one))
-    shown = order[:MOST_GROUPS]
-    made, (axis,) = panels(1, WIDE_GROUPS, 1.25 + sized(LINE) * len(shown), left=1.75)
-    for line, group in enumerate(shown):
-        for part in known:
-            own = values[(of_group == group) & (of_part == part)]
-            own = own[np.isfinite(own)]
-            colour = COLOURS[known.index(part) % len(COLOURS)]
-            axis.plot(own, np.full(len(own), line), "o", color=colour, markersize=sized(3.5), alpha=0.5, mew=0)
-            if len(own):
-                axis.plot([np.median(own)] * 2, [line - 0.4, line + 0.4], color=colour, linewidth=1.6)
-    for part in known if len(known) > 1 else ():
-        colour = COLOURS[known.index(part) % len(COLOURS)]
-        axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
-    counts = [int((of_group == group).sum()) for group in shown]
-    names = [wrapped(group, 200)[:CHARACTERS] for group in shown]
-    axis.set_yticks(
-        range(len(shown)), [f"{group} ({count})" for group, count in zip(names, counts, strict=True)], fontsize=sized(7)
-    )
-    axis.set_ylim(len(shown) - 0.4, -0.6)
+    first = {group: known.index(of_part[of_group == group][0]) for group in dict.fromkeys(of_group.tolist())}
+    order = sorted(first, key=lambda group: (first[group], group))
+    drawn, colours = order[:MOST_GROUPS], {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(known)}
+    labels = [f"{wrap(group, 200)[:CHARACTERS]} ({(of_group == group).sum()})" for group in drawn]
+    figure, (axis,) = row_panels(1, 5.2, labels, 0.17)
+    for line, group in enumerate(drawn):
+        for part, colour in colours.items():
+            points = values[(of_group == group) & (of_part == part)]
+            points = points[np.isfinite(points)]
+            axis.plot(points, np.full(len(points), line), "o", color=colour, markersize=sized(3.5), alpha=0.5, mew=0)
+            if len(points):
+                axis.plot([np.median(points)] * 2, [line - 0.4, line + 0.4], color=colour, linewidth=1.6)
+    axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
     axis.tick_params(axis="x", labelsize=sized(8))
     axis.xaxis.get_offset_text().set_fontsize(sized(8))
-    axis.grid(axis="y", color="0.92", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
     if len(known) > 1:
+        for part, colour in colours.items():
+            axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
         axis.legend(fontsize=sized(7), loc="best", frameon=True, framealpha=0.7, edgecolor="none")
-    left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(shown) else ""
-    titled(made, f"{title}; bars: medians, in brackets: number of points{left_out}")
-    return made
+    left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
+    add_title(figure, f"{title}; bars: medians, in brackets: number of points{left_out}")
+    return figure
 
 
 # Draws of several parameters: a histogram of each, and the density of each pair.
@@ -208,26 +201,23 @@ class Drawn:
 
 def corner(parameters: Sequence[Drawn], title: str) -> Figure:
     """Histograms with median and central 90 % interval on the diagonal; below it contours around 50 and 90 %."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    count, (left, bottom, top, right) = len(parameters), map(sized, (LEFT, BOTTOM, TOP, RIGHT))
-    inner = count * PANEL + (count - 1) * BETWEEN
-    width, height = left + inner + right, bottom + inner + top
-    made = Figure(figsize=(width, height))
-    FigureCanvasAgg(made)
-    ranges = [_range(one.values) for one in parameters]
-    for row, down in enumerate(parameters):
-        for column, across in enumerate(parameters[: row + 1]):
-            place = left + column * (PANEL + BETWEEN), bottom + (count - 1 - row) * (PANEL + BETWEEN)
-            axis = made.add_axes((place[0] / width, place[1] / height, PANEL / width, PANEL / height))
-            if row == column:
-                _histogram(axis, across.values, ranges[column])
-            else:
-                _pair(axis, across.values, down.values, ranges[column], ranges[row])
-            _labels(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
-    titled(made, title)
-    return made
+    count = len(parameters)
+    figure, axes = panel_grid(
+        count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, left=LEFT, right=RIGHT, top=TOP, bottom=BOTTOM
+    )
+    ranges = [_range(parameter.values) for parameter in parameters]
+    for axis, (row, column) in zip(axes, product(range(count), repeat=2), strict=True):
+        across, down = parameters[column], parameters[row]
+        if row < column:
+            axis.remove()
+            continue
+        if row == column:
+            _draw_histogram(axis, across.values, ranges[column])
+        else:
+            _draw_pair(axis, across.values, down.values, ranges[column], ranges[row])
+        _label(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
+    add_title(figure, title)
+    return figure
 
 
 def _range(values: Array) -> tuple[float, float]:
@@ -236,7 +226,7 @@ def _range(values: Array) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> None:
+def _draw_histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> None:
     counts, edges = np.histogram(values, CORNER_BINS, ends)
     axis.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.35)
     low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
@@ -249,7 +239,7 @@ def _histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> None:
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _pair(axis: Axes, across: Array, down: Array, ends: tuple[float, float], levels: tuple[float, float]) -> None:
+def _draw_pair(axis: Axes, across: Array, down: Array, ends: tuple[float, float], levels: tuple[float, float]) -> None:
     from scipy.ndimage import gaussian_filter
 
     counts, first, second = np.histogram2d(across, down, CELLS, (ends, levels))
@@ -267,7 +257,7 @@ def _pair(axis: Axes, across: Array, down: Array, ends: tuple[float, float], lev
     axis.set_ylim(*levels)
 
 
-def _labels(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -> None:
+def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -> None:
     """Labels at the lower and the left edge only."""
     from matplotlib.ticker import MaxNLocator
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import typeset
-from qexp.figures.canvas import sized
+from qexp.figures.canvas import blank, extend, sized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,8 +87,8 @@ def draw_moments(
     vectors  pairs of outputs that are x and y component
     """
     rows = list(_rows(moments, units, vectors))
-    made, heading, grid = _laid_out(len(rows), where, *_size(where))
-    updates = [_begin(made, axes, row, where) for axes, row in zip(grid, rows, strict=True)]
+    figure, heading, grid = _laid_out(len(rows), where, *_size(where))
+    updates = [_begin(figure, axes, row, where) for axes, row in zip(grid, rows, strict=True)]
     for index, moment in enumerate(moments):
         heading.set_text(moment.title)
         for (images, title), row in zip(updates, rows, strict=True):
@@ -96,7 +96,7 @@ def draw_moments(
             for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
                 image.set_data(values)
             title.set_text(_summary(estimate - truth, row.unit))
-        yield made
+        yield figure
 
 
 @dataclass(frozen=True)
@@ -147,21 +147,17 @@ def _size(where: Extent) -> tuple[float, float]:
 
 def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Figure, Text, list[list[Axes]]]:
     """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference, its colour bar."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     left, right, top, bottom, labels, between = map(sized, (LEFT, RIGHT, TOP, BOTTOM, BAR_LABELS, ROWS_BETWEEN))
     lefts, at = [], left
     for across, gap in ((width, BETWEEN), (width, BAR_GAP), (BAR, labels), (width, BAR_GAP), (BAR, right)):
         lefts.append((at, across))
         at += across + gap
     tall = top + bottom + rows * height + (rows - 1) * between
-    made = Figure(figsize=(at, tall))
-    FigureCanvasAgg(made)
+    figure = blank(at, tall)
     grid = []
     for row in range(rows):
         low = bottom + (rows - 1 - row) * (height + between)
-        grid.append([made.add_axes((start / at, low / tall, across / at, height / tall)) for start, across in lefts])
+        grid.append([figure.add_axes((start / at, low / tall, across / at, height / tall)) for start, across in lefts])
     for row, axes in enumerate(grid):
         for column, axis in enumerate((axes[0], axes[1], axes[3])):
             axis.tick_params(labelsize=sized(8), labelbottom=row == rows - 1, labelleft=column == 0)
@@ -169,10 +165,10 @@ def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Fi
             if row == rows - 1:
                 axis.set_xlabel(f"x ({where.unit})", fontsize=sized(9))
         axes[0].set_ylabel(f"y ({where.unit})", fontsize=sized(9))
-    return made, made.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(11)), grid
+    return figure, figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(11)), grid
 
 
-def _begin(made: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
+def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
     """The empty images of a row, and the title of the last one, which gives the size of the differences."""
     truth, estimate, scale_bar, difference, difference_bar = axes
     low, high = row.scale()
@@ -185,14 +181,14 @@ def _begin(made: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tupl
     empty = np.full_like(row.truths[0], np.nan)
     images = [axis.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings) for axis in (truth, estimate)]
     images.append(difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings))
-    differences = [one - other for one, other in zip(row.estimates, row.truths, strict=True)]
+    differences = [estimate - truth for estimate, truth in zip(row.estimates, row.truths, strict=True)]
     for image, bar, values, (least, most) in (
         (images[1], scale_bar, [*row.truths, *row.estimates], (low, high)),
         (images[2], difference_bar, differences, (-reach, reach)),
     ):
-        drawn = made.colorbar(image, cax=bar, extend=_beyond(_finite(values), least, most), label=row.unit)
-        drawn.ax.tick_params(labelsize=sized(8))
-        drawn.ax.yaxis.label.set_fontsize(sized(9))
+        figure.colorbar(image, cax=bar, extend=extend(_finite(values), least, most), label=row.unit)
+        bar.tick_params(labelsize=sized(8))
+        bar.yaxis.label.set_fontsize(sized(9))
     for axis in (truth, estimate, difference):
         axis.set_facecolor(NO_DATA)
     truth.set_title(f"{row.name}: truth", fontsize=sized(9))
@@ -213,9 +209,3 @@ def _finite(fields: Sequence[Array]) -> Array:
 def _reach(values: Array, percentile: float) -> float:
     """Half-width of a scale around zero; the few largest values may exceed it."""
     return (float(np.percentile(np.abs(values), percentile)) if len(values) else 1.0) or 1e-12
-
-
-def _beyond(values: Array, least: float, most: float) -> str:
-    """The ends of a scale beyond which there are values."""
-    words = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    return words[bool((values < least).any()), bool((values > most).any())]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.quantities import in_words, label, typeset
-from qexp.figures.canvas import COLOURS, TITLE, figure, plain_numbers, row_panels, sized, titled, wrapped
+from qexp.figures.canvas import COLOURS, TITLE, add_title, plain_numbers, row_panels, sized, subplots, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,14 +39,14 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping
     units    output → its unit
     """
     names = list(dict.fromkeys(name for groups in outputs.values() for name in groups))
-    labels = [wrapped(name, 36) for name in names]
+    labels = [wrap(name, 36) for name in names]
     figure, axes = row_panels(len(outputs), 4.4, labels, HEIGHT_OF_ROW)
     colours = {name: COLOURS[row % len(COLOURS)] for row, name in enumerate(names)}
     for axis, (output, groups) in zip(axes, outputs.items(), strict=True):
         _draw_rows(axis, names, groups, colours)
         axis.set_xlabel(label("mean absolute error", typeset(units.get(output, ""))))
         axis.set_title(f"{in_words(output)}, test", fontsize=sized(10), y=TITLE)
-    titled(figure, "dots: seeds; diamond and line: mean and its 95 % interval (Student)")
+    add_title(figure, "dots: seeds; diamond and line: mean and its 95 % interval (Student)")
     return figure
 
 
@@ -56,7 +56,7 @@ def values_in_rows(values: Mapping[str, OfSeeds], words: str, strong: str = "") 
     words   what is measured, with its unit
     strong  the name of the row that stands out
     """
-    labels = [wrapped(name, 36) for name in values]
+    labels = [wrap(name, 36) for name in values]
     several = any(row.values for row in values.values())
     figure, (axis,) = row_panels(1, 4.4, labels, HEIGHT_OF_ROW if several else 0.25, top=0.1)
     _draw_rows(axis, list(values), values, {name: COLOURS[name == strong] for name in values})
@@ -176,7 +176,7 @@ def study_panels(
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     columns = min(len(panels), IN_A_ROW)
     rows = -(-len(panels) // columns)
-    made, grid = figure(rows, columns, 5.6 if columns == 1 else 4.2, 3.9)
+    figure, grid = subplots(rows, columns, 5.6 if columns == 1 else 4.2, 3.9)
     axes = [one for row in grid for one in row]
     low, high, below = floored(panels, floor)
     for one, (title, lines) in zip(axes, panels.items(), strict=False):
@@ -188,18 +188,18 @@ def study_panels(
         _label(one, place, axis)
         one.set_ylim(low, high)
         one.set_ylabel(measured)
-        one.set_title(wrapped(title, 48), fontsize=sized(10))
+        one.set_title(wrap(title, 48), fontsize=sized(10))
     for one in axes[len(panels) :]:
         one.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
-    made.legend(
-        handles, [wrapped(label, 60) for label in labels], loc="outside lower center", frameon=False,
+    figure.legend(
+        handles, [wrap(label, 60) for label in labels], loc="outside lower center", frameon=False,
         fontsize=sized(8), ncols=1 if max(map(len, labels)) > 30 else min(len(labels), 3),
     )  # fmt: skip
     words = "dots: seeds; line and band: mean and its 95 % interval (Student)"
     hidden = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
-    made.suptitle(words + hidden, fontsize=sized(9))
-    return made
+    figure.suptitle(words + hidden, fontsize=sized(9))
+    return figure
 
 
 def _draw(axis: Axes, name: str, line: Line, place: Places, colour: str, beside: float) -> None:
@@ -258,7 +258,7 @@ def _apart(place: Places) -> Iterator[str]:
         if shown[text]:
             kept.append(scaled[index])
     for text in place.positions:
-        yield wrapped(place.labels[text], 12) if shown[text] else ""
+        yield wrap(place.labels[text], 12) if shown[text] else ""
 
 
 def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
-from qexp.base.quantities import nearest, typeset
+from qexp.base.quantities import label, nearest, typeset
 from qexp.errors import QexpError
-from qexp.figures.canvas import COLOURS, FORMATS, panels, require_formats, save, sized, styled, titled, wrapped
-from qexp.figures.curves import learning_curves
+from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
+from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.jobs.states import Watch
 from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, intervals_of
 from qexp.spec.experiences import type_name
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 50
 """Largest number of groups that are drawn."""
-
-WIDE, HEIGHT_OF_ROW, WIDTH_OF_CHARACTER = 3.4, 0.22, 0.066  # inches
 
 
 @dataclass(frozen=True)
@@ -59,41 +57,35 @@ def coverage_by_group(
     groups    all rows first
     interval  what share the intervals should cover
     """
-    shown = groups[:MOST_GROUPS]
-    labels = [f"{wrapped(one.name, 200)[:30]}  ({one.covered} of {one.rows})" for one in shown]
-    width = max(map(len, labels)) * WIDTH_OF_CHARACTER
-    made, (shares, widths) = panels(2, WIDE, sized(1.15 + HEIGHT_OF_ROW * len(shown)), left=sized(0.15 + width))
-    _draw_shares(shares, shown, interval)
-    _draw_widths(widths, shown)
+    drawn = groups[:MOST_GROUPS]
+    labels = [f"{wrap(group.name, 200)[:30]}  ({group.covered} of {group.rows})" for group in drawn]
+    figure, (shares, widths) = row_panels(2, 3.4, labels, 0.22)
+    _draw_shares(shares, drawn, interval)
+    _draw_widths(widths, drawn)
     shares.set_xlabel(f"share in {100 * interval:g} % intervals")
-    words = f"mean width, {output.replace('_', ' ')}"
-    widths.set_xlabel(f"{words} ({typeset(unit)})" if unit else words)
-    for axis in (shares, widths):
-        axis.set_ylim(len(shown) - 0.4, -0.6)
-        axis.set_yticks(range(len(shown)), labels if axis is shares else [""] * len(shown), fontsize=sized(8))
-        axis.tick_params(axis="y", length=0)
-        axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-        if len(shown) > 1:
-            axis.axhline(0.5, color="0.75", linewidth=0.8)
-    left_out = f"; the first {MOST_GROUPS} of {len(groups)} lines" if len(groups) > len(shown) else ""
-    titled(made, f"{title}; lines: 95 % ranges{left_out}", note)
-    return made
+    widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
+    for axis in (shares, widths) if len(drawn) > 1 else ():
+        axis.axhline(0.5, color="0.75", linewidth=0.8)
+    left_out = f"; the first {MOST_GROUPS} of {len(groups)} lines" if len(groups) > len(drawn) else ""
+    add_title(figure, f"{title}; lines: 95 % ranges{left_out}", note)
+    return figure
 
 
 def _draw_shares(axis: Axes, groups: Sequence[Covered], interval: float) -> None:
     axis.axvline(interval, color="0.6", linewidth=1, zorder=1)
-    for line, one in enumerate(groups):
-        axis.plot(one.range, [line, line], color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2)
+    for line, group in enumerate(groups):
+        low, high = group.range
+        axis.plot([low, high], [line] * 2, color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2)
         # What an interval of the right coverage would hardly give stands out.
-        colour = COLOURS[0] if one.range[0] <= interval <= one.range[1] else COLOURS[1]
-        axis.plot(one.covered / one.rows, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
+        colour = COLOURS[0] if low <= interval <= high else COLOURS[1]
+        axis.plot(group.covered / group.rows, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
     axis.set_xlim(-0.04, 1.04)
 
 
 def _draw_widths(axis: Axes, groups: Sequence[Covered]) -> None:
-    known = np.array([np.nan if one.mean_width is None else one.mean_width for one in groups], dtype=np.float64)
-    axis.plot(known, np.arange(len(groups)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
-    finite = known[np.isfinite(known)]
+    widths = np.array([np.nan if group.mean_width is None else group.mean_width for group in groups], dtype=np.float64)
+    axis.plot(widths, np.arange(len(groups)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
+    finite = widths[np.isfinite(widths)]
     if len(finite) and finite.max() > 10 * finite.min() > 0:
         axis.set_xscale("log")
     elif len(finite):
@@ -121,13 +113,13 @@ class MissingNumbersError(QexpError):
 def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
     """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is missing."""
     try:
-        read = files.read_netcdf(path)
+        variables = files.read_netcdf(path)
     except FileNotFoundError as error:
         raise missing(str(error)) from None
     for name in needed:
-        if name not in read:
+        if name not in variables:
             raise missing(f"{path} has no variable '{name}'")
-    return read
+    return variables
 
 
 def columns(path: Path) -> dict[str, list[str]]:
@@ -148,18 +140,18 @@ def missing(what: str, remedy: str = "run the experience again under another `na
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
-def outputs(of: xarray.Dataset) -> list[str]:
+def outputs(table: xarray.Dataset) -> list[str]:
     """The outputs whose true values and estimates a table holds."""
-    return [name for name in outputs_among(of.data_vars) if name in of]
+    return [name for name in outputs_among(table.data_vars) if name in table]
 
 
-def unit(of: xarray.Dataset, name: str) -> str:
-    return str(of[name].attrs.get("units", ""))
+def unit(table: xarray.Dataset, name: str) -> str:
+    return str(table[name].attrs.get("units", ""))
 
 
-def truth_and_estimate(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def truth_and_estimate(table: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """True values and estimates of an output; those of angles in the turn of the true value."""
-    truth, estimate = of[output].values, of[estimate_of(output)]
+    truth, estimate = table[output].values, table[estimate_of(output)]
     return truth, nearest(estimate.values, truth, estimate.attrs.get(PERIOD))
 
 
@@ -174,21 +166,21 @@ def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.
 
 def coverage(directory: RunDirectory) -> Pictures:
     """How many test rows lie in their intervals, and how wide these are, by group; no figure if that is unknown."""
-    found = intervals_of(directory)
-    if found is None:
+    intervals = intervals_of(directory)
+    if intervals is None:
         return
     record = directory.record()
-    usual = [one for one in found.coverages if one.interval == USUAL]
-    known = list(dict.fromkeys(one.output for one in usual))
-    for output in known:
+    usual = [coverage for coverage in intervals.coverages if coverage.interval == USUAL]
+    names = list(dict.fromkeys(coverage.output for coverage in usual))
+    for output in names:
         groups = [
-            Covered(one.name or "all", one.n, one.covered, one.range, one.mean_width)
-            for one in usual
-            if one.output == output
+            Covered(group.name or "all", group.n, group.covered, group.range, group.mean_width)
+            for group in usual
+            if group.output == output
         ]
-        title = f"{output.replace('_', ' ')}: {_of_whom(directory, found.unit)}"
-        made = coverage_by_group(groups, output, record.units.get(output, ""), USUAL, title, record.caution)
-        yield FIGURES_FOLDER / ("coverage" if len(known) == 1 else f"coverage_{output}"), made
+        title = f"{output.replace('_', ' ')}: {_of_whom(directory, intervals.unit)}"
+        figure = coverage_by_group(groups, output, record.units.get(output, ""), USUAL, title, record.caution)
+        yield FIGURES_FOLDER / ("coverage" if len(names) == 1 else f"coverage_{output}"), figure
 
 
 def _of_whom(directory: RunDirectory, unit: str) -> str:
@@ -197,8 +189,8 @@ def _of_whom(directory: RunDirectory, unit: str) -> str:
     return "intervals from the errors of other " + ("rows" if unit == "row" else f"groups ({unit})")
 
 
-def texts(of: xarray.Dataset, name: str) -> list[str]:
-    return [str(value) for value in of[name].values]
+def texts(table: xarray.Dataset, name: str) -> list[str]:
+    return [str(value) for value in table[name].values]
 
 
 def learning_curve(directory: RunDirectory) -> Pictures:
@@ -209,6 +201,20 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 def learning_curve_of(directory: RunDirectory) -> Figure:
     record = directory.record()
     return learning_curves({directory.name: directory.metrics()}, record.units, record.caution)
+
+
+def fold_curves(directory: RunDirectory) -> Pictures:
+    """Losses over epochs, a thin line per fold."""
+    yield FIGURES_FOLDER / "fold_curves", fold_curves_of(directory)
+
+
+def fold_curves_of(directory: RunDirectory) -> Figure:
+    folds, chosen = directory.all_folds(), list[int | None]()
+    curves = [fold.metrics() for fold in folds]
+    for fold, lines in zip(folds, curves, strict=True):
+        validated = bool(lines) and bool(lines[0]["validation"]["losses"])
+        chosen.append(fold.record().epochs.best if validated else None)
+    return curves_of_folds(curves, chosen, "transformed values", directory.record().caution)
 
 
 def draw(
@@ -227,22 +233,22 @@ def draw(
     Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that `only` names, or all of
     them, cannot be drawn.
     """
-    known = figures_of(directory)
-    if not known:
+    figures = figures_of(directory)
+    if not figures:
         raise QexpError(f"{directory.name} is a run of a program, of which qexp draws no figures")
-    _check(directory, known, formats, only)
+    _check(directory, figures, formats, only)
     drawn: list[Path] = []
     missing: list[str] = []
-    with styled(style):
-        for name, figure in known.items():
+    with use_style(style):
+        for name, pictures in figures.items():
             if only and name not in only:
                 continue
             before = len(drawn)
             try:
-                for place, made in figure(directory):
-                    for path in _files(directory.path / place, formats):
+                for picture, figure in pictures(directory):
+                    for path in _files(directory.path / picture, formats):
                         files.make_folder(path.parent)
-                        save(made, path)
+                        save(figure, path)
                         drawn.append(path)
             except MissingNumbersError as lack:
                 missing.append(f"{directory.name}: '{name}' is not drawn: {lack}")
@@ -259,17 +265,17 @@ def draw(
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
     """The figures that a run of its type and its kind of dataset, or an evaluation of it, can have, by name."""
     spec = directory.spec()
-    known = TYPES[type_name(spec)](spec)
+    figures = TYPES[type_name(spec)](spec)
     if isinstance(directory, EvaluationDirectory):
-        return {name: figure for name, figure in known.items() if not name.startswith(OF_TRAINING)}
-    return known
+        return {name: figure for name, figure in figures.items() if not name.startswith(OF_TRAINING)}
+    return figures
 
 
-def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[str], only: Collection[str]) -> None:
+def _check(directory: RunDirectory, figures: Collection[str], formats: Sequence[str], only: Collection[str]) -> None:
     require_formats(formats)
     for name in only:
-        if name not in known:
-            raise QexpError(f"{directory.name} has no figure '{name}'; its figures are {', '.join(known)}")
+        if name not in figures:
+            raise QexpError(f"{directory.name} has no figure '{name}'; its figures are {', '.join(figures)}")
     file = directory.evaluation_file()
     if file.is_file():
         return
@@ -287,11 +293,11 @@ def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[st
     raise QexpError(f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it: {finish}")
 
 
-def _files(place: Path, formats: Sequence[str]) -> list[Path]:
+def _files(picture: Path, formats: Sequence[str]) -> list[Path]:
     """One file per format, or a single one if the name of the figure already has an ending."""
-    if place.suffix.removeprefix(".") in FORMATS:
-        return [place]
-    return [place.with_name(f"{place.name}.{ending}") for ending in formats]
+    if picture.suffix.removeprefix(".") in FORMATS:
+        return [picture]
+    return [picture.with_name(f"{picture.name}.{ending}") for ending in formats]
 
 
 # The figures of a run, by the kind of its dataset.

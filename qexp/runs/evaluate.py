@@ -106,7 +106,7 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
 
     Raises QexpError.
     """
-    canvas.drawn_at_once()  # a wrong setting is refused before anything is made
+    canvas.draws_at_once()  # a wrong setting is refused before anything is made
     require_done(directory)
     asked, known_as = _asked(directory, workspace, options)
     judged: Judged = load_stage(asked.spec["dataset"], "evaluate")(asked)
@@ -121,7 +121,7 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     with terminable(), drafted(directory, called) as folder:
         record = _begun(asked, judged, called, known_as if options.input is None else str(options.input), of)
         written = _carried_out(asked, judged, record, folder)
-        if canvas.drawn_at_once():
+        if canvas.draws_at_once():
             figures.draw(EvaluationDirectory(folder, directory.code_trusted, written), left_out=options.warn)
         files.write_json(folder / evaluations.RECORD, written.document())
         made = published(directory, called, folder, options.force, lambda: _existing(directory, called, of) is not None)

@@ -62,7 +62,7 @@ def execute(
     if directory.record().state is State.DONE:
         return
     directory.require_trust()
-    canvas.drawn_at_once()
+    canvas.draws_at_once()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, take_lease(directory, wrap) as lease:
         own = OwnRecord(directory, directory.record())  # read again: the last holder of the lease may have written
@@ -160,7 +160,7 @@ def _keep(results: Results, own: OwnRecord) -> None:
     directory = own.directory
     if not figures.figures_of(directory):
         return
-    if canvas.drawn_at_once():
+    if canvas.draws_at_once():
         figures.draw(directory, left_out=log.warning)
     else:
         log.info("no figures, as %s=no; qexp figures %s draws them", canvas.DRAWING, directory.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qexp.base import files
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
-from qexp.figures.canvas import require_formats, save, styled
+from qexp.figures.canvas import require_formats, save, use_style
 from qexp.kinds import experiments
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.look import View
@@ -59,7 +59,7 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     variables = view.variables(samples)
     made: list[Path] = []
     if folder is not None:
-        with styled(options.drawn_with):
+        with use_style(options.drawn_with):
             for figure, drawn in view.pictures(samples, variables, _title(name, view)):
                 files.make_folder(folder)
                 for ending in options.formats:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
 from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
-from qexp.figures.curves import outputs_of
+from qexp.figures.curves import Lines, middle_half, outputs_of, over_epochs
 from qexp.kinds.figures import (
     MissingNumbersError,
-    figures_of,
+    fold_curves_of,
     learning_curve_of,
     outputs,
     table,
@@ -58,16 +58,12 @@ def training_drawn(directory: RunDirectory) -> list[Drawn]:
     """The learning curves of a run or of its folds, for where no script can run; none before the first epoch."""
     if not any(lines_of(directory).values()):
         return []
-    if folds := figures_of(directory).get("fold_curves") if directory.all_folds() else None:
-        return [drawn("fold curves", lambda: next(folds(directory))[1])]
-    return [drawn("learning curve", partial(learning_curve_of, directory))]
+    folds = bool(directory.all_folds())
+    return [drawn("learning curves", partial(fold_curves_of if folds else learning_curve_of, directory))]
 
 
 # Learning curves: losses, and the validation error of each output, over epochs.
 
-
-Lines = Sequence[Mapping[str, Any]]
-"""Of `metrics.jsonl`, one per epoch."""
 
 Panel = dict[str, Any]
 """A drawing: `title`, `unit`, `x`, and the `series` over it.
@@ -111,11 +107,11 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
     known = {name: kept for name, folds in of_runs.items() if (kept := [lines for lines in folds if lines])}
     if not known:
         return []
-    epochs = sorted({line["epoch"] for folds in known.values() for lines in folds for line in lines})
-    shared = {"words": "epoch", "x": epochs, "logarithmic": True, "whole": True}
+    last = max(line["epoch"] for folds in known.values() for lines in folds for line in lines)
+    shared = {"words": "epoch", "x": list(range(1, last + 1)), "logarithmic": True, "whole": True}
     losses = [
         {"words": f"{name} {words}".strip(), "run": name, "dashed": part == "train", "colour": number}
-        | _over(epochs, folds, (part, "loss"))
+        | _over(last, folds, (part, "loss"))
         for number, (name, folds) in enumerate(known.items())
         for part, words in (("train", "training"), ("validation", "validation"))
     ]
@@ -123,7 +119,7 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
     for output in dict.fromkeys(output for folds in known.values() for output in outputs_of(folds[0][0])):
         series = [
             {"words": name or "validation", "run": name, "dashed": False, "colour": number}
-            | _over(epochs, folds, ("validation", output, MAIN_METRIC))
+            | _over(last, folds, ("validation", output, MAIN_METRIC))
             for number, (name, folds) in enumerate(known.items())
         ]
         title = f"{in_words(output)}: mean absolute error, validation"
@@ -137,23 +133,11 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
     return [panel for panel in made if panel["series"]]
 
 
-def _over(epochs: Sequence[int], folds: Sequence[Lines], path: Sequence[str]) -> dict[str, Any]:
-    """The median over folds at each epoch, found by the keys that lead to it, and the band of their middle half.
-
-    None after more than half of the folds have ended, as the others are different folds.
-    """
-    places = {epoch: column for column, epoch in enumerate(epochs)}
-    table = np.full((len(folds), len(epochs)), np.nan)
-    for row, fold in zip(table, folds, strict=True):
-        for line in fold:
-            value: Any = line
-            for key in path:
-                value = (value or {}).get(key)
-            row[places[line["epoch"]]] = np.nan if value is None else value
-    kept = np.isfinite(table).sum(axis=0) >= len(folds) / 2
-    low, middle, high = np.full((3, len(epochs)), np.nan)
-    if kept.any():
-        low[kept], middle[kept], high[kept] = np.nanpercentile(table[:, kept], (25, 50, 75), axis=0)
+def _over(last: int, folds: Sequence[Lines], keys: Sequence[str]) -> dict[str, Any]:
+    """The median over folds at each epoch up to the last, and the band of their middle half, see `middle_half`."""
+    low, middle, high = np.full((3, last), np.nan)
+    table = over_epochs(folds, *keys)
+    low[: table.shape[1]], middle[: table.shape[1]], high[: table.shape[1]] = middle_half(table)
     return {"values": _plain(middle), "band": [_plain(low), _plain(high)] if len(folds) > 1 else None}
 
 

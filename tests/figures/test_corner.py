@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qexp.figures.canvas import encoded
+from qexp.figures.canvas import encode
 from qexp.figures.distributions import Drawn, corner
 
 
@@ -21,10 +21,10 @@ def test_each_pair_has_a_panel_that_shares_its_axes_with_the_histograms():
     assert made.axes[5].get_xlabel().startswith("delta volume (")
     inside = np.mean((draws[:, 0] > first.get_xlim()[0]) & (draws[:, 0] < first.get_xlim()[1]))
     assert inside > 0.995
-    assert encoded(made, "png").startswith(b"\x89PNG")
+    assert encode(made, "png").startswith(b"\x89PNG")
 
 
 def test_draws_that_are_all_alike_are_drawn_too():
     made = corner([Drawn("depth", "km", np.full(100, 2.0)), Drawn("x", "km", np.arange(100.0))], "alike")
     assert made.axes[0].get_xlim() == (1.5, 2.5)
-    assert encoded(made, "png").startswith(b"\x89PNG")
+    assert encode(made, "png").startswith(b"\x89PNG")

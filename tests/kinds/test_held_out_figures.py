@@ -7,15 +7,14 @@ import pytest
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
-from qexp.figures.canvas import COLOURS, DPI, legend, panels, save, titled, whole_numbers
+from qexp.figures.canvas import COLOURS, DPI, add_title, legend, panels, save, whole_numbers
+from qexp.figures.curves import fold_curves
 from qexp.figures.distributions import Histogram, histograms
+from qexp.figures.estimates import name_points
 from qexp.kinds.figures import Covered, coverage_by_group
 from qexp.kinds.rows.figures import (
-    FoldCurve,
     HeldOut,
     estimates_against_measured,
-    fold_curves,
-    name_points,
     residuals_by_group,
 )
 
@@ -34,7 +33,18 @@ def rows(number=55, seed=0):
 
 def curve(epochs, chosen, seed=0):
     losses = np.exp(-np.arange(epochs) / 20) + 0.1 * np.random.default_rng(seed).uniform(0.5, 1.5, (2, epochs))
-    return FoldCurve(*losses, chosen)
+    return lines(*losses), chosen
+
+
+def lines(training, validation):
+    return [
+        {"epoch": epoch, "train": {"loss": loss}, "validation": {"loss": of_validation}}
+        for epoch, (loss, of_validation) in enumerate(zip(training, validation, strict=True), start=1)
+    ]
+
+
+def folds(*curves):
+    return fold_curves([of_fold for of_fold, _ in curves], [chosen for _, chosen in curves], "transformed values", NOTE)
 
 
 def pixels(path):
@@ -55,7 +65,7 @@ FIGURES = {
     "coverage": lambda note: coverage_by_group(COVERED, "tio2", "wt%", 0.9, "tio2", note),
     "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
     "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
-    "fold curves": lambda note: fold_curves([curve(40, 30)] * 3, "transformed values", note),
+    "fold curves": lambda note: fold_curves([curve(40, 30)[0]] * 3, [30] * 3, "transformed values", note),
 }
 
 
@@ -88,7 +98,7 @@ SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5),
 @pytest.mark.parametrize(("least", "greatest"), SIZES)
 def test_losses_of_any_size_leave_room_for_the_label_of_their_axis(tmp_path, least, greatest):
     losses = np.geomspace(greatest, least, 3)
-    save(fold_curves([FoldCurve(losses, losses, 3)] * 2, "transformed values", ""), tmp_path / "figure.png")
+    save(folds(*[(lines(losses, losses), 3)] * 2), tmp_path / "figure.png")
     assert (pixels(tmp_path / "figure.png")[:, :3] == 1).all()
 
 
@@ -168,16 +178,16 @@ def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_folds_may_end_after_different_epochs_or_have_no_finite_loss(tmp_path):
-    folds = [curve(40, 40), curve(10, 3), curve(1, 1), FoldCurve(np.full(5, np.nan), np.full(5, np.nan), None)]
-    save(fold_curves(folds, "transformed values", ""), tmp_path / "some.png")
-    save(fold_curves(folds[3:], "transformed values", ""), tmp_path / "none.png")
-    save(fold_curves([curve(1, 1)], "transformed values", ""), tmp_path / "one.png")
+    without = lines([None] * 5, [None] * 5), None
+    save(folds(curve(40, 40), curve(10, 3), curve(1, 1), without), tmp_path / "some.png")
+    save(folds(without), tmp_path / "none.png")
+    save(folds(curve(1, 1)), tmp_path / "one.png")
     assert all(pixels(path).size for path in tmp_path.iterdir())
 
 
 def test_a_long_title_becomes_smaller_rather_than_being_cut():
     made, _ = panels(1, 4, 4)
-    titled(made, "held-out rows; lines: " + "standard deviation over many networks " * 3, NOTE)
+    add_title(made, "held-out rows; lines: " + "standard deviation over many networks " * 3, NOTE)
     title, note = made.texts
     renderer = made.canvas.get_renderer()
     for text in (title, note):

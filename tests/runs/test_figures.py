@@ -247,9 +247,12 @@ def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lac
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("lines.linewidth: 2\nfont.sise: 9", "line 2: no setting 'font.sise'; did you mean 'font.size'?"),
-        ("font.size: large red", "line 1: 'font.size: large red'"),
-        ("# fonts\n\nfont.size 9", "line 3: 'font.size 9'"),
+        (
+            "lines.linewidth: 2\nfont.sise: 9",
+            "Bad key font.sise in file bad.mplstyle, line 2 ('font.sise: 9'); did you mean",
+        ),
+        ("font.size: large red", "Bad value in file 'bad.mplstyle', line 1 ('font.size: large red')"),
+        ("# fonts\n\nfont.size 9", "Missing colon in file 'bad.mplstyle', line 3 ('font.size 9')"),
     ],
 )
 def test_a_mistake_in_a_style_file_is_said_with_its_line_and_nothing_is_drawn(here, text, said):
@@ -257,7 +260,7 @@ def test_a_mistake_in_a_style_file_is_said_with_its_line_and_nothing_is_drawn(he
     before = pictures(here / "runs/sound_0")
     code, stdout, stderr = call("figures", "sound_0", "--style", "bad.mplstyle")
     assert (code, stdout) == (2, "")
-    assert f"bad.mplstyle, {said}" in stderr
+    assert said in stderr
     assert pictures(here / "runs/sound_0") == before
 
 

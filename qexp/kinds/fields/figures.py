@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import label, typeset
-from qexp.figures.canvas import COLOURS, figure, panel_grid, sized, titled
+from qexp.figures.canvas import COLOURS, add_title, panel_grid, sized, subplots
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, thinned
 from qexp.kinds.fields.errors import in_words
 from qexp.kinds.fields.spec import FIELD_ERRORS
@@ -52,7 +52,7 @@ def errors_by_thickness(
     """
     count = len(outputs) + bool(vectors)
     columns = min(count, COLUMNS)
-    made, grid = figure(-(-count // columns), columns, max(3.0, sized(0.9 + 0.62 * len(classes))), 3.3)
+    figure, grid = subplots(-(-count // columns), columns, max(3.0, sized(0.9 + 0.62 * len(classes))), 3.3)
     axes = [axis for row in grid for axis in row]
     for unused in axes[count:]:
         unused.set_visible(False)
@@ -75,9 +75,9 @@ def errors_by_thickness(
             last.legend(fontsize=sized(8), frameon=False)
             last.set_title("vectors", fontsize=sized(10))
     handles, labels = axes[0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
-    made.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
-    return made
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
+    figure.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
+    return figure
 
 
 def _name_those_beyond(axis: Axes, vectors: Sequence[Numbers]) -> None:
@@ -126,7 +126,7 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     units  variable → unit
     """
     names = list(samples[0].fields)
-    made, axes = panel_grid(
+    figure, axes = panel_grid(
         len(names) * len(samples), len(names), SIDE, SIDE, BETWEEN, BETWEEN, left=LEFT, right=0.25, top=TOP
     )
     for column, name in enumerate(names):
@@ -139,8 +139,8 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
         axes[row * len(names)].set_ylabel(
             sample.words, fontsize=sized(7.5), rotation=0, ha="right", va="center", labelpad=4
         )
-    titled(made, title)
-    return made
+    add_title(figure, title)
+    return figure
 
 
 def _limits(values: Array) -> tuple[float, float]:
@@ -193,9 +193,9 @@ LEARNING_CURVE_PDF = "Learning-curve.pdf"
 
 def learning_curve(directory: RunDirectory) -> Pictures:
     """Losses and validation errors over epochs."""
-    made = learning_curve_of(directory)
-    yield FIGURES_FOLDER / "learning_curve", made
-    yield FIGURES_FOLDER / LEARNING_CURVE_PDF, made
+    figure = learning_curve_of(directory)
+    yield FIGURES_FOLDER / "learning_curve", figure
+    yield FIGURES_FOLDER / LEARNING_CURVE_PDF, figure
 
 
 def frames(directory: RunDirectory) -> Pictures:
@@ -221,8 +221,8 @@ def _frames_of(kept: xarray.Dataset, folder: str, vectors: list[tuple[str, str]]
     left, right, bottom, top = map(float, kept.attrs["extent"])
     where = Extent(left, right, bottom, top, str(kept.attrs["extent_unit"]))
     digits = max(3, len(str(int(kept.attrs["frames"]) - 1)))
-    made = draw_moments(moments, {name: unit(kept, name) for name in known}, vectors, where)
-    for number, picture in zip(kept["frame"].values, made, strict=True):
+    figure = draw_moments(moments, {name: unit(kept, name) for name in known}, vectors, where)
+    for number, picture in zip(kept["frame"].values, figure, strict=True):
         yield FIGURES_FOLDER / folder / f"frame_{number:0{digits}d}", picture
 
 
@@ -244,7 +244,7 @@ def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
     classes: list[dict[str, Any]] = errors["thickness"]
     if not classes:
         return
-    made = errors_by_thickness(
+    figure = errors_by_thickness(
         [in_words(one["above"], one["up_to"]) for one in classes],
         [one["cells"] for one in classes],
         {
@@ -254,7 +254,7 @@ def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
         {name: _numbers(one["vectors"][name]["percent"] for one in classes) for name in errors["overall"]["vectors"]},
         errors["units"],
     )
-    yield FIGURES_FOLDER / "errors_by_thickness", made
+    yield FIGURES_FOLDER / "errors_by_thickness", figure
 
 
 def _numbers(values: Iterable[float | None]) -> list[float]:

@@ -460,7 +460,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
 
     Raises QexpError for a run without posteriors.
     """
-    canvas.drawn_at_once()  # a wrong setting is refused before anything is made
+    canvas.draws_at_once()  # a wrong setting is refused before anything is made
     spec, tables, device = directory.training_spec(), tables_of(directory), device_of(options.device)
     if intervals_of(directory) is not None:
         raise QexpError(
@@ -488,7 +488,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     )
     table = number_table(statistics, dataset.quantities, {"run": directory.name, "created": calibration.created})
     keep_calibration(directory, calibration, encode_numbers(table))
-    if canvas.drawn_at_once():
+    if canvas.draws_at_once():
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn)
     return calibration
 

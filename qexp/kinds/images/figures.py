@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from qexp.base.outputs import quantile_of
 from qexp.base.quantities import base_name, in_words, label
-from qexp.figures.canvas import COLOURS, TITLE, figure, panel_grid, panels, plain_numbers, sized, titled, wrapped
+from qexp.figures.canvas import COLOURS, TITLE, add_title, panel_grid, panels, sized, subplots, wrap
+from qexp.figures.estimates import make_equal
 from qexp.figures.fields import NO_DATA, Extent
 from qexp.kinds.figures import (
     FIGURES_FOLDER,
@@ -52,24 +53,14 @@ def estimates_against_truth(
     limits     name → the mean absolute error of exact posterior medians, where it is known
     intervals  name → lower and upper ends of the posteriors' 90 % intervals, (sample,) each
     """
-    made, axes = panels(len(outputs), 3.9, 4.0)
+    figure, axes = panels(len(outputs), 3.9, 4.0)
     for axis, (name, (truth, estimate)) in zip(axes, outputs.items(), strict=True):
         unit = units.get(name, "")
-        both = np.concatenate([truth, estimate])
-        finite = both[np.isfinite(both)]
-        positive = len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
-        low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
-        axis.plot([low, high], [low, high], color="0.6", linewidth=1, zorder=1)
         ends = (intervals or {}).get(name)
         if ends is not None:
             axis.vlines(truth, *ends, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
         axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
-        if positive:
-            axis.set_xscale("log")
-            axis.set_yscale("log")
-            plain_numbers(axis.xaxis)
-            plain_numbers(axis.yaxis)
-        axis.set_aspect("equal", adjustable="box")
+        make_equal(axis, [truth, estimate, *(ends or ())], logarithmic=True)
         axis.set_xlabel(f"true {label(name, unit)}")
         axis.set_ylabel(f"estimated {label(name, unit)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
@@ -79,8 +70,8 @@ def estimates_against_truth(
         words = f"{'mean |error|' if short else 'mean absolute error'} {error:.3g} {unit}".rstrip() + known + held
         axis.set_title(words, fontsize=sized(9), y=TITLE)
     lines = "; lines: 90 % intervals" if intervals else ""
-    made.suptitle(f"{title}{lines}", fontsize=sized(10), y=0.99)
-    return made
+    figure.suptitle(f"{title}{lines}", fontsize=sized(10), y=0.99)
+    return figure
 
 
 # Samples of images with the values that made them.
@@ -139,7 +130,7 @@ def sample_images(
     columns = len(names) * max(1, round(IN_A_ROW / len(names)))
     lines = max(len(_lines(sample.values)) for sample in samples) + each
     above = 0.14 * lines
-    made, axes = panel_grid(
+    figure, axes = panel_grid(
         len(names) * len(samples), columns, SIDE, SIDE, ACROSS, DOWN + above, right=1.0, top=0.42 + above
     )
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
@@ -159,8 +150,8 @@ def sample_images(
     colours = "one colour scale" if len(set(scales)) == 1 else "each sample has its own colour scale"
     grids = [image for sample in samples for name, image in sample.images.items() if name not in sample.positions]
     hidden = any(np.isnan(image).any() for image in grids)
-    titled(made, f"{title}; {colours}{'; grey: not seen' if hidden else ''}")
-    return made
+    add_title(figure, f"{title}; {colours}{'; grey: not seen' if hidden else ''}")
+    return figure
 
 
 def _lines(values: Sequence[str]) -> list[str]:
@@ -280,9 +271,9 @@ def image_grid(
         images = images.transpose(1, 0, 2, 3)
     columns, rows = images.shape[:2]
     size = ALONE if columns * rows == 1 else GRID_SIDE
-    made = Figure(figsize=(max(columns * size + 1.0, 5.0), rows * size + 1.3), layout="constrained")
-    FigureCanvasAgg(made)
-    grid = made.subplots(rows, columns, squeeze=False)
+    figure = Figure(figsize=(max(columns * size + 1.0, 5.0), rows * size + 1.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):
             axis, values = grid[rows - 1 - row][column], images[column, row]
@@ -298,7 +289,7 @@ def image_grid(
             )  # fmt: skip
             axis.spines[["top", "right"]].set_visible(True)
             if size == ALONE:
-                bar = made.colorbar(drawn, ax=axis, shrink=0.8)
+                bar = figure.colorbar(drawn, ax=axis, shrink=0.8)
                 bar.set_label(of)
                 axis.set(xlabel="x (km)", ylabel="y (km)")
                 continue
@@ -311,12 +302,12 @@ def image_grid(
             if column == 0 and len(sides) > 1:
                 axis.set_ylabel(f"{sides[1].values[row]:.3g}", fontsize=sized(8))
     if size != ALONE:
-        made.supxlabel(_named(sides[0]), fontsize=sized(10))
+        figure.supxlabel(_named(sides[0]), fontsize=sized(10))
         if len(sides) > 1:
-            made.supylabel(_named(sides[1]), fontsize=sized(10))
+            figure.supylabel(_named(sides[1]), fontsize=sized(10))
         title += f"; each image has its own colours, above it its largest {of}"
-    made.suptitle(wrapped(title, int(PER_INCH * made.get_figwidth())), fontsize=sized(10))
-    return made
+    figure.suptitle(wrap(title, int(PER_INCH * figure.get_figwidth())), fontsize=sized(10))
+    return figure
 
 
 def _named(side: Side) -> str:
@@ -363,11 +354,11 @@ def rank_panels(shares: Mapping[str, Array], band: Band, title: str) -> Figure:
     shares  output → share of the true values at most at each point of the band
     """
     lines = {in_words(name): {"": share} for name, share in shares.items()}
-    made, axes = _differences(lines, band, title)
+    figure, axes = _differences(lines, band, title)
     for axis in axes:
         axis.set_xlabel("rank: share of samples below the truth")
     axes[0].set_ylabel("share, minus that of uniform ranks")
-    return made
+    return figure
 
 
 def coverage_panels(levels: Mapping[str, Mapping[str, Array]], band: Band, title: str) -> Figure:
@@ -375,18 +366,18 @@ def coverage_panels(levels: Mapping[str, Mapping[str, Array]], band: Band, title
 
     levels  title of a panel → name of a line → share at each point of the band
     """
-    made, axes = _differences(levels, band, title)
+    figure, axes = _differences(levels, band, title)
     for axis in axes:
         axis.set_xlabel("probability of the interval or region")
         for words, height, side in (("too wide", 0.98, "top"), ("too narrow", 0.02, "bottom")):
             axis.text(0.98, height, words, transform=axis.transAxes, ha="right", va=side, fontsize=sized(8), color=LINE)
     axes[0].set_ylabel("share with the truth inside, minus probability")
-    return made
+    return figure
 
 
 def _differences(panels: Mapping[str, Mapping[str, Array]], band: Band, title: str) -> tuple[Figure, list[Axes]]:
     """Distribution functions minus the uniform one, each panel with the band and on the same scale."""
-    made, (axes,) = figure(1, len(panels), WIDTH, HEIGHT)
+    figure, (axes,) = subplots(1, len(panels), WIDTH, HEIGHT)
     drawn = [band.lower, band.upper, *(share for lines in panels.values() for share in lines.values())]
     most = 1.5 * max(np.abs(one - band.points).max() for one in drawn)
     ends = np.concatenate([[0.0], band.points, [1.0]])
@@ -400,8 +391,8 @@ def _differences(panels: Mapping[str, Mapping[str, Array]], band: Band, title: s
         axis.set_title(words, fontsize=sized(10))
         if len(lines) > 1:
             axis.legend(fontsize=sized(8), frameon=False, loc="lower left")
-    made.suptitle(wrapped(title, LINE_CHARACTERS * len(panels)), fontsize=sized(10))
-    return made, axes
+    figure.suptitle(wrap(title, LINE_CHARACTERS * len(panels)), fontsize=sized(10))
+    return figure, axes
 
 
 @dataclass(frozen=True)
@@ -425,14 +416,14 @@ def local_panels(
     outputs  output → `estimated` and `true` → its coverage
     """
     columns = list(dict.fromkeys(words for of in outputs.values() for words in of))
-    made, grid = figure(len(outputs), len(columns), 4.2, 3.6)
+    figure, grid = subplots(len(outputs), len(columns), 4.2, 3.6)
     for row, (name, of) in zip(grid, outputs.items(), strict=True):
         for axis, words in zip(row, columns, strict=True):
             draw = _plane if len(of[words].axes) == 2 else _line
             draw(axis, of[words], words, units, probability)
             axis.set_title(f"{in_words(name)}: by {words} values", fontsize=sized(10))
-    made.suptitle(wrapped(title, LINE_CHARACTERS * len(columns)), fontsize=sized(10))
-    return made
+    figure.suptitle(wrap(title, LINE_CHARACTERS * len(columns)), fontsize=sized(10))
+    return figure
 
 
 def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> None:
@@ -580,14 +571,14 @@ def estimates(directory: RunDirectory) -> Pictures:
     """Estimates against true values, a panel per output."""
     predictions = table(directory.results / TEST_PREDICTIONS)
     known, limit = outputs(predictions), limit_of(directory)
-    made = estimates_against_truth(
+    figure = estimates_against_truth(
         {name: truth_and_estimate(predictions, name) for name in known},
         {name: unit(predictions, name) for name in known},
         f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
         None if limit is None else {name: one.mae for name, one in limit.variables.items()},
         {name: _interval(predictions, name) for name in known if quantile_of(name) in predictions},
     )
-    yield FIGURES_FOLDER / TEST_ESTIMATES, made
+    yield FIGURES_FOLDER / TEST_ESTIMATES, figure
 
 
 def _interval(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -63,7 +63,7 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
 
     Raises QexpError if the limit cannot be computed, or if the run has no test errors yet.
     """
-    canvas.drawn_at_once()  # a wrong setting is refused before anything is computed
+    canvas.draws_at_once()  # a wrong setting is refused before anything is computed
     spec, record = directory.training_spec(), directory.record()
     if "test" not in record.results:
         raise QexpError(
@@ -75,7 +75,7 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     samples = int(spec["sizes"][2])
     limit = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, options.on_sample)
     keep_limit(directory, limit)
-    if canvas.drawn_at_once():
+    if canvas.draws_at_once():
         try:
             figures.draw(directory, only=[TEST_ESTIMATES])
         except QexpError as lack:

@@ -16,7 +16,7 @@ from qexp.base.quantities import NOISE, base_name, in_words, name_of_view, quant
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.figures.canvas import require_formats, save, styled
+from qexp.figures.canvas import require_formats, save, use_style
 from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.fields import Extent
 from qexp.kinds.experiments import open_dataset, spec_cache
@@ -312,7 +312,7 @@ def draw_images(
             "no image lies on a grid, which alone can be drawn here; qexp data show draws points and stations"
         )
     made: list[Path] = []
-    with styled(style):
+    with use_style(style):
         for name in drawn:
             values = shown[name].transpose(*sides[:2], ...)
             figure = image_grid(

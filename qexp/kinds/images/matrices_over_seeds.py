@@ -15,7 +15,7 @@ from qexp.base.files import real_path
 from qexp.base.outputs import outputs_among
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.figures.canvas import drawn_at_once
+from qexp.figures.canvas import draws_at_once
 from qexp.jobs.states import require_done
 from qexp.kinds.images import matrix
 from qexp.kinds.images.matrix import REFINED, summary
@@ -77,7 +77,7 @@ def matrices(
 def _write(table: xarray.Dataset, record: dict[str, Any], draft: Path) -> None:
     files.write_bytes(draft / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
     files.write_json(draft / MATRIX_RECORD, record)
-    if drawn_at_once():
+    if draws_at_once():
         draw_matrix(draft)
 
 

@@ -19,7 +19,7 @@ from qexp.base.quantities import Quantities, Quantity, nearest, quantity, with_p
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
-from qexp.figures.canvas import drawn_at_once
+from qexp.figures.canvas import draws_at_once
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
 from qexp.kinds.images.experiment import generated_of, require_units_of
@@ -287,7 +287,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     Returns the folder `matrices/<name>` of the run, and False if the same matrix existed already.
     Raises QexpError.
     """
-    drawn_at_once()  # a wrong setting is refused before anything is made
+    draws_at_once()  # a wrong setting is refused before anything is made
     axes = [checked(MatrixAxis(variable, *of_axis), f"axis {variable}") for variable, of_axis in options.axes.items()]
     torch_device = device_of(options.device)
     model = load_model(directory, torch_device)
@@ -351,7 +351,7 @@ def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mappin
 def _complete(folder: Path, npy: bool) -> Path:
     """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for. Returns the folder."""
     picture = (folder / MATRIX).with_suffix(".png")
-    if drawn_at_once() and not picture.exists():
+    if draws_at_once() and not picture.exists():
         draw_matrix(folder)
     if npy:
         write_npy(files.read_netcdf(folder / MATRIX), folder)

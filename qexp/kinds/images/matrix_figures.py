@@ -16,7 +16,7 @@ from qexp.base import files
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
 from qexp.base.quantities import DEGREE, in_words, label
 from qexp.errors import DamagedError
-from qexp.figures.canvas import COLOURS, figure, save, sized, wrapped
+from qexp.figures.canvas import COLOURS, extend, save, sized, subplots, wrap
 from qexp.kinds.figures import MissingNumbersError, Pictures, missing, table, unit
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 
@@ -120,7 +120,7 @@ def matrix_panels(
     unseen    where the data do not show the source, over the axes; hatched in panels of bounds
     """
     kinds = [kind for kind in KINDS if any(kind in panels for panels in outputs.values())]
-    made, grid = figure(len(outputs), len(kinds), 4.0, 3.6 if len(axes) == 2 else 3.0)
+    figure, grid = subplots(len(outputs), len(kinds), 4.0, 3.6 if len(axes) == 2 else 3.0)
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, (name, panels) in zip(grid, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
@@ -143,8 +143,8 @@ def matrix_panels(
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
     whole = title + (f" ({'; '.join(notes)})" if notes else "")
-    made.suptitle(wrapped(whole, CHARACTERS * len(kinds)), fontsize=sized(11))
-    return made
+    figure.suptitle(wrap(whole, CHARACTERS * len(kinds)), fontsize=sized(11))
+    return figure
 
 
 def _draw_plane(
@@ -165,7 +165,7 @@ def _draw_plane(
         norm="log" if of.level == 1 else "linear",
     )  # fmt: skip
     image.set_clim(least, most)
-    bar = axis.figure.colorbar(image, ax=axis, extend=_beyond(values, least, most))
+    bar = axis.figure.colorbar(image, ax=axis, extend=extend(values, least, most))
     if of.level == 1:
         ticks = [tick for tick in RATIOS if least <= tick <= most]
         bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
@@ -263,12 +263,6 @@ def span(values: Array) -> tuple[float, float]:
     return tuple(np.percentile(finite, (0.5, 99.5))) if len(finite) else (0.0, 1.0)
 
 
-def _beyond(values: Array, least: float, most: float) -> str:
-    finite = values[np.isfinite(values)]
-    below, above = bool((finite < least).any()), bool((finite > most).any())
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
-
-
 def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] = ()) -> Figure:
     """Relative errors of several runs on one scale, logarithmic above 1 %: a row per output, a column per run.
 
@@ -282,7 +276,7 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] =
         return _lines_side_by_side(tables, outputs, axes[0], dataset, views)
     from matplotlib.colors import SymLogNorm
 
-    made, grid = figure(len(outputs), len(tables), 4.0, 3.6)
+    figure, grid = subplots(len(outputs), len(tables), 4.0, 3.6)
     for row, output in zip(grid, outputs, strict=True):
         planes = {}
         for name, numbers in tables.items():
@@ -302,14 +296,14 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] =
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
         bar.set_label(f"{in_words(output)}: {_relative(first, output)}")
-    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
-    return made
+    figure.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+    return figure
 
 
 def _lines_side_by_side(
     tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str, views: Sequence[str]
 ) -> Figure:
-    made, grid = figure(1, len(outputs), 4.2, 3.4)
+    figure, grid = subplots(1, len(outputs), 4.2, 3.4)
     first = next(iter(tables.values()))
     for axis, output in zip(grid[0], outputs, strict=True):
         for (name, numbers), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
@@ -319,8 +313,8 @@ def _lines_side_by_side(
         axis.set_xlabel(f"true {label(variable, _unit(first[variable]), views)}")
         axis.set_ylabel(f"{in_words(output)}: {_relative(first, output)}")
         axis.legend(fontsize=sized(8), frameon=False)
-    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
-    return made
+    figure.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+    return figure
 
 
 def _relative(table: Any, output: str) -> str:
@@ -347,11 +341,11 @@ def matrix(directory: RunDirectory) -> Pictures:
     for name in directory.matrix_names():
         folder = directory.matrices / name
         try:
-            made = matrix_of(folder)
+            figure = matrix_of(folder)
         except MissingNumbersError as error:
             lack = error
             continue
-        yield folder.relative_to(directory.path) / Path(MATRIX).stem, made
+        yield folder.relative_to(directory.path) / Path(MATRIX).stem, figure
     if lack is not None:
         raise lack
 
@@ -404,11 +398,11 @@ def _interval_ends(low: float | None, high: float | None) -> tuple[float, float]
 
 
 def _panels(shown: xarray.Dataset, output: str) -> Panels:
-    made = {kind: shown[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in shown}
-    relative = made.pop("relative_error")
+    panels = {kind: shown[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in shown}
+    relative = panels.pop("relative_error")
     if PERIOD not in shown[f"{output}_error"].attrs and np.isfinite(relative).any():
-        made["relative_error"] = 100 * relative
-    return made
+        panels["relative_error"] = 100 * relative
+    return panels
 
 
 def draw_matrix(folder: Path) -> None:

@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
-from qexp.base.quantities import typeset
+from qexp.base.quantities import label, typeset
 from qexp.figures.canvas import (
     COLOURS,
     LEFT,
     RIGHT,
     TITLE,
+    add_title,
     panel_grid,
     panels,
     plain_numbers,
     resolution,
     sized,
-    titled,
 )
+from qexp.figures.estimates import make_equal, write_errors
 from qexp.kinds.figures import (
     FIGURES_FOLDER,
     FigureOfRun,
@@ -37,7 +38,7 @@ from qexp.kinds.figures import (
     texts,
     unit,
 )
-from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
+from qexp.metrics.built_in import root_mean_squared_error
 from qexp.results.intervals import USUAL
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
@@ -84,8 +85,7 @@ class Estimates:
 
     def label(self, what: str) -> str:
         """The label of an axis: `estimated toc (wt%)`."""
-        words = f"{what} {self.name.replace('_', ' ')}".strip()
-        return f"{words} ({typeset(self.unit)})" if self.unit else words
+        return label(f"{what} {self.name}".strip(), typeset(self.unit))
 
 
 def estimates_by_core(estimates: Estimates, note: str) -> Figure:
@@ -98,16 +98,13 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     estimated, measured, cores = estimated[finite], measured[finite], np.asarray(estimates.cores, dtype=str)[finite]
     names = list(dict.fromkeys(cores))
     told_apart = 1 < len(names) <= len(COLOURS) * len(MARKERS)
-    made, (axis,) = panels(1, SIDE, SIDE)
+    figure, (axis,) = panels(1, SIDE, SIDE)
     if told_apart:
         # The legend widens the figure, not the panel.
         whole = SIDE + -(-len(names) // LISTED) * sized(WIDTH_OF_LIST)
-        made.set_size_inches(whole, SIDE)
-        made.subplots_adjust(sized(LEFT) / whole, right=(SIDE - sized(RIGHT)) / whole)
-    values = np.concatenate([estimated, measured]) if len(names) else np.array([0.0, 1.0])
-    margin = 0.05 * np.ptp(values) or 0.5
-    limits = (values.min() - margin, values.max() + margin)
-    axis.plot(limits, limits, color="0.6", linewidth=1, zorder=1)
+        figure.set_size_inches(whole, SIDE)
+        figure.subplots_adjust(sized(LEFT) / whole, right=(SIDE - sized(RIGHT)) / whole)
+    make_equal(axis, [measured, estimated])
     for index, name in enumerate(names):
         those = cores == name
         axis.plot(
@@ -118,13 +115,9 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
             markersize=4, alpha=0.65, mew=0, zorder=2,
             label=f"{_shown(name)}  {root_mean_squared_error(estimated[those], measured[those]):.3g}",
         )  # fmt: skip
-    axis.set_xlim(limits)
-    axis.set_ylim(limits)
-    axis.set_aspect("equal", adjustable="box")
-    axis.set_yticks([tick for tick in axis.get_xticks() if limits[0] <= tick <= limits[1]])
     axis.set_xlabel(estimates.label("measured"))
     axis.set_ylabel(estimates.label("estimated"))
-    _write_numbers(axis, measured, estimated, estimates.unit)
+    write_errors(axis, measured, estimated, estimates.unit)
     if told_apart:
         heading = f"core, and its RMSE ({typeset(estimates.unit)})" if estimates.unit else "core, and its RMSE"
         axis.legend(
@@ -132,8 +125,8 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
             fontsize=sized(8), title_fontsize=sized(8), ncols=-(-len(names) // LISTED), alignment="left",
             handlelength=1.0, columnspacing=1.0,
         )  # fmt: skip
-    titled(made, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
-    return made
+    add_title(figure, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
+    return figure
 
 
 def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
@@ -149,7 +142,7 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     drawn = [profiles[index] for index in _spread(len(profiles), MOST_PROFILES)]
     count = max(len(drawn), 1)
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
-    made, axes = panel_grid(count, PROFILES_IN_A_ROW, width, 3.0, across=0.5, down=0.8)
+    figure, axes = panel_grid(count, PROFILES_IN_A_ROW, width, 3.0, across=0.5, down=0.8)
     for index, (axis, profile) in enumerate(zip(axes, drawn, strict=False)):
         _draw_profile(axis, profile)
         axis.set_title(_shown(profile.core), fontsize=sized(9), y=TITLE)
@@ -160,10 +153,12 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
     dots = "; dots: measured" if estimates.measured is not None else ""
     dots += f"; band: {interval}" if estimates.interval is not None else ""
-    titled(
-        made, f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}", note
+    add_title(
+        figure,
+        f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}",
+        note,
     )
-    return made
+    return figure
 
 
 @dataclass(frozen=True)
@@ -211,19 +206,6 @@ def _draw_profile(axis: Axes, profile: _Profile) -> None:
     axis.tick_params(labelsize=sized(8))
     axis.locator_params(axis="x", nbins=3)
     axis.grid(alpha=0.25, linewidth=0.5)
-
-
-def _write_numbers(axis: Axes, measured: Array, estimated: Array, unit: str) -> None:
-    """Write text in the corner away from the identity line that has fewer points."""
-    said = f"n = {len(measured)}"
-    if len(measured):
-        said += f"\nRMSE = {root_mean_squared_error(estimated, measured):.3g} {typeset(unit)}".rstrip()
-        said += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}"
-    low, high = axis.get_xlim()
-    x, y = (measured - low) / (high - low), (estimated - low) / (high - low)
-    above, below = ((x < 0.4) & (y > 0.8)).sum(), ((x > 0.6) & (y < 0.2)).sum()
-    place, vertical, horizontal = ((0.97, 0.03), "bottom", "right") if below < above else ((0.03, 0.97), "top", "left")
-    axis.text(*place, said, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=sized(8.5), zorder=4)
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
@@ -306,7 +288,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
     where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers
     note   caution on the numbers, may be empty
     """
-    made, axes = panel_grid(3 * len(spectra), 3, WIDE, HIGH, across=0.2, down=0.35)
+    figure, axes = panel_grid(3 * len(spectra), 3, WIDE, HIGH, across=0.2, down=0.35)
     for row, spectrum in enumerate(spectra):
         original, seen, reconstructed = axes[3 * row : 3 * row + 3]
         x = _positions(where, len(spectrum.counts))
@@ -315,11 +297,11 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
         seen.plot(x, np.where(spectrum.hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
         reconstructed.plot(x, counts, color="0.7", linewidth=0.7, label="original")
-        for values, colour, label in (
+        for values, colour, words in (
             (np.where(spectrum.hidden, estimate, np.nan), COLOURS[1], "of what was hidden"),
             (np.where(spectrum.hidden, np.nan, estimate), COLOURS[0], "of what was seen"),
         ):
-            reconstructed.plot(x, values, color=colour, linewidth=0.8, label=label)
+            reconstructed.plot(x, values, color=colour, linewidth=0.8, label=words)
         _shade(seen, x, spectrum.hidden)
         _share_counts((original, seen, reconstructed), counts, estimate[spectrum.hidden])
         original.set_ylabel("counts", fontsize=sized(9))
@@ -333,8 +315,8 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
                 axis.set_xlabel(_label(where), fontsize=sized(9))
     if spectra:
         axes[2].legend(fontsize=sized(7), loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
-    titled(made, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
-    return made
+    add_title(figure, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
+    return figure
 
 
 def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, title: str) -> Figure:
@@ -343,8 +325,8 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     spectra  title and counts, (channel,), of each
     where    energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
     """
-    made, axes = panel_grid(len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6, top=0.85)
-    made.set_dpi(resolution())
+    figure, axes = panel_grid(len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6, top=0.85)
+    figure.set_dpi(resolution())
     marked = {} if where is None else _lines(float(where[0]), float(where[-1]))
     for number, (axis, (words, counts)) in enumerate(zip(axes, spectra, strict=True)):
         axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
@@ -359,8 +341,8 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     _share_counts(axes, np.concatenate([counts for _, counts in spectra]))
     for axis in axes if marked else ():
         _mark_elements(axis, marked)
-    titled(made, f"{title}; counts of 0 are drawn as {LEAST_COUNTS:g}")
-    return made
+    add_title(figure, f"{title}; counts of 0 are drawn as {LEAST_COUNTS:g}")
+    return figure
 
 
 def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str) -> Figure:
@@ -370,8 +352,8 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     where   energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
     note    caution on the numbers, may be empty
     """
-    made, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
-    made.set_dpi(resolution())
+    figure, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
+    figure.set_dpi(resolution())
     for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
         x = _positions(where, len(values))
         axis.plot(x, np.where(_drawable(values), values, np.nan), color=colour, linewidth=0.9, label=name)
@@ -386,8 +368,8 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     if where is not None:
         _mark_elements(axis, _lines(float(where[0]), float(where[-1])))
     axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
-    titled(made, "", note)
-    return made
+    add_title(figure, "", note)
+    return figure
 
 
 def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
@@ -396,8 +378,8 @@ def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
     where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
     note   caution on the numbers, may be empty
     """
-    made, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15)
-    made.set_dpi(resolution())
+    figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15)
+    figure.set_dpi(resolution())
     x = _positions(where, len(of.counts))
     spectrum.plot(x, np.maximum(of.counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
     spectrum.set_yscale("log")
@@ -418,8 +400,10 @@ def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
         for energy in _mark_elements(spectrum, _lines(float(where[0]), float(where[-1]))):
             axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
-    titled(made, f"{of.output}: mean contribution of channels to the estimates of {of.spectra:,} test spectra", note)
-    return made
+    add_title(
+        figure, f"{of.output}: mean contribution of channels to the estimates of {of.spectra:,} test spectra", note
+    )
+    return figure
 
 
 def _drawable(values: Array) -> NDArray[np.bool_]:
@@ -527,8 +511,8 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
     """Estimates and measured values over depth, a panel per core; no figure if the run estimates no number."""
     for estimates in _estimates(directory):
         shown = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
-        made = down_core(shown, directory.record().caution, f"{100 * USUAL:g} % intervals")
-        yield FIGURES_FOLDER / "down_core", made
+        figure = down_core(shown, directory.record().caution, f"{100 * USUAL:g} % intervals")
+        yield FIGURES_FOLDER / "down_core", figure
 
 
 def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
@@ -553,8 +537,8 @@ def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
     where = numbers(errors["energy"]) if "energy" in errors else None
     curves = {words: numbers(errors[name]) for name, words in CURVES.items()}
     known = {words: curve for words, curve in curves.items() if np.isfinite(curve).any()}
-    made = errors_by_energy(known, where, directory.record().caution)
-    yield FIGURES_FOLDER / "errors_by_energy", made
+    figure = errors_by_energy(known, where, directory.record().caution)
+    yield FIGURES_FOLDER / "errors_by_energy", figure
 
 
 def saliency_of_run(directory: RunDirectory) -> Pictures:

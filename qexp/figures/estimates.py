@@ -1,0 +1,127 @@
+"""Pieces of figures of estimates: equal axes with the identity line, errors in a corner, names beside points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base.quantities import typeset
+from qexp.figures.canvas import plain_numbers, sized, wrap
+from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+Array = NDArray[np.floating]
+
+DECADE = 10.0
+"""Positive values that span more than this factor may lie on logarithmic axes."""
+
+
+def make_equal(axis: Axes, values: Sequence[Array], logarithmic: bool = False) -> tuple[float, float]:
+    """Give both axes the limits of all values with a margin, and draw the identity line. Returns the limits.
+
+    logarithmic  whether positive values of different sizes have logarithmic axes
+    """
+    finite = np.concatenate([np.ravel(each) for each in values] or [np.zeros(0)])
+    finite = finite[np.isfinite(finite)].astype(np.float64)
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    if logarithmic and 0 < low * DECADE < high:
+        factor = (high / low) ** 0.05
+        limits = low / factor, high * factor
+        axis.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
+        plain_numbers(axis.xaxis)
+        plain_numbers(axis.yaxis)
+    else:
+        margin = 0.05 * (high - low) or 0.5
+        limits = low - margin, high + margin
+        axis.set(xlim=limits, ylim=limits)
+        axis.set_yticks([tick for tick in axis.get_xticks() if limits[0] <= tick <= limits[1]])
+    axis.plot(limits, limits, color="0.6", linewidth=1, zorder=1)
+    axis.set_aspect("equal", adjustable="box")
+    return limits
+
+
+def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Text:
+    """Write number, RMSE and R² in the corner away from the identity line that has fewer points."""
+    words = f"n = {len(measured)}"
+    if len(measured):
+        words += f"\nRMSE = {root_mean_squared_error(estimated, measured):.3g} {typeset(unit)}".rstrip()
+        words += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}"
+    x, y = axis.transAxes.inverted().transform(axis.transData.transform(np.stack([measured, estimated], axis=1))).T
+    above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
+    corner, horizontal, vertical = ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")
+    return axis.text(
+        *corner, words, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=sized(8.5), zorder=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+    )  # fmt: skip
+
+
+LONGEST = 26
+"""Largest number of characters of a name that are shown."""
+
+DISTANCES = (4.0, 12.0, 24.0, 40.0)
+"""From a point to its name [point]; what is further away than the first has a line to its point."""
+
+MARGIN = 2.0
+"""Between a name and everything else [point]."""
+
+
+def name_points(
+    axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = (), size: float = 7.5
+) -> None:
+    """Write names beside points, each where it covers least.
+
+    points  (name, 2), the most important first: a name without room within the axes is left out
+    others  (point, 2), covered only if necessary
+    texts   on the axes, never covered
+
+    Limits and aspect of the axes, and the figure's resolution, must be as they will be drawn.
+    """
+    axis.apply_aspect()
+    pixels = axis.figure.dpi / 72
+    boxes = [text.get_window_extent().padded(MARGIN * pixels) for text in texts]
+    obstacles = axis.transData.transform(others)
+    for name, point, (x, y) in zip(names, points, axis.transData.transform(points), strict=True):
+        text = axis.annotate(
+            _shorten(name), point, (0, 0), textcoords="offset points", va="bottom", fontsize=sized(size), zorder=4
+        )
+        width, height = text.get_window_extent().size
+        candidates: list[tuple[int, int, float, int, Bbox, Array]] = []
+        for distance, across, up in product(DISTANCES, (1, 0, -1), (0, 1, -1)):
+            left = x + across * distance * pixels - width * (1 - across) / 2
+            bottom = y + up * distance * pixels - height * (1 - up) / 2
+            box = _box_within(axis.bbox, left, bottom, width, height)
+            if (across or up) and not any(map(box.overlaps, boxes)):
+                line = np.linspace((x, y), np.clip((x, y), box.min, box.max), 12)
+                crossed = sum(other.count_contains(line) for other in boxes)
+                covered = box.padded(MARGIN * pixels).count_contains(obstacles)
+                candidates.append((crossed, covered, distance, len(candidates), box, line))
+        if not candidates:
+            text.remove()
+            continue
+        *_, distance, _, box, line = min(candidates, key=lambda candidate: candidate[:4])
+        text.set_position(((box.x0 - x) / pixels, (box.y0 - y) / pixels))
+        boxes.append(box.padded(MARGIN * pixels))
+        if distance > DISTANCES[0]:
+            ends = axis.transData.inverted().transform(line[[0, -1]])
+            axis.plot(*ends.T, color="0.55", linewidth=0.6, scalex=False, scaley=False, zorder=1.5)
+            obstacles = np.concatenate([obstacles, line])  # lines cross only if necessary
+
+
+def _box_within(frame: Bbox, left: float, bottom: float, width: float, height: float) -> Bbox:
+    from matplotlib.transforms import Bbox
+
+    left = max(min(left, frame.x1 - width), frame.x0)
+    bottom = max(min(bottom, frame.y1 - height), frame.y0)
+    return Bbox.from_bounds(left, bottom, width, height)
+
+
+def _shorten(name: str) -> str:
+    return wrap(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…", LONGEST)
