@@ -184,7 +184,7 @@ def spectra() -> Any:
     rows = encodings()
     for row in rows:
         print(f"a batch through the encoder, {row.mask_ratio:.0%} hidden {1e3 * row.seconds:30.1f} ms")
-    falls = all(one.seconds > next_one.seconds for one, next_one in pairwise(rows))
+    falls = all(encoding.seconds > following.seconds for encoding, following in pairwise(rows))
     print(f"its time falls with the share that is hidden   {_word(falls)}")
     return {"compared": compared, "encodings": [asdict(row) for row in rows]}
 

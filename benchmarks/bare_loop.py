@@ -74,8 +74,8 @@ class SideBySide:
         network.train()
         for first in range(0, self.data.train_size, size):
             some = {name: values[first : first + size] for name, values in ready.items()}
-            made = network({name: some[name] for name in network.inputs})
-            loss = sum(self._loss(made[output], some[output]) for output in network.outputs)
+            estimates = network({name: some[name] for name in network.inputs})
+            loss = sum(self._loss(estimates[output], some[output]) for output in network.outputs)
             self._optimizer.zero_grad()
             loss.backward()
             if clip:

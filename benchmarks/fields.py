@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -11,11 +10,11 @@ import torch
 from torch.nn import functional
 
 from benchmarks.bare_loop import SideBySide
-from benchmarks.timing import Comparison, at_most
+from benchmarks.timing import Comparison, at_most, seconds
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import initial_model
+from qexp.kinds.objects import initial_model, threads
 from qexp.kinds.tables import BUILT_IN
 from qexp.synthetic.ice import fields, glacier, grow, write
 from qexp.synthetic.options import Glaciers
@@ -62,31 +61,20 @@ def epoch(name: str) -> Comparison:
 
 def speed() -> Speed:
     """What one frame costs each of them, on one thread; medians."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        made = glacier(Seeds(OPTIONS.seed), 0, OPTIONS.size, OPTIONS.spacing, OPTIONS.arrhenius, OPTIONS.sliding)
-        started = time.perf_counter()
-        states = list(grow(made, OPTIONS.spacing, FRAMES))
-        steps = (time.perf_counter() - started) / FRAMES
+    with threads(1):
+        ice = glacier(Seeds(OPTIONS.seed), 0, OPTIONS.size, OPTIONS.spacing, OPTIONS.arrhenius, OPTIONS.sliding)
+        states: list[Any] = []
+        steps = seconds(lambda: states.extend(grow(ice, OPTIONS.spacing, FRAMES))) / FRAMES
         local, coupled = (
-            median(_seconds(lambda state=state, by=by: fields(made, state, OPTIONS.spacing, by)) for state in states)
+            median(seconds(lambda state=state, by=by: fields(ice, state, OPTIONS.spacing, by)) for state in states)
             for by in (None, 4.0)
         )
         return Speed(steps, local, coupled, {name: _emulator(name) for name in ("ice_cnn", "ice_unet", "dle_cnn")})
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _emulator(name: str) -> float:
     spec = experience(name, {}, find()).document
     model = initial_model(spec, BUILT_IN, Seeds(0))
-    frame = {one: torch.rand(1, 1, OPTIONS.size, OPTIONS.size) for one in model.network.inputs}
+    frame = {name: torch.rand(1, 1, OPTIONS.size, OPTIONS.size) for name in model.network.inputs}
     model.estimate(frame)
-    return median(_seconds(lambda: model.estimate(frame)) for _ in range(FRAMES))
-
-
-def _seconds(work: Any) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    return median(seconds(lambda: model.estimate(frame)) for _ in range(FRAMES))

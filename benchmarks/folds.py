@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.bare_loop import Deaf
+from benchmarks.timing import seconds
 from qexp.base.seeds import Seeds
+from qexp.kinds.objects import threads
 from qexp.networks.estimator import Estimator
 from qexp.networks.losses import LOSSES
 from qexp.networks.modules import MODULES
@@ -63,34 +63,21 @@ def measure() -> Result:
     context = multiprocessing.get_context("spawn")
     with context.Pool(PROCESSES, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         pool.map(torch.zeros, [1] * PROCESSES, chunksize=1)  # they have started
-        started = time.perf_counter()
-        pool.map(train_stack, stacks(size), chunksize=1)
-        ours.append(Way(f"stacks of {size}, {PROCESSES} processes of 1 thread", time.perf_counter() - started))
+        elapsed = seconds(lambda: pool.map(train_stack, stacks(size), chunksize=1))
+        ours.append(Way(f"stacks of {size}, {PROCESSES} processes of 1 thread", elapsed))
     ratio = min(way.seconds for way in plain) / min(way.seconds for way in ours)
     return Result([*plain, *ours], size, ratio, ratio >= TIMES_AS_FAST)
 
 
-def timed(work: Callable[[], object], threads: int) -> float:
-    with set_threads(threads):
-        started = time.perf_counter()
-        work()
-        return time.perf_counter() - started
-
-
-@contextmanager
-def set_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def timed(work: Callable[[], object], count: int) -> float:
+    with threads(count):
+        return seconds(work)
 
 
 def rows() -> tuple[Tensor, Tensor]:
     random = Seeds(0).torch("cpu", "rows")
-    seen = torch.randn(FOLDS, FEATURES, generator=random)
-    return seen, seen[:, :1] + seen[:, 1:2].abs() + 0.1 * torch.randn(FOLDS, 1, generator=random)
+    features = torch.randn(FOLDS, FEATURES, generator=random)
+    return features, features[:, :1] + features[:, 1:2].abs() + 0.1 * torch.randn(FOLDS, 1, generator=random)
 
 
 def split(fold: int) -> tuple[list[int], list[int]]:
@@ -98,7 +85,7 @@ def split(fold: int) -> tuple[list[int], list[int]]:
 
 
 def one_by_one() -> None:
-    seen, truth = rows()
+    features, truth = rows()
     for fold in range(PLAIN_FOLDS):
         train, held_out = split(fold)
         network = plain_network()
@@ -107,11 +94,11 @@ def one_by_one() -> None:
             network.train()
             order = torch.tensor(train)[torch.randperm(len(train))]
             optimizer.zero_grad()
-            nn.functional.mse_loss(network(seen[order, None]), truth[order]).backward()
+            nn.functional.mse_loss(network(features[order, None]), truth[order]).backward()
             optimizer.step()
             network.eval()
             with torch.no_grad():
-                nn.functional.mse_loss(network(seen[held_out, None]), truth[held_out]).item()
+                nn.functional.mse_loss(network(features[held_out, None]), truth[held_out]).item()
 
 
 def plain_network() -> nn.Sequential:
@@ -147,10 +134,10 @@ def train_stack(folds: range) -> None:
 
 
 def task(fold: int) -> Task:
-    seen, truth = rows()
-    train, held_out = ({"x": seen[part], "y": truth[part]} for part in split(fold))
-    made = model(fold)
-    for name, transform in made.transforms.items():
+    features, truth = rows()
+    train, held_out = ({"x": features[part], "y": truth[part]} for part in split(fold))
+    estimator = model(fold)
+    for name, transform in estimator.transforms.items():
         assert isinstance(transform, Standardize)
         transform.fit(train[name])
     seeds = Seeds(fold)
@@ -158,7 +145,7 @@ def task(fold: int) -> Task:
     def order(epoch: int) -> Tensor:
         return torch.randperm(FOLDS - 1, generator=seeds.torch("cpu", "order", epoch))
 
-    return Task(f"fold {fold}", made, train, held_out, order)
+    return Task(f"fold {fold}", estimator, train, held_out, order)
 
 
 def model(seed: int) -> Estimator:
@@ -166,10 +153,3 @@ def model(seed: int) -> Estimator:
     network = Network({"x": (FEATURES,)}, ["y"], {"cnn": Operation(build)}, [Branch(("x",), ("y",), ("cnn",))])
     initialise(network, Seeds(seed))
     return Estimator(network, {"x": Standardize(), "y": Standardize()})
-
-
-class Deaf:
-    """A listener that does nothing."""
-
-    def epoch_done(self, *_: Any) -> None: ...
-    def checkpoint_written(self, *_: Any) -> None: ...

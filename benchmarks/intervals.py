@@ -2,7 +2,7 @@
 
 Each case is a random source under two satellite tracks, with exponentially correlated noise, a nugget, an offset and a
 ramp of each track, and stations of GNSS; the noise is declared as it is. Sources: Mogi's (1958) and McTigue's (1987)
-equations, and Okada's (1985) of `benchmarks.plain_okada`, a dike. Its strike slip is estimated, and without bounds zero
+equations, and Okada's (1985) of `validation.plain_okada`, a dike. Its strike slip is estimated, and without bounds zero
 in truth; with bounds, truths are drawn from the uniform prior that these declare, over which posteriors are calibrated.
 
 Run: python -m benchmarks.intervals [SOURCE ...] [--cases 100] [--posterior] [--bounds] [--first 0]
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qexp
-from benchmarks.plain_okada import plain_okada
 from qexp.errors import QexpError
 from qexp.observations.observation import CorrelatedNoise, Observation, Track
+from validation.plain_okada import plain_okada
 
 Array = NDArray[np.float64]
 Truth = Mapping[str, float]
@@ -62,14 +62,19 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--posterior", action="store_true", help="90 % intervals of the posterior, too")
     parser.add_argument("--bounds", action="store_true", help="with bounds, between which truths are uniform")
-    given = parser.parse_args()
-    for name in given.source or MODELS:
-        measure(MODELS[name], range(given.first, given.first + given.cases), given.posterior, given.bounds)
+    arguments = parser.parse_args()
+    for name in arguments.source or MODELS:
+        measure(
+            MODELS[name],
+            range(arguments.first, arguments.first + arguments.cases),
+            arguments.posterior,
+            arguments.bounds,
+        )
 
 
 def measure(model: Model, cases: range, posterior: bool, bounded: bool) -> None:
     """Invert the cases and print how many intervals hold the truth, of those without and with a remark."""
-    held: dict[str, list[tuple[bool, ...]]] = {}
+    inside: dict[str, list[tuple[bool, ...]]] = {}
     remarked, seconds, failures, counts = [], 0.0, 0, Counter[str]()
     for case in cases:
         random = np.random.default_rng([7, case])
@@ -95,9 +100,9 @@ def measure(model: Model, cases: range, posterior: bool, bounded: bool) -> None:
             period = 2 * np.pi if name == "strike" else None
             row = [holds(estimate.interval95, value, period)]
             if posterior:
-                of = result.posterior.parameters[name]
-                row.append(holds((of.low, of.high), value, period))
-            held.setdefault(name, []).append(tuple(row))
+                estimate = result.posterior.parameters[name]
+                row.append(holds((estimate.low, estimate.high), value, period))
+            inside.setdefault(name, []).append(tuple(row))
         if (case + 1) % 25 == 0:
             print(f"{model.source}: {case + 1} cases", flush=True)
     silent = ~np.array(remarked)
@@ -112,7 +117,7 @@ def measure(model: Model, cases: range, posterior: bool, bounded: bool) -> None:
         ["95 % intervals of least squares", "90 % intervals of the posterior"][: 1 + posterior]
     ):
         for group, chosen in (("all", silent | True), ("no remark", silent)):
-            shares = {name: np.mean([row[column] for row in np.array(rows)[chosen]]) for name, rows in held.items()}
+            shares = {name: np.mean([row[column] for row in np.array(rows)[chosen]]) for name, rows in inside.items()}
             print(
                 f"  {words}, {group}: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()), flush=True
             )
@@ -136,15 +141,17 @@ def observed(model: Model, truth: Truth, random: np.random.Generator) -> Observa
         apart = np.hypot(x[:, None] - x, y[:, None] - y)
         covariance = NOISE.sill * np.exp(-apart / NOISE.range) + NUGGET**2 * np.eye(POINTS)
         offset, *ramp = random.normal(0, [0.02, 2e-6, 2e-6])
-        seen = model.displacement(truth, x, y) @ look + np.linalg.cholesky(covariance) @ random.normal(size=POINTS)
-        seen += offset + ramp[0] * x + ramp[1] * y
+        along_sight = model.displacement(truth, x, y) @ look + np.linalg.cholesky(covariance) @ random.normal(
+            size=POINTS
+        )
+        along_sight += offset + ramp[0] * x + ramp[1] * y
         tracks.append(
             Track(
                 name,
                 "radar",
                 x + CENTRE[0],
                 y + CENTRE[1],
-                seen,
+                along_sight,
                 np.full(POINTS, NUGGET),
                 np.tile(look, (POINTS, 1)),
                 np.ones(POINTS, bool),

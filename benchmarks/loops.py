@@ -53,16 +53,16 @@ def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 
     name, document = dataset_document("mogi_test", workspace, tables)
     source = dataset_of(document, tables)
     grid = [replace(axis, cells=cells) for axis in matrix.axes_of(document, name)]
-    held = matrix.held_values(source, grid, {}, list(model.network.outputs))
+    values = matrix.held_values(source, grid, {}, list(model.network.outputs))
     depth, volume = (part.ravel() for part in np.meshgrid(*(axis.centres for axis in grid), indexing="ij"))
     images = source.observe({"depth": depth, "delta_volume": volume}, torch.Generator())
     only = {"displacement": images["displacement"]}
 
-    def whole() -> object:
-        return matrix.estimate_cells(model, source, grid, held, 1, Seeds(0), device)
+    def with_qexp() -> object:
+        return matrix.estimate_cells(model, source, grid, values, 1, Seeds(0), device)
 
     def bare() -> object:
         return model.estimate(only, batch_size)
 
     title = f"a {cells} x {cells} matrix of {run} over a bare forward pass in batches of {batch_size}"
-    return at_most(title, whole, bare, 1.15, repeats=repeats)
+    return at_most(title, with_qexp, bare, 1.15, repeats=repeats)

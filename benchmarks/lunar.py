@@ -46,22 +46,22 @@ def measure() -> Iterator[Judged]:
     """One experience after the other. Raises QexpError without the measured samples."""
     for name, demanded in DEMANDED.items():
         runs = [run(name, seed) for seed in SEEDS]
-        compared = [line for one in runs for line in one.record["comparison"]]
+        compared = [line for run in runs for line in run.record["comparison"]]
         baselines = list(dict.fromkeys(line["estimator"] for line in compared if line["estimator"] != "network"))
         yield Judged(
             name,
-            [one.results["test"]["tio2"]["rmse"] for one in runs],
+            [run.results["test"]["tio2"]["rmse"] for run in runs],
             {
                 baseline: float(np.mean([line["rmse"] for line in compared if line["estimator"] == baseline]))
                 for baseline in baselines
             },
-            float(np.mean([one.record["seconds"] for one in runs])),
+            float(np.mean([run.record["seconds"] for run in runs])),
             demanded,
         )
 
 
 def run(name: str, seed: int) -> qexp.Run:
-    made = qexp.run(name, seed=seed, device="cpu")
-    if STAND_IN in made.record["caution"]:
+    result = qexp.run(name, seed=seed, device="cpu")
+    if STAND_IN in result.record["caution"]:
         raise QexpError(f"{name} was {STAND_IN}; add the folder that holds lunar/data_Kaguya_TiO2.csv to QEXP_DATA")
-    return made
+    return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -12,11 +11,12 @@ import torch
 import qexp
 from benchmarks.bare_loop import Deaf
 from benchmarks.startup import workspace_of_runs
+from benchmarks.timing import seconds
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace, find
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of, threads_for
+from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of, threads, threads_for
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.catalog import Catalog
@@ -34,37 +34,38 @@ def overhead(others: int) -> tuple[float, float]:
         workspace_of_runs(root, others)
         (root / "specs").rmdir()
         (root / "specs").symlink_to(find().specs)
-        place = Workspace(root)
+        workspace = Workspace(root)
         qexp.runs(workspace=root)
         pairs = []
         for turn in range(REPEATS + 1):
-            pairs.append((_managed(place, turn), _alone(place, turn)))
+            pairs.append((_managed(workspace, turn), _alone(workspace, turn)))
         ours, bare = (statistics.median(times) for times in zip(*pairs[1:], strict=True))
         return ours, bare
 
 
-def _managed(place: Workspace, turn: int) -> float:
-    started = time.perf_counter()
-    start(Order("mogi_quick", [turn], device="cpu"), place)
-    Catalog(place).refresh_if_small()
-    return time.perf_counter() - started
+def _managed(workspace: Workspace, turn: int) -> float:
+    def work() -> None:
+        start(Order("mogi_quick", [turn], device="cpu"), workspace)
+        Catalog(workspace).refresh_if_small()
+
+    return seconds(work)
 
 
-def _alone(place: Workspace, turn: int) -> float:
+def _alone(workspace: Workspace, turn: int) -> float:
     """The same samples, network and loop, and the test error at the end; no run directory, no figures."""
-    started = time.perf_counter()
-    spec, tables = experience("mogi_quick", {}, place).document, BUILT_IN
-    seeds, device = Seeds(turn), torch.device("cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads_for(spec, tables))
-    data = data_of(spec, dataset_of(spec["dataset"], tables), tables, seeds, device)
-    model = initial_model(spec, tables, seeds)
-    fit_transforms(model, data.to_fit)
-    trainer = Trainer(model, data, recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
-    trainer.run(Deaf(), lambda: False)
-    trainer.evaluate(data.test)
-    torch.set_num_threads(before)
-    return time.perf_counter() - started
+
+    def work() -> None:
+        spec, tables = experience("mogi_quick", {}, workspace).document, BUILT_IN
+        seeds, device = Seeds(turn), torch.device("cpu")
+        with threads(threads_for(spec, tables)):
+            data = data_of(spec, dataset_of(spec["dataset"], tables), tables, seeds, device)
+            model = initial_model(spec, tables, seeds)
+            fit_transforms(model, data.to_fit)
+            trainer = Trainer(model, data, recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
+            trainer.run(Deaf(), lambda: False)
+            trainer.evaluate(data.test)
+
+    return seconds(work)
 
 
 class Lives(Watcher):
@@ -81,10 +82,9 @@ def busy_slots(jobs: int = 4, runs: int = 40) -> float:
     """The fraction of the pool's slots in which a process was running, from the pool's start to its end."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "specs").symlink_to(find().specs)
-        place, lives = Workspace(Path(folder)), Lives()
+        workspace, lives = Workspace(Path(folder)), Lives()
         brief = {"epochs": 2, "sizes": [96, 32, 32]}
         order = Order("mogi_quick", seeds=range(runs), overrides=brief, jobs=jobs, device="cpu")
-        launch, directories = open_launch(prepare(order, place), place)
-        started = time.perf_counter()
-        run_here(launch, directories, lives)
-        return lives.seconds / (jobs * (time.perf_counter() - started))
+        launch, directories = open_launch(prepare(order, workspace), workspace)
+        elapsed = seconds(lambda: run_here(launch, directories, lives))
+        return lives.seconds / (jobs * elapsed)

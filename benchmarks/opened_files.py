@@ -38,7 +38,7 @@ def files_of(arguments: list[str]) -> tuple[list[str], int]:
     """The files of which functions run in a command, and its exit code."""
     from qexp.cli import app
 
-    seen: set[str] = set()
+    executed: set[str] = set()
     importing = 0
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -47,12 +47,12 @@ def files_of(arguments: list[str]) -> tuple[list[str], int]:
         if code.co_name == "<module>" and code.co_filename.startswith(str(PACKAGE)):
             importing += {"call": 1, "return": -1}.get(event, 0)
         elif event == "call" and not importing and code.co_flags & inspect.CO_OPTIMIZED:  # of classes, the methods
-            seen.add(code.co_filename)
+            executed.add(code.co_filename)
 
     threading.setprofile(note)
     sys.setprofile(note)
     try:
-        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):
             app(arguments, prog_name="qexp")
         code = 0
     except SystemExit as ended:
@@ -61,8 +61,8 @@ def files_of(arguments: list[str]) -> tuple[list[str], int]:
         sys.setprofile(None)
         threading.setprofile(None)
     if code:
-        print(said.getvalue(), file=sys.stderr)
-    return sorted(str(Path(file).relative_to(PACKAGE)) for file in seen if Path(file).is_relative_to(PACKAGE)), code
+        print(output.getvalue(), file=sys.stderr)
+    return sorted(str(Path(file).relative_to(PACKAGE)) for file in executed if Path(file).is_relative_to(PACKAGE)), code
 
 
 def write_an_observation(file: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from qexp.kinds.trust import tables_of
 
 import qexp
 from qexp.base.seeds import Seeds
@@ -22,6 +21,7 @@ from qexp.inference.integration import grid_of
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.limit import by_integration, exact_likelihoods
 from qexp.kinds.images.posteriors import Likelihoods, approximated, posteriors
+from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2000, help="new observations on which posteriors are tested")
     parser.add_argument("--exact", type=int, default=50, help="of these, compared with exact posteriors")
     parser.add_argument("--tested", type=int, default=500, help="samples in held-out intervals")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     for noise, changes in NOISES.items():
         overrides = {"dataset.noise_model": changes["noise_model"], "epochs": changes["epochs"]}
@@ -60,12 +60,15 @@ def main() -> None:
         )
         for refined in (False, True):
             began = time.perf_counter()
-            found = qexp.calibrate(run, observations=asked.draws, exact=asked.exact, refined=refined)
-            print(f"  {'by the likelihood' if refined else 'head'}: {in_words(found)}; "
+            calibration = qexp.calibrate(run, observations=arguments.draws, exact=arguments.exact, refined=refined)
+            print(f"  {'by the likelihood' if refined else 'head'}: {in_words(calibration)}; "
                   f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
-        print(f"  as a user has them: {of_a_user(run, asked.exact)}", flush=True)
-        print(f"  in noise that was not declared: {in_other_noise(run, asked.tested)}", flush=True)
-        print(f"  medians in held-out intervals, of {asked.tested} samples: {medians(run, asked.tested)}", flush=True)
+        print(f"  as a user has them: {of_a_user(run, arguments.exact)}", flush=True)
+        print(f"  in noise that was not declared: {in_other_noise(run, arguments.tested)}", flush=True)
+        print(
+            f"  medians in held-out intervals, of {arguments.tested} samples: {medians(run, arguments.tested)}",
+            flush=True,
+        )
 
 
 def processor_time() -> float:
@@ -83,14 +86,16 @@ def likelihood(run: qexp.Run, count: int) -> str:
     return f"{values.mean():.2f} ± {values.std() / count**0.5:.2f}"
 
 
-def in_words(found: Any) -> str:
+def in_words(calibration: Any) -> str:
     """p-values of uniform ranks, and the comparison with exact posteriors."""
-    ranks = ", ".join(f"{name} {of.p_value:.2g}" for name, of in found.outputs.items())
-    inside = ", ".join(f"{share.share:.3f}" for of in found.outputs.values() for share in of.coverage
+    ranks = ", ".join(f"{name} {output.p_value:.2g}" for name, output in calibration.outputs.items())
+    inside = ", ".join(f"{share.share:.3f}" for output in calibration.outputs.values() for share in output.coverage
                        if share.probability == 0.9)  # fmt: skip
-    ratios = ", ".join(f"{of.width_ratio.median:.3f}" for of in found.outputs.values() if of.width_ratio)
-    beside = found.exact
-    c2st = "" if beside is None else f"; C2ST {beside.accuracy:.3f}, at most {beside.largest:.3f}"
+    ratios = ", ".join(
+        f"{output.width_ratio.median:.3f}" for output in calibration.outputs.values() if output.width_ratio
+    )
+    exact = calibration.exact
+    c2st = "" if exact is None else f"; C2ST {exact.accuracy:.3f}, at most {exact.largest:.3f}"
     return f"p of ranks {ranks}; in 90 % intervals {inside}; widths over exact ones {ratios}{c2st}"
 
 
@@ -102,44 +107,45 @@ def of_a_user(run: qexp.Run, count: int, draws: int = 1000) -> str:
     samples = source.sample({name: [(0.0, 1.0)] for name in source.test}, max(count, 100), Seeds(2), ("user",), CPU)
     images = samples["displacement"][:, 0].numpy()
     began = time.process_time()
-    made = run.posterior(displacement=images[:100], draws=draws, refined=True)
+    run.posterior(displacement=images[:100], draws=draws, refined=True)
     each = (time.process_time() - began) / 100
-    made = run.posterior(displacement=images[:count], draws=draws, refined=True)
+    refined = run.posterior(displacement=images[:count], draws=draws, refined=True)
     names, random = list(source.test), np.random.default_rng(1)
     few, exact = {name: values[:count] for name, values in samples.items()}, {}
     for posterior in approximated(exact_likelihoods(source, IMAGES, ()), few, random):
         scores = grid_of(posterior.density, posterior.proposal).draws(draws, random)
         exact[posterior.observation] = posterior.values(scores, names)
-    told = []
-    for place in range(count):
-        own = np.stack([made[name].values[0, :, place] for name in names], axis=1)
-        told.append(distinguished(np.log(exact[place]), np.log(own), seed=0).accuracy)
+    accuracies = []
+    for index in range(count):
+        drawn = np.stack([refined[name].values[0, :, index] for name in names], axis=1)
+        accuracies.append(distinguished(np.log(exact[index]), np.log(drawn), seed=0).accuracy)
     return (
-        f"C2ST {np.mean(told):.3f}, at most {np.max(told):.3f}; {1e3 * each:.0f} ms of processor time for each of 100"
+        f"C2ST {np.mean(accuracies):.3f}, at most {np.max(accuracies):.3f}; {1e3 * each:.0f} ms of processor time for "
+        "each of 100"
     )
 
 
 def in_other_noise(run: qexp.Run, count: int) -> str:
     """The share of 90 % intervals by the likelihood that hold the truth of images whose noise is not the declared."""
     declared = run.directory.training_spec()["dataset"]
-    noise, whole = declared["fixed"]["noise"], {name: [(0.0, 1.0)] for name in declared["varyings"]}
+    noise, everything = declared["fixed"]["noise"], {name: [(0.0, 1.0)] for name in declared["varyings"]}
     others: dict[str, dict[str, Any]] = {
         f"{factor:g} times as strong": {"fixed": {**declared["fixed"], "noise": factor * noise}} for factor in STRONGER
     }
     if declared["noise_model"]["type"] == "white":
         others["correlated"] = {"noise_model": NOISES["correlated"]["noise_model"]}
-    said = []
+    parts = []
     for words, changes in others.items():
         source = generated_of({**declared, **changes}, tables_of(run.directory))
-        samples = source.sample(whole, count, Seeds(3), ("other",), CPU)
-        made = run.posterior(displacement=samples["displacement"][:, 0].numpy(), draws=500, refined=True)
+        samples = source.sample(everything, count, Seeds(3), ("other",), CPU)
+        posterior = run.posterior(displacement=samples["displacement"][:, 0].numpy(), draws=500, refined=True)
         shares = []
-        for name in made:
-            low, high = np.quantile(made[name].values[0], [0.05, 0.95], axis=0)
+        for name in posterior:
+            low, high = np.quantile(posterior[name].values[0], [0.05, 0.95], axis=0)
             truth = samples[str(name)][:, 0].numpy()
             shares.append(f"{np.mean((low <= truth) & (truth <= high)):.2f}")
-        said.append(f"{words} {', '.join(shares)}")
-    return "; ".join(said)
+        parts.append(f"{words} {', '.join(shares)}")
+    return "; ".join(parts)
 
 
 def medians(run: qexp.Run, count: int) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import Comparison, at_least, seconds
 from qexp.base.seeds import Seeds
+from qexp.kinds.objects import threads
 from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.estimator import Ensemble, Estimator
@@ -67,10 +68,9 @@ def measure() -> list[Comparison]:
 
 def bare(model: RowModel, features: NDArray[np.float32]) -> None:
     """The same networks on all cores, a part of the rows on each: faster than all cores on every batch."""
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(model.estimate, np.array_split(features, threads)))
-    torch.set_num_threads(threads)
+    count = torch.get_num_threads()
+    with threads(count), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(model.estimate, np.array_split(features, count)))
 
 
 def ensemble_of(count: int, operations: list[tuple[str, dict[str, Any]]]) -> Ensemble:
@@ -142,22 +142,22 @@ def peak() -> Peak:
             for million in range(MILLIONS):
                 writer.write_table(table_of(features, million * len(features)))
             writer.close()
-        told = subprocess.run(
+        finished = subprocess.run(
             [sys.executable, "-m", "benchmarks.prediction", str(path)], check=True, stdout=subprocess.PIPE, text=True
         )
-        return Peak(**json.loads(told.stdout.splitlines()[-1]))
+        return Peak(**json.loads(finished.stdout.splitlines()[-1]))
 
 
 def main() -> None:
     """Estimate a file, and print the peak memory."""
     source = Path(sys.argv[1])
     model = model_of(ensemble_of(1, NETWORKS[0][3]))
-    made: list[int] = []
-    took = seconds(lambda: made.append(model.predict(source, source.with_name("estimates.csv")).rows))
+    counts: list[int] = []
+    took = seconds(lambda: counts.append(model.predict(source, source.with_name("estimates.csv")).rows))
     # Not getrusage: it counts the memory of the process that this one was forked from.
     status = Path("/proc/self/status").read_text()
     most = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    print(json.dumps(asdict(Peak(made[0], most, took))))
+    print(json.dumps(asdict(Peak(counts[0], most, took))))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.plain_okada import plain_okada
-from benchmarks.plain_yang import plain_yang
 from benchmarks.timing import Comparison, at_least, seconds
 from qexp.simulation.generators import GENERATORS
+from validation.plain_okada import plain_okada
+from validation.plain_yang import plain_yang
 
 IMAGES, PIXELS = 1000, 64
 TIMES_AS_FAST = 20.0
@@ -81,11 +81,11 @@ def against_numpy(name: str, drawn: dict[str, torch.Tensor], ours: Callable[[], 
     look = (-np.cos(azimuth) * np.sin(incidence), -np.sin(azimuth) * np.sin(incidence), np.cos(incidence))
 
     def one_at_a_time() -> NDArray[np.float64]:
-        made = np.empty((IMAGES, PIXELS, PIXELS))
+        images = np.empty((IMAGES, PIXELS, PIXELS))
         for index, (x, y, *others) in enumerate(zip(*columns.values(), strict=True)):
             moved = DEMANDED[name](east - x, north - y, *others)
-            made[index] = sum(share * component for share, component in zip(look, moved, strict=True))
-        return made
+            images[index] = sum(share * component for share, component in zip(look, moved, strict=True))
+        return images
 
     expected = one_at_a_time()
     scale = np.abs(expected).max(axis=(1, 2), keepdims=True)

@@ -67,25 +67,27 @@ def encodings(batch_size: int = 64, repeats: int = 9) -> list[Encoding]:
     for ratio in RATIOS:  # once unmeasured
         encoded(ratio)
     times = [{ratio: seconds(lambda ratio=ratio: encoded(ratio)) for ratio in RATIOS} for _ in range(repeats)]
-    return [Encoding(ratio, median(one[ratio] for one in times)) for ratio in RATIOS]
+    return [Encoding(ratio, median(seconds_by_ratio[ratio] for seconds_by_ratio in times)) for ratio in RATIOS]
 
 
 def start() -> Comparison:
     """A dataset that was opened before, against one that was not: its arrays are there, and no spectrum is read."""
-    kept = os.environ.get(VARIABLE)
+    before = os.environ.get(VARIABLE)
 
-    def opened(cache: str) -> None:
+    def open_spectra(cache: str) -> None:
         os.environ[VARIABLE] = cache
         SpectraDataset(folder / ALL)
 
-    with tempfile.TemporaryDirectory() as place:
-        folder, known = Path(place) / "spectra", tempfile.mkdtemp(dir=place)
+    with tempfile.TemporaryDirectory() as parent:
+        folder, cache = Path(parent) / "spectra", tempfile.mkdtemp(dir=parent)
         write(folder, Cores(spectra=STARTED // 8, labelled=0), cores=8, test=0, validation=0)
         try:
-            opened(known)
+            open_spectra(cache)
             title = f"a second start with {STARTED:,} spectra, times as fast as the first"
-            return at_least(title, lambda: opened(known), lambda: opened(tempfile.mkdtemp(dir=place)), 20, repeats=3)
+            return at_least(
+                title, lambda: open_spectra(cache), lambda: open_spectra(tempfile.mkdtemp(dir=parent)), 20, repeats=3
+            )
         finally:
             os.environ.pop(VARIABLE)
-            if kept is not None:
-                os.environ[VARIABLE] = kept
+            if before is not None:
+                os.environ[VARIABLE] = before

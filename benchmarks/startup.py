@@ -86,5 +86,5 @@ def _peak(*arguments: str) -> float:
         "subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=-3, stderr=-3)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
     )
-    told = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
-    return int(told.stdout) / (1024 if sys.platform != "darwin" else 1024**2)
+    finished = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
+    return int(finished.stdout) / (1024 if sys.platform != "darwin" else 1024**2)

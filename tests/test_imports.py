@@ -377,3 +377,11 @@ def test_the_shell_completes_commands_without_torch():
     answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(HEAVY), **variables)
     assert {"show", "schema"} <= set(answer["said"])
     assert answer["loaded"] == []
+
+
+@pytest.mark.heavy
+def test_benchmarks_and_validations_can_be_imported():
+    folders = (PACKAGE.parent / "benchmarks", PACKAGE.parent / "validation")
+    names = [f"{folder.name}.{path.stem}" for folder in folders for path in folder.glob("[a-z]*.py")]
+    assert len(names) > 20
+    said_by_a_new_process(IMPORT_AND_LOOK, "[]", json.dumps(names))

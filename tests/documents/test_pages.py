@@ -75,7 +75,7 @@ def test_every_file_and_benchmark_that_a_page_names_is_there(page):
         assert (folder / link).exists(), link
     for path in re.findall(r"`(specs/\w+/\w+\.json)`", text):
         assert (ROOT / path).exists() or path in "\n".join(block for _, block in tried(page)), path
-    for module in re.findall(r"python -m (benchmarks[.\w]*)", text):
+    for module in re.findall(r"python -m ((?:benchmarks|validation)[.\w]*)", text):
         file = ROOT / Path(*module.split("."))
         assert file.with_suffix(".py").exists() or (file / "__main__.py").exists(), module
     for target in re.findall(r"`make (\w+)`", text):

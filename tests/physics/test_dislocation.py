@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.plain_okada import plain_okada
 from qexp.physics.dislocation import okada
 from tests.half_space import DOUBLE, by_moments, stress
+from validation.plain_okada import plain_okada
 
 RANDOM = torch.Generator().manual_seed(1)
 STATIONS = 4e3 * torch.randn(8, 2, dtype=DOUBLE, generator=RANDOM)

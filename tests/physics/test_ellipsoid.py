@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from benchmarks.plain_yang import plain_yang
 from qexp.physics import ellipsoid
 from qexp.physics.ellipsoid import yang
 from qexp.physics.point import mogi
 from tests.half_space import full_space, greens_function, stress
+from validation.plain_yang import plain_yang
 
 DOUBLE = torch.float64
 PRESSURE = 0.01

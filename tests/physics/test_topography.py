@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from benchmarks.topography import Cone, corrected, flat, reference
 from qexp.physics import geometry
 from qexp.physics.dislocation import okada
 from qexp.physics.geometry import over_topography
+from validation.topography import Cone, corrected, flat, reference
 
 SOURCE = torch.tensor(
     [[100.0, -50, 2000, 1500, 900, 0.3, 1.1, 0.2, -0.1, 1.0], [0, 0, 3000, 900, 700, 2.0, 0.4, 0, 0, 2.0]],

@@ -4,7 +4,7 @@ Observations are drawn from all of the run's own prior, with its noise and its h
 network's estimate and the starts near it, as by `qexp invert --refine`, and, to find the global minimum, from the truth
 and from other places of the prior. The lowest of these minima counts as the global one.
 
-Run: python -m benchmarks.global_optimum RUN [--observations 1000] [--others 8] [--first 0]
+Run: python -m validation.global_optimum RUN [--observations 1000] [--others 8] [--first 0]
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from qexp.kinds.trust import tables_of
 from torch import Tensor
 
 import qexp
@@ -27,6 +26,7 @@ from qexp.inference.fit import SAME_MINIMUM, best, bic, refined
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.observation import STARTS_NEAR, nearby
 from qexp.kinds.images.refinement import Refinement
+from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset
@@ -59,7 +59,7 @@ class Fits:
         return np.min(list(self.minima.values()), axis=0)
 
     @property
-    def seen(self) -> NDArray[np.bool_]:
+    def has_source(self) -> NDArray[np.bool_]:
         """Whether BIC prefers the source to none; weaker ones hardly differ from noise."""
         both = zip(self.lowest, self.nothing, self.points.tolist(), strict=True)
         return np.array([bic(low, count, self.free) < bic(nothing, count, 0) for low, nothing, count in both])
@@ -88,23 +88,26 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     values, samples = drawn(dataset, model, first + count)
     outputs = list(model.network.outputs)
     refinement = Refinement(dataset, [], dataset.fixed, outputs)
-    data, seen = refinement.data(samples), refinement.pixels.seen(samples)
-    estimates = {name: made[:, 0].double().numpy() for name, made in model.estimate(samples).items()}
+    data, observed = refinement.data(samples), refinement.pixels.seen(samples)
+    estimates = {name: values[:, 0].double().numpy() for name, values in model.estimate(samples).items()}
     minima: dict[str, list[float]] = {starts: [] for starts in STARTS}
     nothing, points, seconds = [], [], 0.0
     for index in range(first, first + count):
-        problem = refinement.problem(data[[index]], seen=seen[index])
+        problem = refinement.problem(data[[index]], seen=observed[index])
         nothing.append(problem.chi2_without_source)
         points.append(problem.model.points)
-        own = {name: float(of[index]) for name, of in estimates.items()}
+        start = {name: float(values_of[index]) for name, values_of in estimates.items()}
         elsewhere = [
             {name: values[name][(index - shift) % len(values[name])] for name in outputs} for shift in range(others + 1)
         ]
         began = time.perf_counter()
-        near = nearby(directory, own, STARTS_NEAR - 1, seed=0)
-        for starts, places in zip(STARTS, ([own, *near], elsewhere), strict=True):
+        near = nearby(directory, start, STARTS_NEAR - 1, seed=0)
+        for starts, sources in zip(STARTS, ([start, *near], elsewhere), strict=True):
             begin = torch.cat(
-                [refinement.starts(problem, {name: np.array([value]) for name, value in one.items()}) for one in places]
+                [
+                    refinement.starts(problem, {name: np.array([value]) for name, value in source.items()})
+                    for source in sources
+                ]
             )
             if starts == STARTS[0]:
                 minima[starts].append(refined(problem, begin, refinement.searches(), seed=0).chi2)
@@ -113,8 +116,8 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
                 minima[starts].append(best(problem, begin).chi2)
         if (done := index + 1 - first) % EVERY == 0:
             print(f"{done:,} of {count:,} observations", file=sys.stderr, flush=True)
-    found = {starts: np.array(of) for starts, of in minima.items()}
-    return Fits(found, np.array(nothing), np.array(points), len(outputs)), seconds
+    lowest = {starts: np.array(values_of) for starts, values_of in minima.items()}
+    return Fits(lowest, np.array(nothing), np.array(points), len(outputs)), seconds
 
 
 def main() -> None:
@@ -123,15 +126,16 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=1000)
     parser.add_argument("--others", type=int, default=8)
     parser.add_argument("--first", type=int, default=0, help="number of the first observation, to share the work")
-    asked = parser.parse_args()
-    fits, seconds = fitted(asked.run, asked.first, asked.observations, asked.others)
-    print(f"{asked.run}: {asked.observations:,} observations, {1e3 * seconds / asked.observations:.0f} ms each")
-    for words, which in (("all", np.full(len(fits.nothing), True)), ("sources that are seen", fits.seen)):
+    arguments = parser.parse_args()
+    fits, seconds = fitted(arguments.run, arguments.first, arguments.observations, arguments.others)
+    each = 1e3 * seconds / arguments.observations
+    print(f"{arguments.run}: {arguments.observations:,} observations, {each:.0f} ms each")
+    for words, which in (("all", np.full(len(fits.nothing), True)), ("sources that are seen", fits.has_source)):
         reached = ", ".join(f"{starts} {int(fits.reached(starts)[which].sum()):,}" for starts in STARTS)
         print(f"{words}: {int(which.sum()):,}; the global minimum is reached from {reached}", flush=True)
     for index in np.flatnonzero(~fits.reached(STARTS[0])):
-        found = ", ".join(f"{starts} {fits.minima[starts][index]:.2f}" for starts in STARTS)
-        print(f"observation {asked.first + index}: {found}, without a source {fits.nothing[index]:.2f}")
+        minima = ", ".join(f"{starts} {fits.minima[starts][index]:.2f}" for starts in STARTS)
+        print(f"observation {arguments.first + index}: {minima}, without a source {fits.nothing[index]:.2f}")
 
 
 if __name__ == "__main__":

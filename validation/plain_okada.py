@@ -38,10 +38,10 @@ def plain_okada(
         parts = _chinnery(function, x, p, length, width, q, dip, 1 - 2 * poisson_ratio)
         for component, part in zip(total, parts, strict=True):
             component += sign * slip / (2 * np.pi) * part
-    along, left, up = total
+    along, leftward, up = total
     return (
-        along * np.sin(strike) - left * np.cos(strike),
-        along * np.cos(strike) + left * np.sin(strike),
+        along * np.sin(strike) - leftward * np.cos(strike),
+        along * np.cos(strike) + leftward * np.sin(strike),
         up,
     )
 

@@ -1,6 +1,6 @@
 """The varying-depth correction against a finite-element solution: a point source under a cone.
 
-Run: python -m benchmarks.topography [--figure FILE]
+Run: python -m validation.topography [--figure FILE]
 
 The reference is the sum of the exact solution in an infinite body, u = ΔV/(4π) r/R³, and of the smooth field by which
 the free surface changes it. That field is computed with axisymmetric finite elements of second order, loaded by the
@@ -153,10 +153,10 @@ def _assembled(cone: Cone, depth: float, distance: Array, height: Array) -> tupl
 
 def _elements(number: Array) -> Array:
     """The nine nodes of every element, the vertical ones fastest."""
-    made = [
+    parts = [
         number[i : i + number.shape[0] - 2 : 2, j : j + number.shape[1] - 2 : 2] for i in range(3) for j in range(3)
     ]
-    return np.stack(made, -1).reshape(-1, 9)
+    return np.stack(parts, -1).reshape(-1, 9)
 
 
 def _load(cone: Cone, depth: float, distance: Array, height: Array, number: Array, size: int) -> Array:
@@ -182,23 +182,23 @@ def _infinite_body(distance: Array, above: Array) -> tuple[Array, Array]:
 
 def _traction(distance: float, above: float, normal: Array) -> Array:
     """Of the infinite body on a surface with a normal, outward and upward, for a shear modulus of 1."""
-    place, far = np.array([distance, above]), np.hypot(distance, above)
-    made: Array = VOLUME_CHANGE / (2 * np.pi) * (normal / far**3 - 3 * place * (place @ normal) / far**5)
-    return made
+    position, far = np.array([distance, above]), np.hypot(distance, above)
+    traction: Array = VOLUME_CHANGE / (2 * np.pi) * (normal / far**3 - 3 * position * (position @ normal) / far**5)
+    return traction
 
 
 def _solved(stiffness: coo_matrix, load: Array, depth: float, distance: Array, height: Array) -> Array:
     """The field (radial node, vertical node, 2), with the values of a flat half-space on the far boundaries."""
-    known = np.zeros((*distance.shape, 2), dtype=bool)
-    known[0, :, 0] = True  # the axis
-    known[-1] = known[:, -1] = True
+    fixed_nodes = np.zeros((*distance.shape, 2), dtype=bool)
+    fixed_nodes[0, :, 0] = True  # the axis
+    fixed_nodes[-1] = fixed_nodes[:, -1] = True
     values = np.zeros((*distance.shape, 2))
     outward, up = _image_of_flat_ground(distance, -height, depth)
-    values[-1], values[:, -1] = (np.stack([outward, up], -1)[place] for place in (-1, np.s_[:, -1]))
+    values[-1], values[:, -1] = (np.stack([outward, up], -1)[edge] for edge in (-1, np.s_[:, -1]))
     values[0, :, 0] = 0.0
-    free = ~known.ravel()
+    free = ~fixed_nodes.ravel()
     matrix = stiffness.tocsc()
-    fixed = values.ravel() * known.ravel()
+    fixed = values.ravel() * fixed_nodes.ravel()
     solution = fixed.copy()
     solution[free] = spsolve(matrix[free][:, free], (load - matrix @ fixed)[free])
     return solution.reshape(values.shape)
@@ -236,18 +236,21 @@ class Errors:
 
 def measure(across: int = 80, down: int = 44) -> list[Errors]:
     """The errors for all cones and depths."""
-    found = []
+    errors = []
     for depth in DEPTHS:
         for cone in CONES:
             distance, *exact = reference(cone, depth, across, down)
             near = distance <= 2 * cone.radius
             largest = float(np.hypot(*exact).max())
             shares = [
-                tuple(float(np.abs(one - other)[near].max()) / largest for one, other in zip(made, exact, strict=True))
-                for made in (corrected(cone, depth, distance), flat(depth, distance))
+                tuple(
+                    float(np.abs(component - other)[near].max()) / largest
+                    for component, other in zip(model, exact, strict=True)
+                )
+                for model in (corrected(cone, depth, distance), flat(depth, distance))
             ]
-            found.append(Errors(cone, depth, *shares))
-    return found
+            errors.append(Errors(cone, depth, *shares))
+    return errors
 
 
 def main() -> None:
@@ -257,9 +260,9 @@ def main() -> None:
     print("largest error within two radii of the axis, of the largest displacement")
     print("slope   depth    varying depth         flat at the plain")
     print("                 outward  upward       outward  upward")
-    for one in measure():
-        shares = [f"{100 * share:5.1f} %" for share in (*one.corrected, *one.ignored)]
-        slope, depth = f"{one.cone.degrees:4.0f}°", f"{one.depth / 1000:3.0f} km"
+    for errors in measure():
+        shares = [f"{100 * share:5.1f} %" for share in (*errors.corrected, *errors.ignored)]
+        slope, depth = f"{errors.cone.degrees:4.0f}°", f"{errors.depth / 1000:3.0f} km"
         print(f"{slope}  {depth}    {shares[0]} {shares[1]}      {shares[2]} {shares[3]}")
     if figure is not None:
         _draw(CONES[-1], DEPTHS[-1], figure)
@@ -271,12 +274,12 @@ def _draw(cone: Cone, depth: float, path: Path) -> None:
     distance, *exact = reference(cone, depth)
     near = distance <= 2 * cone.radius
     drawn, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for axis, name, true, made, level in zip(
+    for axis, name, true, model, level in zip(
         axes, ("outward", "upward"), exact, corrected(cone, depth, distance), flat(depth, distance), strict=True
     ):
         for values, words, line in (
             (true, "finite elements", "k-"),
-            (made, "varying depth", "C0--"),
+            (model, "varying depth", "C0--"),
             (level, "flat", "C1:"),
         ):
             axis.plot(distance[near] / 1000, 1000 * values[near], line, label=words)
