@@ -212,16 +212,16 @@ def report(
     names = references_of(list(runs), workspace)
     if runs and not names:
         raise QexpError("no run is named: the list of runs is empty")
-    named = runs_of_report(names, launch, Catalog(workspaces.find(workspace)))
+    reported = runs_of_report(names, launch, Catalog(workspaces.find(workspace)))
     words = [*(Path(name).name or name for name in names), *([f"launch {launch}"] if launch else [])]
     title = ", ".join(words) or "all runs"
-    single = next(iter(named)) if len(named) == 1 else None
+    single = next(iter(reported)) if len(reported) == 1 else None
     target = Path(to) if to is not None else Path(f"{single.name if single else _file_name(title)}.html")
     if pdf:
         target = target.with_suffix(".pdf")
     if single is not None:
         return report_of_run(single, target, overwrite)
-    return report_of_several(title, named, target, overwrite)
+    return report_of_several(title, reported, target, overwrite)
 
 
 def _file_name(title: str) -> str:

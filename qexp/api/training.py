@@ -110,9 +110,9 @@ def study(order: Order, options: StudyOptions) -> ShownStudy:
 @takes(StudyOptions)
 def planned_study(order: Order, options: StudyOptions) -> tuple[list[Plan], bool]:
     """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining."""
-    from qexp.comparison.study import StudyOrder, planned
+    from qexp.comparison.study import StudyOrder, plan_study
 
-    return planned(StudyOrder(order, options.pretraining, options.metric), workspaces.find(options.workspace))
+    return plan_study(StudyOrder(order, options.pretraining, options.metric), workspaces.find(options.workspace))
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:

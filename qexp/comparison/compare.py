@@ -91,7 +91,7 @@ def compare_named(
     chosen = runs_to_compare(arguments, catalog, evaluation)
     if differ_by_seed(chosen):
         return with_figures(compare_across_seeds(seed_groups(chosen)), catalog.workspace)
-    return compare([one.directory for one in chosen], catalog.workspace, evaluation)
+    return compare([run.directory for run in chosen], catalog.workspace, evaluation)
 
 
 def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluation: str | None = None) -> Comparison:
@@ -114,7 +114,8 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
         [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
         evaluation,
-        len({one.evaluation().content for one in evaluated if isinstance(one, EvaluationDirectory)}) <= 1,
+        len({directory.evaluation().content for directory in evaluated if isinstance(directory, EvaluationDirectory)})
+        <= 1,
     )
 
 
@@ -125,12 +126,12 @@ def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow
         units = [record.units[output] for record in records if output in record.units]
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
             values = [test.get(output, {}).get(name) for test in tests]
-            of = meaning_of(name, [record.metrics for record in records])
-            badness = [None if value is None else of.badness(value) for value in values]
+            meaning = meaning_of(name, [record.metrics for record in records])
+            badness = [None if value is None else meaning.badness(value) for value in values]
             least = min((value for value in badness if value is not None), default=None)
             comparable = sum(value is not None for value in values) > 1
             best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
-            yield MetricRow(output, name, of, of.in_unit(units[0] if units else ""), values, best)
+            yield MetricRow(output, name, meaning, meaning.in_unit(units[0] if units else ""), values, best)
 
 
 def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
@@ -233,11 +234,11 @@ def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
 def _over_seeds(of_groups: Sequence[GroupRow], title: str, metric: str) -> Table:
     rows = []
     for row in of_groups:
-        of = row.estimate
-        ends = [NONE, NONE] if of is None else _rounded(of, row.meaning, of.least, of.greatest)
-        cells = [*_of_mean(of, row.meaning), *ends]
-        if of is not None and _passed(row.metric):
-            cells = [str(of.n), f"{sum(row.values.values()):.0f} of {of.n}", *[NONE] * 3]
+        estimate = row.estimate
+        ends = [NONE, NONE] if estimate is None else _rounded(estimate, row.meaning, estimate.least, estimate.greatest)
+        cells = [*_of_mean(estimate, row.meaning), *ends]
+        if estimate is not None and _passed(row.metric):
+            cells = [str(estimate.n), f"{sum(row.values.values()):.0f} of {estimate.n}", *[NONE] * 3]
         rows.append([row.output, row.metric, row.group, *cells, row.unit])
     columns = ["output", metric, "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
     return Table(title, columns, rows, frozenset(columns[3:-1]))
@@ -272,34 +273,34 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     unknown = dict.fromkeys(
         row.metric for row in comparison.results if row.meaning.best is None and not is_of_capability(row.metric)
     )
-    said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
+    sentences = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
         if not comparison.same_data:
-            said.append(f"the evaluations '{comparison.evaluation}' of these runs are of different samples")
-        return said
-    said += [
+            sentences.append(f"the evaluations '{comparison.evaluation}' of these runs are of different samples")
+        return sentences
+    sentences += [
         f"{pair.first} and {pair.second} are not paired: {pair.not_paired}"
         for pair in comparison.pairs
         if pair.not_paired
     ]
     if any(_passed(row.metric) for row in comparison.calibrations):
-        said.append(
+        sentences.append(
             f"calibration.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
             f"{100 * (1 - SIGNIFICANT):.0f} % pass"
         )
     for row in comparison.results:
         if row.not_finite:
-            said.append(
+            sentences.append(
                 f"{row.group}: no finite {row.output} {row.metric} for {_seeds(row.not_finite)}; not counted there"
             )
     if any(pair.rows for pair in comparison.pairs):
         together = max(Counter(row.metric for pair in comparison.pairs for row in pair.rows).values())
         at_once = f"; the {together} intervals of a metric hold at once (Bonferroni)" if together > 1 else ""
-        said.append(
+        sentences.append(
             f"better: if the interval of the paired difference excludes 0{at_once}; between equal groups, any is "
             f"called better by chance in {100 * (1 - LEVEL):.0f} % of such comparisons of one metric"
         )
-    return said
+    return sentences
 
 
 def tables(comparison: Comparison | SeedComparison) -> list[Table]:
@@ -310,8 +311,8 @@ def tables(comparison: Comparison | SeedComparison) -> list[Table]:
         return [*between, results_of_runs(comparison)]
     paired = [differences_of(pair) for pair in comparison.pairs if pair.rows]
     calibrated = calibrations_of_groups(comparison)
-    found = [results_of_groups(comparison), *([calibrated] if calibrated else [])]
-    return [groups_of_seeds(comparison), *between, *found, *paired]
+    results = [results_of_groups(comparison), *([calibrated] if calibrated else [])]
+    return [groups_of_seeds(comparison), *between, *results, *paired]
 
 
 def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
@@ -325,25 +326,25 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
     ]  # fmt: skip
     left_out = {group.name: _left_out(group.left_out, comparison.missing(group)) for group in comparison.groups}
     rows = []
-    for of_group in (*comparison.results, *comparison.calibrations):
-        told = "; ".join(filter(None, [left_out[of_group.group], _not_finite(of_group.not_finite)]))
-        key = [of_group.group, "", of_group.output, of_group.metric, of_group.unit]
-        rows.append([*key, *_plain(of_group.estimate), "", _listed(of_group.values), told])
+    for row in (*comparison.results, *comparison.calibrations):
+        remark = "; ".join(filter(None, [left_out[row.group], _not_finite(row.not_finite)]))
+        key = [row.group, "", row.output, row.metric, row.unit]
+        rows.append([*key, *_plain(row.estimate), "", _in_words(row.values), remark])
     for group in comparison.groups:
         if not group.counted:
             rows.append([group.name, *[""] * 4, 0, *[""] * 8, left_out[group.name]])
     for pair in comparison.pairs:
         if pair.not_paired:
-            rows.append([pair.first, pair.second, *[""] * 11, _listed(pair.seeds), pair.not_paired])
-        for row in pair.rows:
-            key = [pair.first, pair.second, row.output, _name(row), row.unit]
-            rows.append([*key, *_plain(row.estimate), row.better or "", _listed(row.seeds), ""])
+            rows.append([pair.first, pair.second, *[""] * 11, _in_words(pair.seeds), pair.not_paired])
+        for paired in pair.rows:
+            key = [pair.first, pair.second, paired.output, _name(paired), paired.unit]
+            rows.append([*key, *_plain(paired.estimate), paired.better or "", _in_words(paired.seeds), ""])
     return columns, rows
 
 
 def ranges(seeds: Iterable[int]) -> str:
     """Numbers as ranges: `0-4, 7` for 0, 1, 2, 3, 4, 7."""
-    runs = [[seed for _, seed in run] for _, run in groupby(enumerate(sorted(seeds)), lambda one: one[1] - one[0])]
+    runs = [[seed for _, seed in run] for _, run in groupby(enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0])]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
@@ -355,39 +356,42 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {ranges(seeds)}"
 
 
-def _listed(seeds: Iterable[int]) -> str:
+def _in_words(seeds: Iterable[int]) -> str:
     return " ".join(map(str, seeds))
 
 
 def _left_out(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
-    told = [f"{one.seed} {one.why} ({one.run})" for one in runs]
-    return "; ".join([*told, *([f"{ranges(missing)} missing"] if missing else [])])
+    words = [f"{run.seed} {run.why} ({run.run})" for run in runs]
+    return "; ".join([*words, *([f"{ranges(missing)} missing"] if missing else [])])
 
 
 def _not_finite(seeds: Sequence[int]) -> str:
     return f"{ranges(seeds)} not finite" if seeds else ""
 
 
-def _of_mean(of: Estimate | None, meaning: Meaning) -> list[str]:
+def _of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
     """The cells n, mean ± standard deviation, and interval."""
-    if of is None:
+    if estimate is None:
         return ["0", NONE, NONE]
-    if of.interval is None:
-        return [str(of.n), number(of.mean, meaning), NONE]
-    half_width = (of.interval[1] - of.interval[0]) / 2
-    finer = min(half_width, of.standard_deviation or 0)
-    written = rounding(of.mean, finer).interval(*of.interval) if finer > 0 else f"[{of.mean:.4g}, {of.mean:.4g}]"
-    return [str(of.n), measured(of.mean, of.standard_deviation), written]
+    if estimate.interval is None:
+        return [str(estimate.n), number(estimate.mean, meaning), NONE]
+    half_width = (estimate.interval[1] - estimate.interval[0]) / 2
+    finer = min(half_width, estimate.standard_deviation or 0)
+    interval = f"[{estimate.mean:.4g}, {estimate.mean:.4g}]"
+    if finer > 0:
+        interval = rounding(estimate.mean, finer).interval(*estimate.interval)
+    return [str(estimate.n), measured(estimate.mean, estimate.standard_deviation), interval]
 
 
-def _rounded(of: Estimate, meaning: Meaning, *values: float) -> list[str]:
+def _rounded(estimate: Estimate, meaning: Meaning, *values: float) -> list[str]:
     """Values rounded to the digits that are significant given their standard deviation."""
-    if not of.standard_deviation:
+    if not estimate.standard_deviation:
         return [number(value, meaning) for value in values]
-    return [rounding(of.mean, of.standard_deviation).number(value) for value in values]
+    return [rounding(estimate.mean, estimate.standard_deviation).number(value) for value in values]
 
 
-def _plain(of: Estimate | None) -> list[Any]:
-    if of is None:
+def _plain(over_seeds: Estimate | None) -> list[Any]:
+    if over_seeds is None:
         return [0, *[""] * 6]
-    return [of.n, of.mean, of.standard_deviation, *(of.interval or ("", "")), of.least, of.greatest]
+    ends = over_seeds.interval or ("", "")
+    return [over_seeds.n, over_seeds.mean, over_seeds.standard_deviation, *ends, over_seeds.least, over_seeds.greatest]

@@ -44,7 +44,7 @@ def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
     paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
     values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
-    return {path: shown for path, shown in values.items() if len(set(shown)) > 1}
+    return {path: texts for path, texts in values.items() if len(set(texts)) > 1}
 
 
 # The runs of a comparison, grouped by what they have in common except the seed.
@@ -81,8 +81,8 @@ class ComparedRun:
         """output → metric → value on the test part, or in the evaluation."""
         test: dict[str, dict[str, float | None]]
         if self.evaluation is not None:
-            of = self.summary["evaluations"].get(self.evaluation, {})
-            test = of.get(of.get("part"), {})
+            evaluation = self.summary["evaluations"].get(self.evaluation, {})
+            test = evaluation.get(evaluation.get("part"), {})
         else:
             test = self.summary["results"].get("test", {})
         return test
@@ -113,33 +113,33 @@ class SeedGroup:
     def counted(self) -> dict[int, ComparedRun]:
         """Seed → the run that counts (the first that is done and has results), sorted by seed."""
         sound: dict[int, ComparedRun] = {}
-        for one in self.runs:
-            if _objection(one) is None:
-                sound.setdefault(one.seed, one)
+        for run in self.runs:
+            if _objection(run) is None:
+                sound.setdefault(run.seed, run)
         return dict(sorted(sound.items()))
 
     @property
     def left_out(self) -> list[LeftOut]:
         counted = self.counted
         return [
-            LeftOut(one.seed, one.name, _objection(one) or f"repeats {counted[one.seed].name}")
-            for one in self.runs
-            if one is not counted.get(one.seed)
+            LeftOut(run.seed, run.name, _objection(run) or f"repeats {counted[run.seed].name}")
+            for run in self.runs
+            if run is not counted.get(run.seed)
         ]
 
     @property
     def seeds(self) -> set[int]:
         """The seeds of all its runs, whether they count or not."""
-        return {one.seed for one in self.runs}
+        return {run.seed for run in self.runs}
 
 
-def _objection(one: ComparedRun) -> str | None:
-    state = State(one.summary["state"])
+def _objection(run: ComparedRun) -> str | None:
+    state = State(run.summary["state"])
     if state is not State.DONE:
         return state.words
-    if one.evaluation is not None:
-        return None if one.test else f"done without an evaluation '{one.evaluation}'"
-    return None if one.test else "done without results on a test part"
+    if run.evaluation is not None:
+        return None if run.test else f"done without an evaluation '{run.evaluation}'"
+    return None if run.test else "done without results on a test part"
 
 
 def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None) -> list[ComparedRun]:
@@ -154,11 +154,11 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
     """Errors of damaged runs that match a pattern; they are left out, and the catalog warns about them."""
     for argument in arguments:
         before = len(chosen) + len(damaged)
-        for one in _named(argument, summaries, catalog):
-            if one.summary["state"] == State.DAMAGED:
-                damaged.append(one.summary["error"])
+        for run in _named(argument, summaries, catalog):
+            if run.summary["state"] == State.DAMAGED:
+                damaged.append(run.summary["error"])
             else:
-                chosen.setdefault(real_path(one.directory.path), replace(one, evaluation=evaluation))
+                chosen.setdefault(real_path(run.directory.path), replace(run, evaluation=evaluation))
         if len(chosen) + len(damaged) == before:
             raise QexpError(
                 f"the same run is named twice: '{argument}' matches only runs that were already listed; remove it"
@@ -167,7 +167,7 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
         if damaged:
             raise DamagedError(damaged[0])
         only = "".join(
-            f", and '{argument}' matches only {one.name}" for one in chosen.values() for argument in arguments
+            f", and '{argument}' matches only {run.name}" for run in chosen.values() for argument in arguments
         )
         raise QexpError(f"compare needs at least two runs{only}")
     return list(chosen.values())
@@ -176,25 +176,25 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:
     if not is_pattern(argument):
         directory = find_run(argument, catalog)
-        known = {"state": Watch().state(directory), "evaluations": summaries_of(directory.path)}
-        yield ComparedRun(directory, {**directory.record().document(), **known}, None)
+        changing = {"state": Watch().state(directory), "evaluations": summaries_of(directory.path)}
+        yield ComparedRun(directory, {**directory.record().document(), **changing}, None)
         return
-    by_name = {one["name"]: one for one in summaries}
+    by_name = {summary["name"]: summary for summary in summaries}
     for name in matching(argument, by_name):
         yield ComparedRun(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
 
 
 def differ_by_seed(chosen: Sequence[ComparedRun]) -> bool:
     """Whether to compare groups instead of runs: if there is a pattern, or every one of several specs has seeds."""
-    seeds = Counter(digest for digest, _ in {(one.digest, one.seed) for one in chosen})
-    return any(one.pattern for one in chosen) or (len(seeds) > 1 and min(seeds.values()) > 1)
+    seeds = Counter(digest for digest, _ in {(run.digest, run.seed) for run in chosen})
+    return any(run.pattern for run in chosen) or (len(seeds) > 1 and min(seeds.values()) > 1)
 
 
 def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
     """The runs of each pattern, and those given by name, grouped by digest."""
     members: dict[tuple[str | None, str], list[ComparedRun]] = {}
-    for one in chosen:
-        members.setdefault((one.pattern, one.digest), []).append(one)
+    for run in chosen:
+        members.setdefault((run.pattern, run.digest), []).append(run)
     return [SeedGroup(name, runs) for name, runs in zip(_names(list(members.values())), members.values(), strict=True)]
 
 
@@ -211,8 +211,8 @@ def _names(members: Sequence[Sequence[ComparedRun]]) -> list[str]:
 
 
 def _possible_names(first: ComparedRun, shared: Collection[str]) -> Iterator[str]:
-    own = [change for change in first.summary["overrides"] if change not in shared]
-    words = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
+    changes = [change for change in first.summary["overrides"] if change not in shared]
+    words = " ".join(" ".join([first.summary["experience"] or first.name, *changes]).split())
     plain = with_caution(words, first.summary["caution"])
     pattern, digest = first.pattern or first.name, first.digest[:8]
     yield plain
@@ -243,31 +243,31 @@ class GroupRow:
 
 def units_of_groups(groups: Sequence[SeedGroup]) -> dict[str, str]:
     """Output → its unit in the runs' records."""
-    return {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
+    return {name: unit for group in groups for run in group.runs for name, unit in run.summary["units"].items()}
 
 
 def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     """Of the test part, or of an evaluation."""
-    tests = [one.test for group in groups for one in group.counted.values()]
-    records = [one.directory.record() for group in groups for one in group.counted.values()]
+    tests = [run.test for group in groups for run in group.counted.values()]
+    records = [run.directory.record() for group in groups for run in group.counted.values()]
     units = units_of_groups(groups)
     for output in dict.fromkeys(output for test in tests for output in test):
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
-            of = meaning_of(name, [record.metrics for record in records])
+            meaning = meaning_of(name, [record.metrics for record in records])
             for group in groups:
-                found = {seed: one.test.get(output, {}).get(name) for seed, one in group.counted.items()}
-                if not any(name in one.test.get(output, {}) for one in group.counted.values()):
+                numbers = {seed: run.test.get(output, {}).get(name) for seed, run in group.counted.items()}
+                if not any(name in run.test.get(output, {}) for run in group.counted.values()):
                     continue
-                values = {seed: value for seed, value in found.items() if value is not None and math.isfinite(value)}
+                values = {seed: value for seed, value in numbers.items() if value is not None and math.isfinite(value)}
                 yield GroupRow(
                     group.name,
                     output,
                     name,
-                    of,
-                    of.in_unit(units.get(output, "")),
-                    estimate(list(values.values()), of.limits(values.values())) if values else None,
+                    meaning,
+                    meaning.in_unit(units.get(output, "")),
+                    estimate(list(values.values()), meaning.limits(values.values())) if values else None,
                     values,
-                    [seed for seed in found if seed not in values],
+                    [seed for seed in numbers if seed not in values],
                 )
 
 
@@ -290,8 +290,8 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
                     yield GroupRow(group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, [])
 
 
-def _columns(one: ComparedRun) -> Columns:
-    return compared_columns(one.directory if one.evaluation is None else find_evaluation(one.directory, one.evaluation))
+def _columns(run: ComparedRun) -> Columns:
+    return compared_columns(run.directory if run.evaluation is None else find_evaluation(run.directory, run.evaluation))
 
 
 # Comparison of experiences by runs with several seeds: their mean results, and which one is better.
@@ -400,9 +400,9 @@ class SeedComparison:
             "name": group.name,
             **{key: summary[key] for key in ("experience", "dataset", "model", "overrides", "digest")},
             "pattern": group.runs[0].pattern,
-            "runs": [one.name for one in group.counted.values()],
+            "runs": [run.name for run in group.counted.values()],
             "seeds": list(group.counted),
-            "left_out": [asdict(one) for one in group.left_out],
+            "left_out": [asdict(exclusion) for exclusion in group.left_out],
             "missing": self.missing(group),
         }
 
@@ -418,19 +418,21 @@ def _document(row: GroupRow) -> dict[str, Any]:
     }
 
 
-def _numbers(of: Estimate | None) -> dict[str, Any]:
-    if of is None:
+def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
+    if over_seeds is None:
         return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
     return {
-        "n": of.n, "mean": of.mean, "standard_deviation": of.standard_deviation,
-        "interval": of.interval, "min": of.least, "max": of.greatest,
+        "n": over_seeds.n, "mean": over_seeds.mean, "standard_deviation": over_seeds.standard_deviation,
+        "interval": over_seeds.interval, "min": over_seeds.least, "max": over_seeds.greatest,
     }  # fmt: skip
 
 
 def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
     """Compare one or more groups of runs, every two of them seed by seed; without figures."""
     if not any(group.counted for group in groups):
-        states = ", ".join(f"{one.run} is {one.why}" for group in groups for one in group.left_out[:3])
+        states = ", ".join(
+            f"{exclusion.run} is {exclusion.why}" for group in groups for exclusion in group.left_out[:3]
+        )
         raise QexpError(f"there is nothing to compare: {states}")
     specs = _specs(groups)
     alone = _each_alone(groups, specs)
@@ -447,14 +449,14 @@ def _simultaneously(pair: Pair, pairs: Sequence[Pair]) -> Pair:
 
     Between equal groups, single intervals would leave out zero in one difference of twenty.
     """
-    together = Counter(row.metric for one in pairs for row in one.rows)
+    together = Counter(row.metric for other in pairs for row in other.rows)
     rows = []
     for row in pair.rows:
-        of = simultaneous(row.estimate, together[row.metric])
+        difference = simultaneous(row.estimate, together[row.metric])
         better = None
-        if of.excludes_zero and row.meaning.best is not None:
-            better = pair.first if (of.mean > 0) == (row.meaning.best == HIGHEST) else pair.second
-        rows.append(replace(row, estimate=of, better=better))
+        if difference.excludes_zero and row.meaning.best is not None:
+            better = pair.first if (difference.mean > 0) == (row.meaning.best == HIGHEST) else pair.second
+        rows.append(replace(row, estimate=difference, better=better))
     return replace(pair, rows=rows)
 
 
@@ -501,12 +503,12 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
 
 
 def _differing_data(
-    one: SeedGroup, other: SeedGroup, spec: Mapping[str, Any], spec_of_other: Mapping[str, Any]
+    first: SeedGroup, second: SeedGroup, spec_of_first: Mapping[str, Any], spec_of_second: Mapping[str, Any]
 ) -> str | None:
     """How the samples differ on which two groups are compared for equal seeds, in words; None if they do not."""
-    counted = [*one.counted.values(), *other.counted.values()]
+    counted = [*first.counted.values(), *second.counted.values()]
     if not counted or counted[0].evaluation is None:
-        return _differing_test_parts(spec, spec_of_other)
+        return _differing_test_parts(spec_of_first, spec_of_second)
     return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
 
 
@@ -514,7 +516,7 @@ def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -
     """How two specs differ in their test samples for equal seeds, in words; None if they do not."""
     if type_name(first) != type_name(second):
         return "evaluated by different programs, whose test samples cannot be compared"
-    paths = list(differences([type_of(one).test_part(dict(one)) for one in (first, second)]))
+    paths = list(differences([type_of(spec).test_part(dict(spec)) for spec in (first, second)]))
     return f"evaluated on different test parts: {some(paths, SHOWN_PATHS)} differ" if paths else None
 
 
@@ -537,14 +539,14 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
         if other is None or not seeds:
             continue
         compared = abs if row.meaning.best == ZERO else float
-        of = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
-        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, None)
+        difference = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
+        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
 
 
 def _folder(groups: Sequence[SeedGroup]) -> str:
     """A readable folder name with a hash of the runs, so that comparisons do not overwrite each other's figures."""
     names = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in groups)
-    runs = "\n".join(str(one.directory.path) for group in groups for one in group.runs)
+    runs = "\n".join(str(run.directory.path) for group in groups for run in group.runs)
     return f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"
 
 
@@ -552,8 +554,10 @@ def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     from qexp.figures.canvas import save
     from qexp.figures.curves import learning_bands
 
-    curves = {group.name: [one.directory.metrics() for one in group.counted.values()] for group in comparison.groups}
-    curves = {name: kept for name, runs in curves.items() if (kept := [lines for lines in runs if lines])}
+    curves = {group.name: [run.directory.metrics() for run in group.counted.values()] for group in comparison.groups}
+    curves = {
+        name: lines_of_runs for name, runs in curves.items() if (lines_of_runs := [lines for lines in runs if lines])
+    }
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
         loss = "each group's own" if losses_differ else "transformed values"
@@ -568,8 +572,10 @@ def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     errors: dict[str, dict[str, OfSeeds]] = {}
     for row in comparison.results:
         if row.metric == MAIN_METRIC and row.estimate is not None:
-            of = row.estimate
-            errors.setdefault(row.output, {})[row.group] = OfSeeds(list(row.values.values()), of.mean, of.interval)
+            over_seeds = row.estimate
+            errors.setdefault(row.output, {})[row.group] = OfSeeds(
+                list(row.values.values()), over_seeds.mean, over_seeds.interval
+            )
     if errors:
         save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
         yield folder / "test_errors.png"

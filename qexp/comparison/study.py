@@ -78,10 +78,12 @@ class StudyAxis:
 
 def study_axes(pretraining_grid: Grid, grid: Grid) -> list[StudyAxis]:
     """The axes of a study, those of pretraining first. Raises QexpError if there are none."""
-    given = [(axis, True) for axis in grids.axes_of(pretraining_grid)] + [(axis, False) for axis in grids.axes_of(grid)]
-    if not given:
+    axes_of_grids = [(axis, True) for axis in grids.axes_of(pretraining_grid)] + [
+        (axis, False) for axis in grids.axes_of(grid)
+    ]
+    if not axes_of_grids:
         raise QexpError("a study varies the value of a key; give `grid`, for example `grid=labelled=10,100,all`")
-    axes = [StudyAxis(one, of_pretraining) for one, of_pretraining in given]
+    axes = [StudyAxis(axis, of_pretraining) for axis, of_pretraining in axes_of_grids]
     names = [axis.name for axis in axes]
     return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
 
@@ -96,9 +98,11 @@ def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
     return itertools.product(*(axis.values for axis in axes))
 
 
-def holds(own: Point, point: Point) -> bool:
+def holds(point_of_run: Point, point: Point) -> bool:
     """Whether a run belongs to a point: it has the same values on all axes that it depends on."""
-    return all(mine is None or mine == value for mine, value in zip(own, point, strict=True))
+    return all(
+        value_of_run is None or value_of_run == value for value_of_run, value in zip(point_of_run, point, strict=True)
+    )
 
 
 # The options of a study, their check, and the runs that the study orders.
@@ -135,27 +139,27 @@ class StudyOrder:
         return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
 
 
-def studied(asked: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> tuple[str, str]:
+def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> tuple[str, str]:
     """The studied output and metric; checks all specs of the study.
 
     Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric that is not
     reported, or pretraining that no experience uses.
     """
-    first, runs = asked.pretraining, asked.runs
+    pretraining, runs = study.pretraining, study.runs
     require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.values) for axis in axes))
     checked_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
     cache = spec_cache(workspace, memory_of(runs))
-    if first is not None:
+    if pretraining is not None:
         for point in changes([axis for axis in axes if axis.of_pretraining]):
-            experiments.experience(first.experience, {**first.overrides, **point}, workspace, cache)
+            experiments.experience(pretraining.experience, {**pretraining.overrides, **point}, workspace, cache)
     documents = {}
     for reference in runs.references:
         for point in changes([axis for axis in axes if not axis.of_pretraining]):
             experience = experiments.experience(reference, {**runs.overrides, **point}, workspace, cache)
             documents[reference] = experience.document
-    name = asked.metric or STUDIED
+    name = study.metric or STUDIED
     output, dot, metric = name.rpartition(".")
     main = runs.references[0]
     firsts = type_of(documents[main]).outputs(documents[main])
@@ -168,12 +172,12 @@ def studied(asked: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) 
             continue
         if output not in outputs:
             raise QexpError(f"`metric={name}`: {reference} has no output '{output}'; {suggestion(output, outputs)}")
-        known = asked_for(document["metrics"].get(output, []))
-        if metric not in known:
-            raise QexpError(f"`metric={name}`: {reference} reports no '{metric}'; {suggestion(metric, known)}")
-    if first is not None and not any(document.get("pretrain") for document in documents.values()):
+        reported = asked_for(document["metrics"].get(output, []))
+        if metric not in reported:
+            raise QexpError(f"`metric={name}`: {reference} reports no '{metric}'; {suggestion(metric, reported)}")
+    if pretraining is not None and not any(document.get("pretrain") for document in documents.values()):
         raise QexpError(
-            f"`pretrain={first.experience}`: none of {', '.join(runs.references)} has 'pretrain' in its spec"
+            f"`pretrain={pretraining.experience}`: none of {', '.join(runs.references)} has 'pretrain' in its spec"
         )
     return output, metric
 
@@ -199,60 +203,61 @@ Parents = Mapping[tuple[Point, int], str]
 """(values of the pretraining axes, seed of a run) → name of the run that it starts from."""
 
 
-def parents_of(asked: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequence[Plan]) -> Parents:
+def parents_of(study: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequence[Plan]) -> Parents:
     """The pretraining run of each run.
 
     pretrained  plans of the pretraining runs; seeds vary fastest
     """
-    assert asked.pretraining is not None
-    seeds = asked.runs.seeds
-    theirs = asked.pretraining.seeds(seeds)
-    starts = itertools.product(points([axis for axis in axes if axis.of_pretraining]), theirs)
+    assert study.pretraining is not None
+    seeds = study.runs.seeds
+    seeds_of_pretraining = study.pretraining.seeds(seeds)
+    starts = itertools.product(points([axis for axis in axes if axis.of_pretraining]), seeds_of_pretraining)
     names: dict[tuple[Point, int], str] = {start: plan.name for start, plan in zip(starts, pretrained, strict=True)}
-    if asked.pretraining.seed == SAME:
+    if study.pretraining.seed == SAME:
         return names
     return {(point, seed): name for (point, _), name in names.items() for seed in seeds}
 
 
 def members_of(
-    asked: StudyOrder, axes: Sequence[StudyAxis], parents: Parents, workspace: Workspace
+    study: StudyOrder, axes: Sequence[StudyAxis], parents: Parents, workspace: Workspace
 ) -> tuple[list[Member], CheckedOrder]:
     """All runs of the study, and a checked order for them; nothing is written.
 
     parents  empty without pretraining
     Raises QexpError if two runs are the same, or for any reason for which a sweep is refused.
     """
-    own = [axis for axis in axes if not axis.of_pretraining]
+    own_axes = [axis for axis in axes if not axis.of_pretraining]
     members: list[Member] = []
-    checked: list[CheckedOrder] = []
-    for before, order in _orders(asked, (None,) * (len(axes) - len(own)), parents, workspace):
-        one = launch.check_order(order, workspace)
-        checked.append(one)
-        values = (point for point in points(own) for _ in order.seeds)
+    orders: list[CheckedOrder] = []
+    for before, order in _orders(study, (None,) * (len(axes) - len(own_axes)), parents, workspace):
+        checked = launch.check_order(order, workspace)
+        orders.append(checked)
+        values = (point for point in points(own_axes) for _ in order.seeds)
         members.extend(
-            Member(order.references[0], (*before, *point), plan) for plan, point in zip(one.plans, values, strict=True)
+            Member(order.references[0], (*before, *point), plan)
+            for plan, point in zip(checked.plans, values, strict=True)
         )
-    return members, _merged(checked)
+    return members, _merge(orders)
 
 
 def _orders(
-    asked: StudyOrder, independent: Point, parents: Parents, workspace: Workspace
+    study: StudyOrder, independent: Point, parents: Parents, workspace: Workspace
 ) -> Iterator[tuple[Point, Order]]:
     """Values of the pretraining axes and an order, for each set of runs with the same pretraining run, or without one.
 
     independent  the values for an experience without pretraining
     """
-    runs, seeds = asked.runs, asked.runs.seeds
+    runs, seeds = study.runs, study.runs.seeds
     for reference in runs.references:
         key = _pretrain_key(reference, runs.overrides, workspace) if parents else None
         if key is None:
-            yield independent, asked.order(reference, runs.seeds, runs.grid, runs.overrides)
+            yield independent, study.order(reference, runs.seeds, runs.grid, runs.overrides)
             continue
         for before in dict.fromkeys(point for point, _ in parents):
             for name in dict.fromkeys(parents[before, seed] for seed in seeds):
-                listed = [seed for seed in seeds if parents[before, seed] == name]
-                started = {**runs.overrides, key: name}
-                yield before, asked.order(reference, listed, runs.grid, started)
+                seeds_of_parent = [seed for seed in seeds if parents[before, seed] == name]
+                overrides = {**runs.overrides, key: name}
+                yield before, study.order(reference, seeds_of_parent, runs.grid, overrides)
 
 
 def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) -> str | None:
@@ -264,17 +269,17 @@ def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) ->
     return "pretrain.run" if isinstance(written, dict) else "pretrain"
 
 
-def _merged(checked: Sequence[CheckedOrder]) -> CheckedOrder:
+def _merge(orders: Sequence[CheckedOrder]) -> CheckedOrder:
     """One order from several with equal settings, so that they make one launch."""
-    workloads = [one.workload for one in checked]
-    planned = [plan for one in checked for plan in one.plans]
-    names = [plan.name for plan in planned]
+    workloads = [order.workload for order in orders]
+    plans = [plan for order in orders for plan in order.plans]
+    names = [plan.name for plan in plans]
     if len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise QexpError(f"two runs of the study are the same, {double}; name every experience and value once")
+        name = next(name for name in names if names.count(name) > 1)
+        raise QexpError(f"two runs of the study are the same, {name}; name every experience and value once")
     return CheckedOrder(
-        checked[0].order,
-        planned,
+        orders[0].order,
+        plans,
         Workload(
             [plan for workload in workloads for plan in workload.new],
             [plan for workload in workloads for plan in workload.again],
@@ -282,7 +287,7 @@ def _merged(checked: Sequence[CheckedOrder]) -> CheckedOrder:
             {name: state for workload in workloads for name, state in workload.left.items()},
             {name: other for workload in workloads for name, other in workload.same.items()},
         ),
-        checked[0].settings,
+        orders[0].settings,
     )
 
 
@@ -290,13 +295,13 @@ def _merged(checked: Sequence[CheckedOrder]) -> CheckedOrder:
 
 
 @dataclass(frozen=True)
-class Found:
+class PointComparison:
     """The comparison of all experiences at one point."""
 
     point: tuple[str, ...]
     comparison: SeedComparison
     """Comparison by the studied metric only."""
-    own: Mapping[str, Point]
+    point_of_group: Mapping[str, Point]
     """SeedGroup → values of the axes that it depends on."""
 
 
@@ -308,7 +313,7 @@ class Study:
     output: str
     metric: str
     unit: str
-    found: list[Found]
+    points: list[PointComparison]
     unfinished: Mapping[str, State]
     """Run → state, for runs that are not done."""
     folder: Path
@@ -316,14 +321,14 @@ class Study:
 
     def results(self) -> Table:
         """A table with a row per experience and value; axes that an experience does not depend on are left empty."""
-        rows, columns, seen = [], [*self.axes], set()
-        for one in self.found:
-            table = results_of_groups(one.comparison)
+        rows, columns, listed = [], [*self.axes], set()
+        for compared in self.points:
+            table = results_of_groups(compared.comparison)
             columns = [*self.axes, *table.columns[2:]]
-            for row, cells in zip(one.comparison.results, table.rows, strict=True):
-                point = one.own[row.group]
-                if (row.group, point) not in seen:
-                    seen.add((row.group, point))
+            for row, cells in zip(compared.comparison.results, table.rows, strict=True):
+                point = compared.point_of_group[row.group]
+                if (row.group, point) not in listed:
+                    listed.add((row.group, point))
                     rows.append([*(value or NONE for value in point), *cells[2:]])
         return Table(f"{self.output} {self.metric}, test", columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
@@ -331,19 +336,19 @@ class Study:
         """A table per pair of experiences: the differences paired by seed, for every value."""
         rows: dict[str, list[list[str]]] = {}
         columns: list[str] = []
-        for one in self.found:
-            for pair in one.comparison.pairs:
+        for compared in self.points:
+            for pair in compared.comparison.pairs:
                 if pair.rows:
                     table = differences_of(pair)
                     columns = [*self.axes, *table.columns[2:]]
-                    made = [[*(value or NONE for value in one.point), *cells[2:]] for cells in table.rows]
-                    rows.setdefault(f"{pair.first} minus {pair.second}, seed by seed", []).extend(made)
+                    cells_of_pair = [[*(value or NONE for value in compared.point), *cells[2:]] for cells in table.rows]
+                    rows.setdefault(f"{pair.first} minus {pair.second}, seed by seed", []).extend(cells_of_pair)
         right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
         return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
 
     def remarks(self) -> list[str]:
         """Remarks that a reader of the tables needs."""
-        return list(dict.fromkeys(text for one in self.found for text in remarks(one.comparison)))
+        return list(dict.fromkeys(text for compared in self.points for text in remarks(compared.comparison)))
 
     def document(self) -> dict[str, Any]:
         return {
@@ -352,8 +357,8 @@ class Study:
             "metric": self.metric,
             "unit": self.unit,
             "points": [
-                {"values": dict(zip(self.axes, one.point, strict=True)), **one.comparison.document()}
-                for one in self.found
+                {"values": dict(zip(self.axes, compared.point, strict=True)), **compared.comparison.document()}
+                for compared in self.points
             ],
             "unfinished": dict(self.unfinished),
             "folder": str(self.folder),
@@ -361,35 +366,37 @@ class Study:
         }
 
 
-def found_in(
+def compare_points(
     runs: Mapping[str, ComparedRun], members: Sequence[Member], axes: Sequence[StudyAxis], output: str, metric: str
-) -> Iterator[Found]:
+) -> Iterator[PointComparison]:
     """The comparisons at all points where a run is done.
 
     runs  name → run, for the readable ones among the members
     """
     for point in points(axes):
         groups: list[SeedGroup] = []
-        own: dict[str, Point] = {}
-        for reference in dict.fromkeys(one.experience for one in members):
-            here = [one for one in members if one.experience == reference and holds(one.point, point)]
-            chosen = [runs[one.plan.name] for one in here if one.plan.name in runs]
+        points_of_groups: dict[str, Point] = {}
+        for reference in dict.fromkeys(member.experience for member in members):
+            members_here = [
+                member for member in members if member.experience == reference and holds(member.point, point)
+            ]
+            chosen = [runs[member.plan.name] for member in members_here if member.plan.name in runs]
             if chosen:
                 groups.append(SeedGroup(_shown(chosen), chosen))
-                own[groups[-1].name] = here[0].point
+                points_of_groups[groups[-1].name] = members_here[0].point
         if any(group.counted for group in groups):
-            yield Found(point, _of_metric(compare_across_seeds(groups), output, metric), own)
+            yield PointComparison(point, _of_metric(compare_across_seeds(groups), output, metric), points_of_groups)
 
 
-def _of_metric(whole: SeedComparison, output: str, metric: str) -> SeedComparison:
+def _of_metric(comparison: SeedComparison, output: str, metric: str) -> SeedComparison:
     """A comparison reduced to one metric."""
     return replace(
-        whole,
-        results=[row for row in whole.results if (row.output, row.metric) == (output, metric)],
+        comparison,
+        results=[row for row in comparison.results if (row.output, row.metric) == (output, metric)],
         calibrations=[],
         pairs=[
             replace(pair, rows=[row for row in pair.rows if (row.output, row.metric) == (output, metric)])
-            for pair in whole.pairs
+            for pair in comparison.pairs
         ],
     )
 
@@ -409,7 +416,7 @@ FLOORS = {"r2": -0.5}
 
 
 def write_study(
-    made: Study,
+    study: Study,
     members: Sequence[Member],
     axes: Sequence[StudyAxis],
     runs: Mapping[str, ComparedRun],
@@ -419,65 +426,65 @@ def write_study(
 
     runs  name → run, for the readable ones among the members
     """
-    make_folder(made.folder)
-    write_csv(made.folder / RUNS, *_run_rows(members, axes, runs))
-    write_csv(made.folder / VALUES, *_value_rows(made, axes))
-    _draw(made, axes, _numbers(axes[0], members, workspace))
+    make_folder(study.folder)
+    write_csv(study.folder / RUNS, *_run_rows(members, axes, runs))
+    write_csv(study.folder / VALUES, *_value_rows(study, axes))
+    _draw(study, axes, _numbers(axes[0], members, workspace))
 
 
 def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
 ) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the table of runs, with all test metrics."""
-    tests = {name: one.test if one.summary["state"] == State.DONE else {} for name, one in runs.items()}
+    tests = {name: run.test if run.summary["state"] == State.DONE else {} for name, run in runs.items()}
     metrics = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
     columns = [
         "experience", *(axis.column for axis in axes), "seed", "run", "start", "state",
         *(f"{output}.{name}" for output, name in metrics),
     ]  # fmt: skip
     rows = []
-    for one in members:
-        name, parent = one.plan.name, one.plan.parent
+    for member in members:
+        name, parent = member.plan.name, member.plan.parent
         state = runs[name].summary["state"] if name in runs else State.GONE
-        cells = [one.seed, name, parent.name if parent else None, state]
+        cells = [member.seed, name, parent.name if parent else None, state]
         values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in metrics]
-        rows.append([one.plan.experience, *one.point, *cells, *values])
+        rows.append([member.plan.experience, *member.point, *cells, *values])
     return columns, rows
 
 
-def _value_rows(made: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], list[list[Any]]]:
+def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the results: per experience and value, and, with a `minus`, per pair of experiences."""
     columns: list[str] = []
-    alone: dict[tuple[str | None, ...], list[Any]] = {}
-    for one in made.found:
-        columns, rows = plain_rows(one.comparison)
+    row_by_key: dict[tuple[str | None, ...], list[Any]] = {}
+    for compared in study.points:
+        columns, rows = plain_rows(compared.comparison)
         for group, minus, *rest in rows:
-            key = (group, minus, *(one.point if minus else one.own[group]))
-            alone.setdefault(key, [*key, *rest])
-    ordered = sorted(alone.values(), key=lambda row: bool(row[1]))  # differences last; the sort is stable
+            key = (group, minus, *(compared.point if minus else compared.point_of_group[group]))
+            row_by_key.setdefault(key, [*key, *rest])
+    ordered = sorted(row_by_key.values(), key=lambda row: bool(row[1]))  # differences last; the sort is stable
     return ["experience", "minus", *(axis.column for axis in axes), *columns[2:]], ordered
 
 
-def _draw(made: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) -> None:
+def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) -> None:
     panels: dict[str, dict[str, Line]] = {}
-    for one in made.found:
-        first, *further = one.point
+    for compared in study.points:
+        first, *further = compared.point
         title = ", ".join(f"{axis.label} {value}" for axis, value in zip(axes[1:], further, strict=True))
         lines = panels.setdefault(title, {})
-        for row in one.comparison.results:
+        for row in compared.comparison.results:
             if row.estimate is not None:
-                line = lines.setdefault(row.group, Line({}, constant=one.own[row.group][0] is None))
+                line = lines.setdefault(row.group, Line({}, constant=compared.point_of_group[row.group][0] is None))
                 line.spots[first] = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
-    unit = f" ({made.unit})" if made.unit else ""
-    measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
-    floor = FLOORS.get(made.metric)
-    drawn = study_panels(panels, axes[0].label, axes[0].values, measured, numbers, floor)
-    save(drawn, made.folder / FIGURE)
+    unit = f" ({study.unit})" if study.unit else ""
+    words = f"{study.output.replace('_', ' ')}, test: {study.metric}{unit}"
+    floor = FLOORS.get(study.metric)
+    figure = study_panels(panels, axes[0].label, axes[0].values, words, numbers, floor)
+    save(figure, study.folder / FIGURE)
 
 
 def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
     """Value → number of training samples, for a value such as `all` labelled spectra; empty if that is unknown."""
-    plans = {one.point[0]: one.plan for one in reversed(members)}  # the first of several seeds
+    plans = {member.point[0]: member.plan for member in reversed(members)}  # the first of several seeds
     key = axis.keys[0] if len(axis.keys) == 1 else ""
     words = [word for word, plan in plans.items() if word is not None and word == _whole(plan, key)]
     if not words:
@@ -505,7 +512,7 @@ FOLDER = "studies"
 
 
 def run_study(
-    asked: StudyOrder,
+    study: StudyOrder,
     workspace: Workspace,
     out: Path | None = None,
     *,
@@ -523,39 +530,39 @@ def run_study(
     Raises QexpError, before any run starts, for unknown specs, values or metrics; RunFailedError if a pretraining run
     is not done; InterruptedRunError after a signal: the same call continues the study.
     """
-    axes = asked.axes()
-    output, metric = studied(asked, axes, workspace)
-    out = out or workspace.root / FOLDER / _name(asked, axes)
+    axes = study.axes()
+    output, metric = check_study(study, axes, workspace)
+    out = out or workspace.root / FOLDER / _name(study, axes)
     parents: Parents = {}
-    if (order := asked.pretraining_order()) is not None:
+    if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
         _require_done(_run(pretraining, workspace, most, watched, tell))
-        parents = parents_of(asked, axes, pretraining.plans)
-    members, checked = members_of(asked, axes, parents, workspace)
+        parents = parents_of(study, axes, pretraining.plans)
+    members, checked = members_of(study, axes, parents, workspace)
     _run(checked, workspace, most, watched, tell)
-    return _written(members, axes, (output, metric), workspace, out)
+    return _collect(members, axes, (output, metric), workspace, out)
 
 
-def planned(asked: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
+def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
     """The runs that would start, and whether these are all: pretrained runs are planned when pretraining is done.
 
     Raises QexpError for unknown specs, values or metrics.
     """
-    axes = asked.axes()
-    studied(asked, axes, workspace)
+    axes = study.axes()
+    check_study(study, axes, workspace)
     parents: Parents = {}
-    if (order := asked.pretraining_order()) is not None:
+    if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
-        first = pretraining.workload
-        if first.new or first.again or first.left:
-            return [*first.again, *first.new], False
-        parents = parents_of(asked, axes, pretraining.plans)
-    _, checked = members_of(asked, axes, parents, workspace)
+        workload = pretraining.workload
+        if workload.new or workload.again or workload.left:
+            return [*workload.again, *workload.new], False
+        parents = parents_of(study, axes, pretraining.plans)
+    _, checked = members_of(study, axes, parents, workspace)
     return [*checked.workload.again, *checked.workload.new], True
 
 
-def _name(asked: StudyOrder, axes: Sequence[StudyAxis]) -> str:
-    name = f"{Path(asked.runs.references[0]).stem}_{axes[0].name}"
+def _name(study: StudyOrder, axes: Sequence[StudyAxis]) -> str:
+    name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
@@ -574,54 +581,54 @@ def _run(
         tell(
             f"left alone, failed: {', '.join(failed[:5])}{' …' * bool(failed[5:])}; `only_failed=True` runs them again"
         )
-    made = launch.launched(checked, workspace, watched=watched, tell=tell, most=most)
-    if made is not None and made.stopped:
+    pool = launch.launched(checked, workspace, watched=watched, tell=tell, most=most)
+    if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
-    all_of_them = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]
-    under_way = [one for one, state in Watch().states(all_of_them).items() if state.at_work]
+    directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]
+    under_way = [directory for directory, state in Watch().states(directories).items() if state.at_work]
     if under_way:
         tell(f"waiting for {len(under_way)} run{'s' * (len(under_way) != 1)}")
         for _ in endings(under_way):
             pass
-    return {directory.name: state for directory, state in Watch().states(all_of_them).items()}
+    return {directory.name: state for directory, state in Watch().states(directories).items()}
 
 
 def _require_done(states: dict[str, State]) -> None:
     if unfinished := [(name, state) for name, state in states.items() if state is not State.DONE]:
-        raise RunFailedError(f"pretraining runs are not done: {_listed(unfinished)}; see qexp logs")
+        raise RunFailedError(f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs")
 
 
-def _written(
+def _collect(
     members: Sequence[Member], axes: Sequence[StudyAxis], measured: tuple[str, str], workspace: Workspace, out: Path
 ) -> Study:
     """The results of the runs, written to the study's folder. Raises RunFailedError if no run is done."""
-    directories = [RunDirectory(workspace.runs / one.plan.name) for one in members]
+    directories = [RunDirectory(workspace.runs / member.plan.name) for member in members]
     states = Watch().states(directories)
     runs = {
         directory.name: ComparedRun(directory, {**directory.record().document(), "state": state}, None)
         for directory, state in states.items()
         if state.readable
     }
-    found = list(found_in(runs, members, axes, *measured))
+    points = list(compare_points(runs, members, axes, *measured))
     unfinished = {directory.name: state for directory, state in states.items() if state is not State.DONE}
-    if not found:
-        raise RunFailedError(f"no run of the study is done: {_listed(list(unfinished.items())[:3])}")
-    units = [row.unit for one in found for row in one.comparison.results]
-    made = Study(
+    if not points:
+        raise RunFailedError(f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}")
+    units = [row.unit for compared in points for row in compared.comparison.results]
+    study = Study(
         [axis.name for axis in axes],
         *measured,
         units[0] if units else "",
-        found,
+        points,
         unfinished,
         out,
         [out / name for name in STUDY_FILES],
     )
-    write_study(made, members, axes, runs, workspace)
-    return made
+    write_study(study, members, axes, runs, workspace)
+    return study
 
 
-def _listed(states: Iterable[tuple[str, State]]) -> str:
+def _states_in_words(states: Iterable[tuple[str, State]]) -> str:
     return ", ".join(f"{name} is {state.words}" for name, state in states)
 
 
-__all__ = ["Study", "StudyOrder", "planned", "run_study"]
+__all__ = ["Study", "StudyOrder", "plan_study", "run_study"]

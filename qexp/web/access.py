@@ -38,16 +38,16 @@ class Access:
 
     def is_own(self, origin: str, host: str) -> bool:
         """Whether an `Origin` header names the page's own server."""
-        named = urlsplit(origin)
-        return named.scheme in ("http", "https") and named.netloc.lower() == host.lower()
+        address = urlsplit(origin)
+        return address.scheme in ("http", "https") and address.netloc.lower() == host.lower()
 
     @property
     def cookie(self) -> str:
         """The name of the cookie with the token; each server has its own, as the ports of a machine share cookies."""
         return f"qexp_{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
 
-    def knows(self, given: str | None) -> bool:
-        return self.token is None or (given is not None and secrets.compare_digest(given.encode(), self.token.encode()))
+    def knows(self, token: str | None) -> bool:
+        return self.token is None or (token is not None and secrets.compare_digest(token.encode(), self.token.encode()))
 
 
 def is_loopback(address: str) -> bool:
@@ -62,8 +62,8 @@ def is_loopback(address: str) -> bool:
 
 def names_of(address: str, more: tuple[str, ...]) -> frozenset[str]:
     """The names under which a server at an address can be asked for."""
-    own = () if is_loopback(address) else (address, socket.gethostname(), socket.getfqdn())
-    return frozenset(name.lower() for name in (*LOOPBACK, *own, *more))
+    of_machine = () if is_loopback(address) else (address, socket.gethostname(), socket.getfqdn())
+    return frozenset(name.lower() for name in (*LOOPBACK, *of_machine, *more))
 
 
 def host_name(host: str) -> str:
@@ -94,8 +94,8 @@ def in_cookies(name: str, header: str) -> str | None:
 def taken_from_query(query: str) -> tuple[str | None, str]:
     """The token in a query, and the query without it."""
     pairs = parse_qsl(query, keep_blank_values=True)
-    given = next((value for key, value in pairs if key == "token"), None)
-    return given, urlencode([pair for pair in pairs if pair[0] != "token"])
+    token = next((value for key, value in pairs if key == "token"), None)
+    return token, urlencode([pair for pair in pairs if pair[0] != "token"])
 
 
 # What stands before every page: checks of the request, and headers of the response.
@@ -114,12 +114,12 @@ def require_inside(folder: Path, relative: str) -> Path:
     if not all(FOLDER.fullmatch(step) for step in steps):
         raise NotFoundError("no such file")
     try:
-        root, found = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
-        if not (found.is_relative_to(root) and found.is_file()):
+        root, path = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
+        if not (path.is_relative_to(root) and path.is_file()):
             raise NotFoundError("no such file")
     except (OSError, ValueError, RuntimeError):  # too long, in a circle, or not to be read
         raise NotFoundError("no such file") from None
-    return found
+    return path
 
 
 def require_no_way_out(folder: Path) -> None:

@@ -47,9 +47,9 @@ MOST_DRAWN = 40
 
 def cautions(runs: Sequence[ComparedRun]) -> list[str]:
     by_caution: dict[str, list[str]] = {}
-    for one in runs:
-        if one.summary["caution"]:
-            by_caution.setdefault(one.summary["caution"], []).append(one.name)
+    for run in runs:
+        if run.summary["caution"]:
+            by_caution.setdefault(run.summary["caution"], []).append(run.name)
     return [f"{caution}: {some_of(names, len(runs))}" for caution, names in by_caution.items()]
 
 
@@ -106,39 +106,39 @@ MOST_FILES = 1200
 """Files of learning curves that are read: one per run, or per fold."""
 
 
-def curves_of_groups(shown: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
-    groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
+def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
+    groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
     names = list(short_names(comparison).values())
-    folds = {one.name: list(lines_of(one.directory).values()) for one in shown}
-    made = curves_of_runs(folds, comparison.units)
-    for panel in made:
-        several = len({one["run"] for one in panel["series"]}) > FEW
-        validated = [one for one in panel["series"] if not one["dashed"]]
+    folds = {run.name: list(lines_of(run.directory).values()) for run in runs}
+    panels = curves_of_runs(folds, comparison.units)
+    for panel in panels:
+        several = len({series["run"] for series in panel["series"]}) > FEW
+        validated = [series for series in panel["series"] if not series["dashed"]]
         panel["series"] = validated if several and validated else panel["series"]
-        for one in panel["series"]:
-            one["colour"] = groups[one["run"]]
-            one["words"] += f", median of {len(folds[one['run']])} folds" if one["band"] else ""
-            one["band"] = None if several else one["band"]
+        for series in panel["series"]:
+            series["colour"] = groups[series["run"]]
+            series["words"] += f", median of {len(folds[series['run']])} folds" if series["band"] else ""
+            series["band"] = None if several else series["band"]
         panel["series"] += _means(panel, names)
         panel["groups"] = names if len(names) <= FEW else []
-    return made
+    return panels
 
 
 def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
     """As many of the runs, evenly, as can be drawn and read."""
-    files = sum((one.summary["folds"] or {}).get("of") or 1 for one in runs)
+    files = sum((run.summary["folds"] or {}).get("of") or 1 for run in runs)
     return runs[:: max(-(-len(runs) // MOST_CURVES), -(-files // MOST_FILES), 1)]
 
 
 def _means(panel: Panel, names: Sequence[str]) -> list[Panel]:
     """The mean of each group with several seeds; its runs become faint."""
     members: dict[int, list[Sequence[float | None]]] = {}
-    for one in panel["series"]:
-        if not one["dashed"]:
-            members.setdefault(one["colour"], []).append(one["values"])
+    for series in panel["series"]:
+        if not series["dashed"]:
+            members.setdefault(series["colour"], []).append(series["values"])
     means = {group: values for group, values in members.items() if len(values) > 1}
-    for one in panel["series"]:
-        one["faint"] = one["faint"] or one["colour"] in means
+    for series in panel["series"]:
+        series["faint"] = series["faint"] or series["colour"] in means
     return [
         {
             "words": f"{names[group]}, mean of {len(values)} seeds", "values": _mean(values), "colour": group,
@@ -152,8 +152,8 @@ def _mean(values: Sequence[Sequence[float | None]]) -> list[float | None]:
     """The mean at each epoch that all runs have."""
     means: list[float | None] = []
     for of_epoch in zip(*values, strict=True):
-        known = [value for value in of_epoch if value is not None]
-        means.append(sum(known) / len(known) if len(known) == len(of_epoch) else None)
+        values_of_runs = [value for value in of_epoch if value is not None]
+        means.append(sum(values_of_runs) / len(values_of_runs) if len(values_of_runs) == len(of_epoch) else None)
     return means
 
 
@@ -167,11 +167,11 @@ def paired(comparison: SeedComparison) -> dict[str, Any] | None:
     Am. Stat. Assoc. 56, 52-64).
     """
     names = comparison.names
-    found = dict.fromkeys((row.output, row.metric) for row in comparison.results)
-    if not found or len(names) < 2:
+    metrics_of_outputs = dict.fromkeys((row.output, row.metric) for row in comparison.results)
+    if not metrics_of_outputs or len(names) < 2:
         return None
     metrics = []
-    for output, metric in found:
+    for output, metric in metrics_of_outputs:
         rows = [row for row in comparison.results if (row.output, row.metric) == (output, metric)]
         values = {row.group: {str(seed): value for seed, value in row.values.items()} for row in rows}
         metrics.append(
@@ -179,7 +179,7 @@ def paired(comparison: SeedComparison) -> dict[str, Any] | None:
                 "words": f"{in_words(output)} {metric}",
                 "unit": rows[0].unit,
                 "best": rows[0].meaning.best,
-                "main": metric == main_metric(name for other, name in found if other == output),
+                "main": metric == main_metric(name for other, name in metrics_of_outputs if other == output),
                 "values": [values.get(name, {}) for name in names],
             }
         )
@@ -233,21 +233,21 @@ class Column:
 
 def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:
     """Seeds, the keys in which the groups differ, and the results on the test part."""
-    groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
-    made = [Column("seed", [float(one.seed) for one in runs], key=True)]
+    groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
+    columns_of_runs = [Column("seed", [float(run.seed) for run in runs], key=True)]
     specs = differing_specs(comparison)
     for path, *texts in (specs.rows if specs else [])[:MOST_KEYS]:
         values = [_value(text) for text in texts]
         if not all(isinstance(value, float) for value in values):
             values = [text.strip('"') for text in texts]
-        made.append(Column(path, [values[groups[one.name]] for one in runs], key=True))
-    done = [one.test if State(one.summary["state"]) is State.DONE else {} for one in runs]
+        columns_of_runs.append(Column(path, [values[groups[run.name]] for run in runs], key=True))
+    done = [run.test if State(run.summary["state"]) is State.DONE else {} for run in runs]
     for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
         row = next(row for row in comparison.results if (row.output, row.metric) == (output, metric))
         values = [_finite(test.get(output, {}).get(metric)) for test in done]
-        main = metric == main_metric(one.metric for one in comparison.results if one.output == output)
-        made.append(Column(f"{in_words(output)} {metric}", values, False, row.unit, row.meaning, main))
-    return made
+        main = metric == main_metric(row.metric for row in comparison.results if row.output == output)
+        columns_of_runs.append(Column(f"{in_words(output)} {metric}", values, False, row.unit, row.meaning, main))
+    return columns_of_runs
 
 
 def _value(text: str) -> Value:
@@ -269,13 +269,13 @@ def sweep(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequ
 
     of_runs  its columns; those that have one value for all runs are not drawn
     """
-    groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
-    drawn = [one for one in of_runs if len({value for value in one.values if value is not None}) > 1]
+    groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
+    varying = [column for column in of_runs if len({value for value in column.values if value is not None}) > 1]
     return {
-        "runs": [one.name for one in runs],
-        "groups": [groups[one.name] for one in runs],
+        "runs": [run.name for run in runs],
+        "groups": [groups[run.name] for run in runs],
         "names": list(short_names(comparison).values()),
-        "columns": [_of_column(one) for one in drawn],
+        "columns": [_of_column(column) for column in varying],
     }
 
 
@@ -307,7 +307,7 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
     done = any(group.counted for group in groups)
     several = len(groups) > 2
     comparison = compare_across_seeds(groups) if done and not several else results_across_seeds(groups)
-    of_runs, shown = columns(runs, comparison), thinned(runs)
+    of_runs, drawn_runs = columns(runs, comparison), thinned(runs)
     return {
         "title": title,
         "count": len(runs),
@@ -323,9 +323,9 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
         "remarks": remarks(comparison) if done else [],
         "paired": paired(comparison) if several else None,
         "sweep": sweep(runs, comparison, of_runs),
-        "curves": curves_of_groups(shown, comparison),
-        "shown_curves": len(shown),
-        "matrices": shared_matrices([one.directory for one in runs[:MOST_MAPS]]) if len(runs) <= MOST_MAPS else [],
+        "curves": curves_of_groups(drawn_runs, comparison),
+        "shown_curves": len(drawn_runs),
+        "matrices": shared_matrices([run.directory for run in runs[:MOST_MAPS]]) if len(runs) <= MOST_MAPS else [],
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
     }
@@ -334,10 +334,10 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
 def _not_done(runs: Sequence[ComparedRun], *, unfinished: bool) -> list[str]:
     """Sentences on the runs that may still be done, or on those that will not."""
     by_state: dict[str, list[str]] = {}
-    for one in runs:
-        state = State(one.summary["state"])
+    for run in runs:
+        state = State(run.summary["state"])
         if state is not State.DONE and state.unfinished == unfinished:
-            by_state.setdefault(state.words, []).append(one.name)
+            by_state.setdefault(state.words, []).append(run.name)
     return [f"{words}, and not counted: {some_of(names, len(runs))}" for words, names in by_state.items()]
 
 
@@ -352,29 +352,29 @@ def _specs(comparison: SeedComparison) -> Table | None:
 
 
 def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
-    titles = ["run", "state", *(one.title for one in of_runs), "caution", "tags", "note"]
-    cells = [one.cells() for one in of_runs]
+    titles = ["run", "state", *(column.title for column in of_runs), "caution", "tags", "note"]
+    cells = [column.cells() for column in of_runs]
     rows = [
         [
-            one.name, State(one.summary["state"]).words, *(column[index] for column in cells),
-            one.summary["caution"], ", ".join(one.summary["tags"]), one.summary["note"],
+            run.name, State(run.summary["state"]).words, *(column[index] for column in cells),
+            run.summary["caution"], ", ".join(run.summary["tags"]), run.summary["note"],
         ]
-        for index, one in enumerate(runs)
+        for index, run in enumerate(runs)
     ]  # fmt: skip
     empty = {index for index in range(len(titles)) if index > 1 and not any(row[index] for row in rows)}
-    kept = [index for index in range(len(titles)) if index not in empty]
-    numeric = frozenset(one.title for one in of_runs if one.numeric)
-    return Table("", [titles[index] for index in kept], [[row[index] for index in kept] for row in rows], numeric)
+    indices = [index for index in range(len(titles)) if index not in empty]
+    numeric = frozenset(column.title for column in of_runs if column.numeric)
+    return Table("", [titles[index] for index in indices], [[row[index] for index in indices] for row in rows], numeric)
 
 
 def _command(runs: Sequence[ComparedRun]) -> str:
     """The command that makes the runs of a group."""
     words = runs[0].directory.record().command
-    seeds = sorted({one.seed for one in runs})
+    seeds = sorted({run.seed for run in runs})
     if len(seeds) > 1:
-        listed = ",".join(f"{low}:{high + 1}" if high > low else str(low) for low, high in _stretches(seeds))
+        stretches = ",".join(f"{low}:{high + 1}" if high > low else str(low) for low, high in _stretches(seeds))
         at = words.index("--seed")
-        words[at : at + 2] = ["--seeds", listed]
+        words[at : at + 2] = ["--seeds", stretches]
     return shlex.join(words)
 
 
@@ -412,12 +412,12 @@ class ShownSeedComparison(Shown, SeedComparison):
         return f"<comparison over seeds of {', '.join(self.names)}>"
 
     def view(self) -> View:
-        runs = [one for group in self.groups for one in group.runs]
-        shown = tables(self)
+        runs = [run for group in self.groups for run in group.runs]
+        all_tables = tables(self)
         pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.is_file()]
         more: dict[str, Sequence[Table | Drawn | str]] = {}
-        short = [one for one in shown if len(one.rows) <= MOST_ROWS][:MOST_TABLES]
-        if further := [one for one in shown if one not in short]:
+        short = [table for table in all_tables if len(table.rows) <= MOST_ROWS][:MOST_TABLES]
+        if further := [table for table in all_tables if table not in short]:
             more["more tables"] = further
         if pictures:
             more["pictures"] = pictures
@@ -426,12 +426,12 @@ class ShownSeedComparison(Shown, SeedComparison):
         return View(title, cautions=cautions(runs), parts=parts, more=more)
 
 
-def compared(made: Comparison | SeedComparison) -> ShownComparison | ShownSeedComparison:
-    if isinstance(made, Comparison):
-        return ShownComparison(**fields_of(made))
-    return ShownSeedComparison(**fields_of(made))
+def compared(comparison: Comparison | SeedComparison) -> ShownComparison | ShownSeedComparison:
+    if isinstance(comparison, Comparison):
+        return ShownComparison(**fields_of(comparison))
+    return ShownSeedComparison(**fields_of(comparison))
 
 
-def fields_of(made: Any) -> dict[str, Any]:
+def fields_of(instance: Any) -> dict[str, Any]:
     """The fields of a dataclass, to make another of a type below it."""
-    return {one.name: getattr(made, one.name) for one in fields(made)}
+    return {field.name: getattr(instance, field.name) for field in fields(instance)}

@@ -39,39 +39,39 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
-class Kept(Generic[Found]):
-    def __init__(self, find: Callable[[], Found], *, share: float = 1.0, seconds: float = 0.0) -> None:
+class Kept(Generic[Value]):
+    def __init__(self, find: Callable[[], Value], *, share: float = 1.0, seconds: float = 0.0) -> None:
         """`find` is called in another thread.
 
         share    largest share of its time that the server spends on finding this
         seconds  least time between two searches
         """
         self._find, self._share, self._seconds = find, share, seconds
-        self._found: Found | None = None
+        self._value: Value | None = None
         self._due = 0.0
         self._one_at_a_time = asyncio.Lock()
 
-    async def now(self) -> Found:
-        if (found := self._fresh()) is not None:
-            return found
+    async def now(self) -> Value:
+        if (value := self._fresh()) is not None:
+            return value
         async with self._one_at_a_time:
-            if (found := self._fresh()) is not None:  # somebody else has waited for it
-                return found
+            if (value := self._fresh()) is not None:  # somebody else has waited for it
+                return value
             begun = time.monotonic()
-            self._found = found = await asyncio.to_thread(self._find)
+            self._value = value = await asyncio.to_thread(self._find)
             now = time.monotonic()
             self._due = now + max(self._seconds, (now - begun) / self._share)
-            return found
+            return value
 
     def forget(self) -> None:
         """Search again for the next client."""
-        self._found = None
+        self._value = None
 
-    def _fresh(self) -> Found | None:
-        return self._found if time.monotonic() < self._due else None
+    def _fresh(self) -> Value | None:
+        return self._value if time.monotonic() < self._due else None
 
 
 # What grows while a run is at work: state, curves and log, read once however many clients look.
@@ -126,7 +126,7 @@ class Feed:
 
     def _look_at_curves(self) -> None:
         begun = time.monotonic()
-        files = [one.metrics_file for one in (self.directory, *self.directory.all_folds())]
+        files = [directory.metrics_file for directory in (self.directory, *self.directory.all_folds())]
         stamps = [_stamp(file) for file in files]
         if stamps == self._stamps:
             return
@@ -165,7 +165,9 @@ class LogReader:
         """`place`: the number of an attempt, and the bytes of its log that were seen, such as 2:1034."""
         attempt, _, seen = place.partition(":")
         self._directory = directory
-        self._attempt, self._seen = (int(one) if one.isdecimal() and len(one) < 16 else 0 for one in (attempt, seen))
+        self._attempt, self._seen = (
+            int(text) if text.isdecimal() and len(text) < 16 else 0 for text in (attempt, seen)
+        )
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
 
     @property
@@ -214,7 +216,7 @@ SHARE_OF_RUNS = 0.03
 
 
 @dataclass(frozen=True)
-class Listed:
+class Listing:
     """The runs at one time."""
 
     version: str
@@ -229,11 +231,11 @@ class LiveRuns:
         self._catalog = Catalog(workspace)
         self._start = secrets.token_hex(4)
         self._read = self._catalog.followed()
-        self._listed = Listed("", [], [])
+        self._listing = Listing("", [], [])
         self._changes = 0
         self._kept = Kept(self._look, share=SHARE_OF_RUNS, seconds=SECONDS)
 
-    async def now(self) -> Listed:
+    async def now(self) -> Listing:
         """The runs, at most some seconds old."""
         return await self._kept.now()
 
@@ -241,15 +243,15 @@ class LiveRuns:
         """Look again for the next client, after a change."""
         self._kept.forget()
 
-    def _look(self) -> Listed:
+    def _look(self) -> Listing:
         try:
             runs, warnings = self._read(), list(self._catalog.warnings)
         except QexpError as error:  # the folder cannot be read for now, such as on a disk that is not mounted
             runs, warnings = [], [str(error)]
-        if not self._changes or (runs, warnings) != (self._listed.runs, self._listed.warnings):
+        if not self._changes or (runs, warnings) != (self._listing.runs, self._listing.warnings):
             self._changes += 1
-            self._listed = Listed(f"{self._start}-{self._changes}", runs, warnings)
-        return self._listed
+            self._listing = Listing(f"{self._start}-{self._changes}", runs, warnings)
+        return self._listing
 
 
 # Use of the disk, and what doctor finds.
@@ -263,7 +265,7 @@ def sizes_in(workspace: Workspace) -> dict[str, Any]:
     """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
     folders = [path for path in trash.files_in(workspace.runs) if path.is_dir() and not path.name.startswith(".")]
     runs = {path.name: size_of(path) for path in folders}
-    largest = sorted(runs.items(), key=lambda one: -one[1])[:LARGEST]
+    largest = sorted(runs.items(), key=lambda run: -run[1])[:LARGEST]
     total = {
         "runs": sum(runs.values()),
         "trash": size_of(trash.folder(workspace)),
@@ -277,8 +279,8 @@ def sizes_in(workspace: Workspace) -> dict[str, Any]:
 
 
 def findings_in(workspace: Workspace) -> list[dict[str, Any]]:
-    found = [one.document() for one in doctor.findings(workspace)]
-    return [{**one, "where": one["where"].removeprefix(f"{workspace.root}/")} for one in found]
+    documents = [finding.document() for finding in doctor.findings(workspace)]
+    return [{**document, "where": document["where"].removeprefix(f"{workspace.root}/")} for document in documents]
 
 
 # Words that complete conditions, columns and groups: the fields of runs, and the values that some of them have.
@@ -297,18 +299,18 @@ def completing_words(runs: Sequence[Run]) -> dict[str, Any]:
     Keys of specs are those of the newest run of each experience.
     """
     fields = dict.fromkeys([*sorted({*KEPT, "size"} - {"results", "units"})])
-    for results in {_shape(one["results"]): one["results"] for one in runs if one["results"]}.values():
+    for results in {_shape(run["results"]): run["results"] for run in runs if run["results"]}.values():
         fields |= dict.fromkeys(_leaves(results))
-    newest = {one["experience"]: one for one in sorted(runs, key=lambda one: one["created"] or "")}
+    newest = {run["experience"]: run for run in sorted(runs, key=lambda run: run["created"] or "")}
     for run in list(newest.values())[-MOST_VALUES:]:
         fields |= dict.fromkeys(_of_spec(run))
-    values = {name: sorted({one[name] for one in runs if one[name]})[:MOST_VALUES] for name in OF_FEW_VALUES}
-    tags = sorted({tag for one in runs for tag in one["tags"]})
+    values = {name: sorted({run[name] for run in runs if run[name]})[:MOST_VALUES] for name in OF_FEW_VALUES}
+    tags = sorted({tag for run in runs for tag in run["tags"]})
     return {"fields": list(fields), "values": {"state": list(LISTED), **values}, "tags": tags}
 
 
 def _shape(results: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple((part, output, *metrics) for part, of in results.items() for output, metrics in of.items())
+    return tuple((part, output, *metrics) for part, outputs in results.items() for output, metrics in outputs.items())
 
 
 def _of_spec(run: Run) -> Iterable[str]:
@@ -390,19 +392,19 @@ class RunTable:
         self._answers: OrderedDict[tuple[str, Question], Answer] = OrderedDict()
         self._one_at_a_time = threading.Lock()
 
-    def answer(self, listed: Listed, question: Question) -> Answer:
+    def answer(self, listing: Listing, question: Question) -> Answer:
         """Raises QexpError for an unknown field or a condition that cannot be understood."""
-        key = listed.version, question
+        key = listing.version, question
         with self._one_at_a_time:
             if key not in self._answers:
-                self._answers[key] = self._answered(listed, question)
+                self._answers[key] = self._answer(listing, question)
             self._answers.move_to_end(key)
             while len(self._answers) > KEPT_ROWS:
                 self._answers.popitem(last=False)
             return self._answers[key]
 
-    def _answered(self, listed: Listed, question: Question) -> Answer:
-        runs = self._chosen(listed.runs, question)
+    def _answer(self, listing: Listing, question: Question) -> Answer:
+        runs = self._choose(listing.runs, question)
         self._columns = columns = self._columns.over(runs)
         states = dict(Counter(run["state"] for run in runs).most_common())
         if question.group:
@@ -411,9 +413,9 @@ class RunTable:
             runs = _ordered(runs, question, columns)
             self._columns = columns = columns.over(runs)
             (titles, rows), total = _single(runs, question.columns, columns), len(runs)
-        return Answer(titles, total, rows, states, [*listed.warnings, *columns.warnings])
+        return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings])
 
-    def _chosen(self, runs: Sequence[Run], question: Question) -> list[Run]:
+    def _choose(self, runs: Sequence[Run], question: Question) -> list[Run]:
         self._columns = columns = self._columns.over(runs)
         names = None
         if question.launch:
@@ -440,15 +442,17 @@ def _ordered(runs: list[Run], question: Question, columns: Columns) -> list[Run]
 
 def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows]:
     """A row per run; cells are made when they are asked for."""
-    listed = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
+    columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
         return [
-            {"name": run["name"], "state": run["state"], "cells": [column.text(run) for column in listed]}
+            {"name": run["name"], "state": run["state"], "cells": [column.text(run) for column in columns_of_table]}
             for run in runs[first : first + count]
         ]
 
-    return [{"title": column.title, "field": column.field, "numeric": column.numeric} for column in listed], rows
+    return [
+        {"title": column.title, "field": column.field, "numeric": column.numeric} for column in columns_of_table
+    ], rows
 
 
 def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
@@ -500,10 +504,10 @@ class Site:
 
     def feed(self, directory: RunDirectory) -> Feed:
         """The feed of a run, which all of its clients share for as long as one of them holds it."""
-        found = self._feeds.get(directory.path)
-        if found is None:
-            found = self._feeds[directory.path] = Feed(directory)
-        return found
+        feed = self._feeds.get(directory.path)
+        if feed is None:
+            feed = self._feeds[directory.path] = Feed(directory)
+        return feed
 
     async def rest(self, seconds: float) -> None:
         """Wait, but not longer than until the server ends."""
@@ -534,12 +538,12 @@ def stream(events: AsyncIterator[bytes]) -> Response:
 
 async def of_all_runs(site: Site) -> AsyncIterator[bytes]:
     """The version of the runs, now and whenever it has changed."""
-    seen, silent = "", 0
+    known_version, silent = "", 0
     while not site.closing.is_set():
         version = (await site.live.now()).version
         silent += 1
-        if version != seen:
-            seen, silent = version, 0
+        if version != known_version:
+            known_version, silent = version, 0
             yield _event("version", version.encode())
         elif silent >= QUIET:
             silent = 0
@@ -552,16 +556,16 @@ async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
 
     place  up to where the client has the log; see `LogReader`
     """
-    log, told, drawn, silent = LogReader(feed.directory, place), None, 0, 0
+    log, last_state, drawn_version, silent = LogReader(feed.directory, place), None, 0, 0
     while not site.closing.is_set():
         growth = await feed.now()
         silent += 1
         news = []
-        if (said := (growth.state, growth.progress)) != told:
-            told = said
+        if (state := (growth.state, growth.progress)) != last_state:
+            last_state = state
             news.append(_event("state", orjson.dumps({"state": str(growth.state), "progress": growth.progress})))
-        if growth.curves_version != drawn:
-            drawn = growth.curves_version
+        if growth.curves_version != drawn_version:
+            drawn_version = growth.curves_version
             news.append(_event("curves", growth.curves))
         if (added := log.grown(growth)) is not None:
             news.append(_event("log", orjson.dumps(added), log.place))

@@ -36,8 +36,8 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         return Path(self.encoding["source"]).parent
 
     def _repr_html_(self) -> str:
-        whole = html(self.view()) if self._is_whole() else ""
-        return whole + super()._repr_html_()
+        view = html(self.view()) if self._is_whole() else ""
+        return view + super()._repr_html_()
 
     def view(self) -> View:
         """The picture and the errors of a whole matrix."""
@@ -46,15 +46,15 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
         image = picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
         columns = ["output", "mean |error|", "median |error|", "unit"]
-        table = Table("", columns, [self._errors(one) for one in outputs], frozenset(columns[1:3]))
+        table = Table("", columns, [self._errors(output) for output in outputs], frozenset(columns[1:3]))
         caution = str(self.attrs.get("caution", ""))
         words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
         return View(words, cautions=[caution] if caution else [], parts=[image, table])
 
     def _errors(self, output: str) -> list[str]:
         errors = np.abs(self[f"{output}_error"].values)
-        known = errors[np.isfinite(errors)]
-        means = [number(float(of(known))) if known.size else "none" for of in (np.mean, np.median)]
+        finite = errors[np.isfinite(errors)]
+        means = [number(float(average(finite))) if finite.size else "none" for average in (np.mean, np.median)]
         return [in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))]
 
     def _is_whole(self) -> bool:
@@ -68,9 +68,9 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
 def matrix_at(folder: Path) -> Matrix:
     """The matrix in a folder of a run."""
     table = files.read_netcdf(folder / MATRIX)
-    made = Matrix(table.data_vars, table.coords, table.attrs)
-    made.encoding = table.encoding
-    return made
+    matrix = Matrix(table.data_vars, table.coords, table.attrs)
+    matrix.encoding = table.encoding
+    return matrix
 
 
 # Estimates that show themselves in notebooks and terminals.
@@ -95,9 +95,9 @@ def _shape(values: NDArray[np.float32]) -> str:
 
 def _spread(values: NDArray[np.float32]) -> list[str]:
     array = np.asarray(values, dtype=np.float64)
-    known = array[np.isfinite(array)]
-    ends = [number(float(of(known))) if known.size else "none" for of in (np.min, np.median, np.max)]
-    return [*ends, f"{array.size - known.size:,}"]
+    finite = array[np.isfinite(array)]
+    ends = [number(float(function(finite))) if finite.size else "none" for function in (np.min, np.median, np.max)]
+    return [*ends, f"{array.size - finite.size:,}"]
 
 
 class Predictions(Shown, list[Prediction]):
@@ -105,8 +105,13 @@ class Predictions(Shown, list[Prediction]):
 
     def view(self) -> View:
         rows = [
-            [str(one.target), "made" if one.made else "was there", "; ".join(one.remarks), "; ".join(one.warnings)]
-            for one in self
+            [
+                str(prediction.target),
+                "made" if prediction.made else "was there",
+                "; ".join(prediction.remarks),
+                "; ".join(prediction.warnings),
+            ]
+            for prediction in self
         ]
         title = f"{len(self)} file{'s' * (len(self) != 1)} estimated"
         return View(title, parts=[Table("", ["file", "", "what was estimated", "warnings"], rows)])
@@ -130,5 +135,5 @@ class ShownStudy(Shown, Study):
         return View(title, cautions=unfinished, parts=[*pictures, self.results(), *self.remarks()], more=more)
 
 
-def studied(made: Study) -> ShownStudy:
-    return ShownStudy(**fields_of(made))
+def studied(study: Study) -> ShownStudy:
+    return ShownStudy(**fields_of(study))

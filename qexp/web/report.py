@@ -66,8 +66,8 @@ def document(template: str, context: Mapping[str, Any]) -> str:
 @cache
 def static(names: tuple[str, ...], folder: str = "") -> str:
     """Scripts or styles of a folder, one after another."""
-    place = resources("qexp.web").joinpath("static", folder)
-    return "\n".join(place.joinpath(name).read_text(encoding="utf-8") for name in names)
+    path = resources("qexp.web").joinpath("static", folder)
+    return "\n".join(path.joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def _hash(text: str) -> str:
@@ -127,27 +127,27 @@ STUDY = "study.csv"
 MOST = 1000
 """Runs of one report."""
 
-Named = dict[RunDirectory, str | None]
+ReportedRuns = dict[RunDirectory, str | None]
 """Run → the pattern that matched it; None if it was named otherwise."""
 
 
-def runs_of_report(references: Sequence[str], launch: str | None, catalog: Catalog) -> Named:
+def runs_of_report(references: Sequence[str], launch: str | None, catalog: Catalog) -> ReportedRuns:
     """The runs that references name, and those of a launch; all runs of the workspace without either.
 
     references  names, unique prefixes, paths, patterns, and folders of studies
     Raises NotFoundError, or QexpError for more runs than a report can show.
     """
-    found: dict[Path, tuple[RunDirectory, str | None]] = {}
+    runs: dict[Path, tuple[RunDirectory, str | None]] = {}
     for reference in references or ([] if launch else ["*"]):
         for directory, pattern in _named(reference, catalog):
-            found.setdefault(real_path(directory.path), (directory, pattern))
+            runs.setdefault(real_path(directory.path), (directory, pattern))
     if launch is not None:
         for name in launchers.find_launch(launch, catalog.workspace).record()["runs"]:
             directory = RunDirectory(catalog.workspace.runs / name)
-            found.setdefault(real_path(directory.path), (directory, None))
-    if len(found) > MOST:
-        raise QexpError(f"{len(found):,} runs are too many for one report; name at most {MOST:,}")
-    return dict(found.values())
+            runs.setdefault(real_path(directory.path), (directory, None))
+    if len(runs) > MOST:
+        raise QexpError(f"{len(runs):,} runs are too many for one report; name at most {MOST:,}")
+    return dict(runs.values())
 
 
 def _named(reference: str, catalog: Catalog) -> Iterator[tuple[RunDirectory, str | None]]:
@@ -168,15 +168,19 @@ def _of_study(table: Path) -> list[str]:
     return list(names)
 
 
-def readable(named: Named) -> tuple[list[ComparedRun], list[str]]:
+def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:
     """The runs with their present states, and a line for each that was removed or is damaged."""
-    states = Watch().states(list(named))
+    states = Watch().states(list(reported))
     runs = [
         ComparedRun(directory, {**directory.record().document(), "state": states[directory]}, pattern)
-        for directory, pattern in named.items()
+        for directory, pattern in reported.items()
         if states[directory].readable
     ]
-    missing = [f"{one.name} is {state.words}, and is left out" for one, state in states.items() if not state.readable]
+    missing = [
+        f"{directory.name} is {state.words}, and is left out"
+        for directory, state in states.items()
+        if not state.readable
+    ]
     return runs, missing
 
 
@@ -202,11 +206,11 @@ def report(directory: RunDirectory, target: Path, overwrite: bool = False) -> Pa
     return _written(lambda: document("run.html", run_page(directory, _others(directory))), target, overwrite)
 
 
-def report_of_several(title: str, named: Named, target: Path, overwrite: bool = False) -> Path:
+def report_of_several(title: str, reported: ReportedRuns, target: Path, overwrite: bool = False) -> Path:
     """Write the report of several runs, which compares them. Raises QexpError, as `report` does."""
 
     def page() -> str:
-        runs, missing = readable(named)
+        runs, missing = readable(reported)
         if not runs:
             raise QexpError(f"{title}: none of its runs can be read: {some(missing, SHOWN)}")
         return document("comparison.html", comparison_page(title, runs, missing))
@@ -241,5 +245,5 @@ def _is_report(path: Path) -> bool:
 
 def _others(directory: RunDirectory) -> list[dict[str, Any]]:
     """Summaries of all runs of the workspace in which a run lies; none for a run elsewhere, such as a fold."""
-    place = Workspace(directory.path.parent.parent)
-    return Catalog(place).runs() if directory.path.parent == place.runs and place.specs.is_dir() else []
+    workspace = Workspace(directory.path.parent.parent)
+    return Catalog(workspace).runs() if directory.path.parent == workspace.runs and workspace.specs.is_dir() else []

@@ -49,14 +49,14 @@ def siblings(directory: RunDirectory, record: Record, others: Sequence[Mapping[s
 
     others  summaries of the other runs of its workspace
     """
-    group = [one for one in others if one["experience"] == record.experience and one["name"] != record.name]
+    group = [run for run in others if run["experience"] == record.experience and run["name"] != record.name]
     if not group:
         return []
-    same = [one["name"] for one in group if one["digest"] == record.digest]
+    same = [run["name"] for run in group if run["digest"] == record.digest]
     by_digest: dict[str, list[Mapping[str, Any]]] = {}
-    for one in group:
-        if one["digest"] != record.digest:
-            by_digest.setdefault(one["digest"], []).append(one)
+    for run in group:
+        if run["digest"] != record.digest:
+            by_digest.setdefault(run["digest"], []).append(run)
     specs, counts = [], []
     for runs in list(by_digest.values())[:MOST_SPECS]:
         try:
@@ -71,8 +71,8 @@ def siblings(directory: RunDirectory, record: Record, others: Sequence[Mapping[s
     parts: list[Table | str] = [_by_seed(same)] if same else []
     if rows:
         number = sum(counts)
-        said = f"{number} other run{'s' * (number != 1)} of {record.experience}"
-        parts.append(Table(f"Differences from {said}", ["key", "this run", "others"], rows))
+        words = f"{number} other run{'s' * (number != 1)} of {record.experience}"
+        parts.append(Table(f"Differences from {words}", ["key", "this run", "others"], rows))
     return parts
 
 
@@ -82,12 +82,12 @@ def _by_seed(names: Sequence[str]) -> str:
 
 
 def _of_others(values: Sequence[str], counts: Sequence[int]) -> str:
-    known: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
     for value, count in zip(values, counts, strict=True):
-        known[value] += count
-    shown = [f"{_short(value)} ({count} run{'s' * (count != 1)})" for value, count in known.most_common(MOST_VALUES)]
-    more = len(known) - len(shown)
-    return ", ".join([*shown, *([f"{more} other values"] if more > 0 else [])])
+        counted[value] += count
+    words = [f"{_short(value)} ({count} run{'s' * (count != 1)})" for value, count in counted.most_common(MOST_VALUES)]
+    more = len(counted) - len(words)
+    return ", ".join([*words, *([f"{more} other values"] if more > 0 else [])])
 
 
 def _short(value: str) -> str:

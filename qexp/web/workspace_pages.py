@@ -35,7 +35,7 @@ from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
-from qexp.web.report import MOST, SCRIPTS, STYLES, Named, document, readable, static
+from qexp.web.report import MOST, SCRIPTS, STYLES, ReportedRuns, document, readable, static
 from qexp.web.run_page import run_page
 
 if TYPE_CHECKING:
@@ -55,19 +55,19 @@ def run_at(workspace: Workspace, name: str) -> RunDirectory:
     return directory
 
 
-def fold_at(workspace: Workspace, name: str, of: str) -> RunDirectory:
-    whole = run_at(workspace, of)
-    found = {one.name: one for one in whole.all_folds()}
-    if name not in found:
-        raise NotFoundError(f"{of} has no fold {name!r}")
-    return found[name]
+def fold_at(workspace: Workspace, name: str, run: str) -> RunDirectory:
+    directory = run_at(workspace, run)
+    folds = {fold.name: fold for fold in directory.all_folds()}
+    if name not in folds:
+        raise NotFoundError(f"{run} has no fold {name!r}")
+    return folds[name]
 
 
 def launch_at(workspace: Workspace, name: str) -> Launch:
-    found = {one.id: one for one in launchers.all_launches(workspace)}
-    if name not in found:
+    launches = {launch.id: launch for launch in launchers.all_launches(workspace)}
+    if name not in launches:
         raise NotFoundError(f"no launch {name!r}")
-    return found[name]
+    return launches[name]
 
 
 def studies_in(workspace: Workspace) -> list[Path]:
@@ -76,11 +76,11 @@ def studies_in(workspace: Workspace) -> list[Path]:
 
 
 def study_at(workspace: Workspace, name: str) -> Path:
-    found = {path.name: path for path in studies_in(workspace)}
-    if name not in found:
+    studies = {path.name: path for path in studies_in(workspace)}
+    if name not in studies:
         raise NotFoundError(f"no study {name!r} in {STUDIES}/")
-    require_inside(found[name], STUDY_TABLE)
-    return found[name]
+    require_inside(studies[name], STUDY_TABLE)
+    return studies[name]
 
 
 # Pages of the server: its own templates, between which those of reports stand.
@@ -102,14 +102,14 @@ SECTIONS = {"": "Runs", "launches": "Launches", "studies": "Studies", "workspace
 @cache
 def bundle(name: str) -> tuple[bytes, str]:
     """What all pages load, `page.js` or `page.css`, and its digest."""
-    shared, own = (SCRIPTS, OWN_SCRIPTS) if name == "page.js" else (STYLES, OWN_STYLES)
-    content = f"{static(shared)}\n{static(own, 'server')}".encode()
+    shared, of_server = (SCRIPTS, OWN_SCRIPTS) if name == "page.js" else (STYLES, OWN_STYLES)
+    content = f"{static(shared)}\n{static(of_server, 'server')}".encode()
     return content, hashlib.sha256(content).hexdigest()[:16]
 
 
 def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
     """A template with what the head of every page needs."""
-    found = environment("server").get_template(template)
+    page = environment("server").get_template(template)
     shared = {
         "prefix": prefix,
         "nonce": nonce,
@@ -117,13 +117,13 @@ def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
         "script": f"page.js?{bundle('page.js')[1]}",
         "style": f"page.css?{bundle('page.css')[1]}",
     }
-    return found.render({"workspace": "", "secret": None, "section": None, **shared, **context})
+    return page.render({"workspace": "", "secret": None, "section": None, **shared, **context})
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     site = request.app.state.site
-    known = {"workspace": site.workspace.root.name, "secret": site.secret, **context}
-    return HTMLResponse(rendered(template, request.scope[PREFIX], request.scope[NONCE], **known), status)
+    values = {"workspace": site.workspace.root.name, "secret": site.secret, **context}
+    return HTMLResponse(rendered(template, request.scope[PREFIX], request.scope[NONCE], **values), status)
 
 
 # The page with all runs: its table, its words for completion, and the news that something has changed.
@@ -140,13 +140,13 @@ async def show_runs(request: Request) -> Response:
 async def rows_of_runs(request: Request) -> Response:
     """Rows of the table, as JSON; nothing if the client has those of this version."""
     site, query = site_of(request), request.query_params
-    listed = await site.live.now()
-    tag = f'"{listed.version}"'
+    listing = await site.live.now()
+    tag = f'"{listing.version}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={"etag": tag})
     question, first, count = _question(query), _number(query, "first", 0), _number(query, "count", ROWS)
-    answer = await asyncio.to_thread(site.table.answer, listed, question)
-    content = orjson.dumps(answer.document(listed.version, first, count))
+    answer = await asyncio.to_thread(site.table.answer, listing, question)
+    content = orjson.dumps(answer.document(listing.version, first, count))
     return Response(content, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
 
 
@@ -169,15 +169,15 @@ def _fields(query: QueryParams, name: str) -> tuple[str, ...]:
 
 
 def _number(query: QueryParams, name: str, otherwise: int) -> int:
-    given = query.get(name, "")
-    return int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else otherwise
+    text = query.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
 
 
 async def words_of_runs(request: Request) -> Response:
     site = site_of(request)
-    listed = await site.live.now()
-    found = await asyncio.to_thread(of_runs.completing_words, listed.runs)
-    return Response(orjson.dumps(found), media_type="application/json")
+    listing = await site.live.now()
+    words = await asyncio.to_thread(of_runs.completing_words, listing.runs)
+    return Response(orjson.dumps(words), media_type="application/json")
 
 
 async def events_of_runs(request: Request) -> Response:
@@ -218,12 +218,12 @@ async def change_runs(request: Request) -> Response:
         wanted = _wanted(await _body(request))
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
-    answer = await asyncio.to_thread(_changed_runs, site, kind, wanted)
+    answer = await asyncio.to_thread(_change, site, kind, wanted)
     site.live.forget()
     return JSONResponse(answer)
 
 
-def _changed_runs(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
+def _change(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
     done, failed = [], {}
     for name in dict.fromkeys(wanted.runs):
         try:
@@ -281,7 +281,7 @@ def _wanted(body: bytes) -> Wanted:
     except (orjson.JSONDecodeError, TypeError):
         raise QexpError("write a JSON object with runs, and add, remove or text") from None
     lists = (wanted.runs, wanted.add, wanted.remove)
-    if not all(isinstance(one, list) and all(isinstance(word, str) for word in one) for one in lists):
+    if not all(isinstance(words, list) and all(isinstance(word, str) for word in words) for words in lists):
         raise QexpError("runs, add and remove must be lists of strings")
     if not isinstance(wanted.text, str):
         raise QexpError("text must be a string")
@@ -292,10 +292,10 @@ def _wanted(body: bytes) -> Wanted:
 
 
 async def show_comparison(request: Request) -> Response:
-    return await asyncio.to_thread(_shown_comparison, request)
+    return await asyncio.to_thread(_comparison_response, request)
 
 
-def _shown_comparison(request: Request) -> Response:
+def _comparison_response(request: Request) -> Response:
     workspace = site_of(request).workspace
     title, names = _asked(request.query_params, workspace)
     if not names:
@@ -310,17 +310,17 @@ def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str
     """
     if len(names) > MOST:
         raise QexpError(f"{len(names):,} runs are too many for one page; choose at most {MOST:,}")
-    named: Named = {}
-    gone = []
+    reported: ReportedRuns = {}
+    notices = []
     for name in names:
         try:
-            named[run_at(workspace, name)] = None
+            reported[run_at(workspace, name)] = None
         except NotFoundError as error:
-            gone.append(f"{error}, which is left out")
-    runs, missing = readable(named)
+            notices.append(f"{error}, which is left out")
+    runs, missing = readable(reported)
     if not runs:
-        raise NotFoundError(f"{title}: none of these runs can be read: {some([*gone, *missing])}")
-    return comparison_page(title, runs, [*gone, *missing])
+        raise NotFoundError(f"{title}: none of these runs can be read: {some([*notices, *missing])}")
+    return comparison_page(title, runs, [*notices, *missing])
 
 
 def _asked(query: QueryParams, workspace: Workspace) -> tuple[str, list[str]]:
@@ -343,8 +343,8 @@ States = Mapping[str, str]
 
 async def show_launches(request: Request) -> Response:
     states = await _states(request)
-    listed, damaged = await asyncio.to_thread(_all, site_of(request).workspace, states)
-    return page(request, "launches.html", section="launches", launches=listed, warnings=damaged)
+    launches, damaged = await asyncio.to_thread(_all, site_of(request).workspace, states)
+    return page(request, "launches.html", section="launches", launches=launches, warnings=damaged)
 
 
 async def show_launch(request: Request) -> Response:
@@ -354,18 +354,18 @@ async def show_launch(request: Request) -> Response:
 
 
 async def _states(request: Request) -> States:
-    return {one["name"]: one["state"] for one in (await site_of(request).live.now()).runs}
+    return {run["name"]: run["state"] for run in (await site_of(request).live.now()).runs}
 
 
 def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], list[str]]:
     """The newest launches, and what is wrong with those that cannot be read."""
-    described, damaged = [], []
+    launches_in_words, damaged = [], []
     for launch in launchers.all_launches(workspace)[: -MOST_LAUNCHES - 1 : -1]:
         try:
-            described.append(_described(launch, states))
+            launches_in_words.append(_described(launch, states))
         except DamagedError as error:
             damaged.append(str(error))
-    return described, damaged
+    return launches_in_words, damaged
 
 
 def _described(launch: Launch, states: States) -> dict[str, Any]:
@@ -393,30 +393,30 @@ PICTURE = ".png"
 
 
 def _directory(request: Request) -> RunDirectory:
-    workspace, named = site_of(request).workspace, request.path_params
-    if "fold" in named:
-        return fold_at(workspace, named["fold"], named["run"])
-    return run_at(workspace, named["run"])
+    workspace, names = site_of(request).workspace, request.path_params
+    if "fold" in names:
+        return fold_at(workspace, names["fold"], names["run"])
+    return run_at(workspace, names["run"])
 
 
 async def show_run(request: Request) -> Response:
-    listed = await site_of(request).live.now()
-    return await asyncio.to_thread(_shown_run, request, listed.runs)
+    listing = await site_of(request).live.now()
+    return await asyncio.to_thread(_shown_run, request, listing.runs)
 
 
 def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     directory = _directory(request)
     place = log_place(directory)  # before the log is read: a line may come twice, but none is lost
     figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
-    known = run_page(directory, runs, pictures_elsewhere=bool(figures))
-    unfinished = State(known["state"].replace(" ", "_")).unfinished
-    shown = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
+    values = run_page(directory, runs, pictures_elsewhere=bool(figures))
+    unfinished = State(values["state"].replace(" ", "_")).unfinished
+    growing = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
     address = request.scope["path"]
     return page(
         request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
         fold=directory.is_fold, of=request.path_params["run"],
-        folds=[one.name for one in directory.all_folds()],
-        **known | shown, seen=known["log"],
+        folds=[fold.name for fold in directory.all_folds()],
+        **values | growing, seen=values["log"],
     )  # fmt: skip
 
 
@@ -429,8 +429,8 @@ async def run_events(request: Request) -> Response:
 
 async def run_report(request: Request) -> Response:
     """The same as a file to keep or to send."""
-    listed = await site_of(request).live.now()
-    content = await asyncio.to_thread(lambda: document("run.html", run_page(_directory(request), listed.runs)))
+    listing = await site_of(request).live.now()
+    content = await asyncio.to_thread(lambda: document("run.html", run_page(_directory(request), listing.runs)))
     name = f"{request.path_params['run']}.html"
     # It has a policy of its own for what is in it.
     headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
@@ -459,8 +459,8 @@ TEXTS = ("experience", "run", "start", "state", "minus", "output", "metric", "un
 
 async def show_studies(request: Request) -> Response:
     folders = await asyncio.to_thread(studies_in, site_of(request).workspace)
-    listed = [{"name": folder.name, "changed": _time_of_change(folder)} for folder in folders]
-    return page(request, "studies.html", section="studies", studies=listed)
+    studies = [{"name": folder.name, "changed": _time_of_change(folder)} for folder in folders]
+    return page(request, "studies.html", section="studies", studies=studies)
 
 
 async def show_study(request: Request) -> Response:
@@ -472,12 +472,12 @@ def _shown_study(request: Request) -> Response:
     folder = study_at(workspace, request.path_params["study"])
     title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
     try:
-        known = compared(workspace, title, list(dict.fromkeys(line.get("run") or "" for line in runs)))
+        values = compared(workspace, title, list(dict.fromkeys(line.get("run") or "" for line in runs)))
     except QexpError as error:
-        known = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
+        values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
     return page(
         request, "study.html", section="studies", name=folder.name, changed=_time_of_change(folder),
-        figure=(folder / FIGURE).is_file(), runs=_table(runs), values=_table(_lines(folder, VALUES)), **known,
+        figure=(folder / FIGURE).is_file(), runs=_table(runs), values=_table(_lines(folder, VALUES)), **values,
     )  # fmt: skip
 
 
@@ -524,9 +524,11 @@ def _rounded(column: str, text: str) -> Any:
 
 async def show_workspace(request: Request) -> Response:
     site = site_of(request)
-    counts = Counter(one["state"] for one in (await site.live.now()).runs)
+    counts = Counter(run["state"] for run in (await site.live.now()).runs)
     entries = await asyncio.to_thread(trash.entries, site.workspace)
-    removed = [{"name": one.name, "entry": one.path.name, "since": f"{one.since:%Y-%m-%d %H:%M}"} for one in entries]
+    removed = [
+        {"name": entry.name, "entry": entry.path.name, "since": f"{entry.since:%Y-%m-%d %H:%M}"} for entry in entries
+    ]
     return page(
         request, "workspace.html", section="workspace", root=str(site.workspace.root), removed=removed[::-1],
         counts={state.replace("_", " "): count for state, count in counts.most_common()},
