@@ -22,7 +22,7 @@ from torch import Tensor
 
 import qexp
 from qexp.base.seeds import Seeds
-from qexp.inference.fit import SAME_MINIMUM, best, bic, refined
+from qexp.inference.fit import SAME_MINIMUM, best, bic, refine_fit
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.observation import STARTS_NEAR, nearby
 from qexp.kinds.images.refinement import Refinement
@@ -110,7 +110,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
                 ]
             )
             if starts == STARTS[0]:
-                minima[starts].append(refined(problem, begin, refinement.searches(), seed=0).chi2)
+                minima[starts].append(refine_fit(problem, begin, refinement.searches(), seed=0).chi2)
                 seconds += time.perf_counter() - began
             else:
                 minima[starts].append(best(problem, begin).chi2)

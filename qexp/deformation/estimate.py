@@ -24,8 +24,8 @@ from qexp.inference.fit import (
     at_values,
     best,
     bic,
-    prepared,
-    refined,
+    prepare_problem,
+    refine_fit,
     residual_errors,
     shows_source,
     threshold,
@@ -36,10 +36,10 @@ from qexp.inference.parameters import (
     Search,
     Units,
     bounds_in_si,
+    display_name,
     fixed_in_si,
     in_columns,
     searches,
-    shown,
     sources_named,
 )
 from qexp.inference.profile import Profile, at_edge, falls_beyond, with_intervals
@@ -81,7 +81,7 @@ class Estimate:
         return low * high > 0 and max(abs(low), abs(high)) > 10 * min(abs(low), abs(high))
 
     def document(self) -> dict[str, Any]:
-        made = {
+        document = {
             "value": self.value,
             "unit": self.unit,
             "standard_error": self.standard_error,
@@ -89,7 +89,7 @@ class Estimate:
             "interval95": None if self.interval95 is None else list(self.interval95),
         }
         ends = [end for end, is_open in zip(("low", "high"), self.open_ends, strict=True) if is_open]
-        return {**made, "open_ends": ends} if ends else made
+        return {**document, "open_ends": ends} if ends else document
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ class Inversion:
 
     def document(self) -> dict[str, Any]:
         """What `qexp invert --json` prints."""
-        made = {
-            "parameters": {name: one.document() for name, one in self.parameters.items()},
-            "tracks": {name: one.document() for name, one in self.tracks.items()},
+        document = {
+            "parameters": {name: part.document() for name, part in self.parameters.items()},
+            "tracks": {name: part.document() for name, part in self.tracks.items()},
             "chi2_reduced": self.chi2_reduced,
             "misfit": None if self.misfit is None else _p_values(self.misfit),
             "iterations": self.iterations,
@@ -174,8 +174,8 @@ class Inversion:
             "network": None if self.network is None else dict(self.network),
         }
         if self.posterior is not None:
-            made["posterior"] = self.posterior.document()
-        return {**made, "comparison": [dict(one) for one in self.rivals]} if self.rivals else made
+            document["posterior"] = self.posterior.document()
+        return {**document, "comparison": [dict(part) for part in self.rivals]} if self.rivals else document
 
 
 def _p_values(misfit: Misfit) -> dict[str, float]:
@@ -186,17 +186,17 @@ def _p_values(misfit: Misfit) -> dict[str, float]:
 # Several models of one observation, compared by information criteria.
 
 
-def compared(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
+def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
     """The criteria of candidates for one observation, the best by AICc first; differences are those to the best."""
     rows: list[dict[str, Any]] = [
         {
-            "source": one.source,
-            "unknowns": one.unknowns,
-            "chi2_reduced": one.chi2_reduced,
-            "aicc": aicc(one.chi2, one.observation.size, one.unknowns),
-            "bic": bic(one.chi2, one.observation.size, one.unknowns),
+            "source": candidate.source,
+            "unknowns": candidate.unknowns,
+            "chi2_reduced": candidate.chi2_reduced,
+            "aicc": aicc(candidate.chi2, candidate.observation.size, candidate.unknowns),
+            "bic": bic(candidate.chi2, candidate.observation.size, candidate.unknowns),
         }
-        for one in candidates
+        for candidate in candidates
     ]
     best = {name: min(row[name] for row in rows) for name in ("aicc", "bic")}
     rows = [{**row, "delta_aicc": row["aicc"] - best["aicc"], "delta_bic": row["bic"] - best["bic"]} for row in rows]
@@ -220,7 +220,7 @@ def of_residuals(fit: Fit, problem: Problem) -> Misfit:
     return misfit(residuals.numpy(), blocks, len(fit.free) + problem.weighting.nuisances)
 
 
-def remark(found: Misfit, chi2_reduced: float, tracks: Sequence[Track]) -> list[str]:
+def remark(misfit: Misfit, chi2_reduced: float, tracks: Sequence[Track]) -> list[str]:
     """A sentence if the residuals are not the declared noise, and what they are like.
 
     The tests take the noise as known. Of noise that was estimated the size alone is uncertain by a factor of about two,
@@ -233,13 +233,13 @@ def remark(found: Misfit, chi2_reduced: float, tracks: Sequence[Track]) -> list[
             f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g}): no source of this "
             "type explains the observation, or the area from which its noise was estimated is quieter than the rest"
         ]
-    p_value = float(found.p_value[0])
+    p_value = float(misfit.p_value[0])
     if p_value >= SIGNIFICANT:
         return []
     each = {
-        "they are larger everywhere": found.total,
-        "they vary over long distances, as those of another source would": found.smooth,
-        "they are large in one place, as after an unwrapping error": found.local,
+        "they are larger everywhere": misfit.total,
+        "they vary over long distances, as those of another source would": misfit.smooth,
+        "they are large in one place, as after an unwrapping error": misfit.local,
     }
     words = min(each, key=lambda name: float(each[name][0]))
     amount = f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
@@ -277,17 +277,17 @@ class Candidate:
 
 def centre_of(observation: Observation) -> tuple[float, float]:
     """The mean position of the points that count, which keeps the numbers of positions small."""
-    seen = [track.where_observed() for track in observation.tracks]
-    x, y = (np.concatenate([getattr(track, axis) for track in seen]).mean() for axis in ("x", "y"))
+    tracks = [track.where_observed() for track in observation.tracks]
+    x, y = (np.concatenate([getattr(track, axis) for track in tracks]).mean() for axis in ("x", "y"))
     return float(x), float(y)
 
 
-def estimated(
+def estimate_sources(
     observation: Observation,
     candidate: Candidate,
     options: InvertOptions,
     *,
-    known: Sequence[str] = (),
+    others: Sequence[str] = (),
     network: Mapping[str, Any] | None = None,
     remarks: Sequence[str] = (),
 ) -> Inversion:
@@ -295,21 +295,21 @@ def estimated(
 
     Without least squares the sources are those of the start, without errors; only offsets and ramps are estimated.
 
-    known  parameters of other candidates, which may be fixed or bounded without being an error here
+    others  parameters of other candidates, which may be fixed or bounded without being an error here
     Raises QexpError.
     """
     units, tracks = candidate.units, [track.where_observed() for track in observation.tracks]
     refine = options.least_squares
-    fixed, bounds = _held(candidate, options, known)
+    fixed, bounds = _held(candidate, options, others)
     began = time.perf_counter()
-    problem, found = _problem(tracks, candidate, options, fixed, bounds)
-    fit = _fitted(problem, found, candidate, options, fixed, refine)
+    problem, searched = _problem(tracks, candidate, options, fixed, bounds)
+    fit = _fit(problem, searched, candidate, options, fixed, refine)
     fit, profile = with_intervals(problem, fit) if refine else (fit, None)
     seconds = time.perf_counter() - began
     errors, misfit = uncertainty(fit), of_residuals(fit, problem) if refine else None
     posterior = None
     if options.posterior:
-        posterior = source_posterior(problem, fit, found, units, candidate.distributions, options)
+        posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options)
     return Inversion(
         source=candidate.text,
         observation=observation,
@@ -317,7 +317,7 @@ def estimated(
         if profile
         else _of_network(fit, candidate),
         tracks=_tracks(observation, problem, fit, units),
-        estimated=[shown(fit.names[index]) for index in fit.free],
+        estimated=[display_name(fit.names[index]) for index in fit.free],
         correlations=errors.correlation,
         chi2=fit.chi2,
         degrees=fit.degrees,
@@ -331,7 +331,7 @@ def estimated(
         misfit=misfit,
         remarks=[
             *remarks,
-            *_remarks(fit, problem, found),
+            *_remarks(fit, problem, searched),
             *(() if misfit is None else remark(misfit, fit.chi2_reduced, tracks)),
             *(() if posterior is None else posterior.remarks),
         ],
@@ -340,17 +340,17 @@ def estimated(
 
 
 def _held(
-    candidate: Candidate, options: InvertOptions, known: Sequence[str]
+    candidate: Candidate, options: InvertOptions, others: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Column → value, and column → bounds, in SI units."""
     units = candidate.units
     fixed = {
         column: fixed_in_si(column, options.fixed[name], units, name)
-        for column, name in in_columns(options.fixed, candidate.sources, "fixed", known).items()
+        for column, name in in_columns(options.fixed, candidate.sources, "fixed", others).items()
     }
     bounds = {
         column: bounds_in_si(column, options.bounds[name], units, name)
-        for column, name in in_columns(options.bounds, candidate.sources, "bounds", known).items()
+        for column, name in in_columns(options.bounds, candidate.sources, "bounds", others).items()
     }
     if candidate.start is not None:
         fixed = {name: candidate.start[name] for name in candidate.held if name not in bounds} | fixed
@@ -369,13 +369,15 @@ def _problem(
     """The problem, and where starts for each parameter may lie."""
     origin = candidate.units.origin
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
-    found = searches(candidate.sources, stations, candidate.units.quantities, bounds)
+    ranges = searches(candidate.sources, stations, candidate.units.quantities, bounds)
     offsets = options.offsets == PER_TRACK
-    problem = prepared(tracks, candidate.sources, found, fixed, offsets=offsets, ramps=options.ramps, origin=origin)
-    return problem, found
+    problem = prepare_problem(
+        tracks, candidate.sources, ranges, fixed, offsets=offsets, ramps=options.ramps, origin=origin
+    )
+    return problem, ranges
 
 
-def _fitted(
+def _fit(
     problem: Problem,
     wanted: Sequence[Search],
     candidate: Candidate,
@@ -388,7 +390,7 @@ def _fitted(
         begin = starts(problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed)
         return best(problem, begin, options.seed)
     if refine:
-        return refined(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
+        return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
@@ -397,7 +399,7 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
 
     Raises QexpError if none is.
     """
-    names = [one.name for one in problem.coordinates.parameters]
+    names = [parameter.name for parameter in problem.coordinates.parameters]
     begin = torch.tensor([[fixed.get(name, start[name]) for name in names] for start in near], dtype=torch.float64)
     possible = problem.model.possible(begin)
     if not bool(possible.any()):
@@ -414,49 +416,52 @@ def _parameters(
     bounded: Collection[str],
 ) -> dict[str, Estimate]:
     units = candidate.units
-    places = {index: place for place, index in enumerate(fit.free)}
-    made = {}
+    numbers = {index: number for number, index in enumerate(fit.free)}
+    estimates = {}
     for index, column in enumerate(fit.names):
-        value, unit = units.from_si(column, float(fit.values[index])), units.of(column)
-        if index not in places:
-            made[shown(column)] = Estimate(value, unit, fixed=True)
+        value, unit = units.from_si(column, float(fit.values[index])), units.unit_of(column)
+        if index not in numbers:
+            estimates[display_name(column)] = Estimate(value, unit, fixed=True)
             continue
-        place, factor, at_bound = places[index], units.factor(column), column in fit.at_bounds
-        given = at_bound and column in bounded  # to first order there is no error there: its interval ends at the bound
+        number, factor, at_bound = numbers[index], units.factor(column), column in fit.at_bounds
+        # At a bound that was given there is no error to first order: the interval ends there.
+        no_error = at_bound and column in bounded
         standard, scaled, residual = (
-            None if of is None or given else float(of[place]) / factor
-            for of in (errors.standard_error, errors.scaled_error, of_residuals)
+            None if deviations is None or no_error else float(deviations[number]) / factor
+            for deviations in (errors.standard_error, errors.scaled_error, of_residuals)
         )
-        made[shown(column)] = Estimate(
+        estimates[display_name(column)] = Estimate(
             value,
             unit,
             standard,
             scaled,
             residual,
-            (units.from_si(column, float(profile.low[place])), units.from_si(column, float(profile.high[place]))),
-            open_ends=(bool(profile.open_low[place]), bool(profile.open_high[place])),
+            (units.from_si(column, float(profile.low[number])), units.from_si(column, float(profile.high[number]))),
+            open_ends=(bool(profile.open_low[number]), bool(profile.open_high[number])),
             at_bound=at_bound,
         )
-    return made
+    return estimates
 
 
 def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
     """The estimates of a network, with the intervals of its posterior head if it has one."""
-    made, units = {}, candidate.units
+    estimates, units = {}, candidate.units
     for index, column in enumerate(fit.names):
         value, ends = units.from_si(column, float(fit.values[index])), candidate.intervals.get(column)
         interval = None if ends is None else (units.from_si(column, ends[0]), units.from_si(column, ends[1]))
-        made[shown(column)] = Estimate(value, units.of(column), interval95=interval, fixed=index not in fit.free)
-    return made
+        estimates[display_name(column)] = Estimate(
+            value, units.unit_of(column), interval95=interval, fixed=index not in fit.free
+        )
+    return estimates
 
 
 def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) -> dict[str, TrackResult]:
-    made = {}
+    results = {}
     for track, nuisances, residual in zip(observation.tracks, fit.nuisances, fit.residual, strict=True):
         ramp = tuple(nuisances.amounts[name] for name in RAMP) if RAMP[0] in nuisances.amounts else None
-        whole = np.full(len(track.x), np.nan)
-        whole[track.observed] = residual
-        made[track.name] = TrackResult(
+        residuals = np.full(len(track.x), np.nan)
+        residuals[track.observed] = residual
+        results[track.name] = TrackResult(
             rms=float(np.sqrt(np.mean(residual**2))),
             offset=nuisances.amounts.get("offset", 0.0),
             n=track.size,
@@ -465,9 +470,9 @@ def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) 
             ramp_error=None if ramp is None else (nuisances.errors[RAMP[0]], nuisances.errors[RAMP[1]]),
             model=_modelled(track, problem.model, fit, units),
             surface=_surface(track, nuisances),
-            residual=whole,
+            residual=residuals,
         )
-    return made
+    return results
 
 
 RAMP = ("ramp_east", "ramp_north")
@@ -475,51 +480,51 @@ RAMP = ("ramp_east", "ramp_north")
 
 def _modelled(track: Track, model: Deformation, fit: Fit, units: Units) -> Array:
     """The displacement by the sources at all points of a track whose position is known, (point,)."""
-    known = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
+    located = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
     if track.elevation is not None:
-        known &= np.isfinite(track.elevation)
-    own = track.select(known)
-    elsewhere = deformation_of(model.sources, [own], units.origin)
-    whole = np.full(len(track.x), np.nan)
-    whole[known] = elsewhere(torch.from_numpy(fit.values)[None])[0].numpy()
-    return whole
+        located &= np.isfinite(track.elevation)
+    points = track.select(located)
+    elsewhere = deformation_of(model.sources, [points], units.origin)
+    model_values = np.full(len(track.x), np.nan)
+    model_values[located] = elsewhere(torch.from_numpy(fit.values)[None])[0].numpy()
+    return model_values
 
 
 def _surface(track: Track, nuisances: Nuisances) -> Array:
     """Offset and ramp of a track, (point,); the ramp is zero at the mean of the points that count."""
-    seen, of = track.where_observed(), nuisances.amounts
-    east, north = ((along - own.mean()) / 1e3 for along, own in ((track.x, seen.x), (track.y, seen.y)))
-    surface: Array = of.get("offset", 0.0) + of.get(RAMP[0], 0.0) * east + of.get(RAMP[1], 0.0) * north
+    points, amounts = track.where_observed(), nuisances.amounts
+    east, north = ((along - of_points.mean()) / 1e3 for along, of_points in ((track.x, points.x), (track.y, points.y)))
+    surface: Array = amounts.get("offset", 0.0) + amounts.get(RAMP[0], 0.0) * east + amounts.get(RAMP[1], 0.0) * north
     return surface
 
 
 def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:
-    said = []
+    sentences = []
     if not shows_source(problem, fit):
         without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
-        said.append(
+        sentences.append(
             f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
             f"{without:.4g} without; its parameters are not meaningful. Its position is that of the largest noise: an "
             "interval of an amplitude that leaves out zero is no sign of a source, and intervals of the position are "
             "too narrow"
         )
     if not fit.converged:
-        said.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")
-    given = {one.parameter.name for one in wanted if one.bounded}
-    said += [  # of the bounds of the search, open intervals tell
-        f"{shown(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some {fall:.2g}): "
+        sentences.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")
+    bounded = {search.parameter.name for search in wanted if search.bounded}
+    sentences += [  # of the bounds of the search, open intervals tell
+        f"{display_name(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some {fall:.2g}): "
         "widen `bounds`, or fix it"
         for column, fall in falls_beyond(problem, fit).items()
-        if column in given and fall > threshold(fit) ** 2
+        if column in bounded and fall > threshold(fit) ** 2
     ]
     if not np.isfinite(fit.covariance).all():
-        said.append("the observation does not determine all parameters; fix one with `fixed`")
+        sentences.append("the observation does not determine all parameters; fix one with `fixed`")
     if at_edge(problem, fit):
-        said.append(
+        sentences.append(
             "the estimate lies at the edge of the sources that the model describes, such as those that reach the "
             "surface; standard errors are not meaningful: bound or fix a size or the depth"
         )
-    return said
+    return sentences
 
 
 # Inversions by least squares alone.
@@ -531,10 +536,14 @@ def by_least_squares(observation: Observation, options: InvertOptions, tables: T
     units = Units(quantities, centre_of(observation))
     sources = options.sources
     candidates = [Candidate(text, sources_named(text, tables["generators"]), units) for text in sources]
-    known = [shown(column) for candidate in candidates for column in candidate.columns]
-    made = [estimated(observation, one, options, known=known if len(sources) > 1 else ()) for one in candidates]
-    if len(made) == 1:
-        return made
-    rivals = compared(made)
-    order = {row["source"]: place for place, row in enumerate(rivals)}
-    return [replace(one, rivals=rivals) for one in sorted(made, key=lambda one: order[one.source])]
+    names = [display_name(column) for candidate in candidates for column in candidate.columns]
+    inversions = [
+        estimate_sources(observation, candidate, options, others=names if len(sources) > 1 else ())
+        for candidate in candidates
+    ]
+    if len(inversions) == 1:
+        return inversions
+    rivals = compare_candidates(inversions)
+    order = {row["source"]: rank for rank, row in enumerate(rivals)}
+    inversions.sort(key=lambda inversion: order[inversion.source])
+    return [replace(inversion, rivals=rivals) for inversion in inversions]

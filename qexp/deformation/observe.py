@@ -98,7 +98,7 @@ def _require_use(options: ObserveOptions, radar: Sequence[Track]) -> None:
 def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str, NoiseEstimate]:
     if not tracks:
         return {}
-    from qexp.deformation.signal import estimated  # loads torch, without which files are read
+    from qexp.deformation.signal import estimate_noise  # loads torch, without which files are read
 
     signal_free: Area | Outside | None = None
     if options.noise_area is not None:
@@ -109,7 +109,7 @@ def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str,
     if options.noise_mask is not None:
         centre_east, centre_north, radius = _numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS")
         signal_free = Outside(centre_east, centre_north, radius)
-    found = estimated(tracks, signal_free, options.noise_ramp)
+    found = estimate_noise(tracks, signal_free, options.noise_ramp)
     return {track.name: estimate for track, estimate in zip(tracks, found, strict=True)}
 
 

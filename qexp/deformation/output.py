@@ -41,8 +41,8 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
     steps = _sides_of_cells(track, spacing)
     if steps is None:
         return None
-    known = np.isfinite(track.x) & np.isfinite(track.y)
-    x, y = track.x[known], track.y[known]
+    located = np.isfinite(track.x) & np.isfinite(track.y)
+    x, y = track.x[located], track.y[located]
     columns, left = _cells(x, steps[0])
     rows, bottom = _cells(y, steps[1])
     width, height = int(columns.max()) + 1, int(rows.max()) + 1
@@ -51,13 +51,13 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
     flat = (height - 1 - rows) * width + columns
     displacement = np.where(track.observed, track.displacement, np.nan)
     values = (displacement, result.model, result.residual)
-    bands = [_means(flat, one[known], height, width) for one in values]
+    bands = [_means(flat, band[located], height, width) for band in values]
     return _encoded(np.stack(bands), (left, bottom + height * steps[1]), steps, crs)
 
 
 def _steps(x: Array, y: Array) -> tuple[float, float] | None:
     """Width and height of the cells of the grid that points lie on; None for scattered ones."""
-    found = []
+    steps = []
     for along in (x, y):
         values = np.unique(along)
         if len(values) < 2:
@@ -67,9 +67,9 @@ def _steps(x: Array, y: Array) -> tuple[float, float] | None:
         number = (along - values[0]) / step
         if np.abs(number - np.round(number)).max() > TOLERANCE * max(1.0, number.max()) ** 0.5:
             return None
-        found.append(step)
-    cells = np.prod([np.ptp(along) / step + 1 for along, step in zip((x, y), found, strict=True)])
-    return (found[0], found[1]) if len(x) >= FILLED * cells else None
+        steps.append(step)
+    cells = np.prod([np.ptp(along) / step + 1 for along, step in zip((x, y), steps, strict=True)])
+    return (steps[0], steps[1]) if len(x) >= FILLED * cells else None
 
 
 def _cells(along: Array, step: float) -> tuple[NDArray[np.int64], float]:
@@ -89,15 +89,15 @@ def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] 
     """Lengths of a raster's cells; None for a track that has none, see `geotiff`."""
     if track.kind != "radar":
         return None
-    known = np.isfinite(track.x) & np.isfinite(track.y)
-    return _steps(track.x[known], track.y[known]) or (None if spacing is None else (spacing, spacing))
+    located = np.isfinite(track.x) & np.isfinite(track.y)
+    return _steps(track.x[located], track.y[located]) or (None if spacing is None else (spacing, spacing))
 
 
 def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> NDArray[np.float32]:
-    whole = np.isfinite(values)
+    finite = np.isfinite(values)
     size = height * width
-    counts = np.bincount(flat[whole], minlength=size)
-    sums = np.bincount(flat[whole], weights=values[whole], minlength=size)
+    counts = np.bincount(flat[finite], minlength=size)
+    sums = np.bincount(flat[finite], weights=values[finite], minlength=size)
     with np.errstate(invalid="ignore"):
         return (sums / counts).astype(np.float32).reshape(height, width)
 
@@ -128,61 +128,67 @@ DRAWS, PICTURE, POSTERIOR_TABLE = "posterior.nc", "posterior.png", "posterior.te
 POSTERIOR_FORMAT = "qexp posterior 1"
 
 
-def posterior_files(one: SourcePosterior, source: str, observation: Observation, history: str) -> dict[str, bytes]:
+def posterior_files(
+    posterior: SourcePosterior, source: str, observation: Observation, history: str
+) -> dict[str, bytes]:
     """Name → content."""
-    made = {DRAWS: _posterior_netcdf(one, source, observation, history), POSTERIOR_TABLE: _latex(one, source).encode()}
+    contents = {
+        DRAWS: _posterior_netcdf(posterior, source, observation, history),
+        POSTERIOR_TABLE: _latex(posterior, source).encode(),
+    }
     if draws_at_once():
         drawn = [
-            Drawn(name, of.unit, values) for (name, of), values in zip(one.parameters.items(), one.all.T, strict=True)
+            Drawn(name, parameter.unit, values)
+            for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
         ]
-        made[PICTURE] = encoded_picture(corner(drawn, _posterior_title(one, source)), "png")
-    return made
+        contents[PICTURE] = encoded_picture(corner(drawn, _posterior_title(posterior, source)), "png")
+    return contents
 
 
-def _posterior_title(one: SourcePosterior, source: str) -> str:
-    return f"Posterior of {source}: {len(one.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals"
+def _posterior_title(posterior: SourcePosterior, source: str) -> str:
+    return f"Posterior of {source}: {len(posterior.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals"
 
 
-def _posterior_netcdf(one: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
+def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
     """NetCDF-4 with the groups of ArviZ' InferenceData: posterior, its statistics, and data, observed and predicted."""
     import xarray
 
     both = ("chain", "draw")
-    chains, draws = one.draws.shape[:2]
+    chains, draws = posterior.draws.shape[:2]
     axes = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    posterior = xarray.Dataset(
+    draws_group = xarray.Dataset(
         {
-            name: (both, one.draws[..., column], {
-                "units": of.unit, "long_name": name.replace("_", " "), "prior": of.prior,
-                "prior_least": of.least, "prior_largest": of.largest,
+            name: (both, posterior.draws[..., column], {
+                "units": parameter.unit, "long_name": name.replace("_", " "), "prior": parameter.prior,
+                "prior_least": parameter.least, "prior_largest": parameter.largest,
             })
-            for column, (name, of) in enumerate(one.parameters.items())
+            for column, (name, parameter) in enumerate(posterior.parameters.items())
         },
         axes,
     )  # fmt: skip
-    if one.noise_factor is not None:
+    if posterior.noise_factor is not None:
         words = {"units": "1", "long_name": "factor of the declared errors"}
-        posterior["noise_factor"] = (both, one.noise_factor, words)
-    statistics = xarray.Dataset({"lp": (both, one.log_density, {"long_name": "logarithm of the density"})}, axes)
-    seen = [track.where_observed() for track in observation.tracks]
-    tracks = {"track": ("point", np.repeat([track.name for track in seen], [track.size for track in seen]))}
-    measured = np.concatenate([track.displacement for track in seen])
+        draws_group["noise_factor"] = (both, posterior.noise_factor, words)
+    statistics = xarray.Dataset({"lp": (both, posterior.log_density, {"long_name": "logarithm of the density"})}, axes)
+    observed = [track.where_observed() for track in observation.tracks]
+    tracks = {"track": ("point", np.repeat([track.name for track in observed], [track.size for track in observed]))}
+    measured = np.concatenate([track.displacement for track in observed])
     data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
-    some = one.predicted.shape[1]
+    some = posterior.predicted.shape[1]
     predicted = xarray.Dataset(
-        {"displacement": ((*both, "point"), one.predicted.astype(np.float32), {"units": "m"})},
+        {"displacement": ((*both, "point"), posterior.predicted.astype(np.float32), {"units": "m"})},
         {"chain": axes["chain"], "draw": np.arange(some), **tracks},
     )
-    found = {"pareto_k": one.found.pareto_k, "ess": one.found.ess, "r_hat": one.found.r_hat}
+    diagnostics = {"pareto_k": posterior.found.pareto_k, "ess": posterior.found.ess, "r_hat": posterior.found.r_hat}
     about = {
         "qexp_format": POSTERIOR_FORMAT, "title": f"posterior of {source}", "inference_library": "qexp",
         "history": history,
-        "method": one.found.method, "remarks": "; ".join(one.remarks),
-        **{name: value for name, value in found.items() if value is not None},
+        "method": posterior.found.method, "remarks": "; ".join(posterior.remarks),
+        **{name: value for name, value in diagnostics.items() if value is not None},
     }  # fmt: skip
     tree = xarray.DataTree(xarray.Dataset(attrs=about))
     groups = {
-        "posterior": posterior, "sample_stats": statistics, "posterior_predictive": predicted, "observed_data": data
+        "posterior": draws_group, "sample_stats": statistics, "posterior_predictive": predicted, "observed_data": data
     }  # fmt: skip
     for name, group in groups.items():
         group.attrs = {"inference_library": "qexp"}
@@ -192,16 +198,16 @@ def _posterior_netcdf(one: SourcePosterior, source: str, observation: Observatio
     return content.getvalue()
 
 
-def _latex(one: SourcePosterior, source: str) -> str:
+def _latex(posterior: SourcePosterior, source: str) -> str:
     columns = ["parameter", "unit", "median", f"{100 * COVERAGE:.0f} % interval"]
     rows = []
-    for name, of in one.parameters.items():
-        width = (of.high - of.low) / 4 or abs(of.median) or 1.0
-        places = max(0, 1 - math.floor(math.log10(width)))
-        median, low, high = (f"{value:.{places}f}" for value in (of.median, of.low, of.high))
-        rows.append([name.replace("_", " "), of.unit, median, f"{low} to {high}"])
+    for name, parameter in posterior.parameters.items():
+        width = (parameter.high - parameter.low) / 4 or abs(parameter.median) or 1.0
+        decimals = max(0, 1 - math.floor(math.log10(width)))
+        median, low, high = (f"{value:.{decimals}f}" for value in (parameter.median, parameter.low, parameter.high))
+        rows.append([name.replace("_", " "), parameter.unit, median, f"{low} to {high}"])
     table = Table(f"Posterior of the source {source}.", columns, rows, frozenset(columns[2:]))
-    return latex([table], list(one.remarks))
+    return latex([table], list(posterior.remarks))
 
 
 # The files of an inversion: numbers, maps, and rasters for geographic information systems.
@@ -230,8 +236,8 @@ def require_room(target: Path, overwrite: bool) -> None:
             f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an earlier inversion"
         )
     if names:
-        known = _files_of(target)
-        if others := sorted(names - known):
+        written = _files_of(target)
+        if others := sorted(names - written):
             raise QexpError(
                 f"`to={target}`: `overwrite=True` replaces earlier inversions only, and this has {others[0]}"
             )
@@ -259,13 +265,16 @@ def write(
     require_room(target, overwrite)
     contents = _contents(best, spacing, history)
     if others:
-        for one in (best, *others):
-            contents |= {f"{one.source}/{name}": content for name, content in _contents(one, spacing, history).items()}
+        for inversion in (best, *others):
+            contents |= {
+                f"{inversion.source}/{name}": content
+                for name, content in _contents(inversion, spacing, history).items()
+            }
         rows = [list(rival.values()) for rival in best.rivals]
         contents[COMPARISON] = files.csv_text(best.rivals[0], rows).encode()
         if draws_at_once():
-            title = f"Residuals of {', '.join(one.source for one in (best, *others))}"
-            maps = [(one.source, _maps(one)) for one in (best, *others)]
+            title = f"Residuals of {', '.join(inversion.source for inversion in (best, *others))}"
+            maps = [(inversion.source, _maps(inversion)) for inversion in (best, *others)]
             contents[RESIDUALS] = drawn(residual_maps(maps, title), "png")
     document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted([RESULT, *contents])}
     contents[RESULT] = files.json_bytes(document)
@@ -273,20 +282,20 @@ def write(
     return [target / name for name in sorted(contents)]
 
 
-def _contents(one: Inversion, spacing: float | None, history: str) -> dict[str, bytes]:
+def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict[str, bytes]:
     contents = {
-        RESULT: files.json_bytes({"qexp_format": FORMAT, **detailed(one), "history": history}),
-        PARAMETERS: files.csv_text(COLUMNS, _rows(one)).encode(),
-        TABLE: _netcdf(one, history),
+        RESULT: files.json_bytes({"qexp_format": FORMAT, **detailed(inversion), "history": history}),
+        PARAMETERS: files.csv_text(COLUMNS, _rows(inversion)).encode(),
+        TABLE: _netcdf(inversion, history),
     }
     if draws_at_once():
-        contents[MAPS] = drawn(inversion_maps(_maps(one), _centres(one), _title(one)), "png")
-    if one.posterior is not None:
-        contents |= posterior_files(one.posterior, one.source, one.observation, history)
-    if any(track.kind == "gnss" for track in one.observation.tracks):
-        contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(one))).encode()
-    for track in one.observation.tracks:
-        raster = geotiff(track, one.tracks[track.name], one.observation.crs, spacing)
+        contents[MAPS] = drawn(inversion_maps(_maps(inversion), _centres(inversion), _title(inversion)), "png")
+    if inversion.posterior is not None:
+        contents |= posterior_files(inversion.posterior, inversion.source, inversion.observation, history)
+    if any(track.kind == "gnss" for track in inversion.observation.tracks):
+        contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
+    for track in inversion.observation.tracks:
+        raster = geotiff(track, inversion.tracks[track.name], inversion.observation.crs, spacing)
         if raster is not None:
             contents[f"{safe(track.name)}.tif"] = raster
     return contents
@@ -297,100 +306,123 @@ def safe(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "track"
 
 
-def detailed(one: Inversion) -> dict[str, Any]:
+def detailed(inversion: Inversion) -> dict[str, Any]:
     """All numbers of a result: what `--json` prints, and more."""
-    made = one.document()
-    for name, estimate in one.parameters.items():
+    document = inversion.document()
+    for name, estimate in inversion.parameters.items():
         more = {"residual_error": estimate.residual_error, "fixed": estimate.fixed, "at_bound": estimate.at_bound}
-        made["parameters"][name] |= more
-    for name, track in one.tracks.items():
-        made["tracks"][name] |= {"offset_error": track.offset_error, "ramp": track.ramp, "ramp_error": track.ramp_error}
+        document["parameters"][name] |= more
+    for name, track in inversion.tracks.items():
+        document["tracks"][name] |= {
+            "offset_error": track.offset_error,
+            "ramp": track.ramp,
+            "ramp_error": track.ramp_error,
+        }
     correlations = {
-        name: dict(zip(one.estimated, row, strict=True))
-        for name, row in zip(one.estimated, one.correlations.tolist(), strict=True)
+        name: dict(zip(inversion.estimated, row, strict=True))
+        for name, row in zip(inversion.estimated, inversion.correlations.tolist(), strict=True)
     }
     return {
-        "source": one.source,
-        **made,
+        "source": inversion.source,
+        **document,
         "correlations": correlations,
-        "chi2": one.chi2,
-        "degrees_of_freedom": one.degrees,
-        "unknowns": one.unknowns,
-        "converged": one.converged,
-        "starts": one.starts,
-        "starts_in_this_minimum": one.agreeing,
-        "crs": one.observation.crs,
-        "remarks": list(one.remarks),
+        "chi2": inversion.chi2,
+        "degrees_of_freedom": inversion.degrees,
+        "unknowns": inversion.unknowns,
+        "converged": inversion.converged,
+        "starts": inversion.starts,
+        "starts_in_this_minimum": inversion.agreeing,
+        "crs": inversion.observation.crs,
+        "remarks": list(inversion.remarks),
     }
 
 
-def _rows(one: Inversion) -> list[list[Any]]:
+def _rows(inversion: Inversion) -> list[list[Any]]:
     return [
         [
-            name, of.value, of.unit, of.standard_error, of.scaled_error, of.residual_error,
-            *(of.interval95 or (None, None)), of.fixed,
+            name, estimate.value, estimate.unit, estimate.standard_error, estimate.scaled_error,
+            estimate.residual_error, *(estimate.interval95 or (None, None)), estimate.fixed,
         ]
-        for name, of in one.parameters.items()
+        for name, estimate in inversion.parameters.items()
     ]  # fmt: skip
 
 
-def _of_stations(one: Inversion) -> Iterator[list[Any]]:
+def _of_stations(inversion: Inversion) -> Iterator[list[Any]]:
     """The components of all stations that are observed."""
-    for track in one.observation.tracks:
+    for track in inversion.observation.tracks:
         if track.kind == "gnss":
-            own, of, where = track.where_observed(), one.tracks[track.name], track.observed
-            names = [""] * own.size if own.station is None else own.station.tolist()
-            modelled = of.model[where], of.residual[where]
-            numbers = (own.x, own.y, *own.direction.T, own.displacement, own.error, *modelled)
+            points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
+            names = [""] * points.size if points.station is None else points.station.tolist()
+            modelled = result.model[where], result.residual[where]
+            numbers = (points.x, points.y, *points.direction.T, points.displacement, points.error, *modelled)
             for name, *row in zip(names, *(values.tolist() for values in numbers), strict=True):
                 yield [track.name, name, *row]
 
 
-def _netcdf(one: Inversion, history: str) -> bytes:
+def _netcdf(inversion: Inversion, history: str) -> bytes:
     """The observation with the model, offset and ramp, and the residual of each point."""
-    table = as_table(one.observation)
+    table = as_table(inversion.observation)
     words = {
         "model": "displacement by the estimated sources, along the direction",
         "surface": "estimated offset and ramp of the track",
         "residual": "displacement less model, offset and ramp",
     }
     for name, text in words.items():
-        values = np.concatenate([getattr(one.tracks[track.name], name) for track in one.observation.tracks])
+        values = np.concatenate([getattr(inversion.tracks[track.name], name) for track in inversion.observation.tracks])
         table[name] = ("point", values, {"units": "m", "long_name": text})
-        if one.observation.crs is not None:
+        if inversion.observation.crs is not None:
             table[name].attrs["grid_mapping"] = "crs"
-    for name, estimate in one.parameters.items():
+    for name, estimate in inversion.parameters.items():
         attributes = {"units": estimate.unit, "long_name": f"estimated {name.replace('_', ' ')}"}
         errors = {"standard_error": estimate.standard_error, "scaled_error": estimate.scaled_error}
-        table[name] = ((), estimate.value, attributes | {key: one for key, one in errors.items() if one is not None})
-    about = {"title": f"estimated sources: {one.source}", "source": "qexp invert", "chi2_reduced": one.chi2_reduced}
+        table[name] = (
+            (),
+            estimate.value,
+            attributes | {key: inversion for key, inversion in errors.items() if inversion is not None},
+        )
+    about = {
+        "title": f"estimated sources: {inversion.source}",
+        "source": "qexp invert",
+        "chi2_reduced": inversion.chi2_reduced,
+    }
     table.attrs |= about | ({"history": history} if history else {})
     table.attrs["qexp_format"] = FORMAT
     return encoded(table)
 
 
-def _maps(one: Inversion) -> list[Maps]:
-    made = []
-    for track in one.observation.tracks:
-        own, of, where = track.where_observed(), one.tracks[track.name], track.observed
-        data, model = own.displacement - of.surface[where], of.model[where]
-        made.append(
-            Maps(track.name, own.x / 1e3, own.y / 1e3, data, model, own.direction, track.kind == "gnss", own.station)
+def _maps(inversion: Inversion) -> list[Maps]:
+    maps = []
+    for track in inversion.observation.tracks:
+        points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
+        data, model = points.displacement - result.surface[where], result.model[where]
+        maps.append(
+            Maps(
+                track.name,
+                points.x / 1e3,
+                points.y / 1e3,
+                data,
+                model,
+                points.direction,
+                track.kind == "gnss",
+                points.station,
+            )
         )
-    return made
+    return maps
 
 
-def _centres(one: Inversion) -> list[tuple[float, float]]:
+def _centres(inversion: Inversion) -> list[tuple[float, float]]:
     """Positions of the sources [km]."""
-    prefixes = [name.removesuffix("east") for name in one.parameters if name.rpartition(".")[2] == "east"]
-    return [(one.parameters[f"{p}east"].value / 1e3, one.parameters[f"{p}north"].value / 1e3) for p in prefixes]
+    prefixes = [name.removesuffix("east") for name in inversion.parameters if name.rpartition(".")[2] == "east"]
+    return [
+        (inversion.parameters[f"{p}east"].value / 1e3, inversion.parameters[f"{p}north"].value / 1e3) for p in prefixes
+    ]
 
 
-def _title(one: Inversion) -> str:
+def _title(inversion: Inversion) -> str:
     """The source with its depth, and how well it explains the data."""
     depths = [
-        f"{name.replace('_', ' ')} {measured(of.value, of.scaled_error)} {of.unit}"
-        for name, of in one.parameters.items()
+        f"{name.replace('_', ' ')} {measured(estimate.value, estimate.scaled_error)} {estimate.unit}"
+        for name, estimate in inversion.parameters.items()
         if name.rpartition(".")[2] in ("depth", "delta_volume")
     ]
-    return " · ".join([one.source, *depths, f"reduced χ² {one.chi2_reduced:.3g}"])
+    return " · ".join([inversion.source, *depths, f"reduced χ² {inversion.chi2_reduced:.3g}"])

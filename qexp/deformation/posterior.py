@@ -20,7 +20,7 @@ from qexp.errors import QexpError
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Problem
-from qexp.inference.parameters import Search, Units, shown, within_limits
+from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
 from qexp.simulation.distributions import Distribution
@@ -122,7 +122,7 @@ class SourcePosterior:
             "ess": self.found.ess,
             "r_hat": self.found.r_hat,
             "noise_factor": self.typical_noise_factor,
-            "parameters": {name: one.document() for name, one in self.parameters.items()},
+            "parameters": {name: posterior.document() for name, posterior in self.parameters.items()},
             "correlations": {name: dict(zip(names, row, strict=True)) for name, row in rows},
             "remarks": list(self.remarks),
             "seconds": self.seconds,
@@ -143,28 +143,28 @@ def source_posterior(
     """
     began = time.perf_counter()
     prior = _prior(problem, fit, searches, units, distributions)
-    made = observed_posterior(
+    observed = observed_posterior(
         problem, fit, searches, prior, method=options.method or METHODS[0], count=options.draws or USUAL_DRAWS,
         unknown_level=not options.declared_noise, seed=options.seed,
     )  # fmt: skip
-    draws = _in_units(made, problem, fit, units)
+    draws = _in_units(observed, problem, fit, units)
     seconds = time.perf_counter() - began
     parameters = {
-        shown(one.name): _summary(one, draws[:, column], made.draws.all[:, column], units)
-        for column, one in enumerate(made.prior.marginals)
+        display_name(marginal.name): _summary(marginal, draws[:, column], observed.draws.all[:, column], units)
+        for column, marginal in enumerate(observed.prior.marginals)
     }
-    given = {shown(one.parameter.name) for one in searches if one.bounded}
-    chains = made.draws.scores.shape[:2]
-    levels = None if options.declared_noise else _noise_factors(made, options.seed).reshape(chains)
+    bounded = {display_name(marginal.parameter.name) for marginal in searches if marginal.bounded}
+    chains = observed.draws.scores.shape[:2]
+    levels = None if options.declared_noise else _noise_factors(observed, options.seed).reshape(chains)
     return SourcePosterior(
         parameters=parameters,
         draws=draws.reshape(*chains, -1),
-        log_density=made.log.reshape(chains),
+        log_density=observed.log.reshape(chains),
         noise_factor=levels,
-        predicted=_predicted(problem, made, levels, options.seed),
-        found=made.draws,
+        predicted=_predicted(problem, observed, levels, options.seed),
+        found=observed.draws,
         seconds=seconds,
-        remarks=[*made.draws.doubts, *_cut(parameters, given)],
+        remarks=[*observed.draws.doubts, *_cut(parameters, bounded)],
     )
 
 
@@ -178,8 +178,13 @@ def _prior(
     fixed, marginals = problem.coordinates.fixed, []
     turning = {name for tilt in problem.coordinates.tilts for name in _turning(problem, tilt.angle, tilt.strike)}
     powers = _powers_of_sizes(searches, fixed)
-    for one in searches:
-        name, low, high, period = one.parameter.name, one.parameter.low, one.parameter.high, one.parameter.period
+    for search in searches:
+        name, low, high, period = (
+            search.parameter.name,
+            search.parameter.low,
+            search.parameter.high,
+            search.parameter.period,
+        )
         if name in fixed:
             continue
         if name in distributions:
@@ -190,17 +195,17 @@ def _prior(
         elif period is not None:
             marginals.append(uniform(name, 0.0, period, period))
         else:
-            marginals.append(_uninformed(one, units, powers.get(name, 0)))
-    return Prior([one.parameter.name for one in searches], marginals, fixed)
+            marginals.append(_uninformed(search, units, powers.get(name, 0)))
+    return Prior([search.parameter.name for search in searches], marginals, fixed)
 
 
 def _powers_of_sizes(searches: Sequence[Search], fixed: Mapping[str, float]) -> dict[str, int]:
     """Size → its power in the product of the strengths of all free amplitudes; of amplitudes without bounds."""
-    found = Counter[str]()
-    for one in searches:
-        if one.parameter.name not in fixed:
-            found.update(one.parameter.powers)
-    return {name: exponent for name, exponent in found.items() if name not in fixed}
+    powers = Counter[str]()
+    for search in searches:
+        if search.parameter.name not in fixed:
+            powers.update(search.parameter.powers)
+    return {name: exponent for name, exponent in powers.items() if name not in fixed}
 
 
 def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
@@ -211,73 +216,76 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     power in the product of all strengths: with uniform densities of the amplitudes, strengths and sizes then have
     uniform ones, where uniform densities of amplitudes and sizes would let the smallest sizes count most.
     """
-    one = search.parameter
-    low, high = one.low, one.high
+    parameter = search.parameter
+    low, high = parameter.low, parameter.high
     if exponent and not search.bounded:
-        return power(one.name, low, high, exponent)
+        return power(parameter.name, low, high, exponent)
     if not math.isfinite(high - low):
-        of = quantity(one.name, units.quantities)
-        least, largest = (-math.inf, math.inf) if of.plausible is None or not one.linear else of.plausible
-        low, high = max(low, of.si_factor * least), min(high, of.si_factor * largest)
+        meaning = quantity(parameter.name, units.quantities)
+        least, largest = (
+            (-math.inf, math.inf) if meaning.plausible is None or not parameter.linear else meaning.plausible
+        )
+        low, high = max(low, meaning.si_factor * least), min(high, meaning.si_factor * largest)
     if not (math.isfinite(high - low) and low < high):
-        name = shown(one.name)
+        name = display_name(parameter.name)
         raise QexpError(
             f"`posterior`: nothing tells which values of {name} are plausible: give it two bounds, `bounds` "
             f"{name}=LOW:HIGH, or declare a quantity with `plausible=(low, high)`"
         )
-    return uniform(one.name, low, high)
+    return uniform(parameter.name, low, high)
 
 
 def _turning(problem: Problem, *columns: int) -> list[str]:
     return [problem.coordinates.names[column] for column in columns]
 
 
-def _in_units(made: ObservedPosterior, problem: Problem, fit: Fit, units: Units) -> Array:
+def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, units: Units) -> Array:
     """The draws, (draw, free parameter), in users' units; angles with a period within half of it around the fit."""
     coordinates = problem.coordinates
-    at, _ = within_limits(coordinates.of(made.prior.values(made.draws.all)), coordinates.tilts)
+    at, _ = within_limits(coordinates.from_values(observed.prior.values(observed.draws.all)), coordinates.tilts)
     values = coordinates.values(at).numpy()
     columns = []
     for column in coordinates.free:
-        one = coordinates.parameters[column]
-        own = nearest(values[:, column], float(fit.values[column]), one.period)
-        columns.append(units.from_si(one.name, 0.0) + own / units.factor(one.name))
+        parameter = coordinates.parameters[column]
+        nearby = nearest(values[:, column], float(fit.values[column]), parameter.period)
+        columns.append(units.from_si(parameter.name, 0.0) + nearby / units.factor(parameter.name))
     return np.stack(columns, axis=1)
 
 
-def _summary(one: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
+def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
     low, median, high = map(float, np.quantile(draws, [tail, 0.5, 1 - tail]))
-    least, largest = (units.from_si(one.name, end) for end in (one.low, one.high))
-    at_edge = None if one.period is not None else float((np.abs(one.between_bounds(scores)) > EDGE).mean())
+    least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
+    edges = np.abs(marginal.between_bounds(scores)) > EDGE
+    at_edge = None if marginal.period is not None else float(edges.mean())
     return ParameterPosterior(
-        units.of(one.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high, one.words, least,
-        largest, at_edge,
+        units.unit_of(marginal.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high,
+        marginal.words, least, largest, at_edge,
     )  # fmt: skip
 
 
-def _noise_factors(made: ObservedPosterior, seed: int) -> Array:
+def _noise_factors(observed: ObservedPosterior, seed: int) -> Array:
     """Draws of the factor of the errors given the sources: χ² over it has a χ² distribution."""
     random = np.random.default_rng([seed, 1])
-    return np.sqrt(made.chi2 / random.chisquare(made.degrees, len(made.chi2)))
+    return np.sqrt(observed.chi2 / random.chisquare(observed.degrees, len(observed.chi2)))
 
 
-def _predicted(problem: Problem, made: ObservedPosterior, levels: Array | None, seed: int) -> Array:
-    scores = made.draws.scores
+def _predicted(problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int) -> Array:
+    scores = observed.draws.scores
     chains, draws = scores.shape[:2]
     some = np.linspace(0, draws, max(1, min(draws, PREDICTED // chains)), endpoint=False, dtype=np.int64)
-    values = made.prior.values(scores[:, some].reshape(chains * len(some), -1))
+    values = observed.prior.values(scores[:, some].reshape(chains * len(some), -1))
     factors = torch.ones(len(values)) if levels is None else torch.from_numpy(levels[:, some].ravel())
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
     drawn = problem.weighting.simulated(problem.model(values), problem.data, factors.double(), random)
     return drawn.numpy().reshape(chains, len(some), -1)
 
 
-def _cut(parameters: Mapping[str, ParameterPosterior], given: Container[str]) -> list[str]:
+def _cut(parameters: Mapping[str, ParameterPosterior], bounded: Container[str]) -> list[str]:
     """A sentence for each parameter whose posterior is cut off by a prior that nobody gave bounds for."""
     return [
-        f"{of.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the prior's "
-        "bounds; give others with `bounds`"
-        for name, of in parameters.items()
-        if of.is_cut and name not in given
+        f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the "
+        "prior's bounds; give others with `bounds`"
+        for name, posterior in parameters.items()
+        if posterior.is_cut and name not in bounded
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from qexp.base.quantities import QUANTITIES
-from qexp.inference.fit import best, prepared
+from qexp.inference.fit import best, prepare_problem
 from qexp.inference.least_squares import Deformation, deformation_of, starts
 from qexp.inference.parameters import searches
 from qexp.observations.noise import LEAST_POINTS, NoiseEstimate, SignalFree, estimate_of, require_enough
@@ -55,9 +55,9 @@ class PointSource:
 
     @property
     def words(self) -> str:
-        own = dict(zip(self.model.names, self.values[0].tolist(), strict=True))
-        east, north = own["x"] + self.origin[0], own["y"] + self.origin[1]
-        return f"a point source at {east:.0f} east, {north:.0f} north, {own['depth'] / 1000:.2g} km deep"
+        values = dict(zip(self.model.names, self.values[0].tolist(), strict=True))
+        east, north = values["x"] + self.origin[0], values["y"] + self.origin[1]
+        return f"a point source at {east:.0f} east, {north:.0f} north, {values['depth'] / 1000:.2g} km deep"
 
     def displacement(self, track: Track) -> Array:
         """Along the directions of a track, (point,) [m]."""
@@ -77,21 +77,21 @@ def best_point_source(tracks: Sequence[Track], seed: int = 0) -> PointSource:
     """
     random = np.random.default_rng(seed)
     thin = [_level(track.thinned(MOST_POINTS, random)) for track in tracks]
-    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in thin])
-    origin = float(places[:, 0].mean()), float(places[:, 1].mean())
-    places = places - origin
-    diagonal = float(np.hypot(*np.ptp(places, axis=0)))
-    (west, south), (east, north) = places.min(axis=0), places.max(axis=0) + 1e-6 * diagonal
+    positions = np.concatenate([np.stack([track.x, track.y], axis=1) for track in thin])
+    origin = float(positions[:, 0].mean()), float(positions[:, 1].mean())
+    positions = positions - origin
+    diagonal = float(np.hypot(*np.ptp(positions, axis=0)))
+    (west, south), (east, north) = positions.min(axis=0), positions.max(axis=0) + 1e-6 * diagonal
     bounds = {"x": (west, east), "y": (south, north), "depth": (DEPTHS[0] * diagonal, DEPTHS[1] * diagonal)}
     sources = GENERATORS["mogi"].build().sources
-    wanted = searches(sources, places, QUANTITIES, bounds)
-    problem = prepared(thin, sources, wanted, {}, offsets=True, ramps=False, origin=origin)
-    found = best(problem, starts(problem, wanted, STARTS, seed), seed)
-    gain = problem.chi2_without_source - found.chi2
-    return PointSource(problem.model, torch.from_numpy(found.values)[None], origin, gain)
+    wanted = searches(sources, positions, QUANTITIES, bounds)
+    problem = prepare_problem(thin, sources, wanted, {}, offsets=True, ramps=False, origin=origin)
+    fit = best(problem, starts(problem, wanted, STARTS, seed), seed)
+    gain = problem.chi2_without_source - fit.chi2
+    return PointSource(problem.model, torch.from_numpy(fit.values)[None], origin, gain)
 
 
-def estimated(
+def estimate_noise(
     tracks: Sequence[Track], signal_free: SignalFree | None = None, planes: bool = False
 ) -> list[NoiseEstimate]:
     """The noise of each radar track, from what is not signal.
@@ -101,19 +101,19 @@ def estimated(
     planes       subtract a plane from what is left of each track, such as that of orbits
     Raises QexpError if a track has too few points.
     """
-    seen = [track.where_observed() for track in tracks]
-    for track in seen:
+    observed = [track.where_observed() for track in tracks]
+    for track in observed:
         require_enough(track, track.observed)
     if signal_free is not None:
         how = "the given points without signal"
-        return [estimate_of(track, signal_free.holds(track), track.displacement, how, planes) for track in seen]
-    source = best_point_source([replace(track, noise=None) for track in seen])
-    first = [_without(source, track, planes).best for track in seen]
-    source = best_point_source([_with(track, noise) for track, noise in zip(seen, first, strict=True)])
+        return [estimate_of(track, signal_free.holds(track), track.displacement, how, planes) for track in observed]
+    source = best_point_source([replace(track, noise=None) for track in observed])
+    first = [_without(source, track, planes).best for track in observed]
+    source = best_point_source([_with(track, noise) for track, noise in zip(observed, first, strict=True)])
     if source.significant:
-        return [_without(source, track, planes) for track in seen]
+        return [_without(source, track, planes) for track in observed]
     how = "all points, as no source is significant"
-    return [estimate_of(track, track.observed, track.displacement, how, planes) for track in seen]
+    return [estimate_of(track, track.observed, track.displacement, how, planes) for track in observed]
 
 
 def _with(track: Track, noise: CorrelatedNoise) -> Track:
@@ -123,8 +123,8 @@ def _with(track: Track, noise: CorrelatedNoise) -> Track:
 def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
     """The noise from points that a source hardly moves, or from all if they are too few, less its displacement."""
     moved = source.displacement(track)
-    left = track.displacement - moved
+    remainder = track.displacement - moved
     far = np.asarray(np.abs(moved) < NEGLIGIBLE * np.abs(moved).max())
     if far.sum() >= max(LEAST_SHARE * track.size, LEAST_POINTS):
-        return estimate_of(track, far, left, f"points far from {source.words}, less its displacement", planes)
-    return estimate_of(track, track.observed, left, f"all points less the displacement of {source.words}", planes)
+        return estimate_of(track, far, remainder, f"points far from {source.words}, less its displacement", planes)
+    return estimate_of(track, track.observed, remainder, f"all points less the displacement of {source.words}", planes)

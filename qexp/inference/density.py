@@ -208,7 +208,7 @@ class Signals:
             signals[possible] = torch.cat([self.whiten(self.model(part)) for part in parts])
         return signals
 
-    def of(self, observation: int) -> Signals:
+    def of_observation(self, observation: int) -> Signals:
         """The same with the data of one observation."""
         row = slice(observation, observation + 1)
         return Signals(self.model, self.whiten, self.data[row], self.rest[row])

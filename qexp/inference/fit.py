@@ -86,7 +86,7 @@ class Fit:
         return self.chi2 / self.degrees
 
 
-def prepared(
+def prepare_problem(
     tracks: Sequence[Track],
     sources: Sequence[Source],
     searches: Sequence[Search],
@@ -104,7 +104,7 @@ def prepared(
     Raises QexpError for fewer points than unknowns, and as `Weighting` does.
     """
     weighting = Weighting([track_block(track, offsets, ramps) for track in tracks])
-    coordinates = Coordinates([one.parameter for one in searches], dict(fixed))
+    coordinates = Coordinates([search.parameter for search in searches], dict(fixed))
     model = deformation_of(sources, tracks, origin)
     unknown = len(coordinates.free) + weighting.nuisances
     if model.points <= unknown:
@@ -126,35 +126,36 @@ def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOW
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
-    found = _searched(search, starts, followed)
-    _require_possible(found)
-    leads = _likely(found, _different(found.cost)[:followed], UNLIKELY, search)
-    with_all = problem.quick().minimum(problem.coordinates.values(found.coordinates[leads]), ROUGH, BRIEF)
+    rough = _searched(search, starts, followed)
+    _require_possible(rough)
+    leads = _likely(rough, _different(rough.cost)[:followed], UNLIKELY, search)
+    with_all = problem.quick().minimum(problem.coordinates.values(rough.coordinates[leads]), ROUGH, BRIEF)
     _require_possible(with_all)
-    kept = _likely(with_all, _different(with_all.cost), HIGHER, problem)
-    minima = problem.minimum(problem.coordinates.values(with_all.coordinates[kept]))
+    promising = _likely(with_all, _different(with_all.cost), HIGHER, problem)
+    minima = problem.minimum(problem.coordinates.values(with_all.coordinates[promising]))
     _require_possible(minima)
     lowest = int(minima.cost.argmin())
-    lead = kept[lowest]
-    iterations = found.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
-    ended_there = found.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
-    agreeing = int(_alike(found.cost[: len(starts), None], ended_there).any(dim=1).sum())
-    return _fit(problem, minima.of([lowest]), int(iterations), agreeing, len(starts))
+    lead = promising[lowest]
+    iterations = rough.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
+    ended_there = rough.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
+    agreeing = int(_alike(rough.cost[: len(starts), None], ended_there).any(dim=1).sum())
+    return _fit(problem, minima.select([lowest]), int(iterations), agreeing, len(starts))
 
 
 def _searched(problem: Problem, starts: Tensor, followed: int) -> Minima:
     """Rough minima from starts; and from the lowest of them those of nearly level dislocations along the other side."""
     coordinates = problem.coordinates
-    found = problem.minimum(starts, ROUGH, BRIEF)
-    lowest = found.coordinates[_different(found.cost)[:followed]]
+    minima = problem.minimum(starts, ROUGH, BRIEF)
+    lowest = minima.coordinates[_different(minima.cost)[:followed]]
     other = along_the_other_side(lowest, coordinates.tilts)
-    return found.and_those(problem.minimum(coordinates.values(other), ROUGH, BRIEF)) if len(other) else found
+    return minima.and_those(problem.minimum(coordinates.values(other), ROUGH, BRIEF)) if len(other) else minima
 
 
 def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
     """Those whose costs are not higher than the lowest by more than this, times the reduced χ² there."""
     lowest = float(minima.cost.min())
-    return [one for one in which if minima.cost[one] <= lowest + higher * max(1.0, 2 * lowest / problem.model.points)]
+    highest = lowest + higher * max(1.0, 2 * lowest / problem.model.points)
+    return [minimum for minimum in which if minima.cost[minimum] <= highest]
 
 
 def _require_possible(minima: Minima) -> None:
@@ -181,9 +182,9 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
 
     values  (1, parameter)  of all parameters in SI units, of possible sources
     """
-    coordinates, one = problem.coordinates.of(values), torch.zeros(1, dtype=torch.long)
-    cost, _, information = problem.normal_equations(coordinates, one)
-    return _fit(problem, Minima(coordinates, cost, information, one, one == 0), 0, 1, 1)
+    coordinates, first = problem.coordinates.from_values(values), torch.zeros(1, dtype=torch.long)
+    cost, _, information = problem.normal_equations(coordinates, first)
+    return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1)
 
 
 def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
@@ -191,9 +192,9 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
     at, cost = best.coordinates[0], float(best.cost)
     model, slopes = problem.derivatives(at[None])
     covariance = covariances(best.information[0])
-    left = problem.data[0] - model[0]
-    nuisances, residual = [], left.clone()
-    amounts, variances = weighting.solved(left), weighting.variances(slopes[0], covariance)
+    remainder = problem.data[0] - model[0]
+    nuisances, residual = [], remainder.clone()
+    amounts, variances = weighting.solved(remainder), weighting.variances(slopes[0], covariance)
     for block, of_block, their_variances, where in zip(
         weighting.blocks, amounts, variances, weighting.slices, strict=True
     ):
@@ -206,7 +207,7 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
         )
     at_bounds = (at <= coordinates.low) | (at >= coordinates.high)
     return Fit(
-        names=tuple(one.name for one in coordinates.parameters),
+        names=tuple(parameter.name for parameter in coordinates.parameters),
         values=coordinates.wrapped(coordinates.values(at[None]))[0].numpy(),
         free=tuple(coordinates.free),
         coordinates=coordinates,
@@ -240,7 +241,7 @@ MANY = 16
 """Minima that are followed with all points where many have about the same cost."""
 
 
-def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
+def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
     """The lowest minimum reached from an estimate, from starts near it and, if necessary, from starts elsewhere.
 
     If the best minimum is a poor fit, the search is repeated from starts over the whole range of the parameters, first
@@ -288,8 +289,8 @@ def _turns(problem: Problem) -> bool:
 def _in_place(searches: Sequence[Search], at: Tensor) -> list[Search]:
     """Searches whose starts lie at the same east and north."""
     return [
-        one.held_at(value) if base_name(one.parameter.name) in ("x", "y") else one
-        for one, value in zip(searches, at.tolist(), strict=True)
+        search.held_at(value) if base_name(search.parameter.name) in ("x", "y") else search
+        for search, value in zip(searches, at.tolist(), strict=True)
     ]
 
 
@@ -404,16 +405,16 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
     weights = weighting.adjoint(weighted)  # C⁻¹ times the Jacobian without nuisances, (free, point)
     middle = torch.zeros(len(weights), len(weights), dtype=weights.dtype)
     for track, residual, where in zip(tracks, fit.residual, weighting.slices, strict=True):
-        own = weights[:, where]
+        of_track = weights[:, where]
         if track.kind == "gnss":
-            middle += float(np.mean(residual**2)) * own @ own.mT
+            middle += float(np.mean(residual**2)) * of_track @ of_track.mT
             continue
         noise = _noise_of(track, residual)
         if noise is None:
             return None
         for rows, between in covariance_rows(track.x, track.y, noise):
-            middle += own[:, rows] @ (torch.from_numpy(between) @ own.mT)
-        middle += noise.nugget * own @ own.mT
+            middle += of_track[:, rows] @ (torch.from_numpy(between) @ of_track.mT)
+        middle += noise.nugget * of_track @ of_track.mT
     inverse = torch.from_numpy(fit.covariance)
     at = torch.from_numpy(fit.at)[None]
     errors: Array = fit.coordinates.deviations(at, (inverse @ middle @ inverse)[None])[0].numpy()

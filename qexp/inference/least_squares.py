@@ -57,7 +57,7 @@ class Minima:
     iterations: Tensor
     converged: Tensor
 
-    def of(self, problems: Sequence[int]) -> Minima:
+    def select(self, problems: Sequence[int]) -> Minima:
         """Those of some of the problems."""
         which = list(problems)
         return Minima(*(part[which] for part in self._parts))
@@ -84,7 +84,7 @@ class _State:
     growth: Tensor
 
 
-def minimised(
+def minimise(
     problems: SumsOfSquares,
     start: Tensor,
     low: Tensor,
@@ -141,10 +141,10 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """Try a step of the problems `which`. Returns which of them have converged, and which cannot go on."""
     at, before, gradient, information = (
-        one[which] for one in (state.at, state.cost, state.gradient, state.information)
+        part[which] for part in (state.at, state.cost, state.gradient, state.information)
     )
-    held = _held(state, which, low, high)
-    trial = (at + _damped_step(gradient, information, state.scale[which], state.damping[which], held)).clamp(
+    fixed = _held(state, which, low, high)
+    trial = (at + _damped_step(gradient, information, state.scale[which], state.damping[which], fixed)).clamp(
         low[which], high[which]
     )
     step = trial - at
@@ -171,9 +171,9 @@ def _step(
     return settled, state.damping[which] > LARGEST_DAMPING
 
 
-def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: Tensor, held: Tensor) -> Tensor:
+def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: Tensor, fixed: Tensor) -> Tensor:
     """−(JᵀJ + λ D)⁻¹ Jᵀr over the coordinates that are not held."""
-    free = ~held
+    free = ~fixed
     both = free[:, :, None] & free[:, None, :]
     # Scaled to a unit diagonal, so that units of coordinates do not matter for rounding.
     unit = scale.clamp(min=torch.finfo(scale.dtype).tiny).sqrt()
@@ -211,13 +211,13 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
 
 def _where_known(tracks: Sequence[Track], name: str) -> Tensor | None:
     """A property that not all tracks have: 0 for those that do not; None if none has it."""
-    known = [getattr(track, name) for track in tracks]
-    example = next((values for values in known if values is not None), None)
+    properties = [getattr(track, name) for track in tracks]
+    example = next((values for values in properties if values is not None), None)
     if example is None:
         return None
     zeros = (np.zeros((len(track.x), *example.shape[1:])) for track in tracks)
     return torch.from_numpy(
-        np.concatenate([zero if values is None else values for zero, values in zip(zeros, known, strict=True)])
+        np.concatenate([zero if values is None else values for zero, values in zip(zeros, properties, strict=True)])
     )
 
 
@@ -257,12 +257,12 @@ class Deformation:
         corners = len(self.stations) // self.points
         return self.stations.view(corners, self.points, 2).mean(dim=0)
 
-    def at(self, places: Tensor) -> Deformation:
+    def at(self, points: Tensor) -> Deformation:
         """The same at some of the points."""
         some = copy(self)
         corners = len(self.stations) // self.points
-        rows = (places + self.points * torch.arange(corners)[:, None]).flatten()
-        some.points = len(places)
+        rows = (points + self.points * torch.arange(corners)[:, None]).flatten()
+        some.points = len(points)
         some.stations, some.direction = self.stations[rows], self.direction[rows]
         some.elevation = None if self.elevation is None else self.elevation[rows]
         return some
@@ -271,9 +271,9 @@ class Deformation:
         """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem, parameter), SI units."""
         start, moved = 0, []
         for source in self.sources:
-            own = parameters[:, start : start + len(source.columns)]
+            of_source = parameters[:, start : start + len(source.columns)]
             start += len(source.columns)
-            moved.append(source.displacements(own, self.stations[None], self.elevation))
+            moved.append(source.displacements(of_source, self.stations[None], self.elevation))
         along = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
         return along.reshape(len(along), len(self.stations) // self.points, self.points).mean(dim=1)
 
@@ -281,11 +281,11 @@ class Deformation:
         """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""
         start, possible = 0, torch.isfinite(parameters).all(dim=-1)
         for source in self.sources:
-            own = parameters[:, start : start + len(source.columns)].detach().numpy()
+            of_source = parameters[:, start : start + len(source.columns)].detach().numpy()
             start += len(source.columns)
-            values = dict(zip(source.variables, own.T, strict=True))
+            values = dict(zip(source.variables, of_source.T, strict=True))
             values["depth"] = values["depth"] + self._lowest
-            met = [values["depth"] > 0, *(one.holds(values) for one in source.requirements)]
+            met = [values["depth"] > 0, *(requirement.holds(values) for requirement in source.requirements)]
             possible &= torch.from_numpy(np.logical_and.reduce(met))
         return possible
 
@@ -311,12 +311,12 @@ class DeformationOfMeans(Deformation):
     def positions(self) -> Tensor:
         return means(self.stations.mT, self._group).mT
 
-    def at(self, places: Tensor) -> DeformationOfMeans:
+    def at(self, points: Tensor) -> DeformationOfMeans:
         """The same with some of the means."""
         some = copy(self)
-        number = torch.full((self.points,), -1).index_put_((places,), torch.arange(len(places)))
-        kept = torch.isin(self._group, places).nonzero()[:, 0]
-        some._each, some._group, some.points = self._each.at(kept), number[self._group[kept]], len(places)
+        number = torch.full((self.points,), -1).index_put_((points,), torch.arange(len(points)))
+        members = torch.isin(self._group, points).nonzero()[:, 0]
+        some._each, some._group, some.points = self._each.at(members), number[self._group[members]], len(points)
         return some
 
     def __call__(self, parameters: Tensor) -> Tensor:
@@ -411,19 +411,19 @@ class Problem:
             else np.arange(where.start, where.stop)
             for where in self.weighting.slices
         ]
-        weighting = self.weighting.of(
+        weighting = self.weighting.select(
             [points - where.start for points, where in zip(chosen, self.weighting.slices, strict=True)]
         )
         points = torch.from_numpy(np.concatenate(chosen))
         return Problem(self.model.at(points), weighting, self.data[:, points], self.coordinates, one_sided=True)
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        made = []
+        parts = []
         for block in self._blocks(which):
             residuals, jacobian = self.linearised(coordinates[block], which[block])
             gradient = (jacobian @ residuals[..., None])[..., 0]
-            made.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
-        costs, gradients, information = (torch.cat(parts) for parts in zip(*made, strict=True))
+            parts.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
+        costs, gradients, information = (torch.cat(columns) for columns in zip(*parts, strict=True))
         outside = torch.isnan(costs)
         costs = costs.masked_fill(outside, torch.inf)
         return costs, gradients.masked_fill(outside[:, None], 0.0), information.masked_fill(outside[:, None, None], 0.0)
@@ -477,7 +477,7 @@ class Problem:
         tolerance, most_iterations  see `levenberg_marquardt.minimised`
         """
         low, high = self.coordinates.low, self.coordinates.high
-        minima = minimised(self, self.coordinates.of(start), low, high, tolerance, most_iterations)
+        minima = minimise(self, self.coordinates.from_values(start), low, high, tolerance, most_iterations)
         at, signs = within_limits(minima.coordinates, self.coordinates.tilts)
         return replace(minima, coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
 
@@ -486,11 +486,11 @@ class Problem:
         rows = coordinates.flatten(0, -2)
         values = self.coordinates.values(rows)
         inside = self.model.possible(values) & self.coordinates.within(rows)
-        made = rows.new_full((len(rows), self.model.points), torch.nan)
+        moved = rows.new_full((len(rows), self.model.points), torch.nan)
         if inside.any():
             with torch.no_grad():
-                made[inside] = self.model(values[inside])
-        return made.view(*coordinates.shape[:-1], self.model.points)
+                moved[inside] = self.model(values[inside])
+        return moved.view(*coordinates.shape[:-1], self.model.points)
 
     def _weighted(self, which: Tensor) -> Tensor:
         return self.weighted if len(self.weighted) == 1 else self.weighted[which]
@@ -515,8 +515,8 @@ def covariances(information: Tensor) -> Tensor:
     of_units = unit[..., :, None] * unit[..., None, :]
     inverse, failed = torch.linalg.inv_ex(information / of_units)
     positive = (inverse.diagonal(dim1=-2, dim2=-1) > 0).all(dim=-1)
-    found: Tensor = (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
-    return found
+    covariance: Tensor = (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
+    return covariance
 
 
 def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -530,7 +530,7 @@ def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:
     returns  (problem, free parameter) in SI units, infinite where the data do not determine it; and the
              signal-to-noise ratio, (problem,): the root of χ² of the displacement that nuisances do not explain
     """
-    coordinates = problem.coordinates.of(values)
+    coordinates = problem.coordinates.from_values(values)
     model, slopes = problem.derivatives(coordinates)
     weighted = problem.weighting(torch.cat([model[:, None], slopes], dim=1))
     signal, jacobian = weighted[:, 0], weighted[:, 1:]
@@ -555,33 +555,33 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
     """
     coordinates = problem.coordinates
     free = [searches[index] for index in coordinates.free]
-    for one in free:
-        if not one.amplitude and not math.isfinite(one.high - one.low):
-            name = one.parameter.name
+    for search in free:
+        if not search.amplitude and not math.isfinite(search.high - search.low):
+            name = search.parameter.name
             raise QexpError(
                 f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells where its estimate "
                 f"may lie: give it `bounds={name}=LOW:HIGH`, or a value by `fixed`; or limits or a unit of length in "
                 f"QUANTITIES['{name.rpartition('.')[2]}']"
             )
     low, high = (
-        torch.tensor([one.parameter.coordinate(getattr(one, end)) for one in free], dtype=torch.float64)
+        torch.tensor([search.parameter.coordinate(getattr(search, end)) for search in free], dtype=torch.float64)
         for end in ("low", "high")
     )
     sequence = SobolEngine(len(free), scramble=True, seed=seed)
-    found, power = low.new_empty(0, len(free)), 0
-    while len(found) < count:
+    possible, power = low.new_empty(0, len(free)), 0
+    while len(possible) < count:
         power = power + 1 if power else max(count - 1, 1).bit_length()
         if 1 << power > MOST_DRAWN:
             raise QexpError("the bounds leave no possible source for a start; widen them, for example to larger depths")
         sequence.reset()  # a Sobol sequence is even over its first 2^power points
         candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
-        found = candidates[problem.model.possible(coordinates.values(candidates))]
-    return coordinates.values(_with_best_amplitudes(problem, free, found[:count]))
+        possible = candidates[problem.model.possible(coordinates.values(candidates))]
+    return coordinates.values(_with_best_amplitudes(problem, free, possible[:count]))
 
 
 def _with_best_amplitudes(problem: Problem, free: Sequence[Search], at: Tensor) -> Tensor:
     """The coordinates with amplitudes by linear least squares, (start, coordinate), within their bounds."""
-    linear = [index for index, one in enumerate(free) if one.amplitude]
+    linear = [index for index, search in enumerate(free) if search.amplitude]
     if not linear:
         return at
     at = at.clone()

@@ -52,29 +52,29 @@ def searches(
     """
     lowest, highest = stations.min(axis=0), stations.max(axis=0)
     extent = float((highest - lowest).max()) or 1.0
-    found = []
+    ranges = []
     for source in sources:
         linear = amplitudes(source, quantities)
         for name, variable in zip(source.columns, source.variables, strict=True):
-            of = quantity(name, quantities)
+            meaning = quantity(name, quantities)
             if variable in ("x", "y"):
                 axis = ("x", "y").index(variable)
                 low, high = float(lowest[axis]), float(highest[axis])
                 search = Search(Parameter(name, low - extent, high + extent, scale=extent / 10), low, high)
             elif variable in linear:
-                search = _amplitude(name, of, source)
-            elif of.period is not None:
-                turn = of.period * of.si_factor
+                search = _amplitude(name, meaning, source)
+            elif meaning.period is not None:
+                turn = meaning.period * meaning.si_factor
                 search = Search(Parameter(name, period=turn), 0.0, turn)
-            elif of.at_most is not None and of.least is not None:
-                low, high = of.si_factor * of.least, of.si_factor * of.at_most
+            elif meaning.at_most is not None and meaning.least is not None:
+                low, high = meaning.si_factor * meaning.least, meaning.si_factor * meaning.at_most
                 search = Search(Parameter(name, low, high), low, high)
-            elif conversion(of.unit, "m") is not None:
-                search = _length(name, of, extent)
+            elif conversion(meaning.unit, "m") is not None:
+                search = _length(name, meaning, extent)
             else:
-                search = Search(Parameter(name, scale=of.si_factor), -math.inf, math.inf)
-            found.append(_within(search, bounds[name]) if name in bounds else search)
-    return found
+                search = Search(Parameter(name, scale=meaning.si_factor), -math.inf, math.inf)
+            ranges.append(_within(search, bounds[name]) if name in bounds else search)
+    return ranges
 
 
 TRIALS, APART = 64, 1e-9
@@ -95,18 +95,18 @@ def amplitudes(source: Source, quantities: Quantities) -> list[str]:
     def moved(changes: Mapping[str, float]) -> Tensor:
         return _moved(source, {**values, **changes}, stations)
 
-    found: list[str] = []
+    linear: list[str] = []
     middle = moved({})
     for name in reversed([name for name in source.variables if name not in PLACE]):
         steps = [{name: share * values[name]} for share in (2.0, 3.0)]
         twice, thrice = (moved(step) for step in steps)
         bends = [middle - 2 * twice + thrice]
-        for other in found:  # of a product neither bends, but both together do
+        for other in linear:  # of a product neither bends, but both together do
             change = {other: 2 * values[other]}
             bends.append(moved(steps[0] | change) - moved(change) - twice + middle)
         if all(bool((bend.abs() <= APART * middle.abs().max()).all()) for bend in bends):
-            found.append(name)
-    return found[::-1]
+            linear.append(name)
+    return linear[::-1]
 
 
 PLACE = ("x", "y", "depth")
@@ -122,7 +122,7 @@ def _trial(source: Source, quantities: Quantities) -> tuple[dict[str, float] | N
             if name not in PLACE:
                 values[name] = _trial_value(quantity(name, quantities), random)
         columns = {name: np.array([value]) for name, value in values.items()}
-        possible = all(bool(one.holds(columns)[0]) for one in source.requirements)
+        possible = all(bool(requirement.holds(columns)[0]) for requirement in source.requirements)
         moved = _moved(source, values, stations) if possible else torch.zeros(1)
         if bool(torch.isfinite(moved).all()) and bool(moved.any()):
             return values, stations
@@ -138,30 +138,31 @@ def _moved(source: Source, values: Mapping[str, float], stations: Tensor) -> Ten
         return torch.full((1,), torch.nan, dtype=torch.float64)
 
 
-def _trial_value(of: Quantity, random: np.random.Generator) -> float:
-    if conversion(of.unit, "m") is not None:
+def _trial_value(meaning: Quantity, random: np.random.Generator) -> float:
+    if conversion(meaning.unit, "m") is not None:
         return float(random.uniform(*TRIAL_SIZES))
-    if of.at_most is not None and of.least is not None:
-        return of.si_factor * float(random.uniform(of.least, of.at_most)) / 3  # so that three times it is within limits
-    return of.si_factor
+    if meaning.at_most is not None and meaning.least is not None:
+        value = float(random.uniform(meaning.least, meaning.at_most)) / 3  # so that three times it is within limits
+        return meaning.si_factor * value
+    return meaning.si_factor
 
 
-def _amplitude(name: str, of: Quantity, source: Source) -> Search:
+def _amplitude(name: str, meaning: Quantity, source: Source) -> Search:
     variable, prefix = name.rpartition(".")[2], name[: name.rfind(".") + 1]
-    low = -math.inf if of.least is None else of.si_factor * of.least
-    high = math.inf if of.at_most is None else of.si_factor * of.at_most
+    low = -math.inf if meaning.least is None else meaning.si_factor * meaning.least
+    high = math.inf if meaning.at_most is None else meaning.si_factor * meaning.at_most
     unbounded = math.isinf(low) and math.isinf(high)
     powers = {prefix + size: power for size, power in source.strengths.get(variable, {}).items()} if unbounded else {}
-    parameter = Parameter(name, low, high, scale=of.si_factor, powers=powers, linear=True)
-    return Search(parameter, -of.si_factor, of.si_factor)
+    parameter = Parameter(name, low, high, scale=meaning.si_factor, powers=powers, linear=True)
+    return Search(parameter, -meaning.si_factor, meaning.si_factor)
 
 
-def _length(name: str, of: Quantity, extent: float) -> Search:
+def _length(name: str, meaning: Quantity, extent: float) -> Search:
     """A depth or a size from a thousandth of the extent of the points to twice of it.
 
     To both sides of zero if it may be negative.
     """
-    if of.least is not None and of.least < 0:
+    if meaning.least is not None and meaning.least < 0:
         return Search(Parameter(name, -2 * extent, 2 * extent, extent / 10), -extent / 2, extent / 2)
     depth = base_name(name) == "depth"
     low, high = (0.02, 0.5) if depth else (0.01, 0.3)
@@ -171,11 +172,11 @@ def _length(name: str, of: Quantity, extent: float) -> Search:
 
 def _within(search: Search, bounds: tuple[float, float]) -> Search:
     """The search with other bounds, and starts between those that are finite."""
-    one, (low, high) = search.parameter, bounds
-    lowest = 0.0 if one.logarithmic else -math.inf  # a logarithm has no finite start there
-    first = low if low > lowest else min(search.low, high / 2 if one.logarithmic else high)
-    last = high if math.isfinite(high) else max(search.high, 2 * low if one.logarithmic else low)
-    bounded = replace(one, low=low, high=high, period=None, powers={})
+    parameter, (low, high) = search.parameter, bounds
+    lowest = 0.0 if parameter.logarithmic else -math.inf  # a logarithm has no finite start there
+    first = low if low > lowest else min(search.low, high / 2 if parameter.logarithmic else high)
+    last = high if math.isfinite(high) else max(search.high, 2 * low if parameter.logarithmic else low)
+    bounded = replace(parameter, low=low, high=high, period=None, powers={})
     return Search(bounded, first, last, bounded=True)
 
 
@@ -232,21 +233,25 @@ class Coordinates:
     def __init__(self, parameters: Sequence[Parameter], fixed: dict[str, float]) -> None:
         self.parameters = tuple(parameters)
         self.fixed = dict(fixed)
-        self.free = [index for index, one in enumerate(parameters) if one.name not in fixed]
+        self.free = [index for index, parameter in enumerate(parameters) if parameter.name not in fixed]
         if not self.free:
             raise ValueError("all parameters are fixed; leave one free")
-        of = [self.parameters[index] for index in self.free]
+        estimated = [self.parameters[index] for index in self.free]
         as_tensor = torch.tensor
-        self.logarithmic = as_tensor([one.logarithmic for one in of])
-        self.scale = as_tensor([-1.0 if one.negative else one.scale for one in of], dtype=torch.float64)
+        self.logarithmic = as_tensor([parameter.logarithmic for parameter in estimated])
+        self.scale = as_tensor(
+            [-1.0 if parameter.negative else parameter.scale for parameter in estimated], dtype=torch.float64
+        )
         """Of one that is a logarithm only the sign counts."""
-        self.low, self.high = as_tensor([one.ends for one in of], dtype=torch.float64).unbind(1)
-        self._powers, self._sizes = self._of_amplitudes(of)
+        self.low, self.high = as_tensor([parameter.ends for parameter in estimated], dtype=torch.float64).unbind(1)
+        self._powers, self._sizes = self._of_amplitudes(estimated)
         self.tilts = free_tilts(self.names, self.low, self.high, fixed)
         """Those that go past their limits; see `within_limits`."""
-        free = [one.angle for one in self.tilts]
+        free = [parameter.angle for parameter in self.tilts]
         self.low[free], self.high[free] = -torch.inf, torch.inf
-        self._template = as_tensor([fixed.get(one.name, 0.0) for one in self.parameters], dtype=torch.float64)
+        self._template = as_tensor(
+            [fixed.get(parameter.name, 0.0) for parameter in self.parameters], dtype=torch.float64
+        )
 
     @property
     def names(self) -> list[str]:
@@ -257,16 +262,16 @@ class Coordinates:
         """Values of all parameters, (problem, parameter), of (problem, coordinate)."""
         exponential = torch.where(self.logarithmic, coordinates, 0.0).exp() * self.scale.sign()
         free = torch.where(self.logarithmic, exponential, coordinates * self.scale)
-        whole = self._template.expand(len(coordinates), -1).index_copy(1, torch.tensor(self.free), free)
+        values = self._template.expand(len(coordinates), -1).index_copy(1, torch.tensor(self.free), free)
         if self._powers is None:
-            return whole
-        return whole.index_copy(1, torch.tensor(self.free), free / self._strengths(whole))
+            return values
+        return values.index_copy(1, torch.tensor(self.free), free / self._strengths(values))
 
     def within(self, coordinates: Tensor) -> Tensor:
         """Whether all coordinates lie within their bounds, (problem,)."""
         return ((coordinates >= self.low) & (coordinates <= self.high)).all(dim=-1)
 
-    def of(self, values: Tensor) -> Tensor:
+    def from_values(self, values: Tensor) -> Tensor:
         """Coordinates, (problem, coordinate), of the values of all parameters, (problem, parameter)."""
         free = values[:, self.free].double()
         if self._powers is not None:
@@ -278,10 +283,10 @@ class Coordinates:
         """Derivatives of the free parameters by the coordinates, (problem, parameter, coordinate)."""
         values = self.values(coordinates)
         free = values[:, self.free]
-        own = torch.where(self.logarithmic, free, self.scale)
+        diagonal = torch.where(self.logarithmic, free, self.scale)
         if self._powers is None:
-            return torch.diag_embed(own)
-        return torch.diag_embed(own / self._strengths(values)) - free[:, :, None] * self._powers[:, self.free]
+            return torch.diag_embed(diagonal)
+        return torch.diag_embed(diagonal / self._strengths(values)) - free[:, :, None] * self._powers[:, self.free]
 
     def deviations(self, coordinates: Tensor, covariance: Tensor) -> Tensor:
         """Standard deviations of the free parameters to first order, (problem, parameter) in SI units.
@@ -290,23 +295,23 @@ class Coordinates:
         """
         slopes = self.slopes(coordinates)
         variance = (slopes @ covariance @ slopes.mT).diagonal(dim1=-2, dim2=-1)
-        known = torch.isfinite(covariance).all(dim=-1).all(dim=-1, keepdim=True)
-        return torch.where(known, variance, torch.inf).clamp(min=0).sqrt()
+        finite = torch.isfinite(covariance).all(dim=-1).all(dim=-1, keepdim=True)
+        return torch.where(finite, variance, torch.inf).clamp(min=0).sqrt()
 
     def with_parameter(self, parameter: Parameter) -> Coordinates:
         """The same, but for the coordinate of one parameter."""
-        others = [parameter if one.name == parameter.name else one for one in self.parameters]
+        others = [parameter if other.name == parameter.name else other for other in self.parameters]
         return Coordinates(others, self.fixed)
 
-    def _of_amplitudes(self, of: Sequence[Parameter]) -> tuple[Tensor | None, Tensor]:
+    def _of_amplitudes(self, estimated: Sequence[Parameter]) -> tuple[Tensor | None, Tensor]:
         """Powers that multiply each free parameter, (free, parameter); and the scales of all, (parameter,).
 
         None if no amplitude is multiplied by a size.
         """
-        sizes = torch.tensor([one.scale for one in self.parameters], dtype=torch.float64)
-        if not any(one.powers for one in of):
+        sizes = torch.tensor([parameter.scale for parameter in self.parameters], dtype=torch.float64)
+        if not any(parameter.powers for parameter in estimated):
             return None, sizes
-        rows = [[float(one.powers.get(other.name, 0)) for other in self.parameters] for one in of]
+        rows = [[float(parameter.powers.get(other.name, 0)) for other in self.parameters] for parameter in estimated]
         return torch.tensor(rows, dtype=torch.float64), sizes
 
     def _strengths(self, values: Tensor) -> Tensor:
@@ -319,8 +324,8 @@ class Coordinates:
     def wrapped(self, values: Tensor) -> Tensor:
         """The values of all parameters, angles with a period between 0 and the period."""
         columns = [
-            column if one.period is None or one.name in self.fixed else column.remainder(one.period)
-            for one, column in zip(self.parameters, values.unbind(-1), strict=True)
+            column if parameter.period is None or parameter.name in self.fixed else column.remainder(parameter.period)
+            for parameter, column in zip(self.parameters, values.unbind(-1), strict=True)
         ]
         return torch.stack(columns, dim=-1)
 
@@ -360,17 +365,20 @@ def free_tilts(names: Sequence[str], low: Tensor, high: Tensor, fixed: Mapping[s
     fixed      name → value of parameters that have no coordinate
     """
     numbers = {name: index for index, name in enumerate(names)}
-    found = []
+    tilts = []
     for name, angle in numbers.items():
         if base_name(name) not in ("dip", "plunge") or not _natural(float(low[angle]), float(high[angle])):
             continue
         source = name.removesuffix(base_name(name))
-        turning = [source + of for of in ("strike", "strike_slip", "dip_slip")]
-        within = [numbers[one] for one in turning if one in numbers and torch.isfinite(low + high)[numbers[one]]]
-        if turning[0] in numbers and not within and not any(fixed.get(one) for one in turning):
+        turning = [source + variable for variable in ("strike", "strike_slip", "dip_slip")]
+        within = [
+            numbers[column] for column in turning if column in numbers and torch.isfinite(low + high)[numbers[column]]
+        ]
+        if turning[0] in numbers and not within and not any(fixed.get(column) for column in turning):
             others = ("strike", "strike_slip", "dip_slip", "length", "width")
-            found.append(Tilt(angle, **{of: numbers[source + of] for of in others if source + of in numbers}))
-    return found
+            slips = {variable: numbers[source + variable] for variable in others if source + variable in numbers}
+            tilts.append(Tilt(angle, **slips))
+    return tilts
 
 
 def _natural(low: float, high: float) -> bool:
@@ -386,7 +394,7 @@ def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, T
     at, signs = coordinates.clone(), torch.ones_like(coordinates)
     for tilt in tilts:
         at[:, tilt.angle] = at[:, tilt.angle].remainder(2 * math.pi)
-        strike_slip, dip_slip = ([] if one is None else [one] for one in (tilt.strike_slip, tilt.dip_slip))
+        strike_slip, dip_slip = ([] if slip is None else [slip] for slip in (tilt.strike_slip, tilt.dip_slip))
         for limit, changing in ((math.pi, strike_slip + dip_slip), (RIGHT_ANGLE, dip_slip)):
             past = at[:, tilt.angle] > limit
             at[:, tilt.angle] = torch.where(past, 2 * limit - at[:, tilt.angle], at[:, tilt.angle])
@@ -406,9 +414,9 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
     From there it can dip to the two sides to which it cannot dip otherwise. With one slip alone there is none: its
     direction is that of one side.
     """
-    made = [coordinates[:0]]
+    rows = [coordinates[:0]]
     for tilt in tilts:
-        slips = [one for one in (tilt.strike_slip, tilt.dip_slip) if one is not None]
+        slips = [column for column in (tilt.strike_slip, tilt.dip_slip) if column is not None]
         if tilt.length is None or tilt.width is None or len(slips) == 1:
             continue
         other = coordinates[coordinates[:, tilt.angle] < LEVEL].clone()
@@ -417,8 +425,8 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
         other[:, [tilt.length, tilt.width]] = other[:, [tilt.width, tilt.length]]
         if slips:
             other[:, slips] = other[:, slips[::-1]] * torch.tensor([-1.0, 1.0], dtype=other.dtype, device=other.device)
-        made.append(other)
-    return torch.cat(made)
+        rows.append(other)
+    return torch.cat(rows)
 
 
 # Sources by name, and their parameters as users write them.
@@ -429,7 +437,7 @@ POSITIONS = {"x": "east", "y": "north"}
 Bounds = tuple[float, float]
 
 
-def shown(column: str) -> str:
+def display_name(column: str) -> str:
     """The name of a column of a source in results: `chamber.east` for `chamber.x`."""
     source, dot, variable = column.rpartition(".")
     return f"{source}{dot}{POSITIONS.get(variable, variable)}"
@@ -445,7 +453,7 @@ class Units:
     quantities: Quantities
     origin: tuple[float, float]
 
-    def of(self, column: str) -> str:
+    def unit_of(self, column: str) -> str:
         return "m" if base_name(column) in POSITIONS else self._quantity(column).unit
 
     def factor(self, column: str) -> float:
@@ -463,7 +471,7 @@ class Units:
 
     def hint(self, column: str) -> str:
         """The end of an error on a value beyond the limits of an angle in radians."""
-        return "; if it is in degrees, add `degrees=True`" if self.of(column) == RADIAN else ""
+        return "; if it is in degrees, add `degrees=True`" if self.unit_of(column) == RADIAN else ""
 
     def _zero(self, column: str) -> float:
         name = base_name(column)
@@ -479,38 +487,41 @@ def sources_named(text: str, generators: Table) -> list[Source]:
     Sources of the same type are numbered: `mogi+mogi` has `mogi_1.depth` and `mogi_2.depth`. Raises QexpError.
     """
     types = [word.strip() for word in text.split("+")]
-    found = []
+    sources = []
     for index, word in enumerate(types):
         if word not in generators:
             raise QexpError(f"`source={text}`: no source '{word}'; {suggestion(word, generators)}")
-        made = generators[word].build()
-        if not isinstance(made, DeformationImages):
+        generator = generators[word].build()
+        if not isinstance(generator, DeformationImages):
             raise QexpError(f"`source={text}`: '{word}' is no source of deformation in a half-space, which this needs")
         number = f"_{types[: index + 1].count(word)}" if types.count(word) > 1 else ""
-        (source,) = made.sources
-        found.append(source.with_name(word + number) if len(types) > 1 else source)
-    return found
+        (source,) = generator.sources
+        sources.append(source.with_name(word + number) if len(types) > 1 else source)
+    return sources
 
 
 def in_columns(
-    given: Mapping[str, float] | Mapping[str, Bounds], sources: Sequence[Source], option: str, known: Sequence[str] = ()
+    names: Mapping[str, float] | Mapping[str, Bounds],
+    sources: Sequence[Source],
+    option: str,
+    others: Sequence[str] = (),
 ) -> dict[str, str]:
     """Column of the sources → the name under which something is given for it.
 
-    known  parameters of other candidates, which are not errors
+    others  parameters of other candidates, which are not errors
     Raises QexpError for a name that no source has.
     """
-    columns = {shown(column): column for source in sources for column in source.columns}
-    found = {}
-    for name in given:
+    columns = {display_name(column): column for source in sources for column in source.columns}
+    given_names = {}
+    for name in names:
         if name in columns:
-            found[columns[name]] = name
+            given_names[columns[name]] = name
         elif name.rpartition(".")[2] in POSITIONS:
-            better = shown(name)
+            better = display_name(name)
             raise QexpError(f"`{option}={name}`: positions are absolute here; use {better}, in metres")
-        elif name not in known:
+        elif name not in others:
             raise QexpError(f"`{option}={name}`: the source has no such parameter; {suggestion(name, columns)}")
-    return found
+    return given_names
 
 
 def bounds_in_si(column: str, bounds: Bounds, units: Units, name: str) -> Bounds:

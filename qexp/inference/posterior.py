@@ -20,7 +20,7 @@ from qexp.inference.density import (
     whole_signals,
 )
 from qexp.inference.fit import Fit
-from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimised, starts
+from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
 from qexp.inference.sampling import (
     METHODS,
@@ -31,8 +31,8 @@ from qexp.inference.sampling import (
     doubts_of,
     effective,
     mixture,
-    resampled,
-    smoothed,
+    resample,
+    smooth_weights,
 )
 
 Array = NDArray[np.float64]
@@ -93,7 +93,7 @@ def observed_posterior(
     def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
         """In coordinates in which amplitudes are standardised."""
         coordinates = StandardisedAmplitudes(density, amplitudes, weight)
-        draws = METHODS[method](coordinates, coordinates.of(proposal), count, random)
+        draws = METHODS[method](coordinates, coordinates.transform(proposal), count, random)
         return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
 
     draws, density = draws_of(density, proposal, sample, count, random)
@@ -154,8 +154,8 @@ def _corrected(draws: Draws, exact: Density, density: Density, random: np.random
     scores = draws.all
     with np.errstate(invalid="ignore"):
         logarithms = np.nan_to_num(exact(scores) - density(scores), nan=-np.inf)
-    weights, pareto_k = smoothed(logarithms)
-    chosen, ess = scores[resampled(weights, len(scores), random)], effective(weights)
+    weights, pareto_k = smooth_weights(logarithms)
+    chosen, ess = scores[resample(weights, len(scores), random)], effective(weights)
     doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
     return replace(draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts)
 
@@ -184,7 +184,7 @@ def modes(squares: SumsOfSquares, starts: Array) -> Minima:
     """Where the search of a mode ends from each start, (start, coordinate)."""
     low = torch.full((starts.shape[1],), -FARTHEST, dtype=torch.float64)
     begin = torch.from_numpy(np.clip(starts, -FARTHEST, FARTHEST))
-    return minimised(squares, begin, low, -low, TOLERANCE, MOST_ITERATIONS)
+    return minimise(squares, begin, low, -low, TOLERANCE, MOST_ITERATIONS)
 
 
 def laplace(density: Density, minima: Minima) -> Mixture:
@@ -234,7 +234,9 @@ SEARCHES = 4
 """Searches of modes one after the other, each with the angles and the noise level of the best mode before."""
 
 
-def searched(signals: Signals, prior: Prior, starts: Array, level: Level | None) -> tuple[PosteriorDensity, Mixture]:
+def search_modes(
+    signals: Signals, prior: Prior, starts: Array, level: Level | None
+) -> tuple[PosteriorDensity, Mixture]:
     """The posterior of the one observation of these signals, and a proposal for it around its modes.
 
     starts  (start, free parameter), scores, the best first

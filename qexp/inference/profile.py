@@ -15,7 +15,7 @@ from torch import Tensor
 from qexp.base.quantities import base_name
 from qexp.inference.density import Signals, whole_signals
 from qexp.inference.fit import Fit, best, threshold
-from qexp.inference.least_squares import Deformation, Problem, covariances, minimised
+from qexp.inference.least_squares import Deformation, Problem, covariances, minimise
 
 Array = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ class Profile:
     lower: Tensor | None = None
 
 
-def profiled(problem: Problem, fit: Fit, most: float) -> Profile:
+def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     """The intervals of all free parameters of a fit.
 
     most  root of the increase of χ² at the ends; 1.96 for 95 % and noise that is declared as it is
@@ -75,22 +75,22 @@ def profiled(problem: Problem, fit: Fit, most: float) -> Profile:
     Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off; errors to first order are not.
     The coordinate of an amplitude that differs from zero is its logarithm there.
     """
-    whole = problem.quick()
-    spanning, attempts = _around(whole, fit), ATTEMPTS if problem.model.points >= MANY_POINTS else 0
+    quick = problem.quick()
+    spanning, attempts = _around(quick, fit), ATTEMPTS if problem.model.points >= MANY_POINTS else 0
     for _ in range(attempts):
-        few = whole_signals(whole).reduced(spanning)
+        few = whole_signals(quick).reduced(spanning)
         if few is None:
             break
-        ends = _followed(_searches(_in_signals(whole, few), fit, most))
-        if (met := ends.mistaken(whole, fit)) is None:
+        ends = _followed(_searches(_in_signals(quick, few), fit, most))
+        if (met := ends.mistaken(quick, fit)) is None:
             return ends.profile(fit)
         spanning = torch.cat([spanning, met])
-    return _followed(_searches(whole, fit, most)).profile(fit)
+    return _followed(_searches(quick, fit, most)).profile(fit)
 
 
 def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
     """A fit and its intervals; the fit of a lower minimum, where the way to an end of an interval led to one."""
-    profile = profiled(problem, fit, threshold(fit))
+    profile = profile_likelihood(problem, fit, threshold(fit))
     for _ in range(MOST_MINIMA):
         if profile.lower is None:
             break
@@ -98,7 +98,7 @@ def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
         if other.chi2 > fit.chi2 - LOWER:
             break
         fit = replace(other, starts=fit.starts)
-        profile = profiled(problem, fit, threshold(fit))
+        profile = profile_likelihood(problem, fit, threshold(fit))
     return fit, profile
 
 
@@ -163,7 +163,7 @@ class _Ends:
             (low if falls else high)[end.column] = search.value(end)
             (open_low if falls else open_high)[end.column] = end.open
         met = [search.lowest for search in self.searches if search.lowest is not None]
-        gain, lower = max(met, key=lambda one: one[0], default=(0.0, None))
+        gain, lower = max(met, key=lambda source: source[0], default=(0.0, None))
         return Profile(low, high, open_low, open_high, lower if gain > LOWER else None)
 
     def met(self) -> Tensor:
@@ -176,7 +176,7 @@ class _Ends:
         steps = [(end, end.path[-1]) for _, end in self._each() if math.isfinite(end.path[-1][1])]
         rows = [search.problem.coordinates.values(end.path[-1][2][None]) for search, end in self._each()]
         values = torch.cat(rows)[[math.isfinite(end.path[-1][1]) for _, end in self._each()]]
-        _, costs = problem.strengthened(problem.coordinates.of(values), [])
+        _, costs = problem.strengthened(problem.coordinates.from_values(values), [])
         roots = (2 * costs - fit.chi2).clamp(min=0).sqrt().tolist()
         limit = CLOSE * self.searches[0].threshold
         wrong = any(abs(root - step[1]) > limit for root, (_, step) in zip(roots, steps, strict=True))
@@ -190,12 +190,12 @@ class _Ends:
 
 def _followed(searches: list[_Search]) -> _Ends:
     ends = [[_End(column, side) for column in search.columns for side in (-1.0, 1.0)] for search in searches]
-    found = _Ends(searches, ends)
-    for search, own in zip(searches, ends, strict=True):
-        search.follow(own)
-    for search, own in zip(searches, ends, strict=True):
-        search.reconsider(own, found.met())
-    return found
+    all_ends = _Ends(searches, ends)
+    for search, of_search in zip(searches, ends, strict=True):
+        search.follow(of_search)
+    for search, of_search in zip(searches, ends, strict=True):
+        search.reconsider(of_search, all_ends.met())
+    return all_ends
 
 
 @dataclass
@@ -235,7 +235,7 @@ class _Search:
         self.problem, self.columns, self.threshold = problem, list(columns), threshold
         coordinates = problem.coordinates
         values = torch.from_numpy(fit.values)[None]
-        self.start = coordinates.of(values)[0]
+        self.start = coordinates.from_values(values)[0]
         self.lowest: tuple[float, Tensor] | None = None
         self.low = torch.minimum(coordinates.low, self.start)
         self.high = torch.maximum(coordinates.high, self.start)
@@ -280,8 +280,8 @@ class _Search:
             steps = [self._next(end) for end in active]
             starts = torch.stack([self._predicted(end, step) for end, step in zip(active, steps, strict=True)])
             roots, coordinates = self._increase(active, starts)
-            for end, step, root, place in zip(active, steps, roots, coordinates, strict=True):
-                end.path.append((step, root, place))
+            for end, step, root, coordinate in zip(active, steps, roots, coordinates, strict=True):
+                end.path.append((step, root, coordinate))
             active = [end for end in active if not self._settled(end)]
         for end in active:
             below = end.below(self.threshold)[0]
@@ -304,10 +304,10 @@ class _Search:
                 start = self._best_of(end, met)
                 if start is None:
                     continue
-                (root,), (place,) = self._increase([end], start[None])
+                (root,), (coordinate,) = self._increase([end], start[None])
                 if root < (1 - 2 * CLOSE) * self.threshold:
-                    kept = [step for step in end.path if step[0] < end.at and step[1] <= self.threshold]
-                    end.path, end.at = [*kept, (end.at, root, place)], math.nan
+                    path = [step for step in end.path if step[0] < end.at and step[1] <= self.threshold]
+                    end.path, end.at = [*path, (end.at, root, coordinate)], math.nan
                     better.append(end)
             if not better:
                 return
@@ -316,12 +316,12 @@ class _Search:
     def _best_of(self, end: _End, met: Tensor) -> Tensor | None:
         """The best of the sources met with the parameter at the end, if it is as likely as the end may be."""
         coordinates = self.problem.coordinates
-        at = coordinates.of(met).clamp(self.low, self.high)
+        at = coordinates.from_values(met).clamp(self.low, self.high)
         at[:, end.column] = self.start[end.column] + end.side * end.at
         impossible = ~self.problem.model.possible(coordinates.values(at))
         for row in impossible.nonzero()[:, 0].tolist():
             at[row] = self._possible(at[row], end.column)
-        amplitudes = [column for column, one in enumerate(coordinates.free) if coordinates.parameters[one].linear]
+        amplitudes = [column for column, index in enumerate(coordinates.free) if coordinates.parameters[index].linear]
         linear = [] if end.column in amplitudes else amplitudes
         at, costs = self.problem.strengthened(at, linear)
         least = int(costs.argmin())
@@ -357,7 +357,7 @@ class _Search:
         if above is not None and math.isfinite(above[1]):
             guess = below[2] + (above[2] - below[2]) * (step - below[0]) / (above[0] - below[0])
         elif below[0] > 0:
-            before = max((one for one in end.path if one[0] < below[0]), key=lambda one: one[0])
+            before = max((tried for tried in end.path if tried[0] < below[0]), key=lambda tried: tried[0])
             guess = below[2] + (below[2] - before[2]) * (step - below[0]) / (below[0] - before[0])
         else:
             along = self.covariance[:, end.column] / self.covariance[end.column, end.column]
@@ -366,12 +366,12 @@ class _Search:
         guess[end.column] = self.start[end.column] + end.side * step
         return self._possible(guess, end.column)
 
-    def _possible(self, guess: Tensor, held: int) -> Tensor:
+    def _possible(self, guess: Tensor, fixed: int) -> Tensor:
         """A possible source with the same value of a parameter: deeper and smaller where necessary."""
         coordinates = self.problem.coordinates
         deeper = torch.zeros_like(guess)
         for column, name in enumerate(coordinates.names):
-            if coordinates.logarithmic[column] and column != held:
+            if coordinates.logarithmic[column] and column != fixed:
                 deeper[column] = DEEPER if base_name(name) == "depth" else -DEEPER
         moved = (guess + torch.arange(MOST_DEEPER)[:, None] * deeper).clamp(self.low, self.high)
         possible = self.problem.model.possible(coordinates.values(moved))
@@ -382,20 +382,21 @@ class _Search:
         low, high = (bound.expand(starts.shape).clone() for bound in (self.low, self.high))
         rows, columns = torch.arange(len(ends)), torch.tensor([end.column for end in ends])
         low[rows, columns] = high[rows, columns] = starts[rows, columns]
-        found = minimised(self.problem, starts, low, high, TOLERANCE / max(self.chi2, 1.0), MOST_ITERATIONS)
-        chi2 = 2 * found.cost
+        minima = minimise(self.problem, starts, low, high, TOLERANCE / max(self.chi2, 1.0), MOST_ITERATIONS)
+        chi2 = 2 * minima.cost
         least = int(chi2.argmin())
         gain = self.chi2 - float(chi2[least])
         if gain > (0.0 if self.lowest is None else self.lowest[0]):
-            self.lowest = gain, self.problem.coordinates.values(found.coordinates[least : least + 1])[0]
-        return (chi2 - self.chi2).clamp(min=0).sqrt().tolist(), list(found.coordinates)
+            self.lowest = gain, self.problem.coordinates.values(minima.coordinates[least : least + 1])[0]
+        return (chi2 - self.chi2).clamp(min=0).sqrt().tolist(), list(minima.coordinates)
 
     def _settled(self, end: _End) -> bool:
         """Whether an end is found; if so, where it is."""
         last = end.path[-1]
         below, above = end.below(self.threshold), end.above(self.threshold)
         if abs(last[1] - self.threshold) <= CLOSE * self.threshold:
-            before = min((one for one in end.path[:-1] if math.isfinite(one[1])), key=lambda one: abs(one[0] - last[0]))
+            finite = [step for step in end.path[:-1] if math.isfinite(step[1])]
+            before = min(finite, key=lambda step: abs(step[0] - last[0]))
             slope = (last[1] - before[1]) / (last[0] - before[0])
             correction = (self.threshold - last[1]) / slope if slope > 0 else 0.0
             end.at = min(max(last[0] + correction, 0.5 * last[0]), self._farthest(end))

@@ -57,8 +57,8 @@ class Mixture:
         chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), at), components)
         normal = random.standard_normal((count, self.centres.shape[1]))
         stretch = np.ones(count) if np.isinf(degrees) else np.sqrt(degrees / random.chisquare(degrees, count))
-        own = np.minimum(chosen, components - 1)
-        moved = self.centres[own] + stretch[:, None] * np.einsum("nij,nj->ni", self.roots[own], normal)
+        component = np.minimum(chosen, components - 1)
+        moved = self.centres[component] + stretch[:, None] * np.einsum("nij,nj->ni", self.roots[component], normal)
         return np.where((chosen < components)[:, None], moved, normal)
 
     def wider(self, factor: float) -> Mixture:
@@ -81,11 +81,11 @@ class Mixture:
             belongs = np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
             belongs, of_prior = belongs[:, :-1], max(LEAST_OF_PRIOR, float(belongs[:, -1].sum()))
             shares = belongs.sum(axis=0)
-            kept = shares > LEAST_SHARE
-            belongs, shares = belongs[:, kept], shares[kept]
+            used = shares > LEAST_SHARE
+            belongs, shares = belongs[:, used], shares[used]
             if not len(shares):
                 return now
-            pulled = belongs * (DEGREES + size) / (DEGREES + distances[:, kept])
+            pulled = belongs * (DEGREES + size) / (DEGREES + distances[:, used])
             centres = pulled.T @ draws / pulled.sum(axis=0)[:, None]
             apart = draws[None] - centres[:, None]
             scales = ((apart * pulled.T[..., None]).swapaxes(1, 2) @ apart) / shares[:, None, None]
@@ -192,29 +192,29 @@ def largest_pareto_k(draws: int) -> float:
     return min(1 - 1 / math.log10(draws), 0.7)
 
 
-def sampled(density: Density, proposal: Mixture, random: np.random.Generator, draws: int) -> Weighted:
+def sample_weighted(density: Density, proposal: Mixture, random: np.random.Generator, draws: int) -> Weighted:
     """Weighted draws of a density, with the proposal adapted to it, and once more if the weights are not good."""
     count = max(LEAST, math.ceil(SPARE * draws))
-    close = adapted(density, proposal, random)
-    made = weighted(density, close, random, count)
-    if made.good or not made.ess:
-        return made
-    again = weighted(density, close.fitted(made.scores, made.weights), random, count)
-    return again if again.pareto_k < made.pareto_k else made
+    close = adapt(density, proposal, random)
+    weights = draw_weighted(density, close, random, count)
+    if weights.good or not weights.ess:
+        return weights
+    again = draw_weighted(density, close.fitted(weights.scores, weights.weights), random, count)
+    return again if again.pareto_k < weights.pareto_k else weights
 
 
-def weighted(density: Density, proposal: Mixture, random: np.random.Generator, count: int) -> Weighted:
+def draw_weighted(density: Density, proposal: Mixture, random: np.random.Generator, count: int) -> Weighted:
     """Draws of a proposal, with Pareto-smoothed weights."""
     scores = proposal.draws(count, random)
-    return _weighted(proposal, scores, density(scores))
+    return _with_weights(proposal, scores, density(scores))
 
 
-def _weighted(proposal: Mixture, scores: Array, values: Array) -> Weighted:
-    weights, shape = smoothed(values - proposal.log_density(scores))
+def _with_weights(proposal: Mixture, scores: Array, values: Array) -> Weighted:
+    weights, shape = smooth_weights(values - proposal.log_density(scores))
     return Weighted(proposal, scores, weights, shape, effective(weights) if math.isfinite(shape) else 0.0)
 
 
-def smoothed(logarithms: Array) -> tuple[Array, float]:
+def smooth_weights(logarithms: Array) -> tuple[Array, float]:
     """Pareto-smoothed weights, which add up to 1, and k̂; of logarithms of weights, but for a constant.
 
     k̂ is infinite where all weights are zero, or the largest cannot be told apart: so far from all that was drawn.
@@ -239,7 +239,7 @@ def effective(weights: Array) -> float:
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
-def adapted(density: Density, proposal: Mixture, random: np.random.Generator) -> Mixture:
+def adapt(density: Density, proposal: Mixture, random: np.random.Generator) -> Mixture:
     """A proposal that is as close to the density as some rounds of draws make it.
 
     Draws of all rounds count, each as if it came from the mixture of their proposals in proportion to how many draws
@@ -251,14 +251,15 @@ def adapted(density: Density, proposal: Mixture, random: np.random.Generator) ->
     for again in range(MOST_ROUNDS):
         new = proposal.draws(ROUND * size * (1 + again // 2), random)
         of_new = density(new)
-        made = _weighted(proposal, new, of_new)
-        if made.ess > highest * len(new):
-            best, highest = proposal, made.ess / len(new)
-        if made.good:
+        drawn = _with_weights(proposal, new, of_new)
+        if drawn.ess > highest * len(new):
+            best, highest = proposal, drawn.ess / len(new)
+        if drawn.good:
             break
         scores, values, used = np.concatenate([scores, new]), np.concatenate([values, of_new]), [*used, proposal]
         shares = np.log([1 + round // 2 for round in range(len(used))])
-        mean = np.logaddexp.reduce([share + one.log_density(scores) for share, one in zip(shares, used, strict=True)])
+        pairs = zip(shares, used, strict=True)
+        mean = np.logaddexp.reduce([share + proposed.log_density(scores) for share, proposed in pairs])
         with np.errstate(invalid="ignore"):
             weights = np.exp(values - mean - (values - mean).max())
         if not np.isfinite(weights).all():
@@ -273,7 +274,7 @@ def adapted(density: Density, proposal: Mixture, random: np.random.Generator) ->
 
 def _closer(scores: Array, weights: Array, components: int, random: np.random.Generator) -> Mixture:
     """A mixture with centres at draws, spread like them."""
-    centres = scores[resampled(weights, components, random)]
+    centres = scores[resample(weights, components, random)]
     mean = weights @ scores
     spread = (weights[:, None] * (scores - mean)).T @ (scores - mean) / components ** (2 / scores.shape[1])
     return mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
@@ -283,7 +284,7 @@ OF_PRIOR = 0.05
 """Share of a proposal that is drawn from the prior."""
 
 
-def resampled(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
+def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
     """Numbers of draws in proportion to their weights, systematically, in random order (Kitagawa 1996)."""
     at = (np.arange(count) + random.random()) / count
     chosen = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), at), len(weights) - 1)
@@ -315,9 +316,9 @@ class StandardisedAmplitudes:
         self._linear = [prior.free.index(name) for name in amplitudes]
         self._columns = [prior.names.index(name) for name in amplitudes]
         self._marginals = [prior.marginals[index] for index in self._linear]
-        middle = [one.value(np.array([-1.0, 0.0, 1.0])) for one in self._marginals]
-        self._mean = torch.tensor([float(one[1]) for one in middle], dtype=torch.float64)
-        self._size = torch.tensor([float(one[2] - one[0]) / 2 for one in middle], dtype=torch.float64)
+        middle = [marginal.value(np.array([-1.0, 0.0, 1.0])) for marginal in self._marginals]
+        self._mean = torch.tensor([float(values[1]) for values in middle], dtype=torch.float64)
+        self._size = torch.tensor([float(values[2] - values[0]) / 2 for values in middle], dtype=torch.float64)
 
     def __call__(self, coordinates: Array) -> Array:
         """The logarithm of the density of coordinates, (draw,), of (draw, coordinate)."""
@@ -330,15 +331,15 @@ class StandardisedAmplitudes:
         """The scores of coordinates, (draw, coordinate) both."""
         return self._with_stretch(coordinates)[0] if self._linear else coordinates
 
-    def of(self, proposal: Mixture) -> Mixture:
+    def transform(self, proposal: Mixture) -> Mixture:
         """A proposal in these coordinates, with the shapes of one in scores."""
         if not self._linear:
             return proposal
         centres, roots = proposal.centres.copy(), proposal.roots.copy()
         mean, triangle = self._conditional(proposal.centres)
         values = self.posterior.prior.values(proposal.centres)[:, self._columns] / self._size
-        own = (triangle.mT @ (values - mean)[..., None])[..., 0].numpy()
-        centres[:, self._linear] = np.where(np.isfinite(own), own, 0.0)
+        amplitudes = (triangle.mT @ (values - mean)[..., None])[..., 0].numpy()
+        centres[:, self._linear] = np.where(np.isfinite(amplitudes), amplitudes, 0.0)
         scales = roots @ roots.swapaxes(1, 2)
         scales[:, self._linear, :] = scales[:, :, self._linear] = 0.0
         scales[:, self._linear, self._linear] = 1.0
@@ -348,14 +349,16 @@ class StandardisedAmplitudes:
         """Scores, and the logarithm of the volume that a unit of these coordinates has in them, (draw,)."""
         scores = coordinates.copy()
         mean, triangle = self._conditional(coordinates)
-        own = torch.from_numpy(coordinates[:, self._linear])[..., None]
-        moved = torch.linalg.solve_triangular(triangle.mT, own, upper=True)[..., 0]
+        standardised = torch.from_numpy(coordinates[:, self._linear])[..., None]
+        moved = torch.linalg.solve_triangular(triangle.mT, standardised, upper=True)[..., 0]
         values = ((mean + moved) * self._size).numpy()
         stretch = -triangle.diagonal(dim1=-2, dim2=-1).log().sum(dim=1).numpy()
-        for place, (index, one) in enumerate(zip(self._linear, self._marginals, strict=True)):
-            inside = (values[:, place] > one.low) & (values[:, place] < one.high)
-            score = one.score(np.where(inside, values[:, place], float(self._mean[place])))
-            slope = (one.value(score + STEP) - one.value(score - STEP)) / (2 * STEP * float(self._size[place]))
+        for column, (index, marginal) in enumerate(zip(self._linear, self._marginals, strict=True)):
+            inside = (values[:, column] > marginal.low) & (values[:, column] < marginal.high)
+            score = marginal.score(np.where(inside, values[:, column], float(self._mean[column])))
+            slope = (marginal.value(score + STEP) - marginal.value(score - STEP)) / (
+                2 * STEP * float(self._size[column])
+            )
             with np.errstate(divide="ignore"):
                 stretch = np.where(inside, stretch - np.log(slope), np.nan)
             scores[:, index] = score
@@ -375,9 +378,9 @@ class StandardisedAmplitudes:
             with_one[:, column] = size
             changes.append(signals(with_one) - without)
         slopes = self.weight * torch.stack(changes, dim=1).nan_to_num()
-        left = self.weight * (signals.data - without).nan_to_num()
+        residuals = self.weight * (signals.data - without).nan_to_num()
         precision = slopes @ slopes.mT + torch.eye(len(self._columns), dtype=torch.float64)
-        pull = (slopes @ left[..., None])[..., 0] + self._mean / self._size
+        pull = (slopes @ residuals[..., None])[..., 0] + self._mean / self._size
         triangle = torch.linalg.cholesky(precision)
         mean: Tensor = torch.cholesky_solve(pull[..., None], triangle)[..., 0]
         return mean, triangle
@@ -438,7 +441,7 @@ def _independent(proposal: Mixture) -> Any:
     return Independent()
 
 
-def walked(density: Density, proposal: Mixture, starts: Array, random: np.random.Generator) -> Chains:
+def walk(density: Density, proposal: Mixture, starts: Array, random: np.random.Generator) -> Chains:
     """Walk from starts, (start, coordinate), that are spread about as widely as the density.
 
     Some moves are to draws of the proposal, which importance sampling has fitted; others are along the differences of
@@ -467,19 +470,19 @@ def walked(density: Density, proposal: Mixture, starts: Array, random: np.random
     sampler.reset()
     while True:
         state = sampler.run_mcmc(state, max(STEPS, sampler.iteration), skip_initial_state_check=True)
-        chains = _judged(sampler.get_chain().swapaxes(0, 1))
+        chains = _chains(sampler.get_chain().swapaxes(0, 1))
         if chains.mixed or sampler.iteration >= MOST_STEPS:
             return chains
 
 
-def _judged(scores: Array) -> Chains:
+def _chains(scores: Array) -> Chains:
     with extra("posterior"):
         from arviz_stats.base import array_stats
 
     each = [scores[..., index] for index in range(scores.shape[2])]
-    r_hat = max(float(array_stats.rhat(_in_groups(one))) for one in each)
-    bulk = min(float(array_stats.ess(one, method="bulk")) for one in each)
-    tails = min(float(array_stats.ess(one, method="tail", prob=(0.05, 0.95))) for one in each)
+    r_hat = max(float(array_stats.rhat(_in_groups(draws))) for draws in each)
+    bulk = min(float(array_stats.ess(draws, method="bulk")) for draws in each)
+    tails = min(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))) for draws in each)
     return Chains(scores, r_hat, min(bulk, tails))
 
 
@@ -524,15 +527,15 @@ class Draws:
 
 def by_sampler(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
     """Draws by chains that start where importance sampling found the posterior."""
-    return _walked_from(sampled(density, proposal, random, count), density, count, random)
+    return _walked_from(sample_weighted(density, proposal, random, count), density, count, random)
 
 
 def by_either(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
     """Draws from a mixture that is adapted to the posterior, resampled by their weights; and by chains from there if
     these are not to be trusted.
     """
-    weights = sampled(density, proposal, random, count)
-    chosen = weights.scores[resampled(weights.weights, count, random)]
+    weights = sample_weighted(density, proposal, random, count)
+    chosen = weights.scores[resample(weights.weights, count, random)]
     if doubts_of(weights.pareto_k, weights.ess, len(weights.weights)):
         return _walked_from(weights, density, count, random)
     return Draws(chosen[None], "importance", weights.pareto_k, weights.ess)
@@ -545,8 +548,8 @@ METHODS: dict[str, Callable[[Density, Mixture, int, np.random.Generator], Draws]
 
 
 def _walked_from(weights: Weighted, density: Density, count: int, random: np.random.Generator) -> Draws:
-    starts = weights.scores[resampled(weights.weights, STARTS, random)]
-    chains = walked(density, weights.proposal, starts, random)
+    starts = weights.scores[resample(weights.weights, STARTS, random)]
+    chains = walk(density, weights.proposal, starts, random)
     walkers, steps = chains.scores.shape[:2]
     each = min(steps, math.ceil(count / walkers))
     spread = np.linspace(0, steps - 1, each).round().astype(int)

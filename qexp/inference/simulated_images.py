@@ -27,16 +27,16 @@ FIX_IT = "put it into 'fixed' in a copy of the dataset"
 
 def periods_of(dataset: GeneratedDataset, names: Sequence[str]) -> dict[str, float]:
     """Variable → the period of its quantity, in its unit, for those that have one."""
-    found = {name: quantity(name, dataset.quantities).period for name in names}
-    return {name: period for name, period in found.items() if period is not None}
+    periods = {name: quantity(name, dataset.quantities).period for name in names}
+    return {name: period for name, period in periods.items() if period is not None}
 
 
-def require_known(dataset: GeneratedDataset, images: Sequence[str], known: Collection[str] = ()) -> list[str]:
+def require_known(dataset: GeneratedDataset, images: Sequence[str], given: Collection[str] = ()) -> list[str]:
     """The unknown variables; raises QexpError if the likelihood of the images is not known.
 
-    known  variables that are given beside the images
+    given  variables that are given beside the images
     """
-    names = [name for name in dataset.test if name not in known]
+    names = [name for name in dataset.test if name not in given]
     if trouble := next(_troubles(dataset, images, names), None):
         raise QexpError(trouble)
     return names
@@ -51,7 +51,7 @@ def _troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[
     if not names:
         yield f"all that varies is given ({', '.join(dataset.test)}), so that nothing is to be estimated"
     sized = [name for name in names if base_name(name) in SIZED]
-    if sized and any(not isinstance(one, WhiteNoise) for image in images for one in dataset.noise.added(image)):
+    if sized and any(not isinstance(noise, WhiteNoise) for image in images for noise in dataset.noise.added(image)):
         yield f"'{sized[0]}' varies and is not given, and with it the covariance of correlated noise; {FIX_IT}"
     if silent := [name for name in images if not _has_noise(dataset, name)]:
         yield f"'{silent[0]}' has no noise, so that estimates could be exact; declare noise in the dataset"
@@ -62,7 +62,7 @@ def _has_noise(dataset: GeneratedDataset, image: str) -> bool:
     if view.errors is not None:
         return bool((view.errors > 0).all())
     level = NOISE in dataset.test or dataset.fixed.get(NOISE, 0.0) > 0
-    return any(level or not one.of_unit_variance for one in dataset.noise.added(image))
+    return any(level or not noise.of_unit_variance for noise in dataset.noise.added(image))
 
 
 # The numbers of images, and samples of which the same ones are seen.
@@ -82,7 +82,7 @@ class Pixels:
         self.shown = {image: _shown(source, image) for image in images}
         self.numbers = torch.cat(list(self.shown.values()))
 
-    def of(self, images: Mapping[str, Tensor]) -> Tensor:
+    def numbers_of(self, images: Mapping[str, Tensor]) -> Tensor:
         """(sample, number), of (sample, ...) of each image."""
         return torch.cat([images[image].flatten(1) for image in self.shown], dim=1).cpu().double()[:, self.numbers]
 
@@ -145,7 +145,7 @@ class SimulatedImages:
     def __call__(self, values: Tensor) -> Tensor:
         """(source, number) of values, (source, unknown)."""
         images = (self.dataset.signals(self._named(part)) for part in values.split(BLOCK))
-        return torch.cat([self.pixels.of(part)[:, self.numbers] for part in images])
+        return torch.cat([self.pixels.numbers_of(part)[:, self.numbers] for part in images])
 
     def _named(self, values: Tensor) -> dict[str, Array]:
         return dict(zip(self.names, values.numpy().T, strict=True))
@@ -183,20 +183,20 @@ class Weights:
         self._kept = lru_cache(1 if hiding else most)(self._weighting)  # other samples hardly show the same pixels
         self._covariances = lru_cache(most * max(len(correlated), 1))(self._covariance)
 
-    def __call__(self, known: Mapping[str, float], seen: Seen) -> Weighting:
+    def __call__(self, values: Mapping[str, float], seen: Seen) -> Weighting:
         """The weights of samples.
 
-        known  variable → value in SI units; sizes of pixels with white noise may be left out
+        values  variable → value in SI units; sizes of pixels with white noise may be left out
         seen   (number,), which of the numbers that are shown the samples have
         """
-        level = known.get(NOISE, 0.0)
+        level = values.get(NOISE, 0.0)
         if level and self._proportional:
             level = 1.0  # the minimum is the same for every level, and so the factors can be
-        return self._kept(tuple(known.get(name, math.nan) for name in self._sizes), level, seen.tobytes())
+        return self._kept(tuple(values.get(name, math.nan) for name in self._sizes), level, seen.tobytes())
 
-    def scale(self, known: Mapping[str, float]) -> float:
+    def scale(self, values: Mapping[str, float]) -> float:
         """The standard deviation of the noise over that of the weights; 0 where there is no noise."""
-        return known.get(NOISE, 0.0) if self._proportional else 1.0
+        return values.get(NOISE, 0.0) if self._proportional else 1.0
 
     @property
     def quiet(self) -> list[str]:

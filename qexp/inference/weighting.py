@@ -40,13 +40,13 @@ class Block:
     nuisances: Array
     words: tuple[str, ...] = ()
 
-    def of(self, places: NDArray[np.int64]) -> Block:
+    def select(self, points: NDArray[np.int64]) -> Block:
         """Some of the points."""
         return Block(
             self.name,
-            self.error[places],
-            None if self.covariance is None else self.covariance[np.ix_(places, places)],
-            self.nuisances[places],
+            self.error[points],
+            None if self.covariance is None else self.covariance[np.ix_(points, points)],
+            self.nuisances[points],
             self.words,
         )
 
@@ -88,13 +88,14 @@ class Weighting:
         """Number of all columns of nuisances."""
         return sum(block.nuisances.shape[1] for block in self.blocks)
 
-    def of(self, places: Sequence[NDArray[np.int64]]) -> Weighting:
+    def select(self, points: Sequence[NDArray[np.int64]]) -> Weighting:
         """That of some points of each block."""
-        return Weighting([block.of(some) for block, some in zip(self.blocks, places, strict=True)])
+        return Weighting([block.select(some) for block, some in zip(self.blocks, points, strict=True)])
 
     def with_errors(self, deviations: Sequence[float]) -> Weighting:
         """That with further independent noise, of a standard deviation per block [m]."""
-        return Weighting([block.with_error(one) for block, one in zip(self.blocks, deviations, strict=True)])
+        pairs = zip(self.blocks, deviations, strict=True)
+        return Weighting([block.with_error(deviation) for block, deviation in pairs])
 
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
@@ -108,8 +109,8 @@ class Weighting:
         """L⁻ᵀ times weighted values, (..., point): of the weighted Jacobian, how estimates depend on the data."""
         parts = []
         for factor, where in zip(self.factors, self.slices, strict=True):
-            own = weighted[..., where]
-            parts.append(own / factor if factor.dim() == 1 else _solved_by_transpose(own, factor))
+            of_block = weighted[..., where]
+            parts.append(of_block / factor if factor.dim() == 1 else _solved_by_transpose(of_block, factor))
         return torch.cat(parts, dim=-1)
 
     def solved(self, residuals: Tensor) -> list[Tensor]:
@@ -130,19 +131,19 @@ class Weighting:
         levels  (draw,)  factors of the errors
         Amounts of the nuisances are drawn given `data` and the model, under a uniform prior.
         """
-        made = models.clone()
+        drawn = models.clone()
         amounts = self.solved(data - models)
-        for block, factor, triangle, where, own in zip(
+        for block, factor, triangle, where, amount in zip(
             self.blocks, self.factors, self.triangles, self.slices, amounts, strict=True
         ):
             scatter, noise = (
                 torch.randn(len(models), size, generator=random, dtype=models.dtype) * levels[:, None]
                 for size in (len(triangle), len(block.error))
             )
-            own = own + torch.linalg.solve_triangular(triangle, scatter.mT, upper=True).mT
-            made[:, where] += own @ torch.from_numpy(block.nuisances).double().mT
-            made[:, where] += noise * factor if factor.dim() == 1 else noise @ factor.mT
-        return made
+            amount = amount + torch.linalg.solve_triangular(triangle, scatter.mT, upper=True).mT
+            drawn[:, where] += amount @ torch.from_numpy(block.nuisances).double().mT
+            drawn[:, where] += noise * factor if factor.dim() == 1 else noise @ factor.mT
+        return drawn
 
     def variances(self, jacobian: Tensor, of_parameters: Tensor) -> list[Tensor]:
         """Variances of the nuisances' amounts, (column,) per block.
@@ -150,13 +151,14 @@ class Weighting:
         jacobian       (parameter, point)      derivatives of the model [m per unit]
         of_parameters  (parameter, parameter)  their covariance
         """
-        found = []
+        variances = []
         amounts = self.solved(jacobian)
         for triangle, changes in zip(self.triangles, amounts, strict=True):
-            own = torch.linalg.solve_triangular(triangle, torch.eye(len(triangle), dtype=triangle.dtype), upper=True)
+            unit = torch.eye(len(triangle), dtype=triangle.dtype)
+            inverse = torch.linalg.solve_triangular(triangle, unit, upper=True)
             through = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)
-            found.append(own.square().sum(dim=1) + through)
-        return found
+            variances.append(inverse.square().sum(dim=1) + through)
+        return variances
 
 
 def track_block(track: Track, offset: bool, ramp: bool) -> Block:
@@ -197,9 +199,10 @@ def _factor(block: Block) -> Tensor:
     # numpy asks for large pages of memory, torch does not: that takes twice the time for thousands of points.
     factor, failed = torch.from_numpy(np.empty(total.shape)).mT, torch.zeros((), dtype=torch.int32)
     torch.linalg.cholesky_ex(total, out=(factor, failed))
-    left = factor.diagonal().square() / total.diagonal()
+    independent = factor.diagonal().square() / total.diagonal()
     # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which all would be divided.
-    worst = int(failed) or (int(left.argmin()) + 1 if left.min() < LEAST_INDEPENDENT * len(left) else 0)
+    least = LEAST_INDEPENDENT * len(independent)
+    worst = int(failed) or (int(independent.argmin()) + 1 if independent.min() < least else 0)
     if worst:
         raise QexpError(
             f"track '{block.name}': the covariance of its noise is not positive definite: point {worst} is "
@@ -213,15 +216,15 @@ def _whitened(values: Tensor, factor: Tensor) -> Tensor:
     if factor.dim() == 1:
         return torch.div(values, factor)
     rows = values.reshape(-1, values.shape[-1])
-    made: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
-    return made
+    whitened: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
+    return whitened
 
 
 def _solved_by_transpose(values: Tensor, factor: Tensor) -> Tensor:
     """L⁻ᵀ times (..., point)."""
     rows = values.reshape(-1, values.shape[-1])
-    made: Tensor = torch.linalg.solve_triangular(factor.mT, rows.mT, upper=True).mT.reshape(values.shape)
-    return made
+    solved: Tensor = torch.linalg.solve_triangular(factor.mT, rows.mT, upper=True).mT.reshape(values.shape)
+    return solved
 
 
 def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:

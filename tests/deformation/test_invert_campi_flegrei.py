@@ -9,7 +9,7 @@ import pytest
 
 import qexp
 from qexp.base.quantities import QUANTITIES
-from qexp.deformation.estimate import Candidate, centre_of, estimated
+from qexp.deformation.estimate import Candidate, centre_of, estimate_sources
 from qexp.deformation.options import InvertOptions
 from qexp.inference.parameters import Units, sources_named
 from qexp.simulation.generators import GENERATORS
@@ -29,7 +29,7 @@ def test_a_refinement_ends_where_the_search_from_32_starts_does(offsets):
     units = Units(QUANTITIES, centre_of(seen))
     start = {"x": 1000.0, "y": -2000.0, "depth": 2000.0, "delta_volume": 2e6}
     candidate = Candidate("mogi", sources_named("mogi", GENERATORS), units, start)
-    refined = estimated(seen, candidate, InvertOptions(offsets=offsets))
+    refined = estimate_sources(seen, candidate, InvertOptions(offsets=offsets))
     for name, of in searched.parameters.items():
         assert refined.parameters[name].value == pytest.approx(of.value, rel=1e-4)
     assert refined.chi2 == pytest.approx(searched.chi2, rel=1e-9)

@@ -10,7 +10,7 @@ import torch
 
 from qexp.base.quantities import QUANTITIES
 from qexp.errors import QexpError
-from qexp.inference.fit import best, prepared, residual_errors, threshold, uncertainty
+from qexp.inference.fit import best, prepare_problem, residual_errors, threshold, uncertainty
 from qexp.inference.least_squares import Deformation, Problem, starts
 from qexp.inference.parameters import Coordinates, Parameter, searches
 from qexp.inference.weighting import Block, Weighting, track_block
@@ -24,7 +24,7 @@ TRUTH = (0.0, 0.0, 1000.0, 1e6)
 def problem(tracks, fixed=None, bounds=None, offsets=False, ramps=False):
     stations = np.concatenate([np.stack([one.x, one.y], axis=1) for one in tracks])
     found = searches(MOGI, stations, QUANTITIES, bounds or {})
-    return prepared(tracks, MOGI, found, fixed or {}, offsets=offsets, ramps=ramps), found
+    return prepare_problem(tracks, MOGI, found, fixed or {}, offsets=offsets, ramps=ramps), found
 
 
 def two_tracks(**changes):
@@ -147,7 +147,7 @@ def test_errors_are_as_small_as_the_noise_allows_and_as_large_as_they_are_said_t
     assert (errors.std(axis=0) < 1.1 * bound).all()
     assert (np.abs(errors.mean(axis=0)) < 0.12 * bound).all()  # the mean of 1000 has a spread of 0.03
     spread = torch.linalg.inv(minima.information).diagonal(dim1=-2, dim2=-1).sqrt()
-    at_truth = coordinates.of(torch.tensor([TRUTH], dtype=torch.float64))
+    at_truth = coordinates.from_values(torch.tensor([TRUTH], dtype=torch.float64))
     inside = ((minima.coordinates - at_truth).abs() < 1.96 * spread).double().mean(dim=0)
     assert ((inside > 0.93) & (inside < 0.97)).all()
 
@@ -157,9 +157,9 @@ def test_derivatives_are_those_of_automatic_differentiation(name):
     sources, points = GENERATORS[name].build().sources, track(size=4)
     stations = np.stack([points.x, points.y], axis=1)
     found = searches(sources, stations, QUANTITIES, {})
-    one = prepared([points], sources, found, {}, offsets=False, ramps=False)
+    one = prepare_problem([points], sources, found, {}, offsets=False, ramps=False)
     middle = torch.tensor([[0.5 * (part.low + part.high) for part in found]], dtype=torch.float64)
-    at = one.coordinates.of(middle).requires_grad_()
+    at = one.coordinates.from_values(middle).requires_grad_()
     automatic = torch.autograd.functional.jacobian(lambda free: one.model(one.coordinates.values(free))[0], at)
     _, slopes = one.derivatives(at.detach())
     for slope, expected in zip(slopes[0], automatic[:, 0].T, strict=True):
@@ -168,7 +168,7 @@ def test_derivatives_are_those_of_automatic_differentiation(name):
 
 def test_derivatives_beside_a_bound_or_the_surface_are_those_of_one_side():
     one, _ = problem([track(size=4)], bounds={"depth": (1000.0, 3000.0)})
-    at = one.coordinates.of(torch.tensor([TRUTH]))
+    at = one.coordinates.from_values(torch.tensor([TRUTH]))
     _, slopes = one.derivatives(at)
     _, beside = one.derivatives(at + torch.tensor([0.0, 0.0, 1e-3, 0.0]))
     torch.testing.assert_close(slopes, beside, rtol=1e-2, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from qexp.base.quantities import QUANTITIES
-from qexp.inference.fit import best, prepared, uncertainty
+from qexp.inference.fit import best, prepare_problem, uncertainty
 from qexp.inference.least_squares import deformation_of
 from qexp.inference.parameters import searches
 from qexp.observations.reduction import reduced_points, reduction
@@ -19,7 +19,7 @@ SOURCE = (300.0, -200.0, 1500.0, 2e6)
 
 def fitted(points):
     found = searches(MOGI, np.stack([points.x, points.y], axis=1), QUANTITIES, {})
-    problem = prepared([points], MOGI, found, {}, offsets=False, ramps=False)
+    problem = prepare_problem([points], MOGI, found, {}, offsets=False, ramps=False)
     fit = best(problem, torch.tensor([[500.0, 0.0, 2000.0, 3e6]], dtype=torch.float64))
     return fit.values, uncertainty(fit).standard_error
 

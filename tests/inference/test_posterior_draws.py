@@ -14,7 +14,7 @@ from qexp.inference.integration import grid_of
 from qexp.inference.least_squares import Problem, deformation_of
 from qexp.inference.parameters import Coordinates, Parameter
 from qexp.inference.posterior import laplace, likely, modes
-from qexp.inference.sampling import METHODS, doubts_of, mixture, weighted
+from qexp.inference.sampling import METHODS, doubts_of, draw_weighted, mixture
 from qexp.inference.weighting import Weighting, track_block
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import EXPONENTIAL, covariance, track
@@ -73,7 +73,7 @@ def test_a_grid_has_the_shape_of_a_bow():
 
 
 def test_weights_of_a_proposal_that_fits_badly_are_said_not_to_be_trusted():
-    weights = weighted(bent, around([0.0, -1.0], 0.01), np.random.default_rng(2), 1000)
+    weights = draw_weighted(bent, around([0.0, -1.0], 0.01), np.random.default_rng(2), 1000)
     assert "should" in doubts_of(weights.pareto_k, weights.ess, 1000)[0]
 
 

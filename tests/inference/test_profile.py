@@ -11,10 +11,10 @@ import torch
 from qexp.base.quantities import QUANTITIES, Quantity, in_degrees
 from qexp.errors import QexpError
 from qexp.inference import profile
-from qexp.inference.fit import at_values, best, prepared, threshold, uncertainty
+from qexp.inference.fit import at_values, best, prepare_problem, threshold, uncertainty
 from qexp.inference.least_squares import starts
 from qexp.inference.parameters import amplitudes, searches
-from qexp.inference.profile import profiled, with_intervals
+from qexp.inference.profile import profile_likelihood, with_intervals
 from qexp.physics.point import mctigue, mogi
 from qexp.simulation.generators import GENERATORS, DeformationImages, Source
 from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, track
@@ -40,7 +40,7 @@ def fitted(name, tracks, fixed=None, bounds=None, start=None):
     sources = GENERATORS[name].build().sources
     stations = np.concatenate([np.stack([one.x, one.y], axis=1) for one in tracks])
     wanted = searches(sources, stations, QUANTITIES, bounds or {})
-    problem = prepared(tracks, sources, wanted, fixed or {}, offsets=True, ramps=False)
+    problem = prepare_problem(tracks, sources, wanted, fixed or {}, offsets=True, ramps=False)
     begin = starts(problem.to_search(0), wanted, 8, 0) if start is None else torch.tensor([start], dtype=torch.float64)
     return problem, best(problem, begin)
 
@@ -79,7 +79,7 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
 @pytest.mark.slow
 def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_order():
     problem, fit = fitted("mogi", seen((150.0, -100.0, 2500.0, 4e7), mogi, error=0.001))
-    found, errors, reach = profiled(problem, fit, threshold(fit)), uncertainty(fit), threshold(fit)
+    found, errors, reach = profile_likelihood(problem, fit, threshold(fit)), uncertainty(fit), threshold(fit)
     np.testing.assert_allclose(found.high - found.low, 2 * reach * errors.standard_error, rtol=0.03)
     assert not (found.open_low | found.open_high).any()
 
@@ -99,7 +99,7 @@ def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
 @pytest.mark.slow
 def test_bounds_end_an_interval_and_leave_it_open():
     problem, fit = fitted("mctigue", seen(SPHERE, mctigue), bounds={"radius": (600.0, 1200.0)})
-    found = profiled(problem, fit, threshold(fit))
+    found = profile_likelihood(problem, fit, threshold(fit))
     radius = fit.names.index("radius")
     assert (found.low[radius], found.high[radius]) == pytest.approx((600.0, 1200.0))
     assert found.open_low[radius]
@@ -132,9 +132,9 @@ def test_signals_in_a_basis_give_the_intervals_of_all_points(monkeypatch):
     tracks = seen(SPHERE, mctigue, size=24)
     problem, fit = fitted("mctigue", tracks)
     assert problem.model.points > profile.MANY_POINTS
-    few = profiled(problem, fit, threshold(fit))
+    few = profile_likelihood(problem, fit, threshold(fit))
     monkeypatch.setattr(profile, "MANY_POINTS", 10**9)
-    whole = profiled(problem, fit, threshold(fit))
+    whole = profile_likelihood(problem, fit, threshold(fit))
     width = whole.high - whole.low
     np.testing.assert_allclose(few.low, whole.low, atol=0.02 * width.max(), rtol=0.05)
     np.testing.assert_allclose(few.high, whole.high, atol=0.02 * width.max(), rtol=0.05)
@@ -189,7 +189,7 @@ def test_a_parameter_of_which_nothing_tells_where_it_may_lie_is_refused_unless_b
 
     def begin(of, bounds):
         wanted = searches([source], stations, {**QUANTITIES, "mass": of}, bounds)
-        problem = prepared(tracks, [source], wanted, {}, offsets=False, ramps=False)
+        problem = prepare_problem(tracks, [source], wanted, {}, offsets=False, ramps=False)
         return best(problem, starts(problem, wanted, 8, 0))
 
     with pytest.raises(QexpError, match=r"mass is neither an amplitude.*bounds=mass=LOW:HIGH"):

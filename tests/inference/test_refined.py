@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qexp.base.quantities import QUANTITIES
-from qexp.inference.fit import POOR, best, prepared, refined
+from qexp.inference.fit import POOR, best, prepare_problem, refine_fit
 from qexp.inference.parameters import searches
 from qexp.physics.dislocation import okada
 from qexp.simulation.generators import GENERATORS
@@ -31,10 +31,10 @@ def test_a_strong_dike_below_the_surface_is_found_from_an_estimate_that_is_far_o
         )
     stations = np.stack([tracks[0].x, tracks[0].y], axis=1)
     of_dike = searches(DIKE, stations, QUANTITIES, {})
-    problem = prepared(tracks, DIKE, of_dike, NO_SLIP, offsets=True, ramps=False)
+    problem = prepare_problem(tracks, DIKE, of_dike, NO_SLIP, offsets=True, ramps=False)
     from_truth = best(problem, torch.tensor([SHALLOW]))
     far_off = torch.tensor([[-4000.0, 0.0, 3000.0, 4000.0, 2000.0, 0.5, 1.2, 0.0, 0.0, 1.0]], dtype=torch.float64)
     assert best(problem, far_off).chi2_reduced > POOR
-    found = refined(problem, far_off, of_dike, seed=0)
+    found = refine_fit(problem, far_off, of_dike, seed=0)
     assert found.chi2_reduced < 1.1
     np.testing.assert_allclose(found.chi2, from_truth.chi2, rtol=1e-6)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qexp.base.quantities import QUANTITIES
-from qexp.inference.fit import best, prepared
+from qexp.inference.fit import best, prepare_problem
 from qexp.inference.parameters import Coordinates, along_the_other_side, searches, within_limits
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import ASCENDING, DESCENDING, track
@@ -36,7 +36,7 @@ def test_a_source_past_the_limits_is_the_same_as_the_one_between_them(name):
     tilts = torch.linspace(-math.pi, 2 * math.pi, 31, dtype=torch.float64)
     values = torch.tensor([SOURCES[name]], dtype=torch.float64).repeat(len(tilts), 1)
     values[:, source.variables.index(TILT[name])] = tilts
-    at, signs = within_limits(coordinates.of(values), coordinates.tilts)
+    at, signs = within_limits(coordinates.from_values(values), coordinates.tilts)
     written = coordinates.values(at)
     tilt = written[:, source.variables.index(TILT[name])]
     assert tilt.min() >= 0
@@ -47,7 +47,7 @@ def test_a_source_past_the_limits_is_the_same_as_the_one_between_them(name):
     for row in (2, 8, 20, 29):
         before, after = (
             source.kernel(coordinates.values(one + step), STATIONS) - source.kernel(coordinates.values(one), STATIONS)
-            for one in (coordinates.of(values[row][None]), at[row][None])
+            for one in (coordinates.from_values(values[row][None]), at[row][None])
         )
         torch.testing.assert_close(after, before * signs[row][:, None, None], rtol=1e-3, atol=1e-12)
 
@@ -58,7 +58,7 @@ def test_a_level_dislocation_along_its_other_side_is_the_same(fixed, slips):
     level = torch.tensor([SOURCES["okada"]], dtype=torch.float64)
     level[:, 6:9] = torch.tensor([0.0, *slips], dtype=torch.float64)
     steep = torch.tensor([SOURCES["okada"]], dtype=torch.float64)
-    other = along_the_other_side(coordinates.of(torch.cat([level, steep])), coordinates.tilts)
+    other = along_the_other_side(coordinates.from_values(torch.cat([level, steep])), coordinates.tilts)
     values = coordinates.values(other)
     assert len(values) == 1
     torch.testing.assert_close(values[0, 3:5], level[0, [4, 3]])
@@ -93,7 +93,7 @@ def test_a_dike_is_found_from_a_start_that_dips_to_the_other_side():
         moved = sources[0].kernel(truth, torch.from_numpy(np.stack([one.x, one.y], axis=1)))[0].numpy()
         tracks.append(dataclasses.replace(one, displacement=one.displacement + (moved * one.direction).sum(axis=1)))
     found = searches(sources, np.stack([tracks[0].x, tracks[0].y], axis=1), QUANTITIES, {})
-    problem = prepared(tracks, sources, found, {"strike_slip": 0.0, "dip_slip": 0.0}, offsets=False, ramps=False)
+    problem = prepare_problem(tracks, sources, found, {"strike_slip": 0.0, "dip_slip": 0.0}, offsets=False, ramps=False)
     start = truth.clone()
     start[0, 5] += math.pi - 0.1
     fit = best(problem, start)

@@ -17,7 +17,7 @@ import qexp
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.inference.integration import grid_of
-from qexp.inference.posterior import searched
+from qexp.inference.posterior import search_modes
 from qexp.inference.sampling import METHODS
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.limit import exact_likelihoods
@@ -115,12 +115,12 @@ def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_
     made = posteriors(Likelihoods(of, IMAGES), samples, count=2000)
     assert not made.doubts
     for observation in range(3):
-        signals = likelihood.signals.of(observation)
+        signals = likelihood.signals.of_observation(observation)
         start = prior.values(np.zeros((1, 4)))
         for column, name in enumerate(prior.names):
             if name in priors:
                 start[0, column] = float(samples[name][observation, 0]) * likelihood.factors[name]
-        density, proposal = searched(signals, prior, prior.scores(start.numpy()), None)
+        density, proposal = search_modes(signals, prior, prior.scores(start.numpy()), None)
         scores = METHODS["auto"](density, proposal, 4000, random).all
         columns = map(likelihood.names.index, made.names)
         expected = np.stack([likelihood.value(column, scores[:, column], density.prior) for column in columns], axis=1)

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 import qexp as package
-from qexp.deformation.signal import estimated
+from qexp.deformation.signal import estimate_noise
 from qexp.errors import QexpError
 from qexp.observations import noise
 from qexp.observations.noise import Area, Outside, declared, fit, semivariogram, with_noise
@@ -70,7 +70,7 @@ def assert_found(estimates):
 
 @pytest.mark.slow
 def test_sill_range_and_nugget_are_found_again(places, fields):
-    assert_found([estimated([track_of(places, field)], AREA)[0] for field in fields])
+    assert_found([estimate_noise([track_of(places, field)], AREA)[0] for field in fields])
 
 
 @pytest.mark.heavy
@@ -79,7 +79,10 @@ def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(plac
     assert np.abs(signal).max() > 10 * np.sqrt(SILL)
     ratios = []
     for field in fields[:6]:
-        (found,), (without,) = estimated([track_of(places, field + signal)]), estimated([track_of(places, field)], AREA)
+        (found,), (without,) = (
+            estimate_noise([track_of(places, field + signal)]),
+            estimate_noise([track_of(places, field)], AREA),
+        )
         east, north = map(float, re.findall(r"(\d+) (?:east|north)", found.how))
         assert np.hypot(east - 450e3, north - 4550e3) < 1e3
         assert found.points < POINTS
@@ -90,34 +93,37 @@ def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(plac
 
 @pytest.mark.heavy
 def test_noise_alone_is_taken_for_no_source(places, fields):
-    estimates = [estimated([track_of(places, field)])[0] for field in fields[:4]]
+    estimates = [estimate_noise([track_of(places, field)])[0] for field in fields[:4]]
     assert sum("no source is significant" in one.how for one in estimates) >= 3
 
 
 @pytest.mark.slow
 def test_tracks_of_one_source_have_their_own_noise(places, fields):
     signal = swell(places, 20e6)
-    one, other = estimated([track_of(places, signal + fields[0]), track_of(places, signal + 3 * fields[1], "other")])
+    one, other = estimate_noise(
+        [track_of(places, signal + fields[0]), track_of(places, signal + 3 * fields[1], "other")]
+    )
     assert 4 < other.best.sill / one.best.sill < 20
 
 
 def test_only_what_lies_where_no_signal_is_counts(places, fields):
     x, y = places
-    quiet = estimated([track_of(places, fields[0])], Outside(450e3, 4550e3, 30e3))[0]
+    quiet = estimate_noise([track_of(places, fields[0])], Outside(450e3, 4550e3, 30e3))[0]
     circle = np.hypot(x - 450e3, y - 4550e3) <= 30e3
-    loud = estimated([track_of(places, fields[0] + circle)], Outside(450e3, 4550e3, 30e3))[0]
+    loud = estimate_noise([track_of(places, fields[0] + circle)], Outside(450e3, 4550e3, 30e3))[0]
     assert loud.best == quiet.best
     area = Area((400e3, 440e3), (4500e3, 4600e3))
     inside = (x <= 440e3).astype(float)
-    assert estimated([track_of(places, fields[0])], area)[0].points == inside.sum()
+    assert estimate_noise([track_of(places, fields[0])], area)[0].points == inside.sum()
 
 
 def test_a_plane_is_taken_out_if_asked(places, fields):
     x, y = places
     plane = 1e-6 * (x - 400e3) - 2e-6 * (y - 4500e3)
-    bent = estimated([track_of(places, fields[0] + plane)], AREA)[0]
+    bent = estimate_noise([track_of(places, fields[0] + plane)], AREA)[0]
     even, without = (
-        estimated([track_of(places, values)], AREA, planes=True)[0].best for values in (fields[0] + plane, fields[0])
+        estimate_noise([track_of(places, values)], AREA, planes=True)[0].best
+        for values in (fields[0] + plane, fields[0])
     )
     assert dataclasses.astuple(even)[1:] == pytest.approx(dataclasses.astuple(without)[1:], rel=1e-3)
     assert not bent.levels_off
@@ -227,17 +233,17 @@ def test_a_figure_that_is_there_already_is_replaced_only_if_asked(observed, tmp_
 
 def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(places):
     with pytest.raises(QexpError, match="all its points have the same displacement"):
-        estimated([track_of(places, np.zeros(POINTS))], Outside(0, 0, 1))
+        estimate_noise([track_of(places, np.zeros(POINTS))], Outside(0, 0, 1))
     with pytest.raises(QexpError, match="20 of its 20 points are left to estimate the noise from"):
-        estimated([track_of(places[:, :20], np.arange(20.0))])
+        estimate_noise([track_of(places[:, :20], np.arange(20.0))])
 
 
 @pytest.mark.slow
 def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(places):
     white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
     with pytest.raises(QexpError, match="all its points lie at one place"):
-        estimated([track_of(np.full((2, POINTS), 4e5), white)])
-    (found,) = estimated([track_of(np.stack([places[0], np.full(POINTS, 4500e3)]), white)])
+        estimate_noise([track_of(np.full((2, POINTS), 4e5), white)])
+    (found,) = estimate_noise([track_of(np.stack([places[0], np.full(POINTS, 4500e3)]), white)])
     assert found.best.nugget + found.best.sill == pytest.approx(1e-4, rel=0.3)
 
 
@@ -254,7 +260,7 @@ def test_what_the_semivariogram_leaves_open_is_warned_of(places, fields, tmp_pat
         assert [text.startswith(warning) for text in seen.warnings] == [True]
 
 
-def test_stations_alone_have_no_noise_to_be_estimated(tmp_path):
+def test_stations_alone_have_no_noise_to_be_estimate_noise(tmp_path):
     (tmp_path / "g.txt").write_text("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
     with pytest.raises(QexpError, match="stations have errors of their own"):
         package.observe(tmp_path / "g.txt", error=0.01, noise="estimate")

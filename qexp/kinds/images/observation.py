@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from qexp.base.outputs import PERIOD, estimate_of
 from qexp.base.quantities import Quantities, base_name, nearest, quantity, with_periods
-from qexp.deformation.estimate import Candidate, Inversion, estimated
+from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
 from qexp.deformation.options import InvertOptions
 from qexp.errors import QexpError
-from qexp.inference.parameters import Units, amplitudes, shown
+from qexp.inference.parameters import Units, amplitudes, display_name
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.misfit import UNUSUAL
@@ -374,7 +374,7 @@ def network_estimate(
     said = [*remarks, *missing, *outside]
     document = {
         "run": network.name,
-        "parameters": {shown(name): units.from_si(name, value) for name, value in values.items()},
+        "parameters": {display_name(name): units.from_si(name, value) for name, value in values.items()},
         "views": {image: track.name for image, track in tracks.items()},
         "centre": list(at),
         "outside": outside,
@@ -493,7 +493,7 @@ def _start(network: _Network, made: Mapping[str, float]) -> tuple[dict[str, floa
         value = made[name] if name in made else typical(network.dataset, name)
         if name not in made and name not in network.dataset.fixed:
             missing.append(
-                f"{shown(name)} is not estimated by the network; it starts at the median of the training data"
+                f"{display_name(name)} is not estimated by the network; it starts at the median of the training data"
             )
         factor = quantity(name, network.dataset.quantities).si_factor
         values[name], start[name] = factor * value, factor * _likely(network, name, value)
@@ -561,8 +561,8 @@ def by_network(observation: Observation, directory: RunDirectory, options: Inver
     others = (options.starts or STARTS_NEAR) - 1 if options.least_squares else 0
     said = network_estimate(directory, observation, options.centre, options.device, others, options.seed)
     if options.least_squares:
-        return [estimated(observation, said.candidate, options, network=said.document, remarks=said.remarks)]
+        return [estimate_sources(observation, said.candidate, options, network=said.document, remarks=said.remarks)]
     candidate = replace(said.candidate, start=said.values)
     whose = "the estimate and its intervals are" if candidate.intervals else "the estimate is"
     remarks = [*said.remarks, f"{whose} the network's; `refine=True` gives standard errors"]
-    return [estimated(observation, candidate, options, network=said.document, remarks=remarks)]
+    return [estimate_sources(observation, candidate, options, network=said.document, remarks=remarks)]

@@ -30,7 +30,7 @@ from qexp.inference.density import (
     whole_signals,
 )
 from qexp.inference.integration import circular_moments
-from qexp.inference.posterior import draws_of, laplace, modes, searched
+from qexp.inference.posterior import draws_of, laplace, modes, search_modes
 from qexp.inference.sampling import METHODS, Draws, Mixture
 from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, require_known
 from qexp.inference.weighting import Weighting
@@ -185,7 +185,7 @@ class Likelihoods:
         """By images of the generator, whatever the unknowns are."""
         factors = dict.fromkeys(self.dataset.test, 1.0)
         prior = Prior(self._free, [prior_of(self.dataset, name, 1.0) for name in self._free], {})
-        data = self._pixels.of(samples)
+        data = self._pixels.numbers_of(samples)
         for group, shared, seen in alike(self._pixels.seen(samples), given):
             visible = bool(seen.any())
             seen = seen if visible else np.ones_like(seen)
@@ -371,7 +371,7 @@ def _starts(
 def _one_by_one(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
     """The posterior of each observation, with angles turned and a noise level."""
     for observation, of_observation in enumerate(starts):
-        yield searched(signals.of(observation), likelihood.prior, of_observation, likelihood.level)
+        yield search_modes(signals.of_observation(observation), likelihood.prior, of_observation, likelihood.level)
 
 
 def _together(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
@@ -382,8 +382,8 @@ def _together(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterat
         which = torch.from_numpy(np.repeat(some, each))
         minima = modes(PenalisedSquares(signals, likelihood.prior, which=which), starts[some].reshape(-1, free))
         for index, observation in enumerate(some.tolist()):
-            density = PosteriorDensity(signals.of(observation), likelihood.prior)
-            yield density, laplace(density, minima.of(range(index * each, (index + 1) * each)))
+            density = PosteriorDensity(signals.of_observation(observation), likelihood.prior)
+            yield density, laplace(density, minima.select(range(index * each, (index + 1) * each)))
 
 
 # Posteriors of a user's images by the likelihood of the dataset that a network was trained on, from its estimates.

@@ -199,7 +199,7 @@ class Refinement:
 
     def data(self, samples: Mapping[str, Tensor]) -> Tensor:
         """The numbers of samples that are fitted, (sample, number) [m]."""
-        return self.pixels.of(samples)
+        return self.pixels.numbers_of(samples)
 
     def enough(self, seen: Seen) -> bool:
         """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what `alike` says is."""
