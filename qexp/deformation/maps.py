@@ -154,33 +154,34 @@ def _frame(x: Array, y: Array, margin: float) -> Frame:
 
 
 def _draw_points(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
-    seen = track.where_observed()
+    observed = track.where_observed()
     hidden = track.select(~track.observed & np.isfinite(track.x) & np.isfinite(track.y))
-    points = min(seen.size, MOST_DOTS)
+    points = min(observed.size, MOST_DOTS)
     width = 72 * PANEL * 0.8
     size = float(np.clip(width / max(np.sqrt(points), 1), 0.8, 6)) ** 2
     if 0 < len(hidden.x) <= MOST_DOTS:
         axis.scatter(hidden.x / 1000, hidden.y / 1000, size / 2, color=MASKED, linewidths=0)
-    if seen.spread is not None and seen.count is not None:
-        _draw_means(axis, seen, sides_of(seen.spread, seen.count), factor, colours)
-    elif seen.size > MOST_DOTS:
-        _draw_cells(axis, seen, factor, colours)
+    if observed.spread is not None and observed.count is not None:
+        _draw_means(axis, observed, sides_of(observed.spread, observed.count), factor, colours)
+    elif observed.size > MOST_DOTS:
+        _draw_cells(axis, observed, factor, colours)
     else:
         axis.scatter(
-            seen.x / 1000, seen.y / 1000, size, factor * seen.displacement, linewidths=0, **_coloured(colours)
+            observed.x / 1000, observed.y / 1000, size, factor * observed.displacement, linewidths=0,
+            **_coloured(colours),
         )  # fmt: skip
-    _mark_flight(axis, seen)
+    _mark_flight(axis, observed)
 
 
-def _draw_means(axis: Axes, seen: Track, sides: Array, factor: float, colours: ScalarMappable) -> None:
+def _draw_means(axis: Axes, observed: Track, sides: Array, factor: float, colours: ScalarMappable) -> None:
     """Means of cells as rectangles, about as large as the cells."""
     from matplotlib.collections import PolyCollection
 
     corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-    middles = np.stack([seen.x, seen.y], axis=1)
+    middles = np.stack([observed.x, observed.y], axis=1)
     cells = list((middles[:, None] + corners * sides[:, None]) / 1000)
     drawn = PolyCollection(cells, linewidths=0, **_coloured(colours))
-    drawn.set_array(factor * seen.displacement)
+    drawn.set_array(factor * observed.displacement)
     axis.add_collection(drawn)
 
 
@@ -199,22 +200,24 @@ def _coloured(colours: ScalarMappable) -> dict[str, Any]:
     return {"cmap": colours.cmap, "norm": colours.norm}
 
 
-def _draw_cells(axis: Axes, seen: Track, factor: float, colours: ScalarMappable) -> None:
+def _draw_cells(axis: Axes, observed: Track, factor: float, colours: ScalarMappable) -> None:
     """The means of cells, which a panel can show."""
-    spans = np.array([np.ptp(seen.x), np.ptp(seen.y)])
+    spans = np.array([np.ptp(observed.x), np.ptp(observed.y)])
     # At least three points to a cell on average: cells narrower than a grid's pixels would leave gaps.
-    cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / seen.size)))
+    cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / observed.size)))
     bins = np.maximum((spans / cell).astype(int), 1)
-    sums, x, y = np.histogram2d(seen.x / 1000, seen.y / 1000, bins, weights=factor * seen.displacement)
-    counts, _, _ = np.histogram2d(seen.x / 1000, seen.y / 1000, [x, y])
+    sums, x, y = np.histogram2d(observed.x / 1000, observed.y / 1000, bins, weights=factor * observed.displacement)
+    counts, _, _ = np.histogram2d(observed.x / 1000, observed.y / 1000, [x, y])
     means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     axis.pcolormesh(x, y, means.T, rasterized=True, **_coloured(colours))
 
 
 def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
     """Arrows of the horizontal displacements, and dots coloured by the vertical ones."""
-    seen = track.where_observed()
-    stations = stations_of(seen.x / 1000, seen.y / 1000, seen.direction, factor * seen.displacement, seen.station)
+    observed = track.where_observed()
+    stations = stations_of(
+        observed.x / 1000, observed.y / 1000, observed.direction, factor * observed.displacement, observed.station
+    )
     vectors = stations.vectors
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
     longest = max(float(np.hypot(*vectors[moved, :2].T).max(initial=0)), 1e-9)
@@ -234,9 +237,9 @@ def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappa
     _name_stations(axis, stations, tips)
 
 
-def _mark_flight(axis: Axes, seen: Track) -> None:
+def _mark_flight(axis: Axes, observed: Track) -> None:
     """An arrow along the flight and a line along the look, in a corner."""
-    mean = seen.direction.mean(axis=0, keepdims=True)
+    mean = observed.direction.mean(axis=0, keepdims=True)
     if np.hypot(*mean[0, :2]) < 1e-3:
         return
     heading = float(angles_of(mean)[1][0])
@@ -473,7 +476,7 @@ def _draw(axis: Axes, estimate: NoiseEstimate) -> None:
     sill = f"sill {1e6 * best.sill:.3g} mm²\nrange {best.range / 1000:.3g} km"
     words = f"{best.type}:\n{sill if estimate.levels_off else NO_SILL}\nnugget {1e6 * best.nugget:.2g} mm²"
     small = sized(7.5)
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, min(0.06 + 0.9e6 * best.nugget / top, 0.4))}
+    legend: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, min(0.06 + 0.9e6 * best.nugget / top, 0.4))}
     if not estimate.levels_off:
-        place = {"loc": "upper left"}
-    axis.legend(fontsize=small, frameon=False, title=words, title_fontsize=small, **place)
+        legend = {"loc": "upper left"}
+    axis.legend(fontsize=small, frameon=False, title=words, title_fontsize=small, **legend)

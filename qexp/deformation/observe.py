@@ -109,14 +109,14 @@ def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str,
     if options.noise_mask is not None:
         centre_east, centre_north, radius = _numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS")
         signal_free = Outside(centre_east, centre_north, radius)
-    found = estimate_noise(tracks, signal_free, options.noise_ramp)
-    return {track.name: estimate for track, estimate in zip(tracks, found, strict=True)}
+    estimates = estimate_noise(tracks, signal_free, options.noise_ramp)
+    return {track.name: estimate for track, estimate in zip(tracks, estimates, strict=True)}
 
 
-def _numbers(option: str, given: Sequence[float], form: str) -> Sequence[float]:
-    if len(given) != form.count(",") + 1:
+def _numbers(option: str, numbers: Sequence[float], form: str) -> Sequence[float]:
+    if len(numbers) != form.count(",") + 1:
         raise QexpError(f"{option}: write {form} in m")
-    return given
+    return numbers
 
 
 # What a track holds, in numbers: for messages and JSON.
@@ -164,19 +164,19 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
     size  number of pixels or points that were read
     crs   of its coordinates
     """
-    seen = track.where_observed()
-    averaged = None if seen.count is None else round(float(seen.count.sum()))
+    observed = track.where_observed()
+    averaged = None if observed.count is None else round(float(observed.count.sum()))
     incidence = heading = true_heading = None
     if track.kind == "radar":
-        incidence, heading = (float(angle[0]) for angle in angles_of(seen.direction.mean(axis=0, keepdims=True)))
-        turn = 0.0 if crs is None else np.degrees(convergence(crs_of(crs), seen.x, seen.y)).mean()
+        incidence, heading = (float(angle[0]) for angle in angles_of(observed.direction.mean(axis=0, keepdims=True)))
+        turn = 0.0 if crs is None else np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
         true_heading = float((heading + turn + 180) % 360 - 180)
-    east, north = ((float(values.min()), float(values.max())) for values in (seen.x, seen.y))
+    east, north = ((float(values.min()), float(values.max())) for values in (observed.x, observed.y))
     return TrackSummary(
-        track.name, track.kind, seen.size, averaged, max(size - (averaged or seen.size), 0), east, north, incidence,
-        heading, true_heading, float(np.sqrt(np.mean(seen.displacement**2))),
-        float(np.median(seen.error)), track.noise,
-        None if seen.station is None else list(dict.fromkeys(seen.station.tolist())),
+        track.name, track.kind, observed.size, averaged, max(size - (averaged or observed.size), 0), east, north,
+        incidence, heading, true_heading, float(np.sqrt(np.mean(observed.displacement**2))),
+        float(np.median(observed.error)), track.noise,
+        None if observed.station is None else list(dict.fromkeys(observed.station.tolist())),
     )  # fmt: skip
 
 
@@ -195,13 +195,13 @@ def draw(
     observation: Observation, estimates: Mapping[str, NoiseEstimate], figure: Path, title: str, style: str | Path | None
 ) -> list[Path]:
     """Draw the map, and the semivariograms if there are any; returns the paths of the figures."""
-    whole, of_noise = pictures_of(figure)
+    map_path, noise_path = pictures_of(figure)
     with use_style(None if style is None else Path(style)):
-        save(draw_tracks(observation, title), whole)
+        save(draw_tracks(observation, title), map_path)
         if not estimates:
-            return [whole]
-        save(draw_semivariograms(estimates, f"{title}: semivariograms without the signal"), of_noise)
-    return [whole, of_noise]
+            return [map_path]
+        save(draw_semivariograms(estimates, f"{title}: semivariograms without the signal"), noise_path)
+    return [map_path, noise_path]
 
 
 # Files are read, brought into one coordinate reference system, and written as one observation file.
@@ -246,28 +246,30 @@ def observe(
     Raises QexpError before anything is written.
     """
     require_targets(to, pictures_of(figure), options.overwrite)
-    chosen = list(_chosen(sources, options))
+    chosen = list(_choose_readers(sources, options))
     _require_effect(chosen, options)
     readings: dict[str, Reading] = {}
-    for path, reader, one in chosen:
+    for path, reader, read_options in chosen:
         if str(path) in readings:
             raise QexpError(f"{path} is given twice")
-        reading = reader.read(path, one)
+        reading = reader.read(path, read_options)
         if "north" in reader.takes:
-            reading = _by_north(reading, one.north, options.crs)
+            reading = _by_north(reading, read_options.north, options.crs)
         readings[str(path)] = reading
     if options.name is None:
-        readings = _told_apart(readings)
+        readings = _distinct_names(readings)
     observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
     # Before points are averaged: the means of cells have another semivariogram.
     observation, estimates = with_noises(observation, options, lambda: _points(readings, observation))
-    sizes = [one.size or len(track.x) for one in readings.values() for track in one.tracks]
+    sizes = [reading.size or len(track.x) for reading in readings.values() for track in reading.tracks]
     plan = ReadOptions(**{name: getattr(options, name) for name in REDUCING}).reduction
     if plan is not None:
-        placed = plan.in_system(observation.crs)
-        observation = replace(observation, tracks=tuple(reduced_points(one, placed) for one in observation.tracks))
+        plan_here = plan.in_system(observation.crs)
+        observation = replace(
+            observation, tracks=tuple(reduced_points(track, plan_here) for track in observation.tracks)
+        )
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
     warnings += _unlike(observation)
     files = []
@@ -282,17 +284,19 @@ def observe(
     return Observed(observation, summaries, warnings, files, estimates)
 
 
-def _told_apart(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+def _distinct_names(readings: Mapping[str, Reading]) -> dict[str, Reading]:
     """The readings, with the part of their files' paths that differs before names that several of them have."""
     files = Counter(track.name for reading in readings.values() for track in reading.tracks)
-    places = {path: Path(path).absolute() for path in readings}
+    paths = {path: Path(path).absolute() for path in readings}
     apart = dict(readings)
     for name in [name for name, count in files.items() if count > 1]:
         sharing = [path for path, reading in readings.items() if name in [track.name for track in reading.tracks]]
-        ways = [tuple(reversed(places[path].with_suffix("").parts)) for path in sharing]
+        ways = [tuple(reversed(paths[path].with_suffix("").parts)) for path in sharing]
         level = next((parts for parts in zip(*ways, strict=False) if len(set(parts)) == len(parts)), None)
         for path, part in zip(sharing, level or (), strict=False):
-            tracks = (replace(one, name=f"{part}_{name}") if one.name == name else one for one in apart[path].tracks)
+            tracks = (
+                replace(track, name=f"{part}_{name}") if track.name == name else track for track in apart[path].tracks
+            )
             apart[path] = replace(apart[path], tracks=tuple(tracks))
     return apart
 
@@ -306,10 +310,10 @@ def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
         if north not in NORTHS:
             raise QexpError(f"`north={north}`: directions refer to {' or '.join(NORTHS)} north")
         return replace(reading, north=north)
-    own = reading.crs or crs
-    if own is None:
+    system = reading.crs or crs
+    if system is None:
         return reading
-    turns = [np.degrees(np.abs(convergence(crs_of(own), track.x, track.y))).max() for track in reading.tracks]
+    turns = [np.degrees(np.abs(convergence(crs_of(system), track.x, track.y))).max() for track in reading.tracks]
     if max(turns) < LARGE_TURN:
         return reading
     doubt = (
@@ -321,15 +325,19 @@ def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
 
 def _points(readings: Mapping[str, Reading], observation: Observation) -> Mapping[str, Track]:
     """Points of the tracks that their readers have reduced, by name, in the system of the observation."""
-    drawn = {path: replace(one, tracks=(one.points(),)) for path, one in readings.items() if one.points is not None}
-    placed = in_one_system(drawn, observation.crs).tracks if drawn else ()
-    return {track.name: track for track in placed}
+    drawn = {
+        path: replace(reading, tracks=(reading.points(),))
+        for path, reading in readings.items()
+        if reading.points is not None
+    }
+    tracks = in_one_system(drawn, observation.crs).tracks if drawn else ()
+    return {track.name: track for track in tracks}
 
 
 def _unlike(observation: Observation) -> Iterator[str]:
     """What makes the units of tracks suspicious beside each other."""
     largest = {
-        one.name: float(np.abs(one.where_observed().displacement).max(initial=0.0)) for one in observation.tracks
+        track.name: float(np.abs(track.where_observed().displacement).max(initial=0.0)) for track in observation.tracks
     }
     moved = {name: most for name, most in largest.items() if most > 0}
     if not moved:
@@ -358,40 +366,40 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
         )
 
 
-def _said(options: ObserveOptions) -> dict[str, Any]:
+def _reading_values(options: ObserveOptions) -> dict[str, Any]:
     """What the options say of how files are read."""
-    said = {field.name: getattr(options, field.name, None) for field in fields(ReadOptions)}
-    return {name: value for name, value in said.items() if value is not None}
+    values = {field.name: getattr(options, field.name, None) for field in fields(ReadOptions)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _chosen(sources: Sequence[Path], options: ObserveOptions) -> Iterator[tuple[Path, Reader, ReadOptions]]:
+def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterator[tuple[Path, Reader, ReadOptions]]:
     """Each file with its reader and what is asked of it."""
     stations, gnss_unit = [Path(file) for file in options.gnss], options.gnss_units
     if not sources and not stations:
         raise QexpError("name at least one file")
-    given = _said(options)
-    if stations and given.get("unit") and not gnss_unit:
+    values = _reading_values(options)
+    if stations and values.get("unit") and not gnss_unit:
         raise QexpError("`unit` is for the files and not for the tables of `gnss`; give theirs, too: `gnss_unit=m`")
     if gnss_unit and not stations:
         raise QexpError("`gnss_unit` is for the tables of `gnss`; the unit of other files is `unit`")
     for index, path in enumerate(sources):
-        own = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in given.items()}
-        others = [_of_file("unit", given.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
+        of_file = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in values.items()}
+        others = [_of_file("unit", values.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
         option = " ".join(f"`unit={'mm' if other == index else unit}`" for other, unit in enumerate(others))
-        yield path, reader_of(path), ReadOptions(**own, unit_option=option)
+        yield path, reader_of(path), ReadOptions(**of_file, unit_option=option)
     for index, path in enumerate(stations):
         if not path.is_file():
             raise NotFoundError(f"{path}: there is no such file")
-        shared = {name: value for name, value in given.items() if name not in PER_FILE}
-        error = given.get("error")
-        one = error[0] if isinstance(error, Sequence) and len(error) == 1 else error
+        shared = {name: value for name, value in values.items() if name not in PER_FILE}
+        error = values.get("error")
+        single = error[0] if isinstance(error, Sequence) and len(error) == 1 else error
         unit = _of_file("gnss-unit", gnss_unit or None, index, len(stations))
         yield (
             path,
             READERS["gnss"],
             replace(
                 ReadOptions(**shared),
-                error=None if isinstance(one, Sequence) else one,
+                error=None if isinstance(single, Sequence) else single,
                 unit=unit,
                 unit_option="`gnss_unit=mm`",
             ),
@@ -401,7 +409,7 @@ def _chosen(sources: Sequence[Path], options: ObserveOptions) -> Iterator[tuple[
 def _of_file(name: str, value: Any, index: int, count: int) -> Any:
     if name not in (*PER_FILE, "gnss-unit") or isinstance(value, str) or not isinstance(value, Sequence):
         return value
-    if name == "direction" and all(isinstance(one, str | Path) for one in value):  # three files for all
+    if name == "direction" and all(isinstance(part, str | Path) for part in value):  # three files for all
         return value
     if len(value) not in (1, count):
         raise QexpError(f"`{name}` is given {len(value)} times; give it once for all {count} files, or once for each")
@@ -421,7 +429,7 @@ def _typed(name: str, value: Any) -> Any:
 
 def _require_effect(chosen: Sequence[tuple[Path, Reader, ReadOptions]], options: ObserveOptions) -> None:
     """Raises QexpError for an option that no file's reader takes."""
-    for name in _said(options):
+    for name in _reading_values(options):
         if not any(name in reader.takes for _, reader, _ in chosen):
             files = ", ".join(str(path) for path, _, _ in chosen)
             raise QexpError(f"`{name}` has no effect on {files}; leave it out")

@@ -197,7 +197,7 @@ def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
     begin = {"x": 0.0, "y": 0.0, "depth": 2000.0, "delta_volume": 2e6}
     candidate = estimate.Candidate("mogi", sources_named("mogi", GENERATORS), units, begin, held=("depth",))
     held, freed = (
-        estimate.estimated(seen, candidate, asked)
+        estimate.estimate_sources(seen, candidate, asked)
         for asked in (InvertOptions(), InvertOptions(bounds={"depth": (0.5, 5)}))
     )
     assert held.parameters["depth"].fixed
