@@ -13,11 +13,11 @@ from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most, seconds
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
+from qexp.examples.ice import fields, glacier, grow, write
+from qexp.examples.options import Glaciers
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import initial_model, threads
 from qexp.kinds.tables import BUILT_IN
-from qexp.synthetic.ice import fields, glacier, grow, write
-from qexp.synthetic.options import Glaciers
 
 OPTIONS = Glaciers()
 FRAMES = 20

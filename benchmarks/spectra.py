@@ -14,11 +14,11 @@ from torch.nn import functional
 from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_least, at_most, seconds
 from qexp.base.workspace import find
+from qexp.examples.options import Cores
+from qexp.examples.xrf import ALL, write
 from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.networks.masked_autoencoder import masked_encoder
 from qexp.rows.array_cache import VARIABLE
-from qexp.synthetic.options import Cores
-from qexp.synthetic.xrf import ALL, write
 
 CHANNELS, PATCHES = 2048, 128
 RATIOS = (0.0, 0.5, 0.75)

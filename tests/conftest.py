@@ -109,9 +109,9 @@ def shared_folder(make: Callable[[Path], object]) -> Any:
 
 @shared_folder
 def _made_up_data(data: Path) -> None:
-    from qexp.synthetic.ice import write as ice_folders_write
-    from qexp.synthetic.options import Cores, Glaciers
-    from qexp.synthetic.xrf import write as xrf_folders_write  # loads torch, which few tests need
+    from qexp.examples.ice import write as ice_folders_write
+    from qexp.examples.options import Cores, Glaciers
+    from qexp.examples.xrf import write as xrf_folders_write  # loads torch, which few tests need
 
     for name in ("ice", "ice_coupled"):
         ice_folders_write(data / name, Glaciers(frames=2, size=40), glaciers=3, test=1)

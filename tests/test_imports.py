@@ -26,7 +26,7 @@ LAYERS = [
     {"store"},
     {"spec", "kinds.rows.spec", "kinds.fields.spec", "kinds.spectra.spec", "kinds.images.spec"},
     {"inference"},
-    {"networks", "foreign", "simulation", "observations", "synthetic"},
+    {"networks", "foreign", "simulation", "observations", "examples"},
     {"figures", "physics"},
     {"rows", "metrics"},
     {"base"},
@@ -38,8 +38,8 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 NEVER = {
     "networks": {"simulation.dataset", "foreign"},
-    "synthetic": {"networks", "simulation"},
-    "spec": {"inference", "networks", "foreign", "simulation", "observations", "synthetic", "physics"},
+    "examples": {"networks", "simulation"},
+    "spec": {"inference", "networks", "foreign", "simulation", "observations", "examples", "physics"},
     "physics": RANK.keys() - {"physics"},
     "errors": RANK.keys() - {"errors"},
 }
@@ -55,7 +55,7 @@ def modules() -> dict[str, Path]:
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         steps = path.relative_to(PACKAGE).with_suffix("").parts
-        if steps[0] == "examples":
+        if steps[:2] == ("examples", "specs"):  # of an installed package
             continue
         found[".".join(steps[:-1] if steps[-1] == "__init__" and len(steps) > 1 else steps)] = path
     return found
@@ -194,7 +194,7 @@ PRINTING = {
     "runs.options": "options of ls, export, import, verify, purge and serve",
     "runs.order": "options of run, rerun and study, and texts as seeds, grids and overrides",
     "spec.experiences": "the lines of a resolved spec, by the type of the experience",
-    "synthetic.options": "options of data ice and xrf",
+    "examples.options": "options of data ice and xrf",
     "spec.schema": "the parameters of an entry, as texts",
     "store.record": "the states and their words",
 }

@@ -11,17 +11,20 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra
+from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
-from qexp.synthetic.options import IceOptions, XrfOptions
 
 if TYPE_CHECKING:
     import xarray
 
     from qexp.base.tables import Tables
+    from qexp.examples import ice, xrf
     from qexp.runs.look import Look
-    from qexp.synthetic import ice, xrf
 
 IGNORED = "/runs/\n/comparisons/\n/figures/\n/data/\n__pycache__/\n"
+
+EXAMPLES = PACKAGE / "examples" if (PACKAGE / "examples/specs").is_dir() else PACKAGE.parent
+"""Where the shipped specs and data are: inside an installed package, at the root of a checkout."""
 
 STAND_INS = "*/stand_in_*.csv"
 """The data that are shipped: synthetic, so that every example runs. Other files beside them are not shipped."""
@@ -152,8 +155,9 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
             for kind in FOLDERS.values():
                 (draft / kind).mkdir()
             if not bare:
-                _copy((file for file in _examples().rglob("*") if "__pycache__" not in file.parts), _examples(), draft)
-                _copy(_example_data().glob(STAND_INS), _example_data(), directory / "data")
+                specs, data = EXAMPLES / "specs", EXAMPLES / "data"
+                _copy((file for file in specs.rglob("*") if "__pycache__" not in file.parts), specs, draft)
+                _copy(data.glob(STAND_INS), data, directory / "data")
             if not (directory / ".gitignore").exists():
                 (directory / ".gitignore").write_text(IGNORED)
             draft.rename(directory / "specs")  # which makes it a workspace
@@ -174,17 +178,6 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
             except BaseException:
                 copy.unlink(missing_ok=True)
                 raise
-
-
-def _examples() -> Path:
-    """The shipped specs: inside an installed package, at the root of a checkout."""
-    installed = PACKAGE / "examples"
-    return installed if installed.is_dir() else PACKAGE.parent / "specs"
-
-
-def _example_data() -> Path:
-    installed = PACKAGE / "example_data"
-    return installed if installed.is_dir() else PACKAGE.parent / "data"
 
 
 # A look at data, and synthetic data sets.
@@ -250,20 +243,20 @@ def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
 
 
 @takes(IceOptions)
-def make_ice(options: IceOptions) -> list[ice.Made]:
+def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
     """Simulate glaciers, in the format of 2Dto2D-DLE; see `qexp data ice`.
 
     returns    per glacier its `folder`, `frames`, time `steps` and `seconds`
     """
+    from qexp.examples.ice import write
     from qexp.store.directory import target_outside_of_runs
-    from qexp.synthetic.ice import write
 
     out = target_outside_of_runs(options.out)
     return write(out, options, options.glaciers, options.test, options.overwrite, options.watch)
 
 
 @takes(XrfOptions)
-def make_xrf(options: XrfOptions) -> xrf.Made:
+def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
     """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
 
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
@@ -271,7 +264,7 @@ def make_xrf(options: XrfOptions) -> xrf.Made:
     from qexp.store.directory import target_outside_of_runs
 
     with extra("spectra"):
-        from qexp.synthetic.xrf import write
+        from qexp.examples.xrf import write
 
     return write(
         target_outside_of_runs(options.out), options, options.cores, options.test, options.validation,

@@ -26,9 +26,9 @@ from qexp.cli.arguments import (
 )
 from qexp.cli.console import JsonOption, WorkspaceOption, bar, message, print_json, print_table, result, warning
 from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
-from qexp.synthetic.options import IceOptions, XrfOptions
 
 if TYPE_CHECKING:
     from qexp.base.quantities import Quantities

@@ -13,7 +13,7 @@ README = "README.md"
 
 
 @contextmanager
-def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
+def new_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
     """A temporary folder next to `out`, which is moved to `out` on success and deleted otherwise.
 
     heading  first line of the README in folders of this kind; only folders with it are overwritten
@@ -25,12 +25,12 @@ def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
     files.make_folder(out.parent)
     with ExitStack() as until_the_end:
         try:
-            filled = until_the_end.enter_context(files.drafted(out))
+            draft = until_the_end.enter_context(files.drafted(out))
         except OSError as error:
             raise QexpError(f"cannot write to {out.parent}: {error.strerror or error}") from error
-        yield filled
+        yield draft
         require_free(out, heading, overwrite)  # `out` may have changed meanwhile
-        files.put(filled, out)
+        files.put(draft, out)
 
 
 def require_free(out: Path, heading: str, overwrite: bool) -> None:

@@ -22,10 +22,10 @@ from torch import Tensor
 from qexp.base import files
 from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError
+from qexp.examples.folders import README, new_folder
+from qexp.examples.options import Glaciers
 from qexp.physics import ice
 from qexp.physics.ice import DENSITY, GRAVITY
-from qexp.synthetic.folders import README, whole_folder
-from qexp.synthetic.options import Glaciers
 
 Map = NDArray[np.float64]
 Range = tuple[float, float]
@@ -306,7 +306,7 @@ def fields(
         together = ice.coupled(torch.cat(moving, dim=-1), rounded, spacing, coupling)
         moving = ice.Velocity(*together.split(2, dim=-1))
     # Adding 0 turns -0, from slopes without ice, into 0.
-    basal, mean, top = ((YEAR * one + 0.0).numpy().astype(np.float32) for one in moving)
+    basal, mean, top = ((YEAR * velocity + 0.0).numpy().astype(np.float32) for velocity in moving)
     return {
         "thk": depth, "usurf": surface, "topg": bed,
         "ubar": mean[..., 0], "vbar": mean[..., 1],
@@ -364,7 +364,7 @@ COUPLED = (
 )
 
 
-class Made(NamedTuple):
+class WrittenGlacier(NamedTuple):
     """A written glacier."""
 
     folder: Path
@@ -382,7 +382,7 @@ def write(
     test: int | None = None,
     overwrite: bool = False,
     watch: Callable[[str, float], None] = lambda name, share: None,
-) -> list[Made]:
+) -> list[WrittenGlacier]:
     """Make glaciers, and write OUT/test/NAME/ex.nc of the first `test` of them and OUT/train/NAME/ex.nc of the others.
 
     test     a quarter of them, at least one, if left out
@@ -393,8 +393,8 @@ def write(
     """
     test = min(max(glaciers // 4, 1), glaciers - 1) if test is None else test
     check(options, glaciers, test)
-    made, seeds = [], Seeds(options.seed)
-    with whole_folder(out, HEADING, overwrite) as folder, _one_thread():
+    written, seeds = [], Seeds(options.seed)
+    with new_folder(out, HEADING, overwrite) as folder, _one_thread():
         for number in range(glaciers):
             part = "test" if number < test else "train"
             random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
@@ -402,13 +402,12 @@ def write(
             def report(share: float, name: str = random.name, number: int = number) -> None:
                 watch(name, (number + share) / glaciers)
 
-            states, steps, seconds = _grown(random, options, report)
-            place = Path(part) / random.name
-            files.make_folder(folder / place)
-            files.write_bytes(folder / place / "ex.nc", _netcdf(random, number, states, options))
-            made.append(Made(out / place, options.frames, steps, seconds))
+            states, steps, seconds = _count_steps(random, options, report)
+            files.make_folder(folder / part / random.name)
+            files.write_bytes(folder / part / random.name / "ex.nc", _netcdf(random, number, states, options))
+            written.append(WrittenGlacier(out / part / random.name, options.frames, steps, seconds))
         files.write_bytes(folder / README, _readme(options, glaciers, test).encode())
-    return made
+    return written
 
 
 @contextmanager
@@ -422,7 +421,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _grown(glacier: Glacier, options: Glaciers, watch: Callable[[float], None]) -> tuple[list[Tensor], int, float]:
+def _count_steps(
+    glacier: Glacier, options: Glaciers, watch: Callable[[float], None]
+) -> tuple[list[Tensor], int, float]:
     """Thickness of all frames, the number of time steps, and their computing time [s]."""
     steps = 0
 
@@ -486,7 +487,8 @@ def _attributes(glacier: Glacier, number: int, options: Glaciers) -> dict[str, s
 def _readme(options: Glaciers, glaciers: int, test: int) -> str:
     coupled = "" if options.coupling is None else "\n\n" + COUPLED.format(options.coupling)
     rows = "\n".join(
-        f"| {name} | {one.units} | {one.long_name} |" for name, one in {**COORDINATES, **VARIABLES}.items()
+        f"| {name} | {variable.units} | {variable.long_name} |"
+        for name, variable in {**COORDINATES, **VARIABLES}.items()
     )
     return f"""{HEADING}
 

@@ -12,12 +12,12 @@ import xarray
 
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.examples import ice
+from qexp.examples.folders import new_folder
+from qexp.examples.ice import VARIABLES, glacier, roughness, write
+from qexp.examples.options import Glaciers
 from qexp.kinds.fields.folders import PRESETS
 from qexp.physics.ice import DENSITY, GRAVITY
-from qexp.synthetic import ice
-from qexp.synthetic.folders import whole_folder
-from qexp.synthetic.ice import VARIABLES, glacier, roughness, write
-from qexp.synthetic.options import Glaciers
 from tests.conftest import shared_folder
 
 SMALL = Glaciers(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
@@ -211,11 +211,11 @@ def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
 
 def test_a_folder_that_is_made_anew_is_kept_until_the_new_one_is_there(tmp_path: Path):
     for text in ("first", "second"):
-        with whole_folder(tmp_path / "made", "# Of ours", overwrite=text == "second") as filled:
+        with new_folder(tmp_path / "made", "# Of ours", overwrite=text == "second") as filled:
             (filled / "README.md").write_text("# Of ours\n")
             (filled / text).touch()
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["README.md", "second"]
-    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "made", "# Of ours", overwrite=True) as filled:
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "made", "# Of ours", overwrite=True) as filled:
         (filled / "third").write_text(str(1 / 0))
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["README.md", "second"]
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
@@ -226,7 +226,7 @@ def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path):
     (tmp_path / "theirs" / "README.md").write_text("# My thesis\n")
     with (
         pytest.raises(QexpError, match="something else"),
-        whole_folder(tmp_path / "theirs", "# Simulated glaciers", overwrite=True),
+        new_folder(tmp_path / "theirs", "# Simulated glaciers", overwrite=True),
     ):
         raise AssertionError
     assert (tmp_path / "theirs" / "README.md").read_text() == "# My thesis\n"

@@ -11,10 +11,10 @@ import pytest
 
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.examples import xrf
+from qexp.examples.options import Cores
+from qexp.examples.xrf import BASINS, ELEMENTS, Scan, core as sediments_core, drift, write
 from qexp.physics.xrf import mass_fractions
-from qexp.synthetic import xrf
-from qexp.synthetic.options import Cores
-from qexp.synthetic.xrf import BASINS, ELEMENTS, Scan, core as sediments_core, drift, write
 from tests.conftest import shared_folder
 
 SMALL = Cores(spectra=10, labelled=4)
@@ -98,10 +98,10 @@ def test_labelled_spectra_are_those_of_pretraining_with_the_same_names(made: Pat
 
 
 def test_labels_are_spread_evenly_over_a_core():
-    assert xrf.labelled(Cores(spectra=200, labelled=40))[:3] == [2, 7, 12]
+    assert xrf.labelled_depths(Cores(spectra=200, labelled=40))[:3] == [2, 7, 12]
     for spectra in (1, 7, 50):
         for count in range(spectra + 1):
-            chosen = xrf.labelled(Cores(spectra=spectra, labelled=count))
+            chosen = xrf.labelled_depths(Cores(spectra=spectra, labelled=count))
             assert len(set(chosen)) == count
             assert all(0 <= depth < spectra for depth in chosen)
 

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError, suggestion
+from qexp.examples.folders import README, new_folder
+from qexp.examples.options import Cores
 from qexp.physics.xrf import (
     Beam,
     Detector,
@@ -35,8 +37,6 @@ from qexp.physics.xrf import (
     scattering,
     transmission,
 )
-from qexp.synthetic.folders import README, whole_folder
-from qexp.synthetic.options import Cores
 
 Array = NDArray[np.float64]
 
@@ -188,18 +188,18 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
 
     step  between depths [mm]
     """
-    whole = seeds.numpy("xrf", number, "core")
-    basin = int(whole.integers(BASINS))
-    regional = seeds.numpy("xrf", "basin", basin)
-    shares = _shares(seeds, number, regional, whole, depths, step)
-    dry, carbonate, carbon = _mixed(shares, _factors(seeds, number, regional, whole, depths, step))
+    of_core = seeds.numpy("xrf", number, "core")
+    basin = int(of_core.integers(BASINS))
+    of_basin = seeds.numpy("xrf", "basin", basin)
+    shares = _shares(seeds, number, of_basin, of_core, depths, step)
+    dry, carbonate, carbon = _mixed(shares, _factors(seeds, number, of_basin, of_core, depths, step))
     wet = _logistic(
         np.log(WATER / (1 - WATER))
-        + WATER_CORES * whole.standard_normal()
+        + WATER_CORES * of_core.standard_normal()
         + WATER_ALONG * drift(seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW)
     )
     water = _fractions(
-        {"H2O": 1.0, **{name: mass * np.exp(SALINITY * whole.standard_normal()) for name, mass in SEA_SALT.items()}}
+        {"H2O": 1.0, **{name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()}}
     )
     return Core(basin, shares, (1 - wet) * dry + wet * water, carbonate, carbon)
 
@@ -210,18 +210,18 @@ def drift(random: np.random.Generator, depths: int, processes: int, step: float)
     step  between depths, in lengths over which the correlation falls to 1/e
     """
     values = random.standard_normal((depths, processes))
-    kept = np.exp(-step)
+    correlation = np.exp(-step)
     for depth in range(1, depths):
-        values[depth] = kept * values[depth - 1] + np.sqrt(1 - kept**2) * values[depth]
+        values[depth] = correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * values[depth]
     return values
 
 
 def _shares(
-    seeds: Seeds, number: int, regional: np.random.Generator, whole: np.random.Generator, depths: int, step: float
+    seeds: Seeds, number: int, of_basin: np.random.Generator, of_core: np.random.Generator, depths: int, step: float
 ) -> dict[str, Array]:
     """Phase → (depth,)"""
     mean, basins, cores, slow, fast = np.array([SPREADS[phase] for phase in RATIOS]).T
-    level = mean + basins * regional.standard_normal(len(RATIOS)) + cores * whole.standard_normal(len(RATIOS))
+    level = mean + basins * of_basin.standard_normal(len(RATIOS)) + cores * of_core.standard_normal(len(RATIOS))
     logarithms = (
         level
         + slow * _regimes(seeds.numpy("xrf", number, "slow"), depths, step)
@@ -235,11 +235,11 @@ def _shares(
 
 def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the climate."""
-    values, kept = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW)
+    values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW)
     for depth in range(depths):
         fresh, changes = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY
         anew = depth == 0 or changes
-        values[depth] = fresh if anew else kept * values[depth - 1] + np.sqrt(1 - kept**2) * fresh
+        values[depth] = fresh if anew else correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * fresh
     return values
 
 
@@ -256,13 +256,13 @@ def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
 
 
 def _factors(
-    seeds: Seeds, number: int, regional: np.random.Generator, whole: np.random.Generator, depths: int, step: float
+    seeds: Seeds, number: int, of_basin: np.random.Generator, of_core: np.random.Generator, depths: int, step: float
 ) -> dict[tuple[str, str], Array]:
     """(phase, element) → (depth,) factor of an element's usual content in a phase; its median is 1."""
     between, along = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
-    constant = np.sqrt(BASIN_PART) * regional.standard_normal(count)
-    constant += np.sqrt(1 - BASIN_PART) * whole.standard_normal(count)
+    constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
+    constant += np.sqrt(1 - BASIN_PART) * of_core.standard_normal(count)
     varying = drift(seeds.numpy("xrf", number, "elements"), depths, count, step / SLOW * 4)
     return dict(zip(VARIATIONS, np.exp(between * constant + along * varying).T, strict=True))
 
@@ -322,15 +322,15 @@ def _depth(scanned: Scan, depth: int) -> str:
 COLUMNS: Mapping[str, Column] = {
     "filename": Column("of the spectrum under `spe/`, and of its target", file_name),
     "dirname": Column("name of the file of the spectrum under `spe/`, and of its target", file_name),
-    "composite_id": Column("of the spectrum", lambda of, depth: f"{of.name}_{_depth(of, depth).zfill(5)}"),
-    "cps": Column("counts per second", lambda of, depth: f"{of.counts[depth].sum() / of.scanner.live_time:.0f}"),
-    "core": Column("", lambda of, depth: of.name),
+    "composite_id": Column("of the spectrum", lambda scan, depth: f"{scan.name}_{_depth(scan, depth).zfill(5)}"),
+    "cps": Column("counts per second", lambda scan, depth: f"{scan.counts[depth].sum() / scan.scanner.live_time:.0f}"),
+    "core": Column("", lambda scan, depth: scan.name),
     "depth": Column("of the middle of the spectrum below the top of the core [mm]", _depth),
     "composite_depth_mm": Column("of the middle of the spectrum below the top of the core", _depth),
     "mid_depth_mm": Column("of the middle of the spectrum below the top of the core", _depth),
-    "voltage": Column("of the tube [kV]", lambda of, depth: str(of.scanner.voltage)),
-    "current": Column("of the tube [mA]", lambda of, depth: f"{of.scanner.current:.3f}"),
-    "live_time": Column("of the spectrum [s]", lambda of, depth: f"{of.scanner.live_time:g}"),
+    "voltage": Column("of the tube [kV]", lambda scan, depth: str(scan.scanner.voltage)),
+    "current": Column("of the tube [mA]", lambda scan, depth: f"{scan.scanner.current:.3f}"),
+    "live_time": Column("of the spectrum [s]", lambda scan, depth: f"{scan.scanner.live_time:g}"),
 }
 
 
@@ -498,7 +498,7 @@ def scan(seeds: Seeds, number: int, options: Cores) -> Scan:
         rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
         for depth, expected in enumerate(rates * scanner.live_time, start=first):
             counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
-    caco3, toc = measured(seeds, number, drawn)
+    caco3, toc = measure(seeds, number, drawn)
     return Scan(f"core_{number:03d}", drawn, scanner, counts, caco3, toc)
 
 
@@ -532,10 +532,10 @@ def count_rates(elements: Array, scanner: Scanner) -> Array:
 
 def arrivals(elements: Array, scanner: Scanner) -> Array:
     """The mean count rates of a detector without pile-up."""
-    tables, energies, seen = _optics(scanner.voltage)
+    tables, energies, detected = _optics(scanner.voltage)
     light = np.concatenate([fluorescence(elements, tables), scattering(elements, tables)], axis=1)
     widths = np.concatenate([np.zeros(len(tables.lines)), tables.widths])
-    per_ampere = (light * seen) @ response(energies, widths, scanner.detector)
+    per_ampere = (light * detected) @ response(energies, widths, scanner.detector)
     return scanner.acceptance * scanner.current / 1000 * per_ampere
 
 
@@ -549,7 +549,7 @@ def _optics(voltage: int) -> tuple[Interactions, Array, Array]:
     return tables, energies, transmission(DETECTOR_PATH, energies) * efficiency(energies, SILICON)
 
 
-def measured(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
+def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
     """CaCO3 and TOC of all depths with the errors of a good laboratory [wt%]; never negative.
 
     One standard deviation is 0.5 wt% and 1 % of the value for CaCO3, 0.02 wt% and 2 % for TOC.
@@ -560,7 +560,7 @@ def measured(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
     return np.clip(caco3, 0, 100), np.clip(toc, 0, 100)
 
 
-def labelled(options: Cores) -> list[int]:
+def labelled_depths(options: Cores) -> list[int]:
     """The spectra of a core with targets, at the centres of equal parts of it."""
     return [(2 * part + 1) * options.spectra // (2 * options.labelled) for part in range(options.labelled)]
 
@@ -569,7 +569,7 @@ def labelled(options: Cores) -> list[int]:
 
 HEADING = "# Simulated XRF spectra of sediment cores"
 
-TARGETS: dict[str, Callable[[Scan], Iterable[float]]] = {CACO3: lambda of: of.caco3, TOC: lambda of: of.toc}
+TARGETS: dict[str, Callable[[Scan], Iterable[float]]] = {CACO3: lambda scan: scan.caco3, TOC: lambda scan: scan.toc}
 """Data set of labelled spectra → their targets [wt%]."""
 
 PHYSICS = f"""\
@@ -581,7 +581,7 @@ Cross-sections, lines and yields are those of xraydb. Left out: fluorescence tha
 scatters twice, changes of the water film, roughness, grains, cracks, and drift of the calibration within a core."""
 
 
-class Made(NamedTuple):
+class WrittenCores(NamedTuple):
     """A written set of cores."""
 
     folders: list[Path]
@@ -599,7 +599,7 @@ def write(
     overwrite: bool = False,
     watch: Callable[[str, float], None] = lambda name, share: None,
     layout: str = "plain",
-) -> Made:
+) -> WrittenCores:
     """Make cores, and write OUT/{pretrain,caco3,toc}/{test,train}/ with info.csv, spe/ and, for labels, target/.
 
     test        how many of the cores are for the test, the first ones: a quarter, at least one, if left out
@@ -615,29 +615,29 @@ def write(
     check(options, cores, test, validation)
     if layout not in LAYOUTS:
         raise QexpError(f"`layout={layout}`: {suggestion(layout, LAYOUTS)}")
-    seeds, chosen, form = Seeds(options.seed), labelled(options), LAYOUTS[layout]
-    places = {name: Path(form.folders[name]) for name in (ALL, *(TARGETS if chosen else []))}
+    seeds, labelled, form = Seeds(options.seed), labelled_depths(options), LAYOUTS[layout]
+    folders = {name: Path(form.folders[name]) for name in (ALL, *(TARGETS if labelled else []))}
     parts = ["test", "train"] if test else ["train"]
-    with whole_folder(out, HEADING, overwrite) as folder:
+    with new_folder(out, HEADING, overwrite) as folder:
         lists = _Lists(form)
-        for name, place in places.items():
+        for name, data_set in folders.items():
             for part in parts:
-                files.make_folder(folder / place / part / "spe")
+                files.make_folder(folder / data_set / part / "spe")
                 if name in TARGETS:
-                    files.make_folder(folder / place / part / "target")
+                    files.make_folder(folder / data_set / part / "target")
         for number in range(cores):
             watch(f"core_{number:03d}", number / cores)
             scanned = scan(seeds, number, options)
             part = "test" if number < test else "train"
-            for name, place in places.items():
-                which = range(options.spectra) if name == ALL else chosen
-                _write_files(folder / place / part, scanned, which, name, form.end)
-                lists.add(name, place / part, scanned, which, validated=test <= number < test + validation)
-        for path, lines in lists.whole(seeds).items():
+            for name, data_set in folders.items():
+                depths = range(options.spectra) if name == ALL else labelled
+                _write_files(folder / data_set / part, scanned, depths, name, form.end)
+                lists.add(name, data_set / part, scanned, depths, validated=test <= number < test + validation)
+        for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)
         files.write_bytes(folder / README, _readme(options, cores, test, validation, layout).encode())
-    made = [out / place / part for place in places.values() for part in parts]
-    return Made(made, cores * options.spectra, cores * len(chosen))
+    written = [out / data_set / part for data_set in folders.values() for part in parts]
+    return WrittenCores(written, cores * options.spectra, cores * len(labelled))
 
 
 class _Lists:
@@ -649,39 +649,39 @@ class _Lists:
         self._headers: dict[Path, str] = {}
         self._trained_on: dict[Path, list[str]] = {}
 
-    def add(self, name: str, place: Path, scanned: Scan, which: Iterable[int], validated: bool) -> None:
+    def add(self, name: str, folder: Path, scanned: Scan, depths: Iterable[int], validated: bool) -> None:
         """Add a core's spectra to the lists of a part of a data set."""
         columns = self._layout.columns[name]
-        lines = [",".join(COLUMNS[column].cell(scanned, depth) for column in columns) for depth in which]
+        lines = [",".join(COLUMNS[column].cell(scanned, depth) for column in columns) for depth in depths]
         if not (validated and self._layout.apart):
-            self._add(place / "info.csv", columns, lines)
+            self._add(folder / "info.csv", columns, lines)
         if validated:
-            self._add(place / "val.csv", columns, lines)
-        elif name in TARGETS and place.name == "train":
-            self._trained_on.setdefault(place, []).extend(lines)
+            self._add(folder / "val.csv", columns, lines)
+        elif name in TARGETS and folder.name == "train":
+            self._trained_on.setdefault(folder, []).extend(lines)
 
     def _add(self, path: Path, columns: Iterable[str], lines: Iterable[str]) -> None:
         self._headers[path] = ",".join(columns)
         self._lines.setdefault(path, []).extend(lines)
 
-    def whole(self, seeds: Seeds) -> dict[Path, list[str]]:
+    def with_subsets(self, seeds: Seeds) -> dict[Path, list[str]]:
         """List → its lines; a smaller subset is part of a larger one."""
-        whole = {path: [self._headers[path], *lines] for path, lines in self._lines.items()}
-        for place, lines in self._trained_on.items():
-            order = seeds.numpy("xrf", "subsets", place.parent.name).permutation(len(lines))
+        lists = {path: [self._headers[path], *lines] for path, lines in self._lines.items()}
+        for folder, lines in self._trained_on.items():
+            order = seeds.numpy("xrf", "subsets", folder.parent.name).permutation(len(lines))
             for count in self._layout.subsets:
                 if count < len(lines):
                     some = [lines[row] for row in sorted(order[:count])]
-                    whole[place / f"info_{count}.csv"] = [self._headers[place / "info.csv"], *some]
-        return whole
+                    lists[folder / f"info_{count}.csv"] = [self._headers[folder / "info.csv"], *some]
+        return lists
 
 
-def _write_files(place: Path, scanned: Scan, which: Iterable[int], name: str, end: str) -> None:
+def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, end: str) -> None:
     targets = list(TARGETS[name](scanned)) if name in TARGETS else None
-    for depth in which:
-        _write(place / "spe" / file_name(scanned, depth), map(str, scanned.counts[depth].tolist()))
+    for depth in depths:
+        _write(folder / "spe" / file_name(scanned, depth), map(str, scanned.counts[depth].tolist()))
         if targets is not None:
-            _write(place / "target" / file_name(scanned, depth), [f"{targets[depth]:.4f}"], end)
+            _write(folder / "target" / file_name(scanned, depth), [f"{targets[depth]:.4f}"], end)
 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
@@ -694,9 +694,9 @@ def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
 
 def _readme(options: Cores, cores: int, test: int, validation: int, layout: str) -> str:
     form = LAYOUTS[layout]
-    listed = dict.fromkeys(name for columns in form.columns.values() for name in columns)
-    columns = "\n".join(f"| {name} | {COLUMNS[name].meaning} |" for name in listed)
-    named = f" --layout {layout}" if layout != "plain" else ""
+    names = dict.fromkeys(name for columns in form.columns.values() for name in columns)
+    columns = "\n".join(f"| {name} | {COLUMNS[name].meaning} |" for name in names)
+    option = f" --layout {layout}" if layout != "plain" else ""
     info = "`info.csv` names all others" if form.apart else "`info.csv` names all"
     of_targets = " and ".join(f"`{form.folders[name]}/`" for name in TARGETS)
     labels = (
@@ -710,7 +710,7 @@ of the value for CaCO3, 0.02 wt% and 2 % for TOC (one standard deviation, the tw
     )
     return f"""{HEADING}
 
-    qexp data xrf --cores {cores} --test {test} --validation {validation} {options}{named}
+    qexp data xrf --cores {cores} --test {test} --validation {validation} {options}{option}
 
 `pretrain/` holds all {options.spectra} spectra of each of {cores} cores: {test} cores under `test/`, {cores - test} \
 under `train/`, of which `val.csv` names {validation} for validation; {info}. A core is in one part \

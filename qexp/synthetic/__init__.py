@@ -1,1 +1,0 @@
-"""Synthetic data sets from known physics: folders for training where measured data are not available."""
