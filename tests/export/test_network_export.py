@@ -148,15 +148,22 @@ def arrays(made: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: value.detach().numpy() for name, value in made.items()}
 
 
-def network_of(shape: tuple[int, ...] | Mapping[str, tuple[int, ...]], build: Callable, joins: bool = False) -> Network:
-    inputs = dict(shape) if isinstance(shape, Mapping) else {"x": shape}
-    made = Network(inputs, ["y"], {"one": Operation(build, joins)}, [Branch(tuple(inputs), ("y",), ("one",))])
-    initialise(made, Seeds(1))
-    for module in made.modules():
+def network_of(inputs: Mapping[str, tuple[int, ...]], builders: Mapping[str, Callable]) -> Network:
+    """A network with an output for each builder, made of the inputs that its name begins, or else of all.
+
+    A builder gets the shape of its input; of one that joins several, the shapes.
+    """
+    sources = {name: [each for each in inputs if each.startswith(f"{name}_")] or [*inputs] for name in builders}
+    joining = [name for name in builders if isinstance(MODULES.get(name), JoiningEntry)]
+    operations = {name: Operation(build, joins=name in joining) for name, build in builders.items()}
+    branches = [Branch(tuple(sources[name]), (f"y_{name}",), (name,)) for name in builders]
+    network = Network(inputs, [f"y_{name}" for name in builders], operations, branches)
+    initialise(network, Seeds(1))
+    for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # as if it had been trained
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
-    return made.eval()
+    return network.eval()
 
 
 def write(folder: Path, module: nn.Module, network: Network) -> Graph:
@@ -186,44 +193,43 @@ def require_same(said: Said, folder: Path, module: nn.Module, *questions: Values
 # Modules and transforms
 
 
+ENTRIES = {name: entry for name, entry in MODULES.items() if name not in HEADS}
+
+OF_FRAMES = {
+    name: lambda shape, entry=entry: entry.build(shape, **entry.example.get("parameters", {}))
+    for name, entry in ENTRIES.items()
+    if name not in EXAMPLE_SHAPES and name not in ("denses", "mlp", "flatten", "matched_filters")
+}
+"""Modules that take images of all sizes."""
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in HEADS])
-def test_every_module_leaves_as_it_is_for_any_batch_and_for_every_frame_that_it_takes_itself(name, said, tmp_path):
-    entry = MODULES[name]
-    inputs = dict(zip("abc", EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]), strict=False))
-    network = network_of(
-        inputs,
-        lambda shape: entry.build(shape, **entry.example.get("parameters", {})),
-        isinstance(entry, JoiningEntry),
-    )
+def test_every_module_of_images_leaves_as_it_is_for_any_batch_and_frame(said, tmp_path):
+    activations = {"activations": lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values()))}
+    network = network_of({"x": EXAMPLE_SHAPE}, OF_FRAMES | activations)
     graph = write(tmp_path / "out", network, network)
-    shapes, of_frames = [list(inputs.values())], len(inputs["a"]) == 3
-    try:
-        network({name: torch.zeros(1, shape[0], 21, 18) for name, shape in inputs.items()})
-    except (RuntimeError, IndexError, ValueError):
-        of_frames = False
-    if not of_frames:
-        assert graph.inputs == [("batch", *shape) for shape in inputs.values()]
-    else:
-        assert graph.inputs[0] == ("batch", inputs["a"][0], "height", "width")
-        shapes += [[(shape[0], *frame) for shape in inputs.values()] for frame in [(21, 18), (9, 40)]]
-    questions = [
-        {
-            variable: numbers(batch, *one, seed=seed)
-            for seed, (variable, one) in enumerate(zip(inputs, some, strict=True))
-        }
-        for batch in (1, 5)
-        for some in shapes
-    ]
+    assert graph.inputs == [("batch", EXAMPLE_SHAPE[0], "height", "width")]
+    frames = [EXAMPLE_SHAPE[1:], (21, 18), (9, 40)]
+    questions = [{"x": numbers(batch, EXAMPLE_SHAPE[0], *frame)} for batch in (1, 5) for frame in frames]
     require_same(said, tmp_path / "out", network, *questions)
 
 
 @pytest.mark.heavy
-def test_every_activation_leaves_as_it_is(said, tmp_path):
-    network = network_of((3, 8, 16), lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values())))
+def test_every_other_module_leaves_as_it_is_for_any_batch(said, tmp_path):
+    inputs, builders = {}, {}
+    for name in [name for name in ENTRIES if name not in OF_FRAMES]:
+        entry = ENTRIES[name]
+        shapes = EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE])
+        inputs |= {f"{name}_{index}": shape for index, shape in enumerate(shapes)}
+        builders[name] = lambda shape, entry=entry: entry.build(shape, **entry.example.get("parameters", {}))
+    network = network_of(inputs, builders)
     graph = write(tmp_path / "out", network, network)
-    assert graph.inputs == [("batch", 3, "height", "width")]
-    require_same(said, tmp_path / "out", network, {"x": numbers(2, 3, 8, 16)}, {"x": numbers(5, 3, 9, 4)})
+    assert graph.inputs == [("batch", *shape) for shape in inputs.values()]
+    questions = [
+        {name: numbers(batch, *shape, seed=seed) for seed, (name, shape) in enumerate(inputs.items())}
+        for batch in (1, 5)
+    ]
+    require_same(said, tmp_path / "out", network, *questions)
 
 
 class RoundedUp(nn.Module):
@@ -238,20 +244,19 @@ class RoundedUp(nn.Module):
         return self.deep(nn.functional.pad(x, (0, missing[1], 0, missing[0])))
 
 
+FILLED = {
+    "rounded_up": lambda shape: RoundedUp(shape[0]),
+    "same": lambda shape: MODULES["conv"].build(shape, filters=[3, 4], kernel_size=4, stride=3),
+    "valid": lambda shape: MODULES["conv"].build(shape, filters=[3], kernel_size=2, stride=2, padding="valid"),
+    "unet": lambda shape: MODULES["dle_unet"].build(shape, outputs=1, blocks=4, filters=2, upsampling="convolved"),
+    "max": lambda shape: MODULES["max_pooling"].build(shape, [3, 2], [2, 3], "same"),
+    "average": lambda shape: MODULES["average_pooling"].build(shape, [4, 2], [3, 1], "same"),
+}
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda shape: RoundedUp(shape[0]),
-        lambda shape: MODULES["conv"].build(shape, filters=[3, 4], kernel_size=4, stride=3),
-        lambda shape: MODULES["conv"].build(shape, filters=[3], kernel_size=2, stride=2, padding="valid"),
-        lambda shape: MODULES["dle_unet"].build(shape, outputs=1, blocks=4, filters=2, upsampling="convolved"),
-        lambda shape: MODULES["max_pooling"].build(shape, [3, 2], [2, 3], "same"),
-        lambda shape: MODULES["average_pooling"].build(shape, [4, 2], [3, 1], "same"),
-    ],
-)
-def test_frames_are_filled_up_by_what_their_own_size_asks_for(build, said, tmp_path):
-    network = network_of((2, 8, 16), build)
+def test_frames_are_filled_up_by_what_their_own_size_asks_for(said, tmp_path):
+    network = network_of({"x": (2, 8, 16)}, FILLED)
     graph = write(tmp_path / "out", network, network)
     assert graph.inputs == [("batch", 2, "height", "width")]
     frames = [(8, 16), (9, 9), (10, 31), (64, 5), (23, 22)]
@@ -312,15 +317,15 @@ def test_every_transform_can_be_applied_and_undone_by_what_is_told_of_it(name):
 
 @pytest.mark.heavy
 def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(said, tmp_path):
-    network = network_of((1, 4, 4), lambda shape: nn.Identity())
+    network = network_of({"x": (1, 4, 4)}, {"x": lambda shape: nn.Identity()})
     values = np.array([-20, -1e-3, -1e-9, -0.0, 0.0, 1e-9, 1e-3, 20], dtype=np.float32)
     asked = np.broadcast_to(values[:, None, None, None], (8, 1, 4, 4))
-    for variable, expected in (("x", np.arcsinh(asked / 0.01)), ("y", np.sinh(asked) * 0.01)):
+    for variable, expected in (("x", np.arcsinh(asked / 0.01)), ("y_x", np.sinh(asked) * 0.01)):
         model = Estimator(network, {variable: built(TRANSFORMS, TRANSFORMS["asinh"].example)})
         write(tmp_path / variable, model, network)
         for format in GRAPH_FORMATS:
             [made] = said(tmp_path / variable / format, {"x": asked})
-            np.testing.assert_allclose(made["y"], expected, rtol=1e-5)
+            np.testing.assert_allclose(made["y_x"], expected, rtol=1e-5)
 
 
 # Runs
@@ -613,7 +618,7 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
     assert as_dle_reads(dle_fields(model, physical=True)["fieldin.dat"]) == {"thk": 1.0, "slopsurfx": 1.0}
     assert dle_fields(Estimator(network, {"thk": Standardize()}), physical=False) == {}
     assert dle_fields(Estimator(network, {"thk": Scale(1e-8)}), physical=False) == {}, "six digits cannot say it"
-    of_rows = network_of((3,), lambda shape: nn.Linear(3, 1))
+    of_rows = network_of({"x": (3,)}, {"x": lambda shape: nn.Linear(3, 1)})
     assert dle_fields(Estimator(of_rows, {}), physical=False) == {}
 
 
@@ -621,7 +626,7 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
 
 
 def test_a_network_that_goes_by_the_size_of_its_frame_leaves_for_its_own_frame_alone(tmp_path):
-    flat = Positional(network_of((1, 16, 16), lambda shape: OtherwiseWhenWide()), ["x"], ["y"])
+    flat = Positional(network_of({"x": (1, 16, 16)}, {"x": lambda shape: OtherwiseWhenWide()}), ["x"], ["y_x"])
     assert takes_any_frame(flat, [(1, 16, 16)])
     with pytest.raises(GraphError):
         capture(flat, [(1, 16, 16)], free_frame=True)
