@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from qexp.base.quantities import of_transform, transformed_by
 from qexp.errors import NotFoundError, Problem, SpecError, suggestion
-from qexp.foreign.weight_files import Stored
+from qexp.foreign.weight_files import StoredTensor
 from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import Shape
 
 LARGEST_FILE = 1_000_000
 """Largest document of rules [bytes]."""
 
-PLACE = re.compile(r"\{(?:(\d+)\*)?([a-z_]+)(?:\+(\d+))?\}")
+PLACEHOLDER = re.compile(r"\{(?:(\d+)\*)?([a-z_]+)(?:\+(\d+))?\}")
 """In the name of a weight: `{layer}`, `{2*layer}` or `{2*layer+1}`, of a named group of the pattern.
 
 `{last}` is the number of the operation's last layer. With a group `number`, `{rank}` is its place among the numbers of
@@ -83,7 +83,7 @@ class Rules:
     """Variable → the only value at which they are."""
 
 
-def read(file: Path) -> Rules:
+def read_rules(file: Path) -> Rules:
     """The rules in a user's file. Raises NotFoundError, and SpecError with all problems."""
     try:
         if file.stat().st_size > LARGEST_FILE:
@@ -95,40 +95,37 @@ def read(file: Path) -> Rules:
         raise SpecError([Problem(str(file), (), f"cannot be read: {error.strerror}")]) from None
     except (ValueError, RecursionError) as error:
         raise SpecError([Problem(str(file), (), f"is not valid JSON: {error}")]) from None
-    return parsed(document, file.stem, str(file))
+    return parse_rules(document, file.stem, str(file))
 
 
 @cache
 def shipped() -> Mapping[str, Rules]:
     """The rules that come with qexp, by name."""
     folder = files("qexp.foreign") / "rules"
-    found = sorted((one for one in folder.iterdir() if one.name.endswith(".json")), key=lambda one: one.name)
-    names = [one.name.removesuffix(".json") for one in found]
-    return {
-        name: parsed(json.loads(one.read_text(encoding="utf-8")), name, one.name)
-        for name, one in zip(names, found, strict=True)
-    }
+    names = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+    documents = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    return {name: parse_rules(document, name, f"{name}.json") for name, document in documents.items()}
 
 
-def named(reference: str) -> Rules:
+def find_rules(reference: str) -> Rules:
     """Rules by name, or those of a file. Raises NotFoundError, SpecError."""
-    known = shipped()
-    if reference in known:
-        return known[reference]
+    if reference in shipped():
+        return shipped()[reference]
     if reference.endswith(".json") or "/" in reference:
-        return read(Path(reference))
-    raise NotFoundError(f"no rules '{reference}'; {suggestion(reference, known)}; or name a file of rules, FILE.json")
+        return read_rules(Path(reference))
+    names = suggestion(reference, shipped())
+    raise NotFoundError(f"no rules '{reference}'; {names}; or name a file of rules, FILE.json")
 
 
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of rules."""
     text = (files("qexp.foreign") / "rules.schema.json").read_text(encoding="utf-8")
-    made: dict[str, Any] = json.loads(text)
-    return made
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
-def parsed(document: Any, name: str, file: str) -> Rules:
+def parse_rules(document: Any, name: str, file: str) -> Rules:
     """The rules of a document; `file` is its name in errors. Raises SpecError with all problems."""
     problems = [
         Problem(file, tuple(error.absolute_path), error.message[:200])
@@ -143,33 +140,33 @@ def parsed(document: Any, name: str, file: str) -> Rules:
         document["description"],
         document,
         tuple(document.get("within", ())),
-        tuple(_rule(one) for one in document["tensors"]),
-        tuple(LeftOut(re.compile(one["from"]), one["because"]) for one in document.get("left_out", ())),
+        tuple(_rule(rule) for rule in document["tensors"]),
+        tuple(LeftOut(re.compile(rule["from"]), rule["because"]) for rule in document.get("left_out", ())),
         document.get("deviation") == "population",
         float(document.get("azimuth", 0.0)),
         document.get("azimuth_holds_at", {}),
     )
 
 
-def _rule(one: Mapping[str, Any]) -> Rule:
-    more = {key: one.get(key) for key in ("module", "variable", "to", "equals")}
-    return Rule(re.compile(one["from"]), steps=tuple(one.get("steps", ())), **more)
+def _rule(document: Mapping[str, Any]) -> Rule:
+    texts = {key: document.get(key) for key in ("module", "variable", "to", "equals")}
+    return Rule(re.compile(document["from"]), steps=tuple(document.get("steps", ())), **texts)
 
 
 def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
     problems = []
     for key in ("tensors", "left_out"):
-        for index, one in enumerate(document.get(key, ())):
+        for index, rule in enumerate(document.get(key, ())):
             try:
-                groups = set(re.compile(one["from"]).groupindex)
+                groups = set(re.compile(rule["from"]).groupindex)
             except (re.error, RecursionError, OverflowError) as error:
                 problems.append(Problem(file, (key, index, "from"), f"is not a regular expression: {error}"))
                 continue
             groups |= {"last", *(RANKED if "number" in groups else ())}
-            wanted = {found[2] for found in PLACE.finditer(one.get("to", ""))}
+            needed = {placeholder[2] for placeholder in PLACEHOLDER.finditer(rule.get("to", ""))}
             problems += [
                 Problem(file, (key, index, "to"), f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there")
-                for name in sorted(wanted - groups)
+                for name in sorted(needed - groups)
             ]
     return problems
 
@@ -200,73 +197,69 @@ class Account:
     """What becomes of every tensor of a file."""
 
     rules: Rules
-    taken: dict[str, tuple[str, Steps]] = field(default_factory=dict)
+    sources: dict[str, tuple[str, Steps]] = field(default_factory=dict)
     """Tensor of the model → tensor of the file, and how that is rearranged."""
     equal: list[tuple[str, str, Rule]] = field(default_factory=list)
     """Tensors of the file that must be equal to a constant: name, operation, rule."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Tensor of the file → why it is not needed."""
     problems: list[str] = field(default_factory=list)
-    known: int = 0
+    matched: int = 0
     """Number of tensors of the file that a rule names."""
 
-    @property
-    def fits(self) -> bool:
-        return not self.problems
 
-
-def accounted(rules: Rules, tensors: Mapping[str, Stored], target: Target) -> Account:
+def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target) -> Account:
     """What the rules make of the tensors; decided by names and shapes alone."""
     account = Account(rules)
     for name in tensors:
-        _place(name, account, tensors, target)
-    wanted = {name: tuple(tensor.shape) for name, tensor in target.model.network.state_dict(prefix="network.").items()}
-    for name, (source, steps) in account.taken.items():
-        _check_shape(name, source, steps, tensors[source].shape, account, target, wanted)
-    for name, shape in wanted.items():
-        if name not in account.taken and not name.endswith(COUNTERS):
+        _match(name, account, tensors, target)
+    shapes = {name: tuple(tensor.shape) for name, tensor in target.model.network.state_dict(prefix="network.").items()}
+    for name, (source, steps) in account.sources.items():
+        _check_shape(name, source, steps, tensors[source].shape, account, target, shapes)
+    for name, shape in shapes.items():
+        if name not in account.sources and not name.endswith(COUNTERS):
             account.problems.append(f"missing: {name} {list(shape)}, for which the file has no tensor")
     return account
 
 
-def _place(name: str, account: Account, tensors: Mapping[str, Stored], target: Target) -> None:
-    """Find what the rules say of one tensor."""
-    rules, found, shape = account.rules, False, list(tensors[name].shape)
-    called = _within(name, rules.within)
-    lacking: list[str] = []
+def _match(name: str, account: Account, tensors: Mapping[str, StoredTensor], target: Target) -> None:
+    """Note what the rules say of one tensor."""
+    rules, inner_name = account.rules, _within(name, account.rules.within)
+    has_rule, lacking = False, list[str]()
     for rule in rules.tensors:
-        match = rule.pattern.fullmatch(called)
+        match = rule.pattern.fullmatch(inner_name)
         if match is None:
             continue
-        place = _prefix(rule, match, target)
-        if place is None:
+        prefix = _prefix(rule, match, target)
+        if prefix is None:
             lacking.append(_lacking(rule, match))
             continue
-        found = True
+        has_rule = True
         if rule.equals is not None:
-            account.equal.append((name, place, rule))
+            account.equal.append((name, prefix, rule))
             continue
-        to = f"{place}.{_filled(rule, match, (_within(one, rules.within) for one in tensors), target, place)}"
-        if to in account.taken:
-            account.problems.append(f"twice: {to} would be {account.taken[to][0]} and {name}")
-        account.taken[to] = (name, rule.steps)
-    account.known += found or bool(lacking)
-    if found:
+        names = (_within(other, rules.within) for other in tensors)
+        weight = f"{prefix}.{_fill(rule, match, names, target, prefix)}"
+        if weight in account.sources:
+            account.problems.append(f"twice: {weight} would be {account.sources[weight][0]} and {name}")
+        account.sources[weight] = (name, rule.steps)
+    account.matched += has_rule or bool(lacking)
+    if has_rule:
         return
     for left_out in rules.left_out:
-        if left_out.pattern.fullmatch(called):
+        if left_out.pattern.fullmatch(inner_name):
             account.left_out[name] = left_out.because
             return
     why = f"; the model has no {lacking[0]}" if lacking else ", which no weight of the model takes"
-    account.problems.append(f"left over: {name} {shape}{why}")
+    account.problems.append(f"left over: {name} {list(tensors[name].shape)}{why}")
 
 
 def _lacking(rule: Rule, match: re.Match[str]) -> str:
     """What the model would need for a tensor, in words."""
     if rule.variable is not None:
         return f"transform of '{rule.variable.removeprefix('$')}' with fitted numbers"
-    named = match.groupdict().get("operation")
-    operation = f"operation '{named}'" if named is not None else "single operation"
+    name = match.groupdict().get("operation")
+    operation = f"operation '{name}'" if name is not None else "single operation"
     return f"{operation} with the module '{rule.module}'" if rule.module is not None else operation
 
 
@@ -282,38 +275,38 @@ def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
         outputs = target.model.network.outputs
         variable = outputs[0] if rule.variable == "$output" and len(outputs) == 1 else rule.variable
         return of_transform(variable) if variable in target.model.transforms else None
-    named = match.groupdict().get("operation")
+    operation = match.groupdict().get("operation")
     operations = [
         name
         for name, module in target.modules.items()
         if name in target.model.network.operations
         and (rule.module is None or module == rule.module)
-        and (named is None or name == named)
+        and (operation is None or name == operation)
     ]
     return f"network.operations.{operations[0]}" if len(operations) == 1 else None
 
 
-def _filled(rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, place: str) -> str:
+def _fill(rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, prefix: str) -> str:
     """The name of a weight with the groups of the pattern inserted."""
     to, groups = rule.to or "", dict(match.groupdict())
-    operation = target.model.get_submodule(place)
+    operation = target.model.get_submodule(prefix)
     groups.setdefault("last", str(sum(1 for _ in operation.children()) - 1))
-    if any(found[2] in RANKED for found in PLACE.finditer(to)):
-        matches = [found for found in map(rule.pattern.fullmatch, names) if found is not None]
-        rank = sorted({_number(found) for found in matches}).index(_number(match))
+    if any(placeholder[2] in RANKED for placeholder in PLACEHOLDER.finditer(to)):
+        numbers = {_number(other) for name in names if (other := rule.pattern.fullmatch(name)) is not None}
+        rank = sorted(numbers).index(_number(match))
         weighted = [
             name for name, layer in operation.named_modules() if next(layer.parameters(False), None) is not None
         ]
         groups |= {"rank": str(rank), "weighted": weighted[rank] if rank < len(weighted) else f"layer {rank}"}
 
-    def insert(found: re.Match[str]) -> str:
-        factor, name, more = found.groups()
+    def insert(placeholder: re.Match[str]) -> str:
+        factor, name, addend = placeholder.groups()
         value = groups.get(name) or ""
-        if factor is None and more is None:
+        if factor is None and addend is None:
             return value
-        return str(int(factor or 1) * int(value) + int(more or 0)) if value.isdecimal() else value
+        return str(int(factor or 1) * int(value) + int(addend or 0)) if value.isdecimal() else value
 
-    return PLACE.sub(insert, to)
+    return PLACEHOLDER.sub(insert, to)
 
 
 def _number(match: re.Match[str]) -> int:
@@ -322,29 +315,30 @@ def _number(match: re.Match[str]) -> int:
 
 
 def _check_shape(
-    name: str, source: str, steps: Steps, shape: Shape, account: Account, target: Target, wanted: Mapping[str, Shape]
+    name: str, source: str, steps: Steps, shape: Shape, account: Account, target: Target, shapes: Mapping[str, Shape]
 ) -> None:
     if transformed_by(name) is not None:
         if name not in dict(target.model.named_buffers()):
             account.problems.append(f"left over: {source}, since the experience has no {name}")
         return
-    if name not in wanted:
+    if name not in shapes:
         account.problems.append(f"left over: {source} {list(shape)}, since the model has no {name}")
         return
     try:
-        made = tuple(rearranged(torch.empty(shape, device="meta"), steps, _input_of(name, target)).shape)
+        result = tuple(rearranged(torch.empty(shape, device="meta"), steps, _input_of(name, target)).shape)
     except (RuntimeError, IndexError, ValueError) as error:
         first = str(error).splitlines()[0]
-        account.problems.append(f"{source} {list(shape)} cannot be rearranged for {name} {list(wanted[name])}: {first}")
+        account.problems.append(f"{source} {list(shape)} cannot be rearranged for {name} {list(shapes[name])}: {first}")
         return
-    if made != wanted[name]:
-        rearranged_as = f", as {list(made)}" if made != shape else ""
-        account.problems.append(f"{source} is {list(shape)}{rearranged_as}, but {name} is {list(wanted[name])}")
+    if result != shapes[name]:
+        rearranged_as = f", as {list(result)}" if result != shape else ""
+        account.problems.append(f"{source} is {list(shape)}{rearranged_as}, but {name} is {list(shapes[name])}")
 
 
 def _input_of(name: str, target: Target) -> Shape | None:
     """The shape of the input of the operation that a tensor belongs to."""
-    return next((shape for one, shape in target.inputs.items() if name.startswith(f"network.operations.{one}.")), None)
+    operations = target.inputs.items()
+    return next((shape for operation, shape in operations if name.startswith(f"network.operations.{operation}.")), None)
 
 
 def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> Tensor:
@@ -393,34 +387,34 @@ _STEPS: Mapping[str, Callable[[Tensor, Any, Shape | None], Tensor]] = {
 }
 
 
-def values(account: Account, tensors: Mapping[str, Stored], target: Target) -> dict[str, Tensor]:
+def values(account: Account, tensors: Mapping[str, StoredTensor], target: Target) -> dict[str, Tensor]:
     """The tensors of a model that an account takes from the file."""
-    made = {}
-    for name, (source, steps) in account.taken.items():
+    numbers = {}
+    for name, (source, steps) in account.sources.items():
         tensor = tensors[source].read()
         if transformed_by(name) is not None:
-            made[name] = tensor.flatten().float()
+            numbers[name] = tensor.flatten().float()
         else:
-            made[name] = rearranged(tensor, steps, _input_of(name, target)).contiguous()
-    return made
+            numbers[name] = rearranged(tensor, steps, _input_of(name, target)).contiguous()
+    return numbers
 
 
-def unequal(account: Account, tensors: Mapping[str, Stored], model: Estimator) -> Iterator[str]:
+def unequal(account: Account, tensors: Mapping[str, StoredTensor], model: Estimator) -> Iterator[str]:
     """Problems of tensors that must be equal to constants of the model, which has its values by now."""
-    for name, place, rule in account.equal:
+    for name, prefix, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)
-        constant = getattr(model.get_submodule(place), rule.equals) if isinstance(rule.equals, str) else rule.equals
+        constant = getattr(model.get_submodule(prefix), rule.equals) if isinstance(rule.equals, str) else rule.equals
         expected = torch.as_tensor(constant, dtype=tensor.dtype)
         if expected.dim() and expected.shape != tensor.shape:
-            yield f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {place} is {list(expected.shape)}"
+            yield f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {prefix} is {list(expected.shape)}"
         elif not bool(((tensor - expected).abs() <= CLOSE).all()):
-            what = f"'{rule.equals}' of {place}" if isinstance(rule.equals, str) else f"{rule.equals:g}"
+            what = f"'{rule.equals}' of {prefix}" if isinstance(rule.equals, str) else f"{rule.equals:g}"
             yield f"{name} differs from {what}, which is fixed here"
 
 
 def other_settings(account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module) -> Iterator[str]:
     """Problems of normalisations to whose variances another number is added than in the file's network."""
-    for name, (source, _) in account.taken.items():
+    for name, (source, _) in account.sources.items():
         there = settings.get(source.rpartition("/")[0], {}).get("epsilon")
         owner = model.get_submodule(name.rpartition(".")[0])
         here = getattr(owner, "eps", None)

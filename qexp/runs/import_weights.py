@@ -17,8 +17,8 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.foreign import fitting, weight_files
-from qexp.foreign.fitting import Account, Rules, Target, named, shipped
-from qexp.foreign.weight_files import Contents, Stored
+from qexp.foreign.fitting import Account, Rules, Target, find_rules, shipped
+from qexp.foreign.weight_files import Contents, StoredTensor
 from qexp.kinds.experiments import Experience, experience, objects_of
 from qexp.kinds.images import azimuths
 from qexp.kinds.images.azimuths import Turned
@@ -41,29 +41,24 @@ from qexp.store.record import Epochs, Feature, ForeignFile, ForeignWeights, Reco
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
     """The experience that gives model, dataset and transforms. Raises QexpError that says what to name."""
-    found = _found(order, workspace)
-    if not type_of(found.document).trains:
-        raise QexpError(f"{found.name} runs a program and has no network; name an experience that trains one")
-    return found
-
-
-def _found(order: WeightsOrder, workspace: Workspace) -> Experience:
     overrides = dict(order.overrides)
     if order.experience is not None:
-        if order.dataset is not None:
-            overrides = {"dataset": order.dataset, **overrides}
-        if order.model is not None:
-            overrides = {"model": order.model, **overrides}
-        return experience(str(order.experience), overrides, workspace)
-    if order.model is None:
+        names = {"model": order.model, "dataset": order.dataset}
+        overrides = {key: name for key, name in names.items() if name is not None} | overrides
+        reference: str | Unwritten = str(order.experience)
+    elif order.model is None:
         raise QexpError(
             "give `experience`, whose model, dataset and transforms the run gets, or `model` for the experience that "
             "has this model"
         )
-    if order.dataset is not None:
-        return experience(_untrained(order.model, str(order.dataset), workspace), overrides, workspace)
-    reference = _with_model(order.model, workspace)
-    return experience(reference or _on_fitting_dataset(order.model, workspace), overrides, workspace)
+    elif order.dataset is not None:
+        reference = _untrained(order.model, str(order.dataset), workspace)
+    else:
+        reference = _with_model(order.model, workspace) or _on_fitting_dataset(order.model, workspace)
+    chosen = experience(reference, overrides, workspace)
+    if not type_of(chosen.document).trains:
+        raise QexpError(f"{chosen.name} runs a program and has no network; name an experience that trains one")
+    return chosen
 
 
 SHARED = ("dataset", "inputs", "outputs", "transforms")
@@ -73,16 +68,17 @@ SHARED = ("dataset", "inputs", "outputs", "transforms")
 def _with_model(model: str, workspace: Workspace) -> str | None:
     """The experience of the workspace that has a model, the first of several that use it in the same way, or None."""
     name = _name(model)
-    found = {}
-    for path, document in _specs("experience", workspace):
-        if document.get("model") in (model, name, f"{name}.json"):
-            found[path.stem] = json.dumps([document.get(key) for key in SHARED], sort_keys=True)
-    if len(set(found.values())) > 1:
+    uses = {
+        path.stem: json.dumps([document.get(key) for key in SHARED], sort_keys=True)
+        for path, document in _specs("experience", workspace)
+        if document.get("model") in (model, name, f"{name}.json")
+    }
+    if len(set(uses.values())) > 1:
         raise QexpError(
             f"several experiences have the model '{name}', with different datasets or transforms: "
-            f"{', '.join(found)}; choose with `experience`"
+            f"{', '.join(uses)}; choose with `experience`"
         )
-    return next(iter(found), None)
+    return next(iter(uses), None)
 
 
 def _on_fitting_dataset(model: str, workspace: Workspace) -> Unwritten:
@@ -91,14 +87,14 @@ def _on_fitting_dataset(model: str, workspace: Workspace) -> Unwritten:
     fitting = []
     for path, _ in _specs("dataset", workspace):
         try:
-            made = _untrained(model, path.stem, workspace)
-            experience(made, {}, workspace)
+            candidate = _untrained(model, path.stem, workspace)
+            experience(candidate, {}, workspace)
         except QexpError:
             continue  # its files are missing, or its variables are others
-        fitting.append(made)
+        fitting.append(candidate)
     if len(fitting) == 1:
         return fitting[0]
-    names = ", ".join(one.document["dataset"] for one in fitting)
+    names = ", ".join(candidate.document["dataset"] for candidate in fitting)
     which = f"; these datasets have its inputs and outputs: {names}" if fitting else ", and no dataset fits it"
     raise QexpError(
         f"no experience has the model '{_name(model)}'{which}; name a dataset with `dataset`, or with `experience` an "
@@ -127,8 +123,8 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
         "losses": dict.fromkeys(outputs, "mse") if isinstance(outputs, list) else {},
         **(documents_named(kind).untrained if isinstance(kind, str) and kind in KINDS else {}),
     }
-    shown = f"the model '{_name(model)}' with the dataset '{_name(dataset)}'"
-    return Unwritten(_name(model), shown, document)
+    description = f"the model '{_name(model)}' with the dataset '{_name(dataset)}'"
+    return Unwritten(_name(model), description, document)
 
 
 def _name(reference: str) -> str:
@@ -154,47 +150,43 @@ MOST_NAMES = 20
 
 def target_of(model: Estimator, spec: Mapping[str, Any]) -> Target:
     shapes = {name: shape for name, shape in model.network.input_shapes.items() if isinstance(shape, tuple)}
-    return Target(model, {name: one["module"] for name, one in spec["model"]["operations"].items()}, shapes)
+    modules = {name: operation["module"] for name, operation in spec["model"]["operations"].items()}
+    return Target(model, modules, shapes)
 
 
 def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
     """The tensors of the file and of the further files, which stay open until the stack ends."""
-    if weight_files.format_of(order.path).name == "numpy":
+    if weight_files.format_of(order.path) == "numpy":
         raise QexpError(f"{order.path}: holds a single array without a name; a network needs a file of several")
-    main = stack.enter_context(weight_files.opened(order.path))
-    tensors: dict[str, Stored] = dict(main.tensors)
+    main = stack.enter_context(weight_files.open_weights(order.path))
+    tensors: dict[str, StoredTensor] = dict(main.tensors)
     for name, file in order.others.items():
-        for inner, stored in stack.enter_context(weight_files.opened(file)).tensors.items():
-            called = f"{name}.{inner}" if inner else name
-            if called in tensors:
-                raise QexpError(f"`also={name}={file}`: {order.path} has a tensor '{called}', too; choose another name")
-            tensors[called] = stored
+        for inner_name, tensor in stack.enter_context(weight_files.open_weights(file)).tensors.items():
+            key = f"{name}.{inner_name}" if inner_name else name
+            if key in tensors:
+                raise QexpError(f"`also={name}={file}`: {order.path} has a tensor '{key}', too; choose another name")
+            tensors[key] = tensor
     return Contents(tensors, main.settings)
 
 
-def account_of(order: WeightsOrder, tensors: Mapping[str, Stored], target: Target) -> Account:
+def account_of(order: WeightsOrder, tensors: Mapping[str, StoredTensor], target: Target) -> Account:
     """The account by the rules that were named, or by the only ones that fit. Raises QexpError with all problems."""
-    candidates = [named(order.rules)] if order.rules else list(shipped().values())
-    accounts = [fitting.accounted(one, tensors, target) for one in candidates]
-    fitting_ones = [one for one in accounts if one.fits]
-    if len(fitting_ones) == 1:
-        return fitting_ones[0]
-    if fitting_ones:
-        names = ", ".join(one.rules.name for one in fitting_ones)
+    candidates = [find_rules(order.rules)] if order.rules else list(shipped().values())
+    accounts = [fitting.account_by(rules, tensors, target) for rules in candidates]
+    fitting_accounts = [account for account in accounts if not account.problems]
+    if len(fitting_accounts) == 1:
+        return fitting_accounts[0]
+    if fitting_accounts:
+        names = ", ".join(account.rules.name for account in fitting_accounts)
         raise QexpError(f"{order.path}: fits by several rules, {names}; choose with `rules`")
-    nearest = max(accounts, key=lambda one: (one.known, -len(one.problems)))
-    if not nearest.known:
-        known = ", ".join(shipped())
+    nearest = max(accounts, key=lambda account: (account.matched, -len(account.problems)))
+    if not nearest.matched:
+        names = ", ".join(list(tensors)[:MOST_NAMES]) + (", …" if len(tensors) > MOST_NAMES else "")
         raise QexpError(
-            f"{order.path}: no rules are known for its tensors, {_listed(tensors)}; rules that qexp has: {known}; "
+            f"{order.path}: no rules are known for its tensors, {names}; rules that qexp has: {', '.join(shipped())}; "
             "write your own and name them with `rules` RULES.json"
         )
     raise QexpError(not_fitting(order.path, nearest.rules, nearest.problems))
-
-
-def _listed(names: Mapping[str, Any]) -> str:
-    shown = list(names)[:MOST_NAMES]
-    return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
 
 
 def not_fitting(file: Path, rules: Rules, problems: Sequence[str]) -> str:
@@ -221,15 +213,15 @@ def with_values(
     problems = [
         *fitting.unequal(account, contents.tensors, model),
         *fitting.other_settings(account, contents.settings, model),
-        *(f"{name} holds values that are not finite" for name, one in values.items() if not one.isfinite().all()),
+        *(f"{name} holds values that are not finite" for name, tensor in values.items() if not tensor.isfinite().all()),
         *_incomplete_transforms(values, model),
     ]
     if problems:
         raise QexpError(not_fitting(order.path, account.rules, problems))
     origins = _fit_transforms(order, account.rules, values, model, experience, spec)
     state = model.state_dict() | {
-        name: _per_channel(name, one, model) if transformed_by(name) is not None else one
-        for name, one in values.items()
+        name: _per_channel(name, tensor, model) if transformed_by(name) is not None else tensor
+        for name, tensor in values.items()
     }
     checkpoint.load(model, state, order.path)
     return model, origins
@@ -237,7 +229,7 @@ def with_values(
 
 def _incomplete_transforms(values: Mapping[str, Tensor], model: Estimator) -> Iterator[str]:
     """Problems of transforms some of whose numbers are in the files, but not all."""
-    for variable in _given(values):
+    for variable in _transforms_in(values):
         needed = {name for name, _ in model.named_buffers() if transformed_by(name) == variable}
         for name in sorted(needed - values.keys()):
             yield f"missing: {name}, although other numbers of this transform are given"
@@ -247,9 +239,9 @@ def _incomplete_transforms(values: Mapping[str, Tensor], model: Estimator) -> It
                 yield f"{name} has {len(values[name])} values, but '{variable}' has {shape[0]} channels or columns"
 
 
-def _given(values: Mapping[str, Tensor]) -> list[str]:
+def _transforms_in(values: Mapping[str, Tensor]) -> list[str]:
     """Variables whose fitted transforms are in the files."""
-    return list(dict.fromkeys(one for name in values if (one := transformed_by(name)) is not None))
+    return list(dict.fromkeys(variable for name in values if (variable := transformed_by(name)) is not None))
 
 
 def _per_channel(name: str, values: Tensor, model: Estimator) -> Tensor:
@@ -269,19 +261,19 @@ def _fit_transforms(
     spec: dict[str, Any],
 ) -> dict[str, str]:
     kind = data_kind(spec["dataset"])
-    given = _given(values)
+    in_files = _transforms_in(values)
     samples: dict[str, Tensor] = {}
 
     def to_fit() -> Mapping[str, Tensor]:
         samples.update(kind.to_fit(spec, experience.dataset, experience.tables, Seeds(order.seed)))
         return samples
 
-    fitted = fit_transforms(model, to_fit, given)
+    fitted = fit_transforms(model, to_fit, in_files)
     if rules.population:
         for name in fitted:
             _divide_by_n(model.transforms[name], len(samples[name]))
     return {
-        **dict.fromkeys(given, "from the files"),
+        **dict.fromkeys(in_files, "from the files"),
         **dict.fromkeys(fitted, f"fitted to the training data of {experience.dataset_name}, seed {order.seed}"),
     }
 
@@ -313,10 +305,8 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     require_seed(order.seed)
     require_valid_annotations(order.tags, order.note)
     if (workspace.runs / order.to).exists():
-        raise _taken(order.to)
+        raise _name_in_use(order.to)
     experience = experience_of(order, workspace)
-    if not type_of(experience.document).trains:
-        raise QexpError(f"the experience {experience.name} runs a program and has no network that weights could fit")
     with ExitStack() as stack:
         contents = contents_of(order, stack)
         model = model_of(experience.document, experience.tables)
@@ -334,10 +324,10 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
             lambda draft: _fill(draft, order, account, model, transforms, turned, spec, workspace),
         )
     except FileExistsError:
-        raise _taken(order.to) from None
+        raise _name_in_use(order.to) from None
 
 
-def _taken(name: str) -> QexpError:
+def _name_in_use(name: str) -> QexpError:
     return QexpError(f"a run {name} exists already; choose another name with `to`")
 
 
@@ -358,11 +348,11 @@ def _fill(
     origin = ForeignWeights(
         file=_file(order.path),
         also={name: _file(file) for name, file in order.others.items()},
-        format=weight_files.format_of(order.path).name,
+        format=weight_files.format_of(order.path),
         rules=account.rules.name,
         time=now(),
-        taken=len(account.taken),
-        left_out=_counted(account),
+        taken=len(account.sources),
+        left_out=_count_reasons(account),
         transforms=transforms,
         azimuth=turned.azimuth,
         remarks=turned.remarks,
@@ -403,11 +393,11 @@ def _fill(
 
 
 def _file(path: Path) -> ForeignFile:
-    hashed = provenance.fingerprint(path)
-    return ForeignFile(name=path.name, path=str(path.absolute()), sha256=hashed.sha256, bytes=hashed.bytes)
+    fingerprint = provenance.fingerprint(path)
+    return ForeignFile(name=path.name, path=str(path.absolute()), sha256=fingerprint.sha256, bytes=fingerprint.bytes)
 
 
-def _counted(account: Account) -> dict[str, int]:
+def _count_reasons(account: Account) -> dict[str, int]:
     reasons = [*account.left_out.values(), *("equal to constants of the network" for _ in _equal(account))]
     return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
 
@@ -420,7 +410,7 @@ def _equal(account: Account) -> list[str]:
 def _account_document(account: Account, transforms: Mapping[str, str]) -> dict[str, Any]:
     return {
         "rules": account.rules.name,
-        "taken": {name: source for name, (source, _) in sorted(account.taken.items())},
+        "taken": {name: source for name, (source, _) in sorted(account.sources.items())},
         "equal": _equal(account),
         "left_out": account.left_out,
         "transforms": dict(transforms),

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import qexp
 from qexp.api.runs import Run
-from qexp.foreign.fitting import parsed, shipped
+from qexp.foreign.fitting import parse_rules, shipped
 from qexp.kinds import networks
 from qexp.kinds.tables import BUILT_IN
 from tests import cores, domes, stones
@@ -642,7 +642,7 @@ def test_the_rules_in_the_documents_are_rules():
     text = (Path(__file__).parents[2] / "docs/how-to/weights-from-elsewhere.md").read_text(encoding="utf-8")
     block = r'^```json\n(\{"description": "A network of ours".*?)^```$'
     (document,) = re.findall(block, text, re.MULTILINE | re.DOTALL)
-    assert len(parsed(json.loads(document), "documents", "weights-from-elsewhere.md").tensors) == 2
+    assert len(parse_rules(json.loads(document), "documents", "weights-from-elsewhere.md").tensors) == 2
 
 
 @pytest.mark.parametrize(
