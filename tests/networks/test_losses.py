@@ -14,13 +14,8 @@ OF_ESTIMATES = [name for name in LOSSES if name != OF_POSTERIORS]
 
 def loss(name, estimate=TRUTH + ERROR, truth=TRUTH, **parameters):
     """The loss of a name; with the parameters of its example where some are needed and none are given."""
-<<<<<<< HEAD
     entry = LOSSES[name]
     chosen = parameters or {key: entry.example["parameters"][key] for key in entry.required}
-=======
-    required = LOSSES[name].required
-    chosen = parameters or {key: LOSSES[name].example["parameters"][key] for key in required}
->>>>>>> fc79b446 (Reference pages; losses' required parameters)
     return LOSSES[name].build(**chosen)(estimate, truth)
 
 
