@@ -161,10 +161,10 @@ def arrays_in(content: h5py.File, file: Path) -> dict[str, StoredTensor]:
         if not isinstance(link, h5py.HardLink):
             raise WeightsFileError(file, f"'{path}' is a link to another place, which is not followed")
         entry = content[path]
-        if isinstance(entry, h5py.Dataset):
-            arrays[path] = _stored_hdf5(entry, path, file)
-        elif not isinstance(entry, h5py.Group):
+        if isinstance(entry, h5py.Datatype):
             raise WeightsFileError(file, f"'{path}' is neither a group nor an array")
+        if not isinstance(entry, h5py.Group):
+            arrays[path] = _stored_hdf5(entry, path, file)
     return arrays
 
 
