@@ -9,7 +9,11 @@ from qexp.base.tables import Entry as Entry, Tables as Tables
 from qexp.base.workspace import Workspace as Workspace
 from qexp.errors import DatasetError as DatasetError, QexpError as QexpError
 from qexp.kinds.attempt import Attempt as Attempt, Results as Results
-from qexp.kinds.evaluation import Asked as Asked, Independence as Independence, Judged as Judged
+from qexp.kinds.evaluation import (
+    EvaluationData as EvaluationData,
+    EvaluationRequest as EvaluationRequest,
+    Independence as Independence,
+)
 from qexp.kinds.figures import FIGURES_FOLDER as FIGURES_FOLDER, Pictures as Pictures, learning_curve as learning_curve
 from qexp.kinds.kind import KindData as KindData, Samples as Samples
 from qexp.kinds.look import Variable as Variable, View as View
@@ -59,3 +63,6 @@ from qexp.store.directory import RunDirectory as RunDirectory
 
 Inversion = Estimator
 """The name of `Estimator` before; extensions of earlier runs have it."""
+
+Asked, Judged = EvaluationRequest, EvaluationData
+"""The names of these before; extensions of earlier runs have them."""

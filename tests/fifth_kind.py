@@ -19,7 +19,7 @@ from qexp.base.tables import Tables
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import Asked, Independence, Judged
+from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, Independence
 from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
 from qexp.kinds.kind import KindData, Samples
 from qexp.kinds.look import Variable, View
@@ -192,13 +192,17 @@ def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     return Results({"test": trainer.evaluate(test)})
 
 
-def judged(asked: Asked) -> Judged:
-    document = asked.document or {**asked.spec["dataset"], "path": str(asked.source), "found": str(asked.source)}
+def open_data(request: EvaluationRequest) -> EvaluationData:
+    document = request.document or {
+        **request.spec["dataset"],
+        "path": str(request.source),
+        "found": str(request.source),
+    }
     document.pop("fingerprint", None)
-    dataset = dataset_of(document, asked.tables, asked.workspace)
+    dataset = dataset_of(document, request.tables, request.workspace)
     assert isinstance(dataset, ImageDataset)
     rows = np.arange(len(dataset.parts))
-    asked.chosen_part("all", ("all",), "images have no other parts here")
+    request.chosen_part("all", ("all",), "images have no other parts here")
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Any]) -> Results:
         samples = dataset.samples(rows)
@@ -213,7 +217,7 @@ def judged(asked: Asked) -> Judged:
 
     unknown = Independence(None, ("nobody compared the images",))
     document = {**document, "fingerprint": dataset.fingerprint}
-    return Judged(document, "all", "all", len(rows), lambda of: unknown, evaluate)
+    return EvaluationData(document, "all", "all", len(rows), lambda of: unknown, evaluate)
 
 
 def estimates(directory: RunDirectory) -> Pictures:
@@ -294,7 +298,7 @@ KINDS = {
         documents=ImageSpecs(),
         data=ImageKind(),
         train=train,
-        evaluate=judged,
+        evaluate=open_data,
         predict=PREDICTION,
         look=LabelledImages,
         figures=FIGURES,

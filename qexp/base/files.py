@@ -317,6 +317,14 @@ def read_netcdf(path: Path) -> xarray.Dataset:
         raise DamagedError(f"{path} cannot be read: {error}") from error
 
 
+def write_netcdf(path: Path, table: xarray.Dataset, encoding: Mapping[str, Any] | None = None) -> None:
+    """Replace a NetCDF file in one step.
+
+    encoding  variable → how it is stored, as xarray takes it
+    """
+    write_bytes(path, bytes(table.to_netcdf(engine="h5netcdf", encoding=encoding)))
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The complete JSON lines of a file, up to the first torn one, whose writing was interrupted."""
     try:

@@ -48,8 +48,8 @@ class Independence:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a user asks for.
+class EvaluationRequest:
+    """What a run is to be evaluated on.
 
     document  the resolved dataset to evaluate on; None if it is files
     source    a file or folder with data in the form of the run's own
@@ -110,11 +110,11 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluationData:
     """Data opened for an evaluation.
 
     document       the dataset as a document, with the hash of its content
-    usual          the part that is evaluated if none is asked for
+    usual          the part that is evaluated if none is request for
     independence   compares them with the data that a run was trained on: the run itself, or one that it started from
     evaluate       estimates them with the networks of the run, and writes tables to the attempt's directory
     """
@@ -123,7 +123,7 @@ class Judged:
     part: str
     usual: str
     samples: int
-    independence: Callable[[Asked], Independence]
+    independence: Callable[[EvaluationRequest], Independence]
     evaluate: Callable[[Attempt, Sequence[Estimator], Mapping[str, Metrics]], Results | None]
     left_out: int = 0
     warnings: Sequence[str] = ()
@@ -137,37 +137,36 @@ def one_of(words: Sequence[str]) -> str:
 # Independence of the data of all runs whose weights a run started from, and of the run itself.
 
 
-def independence_of(asked: Asked, judged: Judged) -> Independence:
+def independence_of(request: EvaluationRequest, data: EvaluationData) -> Independence:
     """Whether data are independent of those that a run, and those that it started from, were trained on."""
-    record = asked.directory.record()
+    record = request.directory.record()
     if record.foreign_weights is not None:
-        return _unknown(f"{asked.directory.name} has weights of another program")
-    found = [judged.independence(asked)]
-    if not documents_of(asked.spec["dataset"]).keeps_hashes:  # where the run keeps those of its ancestors, too
-        found += [_of_ancestor(one, asked, judged) for one in record.lineage]
+        return _unknown(f"{request.directory.name} has weights of another program")
+    every = [data.independence(request)]
+    if not documents_of(request.spec["dataset"]).keeps_hashes:  # where the run keeps those of its ancestors, too
+        every += [_of_ancestor(ancestor, request, data) for ancestor in record.lineage]
     shared, unknown = (
-        tuple(dict.fromkeys(reason for one in found if one.known is known for reason in one.reasons))
+        dict.fromkeys(reason for part in every if part.known is known for reason in part.reasons)
         for known in (False, None)
     )
-    if shared:
-        return Independence(False, shared)
-    return Independence(None, unknown) if unknown else found[0]
+    return Independence.of(tuple(shared), tuple(unknown), "") if shared or unknown else every[0]
 
 
-def _of_ancestor(ancestor: Ancestor, asked: Asked, judged: Judged) -> Independence:
-    directory = RunDirectory(asked.workspace.runs / ancestor.name, asked.directory.code_trusted)
+def _of_ancestor(ancestor: Ancestor, request: EvaluationRequest, data: EvaluationData) -> Independence:
+    directory = RunDirectory(request.workspace.runs / ancestor.name, request.directory.code_trusted)
     try:
         record, spec = directory.record(), directory.spec()
         same = (record.digest, record.seed) == (ancestor.digest, ancestor.seed)
         if record.foreign_weights is not None:
             return _unknown(f"{ancestor.name}, from which it started, has weights of another program")
-        if not same or documents_of(spec["dataset"]) is not documents_of(asked.spec["dataset"]):
+        if not same or documents_of(spec["dataset"]) is not documents_of(request.spec["dataset"]):
             return _unknown(f"it started from {ancestor.name}, which no longer exists or has data of another kind")
         tables = tables_of(directory)
     except (NotFoundError, DamagedError, UntrustedCodeError) as error:
         return _unknown(f"it started from {ancestor.name}, which cannot be read: {error}")
-    found = judged.independence(replace(asked, directory=directory, spec=spec, tables=tables))
-    return Independence(found.known, tuple(f"{ancestor.name}, from which it started: {text}" for text in found.reasons))
+    independence = data.independence(replace(request, directory=directory, spec=spec, tables=tables))
+    reasons = tuple(f"{ancestor.name}, from which it started: {text}" for text in independence.reasons)
+    return Independence(independence.known, reasons)
 
 
 def _unknown(why: str) -> Independence:

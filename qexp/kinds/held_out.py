@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ ROW, CORE = "row", "core"
 
 
 @dataclass(frozen=True)
-class Layout:
+class ExchangeableUnits:
     """How held-out samples belong together.
 
     unit   kind of the units that are exchangeable: `row`, or the kind of group that is held out
@@ -48,10 +48,8 @@ class Layout:
     folds: Sequence[tuple[str, ...]]
 
 
-def layout_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
-    spec = directory.spec()
-    by = grouped_by(spec)
-    path = directory.results / PREDICTIONS
+def units_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
+    spec, path = directory.spec(), directory.results / PREDICTIONS
     if not path.is_file():
         raise QexpError(f"{path} is missing, so it is unknown which fold held out which row")
     folds: dict[str, tuple[str, ...]] = {}
@@ -62,11 +60,12 @@ def layout_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Layo
         of_rows = [folds[str(number)] for number in predictions["row"].values]
     except KeyError as error:
         raise DamagedError(f"{path} does not list the row {error}") from None
-    return Layout(ROW if spec["split"]["parameters"].get("by") is None else str(by), by, of_rows)
+    unit = spec["split"]["parameters"].get("by")
+    return ExchangeableUnits(ROW if unit is None else str(unit), grouped_by(spec), of_rows)
 
 
-def layout_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> Layout:
-    return Layout(CORE, CORE, [()] * predictions.sizes["spectrum"])
+def units_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
+    return ExchangeableUnits(CORE, CORE, [()] * predictions.sizes["spectrum"])
 
 
 # The held-out estimates of a run and their errors, read from its files: what intervals are made from.
@@ -78,7 +77,7 @@ MEDIAN = 0.5
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutEstimates:
     """One output's estimates of held-out rows or spectra.
 
     quantiles  probability → quantiles of a posterior head, (row,); empty where the output has none
@@ -106,15 +105,15 @@ class HeldOut:
 
         Those of the head's own interval whose probability is nearest: any are right once they are corrected.
         """
-        lower = [one for one in self.quantiles if one < MEDIAN]
+        lower = [probability for probability in self.quantiles if probability < MEDIAN]
         if not lower:
             return ()
-        low = min(lower, key=lambda one: abs(1 - 2 * one - coverage))
-        return low, min(self.quantiles, key=lambda one: abs(1 - low - one))
+        low = min(lower, key=lambda probability: abs(1 - 2 * probability - coverage))
+        return low, min(self.quantiles, key=lambda probability: abs(1 - low - probability))
 
     def start(self, coverage: float) -> tuple[Array, Array]:
         """What intervals of a coverage are laid around, in the output's unit: two quantiles, or twice the estimate."""
-        around = [self.quantiles[one] for one in self.probabilities(coverage)] or [self.estimate]
+        around = [self.quantiles[probability] for probability in self.probabilities(coverage)] or [self.estimate]
         return around[0], around[-1]
 
     def scores(self, coverage: float) -> Array:
@@ -127,45 +126,44 @@ class HeldOut:
         return int(self.units.max()) + 1
 
 
-def held_out(directory: RunDirectory) -> list[HeldOut]:
+def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has none."""
     spec = directory.training_spec()
     try:
-        layout_of: Callable[[RunDirectory, Any], Layout] = load_stage(spec["dataset"], "held_out")
+        units_of: Callable[[RunDirectory, Any], ExchangeableUnits] = load_stage(spec["dataset"], "held_out")
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
     outputs = [name for name in spec["outputs"] if name != SPECTRUM]
     if not outputs:
         raise QexpError(f"{directory.name} reconstructs spectra and estimates no number that could have an interval")
-    predictions, tables = opened(directory), tables_of(directory)
-    layout = layout_of(directory, predictions)
-    groups = np.zeros(len(layout.folds), dtype=str)
-    if layout.by is not None:
-        groups = predictions[layout.by].values.astype(str)
-    units = np.arange(len(groups)) if layout.unit == ROW else np.unique(groups, return_inverse=True)[1]
-    patterns = tuple(dict.fromkeys(layout.folds))
-    place = {folds: number for number, folds in enumerate(patterns)}
-    pattern = np.array([place[folds] for folds in layout.folds])
-    made = []
+    predictions, tables = read_test_predictions(directory), tables_of(directory)
+    exchangeable = units_of(directory, predictions)
+    unit, by, folds = exchangeable.unit, exchangeable.by, exchangeable.folds
+    groups = np.zeros(len(folds), dtype=str) if by is None else predictions[by].values.astype(str)
+    units = np.arange(len(groups)) if unit == ROW else np.unique(groups, return_inverse=True)[1]
+    patterns = tuple(dict.fromkeys(folds))
+    numbers = {pattern: number for number, pattern in enumerate(patterns)}
+    pattern = np.array([numbers[of_sample] for of_sample in folds])
+    held_out = []
     for output in outputs:
         truth, estimate = (predictions[name].values.astype(np.float64) for name in (output, estimate_of(output)))
-        scale = scale_of(spec, tables, output, truth)
-        quantiles = quantiles_among(predictions, output)
-        made.append(
-            HeldOut(output, scale, truth, estimate, quantiles, layout.unit, units, layout.by, groups, patterns, pattern)
+        scale, quantiles = scale_of(spec, tables, output, truth), quantiles_among(predictions, output)
+        held_out.append(
+            HeldOutEstimates(output, scale, truth, estimate, quantiles, unit, units, by, groups, patterns, pattern)
         )
-    return made
+    return held_out
 
 
 def quantiles_among(predictions: xarray.Dataset, output: str) -> dict[float, Array]:
     """Probability → quantiles of an output; empty if it is of no posterior head, or the run of an older version."""
     if quantile_of(output) not in predictions:
         return {}
-    found = predictions[quantile_of(output)].astype(np.float64)
-    return {float(one): found.sel(quantile=one).values for one in found["quantile"].values}
+    quantiles = predictions[quantile_of(output)].astype(np.float64)
+    probabilities = quantiles["quantile"].values
+    return {float(probability): quantiles.sel(quantile=probability).values for probability in probabilities}
 
 
-def opened(directory: RunDirectory) -> xarray.Dataset:
+def read_test_predictions(directory: RunDirectory) -> xarray.Dataset:
     """The file of a run's test predictions. Raises QexpError or DamagedError."""
     path = directory.results / TEST_PREDICTIONS
     if not path.is_file():
@@ -191,27 +189,71 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
     Each row gets its interval from the errors of all other units: it is a row that is new to the rule.
     Raises QexpError if the run has no held-out estimates.
     """
-    outputs = held_out(directory)
+    outputs = read_held_out(directory)
+    most = conformal.promised(outputs[0].count - 1)
     coverages = [
-        one
+        counted
         for rows in outputs
         if rows.count > 1  # else there are no other errors
         for coverage in COVERAGES
-        for one in coverages_of(rows, coverage, conformal.promised(rows.count - 1), intervals_of_rows(rows, coverage))
+        for counted in count_covered(rows, coverage, most, intervals_of_rows(rows, coverage))
     ]
-    made = HeldOutIntervals(
-        unit=outputs[0].unit, units=outputs[0].count, heads=heads_among(outputs), coverages=tuple(coverages)
-    )
     if coverages:
         write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL) for rows in outputs})
-    files.write_json(directory.results / INTERVALS, made.document())
-    for one in made.coverages:
-        if one.of == OVERALL and one.interval == USUAL:
-            log.info("intervals of 90 %% cover %d of %d held-out rows of %s", one.covered, one.n, one.output)
-    return made
+    for counted in coverages:
+        if counted.of == OVERALL and counted.interval == USUAL:
+            log.info(
+                "intervals of 90 %% cover %d of %d held-out rows of %s", counted.covered, counted.n, counted.output
+            )
+    return _write_coverages(directory, outputs, coverages)
 
 
-def intervals_of_rows(rows: HeldOut, coverage: float) -> tuple[Array, Array]:
+def keep_intervals_of(
+    evaluation: RunDirectory,
+    run: RunDirectory,
+    estimates: Mapping[str, FoldEstimates],
+    folds: Sequence[str],
+    by: str | None,
+) -> None:
+    """Write the intervals of evaluated rows or spectra, as the run's held-out errors promise them, and how many they
+    cover; nothing if the run has no held-out errors.
+
+    estimates  output → what each fold estimates of the rows; of posterior heads with all `HELD_OUT_QUANTILES`
+    folds      their names; a run without folds has one with an empty name
+    by         kind of the groups by which coverage is listed
+    """
+    try:
+        outputs = read_held_out(run)
+    except QexpError:
+        return
+    predictions = read_test_predictions(evaluation)
+    most = conformal.promised(outputs[0].count)
+    coverages: list[Coverage] = []
+    for coverage in COVERAGES:
+        rules = rules_of(outputs, coverage, folds).rules
+        ends = {name: rule.ends(estimates[name]) for name, rule in rules.items()}
+        for rows in outputs:
+            truth = predictions[rows.output].values.astype(np.float64)
+            groups = np.zeros(len(truth), dtype=str) if by is None else predictions[by].values.astype(str)
+            evaluated = replace(rows, truth=truth, by=by, groups=groups)
+            coverages += count_covered(evaluated, coverage, most, ends[rows.output])
+        if coverage == USUAL:
+            write_intervals(evaluation, ends)
+    coverages.sort(key=lambda counted: list(estimates).index(counted.output))
+    _write_coverages(evaluation, outputs, coverages)
+
+
+def _write_coverages(
+    directory: RunDirectory, outputs: Sequence[HeldOutEstimates], coverages: Sequence[Coverage]
+) -> HeldOutIntervals:
+    """outputs  the held-out estimates that the intervals are made from"""
+    heads = tuple(rows.output for rows in outputs if rows.quantiles)  # their intervals are laid around quantiles
+    intervals = HeldOutIntervals(unit=outputs[0].unit, units=outputs[0].count, heads=heads, coverages=tuple(coverages))
+    files.write_json(directory.results / INTERVALS, intervals.document())
+    return intervals
+
+
+def intervals_of_rows(rows: HeldOutEstimates, coverage: float) -> tuple[Array, Array]:
     """Lower and upper end of each row's interval, (row,), from the scores of all other units.
 
     If these are too few for the coverage, it is the largest that they allow: that of their largest error.
@@ -221,25 +263,9 @@ def intervals_of_rows(rows: HeldOut, coverage: float) -> tuple[Array, Array]:
     return rows.scale.around(*rows.start(attained), radius)
 
 
-def heads_among(outputs: Sequence[HeldOut]) -> tuple[str, ...]:
-    """The outputs whose intervals are laid around quantiles of a posterior head."""
-    return tuple(rows.output for rows in outputs if rows.quantiles)
-
-
-class Judged(Protocol):
-    """Rows with known truth; all of them (row,)."""
-
-    @property
-    def output(self) -> str: ...
-    @property
-    def truth(self) -> Array: ...
-    @property
-    def by(self) -> str | None: ...
-    @property
-    def groups(self) -> NDArray[np.str_]: ...
-
-
-def coverages_of(rows: Judged, coverage: float, most: float, ends: tuple[Array, Array]) -> Iterator[Coverage]:
+def count_covered(
+    rows: HeldOutEstimates, coverage: float, most: float, ends: tuple[Array, Array]
+) -> Iterator[Coverage]:
     """How many rows lie in their intervals: of all, then by group.
 
     most  the largest coverage that can be promised
@@ -249,26 +275,26 @@ def coverages_of(rows: Judged, coverage: float, most: float, ends: tuple[Array, 
     parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
     if rows.by is not None:
         parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
-    for of, name, own in parts:
-        width = float((high[own] - low[own]).mean())
+    for kind, name, members in parts:
+        width, count, number = float((high - low)[members].mean()), int(covered[members].sum()), int(members.sum())
         yield Coverage(
             output=rows.output,
             interval=coverage,
             promised=min(coverage, most),
-            of=of,
+            of=kind,
             name=name,
-            n=int(own.sum()),
-            covered=int(covered[own].sum()),
-            range=_range(int(covered[own].sum()), int(own.sum())),
+            n=number,
+            covered=count,
+            range=_range(count, number),
             mean_width=width if np.isfinite(width) else None,
         )
 
 
-def _range(covered: int, of: int) -> tuple[float, float]:
+def _range(covered: int, number: int) -> tuple[float, float]:
     from scipy.stats import binomtest
 
-    found = binomtest(covered, of).proportion_ci(LEVEL, method="exact")
-    return float(found.low), float(found.high)
+    ends = binomtest(covered, number).proportion_ci(LEVEL, method="exact")
+    return float(ends.low), float(ends.high)
 
 
 def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Array]]) -> None:
@@ -276,7 +302,7 @@ def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Arr
 
     ends  output → lower and upper end of the interval of each row
     """
-    rows = opened(directory)
+    rows = read_test_predictions(directory)
     texts = [name for name in rows.data_vars if rows[name].dtype.kind in "OUST"]
     index = rows[next(iter(ends))].dims[0]
     table = {str(name): rows[name].values.tolist() for name in (index, *texts)}
@@ -295,7 +321,7 @@ Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class OfFolds:
+class FoldEstimates:
     """What each fold estimates of rows, (fold, row), in the output's unit.
 
     quantiles  probability → quantile; of outputs of posterior heads
@@ -307,7 +333,7 @@ class OfFolds:
 
 def means_of_folds(
     model: Estimator, output: str, values: Tensor, sizes: Sequence[int], probabilities: Sequence[float]
-) -> OfFolds:
+) -> FoldEstimates:
     """The mean over the networks of each fold, as each fold estimated what it held out.
 
     model   any of the networks
@@ -317,10 +343,10 @@ def means_of_folds(
     """
     of_folds = values.split(list(sizes))
     columns = [
-        torch.stack([mean(model, output, of_fold[..., [place]])[..., 0] for of_fold in of_folds]).cpu().numpy()
-        for place in range(values.shape[-1])
+        torch.stack([mean(model, output, of_fold[..., [column]])[..., 0] for of_fold in of_folds]).cpu().numpy()
+        for column in range(values.shape[-1])
     ]
-    return OfFolds(columns[0], dict(zip(probabilities, columns[1:], strict=False)))
+    return FoldEstimates(columns[0], dict(zip(probabilities, columns[1:], strict=False)))
 
 
 def networks_of_folds(directory: RunDirectory) -> dict[str, int]:
@@ -353,13 +379,13 @@ class Rule:
     weight: Array
     coverage: float
 
-    def ends(self, found: OfFolds) -> tuple[Array, Array]:
+    def ends(self, estimates: FoldEstimates) -> tuple[Array, Array]:
         """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate."""
-        around = [found.quantiles[one] for one in self.probabilities] or [found.estimate]
-        starts = [self.shares @ nearest(one, one[:1], self.scale.period).astype(np.float64) for one in around]
+        around = [estimates.quantiles[probability] for probability in self.probabilities] or [estimates.estimate]
+        starts = [self.shares @ nearest(values, values[:1], self.scale.period).astype(np.float64) for values in around]
         lower, upper = self.scale.forwarded(starts[0], starts[-1])
         low, high = conformal.cross_interval(lower, upper, self.scores, self.pattern, self.weight, self.coverage)
-        unknown = np.isnan(found.estimate).any(axis=0)
+        unknown = np.isnan(estimates.estimate).any(axis=0)
         low, high = self.scale.ends(low, high)
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
@@ -380,7 +406,7 @@ class NewIntervals:
     @property
     def probabilities(self) -> tuple[float, ...]:
         """Of all quantiles of posterior heads that the rules need."""
-        return tuple(sorted({one for rule in self.rules.values() for one in rule.probabilities}))
+        return tuple(sorted({probability for rule in self.rules.values() for probability in rule.probabilities}))
 
     @property
     def words(self) -> str:
@@ -398,7 +424,7 @@ def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequen
     if coverage is not None:
         return rules_of_run(directory, coverage, folds)
     try:
-        return rules_of(held_out(directory), USUAL, folds)
+        return rules_of(read_held_out(directory), USUAL, folds)
     except QexpError:
         return None
 
@@ -407,7 +433,7 @@ def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str])
     """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out errors."""
     if not 0 < coverage < 1:
         raise QexpError(f"`interval={coverage:g}`: a coverage lies between 0 and 1, such as 0.9")
-    outputs = held_out(directory)
+    outputs = read_held_out(directory)
     most = conformal.promised(outputs[0].count)
     if coverage > most:
         raise QexpError(
@@ -417,83 +443,36 @@ def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str])
     return rules_of(outputs, coverage, folds)
 
 
-def rules_of(outputs: Sequence[HeldOut], coverage: float, folds: Sequence[str]) -> NewIntervals:
+def rules_of(outputs: Sequence[HeldOutEstimates], coverage: float, folds: Sequence[str]) -> NewIntervals:
     """The rules for a coverage, or for the largest that the number of rows or groups allows.
 
     outputs  the held-out rows of a run; `folds` as for `new_intervals`
     """
-    given = min(coverage, conformal.promised(outputs[0].count))
-    return NewIntervals(given, _kind_of_rows(outputs[0]), {one.output: _rule(one, given, folds) for one in outputs})
+    attained = min(coverage, conformal.promised(outputs[0].count))
+    rules = {rows.output: _rule(rows, attained, folds) for rows in outputs}
+    return NewIntervals(attained, _kind_of_rows(outputs[0]), rules)
 
 
-def _rule(rows: HeldOut, coverage: float, folds: Sequence[str]) -> Rule:
-    patterns = [one or ("",) for one in rows.patterns]
+def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule:
+    patterns = [pattern or ("",) for pattern in rows.patterns]
     shares = np.array([[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns])
     weight, scores = conformal.weights(rows.units), rows.scores(coverage)
     probabilities = rows.probabilities(coverage)
     if len(patterns) == 1:  # one network: the quantile alone says all
         radius = conformal.quantile(scores, weight, coverage)
         return Rule(rows.scale, probabilities, shares, radius[None], np.zeros(1, np.int64), np.ones(1), coverage)
-    kept = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
-    return Rule(rows.scale, probabilities, shares, *kept, coverage)
+    fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
+    return Rule(rows.scale, probabilities, shares, *fewer, coverage)
 
 
-def _units(rows: HeldOut) -> str:
+def _units(rows: HeldOutEstimates) -> str:
     return "rows" if rows.unit == ROW else f"groups ({rows.unit})"
 
 
-def _kind_of_rows(rows: HeldOut) -> str:
+def _kind_of_rows(rows: HeldOutEstimates) -> str:
     return "new rows like those of the training data" if rows.unit == ROW else f"rows of a new {rows.unit}"
 
 
 def _rounded_down(share: float) -> float:
     """With three decimals, so that it can be asked for."""
     return float(np.floor(1000 * share) / 1000)
-
-
-# How many rows or spectra of other data lie in the intervals that a run's held-out errors promise.
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One output's evaluated rows with their groups, (row,)."""
-
-    output: str
-    truth: Array
-    by: str | None
-    groups: NDArray[np.str_]
-
-
-def keep_intervals_of(
-    evaluation: RunDirectory,
-    run: RunDirectory,
-    found: Mapping[str, OfFolds],
-    folds: Sequence[str],
-    by: str | None,
-) -> None:
-    """Write the intervals of evaluated rows and how many they cover; nothing if the run has no held-out errors.
-
-    found  output → what each fold estimates of the rows; of posterior heads with all `HELD_OUT_QUANTILES`
-    folds  their names; a run without folds has one with an empty name
-    by     kind of the groups by which coverage is listed
-    """
-    try:
-        outputs = held_out(run)
-    except QexpError:
-        return
-    predictions = opened(evaluation)
-    most = conformal.promised(outputs[0].count)
-    coverages: list[Coverage] = []
-    for coverage in COVERAGES:
-        ends = {name: rule.ends(found[name]) for name, rule in rules_of(outputs, coverage, folds).rules.items()}
-        for output, of_output in ends.items():
-            truth = predictions[output].values.astype(np.float64)
-            groups = np.zeros(len(truth), dtype=str) if by is None else predictions[by].values.astype(str)
-            coverages += coverages_of(Rows(output, truth, by, groups), coverage, most, of_output)
-        if coverage == USUAL:
-            write_intervals(evaluation, ends)
-    coverages.sort(key=lambda one: list(found).index(one.output))
-    made = HeldOutIntervals(
-        unit=outputs[0].unit, units=outputs[0].count, heads=heads_among(outputs), coverages=tuple(coverages)
-    )
-    files.write_json(evaluation.results / INTERVALS, made.document())

@@ -19,7 +19,7 @@ from qexp.figures import canvas
 from qexp.jobs.states import require_done
 from qexp.kinds import figures, objects
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
-from qexp.kinds.evaluation import Asked, Judged, independence_of
+from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, independence_of
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
 from qexp.kinds.networks import metrics_of
@@ -41,23 +41,23 @@ LOCK_SECONDS = 10.0
 
 
 @contextmanager
-def drafted(directory: RunDirectory, name: str) -> Iterator[Path]:
+def draft_evaluation(directory: RunDirectory, name: str) -> Iterator[Path]:
     """A new folder for an evaluation, which is deleted at the end unless it was published.
 
     What killed processes left of the evaluation of this name is put back or deleted before.
     """
-    place = directory.evaluations
-    files.make_folder(place)
-    files.clear(place / name)
+    evaluations = directory.evaluations
+    files.make_folder(evaluations)
+    files.clear(evaluations / name)
     with ExitStack() as until_the_end:
         try:
-            folder = until_the_end.enter_context(files.drafted(place / name))
+            folder = until_the_end.enter_context(files.drafted(evaluations / name))
         except OSError as error:
-            raise QexpError(f"cannot write to {place}: {error.strerror or error}") from error
+            raise QexpError(f"cannot write to {evaluations}: {error.strerror or error}") from error
         yield folder
 
 
-def published(directory: RunDirectory, name: str, folder: Path, force: bool, exists: Callable[[], bool]) -> bool:
+def publish(directory: RunDirectory, name: str, folder: Path, force: bool, exists: Callable[[], bool]) -> bool:
     """Give a draft its name; False if another process has meanwhile made the same evaluation.
 
     exists  whether there is the same evaluation; raises QexpError if there is another one of that name
@@ -108,128 +108,121 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     """
     canvas.draws_at_once()  # a wrong setting is refused before anything is made
     require_done(directory)
-    asked, known_as = _asked(directory, workspace, options)
-    judged: Judged = load_stage(asked.spec["dataset"], "evaluate")(asked)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", known_as).strip("._-")  # a folder may be called `TOC%`
-    called = options.name or (plain if judged.part == judged.usual else f"{plain}_{judged.part}")
-    if not NAME.fullmatch(called):
-        raise QexpError(f"{called!r} is not a valid name for an evaluation; choose another with `name`")
-    of = _digest(asked, judged)
-    if not options.force and (existing := _existing(directory, called, of)) is not None:
+    request, usual_name = _request(directory, workspace, options)
+    data: EvaluationData = load_stage(request.spec["dataset"], "evaluate")(request)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", usual_name).strip("._-")  # a folder may be called `TOC%`
+    name = options.name or (plain if data.part == data.usual else f"{plain}_{data.part}")
+    if not NAME.fullmatch(name):
+        raise QexpError(f"{name!r} is not a valid name for an evaluation; choose another with `name`")
+    digest_of_all = _digest(request, data)
+    if not options.force and (existing := _existing(directory, name, digest_of_all)) is not None:
         return Evaluation(existing, made=False)
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
-    with terminable(), drafted(directory, called) as folder:
-        record = _begun(asked, judged, called, known_as if options.input is None else str(options.input), of)
-        written = _carried_out(asked, judged, record, folder)
+    with terminable(), draft_evaluation(directory, name) as folder:
+        dataset = usual_name if options.input is None else str(options.input)
+        record = _evaluate(request, data, _record(request, data, name, dataset, digest_of_all), folder)
         if canvas.draws_at_once():
-            figures.draw(EvaluationDirectory(folder, directory.code_trusted, written), left_out=options.warn)
-        files.write_json(folder / evaluations.RECORD, written.document())
-        made = published(directory, called, folder, options.force, lambda: _existing(directory, called, of) is not None)
-    return Evaluation(evaluations.find_evaluation(directory, called), made)
+            figures.draw(EvaluationDirectory(folder, directory.code_trusted, record), left_out=options.warn)
+        files.write_json(folder / evaluations.RECORD, record.document())
+        new = publish(directory, name, folder, options.force, lambda: bool(_existing(directory, name, digest_of_all)))
+    return Evaluation(evaluations.find_evaluation(directory, name), new)
 
 
-def _asked(directory: RunDirectory, workspace: Workspace, options: EvaluateOptions) -> tuple[Asked, str]:
+def _request(directory: RunDirectory, workspace: Workspace, options: EvaluateOptions) -> tuple[EvaluationRequest, str]:
     """What is asked for, and the usual name of the data."""
-    on, tables, spec = device_of(options.device), tables_of(directory), directory.training_spec()
-    part, seed = options.part, options.seed
+    tables, spec = tables_of(directory), directory.training_spec()
+    request = EvaluationRequest(
+        directory, spec, tables, workspace, spec["dataset"], None, options.part, options.seed, device_of(options.device)
+    )
     if options.input is not None:
         source = Path(options.input)
-        return Asked(directory, spec, tables, workspace, None, source, part, seed, on), files.stem_of(source)
+        return replace(request, document=None, source=source), files.stem_of(source)
     if options.dataset is None:
-        return Asked(directory, spec, tables, workspace, spec["dataset"], None, part, seed, on), _own_name(directory)
-    known_as, document = dataset_document(options.dataset, workspace, tables)
+        return request, directory.record().dataset or "own"
+    name, document = dataset_document(options.dataset, workspace, tables)
     if (kind := documents_of(document)) is not documents_of(spec["dataset"]):
         raise QexpError(
-            f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{known_as}' "
+            f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{name}' "
             f"has the type '{document['type']}'; a run is evaluated on data of its own type"
         )
     document, remark = azimuths.as_trained(document, directory.record())
     document["units"] = kind.units([*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"])
-    return Asked(directory, spec, tables, workspace, document, None, part, seed, on, remark), known_as
+    return replace(request, document=document, remark=remark), name
 
 
-def _own_name(directory: RunDirectory) -> str:
-    """The name of the dataset that a run was trained on."""
-    return directory.record().dataset or "own"
-
-
-def _digest(asked: Asked, judged: Judged) -> str:
+def _digest(request: EvaluationRequest, data: EvaluationData) -> str:
     """Of all that the results depend on: the run's weights, the data, the part and the seed."""
-    record = asked.directory.record()
-    weights = [fingerprint(one.best_weights).sha256 for one in asked.directory.all_folds() or [asked.directory]]
-    document = {"dataset": judged.document, "weights": weights}
-    return digest(document, record.digest, str(record.seed), _content(asked, judged))
+    record, folds = request.directory.record(), request.directory.all_folds() or [request.directory]
+    document = {"dataset": data.document, "weights": [fingerprint(fold.best_weights).sha256 for fold in folds]}
+    return digest(document, record.digest, str(record.seed), _content(request, data))
 
 
-def _content(asked: Asked, judged: Judged) -> str:
+def _content(request: EvaluationRequest, data: EvaluationData) -> str:
     """Of the data, by the hash of their files or else their document, of the part and of the seed."""
-    data = judged.document.get("fingerprint", judged.document)
-    return digest({"dataset": data, "part": judged.part, "seed": asked.seed})
+    dataset = data.document.get("fingerprint", data.document)
+    return digest({"dataset": dataset, "part": data.part, "seed": request.seed})
 
 
-def _existing(directory: RunDirectory, name: str, of: str) -> EvaluationDirectory | None:
+def _existing(directory: RunDirectory, name: str, digest_of_all: str) -> EvaluationDirectory | None:
     """The evaluation of that name and digest; None if there is none. Raises QexpError if it has another digest."""
     try:
-        found = evaluations.find_evaluation(directory, name)
+        evaluation = evaluations.find_evaluation(directory, name)
     except NotFoundError:
         return None
-    if found.evaluation().digest != of:
+    if evaluation.evaluation().digest != digest_of_all:
         raise QexpError(
             f"{directory.name} has an evaluation '{name}' of other data, another part or another seed; choose another "
             "`name`, or replace it with `force=True`"
         )
-    return found
+    return evaluation
 
 
-def _begun(asked: Asked, judged: Judged, name: str, dataset: str, of: str) -> EvaluationRecord:
+def _record(
+    request: EvaluationRequest, data: EvaluationData, name: str, dataset: str, digest_of_all: str
+) -> EvaluationRecord:
     """The record without results."""
-    run, independence = asked.directory.record(), independence_of(asked, judged)
-    cautions = [caution_of_data(asked.spec), caution_of_data({**asked.spec, "dataset": judged.document})]
+    run, independence = request.directory.record(), independence_of(request, data)
+    cautions = [caution_of_data(request.spec), caution_of_data({**request.spec, "dataset": data.document})]
     cautions += [TRAINED_ON] if independence.known is False else []
     return EvaluationRecord(
         name=name,
         dataset=dataset,
-        part=judged.part,
-        seed=asked.seed,
-        digest=of,
-        content=_content(asked, judged),
+        part=data.part,
+        seed=request.seed,
+        digest=digest_of_all,
+        content=_content(request, data),
         created=now(),
-        samples=judged.samples,
-        left_out=judged.left_out,
+        samples=data.samples,
+        left_out=data.left_out,
         independent=independence.known,
         reasons=independence.reasons,
-        warnings=(*filter(None, [asked.remark]), *judged.warnings),
+        warnings=(*filter(None, [request.remark]), *data.warnings),
         caution="; ".join(dict.fromkeys(filter(None, cautions))),
         units=run.units,
         metrics=run.metrics,
-        data=judged.document,
+        data=data.document,
     )
 
 
-def _carried_out(asked: Asked, judged: Judged, begun: EvaluationRecord, folder: Path) -> EvaluationRecord:
+def _evaluate(
+    request: EvaluationRequest, data: EvaluationData, record: EvaluationRecord, folder: Path
+) -> EvaluationRecord:
     """Estimate the data and write tables. Returns the record with the results."""
-    models = load_models(asked.directory, asked.device)
-    begun = replace(begun, networks=len(models))
-    attempt = _attempt(asked, EvaluationDirectory(folder, asked.directory.code_trusted, begun))
-    threads = threads_to_predict(asked.spec, asked.tables, asked.device)
-    with objects.threads(threads):
-        found = judged.evaluate(attempt, models, metrics_of(asked.spec, asked.tables))
-    assert found is not None, "only a run ends early without an exception"
-    return replace(
-        begun,
-        results=found.results,
-        intervals=found.intervals,
-        comparison=found.comparison,
-        errors=found.errors,
-        groups=found.groups,
-    )
+    models = load_models(request.directory, request.device)
+    record = replace(record, networks=len(models))
+    attempt = _attempt(request, EvaluationDirectory(folder, request.directory.code_trusted, record))
+    with objects.threads(threads_to_predict(request.spec, request.tables, request.device)):
+        results = data.evaluate(attempt, models, metrics_of(request.spec, request.tables))
+    assert results is not None, "only a run ends early without an exception"
+    names = ("results", "intervals", "comparison", "errors", "groups")
+    return replace(record, **{name: getattr(results, name) for name in names})
 
 
-def _attempt(asked: Asked, directory: EvaluationDirectory) -> Attempt:
+def _attempt(request: EvaluationRequest, directory: EvaluationDirectory) -> Attempt:
     """An attempt that only evaluates. Baselines, which would have to be trained, are left out."""
-    record = replace(directory.record(), seed=asked.seed)
-    spec = {**asked.spec, "dataset": dict(directory.evaluation().data), "baselines": []}
+    record = replace(directory.record(), seed=request.seed)
+    spec = {**request.spec, "dataset": dict(directory.evaluation().data), "baselines": []}
     return Attempt(
-        directory, OwnRecord(directory, record), spec, None, asked.tables, asked.device, Display(), lambda: False,
+        directory, OwnRecord(directory, record), spec, None, request.tables, request.device, Display(), lambda: False,
         torch.get_num_threads(),
     )  # fmt: skip

@@ -15,7 +15,7 @@ import xarray
 
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
-from qexp.runs.evaluate import drafted, published
+from qexp.runs.evaluate import draft_evaluation, publish
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, call, prepare_with, put, shared_folder, started
@@ -459,12 +459,12 @@ def test_an_archive_holds_the_evaluations_of_its_run(here, tmp_path, qexp):
 
 def test_of_two_equal_evaluations_at_once_the_first_is_kept(here):
     run = package.open_run("sound_0").directory
-    with drafted(run, "twice") as first, drafted(run, "twice") as second:
+    with draft_evaluation(run, "twice") as first, draft_evaluation(run, "twice") as second:
         for folder in (first, second):
             (folder / "record.json").write_text(folder.name)
         place = run.evaluations / "twice"
-        assert published(run, "twice", first, False, place.exists)
-        assert not published(run, "twice", second, False, place.exists)
+        assert publish(run, "twice", first, False, place.exists)
+        assert not publish(run, "twice", second, False, place.exists)
         assert (place / "record.json").read_text() == first.name
     assert [path.name for path in run.evaluations.iterdir()] == ["twice"]
 
@@ -487,7 +487,7 @@ def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypa
     left = list(run.evaluations.iterdir())
     assert len(left) == (number == signal.SIGKILL)
     assert ("was killed while it wrote or replaced sound" in qexp("doctor").stdout) == bool(left)
-    with drafted(run, "sound"):
+    with draft_evaluation(run, "sound"):
         assert not [path for path in left if path.exists()]
 
 

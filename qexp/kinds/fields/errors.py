@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.kinds.group_errors import HEAD, OVERALL, of_group
+from qexp.kinds.scores import HEAD, OVERALL, errors_of_group
 from qexp.metrics.metric import Metrics, Sums
 from qexp.store.record import GroupErrors
 
@@ -221,7 +221,7 @@ def error_table(errors: Mapping[str, Any]) -> str:
 def by_folder(tallies: Mapping[str, Tally]) -> tuple[GroupErrors, ...]:
     """The errors of each output in each folder."""
     return tuple(
-        of_group("folder", name, tally.whole.cells, output, metrics)
+        errors_of_group("folder", name, tally.whole.cells, output, metrics)
         for name, tally in tallies.items()
         for output, metrics in tally.whole.metrics().items()
     )

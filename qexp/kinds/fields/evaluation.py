@@ -21,7 +21,7 @@ from qexp.base.text import leaves
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.figures.fields import extent, thinned
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, TEST, TRAIN, Asked, Independence, Judged
+from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence
 from qexp.kinds.fields.dataset import EvaluatedFrames, GriddedDataset
 from qexp.kinds.fields.errors import Array, OfOutputs, Tally, by_folder, error_document, error_table
 from qexp.kinds.fields.folders import (
@@ -38,8 +38,8 @@ from qexp.kinds.fields.folders import (
 )
 from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.files import data_folder
-from qexp.kinds.group_errors import TABLE, recorded
 from qexp.kinds.networks import network_of
+from qexp.kinds.scores import TABLE, recorded
 from qexp.kinds.training import train_network
 from qexp.metrics.intervals import intervals_over_pieces
 from qexp.metrics.metric import Metrics
@@ -293,49 +293,49 @@ Place = tuple[Path, str | None]
 """A folder of fields, and the name of the NetCDF file in it; None for the usual one."""
 
 
-def judged(asked: Asked) -> Judged:
+def open_data(request: EvaluationRequest) -> EvaluationData:
     """The fields of a dataset; of one folder or NetCDF file; or of all folders below a folder."""
-    document = dict(asked.document or asked.spec["dataset"])
-    found, part, usual = _folders(asked, document)
+    document = dict(request.document or request.spec["dataset"])
+    found, part, usual = _folders(request, document)
     _require_different_names(found)
-    sources = [_with_truth(asked, place, document) for place in found]
+    sources = [_with_truth(request, place, document) for place in found]
     threshold = document.get("threshold")
-    frames = [_frames(asked, place, document) for place in found]
+    frames = [_frames(request, place, document) for place in found]
     fields = EvaluatedFrames(frames, _vectors(document), threshold)
     if threshold is not None and (lacking := [one.name for one in frames if THICKNESS not in one.variables]):
         raise QexpError(
-            f"{some(lacking, SHOWN)} of {asked.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+            f"{some(lacking, SHOWN)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
         )
-    _require_sizes(asked, frames)
+    _require_sizes(request, frames)
     prints = {source.name: _fingerprint(source) for source in sources}
     content = hashlib.sha256("\n".join(f"{name} {prints[name]}" for name in sorted(prints)).encode()).hexdigest()
     document = {**document, "fingerprint": content, "include_test_in_train": False}
-    if asked.source is not None:
-        document |= {"path": str(asked.source), "found": str(asked.source.absolute())}
+    if request.source is not None:
+        document |= {"path": str(request.source), "found": str(request.source.absolute())}
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
         return _evaluated(attempt, fields, models[0], metrics)
 
-    return Judged(
+    return EvaluationData(
         document, part, usual, sum(len(one) for one in frames), lambda of: _independence(of, sources), evaluate,
-        warnings=_other_cells(asked, frames),
+        warnings=_other_cells(request, frames),
     )  # fmt: skip
 
 
-def _folders(asked: Asked, document: Mapping[str, Any]) -> tuple[list[Place], str, str]:
+def _folders(request: EvaluationRequest, document: Mapping[str, Any]) -> tuple[list[Place], str, str]:
     """The folders of the part that is asked for, the part, and the usual part of such data."""
     file = document.get("file")
-    if asked.document is not None:
-        root = data_folder(asked.document, asked.workspace)
+    if request.document is not None:
+        root = data_folder(request.document, request.workspace)
     else:
-        root = asked.source or Path()
+        root = request.source or Path()
         if not root.exists():
             raise NotFoundError(f"{root}: there is no such file or folder")
         if not (root / TRAIN).is_dir() and not (root / TEST).is_dir():
-            part = asked.chosen_part(ALL, (ALL,), f"{root} is not divided into {TRAIN}/ and {TEST}/")
+            part = request.chosen_part(ALL, (ALL,), f"{root} is not divided into {TRAIN}/ and {TEST}/")
             return _below(root, file), part, ALL
     usual = TEST if (root / TEST).is_dir() else ALL
-    part = asked.chosen_part(usual, (TRAIN, TEST, ALL), "validation frames are not in folders of their own")
+    part = request.chosen_part(usual, (TRAIN, TEST, ALL), "validation frames are not in folders of their own")
     parts = [name for name in (TRAIN, TEST) if part == name or (part == ALL and (root / name).is_dir())]
     return [(folder, file) for name in parts for folder in field_folders(root / name)], part, usual
 
@@ -360,16 +360,16 @@ def _require_different_names(found: Sequence[Place]) -> None:
         )
 
 
-def _with_truth(asked: Asked, place: Place, document: Mapping[str, Any]) -> FieldFolder:
+def _with_truth(request: EvaluationRequest, place: Place, document: Mapping[str, Any]) -> FieldFolder:
     """The files of a folder. Raises QexpError for one without the run's outputs."""
     source = open_folder(*place)
-    if lacking := [name for name in asked.outputs if name not in source.variables]:
-        raise asked.without_truth(lacking)
+    if lacking := [name for name in request.outputs if name not in source.variables]:
+        raise request.without_truth(lacking)
     return source
 
 
-def _frames(asked: Asked, place: Place, document: Mapping[str, Any]) -> Frames:
-    names = list(dict.fromkeys([*asked.spec["inputs"], *asked.outputs]))
+def _frames(request: EvaluationRequest, place: Place, document: Mapping[str, Any]) -> Frames:
+    names = list(dict.fromkeys([*request.spec["inputs"], *request.outputs]))
     return cached_frames(place[0], names, place[1], document.get("resample", 1), document.get("stepping", 1))
 
 
@@ -378,18 +378,18 @@ def _vectors(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(KNOWN_VECTORS) if vectors is None else [(x, y) for x, y in vectors]
 
 
-def _require_sizes(asked: Asked, frames: Sequence[Frames]) -> None:
+def _require_sizes(request: EvaluationRequest, frames: Sequence[Frames]) -> None:
     """Raise QexpError for frames that the network cannot take."""
-    spec = asked.spec
-    network = network_of(spec["model"], spec["inputs"], spec["outputs"], asked.tables)
+    spec = request.spec
+    network = network_of(spec["model"], spec["inputs"], spec["outputs"], request.tables)
     for one in frames:
         if reason := refusal(network, *one.size):
             raise QexpError(f"{one.folder}: {reason}")
 
 
-def _other_cells(asked: Asked, frames: Sequence[Frames]) -> list[str]:
+def _other_cells(request: EvaluationRequest, frames: Sequence[Frames]) -> list[str]:
     """A warning if cells have another size than those that the network was trained on."""
-    known = asked.spec["dataset"].get("spacing", [])
+    known = request.spec["dataset"].get("spacing", [])
     others = [one for one in frames if one.spacing is not None and not any(alike(one.spacing, size) for size in known)]
     if not known or not others:
         return []
@@ -419,10 +419,10 @@ def _fingerprint(source: FieldFolder) -> str:
     return "/".join(f"{path.name}:{content_hash(path)}" for path in sorted(source.files))
 
 
-def _independence(asked: Asked, sources: Sequence[FieldFolder]) -> Independence:
+def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) -> Independence:
     """Whether no folder has the files of one that the run was trained on, or its name."""
     try:
-        trained = asked.trained
+        trained = request.trained
         tested = list(trained.hashes_of(trained.test.folders).values())
         known = trained.hashes_of(trained.training_folders)
     except (DatasetError, FieldError) as error:

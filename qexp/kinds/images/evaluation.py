@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base import files
 from qexp.base.outputs import NO_LIMITS, PERIOD, QUANTILES, estimate_of, quantile_of
 from qexp.base.quantities import Quantities, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, VALIDATION, Asked, Independence, Judged
-from qexp.kinds.group_errors import described
+from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, VALIDATION, EvaluationData, EvaluationRequest, Independence
 from qexp.kinds.images.experiment import generated_of, require_units_of
+from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import train_network
-from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Trainer
 from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.distributions import gaps
-from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 
 
@@ -45,83 +41,81 @@ def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
 
 def write(directory: RunDirectory, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:
     """Write the samples' true values and estimates."""
-    import xarray
-
     quantities = with_periods(quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
-    variables: dict[str, Any] = {}
+    columns: dict[str, Column] = {}
     for name, values in test.items():
         if values.dim() == 2:
-            of = quantity(name, quantities)
-            attributes: dict[str, Any] = {"units": of.unit, "long_name": of.description}
-            variables[name] = ("sample", values[:, 0].cpu().numpy(), attributes)
+            meaning = quantity(name, quantities)
+            attributes = {"units": meaning.unit, "long_name": meaning.description}
+            columns[name] = values[:, 0].cpu().numpy(), attributes
             if name in estimates:
-                limits, made = model.limits.get(name, NO_LIMITS), estimates[name][:, 0]
-                words = {"long_name": f"estimate of: {of.description}", **described(name, limits, of.unit, [made])}
-                turn = {} if of.period is None else {PERIOD: of.period}
-                variables[estimate_of(name)] = ("sample", made, {**attributes, **words, **turn})
-    coordinates = {"sample": np.arange(len(next(iter(test.values()))))}
-    if model.network.heads:
-        coordinates["quantile"] = np.array(QUANTILES)
-        for name, quantiles in model.posterior(test).quantiles(QUANTILES).items():
-            of = quantity(name, quantities)
-            words = {"units": of.unit, "long_name": f"quantiles of the posterior of: {of.description}"}
-            variables[quantile_of(name)] = (("sample", "quantile"), quantiles.cpu().numpy(), words)
-    table = xarray.Dataset(variables, coordinates, {"run": directory.name, "part": directory.part})
+                estimate, words = estimates[name][:, 0], {"long_name": f"estimate of: {meaning.description}"}
+                limits = attributes_of_limits(name, model.limits.get(name, NO_LIMITS), meaning.unit, [estimate])
+                turn = {} if meaning.period is None else {PERIOD: meaning.period}
+                columns[estimate_of(name)] = estimate, {**attributes, **words, **limits, **turn}
+    quantiles = model.posterior(test).quantiles(QUANTILES) if model.network.heads else {}
+    for name, values in quantiles.items():
+        meaning = quantity(name, quantities)
+        words = {"units": meaning.unit, "long_name": f"quantiles of the posterior of: {meaning.description}"}
+        columns[quantile_of(name)] = values.cpu().numpy(), words
     directory.results.mkdir(exist_ok=True)
-    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
+    numbers = np.arange(len(next(iter(test.values()))))
+    write_test_predictions(directory, "sample", numbers, {}, columns, QUANTILES if quantiles else (), {})
 
 
 # Evaluation on simulated images of another dataset, or of other samples of the run's own.
 
 
-def judged(asked: Asked) -> Judged:
+def open_data(request: EvaluationRequest) -> EvaluationData:
     """Samples of a simulated dataset: as many as the run's part of that name has."""
-    if asked.document is None:
+    if request.document is None:
         raise QexpError(
-            f"{asked.directory.name} was trained on simulated images, which are not read from files; name a dataset "
+            f"{request.directory.name} was trained on simulated images, which are not read from files; name a dataset "
             "with `dataset`, or use Run.predict with arrays in Python"
         )
-    source = generated_of(asked.document, asked.tables, asked.workspace)
-    _require_variables(asked, source)
-    require_units_of(asked.spec, source, asked.tables)
-    part = asked.chosen_part(TEST, PARTS, "")
-    sizes = dict(zip((TRAIN, VALIDATION, TEST), asked.spec["sizes"], strict=True))
+    source = generated_of(request.document, request.tables, request.workspace)
+    _require_variables(request, source)
+    require_units_of(request.spec, source, request.tables)
+    part = request.chosen_part(TEST, PARTS, "")
+    sizes = dict(zip((TRAIN, VALIDATION, TEST), request.spec["sizes"], strict=True))
     count = int(sizes.get(part, sizes[TEST]))
 
     @cache
     def samples() -> dict[str, Tensor]:
-        return source.sample(_quantiles(asked, source, part), count, Seeds(asked.seed), (part,), torch.device("cpu"))
+        return source.sample(
+            _quantiles(request, source, part), count, Seeds(request.seed), (part,), torch.device("cpu")
+        )
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
-        on_device = {name: of.to(asked.device) for name, of in samples().items()}
+        on_device = {name: of.to(request.device) for name, of in samples().items()}
         return _evaluated(attempt, models[0], on_device, metrics, source.quantities)
 
-    return Judged(asked.document, part, TEST, count, lambda of: _independence(of, samples()), evaluate)
+    return EvaluationData(request.document, part, TEST, count, lambda of: _independence(of, samples()), evaluate)
 
 
-def _require_variables(asked: Asked, source: GeneratedDataset) -> None:
+def _require_variables(request: EvaluationRequest, source: GeneratedDataset) -> None:
     """Raise QexpError unless the dataset makes the images that the network takes, and has its outputs."""
-    shapes, name = source.shapes(), asked.directory.name
-    for variable in asked.spec["inputs"]:
+    shapes, name = source.shapes(), request.directory.name
+    for variable in request.spec["inputs"]:
         if variable not in shapes:
             raise QexpError(f"the dataset has no '{variable}', an input of {name}; {suggestion(variable, shapes)}")
-        shape = from_spec(asked.spec["model"]["inputs"][variable]["size"])
+        shape = from_spec(request.spec["model"]["inputs"][variable]["size"])
         if shapes[variable] != shape:
             raise QexpError(
                 f"in the dataset '{variable}' is {written(shapes[variable])}, but {name} was trained on "
                 f"{written(shape)}"
             )
-    for variable in asked.outputs:
+    for variable in request.outputs:
         if variable not in shapes:
             raise QexpError(f"the dataset has no '{variable}', which {name} estimates; {suggestion(variable, shapes)}")
 
 
-def _quantiles(asked: Asked, source: GeneratedDataset, part: str) -> Intervals:
+def _quantiles(request: EvaluationRequest, source: GeneratedDataset, part: str) -> Intervals:
     """The quantile intervals of a part; training and validation are divided as the run divides them."""
     if part == ALL:
         return {name: [(0.0, 1.0)] for name in source.test}
-    return source.parts(asked.spec["split"], Seeds(asked.run_seed))[part]
+    return source.parts(request.spec["split"], Seeds(request.run_seed))[part]
 
 
 def _evaluated(
@@ -133,20 +127,19 @@ def _evaluated(
 ) -> Results:
     write(attempt.directory, model, samples, quantities)
     estimates = {name: values.double().cpu().numpy() for name, values in model.estimate(samples).items()}
-    results: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
-    for name, of in metrics.items():
+    scores = Scores()
+    for name, metrics_of_output in metrics.items():
         estimate, truth = estimates[name], samples[name].double().cpu().numpy()
-        results[name] = evaluate_metrics(of, estimate, truth)
-        if truth.shape[1:] == (1,) and np.isfinite(estimate).all():
-            intervals[name] = jackknife_intervals(of, estimate[:, 0], truth[:, 0])
-    part = attempt.directory.part
-    return Results({part: results}, {part: intervals})
+        if truth.shape[1:] == (1,):
+            scores.add(name, metrics_of_output, estimate[:, 0], truth[:, 0])
+        else:
+            scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
+    return scores.document(attempt.directory.part)
 
 
-def _independence(asked: Asked, samples: Mapping[str, Tensor]) -> Independence:
+def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
     """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
-    trained = generated_of(asked.spec["dataset"], asked.tables, asked.workspace)
+    trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
     missing = [name for name in trained.test if name not in samples]
     if missing:
         return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))

@@ -75,7 +75,7 @@ def matrices(
 
 
 def _write(table: xarray.Dataset, record: dict[str, Any], draft: Path) -> None:
-    files.write_bytes(draft / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
+    files.write_netcdf(draft / MATRIX, table)
     files.write_json(draft / MATRIX_RECORD, record)
     if draws_at_once():
         draw_matrix(draft)

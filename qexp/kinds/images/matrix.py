@@ -326,7 +326,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
 
 
 def _write(draft: Path, table: xarray.Dataset, record: Mapping[str, Any], npy: bool) -> None:
-    files.write_bytes(draft / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
+    files.write_netcdf(draft / MATRIX, table)
     files.write_json(draft / MATRIX_RECORD, record)
     _complete(draft, npy)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from qexp.base import files
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     NO_LIMITS,
-    PERIOD,
     column_of_quantile,
     estimate_of,
     limits_of,
@@ -28,50 +27,47 @@ from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
-from qexp.kinds import group_errors
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, TEST, TRAIN, Asked, Independence, Judged
-from qexp.kinds.group_errors import described, of_groups, recorded
-from qexp.kinds.held_out import OfFolds, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
+from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence
+from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
+from qexp.kinds.scores import Column, Scores, caution_of, columns_of_output, write_errors, write_test_predictions
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
-from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator, mean, spread
 from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
-from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import PREDICTIONS, RunDirectory
-from qexp.store.record import ComparisonRow, Feature, GroupErrors
+from qexp.store.record import ComparisonRow, Feature
 
 Array = NDArray[np.float64]
 
 
-def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
+def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
     """Estimate the held-out rows of a fold. Returns its results."""
     dataset = plan.dataset
-    estimated = _estimated(ensemble, dataset.samples(fold.test, plan.device))
+    estimates = _estimated(ensemble, dataset.samples(fold.test, plan.device))
     table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(fold.test))}
     table |= {name: values[fold.test].tolist() for name, values in dataset.identifiers.items()}
-    of_outputs = {}
+    results = {}
     metrics = plan.recipe(plan.candidates[0]).metrics
     for output in plan.spec["outputs"]:
-        middle, apart, *quantiles = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
+        middle, apart, *quantiles = (values.double().cpu().numpy()[:, 0] for values in estimates[output])
         truth = dataset.values[output][fold.test, 0]
         table |= {output: truth.tolist(), estimate_of(output): middle.tolist(), spread_of(output): apart.tolist()}
         for probability, values in zip(HELD_OUT_QUANTILES, quantiles, strict=False):
             table[column_of_quantile(output, probability)] = values.tolist()
         training_mean = dataset.values[output][fold.train, 0].mean()
-        of_outputs[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), middle, truth)
-    if caution := place.record().caution:
+        results[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), middle, truth)
+    if caution := folder.record().caution:
         table["caution"] = [caution] * len(fold.test)
-    files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
-    return {"test": of_outputs}
+    files.write_csv(folder.path / PREDICTIONS, table, zip(*table.values(), strict=True))
+    return {"test": results}
 
 
 def _estimated(ensemble: Ensemble, samples: Mapping[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:
@@ -80,118 +76,94 @@ def _estimated(ensemble: Ensemble, samples: Mapping[str, torch.Tensor]) -> dict[
 
     def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
         estimate, *quantiles = values.split(1, dim=-1)
-        return [
-            mean(first, name, estimate),
-            spread(first, name, estimate),
-            *(mean(first, name, of) for of in quantiles),
-        ]
+        means = [mean(first, name, quantile) for quantile in quantiles]
+        return [mean(first, name, estimate), spread(first, name, estimate), *means]
 
     return ensemble.reduced(samples, reduced, HELD_OUT_QUANTILES)
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
-    directory = attempt.directory
-    lines = {fold.name: _lines(directory.fold(fold.name)) for fold in plan.folds}
-    estimates, spreads, rows = _gathered(lines, plan)
-    outputs = plan.spec["outputs"]
-    truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
+    directory, dataset, outputs = attempt.directory, plan.dataset, plan.spec["outputs"]
+    lines = {fold.name: _read_lines(directory.fold(fold.name)) for fold in plan.folds}
+    estimates, rows = _estimates(lines, plan), np.unique(np.concatenate([fold.test for fold in plan.folds]))
+    truth = np.stack([dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
-    groups, training_means = plan.groups, _training_means(plan)[rows]
-    alike = None if plan.alike is None else plan.alike[rows]
-    results, intervals, errors = {}, {}, list[GroupErrors]()
-    for column, output in enumerate(outputs):
-        estimate, true = estimates[rows, column], truth[rows, column]
-        means = training_means[:, column]
-        everything = with_training_mean(metrics[output], means)
-        results[output] = evaluate_metrics(everything, estimate, true)
-        intervals[output] = jackknife_intervals(everything, estimate, true, alike)
-        if groups is not None:
-            by = plan.spec["split"]["parameters"]["by"]
-            errors += group_errors.of_groups(by, groups[rows], output, metrics[output], estimate, true, means)
-    ranges = [plan.dataset.ranges(plan.spec["inputs"])]
-    ranges.append([(output, *ends) for output in outputs for _, *ends in plan.dataset.ranges([output])])
-    features, targets = (
-        tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in of) for of in ranges
+    means = _means_over_folds(
+        plan, len(outputs), lambda fold: [dataset.values[output][fold.train, 0].mean() for output in outputs]
     )
-    compared = _compared(attempt, plan, estimates, truth)
+    by = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
+    groups, alike = (None if values is None else values[rows] for values in (plan.groups, plan.alike))
+    scores = Scores(by, groups, alike)
+    for column, output in enumerate(outputs):
+        scores.add(output, metrics[output], estimates[rows, column], truth[rows, column], means[rows, column])
+    ranges = [dataset.ranges(plan.spec["inputs"])]
+    ranges.append([(output, *ends) for output in outputs for _, *ends in dataset.ranges([output])])
+    features, targets = (
+        tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in columns)
+        for columns in ranges
+    )
+    comparison = _compared(attempt, plan, estimates, truth)
     directory.results.mkdir(exist_ok=True)
-    _write_table(attempt, plan, estimates, spreads, truth, rows, _quantiles(lines, plan))
+    _write_held_out(attempt, plan, lines, estimates, rows)
     _write_lines(directory, lines)
-    if errors:
-        units = plan.dataset.units
-        group_errors.write(directory.results / group_errors.TABLE, errors, units, attempt.caution)
+    if scores.errors:
+        write_errors(directory, scores.errors, dataset.units, attempt.caution)
     keep_intervals(directory)
-    return Results(
-        {"test": results}, {"test": intervals}, compared, groups=group_errors.recorded(errors), features=features,
-        targets=targets,
-    )  # fmt: skip
+    return scores.document("test", comparison=comparison, features=features, targets=targets)
 
 
-def _lines(fold: RunDirectory) -> list[dict[str, str]]:
+Lines = Mapping[str, Sequence[Mapping[str, str]]]
+"""Fold → its held-out rows, each with its cells by column."""
+
+
+def _read_lines(fold: RunDirectory) -> list[dict[str, str]]:
     with (fold.path / PREDICTIONS).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _gathered(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> tuple[Array, Array, Rows]:
-    """Estimates and spreads, (row, output), NaN for rows that no fold holds out; and the rows that are held out.
+def _estimates(lines: Lines, plan: Folds) -> Array:
+    """Estimates, (row, output), NaN for rows that no fold holds out.
 
     Of a row that several repeats hold out they are means over the repeats, of angles by the shorter way round.
-
-    lines  fold → its held-out rows
     """
-    shape = (len(plan.dataset), len(plan.spec["outputs"]))
-    totals, times = np.zeros((2, *shape)), np.zeros(shape[0], dtype=np.int64)
-    periods = plan.periods
-    for fold in plan.folds:
-        for column, output in enumerate(plan.spec["outputs"]):
-            estimated, apart = (
-                np.array([float(line[name]) for line in lines[fold.name]])
-                for name in (estimate_of(output), spread_of(output))
-            )
-            with np.errstate(invalid="ignore"):
-                so_far = np.where(times[fold.test] > 0, totals[0, fold.test, column] / times[fold.test], estimated)
-            totals[0, fold.test, column] += nearest(estimated, so_far, periods.get(output))
-            totals[1, fold.test, column] += apart
-        times[fold.test] += 1
-    with np.errstate(invalid="ignore"):
-        estimates, spreads = totals / times[:, None]
-    for column, output in enumerate(plan.spec["outputs"]):
-        if output in periods:
-            estimates[:, column] %= periods[output]
-    return estimates, spreads, np.flatnonzero(times)
-
-
-def _quantiles(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> dict[str, Array]:
-    """Output of a posterior head → quantiles, (row, probability), of rows as in `_gathered`: means over the repeats."""
-    found: dict[str, Array] = {}
-    times = np.zeros(len(plan.dataset), dtype=np.int64)
-    for fold in plan.folds:
-        times[fold.test] += 1
-        for output in plan.spec["outputs"]:
-            columns = [column_of_quantile(output, one) for one in HELD_OUT_QUANTILES]
-            if columns[0] in lines[fold.name][0]:
-                total = found.setdefault(output, np.zeros((len(plan.dataset), len(columns))))
-                total[fold.test] += [[float(line[name]) for name in columns] for line in lines[fold.name]]
-    with np.errstate(invalid="ignore"):
-        return {output: total / times[:, None] for output, total in found.items()}
-
-
-def _training_means(plan: Folds) -> Array:
-    """The mean of the training targets of each held-out row's fold, (row, output); NaN for rows that no fold holds out.
-
-    Of a row that several repeats hold out it is the mean over the repeats, as the estimates are.
-    """
-    outputs = plan.spec["outputs"]
+    outputs, periods = plan.spec["outputs"], plan.periods
     totals, times = np.zeros((len(plan.dataset), len(outputs))), np.zeros(len(plan.dataset), dtype=np.int64)
     for fold in plan.folds:
-        totals[fold.test] += [plan.dataset.values[output][fold.train, 0].mean() for output in outputs]
+        values = _numbers(lines[fold.name], list(map(estimate_of, outputs)))
+        for column, output in enumerate(outputs):
+            with np.errstate(invalid="ignore"):
+                so_far = totals[fold.test, column] / times[fold.test]
+            known = np.where(times[fold.test] > 0, so_far, values[:, column])
+            totals[fold.test, column] += nearest(values[:, column], known, periods.get(output))
+        times[fold.test] += 1
+    with np.errstate(invalid="ignore"):
+        estimates = totals / times[:, None]
+    for column, output in enumerate(outputs):
+        if output in periods:
+            estimates[:, column] %= periods[output]
+    return estimates
+
+
+def _numbers(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Array:
+    """Numbers of lines, (line, column)."""
+    return np.array([[float(line[name]) for name in columns] for line in lines])
+
+
+def _means_over_folds(plan: Folds, columns: int, values: Callable[[Fold], Any]) -> Array:
+    """Means over the folds that hold out a row, (row, column); NaN for rows that no fold holds out.
+
+    values  those of a fold, (held-out row, column), or (column,) if they are the same for all of its rows
+    """
+    totals, times = np.zeros((len(plan.dataset), columns)), np.zeros(len(plan.dataset), dtype=np.int64)
+    for fold in plan.folds:
+        totals[fold.test] += values(fold)
         times[fold.test] += 1
     with np.errstate(invalid="ignore"):
         return np.asarray(totals / times[:, None])
 
 
-def _write_lines(directory: RunDirectory, lines: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+def _write_lines(directory: RunDirectory, lines: Lines) -> None:
     """Write the lines of all folds to one file, each with the name of its fold."""
     columns = list(dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line))
     name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
@@ -247,45 +219,38 @@ def _unchanged(values: Array) -> Array:
     return values
 
 
-def _write_table(
-    attempt: Attempt,
-    plan: Folds,
-    estimates: Array,
-    spreads: Array,
-    truth: Array,
-    rows: Rows,
-    quantiles: Mapping[str, Array],
-) -> None:
-    import xarray
+def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Array, rows: Rows) -> None:
+    dataset, spec, outputs = plan.dataset, plan.spec, plan.spec["outputs"]
+    texts = {name: values[rows] for name, values in dataset.identifiers.items()}
+    if (by := grouped_by(spec)) is not None:
+        texts.setdefault(by, dataset.column(by)[rows])
+    spreads = _means_over_folds(
+        plan, len(outputs), lambda fold: _numbers(lines[fold.name], list(map(spread_of, outputs)))
+    )
+    columns: dict[str, Column] = {}
+    with_quantiles = False
+    for column, output in enumerate(outputs):
+        unit, truth = dataset.units[output], dataset.values[output][rows, 0]
+        limits, period = limits_of(spec).get(output, NO_LIMITS), plan.periods.get(output)
+        words = "estimate of a row that was held out"
+        columns |= columns_of_output(output, unit, truth, estimates[rows, column], words, limits, period)
+        about = {"units": unit, "long_name": f"{output}: standard deviation over the networks of its fold"}
+        columns[spread_of(output)] = spreads[rows, column], about
+        if column_of_quantile(output, HELD_OUT_QUANTILES[0]) in lines[plan.folds[0].name][0]:
+            quantiles, with_quantiles = _quantiles(lines, plan, output), True
+            about = {"units": unit, "long_name": f"{output}: quantiles of the posterior of a row that was held out"}
+            columns[quantile_of(output)] = quantiles[rows], about
+    probabilities = HELD_OUT_QUANTILES if with_quantiles else ()
+    numbers = dataset.row_numbers(list(rows))
+    write_test_predictions(
+        attempt.directory, "row", numbers, texts, columns, probabilities, caution_of(attempt.caution)
+    )
 
-    directory, dataset = attempt.directory, plan.dataset
-    texts = dict(dataset.identifiers)
-    if (by := grouped_by(plan.spec)) is not None:
-        texts.setdefault(by, dataset.column(by))
-    variables: dict[str, Any] = {name: ("row", values[rows].astype(object)) for name, values in texts.items()}
-    for column, output in enumerate(plan.spec["outputs"]):
-        unit = dataset.units[output]
-        limits = limits_of(plan.spec).get(output, NO_LIMITS)
-        of_limits = described(output, limits, unit, [estimates[rows, column]])
-        turn = {PERIOD: plan.periods[output]} if output in plan.periods else {}
-        for name, values, words, more in (
-            (output, truth, "measured", {}),
-            (estimate_of(output), estimates, "estimate of a row that was held out", {**of_limits, **turn}),
-            (spread_of(output), spreads, "standard deviation over the networks of its fold", {}),
-        ):
-            attributes = {"units": unit, "long_name": f"{output}: {words}", **more}
-            variables[name] = ("row", values[rows, column], attributes)
-        if output in quantiles:
-            words = f"{output}: quantiles of the posterior of a row that was held out"
-            about_them = {"units": unit, "long_name": words}
-            variables[quantile_of(output)] = (("row", "quantile"), quantiles[output][rows], about_them)
-    about = {"run": directory.name, "part": "test", **({"caution": attempt.caution} if attempt.caution else {})}
-    coordinates = {
-        "row": dataset.row_numbers(list(rows)),
-        **({"quantile": list(HELD_OUT_QUANTILES)} if quantiles else {}),
-    }
-    table = xarray.Dataset(variables, coordinates, about)
-    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
+
+def _quantiles(lines: Lines, plan: Folds, output: str) -> Array:
+    """Quantiles of an output of a posterior head, (row, probability): means over the repeats."""
+    columns = [column_of_quantile(output, probability) for probability in HELD_OUT_QUANTILES]
+    return _means_over_folds(plan, len(columns), lambda fold: _numbers(lines[fold.name], columns))
 
 
 # Evaluation on rows of other tables, by the mean of all networks of a run's folds.
@@ -339,53 +304,53 @@ class Tables:
         return [number for part in self.parts for number in part.dataset.row_numbers(part.rows.tolist())]
 
 
-def judged(asked: Asked) -> Judged:
+def open_data(request: EvaluationRequest) -> EvaluationData:
     """The rows of a dataset, a table, or all tables of a folder."""
-    documents = list(_documents(asked))
-    datasets: list[Any] = [dataset_of(document, asked.tables, asked.workspace) for document in documents]
+    documents = list(_documents(request))
+    datasets: list[Any] = [dataset_of(document, request.tables, request.workspace) for document in documents]
     for dataset in datasets:
-        _require_variables(asked, dataset)
+        _require_variables(request, dataset)
     why = "rows have no fixed validation part, as it differs from fold to fold"
-    part = asked.chosen_part(ALL, (TRAIN, TEST, ALL), why)
-    tables = Tables([Table(dataset, _rows(asked, dataset, part)) for dataset in datasets], _by(asked, datasets))
+    part = request.chosen_part(ALL, (TRAIN, TEST, ALL), why)
+    tables = Tables([Table(dataset, _rows(request, dataset, part)) for dataset in datasets], _by(request, datasets))
     left_out = sum(dataset.left_out for dataset in datasets)
     prints = [dataset.fingerprint for dataset in datasets]
     document = {**documents[0], "fingerprint": prints[0] if len(prints) == 1 else prints}
-    if asked.source is not None:
-        document["path"] = str(asked.source)
+    if request.source is not None:
+        document["path"] = str(request.source)
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
         return _evaluated(
             attempt,
-            asked.directory,
+            request.directory,
             Ensemble(models),
             tables,
             metrics,
-            _means_of_training_targets(asked, metrics),
+            _means_of_training_targets(request, metrics),
             document,
         )
 
-    return Judged(
+    return EvaluationData(
         document, part, ALL, len(tables), lambda of: _independence(of, tables), evaluate, left_out,
         [text for dataset in datasets for text in dataset.warnings],
     )  # fmt: skip
 
 
-def _documents(asked: Asked) -> Iterator[dict[str, Any]]:
+def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
     """A document for each file."""
-    if asked.document is not None:
-        yield asked.document
+    if request.document is not None:
+        yield request.document
         return
-    own = {key: value for key, value in asked.spec["dataset"].items() if key not in ("fingerprint", "found")}
+    own = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found")}
     own |= {"stand_in": None, "stood_in": False, "missing": "drop"}
-    for file in _files(asked.source or Path()):
+    for file in _files(request.source or Path()):
         try:
             names = open_table(file, FORMATS).names
         except TableError as error:
             raise QexpError(str(error)) from None
-        columns = [(output, column) for output in asked.outputs for column in _listed(own["outputs"][output])]
+        columns = [(output, column) for output in request.outputs for column in _listed(own["outputs"][output])]
         if lacking := [column for _, column in columns if column not in names]:
-            raise asked.without_truth(lacking)
+            raise request.without_truth(lacking)
         identifiers = [name for name in own["identifiers"] if name in names]
         groups = {name: group for name, group in own.get("groups", {}).items() if group["column"] in names}
         yield {**own, "path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
@@ -406,26 +371,28 @@ def _files(source: Path) -> list[Path]:
     return found
 
 
-def _require_variables(asked: Asked, dataset: TabularDataset) -> None:
-    own = asked.spec["dataset"]
-    for name in [*asked.spec["inputs"], *asked.outputs]:
+def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:
+    own = request.spec["dataset"]
+    for name in [*request.spec["inputs"], *request.outputs]:
         if name not in dataset.values:
-            if name in asked.outputs:
-                raise asked.without_truth([name])
-            raise QexpError(f"{dataset.path}: the dataset has no variable '{name}', which {asked.directory.name} takes")
+            if name in request.outputs:
+                raise request.without_truth([name])
+            raise QexpError(
+                f"{dataset.path}: the dataset has no variable '{name}', which {request.directory.name} takes"
+            )
         wanted = len(_listed({**own["inputs"], **own["outputs"]}[name]))
         if (width := dataset.values[name].shape[1]) != wanted:
             raise QexpError(
-                f"{dataset.path}: '{name}' has {width} columns, but {asked.directory.name} was trained on {wanted}"
+                f"{dataset.path}: '{name}' has {width} columns, but {request.directory.name} was trained on {wanted}"
             )
 
 
-def _rows(asked: Asked, dataset: TabularDataset, part: str) -> Rows:
+def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Rows:
     """The rows of a part, as the run's split divides the rows of this table."""
     if part == ALL:
         return np.arange(len(dataset), dtype=np.int64)
     try:
-        folds = _folds(asked, dataset)
+        folds = _folds(request, dataset)
     except (SplitError, TableError) as error:
         raise QexpError(f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}") from None
     if len(folds) != 1:
@@ -433,9 +400,9 @@ def _rows(asked: Asked, dataset: TabularDataset, part: str) -> Rows:
     return folds[0].train if part == TRAIN else folds[0].test
 
 
-def _by(asked: Asked, datasets: Sequence[TabularDataset]) -> str | None:
+def _by(request: EvaluationRequest, datasets: Sequence[TabularDataset]) -> str | None:
     """The group by which errors are listed: that of the run if all tables have it, else the file if there are some."""
-    by = grouped_by(asked.spec)
+    by = grouped_by(request.spec)
     if by is not None and all(_has(dataset, by) for dataset in datasets):
         return by
     return FILE if len(datasets) > 1 else None
@@ -467,81 +434,58 @@ def _evaluated(
         every = np.stack([of_folds.estimate, *of_folds.quantiles.values()], axis=-1)
         return [mean(first, name, estimates), spread(first, name, estimates), torch.from_numpy(every).transpose(0, 1)]
 
-    made = ensemble.reduced(inputs, reduced, HELD_OUT_QUANTILES)
-    groups = None if tables.by is None else tables.texts(tables.by)
-    units = attempt.record.units
-    alike = None if tables.by == FILE else groups
-    columns: dict[str, tuple[Any, dict[str, str]]] = {}
-    results: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
-    folds: dict[str, OfFolds] = {}
-    errors: list[GroupErrors] = []
+    estimates = ensemble.reduced(inputs, reduced, HELD_OUT_QUANTILES)
+    groups, units = None if tables.by is None else tables.texts(tables.by), attempt.record.units
+    scores = Scores(tables.by, groups, None if tables.by == FILE else groups)
+    columns: dict[str, Column] = {}
+    folds: dict[str, FoldEstimates] = {}
     for output in attempt.spec["outputs"]:
-        estimate, apart, of_folds = (values.double().cpu().numpy() for values in made[output])
-        estimate, apart = estimate[:, 0], apart[:, 0]
+        middle, apart, of_folds = (values.double().cpu().numpy() for values in estimates[output])
         by_folds, *quantiles = np.moveaxis(of_folds, -1, 0).swapaxes(1, 2)
-        folds[output] = OfFolds(by_folds, dict(zip(HELD_OUT_QUANTILES, quantiles, strict=False)))
-        truth = tables.values(output)[:, 0]
-        of_output = with_training_mean(metrics[output], known := means[output])
-        results[output] = evaluate_metrics(of_output, estimate, truth)
-        intervals[output] = jackknife_intervals(of_output, estimate, truth, alike)
-        if tables.by is not None and groups is not None:
-            errors += of_groups(tables.by, groups, output, metrics[output], estimate, truth, known)
-        unit = units.get(output, "")
-        of_limits = described(output, limits_of(attempt.spec).get(output, NO_LIMITS), unit, [estimate])
-        turn = {PERIOD: period} if (period := first.periods.get(output)) is not None else {}
-        for name, values, words, more in (
-            (output, truth, "measured", {}),
-            (estimate_of(output), estimate, "estimate", {**of_limits, **turn}),
-            (spread_of(output), apart, "standard deviation over the networks of the run", {}),
-        ):
-            columns[name] = (values, {"units": unit, "long_name": f"{output}: {words}", **more})
-    files.make_folder(attempt.directory.results)
-    _write(attempt, tables, columns, document)
-    keep_intervals_of(attempt.directory, run, folds, list(sizes), tables.by)
-    if errors:
-        group_errors.write(attempt.directory.results / group_errors.TABLE, errors, units, attempt.caution)
-    part = attempt.directory.part
-    return Results({part: results}, {part: intervals}, groups=recorded(errors))
+        folds[output] = FoldEstimates(by_folds, dict(zip(HELD_OUT_QUANTILES, quantiles, strict=False)))
+        truth, unit = tables.values(output)[:, 0], units.get(output, "")
+        scores.add(output, metrics[output], middle[:, 0], truth, means[output])
+        limits, period = limits_of(attempt.spec).get(output, NO_LIMITS), first.periods.get(output)
+        columns |= columns_of_output(output, unit, truth, middle[:, 0], "estimate", limits, period)
+        about = {"units": unit, "long_name": f"{output}: standard deviation over the networks of the run"}
+        columns[spread_of(output)] = apart[:, 0], about
+    directory = attempt.directory
+    files.make_folder(directory.results)
+    _write_evaluated(attempt, tables, columns, document)
+    keep_intervals_of(directory, run, folds, list(sizes), tables.by)
+    if scores.errors:
+        write_errors(directory, scores.errors, units, attempt.caution)
+    return scores.document(directory.part)
 
 
-def _write(
-    attempt: Attempt,
-    tables: Tables,
-    columns: Mapping[str, tuple[Any, Mapping[str, str]]],
-    document: Mapping[str, Any],
+def _write_evaluated(
+    attempt: Attempt, tables: Tables, columns: Mapping[str, Column], document: Mapping[str, Any]
 ) -> None:
     """Write a line per row, as CSV and as NetCDF."""
-    import xarray
-
-    directory, caution = attempt.directory, attempt.caution
     names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
     names += [tables.by] if tables.by is not None and tables.by not in names else []
     texts = {name: tables.texts(name) for name in names}
     table: dict[str, Sequence[Any]] = {"row": tables.numbers, **{name: texts[name].tolist() for name in texts}}
     table |= {
-        name: [None if np.isnan(one) else one for one in values.tolist()] for name, (values, _) in columns.items()
+        name: [None if np.isnan(value) else value for value in values.tolist()] for name, (values, _) in columns.items()
     }
-    if caution:
-        table["caution"] = [caution] * len(tables)
-    files.write_csv(directory.results / PREDICTIONS, table, zip(*table.values(), strict=True))
-    variables: dict[str, Any] = {name: ("row", values.astype(object)) for name, values in texts.items()}
-    variables |= {name: ("row", values, attributes) for name, (values, attributes) in columns.items()}
-    about = {"run": directory.name, "part": directory.part, "groups": tables.by or ""}
-    whole = xarray.Dataset(variables, {"row": tables.numbers}, {**about, **({"caution": caution} if caution else {})})
-    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+    if attempt.caution:
+        table["caution"] = [attempt.caution] * len(tables)
+    files.write_csv(attempt.directory.results / PREDICTIONS, table, zip(*table.values(), strict=True))
+    about = {"groups": tables.by or "", **caution_of(attempt.caution)}
+    write_test_predictions(attempt.directory, "row", tables.numbers, texts, columns, (), about)
 
 
-def _independence(asked: Asked, tables: Tables) -> Independence:
+def _independence(request: EvaluationRequest, tables: Tables) -> Independence:
     """Whether no row has the inputs of a training row, and none is of a group, or has an identifier, of one."""
     try:
-        trained = asked.trained
+        trained = request.trained
     except DatasetError as error:
         return Independence(None, (f"the rows that the run was trained on cannot be read: {error}",))
-    rows = _trained_on(asked, trained)
-    shared, unknown = _copies(asked.spec["inputs"], trained, rows, tables)
+    rows = _trained_on(request, trained)
+    shared, unknown = _copies(request.spec["inputs"], trained, rows, tables)
     compared = []
-    by = asked.spec["split"]["parameters"].get("by")
+    by = request.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
         if not all(_has(part.dataset, name) for part in tables.parts):
             continue
@@ -580,25 +524,25 @@ def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:
     return min(numbers) in (0, 1) and max(numbers) <= rows
 
 
-def _trained_on(asked: Asked, trained: TabularDataset) -> Rows:
+def _trained_on(request: EvaluationRequest, trained: TabularDataset) -> Rows:
     """The rows that some network of the run was trained on."""
-    return np.unique(np.concatenate([fold.train for fold in _folds(asked, trained)]))
+    return np.unique(np.concatenate([fold.train for fold in _folds(request, trained)]))
 
 
-def _folds(asked: Asked, dataset: TabularDataset) -> list[Fold]:
+def _folds(request: EvaluationRequest, dataset: TabularDataset) -> list[Fold]:
     """The rows of a table as the run's split divides them. Raises SplitError or TableError."""
-    split: Split = built(asked.tables["splits"], asked.spec["split"])
-    return split.folds(np.arange(len(dataset), dtype=np.int64), dataset.column, Seeds(asked.run_seed).numpy("folds"))
+    split: Split = built(request.tables["splits"], request.spec["split"])
+    return split.folds(np.arange(len(dataset), dtype=np.int64), dataset.column, Seeds(request.run_seed).numpy("folds"))
 
 
-def _means_of_training_targets(asked: Asked, metrics: Mapping[str, Metrics]) -> dict[str, float]:
+def _means_of_training_targets(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> dict[str, float]:
     """Output → the mean of its training targets; NaN if the training data are gone, or if no metric needs it."""
-    means = dict.fromkeys(asked.outputs, math.nan)
+    means = dict.fromkeys(request.outputs, math.nan)
     if not any(map(needs_training_mean, metrics.values())):
         return means
     try:
-        trained = asked.trained
+        trained = request.trained
     except DatasetError:
         return means
-    rows = _trained_on(asked, trained)
-    return {output: float(trained.values[output][rows, 0].mean()) for output in asked.outputs}
+    rows = _trained_on(request, trained)
+    return {output: float(trained.values[output][rows, 0].mean()) for output in request.outputs}

@@ -26,27 +26,33 @@ from qexp.base.outputs import (
 from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
-from qexp.kinds import group_errors
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of
-from qexp.kinds.group_errors import OVERALL, described, of_group, of_groups, recorded
-from qexp.kinds.held_out import OfFolds, keep_intervals, keep_intervals_of, opened, quantiles_among
+from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, one_of
+from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, quantiles_among, read_test_predictions
 from qexp.kinds.kind import overlap_in_words, overlaps_with
 from qexp.kinds.objects import dataset_of
+from qexp.kinds.scores import (
+    OVERALL,
+    Column,
+    Scores,
+    caution_of,
+    columns_of_output,
+    errors_of_group,
+    write_errors,
+    write_test_predictions,
+)
 from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.experiment import divided, hidden_of, labelled
 from qexp.kinds.spectra.figures import energies
 from qexp.kinds.spectra.files import SPECTRA
 from qexp.kinds.training import train_network
-from qexp.metrics import intervals
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
-from qexp.metrics.metric import Metrics, Sums, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
+from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import GroupKFold, KFold, Rows
 from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
-from qexp.spec.kinds import TEST_PREDICTIONS
-from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.store.directory import ERRORS_BY_ENERGY, PREDICTIONS, RECONSTRUCTIONS, SALIENCY, RunDirectory
 from qexp.store.provenance import read_seen
 from qexp.store.record import ComparisonRow, Feature, GroupErrors
 
@@ -79,12 +85,11 @@ class Subject:
         return next(self.model.parameters()).device
 
 
-def transformed(subject: Subject, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
-    """Spectra as the network sees them, (row, channel), in blocks, each with the positions of its rows among `rows`."""
+def transformed(subject: Subject, rows: Rows) -> Iterator[Tensor]:
+    """Spectra as the network sees them, (row, channel), in blocks."""
     for start in range(0, len(rows), AT_ONCE):
-        some = rows[start : start + AT_ONCE]
-        counts = torch.from_numpy(subject.dataset.read(some)).to(subject.device)
-        yield np.arange(start, start + len(some)), subject.model.transformed(SPECTRUM, counts)
+        counts = torch.from_numpy(subject.dataset.read(rows[start : start + AT_ONCE])).to(subject.device)
+        yield subject.model.transformed(SPECTRUM, counts)
 
 
 def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
@@ -93,7 +98,7 @@ def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
 
 
 def attributes(directory: RunDirectory, note: str) -> dict[str, str]:
-    return {"run": directory.name, "part": directory.part, **({"caution": note} if note else {})}
+    return {"run": directory.name, "part": directory.part, **caution_of(note)}
 
 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
@@ -119,13 +124,6 @@ def measured(dataset: SpectraDataset, rows: Rows) -> Array:
     return np.asarray(dataset.targets[rows], dtype=np.float64)
 
 
-def intervals_over_cores(subject: Subject, name: str, estimates: Array, truth: Array) -> dict[str, Any]:
-    """Intervals over cores, since spectra of one core resemble each other."""
-    if not np.isfinite(estimates).all():
-        return {}
-    return intervals.intervals(subject.metrics[name], estimates, truth, subject.dataset.cores[subject.test])
-
-
 def compared_with_baselines(
     attempt: Attempt, subject: Subject, name: str, estimates: Array
 ) -> list[ComparisonRow] | None:
@@ -139,22 +137,20 @@ def compared_with_baselines(
     targets = measured(dataset, rows)[:, None]
     estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
     if baselines:
-        inputs = np.empty((len(rows), dataset.channels))
-        for which, seen in transformed(subject, rows):
-            inputs[which] = seen.cpu().numpy()
+        inputs = np.concatenate([spectra.double().cpu().numpy() for spectra in transformed(subject, rows)])
     for called, description in zip(names(baselines, table), baselines, strict=True):
         if attempt.interrupted():
             return None
-        made = cross_validated(
+        estimated = cross_validated(
             built(table, description),
             inputs,
             targets,
             [split],
-            lambda some: inner_folds(some, dataset.cores[rows], Seeds(attempt.seed)),
+            lambda training: inner_folds(training, dataset.cores[rows], Seeds(attempt.seed)),
             attempt.seed,
             [_as_pair(subject, name)],
         )
-        estimators[called] = made.values[split[1]]
+        estimators[called] = estimated.values[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
     compared = compared_estimators(estimators, targets[split[1]], units, cores, notes)
@@ -223,16 +219,16 @@ class Reconstructed:
     @classmethod
     def begin(cls, subject: Subject) -> Reconstructed:
         total = torch.zeros(1, subject.dataset.channels, dtype=torch.float64)
-        for _, seen in transformed(subject, subject.train):
-            total += seen.double().sum(dim=0, keepdim=True).cpu()
+        for spectra in transformed(subject, subject.train):
+            total += spectra.double().sum(dim=0, keepdim=True).cpu()
         guess = (total / len(subject.train)).float().to(subject.device)
         evenly = np.linspace(0, len(subject.test) - 1, KEPT).round().astype(int)
         sums = Sums(subject.metrics[SPECTRUM])
         return cls(guess, frozenset(evenly.tolist()), sums, {}, *np.zeros((4, subject.dataset.channels)))
 
-    def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
+    def add(self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
-        truth, estimate = (of[SPECTRUM].double().cpu().numpy() for of in (samples, made))
+        truth, estimate = (variables[SPECTRUM].double().cpu().numpy() for variables in (samples, estimates))
         hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
         guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
         self.sums = self.sums.with_piece(estimate[hidden], truth[hidden])
@@ -244,19 +240,19 @@ class Reconstructed:
         first = len(self.of_spectra)
         cores = subject.dataset.cores[subject.test[first : first + len(truth)]]
         for core in np.unique(cores):
-            own = cores == core
-            here = Sums(self.sums.metrics).with_piece(estimate[own][hidden[own]], truth[own][hidden[own]])
-            self.of_cores[str(core)] = self.of_cores[str(core)] + here if str(core) in self.of_cores else here
+            rows = cores == core
+            before = self.of_cores.get(str(core), Sums(self.sums.metrics))
+            self.of_cores[str(core)] = before.with_piece(estimate[rows][hidden[rows]], truth[rows][hidden[rows]])
         self.of_spectra += _root(squared.sum(axis=1), hidden.sum(axis=1)).tolist()
         for index in sorted(self.keeps & set(range(first, first + len(truth)))):
-            place = index - first
-            self.kept.append((index, truth[place], estimate[place], hidden[place]))
+            row = index - first
+            self.kept.append((index, truth[row], estimate[row], hidden[row]))
 
     def errors_by_core(self) -> list[GroupErrors]:
         """Errors on the hidden channels of all test spectra, then of each core."""
         cores = sorted(self.of_cores.items())
         return [
-            of_group(kind, name, sums.samples, SPECTRUM, sums.values())
+            errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values())
             for kind, name, sums in [(OVERALL, "", self.sums), *((CORE, name, sums) for name, sums in cores)]
         ]
 
@@ -273,7 +269,7 @@ def _root(sums: Array, times: Array) -> Array:
         return np.asarray(np.sqrt(sums / times))
 
 
-def write_errors(directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str) -> None:
+def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str) -> None:
     dataset = subject.dataset
     where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel()
     table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
@@ -300,13 +296,13 @@ def _write_kept(
         name: (("spectrum", "channel"), plane, {"long_name": text})
         for (name, text), plane in zip(words.items(), planes, strict=True)
     }
-    variables |= {name: ("spectrum", of[rows].astype(object)) for name, of in identifiers(dataset).items()}
+    variables |= {name: ("spectrum", texts[rows].astype(object)) for name, texts in identifiers(dataset).items()}
     variables["depth"] = ("spectrum", dataset.depths[rows], {"units": dataset.units.get("depth", "")})
     coordinates: dict[str, Any] = {"spectrum": rows}
     if energy is not None:
         coordinates["energy"] = ("channel", energy, {"units": "keV"})
-    whole = xarray.Dataset(variables, coordinates, attributes(directory, note))
-    files.write_bytes(directory.results / RECONSTRUCTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+    table = xarray.Dataset(variables, coordinates, attributes(directory, note))
+    files.write_netcdf(directory.results / RECONSTRUCTIONS, table)
 
 
 # Saliency of channels: how much each contributes to the estimates of the test spectra, on average.
@@ -328,25 +324,21 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
     if not outputs:
         return True
     test = subject.test
-    places = np.unique(np.linspace(0, len(test) - 1, min(MOST, len(test))).round().astype(int))
-    sums = {name: np.zeros((2, subject.dataset.channels)) for name in outputs}
+    chosen = np.unique(np.linspace(0, len(test) - 1, min(MOST, len(test))).round().astype(int))
+    tests, sums = subject.data.test, {name: np.zeros((2, subject.dataset.channels)) for name in outputs}
     with deterministic():
-        for block in np.array_split(places, -(-len(places) // AT_ONCE_WITH_GRADIENTS)):
+        for block in np.array_split(chosen, -(-len(chosen) // AT_ONCE_WITH_GRADIENTS)):
             if attempt.interrupted():
                 return False
-            samples = _some(subject.data.test, block)
+            samples = {name: values[torch.from_numpy(block).to(values.device)] for name, values in tests.items()}
             for name, total in sums.items():
                 values = input_times_gradient(subject.model, samples, name, SPECTRUM).double().cpu().numpy()
                 total += values.sum(axis=0), np.abs(values).sum(axis=0)
-    _write(attempt, subject, {name: total / len(places) for name, total in sums.items()}, places)
+    _write(attempt, subject, {name: total / len(chosen) for name, total in sums.items()}, chosen)
     return True
 
 
-def _some(samples: Mapping[str, Tensor], places: Array) -> dict[str, Tensor]:
-    return {name: values[torch.from_numpy(places).to(values.device)] for name, values in samples.items()}
-
-
-def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], places: Array) -> None:
+def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: NDArray[np.int64]) -> None:
     """Input times gradient and its absolute value, (channel,), with the mean spectrum of the same spectra."""
     import xarray
 
@@ -359,13 +351,12 @@ def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], place
             (saliency_magnitude_of(name), magnitude, "mean of the absolute value of transformed input times gradient"),
         ):
             variables[variable] = ("channel", values, {"units": unit, "long_name": f"{name}: {words}"})
-    counts = subject.dataset.read(subject.test[places]).mean(axis=0, dtype=np.float64)
+    counts = dataset.read(subject.test[chosen]).mean(axis=0, dtype=np.float64)
     variables["counts"] = ("channel", counts, {"long_name": "mean counts of these spectra"})
     energy = energies(dataset.energy, dataset.channels)
     coordinates = {} if energy is None else {"energy": ("channel", energy, {"units": "keV"})}
-    about = {**attributes(attempt.directory, attempt.caution), "spectra": len(places), "of": len(subject.test)}
-    whole = xarray.Dataset(variables, coordinates, about)
-    files.write_bytes(attempt.directory.results / SALIENCY, bytes(whole.to_netcdf(engine="h5netcdf")))
+    about = {**attributes(attempt.directory, attempt.caution), "spectra": len(chosen), "of": len(subject.test)}
+    files.write_netcdf(attempt.directory.results / SALIENCY, xarray.Dataset(variables, coordinates, about))
 
 
 # Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by energy.
@@ -396,49 +387,41 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     """
     directory, dataset, test = attempt.directory, subject.dataset, subject.test
     reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
-    found = _estimated(attempt, subject, reconstructed)
-    if found is None:
+    estimates = _estimated(attempt, subject, reconstructed)
+    if estimates is None:
         return None
-    numbers = {name: of[:, 0] for name, of in found.items()}
-    log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
+    cores = dataset.cores[test]
+    log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(cores)))
     files.make_folder(directory.results)
-    results: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
-    compared: list[ComparisonRow] = []
-    errors: list[GroupErrors] = []
-    columns: dict[str, tuple[Any, str, str]] = {}
-    """Variable of the file of predictions → values, unit and description; then its attributes on limits."""
-    quantiles = {name: of[:, 1:] for name, of in found.items() if of.shape[1] > 1}
-    of_limits: dict[str, dict[str, Any]] = {}
+    scores, comparison = Scores(CORE, cores, cores), list[ComparisonRow]()
+    columns: dict[str, Column] = {}
     if reconstructed is not None:
-        results[SPECTRUM] = reconstructed.sums.values()
-        columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
-        errors += reconstructed.errors_by_core()
-        write_errors(directory, subject, reconstructed, attempt.caution)
-    for name, estimates in numbers.items():
-        truth, unit = measured(dataset, test), dataset.units.get(name, "")
-        results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
-        intervals[name] = intervals_over_cores(subject, name, estimates, truth)
-        mean = subject.data.training_mean(name)
-        errors += of_groups(CORE, dataset.cores[test], name, subject.metrics[name], estimates, truth, mean)
-        with_baselines = compared_with_baselines(attempt, subject, name, estimates)
+        scores.results[SPECTRUM] = reconstructed.sums.values()
+        about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
+        columns["hidden_rmse"] = reconstructed.of_spectra, about
+        scores.errors += reconstructed.errors_by_core()
+        write_reconstructed(directory, subject, reconstructed, attempt.caution)
+    for name, values in estimates.items():
+        truth, middle = measured(dataset, test), values[:, 0]
+        scores.add(name, subject.metrics[name], middle, truth, subject.data.training_mean(name))
+        with_baselines = compared_with_baselines(attempt, subject, name, middle)
         if with_baselines is None:
             return None
-        compared += with_baselines
-        columns[name] = (truth, unit, f"{name}: measured")
-        columns[estimate_of(name)] = (estimates, unit, f"{name}: estimated")
+        comparison += with_baselines
         limits = subject.model.limits.get(name, NO_LIMITS)
-        of_limits[estimate_of(name)] = described(name, limits, unit, [estimates])
-    if not write_saliency(attempt, subject, list(numbers)):
+        columns |= columns_of_output(name, dataset.units.get(name, ""), truth, middle, "estimated", limits)
+    if not write_saliency(attempt, subject, list(estimates)):
         return None
-    group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
-    _write_predictions(directory, subject, columns, quantiles, of_limits, attempt.caution)
-    part = directory.part
-    targets = [(name, measured(dataset, subject.train)) for name in numbers]
+    write_errors(directory, scores.errors, dataset.units, attempt.caution)
+    quantiles = {name: values[:, 1:] for name, values in estimates.items() if values.shape[1] > 1}
+    _write_predictions(directory, subject, columns, quantiles, attempt.caution)
+    targets = [(name, measured(dataset, subject.train)) for name in estimates]
     ranges = tuple(
-        Feature(column=name, least=float(of.min()), greatest=float(of.max())) for name, of in targets if len(of)
+        Feature(column=name, least=float(values.min()), greatest=float(values.max()))
+        for name, values in targets
+        if len(values)
     )
-    return Results({part: results}, {part: intervals}, tuple(compared), groups=recorded(errors), targets=ranges)
+    return scores.document(directory.part, comparison=tuple(comparison), targets=ranges)
 
 
 def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None) -> dict[str, Array] | None:
@@ -451,13 +434,13 @@ def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed 
         for samples in _in_blocks(subject.data.test):
             if attempt.interrupted():
                 return None
-            made = subject.model.estimate(samples)
+            estimates = subject.model.estimate(samples)
             ends = _quantiles(subject.model, samples)
             for name, blocks in numbers.items():
-                columns = [made[name], *([ends[name]] if name in ends else [])]
-                blocks.append(np.concatenate([one.double().cpu().numpy() for one in columns], axis=1))
+                columns = [estimates[name], *([ends[name]] if name in ends else [])]
+                blocks.append(torch.cat([column.double().cpu() for column in columns], dim=1).numpy())
             if reconstructed is not None:
-                reconstructed.add(made, samples, subject)
+                reconstructed.add(estimates, samples, subject)
     return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
 
 
@@ -475,33 +458,21 @@ def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _write_predictions(
-    directory: RunDirectory,
-    subject: Subject,
-    columns: Mapping[str, tuple[Any, str, str]],
-    quantiles: Mapping[str, Array],
-    of_limits: Mapping[str, Mapping[str, Any]],
-    note: str,
+    directory: RunDirectory, subject: Subject, columns: Mapping[str, Column], quantiles: Mapping[str, Array], note: str
 ) -> None:
     """Write tables with a line per test spectrum; the one that marks the run as evaluated comes last."""
-    import xarray
-
     dataset, test = subject.dataset, subject.test
-    identified = {name: of[test] for name, of in identifiers(dataset).items()}
-    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
-    table["depth"] = dataset.depths[test].tolist()
-    table |= {name: np.asarray(values).tolist() for name, (values, _, _) in columns.items()}
-    write_table(directory.results / "predictions.csv", table, note)
-    variables: dict[str, Any] = {name: ("spectrum", values.astype(object)) for name, values in identified.items()}
-    depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
-    for name, (values, unit, words) in {"depth": depth, **columns}.items():
-        about = {"units": unit, "long_name": words, **of_limits.get(name, {})}
-        variables[name] = ("spectrum", np.asarray(values), about)
+    texts = {name: values[test] for name, values in identifiers(dataset).items()}
+    about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
+    columns = {"depth": (dataset.depths[test], about), **columns}
+    table = {name: values.tolist() for name, values in texts.items()}
+    table |= {name: np.asarray(values).tolist() for name, (values, _) in columns.items()}
+    write_table(directory.results / PREDICTIONS, table, note)
     for name, values in quantiles.items():
         about = {"units": dataset.units.get(name, ""), "long_name": f"{name}: quantiles of the posterior"}
-        variables[quantile_of(name)] = (("spectrum", "quantile"), values, about)
-    coordinates = {"spectrum": test, **({"quantile": list(HELD_OUT_QUANTILES)} if quantiles else {})}
-    whole = xarray.Dataset(variables, coordinates, attributes(directory, note))
-    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+        columns[quantile_of(name)] = values, about
+    probabilities = HELD_OUT_QUANTILES if quantiles else ()
+    write_test_predictions(directory, "spectrum", test, texts, columns, probabilities, caution_of(note))
 
 
 # Evaluation on spectra of other cores: numbers by core, or hidden channels.
@@ -510,78 +481,78 @@ def _write_predictions(
 NOTHING: Rows = np.array([], dtype=np.int64)
 
 
-def judged(asked: Asked) -> Judged:
+def open_data(request: EvaluationRequest) -> EvaluationData:
     """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a table."""
-    document = _document(asked)
-    dataset = _opened(asked, document)
-    _require_variables(asked, dataset)
+    document = _document(request)
+    dataset = _opened(request, document)
+    _require_variables(request, dataset)
     usual = TEST if (dataset.part == TEST).any() else ALL
-    part = asked.chosen_part(usual, PARTS, "")
-    rows = _rows(asked, dataset, part)
+    part = request.chosen_part(usual, PARTS, "")
+    rows = _rows(request, dataset, part)
     if not len(rows):
-        raise QexpError(f"`part={part}`: {asked.name} has no such spectra; use {one_of(_parts(dataset))}")
+        raise QexpError(f"`part={part}`: {request.name} has no such spectra; use {one_of(_parts(dataset))}")
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
-        found = _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(asked, metrics))
-        if found is not None and (numbers := [name for name in asked.outputs if name != SPECTRUM]):
-            estimates = opened(attempt.directory)
-            of_network = {
-                name: OfFolds(
-                    estimates[estimate_of(name)].values[None],
-                    {one: values[None] for one, values in quantiles_among(estimates, name).items()},
+        results = _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(request, metrics))
+        if results is not None and (numbers := [name for name in request.outputs if name != SPECTRUM]):
+            predictions = read_test_predictions(attempt.directory)
+            estimates = {
+                name: FoldEstimates(
+                    predictions[estimate_of(name)].values[None],
+                    {share: values[None] for share, values in quantiles_among(predictions, name).items()},
                 )
                 for name in numbers
             }
-            keep_intervals_of(attempt.directory, asked.directory, of_network, [""], CORE)
-        return found
+            keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
+        return results
 
-    return Judged(
+    return EvaluationData(
         document, part, usual, len(rows), lambda of: _independence(of, dataset, rows), evaluate,
         dataset.left_out, dataset.warnings,
     )  # fmt: skip
 
 
-def _document(asked: Asked) -> dict[str, Any]:
-    if asked.document is not None:
-        return asked.document
-    source = asked.source or Path()
+def _document(request: EvaluationRequest) -> dict[str, Any]:
+    if request.document is not None:
+        return request.document
+    source = request.source or Path()
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
-    own = {key: value for key, value in asked.spec["dataset"].items() if key not in ("fingerprint", "found", "lists")}
+    own = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found", "lists")}
     own |= {"missing": "drop"} if own["target"] is not None else {}
     alone = (source / SPECTRA).is_dir() and not (source / TRAIN).is_dir()
     return {**own, "path": str(source.absolute()), **({"alone": True} if alone else {})}
 
 
-def _opened(asked: Asked, document: dict[str, Any]) -> Any:
+def _opened(request: EvaluationRequest, document: dict[str, Any]) -> Any:
     """The dataset. Raises QexpError, which names another command, if the spectra have no targets."""
     try:
-        return dataset_of(document, asked.tables, asked.workspace)
+        return dataset_of(document, request.tables, request.workspace)
     except DatasetError as error:
-        if asked.source is not None and all(where[:1] == ("target",) for where, _ in error.findings):
-            raise QexpError(f"{asked.without_truth([document['target']])}\n{error}") from None
+        if request.source is not None and all(where[:1] == ("target",) for where, _ in error.findings):
+            raise QexpError(f"{request.without_truth([document['target']])}\n{error}") from None
         raise
 
 
-def _require_variables(asked: Asked, dataset: SpectraDataset) -> None:
-    own, shapes = asked.spec["dataset"], dataset.shapes()
-    for name in asked.outputs:
+def _require_variables(request: EvaluationRequest, dataset: SpectraDataset) -> None:
+    own, shapes = request.spec["dataset"], dataset.shapes()
+    for name in request.outputs:
         if name not in shapes:
-            raise asked.without_truth([name])
+            raise request.without_truth([name])
     if (dataset.channels, dataset.patch_size) != (own["channels"], own["patch_size"]):
         raise QexpError(
-            f"{asked.name} has {dataset.channels} channels in patches of {dataset.patch_size}, but "
-            f"{asked.directory.name} was trained on {own['channels']} in patches of {own['patch_size']}"
+            f"{request.name} has {dataset.channels} channels in patches of {dataset.patch_size}, but "
+            f"{request.directory.name} was trained on {own['channels']} in patches of {own['patch_size']}"
         )
 
 
-def _rows(asked: Asked, dataset: SpectraDataset, part: str) -> Rows:
+def _rows(request: EvaluationRequest, dataset: SpectraDataset, part: str) -> Rows:
     """The spectra of a part: as the run divides them if they are its own, else as the data themselves do."""
     if part == ALL:
         return dataset.rows
-    if dataset.fingerprint == asked.spec["dataset"]["fingerprint"]:
-        parts = divided(asked.spec, dataset, asked.tables, Seeds(asked.run_seed))
+    if dataset.fingerprint == request.spec["dataset"]["fingerprint"]:
+        parts = divided(request.spec, dataset, request.tables, Seeds(request.run_seed))
         return dict(zip(PARTS, parts, strict=False))[part]
     return np.flatnonzero(dataset.part == part)
 
@@ -615,22 +586,22 @@ class _EvaluatedSpectra(SpectrumSamples):
         return self.mean
 
 
-def _training_mean(asked: Asked, metrics: Mapping[str, Metrics]) -> float:
+def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> float:
     """The mean of the run's training targets; NaN if its data are gone, or if no metric needs it."""
     if not any(map(needs_training_mean, metrics.values())):
         return math.nan
     try:
-        trained, seeds = asked.trained, Seeds(asked.run_seed)
+        trained, seeds = request.trained, Seeds(request.run_seed)
     except DatasetError:
         return math.nan
-    rows = labelled(asked.spec, divided(asked.spec, trained, asked.tables, seeds)[0], seeds)
+    rows = labelled(request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds)
     return math.nan if trained.targets is None else float(trained.targets[rows].mean(dtype=np.float64))
 
 
-def _independence(asked: Asked, dataset: SpectraDataset, rows: Rows) -> Independence:
+def _independence(request: EvaluationRequest, dataset: SpectraDataset, rows: Rows) -> Independence:
     """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
     try:
-        seen = read_seen(asked.directory)
+        seen = read_seen(request.directory)
     except DamagedError as error:
         return Independence(None, (f"the training spectra are unknown: {error}",))
     if not seen:
@@ -640,6 +611,6 @@ def _independence(asked: Asked, dataset: SpectraDataset, rows: Rows) -> Independ
         for run, of_run in seen.items()
         if (found := overlaps_with(dataset, rows, of_run))
     ]
-    ancestors = [name for name in asked.directory.record().parents if name not in seen]
+    ancestors = [name for name in request.directory.record().parents if name not in seen]
     unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
     return Independence.of(shared, unknown, "no spectrum, and no core of the same name, was used for training")

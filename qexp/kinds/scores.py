@@ -1,0 +1,188 @@
+"""Scores of evaluated samples: metrics with intervals, errors by group, and the file of true values and estimates."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.base import files
+from qexp.base.outputs import NO_LIMITS, PERIOD, Limits, at_limits, estimate_of
+from qexp.kinds.attempt import Results
+from qexp.metrics.intervals import intervals as jackknife_intervals
+from qexp.metrics.metric import Metrics, evaluate, with_training_mean
+from qexp.spec.kinds import TEST_PREDICTIONS
+from qexp.store.directory import RunDirectory
+from qexp.store.record import GroupErrors
+
+log = logging.getLogger("qexp.run")
+
+Array = NDArray[np.float64]
+
+TABLE = "errors.csv"
+"""File in `results` with errors by group."""
+
+HEAD = ("of", "name", "n", "output", "unit")
+"""Columns of the table before those of metrics: what kind of group, which one, number of values, and output."""
+
+OVERALL = "overall"
+"""Kind of the group of all test samples."""
+
+RECORDED = 100
+"""Most groups that a record holds; of more only the table does."""
+
+
+@dataclass
+class Scores:
+    """Metrics of outputs on all samples, their intervals, and errors by group, output by output.
+
+    by      what kind of group, such as "core"; None if errors are not listed by group
+    groups  the name of each sample's group, (sample,)
+    alike   samples of one value resemble each other, so that intervals are over these, (sample,); None if none do
+    """
+
+    by: str | None = None
+    groups: NDArray[Any] | None = None
+    alike: NDArray[Any] | None = None
+    results: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, Any] = field(default_factory=dict)
+    errors: list[GroupErrors] = field(default_factory=list)
+
+    def add(
+        self, output: str, metrics: Metrics, estimate: Array, truth: Array, training_mean: ArrayLike = math.nan
+    ) -> None:
+        """training_mean  of the output's training targets: a number, or one per sample"""
+        complete = with_training_mean(metrics, training_mean)
+        self.results[output] = evaluate(complete, estimate, truth)
+        finite = np.isfinite(estimate).all()
+        self.intervals[output] = jackknife_intervals(complete, estimate, truth, self.alike) if finite else {}
+        if self.by is not None and self.groups is not None:
+            self.errors += errors_by_group(self.by, self.groups, output, metrics, estimate, truth, training_mean)
+
+    def document(self, part: str, **further: Any) -> Results:
+        """further  what else the record says"""
+        return Results({part: self.results}, {part: self.intervals}, groups=recorded(self.errors), **further)
+
+
+# Errors by group of test samples, such as cores of sediment, missions or folders.
+
+
+def errors_by_group(
+    kind: str,
+    groups: NDArray[Any],
+    output: str,
+    metrics: Metrics,
+    estimate: Array,
+    truth: Array,
+    training_mean: ArrayLike,
+) -> Iterator[GroupErrors]:
+    """The errors of an output on all test samples, then on those of each group, by name; see `Scores`."""
+    names, means = groups.astype(str), np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
+    everything = np.arange(len(truth))
+    parts = [(OVERALL, "", everything), *((kind, name, np.flatnonzero(names == name)) for name in np.unique(names))]
+    for of, name, rows in parts:
+        values = evaluate(with_training_mean(metrics, means[rows]), estimate[rows], truth[rows])
+        yield errors_of_group(of, str(name), len(rows), output, values)
+
+
+def errors_of_group(kind: str, name: str, count: int, output: str, metrics: Mapping[str, float]) -> GroupErrors:
+    """One group's errors; null where a metric is undefined, as R² is for a single sample or a constant truth."""
+    defined = {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}
+    return GroupErrors(of=kind, name=name, n=count, output=output, metrics=defined)
+
+
+def recorded(errors: Sequence[GroupErrors]) -> tuple[GroupErrors, ...]:
+    """Those that the record holds: all single groups, or none if there are too many."""
+    groups = tuple(group for group in errors if group.of != OVERALL)
+    return groups if len({group.name for group in groups}) <= RECORDED else ()
+
+
+def write_errors(directory: RunDirectory, errors: Sequence[GroupErrors], units: Mapping[str, str], note: str) -> None:
+    """A line per group and output; cells of undefined metrics are empty, and a note is repeated in every line."""
+    metrics = list(dict.fromkeys(name for group in errors for name in group.metrics))
+    endings = [note] if note else []
+    lines = (
+        [group.of, group.name, group.n, group.output, units.get(group.output, ""),
+         *map(group.metrics.get, metrics), *endings]
+        for group in errors
+    )  # fmt: skip
+    files.write_csv(directory.results / TABLE, [*HEAD, *metrics, *(["caution"] if note else [])], lines)
+
+
+# The file of true values and estimates.
+
+
+Column = tuple[Any, Mapping[str, Any]]
+"""Values, (sample,) or (sample, quantile), and attributes."""
+
+
+def columns_of_output(
+    output: str,
+    unit: str,
+    truth: Array,
+    estimate: Array,
+    words: str,
+    limits: Limits = NO_LIMITS,
+    period: float | None = None,
+) -> dict[str, Column]:
+    """The true values and the estimates of an output.
+
+    words   what the estimates are
+    period  after which the output's values repeat, if they do
+    """
+    more = attributes_of_limits(output, limits, unit, [estimate]) | ({} if period is None else {PERIOD: period})
+    return {
+        output: (truth, {"units": unit, "long_name": f"{output}: measured"}),
+        estimate_of(output): (estimate, {"units": unit, "long_name": f"{output}: {words}", **more}),
+    }
+
+
+def attributes_of_limits(
+    output: str, limits: Limits, unit: str, estimates: Sequence[NDArray[np.floating]]
+) -> dict[str, Any]:
+    """Log how many estimates of an output, given in blocks, lie at its limits; returns attributes that say the same.
+
+    Empty, and no line in the log, for an output without limits.
+    """
+    if limits == NO_LIMITS:
+        return {}
+    count = sum(map(limits.reached, estimates))
+    log.info("%s", at_limits(output, limits, unit, count, sum(block.size for block in estimates)))
+    return {"limits": str(limits), "at_limits": count}
+
+
+def write_test_predictions(
+    directory: RunDirectory,
+    sample: str,
+    numbers: ArrayLike,
+    texts: Mapping[str, NDArray[Any]],
+    columns: Mapping[str, Column],
+    probabilities: Sequence[float],
+    about: Mapping[str, Any],
+) -> None:
+    """Write true values and estimates, which marks a run as evaluated.
+
+    sample         what a sample is called, such as "row"; `numbers` are theirs
+    texts          name → what identifies each, (sample,)
+    probabilities  of the quantiles among the columns; empty without any
+    about          attributes besides the run and the part
+    """
+    import xarray
+
+    variables: dict[str, Any] = {name: (sample, values.astype(object)) for name, values in texts.items()}
+    for name, (values, attributes) in columns.items():
+        dimensions = (sample, "quantile")[: np.ndim(values)]
+        variables[name] = (dimensions, np.asarray(values), attributes)
+    coordinates = {sample: numbers, **({"quantile": list(probabilities)} if probabilities else {})}
+    table = xarray.Dataset(variables, coordinates, {"run": directory.name, "part": directory.part, **about})
+    files.write_netcdf(directory.results / TEST_PREDICTIONS, table)
+
+
+def caution_of(note: str) -> dict[str, str]:
+    """The attribute that repeats a caution, if there is one."""
+    return {"caution": note} if note else {}
