@@ -27,8 +27,8 @@ def evaluate(run: Run | str, options: EvaluateOptions) -> Evaluation:
     Raises QexpError.
     """
     home = workspaces.find(options.workspace)
-    opened = Run(directory_of(run, options.workspace, options.trust_code))
-    return opened.evaluate(**vars(replace(options, workspace=home.root)))
+    handle = Run(directory_of(run, options.workspace, options.trust_code))
+    return handle.evaluate(**vars(replace(options, workspace=home.root)))
 
 
 @takes(IntervalsOptions)

@@ -95,9 +95,9 @@ def matrix(run: RunsOption, options: MatrixOptions) -> None:
 
 
 def _print_files(folder: Path, workspace: str | Path | None) -> None:
-    made = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
-    message("matrix and picture:" if len(made) > 1 else "matrix:")
-    for path in made:
+    paths = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
+    message("matrix and picture:" if len(paths) > 1 else "matrix:")
+    for path in paths:
         result(find(workspace).shown(path))
 
 
@@ -125,18 +125,18 @@ def _print_errors(record: dict[str, Any]) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """Shows how many cells are refined: a bar on a terminal; elsewhere, once, how long it will take if that is long."""
-    said, first, began = on_a_terminal(), 0, 0.0
+    told_how_long, first, began = on_a_terminal(), 0, 0.0
     with bar("refining") as show:
 
         def refined(done: int, cells: int) -> None:
-            nonlocal said, first, began
+            nonlocal told_how_long, first, began
             show(done / cells, f"{done:,} of {cells:,} cells")
             if not first:
                 first, began = done, time.monotonic()
-            elif not said and (seconds := time.monotonic() - began) > SOON and done < cells:
-                said = True
-                left = seconds / (done - first) * (cells - done)
-                how_long = "less than a minute" if left < 60 else f"about {left / 60:.0f} min"
+            elif not told_how_long and (seconds := time.monotonic() - began) > SOON and done < cells:
+                told_how_long = True
+                seconds_left = seconds / (done - first) * (cells - done)
+                how_long = "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
                 message(f"{done:,} of {cells:,} cells are refined; the others take {how_long}")
 
         yield refined
@@ -164,23 +164,23 @@ def predict(run: RunOption, options: SubmitOptions) -> None:
         return
     if options.options:
         raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
-    given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
+    options_of_files = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
     try:
-        api.predict(run, **{**given, "watched": _bar, "each": _print_outcome})
+        api.predict(run, **{**options_of_files, "watched": _bar, "each": _print_outcome})
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None
 
 
-def _print_outcome(one: Prediction | QexpError) -> None:
-    if isinstance(one, QexpError):
-        error(one)
-    elif not one.made:
-        message(f"{one.target} exists already")
+def _print_outcome(outcome: Prediction | QexpError) -> None:
+    if isinstance(outcome, QexpError):
+        error(outcome)
+    elif not outcome.made:
+        message(f"{outcome.target} exists already")
     else:
-        for text in one.warnings:
+        for text in outcome.warnings:
             warning(text)
-        message(f"{one.target}: {', '.join(one.remarks)}")
-        for file in one.files:
+        message(f"{outcome.target}: {', '.join(outcome.remarks)}")
+        for file in outcome.files:
             result(str(file))
 
 
@@ -276,14 +276,14 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
     """
     from qexp.runs.catalog import is_pattern
 
-    workspace, opened = find(options.workspace), api.open_runs(runs, workspace=options.workspace)
-    several = len(opened) > 1 or len(runs) > 1 or is_pattern(runs[0])
+    workspace, runs_to_calibrate = find(options.workspace), api.open_runs(runs, workspace=options.workspace)
+    several = len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0])
     calibrations: dict[str, Calibration] = {}
     failures: dict[str, QexpError] = {}
     with bar("calibrating") as show:
-        for number, run in enumerate(opened):
+        for number, run in enumerate(runs_to_calibrate):
             try:
-                on_observation = _shows_observations(show, run.name, number, len(opened))
+                on_observation = _shows_observations(show, run.name, number, len(runs_to_calibrate))
                 reports = {"warn": warning, "on_observation": on_observation}
                 calibrations[run.name] = api.calibrate(run, **{**vars(options), **reports})
             except QexpError as failure:
@@ -297,7 +297,7 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
         raise typer.Exit(4 if calibrations else next(iter(failures.values())).exit_code)
     if not as_json:
         message("kept in the run, with tables and figures:" if not several else "kept in the runs, with figures:")
-        for run in opened:
+        for run in runs_to_calibrate:
             result(workspace.shown(run.directory.results))
 
 

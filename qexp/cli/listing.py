@@ -287,11 +287,11 @@ def show(
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
-    opened = api.open_run(run, workspace=workspace)
+    handle = api.open_run(run, workspace=workspace)
     if as_json:
-        print_json(opened.record)
+        print_json(handle.record)
         return
-    directory, state = opened.directory, opened.state
+    directory, state = handle.directory, handle.state
     record, spec = directory.record(), directory.spec()
     for key, text in facts(directory, record, state, warning):
         # Further lines of a note or an error are set in, so that none can pass for another key's.
@@ -345,13 +345,13 @@ def logs(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print the log of a run."""
-    opened = api.open_run(run, workspace=workspace)
-    for part in opened.log_pieces(attempt, follow=follow):
+    handle = api.open_run(run, workspace=workspace)
+    for part in handle.log_pieces(attempt, follow=follow):
         piece(part)
         if follow:
             sys.stdout.flush()
     if follow:
-        message(f"{opened.name}: {opened.state}")
+        message(f"{handle.name}: {handle.state}")
 
 
 # qexp where

@@ -72,7 +72,7 @@ def compare(
 
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
-    place = find(workspace)
+    home = find(workspace)
     comparison = api.compare(*runs, evaluation=evaluation, warn=warning, workspace=workspace)
     if as_json:
         print_json(comparison.document())
@@ -83,12 +83,12 @@ def compare(
     elif as_latex:
         piece(latex(tables(comparison), remarks(comparison)))
     elif isinstance(comparison, Comparison):
-        _print_runs(comparison, place)
+        _print_runs(comparison, home)
     else:
-        _print_groups(comparison, place)
+        _print_groups(comparison, home)
 
 
-def _print_runs(comparison: Comparison, place: Workspace) -> None:
+def _print_runs(comparison: Comparison, home: Workspace) -> None:
     from qexp.comparison.compare import remarks, results_of_runs
 
     _print_specs(comparison)
@@ -104,13 +104,13 @@ def _print_runs(comparison: Comparison, place: Workspace) -> None:
         result("none of these runs has numbers of a test part; qexp show lists their files")
     for text in remarks(comparison):
         result(text)
-    said = ["* the better value of the row; each is of one run, and with other seeds the order may be another"]
-    if words := [*(said if table.strong else []), *(["pictures:"] if comparison.figures else [])]:
+    legend = ["* the better value of the row; each is of one run, and with other seeds the order may be another"]
+    if words := [*(legend if table.strong else []), *(["pictures:"] if comparison.figures else [])]:
         message("; ".join(words))
-    _print_figures(comparison, place)
+    _print_figures(comparison, home)
 
 
-def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
+def _print_groups(comparison: SeedComparison, home: Workspace) -> None:
     from qexp.comparison.compare import (
         calibrations_of_groups,
         differences_of,
@@ -137,7 +137,7 @@ def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
         result(text)
     if comparison.figures:
         message("pictures:")
-    _print_figures(comparison, place)
+    _print_figures(comparison, home)
 
 
 def _print_specs(comparison: Comparison | SeedComparison) -> None:
@@ -155,9 +155,9 @@ def _print(table: Table) -> None:
     print_table(table.columns, table.rows, right=list(table.right))
 
 
-def _print_figures(comparison: Comparison | SeedComparison, place: Workspace) -> None:
+def _print_figures(comparison: Comparison | SeedComparison, home: Workspace) -> None:
     for path in comparison.figures:
-        result(place.shown(path))
+        result(home.shown(path))
 
 
 # qexp report
@@ -207,19 +207,19 @@ def report(
 @with_options(FiguresOptions)
 def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOption = None) -> None:
     """Draw the figures of finished runs again, from the numbers in their directories."""
-    place = find(workspace)
-    opened = api.open_runs(runs, workspace=workspace)
+    home = find(workspace)
+    runs_to_draw = api.open_runs(runs, workspace=workspace)
     failures = []
-    for one in opened:
+    for run in runs_to_draw:
         try:
-            for path in one.figures(**{**vars(options), "warn": warning}):
-                result(place.shown(path))
+            for path in run.figures(**{**vars(options), "warn": warning}):
+                result(home.shown(path))
         except QexpError as failure:
             failures.append(failure)
     for text in dict.fromkeys(map(format, failures)):
         error(text)
     if failures:
-        raise typer.Exit(4 if len(failures) < len(opened) else failures[0].exit_code)
+        raise typer.Exit(4 if len(failures) < len(runs_to_draw) else failures[0].exit_code)
 
 
 # qexp serve

@@ -57,18 +57,18 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     name, view = open_view(workspace, options)
     samples = samples_of(view, options.count)
     variables = view.variables(samples)
-    made: list[Path] = []
+    paths: list[Path] = []
     if folder is not None:
         with use_style(options.drawn_with):
-            for figure, drawn in view.pictures(samples, variables, _title(name, view)):
+            for figure, picture in view.pictures(samples, variables, _title(name, view)):
                 files.make_folder(folder)
                 for ending in options.formats:
-                    made.append(folder / f"{view.part}_{figure}.{ending}")
-                    save(drawn, made[-1])
-    summary = [one.summary() for one in variables]
+                    paths.append(folder / f"{view.part}_{figure}.{ending}")
+                    save(picture, paths[-1])
+    summary = [variable.summary() for variable in variables]
     remarks = [*view.dataset.warnings, *view.remarks()]
     proposal = view.proposal(variables)
-    return Look(name, view.part, list(view.parts), view.caution, samples, summary, proposal, remarks, made)
+    return Look(name, view.part, list(view.parts), view.caution, samples, summary, proposal, remarks, paths)
 
 
 def samples_of(view: View[Any, Any], count: int) -> xarray.Dataset:
@@ -84,30 +84,29 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, View[An
     if dataset is None and experience is None:
         raise QexpError("name a dataset, or an experience with `experience`")
     if experience is not None:
-        whole = experiments.experience(experience, {}, workspace)
-        if whole.dataset is None:
-            raise QexpError(f"'{whole.name}' has no dataset that qexp could open: its program reads its own data")
-        if dataset is not None and Path(dataset).stem != whole.dataset_name:
-            raise QexpError(
-                f"the dataset of '{whole.name}' is '{whole.dataset_name}', not '{dataset}'; leave '{dataset}' out"
-            )
-        name, document, opened = whole.name, whole.document["dataset"], whole.dataset
-        spec, tables = whole.document, whole.tables
+        plan = experiments.experience(experience, {}, workspace)
+        name, data, own_dataset = plan.name, plan.dataset, plan.dataset_name
+        if data is None:
+            raise QexpError(f"'{name}' has no dataset that qexp could open: its program reads its own data")
+        if dataset is not None and Path(dataset).stem != own_dataset:
+            raise QexpError(f"the dataset of '{name}' is '{own_dataset}', not '{dataset}'; leave '{dataset}' out")
+        document = plan.document["dataset"]
+        spec, tables = plan.document, plan.tables
     else:
         assert dataset is not None
         _refuse_experience(dataset, workspace)
         cache = spec_cache(workspace)
-        name, document, opened = open_dataset(dataset, cache)
+        name, document, data = open_dataset(dataset, cache)
         spec, tables = None, cache.tables
     try:
         view: type[View[Any, Any]] = load_stage(document, "look")
     except QexpError as error:
         raise QexpError(f"'{name}' cannot be shown: {error}") from None
-    parts = data_kind(document).parts(opened, spec, tables, chosen.seed)
-    whole_dataset = data_kind(document).pinned(document, opened, workspace)
-    caution = caution_of_data({"dataset": whole_dataset})
-    named = _named(parts, chosen.part, name, spec is None)
-    return name, view(opened, parts, named, chosen.seed, tables["quantities"], caution)
+    parts = data_kind(document).parts(data, spec, tables, chosen.seed)
+    pinned = data_kind(document).pinned(document, data, workspace)
+    caution = caution_of_data({"dataset": pinned})
+    part = _choose_part(parts, chosen.part, name, spec is None)
+    return name, view(data, parts, part, chosen.seed, tables["quantities"], caution)
 
 
 def _title(name: str, view: View[Any, Any]) -> str:
@@ -117,12 +116,12 @@ def _title(name: str, view: View[Any, Any]) -> str:
 
 def _refuse_experience(name: str, workspace: Workspace) -> None:
     """Raise QexpError for a name that only an experience has."""
-    own, other = (workspace.specs / FOLDERS[kind] / f"{name}.json" for kind in ("dataset", "experience"))
-    if other.is_file() and not own.is_file():
+    of_dataset, of_experience = (workspace.specs / FOLDERS[kind] / f"{name}.json" for kind in ("dataset", "experience"))
+    if of_experience.is_file() and not of_dataset.is_file():
         raise QexpError(f"'{name}' is an experience; show its data with `experience={name}`")
 
 
-def _named(parts: Any, part: str | None, name: str, alone: bool) -> str:
+def _choose_part(parts: Any, part: str | None, name: str, alone: bool) -> str:
     if part is None:
         return TRAIN if TRAIN in parts else next(iter(parts))
     if part not in parts:

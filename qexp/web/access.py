@@ -91,7 +91,7 @@ def in_cookies(name: str, header: str) -> str | None:
     return cookie.value if cookie else None
 
 
-def taken_from_query(query: str) -> tuple[str | None, str]:
+def token_in_query(query: str) -> tuple[str | None, str]:
     """The token in a query, and the query without it."""
     pairs = parse_qsl(query, keep_blank_values=True)
     token = next((value for key, value in pairs if key == "token"), None)

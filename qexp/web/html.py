@@ -39,21 +39,21 @@ def environment(*folders: str) -> Environment:
     """The templates of pages and notebooks; before them those of folders below theirs."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader("qexp.web", f"templates/{folder}") for folder in (*folders, "")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters["data"] = data
-    made.filters["breakable"] = breakable
-    return made
+    templates.filters["data"] = data
+    templates.filters["breakable"] = breakable
+    return templates
 
 
 def breakable(text: str) -> Markup:
     """A long name with places where a line may end: after its underscores, before its points, and not in a unit."""
     from markupsafe import Markup, escape
 
-    whole = re.sub(r"\([^()]*\)", lambda unit: unit[0].replace(" ", "\u00a0"), text)
-    return Markup(str(escape(whole)).replace("_", "_<wbr>").replace(".", "<wbr>."))
+    words = re.sub(r"\([^()]*\)", lambda unit: unit[0].replace(" ", "\u00a0"), text)
+    return Markup(str(escape(words)).replace("_", "_<wbr>").replace(".", "<wbr>."))
 
 
 def data(value: Any) -> Markup:
@@ -176,10 +176,10 @@ def _table(rows: Rows) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(in_one_line(rows.title)) if rows.title else None, title_justify="left", box=None)
+    table = Table(title=Text(in_one_line(rows.title)) if rows.title else None, title_justify="left", box=None)
     for column in rows.columns:
         side: Literal["left", "right"] = "right" if column in rows.right else "left"
-        made.add_column(Text(in_one_line(column)), justify=side, overflow="fold")
+        table.add_column(Text(in_one_line(column)), justify=side, overflow="fold")
     for row in rows.rows:
-        made.add_row(*(Text(in_one_line(cell)) for cell in row))
-    return made
+        table.add_row(*(Text(in_one_line(cell)) for cell in row))
+    return table

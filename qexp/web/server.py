@@ -25,7 +25,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.options import ServeOptions
 from qexp.web import workspace_pages
-from qexp.web.access import Access, in_cookies, is_loopback, names_of, taken_from_query
+from qexp.web.access import Access, in_cookies, is_loopback, names_of, token_in_query
 from qexp.web.live import Site, site_of
 from qexp.web.workspace_pages import NONCE, PREFIX, STATIC, bundle, page, rendered
 
@@ -103,13 +103,13 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ") or None
         if access.knows(in_cookies(access.cookie, headers.get("cookie", ""))) or access.knows(bearer):
             return None
-        given, rest = taken_from_query(scope["query_string"].decode("latin-1"))
-        if scope["method"] != "GET" or not access.knows(given):
-            page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=given is not None)
+        token, rest = token_in_query(scope["query_string"].decode("latin-1"))
+        if scope["method"] != "GET" or not access.knows(token):
+            page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=token is not None)
             return Response(page, 401, media_type="text/html")
         # One slash: with two, the rest would be the name of another server.
-        place = f"{access.prefix}/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else "")
-        response = RedirectResponse(place, 303)
+        address = f"{access.prefix}/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else "")
+        response = RedirectResponse(address, 303)
         response.set_cookie(access.cookie, access.token, path=access.prefix or "/", httponly=True, samesite="strict")
         return response
 
@@ -214,7 +214,7 @@ class Serving:
 
     def __init__(self, workspace: Workspace, settings: ServeOptions) -> None:
         """Raises QexpError if the address or the port cannot be used."""
-        token, prefix = token_for(settings), _checked_prefix(settings.prefix)
+        token, prefix = token_for(settings), _check_prefix(settings.prefix)
         site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
         app = application(site, Access(names_of(settings.host, tuple(settings.names)), prefix, token))
         config = Config(
@@ -222,10 +222,10 @@ class Serving:
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=SECONDS_TO_END,
         )  # fmt: skip
         self._server = _Server(config, site)
-        self._socket = _bound(settings.host, settings.port)
-        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self._socket = _listen(settings.host, settings.port)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         port = self._socket.getsockname()[1]
-        self.address = f"http://{shown}:{port}{prefix}/" + (f"?token={token}" if token else "")
+        self.address = f"http://{host}:{port}{prefix}/" + (f"?token={token}" if token else "")
         """What to open, with the token if one is needed."""
 
     def run(self) -> None:
@@ -243,41 +243,41 @@ def token_for(settings: ServeOptions) -> str | None:
 
     Raises QexpError for a token that is easy to guess.
     """
-    given = os.environ.get(TOKEN, "")
-    if given and (len(given) < SHORTEST or not given.isascii() or not given.isprintable()):
+    token = os.environ.get(TOKEN, "")
+    if token and (len(token) < SHORTEST or not token.isascii() or not token.isprintable()):
         raise QexpError(f"{TOKEN} needs at least {SHORTEST} printable ASCII characters; unset it for a random one")
-    if given or settings.allow_changes or not is_loopback(settings.host):
-        return given or secrets.token_urlsafe(24)
+    if token or settings.allow_changes or not is_loopback(settings.host):
+        return token or secrets.token_urlsafe(24)
     return None
 
 
-def _checked_prefix(prefix: str) -> str:
+def _check_prefix(prefix: str) -> str:
     steps = [step for step in prefix.split("/") if step]
     if not all(step.replace("-", "").replace("_", "").replace(".", "").isalnum() and step.isascii() for step in steps):
         raise QexpError(f"`prefix={prefix!r}`: write a path of letters, digits, '.', '_' and '-', such as /qexp")
     return "".join(f"/{step}" for step in steps)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises QexpError with what would work."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise QexpError(f"`host={host}`: {error.strerror}; write an address of this machine, or 0.0.0.0") from None
-    opened = socket.socket(family, kind, protocol)
+    listening = socket.socket(family, kind, protocol)
     try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
-        opened.listen(512)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(512)
     except OSError as error:
-        opened.close()
+        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise QexpError(
                 f"port {port} is taken; another one: `port={port + 1}`, or `port=0` for any that is free"
             ) from None
         raise QexpError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
-    opened.set_inheritable(False)
-    return opened
+    listening.set_inheritable(False)
+    return listening
 
 
 class _Server(Server):
