@@ -73,9 +73,9 @@ def launch(
     most      the largest number of runs that may be started; more are an error
     detached  return at once; a process of its own runs the pool
     """
-    from qexp.runs.launch import launched
+    from qexp.runs.launch import launch_runs
 
-    return launched(prepared, workspaces.find(workspace), watched=watched, tell=tell, most=most, detached=detached)
+    return launch_runs(prepared, workspaces.find(workspace), watched=watched, tell=tell, most=most, detached=detached)
 
 
 def sweep(order: Order, *, watched: Callable[[], Watcher] = Watcher, workspace: str | Path | None = None) -> list[Run]:

@@ -53,19 +53,11 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
                 yield entry.name
 
 
-@_offer
-def experiences(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _specs(ctx, "experiences")
+def _specs(folder: str) -> Completion:
+    return _offer(lambda ctx, incomplete: [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")])
 
 
-@_offer
-def datasets(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _specs(ctx, "datasets")
-
-
-@_offer
-def models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _specs(ctx, "models")
+experiences, datasets, models = map(_specs, ("experiences", "datasets", "models"))
 
 
 @_offer
@@ -101,24 +93,10 @@ def evaluations(ctx: typer.Context, incomplete: str) -> Iterator[str]:
             yield from _folders(run / "evaluations")
 
 
-@_offer
-def devices(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return ("auto", "cpu", "cuda")
-
-
-@_offer
-def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _names()["tables"]
-
-
-@_offer
-def entries(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _entries_of(ctx.params.get("table"), ctx)
-
-
-@_offer
-def sources(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _entries_of("generators", ctx)
+devices = _offer(lambda ctx, incomplete: ("auto", "cpu", "cuda"))
+tables = _offer(lambda ctx, incomplete: _names()["tables"])
+entries = _offer(lambda ctx, incomplete: _entries_of(ctx.params.get("table"), ctx))
+sources = _offer(lambda ctx, incomplete: _entries_of("generators", ctx))
 
 
 def _entries_of(table: str | None, ctx: typer.Context) -> Iterable[str]:
@@ -139,9 +117,8 @@ def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
         yield f"{before}{comma}{name}"
 
 
-@_offer
-def launches(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return ["last", *_folders(_workspace(ctx).runs / ".launches")]
+launches = _offer(lambda ctx, incomplete: ["last", *_folders(_workspace(ctx).runs / ".launches")])
+actions = _offer(lambda ctx, incomplete: list(_workspace(ctx).settings().get("actions", {})))
 
 
 @_offer
@@ -157,11 +134,6 @@ def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from qexp.jobs.launchers import all_profiles
 
     return {name for profiles in all_profiles(_workspace(ctx).settings()).values() for name in profiles}
-
-
-@_offer
-def actions(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return list(_workspace(ctx).settings().get("actions", {}))
 
 
 @_offer
@@ -208,10 +180,6 @@ def _workspace_or_none(ctx: typer.Context) -> Workspace | None:
         return _workspace(ctx)
     except QexpError:
         return None
-
-
-def _specs(ctx: typer.Context, folder: str) -> Iterable[str]:
-    return [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")]
 
 
 def _names() -> dict[str, dict[str, list[str]]]:

@@ -29,7 +29,7 @@ from qexp.metrics.meaning import NONE
 from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Workload, memory_of
 from qexp.runs.order import SAME, Order, Pretraining
-from qexp.runs.plan import Grid, GridAxis, checked_seeds, require_few
+from qexp.runs.plan import Grid, GridAxis, check_seeds, require_few
 from qexp.runs.prepare import Plan
 from qexp.spec import resolution
 from qexp.spec.experiences import type_of
@@ -147,7 +147,7 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
     """
     pretraining, runs = study.pretraining, study.runs
     require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.values) for axis in axes))
-    checked_seeds(runs.seeds)
+    check_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
     cache = spec_cache(workspace, memory_of(runs))
@@ -581,7 +581,7 @@ def _run(
         tell(
             f"left alone, failed: {', '.join(failed[:5])}{' …' * bool(failed[5:])}; `only_failed=True` runs them again"
         )
-    pool = launch.launched(checked, workspace, watched=watched, tell=tell, most=most)
+    pool = launch.launch_runs(checked, workspace, watched=watched, tell=tell, most=most)
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
     directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]

@@ -314,14 +314,14 @@ LOCK_SECONDS = 60.0
 
 def remember_states(folder: Path, states: Mapping[str, State]) -> None:
     """Store the final states of jobs; a job that waits or runs (again) is removed from the file."""
-    if _merged(remembered_states(folder), states) == remembered_states(folder):
+    if _merged(stored_states(folder), states) == stored_states(folder):
         return
     # A user without write permission queries the scheduler again next time.
     with suppress(OSError, QexpError), locked(folder / "states.json", LOCK_SECONDS):
-        files.write_json(folder / "states.json", _merged(remembered_states(folder), states))
+        files.write_json(folder / "states.json", _merged(stored_states(folder), states))
 
 
-def remembered_states(folder: Path) -> dict[str, State]:
+def stored_states(folder: Path) -> dict[str, State]:
     """Job → its stored state; empty if the file cannot be read, as the states can be queried again."""
     try:
         states = files.read_json(folder / "states.json")

@@ -273,7 +273,7 @@ class Reports:
         """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their launch folders."""
         final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not word.unfinished}
         for folder in {job.launch for job in jobs if job.launch is not None}:
-            remembered = launchers.remembered_states(folder)
+            remembered = launchers.stored_states(folder)
             final |= {job: remembered[job.id] for job in jobs if job.launch == folder and job.id in remembered}
         self._words |= final
         try:

@@ -33,7 +33,7 @@ from qexp.kinds.objects import device_of, require_device_name
 from qexp.runs.execute import execute, execute_wrapped
 from qexp.runs.order import Order
 from qexp.runs.plan import named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
-from qexp.runs.prepare import Plan, prepare, prepare as write
+from qexp.runs.prepare import Plan, prepare
 from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations, storage_place
 from qexp.store.process import beating, this_process
 from qexp.store.provenance import usable_cores
@@ -418,18 +418,15 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
     first: RunDirectory | None = None
     for plan in workload.new:
         with suppress(FileExistsError):  # another process prepared this run first and will start it
-            directories.append(
-                write(
-                    replace(plan, launch=launch.id, tags=order.tags, note=order.note), workspace, order.storage, first
-                )
-            )
+            planned = replace(plan, launch=launch.id, tags=order.tags, note=order.note)
+            directories.append(prepare(planned, workspace, order.storage, first))
             first = first or directories[-1]
     return launch, directories
 
 
 @dataclass(frozen=True)
 class Launched:
-    """A launch with its jobs or final states, as known when `launched` returns."""
+    """A launch with its jobs or final states, as known when `launch_runs` returns."""
 
     launch: Launch
     jobs: dict[str, str] | None = None
@@ -440,7 +437,7 @@ class Launched:
     """Whether a signal ended the pool."""
 
 
-def launched(
+def launch_runs(
     checked_order: CheckedOrder,
     workspace: Workspace,
     *,

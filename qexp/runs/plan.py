@@ -339,7 +339,7 @@ def sweep(
     axes = axes_of(grid)
     total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
     require_few(total)
-    seeds = checked_seeds(seeds)
+    seeds = check_seeds(seeds)
     plans: list[Plan] = []
     cache = spec_cache(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
@@ -390,7 +390,7 @@ def named_after(experience: Experience, reference: str, overrides: Overrides, ca
     return "_".join(word for word in (experience.name, changed) if word)
 
 
-def checked_seeds(seeds: Sequence[int]) -> list[int]:
+def check_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given twice."""
     require_few(len(seeds))
     if not len(seeds):

@@ -19,7 +19,7 @@ from qexp.errors import QexpError
 from qexp.spec.experiences import type_of
 from qexp.store import directory, provenance
 from qexp.store.directory import RunDirectory
-from qexp.store.provenance import SEEN, Seen, joined_seen, read_seen, seen_bytes
+from qexp.store.provenance import SEEN, Seen, join_seen, read_seen, seen_bytes
 from qexp.store.record import Ancestor, CodeState, Epochs, Record, State, now, require_name
 
 FILES = "files"
@@ -137,7 +137,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
             plan.parent, provenance.fingerprint(pretrained), operations, plan.transforms_taken
         )
     write_json(draft / "spec.json", plan.spec)
-    spectra = joined_seen(plan.name, plan.seen, read_seen(plan.parent) if plan.parent else {})
+    spectra = join_seen(plan.name, plan.seen, read_seen(plan.parent) if plan.parent else {})
     if spectra:
         write_bytes(draft / SEEN, seen_bytes(spectra))
     record = Record(

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -171,8 +172,10 @@ def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[s
     room = LARGEST_COPIES
     for name in names:
         source = workspace / name
-        size = _size(source)
-        content = _content(source) if size is not None and size <= min(LARGEST_COPY, room) else None
+        size, content = _size(source), None
+        if size is not None and size <= min(LARGEST_COPY, room):
+            with suppress(OSError):  # it cannot be read, or no longer exists
+                content = source.read_bytes()
         if content is None:
             left_out.append(LargeFile(name=_printable(name), bytes=size))
             continue
@@ -191,14 +194,6 @@ def _size(path: Path) -> int | None:
     except OSError:
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _content(path: Path) -> bytes | None:
-    """The file's bytes; None if it cannot be read or no longer exists."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
 
 
 def _printable(name: str) -> str:
@@ -469,7 +464,7 @@ def trouble_with_seen(directory: RunDirectory, record: Record) -> str | None:
     return None if present == record.seen else "was changed after the run was prepared"
 
 
-def joined_seen(name: str, spectra: Seen | None, before: Mapping[str, Seen]) -> dict[str, Seen]:
+def join_seen(name: str, spectra: Seen | None, before: Mapping[str, Seen]) -> dict[str, Seen]:
     """The spectra of a run with those of its ancestors, one of which can have had the same name."""
     if spectra is None:
         return dict(before)

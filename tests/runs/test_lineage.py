@@ -277,7 +277,7 @@ def test_options_that_make_no_tree_are_refused(grown, qexp):
 
 
 def test_a_name_of_two_runs_is_one_in_what_was_seen():
-    joined = provenance.joined_seen("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
+    joined = provenance.join_seen("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
     assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
 
 
