@@ -35,7 +35,7 @@ def fields(frames, names):
     return frames.read(names, 0, len(frames))
 
 
-def all_places(patches, symmetry):
+def all_positions(patches, symmetry):
     """A patch in the corner of the first frame, turned in one way."""
     of_one = [np.array([0])] * 4
     return Positions(*of_one, np.array([symmetry]))
@@ -163,9 +163,11 @@ def test_narrower_cells_follow_a_cubic_exactly(folders):
 def test_patches_are_cut_out_of_frames(folders):
     data = dataset(folders)
     patches = data.patches(data.rows)
-    places = Positions(*(np.array(one) for one in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
-    cut = patches.cut(places, 5, data.vector_positions())
-    for patch, part, frame, row, column in zip(cut, places.part, places.frame, places.row, places.column, strict=True):
+    positions = Positions(*(np.array(one) for one in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
+    cut = patches.cut(positions, 5, data.vector_positions())
+    for patch, part, frame, row, column in zip(
+        cut, positions.part, positions.frame, positions.row, positions.column, strict=True
+    ):
         whole = fields(patches.parts[part].frames, data.variables)
         for position, name in enumerate(data.variables):
             expected = whole[name][frame, row : row + 8, column : column + 8]
@@ -175,14 +177,16 @@ def test_patches_are_cut_out_of_frames(folders):
 def test_every_good_place_is_drawn_equally_often_and_no_other(folders):
     data = dataset(folders, threshold=40.0)
     patches = data.patches(data.rows)
-    places = patches.draw(40_000, np.random.default_rng(1), turned=False)
-    drawn = Counter(zip(*(one.tolist() for one in (places.part, places.frame, places.row, places.column)), strict=True))
+    positions = patches.draw(40_000, np.random.default_rng(1), turned=False)
+    drawn = Counter(
+        zip(*(one.tolist() for one in (positions.part, positions.frame, positions.row, positions.column)), strict=True)
+    )
     for part, frame, row, column in drawn:
         assert patches.parts[part].frames.read(["thk"], frame, frame + 1)["thk"][0, row + 4, column + 4] > 40
-    assert len(drawn) == patches.places
-    expected = 40_000 / patches.places
+    assert len(drawn) == patches.count
+    expected = 40_000 / patches.count
     excess = sum((count - expected) ** 2 / expected for count in drawn.values())
-    assert excess < patches.places + 4 * math.sqrt(2 * patches.places)
+    assert excess < patches.count + 4 * math.sqrt(2 * patches.count)
 
 
 @pytest.mark.slow
@@ -195,8 +199,10 @@ def test_a_single_good_place_is_found(folders):
     for file in folders.rglob("ex.nc"):
         rewritten(file, nearly_bare)
     data = dataset(folders, threshold=1.0)
-    places = data.patches(data.rows[:3]).draw(7, np.random.default_rng(1), turned=False)
-    assert set(zip(places.frame.tolist(), places.row.tolist(), places.column.tolist(), strict=True)) == {(1, 5, 10)}
+    positions = data.patches(data.rows[:3]).draw(7, np.random.default_rng(1), turned=False)
+    assert set(zip(positions.frame.tolist(), positions.row.tolist(), positions.column.tolist(), strict=True)) == {
+        (1, 5, 10)
+    }
 
 
 @pytest.mark.slow
@@ -204,7 +210,7 @@ def test_a_single_good_place_is_found(folders):
 def test_a_turned_patch_obeys_the_flow_law(folders, symmetry):
     data = dataset(folders, preset("f13"), patch_size=16)
     patches = data.patches(data.rows)
-    (patch,) = patches.cut(all_places(patches, symmetry), len(data.variables), data.vector_positions())
+    (patch,) = patches.cut(all_positions(patches, symmetry), len(data.variables), data.vector_positions())
     of = {name: torch.from_numpy(patch[..., index].copy()).double() for index, name in enumerate(data.variables)}
     slopes = torch.stack([of["slopsurfx"], of["slopsurfy"]], dim=-1)
     law = ice.velocity(of["thk"], slopes, torch.full_like(of["thk"], ARRHENIUS), torch.zeros_like(of["thk"]))
@@ -220,7 +226,7 @@ def test_the_slopes_of_a_turned_surface_are_the_turned_slopes(folders, symmetry)
     mapping = FieldMapping({"usurf": 1000.0, "slopsurfx": 1.0, "slopsurfy": 1.0}, {"thk": 100.0})
     data = dataset(folders, mapping, patch_size=16)
     patches = data.patches(data.rows)
-    (patch,) = patches.cut(all_places(patches, symmetry), 3, data.vector_positions())
+    (patch,) = patches.cut(all_positions(patches, symmetry), 3, data.vector_positions())
     along_y, along_x = np.gradient(patch[..., 0].astype(float), SPACING)
     inside = slice(1, -1), slice(1, -1)
     np.testing.assert_allclose(patch[..., 1][inside], along_x[inside], rtol=1e-3, atol=1e-6)
@@ -230,13 +236,13 @@ def test_the_slopes_of_a_turned_surface_are_the_turned_slopes(folders, symmetry)
 @pytest.mark.slow
 def test_all_symmetries_are_drawn_where_cells_are_square_and_axes_stay_where_they_are_not(folders):
     square = dataset(folders)
-    places = square.patches(square.rows).draw(400, np.random.default_rng(0), turned=True)
-    assert set(places.symmetry) == set(range(SYMMETRIES))
+    positions = square.patches(square.rows).draw(400, np.random.default_rng(0), turned=True)
+    assert set(positions.symmetry) == set(range(SYMMETRIES))
     for file in folders.rglob("ex.nc"):
         rewritten(file, lambda data: data.assign_coords(x=data["x"] * 1.5))
     oblong = dataset(folders)
-    places = oblong.patches(oblong.rows).draw(400, np.random.default_rng(0), turned=True)
-    assert set(places.symmetry) == {0, 1, 2, 3}
+    positions = oblong.patches(oblong.rows).draw(400, np.random.default_rng(0), turned=True)
+    assert set(positions.symmetry) == {0, 1, 2, 3}
 
 
 @pytest.mark.slow
@@ -244,7 +250,7 @@ def test_a_component_without_its_like_is_mirrored_but_never_exchanged(folders):
     data = dataset(folders, FieldMapping({"thk": 1.0}, {"vbar": 1.0}))
     patches = data.patches(data.rows)
     assert set(patches.draw(400, np.random.default_rng(0), turned=True).symmetry) == {0, 1, 2, 3}
-    upright, mirrored = (patches.cut(all_places(patches, one), 2, data.vector_positions())[0] for one in (0, 1))
+    upright, mirrored = (patches.cut(all_positions(patches, one), 2, data.vector_positions())[0] for one in (0, 1))
     np.testing.assert_array_equal(mirrored[::-1, :, 0], upright[..., 0])
     np.testing.assert_array_equal(mirrored[::-1, :, 1], -upright[..., 1])
 
@@ -286,15 +292,15 @@ def test_files_that_were_made_ready_are_not_opened_again(folders):
         file.write_bytes(b"\0" * status.st_size)
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that it seems to be as it was
     again = dataset(folders, threshold=1.0)
-    assert again.test_patches().places == first.test_patches().places
+    assert again.test_patches().count == first.test_patches().count
 
 
 @pytest.mark.slow
-def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders, tmp_path, monkeypatch):
+def test_good_positions_are_counted_once_for_each_field_threshold_and_size(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))  # its own: what is kept there is spoiled
 
-    def places(**keys):
-        return dataset(folders, **keys).test_patches().places
+    def positions(**keys):
+        return dataset(folders, **keys).test_patches().count
 
     (frames,) = dataset(folders).parts["test"]
     thickness = fields(frames, ["thk"])["thk"]
@@ -308,9 +314,9 @@ def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders,
         if bare:
             frames.cached.path.write_bytes(bytes(frames.cached.path.stat().st_size))
         for (threshold, size), count in expected.items():
-            assert places(threshold=threshold, patch_size=size) == count
+            assert positions(threshold=threshold, patch_size=size) == count
     rewritten(folders / "test/d0/ex.nc", lambda data: data.assign(thk=data["thk"] * 2))
-    assert places(threshold=90.25, patch_size=8) == int((2 * thickness[:, 4:17, 4:21] > 90.25).sum())
+    assert positions(threshold=90.25, patch_size=8) == int((2 * thickness[:, 4:17, 4:21] > 90.25).sum())
 
 
 @pytest.mark.slow

@@ -87,9 +87,8 @@ class Patches:
         owners, frames, counts = [], [], []
         for index, part in enumerate(self.parts):
             height, width = part.frames.size
-            places = (height - size + 1) * (width - size + 1)
             good = (
-                np.full(len(part.chosen), places)
+                np.full(len(part.chosen), (height - size + 1) * (width - size + 1))
                 if threshold is None
                 else counts_above(part.frames, THICKNESS, threshold, size)[part.chosen]
             )
@@ -100,7 +99,7 @@ class Patches:
         self._until = np.cumsum(np.concatenate(counts))
 
     @property
-    def places(self) -> int:
+    def count(self) -> int:
         """The number of possible positions of a patch, in all frames together."""
         return int(self._until[-1]) if len(self._until) else 0
 
@@ -117,17 +116,17 @@ class Patches:
 
         turned  whether a symmetry of the square is drawn for each, too
         """
-        drawn = np.searchsorted(self._until, random.integers(0, self.places, count), side="right")
+        drawn = np.searchsorted(self._until, random.integers(0, self.count, count), side="right")
         part, frame = self._owners[drawn], self._frames[drawn]
-        row, column = self._drawn_places(part, frame, random)
+        row, column = self._draw_positions(part, frame, random)
         symmetry = np.zeros(count, dtype=np.int64)
         if turned:
             symmetry = random.integers(0, SYMMETRIES, count)
             symmetry[~self._exchanging[part]] %= SYMMETRIES // 2
         return Positions(part, frame, row, column, symmetry)
 
-    def _drawn_places(self, part: Numbers, frame: Numbers, random: np.random.Generator) -> tuple[Numbers, Numbers]:
-        sizes = np.array([one.frames.size for one in self.parts])
+    def _draw_positions(self, part: Numbers, frame: Numbers, random: np.random.Generator) -> tuple[Numbers, Numbers]:
+        sizes = np.array([of_folder.frames.size for of_folder in self.parts])
         free = sizes[part] - self.size + 1
         row, column = np.zeros_like(part), np.zeros_like(part)
         pending = np.arange(len(part))
@@ -162,20 +161,20 @@ class Patches:
     def _thickness(self, frames: Frames) -> Array:
         return frames.fields.values[..., frames.variables.index(THICKNESS)]
 
-    def cut(self, places: Positions, variables: int, vectors: Sequence[Vector]) -> Array:
+    def cut(self, positions: Positions, variables: int, vectors: Sequence[Vector]) -> Array:
         """The patches at some positions, (patch, y, x, variable), after their symmetries.
 
         variables  number of stored variables to read, from the first
         vectors    variables that are transformed with the patch; if axes are exchanged both components must be read
         """
-        made = np.empty((len(places), self.size, self.size, variables), dtype=np.float32)
-        for index in range(len(places)):
-            fields = self.parts[places.part[index]].frames.fields
-            frame, row, column = places.frame[index], places.row[index], places.column[index]
+        patches = np.empty((len(positions), self.size, self.size, variables), dtype=np.float32)
+        for index in range(len(positions)):
+            fields = self.parts[positions.part[index]].frames.fields
+            frame, row, column = positions.frame[index], positions.row[index], positions.column[index]
             patch = fields.values[frame, row : row + self.size, column : column + self.size, :variables]
-            made[index] = _moved(patch, int(places.symmetry[index]))
+            patches[index] = _moved(patch, int(positions.symmetry[index]))
             fields.note_read(self.size * fields.values[frame, row].nbytes + MAPPED_AROUND)
-        return _with_vectors_turned(made, places.symmetry, vectors)
+        return _with_vectors_turned(patches, positions.symmetry, vectors)
 
 
 def _moved(patch: Array, symmetry: int) -> Array:
@@ -329,30 +328,30 @@ class GriddedDataset:
             if len(chosen):
                 parts.append(ChosenFrames(frames, chosen))
             start += len(frames)
-        return self._with_places(parts)
+        return self._non_empty(parts)
 
     def test_patches(self) -> Patches:
         """The patches of all frames of the test folders. Raises DatasetError if there are none."""
-        return self._with_places([ChosenFrames(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
+        return self._non_empty([ChosenFrames(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
 
     def vector_positions(self) -> list[Vector]:
         """The vectors whose two components are variables."""
-        places = {name: index for index, name in enumerate(self.variables)}
-        return [(places.get(x), places.get(y)) for x, y in self.vectors]
+        indices = {name: index for index, name in enumerate(self.variables)}
+        return [(indices.get(x), indices.get(y)) for x, y in self.vectors]
 
     def hashes(self, folder: FieldFolder) -> set[str]:
         """Hashes of the files of a folder that identify it: those with outputs, since others may be shared by all."""
-        named = [path for path in folder.files if path.stem in self.outputs]
-        return {content_hash(path) for path in named or folder.files}
+        outputs = [path for path in folder.files if path.stem in self.outputs]
+        return {content_hash(path) for path in outputs or folder.files}
 
     def hashes_of(self, frames: Iterable[Frames]) -> dict[str, set[str]]:
         """Name of a folder of this dataset → its hashes. Raises FieldError if it cannot be read any more."""
-        return {one.name: self.hashes(open_folder(one.folder, self._file)) for one in frames}
+        return {of_folder.name: self.hashes(open_folder(of_folder.folder, self._file)) for of_folder in frames}
 
-    def _with_places(self, parts: list[ChosenFrames]) -> Patches:
-        whole = all(set(vector) <= set(self.variables) for vector in self.vectors)
-        patches = Patches(parts, self.patch_size, self.threshold, exchanging=whole)
-        if not patches.places:
+    def _non_empty(self, parts: list[ChosenFrames]) -> Patches:
+        both_components = all(set(vector) <= set(self.variables) for vector in self.vectors)
+        patches = Patches(parts, self.patch_size, self.threshold, exchanging=both_components)
+        if not patches.count:
             names = ", ".join(part.frames.name for part in parts)
             raise DatasetError(
                 [(("threshold",), f"no patch of {names} has more than {self.threshold:g} m of ice in its centre")]
@@ -405,7 +404,8 @@ class GriddedDataset:
                 yield _nothing_to_compare_with(folder)
 
     def _patch_size(self, wanted: int) -> int:
-        smallest = min((frames for of_part in self.parts.values() for frames in of_part), key=lambda one: min(one.size))
+        every = [frames for of_part in self.parts.values() for frames in of_part]
+        smallest = min(every, key=lambda frames: min(frames.size))
         least = min(smallest.size)
         if wanted < 0:
             return int(2 ** math.floor(math.log2(least)))
@@ -430,9 +430,9 @@ class GriddedDataset:
                     rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
                     spacings.setdefault(rounded, []).append(frames.name)
         if len(spacings) > 1:
-            listed = "; ".join(f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items())
+            sizes = "; ".join(f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items())
             self.warnings.append(
-                f"the cells have different sizes: {listed}; a network does not know the size of its cells"
+                f"the cells have different sizes: {sizes}; a network does not know the size of its cells"
             )
         if self.include_test_in_train:
             self.warnings.append("the test folders are also used for training: errors on them are not test errors")
@@ -478,10 +478,10 @@ class PatchSamples:
         device: torch.device,
     ) -> None:
         self._dataset, self._seeds, self._device = dataset, seeds, device
-        self._patches, kept = dataset.patches(train), dataset.patches(validation)
+        self._patches, to_validate_on = dataset.patches(train), dataset.patches(validation)
         self._vectors = dataset.vector_positions()
-        self.train_size, to_validate = counts or (self._patches.tiles, min(kept.tiles, MOST_TO_VALIDATE))
-        self.validation = self._drawn(kept, to_validate, "validation")
+        self.train_size, to_validate = counts or (self._patches.tiles, min(to_validate_on.tiles, MOST_TO_VALIDATE))
+        self.validation = self._drawn(to_validate_on, to_validate, "validation")
 
     @cached_property
     def test(self) -> Samples:
@@ -492,10 +492,10 @@ class PatchSamples:
     def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
         """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on demand."""
         random = self._seeds.numpy("train", number, "patches")
-        places = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
+        positions = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
 
         def batch(index: int) -> Samples:
-            return prepared(self._cut(self._patches, places[index * batch_size : (index + 1) * batch_size]))
+            return prepared(self._cut(self._patches, positions[index * batch_size : (index + 1) * batch_size]))
 
         return batch
 
@@ -516,10 +516,10 @@ class PatchSamples:
     def _drawn(self, patches: Patches, count: int, purpose: str) -> Samples:
         return self._cut(patches, patches.draw(count, self._seeds.numpy(purpose, "patches"), turned=False))
 
-    def _cut(self, patches: Patches, places: Positions) -> Samples:
+    def _cut(self, patches: Patches, positions: Positions) -> Samples:
         names = self._dataset.variables
-        made = torch.from_numpy(patches.cut(places, len(names), self._vectors)).to(self._device)
-        return {name: made[..., index].unsqueeze(1) for index, name in enumerate(names)}
+        fields = torch.from_numpy(patches.cut(positions, len(names), self._vectors)).to(self._device)
+        return {name: fields[..., index].unsqueeze(1) for index, name in enumerate(names)}
 
 
 # Datasets of fields on a grid: folders of frames, read lazily, cut into patches.

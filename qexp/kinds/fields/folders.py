@@ -143,8 +143,8 @@ def resampled(fields: Array, factor: float) -> Array:
     if factor > 1:
         block = round(factor)
         height, width = (side // block for side in fields.shape[1:])
-        whole = fields[:, : height * block, : width * block]
-        blocks = whole.reshape(-1, height, block, width, block)
+        complete = fields[:, : height * block, : width * block]
+        blocks = complete.reshape(-1, height, block, width, block)
         return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64), dtype=np.float32)
     from scipy.interpolate import RectBivariateSpline
 
@@ -208,16 +208,16 @@ class CoordinateAxis:
 def field_folders(part: Path) -> list[Path]:
     """The folders of a part, sorted by name. Raises FieldError if there are none."""
     try:
-        found = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
     except FileNotFoundError:
         raise FieldError(
             f"there is no folder {part}; a gridded dataset has train/ and test/, each with folders of fields"
         ) from None
     except OSError as error:
         raise FieldError(f"{part} cannot be read: {error.strerror}") from error
-    if not found:
+    if not folders:
         raise FieldError(f"{part} holds no folder of fields")
-    return found
+    return folders
 
 
 def open_folder(folder: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
@@ -259,18 +259,18 @@ class FieldFolder:
 
     def shape(self, names: Iterable[str]) -> tuple[int, int, int]:
         """The common shape, (time, y, x), of some variables. Raises FieldError."""
-        found: dict[str, tuple[int, ...]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for name in names:
             if name not in self.variables:
-                raise FieldError(f"{self._where()} has no variable '{name}'; {suggestion(name, self.variables)}")
-            found[name] = self.variables[name]
-        first = next((name for name, shape in found.items() if len(shape) == 3), next(iter(found)))
-        frames, height, width = found[first] if len(found[first]) == 3 else (1, *found[first])
-        for name, shape in found.items():
+                raise FieldError(f"{self.label()} has no variable '{name}'; {suggestion(name, self.variables)}")
+            shapes[name] = self.variables[name]
+        first = next((name for name, shape in shapes.items() if len(shape) == 3), next(iter(shapes)))
+        frames, height, width = shapes[first] if len(shapes[first]) == 3 else (1, *shapes[first])
+        for name, shape in shapes.items():
             if shape not in ((frames, height, width), (height, width)):
                 raise FieldError(
-                    f"{self._where()}: '{name}' has the shape {_written(shape)}, but '{first}' has "
-                    f"{_written(found[first])}"
+                    f"{self.label()}: '{name}' has the shape {_written(shape)}, but '{first}' has "
+                    f"{_written(shapes[first])}"
                 )
         return frames, height, width
 
@@ -287,7 +287,7 @@ class FieldFolder:
         if not (finite := np.isfinite(values)).all():
             frame = int(np.argwhere(~finite)[0][0]) if values.ndim == 3 else 0
             raise FieldError(
-                f"{self._where(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at time "
+                f"{self.label(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at time "
                 f"{frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
             )
         return np.broadcast_to(values, (len(frames), *values.shape[-2:]))
@@ -312,7 +312,8 @@ class FieldFolder:
         """Attributes of a variable or coordinate in the file, such as its unit."""
         return {}
 
-    def _where(self, name: str = "") -> str:
+    def label(self, name: str = "") -> str:
+        """The file of a variable, or the file or folder of all, for errors."""
         raise NotImplementedError
 
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
@@ -328,13 +329,13 @@ class FieldFolder:
             return None
         values = np.asarray(raw, dtype=np.float64)
         if values.ndim != 1:
-            raise FieldError(f"{self._where(name)}: '{name}' must be a list of coordinates, one for each cell")
+            raise FieldError(f"{self.label(name)}: '{name}' must be a list of coordinates, one for each cell")
         steps = np.diff(values)
         if len(values) < 2:
             return CoordinateAxis(values, False, self.attributes(name))
         if not np.isfinite(values).all() or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean()) or steps[0] == 0:
             raise FieldError(
-                f"{self._where(name)}: '{name}' is not evenly spaced: its steps range from {steps.min():g} to "
+                f"{self.label(name)}: '{name}' is not evenly spaced: its steps range from {steps.min():g} to "
                 f"{steps.max():g}; interpolate the fields to a regular grid first"
             )
         descends = bool(steps[0] < 0)
@@ -367,14 +368,14 @@ class NetcdfFolder(FieldFolder):
     def attributes(self, name: str) -> dict[str, Any]:
         return self._header.attributes.get(name, {})
 
-    def _where(self, name: str = "") -> str:
+    def label(self, name: str = "") -> str:
         return str(self.file)
 
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         with self._opened() as data:
             grids = [_over_grid(data.variables[name]) for name in names]
-            kept = [grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids]
-            return [np.asarray(grid.values, dtype=np.float32) for grid in kept]
+            blocks = [grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids]
+            return [np.asarray(grid.values, dtype=np.float32) for grid in blocks]
 
     def _coordinate(self, name: str) -> NDArray[Any] | None:
         return self._header.coordinates.get(name)
@@ -383,11 +384,11 @@ class NetcdfFolder(FieldFolder):
     def _header(self) -> _Header:
         # Read together: opening a file with a dozen variables takes longer than reading its coordinates.
         with self._opened() as data:
-            shown = {str(name): one for name, one in data.variables.items() if name not in self._hidden}
-            grids = {name: _over_grid(variable).shape for name, variable in shown.items()}
+            variables = {str(name): grid for name, grid in data.variables.items() if name not in self._hidden}
+            grids = {name: _over_grid(variable).shape for name, variable in variables.items()}
             return _Header(
                 {name: shape for name, shape in grids.items() if len(shape) in (2, 3)},
-                {name: dict(variable.attrs) for name, variable in shown.items()},
+                {name: dict(variable.attrs) for name, variable in variables.items()},
                 {name: np.asarray(data[name].values) for name in COORDINATES if name in data.variables},
             )
 
@@ -418,7 +419,7 @@ class NpyFolder(FieldFolder):
         shapes = {name: self._mapped(name).shape for name in self._files}
         return {name: shape for name, shape in shapes.items() if len(shape) in (2, 3)}
 
-    def _where(self, name: str = "") -> str:
+    def label(self, name: str = "") -> str:
         return str(self._files.get(name, self.folder))
 
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
@@ -470,29 +471,29 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
 
     Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
     """
-    known = list(source.variables)
-    missing = [name for name in names if name not in known and not _computable(name, known)]
+    variables = list(source.variables)
+    missing = [name for name in names if name not in variables and not _computable(name, variables)]
     if missing:
-        listed = ", ".join(f"'{name}'" for name in missing)
+        lacking = ", ".join(f"'{name}'" for name in missing)
         surface = f"; slopes can be computed from a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
-        raise FieldError(f"{place(source)} has no variable {listed}; {suggestion(missing[0], known)}{surface}")
-    frames, height, width = source.shape(_of_files(source, names) or known)
+        raise FieldError(f"{source.label()} has no variable {lacking}; {suggestion(missing[0], variables)}{surface}")
+    frames, height, width = source.shape(_of_files(source, names) or variables)
     if not frames * height * width:
-        raise FieldError(f"{place(source)} holds {frames} frames of {height} x {width} cells")
+        raise FieldError(f"{source.label()} holds {frames} frames of {height} x {width} cells")
     for name in names:
         if computed(source, name):
             _axis(source, name)
     for name, axis, side in (("x", source.x, width), ("y", source.y, height)):
         if axis is not None and len(axis.values) != side:
-            raise FieldError(f"{place(source)}: '{name}' has {len(axis.values)} values, but fields have {side}")
+            raise FieldError(f"{source.label()}: '{name}' has {len(axis.values)} values, but fields have {side}")
     if source.time is not None and source.time.shape != (frames,):
         raise FieldError(
-            f"{place(source)}: 'time' has the shape {list(source.time.shape)}, but there are {frames} frames"
+            f"{source.label()}: 'time' has the shape {list(source.time.shape)}, but there are {frames} frames"
         )
     size = _resampled_side(height, resample), _resampled_side(width, resample)
     if 0 in size:
         raise FieldError(
-            f"{place(source)}: {height} x {width} cells cannot be resampled by {resample:g}: no cell is left"
+            f"{source.label()}: {height} x {width} cells cannot be resampled by {resample:g}: no cell is left"
         )
     return FrameGrid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), source.time)
 
@@ -527,19 +528,14 @@ def attributes(source: FieldFolder, name: str) -> dict[str, Any]:
     return {key: value for key, value in source.attributes(name.lower()).items() if key == "units"}
 
 
-def _computable(name: str, known: Collection[str]) -> bool:
-    return name in POSITIONS or (name in SLOPES and SURFACE in known)
+def _computable(name: str, variables: Collection[str]) -> bool:
+    return name in POSITIONS or (name in SLOPES and SURFACE in variables)
 
 
 def _of_files(source: FieldFolder, names: Sequence[str]) -> list[str]:
     """The variables of the files that are needed for some variables."""
     needed = (name if not computed(source, name) else SURFACE if name in SLOPES else None for name in names)
     return [name for name in dict.fromkeys(needed) if name is not None]
-
-
-def place(source: FieldFolder) -> Path:
-    """The file or folder to name in errors."""
-    return source.file if isinstance(source, NetcdfFolder) else source.folder
 
 
 def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
@@ -549,7 +545,7 @@ def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
     if axis is None or len(axis.values) < 2:
         surface = f" from '{SURFACE}'" if name in SLOPES else ""
         raise FieldError(
-            f"{place(source)} has no coordinate '{along}' of two or more cells, which is needed to compute '{name}'"
+            f"{source.label()} has no coordinate '{along}' of two or more cells, which is needed to compute '{name}'"
             f"{surface}; add it, evenly spaced in metres"
         )
     return axis
@@ -623,9 +619,9 @@ class Frames:
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
         block = self.fields.values[start:stop]
-        made = {name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names}
+        fields = {name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names}
         self.fields.note_read(block.nbytes)
-        return made
+        return fields
 
 
 def cached_frames(
@@ -659,9 +655,9 @@ def cached_frames(
         array_cache.keep_note(key, about)
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
-    kept = array_cache.cached(key, shape, lambda: _blocks(source, variables, resample, stepping))
+    array = array_cache.cached(key, shape, lambda: _blocks(source, variables, resample, stepping))
     coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
-    return Frames(folder, kept, variables, attributes=about["attributes"], **coordinates)
+    return Frames(folder, array, variables, attributes=about["attributes"], **coordinates)
 
 
 def _described(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
@@ -694,28 +690,29 @@ def _step(values: Sequence[float]) -> float:
 
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
     """The attributes that JSON can represent."""
-    kept = {}
+    plain = {}
     for name, value in attributes.items():
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
             continue
-        kept[str(name)] = value
-    return kept
+        plain[str(name)] = value
+    return plain
 
 
 def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
     """Whether cells are equally wide, along y and along x."""
-    return all(abs(one - two) <= SPACINGS_ALIKE * two for one, two in zip(spacing, other, strict=True))
+    pairs = zip(spacing, other, strict=True)
+    return all(abs(width - reference) <= SPACINGS_ALIKE * reference for width, reference in pairs)
 
 
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
     """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
     key = ["counts", COUNTS_VERSION, frames.cached.path.name, variable, threshold, patch_size]
-    known = (array_cache.note(key) or {}).get("counts", [])
-    if len(known) == len(frames):
-        return np.array(known, dtype=np.int64)
+    cached = (array_cache.note(key) or {}).get("counts", [])
+    if len(cached) == len(frames):
+        return np.array(cached, dtype=np.int64)
     height, width = frames.size
     first = patch_size // 2
     rows, columns = (slice(first, first + side - patch_size + 1) for side in (height, width))

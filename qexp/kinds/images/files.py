@@ -40,7 +40,7 @@ class ImageFile(ABC):
     """Further columns that describe the samples, one value each."""
 
     @abstractmethod
-    def place(self, name: str) -> str:
+    def label(self, name: str) -> str:
         """The file of a variable, and its name there, for errors."""
 
     def unit(self, name: str) -> str:
@@ -65,10 +65,10 @@ def degrees_in_metres(east: float, north: float, latitude: float) -> tuple[float
     return east * DEGREE_OF_LATITUDE * math.cos(math.radians(latitude)), north * DEGREE_OF_LATITUDE
 
 
-def require_numbers(dtype: np.dtype[Any], place: str) -> None:
+def require_numbers(dtype: np.dtype[Any], label: str) -> None:
     """Raise QexpError for types other than real numbers and booleans."""
     if dtype.kind not in "biuf":
-        raise QexpError(f"{place} holds {dtype}, not real numbers; save the displacement, for example as float32")
+        raise QexpError(f"{label} holds {dtype}, not real numbers; save the displacement, for example as float32")
 
 
 # Images in npy and npz files, as numpy saves them.
@@ -94,7 +94,7 @@ class NpyImages(ImageFile):
             raise QexpError(f"{path} cannot be read as npy: {error}") from None
         self.shapes = {name: shape}
 
-    def place(self, name: str) -> str:
+    def label(self, name: str) -> str:
         return str(self._path)
 
     def read(self, name: str, samples: slice | None) -> Values:
@@ -130,17 +130,17 @@ class NpzImages(ImageFile):
             raise QexpError(f"{path} cannot be read as npz: {error}") from None
         self.shapes = {name: shape for name, (shape, _, _) in self._headers.items()}
 
-    def place(self, name: str) -> str:
+    def label(self, name: str) -> str:
         return f"{self._path}: array '{self._members[name].removesuffix('.npy')}'"
 
     def read(self, name: str, samples: slice | None) -> Values:
-        (shape, fortran, dtype), place = self._headers[name], self.place(name)
-        require_numbers(dtype, place)
+        (shape, fortran, dtype), label = self._headers[name], self.label(name)
+        require_numbers(dtype, label)
         try:
             if samples is None or fortran:
                 with self._zip.open(self._members[name]) as file:
-                    whole: Values = np.lib.format.read_array(file, allow_pickle=False)
-                return whole if samples is None else whole[samples]
+                    array: Values = np.lib.format.read_array(file, allow_pickle=False)
+                return array if samples is None else array[samples]
             wanted = (samples.stop - samples.start, *shape[1:])
             size = dtype.itemsize * math.prod(shape[1:])
             stream = self._stream_at(name, samples.start, size)
@@ -148,7 +148,7 @@ class NpzImages(ImageFile):
             self._streams[name] = (stream, samples.stop)
             return np.frombuffer(content, dtype).reshape(wanted)
         except DAMAGED_ARCHIVE as error:
-            raise QexpError(f"{place} cannot be read: {error}") from None
+            raise QexpError(f"{label} cannot be read: {error}") from None
 
     def _header_of(self, member: str) -> tuple[Shape, bool, np.dtype[Any]]:
         with self._zip.open(member) as file:
@@ -191,7 +191,7 @@ class GeotiffImages(ImageFile):
         self._order = northwards(self._data)
         self.shapes = {name: (self._data.count, self._data.height, self._data.width)}
 
-    def place(self, name: str) -> str:
+    def label(self, name: str) -> str:
         return str(self._path)
 
     def unit(self, name: str) -> str:
@@ -235,7 +235,7 @@ class NetcdfImages(ImageFile):
         self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
         self.kept = self._kept()
 
-    def place(self, name: str) -> str:
+    def label(self, name: str) -> str:
         return f"{self._path}: variable '{name}'"
 
     def unit(self, name: str) -> str:
@@ -266,12 +266,12 @@ class NetcdfImages(ImageFile):
 
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)
-        require_numbers(variable.dtype, self.place(name))
+        require_numbers(variable.dtype, self.label(name))
         try:
             values = np.asarray(variable.values if samples is None else variable[samples].values)
         except DAMAGED as error:
             where = "" if samples is None else f" at samples {samples.start} to {samples.stop - 1}"
-            raise QexpError(f"{self.place(name)} cannot be read{where}: {error}") from None
+            raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
         if variable.ndim >= 2:
             for axis in (-2, -1):
                 along = self._along(variable.dims[axis])
@@ -348,8 +348,8 @@ class FolderOfImages(ImageFile):
         self.paths = list(files.values())
         self.shapes = {name: file.shapes[name] for name, file in self._files.items()}
 
-    def place(self, name: str) -> str:
-        return self._files[name].place(name)
+    def label(self, name: str) -> str:
+        return self._files[name].label(name)
 
     def unit(self, name: str) -> str:
         return self._files[name].unit(name)
@@ -377,13 +377,13 @@ SUFFIXES = (".nc", ".npz", *SINGLE)
 
 def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
     """Variable → its npy or GeoTIFF file in a folder, for those of these names that have one."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SINGLE and path.stem in names and path.is_file():
-            if path.stem in found:
-                raise QexpError(f"{folder} has both {found[path.stem].name} and {path.name}; keep one of them")
-            found[path.stem] = path
-    return found
+            if path.stem in paths:
+                raise QexpError(f"{folder} has both {paths[path.stem].name} and {path.name}; keep one of them")
+            paths[path.stem] = path
+    return paths
 
 
 def open_images(source: Path, variables: Sequence[str], inputs: Sequence[str]) -> ImageFile:

@@ -52,27 +52,12 @@ class ImagesView(View[GeneratedDataset, Intervals]):
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
-        drawn = self._drawn(count)
-        dims = self._dimensions()
-        made: dict[str, Any] = {}
-        for name, values in drawn.items():
-            of_one = dims.get(name, {})
-            array = values.numpy().reshape([len(values), *of_one.values()])
-            made[name] = (("sample", *of_one), array, {"units": self._unit(name)})
-        return xarray.Dataset(made)
-
-    def _dimensions(self) -> dict[str, dict[str, int]]:
-        """Image or mask → its dimensions besides `sample`, and their lengths; scattered points have one for all."""
-        made: dict[str, dict[str, int]] = {}
-        for name, shape in self.dataset.shapes().items():
-            if len(shape) < 3:
-                continue
-            suffix = name[len(base_name(name)) :]
-            own = suffix if shape[1:] != (self.dataset.height, self.dataset.width) else ""
-            view = self.dataset.view(DISPLACEMENT + suffix)
-            sides = {f"y{own}": shape[1], f"x{own}": shape[2]} if view.points is None else {f"point{suffix}": shape[1]}
-            made[name] = {**({"component": shape[0]} if shape[0] > 1 else {}), **sides}
-        return made
+        variables: dict[str, Any] = {}
+        for name, values in self._drawn(count).items():
+            dims = _dimensions(self.dataset, name)
+            array = values.numpy().reshape([len(values), *dims.values()])
+            variables[name] = (("sample", *dims), array, {"units": self._unit(name)})
+        return xarray.Dataset(variables)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
@@ -80,7 +65,7 @@ class ImagesView(View[GeneratedDataset, Intervals]):
         drawn = self._drawn(count)
         names = self.dataset.generator.images(self.dataset.variables)
         values = {**self._values, **{name: drawn[name].numpy().ravel() for name in names}}
-        return [Variable(name, self._unit(name), of, view=self._view_of(name)) for name, of in values.items()]
+        return [Variable(name, self._unit(name), array, view=self._view_of(name)) for name, array in values.items()]
 
     def _view_of(self, name: str) -> str | None:
         """The name of a variable's view, empty for one that is of no named view; None if no view has a name."""
@@ -100,18 +85,14 @@ class ImagesView(View[GeneratedDataset, Intervals]):
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
         images = self.dataset.generator.images(self.dataset.variables)
-        return {
-            "transforms": {
-                one.name: {"type": "scale", "parameters": {"typical": one.typical()}}
-                for one in variables
-                if one.name in images
-            }
-        }
+        typical = {variable.name: variable.typical() for variable in variables if variable.name in images}
+        scales = {name: {"type": "scale", "parameters": {"typical": value}} for name, value in typical.items()}
+        return {"transforms": scales}
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
         names = self.dataset.generator.images(self.dataset.variables)
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
-        shown = [
+        drawn_samples = [
             ImageSample(
                 [self._value_in_words(name, of_all[index]) for name, of_all in values.items()],
                 {name: self._seen(samples, name, index) for name in names},
@@ -121,14 +102,15 @@ class ImagesView(View[GeneratedDataset, Intervals]):
             for index in range(samples.sizes["sample"])
         ]
         units, views = {name: self._unit(name) for name in names}, self.dataset.view_names
-        yield "samples", sample_images(shown, units, title, views)
-        varying = [one for one in variables if one.name in self.dataset.test]
-        if varying:
-            made = [
-                Histogram(in_words(one.name, views), one.unit, {self.part: one.values}, self._held_out(one.name))
-                for one in varying
-            ]
-            yield "histograms", histograms(made, title, self.counted)
+        yield "samples", sample_images(drawn_samples, units, title, views)
+        drawn = [
+            Histogram(in_words(variable.name, views), variable.unit, {self.part: variable.values}, held_out)
+            for variable in variables
+            if variable.name in self.dataset.test
+            for held_out in [self._held_out(variable.name)]
+        ]
+        if drawn:
+            yield "histograms", histograms(drawn, title, self.counted)
 
     @cached_property
     def _values(self) -> dict[str, Values]:
@@ -201,24 +183,24 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     grid = [checked(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
     held = held_values(source, grid, {**quiet, **at}, [], ("over", "at"))
-    shapes = {one: source.shapes()[one] for one in source.generator.images(source.variables)}
-    cells = math.prod(one.cells for one in grid)
+    shapes = {image: source.shapes()[image] for image in source.generator.images(source.variables)}
+    cells = math.prod(axis.cells for axis in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
         raise QexpError(f"`over`: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
-    made = _simulated(source, grid, held, shapes, noise, options.seed)
-    sides = [one.variable for one in grid]
+    simulated = _simulated(source, grid, held, shapes, noise, options.seed)
+    sides = [axis.variable for axis in grid]
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {
-        one.variable: (one.variable, one.centres, _about(source, one.variable)) for one in grid
+        axis.variable: (axis.variable, axis.centres, _about(source, axis.variable)) for axis in grid
     }
-    for image, values in made.items():
-        shape, dims = shapes[image], _dimensions(source, image, shapes[image])
-        array = values.reshape([*(one.cells for one in grid), *(size for size in shape if size > 1 or len(shape) < 3)])
+    for image, values in simulated.items():
+        dims = _dimensions(source, image)
+        array = values.reshape([*(axis.cells for axis in grid), *dims.values()])
         variables[image] = ([*sides, *dims], array, _about(source, image))
-        coordinates |= _coordinates(source, image, held, over, dims)
+        coordinates |= _coordinates(source, image, held, over, [*dims])
     words = [
         value_in_words(in_words(key, source.view_names), value, quantity(key, source.quantities).unit)
-        for key, value in sorted(held.items(), key=lambda one: one[0] not in at)  # what was chosen comes first
+        for key, value in sorted(held.items(), key=lambda item: item[0] not in at)  # what was chosen comes first
         if noise or key != NOISE
     ]
     about = {"title": f"{name}: {', '.join(words)}", **{f"fixed_{key}": value for key, value in held.items()}}
@@ -234,8 +216,8 @@ def _simulated(
     seed: int,
 ) -> dict[str, Array]:
     """Image → (cell, channel, height, width); NaN in cells that are not possible."""
-    cells = math.prod(one.cells for one in grid)
-    made: dict[str, Array] = {name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()}
+    cells = math.prod(axis.cells for axis in grid)
+    every: dict[str, Array] = {name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()}
     random = Seeds(seed).torch(torch.device("cpu"), "images")
     # Without an axis there is one cell, of a variable that is held.
     single = {} if grid else dict([next(iter(held.items()))])
@@ -245,29 +227,40 @@ def _simulated(
         possible = source.possible(values, len(block))
         if not possible.any():
             continue
-        values = {name: of[possible] for name, of in values.items()}
+        values = {name: of_cells[possible] for name, of_cells in values.items()}
         samples = source.observe(values, random) if noise else source.signals(values)
-        for name, images in made.items():
-            seen = samples[name].numpy()
+        for name, images in every.items():
+            pixels = samples[name].numpy()
             if (mask := mask_of(name)) in samples:
-                seen = np.where(samples[mask].numpy() > 0, seen, np.nan)
-            images[block[possible]] = seen
-    if all(np.isnan(images).all() for images in made.values()):
-        values = values_at(grid, np.arange(cells)) if grid else {name: np.array([of]) for name, of in single.items()}
+                pixels = np.where(samples[mask].numpy() > 0, pixels, np.nan)
+            images[block[possible]] = pixels
+    if all(np.isnan(images).all() for images in every.values()):
+        numbers = {name: np.array([value]) for name, value in single.items()}
+        values = values_at(grid, np.arange(cells)) if grid else numbers
         raise QexpError(f"no image is possible: {source.why_not(values)}")
-    return made
+    return every
 
 
 def _about(source: GeneratedDataset, name: str) -> dict[str, str]:
-    of = quantity(name, source.quantities)
-    return {"long_name": of.description, "units": of.unit}
+    variable = quantity(name, source.quantities)
+    return {"long_name": variable.description, "units": variable.unit}
 
 
-def _dimensions(source: GeneratedDataset, image: str, shape: tuple[int, ...]) -> list[str]:
-    """The dimensions of one image, with those of several views apart where their sizes differ."""
-    own = image.removeprefix("displacement") if shape[1:] != (source.height, source.width) else ""
-    dims = [f"y{own}", f"x{own}"] if source.view(image).points is None else [f"point{own}"]
-    return [*(["component"] if shape[0] > 1 else []), *dims]
+def _dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:
+    """The dimensions of an image or mask besides those of samples, and their lengths; none for a number.
+
+    Those of several views are apart where their sizes differ; scattered points have one for all.
+    """
+    shape = dataset.shapes()[name]
+    if len(shape) < 3:
+        return {}
+    channels, height, width = shape
+    suffix = name[len(base_name(name)) :]
+    component = {"component": channels} if channels > 1 else {}
+    if dataset.view(DISPLACEMENT + suffix).points is not None:
+        return {**component, f"point{suffix}": height}
+    side = suffix if (height, width) != (dataset.height, dataset.width) else ""
+    return {**component, f"y{side}": height, f"x{side}": width}
 
 
 def _coordinates(
@@ -277,8 +270,8 @@ def _coordinates(
     view = source.view(image)
     if view.points is not None:
         x, y = view.points.numpy().T / 1000
-        own = dims[-1].removeprefix("point")
-        return {f"{side}{own}": (dims[-1], of, {"units": "km"}) for side, of in (("x", x), ("y", y))}
+        suffix = dims[-1].removeprefix("point")
+        return {f"{side}{suffix}": (dims[-1], values, {"units": "km"}) for side, values in (("x", x), ("y", y))}
     if any(name.startswith(("x_res", "y_res")) for name in over):
         return {}
     sizes = source.with_only_fixed(held).pixel_sizes(image, {})
@@ -305,34 +298,34 @@ def draw_images(
             raise QexpError(
                 f"`over={name}`: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
             )
-    shown = table.isel({name: table.sizes[name] // 2 for name in sides[2:]})
+    middle = table.isel({name: table.sizes[name] // 2 for name in sides[2:]})
     drawn = [str(name) for name in table.data_vars if str(table[name].dims[-1]).startswith("x")]
     if not drawn:
         raise QexpError(
             "no image lies on a grid, which alone can be drawn here; qexp data show draws points and stations"
         )
-    made: list[Path] = []
+    paths: list[Path] = []
     with use_style(style):
         for name in drawn:
-            values = shown[name].transpose(*sides[:2], ...)
+            values = middle[name].transpose(*sides[:2], ...)
             figure = image_grid(
                 values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
-                [_side(shown, one) for one in sides[:2]],
+                [_side(middle, side) for side in sides[:2]],
                 _extent(values),
                 f"{in_words(name)} ({values.attrs['units']})",
-                _title(shown, sides),
+                _title(middle, sides),
             )
             files.make_folder(folder)
             for ending in formats:
-                made.append(folder / f"at_{name}.{ending}")
-                save(figure, made[-1])
-    return made
+                paths.append(folder / f"at_{name}.{ending}")
+                save(figure, paths[-1])
+    return paths
 
 
 def _over(table: xarray.Dataset) -> list[str]:
     """The variables of the grid."""
-    own = {str(dim) for name in table.data_vars for dim in table[name].dims[-2:]} | {"component"}
-    return [str(name) for name in table.dims if str(name) not in own]
+    of_images = {str(dim) for name in table.data_vars for dim in table[name].dims[-2:]} | {"component"}
+    return [str(name) for name in table.dims if str(name) not in of_images]
 
 
 def _side(table: xarray.Dataset, name: str) -> Side:

@@ -540,7 +540,7 @@ def _unlike(model: ImageModel, inputs: Mapping[str, Images], tracks: Mapping[str
     for one, outside in ranges.outside(inputs).items():
         if outside[0]:
             unit = "" if one.kind == SEEN else f" {model.layout.units[one.input]}".rstrip()
-            low, high = ranges.of[one]
+            low, high = ranges.ranges[one]
             number = f"{values[one][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
             beyond.setdefault(one.input, []).append(f"{one.kind} {number}".strip())
     return [

@@ -49,27 +49,29 @@ def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float6
     """
     images = [name for name, values in inputs.items() if values.ndim == 4]
     masks = {mask_of(name): name for name in images if mask_of(name) in inputs}
-    made: dict[Statistic, NDArray[np.float64]] = {}
+    of_images: dict[Statistic, NDArray[np.float64]] = {}
     for name, values in inputs.items():
         flat = values.reshape(len(values), -1).astype(np.float64)
         if name not in images:
-            made[Statistic(name)] = flat[:, 0]
+            of_images[Statistic(name)] = flat[:, 0]
         elif name in masks:
-            made[Statistic(masks[name], SEEN)] = flat.mean(axis=1)
+            of_images[Statistic(masks[name], SEEN)] = flat.mean(axis=1)
         else:
-            seen = inputs[mask_of(name)] > 0 if mask_of(name) in masks else np.ones((1, 1, 1, 1), np.bool_)
-            made |= _of_image(name, flat, np.broadcast_to(seen, values.shape).reshape(flat.shape))
-    return made
+            visible = inputs[mask_of(name)] > 0 if mask_of(name) in masks else np.ones((1, 1, 1, 1), np.bool_)
+            of_images |= _of_image(name, flat, np.broadcast_to(visible, values.shape).reshape(flat.shape))
+    return of_images
 
 
-def _of_image(name: str, values: NDArray[np.float64], seen: NDArray[np.bool_]) -> dict[Statistic, NDArray[np.float64]]:
-    count = seen.sum(axis=1)
+def _of_image(
+    name: str, values: NDArray[np.float64], visible: NDArray[np.bool_]
+) -> dict[Statistic, NDArray[np.float64]]:
+    count = visible.sum(axis=1)
     any_seen = count > 0
-    least = np.where(seen, values, np.inf).min(axis=1)
-    greatest = np.where(seen, values, -np.inf).max(axis=1)
+    least = np.where(visible, values, np.inf).min(axis=1)
+    greatest = np.where(visible, values, -np.inf).max(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(seen, values, 0).sum(axis=1) / count
-        spread = np.sqrt((np.where(seen, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
+        mean = np.where(visible, values, 0).sum(axis=1) / count
+        spread = np.sqrt((np.where(visible, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
     return {
         Statistic(name, "least value"): np.where(any_seen, least, np.nan),
         Statistic(name, "greatest value"): np.where(any_seen, greatest, np.nan),
@@ -81,26 +83,27 @@ def _of_image(name: str, values: NDArray[np.float64], seen: NDArray[np.bool_]) -
 class InputRanges:
     """The least and the greatest value of each of the `statistics` over training samples."""
 
-    of: Mapping[Statistic, tuple[float, float]]
+    ranges: Mapping[Statistic, tuple[float, float]]
 
     def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
         """Statistic → whether it lies outside the range, for each sample; NaN does not."""
-        return {one: self._beyond(one, values) for one, values in statistics(inputs).items() if one in self.of}
+        samples = statistics(inputs).items()
+        return {statistic: self._beyond(statistic, values) for statistic, values in samples if statistic in self.ranges}
 
-    def _beyond(self, one: Statistic, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        low, high = self.of[one]
+    def _beyond(self, statistic: Statistic, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        low, high = self.ranges[statistic]
         beyond: NDArray[np.bool_] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
         return beyond
 
 
 def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
     """The ranges of statistics of blocks of samples; one that is NaN everywhere has no range."""
-    made = {}
-    for one in blocks[0]:
-        values = np.concatenate([block[one] for block in blocks])
+    ranges = {}
+    for statistic in blocks[0]:
+        values = np.concatenate([block[statistic] for block in blocks])
         if np.isfinite(values).any():
-            made[one] = (float(np.nanmin(values)), float(np.nanmax(values)))
-    return InputRanges(made)
+            ranges[statistic] = (float(np.nanmin(values)), float(np.nanmax(values)))
+    return InputRanges(ranges)
 
 
 # The samples of a file as a network takes them: in its shapes and units, with unseen pixels masked and counted.
@@ -232,9 +235,9 @@ class ImageSource:
                 break
             piece = self._piece(start, min(start + size, self.count))
         without = [name for name in self._layout.images if mask_of(name) not in self._layout.inputs]
-        of = self.count * sum(int(np.prod(self._layout.inputs[name])) for name in without)
+        total = self.count * sum(int(np.prod(self._layout.inputs[name])) for name in without)
         raise QexpError(
-            f"{self.path}: {pixels:,} of {of:,} pixels are missing, in {len(names):,} of {self.count:,} samples "
+            f"{self.path}: {pixels:,} of {total:,} pixels are missing, in {len(names):,} of {self.count:,} samples "
             f"({some(names, 3)}), and the network takes no mask of {some(without)}; "
             + ("" if self._layout.exact else "fill the gaps, ")
             + f"leave these samples out, or train a network with the input '{mask_of(without[0])}'"
@@ -248,7 +251,7 @@ class ImageSource:
             if shape == form or (shape[1:] == form and len(shape) == len(form) + 1):
                 return _Arranged(None if shape == form else shape[0], form == last != wanted)
         raise QexpError(
-            f"{self._file.place(name)}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that is "
+            f"{self._file.label(name)}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that is "
             f"{_by(('samples', *_forms(wanted)[-1]))}"
         )
 
@@ -260,48 +263,48 @@ class ImageSource:
 
     def _factor(self, name: str) -> float:
         """By which values of the file are multiplied to be in the input's unit."""
-        given, wanted = self._file.unit(name), self._layout.units.get(name, "")
-        factor = conversion(given or wanted, wanted)
+        unit, wanted = self._file.unit(name), self._layout.units.get(name, "")
+        factor = conversion(unit or wanted, wanted)
         if factor is None:
-            known = alike(wanted)
+            others = alike(wanted)
             raise QexpError(
-                f"{self._file.place(name)}: its unit is '{given}', but '{name}' is in {wanted or 'no unit'}; "
-                + (f"known units of it are {', '.join(known)}" if known else "convert it, or remove the unit")
+                f"{self._file.label(name)}: its unit is '{unit}', but '{name}' is in {wanted or 'no unit'}; "
+                + (f"known units of it are {', '.join(others)}" if others else "convert it, or remove the unit")
             )
         return factor
 
     def _common_count(self) -> int:
-        counts = {name: one.count for name, one in self._read.items() if one.count is not None}
+        counts = {name: layout.count for name, layout in self._read.items() if layout.count is not None}
         images = [counts[name] for name in self._layout.images if name in counts]
         count = max(images, default=max(counts.values(), default=1))
         if count == 0:
             raise QexpError(f"{self.path} holds no samples")
-        for name, one in self._read.items():
+        for name, layout in self._read.items():
             # A mask or a number may be the same for all samples, an image hardly.
-            if one.count not in (count, *(() if name in self._layout.images and count > 1 else (None, 1))):
-                listed = ", ".join(f"{other}: {number.count or 1}" for other, number in self._read.items())
-                raise QexpError(f"{self.path}: the variables have different numbers of samples, {listed}")
+            if layout.count not in (count, *(() if name in self._layout.images and count > 1 else (None, 1))):
+                counts_in_words = ", ".join(f"{other}: {number.count or 1}" for other, number in self._read.items())
+                raise QexpError(f"{self.path}: the variables have different numbers of samples, {counts_in_words}")
         return count
 
     def _names(self, image: str) -> Sequence[str]:
         """Names of the samples: by the file, by its column `name`, by the file itself for a single one, or numbers."""
-        given = self._file.names(image) if self._read[image].count is not None else None
-        if given is None and NAME in self.kept:
-            given = [str(name) for name in self.kept.pop(NAME)]
-        if given is None:
+        names = self._file.names(image) if self._read[image].count is not None else None
+        if names is None and NAME in self.kept:
+            names = [str(name) for name in self.kept.pop(NAME)]
+        if names is None:
             return [self.path.stem] if self.count == 1 else [str(index) for index in range(self.count)]
-        return given
+        return names
 
     def _require_pixels(self, name: str) -> None:
         """Raise QexpError if the pixels are known to be of another size than those of the training data."""
-        pixel, seen = self._file.pixel(name), self._layout.pixels.get(name)
-        if pixel is None or seen is None:
+        pixel, trained_on = self._file.pixel(name), self._layout.pixels.get(name)
+        if pixel is None or trained_on is None:
             return
-        for side, what, (low, high) in zip(pixel, ("wide", "high"), seen, strict=True):
+        for side, what, (low, high) in zip(pixel, ("wide", "high"), trained_on, strict=True):
             if not (1 - CLOSE) * low <= side <= (1 + CLOSE) * high:
                 trained = f"{low:g} m" if low == high else f"{low:g} to {high:g} m"
                 raise QexpError(
-                    f"{self._file.place(name)}: its pixels are {side:g} m {what}, but the run was trained on pixels of "
+                    f"{self._file.label(name)}: its pixels are {side:g} m {what}, but the run was trained on pixels of "
                     f"{trained}; resample the images to that"
                 )
 
@@ -327,8 +330,8 @@ class ImageSource:
         for name in self._layout.needed:
             if name not in inputs:
                 inputs[name] = self._numbers(name, names, start, stop)
-        kept = {name: values[start:stop] for name, values in self.kept.items()}
-        return ImagePiece(names, kept, inputs, missing, unmasked, empty, stop / self.count)
+        columns = {name: values[start:stop] for name, values in self.kept.items()}
+        return ImagePiece(names, columns, inputs, missing, unmasked, empty, stop / self.count)
 
     def _values(self, name: str, start: int, stop: int) -> Array:
         """Samples of a variable in its unit and shape."""
@@ -348,8 +351,8 @@ class ImageSource:
         values = self._values(name, start, stop)
         finite = np.isfinite(values[:, 0])
         if not finite.all():
-            lacking = [name for name, known in zip(names, finite, strict=True) if not known]
-            raise QexpError(f"{self._file.place(name)}: '{name}' is missing for {some(lacking, 3)}")
+            lacking = [name for name, is_known in zip(names, finite, strict=True) if not is_known]
+            raise QexpError(f"{self._file.label(name)}: '{name}' is missing for {some(lacking, 3)}")
         if name in self._layout.directions:  # 192° and −168° are the same, but not to a network
             values = nearest(values, *self._layout.directions[name]).astype(np.float32)
         return values
@@ -360,7 +363,7 @@ class ImageSource:
         if not (unseen | (values == 1)).all():
             other = values[~unseen & (values != 1)][0]
             raise QexpError(
-                f"{self._file.place(mask)}: a mask is 1 where pixels are seen and 0 elsewhere, not {other:g}"
+                f"{self._file.label(mask)}: a mask is 1 where pixels are seen and 0 elsewhere, not {other:g}"
             )
         return unseen
 
