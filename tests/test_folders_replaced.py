@@ -31,11 +31,11 @@ def folder(path, text):
     return path
 
 
-def replaced(place):
-    with files.drafted(place) as draft:
+def replace(target):
+    with files.drafted(target) as draft:
         for name in ("file", "other"):
             (draft / name).write_text("new")
-        files.put(draft, place)
+        files.put(draft, target)
 
 
 def killed_before(step: int, work: Callable[[], None]) -> bool:
@@ -62,15 +62,15 @@ def killed_before(step: int, work: Callable[[], None]) -> bool:
     return process.exitcode != 0
 
 
-def contents(place):
-    return {path.name: path.read_text() for path in place.iterdir()}
+def contents(target):
+    return {path.name: path.read_text() for path in target.iterdir()}
 
 
 @pytest.mark.parametrize("there_was_one", [True, False])
 def test_a_folder_gets_its_name_and_the_old_one_is_gone(tmp_path, system, there_was_one):
     if there_was_one:
         folder(tmp_path / "place", "old")
-    replaced(tmp_path / "place")
+    replace(tmp_path / "place")
     assert contents(tmp_path / "place") == {"file": "new", "other": "new"}
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
@@ -81,16 +81,16 @@ def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_
     while True:
         here = tmp_path / str(step)
         here.mkdir()
-        place = folder(here / "place", "old")
-        if not killed_before(step, lambda place=place: replaced(place)):
+        target = folder(here / "place", "old")
+        if not killed_before(step, lambda target=target: replace(target)):
             break
-        lost = not place.exists()
-        left = [path for path in here.iterdir() if files.is_leftover(path)]
-        assert not lost or any(files.is_lost(path) for path in left)
-        files.clear(place)
-        assert contents(place) in [{"file": text, "other": text} for text in ("old", "new")]
+        lost = not target.exists()
+        leftovers = [path for path in here.iterdir() if files.is_leftover(path)]
+        assert not lost or any(files.is_lost(path) for path in leftovers)
+        files.clear(target)
+        assert contents(target) in [{"file": text, "other": text} for text in ("old", "new")]
         assert [path.name for path in here.iterdir()] == ["place"]
-        ended.add((lost, (place / "file").read_text()))
+        ended.add((lost, (target / "file").read_text()))
         step += 1
     assert {(False, "old"), (False, "new")} <= ended
     assert step > 8
@@ -126,7 +126,7 @@ def test_the_old_folder_is_back_if_the_draft_is_gone(tmp_path, monkeypatch):
 def test_a_file_is_not_replaced_by_a_folder(tmp_path, system):
     (tmp_path / "place").write_text("a file")
     with pytest.raises(NotADirectoryError):
-        replaced(tmp_path / "place")
+        replace(tmp_path / "place")
     assert (tmp_path / "place").read_text() == "a file"
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
@@ -146,11 +146,11 @@ def test_a_draft_at_work_is_left_and_a_former_folder_that_is_all_there_is_is_not
 
 @pytest.mark.slow
 def test_many_who_replace_a_folder_at_once_leave_one_whole_folder(tmp_path, system):
-    place = tmp_path / "place"
+    target = tmp_path / "place"
 
     def again():
         for _ in range(30):
-            replaced(place)
+            replace(target)
 
     several = [get_context("fork").Process(target=again) for _ in range(4)]
     for process in several:
@@ -158,5 +158,5 @@ def test_many_who_replace_a_folder_at_once_leave_one_whole_folder(tmp_path, syst
     for process in several:
         process.join(120)
     assert [process.exitcode for process in several] == [0] * 4
-    assert contents(place) == {"file": "new", "other": "new"}
+    assert contents(target) == {"file": "new", "other": "new"}
     assert [path.name for path in tmp_path.iterdir()] == ["place"]

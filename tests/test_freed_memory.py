@@ -38,10 +38,10 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="m
 def measured(**settings: str) -> list[float]:
     """Megabytes that are taken, with arrays, without them, after the block, and after arrays outside of it."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    made = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=inherited | settings, capture_output=True, text=True, check=True
     )
-    return [float(one) for one in json.loads(made.stdout)]
+    return [float(number) for number in json.loads(finished.stdout)]
 
 
 @pytest.mark.slow

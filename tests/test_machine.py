@@ -12,22 +12,22 @@ from qexp.base import machine
 
 
 def test_control_groups_limit_a_process_with_all_groups_around_its_own(tmp_path):
-    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    groups, root = tmp_path / "cgroup", tmp_path / "fs"
     (root / "user/session").mkdir(parents=True)
     (root / "user/session/memory.max").write_text("max\n")
     (root / "user/memory.max").write_text("3000000000\n")
-    own.write_text("0::/user/session\n")
-    assert list(machine.cgroup_limits(own, root)) == [3_000_000_000]
+    groups.write_text("0::/user/session\n")
+    assert list(machine.cgroup_limits(groups, root)) == [3_000_000_000]
     (root / "user/session/memory.max").write_text("2000000000\n")
-    assert min(machine.cgroup_limits(own, root)) == 2_000_000_000
+    assert min(machine.cgroup_limits(groups, root)) == 2_000_000_000
 
 
 def test_control_groups_of_the_first_version_and_of_a_container_are_found_too(tmp_path):
-    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    groups, root = tmp_path / "cgroup", tmp_path / "fs"
     (root / "memory").mkdir(parents=True)
     (root / "memory/memory.limit_in_bytes").write_text("1000000000\n")
-    own.write_text("11:cpu,cpuacct:/docker/abc\n10:memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/docker/abc\n")
-    assert list(machine.cgroup_limits(own, root)) == [1_000_000_000]
+    groups.write_text("11:cpu,cpuacct:/docker/abc\n10:memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/docker/abc\n")
+    assert list(machine.cgroup_limits(groups, root)) == [1_000_000_000]
     assert list(machine.cgroup_limits(tmp_path / "not there", root)) == []
 
 

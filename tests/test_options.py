@@ -81,7 +81,7 @@ def test_shell_and_python_have_the_same_options(name):
 
 
 def test_options_are_written_back_as_the_words_that_give_them():
-    given = SubmitOptions(
+    options = SubmitOptions(
         "in",
         "out",
         launcher="slurm",
@@ -93,11 +93,11 @@ def test_options_are_written_back_as_the_words_that_give_them():
         device="cpu",
     )
     words = ["--columns", "a=b,c=d", "--chunk", "7", "--interval", "0.8", "--draws", "30", "--refined"]
-    assert sorted(given.words) == sorted([*words, "--device", "cpu"])
+    assert sorted(options.words) == sorted([*words, "--device", "cpu"])
     context = (
         get_command(app)
         .commands["predict"]
-        .make_context("predict", ["--run", "x", "--input", "in", "--output", "out", *given.words])
+        .make_context("predict", ["--run", "x", "--input", "in", "--output", "out", *options.words])
     )
     read = {name: context.params[name] for name in ("columns", "chunk", "interval", "draws", "refined", "device")}
     assert read == {
@@ -139,15 +139,15 @@ OF_OTHER_PROGRAMS = ("jobs/slurm.py", "runs/rerun.py")
 
 @pytest.mark.heavy
 def test_no_error_below_the_commands_names_an_option_of_the_shell():
-    package_folder, found = Path(package.__file__).parent, []
+    package_folder, offenders = Path(package.__file__).parent, []
     for path in package_folder.rglob("*.py"):
-        place = path.relative_to(package_folder).as_posix()
-        if place.startswith("cli/") or place in OF_OTHER_PROGRAMS:
+        module = path.relative_to(package_folder).as_posix()
+        if module.startswith("cli/") or module in OF_OTHER_PROGRAMS:
             continue
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(getattr(call, "func", None), "id", "")
             if isinstance(call, ast.Call) and name.endswith("Error"):
                 texts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant)]
                 words = re.sub(r"qexp .*", "", " ".join(map(str, texts)))
-                found += [f"{place}:{call.lineno}: {words}"] * bool(re.search(r"(?<![\w-])--[a-z]", words))
-    assert not found, "\n".join(found)
+                offenders += [f"{module}:{call.lineno}: {words}"] * bool(re.search(r"(?<![\w-])--[a-z]", words))
+    assert not offenders, "\n".join(offenders)

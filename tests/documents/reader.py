@@ -73,13 +73,13 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def tried(page: str) -> list[tuple[str, str]]:
     """The commands and scripts of a page in their order: (console, sh or python, text)."""
-    made: list[tuple[str, str]] = []
+    parts: list[tuple[str, str]] = []
     for kind, block in BLOCK.findall(PAGES[page]):
         if kind == "python":
-            made.append((kind, block))
+            parts.append((kind, block))
         elif kind in ("console", "sh"):
-            made += [(kind, line) for line in (prompted if kind == "console" else statements)(block)]
-    return made
+            parts += [(kind, line) for line in (prompted if kind == "console" else statements)(block)]
+    return parts
 
 
 def only_shown(page: str) -> list[str]:
@@ -175,9 +175,9 @@ class Reader:
 
     def script(self, block: str) -> None:
         """Run a script; a file of the workspace, which its first line names, is kept."""
-        named = re.match(r"# (specs/extensions\.py)\n", block)
-        if named:
-            (self.folder / named[1]).write_text(block)
+        extensions = re.match(r"# (specs/extensions\.py)\n", block)
+        if extensions:
+            (self.folder / extensions[1]).write_text(block)
         else:
             (self.folder / "script.py").write_text(smaller(block))
             self.in_shell(f"{sys.executable} script.py")

@@ -48,9 +48,11 @@ def test_every_command_and_script_works_in_the_order_of_the_page(page, tmp_path,
 
 def test_no_command_is_left_out():
     assert len(commands()) > 150
-    assert {"README.md", "docs/tutorials/volcano.md", "docs/coming-from/vdi.md"} <= {one for one in PAGES if tried(one)}
-    shown = [(page, block) for page in PAGES for kind, block in BLOCK.findall(PAGES[page]) if kind in ("", "text")]
-    assert {page for page, block in shown if re.search(r"^(\$ )?qexp ", block, re.MULTILINE)} == ONLY_SHOWN.keys()
+    assert {"README.md", "docs/tutorials/volcano.md", "docs/coming-from/vdi.md"} <= {
+        page for page in PAGES if tried(page)
+    }
+    blocks = [(page, block) for page in PAGES for kind, block in BLOCK.findall(PAGES[page]) if kind in ("", "text")]
+    assert {page for page, block in blocks if re.search(r"^(\$ )?qexp ", block, re.MULTILINE)} == ONLY_SHOWN.keys()
     assert all(page in (ROOT / test).read_text() for page, test in ONLY_SHOWN.items())
 
 
@@ -62,8 +64,10 @@ def test_the_readme_is_short_and_begins_with_a_new_workspace():
 def test_all_that_the_commands_train_is_made_smaller_here():
     lines = [text for page in PAGES if page not in CODES for kind, text in tried(page) if kind != "python"]
     trained = [shlex.split(line)[2:] for line in lines if line.startswith(("qexp run", "qexp study"))]
-    named = {Path(word).stem for words in trained for word in itertools.takewhile(lambda word: word[0] != "-", words)}
-    assert named - SHORT <= SMALLER.keys()
+    experiences = {
+        Path(word).stem for words in trained for word in itertools.takewhile(lambda word: word[0] != "-", words)
+    }
+    assert experiences - SHORT <= SMALLER.keys()
     written = "\n".join(PAGES.values())
     assert all(as_written in written for as_written in FEWER)
 

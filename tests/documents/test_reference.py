@@ -22,7 +22,7 @@ def reference(monkeypatch):
 def test_what_is_made_is_up_to_date(reference):
     assert len(reference.FILES) > 20
     old = [
-        name for name, made in reference.FILES.items() if (ROOT / "docs" / name).read_text(encoding="utf-8") != made()
+        name for name, write in reference.FILES.items() if (ROOT / "docs" / name).read_text(encoding="utf-8") != write()
     ]
     assert old == [], "write them again: make reference"
 

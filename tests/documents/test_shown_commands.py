@@ -29,11 +29,11 @@ def test_part_of_the_test_cores_is_trained_on_and_the_rest_tested(tmp_path):
     reader = Reader(tmp_path)
     assert call("init", tmp_path).code == 0
     reader.command("qexp data xrf --layout max --out data/max --cores 5 --validation 1 --spectra 8 --labelled 4")
-    listed = tmp_path / "data/max/finetune/TOC%/test"
-    heading, *rows = (listed / "info.csv").read_text().splitlines()
+    folder = tmp_path / "data/max/finetune/TOC%/test"
+    heading, *rows = (folder / "info.csv").read_text().splitlines()
     assert len(rows) == 4
-    (listed / "info_train.csv").write_text("\n".join([heading, *rows[:3]]) + "\n")
-    (listed / "val.csv").write_text("\n".join([heading, *rows[3:]]) + "\n")
+    (folder / "info_train.csv").write_text("\n".join([heading, *rows[:3]]) + "\n")
+    (folder / "val.csv").write_text("\n".join([heading, *rows[3:]]) + "\n")
     for line in only_shown(CASE):
         reader.command(f"{line} {TINY} --set pretrain=null" if line.startswith("qexp run") else line)
     assert "tested on training cores" in call("--workspace", tmp_path, "show", "case").stdout

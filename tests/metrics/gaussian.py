@@ -58,5 +58,5 @@ def observed(
     deviations = np.sqrt(np.diag(COVARIANCE))
     means = data @ DESIGN @ COVARIANCE + shift * deviations
     factor = width * (np.linalg.cholesky(COVARIANCE) if correlated else np.diag(deviations))
-    made = means[:, None] + random.normal(size=(count, draws, 2)) @ factor.T
-    return Observed(truth, means, made, factor)
+    values = means[:, None] + random.normal(size=(count, draws, 2)) @ factor.T
+    return Observed(truth, means, values, factor)

@@ -29,18 +29,18 @@ def test_each_estimator_has_its_errors_with_intervals_and_its_difference_to_the_
     assert network["rmse"] == pytest.approx(np.sqrt(np.mean(ERROR**2)))
     assert network["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0]))
     assert (network["difference"], network["difference_interval"]) == (None, None)
-    of = difference(RMSE, (TRUTH + 2 * ERROR)[:, 0], (TRUTH + ERROR)[:, 0], TRUTH[:, 0])
+    expected = difference(RMSE, (TRUTH + 2 * ERROR)[:, 0], (TRUTH + ERROR)[:, 0], TRUTH[:, 0])
     assert ridge["difference"] == pytest.approx(network["rmse"])
-    assert ridge["difference_interval"] == list(of.interval)
+    assert ridge["difference_interval"] == list(expected.interval)
 
 
 def test_rows_that_no_fold_held_out_do_not_count():
     held_out = TRUTH + ERROR
     held_out[3] = np.nan
     row = compared_estimators({"network": held_out}, TRUTH, {"tio2": "wt%"})[0]
-    kept = np.arange(ROWS) != 3
+    others = np.arange(ROWS) != 3
     assert row["n"] == ROWS - 1
-    assert row["mae"] == pytest.approx(np.abs(ERROR[kept]).mean())
+    assert row["mae"] == pytest.approx(np.abs(ERROR[others]).mean())
 
 
 def test_an_estimator_that_failed_on_a_row_is_not_judged_on_the_others():
@@ -64,13 +64,13 @@ def test_whole_groups_are_drawn_where_rows_have_one():
 
 def test_the_table_has_the_best_first_and_digits_that_the_intervals_leave():
     rows = table()
-    (shown,) = estimator_tables(rows)
-    assert shown.columns == ["estimator", "RMSE (wt%)", "MAE (wt%)", "R²", "bias (wt%)", "against the network (wt%)"]
-    assert [row[0] for row in shown.rows] == ["pls", "network", "ridge"]
-    assert shown.strong == {(0, 1)}
+    (printed,) = estimator_tables(rows)
+    assert printed.columns == ["estimator", "RMSE (wt%)", "MAE (wt%)", "R²", "bias (wt%)", "against the network (wt%)"]
+    assert [row[0] for row in printed.rows] == ["pls", "network", "ridge"]
+    assert printed.strong == {(0, 1)}
     low, high = rows[0]["rmse_interval"]
-    assert shown.rows[1][1] == f"{rows[0]['rmse']:.2f} [{low:.2f}, {high:.2f}]"
-    assert shown.rows[1][5] == "-"
+    assert printed.rows[1][1] == f"{rows[0]['rmse']:.2f} [{low:.2f}, {high:.2f}]"
+    assert printed.rows[1][5] == "-"
 
 
 def test_a_note_stands_beside_the_numbers_in_every_form():
@@ -105,7 +105,7 @@ def test_each_output_has_a_table_of_its_own():
     estimators = {"network": truth + 0.1, "mean": np.broadcast_to(truth.mean(axis=0), truth.shape)}
     rows = compared_estimators(estimators, truth, {"tio2": "wt%", "age": ""})
     tables = estimator_tables(rows)
-    assert [one.title for one in tables] == ["tio2, 30 held-out rows", "age, 30 held-out rows"]
+    assert [each.title for each in tables] == ["tio2, 30 held-out rows", "age, 30 held-out rows"]
     assert tables[1].columns[1] == "RMSE"
     # It is off by the same everywhere, which no resample changes: no digits are made up for an interval.
     assert tables[0].rows[0][1] == "0.1"

@@ -46,11 +46,11 @@ def rmse(estimate, truth):
 def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     inputs, targets = linear()
     folds = in_parts(40, 4)[1:]
-    found = estimates(name, inputs, targets, folds, 3, 0)
-    assert found.values.shape == targets.shape
-    assert np.isnan(found.values[:10]).all()
-    assert np.isfinite(found.values[10:]).all()
-    assert [len(of_fold) for of_fold in found.chosen] == [2, 2, 2]
+    result = estimates(name, inputs, targets, folds, 3, 0)
+    assert result.values.shape == targets.shape
+    assert np.isnan(result.values[:10]).all()
+    assert np.isfinite(result.values[10:]).all()
+    assert [len(of_fold) for of_fold in result.chosen] == [2, 2, 2]
 
 
 @pytest.mark.slow
@@ -58,25 +58,25 @@ def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
 def test_nothing_of_a_held_out_row_reaches_what_estimates_another(name):
     inputs, targets = linear(24)
     folds = in_parts(24, 4)
-    found = estimates(name, inputs, targets, folds, 3, 0)
+    result = estimates(name, inputs, targets, folds, 3, 0)
     for fold, (_, test) in enumerate(folds):
         poisoned, wrong = inputs.copy(), targets.copy()
         wrong[test] = 1e6
         poisoned[test[0]] = -1e6
         of_fold = estimates(name, poisoned, wrong, folds[fold : fold + 1], 3, 0)
         others = test[1:]
-        assert np.array_equal(of_fold.values[others], found.values[others])
-        assert of_fold.chosen[0] == found.chosen[fold]
+        assert np.array_equal(of_fold.values[others], result.values[others])
+        assert of_fold.chosen[0] == result.chosen[fold]
 
 
 @pytest.mark.slow
 @EVERY
 def test_a_row_that_is_not_to_be_used_may_hold_anything(name):
     inputs, targets = linear(21)
-    found = estimates(name, inputs, targets, [(np.arange(15), np.arange(15, 20))], 3, 0)
+    result = estimates(name, inputs, targets, [(np.arange(15), np.arange(15, 20))], 3, 0)
     inputs[20], targets[20] = np.nan, np.nan
     again = estimates(name, inputs, targets, [(np.arange(15), np.arange(15, 20))], 3, 0)
-    assert np.array_equal(again.values, found.values, equal_nan=True)
+    assert np.array_equal(again.values, result.values, equal_nan=True)
 
 
 @pytest.mark.slow
@@ -92,10 +92,10 @@ def test_the_same_seed_gives_the_same_bits(name):
 @EVERY
 def test_estimates_have_the_unit_of_the_target_and_care_for_no_unit_of_an_input(name):
     inputs, targets = linear(30)
-    found = estimates(name, inputs, targets, in_parts(30, 3), 3, 0)
+    result = estimates(name, inputs, targets, in_parts(30, 3), 3, 0)
     # Powers of two change no digit: even trees, which may split elsewhere after a rounding, split in the same places.
     scaled = estimates(name, 1024 * inputs, 4 * targets, in_parts(30, 3), 3, 0)
-    assert np.array_equal(scaled.values, 4 * found.values)
+    assert np.array_equal(scaled.values, 4 * result.values)
 
 
 @pytest.mark.slow
@@ -103,16 +103,16 @@ def test_estimates_have_the_unit_of_the_target_and_care_for_no_unit_of_an_input(
 def test_what_can_be_learnt_from_the_inputs_is(name):
     inputs, targets = linear(60)
     folds = in_parts(60, 6)
-    learnt, mean = (estimates(one, inputs, targets, folds, 4, 0).values for one in (name, "mean"))
+    learnt, mean = (estimates(kind, inputs, targets, folds, 4, 0).values for kind in (name, "mean"))
     assert (rmse(learnt, targets) < 0.6 * rmse(mean, targets)).all()
 
 
 def test_the_mean_is_the_mean_of_the_training_rows_also_where_the_target_is_transformed():
     inputs, targets = linear(12)
     folds = in_parts(12, 3)
-    found = estimates("mean", inputs, targets, folds, 3, 0, [None, (np.log, np.exp)])
+    result = estimates("mean", inputs, targets, folds, 3, 0, [None, (np.log, np.exp)])
     for train, test in folds:
-        assert found.values[test] == pytest.approx(np.tile(targets[train].mean(axis=0), (len(test), 1)))
+        assert result.values[test] == pytest.approx(np.tile(targets[train].mean(axis=0), (len(test), 1)))
 
 
 def test_a_target_that_is_linear_in_its_logarithm_is_found_through_it():
@@ -167,8 +167,8 @@ def test_inner_splits_that_leave_the_training_rows_are_refused():
 def test_a_constant_target_is_estimated_by_that_constant():
     inputs, _ = linear(12)
     for name in BASELINES:
-        found = estimates(name, inputs, np.full((12, 1), 0.1), in_parts(12, 3), 3, 0)
-        assert (found.values == 0.1).all()
+        result = estimates(name, inputs, np.full((12, 1), 0.1), in_parts(12, 3), 3, 0)
+        assert (result.values == 0.1).all()
 
 
 @pytest.mark.slow
@@ -183,19 +183,19 @@ def test_a_constant_column_and_a_repeated_one_do_no_harm(name):
 @EVERY
 def test_inputs_that_are_all_constant_tell_nothing(name):
     _, targets = linear(12)
-    found = estimates(name, np.ones((12, 2)), targets, in_parts(12, 3), 3, 0)
+    result = estimates(name, np.ones((12, 2)), targets, in_parts(12, 3), 3, 0)
     for train, test in in_parts(12, 3):
         # Support vectors look for the middle of the targets rather than for their mean.
-        assert (abs(found.values[test] - targets[train].mean(axis=0)) < targets[train].std(axis=0)).all()
+        assert (abs(result.values[test] - targets[train].mean(axis=0)) < targets[train].std(axis=0)).all()
 
 
 def test_all_penalties_at_once_are_what_scikit_learn_gives_one_by_one():
     from sklearn.linear_model import Ridge
 
     inputs, targets = linear(20, noise=1)
-    made = ridge()
-    together = made.estimate(inputs, targets[:, 0], inputs, made.choices, 0)
-    for choice, values in zip(made.choices, together, strict=True):
+    baseline = ridge()
+    together = baseline.estimate(inputs, targets[:, 0], inputs, baseline.choices, 0)
+    for choice, values in zip(baseline.choices, together, strict=True):
         alone = Ridge(alpha=choice["penalty"]).fit(inputs, targets[:, 0])
         assert values == pytest.approx(alone.predict(inputs))
 
@@ -205,8 +205,8 @@ def test_all_numbers_of_components_at_once_are_what_scikit_learn_gives_one_by_on
 
     inputs, targets = linear(20, noise=1)
     inputs = inputs - inputs.mean(axis=0)
-    made = pls(components=[1, 2, 3, 4, 5, 9])
-    together = made.estimate(inputs, targets[:, 0], inputs + 1, made.choices, 0)
+    baseline = pls(components=[1, 2, 3, 4, 5, 9])
+    together = baseline.estimate(inputs, targets[:, 0], inputs + 1, baseline.choices, 0)
     for number, values in zip([1, 2, 3, 4, 5, 5], together, strict=True):
         alone = PLSRegression(number, scale=False).fit(inputs, targets[:, 0])
         assert values == pytest.approx(alone.predict(inputs + 1).ravel())

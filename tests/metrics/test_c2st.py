@@ -15,5 +15,5 @@ def test_draws_are_distinguished_as_well_as_the_best_classifier_of_normal_distri
     random = np.random.default_rng(1)
     first, second = random.normal(size=(2, 1000, 2)) * [1.0, 50.0]
     second[:, 0] += distance
-    found = distinguished(first, second, seed=0)
-    assert abs(found.accuracy - norm.cdf(distance / 2)) < 4 * found.standard_error + 0.01
+    result = distinguished(first, second, seed=0)
+    assert abs(result.accuracy - norm.cdf(distance / 2)) < 4 * result.standard_error + 0.01

@@ -35,11 +35,11 @@ def test_a_held_out_score_gets_the_quantile_of_the_others_as_if_it_were_new():
     random = np.random.default_rng(1)
     scores = random.exponential(size=30)
     for units in (rows(30), random.integers(6, size=30)):
-        made = conformal.of_others(scores, units, 0.7)
+        quantiles = conformal.of_others(scores, units, 0.7)
         for unit in np.unique(units):
             others = units != unit
             alone = conformal.quantile(scores[others], conformal.weights(units[others]), 0.7)
-            assert (made[units == unit] == alone).all()
+            assert (quantiles[units == unit] == alone).all()
 
 
 def test_of_rows_one_by_one_the_share_that_is_covered_follows_by_counting():
@@ -68,7 +68,7 @@ def test_intervals_are_wider_where_the_folds_disagree():
 
 def leave_one_out(x, y):
     """Slope and intercept of the straight line without each point in turn, (point,) each."""
-    return np.array([np.polyfit(np.delete(x, one), np.delete(y, one), 1) for one in range(len(x))]).T
+    return np.array([np.polyfit(np.delete(x, index), np.delete(y, index), 1) for index in range(len(x))]).T
 
 
 @pytest.mark.slow
@@ -91,9 +91,9 @@ def covered_of_new_groups(units_of_rule):
         sizes = random.choice([1, 40], size=10)
         groups = np.repeat(np.arange(10), sizes)
         scores = np.abs(np.where(sizes == 1, 5.0, 1.0)[groups] * random.normal(size=len(groups)))
-        known = groups < 9
-        radius = conformal.quantile(scores[known], conformal.weights(units_of_rule(groups[known])), 0.8)
-        covered.append((scores[~known] <= radius).mean())
+        former = groups < 9
+        radius = conformal.quantile(scores[former], conformal.weights(units_of_rule(groups[former])), 0.8)
+        covered.append((scores[~former] <= radius).mean())
     return np.mean(covered)
 
 
@@ -113,11 +113,11 @@ def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
         fewer, folds, weights = conformal.thinned(scores, fold, weight, 200, coverage)
         assert len(fewer) <= 200
         assert weights.sum() == pytest.approx(weight.sum())
-        for given, wider_by in ((centres, 1 / 39), (agreeing, 0.02)):
-            low, high = conformal.cross_interval(given, given, scores, fold, weight, coverage)
-            lower, higher = conformal.cross_interval(given, given, fewer, folds, weights, coverage)
+        for estimates, wider_by in ((centres, 1 / 39), (agreeing, 0.02)):
+            low, high = conformal.cross_interval(estimates, estimates, scores, fold, weight, coverage)
+            lower, higher = conformal.cross_interval(estimates, estimates, fewer, folds, weights, coverage)
             wider, _ = conformal.cross_interval(
-                given, given, scores, fold, weight, min(coverage + wider_by, weight.sum())
+                estimates, estimates, scores, fold, weight, min(coverage + wider_by, weight.sum())
             )
             assert (lower <= low).all()
             assert (higher >= high).all()

@@ -23,9 +23,9 @@ def by_definition(metric, estimate, truth, groups, forward, inverse):
     estimate, truth, groups = map(np.asarray, (estimate, truth, groups))
     names, sizes = np.unique(groups, return_counts=True)
     count = len(names)
-    whole = forward(metric.compute(estimate, truth))
+    of_all = forward(metric.compute(estimate, truth))
     without = [forward(metric.compute(estimate[groups != name], truth[groups != name])) for name in names]
-    pseudo = [count * whole - (count - 1) * left for left in without]
+    pseudo = [count * of_all - (count - 1) * value for value in without]
     error = np.std(pseudo, ddof=1) / math.sqrt(count)
     freedom = max(1, sizes.sum() ** 2 / (sizes**2).sum() - 1)
     half_width = t.ppf(0.975, freedom) * error
@@ -57,13 +57,13 @@ def test_nineteen_of_twenty_intervals_over_few_groups_hold_the_true_error(groups
     random, group = np.random.default_rng(groups), np.repeat(np.arange(groups), rows)
     common = math.sqrt(0.5) if rows > 1 else 0.0
     truths = {"mae": math.sqrt(2 / math.pi), "rmse": 1.0, "bias": 0.0}
-    held = dict.fromkeys(truths, 0)
+    inside = dict.fromkeys(truths, 0)
     for _ in range(400):
         error = common * random.normal(size=groups)[group] + math.sqrt(1 - common**2) * random.normal(size=len(group))
         for name, truth in truths.items():
             low, high = interval(BUILT[name], error, np.zeros(len(group)), group)
-            held[name] += low <= truth <= high
-    assert all(0.89 < count / 400 < 0.99 for count in held.values()), held
+            inside[name] += low <= truth <= high
+    assert all(0.89 < count / 400 < 0.99 for count in inside.values()), inside
 
 
 def test_where_rows_of_a_group_err_together_only_groups_give_an_interval_that_holds():
@@ -106,22 +106,25 @@ def test_no_error_lies_below_zero_and_no_r2_above_one():
 def test_a_paired_difference_is_known_better_than_the_errors_themselves():
     estimate, truth = sample(55)
     worse = truth + 1.2 * (estimate - truth)
-    of = difference(RMSE, worse, estimate, truth)
+    apart = difference(RMSE, worse, estimate, truth)
     rmse = RMSE.compute
-    assert of.value == pytest.approx(rmse(worse, truth) - rmse(estimate, truth))
+    assert apart.value == pytest.approx(rmse(worse, truth) - rmse(estimate, truth))
     # Their own intervals overlap by far; the difference is 0.2 times the error, whatever the rows.
     low, high = interval(RMSE, estimate, truth)
     assert interval(RMSE, worse, truth)[0] < high
-    assert of.interval == pytest.approx((0.2 * low, 0.2 * high), rel=0.1)
-    assert of.excludes_zero
+    assert apart.interval == pytest.approx((0.2 * low, 0.2 * high), rel=0.1)
+    assert apart.excludes_zero
     back = difference(RMSE, estimate, worse, truth)
-    assert (back.value, back.interval) == (-of.value, pytest.approx((-of.interval[1], -of.interval[0]), rel=1e-9))
+    assert (back.value, back.interval) == (
+        -apart.value,
+        pytest.approx((-apart.interval[1], -apart.interval[0]), rel=1e-9),
+    )
 
 
 def test_an_estimator_does_not_differ_from_itself():
     estimate, truth = sample(10)
-    of = difference(RMSE, estimate, estimate, truth)
-    assert (of.value, of.interval, of.excludes_zero) == (0.0, (0.0, 0.0), False)
+    apart = difference(RMSE, estimate, estimate, truth)
+    assert (apart.value, apart.interval, apart.excludes_zero) == (0.0, (0.0, 0.0), False)
 
 
 def test_perfect_estimates_have_an_interval_without_width_and_a_single_row_has_none():
@@ -154,15 +157,15 @@ def test_the_error_says_what_has_no_interval(arguments, message):
 
 
 def correlation(sums, rows):
-    one, other, squares, others, products = sums
-    covariance = products - one * other / rows
-    return covariance / np.sqrt((squares - one**2 / rows) * (others - other**2 / rows))
+    first, second, squares, others, products = sums
+    covariance = products - first * second / rows
+    return covariance / np.sqrt((squares - first**2 / rows) * (others - second**2 / rows))
 
 
 def test_an_additive_metric_of_ones_own_has_an_interval_like_those_of_qexp():
     def terms(estimate, truth, centre):
-        one, other = estimate - centre, truth - centre
-        return [one, other, one**2, other**2, one * other]
+        first, second = estimate - centre, truth - centre
+        return [first, second, first**2, second**2, first * second]
 
     metric = Metric(Additive(terms, correlation), best="highest", unit="")
     estimate, truth = sample(40)

@@ -11,9 +11,9 @@ from tests.metrics.gaussian import observed
 
 
 def right_intervals():
-    made = observed(6000, 200, seed=1)
-    values = positions(made.truth[:, 0], made.draws[:, :, 0], np.random.default_rng(2))
-    return central_levels(values) <= 0.9, made.estimates, norm.cdf(made.truth)
+    sample = observed(6000, 200, seed=1)
+    values = positions(sample.truth[:, 0], sample.draws[:, :, 0], np.random.default_rng(2))
+    return central_levels(values) <= 0.9, sample.estimates, norm.cdf(sample.truth)
 
 
 def test_right_intervals_are_right_wherever_the_estimates_lie_but_not_wherever_the_truth_does():
@@ -31,17 +31,17 @@ def test_a_corner_with_narrow_intervals_is_found():
     coordinates = random.random((4000, 2))
     corner = (coordinates > 0.75).all(axis=1)
     inside = random.random(4000) < np.where(corner, 0.5, 0.9)
-    found = cells(inside, coordinates, 4, 0.9)
-    assert np.argwhere(found.wrong).tolist() == [[3, 3]]
-    assert found.wrong[3, 3] == -1
+    counts = cells(inside, coordinates, 4, 0.9)
+    assert np.argwhere(counts.wrong).tolist() == [[3, 3]]
+    assert counts.wrong[3, 3] == -1
     assert trend(inside, coordinates) < 1e-6
 
 
 def test_nothing_is_said_of_cells_with_few_observations():
-    found = cells(np.zeros(30, dtype=bool), np.concatenate([np.full((11, 1), 0.1), np.full((19, 1), 0.9)]), 2, 0.9)
-    assert found.few.all()
-    assert np.isnan(found.share).all()
-    assert not found.wrong.any()
+    counts = cells(np.zeros(30, dtype=bool), np.concatenate([np.full((11, 1), 0.1), np.full((19, 1), 0.9)]), 2, 0.9)
+    assert counts.few.all()
+    assert np.isnan(counts.share).all()
+    assert not counts.wrong.any()
 
 
 @pytest.mark.heavy

@@ -118,12 +118,12 @@ def test_metrics_are_their_formulas_in_double_precision_to_the_last_bit(kind, sh
     built = with_training_mean({name: entry.build() for name, entry in METRICS.items()}, MEAN)
     in_double = estimate.astype(np.float64), truth.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        expected = {name: float(of(*in_double)) for name, of in PLAIN.items()}
-    found = evaluate(built, estimate, truth)
+        expected = {name: float(formula(*in_double)) for name, formula in PLAIN.items()}
+    values = evaluate(built, estimate, truth)
     if truth.size == 1:
-        assert math.isnan(found.pop("r2"))
+        assert math.isnan(values.pop("r2"))
         del expected["r2"]
-    assert found == expected
+    assert values == expected
 
 
 def test_what_comes_piece_by_piece_is_judged_like_all_at_once():
@@ -151,7 +151,7 @@ def test_a_large_truth_that_hardly_varies_keeps_its_digits():
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("words", "message"),
     [
         ({"unit": ""}, 'does not say which values are better; write best="lowest", "highest" or "zero"'),
         ({"best": "high", "unit": ""}, "says 'high', which is no word for which values are better"),
@@ -159,9 +159,9 @@ def test_a_large_truth_that_hardly_varies_keeps_its_digits():
         ({"best": "highest", "unit": None}, "does not say the unit of its values"),
     ],
 )
-def test_a_metric_must_say_which_values_are_better_and_their_unit(told, message):
+def test_a_metric_must_say_which_values_are_better_and_their_unit(words, message):
     with pytest.raises(ValueError) as refused:
-        Metric(lambda estimate, truth: 0.0, **told)
+        Metric(lambda estimate, truth: 0.0, **words)
     assert message in str(refused.value)
 
 
@@ -207,9 +207,9 @@ def test_two_metrics_of_one_name_that_are_read_otherwise_cannot_be_compared():
     assert meaning_of("r", [HIGHER, lower]) == UNKNOWN
 
 
-@pytest.mark.parametrize("said", [{"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
-def test_what_a_damaged_record_says_of_a_metric_is_not_known(said):
-    assert meaning_of("r", [said]) == UNKNOWN
+@pytest.mark.parametrize("record", [{"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
+def test_what_a_damaged_record_says_of_a_metric_is_not_known(record):
+    assert meaning_of("r", [record]) == UNKNOWN
 
 
 def test_braces_of_a_foreign_record_are_plain_text():

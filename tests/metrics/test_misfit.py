@@ -17,8 +17,8 @@ def test_blocks_divide_the_area_evenly():
     assert len(np.unique(IN_BLOCKS)) == BLOCKS**2
     assert (np.bincount(IN_BLOCKS) == (SIDE // BLOCKS) ** 2).all()
     for block in (0, 13, 63):
-        own = block == IN_BLOCKS
-        assert np.ptp(X[own]) == np.ptp(Y[own]) == SIDE // BLOCKS - 1
+        inside = block == IN_BLOCKS
+        assert np.ptp(X[inside]) == np.ptp(Y[inside]) == SIDE // BLOCKS - 1
 
 
 @pytest.mark.slow
@@ -35,9 +35,9 @@ def test_fewer_than_one_in_twenty_of_all_is_below_a_twentieth():
 def test_what_was_fitted_counts_as_unknowns():
     """Residuals of a fit of 100 numbers have as many fewer degrees of freedom."""
     design, _ = np.linalg.qr(np.random.default_rng(2).standard_normal((SIDE * SIDE, 100)))
-    left = noise(2000) - noise(2000) @ design @ design.T
-    assert scipy.stats.kstest(misfit(left, IN_BLOCKS, 100).total, "uniform").pvalue > 0.01
-    assert scipy.stats.kstest(misfit(left, IN_BLOCKS, 0).total, "uniform").pvalue < 1e-6
+    residuals = noise(2000) - noise(2000) @ design @ design.T
+    assert scipy.stats.kstest(misfit(residuals, IN_BLOCKS, 100).total, "uniform").pvalue > 0.01
+    assert scipy.stats.kstest(misfit(residuals, IN_BLOCKS, 0).total, "uniform").pvalue < 1e-6
 
 
 def bump(width, height):
@@ -48,23 +48,23 @@ def test_each_test_is_the_best_at_finding_what_it_is_for():
     stronger = misfit(1.15 * noise(300), IN_BLOCKS, 0)
     broad = misfit(noise(300) + bump(8, 0.65), IN_BLOCKS, 0)
     spot = misfit(noise(300) + np.where(IN_BLOCKS == 13, np.resize([2.2, -2.2], SIDE * SIDE), 0), IN_BLOCKS, 0)
-    found = [
-        {name: (getattr(made, name) < 0.01).mean() for name in ("total", "smooth", "local")}
-        for made in (stronger, broad, spot)
+    shares = [
+        {name: (getattr(tests, name) < 0.01).mean() for name in ("total", "smooth", "local")}
+        for tests in (stronger, broad, spot)
     ]
-    assert [max(one, key=one.get) for one in found] == ["total", "smooth", "local"]
-    assert all(max(one.values()) > 0.8 for one in found)
+    assert [max(share, key=share.get) for share in shares] == ["total", "smooth", "local"]
+    assert all(max(share.values()) > 0.8 for share in shares)
 
 
 def test_residuals_far_beyond_the_noise_have_a_p_value_of_almost_zero_but_no_warning():
     with np.errstate(all="raise", under="ignore"):
-        made = misfit(100 * noise(2), IN_BLOCKS, 4)
-    assert (made.p_value < 1e-100).all()
+        tests = misfit(100 * noise(2), IN_BLOCKS, 4)
+    assert (tests.p_value < 1e-100).all()
 
 
 def test_few_points_are_tested_together():
     few = np.random.default_rng(3).standard_normal((2000, 6))
-    made = misfit(few, blocks_of(np.arange(6.0), np.zeros(6)), 2)
-    assert (made.smooth == 1).all()
-    assert (made.local == 1).all()
-    assert 0 < made.total.min() < 0.05
+    tests = misfit(few, blocks_of(np.arange(6.0), np.zeros(6)), 2)
+    assert (tests.smooth == 1).all()
+    assert (tests.local == 1).all()
+    assert 0 < tests.total.min() < 0.05

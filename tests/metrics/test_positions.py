@@ -23,9 +23,9 @@ SOME = 1e-3
 """A probability that right posteriors undercut in one of a thousand seeds."""
 
 
-def of_each(made, seed=1):
+def of_each(sample, seed=1):
     random = np.random.default_rng(seed)
-    return [positions(made.truth[:, one], made.draws[:, :, one], random) for one in range(2)]
+    return [positions(sample.truth[:, column], sample.draws[:, :, column], random) for column in range(2)]
 
 
 @pytest.mark.parametrize("draws", [1, 4, 100])
@@ -63,25 +63,25 @@ def test_positions_in_wrong_posteriors_are_not_uniform(width, shift):
 @pytest.mark.parametrize("width", [0.8, 1.0, 1.3])
 def test_central_intervals_of_normal_posteriors_hold_the_share_that_their_width_gives(width):
     for values in of_each(observed(4000, 400, seed=6, width=width)):
-        for one in coverages(central_levels(values)):
-            share = 2 * norm.cdf(width * norm.ppf((1 + one.probability) / 2)) - 1
-            assert abs(one.share - share) < 4 * np.sqrt(share * (1 - share) / 4000) + 0.005
-            assert (one.share < one.expected[0]) == (width < 1)
-            assert (one.share > one.expected[1]) == (width > 1)
+        for share_of_intervals in coverages(central_levels(values)):
+            share = 2 * norm.cdf(width * norm.ppf((1 + share_of_intervals.probability) / 2)) - 1
+            assert abs(share_of_intervals.share - share) < 4 * np.sqrt(share * (1 - share) / 4000) + 0.005
+            assert (share_of_intervals.share < share_of_intervals.expected[0]) == (width < 1)
+            assert (share_of_intervals.share > share_of_intervals.expected[1]) == (width > 1)
 
 
 def test_the_expected_range_is_that_of_the_binomial_distribution():
-    one = coverage(np.arange(2000) < 1680, 0.9)
-    assert one.share == 0.84
-    assert one.expected == (0.8865, 0.913)  # by the normal approximation 0.9 ± 0.0131
-    assert one.p_value < 1e-12
+    share_of_intervals = coverage(np.arange(2000) < 1680, 0.9)
+    assert share_of_intervals.share == 0.84
+    assert share_of_intervals.expected == (0.8865, 0.913)  # by the normal approximation 0.9 ± 0.0131
+    assert share_of_intervals.p_value < 1e-12
 
 
-def levels_of(made):
+def levels_of(sample):
     random = np.random.default_rng(7)
-    by_density = density_levels(made.log_density(made.truth), made.log_density(made.draws), random)
-    references = random.normal(size=made.truth.shape)
-    return by_density, reference_levels(made.truth, made.draws, references, random)
+    by_density = density_levels(sample.log_density(sample.truth), sample.log_density(sample.draws), random)
+    references = random.normal(size=sample.truth.shape)
+    return by_density, reference_levels(sample.truth, sample.draws, references, random)
 
 
 def test_regions_of_highest_density_and_balls_are_right_for_right_posteriors():
@@ -91,16 +91,16 @@ def test_regions_of_highest_density_and_balls_are_right_for_right_posteriors():
 
 @pytest.mark.slow
 def test_a_lost_correlation_is_seen_in_regions_and_balls_although_every_single_interval_is_right():
-    made = observed(4000, 200, seed=9, correlated=False)
-    for values in of_each(made):
+    sample = observed(4000, 200, seed=9, correlated=False)
+    for values in of_each(sample):
         assert uniformity(values).p_value > SOME
-    for values in levels_of(made):
+    for values in levels_of(sample):
         assert uniformity(values).p_value < SOME
 
 
 def test_relative_widths_are_those_of_the_posteriors():
     exact, wide = observed(300, 2000, seed=10), observed(300, 2000, seed=11, width=1.3)
-    found = relative_width(widths(wide.draws[..., 0], 0.9), widths(exact.draws[..., 0], 0.9), np.random.default_rng(0))
-    low, high = found.interval
+    ratio = relative_width(widths(wide.draws[..., 0], 0.9), widths(exact.draws[..., 0], 0.9), np.random.default_rng(0))
+    low, high = ratio.interval
     assert low < 1.3 < high
     assert high - low < 0.02

@@ -33,8 +33,8 @@ def folds(kind, parameters, rows=EVERY, seed=0):
     return SPLITS[kind].build(**parameters).folds(rows, column, np.random.default_rng(seed))
 
 
-def held_out(made):
-    return Counter(np.concatenate([fold.test for fold in made]).tolist())
+def held_out(divided):
+    return Counter(np.concatenate([fold.test for fold in divided]).tolist())
 
 
 @pytest.mark.parametrize(("kind", "parameters"), ONCE)
@@ -43,8 +43,8 @@ def test_every_row_is_held_out_once(kind, parameters):
 
 
 def test_every_repeat_of_a_k_fold_holds_every_row_out_once_and_differently():
-    made = folds("k_fold", {"folds": 3, "repeats": 4})
-    repeats = [made[start : start + 3] for start in range(0, 12, 3)]
+    divided = folds("k_fold", {"folds": 3, "repeats": 4})
+    repeats = [divided[start : start + 3] for start in range(0, 12, 3)]
     assert [held_out(repeat) for repeat in repeats] == [Counter(EVERY.tolist())] * 4
     assert len({tuple(tuple(fold.test) for fold in repeat) for repeat in repeats}) == 4
 
@@ -52,9 +52,9 @@ def test_every_repeat_of_a_k_fold_holds_every_row_out_once_and_differently():
 @pytest.mark.parametrize(("kind", "parameters"), ALL)
 @pytest.mark.parametrize("rows", [EVERY, EVERY[::2], EVERY[5:]], ids=len)
 def test_folds_have_names_of_their_own_and_each_row_on_one_side_the_same_for_the_same_seed(kind, parameters, rows):
-    made, again = folds(kind, parameters, rows), folds(kind, parameters, rows)
-    assert len({fold.name for fold in made}) == len(made)
-    for fold, twin in zip(made, again, strict=True):
+    divided, again = folds(kind, parameters, rows), folds(kind, parameters, rows)
+    assert len({fold.name for fold in divided}) == len(divided)
+    for fold, twin in zip(divided, again, strict=True):
         assert fold.name == twin.name
         assert (fold.test == twin.test).all()
         assert np.sort(np.concatenate([fold.train, fold.test])).tolist() == rows.tolist()
@@ -100,15 +100,15 @@ def test_folds_are_called_by_their_number_or_their_group():
     assert [fold.name for fold in folds("leave_one_out", {})][:2] == ["001", "002"]
     repeated = folds("k_fold", {"folds": 2, "repeats": 2})
     assert [fold.name for fold in repeated] == ["01-001", "01-002", "02-001", "02-002"]
-    named = {fold.name: set(MISSIONS[fold.test]) for fold in folds("group_k_fold", {"by": "mission"})}
-    assert named["Apollo_17"] == {"Apollo 17"}
-    assert named["Chang_E_5"] == {"Chang'E 5"}
+    missions_of = {fold.name: set(MISSIONS[fold.test]) for fold in folds("group_k_fold", {"by": "mission"})}
+    assert missions_of["Apollo_17"] == {"Apollo 17"}
+    assert missions_of["Chang_E_5"] == {"Chang'E 5"}
 
 
 def test_groups_whose_names_are_one_folder_on_some_disks_get_two():
     names = np.array(["a/b", "A b", "", "..", "a/b"])
-    made = SPLITS["group_k_fold"].build(by="any").folds(np.arange(5), lambda _: names, np.random.default_rng(0))
-    folders = [fold.name for fold in made]
+    divided = SPLITS["group_k_fold"].build(by="any").folds(np.arange(5), lambda _: names, np.random.default_rng(0))
+    folders = [fold.name for fold in divided]
     assert len({name.lower() for name in folders}) == 4
     assert all(name and "/" not in name and name not in (".", "..") for name in folders)
 

@@ -14,10 +14,10 @@ from qexp.metrics.meaning import Meaning
 def test_the_interval_of_differences_is_the_one_of_the_paired_t_test(n):
     random.seed(n)
     first, second = ([random.gauss(mean, 1) for _ in range(n)] for mean in (0.0, 0.4))
-    of = estimate([a - b for a, b in zip(first, second, strict=True)])
+    mean_difference = estimate([a - b for a, b in zip(first, second, strict=True)])
     test = scipy.stats.ttest_rel(first, second)
-    assert of.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
-    assert of.excludes_zero == (test.pvalue < 0.05)
+    assert mean_difference.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert mean_difference.excludes_zero == (test.pvalue < 0.05)
 
 
 def test_a_single_value_has_no_interval_and_equal_values_one_without_width():
@@ -35,18 +35,21 @@ def test_simultaneous_intervals_of_equal_groups_leave_out_zero_together_as_rarel
     generator = np.random.default_rng(0)
     false = {1: 0, 15: 0}
     for values in generator.normal(size=(200, 6, 5)):
-        differences = [estimate(list(one - other)) for one, other in itertools.combinations(values, 2)]
+        differences = [estimate(list(first - second)) for first, second in itertools.combinations(values, 2)]
         for together in false:
-            false[together] += any(simultaneous(one, together).excludes_zero for one in differences)
+            false[together] += any(simultaneous(first, together).excludes_zero for first in differences)
     assert false[1] > 60
     assert false[15] <= 16  # 8 % of 200; 5 % are promised
 
 
 def test_an_interval_of_errors_ends_at_zero_and_that_of_r2_at_one():
-    of = METRICS["mae"].build().meaning
-    assert estimate([0.1, 0.3], of.limits([0.1, 0.3])).interval == (0.0, pytest.approx(0.2 + 12.7062 * 0.1, rel=1e-4))
-    of = METRICS["r2"].build().meaning
-    assert estimate([0.9, 0.99], of.limits([0.9, 0.99])).interval[1] == 1.0
+    meaning = METRICS["mae"].build().meaning
+    assert estimate([0.1, 0.3], meaning.limits([0.1, 0.3])).interval == (
+        0.0,
+        pytest.approx(0.2 + 12.7062 * 0.1, rel=1e-4),
+    )
+    meaning = METRICS["r2"].build().meaning
+    assert estimate([0.9, 0.99], meaning.limits([0.9, 0.99])).interval[1] == 1.0
     low, high = estimate([-0.1, 0.1], METRICS["bias"].build().meaning.limits([-0.1, 0.1])).interval
     assert low == -high < 0
     assert Meaning("lowest", "").limits([1.0, 2.0])[0] < 0  # a logarithm of a probability

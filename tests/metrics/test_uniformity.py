@@ -27,15 +27,15 @@ def test_uniform_numbers_leave_the_band_in_five_of_a_hundred_cases(count):
     values = np.random.default_rng(count).random((tried, count))
     below = np.sum(values[:, :, None] <= points_for(count), axis=1) if count < 100 else _below(values, count)
     lower, upper = band(count)
-    left = np.mean(((below < lower) | (below > upper)).any(axis=1))
+    outside = np.mean(((below < lower) | (below > upper)).any(axis=1))
     expected = 1 - inside(lower, upper, points_for(count), count)
-    assert abs(left - expected) < 4 * np.sqrt(expected / tried)
+    assert abs(outside - expected) < 4 * np.sqrt(expected / tried)
     assert 0.8 * (1 - CONFIDENCE) < expected <= 1 - CONFIDENCE
 
 
 def _below(values, count):
     parts = len(points_for(count)) + 1
-    cells = np.stack([np.bincount((one * parts).astype(int), minlength=parts) for one in values])
+    cells = np.stack([np.bincount((row * parts).astype(int), minlength=parts) for row in values])
     return np.cumsum(cells, axis=1)[:, :-1]
 
 
@@ -43,21 +43,21 @@ def _below(values, count):
 @pytest.mark.parametrize("count", [50, 1000])
 def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
     random = np.random.default_rng(1)
-    found = [uniformity(random.random(count)) for _ in range(400)]
-    chances = np.array([one.p_value for one in found])
+    results = [uniformity(random.random(count)) for _ in range(400)]
+    chances = np.array([result.p_value for result in results])
     for probability in (0.05, 0.5):
         assert abs(np.mean(chances <= probability) - probability) < 4 * np.sqrt(probability * (1 - probability) / 400)
     edge = 1 - inside(*band(count), points_for(count), count)
-    assert all(one.inside == (one.p_value > edge) for one in found if abs(one.p_value - edge) > 1e-3)
+    assert all(result.inside == (result.p_value > edge) for result in results if abs(result.p_value - edge) > 1e-3)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("count", [100, 2000])
 def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
-    found, random, tried = power(count), np.random.default_rng(2), 150
-    for width, shift in ((found.narrow, 0.0), (1.0, found.shift)):
+    least, random, tried = power(count), np.random.default_rng(2), 150
+    for width, shift in ((least.narrow, 0.0), (1.0, least.shift)):
         values = norm.cdf((random.normal(size=(tried, count)) - shift) / width)
-        noticed = np.mean([not uniformity(one).inside for one in values])
+        noticed = np.mean([not uniformity(row).inside for row in values])
         assert abs(noticed - NOTICED) < 4 * np.sqrt(NOTICED * (1 - NOTICED) / tried)
 
 

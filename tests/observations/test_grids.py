@@ -163,21 +163,21 @@ FORMATS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("written", FORMATS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("written", FORMATS, ids=lambda form: form.__name__)
 def test_every_format_gives_the_same_observation(tmp_path, written):
-    path, asked = written(tmp_path)
-    seen = package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, "north": "grid", **asked})
-    (track,) = seen.observation.tracks
+    path, options = written(tmp_path)
+    result = package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, "north": "grid", **options})
+    (track,) = result.observation.tracks
     order = np.lexsort([track.x, -track.y])
-    for found, expected in ((track.x, X), (track.y, Y)):
-        np.testing.assert_allclose(found[order], expected.ravel(), atol=1e-6)
+    for axis, expected in ((track.x, X), (track.y, Y)):
+        np.testing.assert_allclose(axis[order], expected.ravel(), atol=1e-6)
     np.testing.assert_array_equal(track.observed[order], SEEN.ravel())
     where = order[SEEN.ravel()]
     np.testing.assert_allclose(track.displacement[where], LOS[SEEN], atol=2e-6)
     np.testing.assert_allclose(track.direction[where], vectors()[SEEN], atol=1e-6)
     np.testing.assert_allclose(track.error[where], 0.005, rtol=1e-6)
-    assert seen.tracks[0].masked == (~SEEN).sum()
-    assert pyproj.CRS(seen.observation.crs) == pyproj.CRS(UTM)
+    assert result.tracks[0].masked == (~SEEN).sum()
+    assert pyproj.CRS(result.observation.crs) == pyproj.CRS(UTM)
 
 
 def test_a_grid_of_longitude_and_latitude_is_projected_pixel_centre_by_pixel_centre(tmp_path):
@@ -189,12 +189,12 @@ def test_a_grid_of_longitude_and_latitude_is_projected_pixel_centre_by_pixel_cen
 
 
 def test_coherence_masks_elevation_is_added_and_bounds_crop(tmp_path):
-    path, asked = geotiff(tmp_path)
+    path, options = geotiff(tmp_path)
     coherence = tif(tmp_path / "coh.tif", np.where(X > 422e3, 0.8, 0.2))
     dem = tif(tmp_path / "dem.tif", (X - WEST).astype(np.float32))
     bounds = (421e3, 424e3, 4526e3, 4528e3)
     (track,) = package.observe(
-        path, error=0.01, coherence=coherence, least_coherence=0.5, dem=dem, bounds=bounds, **asked
+        path, error=0.01, coherence=coherence, least_coherence=0.5, dem=dem, bounds=bounds, **options
     ).observation.tracks
     assert len(track.x) == 15 * 10
     assert (track.x.min(), track.x.max(), track.y.min(), track.y.max()) == (421.1e3, 423.9e3, 4526.1e3, 4527.9e3)
@@ -205,16 +205,16 @@ def test_coherence_masks_elevation_is_added_and_bounds_crop(tmp_path):
 
 def test_elevations_of_another_grid_and_system_are_interpolated(tmp_path):
     """A plane in longitude and latitude stays one under linear interpolation."""
-    path, asked = geotiff(tmp_path)
+    path, options = geotiff(tmp_path)
     transform = rasterio.transform.from_origin(14.0, 41.1, 0.0013, 0.0011)
     longitude, latitude = np.meshgrid(14 + 0.0013 * (np.arange(200) + 0.5), 41.1 - 0.0011 * (np.arange(300) + 0.5))
     dem = tif(tmp_path / "dem.tif", 1e4 * (longitude - 14) + 2e4 * (latitude - 40.8), "EPSG:4326", transform)
-    (track,) = package.observe(path, error=0.01, dem=dem, **asked).observation.tracks
-    own = pyproj.Transformer.from_crs(32633, 4326, always_xy=True).transform(X.ravel(), Y.ravel())
-    np.testing.assert_allclose(track.elevation, 1e4 * (own[0] - 14) + 2e4 * (own[1] - 40.8), atol=1e-5)
+    (track,) = package.observe(path, error=0.01, dem=dem, **options).observation.tracks
+    degrees = pyproj.Transformer.from_crs(32633, 4326, always_xy=True).transform(X.ravel(), Y.ravel())
+    np.testing.assert_allclose(track.elevation, 1e4 * (degrees[0] - 14) + 2e4 * (degrees[1] - 40.8), atol=1e-5)
     far = tif(tmp_path / "far.tif", np.ones((5, 5)), "EPSG:4326", rasterio.transform.from_origin(20, 41, 0.01, 0.01))
     with pytest.raises(QexpError, match=r"far.tif does not cover the grid"):
-        package.observe(path, error=0.01, dem=far, **asked)
+        package.observe(path, error=0.01, dem=far, **options)
 
 
 @pytest.mark.parametrize(("grid", "dem"), [(-14.0, 345.9), (345.99, -14.1), (179.99, -180.1), (-180.005, 179.9)])
@@ -235,11 +235,11 @@ def test_coherence_of_licsar_lies_beside_the_phase_as_bytes(tmp_path):
 
 def test_zeros_are_values_in_files_that_name_another_one_for_missing_data(tmp_path):
     values = np.where(X < 421e3, 0.0, LOS)
-    asked = {**angles(tmp_path), "error": 0.01}
-    named = package.observe(tif(tmp_path / "a.tif", values, nodata=-1), **asked).observation.tracks[0]
-    silent = package.observe(tif(tmp_path / "b.tif", values), **asked).observation.tracks[0]
-    assert named.observed.all()
-    np.testing.assert_array_equal(silent.observed, (X >= 421e3).ravel())
+    options = {**angles(tmp_path), "error": 0.01}
+    with_nodata = package.observe(tif(tmp_path / "a.tif", values, nodata=-1), **options).observation.tracks[0]
+    without_nodata = package.observe(tif(tmp_path / "b.tif", values), **options).observation.tracks[0]
+    assert with_nodata.observed.all()
+    np.testing.assert_array_equal(without_nodata.observed, (X >= 421e3).ravel())
 
 
 def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
@@ -254,12 +254,12 @@ def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
 
 def test_wrapped_phase_and_displacements_in_another_unit_are_warned_of(tmp_path):
     phase = np.angle(np.exp(1j * -4 * np.pi / LAMBDA * LOS))
-    asked = {**angles(tmp_path), "error": 0.01}
-    wrapped = package.observe(tif(tmp_path / "a.tif", phase), sensor="sentinel-1", **asked)
+    options = {**angles(tmp_path), "error": 0.01}
+    wrapped = package.observe(tif(tmp_path / "a.tif", phase), sensor="sentinel-1", **options)
     assert "wrapped" in wrapped.warnings[0]
-    large = package.observe(tif(tmp_path / "b.tif", LOS * 1e3), **asked)
+    large = package.observe(tif(tmp_path / "b.tif", LOS * 1e3), **options)
     assert "`unit=mm`" in large.warnings[0]
-    assert package.observe(tif(tmp_path / "c.tif", LOS), **asked).warnings == []
+    assert package.observe(tif(tmp_path / "c.tif", LOS), **options).warnings == []
 
 
 OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
@@ -292,27 +292,27 @@ OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
     ],
 )
 def test_what_is_wrong_with_a_grid_is_said(tmp_path, changes, message):
-    path, asked = geotiff(tmp_path)
-    made = {name: value(tmp_path) if callable(value) else value for name, value in changes.items()}
+    path, options = geotiff(tmp_path)
+    changed = {name: value(tmp_path) if callable(value) else value for name, value in changes.items()}
     with pytest.raises(QexpError, match=message):
-        package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, **asked, **made})
+        package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, **options, **changed})
     assert not (tmp_path / "obs.nc").exists()
 
 
 def test_grids_without_a_place_or_a_value_are_refused(tmp_path):
-    asked = {**angles(tmp_path), "error": 0.01}
+    options = {**angles(tmp_path), "error": 0.01}
     with pytest.raises(QexpError, match="name it, such as crs EPSG:32633"):
-        package.observe(tif(tmp_path / "a.tif", LOS, crs=None), **asked)
+        package.observe(tif(tmp_path / "a.tif", LOS, crs=None), **options)
     with pytest.raises(QexpError, match="none of its 720 pixels is observed"):
-        package.observe(tif(tmp_path / "b.tif", np.full_like(LOS, np.nan)), **asked)
+        package.observe(tif(tmp_path / "b.tif", np.full_like(LOS, np.nan)), **options)
     with pytest.raises(QexpError, match="no geotransform"):
-        package.observe(tif(tmp_path / "c.tif", LOS, transform=rasterio.Affine.identity()), **asked)
+        package.observe(tif(tmp_path / "c.tif", LOS, transform=rasterio.Affine.identity()), **options)
     (tmp_path / "d.tif").write_bytes(b"II*\0 nothing")
     with pytest.raises(QexpError, match=r"d.tif cannot be read as a raster"):
-        package.observe(tmp_path / "d.tif", **asked)
+        package.observe(tmp_path / "d.tif", **options)
     (tmp_path / "e.grd").write_bytes(b"CDF\1")
     with pytest.raises(QexpError, match=r"e.grd cannot be read as NetCDF"):
-        package.observe(tmp_path / "e.grd", **asked)
+        package.observe(tmp_path / "e.grd", **options)
 
 
 def test_files_of_mintpy_say_what_is_missing(tmp_path):
@@ -327,11 +327,11 @@ def test_files_of_mintpy_say_what_is_missing(tmp_path):
         del file.attrs["X_FIRST"], file.attrs["Y_FIRST"]
     with pytest.raises(QexpError, match="radar coordinates"):
         package.observe(path, error=0.01, epochs=("20200101", "20200113"))
-    velocity, asked = mintpy_velocity(tmp_path)
+    velocity, options = mintpy_velocity(tmp_path)
     (tmp_path / "geometryGeo.h5").unlink()
     (tmp_path / "inputs" / "geometryGeo.h5").unlink()
     with pytest.raises(QexpError, match="name MintPy's with geometry"):
-        package.observe(velocity, **asked)
+        package.observe(velocity, **options)
     constant = package.observe(velocity, incidence=35, north="grid").observation.tracks[0]  # the file has the heading
     np.testing.assert_allclose(constant.direction[0], [-np.cos(np.radians(HEADING)) * np.sin(np.radians(35)),
         np.sin(np.radians(HEADING)) * np.sin(np.radians(35)), np.cos(np.radians(35))])  # fmt: skip
@@ -342,21 +342,21 @@ def test_a_folder_of_several_interferograms_asks_for_one(tmp_path):
     tif(pair / "20200101_20200125.geo.unw.tif", masked(LOS), nodata=0)
     with pytest.raises(QexpError, match="2 interferograms: 20200101_20200113"):
         package.observe(pair, error=0.01)
-    seen = package.observe(pair / "20200101_20200113.geo.unw.tif", error=0.01)
-    assert seen.tracks[0].name == "20200101_20200113"
+    result = package.observe(pair / "20200101_20200113.geo.unw.tif", error=0.01)
+    assert result.tracks[0].name == "20200101_20200113"
     (pair / "20200101_20200125.geo.unw.tif").unlink()
     assert package.observe(tmp_path, error=0.01).tracks[0].points == SEEN.sum()  # a whole frame with one
 
 
 def test_tracks_that_do_not_overlap_are_refused_unless_others_join_them(tmp_path):
-    asked = {"error": 0.01, "incidence": 35, "heading": HEADING}
+    options = {"error": 0.01, "incidence": 35, "heading": HEADING}
     files = []
     for index, name in enumerate(["west.tif", "middle.tif", "east.tif"]):
         transform = rasterio.transform.from_origin(WEST + index * 4000, TOP, PIXEL, PIXEL)
         files.append(tif(tmp_path / name, LOS, transform=transform))
     with pytest.raises(QexpError, match=r"'east' \(428.1 to 433.9 km east, .* does not overlap with 'west'"):
-        package.observe(files[::2], **asked)
-    assert len(package.observe(files, **asked).observation.tracks) == 3
+        package.observe(files[::2], **options)
+    assert len(package.observe(files, **options).observation.tracks) == 3
 
 
 def test_a_window_is_what_the_whole_has_there(tmp_path):
@@ -369,24 +369,24 @@ def test_a_window_is_what_the_whole_has_there(tmp_path):
 
 
 def test_large_grids_are_thinned_and_must_be_reduced_or_cropped(tmp_path, monkeypatch):
-    path, asked = geotiff(tmp_path)
-    asked |= {"error": 0.01}
+    path, options = geotiff(tmp_path)
+    options |= {"error": 0.01}
     monkeypatch.setattr(scenes, "LARGEST_WHOLE", 500)
     with pytest.raises(QexpError, match=r"24 × 30 pixels.*reduce=quadtree:0.005.*bounds"):
-        package.observe(path, **asked)
-    seen = package.observe(path, reduce="uniform:4", least_share=0, **asked)
-    assert seen.observation.tracks[0].count.sum() == SEEN.sum()
-    assert (seen.tracks[0].averaged, seen.tracks[0].masked) == (SEEN.sum(), (~SEEN).sum())
+        package.observe(path, **options)
+    result = package.observe(path, reduce="uniform:4", least_share=0, **options)
+    assert result.observation.tracks[0].count.sum() == SEEN.sum()
+    assert (result.tracks[0].averaged, result.tracks[0].masked) == (SEEN.sum(), (~SEEN).sum())
 
 
 def test_noise_is_that_of_pixels_and_errors_those_of_their_means(tmp_path):
-    path, asked = geotiff(tmp_path)
-    asked |= {"error": 0.01, "noise": "exponential:1e-5,3000,4e-6"}
-    means = package.observe(path, reduce="uniform:4", **asked).observation.tracks[0]
+    path, options = geotiff(tmp_path)
+    options |= {"error": 0.01, "noise": "exponential:1e-5,3000,4e-6"}
+    means = package.observe(path, reduce="uniform:4", **options).observation.tracks[0]
     assert means.noise.sill == 1e-5
     np.testing.assert_allclose(means.error, 0.002 / np.sqrt(means.count))
-    kept = package.observe(path, reduce="uniform:4", keep_errors=True, **asked).observation.tracks[0]
-    np.testing.assert_allclose(kept.error, 0.01 / np.sqrt(kept.count))
+    with_errors = package.observe(path, reduce="uniform:4", keep_errors=True, **options).observation.tracks[0]
+    np.testing.assert_allclose(with_errors.error, 0.01 / np.sqrt(with_errors.count))
 
 
 def test_means_of_a_geographic_grid_are_projected(tmp_path):
@@ -420,13 +420,16 @@ def test_grids_on_both_sides_of_180_degrees_stay_together(tmp_path, first):
 
 def test_attributes_of_mintpy_that_are_no_numbers_are_named(tmp_path):
     path, _ = mintpy_velocity(tmp_path)
-    for name, text, said in (("HEADING", "north", "is 'north', which is not a number"), ("X_STEP", None, "is missing")):
+    for name, text, problem in (
+        ("HEADING", "north", "is 'north', which is not a number"),
+        ("X_STEP", None, "is missing"),
+    ):
         with h5py.File(path, "a") as file:
             before = file.attrs[name]
             del file.attrs[name]
             if text is not None:
                 file.attrs[name] = text
-        with pytest.raises(QexpError, match=f"its attribute {name} {said}"):
+        with pytest.raises(QexpError, match=f"its attribute {name} {problem}"):
             package.observe(path, incidence=35)
         with h5py.File(path, "a") as file:
             file.attrs[name] = before
@@ -441,7 +444,7 @@ def test_interferograms_of_the_same_dates_are_named_after_their_frames(tmp_path,
     assert [track.name for track in tracks] == [
         "022D_04826_121209_20200101_20200113", "044A_04913_131313_20200101_20200113",
     ]  # fmt: skip
-    named = package.observe(folders, error=0.01, name=["a", "b"]).observation.tracks
-    assert [track.name for track in named] == ["a", "b"]
+    tracks = package.observe(folders, error=0.01, name=["a", "b"]).observation.tracks
+    assert [track.name for track in tracks] == ["a", "b"]
     with pytest.raises(QexpError, match="2 tracks are named 'a'"):
         package.observe(folders, error=0.01, name=["a", "a"])

@@ -22,37 +22,37 @@ AREA = Area((-np.inf, np.inf), (-np.inf, np.inf))
 
 
 @pytest.fixture(scope="module")
-def places():
+def positions():
     return np.random.default_rng(4).uniform(0, SIZE, (2, POINTS)) + np.array([[400e3], [4500e3]])
 
 
 @pytest.fixture(scope="module")
-def fields(places):
+def fields(positions):
     """Samples of the declared noise, (sample, point) [m], by the factor of its covariance matrix."""
-    x, y = places
+    x, y = positions
     covariance = SILL * np.exp(-np.hypot(x[:, None] - x, y[:, None] - y) / RANGE) + NUGGET * np.eye(POINTS)
     normal = np.random.default_rng(5).standard_normal((SAMPLES, POINTS))
     return normal @ np.linalg.cholesky(covariance).T
 
 
-def track_of(places, displacement, name="track"):
-    x, y = places
+def track_of(positions, displacement, name="track"):
+    x, y = positions
     count = len(x)
     direction = np.tile([-0.6, -0.1, np.sqrt(0.63)], (count, 1))
     return Track(name, "radar", x, y, displacement, np.full(count, 0.005), direction, np.ones(count, bool))
 
 
-def swell(places, volume_change, depth=4e3):
+def swell(positions, volume_change, depth=4e3):
     """Displacement along the direction of `track_of` by a point source in the middle (Mogi 1958) [m]."""
-    east, north = places[0] - 400e3 - SIZE / 2, places[1] - 4500e3 - SIZE / 2
+    east, north = positions[0] - 400e3 - SIZE / 2, positions[1] - 4500e3 - SIZE / 2
     towards = -0.6 * east - 0.1 * north + np.sqrt(0.63) * depth
     return 0.75 / np.pi * volume_change * towards / (east**2 + north**2 + depth**2) ** 1.5
 
 
-def test_the_mean_semivariogram_of_many_samples_is_that_of_the_covariance(places, fields):
-    measured = [semivariogram(*places, field) for field in fields]
-    distance, mean = measured[0].distance, np.mean([one.value for one in measured], axis=0)
-    spread = np.std([one.value for one in measured], axis=0) / np.sqrt(SAMPLES)
+def test_the_mean_semivariogram_of_many_samples_is_that_of_the_covariance(positions, fields):
+    measured = [semivariogram(*positions, field) for field in fields]
+    distance, mean = measured[0].distance, np.mean([variogram.value for variogram in measured], axis=0)
+    spread = np.std([variogram.value for variogram in measured], axis=0) / np.sqrt(SAMPLES)
     expected = NUGGET + SILL * (1 - np.exp(-distance / RANGE))
     assert np.interp(10.2e3, distance, expected) == pytest.approx(1.754e-5, rel=0.01)
     assert (np.abs(mean - expected) < 4 * spread).all()
@@ -60,95 +60,97 @@ def test_the_mean_semivariogram_of_many_samples_is_that_of_the_covariance(places
 
 def assert_found(estimates):
     """Sill, range and nugget are those declared, within four times the error of the median over the samples."""
-    found = np.array([(one.best.sill, one.best.range, one.best.nugget) for one in estimates])
-    low, middle, high = np.percentile(found, (25, 50, 75), axis=0)
-    error = 1.25 * (high - low) / 1.35 / np.sqrt(len(found))
+    values = np.array([(estimate.best.sill, estimate.best.range, estimate.best.nugget) for estimate in estimates])
+    low, middle, high = np.percentile(values, (25, 50, 75), axis=0)
+    error = 1.25 * (high - low) / 1.35 / np.sqrt(len(values))
     assert (np.abs(middle - (SILL, RANGE, NUGGET)) < 4 * error).all(), (middle, error)
     assert (error < 0.2 * np.array([SILL, RANGE, NUGGET])).all()
-    assert np.mean([one.best.type == "exponential" for one in estimates]) > 0.8
+    assert np.mean([estimate.best.type == "exponential" for estimate in estimates]) > 0.8
 
 
 @pytest.mark.slow
-def test_sill_range_and_nugget_are_found_again(places, fields):
-    assert_found([estimate_noise([track_of(places, field)], AREA)[0] for field in fields])
+def test_sill_range_and_nugget_are_found_again(positions, fields):
+    assert_found([estimate_noise([track_of(positions, field)], AREA)[0] for field in fields])
 
 
 @pytest.mark.heavy
-def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(places, fields):
-    signal = swell(places, 20e6)
+def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(positions, fields):
+    signal = swell(positions, 20e6)
     assert np.abs(signal).max() > 10 * np.sqrt(SILL)
     ratios = []
     for field in fields[:6]:
-        (found,), (without,) = (
-            estimate_noise([track_of(places, field + signal)]),
-            estimate_noise([track_of(places, field)], AREA),
+        (below_signal,), (without,) = (
+            estimate_noise([track_of(positions, field + signal)]),
+            estimate_noise([track_of(positions, field)], AREA),
         )
-        east, north = map(float, re.findall(r"(\d+) (?:east|north)", found.how))
+        east, north = map(float, re.findall(r"(\d+) (?:east|north)", below_signal.how))
         assert np.hypot(east - 450e3, north - 4550e3) < 1e3
-        assert found.points < POINTS
-        ratios.append([getattr(found.best, name) / getattr(without.best, name) for name in ("sill", "range", "nugget")])
+        assert below_signal.points < POINTS
+        ratios.append(
+            [getattr(below_signal.best, name) / getattr(without.best, name) for name in ("sill", "range", "nugget")]
+        )
     assert np.exp(np.std(np.log(ratios), axis=0)).max() < 1.5
     np.testing.assert_allclose(np.median(ratios, axis=0), 1, atol=0.15)
 
 
 @pytest.mark.heavy
-def test_noise_alone_is_taken_for_no_source(places, fields):
-    estimates = [estimate_noise([track_of(places, field)])[0] for field in fields[:4]]
-    assert sum("no source is significant" in one.how for one in estimates) >= 3
+def test_noise_alone_is_taken_for_no_source(positions, fields):
+    estimates = [estimate_noise([track_of(positions, field)])[0] for field in fields[:4]]
+    assert sum("no source is significant" in estimate.how for estimate in estimates) >= 3
 
 
 @pytest.mark.slow
-def test_tracks_of_one_source_have_their_own_noise(places, fields):
-    signal = swell(places, 20e6)
-    one, other = estimate_noise(
-        [track_of(places, signal + fields[0]), track_of(places, signal + 3 * fields[1], "other")]
+def test_tracks_of_one_source_have_their_own_noise(positions, fields):
+    signal = swell(positions, 20e6)
+    quiet, loud = estimate_noise(
+        [track_of(positions, signal + fields[0]), track_of(positions, signal + 3 * fields[1], "other")]
     )
-    assert 4 < other.best.sill / one.best.sill < 20
+    assert 4 < loud.best.sill / quiet.best.sill < 20
 
 
-def test_only_what_lies_where_no_signal_is_counts(places, fields):
-    x, y = places
-    quiet = estimate_noise([track_of(places, fields[0])], Outside(450e3, 4550e3, 30e3))[0]
+def test_only_what_lies_where_no_signal_is_counts(positions, fields):
+    x, y = positions
+    quiet = estimate_noise([track_of(positions, fields[0])], Outside(450e3, 4550e3, 30e3))[0]
     circle = np.hypot(x - 450e3, y - 4550e3) <= 30e3
-    loud = estimate_noise([track_of(places, fields[0] + circle)], Outside(450e3, 4550e3, 30e3))[0]
+    loud = estimate_noise([track_of(positions, fields[0] + circle)], Outside(450e3, 4550e3, 30e3))[0]
     assert loud.best == quiet.best
     area = Area((400e3, 440e3), (4500e3, 4600e3))
     inside = (x <= 440e3).astype(float)
-    assert estimate_noise([track_of(places, fields[0])], area)[0].points == inside.sum()
+    assert estimate_noise([track_of(positions, fields[0])], area)[0].points == inside.sum()
 
 
-def test_a_plane_is_taken_out_if_asked(places, fields):
-    x, y = places
+def test_a_plane_is_taken_out_if_asked(positions, fields):
+    x, y = positions
     plane = 1e-6 * (x - 400e3) - 2e-6 * (y - 4500e3)
-    bent = estimate_noise([track_of(places, fields[0] + plane)], AREA)[0]
+    bent = estimate_noise([track_of(positions, fields[0] + plane)], AREA)[0]
     even, without = (
-        estimate_noise([track_of(places, values)], AREA, planes=True)[0].best
+        estimate_noise([track_of(positions, values)], AREA, planes=True)[0].best
         for values in (fields[0] + plane, fields[0])
     )
     assert dataclasses.astuple(even)[1:] == pytest.approx(dataclasses.astuple(without)[1:], rel=1e-3)
     assert not bent.levels_off
 
 
-def test_pairs_drawn_at_random_give_the_semivariogram_of_all_pairs(places, fields, monkeypatch):
-    whole = semivariogram(*places, fields[0])
+def test_pairs_drawn_at_random_give_the_semivariogram_of_all_pairs(positions, fields, monkeypatch):
+    of_all = semivariogram(*positions, fields[0])
     monkeypatch.setattr(noise, "MOST_POINTS", POINTS - 1)
-    drawn = semivariogram(*places, fields[0])
-    assert drawn.pairs.sum() < whole.pairs.sum() * 1.2
-    np.testing.assert_allclose(drawn.value[3:], whole.value[3:], rtol=0.1)
-    np.testing.assert_array_equal(drawn.value, semivariogram(*places, fields[0]).value)
+    of_some = semivariogram(*positions, fields[0])
+    assert of_some.pairs.sum() < of_all.pairs.sum() * 1.2
+    np.testing.assert_allclose(of_some.value[3:], of_all.value[3:], rtol=0.1)
+    np.testing.assert_array_equal(of_some.value, semivariogram(*positions, fields[0]).value)
 
 
 @pytest.mark.parametrize(("type", "power"), [("exponential", 1), ("gaussian", 2)])
-def test_a_semivariogram_without_scatter_is_fitted_exactly(places, fields, type, power):
-    measured = semivariogram(*places, fields[0])
+def test_a_semivariogram_without_scatter_is_fitted_exactly(positions, fields, type, power):
+    measured = semivariogram(*positions, fields[0])
     exact = 3e-6 + 2e-5 * (1 - np.exp(-((measured.distance / 12e3) ** power)))
     noise, misfit = fit(dataclasses.replace(measured, value=exact), type)
     assert (noise.sill, noise.range, noise.nugget) == pytest.approx((2e-5, 12e3, 3e-6), rel=1e-4)
     assert misfit < 1e-10
 
 
-def test_a_declared_noise_gives_the_errors_of_its_nugget_unless_they_are_kept(places, fields):
-    track, noise = track_of(places, fields[0]), declared("exponential:2.3e-5,10200,3e-6")
+def test_a_declared_noise_gives_the_errors_of_its_nugget_unless_they_are_kept(positions, fields):
+    track, noise = track_of(positions, fields[0]), declared("exponential:2.3e-5,10200,3e-6")
     assert noise == CorrelatedNoise("exponential", SILL, RANGE, NUGGET)
     np.testing.assert_array_equal(with_noise(track, noise, keep_errors=False).error, np.sqrt(NUGGET))
     np.testing.assert_array_equal(with_noise(track, noise, keep_errors=True).error, 0.005)
@@ -157,10 +159,12 @@ def test_a_declared_noise_gives_the_errors_of_its_nugget_unless_they_are_kept(pl
 
 
 @pytest.fixture
-def observed(tmp_path, places, fields):
+def observed(tmp_path, positions, fields):
     """An observation file of two tracks and a station."""
-    tracks = [track_of(places, swell(places, 20e6) + field, name) for name, field in zip("ab", fields, strict=False)]
-    east, north, moved, error = (np.full(3, one) for one in (450e3, 4550e3, 0.01, 0.002))
+    tracks = [
+        track_of(positions, swell(positions, 20e6) + field, name) for name, field in zip("ab", fields, strict=False)
+    ]
+    east, north, moved, error = (np.full(3, value) for value in (450e3, 4550e3, 0.01, 0.002))
     station = Track("gnss", "gnss", east, north, moved, error, np.eye(3), np.ones(3, bool))
     write_observation(Observation((*tracks, station)), tmp_path / "obs.nc")
     return tmp_path / "obs.nc"
@@ -171,11 +175,11 @@ def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(obser
     target = tmp_path / "noisy.nc"
     code, stdout, stderr = qexp("observe", observed, "--noise", "estimate", "--to", target, "--json")
     assert code == 0, stderr
-    said = json.loads(stdout)
-    assert said["files"] == [str(target), str(tmp_path / "noisy.png"), str(tmp_path / "noisy_noise.png")]
+    document = json.loads(stdout)
+    assert document["files"] == [str(target), str(tmp_path / "noisy.png"), str(tmp_path / "noisy_noise.png")]
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("noisy.png", "noisy_noise.png"))
     written = read_observation(target)
-    for name, track in zip("ab", said["tracks"], strict=False):
+    for name, track in zip("ab", document["tracks"], strict=False):
         assert dataclasses.asdict(written.track(name).noise) == track["noise"]
         assert written.track(name).error[0] == pytest.approx(np.sqrt(track["noise"]["nugget"]))
     assert written.track("gnss").noise is None
@@ -231,36 +235,36 @@ def test_a_figure_that_is_there_already_is_replaced_only_if_asked(observed, tmp_
     assert (tmp_path / "new.png").read_text() == "mine"
 
 
-def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(places):
+def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(positions):
     with pytest.raises(QexpError, match="all its points have the same displacement"):
-        estimate_noise([track_of(places, np.zeros(POINTS))], Outside(0, 0, 1))
+        estimate_noise([track_of(positions, np.zeros(POINTS))], Outside(0, 0, 1))
     with pytest.raises(QexpError, match="20 of its 20 points are left to estimate the noise from"):
-        estimate_noise([track_of(places[:, :20], np.arange(20.0))])
+        estimate_noise([track_of(positions[:, :20], np.arange(20.0))])
 
 
 @pytest.mark.slow
-def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(places):
+def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(positions):
     white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
     with pytest.raises(QexpError, match="all its points lie at one place"):
         estimate_noise([track_of(np.full((2, POINTS), 4e5), white)])
-    (found,) = estimate_noise([track_of(np.stack([places[0], np.full(POINTS, 4500e3)]), white)])
-    assert found.best.nugget + found.best.sill == pytest.approx(1e-4, rel=0.3)
+    (estimate,) = estimate_noise([track_of(np.stack([positions[0], np.full(POINTS, 4500e3)]), white)])
+    assert estimate.best.nugget + estimate.best.sill == pytest.approx(1e-4, rel=0.3)
 
 
 @pytest.mark.slow
-def test_what_the_semivariogram_leaves_open_is_warned_of(places, fields, tmp_path):
-    x, y = places
+def test_what_the_semivariogram_leaves_open_is_warned_of(positions, fields, tmp_path):
+    x, y = positions
     white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
     for values, warning in (
         (white, "the noise of 'track' is correlated over less than"),
         (fields[0] + 1e-6 * (x - y), "the semivariogram of 'track' does not level off"),
     ):
-        write_observation(Observation((track_of(places, values),)), tmp_path / "obs.nc")
-        seen = package.observe(tmp_path / "obs.nc", noise="estimate", noise_mask=(0, 0, 1))
-        assert [text.startswith(warning) for text in seen.warnings] == [True]
+        write_observation(Observation((track_of(positions, values),)), tmp_path / "obs.nc")
+        result = package.observe(tmp_path / "obs.nc", noise="estimate", noise_mask=(0, 0, 1))
+        assert [text.startswith(warning) for text in result.warnings] == [True]
 
 
-def test_stations_alone_have_no_noise_to_be_estimate_noise(tmp_path):
+def test_stations_alone_have_no_noise_to_be_estimated(tmp_path):
     (tmp_path / "g.txt").write_text("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
     with pytest.raises(QexpError, match="stations have errors of their own"):
         package.observe(tmp_path / "g.txt", error=0.01, noise="estimate")

@@ -24,13 +24,13 @@ def seen_from(incidence=INCIDENCE, heading=HEADING):
 def along_grid(vector, crs=ZONE, longitude=LONGITUDE, latitude=LATITUDE):
     """East, north, up → x, y, up, by small steps along the parallel and the meridian: (point, 3)."""
     transformer, step = pyproj.Transformer.from_crs(4326, crs, always_xy=True), 1e-5
-    made = [np.zeros_like(longitude), np.zeros_like(longitude), np.full_like(longitude, vector[2])]
+    components = [np.zeros_like(longitude), np.zeros_like(longitude), np.full_like(longitude, vector[2])]
     for size, (across, up) in zip(vector, ((step, 0), (0, step)), strict=False):
         ends = (transformer.transform(longitude + s * across, latitude + s * up) for s in (1, -1))
         dx, dy = np.subtract(*ends)
-        made[0] += size * dx / np.hypot(dx, dy)
-        made[1] += size * dy / np.hypot(dx, dy)
-    return np.stack(made, axis=1)
+        components[0] += size * dx / np.hypot(dx, dy)
+        components[1] += size * dy / np.hypot(dx, dy)
+    return np.stack(components, axis=1)
 
 
 @pytest.fixture
@@ -65,16 +65,16 @@ def test_vectors_beside_projected_coordinates_are_turned_if_they_refer_to_true_n
     x, y = pyproj.Transformer.from_crs(4326, ZONE, always_xy=True).transform(LONGITUDE, LATITUDE)
     rows = np.column_stack([x, y, np.full((3, 2), 0.01), np.tile(seen_from(), (3, 1))])
     np.savetxt(tmp_path / "points.txt", rows)
-    for asked, expected in (
+    for options, expected in (
         ({"crs": ZONE, "north": "true"}, along_grid(seen_from())),
         ({"crs": ZONE, "north": "grid"}, np.tile(seen_from(), (3, 1))),
         ({"crs": ZONE}, np.tile(seen_from(), (3, 1))),
         ({}, np.tile(seen_from(), (3, 1))),
     ):
-        observed = package.observe(tmp_path / "points.txt", **asked)
+        observed = package.observe(tmp_path / "points.txt", **options)
         np.testing.assert_allclose(observed.observation.tracks[0].direction, expected, atol=1e-8)
         doubted = any("which differs from true north" in text for text in observed.warnings)
-        assert doubted == (asked == {"crs": ZONE})
+        assert doubted == (options == {"crs": ZONE})
     with pytest.raises(QexpError, match="north=up: directions refer to true or grid north"):
         package.observe(tmp_path / "points.txt", crs=ZONE, north="up")
 
@@ -113,8 +113,8 @@ def test_an_observation_file_is_not_turned_again_but_goes_along_to_another_syste
 
 @pytest.mark.parametrize("crs", [ZONE, "EPSG:32635"])
 def test_a_heading_is_said_from_both_norths_where_they_differ(points, crs, qexp):
-    given = ("--crs", crs, "--error", "0.01", "--incidence", str(INCIDENCE), "--heading", str(HEADING))
-    code, _, stderr = qexp("observe", str(points), *given, "--north", "true")
+    arguments = ("--crs", crs, "--error", "0.01", "--incidence", str(INCIDENCE), "--heading", str(HEADING))
+    code, _, stderr = qexp("observe", str(points), *arguments, "--north", "true")
     assert code == 0, stderr
     (track,) = package.observe(points, crs=crs, north="true", **GEOMETRY).tracks
     assert track.true_heading == pytest.approx(HEADING, abs=0.01)

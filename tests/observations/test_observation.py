@@ -13,7 +13,7 @@ from qexp.observations.observation import CorrelatedNoise, Observation, Track, r
 
 def track(name="ascending", kind="radar", points=6, **changes):
     random = np.random.default_rng(0)
-    made = Track(
+    usual = Track(
         name,
         kind,
         random.uniform(420e3, 430e3, points),
@@ -23,7 +23,7 @@ def track(name="ascending", kind="radar", points=6, **changes):
         np.tile([-0.6, 0.0, 0.8], (points, 1)),
         np.ones(points, bool),
     )
-    return dataclasses.replace(made, **changes)
+    return dataclasses.replace(usual, **changes)
 
 
 def observation():
@@ -48,11 +48,11 @@ def test_a_file_keeps_the_whole_observation(tmp_path):
     assert read.crs == written.crs
     for ours, theirs in zip(written.tracks, read.tracks, strict=True):
         for field in dataclasses.fields(Track):
-            expected, found = getattr(ours, field.name), getattr(theirs, field.name)
+            expected, value = getattr(ours, field.name), getattr(theirs, field.name)
             if isinstance(expected, np.ndarray):
-                np.testing.assert_array_equal(found, expected)
+                np.testing.assert_array_equal(value, expected)
             else:
-                assert found == expected
+                assert value == expected
     assert read.size == 17
     assert read.track("descending").where_observed().size == 5
 

@@ -22,7 +22,7 @@ VECTOR = np.array([-0.6, -0.16, np.sqrt(1 - 0.36 - 0.0256)])
 
 def rows(*columns, separator=" "):
     return "".join(
-        separator.join(one if isinstance(one, str) else repr(float(one)) for one in row) + "\n"
+        separator.join(cell if isinstance(cell, str) else repr(float(cell)) for cell in row) + "\n"
         for row in zip(*columns, strict=False)
     )
 
@@ -42,9 +42,9 @@ def written(tmp_path):
     return write
 
 
-def the_track(path, **asked):
-    seen = package.observe(path, **asked)
-    (track,) = seen.observation.tracks
+def the_track(path, **options):
+    result = package.observe(path, **options)
+    (track,) = result.observation.tracks
     return track
 
 
@@ -73,31 +73,31 @@ def test_text_with_any_usual_separator_comment_and_header_gives_the_same_track(w
 
 def test_columns_are_named_by_name_or_position_in_any_order(written):
     table = "id,up,Q,E (m),N (m),height\n" + rows(["1", "2", "3", "4"], LOS, LOS, EAST, NORTH, LOS * 1e4, separator=",")
-    asked = {"error": 0.01, "incidence": 30, "heading": 190}
-    by_name = the_track(written(table), columns={"los": "Q", "east": "E (m)", "north": "N (m)"}, **asked)
-    by_position = the_track(written(table), columns={"los": "3", "x": "4", "y": "5"}, **asked)
+    options = {"error": 0.01, "incidence": 30, "heading": 190}
+    by_name = the_track(written(table), columns={"los": "Q", "east": "E (m)", "north": "N (m)"}, **options)
+    by_position = the_track(written(table), columns={"los": "3", "x": "4", "y": "5"}, **options)
     for track in (by_name, by_position):
         np.testing.assert_array_equal(track.x, EAST)
         np.testing.assert_array_equal(track.displacement, LOS)
         np.testing.assert_array_equal(track.elevation, LOS * 1e4)
-    in_order = the_track(written(rows(LOS, NORTH, EAST)), columns=[3, 2, 1], **asked)
+    in_order = the_track(written(rows(LOS, NORTH, EAST)), columns=[3, 2, 1], **options)
     np.testing.assert_array_equal(in_order.x, EAST)
     np.testing.assert_array_equal(in_order.displacement, LOS)
 
 
 def test_displacements_and_errors_are_in_the_unit_of_the_option_or_of_the_header(written):
-    asked = {"incidence": 30.0, "heading": -10.0}
-    of_option = the_track(written(rows(EAST, NORTH, LOS * 1000)), unit="mm", error=5, **asked)
+    options = {"incidence": 30.0, "heading": -10.0}
+    of_option = the_track(written(rows(EAST, NORTH, LOS * 1000)), unit="mm", error=5, **options)
     header = "east north LOS_mm error_cm\n" + rows(EAST, NORTH, LOS * 1000, np.full(4, 0.5))
-    of_header = the_track(written(header), **asked)
+    of_header = the_track(written(header), **options)
     for track in (of_option, of_header):
         np.testing.assert_allclose(track.displacement, LOS, rtol=1e-15)
         np.testing.assert_allclose(track.error, 0.005, rtol=1e-15)
 
 
 def test_displacements_of_many_metres_are_warned_of(written):
-    seen = package.observe(written(standard(los=1e3 * LOS)))
-    assert seen.warnings == [
+    result = package.observe(written(standard(los=1e3 * LOS)))
+    assert result.warnings == [
         f"{written('')}: displacements of up to 40 m; if they are not in metres, give their unit: `unit=mm`"
     ]
     assert package.observe(written(standard(los=1e3 * LOS)), unit="mm").warnings == []
@@ -108,12 +108,12 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
     millimetres.write_text(standard(los=1e3 * LOS, error=np.full(4, 5.0)))
     stations = tmp_path / "gnss.txt"
     stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
-    seen = package.observe([metres, millimetres], gnss=[stations], unit=["m", "mm"], gnss_unit="mm")
-    first, second, gnss = seen.observation.tracks
+    result = package.observe([metres, millimetres], gnss=[stations], unit=["m", "mm"], gnss_unit="mm")
+    first, second, gnss = result.observation.tracks
     np.testing.assert_allclose(second.displacement, first.displacement)
     np.testing.assert_allclose(gnss.displacement[:3], [0.03, 0.02, 0.01])
     np.testing.assert_allclose(gnss.error[:3], [0.001, 0.001, 0.002])
-    assert seen.warnings == []
+    assert result.warnings == []
     with pytest.raises(QexpError, match=r"unit is for the files and not for the tables of gnss.*gnss_unit=m"):
         package.observe([metres], gnss=[stations], unit="mm")
     with pytest.raises(QexpError, match="unit is given 3 times; give it once for all 2 files, or once for each"):
@@ -126,10 +126,10 @@ def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(w
     millimetres, stations = tmp_path / "mm.txt", tmp_path / "gnss.txt"
     millimetres.write_text(standard(los=1e3 * LOS))
     stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
-    said = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
-    assert said[0].endswith("give their unit: `unit=m` `unit=mm`")
-    assert said[1].endswith("give their unit: `gnss_unit=mm`")
-    assert "if their units differ, give each file its unit, in order" in said[2]
+    warnings = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
+    assert warnings[0].endswith("give their unit: `unit=m` `unit=mm`")
+    assert warnings[1].endswith("give their unit: `gnss_unit=mm`")
+    assert "if their units differ, give each file its unit, in order" in warnings[2]
     small = package.observe(written(standard(los=LOS)), unit="mm").warnings
     assert small[0].startswith("all displacements are less than 0.04 mm")
 
@@ -205,8 +205,8 @@ def test_stations_may_have_horizontal_components_only(written):
 
 def test_beside_longitude_and_latitude_the_columns_east_north_and_up_of_stations_are_displacements(written):
     moved = GNSS.replace("de,dn,du", "east,north,up")
-    for given, option in (("stations.csv", "files"), ("others.csv", "gnss")):
-        path = written(moved, given)
+    for name, option in (("stations.csv", "files"), ("others.csv", "gnss")):
+        path = written(moved, name)
         track = the_track(path) if option == "files" else the_track([], gnss=[path])
         np.testing.assert_array_equal(track.displacement, [0.01, 0.02, 0.03, -0.01, 0.0, np.nan])
         assert track.x[0] > 100_000
@@ -219,26 +219,26 @@ def geographic(crs=UTM):
 def test_geographic_coordinates_are_projected_to_the_utm_zone_of_their_centre(written):
     longitude, latitude = geographic()
     plain = the_track(written(standard(longitude, latitude)), crs="EPSG:4326")
-    seen = package.observe(
+    result = package.observe(
         written("lon,lat,los,error,e,n,u\n" + standard(longitude, latitude, separator=","), "named.csv")
     )
-    for track in (plain, seen.observation.tracks[0]):
+    for track in (plain, result.observation.tracks[0]):
         np.testing.assert_allclose(track.x, EAST, atol=1e-6)
         np.testing.assert_allclose(track.y, NORTH, atol=1e-6)
-    assert pyproj.CRS.from_wkt(seen.observation.crs).to_epsg() == 32633
+    assert pyproj.CRS.from_wkt(result.observation.crs).to_epsg() == 32633
 
 
 def test_geographic_coordinates_south_of_the_equator_and_across_the_date_line_have_a_zone(written):
     longitude, latitude = np.array([179.9, -179.9, 179.95, -179.7]), np.array([-15.0, -15.1, -15.05, -15.2])
-    seen = package.observe(written(standard(longitude, latitude)), crs="EPSG:4326")
-    (track,) = seen.observation.tracks
-    assert pyproj.CRS.from_wkt(seen.observation.crs).to_epsg() in (32701, 32760)
+    result = package.observe(written(standard(longitude, latitude)), crs="EPSG:4326")
+    (track,) = result.observation.tracks
+    assert pyproj.CRS.from_wkt(result.observation.crs).to_epsg() in (32701, 32760)
     assert np.ptp(track.x) < 50e3
 
 
 def test_a_projected_system_is_kept_or_is_where_geographic_coordinates_go(written):
-    kept = package.observe(written(standard()), crs=UTM).observation
-    np.testing.assert_array_equal(kept.tracks[0].x, EAST)
+    observation = package.observe(written(standard()), crs=UTM).observation
+    np.testing.assert_array_equal(observation.tracks[0].x, EAST)
     longitude, latitude = geographic()
     columns = {"longitude": "1", "latitude": "2"}
     other = package.observe(written(standard(longitude, latitude)), crs="EPSG:32632", columns=columns)
@@ -249,16 +249,16 @@ def test_a_projected_system_is_kept_or_is_where_geographic_coordinates_go(writte
 
 @pytest.mark.slow
 def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, qexp):
-    one, other, gnss = (
+    first, second, gnss = (
         written(standard(), "one.txt"),
         written(rows(EAST, NORTH, LOS), "other.txt"),
         written(GNSS, "g.csv"),
     )
-    code, stdout, stderr = qexp("observe", one, "--crs", UTM, "--to", tmp_path / "one.nc", "--no-figure")
+    code, stdout, stderr = qexp("observe", first, "--crs", UTM, "--to", tmp_path / "one.nc", "--no-figure")
     assert (code, stdout) == (0, f"{tmp_path / 'one.nc'}\n"), stderr
     assert "one: 4 points, 2 × 2 km, incidence " in stderr
     options = ["--error", "0.01", "--incidence", "34", "--heading", "-10", "--crs", UTM, "--name", "descending"]
-    assert qexp("observe", other, *options, "--no-figure", "--to", tmp_path / "other.nc").code == 0
+    assert qexp("observe", second, *options, "--no-figure", "--to", tmp_path / "other.nc").code == 0
     code, stdout, stderr = qexp(
         "observe",
         tmp_path / "one.nc",
@@ -274,26 +274,26 @@ def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, q
     assert [(track["name"], track["points"], track["masked"]) for track in json.loads(stdout)["tracks"]] == [
         ("one", 4, 0), ("descending", 4, 0), ("g", 5, 1),
     ]  # fmt: skip
-    whole = read_observation(tmp_path / "all.nc")
-    np.testing.assert_array_equal(whole.track("one").x, EAST)
+    observation = read_observation(tmp_path / "all.nc")
+    np.testing.assert_array_equal(observation.track("one").x, EAST)
     expected = pyproj.Transformer.from_crs("EPSG:4326", UTM, always_xy=True).transform(14.10, 40.83)
-    assert (whole.track("g").x[0], whole.track("g").y[0]) == pytest.approx(expected, abs=1e-6)
+    assert (observation.track("g").x[0], observation.track("g").y[0]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_each_file_may_have_its_own_geometry_and_name(written):
-    one, other = written(rows(EAST, NORTH, LOS), "one.txt"), written(rows(EAST, NORTH, LOS), "other.txt")
-    seen = package.observe(
-        [one, other], error=0.01, incidence=[34, 37], heading=[-10, 190], name=["ascending", "descending"]
+    first, second = written(rows(EAST, NORTH, LOS), "one.txt"), written(rows(EAST, NORTH, LOS), "other.txt")
+    result = package.observe(
+        [first, second], error=0.01, incidence=[34, 37], heading=[-10, 190], name=["ascending", "descending"]
     )
-    assert [track.name for track in seen.observation.tracks] == ["ascending", "descending"]
-    assert [track.incidence for track in seen.tracks] == pytest.approx([34, 37])
-    assert [track.heading for track in seen.tracks] == pytest.approx([-10, -170])
+    assert [track.name for track in result.observation.tracks] == ["ascending", "descending"]
+    assert [track.incidence for track in result.tracks] == pytest.approx([34, 37])
+    assert [track.heading for track in result.tracks] == pytest.approx([-10, -170])
 
 
 def test_points_with_missing_numbers_are_masked_and_counted(written, qexp):
     text = standard().replace("0.03", "nan").replace("427000.0 ", "NaN ")
-    seen = package.observe(written(text))
-    assert (seen.tracks[0].points, seen.tracks[0].masked) == (2, 2)
+    result = package.observe(written(text))
+    assert (result.tracks[0].points, result.tracks[0].masked) == (2, 2)
     assert "2 points, 2 masked" in qexp("observe", written(text)).stderr
 
 
@@ -343,29 +343,29 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "asked", "complaint"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_with_a_file_is_said_and_nothing_is_written(written, tmp_path, text, asked, complaint):
+@pytest.mark.parametrize(("text", "options", "complaint"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_with_a_file_is_said_and_nothing_is_written(written, tmp_path, text, options, complaint):
     path = written(text)
     with pytest.raises(QexpError) as refused:
-        package.observe(path, tmp_path / "obs.nc", **asked)
+        package.observe(path, tmp_path / "obs.nc", **options)
     assert complaint in str(refused.value)
     assert not (tmp_path / "obs.nc").exists()
 
 
 def test_files_that_do_not_fit_together_are_refused(written, tmp_path):
-    one, other = written(standard(), "one.txt"), written(standard(), "other.txt")
+    first, second = written(standard(), "one.txt"), written(standard(), "other.txt")
     longitude, latitude = geographic()
-    named = written("lon,lat,los,error,e,n,u\n" + standard(longitude, latitude, separator=","), "named.csv")
-    for sources, asked, complaint in (
-        ([one, named], {}, "one.txt: names no coordinate reference system, but other files do"),
-        ([one, other], {"name": ["a"]}, "name is given once, but there are 2 files"),
-        ([one, other], {"name": ["a", "a"]}, "2 tracks are named 'a'"),
-        ([one, other], {"error": [1.0, 2.0, 3.0]}, "error is given 3 times"),
-        ([one, one], {}, "is given twice"),
+    geographic_file = written("lon,lat,los,error,e,n,u\n" + standard(longitude, latitude, separator=","), "named.csv")
+    for sources, options, complaint in (
+        ([first, geographic_file], {}, "one.txt: names no coordinate reference system, but other files do"),
+        ([first, second], {"name": ["a"]}, "name is given once, but there are 2 files"),
+        ([first, second], {"name": ["a", "a"]}, "2 tracks are named 'a'"),
+        ([first, second], {"error": [1.0, 2.0, 3.0]}, "error is given 3 times"),
+        ([first, first], {}, "is given twice"),
         ([], {}, "name at least one file"),
     ):
         with pytest.raises(QexpError, match=complaint):
-            package.observe(sources, tmp_path / "obs.nc", **asked)
+            package.observe(sources, tmp_path / "obs.nc", **options)
     assert not (tmp_path / "obs.nc").exists()
 
 
@@ -393,17 +393,17 @@ REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "campi_flegr
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt")
 def test_the_tracks_of_campi_flegrei_are_read_as_published():
-    seen = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM)
-    assert [(track.name, track.points) for track in seen.tracks] == [("obs_sar1", 2713), ("obs_sar2", 2817)]
-    assert seen.tracks[0].heading == pytest.approx(-8.5, abs=0.1)  # ascending
-    assert abs(seen.tracks[1].heading) > 160  # descending
+    result = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM)
+    assert [(track.name, track.points) for track in result.tracks] == [("obs_sar1", 2713), ("obs_sar2", 2817)]
+    assert result.tracks[0].heading == pytest.approx(-8.5, abs=0.1)  # ascending
+    assert abs(result.tracks[1].heading) > 160  # descending
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt")
 def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
-    seen = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM, noise="estimate")
-    for track in seen.observation.tracks:
-        estimate = seen.estimates[track.name]
+    result = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM, noise="estimate")
+    for track in result.observation.tracks:
+        estimate = result.estimates[track.name]
         east, north = map(float, re.findall(r"(\d+) (?:east|north)", estimate.how))
         assert np.hypot(east - 426.5e3, north - 4519e3) < 1.5e3  # the harbour of Pozzuoli
         # Millimetres over kilometres, as the atmosphere has; the uplift itself is a decimetre.
@@ -413,11 +413,11 @@ def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
 
 
 def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, monkeypatch):
-    whole = the_track(written(standard()))
+    at_once = the_track(written(standard()))
     monkeypatch.setattr(tables, "AT_A_TIME", 3)
     parts = the_track(written(standard()))
-    np.testing.assert_array_equal(parts.displacement, whole.displacement)
-    np.testing.assert_array_equal(parts.x, whole.x)
+    np.testing.assert_array_equal(parts.displacement, at_once.displacement)
+    np.testing.assert_array_equal(parts.x, at_once.x)
     with pytest.raises(QexpError, match="line 5, column 3: 'x' is not a number"):
         package.observe(written("# above\n" + standard().replace("0.04", "x")))
     with pytest.raises(QexpError, match="line 5 has 2 cells, but there are 7 columns"):
@@ -427,10 +427,10 @@ def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, mo
 def test_coordinates_in_a_system_that_stretches_lengths_go_to_the_utm_zone(written):
     """A degree of latitude at 40.8° north is 111 km long, but 147 km on a map in Web Mercator."""
     x, y = pyproj.Transformer.from_crs(UTM, "EPSG:3857", always_xy=True).transform(EAST, NORTH)
-    seen = package.observe(written(standard(x, y)), crs="EPSG:3857")
-    np.testing.assert_allclose(seen.observation.tracks[0].x, EAST, atol=1e-5)
-    np.testing.assert_allclose(seen.observation.tracks[0].y, NORTH, atol=1e-5)
-    assert pyproj.CRS.from_wkt(seen.observation.crs).to_epsg() == 32633
+    result = package.observe(written(standard(x, y)), crs="EPSG:3857")
+    np.testing.assert_allclose(result.observation.tracks[0].x, EAST, atol=1e-5)
+    np.testing.assert_allclose(result.observation.tracks[0].y, NORTH, atol=1e-5)
+    assert pyproj.CRS.from_wkt(result.observation.crs).to_epsg() == 32633
     with pytest.raises(QexpError, match=r"coordinate reference system 'RGF93 v1 / Lambert-93' the points lie around"):
         package.observe(written(standard()), crs="EPSG:2154")
 

@@ -42,44 +42,44 @@ CRITERIA = ["quadtree:0.004", f"resolution:0.05,1500,{SOURCE[0]},{SOURCE[1]}", "
 
 @pytest.mark.parametrize("text", CRITERIA)
 def test_means_of_cells_have_the_mean_of_all_points(track, text):
-    cells, seen = reduced_points(track, reduction(text)), track.where_observed()
-    assert len(cells.x) < seen.size / 4
-    assert cells.count.sum() == seen.size
+    cells, points = reduced_points(track, reduction(text)), track.where_observed()
+    assert len(cells.x) < points.size / 4
+    assert cells.count.sum() == points.size
     for name in ("x", "y", "displacement", "elevation"):
-        np.testing.assert_allclose(np.average(getattr(cells, name), weights=cells.count), getattr(seen, name).mean())
+        np.testing.assert_allclose(np.average(getattr(cells, name), weights=cells.count), getattr(points, name).mean())
     np.testing.assert_allclose(cells.error, NOISE / np.sqrt(cells.count))
     np.testing.assert_allclose(cells.direction, np.tile(TOWARD, (len(cells.x), 1)))
 
 
 def members(track, cells, side):
     """For each point that counts, the cell that holds it: the one whose square of pixels does."""
-    seen = track.where_observed()
-    found = np.full(seen.size, -1)
+    points = track.where_observed()
+    owner_of = np.full(points.size, -1)
     for index in range(len(cells.x)):
         width = side[index] * PIXEL
         left, low = np.floor((cells.x[index] + PIXEL / 2) / width), np.floor((cells.y[index] + PIXEL / 2) / width)
-        own = (np.floor((seen.x + PIXEL / 2) / width) == left) & (np.floor((seen.y + PIXEL / 2) / width) == low)
-        found[own] = index
-    return found
+        inside = (np.floor((points.x + PIXEL / 2) / width) == left) & (np.floor((points.y + PIXEL / 2) / width) == low)
+        owner_of[inside] = index
+    return owner_of
 
 
 def test_a_quadtree_s_cells_vary_less_than_the_threshold_or_are_the_smallest(track):
     plan = reduction("quadtree:0.006", smallest=2, largest=16)
-    seen, cells = track.where_observed(), reduced_points(track, plan)
+    points, cells = track.where_observed(), reduced_points(track, plan)
     side = 2 ** np.ceil(np.log2(np.sqrt(cells.count)))  # without gaps
-    whole = np.isin(cells.count, [4, 16, 64, 256])
-    owner = members(track, cells, np.where(whole, side, 1))
-    for index in np.flatnonzero(whole):
-        own = owner == index
-        assert own.sum() == cells.count[index]
-        assert cells.displacement[index] == pytest.approx(seen.displacement[own].mean())
-        assert seen.displacement[own].std() <= 0.006 or side[index] == 2
+    full = np.isin(cells.count, [4, 16, 64, 256])
+    owner = members(track, cells, np.where(full, side, 1))
+    for index in np.flatnonzero(full):
+        inside = owner == index
+        assert inside.sum() == cells.count[index]
+        assert cells.displacement[index] == pytest.approx(points.displacement[inside].mean())
+        assert points.displacement[inside].std() <= 0.006 or side[index] == 2
     assert {4, 16, 64, 256} <= set(cells.count)
     # A parent of four smallest cells varied more, or they would be one.
     for index in np.flatnonzero(cells.count == 4):
         corner = [np.floor((cells.x[index] + 50) / 400), np.floor((cells.y[index] + 50) / 400)]
-        parent = (np.floor((seen.x + 50) / 400) == corner[0]) & (np.floor((seen.y + 50) / 400) == corner[1])
-        assert seen.displacement[parent].std() > 0.006
+        parent = (np.floor((points.x + 50) / 400) == corner[0]) & (np.floor((points.y + 50) / 400) == corner[1])
+        assert points.displacement[parent].std() > 0.006
 
 
 def test_a_slope_splits_cells(track):
@@ -96,11 +96,13 @@ def test_least_squares_over_cells_finds_the_same_source_within_its_errors(track)
         sides = np.zeros((len(points.x), 2)) if points.spread is None else points.spread
 
         def misfit(source):
-            places = [(points.x + i * sides[:, 0], points.y + j * sides[:, 1]) for i in (-1, 1) for j in (-1, 1)]
-            return (np.mean([along(source, *place) for place in places], axis=0) - points.displacement) / points.error
+            positions = [(points.x + i * sides[:, 0], points.y + j * sides[:, 1]) for i in (-1, 1) for j in (-1, 1)]
+            return (
+                np.mean([along(source, *position) for position in positions], axis=0) - points.displacement
+            ) / points.error
 
-        found = least_squares(misfit, SOURCE * [1, 1, 0.7, 1.5], x_scale=SOURCE)
-        return found.x, np.sqrt(np.diag(np.linalg.inv(found.jac.T @ found.jac)))
+        owner_of = least_squares(misfit, SOURCE * [1, 1, 0.7, 1.5], x_scale=SOURCE)
+        return owner_of.x, np.sqrt(np.diag(np.linalg.inv(owner_of.jac.T @ owner_of.jac)))
 
     everything, _ = fitted(track.where_observed())
     for text in CRITERIA[:2]:
@@ -148,8 +150,8 @@ class Grid:
     def blocks(self, side):
         for low in range(0, SIDE, side):
             for left in range(0, SIDE, side):
-                own = (self.row // side == low // side) & (self.column // side == left // side)
-                yield Pixels(self.track.select(own), self.row[own], self.column[own])
+                inside = (self.row // side == low // side) & (self.column // side == left // side)
+                yield Pixels(self.track.select(inside), self.row[inside], self.column[inside])
 
 
 @pytest.mark.parametrize("text", CRITERIA)
@@ -158,10 +160,10 @@ def test_cells_do_not_depend_on_the_blocks_in_which_pixels_come(track, text, mon
     monkeypatch.setattr("qexp.observations.reduction.PIECE", 32)
     parts = reduced(Grid(track), plan)
     monkeypatch.undo()
-    whole = reduced(Grid(track), plan)
+    at_once = reduced(Grid(track), plan)
     for name in ("count", "x", "displacement", "error", "elevation"):
-        one, other = (getattr(cells, name)[np.lexsort([cells.x, cells.y])] for cells in (parts, whole))
-        np.testing.assert_allclose(one, other)
+        values, expected = (getattr(cells, name)[np.lexsort([cells.x, cells.y])] for cells in (parts, at_once))
+        np.testing.assert_allclose(values, expected)
 
 
 def test_cells_with_too_few_observed_pixels_are_split_and_then_dropped(track):
@@ -176,8 +178,10 @@ def test_cells_with_too_few_observed_pixels_are_split_and_then_dropped(track):
 
 
 def test_cells_are_drawn_as_large_as_they_are(track):
-    whole = dataclasses.replace(track, observed=np.ones(SIDE**2, bool), displacement=along(SOURCE, track.x, track.y))
-    cells = reduced_points(whole, reduction("quadtree:0.002", smallest=1, largest=16))
+    everywhere = dataclasses.replace(
+        track, observed=np.ones(SIDE**2, bool), displacement=along(SOURCE, track.x, track.y)
+    )
+    cells = reduced_points(everywhere, reduction("quadtree:0.002", smallest=1, largest=16))
     assert {1, 4, 16, 64, 256} <= set(cells.count)
     np.testing.assert_allclose(sides_of(cells.spread, cells.count), PIXEL * np.sqrt(cells.count)[:, None] * [1, 1])
 
@@ -193,17 +197,17 @@ def test_noise_stays_and_stations_and_means_are_left_alone(track):
 
 @pytest.mark.slow
 def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path, track):
-    seen = track.where_observed()
-    rows = np.column_stack([seen.x + 4e5, seen.y + 4e6, seen.displacement, seen.error, seen.direction])
+    points = track.where_observed()
+    rows = np.column_stack([points.x + 4e5, points.y + 4e6, points.displacement, points.error, points.direction])
     np.savetxt(tmp_path / "track.txt", rows)
     package.observe(tmp_path / "track.txt", tmp_path / "obs.nc", reduce="quadtree:0.004")
     again = package.observe(tmp_path / "obs.nc").observation.tracks[0]
-    assert again.count.sum() == seen.size
-    assert len(again.x) < seen.size / 4
+    assert again.count.sum() == points.size
+    assert len(again.x) < points.size / 4
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("options", "message"),
     [
         ({"reduce": "tree:0.1"}, "no criterion 'tree'; known are quadtree:THRESHOLD"),
         ({"reduce": "quadtree"}, "write quadtree:THRESHOLD"),
@@ -216,7 +220,7 @@ def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path,
         ({"reduce": "quadtree:1", "least_share": 2}, "between 0 and 1"),
     ],
 )
-def test_reductions_that_cannot_be_are_refused(tmp_path, asked, message):
+def test_reductions_that_cannot_be_are_refused(tmp_path, options, message):
     np.savetxt(tmp_path / "track.txt", [[4e5, 4e6, 0.1, 0.01, *TOWARD], [5e5, 4e6, 0.1, 0.01, *TOWARD]])
     with pytest.raises(QexpError, match=message):
-        package.observe(tmp_path / "track.txt", **asked)
+        package.observe(tmp_path / "track.txt", **options)

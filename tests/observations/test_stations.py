@@ -23,24 +23,24 @@ def table(tmp_path_factory):
     """Stations above a point source, in a system of metres; the last one has no vertical component."""
     moved = mogi(SOURCE, torch.from_numpy(PLACES))[0].numpy()
     lines = ["station,east,north,dE,dN,dU,error"]
-    for name, place, vector in zip(NAMES, PLACES, moved, strict=True):
+    for name, position, vector in zip(NAMES, PLACES, moved, strict=True):
         up = "" if name == "0042" else f"{vector[2]:.9f}"
-        lines.append(f"{name},{place[0]},{place[1]},{vector[0]:.9f},{vector[1]:.9f},{up},0.002")
+        lines.append(f"{name},{position[0]},{position[1]},{vector[0]:.9f},{vector[1]:.9f},{up},0.002")
     path = tmp_path_factory.mktemp("gnss") / "network.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def test_names_are_kept_with_each_component_and_through_files(table, tmp_path):
-    seen = package.observe([], tmp_path / "g.nc", gnss=[table])
-    (track,) = seen.observation.tracks
+    result = package.observe([], tmp_path / "g.nc", gnss=[table])
+    (track,) = result.observation.tracks
     assert track.station.tolist() == list(np.repeat(NAMES, 3))
-    assert seen.tracks[0].stations == NAMES
+    assert result.tracks[0].stations == NAMES
     again = read_observation(tmp_path / "g.nc").tracks[0]
     assert again.station.tolist() == track.station.tolist()
     assert again.where_observed().station.tolist() == [*np.repeat(NAMES[:4], 3), "0042", "0042"]
-    with xarray.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as opened:
-        assert opened["station"].dims == ("point",)
+    with xarray.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as file:
+        assert file["station"].dims == ("point",)
 
 
 def test_names_are_printed(table, qexp):
@@ -58,9 +58,9 @@ def test_files_whose_stations_have_no_names_are_as_before(tmp_path):
     track = Track("g", "gnss", 4e5 * ones, 4.5e6 * ones, 0.01 * ones, 0.001 * ones, np.eye(3), np.ones(3, bool))
     radar = Track("r", "radar", 4e5 * ones, 4.5e6 * ones, ones, ones, np.eye(3)[[2, 2, 2]], np.ones(3, bool))
     write_observation(Observation((radar, track)), tmp_path / "g.nc")
-    with xarray.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as opened:
-        assert "station" not in opened
-    assert [one.station for one in read_observation(tmp_path / "g.nc").tracks] == [None, None]
+    with xarray.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as file:
+        assert "station" not in file
+    assert [track.station for track in read_observation(tmp_path / "g.nc").tracks] == [None, None]
     assert package.observe(tmp_path / "g.nc").tracks[1].stations is None
 
 
@@ -69,10 +69,10 @@ def test_vectors_of_stations_are_put_together_along_any_axes():
     turn = np.radians(60)
     axes = np.array([[np.cos(turn), np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     x, y, moved = np.array([1.0, 1, 1, 5, 5]), np.zeros(5), np.array([0.03, -0.01, 0.02, 0.03, 0.02])
-    made = stations_of(x, y, axes[[0, 1, 2, 0, 2]], moved, np.array(["A", "A", "A", "B", "B"]))
-    np.testing.assert_allclose(made.vectors[0], axes.T @ moved[:3])
-    np.testing.assert_allclose(made.vectors[1], [np.nan, np.nan, 0.02])
-    assert made.names == ["A", "B"]
+    stations = stations_of(x, y, axes[[0, 1, 2, 0, 2]], moved, np.array(["A", "A", "A", "B", "B"]))
+    np.testing.assert_allclose(stations.vectors[0], axes.T @ moved[:3])
+    np.testing.assert_allclose(stations.vectors[1], [np.nan, np.nan, 0.02])
+    assert stations.names == ["A", "B"]
 
 
 def test_names_are_on_maps(table):

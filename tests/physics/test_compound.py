@@ -42,14 +42,14 @@ def test_displacement_is_the_integral_of_mindlins_solution_over_the_three_rectan
     expected = sum(
         spread_over(
             sources(CENTRE)[0],
-            semi_axes[one] * axes[:, one],
-            semi_axes[two] * axes[:, two],
+            semi_axes[first] * axes[:, first],
+            semi_axes[second] * axes[:, second],
             axes[:, normal],
             opening * axes[:, normal],
             STATIONS,
             poisson_ratio,
         )
-        for one, two, normal in ((1, 2, 0), (0, 2, 1), (0, 1, 2))
+        for first, second, normal in ((1, 2, 0), (0, 2, 1), (0, 1, 2))
     )
     source = sources([*CENTRE, *rotation, *semi_axes, opening])
     torch.testing.assert_close(cdm(source, STATIONS, poisson_ratio)[0], expected, rtol=1e-10, atol=1e-13)

@@ -86,10 +86,10 @@ def test_the_displacement_is_that_of_a_crack_solved_from_the_equations_of_elasti
     stations = (
         torch.tensor([100.0, -50.0], dtype=DOUBLE) + radius * torch.tensor(distances, dtype=DOUBLE)[:, None] * direction
     )
-    seen = penny(sources([100.0, -50.0, depth * radius, radius, pressure]), stations, poisson_ratio)[0].numpy()
+    displacement = penny(sources([100.0, -50.0, depth * radius, radius, pressure]), stations, poisson_ratio)[0].numpy()
     scale = np.abs(expected).max()
-    assert seen[:, 2] == pytest.approx(expected[:, 1], abs=1e-9 * scale)
-    assert seen[:, :2] == pytest.approx(expected[:, :1] * direction.numpy(), abs=1e-9 * scale)
+    assert displacement[:, 2] == pytest.approx(expected[:, 1], abs=1e-9 * scale)
+    assert displacement[:, :2] == pytest.approx(expected[:, :1] * direction.numpy(), abs=1e-9 * scale)
 
 
 @pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])

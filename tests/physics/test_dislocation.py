@@ -150,13 +150,15 @@ def test_four_quarters_move_the_ground_as_the_whole_plane_does():
     strike, dip = 0.4, 1.55
     along, up, _ = sides(strike, dip)
     centre = torch.tensor([100.0, 50.0, 2e3], dtype=DOUBLE)
-    whole = okada(sources([*centre, 2000.0, 1000.0, strike, dip, 1.0, 2.0, 3.0]), STATIONS)
+    expected = okada(sources([*centre, 2000.0, 1000.0, strike, dip, 1.0, 2.0, 3.0]), STATIONS)
     quarters = [
         sources([*(centre + a * 500 * along + b * 250 * up), 1000.0, 500.0, strike, dip, 1.0, 2.0, 3.0])
         for a in (-1, 1)
         for b in (-1, 1)
     ]
-    torch.testing.assert_close(okada(torch.cat(quarters), STATIONS).sum(0, keepdim=True), whole, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(
+        okada(torch.cat(quarters), STATIONS).sum(0, keepdim=True), expected, rtol=1e-10, atol=1e-14
+    )
 
 
 @pytest.mark.slow

@@ -47,8 +47,8 @@ def test_displacement_toward_the_satellite_is_positive_and_across_the_line_of_si
 
 def test_each_displacement_of_a_batch_is_projected_along_its_own_direction():
     displacement = torch.eye(3, dtype=DOUBLE)[:, None, :].expand(3, 2, 3)
-    seen = project(displacement, torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0]], dtype=DOUBLE))
-    assert seen.tolist() == [[1, 1], [2, 2], [3, 3]]
+    projected = project(displacement, torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0]], dtype=DOUBLE))
+    assert projected.tolist() == [[1, 1], [2, 2], [3, 3]]
 
 
 def test_pixel_i_lies_at_i_minus_half_the_count_pixels_from_the_origin():

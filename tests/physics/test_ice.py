@@ -169,11 +169,11 @@ def test_ice_is_neither_made_nor_lost_on_steep_ground_and_thickness_is_never_neg
     volume = thickness.sum().item()
     gained, least = 0.0, math.inf
     for _ in range(300):
-        taken = step(thickness, bed, rate, 150.0, doubles(ARRHENIUS), doubles(sliding), doubles(0.5 * YEAR))
+        last = step(thickness, bed, rate, 150.0, doubles(ARRHENIUS), doubles(sliding), doubles(0.5 * YEAR))
         thickness, gained, least = (
-            taken.thickness,
-            gained + taken.gained.sum().item(),
-            min(least, taken.thickness.min()),
+            last.thickness,
+            gained + last.gained.sum().item(),
+            min(least, last.thickness.min()),
         )
     assert least >= 0
     assert thickness.sum().item() == pytest.approx(volume + gained, rel=1e-12)
@@ -195,12 +195,12 @@ def test_a_step_that_is_too_long_takes_no_more_ice_from_a_cell_than_it_has(monke
 
 def test_no_more_ice_melts_than_there_is():
     thickness = doubles([[3.0, 0.0], [1.0, 5.0]])
-    taken = step(
+    last = step(
         thickness, torch.zeros_like(thickness), torch.full_like(thickness, -4.0 / YEAR), 1e5, doubles(ARRHENIUS),
         doubles(0.0), doubles(YEAR),
     )  # fmt: skip
-    torch.testing.assert_close(taken.thickness, doubles([[0.0, 0.0], [0.0, 1.0]]), rtol=0, atol=1e-6)
-    torch.testing.assert_close(taken.gained, doubles([[-3.0, 0.0], [-1.0, -4.0]]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(last.thickness, doubles([[0.0, 0.0], [0.0, 1.0]]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(last.gained, doubles([[-3.0, 0.0], [-1.0, -4.0]]), rtol=0, atol=1e-6)
 
 
 def test_ice_on_a_bed_that_leads_out_of_the_grid_stays_on_it():
@@ -216,9 +216,9 @@ def test_ice_on_a_bed_that_leads_out_of_the_grid_stays_on_it():
 def test_a_level_lake_of_ice_stays_as_it_is():
     _, bed, _ = landscape()
     thickness = (bed.max() + 50 - bed).contiguous()
-    taken = step(thickness, bed, no_balance(bed, None), 150.0, doubles(ARRHENIUS), doubles(SLIDING), doubles(YEAR))
-    torch.testing.assert_close(taken.thickness, thickness, rtol=0, atol=1e-9)
-    assert taken.duration.item() == YEAR
+    last = step(thickness, bed, no_balance(bed, None), 150.0, doubles(ARRHENIUS), doubles(SLIDING), doubles(YEAR))
+    torch.testing.assert_close(last.thickness, thickness, rtol=0, atol=1e-9)
+    assert last.duration.item() == YEAR
 
 
 @pytest.mark.heavy
@@ -251,9 +251,9 @@ def test_a_step_can_be_differentiated_by_all_that_it_depends_on():
     scale = doubles(1.0).requires_grad_()
 
     def later(thickness, bed, balance, scale):
-        taken = step(thickness, bed, balance / 1e6, 150.0, ARRHENIUS * scale, SLIDING * scale, doubles(0.01 * YEAR))
-        assert taken.duration.item() == 0.01 * YEAR
-        return taken.thickness
+        last = step(thickness, bed, balance / 1e6, 150.0, ARRHENIUS * scale, SLIDING * scale, doubles(0.01 * YEAR))
+        assert last.duration.item() == 0.01 * YEAR
+        return last.thickness
 
     assert torch.autograd.gradcheck(later, (*arguments, scale), eps=1e-5, atol=1e-6)
 

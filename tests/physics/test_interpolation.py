@@ -20,8 +20,8 @@ def error(kernel, image, sources, width, height, east_spacing, north_spacing):
     east, north = pixel_axis(width, east_spacing), pixel_axis(height, north_spacing)
     stations = grid(east.double(), north.double()).expand(len(sources), -1, -1)
     exact = project(kernel(sources, stations, 0.3), direction).unflatten(1, (height, width))
-    seen = image(sources.to(east.dtype), east, north, direction.to(east.dtype), 0.3)
-    return ((seen - exact) / exact.abs().amax((1, 2), keepdim=True)).abs().max()
+    pixels = image(sources.to(east.dtype), east, north, direction.to(east.dtype), 0.3)
+    return ((pixels - exact) / exact.abs().amax((1, 2), keepdim=True)).abs().max()
 
 
 @pytest.mark.slow
@@ -44,9 +44,9 @@ def test_an_image_is_the_same_whatever_else_is_in_the_batch(kernel, image, sourc
     axis = pixel_axis(48, torch.tensor([130.0], dtype=DOUBLE))
     together = image(sources, axis, axis, DIRECTION[: len(sources)])
     for index in (0, 7, len(sources) - 1):
-        place = slice(index, index + 1)
+        part = slice(index, index + 1)
         torch.testing.assert_close(
-            image(sources[place], axis, axis, DIRECTION[place]), together[place], rtol=1e-12, atol=1e-15
+            image(sources[part], axis, axis, DIRECTION[part]), together[part], rtol=1e-12, atol=1e-15
         )
 
 
@@ -60,21 +60,23 @@ def test_gradients_are_those_of_the_displacement(kernel, image, sources):
     east, north = pixel_axis(60, spacing), pixel_axis(64, spacing)
     exact = project(kernel(source, grid(east, north)), direction).unflatten(1, (64, 60))
     expected = torch.autograd.grad((weight * exact).sum(), (source, spacing, direction), retain_graph=True)
-    seen = torch.autograd.grad((weight * image(source, east, north, direction)).sum(), (source, spacing, direction))
-    for one, other in zip(seen, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10 * other.abs().max().item())
+    gradients = torch.autograd.grad(
+        (weight * image(source, east, north, direction)).sum(), (source, spacing, direction)
+    )
+    for gradient, exact_gradient in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, exact_gradient, rtol=1e-8, atol=1e-10 * exact_gradient.abs().max().item())
 
 
 def test_a_deep_source_takes_few_points_and_a_shallow_one_each_pixel():
     points = []
 
-    def seen(places, east, north):
-        points.append((len(places), north.shape[1], east.shape[1]))
+    def evaluate(members, east, north):
+        points.append((len(members), north.shape[1], east.shape[1]))
         return east[:, None, :] * north[:, :, None] * 0
 
     axis = pixel_axis(64, torch.tensor([100.0]))
     for depth in (5000.0, 1.0):
-        interpolation.smooth_image(seen, torch.tensor([[[0.0, 0.0, depth]]] * 3), axis, axis)
+        interpolation.smooth_image(evaluate, torch.tensor([[[0.0, 0.0, depth]]] * 3), axis, axis)
     (_, few, _), shallow = points
     assert few <= 16
     assert shallow == (3, 64, 64)
@@ -90,24 +92,24 @@ def geometry(name, random, largest):
     pixels = [log_uniform(random, 20, 300) for _ in "xy"]
     half = max(height * pixels[1], width * pixels[0]) / 2
     top = pixels[0] * log_uniform(random, 0.01, 30)
-    place = [random.uniform(-1.3, 1.3) * half for _ in "xy"]
+    position = [random.uniform(-1.3, 1.3) * half for _ in "xy"]
     sizes = sorted((half * log_uniform(random, 1e-3, 1.0) for _ in range(3)), reverse=True)
     turns, amplitude = random.uniform(-3, 3, size=3).tolist(), random.choice([-1, 1])
     tilt = random.choice([0.0, 1e-6, np.pi / 2 - 1e-6, np.pi / 2, random.uniform(0, np.pi / 2)])
     slips = (amplitude * random.uniform(0, 1, size=3)).tolist()
     upwards = clockwise_rotation(*torch.tensor([turns], dtype=DOUBLE).mT)[0, 2].numpy()
     source = {
-        "mogi": lambda: [*place, top, amplitude * 1e6],
-        "mctigue": lambda: [*place, top + sizes[1], sizes[1], amplitude * 1e-3],
-        "pcdm": lambda: [*place, top, *turns, *(1e6 * slip for slip in slips)],
-        "penny": lambda: [*place, max(top, 0.0101 * sizes[1]), sizes[1], amplitude * 1e-3],
+        "mogi": lambda: [*position, top, amplitude * 1e6],
+        "mctigue": lambda: [*position, top + sizes[1], sizes[1], amplitude * 1e-3],
+        "pcdm": lambda: [*position, top, *turns, *(1e6 * slip for slip in slips)],
+        "penny": lambda: [*position, max(top, 0.0101 * sizes[1]), sizes[1], amplitude * 1e-3],
         "yang": lambda: [
-            *place,
+            *position,
             top + np.hypot(sizes[1] * np.sin(tilt), max(sizes[2], sizes[1] / 9) * np.cos(tilt)),
             sizes[1], max(sizes[2], sizes[1] / 9), turns[0], tilt, amplitude * 1e-3,
         ],
-        "okada": lambda: [*place, top + sizes[1] / 2 * np.sin(tilt), *sizes[:2], turns[0], tilt, *slips],
-        "cdm": lambda: [*place, top + float(abs(upwards * np.array(sizes)).sum()), *turns, *sizes, amplitude],
+        "okada": lambda: [*position, top + sizes[1] / 2 * np.sin(tilt), *sizes[:2], turns[0], tilt, *slips],
+        "cdm": lambda: [*position, top + float(abs(upwards * np.array(sizes)).sum()), *turns, *sizes, amplitude],
     }  # fmt: skip
     return torch.tensor([source[name]()], dtype=DOUBLE), height, width, pixels
 
@@ -120,8 +122,8 @@ def largest_error(name, random, largest):
         pixel_axis(n, torch.tensor([size], dtype=DOUBLE)) for n, size in ((width, x_spacing), (height, y_spacing))
     )
     direction = line_of_sight(*torch.tensor([[random.uniform(-3, 3)], [random.uniform(0, 0.8)]], dtype=DOUBLE))
-    seen = image(source, east, north, direction, 0.3)[0]
-    peak = int(seen.abs().argmax())
+    pixels = image(source, east, north, direction, 0.3)[0]
+    peak = int(pixels.abs().argmax())
     rows = torch.tensor(
         [*random.integers(height, size=400), *[peak // width] * 200, *random.integers(height, size=200)]
     )
@@ -130,7 +132,7 @@ def largest_error(name, random, largest):
     )
     stations = torch.stack([east[0, columns], north[0, rows]], dim=-1)[None]
     exact = project(kernel(source, stations, 0.3), direction)[0]
-    return float((seen[rows, columns] - exact).abs().max() / torch.maximum(exact.abs().max(), seen.abs().max()))
+    return float((pixels[rows, columns] - exact).abs().max() / torch.maximum(exact.abs().max(), pixels.abs().max()))
 
 
 @pytest.mark.heavy
@@ -151,8 +153,8 @@ def test_sources_beside_the_image_are_seen_to_single_precision(name, beside):
         source = geometry(name, random, 64)[0].float()
         source[0, :2] = torch.tensor([beside, -0.4 * beside]) * 1600
         exact = project(kernel(source.double(), grid(axis, axis).double(), 0.3), direction.double())[0]
-        seen = image(source, axis, axis, direction, 0.3)[0].flatten()
-        assert float((seen - exact).abs().max() / exact.abs().max()) < 3e-5
+        pixels = image(source, axis, axis, direction, 0.3)[0].flatten()
+        assert float((pixels - exact).abs().max() / exact.abs().max()) < 3e-5
 
 
 @pytest.mark.heavy
@@ -171,11 +173,11 @@ def test_small_spheroids_are_as_sharp_as_point_sources(plunge):
     for _ in range(20):
         depth = log_uniform(random, 1500, 5000)
         sizes = depth * log_uniform(random, 0.01, 0.1) * np.array([1.0, random.uniform(0.12, 0.9)])
-        place = random.uniform(-2500, 2500, size=2)
-        source = torch.tensor([[*place, depth, *sizes, random.uniform(-3, 3), plunge, 1e-3]], dtype=torch.float32)
+        position = random.uniform(-2500, 2500, size=2)
+        source = torch.tensor([[*position, depth, *sizes, random.uniform(-3, 3), plunge, 1e-3]], dtype=torch.float32)
         exact = project(yang(source.double(), grid(axis, axis).double(), 0.3), direction.double())[0]
-        seen = yang_image(source, axis, axis, direction, 0.3)[0].flatten()
-        assert float((seen - exact).abs().max() / exact.abs().max()) < 1e-5
+        pixels = yang_image(source, axis, axis, direction, 0.3)[0].flatten()
+        assert float((pixels - exact).abs().max() / exact.abs().max()) < 1e-5
 
 
 def test_a_fault_close_below_the_surface_is_computed_pixel_by_pixel():
@@ -184,24 +186,26 @@ def test_a_fault_close_below_the_surface_is_computed_pixel_by_pixel():
     source = torch.tensor([[0, 0, 10 + 5e3 * np.sin(dip), 20e3, 10e3, 0.5, dip, 1, 1, 0]], dtype=DOUBLE)
     axis = pixel_axis(300, torch.tensor([100.0], dtype=DOUBLE))
     direction = line_of_sight(*torch.tensor([[0.3], [0.6]], dtype=DOUBLE))
-    seen = okada_image(source, axis, axis, direction)
+    pixels = okada_image(source, axis, axis, direction)
     torch.testing.assert_close(
-        seen.flatten(1), project(okada(source, grid(axis, axis)), direction), rtol=1e-12, atol=1e-15
+        pixels.flatten(1), project(okada(source, grid(axis, axis)), direction), rtol=1e-12, atol=1e-15
     )
 
 
 def test_large_images_that_are_computed_pixel_by_pixel_are_made_in_parts(monkeypatch):
     monkeypatch.setattr(interpolation, "MOST_POINTS", 5 * 300)
-    asked = []
+    sizes = []
 
-    def seen(places, east, north):
-        asked.append(len(places) * north.shape[1] * east.shape[1])
+    def evaluate(members, east, north):
+        sizes.append(len(members) * north.shape[1] * east.shape[1])
         return east[:, None, :] + 2 * north[:, :, None]
 
     axis = pixel_axis(300, torch.tensor([100.0], dtype=DOUBLE))
-    image = interpolation.smooth_image(seen, torch.tensor([[[0, 0, 1], [9e3, 9e3, 1]]] * 2, dtype=DOUBLE), axis, axis)
+    image = interpolation.smooth_image(
+        evaluate, torch.tensor([[[0, 0, 1], [9e3, 9e3, 1]]] * 2, dtype=DOUBLE), axis, axis
+    )
     torch.testing.assert_close(image, (axis[:, None, :] + 2 * axis[:, :, None]).expand(2, -1, -1))
-    assert max(asked) <= 5 * 300
+    assert max(sizes) <= 5 * 300
 
 
 def test_a_polynomial_in_the_stretched_position_is_interpolated_exactly():
@@ -211,5 +215,5 @@ def test_a_polynomial_in_the_stretched_position_is_interpolated_exactly():
         return torch.asinh(east / 3000)[:, None, :] ** 3 * (1 + torch.asinh(north / 3000)[:, :, None] ** 2)
 
     singular = torch.tensor([[[0.0, 0.0, 3000.0]]], dtype=DOUBLE)
-    image = interpolation.smooth_image(lambda places, east, north: field(east, north), singular, axis, axis)
+    image = interpolation.smooth_image(lambda members, east, north: field(east, north), singular, axis, axis)
     torch.testing.assert_close(image, field(axis, axis), rtol=0, atol=1e-13)

@@ -60,14 +60,14 @@ KERNELS = {
 @pytest.mark.parametrize("name", KERNELS)
 def test_batches_are_their_sources_one_by_one_and_single_precision_is_enough(name, monkeypatch):
     kernel, _, batch = KERNELS[name]
-    own = STATIONS + 50 * torch.arange(len(batch), dtype=DOUBLE)[:, None, None]
-    together = kernel(batch, own)
-    alone = torch.cat([kernel(batch[index : index + 1], own[index]) for index in range(len(batch))])
+    stations = STATIONS + 50 * torch.arange(len(batch), dtype=DOUBLE)[:, None, None]
+    together = kernel(batch, stations)
+    alone = torch.cat([kernel(batch[index : index + 1], stations[index]) for index in range(len(batch))])
     torch.testing.assert_close(together, alone, rtol=1e-11, atol=1e-15)
     for module in (crack, ellipsoid):
         monkeypatch.setattr(module, "BLOCK", 8)
-    torch.testing.assert_close(kernel(batch, own), alone, rtol=1e-11, atol=1e-15)
-    single = kernel(batch.float(), own.float())
+    torch.testing.assert_close(kernel(batch, stations), alone, rtol=1e-11, atol=1e-15)
+    single = kernel(batch.float(), stations.float())
     assert single.dtype == torch.float32
     assert ((single.double() - together).abs().amax((1, 2)) / together.abs().amax((1, 2))).max() < 2e-5
     assert kernel(batch[:0], STATIONS).shape == (0, len(STATIONS), 3)

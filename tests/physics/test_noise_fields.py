@@ -122,8 +122,8 @@ def test_the_row_factors_imply_an_exponential_covariance_between_all_pixels(
 
 def test_what_has_lost_its_correlation_gets_it_back_from_the_exact_covariance():
     rows, columns = np.meshgrid(np.arange(16) * 40.0, np.arange(24) * 100.0, indexing="ij")
-    place = np.stack([rows.ravel(), columns.ravel()], -1)
-    covariance = torch.from_numpy(np.exp(-np.linalg.norm(place[:, None] - place[None], axis=-1) / 500))
+    position = np.stack([rows.ravel(), columns.ravel()], -1)
+    covariance = torch.from_numpy(np.exp(-np.linalg.norm(position[:, None] - position[None], axis=-1) / 500))
     images = torch.randn(3, 16, 24, generator=seeded(), dtype=torch.float64)
     amplitude = torus_amplitude(16, 24, metres(100.0), metres(40.0), correlated_over(500.0))
     solved = without_correlation(images, amplitude)
@@ -169,15 +169,15 @@ def test_the_two_fields_of_one_complex_draw_are_uncorrelated(fields):
     first, second = drawn[:DRAWS], drawn[DRAWS:]
     assert (first * second).mean(0).abs().max() < 0.07
     for rows, columns in ((0, 1), (1, 0), (2, 3)):
-        for one, other in ((first, second), (second, first)):
-            product = one[:, rows:, columns:] * other[:, : HEIGHT - rows, : WIDTH - columns]
+        for left_field, right_field in ((first, second), (second, first)):
+            product = left_field[:, rows:, columns:] * right_field[:, : HEIGHT - rows, : WIDTH - columns]
             assert product.mean().abs() < 0.02
 
 
 def test_single_images_are_not_normalised_so_their_means_vary_as_the_covariance_says(fields):
     rows, columns = np.meshgrid(np.arange(HEIGHT) * PIXEL_HEIGHT, np.arange(WIDTH) * PIXEL_WIDTH, indexing="ij")
-    place = np.stack([rows.ravel(), columns.ravel()], -1)
-    distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
+    position = np.stack([rows.ravel(), columns.ravel()], -1)
+    distance = np.linalg.norm(position[:, None] - position[None], axis=-1)
     expected = np.exp(-distance / RANGE).mean()
     assert fields().mean((1, 2)).var().item() == pytest.approx(expected, rel=0.1)
 

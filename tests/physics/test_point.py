@@ -92,16 +92,16 @@ def test_far_away_uplift_falls_with_the_cube_of_the_distance():
 
 def test_looking_eastward_the_western_flank_moves_toward_the_satellite_and_shifts_the_peak_west():
     # The satellite stands in the west and the flank west of an inflating source is pushed west.
-    seen = image(sources([0.0, 0.0, 2000.0, 1e6]), azimuth=0.0)[0]
-    row, column = divmod(int(seen.argmax()), 64)
+    pixels = image(sources([0.0, 0.0, 2000.0, 1e6]), azimuth=0.0)[0]
+    row, column = divmod(int(pixels.argmax()), 64)
     assert row == 32
     assert column < 32
-    assert seen[32, 12] > seen[32, 52]
+    assert pixels[32, 12] > pixels[32, 52]
 
 
 def test_a_source_east_and_north_of_the_centre_stands_at_higher_columns_and_rows():
-    seen = image(sources([1000.0, 2000.0, 500.0, 1e6]), azimuth=0.0, incidence=0.0, height=60, width=40)[0]
-    assert divmod(int(seen.argmax()), 40) == (30 + 20, 20 + 10)
+    pixels = image(sources([1000.0, 2000.0, 500.0, 1e6]), azimuth=0.0, incidence=0.0, height=60, width=40)[0]
+    assert divmod(int(pixels.argmax()), 40) == (30 + 20, 20 + 10)
 
 
 def test_the_image_kernel_equals_projecting_the_station_kernel():
@@ -165,8 +165,8 @@ def test_the_second_order_of_a_sphere_is_the_moment_that_answers_the_stress_refl
     strain = (gradient + gradient.T) / 2
     # Eshelby (1957): what a sphere must strain by itself to be free of stress, the reflected one included.
     mean = strain.trace() / 3 * torch.eye(3, dtype=DOUBLE)
-    own = mean / (1 - (1 + nu) / (3 * (1 - nu))) + (strain - mean) / (1 - 2 * (4 - 5 * nu) / (15 * (1 - nu)))
-    expected = by_moments(4 / 3 * math.pi * stress(own, nu)[None], centre[None], STATIONS, nu)
+    free_strain = mean / (1 - (1 + nu) / (3 * (1 - nu))) + (strain - mean) / (1 - 2 * (4 - 5 * nu) / (15 * (1 - nu)))
+    expected = by_moments(4 / 3 * math.pi * stress(free_strain, nu)[None], centre[None], STATIONS, nu)
     radius, pressure = 800.0, 0.01
     first = mogi(sources([0.0, 0.0, depth, math.pi * radius**3 * pressure]), STATIONS, nu)[0]
     second = mctigue(sources([0.0, 0.0, depth, radius, pressure]), STATIONS, nu)[0] - first

@@ -13,9 +13,9 @@ def test_the_semivariogram_of_the_mixture_is_von_karman_s_at_every_distance(oute
     ranges, shares, rest = gaussian_mixture(outer_scale, hurst, pixel / 3)
     assert float(shares.sum()) + rest == pytest.approx(1, abs=1e-12)
     distance = torch.logspace(0, 3, 100, dtype=torch.float64) * pixel
-    made = sum(share * gaussian(distance, 1.0, of_range) for of_range, share in zip(ranges, shares, strict=True))
+    mixture = sum(share * gaussian(distance, 1.0, of_range) for of_range, share in zip(ranges, shares, strict=True))
     exact = von_karman(distance, 1.0, outer_scale, hurst)
-    torch.testing.assert_close(1 - made, 1 - exact, rtol=1e-3, atol=0)
+    torch.testing.assert_close(1 - mixture, 1 - exact, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("count", [1, 7, 64])

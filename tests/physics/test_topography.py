@@ -18,13 +18,13 @@ STATIONS = torch.tensor([[0.0, 0.0], [800.0, -300.0], [-2500.0, 4000.0]], dtype=
 
 def test_every_station_sees_the_source_as_deep_below_it_as_it_is(monkeypatch):
     elevation = torch.tensor([1200.0, -150.0, 0.0], dtype=torch.float64)
-    made = over_topography(okada, SOURCE, STATIONS, elevation)
+    displacement = over_topography(okada, SOURCE, STATIONS, elevation)
     for index, height in enumerate(elevation):
         deeper = SOURCE.clone()
         deeper[:, 2] += height
-        torch.testing.assert_close(made[:, index], okada(deeper, STATIONS)[:, index], rtol=1e-12, atol=0)
+        torch.testing.assert_close(displacement[:, index], okada(deeper, STATIONS)[:, index], rtol=1e-12, atol=0)
     monkeypatch.setattr(geometry, "STATIONS", 1)  # one source at a time
-    torch.testing.assert_close(over_topography(okada, SOURCE, STATIONS.expand(2, -1, -1), elevation), made)
+    torch.testing.assert_close(over_topography(okada, SOURCE, STATIONS.expand(2, -1, -1), elevation), displacement)
 
 
 def test_a_source_above_the_lowest_station_is_refused():
@@ -35,9 +35,9 @@ def test_a_source_above_the_lowest_station_is_refused():
 def test_the_finite_elements_give_the_half_space_where_the_ground_is_flat():
     distance, outward, up = reference(Cone(5000.0, 0.0), 2000.0, *COARSE)
     expected = flat(2000.0, distance)
-    for made, true in zip((outward, up), expected, strict=True):
+    for displacement, true in zip((outward, up), expected, strict=True):
         near = distance < 10_000
-        assert abs(made - true)[near].max() < 0.003 * expected[1].max()
+        assert abs(displacement - true)[near].max() < 0.003 * expected[1].max()
 
 
 @pytest.mark.parametrize(("height", "share"), [(450.0, 0.05), (1800.0, 0.15)])

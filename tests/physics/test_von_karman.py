@@ -32,8 +32,8 @@ def distances(height, width, pixel_width, pixel_height):
     rows, columns = torch.meshgrid(
         torch.arange(height).double() * pixel_height, torch.arange(width).double() * pixel_width, indexing="ij"
     )
-    places = torch.stack([rows.flatten(), columns.flatten()], -1)
-    return (places[:, None] - places).norm(dim=-1)
+    positions = torch.stack([rows.flatten(), columns.flatten()], -1)
+    return (positions[:, None] - positions).norm(dim=-1)
 
 
 def implied_covariance(prepared, height, width):
@@ -57,7 +57,7 @@ def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_varianc
     covariance = implied_covariance(prepared, height, width)
     exact = von_karman(distances(height, width, pixel_width, pixel_height), 1.0, outer_scale, hurst)
     assert (covariance - exact).abs().max() < 1e-3
-    apart, expected = (one.diagonal()[:, None] + one.diagonal() - 2 * one for one in (covariance, exact))
+    apart, expected = (matrix.diagonal()[:, None] + matrix.diagonal() - 2 * matrix for matrix in (covariance, exact))
     off = ~torch.eye(height * width, dtype=torch.bool)
     assert (apart[off] / expected[off] - 1).abs().max() < 5e-3
 
@@ -71,8 +71,8 @@ def test_the_torus_of_images_of_many_rows_gives_the_fields_that_their_rows_would
     drawn = von_karman_field(3000, 20, 24, prepared, torch.Generator().manual_seed(1)).double()
     assert drawn.shape == (3000, 20, 24)
     correlation = von_karman(torch.tensor([100.0, 300.0, 2300.0]), 1.0, 20e3, 5 / 6).double()
-    for place, difference in enumerate((drawn[:, :, 1:] - drawn[:, :, :-1], drawn[:, 2:] - drawn[:, :-2])):
-        assert difference.square().mean().item() == pytest.approx(2 - 2 * correlation[place].item(), rel=0.02)
+    for index, difference in enumerate((drawn[:, :, 1:] - drawn[:, :, :-1], drawn[:, 2:] - drawn[:, :-2])):
+        assert difference.square().mean().item() == pytest.approx(2 - 2 * correlation[index].item(), rel=0.02)
     across = (drawn[:, :, -1] - drawn[:, :, 0]).square().mean().item()
     assert across == pytest.approx(2 - 2 * correlation[2].item(), rel=0.1)
     assert drawn.var(0).mean().item() == pytest.approx(1, rel=0.1)

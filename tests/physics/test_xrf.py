@@ -57,41 +57,47 @@ def counted(energy, width=0.0, detector=DETECTOR):
 
 
 def test_a_pure_element_in_light_of_one_energy_shines_as_sherman_says():
-    of = interactions(["Fe"], single(20e3, 1e6), DIAGONAL, DIAGONAL, 1000.0, 20e3)
-    seen = dict(zip([line.name for line in of.lines], fluorescence(np.ones((1, 1)), of)[0], strict=True))
+    cross_sections = interactions(["Fe"], single(20e3, 1e6), DIAGONAL, DIAGONAL, 1000.0, 20e3)
+    photons = dict(
+        zip([line.name for line in cross_sections.lines], fluorescence(np.ones((1, 1)), cross_sections)[0], strict=True)
+    )
     # All from xraydb, by hand and in cm2 g-1, which cancel; both sines are the same and cancel, too.
     line = xraydb.xray_lines("Fe", "K")["Ka1"]
     edge = xraydb.xray_edge("Fe", "K")
     absorbed = xraydb.mu_elam("Fe", 20e3, kind="photo") * (1 - 1 / edge.jump_ratio)
     both = xraydb.mu_elam("Fe", 20e3) + xraydb.mu_elam("Fe", line.energy)
     by_hand = 1e6 / (4 * math.pi) * edge.fyield * line.intensity * absorbed / both
-    assert seen["Ka1"] == pytest.approx(by_hand, rel=1e-9)
+    assert photons["Ka1"] == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_a_thick_sample_shines_as_the_sum_of_all_its_depths():
     elements, incidence, exit = ["O", "Si", "Ca", "C"], math.radians(30), math.radians(70)
     shares = mixture(elements, SiO2=0.4, CaCO3=0.6)
-    of = interactions(elements, Beam(np.array([5e3, 9e3]), np.array([1.0, 2.0])), incidence, exit, 1000.0, 9e3)
-    index = [line.name for line in of.lines].index("Ka1", [line.element for line in of.lines].index("Ca"))
+    cross_sections = interactions(
+        elements, Beam(np.array([5e3, 9e3]), np.array([1.0, 2.0])), incidence, exit, 1000.0, 9e3
+    )
+    index = [line.name for line in cross_sections.lines].index(
+        "Ka1", [line.element for line in cross_sections.lines].index("Ca")
+    )
     depths = np.linspace(0, 10, 400_001)  # kg m-2
-    energies = np.array([5e3, 9e3, of.lines[index].energy])
+    energies = np.array([5e3, 9e3, cross_sections.lines[index].energy])
     into, again, out = (shares @ attenuation(elements, energies))[0]
-    made = vacancies("Ca", energies[:2])["K"] * of.lines[index].photons * shares[0, elements.index("Ca")]
+    direct = vacancies("Ca", energies[:2])["K"] * cross_sections.lines[index].photons * shares[0, elements.index("Ca")]
     at_depth = sum(
         photons * vacancy * np.exp(-depths * (entering / math.sin(incidence) + out / math.sin(exit)))
-        for photons, vacancy, entering in zip((1.0, 2.0), made, (into, again), strict=True)
+        for photons, vacancy, entering in zip((1.0, 2.0), direct, (into, again), strict=True)
     )
     by_sum = np.trapezoid(at_depth, depths) / math.sin(incidence) / (4 * math.pi)
-    assert fluorescence(shares, of)[0, index] == pytest.approx(by_sum, rel=1e-6)
+    assert fluorescence(shares, cross_sections)[0, index] == pytest.approx(by_sum, rel=1e-6)
 
 
 def test_calcium_takes_light_from_silicon():
     elements = ["C", "O", "Si", "Ca"]
-    of = interactions(elements, single(10e3), DIAGONAL, DIAGONAL, 1000.0, 10e3)
-    silicon = [line.element for line in of.lines].index("Si")
+    cross_sections = interactions(elements, single(10e3), DIAGONAL, DIAGONAL, 1000.0, 10e3)
+    silicon = [line.element for line in cross_sections.lines].index("Si")
     shares = np.linspace(0.1, 1, 10)
     samples = np.concatenate([mixture(elements, SiO2=share, CaCO3=1 - share) for share in shares])
-    per_silicon = fluorescence(samples, of)[:, silicon] / shares
+    per_silicon = fluorescence(samples, cross_sections)[:, silicon] / shares
     assert (np.diff(per_silicon) > 0).all()
     assert per_silicon[0] < 0.8 * per_silicon[-1]
 
@@ -99,18 +105,18 @@ def test_calcium_takes_light_from_silicon():
 def test_samples_do_not_see_each_other_and_light_adds_up():
     elements = ["C", "O", "Si", "Ca"]
     samples = np.concatenate([mixture(elements, SiO2=share, CaCO3=1 - share) for share in (0.2, 0.5, 0.9)])
-    one, two, both = (
+    soft, hard, both = (
         interactions(elements, light, DIAGONAL, DIAGONAL, 1000.0, 12e3)
         for light in (single(8e3, 2.0), single(12e3, 3.0), Beam(np.array([8e3, 12e3]), np.array([2.0, 3.0])))
     )
-    np.testing.assert_allclose(fluorescence(samples, both), fluorescence(samples, one) + fluorescence(samples, two))
+    np.testing.assert_allclose(fluorescence(samples, both), fluorescence(samples, soft) + fluorescence(samples, hard))
     np.testing.assert_allclose(fluorescence(samples, both)[1:2], fluorescence(samples[1:2], both))
     np.testing.assert_allclose(scattering(samples, both)[1:2], scattering(samples[1:2], both))
 
 
 def test_no_line_is_excited_by_light_below_its_edge():
-    of = interactions(["Fe"], single(7111.0), DIAGONAL, DIAGONAL, 1000.0, 30e3)
-    assert not fluorescence(np.ones((1, 1)), of).any()
+    cross_sections = interactions(["Fe"], single(7111.0), DIAGONAL, DIAGONAL, 1000.0, 30e3)
+    assert not fluorescence(np.ones((1, 1)), cross_sections).any()
     assert not lines("Fe", 1000.0, 7111.0)
     assert {line.shell for line in lines("Pb", 1000.0, 14e3)} == {"L3"}
 
@@ -118,53 +124,55 @@ def test_no_line_is_excited_by_light_below_its_edge():
 def test_vacancies_jump_at_the_edge_by_the_jump_ratio():
     energies = np.array([7111.0, 7113.0])
     below, above = xraydb.mu_elam("Fe", energies, kind="photo") / 10
-    made = vacancies("Fe", energies)["K"]
-    assert made[0] == 0
-    assert made[1] == pytest.approx(above * (1 - 1 / 7.893))
-    assert made[1] == pytest.approx(above - below, rel=0.02)
+    direct = vacancies("Fe", energies)["K"]
+    assert direct[0] == 0
+    assert direct[1] == pytest.approx(above * (1 - 1 / 7.893))
+    assert direct[1] == pytest.approx(above - below, rel=0.02)
 
 
 def test_coster_kronig_transitions_move_vacancies_to_outer_shells_only():
-    own = xraydb.mu_elam("Pb", 20e3, kind="photo") / 10
+    photoelectric = xraydb.mu_elam("Pb", 20e3, kind="photo") / 10
     jumps = {shell: xraydb.xray_edge("Pb", shell).jump_ratio for shell in ("L1", "L2", "L3")}
-    made = {shell: values[0] for shell, values in vacancies("Pb", np.array([20e3])).items()}
-    first = own * (1 - 1 / jumps["L1"])
-    second = own / jumps["L1"] * (1 - 1 / jumps["L2"])
-    assert made["K"] == 0
-    assert made["L1"] == pytest.approx(first)
-    assert made["L2"] == pytest.approx(second + first * xraydb.ck_probability("Pb", "L1", "L2"))
+    direct = {shell: values[0] for shell, values in vacancies("Pb", np.array([20e3])).items()}
+    first = photoelectric * (1 - 1 / jumps["L1"])
+    second = photoelectric / jumps["L1"] * (1 - 1 / jumps["L2"])
+    assert direct["K"] == 0
+    assert direct["L1"] == pytest.approx(first)
+    assert direct["L2"] == pytest.approx(second + first * xraydb.ck_probability("Pb", "L1", "L2"))
 
 
 def test_light_scattered_forwards_without_loss_sees_all_electrons_of_an_atom():
     electrons = {"C": 6, "Si": 14, "Ca": 20}
     forwards = rayleigh(list(electrons), np.array([10e3]), 1e-6)[:, 0]
-    for element, seen in zip(electrons, forwards, strict=True):
+    for element, counts in zip(electrons, forwards, strict=True):
         per_mass = AVOGADRO / molar_mass(element)
-        assert seen == pytest.approx(electrons[element] ** 2 * ELECTRON_RADIUS**2 * per_mass, rel=2e-3)
+        assert counts == pytest.approx(electrons[element] ** 2 * ELECTRON_RADIUS**2 * per_mass, rel=2e-3)
 
 
 def test_inelastic_scattering_over_all_angles_is_the_cross_section_of_the_tables():
     angles = np.linspace(0, math.pi, 361)
     energies = np.array([5e3, 20e3])
     over_angles = np.stack([compton(["O"], energies, angle)[0] * math.sin(angle) for angle in angles])
-    whole = 2 * math.pi * np.trapezoid(over_angles, angles, axis=0)
-    np.testing.assert_allclose(whole, xraydb.mu_elam("O", energies, kind="incoh") / 10, rtol=1e-3)
+    integral = 2 * math.pi * np.trapezoid(over_angles, angles, axis=0)
+    np.testing.assert_allclose(integral, xraydb.mu_elam("O", energies, kind="incoh") / 10, rtol=1e-3)
 
 
 def test_rhodiums_light_loses_768_ev_to_an_electron_at_a_right_angle():
     # Compton (1923): the wavelength grows by 0.02426 Å.
-    left = compton_energy(np.array([20216.0]), math.pi / 2)[0]
-    assert 12398.42 / left - 12398.42 / 20216 == pytest.approx(0.02426, abs=1e-5)
-    assert 20216 - left == pytest.approx(769, abs=1)
+    scattered = compton_energy(np.array([20216.0]), math.pi / 2)[0]
+    assert 12398.42 / scattered - 12398.42 / 20216 == pytest.approx(0.02426, abs=1e-5)
+    assert 20216 - scattered == pytest.approx(769, abs=1)
 
 
 def test_light_matter_scatters_more_and_with_more_loss_than_heavy_matter():
     elements = ["H", "C", "O", "Fe", "Ca"]
-    of = interactions(elements, single(20216.0), DIAGONAL, DIAGONAL, 1000.0, 25e3)
-    water, chalk, rust = (scattering(mixture(elements, **{name: 1.0}), of)[0] for name in ("H2O", "CaCO3", "Fe2O3"))
+    cross_sections = interactions(elements, single(20216.0), DIAGONAL, DIAGONAL, 1000.0, 25e3)
+    water, chalk, rust = (
+        scattering(mixture(elements, **{name: 1.0}), cross_sections)[0] for name in ("H2O", "CaCO3", "Fe2O3")
+    )
     assert water.sum() > chalk.sum() > rust.sum()
     assert water[1] / water[0] > chalk[1] / chalk[0] > rust[1] / rust[0]
-    assert of.scattered_energies.tolist() == pytest.approx([20216.0, 19446.8], abs=0.5)
+    assert cross_sections.scattered_energies.tolist() == pytest.approx([20216.0, 19446.8], abs=0.5)
 
 
 def test_the_tube_has_a_continuum_up_to_its_voltage_and_lines_that_its_electrons_can_excite():
@@ -236,9 +244,9 @@ def test_a_sum_peak_lies_at_twice_the_energy_of_its_parent():
     for offset in (0.0, -33.0, 47.0):
         detector = Detector(2048, 20.0, offset, 75.0, 1.0, 0.0)
         middles = channel_edges(detector)[:-1] + 10
-        seen = piled_up(3e4 * counted(6400.0, detector=detector)[None], 3e-7, detector)[0]
+        counts = piled_up(3e4 * counted(6400.0, detector=detector)[None], 3e-7, detector)[0]
         peak = np.abs(middles - 12800) < 600
-        assert (seen * middles)[peak].sum() / seen[peak].sum() == pytest.approx(12800, abs=5)
+        assert (counts * middles)[peak].sum() / counts[peak].sum() == pytest.approx(12800, abs=5)
 
 
 def test_pile_up_keeps_photons_and_energy():
@@ -246,12 +254,12 @@ def test_pile_up_keeps_photons_and_energy():
     detector = Detector(512, 20.0, 13.0, 75.0, 1.0, 0.0)
     rates = np.zeros((3, 512))
     rates[:, 40:250] = random.uniform(0, 400, (3, 210)) * np.array([[0.1], [1], [3]])
-    seen = piled_up(rates, 1e-6, detector)
+    counts = piled_up(rates, 1e-6, detector)
     middles = channel_edges(detector)[:-1] + 10
     double = 1 - np.exp(-rates.sum(axis=1) * 1e-6)
-    np.testing.assert_allclose(seen.sum(axis=1) * (1 + double), rates.sum(axis=1))
-    np.testing.assert_allclose(seen @ middles, rates @ middles)
-    assert (seen >= 0).all()
+    np.testing.assert_allclose(counts.sum(axis=1) * (1 + double), rates.sum(axis=1))
+    np.testing.assert_allclose(counts @ middles, rates @ middles)
+    assert (counts >= 0).all()
 
 
 def test_pile_up_goes_with_the_square_of_the_rate_and_is_nothing_without_time():
@@ -279,6 +287,8 @@ def test_windows_take_soft_light_and_silicon_lets_hard_light_through():
 
 
 def test_line_energies_are_those_of_the_tables():
-    of = interactions(["Fe", "Pb"], single(20e3), DIAGONAL, DIAGONAL, 1000.0, 20e3)
-    assert line_energies(of).tolist() == [xraydb.xray_line(line.element, line.name).energy for line in of.lines]
-    assert {"Ka1", "Ka2", "Kb1", "La1"} <= {line.name for line in of.lines}
+    cross_sections = interactions(["Fe", "Pb"], single(20e3), DIAGONAL, DIAGONAL, 1000.0, 20e3)
+    assert line_energies(cross_sections).tolist() == [
+        xraydb.xray_line(line.element, line.name).energy for line in cross_sections.lines
+    ]
+    assert {"Ka1", "Ka2", "Kb1", "La1"} <= {line.name for line in cross_sections.lines}

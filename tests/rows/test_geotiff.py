@@ -79,9 +79,9 @@ def test_what_is_no_raster_of_numbers_is_said(written, tmp_path):
     path = written(np.ones((64, 64), np.complex64), NORTH_UP)
     with pytest.raises(TableError, match=r"a\.tif holds complex64, not real numbers"):
         open_raster(path)
-    whole = written(np.random.default_rng(0).random((64, 64)), NORTH_UP, compress="deflate").read_bytes()
-    (tmp_path / "cut.tif").write_bytes(whole[: len(whole) * 3 // 4])
-    with pytest.raises(TableError, match=r"cut\.tif"), open_raster(tmp_path / "cut.tif") as opened:
-        read_bands(opened, [1])
+    content = written(np.random.default_rng(0).random((64, 64)), NORTH_UP, compress="deflate").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(content[: len(content) * 3 // 4])
+    with pytest.raises(TableError, match=r"cut\.tif"), open_raster(tmp_path / "cut.tif") as dataset:
+        read_bands(dataset, [1])
     with pytest.raises(NotFoundError, match="there is no such file"):
         open_raster(tmp_path / "absent.tif")

@@ -46,14 +46,14 @@ def row_model(estimate, **changes) -> RowModel:
 
 def predicted(path: Path) -> np.ndarray:
     """What a network estimates from: all rows, NaN for what is missing."""
-    seen = []
+    batches = []
 
     def estimate(features):
-        seen.append(features.copy())
+        batches.append(features.copy())
         return features[:, :1], features[:, :1]
 
     row_model(estimate, workers=1).predict(path, path.parent / "made.parquet", overwrite=True)
-    return np.concatenate(seen)
+    return np.concatenate(batches)
 
 
 def table(seed: int, rows: int = 60) -> str:
@@ -82,11 +82,11 @@ FORMS = {
 def test_training_and_prediction_see_the_same_numbers_whatever_they_are_written_like(tmp_path, form, seed):
     path = tmp_path / "rows.csv"
     path.write_bytes(FORMS[form](table(seed)))
-    seen = predicted(path)
-    assert len(seen) == 60
-    whole = np.isfinite(seen).all(axis=1)
-    assert 0 < whole.sum() < 60
-    np.testing.assert_array_equal(seen[whole], trained(path))
+    features = predicted(path)
+    assert len(features) == 60
+    complete = np.isfinite(features).all(axis=1)
+    assert 0 < complete.sum() < 60
+    np.testing.assert_array_equal(features[complete], trained(path))
 
 
 @pytest.mark.parametrize("spelling", MISSING)
@@ -95,8 +95,8 @@ def test_every_spelling_of_a_missing_number_is_known_to_both(tmp_path, spelling)
     path.write_text(
         f'site,red,"green, dark",iron,blue\na,1,2,3,4\nb,1,{spelling},3,4\nc,1,"{spelling}",3,4\nd,5,6,7,8\n'
     )
-    seen = predicted(path)
-    np.testing.assert_array_equal(np.isnan(seen[:, 1]), [False, True, True, False])
+    features = predicted(path)
+    np.testing.assert_array_equal(np.isnan(features[:, 1]), [False, True, True, False])
     np.testing.assert_array_equal(trained(path), [[1, 2, 4], [5, 6, 8]])
 
 
@@ -133,14 +133,14 @@ def test_what_is_wrong_with_a_file_is_said_in_the_same_words_with_its_place(tmp_
     content, words = WRONG[wrong]
     path = tmp_path / "rows.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = []
+    messages = []
     for read in (trained, predicted):
         with pytest.raises(QexpError) as error:
             read(path)
-        said.append(str(error.value).splitlines()[0])
-    assert words in said[0]
-    assert said[0] == said[1]
-    assert said[0].startswith((str(path), f"the columns of {path}"))
+        messages.append(str(error.value).splitlines()[0])
+    assert words in messages[0]
+    assert messages[0] == messages[1]
+    assert messages[0].startswith((str(path), f"the columns of {path}"))
 
 
 def test_a_quotation_mark_that_is_never_closed_hides_no_rows(tmp_path):
@@ -181,9 +181,9 @@ def test_numbers_of_every_type_in_parquet_are_the_same_for_both(tmp_path):
         "site": pyarrow.array(["a", "b", None, "a"]).dictionary_encode(),
     }
     parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
-    seen = predicted(tmp_path / "rows.parquet")
-    np.testing.assert_array_equal(seen[[0, 1, 3]], trained(tmp_path / "rows.parquet"))
-    assert np.isnan(seen[2, 0])
+    features = predicted(tmp_path / "rows.parquet")
+    np.testing.assert_array_equal(features[[0, 1, 3]], trained(tmp_path / "rows.parquet"))
+    assert np.isnan(features[2, 0])
 
 
 def test_netcdf_of_the_classic_format_is_read_like_that_of_today(tmp_path):
@@ -205,15 +205,15 @@ def spectra_trained(path: Path) -> SpectraDataset:
 
 def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
     """The counts that a network estimates from, and the columns beside its estimates."""
-    seen, layout = [], SpectrumLayout(4, "channel_", "core", "depth")
+    batches, layout = [], SpectrumLayout(4, "channel_", "core", "depth")
 
     def estimate(counts):
-        seen.append(counts.copy())
+        batches.append(counts.copy())
         return counts[:, :1]
 
     model = SpectrumModel(layout=layout, outputs={"made": ""}, estimate=estimate)
-    made = model.predict(path, path.parent / "made.parquet", overwrite=True)
-    return np.concatenate(seen), parquet.read_table(made.target)
+    result = model.predict(path, path.parent / "made.parquet", overwrite=True)
+    return np.concatenate(batches), parquet.read_table(result.target)
 
 
 def spectra_csv(name: str = "channel_{}") -> str:
@@ -256,14 +256,14 @@ def test_what_is_wrong_with_a_table_of_spectra_is_said_in_the_same_words(spectra
     old, new, words = WRONG_SPECTRA[wrong]
     content = spectra_csv()
     spectra.write_text(content.replace(old, new, -1 if wrong == "semicolons" else 1))
-    said = []
+    messages = []
     for read in (spectra_trained, spectra_predicted):
         with pytest.raises(QexpError) as error:
             read(spectra)
-        said.append(str(error.value))
-    assert words in said[0]
-    assert words in said[1]
-    assert str(spectra) in said[1]
+        messages.append(str(error.value))
+    assert words in messages[0]
+    assert words in messages[1]
+    assert str(spectra) in messages[1]
 
 
 def test_spectra_without_a_line_of_names_are_an_index_and_the_counts(spectra):
@@ -283,28 +283,28 @@ def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_p
     values = {name: np.arange(20.0) + shift for shift, name in enumerate([*FEATURES, "iron"])}
     table = pyarrow.table({**values, "site": [f"s{row}" for row in range(20)]})
     if ending == "nc":
-        xarray.Dataset({name: ("row", one) for name, one in values.items()}).to_netcdf(path, engine="h5netcdf")
+        xarray.Dataset({name: ("row", column) for name, column in values.items()}).to_netcdf(path, engine="h5netcdf")
     else:
         {"csv": pyarrow.csv.write_csv, "parquet": parquet.write_table}[ending](table, path)
-    whole, random = path.read_bytes(), np.random.default_rng(0)
+    content, random = path.read_bytes(), np.random.default_rng(0)
     refusals = []
     for _ in range(40):
-        damaged = bytearray(whole)
-        for place in random.integers(0, len(whole), 20):
-            damaged[place] = random.integers(0, 256)
-        path.write_bytes(damaged[: random.integers(len(whole) // 2, 2 * len(whole))])
+        damaged = bytearray(content)
+        for position in random.integers(0, len(content), 20):
+            damaged[position] = random.integers(0, 256)
+        path.write_bytes(damaged[: random.integers(len(content) // 2, 2 * len(content))])
         try:
             predicted(path)
         except QexpError as error:
             refusals.append(str(error))
     assert refusals
-    assert all(str(path) in said for said in refusals)
-    assert {found.name for found in tmp_path.iterdir()} <= {path.name, "made.parquet", "made.parquet.json"}
+    assert all(str(path) in message for message in refusals)
+    assert {file.name for file in tmp_path.iterdir()} <= {path.name, "made.parquet", "made.parquet.json"}
 
 
 def test_texts_that_netcdf_cannot_hold_are_written_without_what_it_cannot(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text('red,"green, dark",blue,site\n1,2,3,a\0b\n')
     row_model(lambda values: (values[:, :1], values[:, :1])).predict(path, tmp_path / "made.nc")
-    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
-        assert made["site"].values.tolist() == ["a\ufffdb"]
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as written:
+        assert written["site"].values.tolist() == ["a\ufffdb"]
