@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedTensor:
     """Name and description of an input or output in the file."""
 
     name: str
@@ -95,11 +95,11 @@ def takes_any_frame(module: nn.Module, shapes: Sequence[Shape]) -> bool:
 def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, ...]:
     """Example inputs with values valid for every transform; frames are enlarged by some cells, unequally by side."""
     random = torch.Generator().manual_seed(0)
-    made = []
+    samples = []
     for shape in shapes:
         sides = (shape[0], shape[1] + larger, shape[2] + larger + 1) if larger and len(shape) == 3 else shape
-        made.append(torch.rand(batch, *sides, generator=random) * 0.9 + 0.1)
-    return tuple(made)
+        samples.append(torch.rand(batch, *sides, generator=random) * 0.9 + 0.1)
+    return tuple(samples)
 
 
 def _forget_examples(program: torch.export.ExportedProgram) -> None:
@@ -135,18 +135,18 @@ def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[i
     for index, (value, axes) in enumerate(zip(inputs, free, strict=True)):
         for axis in axes:
             name = kinds[axis]
-            taken = axis > 0 and name in names.values()  # inputs that are never combined can differ in size
-            names.setdefault(str(value.shape[axis]), f"{name}_{index}" if taken else name)
+            in_use = axis > 0 and name in names.values()  # inputs that are never combined can differ in size
+            names.setdefault(str(value.shape[axis]), f"{name}_{index}" if in_use else name)
 
-    def named(index: int, axis: int, side: int | torch.SymInt) -> int | str:
+    def name_of(index: int, axis: int, side: int | torch.SymInt) -> int | str:
         if isinstance(side, int):
             return side
-        words = re.sub(r"\bs\d+\b", lambda found: names[found[0]], str(side)).removeprefix("(").removesuffix(")")
+        words = re.sub(r"\bs\d+\b", lambda symbol: names[symbol[0]], str(side)).removeprefix("(").removesuffix(")")
         return words if len(words) <= LONGEST else f"{kinds.get(axis, 'size')}_made_{index}"
 
     def sides(values: Sequence[Tensor]) -> list[Sides]:
         return [
-            tuple(named(index, axis, side) for axis, side in enumerate(value.shape))
+            tuple(name_of(index, axis, side) for axis, side in enumerate(value.shape))
             for index, value in enumerate(values)
         ]
 
@@ -170,7 +170,9 @@ def _quiet() -> Iterator[None]:
 # ONNX
 
 
-def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]) -> bytes:
+def onnx_bytes(
+    graph: Graph, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
+) -> bytes:
     """The content of an .onnx file with `facts` as metadata. Raises GraphError for an operation without equivalent."""
     with extra("export"):
         import onnx
@@ -178,10 +180,10 @@ def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], 
 
     with torch.no_grad(), _quiet():
         try:
-            made = torch.onnx.export(
+            exported = torch.onnx.export(
                 graph.program,
-                input_names=[one.name for one in inputs],
-                output_names=[one.name for one in outputs],
+                input_names=[tensor.name for tensor in inputs],
+                output_names=[tensor.name for tensor in outputs],
                 custom_translation_table=_translations(),
                 external_data=False,
                 verbose=False,
@@ -189,15 +191,15 @@ def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], 
             )
         except RuntimeError as error:
             raise GraphError(_reason(error)) from error
-    assert made is not None
-    model = made.model_proto
+    assert exported is not None
+    model = exported.model_proto
     del model.graph.value_info[:]  # its sides have torch's names
     for node in model.graph.node:
         del node.metadata_props[:]  # lines of source code with paths of this machine
-    for values, named in ((model.graph.input, inputs), (model.graph.output, outputs)):
-        for value, one in zip(values, named, strict=True):
-            value.doc_string = one.description
-            for dimension, side in zip(value.type.tensor_type.shape.dim, one.sides, strict=True):
+    for values, tensors in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        for value, tensor in zip(values, tensors, strict=True):
+            value.doc_string = tensor.description
+            for dimension, side in zip(value.type.tensor_type.shape.dim, tensor.sides, strict=True):
                 if isinstance(side, str):
                     dimension.dim_param = side
     onnx.helper.set_model_props(model, dict(facts))
@@ -238,7 +240,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def torchscript_bytes(
-    graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]
+    graph: Graph, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
 ) -> bytes:
     """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are identified by their order."""
     with torch.no_grad(), _quiet():
@@ -270,23 +272,36 @@ def _without_vmap(program: torch.export.ExportedProgram) -> torch.export.Exporte
 
 def _scripted(target: Any) -> Any:
     """An operation, by its name in TorchScript."""
-    known = {torch.ops.aten.sym_size.int: torch.ops.aten.size, torch.sym_max: max, torch.sym_min: min}
-    if target in known:
-        return known[target]
+    names = {torch.ops.aten.sym_size.int: torch.ops.aten.size, torch.sym_max: max, torch.sym_min: min}
+    if target in names:
+        return names[target]
     return target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
 
 
+class CapturedNetwork(Protocol):
+    """A network in the form in which it is written."""
+
+    @property
+    def inputs(self) -> Sequence[Sides]: ...
+    @property
+    def outputs(self) -> Sequence[Sides]: ...
+
+
 @dataclass(frozen=True)
-class GraphFormat:
+class NetworkFormat:
     file: str
-    write: Callable[[Graph, Sequence[Named], Sequence[Named], Mapping[str, str]], bytes]
+    capture: Callable[[nn.Module, Sequence[Shape], bool], CapturedNetwork]
+    """Takes a module, the shapes of its inputs, and whether images may have any size; raises GraphError."""
+    write: Callable[[Any, Sequence[NamedTensor], Sequence[NamedTensor], Mapping[str, str]], bytes]
+    """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the file."""
     example: str
     """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""
 
 
-GRAPH_FORMATS: dict[str, GraphFormat] = {
-    "onnx": GraphFormat(
+GRAPH_FORMATS: dict[str, NetworkFormat] = {
+    "onnx": NetworkFormat(
         "model.onnx",
+        capture,
         onnx_bytes,
         """\
 import json, numpy, onnxruntime
@@ -296,8 +311,9 @@ inputs = {{{inputs}}}
 outputs = dict(zip([one["name"] for one in network["outputs"]], session.run(None, inputs)))
 """,
     ),
-    "torchscript": GraphFormat(
+    "torchscript": NetworkFormat(
         "model.pt",
+        capture,
         torchscript_bytes,
         """\
 import json, numpy, torch

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qexp.export.graphs import GraphError, Named, Sides
+from qexp.export.graphs import GraphError, NamedTensor, Sides
 from qexp.networks.layers import ChannelsLast, Concatenate, Doubling, ExponentialActivation, UNet
 from qexp.networks.network import Network
 from qexp.networks.portable import PlainSameConvolution, Positional
@@ -62,16 +62,16 @@ class Layer:
 class Layers:
     """The layers of a Keras model in the order of their computation."""
 
-    made: list[Layer] = field(default_factory=list)
+    order: list[Layer] = field(default_factory=list)
 
     def add(
         self, class_name: str, sources: Sequence[str], weights: Mapping[str, NDArray[np.float32]] | None = None,
         name: str = "", **config: Any,
     ) -> str:  # fmt: skip
         """Add a layer; returns its name."""
-        name = name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self.made)}"
+        name = name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self.order)}"
         config = {"name": name, "dtype": "float32", **config}
-        self.made.append(Layer(class_name, config, tuple(sources), weights or {}))
+        self.order.append(Layer(class_name, config, tuple(sources), weights or {}))
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:
@@ -124,8 +124,8 @@ def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) ->
 
 
 def _in_turn(layers: Layers, module: nn.Module, source: str) -> str:
-    for held in module.children():
-        source = layers.apply(held, source)
+    for child in module.children():
+        source = layers.apply(child, source)
     return source
 
 
@@ -134,14 +134,14 @@ def _convolution(layers: Layers, module: Any, source: str) -> str:
     if isinstance(module, PlainSameConvolution):
         return _with_kernel(layers, "Conv2D", module, kernel, source, "same")
     padded = module.padding != (0, 0)
-    kept = all(side == 2 * around + 1 for side, around in zip(module.kernel_size, module.padding, strict=True))
-    if module.dilation != (1, 1) or module.groups != 1 or (padded and not (kept and module.stride == (1, 1))):
+    keeps_size = all(side == 2 * around + 1 for side, around in zip(module.kernel_size, module.padding, strict=True))
+    if module.dilation != (1, 1) or module.groups != 1 or (padded and not (keeps_size and module.stride == (1, 1))):
         raise GraphError(f"there is no Keras layer for {module}")
     return _with_kernel(layers, "Conv2D", module, kernel, source, "same" if padded else "valid")
 
 
 def _transposed(layers: Layers, module: Any, source: str) -> str:
-    kernel = _array(module.weight).transpose(2, 3, 1, 0)  # (height, width, made, taken), as for a convolution back
+    kernel = _array(module.weight).transpose(2, 3, 1, 0)  # (height, width, output, input), as for a convolution back
     if isinstance(module, Doubling):
         return _with_kernel(layers, "Conv2DTranspose", module, kernel, source, "same")
     if module.padding != (0, 0) or module.output_padding != (0, 0) or module.stride != module.kernel_size:
@@ -201,16 +201,19 @@ def _array(weight: Tensor) -> NDArray[np.float32]:
 # The file
 
 
-def h5_bytes(model: KerasModel, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]) -> bytes:
+def h5_bytes(
+    model: KerasModel, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
+) -> bytes:
     """The content of a `model.h5`, with `facts` and the names of the fields as further attributes."""
     import h5py
 
-    layers = model.layers.made
+    layers = model.layers.order
     content = io.BytesIO()
     versions = {"keras_version": KERAS_VERSION, "backend": "tensorflow"}
     with h5py.File(content, "w") as file:
-        named = {"inputs": ",".join(one.name for one in inputs), "outputs": ",".join(one.name for one in outputs)}
-        extra = {f"qexp_{name}": text for name, text in {**facts, **named}.items()}
+        ports = {"inputs": inputs, "outputs": outputs}
+        fields = {key: ",".join(tensor.name for tensor in tensors) for key, tensors in ports.items()}
+        extra = {f"qexp_{name}": text for name, text in {**facts, **fields}.items()}
         file.attrs.update({**versions, **extra, "model_config": json.dumps(_config(layers))})
         weights = file.create_group("model_weights")
         weights.attrs.update({**versions, "layer_names": _texts([layer.name for layer in layers])})

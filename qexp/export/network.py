@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,41 +17,27 @@ from qexp.base.outputs import SPREAD, Limits, estimate_of
 from qexp.base.quantities import of_dataset, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
-from qexp.export.graphs import GRAPH_FORMATS, GraphError, Named, Sides, capture, takes_any_frame
+from qexp.export.graphs import (
+    GRAPH_FORMATS,
+    CapturedNetwork,
+    GraphError,
+    NamedTensor,
+    NetworkFormat,
+    Sides,
+    takes_any_frame,
+)
 from qexp.export.keras import h5_bytes, keras_model
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import FlowHead
 from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
-from qexp.networks.shapes import Shape
 from qexp.networks.transforms import Chain, Scale, Transform
 from qexp.spec.experiences import units_of
 from qexp.store.directory import RunDirectory
 
-
-class Captured(Protocol):
-    """A network in the form in which it is written."""
-
-    @property
-    def inputs(self) -> Sequence[Sides]: ...
-    @property
-    def outputs(self) -> Sequence[Sides]: ...
-
-
-@dataclass(frozen=True)
-class NetworkFormat:
-    file: str
-    capture: Callable[[nn.Module, Sequence[Shape], bool], Captured]
-    """Takes a module, the shapes of its inputs, and whether images may have any size; raises GraphError."""
-    write: Callable[[Any, Sequence[Named], Sequence[Named], Mapping[str, str]], bytes]
-    """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the file."""
-    example: str
-    """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""
-
-
 FORMATS: dict[str, NetworkFormat] = {
-    **{name: NetworkFormat(kind.file, capture, kind.write, kind.example) for name, kind in GRAPH_FORMATS.items()},
+    **GRAPH_FORMATS,
     "keras": NetworkFormat(
         "model.h5",
         keras_model,
@@ -118,46 +104,48 @@ def origin_of(directory: RunDirectory, models: Sequence[Estimator], format: str,
         "transforms_inside": physical,
         "trained_on": {
             **{key: getattr(record, key) for key in ("experience", "dataset", "model")},
-            "features": [one.document() for one in record.features],
+            "features": [feature.document() for feature in record.features],
             # The path of the data file on this machine is private.
             "document": {key: value for key, value in spec["dataset"].items() if key != "found"},
         },
     }
 
 
-def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Captured) -> Document:
+def ports(directory: RunDirectory, models: Sequence[Estimator], graph: CapturedNetwork) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
     spec, tables = directory.training_spec(), tables_of(directory)
     units = units_of(spec, tables["quantities"])
     quantities = of_dataset(spec["dataset"], tables["quantities"])
     columns = spec["dataset"].get("inputs")
 
-    def port(made: GraphTensor, sides: Sides) -> Document:
-        variable = made.variable
-        known = quantity(variable, quantities)
-        listed = columns.get(variable) if isinstance(columns, dict) else None
+    def port(tensor: GraphTensor, sides: Sides) -> Document:
+        variable = tensor.variable
+        meaning = quantity(variable, quantities)
+        names = columns.get(variable) if isinstance(columns, dict) else None
         transforms = [model.transforms[variable] for model in models if variable in model.transforms]
         return {
-            "name": made.name,
+            "name": tensor.name,
             "variable": variable,
-            **({"statistic": made.statistic} if made.statistic else {}),
+            **({"statistic": tensor.statistic} if tensor.statistic else {}),
             "shape": list(sides),
             "dtype": "float32",
             "unit": units[variable],
-            "description": known.description if known.unit and known.unit == units[variable] else "",
-            **({"columns": listed} if isinstance(listed, list) else {}),
+            "description": meaning.description if meaning.unit and meaning.unit == units[variable] else "",
+            **({"columns": names} if isinstance(names, list) else {}),
             "transform": transform_document(spec["transforms"][variable], transforms, tables["transforms"])
             if transforms
             else None,
-            **({"limits": spec["limits"][variable]} if made.limited and variable in spec.get("limits", {}) else {}),
+            **({"limits": spec["limits"][variable]} if tensor.limited and variable in spec.get("limits", {}) else {}),
         }
 
     inputs = [GraphTensor(name, name) for name in models[0].network.inputs]
-    taken = set(models[0].network.inputs)  # names in a graph are unique, and an output may also be an input
-    outputs = [replace(one, name=estimate_of(one.name)) if one.name in taken else one for one in graph_outputs(models)]
+    outputs = graph_outputs(models)
+    for index, output in enumerate(outputs):
+        if output.name in models[0].network.inputs:  # names in a graph are unique, and an output may also be an input
+            outputs[index] = replace(output, name=estimate_of(output.name))
     return {
-        "inputs": [port(made, sides) for made, sides in zip(inputs, graph.inputs, strict=True)],
-        "outputs": [port(made, sides) for made, sides in zip(outputs, graph.outputs, strict=True)],
+        "inputs": [port(tensor, sides) for tensor, sides in zip(inputs, graph.inputs, strict=True)],
+        "outputs": [port(tensor, sides) for tensor, sides in zip(outputs, graph.outputs, strict=True)],
     }
 
 
@@ -166,22 +154,22 @@ def transform_document(description: str | Mapping[str, Any], transforms: Sequenc
 
     transforms  the transform of one network, or of several that differ only in their fitted values
     """
-    given: Document = {"type": description} if isinstance(description, str) else dict(description)
+    long_form: Document = {"type": description} if isinstance(description, str) else dict(description)
     first = transforms[0]
     if isinstance(first, Chain):
         steps = zip(*(chain.steps for chain in transforms if isinstance(chain, Chain)), strict=True)
-        of = given["parameters"]["of"]
+        descriptions = long_form["parameters"]["of"]
         return {
-            "type": given["type"],
-            "steps": [transform_document(one, step, table) for one, step in zip(of, steps, strict=True)],
+            "type": long_form["type"],
+            "steps": [transform_document(each, step, table) for each, step in zip(descriptions, steps, strict=True)],
         }
     fitted: Any = {name: tensor.tolist() for name, tensor in first.named_buffers()}
     return {
-        "type": given["type"],
-        "help": table[given["type"]].help,
+        "type": long_form["type"],
+        "help": table[long_form["type"]].help,
         "formula": first.formula,
         "inverse": first.inverse_formula,
-        "parameters": {**table[given["type"]].defaults, **given.get("parameters", {})},
+        "parameters": {**table[long_form["type"]].defaults, **long_form.get("parameters", {})},
         "fitted": fitted if len(transforms) == 1 or not fitted else f"by each of {len(transforms)} networks",
     }
 
@@ -200,8 +188,8 @@ def dle_fields(model: Estimator, physical: bool) -> dict[str, str]:
             scale = 1.0 if physical or name not in model.transforms else _scale(model.transforms[name])
             line = f"{name} {scale:.6f} \n"
             is_field = len(shape) == 3 and shape[0] == 1
-            kept = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # six digits suffice; false for NaN
-            if not (is_field and kept):
+            is_exact = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # six digits suffice; false for NaN
+            if not (is_field and is_exact):
                 return {}
             lines.append(line)
         contents[file] = "".join(lines)
@@ -319,9 +307,9 @@ def export_network(
             f"{directory.name} has {len(models)} networks, one or more per fold, whose transforms were fitted to "
             "different rows; add `physical=True`, which includes the transforms in the graph"
         )
-    if drawing := [name for name, one in models[0].network.operations.items() if isinstance(one, FlowHead)]:
+    if flows := [name for name, module in models[0].network.operations.items() if isinstance(module, FlowHead)]:
         raise QexpError(
-            f"{directory.name}: the medians of '{drawing[0]}', a flow_posterior, need draws, which no exported network "
+            f"{directory.name}: the medians of '{flows[0]}', a flow_posterior, need draws, which no exported network "
             "makes; train one with a gaussian_posterior or a mixture_posterior"
         )
     about, graph = _graph(directory, models, format, physical)
@@ -348,7 +336,10 @@ def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, ph
                 graph = FORMATS[format].capture(module, shapes, free_frame)
                 about = origin | ports(directory, models, graph)
                 inputs, outputs = (
-                    [Named(port["name"], tuple(port["shape"]), port_in_words(port, physical)) for port in about[key]]
+                    [
+                        NamedTensor(port["name"], tuple(port["shape"]), port_in_words(port, physical))
+                        for port in about[key]
+                    ]
                     for key in ("inputs", "outputs")
                 )
                 return about, FORMATS[format].write(graph, inputs, outputs, facts)
@@ -366,7 +357,7 @@ def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: boo
     if len(models) == 1:
         yield Positional(WithinLimits(models[0]) if physical else network, network.inputs, network.outputs)
     else:
-        outputs = [made.name for made in graph_outputs(models)]
+        outputs = [tensor.name for tensor in graph_outputs(models)]
         yield Positional(
             MeanAndSpread([StackedEnsemble(group) for group in groups], models[0]), network.inputs, outputs
         )

@@ -27,7 +27,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the document of a checkpoint. Raises DamagedError if it is missing or was not written by qexp."""
-    with _opened(path) as file:
+    with _open(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         return tensors, _document(path, (file.metadata() or {}).get("qexp"))
 
@@ -38,13 +38,13 @@ def understood(path: Path) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        said = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else str(error)
-        raise DamagedError(f"{path} is damaged: it is not the state of this training: {said}") from error
+        why = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else str(error)
+        raise DamagedError(f"{path} is damaged: it is not the state of this training: {why}") from error
 
 
 def shapes(path: Path) -> dict[str, list[int]]:
     """Name → shape of the tensors in a file, from its header alone. Raises DamagedError."""
-    with _opened(path) as file:
+    with _open(path) as file:
         return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
@@ -59,8 +59,8 @@ def load_diverged(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:  # the first line only says that there is an error
-        said = "; ".join(line.strip() for line in str(error).splitlines()[1:])
-        raise DamagedError(f"{path} is damaged: its weights do not fit the run's model: {said}") from None
+        differences = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise DamagedError(f"{path} is damaged: its weights do not fit the run's model: {differences}") from None
 
 
 def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -71,7 +71,7 @@ def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[Any]:
     if path.exists() and not path.is_file():
         raise DamagedError(f"{path} is damaged: it is not a plain file")
     try:

@@ -161,22 +161,22 @@ class Mixture(Density):
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         weights = self.log_weights.exp()
-        known = weights.isfinite().all(dim=-1, keepdim=True)
-        chosen = torch.multinomial(weights.where(known, 1), count, replacement=True, generator=random).T
+        finite = weights.isfinite().all(dim=-1, keepdim=True)
+        chosen = torch.multinomial(weights.where(finite, 1), count, replacement=True, generator=random).T
         of_each = self.components.draws(count, random)
-        place = chosen[..., None, None].expand(*chosen.shape, 1, of_each.shape[-1])
-        return of_each.gather(-2, place).squeeze(-2).where(known, torch.nan)
+        index = chosen[..., None, None].expand(*chosen.shape, 1, of_each.shape[-1])
+        return of_each.gather(-2, index).squeeze(-2).where(finite, torch.nan)
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
         mean, deviation = self.components.mean, self.components.deviations()
-        wanted = probabilities.to(mean)
-        low = (mean - TAIL * deviation).amin(1)[..., None].expand(-1, -1, len(wanted))
-        high = (mean + TAIL * deviation).amax(1)[..., None].expand(-1, -1, len(wanted))
+        levels = probabilities.to(mean)
+        low = (mean - TAIL * deviation).amin(1)[..., None].expand(-1, -1, len(levels))
+        high = (mean + TAIL * deviation).amax(1)[..., None].expand(-1, -1, len(levels))
         weights = self.log_weights.exp()[:, :, None, None]
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
             scores = (middle[:, None] - mean[..., None]) / deviation[..., None]
-            below = (weights * torch.special.ndtr(scores)).sum(1) < wanted
+            below = (weights * torch.special.ndtr(scores)).sum(1) < levels
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return 0.5 * (low + high)
 
@@ -198,8 +198,8 @@ class _Factors(nn.Module):
         self.numbers = outputs + outputs * (outputs + 1) // 2
         rows, columns = torch.tril_indices(outputs, outputs, -1, device="cpu").tolist()
         basis = [[0.0] * outputs**2 for _ in rows]
-        for one, row, column in zip(basis, rows, columns, strict=True):
-            one[row * outputs + column] = 1.0
+        for matrix, row, column in zip(basis, rows, columns, strict=True):
+            matrix[row * outputs + column] = 1.0
         self.register_buffer("basis", torch.tensor(basis).view(len(rows), outputs**2), persistent=False)
 
     def forward(self, numbers: Tensor) -> Gaussian:
@@ -274,8 +274,8 @@ class Flow(Density):
         return self.gaussian.device
 
     def log_prob(self, values: Tensor) -> Tensor:
-        made: Tensor = self.flow.log_prob(self.gaussian.scores(values))
-        return made + self.gaussian.log_volume()
+        of_scores: Tensor = self.flow.log_prob(self.gaussian.scores(values))
+        return of_scores + self.gaussian.log_volume()
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         mean = self.gaussian.mean
@@ -284,8 +284,8 @@ class Flow(Density):
     def quantiles(self, probabilities: Tensor) -> Tensor:
         mean = self.gaussian.mean
         points = SobolEngine(mean.shape[-1]).draw(QUASI_RANDOM).to(mean) + 0.5 / QUASI_RANDOM
-        made = self._of_normal(ndtri(points)[:, None].expand(-1, len(mean), -1))
-        return torch.quantile(made, probabilities.to(made), dim=0).permute(1, 2, 0)
+        draws = self._of_normal(ndtri(points)[:, None].expand(-1, len(mean), -1))
+        return torch.quantile(draws, probabilities.to(draws), dim=0).permute(1, 2, 0)
 
     def _of_normal(self, normal: Tensor) -> Tensor:
         """Draws, (draw, sample, output), from standard normal numbers."""

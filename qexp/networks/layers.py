@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,15 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}
 """JSON Schema of a parameter that names an activation."""
+
+
+ONE_DNN: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""oneDNN's matrix product, if this build of torch has it; on AMD's processors twice as fast as torch's own (MKL)."""
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x · weightᵀ + bias, by oneDNN."""
+    return cast(Callable[..., Tensor], ONE_DNN)(x, weight, bias, "none", [], "")
 
 
 # Dense layers, normalisation and concatenation.
@@ -261,7 +271,7 @@ class SamePool2d(nn.Module):
         super().__init__()
         self.window, self.steps = window, steps
 
-    def filled(self, x: Tensor, value: float) -> Tensor:
+    def _padded(self, x: Tensor, value: float) -> Tensor:
         """The images with a value around them, of which there is one pixel more at the end if the number is odd."""
         top, bottom = same_padding(x.shape[2], self.window[0], self.steps[0])
         left, right = same_padding(x.shape[3], self.window[1], self.steps[1])
@@ -272,15 +282,15 @@ class SameMaxPool2d(SamePool2d):
     """The largest value of the image in each window."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.max_pool2d(self.filled(x, -torch.inf), self.window, self.steps)
+        return functional.max_pool2d(self._padded(x, -torch.inf), self.window, self.steps)
 
 
 class SameAvgPool2d(SamePool2d):
     """The mean of the image's values in each window."""
 
     def forward(self, x: Tensor) -> Tensor:
-        means = functional.avg_pool2d(self.filled(x, 0.0), self.window, self.steps)
-        shares = functional.avg_pool2d(self.filled(torch.ones_like(x[:1, :1]), 0.0), self.window, self.steps)
+        means = functional.avg_pool2d(self._padded(x, 0.0), self.window, self.steps)
+        shares = functional.avg_pool2d(self._padded(torch.ones_like(x[:1, :1]), 0.0), self.window, self.steps)
         return means.div(shares)
 
 
@@ -314,11 +324,11 @@ def dle_cnn(
     Jouvet et al. (2021), J. Glaciol. 68 (270), 651-664.
     """
     channels = require_image(shape)[0]
-    made: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for _ in range(layers):
-        made += _convolution(channels, filters, kernel_size, Between(activation, slope, dropout))
+        modules += _convolution(channels, filters, kernel_size, Between(activation, slope, dropout))
         channels = filters
-    return ChannelsLast(*made, nn.Conv2d(channels, outputs, 1))
+    return ChannelsLast(*modules, nn.Conv2d(channels, outputs, 1))
 
 
 @dataclass(frozen=True)
@@ -340,8 +350,9 @@ class Between:
             )
 
     def modules(self) -> list[nn.Module]:
-        made = nn.LeakyReLU(self.slope, inplace=True) if self.activation is None else ACTIVATIONS[self.activation]()
-        return [made, nn.Dropout(self.dropout)] if self.dropout else [made]
+        leaky = nn.LeakyReLU(self.slope, inplace=True)
+        activation = leaky if self.activation is None else ACTIVATIONS[self.activation]()
+        return [activation, nn.Dropout(self.dropout)] if self.dropout else [activation]
 
 
 class ChannelsLast(nn.Sequential):
@@ -380,19 +391,19 @@ class UNet(nn.Module):
         upsampling: str = "bare",
     ) -> None:
         super().__init__()
-        channels, height, width = require_image(shape)
+        channels, rows, columns = require_image(shape)
         self.multiple = 2 ** (blocks - 1)
-        if height % self.multiple or width % self.multiple:
+        if rows % self.multiple or columns % self.multiple:
             raise ShapeError(
                 f"{blocks} blocks halve a side {blocks - 1} times, so that patches must be a multiple of "
-                f"{self.multiple} cells, but are {height} × {width}; change patch_size, or take fewer blocks"
+                f"{self.multiple} cells, but are {rows} × {columns}; change patch_size, or take fewer blocks"
             )
         between, widen = Between(activation, slope, dropout), UPSAMPLINGS[upsampling]
         widths = [filters * 2**level for level in range(blocks)]
         self.down = nn.ModuleList()
-        for width_here in widths:
-            self.down.append(_block(channels, width_here, kernel_size, between))
-            channels = width_here
+        for width in widths:
+            self.down.append(_block(channels, width, kernel_size, between))
+            channels = width
         self.widen = nn.ModuleList(
             widen(coarse, fine, kernel_size, between)
             for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
@@ -410,8 +421,8 @@ class UNet(nn.Module):
             passed.append(value)
         for widen, block, beside in zip(self.widen, self.up, passed[-2::-1], strict=True):
             value = block(torch.cat([widen(value), beside], dim=1))
-        made: Tensor = self.head(value)
-        return made[..., :height, :width]
+        result: Tensor = self.head(value)
+        return result[..., :height, :width]
 
 
 class Doubling(nn.ConvTranspose2d):
@@ -425,8 +436,8 @@ class Doubling(nn.ConvTranspose2d):
         super().__init__(channels, filters, kernel_size, 2, around, output_padding=int(kernel_size == 1))
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        made = super().forward(x, output_size)
-        return made if self.kernel_size == (1, 1) else made[..., :-1, :-1]
+        doubled = super().forward(x, output_size)
+        return doubled if self.kernel_size == (1, 1) else doubled[..., :-1, :-1]
 
 
 def _bare(coarse: int, fine: int, kernel_size: int, between: Between) -> nn.Module:

@@ -58,24 +58,12 @@ def _negative_log_likelihood() -> Loss:
     return negative_log_likelihood
 
 
-def _mean_squared_error() -> Loss:
-    return functional.mse_loss
-
-
-def _mean_absolute_error() -> Loss:
-    return functional.l1_loss
-
-
-def _mean_relative_error() -> Loss:
-    return mean_relative_error
-
-
 LOSSES: dict[str, Entry] = {
-    "mse": Entry(_mean_squared_error, {}, "Mean squared error.", {"type": "mse"}),
+    "mse": Entry(lambda: functional.mse_loss, {}, "Mean squared error.", {"type": "mse"}),
     "mae": Entry(
-        _mean_absolute_error, {}, "Mean absolute error; its minimum is the conditional median.", {"type": "mae"}
+        lambda: functional.l1_loss, {}, "Mean absolute error; its minimum is the conditional median.", {"type": "mae"}
     ),
-    "mre": Entry(_mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
+    "mre": Entry(lambda: mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
     "power": Entry(
         build=power,
         parameters=properties(exponent=number(least=1)),
@@ -101,14 +89,14 @@ def losses_of(
     network: Network, losses: Mapping[str, Loss], features: Mapping[str, Tensor], truth: Mapping[str, Tensor]
 ) -> list[Tensor]:
     """The losses, () each, of what a network makes, by its `features`, of samples with the transformed true values."""
-    found = []
+    values = []
     for name, loss in losses.items():
         if name in network.heads:
             together = torch.cat([truth[output] for output in network.heads[name]], dim=1)
-            found.append(loss(network.density(name, features[name]), together))
+            values.append(loss(network.density(name, features[name]), together))
         else:
-            found.append(loss(features[name].float(), truth[name]))
-    return found
+            values.append(loss(features[name].float(), truth[name]))
+    return values
 
 
 def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:

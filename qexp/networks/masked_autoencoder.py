@@ -14,17 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qexp.networks.layers import ONE_DNN, product
 from qexp.networks.shapes import Shape, ShapeError, written
-
-_LINEAR: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's matrix product, if this build of torch has it."""
 
 
 class Linear(nn.Linear):
     """A linear layer; torch's own product where oneDNN cannot compute it, and in an export."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if _LINEAR is None or torch.compiler.is_exporting() or not _is_for_one_dnn(x):
+        if ONE_DNN is None or torch.compiler.is_exporting() or not _is_for_one_dnn(x):
             return functional.linear(x, self.weight, self.bias)
         apply: Callable[..., Tensor] = _Linear.apply
         return apply(x, self.weight, self.bias)
@@ -39,7 +37,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return _product(x, weight, bias)
+        return product(x, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -52,9 +50,9 @@ class _Linear(torch.autograd.Function):
         to_x = to_weight = to_bias = None
         rows = gradient.flatten(0, -2)
         if ctx.needs_input_grad[0]:
-            to_x = _product(rows, weight.T).view(x.shape)
+            to_x = product(rows, weight.T).view(x.shape)
         if ctx.needs_input_grad[1]:
-            to_weight = _product(rows.T, x.flatten(0, -2).T)
+            to_weight = product(rows.T, x.flatten(0, -2).T)
         if ctx.needs_input_grad[2]:
             to_bias = rows.sum(0)
         return to_x, to_weight, to_bias
@@ -63,16 +61,11 @@ class _Linear(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[Tensor, int]:
         """The rule for `vmap`: several networks, each with weights of its own."""
         x, weight, bias = (
-            one.expand(info.batch_size, *one.shape) if axis is None else one.movedim(axis, 0)
-            for one, axis in zip(arguments, in_dims, strict=True)
+            tensor.expand(info.batch_size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+            for tensor, axis in zip(arguments, in_dims, strict=True)
         )
-        made = torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT)
-        return made.view(*x.shape[:-1], -1), 0
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · weightᵀ + bias."""
-    return cast(Callable[..., Tensor], _LINEAR)(x, weight, bias, "none", [], "")
+        results = torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT)
+        return results.view(*x.shape[:-1], -1), 0
 
 
 # Blocks of a transformer, and the positions of its tokens.
@@ -106,8 +99,8 @@ class TransformerBlock(nn.Module):
         """(sample, token, width) → the same."""
         samples, count, width = tokens.shape
         split = self.queries_keys_values(self.before_attention(tokens)).view(samples, count, 3, self.heads, -1)
-        seen = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
-        attended = self.attended(seen.transpose(1, 2).reshape(samples, count, width))
+        values = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
+        attended = self.attended(values.transpose(1, 2).reshape(samples, count, width))
         tokens = tokens + self.scale_of_attention(attended)
         return cast(Tensor, tokens + self.scale_of_layers(self.layers(self.before_layers(tokens))))
 
@@ -138,13 +131,13 @@ def positions(count: int, width: int) -> Tensor:
 # Patches of neighbouring channels of a spectrum: which of them a mask hides, and linear layers on each.
 
 
-def seen_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
+def visible_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
     """Random numbers, (sample, patch) → ascending indices of the visible patches, (sample, visible patch)."""
-    seen = seen_count(numbers.shape[1], mask_ratio)
-    return numbers.topk(seen, dim=1, largest=False).indices.sort(dim=1).values
+    count = visible_count(numbers.shape[1], mask_ratio)
+    return numbers.topk(count, dim=1, largest=False).indices.sort(dim=1).values
 
 
-def seen_count(patches: int, mask_ratio: float) -> int:
+def visible_count(patches: int, mask_ratio: float) -> int:
     """The number of visible patches; at least one."""
     return max(patches - round(mask_ratio * patches), 1)
 
@@ -152,7 +145,7 @@ def seen_count(patches: int, mask_ratio: float) -> int:
 def hidden_channels(numbers: Tensor, mask_ratio: float, patch_size: int) -> Tensor:
     """Random numbers, (sample, patch) → whether each channel is masked, (sample, channel)."""
     hidden = torch.ones_like(numbers, dtype=torch.bool)
-    hidden.scatter_(1, seen_patches(numbers, mask_ratio), False)
+    hidden.scatter_(1, visible_patches(numbers, mask_ratio), False)
     return hidden.repeat_interleave(patch_size, dim=1)
 
 
@@ -194,8 +187,8 @@ class OwnPatches(nn.Module):
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
         """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
-        made = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
-        return made if picked is None else picked_patches(made, picked)
+        results = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
+        return results if picked is None else picked_patches(results, picked)
 
 
 class OwnEmbedding(OwnPatches):
@@ -277,8 +270,8 @@ class Encoder(nn.Module):
         """(sample, length), alone or with random numbers, (sample, patch) → (sample, 1 + visible patch, width)."""
         spectra, numbers = (inputs, None) if isinstance(inputs, Tensor) else inputs
         patches = spectra.unflatten(-1, (-1, self.patch_size))
-        seen = None if numbers is None else seen_patches(numbers, self.mask_ratio)
-        tokens = self.embedding(patches, seen) + (self.positions if seen is None else self.positions[seen])
+        visible = None if numbers is None else visible_patches(numbers, self.mask_ratio)
+        tokens = self.embedding(patches, visible) + (self.positions if visible is None else self.positions[visible])
         tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -301,7 +294,7 @@ class Decoder(nn.Module):
     """Tokens of the visible patches → the whole spectrum. Without blocks it is linear in the tokens.
 
     token_width  width of the encoder's tokens
-    keeps_seen   whether visible patches are copied to the output, so that only masked ones contribute to the loss
+    keeps_visible   whether visible patches are copied to the output, so that only masked ones contribute to the loss
     patches      "alike": the channels of all patches are made with the same weights; "own": each has its own
     reads        "tokens": the tokens of all visible patches; "class": the class token alone; "mean": the mean of the
                  other tokens alone
@@ -316,13 +309,13 @@ class Decoder(nn.Module):
         token_width: int,
         size: Size,
         mask_ratio: float,
-        keeps_seen: bool,
+        keeps_visible: bool,
         patches: str,
         reads: str,
         layer_scale: float | None,
     ) -> None:
         super().__init__()
-        self.patch_size, self.mask_ratio, self.keeps_seen, self.reads = patch_size, mask_ratio, keeps_seen, reads
+        self.patch_size, self.mask_ratio, self.keeps_visible, self.reads = patch_size, mask_ratio, keeps_visible, reads
         self.embedding = Linear(token_width, size.width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
@@ -334,25 +327,24 @@ class Decoder(nn.Module):
         """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
         tokens, spectra, numbers = inputs
         tokens = self.embedding(tokens)
-        seen = seen_patches(numbers, self.mask_ratio)
+        visible = visible_patches(numbers, self.mask_ratio)
         of_class, of_patches = tokens[:, :1], tokens[:, 1:]
         if self.reads == "mean":
             of_class = of_patches.mean(dim=1, keepdim=True)
         patches = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], numbers.shape[1], -1)
         if self.reads == "tokens":
-            patches = patches.scatter(1, seen[..., None].expand_as(of_patches), of_patches)
+            patches = patches.scatter(1, visible[..., None].expand_as(of_patches), of_patches)
         else:
             patches = patches + of_class
         tokens = torch.cat([of_class, patches + self.positions], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(
-            spectra.dtype
-        )  # bfloat16 would round the patches that are copied
-        if self.keeps_seen:
-            kept = picked_patches(spectra.unflatten(-1, (-1, self.patch_size)), seen)
-            made = made.scatter(1, seen[..., None].expand_as(kept), kept)
-        return made.flatten(1)
+        spectrum: Tensor = self.channels(self.norm(tokens[:, 1:]))
+        spectrum = spectrum.to(spectra.dtype)  # bfloat16 would round the patches that are copied
+        if self.keeps_visible:
+            originals = picked_patches(spectra.unflatten(-1, (-1, self.patch_size)), visible)
+            spectrum = spectrum.scatter(1, visible[..., None].expand_as(originals), originals)
+        return spectrum.flatten(1)
 
 
 class ClassToken(nn.Module):
@@ -423,15 +415,15 @@ def masked_decoder(
     tokens, spectrum, numbers = shape
     _require_patches(spectrum, patch_size, [numbers])
     count = spectrum[0] // patch_size
-    seen = seen_count(count, mask_ratio)
-    if len(tokens) != 2 or tokens[0] != 1 + seen:
+    visible = visible_count(count, mask_ratio)
+    if len(tokens) != 2 or tokens[0] != 1 + visible:
         raise ShapeError(
-            f"a mask_ratio of {mask_ratio:g} leaves a class token and {seen} of {count} patches, but its "
+            f"a mask_ratio of {mask_ratio:g} leaves a class token and {visible} of {count} patches, but its "
             f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
         )
     of_size = _size(DECODERS[size], width, depth, heads)
-    width_in, keeps_seen = tokens[1], loss_on == "masked"
-    return Decoder(spectrum[0], patch_size, width_in, of_size, mask_ratio, keeps_seen, patches, reads, layer_scale)
+    width_in, keeps_visible = tokens[1], loss_on == "masked"
+    return Decoder(spectrum[0], patch_size, width_in, of_size, mask_ratio, keeps_visible, patches, reads, layer_scale)
 
 
 def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
@@ -442,12 +434,12 @@ def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
 
 
 def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None) -> Size:
-    made = Size(width or of_name.width, of_name.depth if depth is None else depth, heads or of_name.heads)
-    shared = math.lcm(2, made.heads)  # positions are pairs of a sine and a cosine
-    if made.width % shared:
-        near = max(round(made.width / shared), 1) * shared
-        raise ShapeError(f"{made.heads} heads cannot share a width of {made.width}; a width of {near} would do")
-    return made
+    size = Size(width or of_name.width, of_name.depth if depth is None else depth, heads or of_name.heads)
+    shared = math.lcm(2, size.heads)  # positions are pairs of a sine and a cosine
+    if size.width % shared:
+        near = max(round(size.width / shared), 1) * shared
+        raise ShapeError(f"{size.heads} heads cannot share a width of {size.width}; a width of {near} would do")
+    return size
 
 
 def _require_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape]) -> None:

@@ -91,7 +91,7 @@ class Network(nn.Module):
                             self._require_end(name, branches, index, position)
                         value = self._lay_out(name, operations[name], value, len(branch.targets))
                     except (ShapeError, RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
-                        raise BranchError(index, position, _explained(name, value, error)) from error
+                        raise BranchError(index, position, _explain(name, value, error)) from error
                 if isinstance(value, list):
                     raise BranchError(
                         index, 0, f"several inputs ({', '.join(branch.sources)}) and no operation that joins them"
@@ -103,13 +103,13 @@ class Network(nn.Module):
                         f"makes {written(_shape(value))}, whose {value.shape[1]} channels cannot be divided among "
                         f"{', '.join(branch.targets)}; make {len(branch.targets)}, or a multiple of it",
                     )
-                values.update(_dealt(value, branch))
+                values.update(_divide(value, branch))
         self.shapes = {name: _shape(values[name]) for name in outputs}
 
     def _require_end(self, name: str, branches: Sequence[Branch], index: int, position: int) -> None:
         """Raise ShapeError unless a posterior head ends one branch, in outputs; else note its outputs."""
         branch = branches[index]
-        if sum(one.operations.count(name) for one in branches) > 1:
+        if sum(other.operations.count(name) for other in branches) > 1:
             raise ShapeError("is a posterior head, which is used once; give each branch a head of its own")
         if position < len(branch.operations) - 1:
             raise ShapeError("is a posterior head, which ends a branch; leave out what follows it")
@@ -128,7 +128,7 @@ class Network(nn.Module):
         if isinstance(value, list) and not operation.joins:
             raise ShapeError("takes one input; join several with a 'concatenate' first")
         if name not in self.operations:
-            shape = [_shape(one) for one in value] if isinstance(value, list) else _shape(value)
+            shape = [_shape(tensor) for tensor in value] if isinstance(value, list) else _shape(value)
             self.builders[name] = partial(operation.build, shape, *([targets] if operation.ends else []))
             self.input_shapes[name] = shape
             with torch.device("meta"):
@@ -138,24 +138,24 @@ class Network(nn.Module):
         self._layers += sum(1 for layer in self.operations[name].modules() if not any(True for _ in layer.children()))
         if self._layers > MOST_LAYERS:
             raise ShapeError(f"brings the network to {self._layers:,} layers; at most {MOST_LAYERS:,} are possible")
-        made = self.operations[name](value)
-        if not isinstance(made, Tensor):
-            raise ShapeError(f"must make one tensor, but makes a {type(made).__name__}")
-        if made.numel() == 0:
+        result = self.operations[name](value)
+        if not isinstance(result, Tensor):
+            raise ShapeError(f"must make one tensor, but makes a {type(result).__name__}")
+        if result.numel() == 0:
             raise ShapeError("its result has no values: the input is too small")
         samples = len(value[0] if isinstance(value, list) else value)
-        if made.dim() < 2 or len(made) != samples:
+        if result.dim() < 2 or len(result) != samples:
             raise ShapeError(
-                f"makes a tensor of shape {list(made.shape)} from {samples} samples, not (sample, channel, ...)"
+                f"makes a tensor of shape {list(result.shape)} from {samples} samples, not (sample, channel, ...)"
             )
-        return made
+        return result
 
     def another(self) -> Network:
         """A network of the same layout that is not yet initialised; see `initialise`."""
-        made = copy.copy(self)
-        made._modules = {}
-        made.operations = nn.ModuleDict()
-        return made
+        network = copy.copy(self)
+        network._modules = {}
+        network.operations = nn.ModuleDict()
+        return network
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs for a batch: name → (batch, ...); of those of a posterior head, their medians."""
@@ -170,16 +170,16 @@ class Network(nn.Module):
             for name in branch.operations if head is None else branch.operations[:-1]:
                 value = self.operations[name](value)
             assert isinstance(value, Tensor)
-            values.update(_dealt(value, branch) if head is None else {head: value})
+            values.update(_divide(value, branch) if head is None else {head: value})
         return {name: values[name] for name in self.learned}
 
     def finished(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs, from `features`."""
-        made = dict(features)
+        outputs = dict(features)
         for name, targets in self.heads.items():
             medians = self.operations[name](features[name].float())
-            made.update(zip(targets, medians.split(1, dim=1), strict=True))
-        return {name: made[name] for name in self.outputs}
+            outputs.update(zip(targets, medians.split(1, dim=1), strict=True))
+        return {name: outputs[name] for name in self.outputs}
 
     @property
     def learned(self) -> dict[str, tuple[str, ...]]:
@@ -205,7 +205,7 @@ class Network(nn.Module):
 
 def learned(outputs: Iterable[str], heads: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Each output that no posterior head makes, by its name, and the outputs of each head by its name."""
-    of_heads = {output for made in heads.values() for output in made}
+    of_heads = {output for names in heads.values() for output in names}
     return {**{name: (name,) for name in outputs if name not in of_heads}, **heads}
 
 
@@ -261,11 +261,11 @@ def refusal(network: Network, height: int, width: int) -> str | None:
     frames = f"frames of {height} x {width} cells"
     try:
         with torch.no_grad(), ShapeRules():
-            made = functional_call(network, state, (samples,))
+            outputs = functional_call(network, state, (samples,))
     except (RuntimeError, ValueError) as error:
         patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))
         return f"the network takes patches of {patch} cells, but not {frames}: {str(error).splitlines()[0]}"
-    for name, value in made.items():
+    for name, value in outputs.items():
         if tuple(value.shape[2:]) != (height, width):
             return f"the network makes {' x '.join(map(str, value.shape[2:]))} cells of '{name}' from {frames}"
     return None
@@ -303,7 +303,7 @@ def _gather(values: Mapping[str, Tensor], branch: Branch) -> Tensor | list[Tenso
     return [values[name] for name in branch.sources]
 
 
-def _dealt(value: Tensor, branch: Branch) -> dict[str, Tensor]:
+def _divide(value: Tensor, branch: Branch) -> dict[str, Tensor]:
     """Name → its part of a branch's result."""
     if len(branch.targets) == 1:
         return {branch.targets[0]: value}
@@ -314,13 +314,13 @@ def _shape(value: Tensor) -> Shape:
     return tuple(value.shape[1:])
 
 
-def _explained(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
+def _explain(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, ShapeError):
         return f"operation '{name}': {reason}"
     if "overflow" in reason:
         return f"operation '{name}' is too large for any machine: {reason}"
-    sizes = ", ".join(written(_shape(one)) for one in (value if isinstance(value, list) else [value]))
+    sizes = ", ".join(written(_shape(tensor)) for tensor in (value if isinstance(value, list) else [value]))
     return f"operation '{name}' does not fit its input {sizes}: {reason}"
 
 

@@ -31,8 +31,8 @@ def uncompiled(kind: Kind) -> Kind:
         with torch.no_grad():
             step_with_gradients(self, closure)
 
-    made: Kind = type(kind.__name__, (kind,), {**functions, "step": step})  # type: ignore[assignment]
-    return made
+    same: Kind = type(kind.__name__, (kind,), {**functions, "step": step})  # type: ignore[assignment]
+    return same
 
 
 # Optimizers. A builder gets the network's weights and the learning rate first, then the spec's parameters.
@@ -107,12 +107,14 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         rate_of_others: float = 0.1,
     ) -> None:
-        groups: list[dict[str, Any]] = [one if isinstance(one, dict) else {"params": [one]} for one in weights]
+        groups: list[dict[str, Any]] = [
+            weight if isinstance(weight, dict) else {"params": [weight]} for weight in weights
+        ]
         apart = [
             {**group, "params": chosen, "factor": group.get("factor", 1.0) * share, "of_matrices": of_matrices}
             for group in groups
             for of_matrices, share in ((True, 1.0), (False, rate_of_others))
-            if (chosen := [one for one in group["params"] if (one.ndim == 2) is of_matrices])
+            if (chosen := [weight for weight in group["params"] if (weight.ndim == 2) is of_matrices])
         ]
         for group in apart:
             group["lr"] = learning_rate * group["factor"]

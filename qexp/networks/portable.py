@@ -25,10 +25,10 @@ Samples = Mapping[str, Tensor]
 class PlainSameConvolution(nn.Module):
     """`SameConv2d` with the same operations for frames of all sizes."""
 
-    def __init__(self, of: SameConv2d) -> None:
+    def __init__(self, module: SameConv2d) -> None:
         super().__init__()
-        self.weight, self.bias = of.weight, of.bias
-        self.kernel_size, self.stride = of.kernel_size, of.stride
+        self.weight, self.bias = module.weight, module.bias
+        self.kernel_size, self.stride = module.kernel_size, module.stride
 
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = map(same_padding, x.shape[2:], self.kernel_size, self.stride)
@@ -38,18 +38,18 @@ class PlainSameConvolution(nn.Module):
 class PlainSequenceConvolution(nn.Module):
     """`SequenceConvolution` as a matrix product: `vmap` of torch's convolution needs a fixed batch size."""
 
-    def __init__(self, of: SequenceConvolution) -> None:
+    def __init__(self, module: SequenceConvolution) -> None:
         super().__init__()
-        self.weight, self.bias = of.weight, of.bias
-        self.kernel_size, self.stride = of.kernel_size[0], of.stride[0]
+        self.weight, self.bias = module.weight, module.bias
+        self.kernel_size, self.stride = module.kernel_size[0], module.stride[0]
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[-1]
         last = (length - 1) // self.stride * self.stride
         padded = functional.pad(x, ((self.kernel_size - 1) // 2, self.kernel_size))
         windows = [padded[..., offset : offset + last + 1 : self.stride] for offset in range(self.kernel_size)]
-        made = self.weight.flatten(1) @ torch.stack(windows, dim=2).flatten(1, 2)
-        return made if self.bias is None else made + self.bias[:, None]
+        results = self.weight.flatten(1) @ torch.stack(windows, dim=2).flatten(1, 2)
+        return results if self.bias is None else results + self.bias[:, None]
 
 
 class PlainSequenceNorm(nn.Module):
@@ -58,13 +58,13 @@ class PlainSequenceNorm(nn.Module):
     factor: Tensor
     shift: Tensor
 
-    def __init__(self, of: SequenceNorm) -> None:
+    def __init__(self, module: SequenceNorm) -> None:
         super().__init__()
-        assert of.running_var is not None
-        assert of.running_mean is not None
-        factor = of.weight.detach() / torch.sqrt(of.running_var + of.eps)
+        assert module.running_var is not None
+        assert module.running_mean is not None
+        factor = module.weight.detach() / torch.sqrt(module.running_var + module.eps)
         self.register_buffer("factor", factor[:, None])
-        self.register_buffer("shift", (of.bias.detach() - of.running_mean * factor)[:, None])
+        self.register_buffer("shift", (module.bias.detach() - module.running_mean * factor)[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = (x[..., None] if x.dim() == 2 else x) * self.factor + self.shift
@@ -82,7 +82,7 @@ PLAIN: dict[type[nn.Module], Callable[..., nn.Module]] = {
     SameConv2d: PlainSameConvolution,
     SequenceConvolution: PlainSequenceConvolution,
     SequenceNorm: PlainSequenceNorm,
-    MeanOfPositions: lambda of: PlainMeanOfPositions(),
+    MeanOfPositions: lambda module: PlainMeanOfPositions(),
 }
 """Module → what builds its plain counterpart."""
 
@@ -91,8 +91,8 @@ def portable(module: nn.Module) -> nn.Module:
     """Replace, in place, all modules inside one that cannot be exported; returns the module, or its own counterpart."""
     if type(module) in PLAIN:
         return PLAIN[type(module)](module).eval()
-    for name, held in module.named_children():
-        module._modules[name] = portable(held)
+    for name, child in module.named_children():
+        module._modules[name] = portable(child)
     return module
 
 
@@ -104,8 +104,8 @@ class Positional(nn.Module):
         self.module, self.inputs, self.outputs = module, list(inputs), list(outputs)
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        made = self.module(dict(zip(self.inputs, values, strict=True)))
-        return tuple(made[name] for name in self.outputs)
+        outputs = self.module(dict(zip(self.inputs, values, strict=True)))
+        return tuple(outputs[name] for name in self.outputs)
 
 
 class WithinLimits(nn.Module):
@@ -127,8 +127,8 @@ class EnsembleLoop(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        each = [model(samples) for model in self.models]
-        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+        estimates = [model(samples) for model in self.models]
+        return {name: torch.stack([of_model[name] for of_model in estimates]) for name in estimates[0]}
 
 
 class StackedEnsemble(nn.Module):
@@ -143,19 +143,16 @@ class StackedEnsemble(nn.Module):
         self.names = [*weights, *buffers]
         for index, tensor in enumerate([*weights.values(), *buffers.values()]):
             self.register_buffer(f"state_{index}", tensor.detach())
-        self.layout = [
-            copy.deepcopy(models[0]).to("meta")
-        ]  # in a list, so that its weights are not registered as parameters
+        self.layout = [copy.deepcopy(models[0]).to("meta")]  # in a list, so that its weights are no parameters
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        def one(state: dict[str, Tensor]) -> dict[str, Tensor]:
-            made: dict[str, Tensor] = functional_call(self.layout[0], state, (samples,))
-            return made
+        def estimate(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            estimates: dict[str, Tensor] = functional_call(self.layout[0], state, (samples,))
+            return estimates
 
-        made: dict[str, Tensor] = torch.vmap(one)(
-            {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
-        )
-        return made
+        states = {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
+        estimates: dict[str, Tensor] = torch.vmap(estimate)(states)
+        return estimates
 
 
 class MeanAndSpread(nn.Module):
@@ -171,9 +168,9 @@ class MeanAndSpread(nn.Module):
         self.model = [model]
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        model, each = self.model[0], [group(samples) for group in self.groups]
-        made = {}
+        model, estimates = self.model[0], [group(samples) for group in self.groups]
+        outputs = {}
         for name in model.network.outputs:
-            values = torch.cat([one[name] for one in each])
-            made[name], made[spread_of(name)] = mean(model, name, values), spread(model, name, values)
-        return made
+            values = torch.cat([of_group[name] for of_group in estimates])
+            outputs[name], outputs[spread_of(name)] = mean(model, name, values), spread(model, name, values)
+        return outputs

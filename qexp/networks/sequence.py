@@ -8,14 +8,14 @@ are normalised together are contiguous. Modules take and return the usual (sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qexp.networks.layers import ACTIVATIONS
+from qexp.networks.layers import ACTIVATIONS, ONE_DNN, product
 from qexp.networks.shapes import Shape, ShapeError, features, written
 
 
@@ -63,9 +63,9 @@ def one_d_cnn(
     first = wider.index(True) + 1 if any(wider) else len(filters)
     strides = [2 if position == first else 1 for position in range(len(filters))]
     blocks = sequence_convolutions(shape, filters, kernel_size, strides, use_bias=False, batch_norm=True)
-    made = nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
-    made.initial_scale = 1.0  # type: ignore[assignment] # torch's own initialisation, as in DL-IM
-    return made
+    network = nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
+    network.initial_scale = 1.0  # type: ignore[assignment] # torch's own initialisation, as in DL-IM
+    return network
 
 
 def mlp(
@@ -91,9 +91,9 @@ def mlp(
         if dropout:
             layers.append(nn.Dropout(dropout))
         width = count
-    made = nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
-    made.initial_scale = initial_scale  # type: ignore[assignment] # read by `initialise`
-    return made
+    network = nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
+    network.initial_scale = initial_scale  # type: ignore[assignment] # read by `initialise`
+    return network
 
 
 def _channels(shape: Shape) -> int:
@@ -116,7 +116,7 @@ class MeanOfPositions(nn.Module):
     """The mean over positions: (sample, channel, position) → (sample, channel)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _applied(_Mean, x[None]).squeeze(0)
+        y: Tensor = _apply(_Mean, x[None]).squeeze(0)
         return y
 
 
@@ -132,7 +132,7 @@ class SequenceConvolution(nn.Conv1d):
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             cast = torch.get_autocast_dtype(kind)
             x, weight = x.to(cast), weight.to(cast)
-        y: Tensor = _applied(_Convolution, x[None], weight[None], self.stride[0])[0].squeeze(0)
+        y: Tensor = _apply(_Convolution, x[None], weight[None], self.stride[0])[0].squeeze(0)
         return y if self.bias is None else y + self.bias[:, None]
 
 
@@ -147,12 +147,12 @@ class SequenceNorm(nn.BatchNorm1d):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         weights = (self.weight, self.bias, self.running_mean, self.running_var)
-        of_one = [one[None] for one in weights if one is not None]
-        y: Tensor = _applied(_Normalisation, x[None], *of_one, self.training, self.momentum, self.eps)[0].squeeze(0)
+        with_network = [weight[None] for weight in weights if weight is not None]
+        y: Tensor = _apply(_Normalisation, x[None], *with_network, self.training, self.momentum, self.eps)[0].squeeze(0)
         return y
 
 
-def _applied(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
+def _apply(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
     return operation.apply(*arguments)
 
 
@@ -202,7 +202,7 @@ class _Convolution(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: Sequence[int | None], *arguments: Any
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        y, columns = _applied(_Convolution, *_per_network(info, in_dims, arguments))
+        y, columns = _apply(_Convolution, *_per_network(info, in_dims, arguments))
         return (y[:, None], columns[:, None]), (0, 0)
 
 
@@ -247,21 +247,26 @@ class _Normalisation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, *state = ctx.saved_tensors
-        together, given = (one.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)[None] for one in (x, gradient))
+        together, gradients = (each.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)[None] for each in (x, gradient))
         networks, _, channels, length = x.shape
         to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-            given, together, *(one.flatten() for one in state), ctx.training, ctx.epsilon, ctx.needs_input_grad[:3]
+            gradients,
+            together,
+            *(values.flatten() for values in state),
+            ctx.training,
+            ctx.epsilon,
+            ctx.needs_input_grad[:3],
         )
         if to_x is not None:
             to_x = to_x.view(networks, channels, length, -1).permute(0, 3, 1, 2)
-        to_weight, to_bias = (one if one is None else one.view(networks, channels) for one in (to_weight, to_bias))
+        to_weight, to_bias = (each if each is None else each.view(networks, channels) for each in (to_weight, to_bias))
         return to_x, to_weight, to_bias, None, None, None, None, None
 
     @staticmethod
     def vmap(
         info: Any, in_dims: Sequence[int | None], *arguments: Any
     ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]:
-        y, mean, inverse_deviation = _applied(_Normalisation, *_per_network(info, in_dims, arguments))
+        y, mean, inverse_deviation = _apply(_Normalisation, *_per_network(info, in_dims, arguments))
         return (y[:, None], mean[:, None], inverse_deviation[:, None]), (0, 0, 0)
 
 
@@ -283,7 +288,7 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[int | None], x: Tensor) -> tuple[Tensor, int]:
-        y: Tensor = _applied(_Mean, *_per_network(info, in_dims, [x]))
+        y: Tensor = _apply(_Mean, *_per_network(info, in_dims, [x]))
         return y[:, None], 0
 
 
@@ -291,9 +296,9 @@ def _columns(values: Tensor, kernel_size: int, stride: int) -> Tensor:
     """(network, channel, position, sample) → the inputs of each result, (network, channel, kernel, result, sample)."""
     networks, channels, length, samples = values.shape
     columns = values.new_empty(networks, channels, kernel_size, -(-length // stride), samples)
-    for offset, results, seen in _windows(length, kernel_size, stride):
+    for offset, results, inputs in _windows(length, kernel_size, stride):
         columns[:, :, offset, : results.start] = 0
-        columns[:, :, offset, results] = values[:, :, seen]
+        columns[:, :, offset, results] = values[:, :, inputs]
         columns[:, :, offset, results.stop :] = 0
     return columns
 
@@ -307,9 +312,9 @@ def _summed_columns(columns: Tensor, length: int, stride: int) -> Tensor:
     else:
         values = columns.new_zeros(*columns.shape[:2], length, columns.shape[4])
         centre = kernel_size
-    for offset, results, seen in _windows(length, kernel_size, stride):
+    for offset, results, inputs in _windows(length, kernel_size, stride):
         if offset != centre:
-            values[:, :, seen] += columns[:, :, offset, results]
+            values[:, :, inputs] += columns[:, :, offset, results]
     return values
 
 
@@ -330,16 +335,13 @@ def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slic
 LARGE_PRODUCT = 1e6
 """Operations in a matrix product above which one call per network is faster than one call for all."""
 
-_LINEAR: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's product, if this build of torch has it: on AMD's processors twice as fast as torch.bmm (MKL)."""
-
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """(network, i, j) · (network, j, k) → (network, i, k)."""
     operations = 2 * a.shape[1] * a.shape[2] * b.shape[2]
-    if _LINEAR is None or operations < LARGE_PRODUCT or a.dtype != torch.float32 or a.device.type != "cpu":
+    if ONE_DNN is None or operations < LARGE_PRODUCT or a.dtype != torch.float32 or a.device.type != "cpu":
         return torch.bmm(a, b)
-    made = a.new_empty(len(a), a.shape[1], b.shape[2])
-    for one, left, right in zip(made.unbind(), a.unbind(), b.mT.unbind(), strict=True):
-        one.copy_(_LINEAR(left, right, None, "none", [], ""))
-    return made
+    results = a.new_empty(len(a), a.shape[1], b.shape[2])
+    for result, left, right in zip(results.unbind(), a.unbind(), b.mT.unbind(), strict=True):
+        result.copy_(product(left, right))
+    return results

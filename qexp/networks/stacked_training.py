@@ -319,7 +319,7 @@ class Stack:
 
     def _restore(self, tensors: Tensors, document: Mapping[str, Any]) -> None:
         self.epochs_done = document["epochs_done"]
-        self.outcomes = [Outcome(**one) for one in document["outcomes"]]
+        self.outcomes = [Outcome(**outcome) for outcome in document["outcomes"]]
         for task, outcome in zip(self.tasks, self.outcomes, strict=True):
             for callback, state in zip(task.callbacks, outcome.callbacks, strict=True):
                 callback.restore(state)
@@ -372,7 +372,7 @@ class Stack:
     def _gather(self) -> None:
         """Stack the samples of the current networks, (network, sample, ...), and make views of their weights."""
         self._inputs = self._stacked(self._train)
-        self._seen = self._stacked(self._validation)
+        self._held_out = self._stacked(self._validation)
         self._views = self._layout.views(self._weights.detach())
         for view in self._views.values():
             view.requires_grad_()
@@ -381,12 +381,12 @@ class Stack:
 
     def _stacked(self, samples: Sequence[Tensors]) -> Tensors:
         of_each = [samples[position] for position in self._in_company(self._positions)]
-        return {name: torch.stack([one[name] for one in of_each]) for name in of_each[0]} if of_each else {}
+        return {name: torch.stack([tensors[name] for tensors in of_each]) for name in of_each[0]} if of_each else {}
 
     def _train_epoch(self) -> Tensor:
         """Train all current networks for an epoch; returns their losses, (batch, network, output)."""
         epoch, size = self.epochs_done + 1, self.recipe.batch_size
-        trained = [(self.tasks[one], self.outcomes[one]) for one in self._in_company(self._positions)]
+        trained = [(self.tasks[position], self.outcomes[position]) for position in self._in_company(self._positions)]
         orders = torch.stack([task.order(epoch) for task, _ in trained]).to(self.device)
         rows = torch.arange(len(orders), device=self.device)[:, None]
         shuffled = {name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()}
@@ -404,14 +404,14 @@ class Stack:
     def _step(self, samples: Tensors, rate: float, factors: Tensor) -> Tensor:
         """One step of all networks; returns their losses, (network, output)."""
         objectives, losses = self._evaluate(self._views, samples)
-        given = torch.autograd.grad(objectives.sum(), list(self._views.values()), allow_unused=True)
-        for into, gradient in zip(self._gradients.values(), given, strict=True):
-            into.zero_() if gradient is None else into.copy_(gradient)
-        gradients = self._weights.grad
-        assert gradients is not None
+        gradients = torch.autograd.grad(objectives.sum(), list(self._views.values()), allow_unused=True)
+        for view, gradient in zip(self._gradients.values(), gradients, strict=True):
+            view.zero_() if gradient is None else view.copy_(gradient)
+        row_gradients = self._weights.grad
+        assert row_gradients is not None
         if self.recipe.gradient_clip is not None:
-            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-            gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
+            norms = torch.linalg.vector_norm(row_gradients, dim=1, keepdim=True)
+            row_gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         alike = bool((factors == 1).all())
@@ -425,8 +425,8 @@ class Stack:
         """The objective that each network minimises, (network,), and its losses, (network, output)."""
         cast = PRECISIONS[self.recipe.precision]
         with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-            made: tuple[Tensor, Tensor] = vmap(self._call, randomness="different")(weights, self._buffers, samples)
-        return made
+            pair: tuple[Tensor, Tensor] = vmap(self._call, randomness="different")(weights, self._buffers, samples)
+        return pair
 
     def _call(self, weights: Tensors, buffers: Tensors, samples: Tensors) -> Any:
         return functional_call(self._module, (weights, buffers), (samples,))
@@ -435,18 +435,18 @@ class Stack:
     def _validate(self) -> Tensor:
         """The validation losses, (network, output)."""
         self._module.eval()
-        rows = next(iter(self._seen.values())).shape[1]
-        parts = [
-            (self._evaluate(self._views, {name: values[:, at : at + BATCH] for name, values in self._seen.items()})[1],
-             min(BATCH, rows - at) / rows)
-            for at in range(0, rows, BATCH)
-        ]  # fmt: skip
-        return torch.stack([losses * share for losses, share in parts]).sum(0).cpu()
+        rows = next(iter(self._held_out.values())).shape[1]
+        parts = []
+        for start in range(0, rows, BATCH):
+            batch = {name: values[:, start : start + BATCH] for name, values in self._held_out.items()}
+            _, losses = self._evaluate(self._views, batch)
+            parts.append(losses * (min(BATCH, rows - start) / rows))
+        return torch.stack(parts).sum(0).cpu()
 
     def _close_epoch(self, batch_losses: Tensor) -> EpochLines:
         """Validate, keep the weights of each network at its best, run the callbacks. Returns the epoch's lines."""
         means = training.mean_losses(batch_losses, self.recipe.batch_size, self._train_size).tolist()
-        validated = self._validate().double().tolist() if self._seen else None
+        validated = self._validate().double().tolist() if self._held_out else None
         sound = torch.isfinite(batch_losses).flatten(2).all(-1).all(0).tolist()
         epoch = self.epochs_done + 1
         rate = training.scheduled_rate(self.recipe, epoch, self.batches - 1, self.batches)

@@ -30,20 +30,20 @@ ALIGNMENT = 16
 
 
 class WeightLayout:
-    """Name of a weight → its place in the row of a network."""
+    """Name of a weight → where it lies in the row of a network."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._places: dict[str, tuple[int, torch.Size]] = {}
+        self._slots: dict[str, tuple[int, torch.Size]] = {}
         self._length = 0
         for name, weight in module.named_parameters():
-            self._places[name] = (self._length, weight.shape)
+            self._slots[name] = (self._length, weight.shape)
             self._length += -(-weight.numel() // ALIGNMENT) * ALIGNMENT
 
     def row(self, module: nn.Module) -> Tensor:
         """The weights of a network of this layout as one row, (number,), with zeros between them."""
         row = torch.zeros(self._length)
         for name, weight in module.named_parameters():
-            start, shape = self._places[name]
+            start, shape = self._slots[name]
             row[start : start + shape.numel()] = weight.detach().flatten()
         return row
 
@@ -51,7 +51,7 @@ class WeightLayout:
         """Name → weight, (network, ...), as views of the memory of the rows, (network, number)."""
         return {
             name: rows[:, start : start + shape.numel()].view(len(rows), *shape)
-            for name, (start, shape) in self._places.items()
+            for name, (start, shape) in self._slots.items()
         }
 
 
@@ -99,10 +99,10 @@ class BestRows:
     def __init__(self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device) -> None:
         """modules  the networks, all of one layout, with their initial weights"""
         self._layout = layout
-        self.weights = torch.stack([layout.row(one) for one in modules]).to(device)
+        self.weights = torch.stack([layout.row(module) for module in modules]).to(device)
         """(network, number)"""
         self.buffers = {
-            name: torch.stack([dict(one.named_buffers())[name] for one in modules]).to(device)
+            name: torch.stack([dict(module.named_buffers())[name] for module in modules]).to(device)
             for name, _ in modules[0].named_buffers()
         }
         """Name → (network, ...)."""
@@ -429,11 +429,11 @@ class Trainer:
             self.progress = Progress(**document["progress"])
             for callback, state in zip(self.recipe.callbacks, self.progress.callbacks, strict=True):
                 callback.restore(state)
-        own = {name: tensors[name] for name in self.model.state_dict() if name in tensors}
+        weights = {name: tensors[name] for name in self.model.state_dict() if name in tensors}
         losses = tensors["progress.batch_losses"]
         # After a loss of NaN the weights are NaN, too; `close_epoch` then names the batch in which training diverged.
         load = checkpoint.load if torch.isfinite(losses).all() else checkpoint.load_diverged
-        load(self.model, own, path)
+        load(self.model, weights, path)
         with checkpoint.understood(path):
             checkpoint.restore_optimizer(self.optimizer, tensors)
         self._batch_losses = list(losses.to(self.device))
@@ -452,12 +452,12 @@ class Trainer:
         return self._metrics(self.model.estimate(samples), samples)
 
     def _metrics(self, estimates: Samples, samples: Samples) -> dict[str, dict[str, float]]:
-        found = {}
+        values = {}
         for name, metrics in self.recipe.metrics.items():
             counted = self.data.counted(name, samples)
-            some: Any = ... if counted is None else counted
-            found[name] = evaluate(metrics, estimates[name][some].cpu().numpy(), samples[name][some].cpu().numpy())
-        return found
+            cells: Any = ... if counted is None else counted
+            values[name] = evaluate(metrics, estimates[name][cells].cpu().numpy(), samples[name][cells].cpu().numpy())
+        return values
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weights by the `factor` of their learning rate, and by whether they are frozen in some epochs.
@@ -481,8 +481,8 @@ class Trainer:
             name: [weight for weight in operations[name].parameters() if weight.requires_grad]
             for name in self.recipe.frozen
         }
-        left = {id(weight) for weight in self.weights} - {id(one) for group in to_freeze.values() for one in group}
-        if to_freeze and not left:
+        freezable = {id(weight) for group in to_freeze.values() for weight in group}
+        if to_freeze and not {id(weight) for weight in self.weights} - freezable:
             raise QexpError(
                 f"no weights are left to train: all belong to {', '.join(to_freeze)}; freeze fewer operations"
             )
@@ -565,10 +565,10 @@ class Trainer:
             self._validation = transformed(self.model, self.data.validation, "validation")
         network, features = self.model.network, self.model.features(self._validation)
         with torch.no_grad():
-            found = losses_of(network, self.recipe.losses, features, self._validation)
-            made = network.finished(features)
-        losses = dict(zip(self.recipe.losses, [loss.item() for loss in found], strict=True))
-        metrics = self._metrics(self.model.in_units(made, self.data.validation), self.data.validation)
+            values = losses_of(network, self.recipe.losses, features, self._validation)
+            outputs = network.finished(features)
+        losses = dict(zip(self.recipe.losses, [loss.item() for loss in values], strict=True))
+        metrics = self._metrics(self.model.in_units(outputs, self.data.validation), self.data.validation)
         return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
     def _require_finite(self, batch_losses: Tensor) -> None:

@@ -189,9 +189,9 @@ class PerSample(Transform):
 
 def _of_each(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every sample, (batch, 1, ...)."""
-    own = list(range(1, values.dim()))
-    mean = values.mean(dim=own, keepdim=True)
-    return mean, (values - mean).square().mean(dim=own, keepdim=True).sqrt()
+    axes = list(range(1, values.dim()))
+    mean = values.mean(dim=axes, keepdim=True)
+    return mean, (values - mean).square().mean(dim=axes, keepdim=True).sqrt()
 
 
 class LogRatios(Transform):
@@ -392,16 +392,16 @@ class NormalScore(Transform):
             further = below + 2**power
             below = torch.where(self.nodes[further] <= exact, further, below)
         low, high = self.nodes[below], self.nodes[below + 1]
-        place = below + (exact - low) / (high - low)
-        scores: Tensor = place * (2 * SPAN / (NODES - 1)) - SPAN
+        position = below + (exact - low) / (high - low)
+        scores: Tensor = position * (2 * SPAN / (NODES - 1)) - SPAN
         return scores.to(values)
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        place = (values.double().clamp(-SPAN, SPAN) + SPAN) * ((NODES - 1) / (2 * SPAN))
-        below = place.detach().floor().clamp(0, NODES - 2).long()
+        position = (values.double().clamp(-SPAN, SPAN) + SPAN) * ((NODES - 1) / (2 * SPAN))
+        below = position.detach().floor().clamp(0, NODES - 2).long()
         low, high = self.nodes[below], self.nodes[below + 1]
-        found: Tensor = low + (place - below) * (high - low)
-        return found.to(values)
+        result: Tensor = low + (position - below) * (high - low)
+        return result.to(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
         least, greatest = self.distribution.support()
@@ -426,7 +426,7 @@ class Chain(Transform):
 
     def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
         super().__init__()
-        self.steps = nn.ModuleList([built_within(TRANSFORMS, "transform", one) for one in of])
+        self.steps = nn.ModuleList([built_within(TRANSFORMS, "transform", description) for description in of])
         self.needs_own = any(step.needs_own for step in self._transforms())
         self.numbers = math.prod(step.numbers for step in self._transforms())
         self.period = next((step.period for step in self._transforms()), None)

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 import qexp as package
 from qexp.base.seeds import Seeds
-from qexp.export.graphs import GraphError, Named
+from qexp.export.graphs import GraphError, NamedTensor
 from qexp.export.keras import h5_bytes, keras_model
 from qexp.kinds.fields.prediction import field_model
 from qexp.networks.layers import ACTIVATIONS
@@ -56,7 +56,7 @@ def network_of(*modules, names=("a", "b"), outputs=("u", "v"), frame=(16, 16)):
 
 def written(folder, network, free_frame=True):
     model = keras_model(Positional(network, network.inputs, network.outputs), [*network.inputs.values()], free_frame)
-    named = [[Named(name, (), "") for name in names] for names in (network.inputs, network.outputs)]
+    named = [[NamedTensor(name, (), "") for name in names] for names in (network.inputs, network.outputs)]
     (folder / "model.h5").write_bytes(h5_bytes(model, *named, {"run": "one"}))
     return folder / "model.h5"
 

@@ -21,7 +21,7 @@ import qexp
 from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import QexpError
-from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, Named, capture, takes_any_frame
+from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, capture, takes_any_frame
 from qexp.export.network import dle_fields, export_network, transform_document
 from qexp.kinds.rows.prediction import row_model
 from qexp.kinds.trained import load_model
@@ -171,8 +171,8 @@ def write(folder: Path, module: nn.Module, network: Network) -> Graph:
     shapes = list(network.inputs.values())
     flat = Positional(portable(copy.deepcopy(module)), network.inputs, network.outputs)
     graph = capture(flat, shapes, takes_any_frame(flat, shapes))
-    inputs = [Named(*of_one, "") for of_one in zip(network.inputs, graph.inputs, strict=True)]
-    outputs = [Named(*of_one, "") for of_one in zip(network.outputs, graph.outputs, strict=True)]
+    inputs = [NamedTensor(*of_one, "") for of_one in zip(network.inputs, graph.inputs, strict=True)]
+    outputs = [NamedTensor(*of_one, "") for of_one in zip(network.outputs, graph.outputs, strict=True)]
     document = {key: [{"name": one.name} for one in named] for key, named in (("inputs", inputs), ("outputs", outputs))}
     for format, kind in GRAPH_FORMATS.items():
         (folder / format).mkdir(parents=True)

@@ -14,9 +14,9 @@ from qexp.networks.masked_autoencoder import (
     masked_decoder,
     masked_encoder,
     positions,
-    seen_count,
-    seen_patches,
     token_pooling,
+    visible_count,
+    visible_patches,
 )
 from qexp.networks.modules import MODULES
 from qexp.networks.network import (
@@ -171,7 +171,7 @@ def test_only_which_numbers_are_smallest_matters():
         assert torch.equal(made, network({"spectrum": spectra, "mask": 7 * mask.exp() - 100})["spectrum"])
         # Other numbers, other orders among the seen and among the hidden, the same patches.
         shuffled = 1 + random(5, PATCHES, seed=3)
-        shuffled.scatter_(1, seen_patches(mask, RATIO), random(5, 4, seed=4))
+        shuffled.scatter_(1, visible_patches(mask, RATIO), random(5, 4, seed=4))
         assert torch.equal(made, network({"spectrum": spectra, "mask": shuffled})["spectrum"])
         assert not torch.equal(made, network({"spectrum": spectra, "mask": 1 - mask})["spectrum"])
 
@@ -206,9 +206,9 @@ def test_numbers_that_are_all_the_same_hide_as_many_patches():
     ("ratio", "seen"), [(0.0, 16), (0.01, 16), (0.25, 12), (0.5, 8), (0.75, 4), (0.97, 1), (0.999, 1)]
 )
 def test_a_ratio_hides_its_share_of_the_patches_and_leaves_at_least_one(ratio, seen):
-    assert seen_count(PATCHES, ratio) == seen
+    assert visible_count(PATCHES, ratio) == seen
     mask = random(3, PATCHES)
-    assert seen_patches(mask, ratio).shape == (3, seen)
+    assert visible_patches(mask, ratio).shape == (3, seen)
     assert (hidden_channels(mask, ratio, PATCH).sum(1) == (PATCHES - seen) * PATCH).all()
     with torch.no_grad():
         assert encoder(ratio)([random(3, CHANNELS), mask]).shape == (3, 1 + seen, 8)

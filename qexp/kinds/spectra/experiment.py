@@ -28,7 +28,7 @@ from qexp.kinds.networks import (
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.files import PARTS, VALIDATION
 from qexp.metrics.splits import Rows, SplitError
-from qexp.networks.masked_autoencoder import Encoder, hidden_channels, seen_count
+from qexp.networks.masked_autoencoder import Encoder, hidden_channels, visible_count
 from qexp.networks.network import Network
 from qexp.networks.transforms import Transform
 from qexp.spec.reading import Document, Finding
@@ -213,7 +213,7 @@ def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> 
                 ("inputs",),
                 "nothing is hidden: no encoder of the model has the input 'mask' in addition to the spectrum",
             )
-        elif seen_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
+        elif visible_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
             yield (
                 ("outputs", document["outputs"].index(SPECTRUM)),
                 f"nothing is hidden: a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches; "
