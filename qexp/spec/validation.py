@@ -1,8 +1,9 @@
-"""Problems of a document, in words, and what is left out of it with a warning."""
+"""Problems of a document, in words; what is left out of it with a warning, and old forms that are refused."""
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -17,6 +18,54 @@ from qexp.spec.kinds import KINDS, all_documents, documents_named, documents_of,
 from qexp.spec.reading import Document, Finding, Where, describe
 from qexp.spec.schema import whole_schema
 
+# Forms that VDI gave up: the error shows the new one.
+
+
+def _old_forms(kind: str, document: Document, tables: Tables) -> list[Finding]:
+    search = {"dataset": _old_distributions, "model": _old_graph}.get(kind)
+    return list(search(document, tables)) if search else []
+
+
+def _old_distributions(document: Document, tables: Tables) -> Iterator[Finding]:
+    distributions = document.get("distributions")
+    for variable, value in distributions.items() if isinstance(distributions, dict) else ():
+        if isinstance(value, list) and value and isinstance(value[0], str) and value[0] in tables["distributions"]:
+            names = tables["distributions"][value[0]].parameters.get("properties", {})
+            new = {"type": value[0], "parameters": dict(zip(names, value[1:], strict=False))}
+            yield (
+                ("distributions", variable),
+                f"a distribution as a list is an old form, which VDI refuses, too; write {json.dumps(new)}",
+            )
+
+
+def _old_graph(document: Document, tables: Tables) -> Iterator[Finding]:
+    if "graph" not in document and (document.get("architecture") is None or "branches" in document):
+        return
+    operations = document.get("operations")
+    inputs = {
+        name: operation.get("parameters", {})
+        for name, operation in (operations.items() if isinstance(operations, dict) else ())
+        if isinstance(operation, dict) and operation.get("module") == "input"
+    } or {"displacement": {"size": [64, 64, 1]}}
+    first = next(iter(inputs))
+    chain: list[str] = []
+    graph, following = document.get("graph"), first
+    while isinstance(graph, dict) and isinstance(following := graph.get(following), str) and following not in chain:
+        chain.append(following)
+    branch = {"x_name": first, "y_name": "middle", "operations": chain or ["resnet_block_1", "down_sample"]}
+    # One error for the whole document: every part of it has a new form.
+    yield (
+        (),
+        "a model with 'graph' is an old form, which VDI refuses, too; write its inputs, outputs and branches "
+        f'instead, for example "inputs": {json.dumps(inputs)}, "outputs": ["depth", "delta_volume"], '
+        f'"branches": [{json.dumps(branch)}, …], and leave out "graph", "architecture" and the module "input"',
+    )
+
+
+def _is_within(where: Where, others: Iterable[Finding]) -> bool:
+    return any(where[: len(path)] == path for path, _ in others)
+
+
 # What a document may hold although nothing reads it, as specs of VDI do: it is left out, with a warning.
 
 
@@ -29,10 +78,15 @@ def without_unread(
     Keys that may be misspelt stay, too, and so do unknown parameters, without which an operation would be another.
     """
     of_kind = all_documents().get(str(document.get("type"))) if kind == "dataset" else None
+    old = _old_forms(kind, document, tables)
     unread = [*_unknown_keys(document, whole_schema(kind, tables)), *(of_kind.unread(document) if of_kind else ())]
     if kind == "experience":
         unread += _untrained(document)
-    warnings = [(where, message) for where, message in unread if not _is_overridden(where, overridden)]
+    warnings = [
+        (where, message)
+        for where, message in unread
+        if not _is_within(where, old) and not _is_overridden(where, overridden)
+    ]
     remaining = copy.deepcopy(document)
     for where, _ in reversed(warnings):  # an element of a list before those that come earlier in it
         _remove(remaining, where)
@@ -97,11 +151,12 @@ def findings(kind: str, document: Document, tables: Tables, dataset_type: str | 
     """
     dataset_type = dataset_type if isinstance(dataset_type, str) and dataset_type in KINDS else None
     schema = whole_schema(kind, tables)
-    by_schema = list(_against_schema(document, schema))
+    old = _old_forms(kind, document, tables)
+    by_schema = [finding for finding in _against_schema(document, schema) if not _is_within(finding[0], old)]
     if kind == "experience" and dataset_type is not None:
         by_schema += _in_keys_of_dataset_types(document, schema["$defs"][type_name(document)], dataset_type)
-    if by_schema:
-        return sorted(by_schema, key=lambda finding: [str(step) for step in finding[0]])
+    if old or by_schema:
+        return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
     if kind == "experience":
         of_type = type_of(document)
         return list(of_type.in_document({**of_type.defaults(dataset_type), **document}, dataset_type))

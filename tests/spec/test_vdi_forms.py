@@ -1,4 +1,6 @@
-"""Specs as Volcano Deep Inversion writes them load unchanged; forms that it gave up are refused."""
+"""Specs as Volcano Deep Inversion writes them load unchanged; forms that it gave up are answered with the new ones."""
+
+import json
 
 import pytest
 
@@ -216,14 +218,63 @@ def test_views_are_joined_along_their_channels_only(vdi, problems):
 # Forms that VDI gave up
 
 
-def test_a_distribution_as_a_list_is_no_distribution(vdi, problems):
-    document = {**ONE_VIEW_DATASET, "distributions": {"depth": ["uniform", 0, 1], "delta_volume": LOG_NORMAL}}
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["log_normal", 0, 1], {"type": "log_normal", "parameters": {"mu": 0, "sigma": 1}}),
+        (["uniform", 0.5, 4], {"type": "uniform", "parameters": {"a": 0.5, "b": 4}}),
+        (["exponential", 0.2], {"type": "exponential", "parameters": {"l": 0.2}}),
+    ],
+)
+def test_a_distribution_as_a_list_is_answered_with_its_new_form(vdi, qexp, problems, old, new):
+    document = {**ONE_VIEW_DATASET, "distributions": {**ONE_VIEW_DATASET["distributions"], "depth": old}}
+    (said,) = problems(vdi.write("dataset", document))
+    where, _, shown = said.partition("write ")
+    assert where.startswith("specs/datasets/sound.json at $.distributions.depth: a distribution as a list is an old")
+    assert json.loads(shown) == new
+    document["distributions"]["depth"] = json.loads(shown)
+    assert qexp("validate", vdi.write("dataset", document)).code == 0
+
+
+def test_every_distribution_as_a_list_is_reported_and_so_is_what_else_is_wrong(vdi, problems):
+    document = {
+        **ONE_VIEW_DATASET,
+        "distributions": {"depth": ["log_normal", 0, 1], "delta_volume": ["log_normal", 0, 1]},
+        "size": [64, 0],
+    }
+    assert [line.partition(": ")[0] for line in problems(vdi.write("dataset", document))] == [
+        "specs/datasets/sound.json at $.distributions.delta_volume",
+        "specs/datasets/sound.json at $.distributions.depth",
+        "specs/datasets/sound.json at $.size[1]",
+    ]
+
+
+def test_a_list_that_never_was_a_distribution_is_no_old_form(vdi, problems):
+    document = {**ONE_VIEW_DATASET, "distributions": {"depth": ["levy", 0, 1], "delta_volume": LOG_NORMAL}}
     (said,) = problems(vdi.write("dataset", document))
     assert said.startswith("specs/datasets/sound.json at $.distributions.depth: must be an object {…}, but is a list")
 
 
+def test_a_model_as_a_graph_is_answered_with_inputs_and_branches_of_its_own(vdi, problems):
+    old = {
+        "architecture": "graph",
+        "operations": {
+            "image": {"module": "input", "parameters": {"size": [32, 32, 1]}},
+            "conv_1": {"module": "conv", "parameters": {"filters": [4]}},
+            "pool": {"module": "max_pooling"},
+        },
+        "graph": {"image": "conv_1", "conv_1": "pool"},
+    }
+    (said,) = problems(vdi.write("model", old))
+    assert said.startswith(
+        "specs/models/sound.json at $: a model with 'graph' is an old form, which VDI refuses, too; "
+    )
+    assert '"inputs": {"image": {"size": [32, 32, 1]}}' in said
+    assert '"branches": [{"x_name": "image", "y_name": "middle", "operations": ["conv_1", "pool"]}' in said
+
+
 @pytest.mark.parametrize("graph", [{"a": "b", "b": "a"}, [1, 2], None, {}, {"a": {"b": "c"}}])
-def test_a_model_as_a_graph_lacks_inputs_and_branches_whatever_the_graph(vdi, problems, graph):
+def test_any_model_with_a_graph_is_an_old_form_whatever_the_graph(vdi, problems, graph):
     for operations in ({}, None, {"a": {"module": "input"}}, {"a": 3}):
-        found = problems(vdi.write("model", {"graph": graph, "operations": operations}))
-        assert {"inputs", "outputs", "branches"} <= {line.split("'")[1] for line in found if "is missing" in line}
+        (said,) = problems(vdi.write("model", {"graph": graph, "operations": operations}))
+        assert "a model with 'graph' is an old form" in said
