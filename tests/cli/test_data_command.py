@@ -1,4 +1,4 @@
-"""`qexp data`: what it prints, what it refuses, and what it leaves behind when it is stopped."""
+"""`qexp data ice` and `xrf`: what they print, what they refuse, and what they leave behind when they are stopped."""
 
 from __future__ import annotations
 
@@ -8,29 +8,53 @@ from pathlib import Path
 
 import pytest
 
+import qexp as package
 from tests.conftest import Outcome, call, started
 
-QUICK = ["--glaciers", "2", "--frames", "2", "--size", "16", "--spacing", "500"]
+QUICK = {
+    "ice": ["--glaciers", "2", "--frames", "2", "--size", "16", "--spacing", "500"],
+    "xrf": ["--cores", "4", "--spectra", "3", "--labelled", "2"],
+}
 
-LONG = ["data", "ice", "--out", "ice", "--glaciers", "1000"]
-"""Takes longer than any test."""
+LONG = {"ice": ["--glaciers", "1000", "--size", "48", "--frames", "1"], "xrf": ["--cores", "1000"]}
+"""What takes longer than any test."""
+
+
+def make(kind: str, out: Path, *options: str) -> Outcome:
+    """With the options given in place of those that make it quick."""
+    quick = QUICK[kind]
+    pairs = dict(zip(quick[::2], quick[1::2], strict=True)) | dict(zip(options[::2], options[1::2], strict=False))
+    alone = [options[-1]] if len(options) % 2 else []
+    words = [word for pair in pairs.items() for word in pair if word not in alone]
+    return call("data", kind, "--out", out, *words, *alone)
 
 
 def ice(out: Path, *options: str) -> Outcome:
-    """With the options given in place of those that make it quick."""
-    pairs = dict(zip(QUICK[::2], QUICK[1::2], strict=True)) | dict(zip(options[::2], options[1::2], strict=False))
-    alone = [options[-1]] if len(options) % 2 else []
-    words = [word for pair in pairs.items() for word in pair if word not in alone]
-    return call("data", "ice", "--out", out, *words, *alone)
+    return make("ice", out, *options)
+
+
+def xrf(out: Path, *options: str) -> Outcome:
+    return make("xrf", out, *options)
 
 
 @pytest.mark.slow
-def test_the_folders_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
+def test_the_folders_of_glaciers_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
     code, stdout, stderr = ice(tmp_path / "ice")
     assert code == 0
     assert stdout.splitlines() == [str(tmp_path / "ice/test/valley_000"), str(tmp_path / "ice/train/cap_001")]
     assert all((Path(folder) / "ex.nc").is_file() for folder in stdout.splitlines())
     assert stderr.startswith("2 glaciers of 2 frames in ")
+    assert len(stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_folders_of_spectra_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
+    code, stdout, stderr = xrf(tmp_path / "xrf")
+    assert code == 0
+    places = [f"{name}/{part}" for name in ("pretrain", "caco3", "toc") for part in ("test", "train")]
+    assert stdout.splitlines() == [str(tmp_path / "xrf" / place) for place in places]
+    assert all((Path(folder) / "info.csv").is_file() for folder in stdout.splitlines())
+    assert stderr.startswith("12 spectra of 4 cores, 8 of them with CaCO3 and TOC, in ")
     assert len(stderr.splitlines()) == 1
 
 
@@ -42,31 +66,46 @@ def test_a_quarter_is_for_the_test_unless_said_otherwise(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("kind", "options", "complaint"),
     [
-        (["--glaciers", "0"], "--glaciers 0: from 1"),
-        (["--test", "2"], "--test 2: from 0 to one less than there are glaciers, 1"),
-        (["--test", "-1"], "--test -1"),
-        (["--frames", "0"], "--frames 0: from 1"),
-        (["--size", "-4"], "--size -4: from 16"),
-        (["--spacing", "0"], "--spacing 0: from 20"),
-        (["--spacing", "100"], "--size 16 and --spacing 100: a frame of 1600 m; glaciers need 3000 m or more"),
-        (["--spacing", "nan"], "--spacing nan: from 20"),
-        (["--seed", "-1"], "--seed -1: a whole number from 0"),
-        (["--arrhenius", "80:20"], "--arrhenius 80:20: LOW:HIGH in MPa"),
-        (["--arrhenius", "0:20"], "above 0"),
-        (["--arrhenius", "20:40:80"], "--arrhenius 20:40:80: a number, or two as LOW:HIGH, such as 20:80"),
-        (["--sliding", "a:b"], "--sliding a:b: a number, or two as LOW:HIGH"),
-        (["--sliding", "-1:4"], "--sliding -1:4: LOW:HIGH in km"),
-        (["--sliding", "0:inf"], "--sliding 0:inf"),
-        (["--coupling", "0"], "--coupling 0.0: in ice thicknesses, above 0"),
-        (["--coupling", "nan"], "--coupling nan"),
+        ("ice", ["--glaciers", "0"], "--glaciers 0: from 1"),
+        ("ice", ["--test", "2"], "--test 2: from 0 to one less than there are glaciers, 1"),
+        ("ice", ["--test", "-1"], "--test -1"),
+        ("ice", ["--frames", "0"], "--frames 0: from 1"),
+        ("ice", ["--size", "-4"], "--size -4: from 16"),
+        ("ice", ["--spacing", "0"], "--spacing 0: from 20"),
+        ("ice", ["--spacing", "100"], "--size 16 and --spacing 100: a frame of 1600 m; glaciers need 3000 m or more"),
+        ("ice", ["--spacing", "nan"], "--spacing nan: from 20"),
+        ("ice", ["--seed", "-1"], "--seed -1: a whole number from 0"),
+        ("ice", ["--arrhenius", "80:20"], "--arrhenius 80:20: LOW:HIGH in MPa"),
+        ("ice", ["--arrhenius", "0:20"], "above 0"),
+        ("ice", ["--arrhenius", "20:40:80"], "--arrhenius 20:40:80: a number, or two as LOW:HIGH, such as 20:80"),
+        ("ice", ["--sliding", "a:b"], "--sliding a:b: a number, or two as LOW:HIGH"),
+        ("ice", ["--sliding", "-1:4"], "--sliding -1:4: LOW:HIGH in km"),
+        ("ice", ["--sliding", "0:inf"], "--sliding 0:inf"),
+        ("ice", ["--coupling", "0"], "--coupling 0.0: in ice thicknesses, above 0"),
+        ("ice", ["--coupling", "nan"], "--coupling nan"),
+        ("xrf", ["--cores", "0"], "--cores 0: from 1"),
+        ("xrf", ["--cores", "5000"], "--cores 5000: from 1 to 1000"),
+        ("xrf", ["--test", "4"], "--test 4: from 0 to one less than there are cores, 3"),
+        ("xrf", ["--test", "-1"], "--test -1"),
+        (
+            "xrf",
+            ["--test", "2", "--validation", "2"],
+            "--validation 2: from 0 to one less than there are cores that are not",
+        ),
+        ("xrf", ["--validation", "-1"], "--validation -1"),
+        ("xrf", ["--spectra", "0"], "--spectra 0: from 1"),
+        ("xrf", ["--labelled", "4"], "--labelled 4: from 0 to the spectra of a core, 3"),
+        ("xrf", ["--labelled", "-1"], "--labelled -1"),
+        ("xrf", ["--voltage", "50"], "--voltage 50: in kV, 10 or 30, or both as 10,30"),
+        ("xrf", ["--voltage", "10,,30"], "--voltage 10,,30: a whole number, or several with commas, such as 10,30"),
+        ("xrf", ["--voltage", ""], "--voltage is empty; give it a value"),
+        ("xrf", ["--seed", "-1"], "--seed -1: a whole number from 0"),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_refused_with_what_would_work(tmp_path: Path, options, said):
-    code, stdout, stderr = ice(tmp_path / "ice", *options)
-    assert (code, stdout) == (2, "")
-    assert said in stderr
+def test_an_option_that_cannot_be_meant_is_refused_with_what_would_work(tmp_path: Path, kind, options, complaint):
+    assert complaint in make(kind, tmp_path / "made", *options).refused()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,17 +117,13 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
 @pytest.mark.heavy
 def test_glaciers_that_are_there_are_made_anew_only_on_demand_and_other_folders_never(tmp_path: Path):
     assert ice(tmp_path / "ice").code == 0
-    code, _, stderr = ice(tmp_path / "ice", "--seed", "1")
-    assert code == 2
-    assert "--overwrite replaces it" in stderr
+    assert "--overwrite replaces it" in ice(tmp_path / "ice", "--seed", "1").failed()
     before = (tmp_path / "ice/test/valley_000/ex.nc").read_bytes()
     assert ice(tmp_path / "ice", "--seed", "1", "--overwrite").code == 0
     assert (tmp_path / "ice/test/valley_000/ex.nc").read_bytes() != before
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").write_text("1")
-    code, _, stderr = ice(tmp_path / "thesis", "--overwrite")
-    assert code == 2
-    assert "holds something else already" in stderr
+    assert "holds something else already" in ice(tmp_path / "thesis", "--overwrite").failed()
     assert ice(tmp_path / "thesis/chapter.txt").stderr.endswith("is a file; give a folder that is not there yet\n")
     assert ice(tmp_path / "thesis/chapter.txt/ice").code == 2
     assert (tmp_path / "thesis/chapter.txt").read_text() == "1"
@@ -97,10 +132,8 @@ def test_glaciers_that_are_there_are_made_anew_only_on_demand_and_other_folders_
 @pytest.mark.slow
 def test_the_folder_that_a_shell_stands_in_is_not_taken_away_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    for place in (Path(), Path("/")):
-        code, _, stderr = ice(place)
-        assert code == 2
-        assert "where this command was started, or above it; give a folder below" in stderr
+    for folder in (Path(), Path("/")):
+        assert "where this command was started, or above it; give a folder below" in ice(folder).failed()
     assert ice(Path("below")).code == 0
 
 
@@ -112,11 +145,21 @@ def test_an_empty_folder_is_filled(tmp_path: Path):
 
 
 @pytest.mark.heavy
+def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
+    assert xrf(tmp_path / "xrf").code == 0
+    assert "--overwrite replaces it" in xrf(tmp_path / "xrf", "--seed", "1").failed()
+    before = (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text()
+    assert xrf(tmp_path / "xrf", "--seed", "1", "--overwrite").code == 0
+    assert (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text() != before
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("kind", "begun"), [("ice", "test/*/ex.nc"), ("xrf", "toc/*/target/*.csv")])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
-    process = started(tmp_path, *LONG, "--size", "32", "--frames", "2")
+def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, kind: str, begun: str, number: signal.Signals):
+    process = started(tmp_path, "data", kind, "--out", "made", *LONG[kind])
     limit = time.monotonic() + 120
-    while not list(tmp_path.glob(".ice.*.draft/test/*/ex.nc")) and time.monotonic() < limit:
+    while not list(tmp_path.glob(f".made.*.draft/{begun}")) and time.monotonic() < limit:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(number)
@@ -127,9 +170,10 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number:
 
 
 @pytest.mark.heavy
-def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_behind(tmp_path: Path):
+@pytest.mark.parametrize("kind", LONG)
+def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_behind(tmp_path: Path, kind: str):
     # A limit on the size of files fails as a full disk does.
-    process = started(tmp_path, *LONG, "--size", "64", "--frames", "1", before="ulimit -f 4;")
+    process = started(tmp_path, "data", kind, "--out", "made", *LONG[kind], before="ulimit -f 4;")
     stdout, stderr = process.communicate(timeout=120)
     assert (process.returncode, stdout) == (2, "")
     assert stderr.startswith("error: cannot write ")
@@ -139,8 +183,6 @@ def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_b
 
 @pytest.mark.heavy
 def test_a_notebook_makes_the_same_glaciers(qexp, tmp_path: Path):
-    import qexp as package
-
     options = ["--glaciers", "2", "--size", "20", "--frames", "1", "--seed", "3", "--sliding", "5:9"]
     assert qexp("data", "ice", "--out", tmp_path / "shell", *options).code == 0
     glaciers = package.make_ice(tmp_path / "notebook", 2, size=20, frames=1, seed=3, sliding=(5.0, 9.0))
@@ -148,3 +190,16 @@ def test_a_notebook_makes_the_same_glaciers(qexp, tmp_path: Path):
     for folder in [glacier.folder for glacier in glaciers]:
         twin = tmp_path / "shell" / folder.relative_to(tmp_path / "notebook") / "ex.nc"
         assert twin.read_bytes() == (folder / "ex.nc").read_bytes()
+
+
+@pytest.mark.heavy
+def test_a_notebook_makes_the_same_spectra(qexp, tmp_path: Path):
+    assert (
+        qexp("data", "xrf", "--out", tmp_path / "shell", *QUICK["xrf"], "--seed", "3", "--voltage", "10,30").code == 0
+    )
+    folders = package.make_xrf(tmp_path / "notebook", 4, spectra=3, labelled=2, seed=3, voltage=(10, 30)).folders
+    assert len(folders) == 6
+    written = [path for path in (tmp_path / "notebook").rglob("*") if path.is_file()]
+    assert len(written) > 40
+    for path in written:
+        assert (tmp_path / "shell" / path.relative_to(tmp_path / "notebook")).read_bytes() == path.read_bytes()
