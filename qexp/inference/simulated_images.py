@@ -20,7 +20,7 @@ from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNois
 from qexp.simulation.views import GNSS, SIZED
 
 Array = NDArray[np.float64]
-Seen = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 FIX_IT = "put it into 'fixed' in a copy of the dataset"
 
@@ -74,50 +74,50 @@ BLOCK = 256
 class Pixels:
     """The numbers of all images of a dataset for which there can be data, one image after the other.
 
-    shown    image → whether there can be, for each of its numbers
-    numbers  the same for those of all images
+    available  image → whether there can be, for each of its numbers
+    numbers    the same for those of all images
     """
 
     def __init__(self, source: GeneratedDataset, images: Sequence[str]) -> None:
-        self.shown = {image: _shown(source, image) for image in images}
-        self.numbers = torch.cat(list(self.shown.values()))
+        self.available = {image: _available(source, image) for image in images}
+        self.numbers = torch.cat(list(self.available.values()))
 
     def numbers_of(self, images: Mapping[str, Tensor]) -> Tensor:
         """(sample, number), of (sample, ...) of each image."""
-        return torch.cat([images[image].flatten(1) for image in self.shown], dim=1).cpu().double()[:, self.numbers]
+        return torch.cat([images[image].flatten(1) for image in self.available], dim=1).cpu().double()[:, self.numbers]
 
-    def seen(self, samples: Mapping[str, Tensor]) -> Seen:
+    def masks(self, samples: Mapping[str, Tensor]) -> Mask:
         """Which of the numbers each sample shows, (sample, number)."""
         parts = []
-        for name in self.shown:
-            image, mask = samples[name], samples.get(mask_of(name))
+        for name in self.available:
+            image, mask_image = samples[name], samples.get(mask_of(name))
             everywhere = torch.ones(image.shape, dtype=torch.bool)
-            parts.append((everywhere if mask is None else (mask.cpu() > 0).expand(image.shape)).flatten(1))
-        seen: Seen = torch.cat(parts, dim=1)[:, self.numbers].numpy()
-        return seen
+            parts.append((everywhere if mask_image is None else (mask_image.cpu() > 0).expand(image.shape)).flatten(1))
+        masks: Mask = torch.cat(parts, dim=1)[:, self.numbers].numpy()
+        return masks
 
 
-def _shown(source: GeneratedDataset, image: str) -> Tensor:
+def _available(source: GeneratedDataset, image: str) -> Tensor:
     size, view = (source.height, source.width), source.view(image)
     channels, height, width = view.shape(size)
     mask = view.mask(size)
-    shown = torch.ones(1, height, width) if mask is None else mask
-    return shown.expand(channels, -1, -1).flatten() > 0
+    available = torch.ones(1, height, width) if mask is None else mask
+    return available.expand(channels, -1, -1).flatten() > 0
 
 
-def alike(seen: Seen, given: Mapping[str, Array]) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Seen]]:
+def alike(masks: Mask, given: Mapping[str, Array]) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
     """Samples of which the same numbers are seen, and for which the same values are given.
 
-    seen   (sample, number)
+    masks  (sample, number)
     given  variable → (sample,)
     Yields the samples' numbers, their values, and which numbers are seen of them, (number,).
     """
-    rows = np.stack(list(given.values()), axis=1) if given else np.zeros((len(seen), 0))
+    rows = np.stack(list(given.values()), axis=1) if given else np.zeros((len(masks), 0))
     groups: dict[tuple[tuple[float, ...], bytes], list[int]] = {}
-    for sample, (row, mask) in enumerate(zip(rows.tolist(), np.packbits(seen, axis=1), strict=True)):
+    for sample, (row, mask) in enumerate(zip(rows.tolist(), np.packbits(masks, axis=1), strict=True)):
         groups.setdefault((tuple(row), mask.tobytes()), []).append(sample)
     for (row, _), samples in sorted(groups.items()):
-        yield np.array(samples), dict(zip(given, row, strict=True)), seen[samples[0]]
+        yield np.array(samples), dict(zip(given, row, strict=True)), masks[samples[0]]
 
 
 class SimulatedImages:
@@ -162,37 +162,37 @@ MOST_KEPT = 1_000_000_000
 class Weights:
     """The weights of samples of a dataset; those that were used last are kept.
 
-    shown  image → whether there are data, for each of its numbers; hidden pixels of single samples are among them
+    available  image → whether there are data, for each of its numbers; hidden pixels of single samples are among them
     blocks image → the blocks whose means its numbers are, where they are not its pixels
     Raises QexpError where the full covariance would be too large.
     """
 
     def __init__(
-        self, source: GeneratedDataset, shown: Mapping[str, Seen], blocks: Mapping[str, Blocks] | None = None
+        self, source: GeneratedDataset, available: Mapping[str, Mask], blocks: Mapping[str, Blocks] | None = None
     ) -> None:
-        self._source, self._shown, self._blocks = source, dict(shown), dict(blocks or {})
+        self._source, self._available, self._blocks = source, dict(available), dict(blocks or {})
         self._sizes = [name for name in source.variables if base_name(name) in SIZED]
-        added = {image: added_to(image, source) for image in shown}
+        added = {image: added_to(image, source) for image in available}
         self._proportional = all(
             noises and all(noise.of_unit_variance for noise in noises) for noises in added.values()
         )
         correlated = [image for image, noises in added.items() if not _all_white(noises)]
-        size = sum(8 * len(shown[image]) ** 2 for image in correlated)
+        size = sum(8 * len(available[image]) ** 2 for image in correlated)
         most = min(MOST_KEPT // max(3 * size, 1) or 1, 1024)  # a covariance, and what was taken from it, and its factor
-        hiding = any(source.noise.hides(image) for image in shown)
+        hiding = any(source.noise.hides(image) for image in available)
         self._kept = lru_cache(1 if hiding else most)(self._weighting)  # other samples hardly show the same pixels
         self._covariances = lru_cache(most * max(len(correlated), 1))(self._covariance)
 
-    def __call__(self, values: Mapping[str, float], seen: Seen) -> Weighting:
+    def __call__(self, values: Mapping[str, float], mask: Mask) -> Weighting:
         """The weights of samples.
 
         values  variable → value in SI units; sizes of pixels with white noise may be left out
-        seen   (number,), which of the numbers that are shown the samples have
+        mask   (number,), which of the numbers that are shown the samples have
         """
         level = values.get(NOISE, 0.0)
         if level and self._proportional:
             level = 1.0  # the minimum is the same for every level, and so the factors can be
-        return self._kept(tuple(values.get(name, math.nan) for name in self._sizes), level, seen.tobytes())
+        return self._kept(tuple(values.get(name, math.nan) for name in self._sizes), level, mask.tobytes())
 
     def scale(self, values: Mapping[str, float]) -> float:
         """The standard deviation of the noise over that of the weights; 0 where there is no noise."""
@@ -201,36 +201,36 @@ class Weights:
     @property
     def quiet(self) -> list[str]:
         """Images that have no noise."""
-        return [image for image in self._shown if not added_to(image, self._source) and not self._has_errors(image)]
+        return [image for image in self._available if not added_to(image, self._source) and not self._has_errors(image)]
 
     def _has_errors(self, image: str) -> bool:
         view = self._source.view(image)
         return view.measures == GNSS and view.errors is not None
 
-    def _weighting(self, sizes: tuple[float, ...], level: float, seen: bytes) -> Weighting:
+    def _weighting(self, sizes: tuple[float, ...], level: float, mask: bytes) -> Weighting:
         blocks, start = [], 0
-        for image, shown in self._shown.items():
-            numbers = int(shown.sum())
-            of_image = np.frombuffer(seen, dtype=np.bool_)[start : start + numbers]
+        for image, available in self._available.items():
+            numbers = int(available.sum())
+            of_image = np.frombuffer(mask, dtype=np.bool_)[start : start + numbers]
             start += numbers
             if of_image.any():
                 blocks.append(self._block(image, sizes, level, of_image))
         return Weighting(blocks)
 
-    def _block(self, image: str, sizes: tuple[float, ...], level: float, seen: Seen) -> Block:
-        numbers, view = int(seen.sum()), self._source.view(image)
+    def _block(self, image: str, sizes: tuple[float, ...], level: float, mask: Mask) -> Block:
+        numbers, view = int(mask.sum()), self._source.view(image)
         error, covariance = np.full(numbers, QUIET), None
         added = [noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance]
         white = [noise for noise in added if isinstance(noise, WhiteNoise)]
         if view.measures == GNSS:
             if view.errors is not None:
-                error = view.errors.T.flatten().double().numpy()[self._shown[image]][seen]
+                error = view.errors.T.flatten().double().numpy()[self._available[image]][mask]
         elif added and len(white) == len(added):
             error = np.full(numbers, math.hypot(*(noise.deviation_at(level) for noise in white)))
         elif added:
             covariance = self._covariances(image, sizes, level).numpy()
-            if not seen.all():
-                where = np.flatnonzero(seen)
+            if not mask.all():
+                where = np.flatnonzero(mask)
                 covariance = covariance[np.ix_(where, where)]
         return Block(image, error, covariance, np.zeros((numbers, 0)))
 
@@ -246,14 +246,14 @@ class Weights:
                 covariance = noise.covariance_of_means(image, layout, level, self._blocks[image])
             except ValueError as error:  # of noise from a workspace, which knows no way for many pixels
                 raise QexpError(f"`refine`: {image}: {error}") from error
-        elif (pixels := len(self._shown[image])) > MOST_TO_FACTOR:
+        elif (pixels := len(self._available[image])) > MOST_TO_FACTOR:
             raise QexpError(
                 f"'{image}' has {pixels:,} pixels with correlated noise, whose covariance matrix can be factored for "
                 f"at most {MOST_TO_FACTOR:,}; make the dataset's images smaller, with larger pixels"
             )
         else:
             covariance = noise.covariance(image, layout, level)
-        where = torch.from_numpy(np.flatnonzero(self._shown[image]))
+        where = torch.from_numpy(np.flatnonzero(self._available[image]))
         return covariance if len(where) == len(covariance) else covariance[where][:, where]
 
 
@@ -290,14 +290,14 @@ def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
 class Averages:
     """The means that are fitted: of blocks of some images, and of single numbers of the others.
 
-    shown   image → whether there are data, for each of its numbers
+    available   image → whether there are data, for each of its numbers
     blocks  image → its blocks
     """
 
-    def __init__(self, shown: Mapping[str, Tensor], blocks: Mapping[str, Blocks]) -> None:
+    def __init__(self, available: Mapping[str, Tensor], blocks: Mapping[str, Blocks]) -> None:
         groups: list[Tensor] = []
         counts: list[Tensor] = []
-        for image, of_image in shown.items():
+        for image, of_image in available.items():
             size = int(of_image.sum())
             numbers, pixels = torch.arange(size), torch.ones(size, dtype=torch.long)
             if image in blocks:
@@ -306,13 +306,13 @@ class Averages:
             counts.append(pixels)
         self._group, self._counts = torch.cat(groups), torch.cat(counts)
 
-    def complete(self, seen: Seen) -> tuple[Seen, Seen]:
+    def complete(self, mask: Mask) -> tuple[Mask, Mask]:
         """The numbers, (number,), and the means, (mean,), of blocks whose pixels are all seen."""
-        pixels = torch.bincount(self._group[torch.from_numpy(seen)], minlength=len(self._counts))
+        pixels = torch.bincount(self._group[torch.from_numpy(mask)], minlength=len(self._counts))
         complete = pixels == self._counts
         return complete[self._group].numpy(), complete.numpy()
 
-    def groups(self, used: Seen) -> Tensor:
+    def groups(self, used: Mask) -> Tensor:
         """The number of the mean of each of the numbers used, of the means that are used alone."""
         groups: Tensor = torch.unique(self._group[torch.from_numpy(used)], return_inverse=True)[1]
         return groups

@@ -136,7 +136,7 @@ def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
             covariance = 1e-8 * np.exp(-distance / 2.5e3) + 1e-9 * np.eye(seen.sum()) + 3e-4**2
             shown = samples[f"displacement{end}"][own[0]].double().numpy().ravel()[seen]
             squares += shown @ np.linalg.solve(covariance, shown)
-        problem = refinement.problem(refinement.data(samples)[own], known, refinement.pixels.seen(samples)[own[0]])
+        problem = refinement.problem(refinement.data(samples)[own], known, refinement.pixels.masks(samples)[own[0]])
         assert float(problem.weighted.square().sum()) == pytest.approx(squares, rel=1e-9)
 
 
@@ -162,7 +162,7 @@ def test_of_an_image_with_too_many_pixels_means_of_whole_blocks_are_fitted_that_
     source = generated_of(described, BUILT_IN)
     refinement = Refinement(source, [], {**source.fixed, **FIXED}, ["dike.depth"])
     samples = samples_of(source, [2.0, 3.0])
-    problem = refinement.problem(refinement.data(samples)[:1], seen=refinement.pixels.seen(samples)[0])
+    problem = refinement.problem(refinement.data(samples)[:1], mask=refinement.pixels.masks(samples)[0])
     seen, image = samples["mask"][0, 0].numpy() > 0, samples["displacement"][0, 0].double().numpy()
     blocks = [(slice(row, row + 2), slice(column, column + 2)) for row in range(0, 81, 2) for column in range(0, 79, 2)]
     expected = [image[block].mean() for block in blocks if seen[block].all()]
@@ -189,7 +189,7 @@ def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
     axes = [MatrixAxis("noise", 1e-5, 3e-5, 5), MatrixAxis("dike.depth", 2, 4, 2)]
     source = generated_of(described, BUILT_IN)
     refinement = Refinement(source, axes, {**source.fixed, **FIXED}, ["dike.depth"])
-    weights = {id(refinement.problem(torch.zeros(1, 64), {**refinement._held, "noise": level}).weighting)
+    weights = {id(refinement.problem(torch.zeros(1, 64), {**refinement._constants, "noise": level}).weighting)
                for level in axes[0].centres}  # fmt: skip
     assert len(weights) == 1
 

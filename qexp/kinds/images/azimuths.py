@@ -48,10 +48,10 @@ def turned(experience: Experience, rules: Rules, workspace: Workspace) -> Turned
         )
         return Turned(experience, remarks=(remark,))
     document = {**spec, "dataset": _changed(dataset, changes)}
-    made = data_kind(dataset).checked_dataset(document["dataset"], experience.tables, workspace)
+    moved = data_kind(dataset).checked_dataset(document["dataset"], experience.tables, workspace)
     texts = tuple(resolution.override(f"dataset.{key}", value).text for key, value in changes.items())
     remarks = tuple(_elsewhere(dataset, rules, experience.dataset_name))
-    changed = replace(experience, document=document, dataset=made, overrides=(*experience.overrides, *texts))
+    changed = replace(experience, document=document, dataset=moved, overrides=(*experience.overrides, *texts))
     return Turned(changed, rules.azimuth, remarks)
 
 
@@ -74,10 +74,10 @@ def as_trained(dataset: Document, record: Record) -> tuple[Document, str]:
         return dataset, _of_older(dataset, record.name, origin)
     changes = data_kind(dataset).turned(dataset, origin.azimuth)
     texts = ", ".join(f"{key} = {resolution.value_text(value)}" for key, value in changes.items())
-    said = (
+    remark = (
         f"{record.name} has weights that were trained on images at azimuths {math.degrees(origin.azimuth):+g}°: {texts}"
     )
-    return _changed(dataset, changes), said if changes else ""
+    return _changed(dataset, changes), remark if changes else ""
 
 
 def _of_older(dataset: Document, name: str, origin: ForeignWeights) -> str:

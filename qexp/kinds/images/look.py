@@ -22,8 +22,8 @@ from qexp.figures.fields import Extent
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
-from qexp.kinds.images.matrix import held_values
-from qexp.kinds.images.refinement import MatrixAxis, blocks, checked, values_at
+from qexp.kinds.images.matrix import constant_values
+from qexp.kinds.images.refinement import MatrixAxis, blocks, check_axis, values_at
 from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
 from qexp.kinds.options import ImageOptions
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
@@ -180,9 +180,9 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     cache = spec_cache(workspace)
     name, document, _ = open_dataset(options.dataset, cache)
     source = generated_of(document, cache.tables, workspace)
-    grid = [checked(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
+    grid = [check_axis(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
-    held = held_values(source, grid, {**quiet, **at}, [], ("over", "at"))
+    held = constant_values(source, grid, {**quiet, **at}, [], ("over", "at"))
     shapes = {image: source.shapes()[image] for image in source.generator.images(source.variables)}
     cells = math.prod(axis.cells for axis in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:

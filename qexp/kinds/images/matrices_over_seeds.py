@@ -52,26 +52,26 @@ def matrices(
     """
     _require_seeds(directories)
     folders = [make(directory) for directory in directories]
-    found = [numbers_of(folder) for folder in folders]
-    records, tables = [record for record, _ in found], [table for _, table in found]
+    numbers = [numbers_of(folder) for folder in folders]
+    records, tables = [record for record, _ in numbers], [table for _, table in numbers]
     stem = _stem([directory.name for directory in directories])
-    place = workspace.root / FOLDER / f"{stem}_on_{folders[0].name}"[:200]
+    folder = workspace.root / FOLDER / f"{stem}_on_{folders[0].name}"[:200]
     record = {
-        "run": f"{stem}, mean and standard deviation over {len(found)} seeds,",
+        "run": f"{stem}, mean and standard deviation over {len(numbers)} seeds,",
         "runs": [directory.name for directory in directories],
         "seeds": [directory.record().seed for directory in directories],
         "created": now(),
         **{key: value for key, value in records[0].items() if key in (*SHARED, *LEFT_OUT)},
         "digest": digest([record["digest"] for record in records]),
     }
-    if not force and matrix.matrix_exists(place, record):
-        return place, False
+    if not force and matrix.matrix_exists(folder, record):
+        return folder, False
     table = over_seeds(tables).assign_attrs(
         title=f"inference matrices of {', '.join(record['runs'])} on the dataset {record['dataset']}",
         runs=", ".join(record["runs"]),
     )
     record |= summary(table, outputs_among(table.data_vars))
-    return place, matrix.store_matrix(place, record, force, partial(_write, table, record))
+    return folder, matrix.store_matrix(folder, record, force, partial(_write, table, record))
 
 
 def _write(table: xarray.Dataset, record: dict[str, Any], draft: Path) -> None:
@@ -90,23 +90,23 @@ def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
     import xarray
 
     first = tables[0]
-    made: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for output in outputs_among(first.data_vars):
         for end in ("", REFINED):
             estimate = f"{output}{end}" if end else f"{output}_estimate"
             if all(estimate in table for table in tables):
-                made |= _of_output(tables, output, end, estimate)
+                variables |= _of_output(tables, output, end, estimate)
     about = {key: value for key, value in first.attrs.items() if key != "run"}
-    return xarray.Dataset(made, first.coords, about)
+    return xarray.Dataset(variables, first.coords, about)
 
 
 def _of_output(tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str) -> dict[str, Any]:
     first, error, relative = tables[0], f"{output}{end}_error", f"{output}{end}_relative_error"
 
-    def over(key: str, words: str, of: Callable[..., Any]) -> Any:
+    def over(key: str, words: str, statistic: Callable[..., Any]) -> Any:
         values = np.stack([table[key].values for table in tables])
         words = f"{words} over {len(tables)} seeds, {first[key].attrs['long_name']}"
-        return first[key].dims, of(values, axis=0), {**first[key].attrs, "long_name": words}
+        return first[key].dims, statistic(values, axis=0), {**first[key].attrs, "long_name": words}
 
     mean, bias = over(estimate, "mean", np.mean), over(error, "mean", np.mean)
     return {

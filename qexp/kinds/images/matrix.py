@@ -31,7 +31,7 @@ from qexp.kinds.images.refinement import (
     Refinement,
     blocks,
     bounds_of_cells,
-    checked,
+    check_axis,
     values_at,
 )
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
@@ -65,7 +65,7 @@ class Estimated:
 
     truth: Array
     """(cell,)"""
-    made: Array
+    network: Array
     """(repeat, cell): the network's estimates; NaN in cells that are not possible."""
     refined: Array | None = None
     """(repeat, cell): the same, refined by least squares."""
@@ -74,7 +74,7 @@ class Estimated:
 def matrix_table(
     estimates: Mapping[str, Estimated],
     grid: Sequence[MatrixAxis],
-    held: Mapping[str, float],
+    constants: Mapping[str, float],
     repeats: int,
     directory: RunDirectory,
     dataset: str,
@@ -89,22 +89,21 @@ def matrix_table(
     import xarray
 
     limits = limits_of(directory.spec())
-    dimensions = [one.variable for one in grid]
-    shape = [one.cells for one in grid]
+    dimensions = [axis.variable for axis in grid]
+    shape = [axis.cells for axis in grid]
     coordinates = {
-        one.variable: (one.variable, one.centres, _attributes(quantity(one.variable, quantities), "true value of: "))
-        for one in grid
+        axis.variable: (axis.variable, axis.centres, _attributes(axis.variable, quantities)) for axis in grid
     }
     variables: dict[str, Any] = {}
-    for name, one in estimates.items():
-        of = quantity(name, quantities)
-        for kind, (values, attributes) in _kinds(one.truth, one.made, of).items():
+    for name, output in estimates.items():
+        described = quantity(name, quantities)
+        for kind, (values, attributes) in _kinds(output.truth, output.network, described).items():
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
-        if one.refined is None:
+        if output.refined is None:
             continue
-        for kind, (values, attributes) in _kinds(one.truth, one.refined, of).items():
+        for kind, (values, attributes) in _kinds(output.truth, output.refined, described).items():
             attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
             end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
             variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
@@ -115,65 +114,68 @@ def matrix_table(
         "dataset": dataset,
         "repeats": repeats,
         "seed": seed,
-        **{f"fixed_{name}": number for name, number in held.items()},
+        **{f"fixed_{name}": number for name, number in constants.items()},
     }
-    made = xarray.Dataset(variables, coordinates, about)
-    return made if bounds is None else made.assign(_of_bounds(made, bounds, dimensions))
+    matrix = xarray.Dataset(variables, coordinates, about)
+    return matrix if bounds is None else matrix.assign(_of_bounds(matrix, bounds, dimensions))
 
 
-def _kinds(truth: Array, made: Array, of: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
+def _kinds(truth: Array, estimates: Array, described: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
     """Kind of value → the values of an output in each cell, and its attributes.
 
-    truth  (cell,)
-    made   (repeat, cell) estimates
+    truth      (cell,)
+    estimates  (repeat, cell)
     """
-    near = nearest(made, truth, of.period)
+    unit = described.unit
+    near = nearest(estimates, truth, described.period)
     mean, errors = near.mean(0), near - truth
-    scale, of_what = (np.abs(truth), "true value") if of.period is None else (of.period / 2, "half a period")
+    scale: Array | float = np.abs(truth) if described.period is None else described.period / 2
+    of_what = "true value" if described.period is None else "half a period"
     with np.errstate(divide="ignore", invalid="ignore"):
         kinds = {
-            "estimate": (mean, "estimate of: ", of.unit),
-            "error": (mean - truth, "estimate minus true value of: ", of.unit),
+            "estimate": (mean, "estimate of: ", unit),
+            "error": (mean - truth, "estimate minus true value of: ", unit),
             "relative_error": ((mean - truth) / scale, f"error over {of_what} of: ", "1"),
         }
-    if len(made) > 1:
+    if len(estimates) > 1:
         over = "over noise realisations"
         kinds |= {
-            "mean": (mean, f"mean {over} of the estimate of: ", of.unit),
-            "bias": (errors.mean(0), f"mean error {over} of: ", of.unit),
-            "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of: ", of.unit),
+            "mean": (mean, f"mean {over} of the estimate of: ", unit),
+            "bias": (errors.mean(0), f"mean error {over} of: ", unit),
+            "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of: ", unit),
         }
-    turn = {} if of.period is None else {PERIOD: of.period}
+    turn = {} if described.period is None else {PERIOD: described.period}
     return {
-        kind: (values, {"long_name": words + of.description, "units": unit, **turn})
-        for kind, (values, words, unit) in kinds.items()
+        kind: (values, {"long_name": words + described.description, "units": of_kind, **turn})
+        for kind, (values, words, of_kind) in kinds.items()
     }
 
 
 def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:
     """The Cramér–Rao bound of each output, and standard deviations over it where the source is seen."""
     shape = tuple(table.sizes[name] for name in axes)
-    seen = bounds.seen.reshape(shape)
-    made: dict[str, Any] = {
+    visible = bounds.seen.reshape(shape)
+    variables: dict[str, Any] = {
         SIGNAL: (axes, bounds.signal.reshape(shape), {"long_name": "signal-to-noise ratio", "units": "1"}),
-        SEEN: (axes, seen, {"long_name": "1 where the data show the source", "units": "1"}),
+        SEEN: (axes, visible, {"long_name": "1 where the data show the source", "units": "1"}),
     }
     for name, of_output in bounds.deviations.items():
         least = of_output.reshape(shape)
         about = table[estimate_of(name)].attrs
         words = about["long_name"].replace("estimate of", "Cramér–Rao bound on the standard deviation of")
-        made[f"{name}_bound"] = (axes, least, {"long_name": words, "units": about["units"]})
+        variables[f"{name}_bound"] = (axes, least, {"long_name": words, "units": about["units"]})
         for start in ("", REFINED.removeprefix("_") + "_"):
             spread = f"{name}_{start}standard_deviation"
             if spread in table:
-                ratio = np.where((seen == 1) & np.isfinite(least), table[spread].values / least, np.nan)
+                ratio = np.where((visible == 1) & np.isfinite(least), table[spread].values / least, np.nan)
                 over = f"{table[spread].attrs['long_name']}, over its bound; where the data show the source"
-                made[f"{name}_{start}over_bound"] = (axes, ratio, {"long_name": over, "units": "1"})
-    return made
+                variables[f"{name}_{start}over_bound"] = (axes, ratio, {"long_name": over, "units": "1"})
+    return variables
 
 
-def _attributes(of: Quantity, words: str) -> dict[str, str]:
-    return {"long_name": words + of.description, "units": of.unit}
+def _attributes(variable: str, quantities: Quantities) -> dict[str, str]:
+    described = quantity(variable, quantities)
+    return {"long_name": f"true value of: {described.description}", "units": described.unit}
 
 
 VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
@@ -197,24 +199,25 @@ def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
 
 
 def _absolute_errors(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
-    found = {}
+    averages = {}
     for end in ("", REFINED):
-        errors = {name: np.abs(table[of].values) for name in outputs if (of := f"{name}{end}_error") in table}
+        keys = {name: f"{name}{end}_error" for name in outputs}
+        errors = {name: np.abs(table[key].values) for name, key in keys.items() if key in table}
         for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
             if errors:
                 key = f"{end}_{word}_absolute_error".removeprefix("_")
-                found[key] = {name: float(average(of)) for name, of in errors.items()}
-    return found
+                averages[key] = {name: float(average(values)) for name, values in errors.items()}
+    return averages
 
 
 def _summary_of_bounds(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
     """How many cells do not show the source, and the median of each ratio to the bound where they do."""
-    found: dict[str, Any] = {"unseen": int((table[SEEN] == 0).sum())}
+    numbers: dict[str, Any] = {"unseen": int((table[SEEN] == 0).sum())}
     for kind in ("over_bound", "refined_over_bound"):
-        ratios = {name: table[of].values for name in outputs if (of := f"{name}_{kind}") in table}
-        if any(np.isfinite(of).any() for of in ratios.values()):
-            found[f"median_{kind}"] = {name: float(np.nanmedian(of)) for name, of in ratios.items()}
-    return found
+        ratios = {name: table[key].values for name in outputs if (key := f"{name}_{kind}") in table}
+        if any(np.isfinite(ratio).any() for ratio in ratios.values()):
+            numbers[f"median_{kind}"] = {name: float(np.nanmedian(ratio)) for name, ratio in ratios.items()}
+    return numbers
 
 
 # Matrices in the folder of a run: under a name each, written as drafts, replaced only on request.
@@ -234,46 +237,46 @@ SETTINGS = {
 """Key of a matrix' record → how a message calls it."""
 
 
-def matrix_exists(place: Path, record: Mapping[str, Any]) -> bool:
+def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
     """Whether a folder holds the matrix with the digest of a record. Raises QexpError if it holds another one."""
     try:
-        found = files.read_json(place / MATRIX_RECORD)
+        earlier = files.read_json(folder / MATRIX_RECORD)
     except FileNotFoundError:
         return False
-    if found.get("digest") != record["digest"]:
+    if earlier.get("digest") != record["digest"]:
         raise QexpError(
-            f"{record['run']} has a matrix '{place.name}' {_difference(found, record)}; choose another `name`, or "
+            f"{record['run']} has a matrix '{folder.name}' {_difference(earlier, record)}; choose another `name`, or "
             "replace it with `force=True`"
         )
-    return (place / MATRIX).is_file()
+    return (folder / MATRIX).is_file()
 
 
-def _difference(found: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    words = [word for key, word in SETTINGS.items() if key in found and found[key] != record[key]]
+def _difference(earlier: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    words = [word for key, word in SETTINGS.items() if key in earlier and earlier[key] != record[key]]
     if words:
         return f"with other settings ({', '.join(words)})"
-    if "digest" not in found:
+    if "digest" not in earlier:
         return "of an earlier version of qexp, which did not record all that it was made from"
     return "of other data or other weights"
 
 
-def store_matrix(place: Path, record: Mapping[str, Any], force: bool, write: Callable[[Path], None]) -> bool:
+def store_matrix(folder: Path, record: Mapping[str, Any], force: bool, write: Callable[[Path], None]) -> bool:
     """Write a matrix in a draft, and give that its name; False if another process has meanwhile stored the same one.
 
     write  fills the folder that it is given
     Raises QexpError if there is another matrix of that name, unless it is to be replaced.
     """
-    files.make_folder(place.parent)
+    files.make_folder(folder.parent)
     try:
-        files.clear(place)
-        with files.drafted(place) as draft:
+        files.clear(folder)
+        with files.drafted(folder) as draft:
             write(draft)
-            with locked(place.parent, LOCK_SECONDS):
-                if not force and matrix_exists(place, record):
+            with locked(folder.parent, LOCK_SECONDS):
+                if not force and matrix_exists(folder, record):
                     return False
-                files.put(draft, place)
+                files.put(draft, folder)
     except OSError as error:
-        raise QexpError(f"cannot write {place}: {error.strerror or error}") from error
+        raise QexpError(f"cannot write {folder}: {error.strerror or error}") from error
     return True
 
 
@@ -288,41 +291,43 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     Raises QexpError.
     """
     draws_at_once()  # a wrong setting is refused before anything is made
-    axes = [checked(MatrixAxis(variable, *of_axis), f"axis {variable}") for variable, of_axis in options.axes.items()]
+    axes = [check_axis(MatrixAxis(variable, *ends), f"axis {variable}") for variable, ends in options.axes.items()]
     torch_device = device_of(options.device)
     model = load_model(directory, torch_device)
     tables = tables_of(directory)
-    known_as, document = dataset_document(options.dataset, workspace, tables)
-    place = directory.matrices / _require_name(options.name or known_as)
+    dataset_name, document = dataset_document(options.dataset, workspace, tables)
+    folder = directory.matrices / _require_name(options.name or dataset_name)
     document, turned = azimuths.as_trained(document, directory.record())
     source = generated_of(document, tables, workspace)
-    _require_inputs(source, model, known_as)
+    _require_inputs(source, model, dataset_name)
     require_units_of(directory.training_spec(), source, tables)
-    grid, outputs = axes or matrix_axes(document, known_as), list(model.network.outputs)
-    held = held_values(source, grid, dict(options.fixed), outputs)
+    grid, outputs = axes or matrix_axes(document, dataset_name), list(model.network.outputs)
+    constants = constant_values(source, grid, dict(options.fixed), outputs)
     settings = {"repeats": options.repeats, "seed": options.seed, "refined": options.refine, "bound": options.bound}
-    record = _record(directory, known_as, grid, held, settings)
+    record = _record(directory, dataset_name, grid, constants, settings)
     record["digest"] = _digest(directory, data_kind(document).pinned(document, source, workspace), record)
-    if not options.force and matrix_exists(place, record):
-        return _complete(place, options.npy), False
-    likelihood = Refinement(source, grid, held, outputs) if options.refine or options.bound else None
+    if not options.force and matrix_exists(folder, record):
+        return _complete(folder, options.npy), False
+    likelihood = Refinement(source, grid, constants, outputs) if options.refine or options.bound else None
     refinement = likelihood if options.refine else None
     with threads(threads_to_predict(directory.training_spec(), tables, torch_device)):
         seeds = Seeds(options.seed)
         of_first = seeds.torch(torch_device, "matrix", 0)
-        least = (
-            bounds_of_cells(source, grid, held, outputs, likelihood, of_first) if likelihood and options.bound else None
-        )
+        least = None
+        if likelihood and options.bound:
+            least = bounds_of_cells(source, grid, constants, outputs, likelihood, of_first)
         estimates = estimate_cells(
-            model, source, grid, held, options.repeats, seeds, torch_device, refinement, options.on_refined
+            model, source, grid, constants, options.repeats, seeds, torch_device, refinement, options.on_refined
         )
-    record |= _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
+    record |= _left_out(estimates, source, grid, constants) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
-    table = matrix_table(estimates, grid, held, options.repeats, directory, known_as, options.seed, quantities, least)
+    table = matrix_table(
+        estimates, grid, constants, options.repeats, directory, dataset_name, options.seed, quantities, least
+    )
     trained = generated_of(directory.training_spec()["dataset"], tables, workspace)
-    record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], held)
+    record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], constants)
     record["remark"] = turned
-    return place, store_matrix(place, record, options.force, lambda draft: _write(draft, table, record, options.npy))
+    return folder, store_matrix(folder, record, options.force, lambda draft: _write(draft, table, record, options.npy))
 
 
 def _write(draft: Path, table: xarray.Dataset, record: Mapping[str, Any], npy: bool) -> None:
@@ -339,9 +344,7 @@ def _require_name(name: str) -> str:
 
 def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """Of all that a matrix depends on: the run's weights, the data, the cells and the settings."""
-    of_data = {
-        key: value for key, value in document.items() if key != "matrix"
-    }  # which gives axes, and these are known
+    of_data = {key: value for key, value in document.items() if key != "matrix"}  # its axes are those of the record
     settings = {key: value for key, value in record.items() if key not in ("run", "dataset", "created")}
     run = directory.record()
     weights = fingerprint(directory.best_weights).sha256
@@ -362,17 +365,17 @@ def _left_out(
     estimates: Mapping[str, Estimated],
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
-    held: Mapping[str, float],
+    constants: Mapping[str, float],
 ) -> dict[str, Any]:
     """The number of cells that are impossible, and why, for the record; nothing if there are none.
 
     Raises QexpError if all are.
     """
-    of_cells = next(iter(estimates.values())).made
+    of_cells = next(iter(estimates.values())).network
     cells = np.flatnonzero(np.isnan(of_cells).all(axis=0))
     if not len(cells):
         return {}
-    why = source.with_only_fixed(held).why_not(values_at(grid, cells))
+    why = source.with_only_fixed(constants).why_not(values_at(grid, cells))
     if len(cells) == of_cells.shape[1]:
         raise QexpError(f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes")
     return {"left_out": len(cells), "why_left_out": why}
@@ -383,26 +386,26 @@ def _of_refinement(refinement: Refinement | None, estimates: Mapping[str, Estima
 
     Raises QexpError if no cell could be refined.
     """
-    one = next(iter(estimates.values()))
-    if refinement is None or one.refined is None:
+    output = next(iter(estimates.values()))
+    if refinement is None or output.refined is None:
         return {}
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     if refinement.blocks:
-        found["averaged"] = {image: blocks.size for image, blocks in refinement.blocks.items()}
-    if np.isnan(one.refined).all():
+        entries["averaged"] = {image: blocks.size for image, blocks in refinement.blocks.items()}
+    if np.isnan(output.refined).all():
         raise QexpError("no cell shows enough pixels to be refined; leave `refine` out, or hide fewer pixels")
-    if (lacking := np.isfinite(one.made) & np.isnan(one.refined)).any():
-        found["not_refined"] = int(lacking.any(axis=0).sum())
-    return found
+    if (lacking := np.isfinite(output.network) & np.isnan(output.refined)).any():
+        entries["not_refined"] = int(lacking.any(axis=0).sum())
+    return entries
 
 
 def _for_figure(
-    source: GeneratedDataset, trained: GeneratedDataset, shown: Sequence[str], held: Mapping[str, float]
+    source: GeneratedDataset, trained: GeneratedDataset, variables: Sequence[str], constants: Mapping[str, float]
 ) -> dict[str, Any]:
     """What the figure of a matrix needs besides the table: held-out intervals, units, and names of views, if any."""
     held_out = _held_out(trained)
-    named = [*shown, *(variable for variable in held if variable in held_out)]
-    units = {variable: quantity(variable, source.quantities).unit for variable in named}
+    names = [*variables, *(variable for variable in constants if variable in held_out)]
+    units = {variable: quantity(variable, source.quantities).unit for variable in names}
     views = {"views": source.view_names} if any(source.view_names) else {}
     return {"held_out": held_out, "units": units, **views}
 
@@ -419,15 +422,15 @@ def _record(
     directory: RunDirectory,
     dataset: str,
     grid: Sequence[MatrixAxis],
-    held: Mapping[str, float],
+    constants: Mapping[str, float],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     return {
         "run": directory.name,
         "dataset": dataset,
         "created": now(),
-        "axes": {one.variable: [one.low, one.high, one.cells] for one in grid},
-        "fixed": dict(held),
+        "axes": {axis.variable: [axis.low, axis.high, axis.cells] for axis in grid},
+        "fixed": dict(constants),
         **settings,
     }
 
@@ -453,12 +456,12 @@ def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
         return [MatrixAxis(variable, *ends) for variable, ends in VDI_AXES.items()]
     cells = int(described["resolution"])
     return [
-        checked(MatrixAxis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
+        check_axis(MatrixAxis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
         for variable, (low, high) in described["axes"].items()
     ]
 
 
-def held_values(
+def constant_values(
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
     fixed: dict[str, float],
@@ -470,7 +473,7 @@ def held_values(
     arguments  that give axes and values, as errors name them
     """
     axis, fix = arguments
-    on_axes = [one.variable for one in grid]
+    on_axes = [grid_axis.variable for grid_axis in grid]
     for variable in on_axes:
         if variable not in source.variables:
             raise QexpError(f"`{axis}={variable}`: no such variable; {suggestion(variable, source.variables)}")
@@ -483,12 +486,12 @@ def held_values(
             raise QexpError(f"`{fix}={variable}`: it is an axis")
         if violation := quantity(variable, source.quantities).violation(number):
             raise QexpError(f"`{fix}={variable}`: {violation}")
-    for one in grid:
-        for centre in (one.centres[0], one.centres[-1]):
-            if violation := quantity(one.variable, source.quantities).violation(float(centre)):
-                raise QexpError(f"`{axis}={one.variable}`: {violation}, but a cell lies at {centre:g}")
-    held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
-    missing = [name for name in source.variables if name not in held and name not in on_axes]
+    for grid_axis in grid:
+        for centre in (grid_axis.centres[0], grid_axis.centres[-1]):
+            if violation := quantity(grid_axis.variable, source.quantities).violation(float(centre)):
+                raise QexpError(f"`{axis}={grid_axis.variable}`: {violation}, but a cell lies at {centre:g}")
+    constants = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
+    missing = [name for name in source.variables if name not in constants and name not in on_axes]
     if missing:
         medians = {name: float(source.distributions[name].quantile(np.array([0.5]))[0]) for name in missing}
         values = " ".join(f"`{fix}={name}={median + 0.0:.4g}`" for name, median in medians.items())
@@ -499,17 +502,17 @@ def held_values(
             else "vary but are not axes; give them values"
         )
         raise QexpError(f"{which} {varies}, for example the median: {values}")
-    cells = int(np.prod([one.cells for one in grid], dtype=np.float64))
+    cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
     if cells > LARGEST:
         raise QexpError(f"{cells:,} cells are too many; the limit is {LARGEST:,}")
-    return held
+    return constants
 
 
 def estimate_cells(
     model: Estimator,
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
-    held: Mapping[str, float],
+    constants: Mapping[str, float],
     repeats: int,
     seeds: Seeds,
     device: torch.device,
@@ -520,15 +523,15 @@ def estimate_cells(
 
     Estimates are NaN in cells whose values are together impossible, such as of a source that breaks the surface.
     """
-    shape = tuple(one.cells for one in grid)
+    shape = tuple(axis.cells for axis in grid)
     cells = int(np.prod(shape))
     if cells * repeats > LARGEST:
         raise QexpError(f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is {LARGEST:,}")
     outputs = model.network.outputs
     true = {name: np.empty(cells) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
-    refined = {} if refinement is None else {name: of.copy() for name, of in estimates.items()}
-    source = source.with_only_fixed(held)
+    refined = {} if refinement is None else {name: column.copy() for name, column in estimates.items()}
+    source = source.with_only_fixed(constants)
     done = 0
 
     def refined_cells(count: int) -> None:
@@ -541,17 +544,17 @@ def estimate_cells(
         for block in blocks(cells):
             values = values_at(grid, block)
             for name in outputs:
-                true[name][block] = values[name] if name in values else held[name]
+                true[name][block] = values[name] if name in values else constants[name]
             possible = source.possible(values, len(block))
             done += int((~possible).sum())
             if not possible.any():
                 continue
-            simulated = {name: of[possible] for name, of in values.items()}
+            simulated = {name: column[possible] for name, column in values.items()}
             samples = source.observe(simulated, random)
-            made = {name: of[:, 0].cpu().numpy() for name, of in model.estimate(samples).items()}
+            network_estimates = {name: column[:, 0].cpu().numpy() for name, column in model.estimate(samples).items()}
             for name in outputs:
-                estimates[name][repeat, block[possible]] = made[name]
+                estimates[name][repeat, block[possible]] = network_estimates[name]
             if refinement is not None:
-                for name, better in refinement(samples, simulated, made, refined_cells).items():
+                for name, better in refinement(samples, simulated, network_estimates, refined_cells).items():
                     refined[name][repeat, block[possible]] = better
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}

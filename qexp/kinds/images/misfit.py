@@ -53,7 +53,7 @@ class FeatureDistance:
 
         inputs  of the network, (sample, ...) each
         """
-        samples = {name: torch.from_numpy(of).to(self._device) for name, of in inputs.items()}
+        samples = {name: torch.from_numpy(values).to(self._device) for name, values in inputs.items()}
         distances: Array = self._covariance.mahalanobis(self._scaled(hidden_features(self._model, samples)))
         nearer: NDArray[np.intp] = np.searchsorted(self._distances, distances)
         of_all = 1 + len(self._distances)
@@ -68,7 +68,10 @@ def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
     """What the last layer of each output takes, (sample, feature)."""
     network, caught = model.network, []
     layers = _last_layers(model)
-    hooks = [layer.register_forward_pre_hook(lambda _, given: caught.append(given[0].flatten(1))) for layer in layers]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, layer_inputs: caught.append(layer_inputs[0].flatten(1)))
+        for layer in layers
+    ]
     try:
         model.estimate(samples, batch_size=len(samples[next(iter(network.inputs))]))
     finally:
@@ -81,10 +84,10 @@ def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
 def _last_layers(model: Estimator) -> list[nn.Module]:
     """The posterior heads, and of each other output the last linear or convolutional layer on the way to it."""
     network = model.network
-    found = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
-    if not found:
+    layers = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
+    if not layers:
         raise QexpError("`misfit`: the network has no linear or convolutional layer whose features could be compared")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(layers))
 
 
 def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
@@ -141,22 +144,22 @@ class ImageMisfit:
         The network's estimates are the starts of least squares, in the outputs' units, (sample,) each.
         """
         refinement = self._refinement
-        samples = {name: torch.from_numpy(of) for name, of in inputs.items()}
+        samples = {name: torch.from_numpy(values) for name, values in inputs.items()}
         data = refinement.data(samples)
-        found = np.full(len(data), np.nan)
-        for alike, known, seen in refinement.alike(samples, {}):
-            if not refinement.enough(seen):
+        p_values = np.full(len(data), np.nan)
+        for group, shared, mask in refinement.alike(samples, {}):
+            if not refinement.enough(mask):
                 continue
-            problem = refinement.problem(data[alike], known, seen)
-            starts = refinement.starts(problem, {name: np.asarray(of)[alike] for name, of in estimates.items()})
-            scale = refinement.noise_over_weights(known)
-            found[alike] = _p_values(problem, problem.minimum(starts).coordinates, scale)
-            for row in np.flatnonzero(found[alike] < DOUBTFUL):
-                own = Problem(problem.model, problem.weighting, problem.data[[row]], problem.coordinates)
-                others = spread_starts(own.to_search(SEED), refinement.searches(), STARTS, SEED)
-                fit = best(own, torch.cat([starts[[row]], others]))
-                found[alike[row]] = _p_values(own, torch.from_numpy(fit.at)[None], scale)[0]
-        return found
+            problem = refinement.problem(data[group], shared, mask)
+            starts = refinement.starts(problem, {name: np.asarray(values)[group] for name, values in estimates.items()})
+            scale = refinement.noise_over_weights(shared)
+            p_values[group] = _p_values(problem, problem.minimum(starts).coordinates, scale)
+            for row in np.flatnonzero(p_values[group] < DOUBTFUL):
+                single = Problem(problem.model, problem.weighting, problem.data[[row]], problem.coordinates)
+                others = spread_starts(single.to_search(SEED), refinement.searches(), STARTS, SEED)
+                fit = best(single, torch.cat([starts[[row]], others]))
+                p_values[group[row]] = _p_values(single, torch.from_numpy(fit.at)[None], scale)[0]
+        return p_values
 
 
 def _p_values(problem: Problem, coordinates: torch.Tensor, scale: float) -> Array:

@@ -149,7 +149,9 @@ class Likelihoods:
         self._each = self._of_sources if _are_of_sources(dataset, images, self.names) else self._of_images
         self._refinement = lru_cache(1)(self._refinement_of)
         self._pixels = Pixels(dataset, images)
-        self._weights = Weights(dataset, {image: shown.numpy() for image, shown in self._pixels.shown.items()})
+        self._weights = Weights(
+            dataset, {image: available.numpy() for image, available in self._pixels.available.items()}
+        )
 
     def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Numbers, Likelihood]]:
         """Numbers of observations, as the dataset makes them, and their likelihood."""
@@ -168,9 +170,9 @@ class Likelihoods:
         refinement = self._refinement(axes)
         data = refinement.data(samples)
         factors = {name: self._in_si(name) for name in self.dataset.test}
-        for group, shared, seen in refinement.alike(samples, given):
-            visible = refinement.fitted(seen) > 0
-            problem = refinement.problem(data[group], shared, seen if visible else None)
+        for group, shared, mask in refinement.alike(samples, given):
+            visible = refinement.fitted(mask) > 0
+            problem = refinement.problem(data[group], shared, mask if visible else None)
             columns = [parameter.name for parameter in problem.coordinates.parameters]
             marginals = [prior_of(self.dataset, name, factors[name]) for name in columns if name in self._free]
             prior = Prior(columns, marginals, {name: shared[name] for name in columns if name not in self._free})
@@ -186,12 +188,12 @@ class Likelihoods:
         factors = dict.fromkeys(self.dataset.test, 1.0)
         prior = Prior(self._free, [prior_of(self.dataset, name, 1.0) for name in self._free], {})
         data = self._pixels.numbers_of(samples)
-        for group, shared, seen in alike(self._pixels.seen(samples), given):
-            visible = bool(seen.any())
-            seen = seen if visible else np.ones_like(seen)
-            source, numbers = self._source.with_fixed(shared), torch.from_numpy(np.flatnonzero(seen))
-            held = {name: value * self._in_si(name) for name, value in source.fixed.items()}
-            weighting, noise = self._weights(held, seen), self._weights.scale(held)
+        for group, shared, mask in alike(self._pixels.masks(samples), given):
+            visible = bool(mask.any())
+            mask = mask if visible else np.ones_like(mask)
+            source, numbers = self._source.with_fixed(shared), torch.from_numpy(np.flatnonzero(mask))
+            fixed = {name: value * self._in_si(name) for name, value in source.fixed.items()}
+            weighting, noise = self._weights(fixed, mask), self._weights.scale(fixed)
             divisor = noise if visible else math.inf
             signals = Signals(
                 SimulatedImages(source, self._free, self._pixels, numbers),
@@ -364,8 +366,8 @@ def _starts(
     likeliest = (squares - 2 * signals.data @ of_pool.mT).argsort(dim=1)[:, :STARTS].numpy()
     if start is None:
         return np.asarray(pool[likeliest])
-    given = likelihood.scores(start, pool[likeliest[:, 0]])
-    return np.concatenate([given[:, None], pool[likeliest]], axis=1)
+    estimates = likelihood.scores(start, pool[likeliest[:, 0]])
+    return np.concatenate([estimates[:, None], pool[likeliest]], axis=1)
 
 
 def _one_by_one(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
@@ -435,7 +437,7 @@ class ImagePosteriors:
         estimates  output → (sample,), in its unit, from which modes are searched
         """
         samples = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in inputs.items()}
-        start = {name: np.asarray(of, np.float64) for name, of in estimates.items() if name in self.names}
+        start = {name: np.asarray(column, np.float64) for name, column in estimates.items() if name in self.names}
         return posteriors(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_image)
 
     def around(self, draws: PosteriorDraws) -> Array:
@@ -561,48 +563,46 @@ class Refined:
         first: int,
         draws: SampleDraws | None,
     ) -> OfBatch:
-        seen, names = np.flatnonzero(~empty), self.of.names
+        rows, names = np.flatnonzero(~empty), self.of.names
         wanted = 0 if draws is None else draws.count
         count = max(LEAST_DRAWS, math.ceil(BEYOND_END / (1 - self.coverage)), wanted)
         drawn = np.full((wanted, len(empty), len(names)), np.nan, np.float32)
         columns = {name: np.full(len(empty), np.nan, np.float32) for name in self._columns()}
-        if len(seen):
-            made = self.of(
-                {name: of[seen] for name, of in inputs.items()},
-                {name: of[seen] for name, of in estimates.items()},
+        if len(rows):
+            sampled = self.of(
+                {name: column[rows] for name, column in inputs.items()},
+                {name: column[rows] for name, column in estimates.items()},
                 count,
                 Seeds(0).number("refined", first),
             )
             low, high = ends_of(self.coverage)
-            values = self.of.around(made)
+            values = self.of.around(sampled)
             quantiles = np.quantile(values, [low, 0.5, high], axis=1)
-            for place, name in enumerate(names):
+            for number, name in enumerate(names):
                 if name in self.outputs:
-                    columns[low_of(name)][seen], columns[estimate_of(name)][seen], columns[high_of(name)][seen] = (
-                        quantiles[:, :, place]
-                    )
-            for (one, of_one), (other, of_other) in combinations(enumerate(names), 2):
-                columns[correlation_of(of_one, of_other)][seen] = _rank_correlations(
-                    values[..., one], values[..., other]
-                )
-            columns[DOUBTED][seen] = [place in made.doubts for place in range(len(seen))]
+                    for column, of_images in zip((low_of, estimate_of, high_of), quantiles[:, :, number], strict=True):
+                        columns[column(name)][rows] = of_images
+            for pair in combinations(names, 2):
+                draws_of_pair = (values[..., names.index(name)] for name in pair)
+                columns[correlation_of(*pair)][rows] = _rank_correlations(*draws_of_pair)
+            columns[DOUBTED][rows] = [row in sampled.doubts for row in range(len(rows))]
             if wanted:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
-                drawn[:, seen] = np.moveaxis(made.values[:, chosen], 0, 1)
+                drawn[:, rows] = np.moveaxis(sampled.values[:, chosen], 0, 1)
         return OfBatch(columns, drawn if wanted else None)
 
     def _columns(self) -> list[str]:
         intervals = [
-            of(name) for name in self.of.names if name in self.outputs for of in (low_of, estimate_of, high_of)
+            column(name) for name in self.of.names if name in self.outputs for column in (low_of, estimate_of, high_of)
         ]
         return [*intervals, *(correlation_of(*pair) for pair in combinations(self.of.names, 2)), DOUBTED]
 
 
-def _rank_correlations(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rank_correlations(first: Array, second: Array) -> Array:
     """Spearman's, (sample,), of draws, (sample, draw)."""
-    ranks = [of.argsort(axis=1).argsort(axis=1).astype(np.float64) for of in (one, other)]
-    scores = [(of - of.mean(axis=1, keepdims=True)) / of.std(axis=1, keepdims=True) for of in ranks]
-    correlations: NDArray[np.float64] = (scores[0] * scores[1]).mean(axis=1)
+    ranks = [draws.argsort(axis=1).argsort(axis=1).astype(np.float64) for draws in (first, second)]
+    scores = [(draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True) for draws in ranks]
+    correlations: Array = (scores[0] * scores[1]).mean(axis=1)
     return correlations
 
 
@@ -618,22 +618,22 @@ def fields_of(posteriors: WrittenPosteriors, output: str) -> list[pa.Field]:
 
     if output not in posteriors.units:
         return []
-    unit, made = ({"unit": posteriors.units[output]} if posteriors.units[output] else {}), []
+    unit, fields = ({"unit": posteriors.units[output]} if posteriors.units[output] else {}), []
     for column, share in zip((low_of(output), high_of(output)), ends_of(posteriors.coverage), strict=True):
         words = {"description": f"{100 * share:g} % quantile of the posterior of: {output}"}
-        made.append(pa.field(column, pa.float32(), metadata=words | unit))
-    return made
+        fields.append(pa.field(column, pa.float32(), metadata=words | unit))
+    return fields
 
 
 def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
     """The columns behind those of all outputs."""
     import pyarrow as pa
 
-    made = []
+    fields = []
     for pair in combinations(posteriors.units, 2):
         words = {"description": f"rank correlation of {' and '.join(pair)} in the posterior"}
-        made.append(pa.field(correlation_of(*pair), pa.float32(), metadata=words))
+        fields.append(pa.field(correlation_of(*pair), pa.float32(), metadata=words))
     if posteriors.refined:
         words = {"description": "1 where the draws of the posterior are not to be trusted"}
-        made.append(pa.field(DOUBTED, pa.float32(), metadata=words))
-    return made
+        fields.append(pa.field(DOUBTED, pa.float32(), metadata=words))
+    return fields

@@ -19,7 +19,7 @@ from qexp.inference import least_squares
 from qexp.inference.fit import would_show_source
 from qexp.inference.least_squares import Deformation, DeformationOfMeans, Problem, means
 from qexp.inference.parameters import Coordinates, Search, searches
-from qexp.inference.simulated_images import Averages, Pixels, Seen, Weights, alike, blocks_of
+from qexp.inference.simulated_images import Averages, Mask, Pixels, Weights, alike, blocks_of
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
 from qexp.simulation.views import GNSS, SIZED
@@ -45,14 +45,14 @@ class MatrixAxis:
         return self.low + (np.arange(self.cells) + 0.5) * (self.high - self.low) / self.cells
 
 
-def checked(one: MatrixAxis, source: str) -> MatrixAxis:
-    if not (np.isfinite(one.low) and np.isfinite(one.high)) or not one.low < one.high:
-        raise QexpError(f"{source}: the axis must rise, but goes from {one.low:g} to {one.high:g}")
-    if one.cells < 1:
+def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
+    if not (np.isfinite(axis.low) and np.isfinite(axis.high)) or not axis.low < axis.high:
+        raise QexpError(f"{source}: the axis must rise, but goes from {axis.low:g} to {axis.high:g}")
+    if axis.cells < 1:
         raise QexpError(f"{source}: an axis needs at least one cell")
-    if one.cells > LARGEST:
-        raise QexpError(f"{source}: {one.cells:,} cells are too many; the limit is {LARGEST:,}")
-    return one
+    if axis.cells > LARGEST:
+        raise QexpError(f"{source}: {axis.cells:,} cells are too many; the limit is {LARGEST:,}")
+    return axis
 
 
 def blocks(cells: int) -> Iterator[NDArray[np.intp]]:
@@ -62,8 +62,8 @@ def blocks(cells: int) -> Iterator[NDArray[np.intp]]:
 
 def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
     """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
-    indices = np.unravel_index(cells, tuple(one.cells for one in grid))
-    return {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}
+    indices = np.unravel_index(cells, tuple(axis.cells for axis in grid))
+    return {axis.variable: axis.centres[index] for axis, index in zip(grid, indices, strict=True)}
 
 
 # Least squares in the cells of a matrix: estimates refined through the model that made the observations.
@@ -103,7 +103,7 @@ class Refinement:
     Parameters of sources that are not among the outputs have their true values.
 
     source     the dataset of the matrix
-    held       variable → value of those that are no axes
+    constants  variable → value of those that are no axes
     outputs    the estimated variables
     averaging  whether means of blocks are fitted where images have too many pixels; otherwise these are refused
     Raises QexpError unless all outputs are parameters of sources.
@@ -113,7 +113,7 @@ class Refinement:
         self,
         source: GeneratedDataset,
         grid: Sequence[MatrixAxis],
-        held: Mapping[str, float],
+        constants: Mapping[str, float],
         outputs: Sequence[str],
         averaging: bool = True,
     ) -> None:
@@ -126,17 +126,17 @@ class Refinement:
             raise QexpError(f"`refine`, `bound`: {some(others)} is no parameter of a source; leave them out")
         given = [axis.variable for axis in grid if axis.variable not in outputs]
         self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
-        self._held = {name: value * self.unit(name) for name, value in held.items()}
+        self._constants = {name: value * self.unit(name) for name, value in constants.items()}
         self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
         self._images = generator.images(source.variables)
         self.pixels = Pixels(source, self._images)
         blocks = {name: blocks_of(name, source) for name in self._images} if averaging else {}
         self.blocks = {name: of_image for name, of_image in blocks.items() if of_image is not None}
         """Image → blocks of pixels whose means are fitted, of those that have too many pixels with correlated noise."""
-        self._averages = Averages(self.pixels.shown, self.blocks) if self.blocks else None
+        self._averages = Averages(self.pixels.available, self.blocks) if self.blocks else None
         weighted = {
-            name: np.ones(math.prod(self.blocks[name].shape), np.bool_) if name in self.blocks else shown.numpy()
-            for name, shown in self.pixels.shown.items()
+            name: np.ones(math.prod(self.blocks[name].shape), np.bool_) if name in self.blocks else available.numpy()
+            for name, available in self.pixels.available.items()
         }
         self._weights = Weights(source, weighted, self.blocks)
         self._workers = torch.get_num_threads()
@@ -159,8 +159,8 @@ class Refinement:
         data = self.data(samples)
         refined = {name: np.full(len(data), np.nan) for name in estimates}
 
-        def refine(cells: NDArray[np.intp], shared: Mapping[str, float], seen: Seen) -> int:
-            problem = self.problem(data[cells], shared, seen)
+        def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
+            problem = self.problem(data[cells], shared, mask)
             minima = problem.minimum(self.starts(problem, {name: values[cells] for name, values in estimates.items()}))
             parameters = problem.coordinates.values(minima.coordinates)
             for column, name in enumerate(self._columns):
@@ -172,10 +172,10 @@ class Refinement:
         pool = ThreadPoolExecutor(self._workers, "refining", torch.set_num_threads, (1,))
         try:
             jobs = []
-            for cells, shared, seen in self.alike(samples, values):
-                if self.enough(seen):
+            for cells, shared, mask in self.alike(samples, values):
+                if self.enough(mask):
                     parts = np.split(cells, range(TOGETHER, len(cells), TOGETHER))
-                    jobs += [pool.submit(refine, part, shared, seen) for part in parts]
+                    jobs += [pool.submit(refine, part, shared, mask) for part in parts]
                 else:
                     on_refined(len(cells))
             for job in as_completed(jobs):
@@ -187,40 +187,40 @@ class Refinement:
 
     def alike(
         self, samples: Mapping[str, Tensor], values: Mapping[str, Array]
-    ) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Seen]]:
+    ) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
         """Cells that share all but the estimated parameters: their numbers, what they share, and what is seen of them.
 
         samples, values  as for a call
         Yields (cell,), variable → value in SI units, and (number,) of the numbers of `data`.
         """
         given = {name: values[name] for name in self._given}
-        for cells, shared, seen in alike(self.pixels.seen(samples), given):
-            yield cells, {**self._held, **{name: value * self.unit(name) for name, value in shared.items()}}, seen
+        for cells, shared, mask in alike(self.pixels.masks(samples), given):
+            yield cells, {**self._constants, **{name: value * self.unit(name) for name, value in shared.items()}}, mask
 
     def data(self, samples: Mapping[str, Tensor]) -> Tensor:
         """The numbers of samples that are fitted, (sample, number) [m]."""
         return self.pixels.numbers_of(samples)
 
-    def enough(self, seen: Seen) -> bool:
+    def enough(self, mask: Mask) -> bool:
         """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what `alike` says is."""
-        return self.fitted(seen) >= len(self._outputs)
+        return self.fitted(mask) >= len(self._outputs)
 
-    def fitted(self, seen: Seen) -> int:
+    def fitted(self, mask: Mask) -> int:
         """How many numbers are fitted."""
-        return int((seen if self._averages is None else self._averages.complete(seen)[1]).sum())
+        return int((mask if self._averages is None else self._averages.complete(mask)[1]).sum())
 
-    def problem(self, data: Tensor, known: Mapping[str, float] | None = None, seen: Seen | None = None) -> Problem:
+    def problem(self, data: Tensor, shared: Mapping[str, float] | None = None, mask: Mask | None = None) -> Problem:
         """The least-squares problems of samples.
 
-        data   (sample, number), see `data`
-        known  variable → value in SI units, which the samples share, of those that are not estimated
-        seen   (number,), False for pixels that are hidden in all of these samples; None if there are none
+        data    (sample, number), see `data`
+        shared  variable → value in SI units, which the samples share, of those that are not estimated
+        mask    (number,), False for pixels that are hidden in all of these samples; None if there are none
         """
-        known = self._held if known is None else known
-        fixed = {name: known[name] for name in self._columns if name not in self._outputs}
-        scene = self._scenes(tuple(known[name] for name in self._geometry))
-        seen = np.ones(data.shape[1], dtype=np.bool_) if seen is None else seen
-        used, complete = (seen, seen) if self._averages is None else self._averages.complete(seen)
+        shared = self._constants if shared is None else shared
+        fixed = {name: shared[name] for name in self._columns if name not in self._outputs}
+        scene = self._scenes(tuple(shared[name] for name in self._geometry))
+        mask = np.ones(data.shape[1], dtype=np.bool_) if mask is None else mask
+        used, complete = (mask, mask) if self._averages is None else self._averages.complete(mask)
         where = torch.from_numpy(used)
         heights = None if scene.elevation is None else scene.elevation[where]
         of_points = self._generator.sources, scene.stations[where], scene.direction[where], heights
@@ -229,11 +229,11 @@ class Refinement:
             group = self._averages.groups(used)
             data, model = means(data, group), DeformationOfMeans(*of_points, group)
         parameters = [search.parameter for search in scene.searches]
-        return Problem(model, self._weights(known, complete), data, Coordinates(parameters, fixed))
+        return Problem(model, self._weights(shared, complete), data, Coordinates(parameters, fixed))
 
-    def noise_over_weights(self, known: Mapping[str, float]) -> float:
+    def noise_over_weights(self, shared: Mapping[str, float]) -> float:
         """The standard deviation of the noise over that of the weights of `problem`; 0 where there is no noise."""
-        return self._weights.scale(known)
+        return self._weights.scale(shared)
 
     @property
     def quiet(self) -> list[str]:
@@ -242,7 +242,7 @@ class Refinement:
 
     def searches(self) -> Sequence[Search]:
         """Those of the parameters of the sources, in the geometry of the values that are held."""
-        return self._scenes(tuple(self._held[name] for name in self._geometry)).searches
+        return self._scenes(tuple(self._constants[name] for name in self._geometry)).searches
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
         """Where the least squares of samples start, (sample, parameter) in SI units, for estimates of the outputs.
@@ -250,12 +250,12 @@ class Refinement:
         Sources that would break the surface start deeper.
         """
         start = problem.data.new_empty(len(problem.data), len(self._columns))
-        for column, one in enumerate(problem.coordinates.parameters):
-            if one.name in problem.coordinates.fixed:
-                start[:, column] = problem.coordinates.fixed[one.name]
+        for column, parameter in enumerate(problem.coordinates.parameters):
+            if parameter.name in problem.coordinates.fixed:
+                start[:, column] = problem.coordinates.fixed[parameter.name]
             else:
-                own = torch.from_numpy(estimates[one.name] * self.unit(one.name)).nan_to_num()
-                start[:, column] = own.clamp(one.low, one.high)
+                estimated = torch.from_numpy(estimates[parameter.name] * self.unit(parameter.name)).nan_to_num()
+                start[:, column] = estimated.clamp(parameter.low, parameter.high)
         return self._possible(start, problem)
 
     def _possible(self, start: Tensor, problem: Problem) -> Tensor:
@@ -281,13 +281,13 @@ class Refinement:
     def _bounded(self, stations: Array) -> list[Search]:
         """Those of the parameters, with bounds that are wider than usual where an axis is."""
         sources, quantities = self._generator.sources, self._source.quantities
-        usual = [one.parameter for one in searches(sources, stations, quantities, {})]
+        usual = [search.parameter for search in searches(sources, stations, quantities, {})]
         wider = {}
-        for one in usual:
-            for axis in (axis for axis in self._grid if axis.variable == one.name):
-                ends = [float(axis.centres[index]) * self.unit(one.name) for index in (0, -1)]
-                if ends[0] < one.low or ends[1] > one.high:
-                    wider[one.name] = (min(one.low, ends[0] / 2), max(one.high, 2 * ends[1]))
+        for parameter in usual:
+            for axis in (axis for axis in self._grid if axis.variable == parameter.name):
+                ends = [float(axis.centres[index]) * self.unit(parameter.name) for index in (0, -1)]
+                if ends[0] < parameter.low or ends[1] > parameter.high:
+                    wider[parameter.name] = (min(parameter.low, ends[0] / 2), max(parameter.high, 2 * ends[1]))
         return searches(sources, stations, quantities, wider)
 
     def _stations(self, image: str, geometry: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -326,36 +326,36 @@ class Bounds:
 def bounds_of_cells(
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
-    held: Mapping[str, float],
+    constants: Mapping[str, float],
     outputs: Sequence[str],
     likelihood: Refinement,
     random: torch.Generator,
 ) -> Bounds:
     """The bounds for the pixels that the first realisation of each cell shows.
 
-    held        variable → value of those that are no axes
+    constants   variable → value of those that are no axes
     likelihood  of the observations, with the outputs as unknowns
     random      as it makes the first realisations of the matrix
     Raises QexpError where there is no noise.
     """
     if likelihood.quiet:
         raise QexpError(f"`bound`: {some(likelihood.quiet)} has no noise, which alone makes a bound; leave `bound` out")
-    cells = int(np.prod([one.cells for one in grid]))
+    cells = int(np.prod([axis.cells for axis in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
-    source = source.with_only_fixed(held)
+    source = source.with_only_fixed(constants)
     for block in blocks(cells):
         values = values_at(grid, block)
         possible = source.possible(values, len(block))
         if not possible.any():
             continue
-        numbers, simulated = block[possible], {name: of[possible] for name, of in values.items()}
-        truth = {name: simulated.get(name, np.full(len(numbers), held.get(name, np.nan))) for name in outputs}
+        numbers, simulated = block[possible], {name: column[possible] for name, column in values.items()}
+        truth = {name: simulated.get(name, np.full(len(numbers), constants.get(name, np.nan))) for name in outputs}
         samples = source.observe(simulated, random)
-        found = bounds_of_samples(likelihood, samples, simulated, truth)
-        for name, own in found.deviations.items():
-            deviations[name][numbers] = own
-        signal[numbers], seen[numbers] = found.signal, found.seen
+        bounds = bounds_of_samples(likelihood, samples, simulated, truth)
+        for name, deviation in bounds.deviations.items():
+            deviations[name][numbers] = deviation
+        signal[numbers], seen[numbers] = bounds.signal, bounds.seen
     if np.isnan(signal).all():
         raise QexpError(
             "`bound`: no cell has noise, which alone makes a bound; give it a level, such as `fixed=noise=0.01`"
@@ -374,12 +374,12 @@ def bounds_of_samples(
     data = likelihood.data(samples)
     deviations = {name: np.full(len(data), np.nan) for name in truth}
     signal, seen = np.full(len(data), np.nan), np.full(len(data), np.nan)
-    for group, shared, shown in likelihood.alike(samples, given):
+    for group, shared, mask in likelihood.alike(samples, given):
         scale = likelihood.noise_over_weights(shared)
-        if not likelihood.enough(shown) or not scale:
+        if not likelihood.enough(mask) or not scale:
             continue
         for part in np.split(group, range(TOGETHER, len(group), TOGETHER)):
-            problem = likelihood.problem(data[part], shared, shown)
+            problem = likelihood.problem(data[part], shared, mask)
             at = likelihood.starts(problem, {name: values[part] for name, values in truth.items()})
             least, ratio = least_squares.bounds(problem, at)
             least, ratio = scale * least, ratio / scale
@@ -396,7 +396,7 @@ def bounds_of_samples(
 
 def _moved(at: Tensor, problem: Problem, truth: Mapping[str, Array]) -> NDArray[np.bool_]:
     """Which starts are not where the truth is, (sample,), as no search would begin there; all in SI units."""
-    names = [one.name for one in problem.coordinates.parameters]
-    columns = [np.isclose(at[:, names.index(name)].numpy(), of, rtol=1e-6) for name, of in truth.items()]
+    names = [parameter.name for parameter in problem.coordinates.parameters]
+    columns = [np.isclose(at[:, names.index(name)].numpy(), values, rtol=1e-6) for name, values in truth.items()]
     same: NDArray[np.bool_] = np.all(columns, axis=0)
     return ~same
