@@ -59,9 +59,9 @@ def middle_half(table: Array) -> Array:
     NaN where more than half of the rows have no value: those of the others would be of different runs.
     """
     quartiles = np.full((3, table.shape[1]), np.nan)
-    known = np.isfinite(table).sum(axis=0) >= max(len(table) / 2, 1)
-    if known.any():
-        quartiles[:, known] = np.nanpercentile(table[:, known], (25, 50, 75), axis=0)
+    columns = np.isfinite(table).sum(axis=0) >= max(len(table) / 2, 1)
+    if columns.any():
+        quartiles[:, columns] = np.nanpercentile(table[:, columns], (25, 50, 75), axis=0)
     return quartiles
 
 
@@ -142,11 +142,11 @@ def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], loss: str,
         del tables["validation"]  # networks trained on all training rows have no validation loss
     figure, axes = panels(len(tables), 4.6, 3.7)
     values = np.concatenate([table[np.isfinite(table)] for table in tables.values()])
-    kept = [(epoch, tables["validation"][row, epoch - 1]) for row, epoch in enumerate(chosen) if epoch is not None]
-    if kept:
-        words = f"chosen epoch, median {np.median([epoch for epoch, _ in kept]):g}"
+    points = [(epoch, tables["validation"][row, epoch - 1]) for row, epoch in enumerate(chosen) if epoch is not None]
+    if points:
+        words = f"chosen epoch, median {np.median([epoch for epoch, _ in points]):g}"
         settings: dict[str, Any] = {"color": COLOURS[6], "markersize": 3.2, "alpha": 0.7, "mew": 0, "zorder": 4}
-        axes[1].plot(*zip(*kept, strict=True), "o", label=words, **settings)
+        axes[1].plot(*zip(*points, strict=True), "o", label=words, **settings)
     for axis, (part, table), colour in zip(axes, tables.items(), COLOURS, strict=False):
         _draw_folds(axis, table, colour)
         if len(values) and values.min() > 0:

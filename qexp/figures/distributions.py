@@ -132,7 +132,7 @@ CHARACTERS = 22
 def values_by_group(
     groups: Sequence[str],
     parts: Sequence[str],
-    known: Sequence[str],
+    order_of_parts: Sequence[str],
     values: NDArray[np.floating],
     name: str,
     unit: str,
@@ -141,12 +141,12 @@ def values_by_group(
     """A line per group with a point per sample and a bar at their median, coloured by part.
 
     groups, parts, values  of the samples, (sample,) each; NaN is left out
-    known                  the parts in order
+    order_of_parts         as they are coloured
     """
     of_group, of_part = np.asarray(groups, dtype=str), np.asarray(parts, dtype=str)
-    first = {group: known.index(of_part[of_group == group][0]) for group in dict.fromkeys(of_group.tolist())}
+    first = {group: order_of_parts.index(of_part[of_group == group][0]) for group in dict.fromkeys(of_group.tolist())}
     order = sorted(first, key=lambda group: (first[group], group))
-    drawn, colours = order[:MOST_GROUPS], {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(known)}
+    drawn, colours = order[:MOST_GROUPS], {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(order_of_parts)}
     labels = [f"{wrap(group, 200)[:CHARACTERS]} ({(of_group == group).sum()})" for group in drawn]
     figure, (axis,) = row_panels(1, 5.2, labels, 0.17)
     for line, group in enumerate(drawn):
@@ -159,7 +159,7 @@ def values_by_group(
     axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
     axis.tick_params(axis="x", labelsize=sized(8))
     axis.xaxis.get_offset_text().set_fontsize(sized(8))
-    if len(known) > 1:
+    if len(order_of_parts) > 1:
         for part, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
         axis.legend(fontsize=sized(7), loc="best", frameon=True, framealpha=0.7, edgecolor="none")

@@ -126,12 +126,14 @@ class _Row:
 def _rows(moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]]) -> Iterator[_Row]:
     components = {name for pair in vectors for name in pair}
     for name in moments[0].truths:
-        truths, estimates = ([of[name] for of in fields] for fields in _both(moments))
+        truths, estimates = ([outputs[name] for outputs in fields] for fields in _both(moments))
         low, high = np.percentile(_finite(truths), (1, 99)) if len(_finite(truths)) else (0.0, 0.0)
         yield _Row(name, typeset(units.get(name, "")), truths, estimates, name in components or bool(low < 0 < high))
         for x, y in vectors:
             if name == y:
-                truths, estimates = ([np.hypot(of[x], of[y]) for of in fields] for fields in _both(moments))
+                truths, estimates = (
+                    [np.hypot(outputs[x], outputs[y]) for outputs in fields] for fields in _both(moments)
+                )
                 yield _Row(f"|({x}, {y})|", typeset(units.get(x, "")), truths, estimates, signed=False)
 
 

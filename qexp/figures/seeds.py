@@ -120,7 +120,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Places:
+class ValueAxis:
     """Positions of values on an axis."""
 
     positions: Mapping[str, float]
@@ -128,31 +128,31 @@ class Places:
     logarithmic: bool
 
 
-def places(values: Sequence[str], numbers: Mapping[str, float] | None = None) -> Places:
+def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None) -> ValueAxis:
     """The positions of values, some of which may be words.
 
     values   as written
     numbers  word → the number that it stands for, such as the size of `all`; other words are placed after the largest
              number, or side by side if there are no numbers
     """
-    known = {text: number for text in values if (number := _number(text)) is not None}
-    known |= {text: number for text, number in (numbers or {}).items() if text in values}
-    labels = {text: f"{text} ({known[text]:g})" if text in (numbers or {}) else text for text in values}
-    if not known:
-        return Places({text: float(index) for index, text in enumerate(values)}, labels, False)
-    ascending = sorted(known.values())
+    number_of = {text: number for text in values if (number := _number(text)) is not None}
+    number_of |= {text: number for text, number in (numbers or {}).items() if text in values}
+    labels = {text: f"{text} ({number_of[text]:g})" if text in (numbers or {}) else text for text in values}
+    if not number_of:
+        return ValueAxis({text: float(index) for index, text in enumerate(values)}, labels, False)
+    ascending = sorted(number_of.values())
     logarithmic = ascending[0] > 0 and ascending[-1] > SPAN * ascending[0]
     scaled = np.log(ascending) if logarithmic else np.array(ascending)
     gaps = np.diff(scaled)
     step = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else (0.5 if logarithmic else abs(scaled[-1]) or 1.0)
     positions = {}
     for text in values:
-        if text not in known:
+        if text not in number_of:
             scaled = np.append(scaled, scaled[-1] + step)
             positions[text] = float(np.exp(scaled[-1]) if logarithmic else scaled[-1])
         else:
-            positions[text] = known[text]
-    return Places(positions, labels, bool(logarithmic))
+            positions[text] = number_of[text]
+    return ValueAxis(positions, labels, bool(logarithmic))
 
 
 def study_panels(
@@ -172,25 +172,25 @@ def study_panels(
     numbers   word → the number that it stands for
     floor     values below it are counted in the title and not drawn: one failure would flatten everything else
     """
-    place = places(values, numbers)
+    layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     columns = min(len(panels), IN_A_ROW)
     rows = -(-len(panels) // columns)
     figure, grid = subplots(rows, columns, 5.6 if columns == 1 else 4.2, 3.9)
-    axes = [one for row in grid for one in row]
+    axes = [panel for row in grid for panel in row]
     low, high, below = floored(panels, floor)
-    for one, (title, lines) in zip(axes, panels.items(), strict=False):
-        if place.logarithmic:
-            one.set_xscale("log")
+    for panel, (title, lines) in zip(axes, panels.items(), strict=False):
+        if layout.logarithmic:
+            panel.set_xscale("log")
         for index, name in enumerate(names):
             if name in lines:
-                _draw(one, name, lines[name], place, COLOURS[index % len(COLOURS)], index - (len(names) - 1) / 2)
-        _label(one, place, axis)
-        one.set_ylim(low, high)
-        one.set_ylabel(measured)
-        one.set_title(wrap(title, 48), fontsize=sized(10))
-    for one in axes[len(panels) :]:
-        one.set_axis_off()
+                _draw(panel, name, lines[name], layout, COLOURS[index % len(COLOURS)], index - (len(names) - 1) / 2)
+        _label(panel, layout, axis)
+        panel.set_ylim(low, high)
+        panel.set_ylabel(measured)
+        panel.set_title(wrap(title, 48), fontsize=sized(10))
+    for panel in axes[len(panels) :]:
+        panel.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         handles, [wrap(label, 60) for label in labels], loc="outside lower center", frameon=False,
@@ -202,7 +202,7 @@ def study_panels(
     return figure
 
 
-def _draw(axis: Axes, name: str, line: Line, place: Places, colour: str, beside: float) -> None:
+def _draw(axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, beside: float) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     assert axis.figure is not None
@@ -212,8 +212,8 @@ def _draw(axis: Axes, name: str, line: Line, place: Places, colour: str, beside:
         if spot.interval is not None:
             axis.axhspan(*spot.interval, color=colour, alpha=0.12, linewidth=0)
         return
-    where = sorted(line.spots, key=lambda text: place.positions[text])
-    x = [place.positions[text] for text in where]
+    where = sorted(line.spots, key=lambda text: layout.positions[text])
+    x = [layout.positions[text] for text in where]
     spots = [line.spots[text] for text in where]
     axis.plot(x, [spot.mean for spot in spots], "-", color=colour, linewidth=1.6, marker="D", markersize=4, label=name)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
@@ -229,36 +229,36 @@ def _draw(axis: Axes, name: str, line: Line, place: Places, colour: str, beside:
         )  # fmt: skip
 
 
-def _label(axis: Axes, place: Places, name: str) -> None:
+def _label(axis: Axes, layout: ValueAxis, name: str) -> None:
     from matplotlib.ticker import NullFormatter, NullLocator
 
-    positions = np.array(list(place.positions.values()))
+    positions = np.array(list(layout.positions.values()))
     if len(positions) == 1:
         (at,) = positions
-        axis.set_xlim(*((at / 2, at * 2) if place.logarithmic else (at - 1, at + 1)))
-    axis.set_xticks(positions, list(_apart(place)))
+        axis.set_xlim(*((at / 2, at * 2) if layout.logarithmic else (at - 1, at + 1)))
+    axis.set_xticks(positions, list(_apart(layout)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(name)
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _apart(place: Places) -> Iterator[str]:
+def _apart(layout: ValueAxis) -> Iterator[str]:
     """The labels, empty where they would touch another; the last one is always shown."""
-    positions = np.array(list(place.positions.values()))
-    scaled = np.log(positions) if place.logarithmic else positions
+    positions = np.array(list(layout.positions.values()))
+    scaled = np.log(positions) if layout.logarithmic else positions
     span = np.ptp(scaled) or 1.0
-    kept: list[float] = []
-    shown = {}
+    written: list[float] = []
+    has_room = {}
     for index in np.argsort(scaled, kind="stable")[::-1]:
-        text = list(place.positions)[index]
+        text = list(layout.positions)[index]
         # Labels are centred; words are wider than numbers.
-        near = NEAR * max(1.0, len(place.labels[text]) / 6)
-        shown[text] = all(abs(scaled[index] - other) >= near * span for other in kept)
-        if shown[text]:
-            kept.append(scaled[index])
-    for text in place.positions:
-        yield wrap(place.labels[text], 12) if shown[text] else ""
+        near = NEAR * max(1.0, len(layout.labels[text]) / 6)
+        has_room[text] = all(abs(scaled[index] - other) >= near * span for other in written)
+        if has_room[text]:
+            written.append(scaled[index])
+    for text in layout.positions:
+        yield wrap(layout.labels[text], 12) if has_room[text] else ""
 
 
 def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:

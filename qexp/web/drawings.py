@@ -87,15 +87,19 @@ def curves(of_folds: Mapping[str, Lines], units: Mapping[str, str]) -> list[Pane
     of_folds  fold → its lines; with an empty name those of a run without folds
     units     output → its unit
     """
-    known = {name: [lines] for name, lines in of_folds.items() if lines}
-    if len(known) <= FEW:
-        return curves_of_runs(known, units)
-    median = f"median of {len(known)} folds"
-    panels = curves_of_runs({**known, median: [lines for (lines,) in known.values()]}, units)
+    folds = {name: [lines] for name, lines in of_folds.items() if lines}
+    if len(folds) <= FEW:
+        return curves_of_runs(folds, units)
+    median = f"median of {len(folds)} folds"
+    panels = curves_of_runs({**folds, median: [lines for (lines,) in folds.values()]}, units)
     for panel in panels:
-        for one in panel["series"]:
-            whole = one["run"] == median
-            one |= {"colour": int(one["dashed"]) if whole else BACKGROUND, "faint": not whole, "band": None}
+        for series in panel["series"]:
+            is_median = series["run"] == median
+            series |= {
+                "colour": int(series["dashed"]) if is_median else BACKGROUND,
+                "faint": not is_median,
+                "band": None,
+            }
     return panels
 
 
@@ -104,33 +108,33 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
 
     of_runs  name in the legend → the lines of a run, or those of each of its folds, whose median is drawn
     """
-    known = {name: kept for name, folds in of_runs.items() if (kept := [lines for lines in folds if lines])}
-    if not known:
+    runs = {name: trained for name, folds in of_runs.items() if (trained := [lines for lines in folds if lines])}
+    if not runs:
         return []
-    last = max(line["epoch"] for folds in known.values() for lines in folds for line in lines)
+    last = max(line["epoch"] for folds in runs.values() for lines in folds for line in lines)
     shared = {"words": "epoch", "x": list(range(1, last + 1)), "logarithmic": True, "whole": True}
     losses = [
         {"words": f"{name} {words}".strip(), "run": name, "dashed": part == "train", "colour": number}
         | _over(last, folds, (part, "loss"))
-        for number, (name, folds) in enumerate(known.items())
+        for number, (name, folds) in enumerate(runs.items())
         for part, words in (("train", "training"), ("validation", "validation"))
     ]
-    made: list[Panel] = [{"title": "loss", "unit": "", "series": losses, **shared}]
-    for output in dict.fromkeys(output for folds in known.values() for output in outputs_of(folds[0][0])):
+    panels: list[Panel] = [{"title": "loss", "unit": "", "series": losses, **shared}]
+    for output in dict.fromkeys(output for folds in runs.values() for output in outputs_of(folds[0][0])):
         series = [
             {"words": name or "validation", "run": name, "dashed": False, "colour": number}
             | _over(last, folds, ("validation", output, MAIN_METRIC))
-            for number, (name, folds) in enumerate(known.items())
+            for number, (name, folds) in enumerate(runs.items())
         ]
         title = f"{in_words(output)}: mean absolute error, validation"
-        made.append({"title": title, "unit": units.get(output, ""), "series": series, **shared})
-    for panel in made:
-        panel["series"] = [one for one in panel["series"] if any(value is not None for value in one["values"])]
-        only_training = all(one["dashed"] for one in panel["series"])
-        for one in panel["series"]:
-            one |= {"faint": len(known) > FEW, "dashed": one["dashed"] and not only_training}
+        panels.append({"title": title, "unit": units.get(output, ""), "series": series, **shared})
+    for panel in panels:
+        panel["series"] = [series for series in panel["series"] if any(value is not None for value in series["values"])]
+        only_training = all(series["dashed"] for series in panel["series"])
+        for series in panel["series"]:
+            series |= {"faint": len(runs) > FEW, "dashed": series["dashed"] and not only_training}
         _end_with_the_last_value(panel)
-    return [panel for panel in made if panel["series"]]
+    return [panel for panel in panels if panel["series"]]
 
 
 def _over(last: int, folds: Sequence[Lines], keys: Sequence[str]) -> dict[str, Any]:
@@ -143,12 +147,12 @@ def _over(last: int, folds: Sequence[Lines], keys: Sequence[str]) -> dict[str, A
 
 def _end_with_the_last_value(panel: Panel) -> None:
     """Panels of outputs that only short runs have are not as long as those of others."""
-    known = [at for one in panel["series"] for at, value in enumerate(one["values"]) if value is not None]
-    end = max(known, default=-1) + 1
+    present = [at for series in panel["series"] for at, value in enumerate(series["values"]) if value is not None]
+    end = max(present, default=-1) + 1
     panel["x"] = panel["x"][:end]
-    for one in panel["series"]:
-        one["values"] = one["values"][:end]
-        one["band"] = one["band"] and [edge[:end] for edge in one["band"]]
+    for series in panel["series"]:
+        series["values"] = series["values"][:end]
+        series["band"] = series["band"] and [edge[:end] for edge in series["band"]]
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
@@ -168,41 +172,45 @@ MOST_CELLS = 300_000
 def points(directory: RunDirectory) -> list[dict[str, Any]]:
     """A panel per output of the test samples; none for runs without a table of them."""
     try:
-        found = table(directory.results / TEST_PREDICTIONS)
+        predictions = table(directory.results / TEST_PREDICTIONS)
     except MissingNumbersError:
         return []
-    known = outputs(found)
-    return [_panel(found, output, directory.part, known) for output in known if found[output].ndim == 1]
+    names = outputs(predictions)
+    return [_panel(predictions, output, directory.part, names) for output in names if predictions[output].ndim == 1]
 
 
-def _panel(found: xarray.Dataset, output: str, part: str, known: list[str]) -> dict[str, Any]:
-    truth, estimate = truth_and_estimate(found, output)
+def _panel(predictions: xarray.Dataset, output: str, part: str, names: list[str]) -> dict[str, Any]:
+    truth, estimate = truth_and_estimate(predictions, output)
     each = max(1, -(-len(truth) // MOST_POINTS))
     note = f", {len(truth[::each]):,} of {len(truth):,} samples" if each > 1 else ""
-    spread = found[spread_of(output)].values[::each] if spread_of(output) in found else np.array([])
+    spread = predictions[spread_of(output)].values[::each] if spread_of(output) in predictions else np.array([])
     return {
         "title": f"{in_words(output)}: {part} part{note}",
         "words": in_words(output),
-        "unit": unit(found, output),
+        "unit": unit(predictions, output),
         "truth": truth[::each].astype(float).tolist(),
         "estimate": estimate[::each].astype(float).tolist(),
         "spread": spread.astype(float).tolist() if np.isfinite(spread).any() else [],
-        "samples": _names(found.isel({found[output].dims[0]: slice(None, None, each)}), output, known),
+        "samples": _names(predictions.isel({predictions[output].dims[0]: slice(None, None, each)}), output, names),
     }
 
 
-def _names(found: xarray.Dataset, output: str, outputs: list[str]) -> list[str]:
+def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list[str]:
     """What identifies each sample: its texts, then its number, then what else varies, such as the depth in a core."""
-    (dimension,) = map(str, found[output].dims)
+    (dimension,) = map(str, predictions[output].dims)
     aside = {f"{name}{ending}" for name in outputs for ending in ("", "_estimate", "_spread")}
-    others = [name for name in map(str, found.data_vars) if name not in aside and found[name].dims == (dimension,)]
-    texts = [found[name].values.astype(str) for name in others if found[name].dtype.kind in "UOST"]
-    numbers = [name for name in others if found[name].dtype.kind == "f" and len(np.unique(found[name].values)) > 1]
+    others = [
+        name for name in map(str, predictions.data_vars) if name not in aside and predictions[name].dims == (dimension,)
+    ]
+    texts = [predictions[name].values.astype(str) for name in others if predictions[name].dtype.kind in "UOST"]
+    numbers = [
+        name for name in others if predictions[name].dtype.kind == "f" and len(np.unique(predictions[name].values)) > 1
+    ]
     columns = [
         *texts,
-        [f"{dimension} {number}" for number in found[dimension].values],
+        [f"{dimension} {number}" for number in predictions[dimension].values],
         *(
-            [f"{in_words(name)} {value:.4g} {unit(found, name)}".rstrip() for value in found[name].values]
+            [f"{in_words(name)} {value:.4g} {unit(predictions, name)}".rstrip() for value in predictions[name].values]
             for name in numbers
         ),
     ]
@@ -212,56 +220,58 @@ def _names(found: xarray.Dataset, output: str, outputs: list[str]) -> list[str]:
 def fields(directory: RunDirectory) -> Iterator[dict[str, Any]]:
     """The test frames that the run keeps, as maps of true values, estimates and errors: one for each folder."""
     for path in sorted((directory.results / FRAMES).glob("*.nc")):
-        kept = table(path)
-        known = outputs(kept)
-        most = max(1, MOST_CELLS // (3 * len(known) * kept.sizes["x"] * kept.sizes["y"]))
-        if kept.sizes["frame"] > most:
-            kept = kept.isel(frame=np.linspace(0, kept.sizes["frame"] - 1, most).round().astype(int))
+        frames = table(path)
+        names = outputs(frames)
+        most = max(1, MOST_CELLS // (3 * len(names) * frames.sizes["x"] * frames.sizes["y"]))
+        if frames.sizes["frame"] > most:
+            frames = frames.isel(frame=np.linspace(0, frames.sizes["frame"] - 1, most).round().astype(int))
         yield {
             "name": path.stem,
-            "axes": _places(kept),
-            "outputs": [_layers(kept, output) for output in known],
+            "axes": _axes_of_frames(frames),
+            "outputs": [_layers(frames, output) for output in names],
             "fixed": [],
             "blank": "",
         }
 
 
-def _places(kept: xarray.Dataset) -> list[dict[str, Any]]:
-    left, right, bottom, top = map(float, kept.attrs["extent"])
+def _axes_of_frames(frames: xarray.Dataset) -> list[dict[str, Any]]:
+    left, right, bottom, top = map(float, frames.attrs["extent"])
     plain = {"held_out": [], "turn": False}
-    made = []
+    axes = []
     for name, low, high in (("x", left, right), ("y", bottom, top)):
-        cells = kept.sizes[name]
+        cells = frames.sizes[name]
         centres = (low + (np.arange(cells) + 0.5) * (high - low) / cells).tolist()
-        made.append(
-            {"words": name, "unit": str(kept.attrs["extent_unit"]), "centres": centres, "ends": [low, high], **plain}
+        axes.append(
+            {"words": name, "unit": str(frames.attrs["extent_unit"]), "centres": centres, "ends": [low, high], **plain}
         )
-    when = "time" if "time" in kept.coords else "frame"
-    frames = kept[when].values.astype(float).tolist()
-    made.append({"words": when, "unit": unit(kept, when), "centres": frames, "ends": [frames[0], frames[-1]], **plain})
-    return made
+    when = "time" if "time" in frames.coords else "frame"
+    moments = frames[when].values.astype(float).tolist()
+    axes.append(
+        {"words": when, "unit": unit(frames, when), "centres": moments, "ends": [moments[0], moments[-1]], **plain}
+    )
+    return axes
 
 
-def _layers(kept: xarray.Dataset, output: str) -> dict[str, Any]:
-    truth, estimate = (values.astype(np.float64) for values in truth_and_estimate(kept, output))
+def _layers(frames: xarray.Dataset, output: str) -> dict[str, Any]:
+    truth, estimate = (values.astype(np.float64) for values in truth_and_estimate(frames, output))
     error = estimate - truth
     low, high = map(float, span(np.concatenate([truth.ravel(), estimate.ravel()])))
     half = half_width(error)
     ends = [low, high if high > low else low + 1e-12]
-    own = unit(kept, output)
+    unit_of_output = unit(frames, output)
     layers = [
-        _layer("true", "sequential", own, ends, truth),
-        _layer("estimate", "sequential", own, ends, estimate),
-        _layer("error", "diverging", own, [-half, half], error),
+        _layer("true", "sequential", unit_of_output, ends, truth),
+        _layer("estimate", "sequential", unit_of_output, ends, estimate),
+        _layer("error", "diverging", unit_of_output, [-half, half], error),
     ]
     return {"words": in_words(output), "layers": layers}
 
 
-def _layer(words: str, colours: str, own: str, limits: list[float], values: NDArray[np.float64]) -> dict[str, Any]:
+def _layer(words: str, colours: str, unit: str, limits: list[float], values: NDArray[np.float64]) -> dict[str, Any]:
     """Single precision suffices: so are the fields kept."""
     ordered = np.ascontiguousarray(np.transpose(values, (2, 1, 0)), dtype="<f4")
     encoded = base64.b64encode(ordered.tobytes()).decode()
-    return {"words": words, "colours": colours, "unit": own, "limits": limits, "values": encoded, "single": True}
+    return {"words": words, "colours": colours, "unit": unit, "limits": limits, "values": encoded, "single": True}
 
 
 # The matrices of a run, as maps that a reader can explore: the numbers of `matrix.nc`, and how to read them.
@@ -305,10 +315,10 @@ def matrices(
 
 def shared_matrices(directories: Sequence[RunDirectory]) -> list[dict[str, Any]]:
     """Matrices that all runs have over the same cells: the errors of each run beside those of the others."""
-    names = set.intersection(*(set(one.matrix_names()) for one in directories))
-    made = []
+    names = set.intersection(*(set(directory.matrix_names()) for directory in directories))
+    matrices_shared = []
     for name in sorted(names):
-        of_runs = [matrices(one, one.spec(), [name])[0] for one in directories]
+        of_runs = [matrices(directory, directory.spec(), [name])[0] for directory in directories]
         first = of_runs[0]
         if any(other["axes"] != first["axes"] or other["fixed"] != first["fixed"] for other in of_runs):
             continue
@@ -325,8 +335,8 @@ def shared_matrices(directories: Sequence[RunDirectory]) -> list[dict[str, Any]]
                 (layer["limits"] for layer in layers), key=lambda ends: float(ends[1]), default=[]
             )
             outputs.append({"words": output["words"], "layers": [{**layer, "limits": widest} for layer in layers]})
-        made.append({**first, "outputs": outputs})
-    return made
+        matrices_shared.append({**first, "outputs": outputs})
+    return matrices_shared
 
 
 def _matrix(folder: Path, name: str, quantities: Quantities) -> dict[str, Any]:
@@ -370,12 +380,12 @@ def _output(cells: xarray.Dataset, output: str) -> dict[str, Any]:
             if PERIOD in cells[variable].attrs or not np.isfinite(values).any():
                 continue
             values = 100 * values
-        own = "%" if kind == "relative_error" else unit(cells, variable)
-        own = "" if own == "1" else own
+        unit_of_layer = "%" if kind == "relative_error" else unit(cells, variable)
+        unit_of_layer = "" if unit_of_layer == "1" else unit_of_layer
         # Values before and after refinement are compared on one scale.
-        shown = layers[-1]["limits"] if kind.startswith("refined") else _limits(values, colours)
+        ends = layers[-1]["limits"] if kind.startswith("refined") else _limits(values, colours)
         drawn = {"colours": "diverging", "logarithmic": True} if colours == RATIO else {"colours": colours}
-        layers.append({"words": words, **drawn, "unit": own, "limits": shown})
+        layers.append({"words": words, **drawn, "unit": unit_of_layer, "limits": ends})
         layers[-1]["values"] = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
     return {"words": in_words(output), "layers": layers}
 

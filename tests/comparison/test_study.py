@@ -15,7 +15,7 @@ import pytest
 import qexp
 from qexp import api
 from qexp.figures.canvas import save
-from qexp.figures.seeds import Line, OfSeeds, floored, places, study_panels
+from qexp.figures.seeds import Line, OfSeeds, floored, layout_of, study_panels
 from qexp.runs.order import Order, Pretraining, read_overrides
 from tests.conftest import SOUND, Specs, call, put, shared_folder
 from tests.runs.conftest import until
@@ -204,18 +204,18 @@ def test_a_study_that_is_killed_goes_on_where_it_was(specs):
 
 
 def test_numbers_that_span_far_lie_on_a_logarithmic_axis_and_words_after_the_last():
-    near = places(["1", "2", "4"])
+    near = layout_of(["1", "2", "4"])
     assert (near.logarithmic, near.positions) == (False, {"1": 1, "2": 2, "4": 4})
-    far = places(["10", "100", "1000", "all"])
+    far = layout_of(["10", "100", "1000", "all"])
     assert far.logarithmic
     assert far.positions["all"] == pytest.approx(10_000)
-    known = places(["10", "all", "500"], {"all": 823})
+    known = layout_of(["10", "all", "500"], {"all": 823})
     assert known.positions["all"] == 823
     assert known.labels["all"] == "all (823)"
-    words = places(["adam", "sgd"])
+    words = layout_of(["adam", "sgd"])
     assert (words.logarithmic, words.positions) == (False, {"adam": 0, "sgd": 1})
-    assert places(["5"]).positions == {"5": 5}
-    assert not places(["0", "100"]).logarithmic
+    assert layout_of(["5"]).positions == {"5": 5}
+    assert not layout_of(["0", "100"]).logarithmic
 
 
 @pytest.mark.parametrize("values", [["7"], ["10", "50", "100", "500", "all"], ["mean", "class"], ["0", "0.5", "0.75"]])

@@ -85,12 +85,12 @@ def _name_those_beyond(axis: Axes, vectors: Sequence[Numbers]) -> None:
     for index, shares in enumerate(zip(*vectors, strict=True)):
         beyond = [share for share in shares if share >= MOST]
         if beyond:
-            place = axis.get_xaxis_transform()
-            axis.text(index, 0.98, f"{max(beyond):.3g} ↑", transform=place, ha="center", va="top", fontsize=sized(7.5))
+            above = axis.get_xaxis_transform()
+            axis.text(index, 0.98, f"{max(beyond):.3g} ↑", transform=above, ha="center", va="top", fontsize=sized(7.5))
 
 
 def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:
-    shares = [100 * one / max(sum(cells), 1) for one in cells]
+    shares = [100 * count / max(sum(cells), 1) for count in cells]
     names = [f"{name}\n{share:.2g} %" for name, share in zip(classes, shares, strict=True)]
     axis.set_xticks(range(len(classes)), names, fontsize=sized(7.5))
     axis.set_xlim(-0.4, len(classes) - 0.6)
@@ -204,25 +204,25 @@ def frames(directory: RunDirectory) -> Pictures:
     vectors = [_components(name) for name in errors["overall"]["vectors"]]
     caution = directory.record().caution
     for folder in errors["folders"]:
-        kept = table(directory.results / FRAMES / f"{folder}.nc")
-        yield from _frames_of(kept, folder, vectors, caution)
+        table_of_frames = table(directory.results / FRAMES / f"{folder}.nc")
+        yield from _frames_of(table_of_frames, folder, vectors, caution)
 
 
-def _frames_of(kept: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str) -> Pictures:
-    known = outputs(kept)
+def _frames_of(frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str) -> Pictures:
+    names = outputs(frames)
     moments = [
         Moment(
-            _title(kept, folder, index, caution),
-            {name: kept[name].values[index] for name in known},
-            {name: kept[estimate_of(name)].values[index] for name in known},
+            _title(frames, folder, index, caution),
+            {name: frames[name].values[index] for name in names},
+            {name: frames[estimate_of(name)].values[index] for name in names},
         )
-        for index in range(kept.sizes["frame"])
+        for index in range(frames.sizes["frame"])
     ]
-    left, right, bottom, top = map(float, kept.attrs["extent"])
-    where = Extent(left, right, bottom, top, str(kept.attrs["extent_unit"]))
-    digits = max(3, len(str(int(kept.attrs["frames"]) - 1)))
-    figure = draw_moments(moments, {name: unit(kept, name) for name in known}, vectors, where)
-    for number, picture in zip(kept["frame"].values, figure, strict=True):
+    left, right, bottom, top = map(float, frames.attrs["extent"])
+    where = Extent(left, right, bottom, top, str(frames.attrs["extent_unit"]))
+    digits = max(3, len(str(int(frames.attrs["frames"]) - 1)))
+    figure = draw_moments(moments, {name: unit(frames, name) for name in names}, vectors, where)
+    for number, picture in zip(frames["frame"].values, figure, strict=True):
         yield FIGURES_FOLDER / folder / f"frame_{number:0{digits}d}", picture
 
 
@@ -231,10 +231,10 @@ def _components(vector: str) -> tuple[str, str]:
     return x, y
 
 
-def _title(kept: xarray.Dataset, folder: str, index: int, caution: str) -> str:
-    when = f"frame {kept['frame'].values[index]} of {kept.attrs['frames']} (counted from 0)"
-    if "time" in kept.coords:
-        when = f"time {kept['time'].values[index]:.4g} {unit(kept, 'time')}".rstrip()
+def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str:
+    when = f"frame {frames['frame'].values[index]} of {frames.attrs['frames']} (counted from 0)"
+    if "time" in frames.coords:
+        when = f"time {frames['time'].values[index]:.4g} {unit(frames, 'time')}".rstrip()
     return f"{folder}, {when}" + (f" ({caution})" if caution else "")
 
 
@@ -245,13 +245,18 @@ def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
     if not classes:
         return
     figure = errors_by_thickness(
-        [in_words(one["above"], one["up_to"]) for one in classes],
-        [one["cells"] for one in classes],
+        [in_words(of_class["above"], of_class["up_to"]) for of_class in classes],
+        [of_class["cells"] for of_class in classes],
         {
-            output: {metric: _numbers(one["outputs"][output][metric] for one in classes) for metric in of_output}
+            output: {
+                metric: _numbers(of_class["outputs"][output][metric] for of_class in classes) for metric in of_output
+            }
             for output, of_output in errors["overall"]["outputs"].items()
         },
-        {name: _numbers(one["vectors"][name]["percent"] for one in classes) for name in errors["overall"]["vectors"]},
+        {
+            name: _numbers(of_class["vectors"][name]["percent"] for of_class in classes)
+            for name in errors["overall"]["vectors"]
+        },
         errors["units"],
     )
     yield FIGURES_FOLDER / "errors_by_thickness", figure

@@ -64,10 +64,10 @@ def estimates_against_truth(
         axis.set_xlabel(f"true {label(name, unit)}")
         axis.set_ylabel(f"estimated {label(name, unit)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        known = f" (limit {limits[name]:.3g})" if limits and name in limits else ""
-        held = "" if ends is None else f"; {100 * np.mean((ends[0] <= truth) & (truth <= ends[1])):.0f} % inside"
-        short = known or held
-        words = f"{'mean |error|' if short else 'mean absolute error'} {error:.3g} {unit}".rstrip() + known + held
+        bound = f" (limit {limits[name]:.3g})" if limits and name in limits else ""
+        inside = "" if ends is None else f"; {100 * np.mean((ends[0] <= truth) & (truth <= ends[1])):.0f} % inside"
+        short = bound or inside
+        words = f"{'mean |error|' if short else 'mean absolute error'} {error:.3g} {unit}".rstrip() + bound + inside
         axis.set_title(words, fontsize=sized(9), y=TITLE)
     lines = "; lines: 90 % intervals" if intervals else ""
     figure.suptitle(f"{title}{lines}", fontsize=sized(10), y=0.99)
@@ -162,10 +162,10 @@ def _lines(values: Sequence[str]) -> list[str]:
 
 def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
     """The smallest and largest value of each sample; those of another for a sample of which nothing is seen."""
-    seen = [np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples]
-    ends = [(float(values.min()), float(values.max())) if len(values) else None for values in seen]
-    other = next((one for one in ends if one is not None), (0.0, 1.0))
-    return [other if one is None else one for one in ends]
+    values_of = [np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples]
+    ends = [(float(values.min()), float(values.max())) if len(values) else None for values in values_of]
+    other = next((scale for scale in ends if scale is not None), (0.0, 1.0))
+    return [other if scale is None else scale for scale in ends]
 
 
 def _scales(ends: Sequence[Scale]) -> list[Scale]:
@@ -252,7 +252,7 @@ def image_grid(
     images: NDArray[np.floating],
     sides: Sequence[Side],
     extent: tuple[float, float, float, float] | None,
-    of: str,
+    what: str,
     title: str,
 ) -> Figure:
     """A panel per image: the first variable from left to right, the second upwards. Each has its own colour scale, and
@@ -262,7 +262,7 @@ def image_grid(
             nothing is seen, or no source is possible
     sides   the variables, at most two
     extent  edges of the images [km]; None if their pixels differ
-    of      what the images show, with its unit
+    what    what the images show, with its unit
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -290,7 +290,7 @@ def image_grid(
             axis.spines[["top", "right"]].set_visible(True)
             if size == ALONE:
                 bar = figure.colorbar(drawn, ax=axis, shrink=0.8)
-                bar.set_label(of)
+                bar.set_label(what)
                 axis.set(xlabel="x (km)", ylabel="y (km)")
                 continue
             axis.set(xticks=[], yticks=[])
@@ -305,7 +305,7 @@ def image_grid(
         figure.supxlabel(_named(sides[0]), fontsize=sized(10))
         if len(sides) > 1:
             figure.supylabel(_named(sides[1]), fontsize=sized(10))
-        title += f"; each image has its own colours, above it its largest {of}"
+        title += f"; each image has its own colours, above it its largest {what}"
     figure.suptitle(wrap(title, int(PER_INCH * figure.get_figwidth())), fontsize=sized(10))
     return figure
 
@@ -379,10 +379,10 @@ def _differences(panels: Mapping[str, Mapping[str, Array]], band: Band, title: s
     """Distribution functions minus the uniform one, each panel with the band and on the same scale."""
     figure, (axes,) = subplots(1, len(panels), WIDTH, HEIGHT)
     drawn = [band.lower, band.upper, *(share for lines in panels.values() for share in lines.values())]
-    most = 1.5 * max(np.abs(one - band.points).max() for one in drawn)
+    most = 1.5 * max(np.abs(share - band.points).max() for share in drawn)
     ends = np.concatenate([[0.0], band.points, [1.0]])
     for axis, (words, lines) in zip(axes, panels.items(), strict=True):
-        low, high = (np.concatenate([[0.0], one - band.points, [0.0]]) for one in (band.lower, band.upper))
+        low, high = (np.concatenate([[0.0], share - band.points, [0.0]]) for share in (band.lower, band.upper))
         axis.fill_between(ends, low, high, color=BAND, linewidth=0, zorder=0)
         axis.axhline(0, color=LINE, linewidth=1, zorder=1)
         for colour, (name, share) in zip(COLOURS, lines.items(), strict=False):
@@ -415,12 +415,12 @@ def local_panels(
 
     outputs  output → `estimated` and `true` → its coverage
     """
-    columns = list(dict.fromkeys(words for of in outputs.values() for words in of))
+    columns = list(dict.fromkeys(words for parts in outputs.values() for words in parts))
     figure, grid = subplots(len(outputs), len(columns), 4.2, 3.6)
-    for row, (name, of) in zip(grid, outputs.items(), strict=True):
+    for row, (name, parts) in zip(grid, outputs.items(), strict=True):
         for axis, words in zip(row, columns, strict=True):
-            draw = _plane if len(of[words].axes) == 2 else _line
-            draw(axis, of[words], words, units, probability)
+            draw = _plane if len(parts[words].axes) == 2 else _line
+            draw(axis, parts[words], words, units, probability)
             axis.set_title(f"{in_words(name)}: by {words} values", fontsize=sized(10))
     figure.suptitle(wrap(title, LINE_CHARACTERS * len(columns)), fontsize=sized(10))
     return figure
@@ -467,7 +467,7 @@ def _line(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], p
 def _tick(axis: XAxis | YAxis, edges: Array) -> None:
     """Values at the edges of cells, at every second if there are many; the outer ones are ends of the prior."""
     inner = range(len(edges))[1 : -1 : 1 if len(edges) <= MOST_TICKS else 2]
-    axis.set_ticks(inner, [f"{edges[place]:.2g}".replace("-", "\N{MINUS SIGN}") for place in inner])
+    axis.set_ticks(inner, [f"{edges[edge]:.2g}".replace("-", "\N{MINUS SIGN}") for edge in inner])
 
 
 # Figures of a run's calibrations, from `results/calibration*.nc`; none before it was calibrated.
@@ -570,20 +570,20 @@ TEST_ESTIMATES = "test_estimates"
 def estimates(directory: RunDirectory) -> Pictures:
     """Estimates against true values, a panel per output."""
     predictions = table(directory.results / TEST_PREDICTIONS)
-    known, limit = outputs(predictions), limit_of(directory)
+    names, limit = outputs(predictions), limit_of(directory)
     figure = estimates_against_truth(
-        {name: truth_and_estimate(predictions, name) for name in known},
-        {name: unit(predictions, name) for name in known},
+        {name: truth_and_estimate(predictions, name) for name in names},
+        {name: unit(predictions, name) for name in names},
         f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
-        None if limit is None else {name: one.mae for name, one in limit.variables.items()},
-        {name: _interval(predictions, name) for name in known if quantile_of(name) in predictions},
+        None if limit is None else {name: variable.mae for name, variable in limit.variables.items()},
+        {name: _interval(predictions, name) for name in names if quantile_of(name) in predictions},
     )
     yield FIGURES_FOLDER / TEST_ESTIMATES, figure
 
 
-def _interval(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def _interval(predictions: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """The ends of the widest interval of the posterior that is kept."""
-    quantiles = of[quantile_of(output)]
+    quantiles = predictions[quantile_of(output)]
     return quantiles.values[:, 0], quantiles.values[:, -1]
 
 

@@ -142,8 +142,8 @@ def matrix_panels(
     marked = "outlined" if len(axes) == 2 else "shaded"
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
-    whole = title + (f" ({'; '.join(notes)})" if notes else "")
-    figure.suptitle(wrap(whole, CHARACTERS * len(kinds)), fontsize=sized(11))
+    words = title + (f" ({'; '.join(notes)})" if notes else "")
+    figure.suptitle(wrap(words, CHARACTERS * len(kinds)), fontsize=sized(11))
     return figure
 
 
@@ -157,21 +157,21 @@ def _draw_plane(
     units: Mapping[str, str],
     views: Sequence[str],
 ) -> None:
-    of = KINDS[kind]
+    style = KINDS[kind]
     (x_name, _, x_ends), (y_name, _, y_ends) = axes
-    unit, (least, most) = units[name] if of.unit is None else of.unit, limits
+    unit, (least, most) = units[name] if style.unit is None else style.unit, limits
     image = axis.imshow(
-        values.T, origin="lower", extent=(*x_ends, *y_ends), aspect="auto", cmap=of.colours, interpolation="nearest",
-        norm="log" if of.level == 1 else "linear",
+        values.T, origin="lower", extent=(*x_ends, *y_ends), aspect="auto", cmap=style.colours, interpolation="nearest",
+        norm="log" if style.level == 1 else "linear",
     )  # fmt: skip
     image.set_clim(least, most)
     bar = axis.figure.colorbar(image, ax=axis, extend=extend(values, least, most))
-    if of.level == 1:
+    if style.level == 1:
         ticks = [tick for tick in RATIOS if least <= tick <= most]
         bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         bar.minorticks_off()
     bar.ax.tick_params(labelsize=sized(8))
-    axis.set_title(f"{in_words(name)}: {of.words}" + (f" ({unit})" if unit else ""), fontsize=sized(10))
+    axis.set_title(f"{in_words(name)}: {style.words}" + (f" ({unit})" if unit else ""), fontsize=sized(10))
     axis.set_xlabel(f"true {label(x_name, units[x_name], views)}")
     axis.set_ylabel(f"true {label(y_name, units[y_name], views)}")
     axis.spines[["top", "right"]].set_visible(True)
@@ -217,19 +217,19 @@ def _draw_line(
     held_out: Mapping[str, Any],
     views: Sequence[str],
 ) -> None:
-    of = KINDS[kind]
+    style = KINDS[kind]
     variable, centres, ends = axis_cells
     axis.plot(centres, values, color=COLOURS[0])
     if kind == "estimate" and variable == name:
         axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    elif of.level is not None:
-        axis.axhline(of.level, color="0.6", linewidth=1, zorder=0)
+    elif style.level is not None:
+        axis.axhline(style.level, color="0.6", linewidth=1, zorder=0)
     for left, right in held_out.get(variable, ()):
         axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
     axis.set_xlim(*ends)
     axis.set_xlabel(f"true {label(variable, units[variable], views)}")
-    unit = units[name] if of.unit is None else of.unit
-    axis.set_ylabel(of.axis.format(in_words(name)) + (f" ({unit})" if unit else ""))
+    unit = units[name] if style.unit is None else style.unit
+    axis.set_ylabel(style.axis.format(in_words(name)) + (f" ({unit})" if unit else ""))
     _tick_turns(axis.xaxis, units[variable])
 
 
@@ -239,8 +239,8 @@ def _share_scales(row: Mapping[str, Axes]) -> None:
         other = row.get(KINDS[kind].like)
         if other is not None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
-            for one in (axis, other):
-                one.set_ylim(min(lowest), max(highest))
+            for panel in (axis, other):
+                panel.set_ylim(min(lowest), max(highest))
 
 
 def _tick_turns(axis: Axis, unit: str) -> None:
@@ -359,20 +359,22 @@ def matrix_of(folder: Path) -> Figure:
     axes: dict[str, list[float]] = record["axes"]
     shown_axes, others = list(axes)[:2], list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
-    shown = cells.isel(middle)
-    held = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
-    held |= {name: cells[name].values[middle[name]] for name in others}
+    plane = cells.isel(middle)
+    fixed = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
+    fixed |= {name: cells[name].values[middle[name]] for name in others}
     units, views = record["units"], record.get("views", ())
-    where = ", ".join(f"{in_words(name, views)} {of:.3g} {units.get(name, '')}".rstrip() for name, of in held.items())
+    where = ", ".join(
+        f"{in_words(name, views)} {value:.3g} {units.get(name, '')}".rstrip() for name, value in fixed.items()
+    )
     return matrix_panels(
-        {name: _panels(shown, name) for name in names},
+        {name: _panels(plane, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
         {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
         {name: [_interval_ends(*ends) for ends in intervals] for name, intervals in record["held_out"].items()},
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
         record.get("why_left_out", ""),
         views,
-        shown["seen"].values == 0 if "seen" in shown else None,
+        plane["seen"].values == 0 if "seen" in plane else None,
     )
 
 
@@ -397,10 +399,10 @@ def _interval_ends(low: float | None, high: float | None) -> tuple[float, float]
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
-def _panels(shown: xarray.Dataset, output: str) -> Panels:
-    panels = {kind: shown[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in shown}
+def _panels(plane: xarray.Dataset, output: str) -> Panels:
+    panels = {kind: plane[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in plane}
     relative = panels.pop("relative_error")
-    if PERIOD not in shown[f"{output}_error"].attrs and np.isfinite(relative).any():
+    if PERIOD not in plane[f"{output}_error"].attrs and np.isfinite(relative).any():
         panels["relative_error"] = 100 * relative
     return panels
 

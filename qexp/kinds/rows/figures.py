@@ -238,7 +238,7 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     ((before, after),) = around
     if not before and after.strip() in MEASURED:
         return numbers, f"{MEASURED[after.strip()]} ({after.strip()})"
-    return numbers, " ".join(one.strip(" _-") for one in (before, after) if one.strip(" _-")) or "column"
+    return numbers, " ".join(word.strip(" _-") for word in (before, after) if word.strip(" _-")) or "column"
 
 
 def _name_columns(axis: Axes, columns: Sequence[str], words: str | None, lowest: bool, rotation: float) -> None:
@@ -255,7 +255,7 @@ def _name_columns(axis: Axes, columns: Sequence[str], words: str | None, lowest:
 
 def _ends(values: Sequence[Array]) -> tuple[float, float]:
     """The limits of an axis for all values, with a margin."""
-    low, high = (float(end([end(one) for one in values])) for end in (np.nanmin, np.nanmax))
+    low, high = (float(end([end(row) for row in values])) for end in (np.nanmin, np.nanmax))
     margin = 0.06 * (high - low) or 0.5
     return low - margin, high + margin
 
@@ -310,12 +310,12 @@ def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], 
             least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)
             reach = max(float(most - least), 1e-12)
             middle_greys = (least - 0.8 * reach, most + 0.3 * reach)  # neither black nor the white of the paper
-            for shown, palette, (dark, bright) in (
+            for cells, palette, (dark, bright) in (
                 (outside, "gray", middle_greys),
                 (~outside, colours, (least, least + reach)),
             ):
                 image = axis.imshow(
-                    np.where(shown, plane, np.nan), origin="lower", extent=raster.extent, interpolation="nearest",
+                    np.where(cells, plane, np.nan), origin="lower", extent=raster.extent, interpolation="nearest",
                     cmap=palette, vmin=dark, vmax=bright,
                 )  # fmt: skip
             ends = extend(finite, least, most)
@@ -344,12 +344,12 @@ def _label_axes(axis: Axes, names: tuple[str, str], geographic: bool, stretch: f
 def held_out(directory: RunDirectory) -> Pictures:
     """Estimates of held-out rows against measured values, a panel per output."""
     rows = table(directory.results / TEST_PREDICTIONS)
-    named = directory.spec()["dataset"]["identifiers"]
+    identifiers = directory.spec()["dataset"]["identifiers"]
     words = "standard deviation over the networks" + (" of a fold" if directory.held_out else "")
     note = directory.record().caution
     drawn = {
         name: replace(held_out, interval=ends_of_intervals(directory, name))
-        for name, held_out in _of_outputs(rows, _names(rows, named)).items()
+        for name, held_out in _of_outputs(rows, _names(rows, identifiers)).items()
     }
     figure = estimates_against_measured(drawn, words, note, _what(directory), f"{100 * USUAL:g} % intervals")
     yield FIGURES_FOLDER / "held_out", figure

@@ -101,9 +101,9 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     figure, (axis,) = panels(1, SIDE, SIDE)
     if told_apart:
         # The legend widens the figure, not the panel.
-        whole = SIDE + -(-len(names) // LISTED) * sized(WIDTH_OF_LIST)
-        figure.set_size_inches(whole, SIDE)
-        figure.subplots_adjust(sized(LEFT) / whole, right=(SIDE - sized(RIGHT)) / whole)
+        width = SIDE + -(-len(names) // LISTED) * sized(WIDTH_OF_LIST)
+        figure.set_size_inches(width, SIDE)
+        figure.subplots_adjust(sized(LEFT) / width, right=(SIDE - sized(RIGHT)) / width)
     make_equal(axis, [measured, estimated])
     for index, name in enumerate(names):
         those = cores == name
@@ -181,17 +181,19 @@ def _profiles(estimates: Estimates) -> Iterator[_Profile]:
     if estimates.measured is None:
         measured = np.full(len(estimated), np.nan)
     low, high = (_numbers(end) for end in estimates.interval or (np.full(len(estimated), np.nan),) * 2)
-    known = bool(np.isfinite(depths).any())
+    depths_known = bool(np.isfinite(depths).any())
     names, owners = np.unique(cores, return_inverse=True)
     # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
     order = np.argsort(owners, kind="stable")
     for name, rows in zip(names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=False):
-        down = depths[rows] if known else np.arange(1, len(rows) + 1, dtype=np.float64)
+        down = depths[rows] if depths_known else np.arange(1, len(rows) + 1, dtype=np.float64)
         rows, down = rows[np.isfinite(down)], down[np.isfinite(down)]
         if len(rows):
             deeper = np.argsort(down, kind="stable")
             rows = rows[deeper]
-            yield _Profile(str(name), down[deeper], estimated[rows], measured[rows], low[rows], high[rows], known)
+            yield _Profile(
+                str(name), down[deeper], estimated[rows], measured[rows], low[rows], high[rows], depths_known
+            )
 
 
 def _draw_profile(axis: Axes, profile: _Profile) -> None:
@@ -290,25 +292,25 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
     """
     figure, axes = panel_grid(3 * len(spectra), 3, WIDE, HIGH, across=0.2, down=0.35)
     for row, spectrum in enumerate(spectra):
-        original, seen, reconstructed = axes[3 * row : 3 * row + 3]
+        original, visible, reconstructed = axes[3 * row : 3 * row + 3]
         x = _positions(where, len(spectrum.counts))
         counts = np.maximum(spectrum.counts, LEAST_COUNTS)
         estimate = np.maximum(spectrum.reconstructed, LEAST_COUNTS)
         original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
-        seen.plot(x, np.where(spectrum.hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
+        visible.plot(x, np.where(spectrum.hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
         reconstructed.plot(x, counts, color="0.7", linewidth=0.7, label="original")
         for values, colour, words in (
             (np.where(spectrum.hidden, estimate, np.nan), COLOURS[1], "of what was hidden"),
             (np.where(spectrum.hidden, np.nan, estimate), COLOURS[0], "of what was seen"),
         ):
             reconstructed.plot(x, values, color=colour, linewidth=0.8, label=words)
-        _shade(seen, x, spectrum.hidden)
-        _share_counts((original, seen, reconstructed), counts, estimate[spectrum.hidden])
+        _shade(visible, x, spectrum.hidden)
+        _share_counts((original, visible, reconstructed), counts, estimate[spectrum.hidden])
         original.set_ylabel("counts", fontsize=sized(9))
         original.set_title(spectrum.title.replace("$", r"\$"), fontsize=sized(9), y=TITLE)
-        seen.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=sized(9), y=TITLE)
+        visible.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=sized(9), y=TITLE)
         reconstructed.set_title("reconstructed", fontsize=sized(9), y=TITLE)
-        for axis in (original, seen, reconstructed):
+        for axis in (original, visible, reconstructed):
             _span(axis, x)
             axis.tick_params(labelsize=sized(8), labelleft=axis is original, labelbottom=row == len(spectra) - 1)
             if row == len(spectra) - 1:
@@ -372,7 +374,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     return figure
 
 
-def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
+def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
     """The mean spectrum, and below it how much each channel raises or lowers the estimate, with elements marked.
 
     where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
@@ -380,17 +382,21 @@ def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
     """
     figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15)
     figure.set_dpi(resolution())
-    x = _positions(where, len(of.counts))
-    spectrum.plot(x, np.maximum(of.counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
+    x = _positions(where, len(contributions.counts))
+    spectrum.plot(x, np.maximum(contributions.counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
     spectrum.set_yscale("log")
     spectrum.set_ylim(bottom=LEAST_COUNTS)
     spectrum.set_ylabel("mean counts")
     spectrum.tick_params(labelbottom=False)
-    axis.fill_between(x, 0, np.maximum(of.mean, 0), color=COLOURS[1], linewidth=0, label="mean: raises the estimate")
-    axis.fill_between(x, np.minimum(of.mean, 0), 0, color=COLOURS[0], linewidth=0, label="mean: lowers the estimate")
-    axis.plot(x, of.magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
+    axis.fill_between(
+        x, 0, np.maximum(contributions.mean, 0), color=COLOURS[1], linewidth=0, label="mean: raises the estimate"
+    )
+    axis.fill_between(
+        x, np.minimum(contributions.mean, 0), 0, color=COLOURS[0], linewidth=0, label="mean: lowers the estimate"
+    )
+    axis.plot(x, contributions.magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
     axis.axhline(0, color="0.2", linewidth=0.5)
-    unit = typeset(of.unit)
+    unit = typeset(contributions.unit)
     axis.set_ylabel("input × gradient" + (f" ({unit})" if unit else ""))
     axis.set_xlabel(_label(where))
     for panel in (spectrum, axis):
@@ -400,9 +406,8 @@ def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
         for energy in _mark_elements(spectrum, _lines(float(where[0]), float(where[-1]))):
             axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
-    add_title(
-        figure, f"{of.output}: mean contribution of channels to the estimates of {of.spectra:,} test spectra", note
-    )
+    title = f"{contributions.output}: mean contribution of channels to the estimates"
+    add_title(figure, f"{title} of {contributions.spectra:,} test spectra", note)
     return figure
 
 
@@ -510,8 +515,8 @@ def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
 def down_core_of_run(directory: RunDirectory) -> Pictures:
     """Estimates and measured values over depth, a panel per core; no figure if the run estimates no number."""
     for estimates in _estimates(directory):
-        shown = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
-        figure = down_core(shown, directory.record().caution, f"{100 * USUAL:g} % intervals")
+        with_intervals = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
+        figure = down_core(with_intervals, directory.record().caution, f"{100 * USUAL:g} % intervals")
         yield FIGURES_FOLDER / "down_core", figure
 
 
@@ -536,8 +541,8 @@ def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
     errors = columns(directory.results / ERRORS_BY_ENERGY)
     where = numbers(errors["energy"]) if "energy" in errors else None
     curves = {words: numbers(errors[name]) for name, words in CURVES.items()}
-    known = {words: curve for words, curve in curves.items() if np.isfinite(curve).any()}
-    figure = errors_by_energy(known, where, directory.record().caution)
+    finite = {words: curve for words, curve in curves.items() if np.isfinite(curve).any()}
+    figure = errors_by_energy(finite, where, directory.record().caution)
     yield FIGURES_FOLDER / "errors_by_energy", figure
 
 
@@ -546,42 +551,42 @@ def saliency_of_run(directory: RunDirectory) -> Pictures:
     for name in directory.spec()["outputs"]:
         if name == SPECTRUM:
             continue
-        found = table(directory.results / SALIENCY, [saliency_of(name)])
-        shown = Saliency(
+        variables = table(directory.results / SALIENCY, [saliency_of(name)])
+        contributions = Saliency(
             name,
-            unit(found, saliency_of(name)),
-            found[saliency_of(name)].values,
-            found[saliency_magnitude_of(name)].values,
-            found["counts"].values,
-            int(found.attrs["spectra"]),
+            unit(variables, saliency_of(name)),
+            variables[saliency_of(name)].values,
+            variables[saliency_magnitude_of(name)].values,
+            variables["counts"].values,
+            int(variables.attrs["spectra"]),
         )
-        where = found["energy"].values if "energy" in found.coords else None
-        yield FIGURES_FOLDER / "saliency", saliency(shown, where, directory.record().caution)
+        where = variables["energy"].values if "energy" in variables.coords else None
+        yield FIGURES_FOLDER / "saliency", saliency(contributions, where, directory.record().caution)
 
 
 def reconstructions_of_run(directory: RunDirectory) -> Pictures:
     """Some test spectra, their visible channels and reconstructions; no figure if the run reconstructs no spectra."""
     if SPECTRUM not in directory.spec()["outputs"]:
         return
-    kept = table(directory.results / RECONSTRUCTIONS)
+    kept_spectra = table(directory.results / RECONSTRUCTIONS)
     spectra = [
         Reconstruction(
-            _title(kept.isel(spectrum=index)),
-            kept["counts"].values[index],
-            kept["reconstruction"].values[index],
-            kept["hidden"].values[index].astype(bool),
+            _title(kept_spectra.isel(spectrum=index)),
+            kept_spectra["counts"].values[index],
+            kept_spectra["reconstruction"].values[index],
+            kept_spectra["hidden"].values[index].astype(bool),
         )
-        for index in range(kept.sizes["spectrum"])
+        for index in range(kept_spectra.sizes["spectrum"])
     ]
-    where = kept["energy"].values if "energy" in kept.coords else None
+    where = kept_spectra["energy"].values if "energy" in kept_spectra.coords else None
     yield FIGURES_FOLDER / "reconstructions", reconstructions(spectra, where, directory.record().caution)
 
 
-def _title(one: xarray.Dataset) -> str:
-    words = [str(one["name"].values), str(one["core"].values)]
-    depth = float(one["depth"].values)
+def _title(spectrum: xarray.Dataset) -> str:
+    words = [str(spectrum["name"].values), str(spectrum["core"].values)]
+    depth = float(spectrum["depth"].values)
     if np.isfinite(depth):
-        words.append(f"{depth:g} {unit(one, 'depth')}".rstrip())
+        words.append(f"{depth:g} {unit(spectrum, 'depth')}".rstrip())
     return ", ".join(words)
 
 
