@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +23,7 @@ from qexp.cli.console import (
     piece,
     print_csv,
     print_json,
-    print_table,
+    print_parts,
     result,
     warning,
 )
@@ -31,7 +33,6 @@ from qexp.runs.options import ServeOptions
 
 if TYPE_CHECKING:
     from qexp.base.text import Table
-    from qexp.base.workspace import Workspace
     from qexp.comparison.compare import Comparison
     from qexp.comparison.seeds import SeedComparison
 
@@ -68,7 +69,7 @@ def compare(
     that both have. A group is called better only if the interval of that difference excludes 0.
     """
     from qexp.base.text import latex, markdown
-    from qexp.comparison.compare import Comparison, plain_rows, remarks, tables
+    from qexp.comparison.compare import plain_rows, remarks, tables
 
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
@@ -82,82 +83,41 @@ def compare(
         piece(markdown(tables(comparison), remarks(comparison)))
     elif as_latex:
         piece(latex(tables(comparison), remarks(comparison)))
-    elif isinstance(comparison, Comparison):
-        _print_runs(comparison, home)
     else:
-        _print_groups(comparison, home)
+        print_parts(_parts(comparison))
+        legend = ["* the better value of the row; each is of one run, and with other seeds the order may be another"]
+        legend = legend if any(table.strong for table in tables(comparison)) else []
+        if words := [*legend, *(["pictures:"] if comparison.figures else [])]:
+            message("; ".join(words))
+        for path in comparison.figures:
+            result(home.shown(path))
 
 
-def _print_runs(comparison: Comparison, home: Workspace) -> None:
-    from qexp.comparison.compare import remarks, results_of_runs
+def _parts(comparison: Comparison | SeedComparison) -> Iterator[Table | str]:
+    """All tables, with a star at each better value, and remarks."""
+    from qexp.comparison.compare import differing_specs, remarks, tables
 
-    _print_specs(comparison)
-    table = results_of_runs(comparison)
-    values = range(2, 2 + len(comparison.names))
+    if len(comparison.names) > 1 and differing_specs(comparison) is None:
+        yield "the specs are the same"
+    if not comparison.results:
+        yield "none of these runs has numbers of a test part; qexp show lists their files"
+    for table in tables(comparison):
+        if table.rows:
+            yield _starred(table)
+    yield from remarks(comparison)
+
+
+def _starred(table: Table) -> Table:
+    if not table.strong:
+        return table
     rows = [
-        [f"{cell} {'*' if (i, j) in table.strong else ' '}" if j in values else cell for j, cell in enumerate(row)]
+        [
+            f"{cell} {'*' if (i, j) in table.strong else ' '}" if column in table.right else cell
+            for j, (column, cell) in enumerate(zip(table.columns, row, strict=True))
+        ]
         for i, row in enumerate(table.rows)
     ]
-    if rows:
-        print_table(table.columns, rows, right=comparison.names)
-    else:
-        result("none of these runs has numbers of a test part; qexp show lists their files")
-    for text in remarks(comparison):
-        result(text)
-    legend = ["* the better value of the row; each is of one run, and with other seeds the order may be another"]
-    if words := [*(legend if table.strong else []), *(["pictures:"] if comparison.figures else [])]:
-        message("; ".join(words))
-    _print_figures(comparison, home)
-
-
-def _print_groups(comparison: SeedComparison, home: Workspace) -> None:
-    from qexp.comparison.compare import (
-        calibrations_of_groups,
-        differences_of,
-        groups_of_seeds,
-        remarks,
-        results_of_groups,
-    )
-
-    _print(groups_of_seeds(comparison))
-    result("")
-    if len(comparison.groups) > 1:
-        _print_specs(comparison)
-    _print(results_of_groups(comparison))
-    if calibrated := calibrations_of_groups(comparison):
-        result(f"\n{calibrated.title}")
-        _print(calibrated)
-    for pair in comparison.pairs:
-        table = differences_of(pair)
-        if pair.rows:
-            result(f"\n{table.title}")
-            _print(table)
-    result("")
-    for text in remarks(comparison):
-        result(text)
-    if comparison.figures:
-        message("pictures:")
-    _print_figures(comparison, home)
-
-
-def _print_specs(comparison: Comparison | SeedComparison) -> None:
-    from qexp.comparison.compare import differing_specs
-
-    table = differing_specs(comparison)
-    if table is None:
-        result("the specs are the same")
-    else:
-        _print(table)
-    result("")
-
-
-def _print(table: Table) -> None:
-    print_table(table.columns, table.rows, right=list(table.right))
-
-
-def _print_figures(comparison: Comparison | SeedComparison, home: Workspace) -> None:
-    for path in comparison.figures:
-        result(home.shown(path))
+    return replace(table, rows=rows)
 
 
 # qexp report

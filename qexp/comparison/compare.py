@@ -21,6 +21,7 @@ from qexp.comparison.seeds import (
     compare_across_seeds,
     differ_by_seed,
     differences,
+    outputs_and_metrics,
     runs_to_compare,
     seed_groups,
     with_figures,
@@ -121,26 +122,23 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
 
 def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow]:
     tests = [record.results.get(part, {}) for record, part in zip(records, parts, strict=True)]
-    outputs = dict.fromkeys(output for test in tests for output in test)
-    for output in outputs:
+    for output, name in outputs_and_metrics(tests):
         units = [record.units[output] for record in records if output in record.units]
-        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
-            values = [test.get(output, {}).get(name) for test in tests]
-            meaning = meaning_of(name, [record.metrics for record in records])
-            badness = [None if value is None else meaning.badness(value) for value in values]
-            least = min((value for value in badness if value is not None), default=None)
-            comparable = sum(value is not None for value in values) > 1
-            best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
-            yield MetricRow(output, name, meaning, meaning.in_unit(units[0] if units else ""), values, best)
+        values = [test.get(output, {}).get(name) for test in tests]
+        meaning = meaning_of(name, [record.metrics for record in records])
+        badness = [None if value is None else meaning.badness(value) for value in values]
+        least = min((value for value in badness if value is not None), default=None)
+        comparable = sum(value is not None for value in values) > 1
+        best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
+        yield MetricRow(output, name, meaning, meaning.in_unit(units[0] if units else ""), values, best)
 
 
 def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
     """Such as coverage and widths of the posteriors of calibrated runs; which are better depends on both."""
     columns = [compared_columns(directory) for directory in directories]
-    for output in dict.fromkeys(output for of_run in columns for output in of_run):
-        for name in dict.fromkeys(name for of_run in columns for name in of_run.get(output, {})):
-            values = [of_run.get(output, {}).get(name) for of_run in columns]
-            yield MetricRow(output, name, UNKNOWN, unit_of(output, name, units), values, [])
+    for output, name in outputs_and_metrics(columns):
+        values = [of_run.get(output, {}).get(name) for of_run in columns]
+        yield MetricRow(output, name, UNKNOWN, unit_of(output, name, units), values, [])
 
 
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:

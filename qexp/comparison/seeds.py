@@ -246,29 +246,40 @@ def units_of_groups(groups: Sequence[SeedGroup]) -> dict[str, str]:
     return {name: unit for group in groups for run in group.runs for name, unit in run.summary["units"].items()}
 
 
+Numbers = Mapping[str, Mapping[str, Any]]
+"""Output → metric → value."""
+
+
+def outputs_and_metrics(runs: Sequence[Numbers]) -> list[tuple[str, str]]:
+    """Every output of some runs with every metric that one of them has of it, in the order of the outputs."""
+    metrics: dict[str, dict[str, None]] = {}
+    for numbers in runs:
+        for output, of_output in numbers.items():
+            metrics.setdefault(output, {}).update(dict.fromkeys(of_output))
+    return [(output, name) for output, names in metrics.items() for name in names]
+
+
 def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     """Of the test part, or of an evaluation."""
-    tests = [run.test for group in groups for run in group.counted.values()]
-    records = [run.directory.record() for group in groups for run in group.counted.values()]
-    units = units_of_groups(groups)
-    for output in dict.fromkeys(output for test in tests for output in test):
-        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
-            meaning = meaning_of(name, [record.metrics for record in records])
-            for group in groups:
-                numbers = {seed: run.test.get(output, {}).get(name) for seed, run in group.counted.items()}
-                if not any(name in run.test.get(output, {}) for run in group.counted.values()):
-                    continue
-                values = {seed: value for seed, value in numbers.items() if value is not None and math.isfinite(value)}
-                yield GroupRow(
-                    group.name,
-                    output,
-                    name,
-                    meaning,
-                    meaning.in_unit(units.get(output, "")),
-                    estimate(list(values.values()), meaning.limits(values.values())) if values else None,
-                    values,
-                    [seed for seed in numbers if seed not in values],
-                )
+    runs = [run for group in groups for run in group.counted.values()]
+    recorded, units = [run.directory.record().metrics for run in runs], units_of_groups(groups)
+    for output, name in outputs_and_metrics([run.test for run in runs]):
+        meaning = meaning_of(name, recorded)
+        for group in groups:
+            numbers = {seed: run.test.get(output, {}).get(name) for seed, run in group.counted.items()}
+            if not any(name in run.test.get(output, {}) for run in group.counted.values()):
+                continue
+            values = {seed: value for seed, value in numbers.items() if value is not None and math.isfinite(value)}
+            yield GroupRow(
+                group.name,
+                output,
+                name,
+                meaning,
+                meaning.in_unit(units.get(output, "")),
+                estimate(list(values.values()), meaning.limits(values.values())) if values else None,
+                values,
+                [seed for seed in numbers if seed not in values],
+            )
 
 
 def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
@@ -279,15 +290,15 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     units = units_of_groups(groups)
     columns = {group.name: {seed: _columns(run) for seed, run in group.counted.items()} for group in groups}
     runs = [of_run for of_group in columns.values() for of_run in of_group.values()]
-    for output in dict.fromkeys(output for of_run in runs for output in of_run):
-        names = dict.fromkeys(name for of_run in runs for name in of_run.get(output, {}))
-        for name in (name for name in names if not name.endswith("p_value")):
-            for group, of_group in columns.items():
-                numbers = {seed: of_run.get(output, {}).get(name) for seed, of_run in of_group.items()}
-                values = {seed: value for seed, value in numbers.items() if value is not None}
-                if values:
-                    mean = estimate(list(values.values()))
-                    yield GroupRow(group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, [])
+    for output, name in outputs_and_metrics(runs):
+        if name.endswith("p_value"):
+            continue
+        for group, of_group in columns.items():
+            numbers = {seed: of_run.get(output, {}).get(name) for seed, of_run in of_group.items()}
+            values = {seed: value for seed, value in numbers.items() if value is not None}
+            if values:
+                mean = estimate(list(values.values()))
+                yield GroupRow(group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, [])
 
 
 def _columns(run: ComparedRun) -> Columns:

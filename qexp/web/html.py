@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from qexp.base.text import cleaned, in_one_line
+from qexp.base.text import Table, cleaned, in_one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -103,21 +103,6 @@ def _image(words: str, content: bytes, kind: str) -> Markup:
 # Objects that show themselves: as HTML in a notebook, as tables in a terminal.
 
 
-class Rows(Protocol):
-    """A table."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def columns(self) -> Sequence[str]: ...
-    @property
-    def rows(self) -> Sequence[Sequence[str]]: ...
-    @property
-    def right(self) -> frozenset[str]:
-        """Columns of numbers."""
-        ...
-
-
 @dataclass(frozen=True)
 class View:
     """What is shown of an object, the important first."""
@@ -126,8 +111,8 @@ class View:
     state: str = ""
     cautions: Sequence[str] = ()
     error: str = ""
-    parts: Sequence[Rows | Drawn | str] = ()
-    more: Mapping[str, Sequence[Rows | Drawn | str]] = field(default_factory=dict)
+    parts: Sequence[Table | Drawn | str] = ()
+    more: Mapping[str, Sequence[Table | Drawn | str]] = field(default_factory=dict)
     """Title → parts that a reader unfolds; a terminal does not show them."""
 
 
@@ -168,18 +153,19 @@ class Shown:
             if isinstance(part, str):
                 lines.append(Text(cleaned(part)))
             elif not isinstance(part, Drawn):
-                lines.append(_table(part))
+                lines.append(_on_terminal(part))
         return Group(*lines)
 
 
-def _table(rows: Rows) -> RenderableType:
-    from rich.table import Table
+def _on_terminal(table: Table) -> RenderableType:
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = Table(title=Text(in_one_line(rows.title)) if rows.title else None, title_justify="left", box=None)
-    for column in rows.columns:
-        side: Literal["left", "right"] = "right" if column in rows.right else "left"
-        table.add_column(Text(in_one_line(column)), justify=side, overflow="fold")
-    for row in rows.rows:
-        table.add_row(*(Text(in_one_line(cell)) for cell in row))
-    return table
+    title = Text(in_one_line(table.title)) if table.title else None
+    drawn_table = RichTable(title=title, title_justify="left", box=None)
+    for column in table.columns:
+        side: Literal["left", "right"] = "right" if column in table.right else "left"
+        drawn_table.add_column(Text(in_one_line(column)), justify=side, overflow="fold")
+    for row in table.rows:
+        drawn_table.add_row(*(Text(in_one_line(cell)) for cell in row))
+    return drawn_table

@@ -18,7 +18,8 @@ def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qe
     code, stdout, stderr = qexp("compare", "mogi_quick_1", "mogi_quick_2")
     assert code == 0, stderr
     lines = stdout.splitlines()
-    assert [line.split() for line in lines[:2]] == [
+    assert lines[0] == "Differences between the specs"
+    assert [line.split() for line in lines[1:3]] == [
         ["spec", "mogi_quick_1", "mogi_quick_2"],
         ["learning_rate", "0.003", "0.001"],
     ]
