@@ -9,7 +9,7 @@ from typing import Any
 from qexp.base import files
 from qexp.base.text import Table
 from qexp.metrics.meaning import MAIN_METRIC, NONE, number, rounding
-from qexp.metrics.recorded import NETWORK, SHOWN, best, meaning_of
+from qexp.metrics.recorded import NETWORK, best, meaning_of
 from qexp.results.capabilities import Parts, Results
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
@@ -215,20 +215,6 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     return texts
 
 
-def plain_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows for programs, with all digits."""
-    numbers = (*SHOWN, "difference")
-    columns = ["output", "unit", "estimator", "note", "n", "groups"]
-    columns += [f"{name}{end}" for name in numbers for end in ("", "_low", "_high")]
-    return columns, [
-        [
-            *("" if row[key] is None else row[key] for key in columns[:6]),
-            *(value for name in numbers for value in _plain(row, name)),
-        ]
-        for row in rows
-    ]
-
-
 def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
     unit = f" ({rows[0]['unit']})" if rows[0]["unit"] else ""
     ordered = sorted(rows, key=lambda row: float("inf") if row["rmse"] is None else row["rmse"])
@@ -273,8 +259,3 @@ def _half_width(row: Row, name: str) -> float | None:
         return None
     half_width = max(min(row[name] - ends[0], ends[1] - row[name]), float(ends[1] - ends[0]) / SKEWED)
     return half_width if half_width > 1e-9 * (1 if name == "r2" else row["rmse"]) else None
-
-
-def _plain(row: Row, name: str) -> list[Any]:
-    ends = row[f"{name}_interval"] or ("", "")
-    return ["" if row[name] is None else row[name], *ends]

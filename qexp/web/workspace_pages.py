@@ -9,7 +9,7 @@ import secrets
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from qexp.jobs.states import ask_to_stop
 from qexp.metrics.meaning import number
 from qexp.runs.columns import time
 from qexp.store.directory import RunDirectory, annotate, retag
+from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
 from qexp.upkeep import trash
 from qexp.web import live as of_runs
@@ -132,6 +133,9 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 ROWS = 100
 """In a response, if the client does not say."""
 
+TEXTS_OF_QUESTION = ("search", "where", "status", "tag", "launch", "sort")
+"""Words of a query that are texts of a `Question`."""
+
 
 async def show_runs(request: Request) -> Response:
     return page(request, "runs.html", section="")
@@ -151,17 +155,9 @@ async def rows_of_runs(request: Request) -> Response:
 
 
 def _question(query: QueryParams) -> Question:
-    return Question(
-        search=query.get("search", ""),
-        where=query.get("where", ""),
-        status=query.get("status", ""),
-        tag=query.get("tag", ""),
-        launch=query.get("launch", ""),
-        sort=query.get("sort") or "created",
-        descending=query.get("descending", "1") != "0",
-        columns=_fields(query, "columns"),
-        group=_fields(query, "group"),
-    )
+    texts = {name: text for name in TEXTS_OF_QUESTION if (text := query.get(name))}
+    descending = query.get("descending", "1") != "0"
+    return Question(**texts, descending=descending, columns=_fields(query, "columns"), group=_fields(query, "group"))
 
 
 def _fields(query: QueryParams, name: str) -> tuple[str, ...]:
@@ -194,14 +190,18 @@ MOST_BYTES = 1_000_000
 """Of a request."""
 
 
-@dataclass(frozen=True)
-class Wanted:
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Part):
     """What a page asks for, of each of the runs."""
 
-    runs: list[str]
-    add: list[str] = field(default_factory=list)
-    remove: list[str] = field(default_factory=list)
+    runs: tuple[str, ...]
+    """Their names."""
+    add: tuple[str, ...] = ()
+    """Tags that they get."""
+    remove: tuple[str, ...] = ()
+    """Tags that they lose."""
     text: str = ""
+    """Their note."""
 
 
 async def change_runs(request: Request) -> Response:
@@ -277,15 +277,9 @@ async def _body(request: Request) -> bytes:
 def _wanted(body: bytes) -> Wanted:
     """Raises QexpError for anything but what pages send."""
     try:
-        wanted = Wanted(**orjson.loads(body))
-    except (orjson.JSONDecodeError, TypeError):
-        raise QexpError("write a JSON object with runs, and add, remove or text") from None
-    lists = (wanted.runs, wanted.add, wanted.remove)
-    if not all(isinstance(words, list) and all(isinstance(word, str) for word in words) for words in lists):
-        raise QexpError("runs, add and remove must be lists of strings")
-    if not isinstance(wanted.text, str):
-        raise QexpError("text must be a string")
-    return wanted
+        return Wanted.from_document(orjson.loads(body))
+    except (orjson.JSONDecodeError, MisfitError) as error:
+        raise QexpError(f"write a JSON object with runs, and add, remove or text: {error}") from None
 
 
 # Several runs side by side: selected ones, all of a launch, or all of a study.

@@ -1,5 +1,3 @@
-import csv
-import io
 import json
 
 import numpy as np
@@ -9,7 +7,7 @@ from qexp.base.text import markdown
 from qexp.metrics.baselines import compared_estimators
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
-from qexp.results.errors import estimator_tables, plain_rows, remarks
+from qexp.results.errors import estimator_tables, remarks
 
 RMSE = METRICS["rmse"].build()
 ROWS = 30
@@ -78,8 +76,6 @@ def test_a_note_stands_beside_the_numbers_in_every_form():
     assert f"network ({NOTE})" in [row[0] for row in estimator_tables(rows)[0].rows]
     assert f"network: {NOTE}" in remarks(rows)
     assert markdown(estimator_tables(rows), remarks(rows)).count(NOTE) == 2
-    columns, plain = plain_rows(rows)
-    assert [row[columns.index("note")] for row in plain] == [NOTE, "", ""]
 
 
 def test_rows_survive_json_and_come_out_the_same():
@@ -87,17 +83,6 @@ def test_rows_survive_json_and_come_out_the_same():
     again = json.loads(json.dumps(rows))
     assert again == rows
     assert estimator_tables(again) == estimator_tables(rows)
-
-
-def test_rows_of_a_program_have_all_digits():
-    rows = table()
-    columns, plain = plain_rows(rows)
-    written = io.StringIO()
-    csv.writer(written).writerows([columns, *plain])
-    read = list(csv.DictReader(io.StringIO(written.getvalue())))
-    assert float(read[1]["rmse"]) == rows[1]["rmse"]
-    assert [float(read[1]["difference_low"]), float(read[1]["difference_high"])] == rows[1]["difference_interval"]
-    assert read[0]["difference"] == read[0]["groups"] == ""
 
 
 def test_each_output_has_a_table_of_its_own():
