@@ -24,7 +24,7 @@ EXPECTED = 0.95
 
 
 @dataclass(frozen=True)
-class Coverage:
+class IntervalShare:
     """The share of true values inside intervals of one probability."""
 
     probability: float
@@ -42,15 +42,15 @@ class Coverage:
         return self.inside / self.count
 
 
-def coverage(inside: NDArray[np.bool_], probability: float) -> Coverage:
+def coverage(inside: NDArray[np.bool_], probability: float) -> IntervalShare:
     """Count true values inside their intervals, (observation,), beside what the binomial distribution expects."""
     count, hits = len(inside), int(inside.sum())
     low, high = expected(count, probability)
     p_value = float(binomtest(hits, count, probability).pvalue)
-    return Coverage(probability, count, hits, (low / count, high / count), p_value)
+    return IntervalShare(probability, count, hits, (low / count, high / count), p_value)
 
 
-def coverages(levels: Array) -> list[Coverage]:
+def coverages(levels: Array) -> list[IntervalShare]:
     """Of the intervals or regions that hold each of `PROBABILITIES`.
 
     levels  (observation,), the probability in the smallest interval that holds the true value

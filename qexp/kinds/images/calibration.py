@@ -54,7 +54,7 @@ from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import (
     CLASSIFIER,
     Cells,
-    Coverage,
+    IntervalShare,
     RelativeWidth,
     Uniformity,
     cells,
@@ -213,7 +213,7 @@ class Local:
     trend: float
 
 
-def _shares(levels: Sequence[Coverage]) -> tuple[CoverageShare, ...]:
+def _shares(levels: Sequence[IntervalShare]) -> tuple[CoverageShare, ...]:
     return tuple(
         CoverageShare(probability=level.probability, share=level.share, expected=level.expected, p_value=level.p_value)
         for level in levels

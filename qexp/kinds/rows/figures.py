@@ -41,7 +41,7 @@ from qexp.kinds.figures import (
 )
 from qexp.kinds.rows.spec import grouped_by
 from qexp.results.intervals import USUAL
-from qexp.rows.rasters import Raster
+from qexp.rows.cell_means import CellMeans
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 
@@ -285,7 +285,7 @@ def layers(outputs: Sequence[str]) -> list[str]:
     return [*(layer for name in outputs for layer in (name, spread_of(name))), "outside"]
 
 
-def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str) -> Figure:
+def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str], title: str) -> Figure:
     """A row per output: the estimate and its spread, each a mean over the rows of a cell.
 
     raster   with the `layers` of the outputs; `outside` is 1 for a row outside the range of the training data

@@ -44,8 +44,8 @@ from qexp.kinds.prediction import (
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.trained import load_folds
 from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
+from qexp.rows.cell_means import CellMeans
 from qexp.rows.formats import FORMATS, Chunk, Columns, format_of, in_equal_chunks, open_rows, require_columns
-from qexp.rows.rasters import Raster
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class RowEstimation(TableEstimation[RowModel]):
         self.identity, self.grid = identity(source), self._rows.grid
         numbers = [kept.name for kept in self._rows.kept if types.is_integer(kept.type) or types.is_floating(kept.type)]
         self._positions = position_columns(numbers)
-        self._raster = Raster(len(layers(list(model.outputs))))
+        self._raster = CellMeans(len(layers(list(model.outputs))))
         self._outside = self._missing = 0
 
     @property

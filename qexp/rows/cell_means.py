@@ -13,7 +13,7 @@ SPARSE = 4
 """Largest ratio of a grid's cells to its rows; with more cells the rows are treated as scattered points."""
 
 
-class Raster:
+class CellMeans:
     """Sums of values over cells, whose size is doubled whenever the rows extend over more than `LARGEST` cells.
 
     A cell is one step of the grid on which the first rows lie, so that each cell inside gets a row; for scattered rows

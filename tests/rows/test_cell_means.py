@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qexp.rows.rasters import LARGEST, Raster
+from qexp.rows.cell_means import LARGEST, CellMeans
 
 
 def filled(x, y, values, pieces=1):
-    raster = Raster(1)
+    raster = CellMeans(1)
     for part in np.array_split(np.arange(len(x)), pieces):
         raster.add(x[part], y[part], values[part, None])
     return raster
