@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
 
 def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
     """Variable → the period after which its values repeat, in its own unit, where its transform has one."""
-    return {name: one.period for name, one in transforms.items() if one.period is not None}
+    return {name: transform.period for name, transform in transforms.items() if transform.period is not None}
 
 
 def build_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
@@ -94,20 +94,22 @@ def try_transform(
         yield ("transforms", name), message
 
 
-def in_periods(name: str, transform: Transform, of: Quantity, support: tuple[float, float]) -> Iterator[Finding]:
+def in_periods(name: str, transform: Transform, quantity: Quantity, support: tuple[float, float]) -> Iterator[Finding]:
     """Whether the period of an output's transform is that of its quantity, or half of it.
 
     support  least and greatest possible value, for a quantity without a period
     """
     if transform.period is None:
         return
-    where, unit = ("transforms", name, "parameters"), f" {of.unit}".rstrip()
-    if of.period is not None:
-        if not any(math.isclose(transform.period, period, rel_tol=1e-6) for period in (of.period, of.period / 2)):
+    where, unit = ("transforms", name, "parameters"), f" {quantity.unit}".rstrip()
+    if quantity.period is not None:
+        if not any(
+            math.isclose(transform.period, period, rel_tol=1e-6) for period in (quantity.period, quantity.period / 2)
+        ):
             yield (
                 where,
-                f"has the period {transform.period:.10g}, but '{name}' repeats after {of.period:.10g}{unit}; set "
-                f'"period" to {of.period!r}, or to {of.period / 2!r} for lines without a direction',
+                f"has the period {transform.period:.10g}, but '{name}' repeats after {quantity.period:.10g}{unit}; set "
+                f'"period" to {quantity.period!r}, or to {quantity.period / 2!r} for lines without a direction',
             )
     elif support[1] - support[0] > transform.period * (1 + 1e-6):
         yield (
@@ -125,11 +127,7 @@ def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str]
     sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
     operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
     branches = [
-        Branch(
-            _names(branch["x_name"]),
-            _names(branch["y_name"]),
-            tuple(branch["operations"]),
-        )
+        Branch(_names(branch["x_name"]), _names(branch["y_name"]), tuple(branch["operations"]))
         for branch in document["branches"]
     ]
     return Network(sizes, list(outputs), operations, branches)
@@ -325,43 +323,36 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
     limits = limits_of(spec).get(output, NO_LIMITS)
     transform = transforms_of(spec, tables).get(output)
     period = transform.period if transform is not None else None
-    own = Scale(low=limits.low, high=limits.high, period=period)
+    own_unit = Scale(low=limits.low, high=limits.high, period=period)
     if transform is None or transform.numbers > 1 or transform.needs_own or np.ptp(truth) == 0:
-        return own
+        return own_unit
     transform.fit(_column(truth))
-    scale = Scale(_forward(transform), _inverse(transform), limits.low, limits.high)
-    return scale if _goes_one_way(scale, truth) else own
+    scale = Scale(_on_arrays(transform), _on_arrays(transform.inverse), limits.low, limits.high)
+    return scale if _goes_one_way(scale, truth) else own_unit
 
 
 def _goes_one_way(scale: Scale, truth: Array) -> bool:
     values = np.unique(truth)
-    seen = scale.forward(values)
-    steps = np.diff(seen)
-    back = scale.inverse(seen)
-    close = np.abs(back - values) <= CLOSE * np.abs(values).max()
-    return bool(np.isfinite(seen).all() and ((steps > 0).all() or (steps < 0).all()) and close.all())
+    scaled = scale.forward(values)
+    steps = np.diff(scaled)
+    restored = scale.inverse(scaled)
+    close = np.abs(restored - values) <= CLOSE * np.abs(values).max()
+    return bool(np.isfinite(scaled).all() and ((steps > 0).all() or (steps < 0).all()) and close.all())
 
 
 def _column(values: Array) -> torch.Tensor:
     return torch.from_numpy(np.array(values, dtype=np.float64)).reshape(-1, 1)
 
 
-def _forward(transform: Transform) -> Any:
+def _on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A function of columns as one of arrays of any shape."""
+
     @torch.no_grad()
-    def forward(values: Array) -> Array:
-        made: Array = transform(_column(values)).numpy().reshape(np.shape(values))
-        return made
+    def on_arrays(values: Array) -> Array:
+        result: Array = function(_column(values)).numpy().reshape(np.shape(values))
+        return result
 
-    return forward
-
-
-def _inverse(transform: Transform) -> Any:
-    @torch.no_grad()
-    def inverse(values: Array) -> Array:
-        made: Array = transform.inverse(_column(values)).numpy().reshape(np.shape(values))
-        return made
-
-    return inverse
+    return on_arrays
 
 
 # Metrics of experiences: those that are reported, and whether they can be computed.

@@ -36,8 +36,8 @@ Evaluate = Callable[[Attempt, Trainer], Results | None]
 
 def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
     """Train from the first epoch, or from the last checkpoint, and evaluate; None if interrupted."""
-    trainer = _prepared(attempt)
-    if not _trained(attempt, trainer):
+    trainer = _prepare(attempt)
+    if not _train(attempt, trainer):
         return None
     if trainer.progress.stopped:
         log.info("stopped early: %s", trainer.progress.stopped)
@@ -49,7 +49,7 @@ def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
     return replace(evaluated, results={"validation": validation, **evaluated.results})
 
 
-def _prepared(attempt: Attempt) -> Trainer:
+def _prepare(attempt: Attempt) -> Trainer:
     """The trainer with model and data, at the last checkpoint if there is one."""
     spec, seeds = attempt.spec, Seeds(attempt.seed)
     data = data_of(spec, attempt.dataset, attempt.tables, seeds, attempt.device)
@@ -60,7 +60,9 @@ def _prepared(attempt: Attempt) -> Trainer:
     else:
         fit_transforms(model, data.to_fit)
     recipe = recipe_of(spec, attempt.tables)
-    metrics = {name: with_training_mean(of, data.training_mean(name)) for name, of in recipe.metrics.items()}
+    metrics = {
+        name: with_training_mean(of_output, data.training_mean(name)) for name, of_output in recipe.metrics.items()
+    }
     recipe = replace(recipe, metrics=metrics)
     trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
     trainer.resume()
@@ -68,7 +70,7 @@ def _prepared(attempt: Attempt) -> Trainer:
     return trainer
 
 
-def _trained(attempt: Attempt, trainer: Trainer) -> bool:
+def _train(attempt: Attempt, trainer: Trainer) -> bool:
     """Train to the last epoch; False if interrupted."""
     directory, done = attempt.directory, trainer.progress.epoch - 1
     _cut_metrics(directory.metrics_file, done)
@@ -97,11 +99,11 @@ def _start_from(file: Path, model: Estimator, data: Data, attempt: Attempt) -> N
         return
     transforms = attempt.record.lineage[0].transforms
     fit_transforms(model, data.to_fit, transforms)
-    taken = {
+    from_run = {
         **provenance.tensors_of_operations(tensors, operations),
         **provenance.tensors_of_transforms(tensors, transforms),
     }
-    checkpoint.load(model, {**model.state_dict(), **taken}, file)
+    checkpoint.load(model, {**model.state_dict(), **from_run}, file)
 
 
 class _Listener:

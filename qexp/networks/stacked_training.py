@@ -24,6 +24,7 @@ from qexp.networks.sequence import SequenceNorm
 from qexp.networks.training import (
     PRECISIONS,
     BestRows,
+    EpochView,
     Recipe,
     Samples,
     WeightLayout,
@@ -468,7 +469,7 @@ class Stack:
             numbers.append([rate * outcome.learning_rate_factor, *means[row], *validation, best])
             written.append(position)
             if task.callbacks:
-                view = _EpochView(outcome, self._line(numbers[-1], epoch), loss)
+                view = EpochView(outcome, self._line(numbers[-1], epoch), loss, _no_test_part)
                 for callback in task.callbacks:
                     callback.after_epoch(view)
         lines = EpochLines(list(self.recipe.losses), epoch, dict(zip(written, numbers, strict=True)))
@@ -520,18 +521,5 @@ class Stack:
         listener.checkpoint_written(self.epochs_done)
 
 
-class _EpochView:
-    """One task's epoch as callbacks see it."""
-
-    def __init__(self, outcome: Outcome, line: dict[str, Any], validation_loss: float) -> None:
-        self._outcome, self.line, self.validation_loss = outcome, line, validation_loss
-        self.learning_rate: float = line["learning_rate"]
-
-    def scale_learning_rate(self, factor: float) -> None:
-        self._outcome.learning_rate_factor *= factor
-
-    def stop(self, reason: str) -> None:
-        self._outcome.stopped = reason
-
-    def evaluate_test(self) -> dict[str, dict[str, float]]:
-        raise ValueError("networks of a stack have no test part; leave out the callback 'test_evaluate'")
+def _no_test_part() -> dict[str, dict[str, float]]:
+    raise ValueError("networks of a stack have no test part; leave out the callback 'test_evaluate'")

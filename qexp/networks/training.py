@@ -552,7 +552,7 @@ class Trainer:
             progress.best_loss, progress.best_epoch = loss, progress.epoch
             self._best.keep(self.model)
         line["best"] = progress.best_epoch == progress.epoch
-        view = _EpochView(self, line, loss)
+        view = EpochView(progress, line, loss, lambda: self.evaluate(self.data.test))
         for callback in self.recipe.callbacks:
             callback.after_epoch(view)
         progress.epoch, progress.batch = progress.epoch + 1, 0
@@ -643,19 +643,29 @@ def scheduled_rate(recipe: Recipe, epoch: int, batch: int, batches: int) -> floa
     return recipe.learning_rate * recipe.schedule(step / max(recipe.epochs * batches - 1, 1))
 
 
-class _EpochView:
-    """An epoch as callbacks see it."""
+class TrainingState(Protocol):
+    """What callbacks change of a network's training."""
 
-    def __init__(self, trainer: Trainer, line: dict[str, Any], validation_loss: float) -> None:
-        self._trainer = trainer
-        self.line, self.validation_loss = line, validation_loss
+    learning_rate_factor: float
+    stopped: str | None
+
+
+class EpochView:
+    """An epoch of a network's training as callbacks see it."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        line: dict[str, Any],
+        validation_loss: float,
+        evaluate_test: Callable[[], dict[str, dict[str, float]]],
+    ) -> None:
+        self._state, self.line, self.validation_loss = state, line, validation_loss
         self.learning_rate: float = line["learning_rate"]
+        self.evaluate_test = evaluate_test
 
     def scale_learning_rate(self, factor: float) -> None:
-        self._trainer.progress.learning_rate_factor *= factor
+        self._state.learning_rate_factor *= factor
 
     def stop(self, reason: str) -> None:
-        self._trainer.progress.stopped = reason
-
-    def evaluate_test(self) -> dict[str, dict[str, float]]:
-        return self._trainer.evaluate(self._trainer.data.test)
+        self._state.stopped = reason

@@ -139,10 +139,10 @@ def trainer(folder, network=None, source=None, seed=5, **changes):
 
 def trained(folder, **changes):
     """A finished run: its trainer and its journal."""
-    made = trainer(folder, **changes)
-    journal = Journal(made)
-    assert made.run(journal, never)
-    return made, journal
+    session = trainer(folder, **changes)
+    journal = Journal(session)
+    assert session.run(journal, never)
+    return session, journal
 
 
 def bytes_of(folder):
@@ -154,29 +154,10 @@ def weight_of(trainer):
     return weight.detach().clone()
 
 
-@pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
-@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM], ids=["adam", "momentum"])
-def test_interrupted_after_any_batch_and_resumed_is_never_interrupted_byte_for_byte(tmp_path, optimizer, batches):
-    _, whole = trained(tmp_path / "whole", optimizer=optimizer)
-
-    first = trainer(tmp_path / "parts", optimizer=optimizer)
-    before = Journal()
-    assert not first.run(before, after(batches))
-    assert len(before.batches) == batches
-
-    second = trainer(tmp_path / "parts", optimizer=optimizer)
-    assert second.resume() == len(before.lines) == batches // BATCHES
-    rest = Journal()
-    assert second.run(rest, never)
-    assert before.batches + rest.batches == whole.batches
-    assert before.lines + rest.lines == whole.lines
-    assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, PLAIN], ids=["adam", "momentum", "plain"])
 def test_interrupted_after_every_single_batch_is_never_interrupted_byte_for_byte(tmp_path, optimizer):
-    finished, whole = trained(tmp_path / "whole", optimizer=optimizer)
+    finished, uninterrupted = trained(tmp_path / "whole", optimizer=optimizer)
     lines, runs = [], 0
     while True:
         part = trainer(tmp_path / "parts", optimizer=optimizer)
@@ -187,7 +168,7 @@ def test_interrupted_after_every_single_batch_is_never_interrupted_byte_for_byte
         if done:
             break
     assert runs == EPOCHS * BATCHES
-    assert lines == whole.lines
+    assert lines == uninterrupted.lines
     assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
     for name, tensor in finished.model.state_dict().items():
         assert torch.equal(part.model.state_dict()[name], tensor)
@@ -201,7 +182,7 @@ class KilledError(Exception):
 def test_killed_after_any_batch_and_resumed_from_the_last_epochs_checkpoint_is_never_killed(
     tmp_path, monkeypatch, batches
 ):
-    _, whole = trained(tmp_path / "whole")
+    _, uninterrupted = trained(tmp_path / "whole")
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
     def kill(epoch, batch):
@@ -214,7 +195,7 @@ def test_killed_after_any_batch_and_resumed_from_the_last_epochs_checkpoint_is_n
     second, rest = trainer(tmp_path / "parts"), Journal()
     assert second.resume() == batches // BATCHES
     second.run(rest, never)
-    assert before.lines + rest.lines == whole.lines
+    assert before.lines + rest.lines == uninterrupted.lines
     assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
 
 
@@ -225,21 +206,21 @@ def test_killed_between_writing_the_best_and_the_last_weights_is_never_killed(tm
         def checkpoint_written(self, progress):
             shutil.copytree(tmp_path / "whole", tmp_path / f"after_{progress.epoch - 1}", dirs_exist_ok=True)
 
-    first, whole = trainer(tmp_path / "whole"), Keeping()
-    first.run(whole, never)
-    assert [line["best"] for line in whole.documents[:2]] == [True, True]
+    first, uninterrupted = trainer(tmp_path / "whole"), Keeping()
+    first.run(uninterrupted, never)
+    assert [line["best"] for line in uninterrupted.documents[:2]] == [True, True]
     shutil.copy(tmp_path / "after_2" / "best.safetensors", tmp_path / "after_1" / "best.safetensors")
     second, rest = trainer(tmp_path / "after_1"), Journal()
     assert second.resume() == 1
     second.run(rest, never)
-    assert rest.lines == whole.lines[1:]
+    assert rest.lines == uninterrupted.lines[1:]
     assert bytes_of(tmp_path / "after_1") == bytes_of(tmp_path / "whole")
 
 
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
-    made = trainer(tmp_path / "new")
-    assert made.resume() == 0
-    assert made.progress == training.Progress()
+    session = trainer(tmp_path / "new")
+    assert session.resume() == 0
+    assert session.progress == training.Progress()
 
 
 def test_a_finished_run_has_nothing_left_to_do_and_its_best_weights_ready(tmp_path):
@@ -261,13 +242,13 @@ def test_going_on_with_a_finished_run_leaves_its_files_byte_for_byte(tmp_path):
 
 
 def test_the_same_seed_trains_to_the_same_bytes_and_another_drops_other_values(tmp_path):
-    _, one = trained(tmp_path / "one")
+    _, first = trained(tmp_path / "first")
     torch.rand(7)  # whatever the caller draws in between
     _, same = trained(tmp_path / "same")
     _, other = trained(tmp_path / "other", seed=6)
-    assert one.lines == same.lines
-    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "same")
-    assert one.lines != other.lines
+    assert first.lines == same.lines
+    assert bytes_of(tmp_path / "first") == bytes_of(tmp_path / "same")
+    assert first.lines != other.lines
 
 
 def test_training_leaves_the_callers_random_state_and_determinism_as_they_were(tmp_path):
@@ -305,9 +286,9 @@ def with_nan_at(epoch_of_nan, sample, value=math.nan, name="seen"):
 @pytest.mark.parametrize(("sample", "batch"), [(0, 1), (BATCH_SIZE, 2), (TRAIN_SIZE - 1, 3)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_is_an_error_that_names_epoch_and_batch(tmp_path, sample, batch, value):
-    made, journal = trainer(tmp_path / "run", source=with_nan_at(2, sample, value)), Journal()
+    session, journal = trainer(tmp_path / "run", source=with_nan_at(2, sample, value)), Journal()
     with pytest.raises(DivergedError, match=rf"epoch 2, batch {batch} of 3 \(depth: nan\)"):
-        made.run(journal, never)
+        session.run(journal, never)
     assert len(journal.lines) == 1
 
 
@@ -407,17 +388,17 @@ def gradient_of_mse(weight):
 
 
 def test_a_step_is_the_gradient_of_the_mean_loss_over_the_batch_times_the_learning_rate(tmp_path):
-    made = trainer(tmp_path / "run", linear(), **ONE_STEP)
-    before = weight_of(made)
-    made.run(Journal(), never)
-    torch.testing.assert_close(weight_of(made) - before, -0.1 * gradient_of_mse(before))
+    session = trainer(tmp_path / "run", linear(), **ONE_STEP)
+    before = weight_of(session)
+    session.run(Journal(), never)
+    torch.testing.assert_close(weight_of(session) - before, -0.1 * gradient_of_mse(before))
 
 
 def test_gradient_clip_shortens_a_step_to_learning_rate_times_clip_and_keeps_its_direction(tmp_path):
-    made = trainer(tmp_path / "run", linear(), gradient_clip=0.01, **ONE_STEP)
-    before = weight_of(made)
-    made.run(Journal(), never)
-    step, gradient = weight_of(made) - before, gradient_of_mse(before)
+    session = trainer(tmp_path / "run", linear(), gradient_clip=0.01, **ONE_STEP)
+    before = weight_of(session)
+    session.run(Journal(), never)
+    step, gradient = weight_of(session) - before, gradient_of_mse(before)
     assert gradient.norm() > 0.1
     assert step.norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3)
     torch.testing.assert_close(step / step.norm(), -gradient / gradient.norm(), rtol=1e-3, atol=1e-4)
@@ -426,17 +407,17 @@ def test_gradient_clip_shortens_a_step_to_learning_rate_times_clip_and_keeps_its
 def test_gradient_clip_leaves_gradients_shorter_than_it_alone(tmp_path):
     free = trainer(tmp_path / "free", linear(), **ONE_STEP)
     clipped = trainer(tmp_path / "clipped", linear(), gradient_clip=1e3, **ONE_STEP)
-    for made in (free, clipped):
-        made.run(Journal(), never)
+    for session in (free, clipped):
+        session.run(Journal(), never)
     assert torch.equal(weight_of(free), weight_of(clipped))
 
 
 def test_l2_pulls_weights_toward_zero_and_is_no_part_of_the_reported_loss(tmp_path):
-    made = trainer(tmp_path / "run", linear(l2=0.5), **ONE_STEP)
-    before = weight_of(made)
+    session = trainer(tmp_path / "run", linear(l2=0.5), **ONE_STEP)
+    before = weight_of(session)
     journal = Journal()
-    made.run(journal, never)
-    step = weight_of(made) - before
+    session.run(journal, never)
+    step = weight_of(session) - before
     torch.testing.assert_close(step, -0.1 * (gradient_of_mse(before) + 2 * 0.5 * before))
     drawn = first_batch()
     loss = (drawn["seen"] @ before.T - drawn["depth"]).square().mean().item()
@@ -448,9 +429,9 @@ STANDING_STILL = {"optimizer": PLAIN, "learning_rate": 1e-30, "callbacks": []}
 
 
 def test_the_training_loss_is_the_mean_over_samples_though_the_last_batch_is_smaller(tmp_path):
-    made = trainer(tmp_path / "run", linear(), **STANDING_STILL)
-    weight, journal = weight_of(made), Journal()
-    made.run(journal, never)
+    session = trainer(tmp_path / "run", linear(), **STANDING_STILL)
+    weight, journal = weight_of(session), Journal()
+    session.run(journal, never)
     for line in journal.documents:
         drawn = samples(TRAIN_SIZE, "train", line["epoch"])
         loss = (drawn["seen"] @ weight.T - drawn["depth"]).abs().mean().item()
@@ -460,9 +441,9 @@ def test_the_training_loss_is_the_mean_over_samples_though_the_last_batch_is_sma
 
 def test_losses_are_on_transformed_values_and_metrics_in_the_outputs_unit(tmp_path):
     network = model({"head": operation("denses", filters=[1])}, {"depth": Log()})
-    made = trainer(tmp_path / "run", network, **STANDING_STILL)
-    weight, journal = weight_of(made), Journal()
-    made.run(journal, never)
+    session = trainer(tmp_path / "run", network, **STANDING_STILL)
+    weight, journal = weight_of(session), Journal()
+    session.run(journal, never)
     validation = data().validation
     estimate = validation["seen"] @ weight.T
     line = journal.documents[0]["validation"]
@@ -495,7 +476,7 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
         return {**drawn, "delta_volume": drawn["depth"] * 100}
 
     source = DrawnData(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE)
-    made = Trainer(
+    session = Trainer(
         Estimator(network, {}),
         source,
         recipe(
@@ -508,7 +489,7 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
         tmp_path,
     )
     journal = Journal()
-    made.run(journal, never)
+    session.run(journal, never)
     for line in journal.documents:
         for part in (line["train"], line["validation"]):
             assert part["loss"] == pytest.approx(part["losses"]["depth"] + part["losses"]["delta_volume"])
@@ -528,38 +509,38 @@ RUINED = {
 
 
 def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validation_loss(tmp_path):
-    made, journal = trained(tmp_path / "run", **RUINED)
+    session, journal = trained(tmp_path / "run", **RUINED)
     losses = [line["validation"]["loss"] for line in journal.documents]
     best = losses.index(min(losses))
     assert 0 < best < 4
-    assert made.progress.best_epoch == best + 1
+    assert session.progress.best_epoch == best + 1
     expected = {key: value for key, value in journal.documents[best]["validation"].items() if key == "depth"}
-    assert made.evaluate(data().validation) == expected
+    assert session.evaluate(data().validation) == expected
     so_far = [losses[epoch] == min(losses[: epoch + 1]) for epoch in range(5)]
     assert [line["best"] for line in journal.documents] == so_far
 
 
 def test_the_last_weights_are_kept_where_a_recipe_says_so_whatever_their_validation_loss(tmp_path):
-    made, journal = trained(tmp_path / "run", **RUINED, keep="last")
+    session, journal = trained(tmp_path / "run", **RUINED, keep="last")
     losses = [line["validation"]["loss"] for line in journal.documents]
     assert losses.index(min(losses)) < 4
-    assert made.progress.best_epoch == 5
-    assert made.evaluate(data().validation) == {"depth": journal.documents[-1]["validation"]["depth"]}
+    assert session.progress.best_epoch == 5
+    assert session.evaluate(data().validation) == {"depth": journal.documents[-1]["validation"]["depth"]}
 
 
 def test_of_two_epochs_equally_good_the_earlier_is_the_best(tmp_path):
-    made, journal = trained(tmp_path / "run", network=linear(), **STANDING_STILL)
+    session, journal = trained(tmp_path / "run", network=linear(), **STANDING_STILL)
     assert [line["best"] for line in journal.documents] == [True, False, False]
-    assert made.progress.best_epoch == 1
+    assert session.progress.best_epoch == 1
 
 
 def test_a_run_that_stopped_early_says_why_and_stays_stopped_when_resumed(tmp_path):
     def eager():
         return [CALLBACKS["early_stopping"].build(patience=1, min_delta=10)]
 
-    made, journal = trained(tmp_path / "run", callbacks=eager())
+    session, journal = trained(tmp_path / "run", callbacks=eager())
     assert len(journal.lines) == 2
-    assert "has not improved" in made.progress.stopped
+    assert "has not improved" in session.progress.stopped
     again, rest = trainer(tmp_path / "run", callbacks=eager()), Journal()
     assert again.resume() == 2
     assert again.run(rest, never)
@@ -568,18 +549,18 @@ def test_a_run_that_stopped_early_says_why_and_stays_stopped_when_resumed(tmp_pa
 
 def test_a_run_asks_whether_it_is_interrupted_before_every_batch_and_not_after_the_last(tmp_path):
     asked = itertools.count()
-    made = trainer(tmp_path / "run")
-    assert made.run(Journal(), lambda: next(asked) < 0)
+    session = trainer(tmp_path / "run")
+    assert session.run(Journal(), lambda: next(asked) < 0)
     assert next(asked) == EPOCHS * BATCHES
 
 
 def test_bfloat16_computes_more_coarsely_and_keeps_weights_in_single_precision(tmp_path):
     _, fine = trained(tmp_path / "fine", callbacks=[])
-    made, coarse = trained(tmp_path / "coarse", callbacks=[], precision="bfloat16")
-    assert all(weight.dtype == torch.float32 for weight in made.model.parameters())
-    one, other = (journal.documents[-1]["validation"]["loss"] for journal in (fine, coarse))
-    assert one != other
-    assert one == pytest.approx(other, rel=0.1)
+    session, coarse = trained(tmp_path / "coarse", callbacks=[], precision="bfloat16")
+    assert all(weight.dtype == torch.float32 for weight in session.model.parameters())
+    fine_loss, coarse_loss = (journal.documents[-1]["validation"]["loss"] for journal in (fine, coarse))
+    assert fine_loss != coarse_loss
+    assert fine_loss == pytest.approx(coarse_loss, rel=0.1)
 
 
 def test_training_halves_the_loss_of_samples_never_seen(tmp_path):
@@ -603,12 +584,12 @@ def encoding(decay=1.0, seed=1):
     return model(operations, {}, seed)
 
 
-def rates_by_weight(made):
+def rates_by_weight(session):
     """Weight → its learning rate of the last step, in the recipe's."""
-    names = {id(weight): name for name, weight in made.model.network.operations.named_parameters()}
+    names = {id(weight): name for name, weight in session.model.network.operations.named_parameters()}
     return {
-        names[id(weight)]: group["lr"] / made.recipe.learning_rate
-        for group in made.optimizer.param_groups
+        names[id(weight)]: group["lr"] / session.recipe.learning_rate
+        for group in session.optimizer.param_groups
         for weight in group["params"]
     }
 
@@ -617,9 +598,9 @@ CONSTANT = {"schedule": SCHEDULES["constant"].build(), "callbacks": []}
 
 
 def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_path):
-    made, _ = trained(tmp_path / "run", network=encoding(), layer_decay=0.5, **CONSTANT)
-    rates = rates_by_weight(made)
-    assert len(rates) == len(list(made.model.parameters()))
+    session, _ = trained(tmp_path / "run", network=encoding(), layer_decay=0.5, **CONSTANT)
+    rates = rates_by_weight(session)
+    assert len(rates) == len(list(session.model.parameters()))
     expected = {
         "encoder.class_token": 0.125,
         "encoder.embedding": 0.125,
@@ -636,10 +617,10 @@ def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_pa
 
 def test_a_plain_step_of_a_lower_layer_is_shorter_by_its_factor(tmp_path):
     def step(decay):
-        made = trainer(tmp_path / f"decay_{decay}", encoding(), **{**ONE_STEP, "layer_decay": decay})
-        weights = dict(made.model.network.operations.named_parameters())
+        session = trainer(tmp_path / f"decay_{decay}", encoding(), **{**ONE_STEP, "layer_decay": decay})
+        weights = dict(session.model.network.operations.named_parameters())
         before = {name: weight.detach().clone() for name, weight in weights.items()}
-        made.train_epoch(Journal(), never)
+        session.train_epoch(Journal(), never)
         return {name: weights[name].detach() - start for name, start in before.items()}
 
     full, shortened = step(1.0), step(0.5)
@@ -650,25 +631,9 @@ def test_a_plain_step_of_a_lower_layer_is_shorter_by_its_factor(tmp_path):
 
 
 def test_without_decay_all_weights_are_one_group_in_their_order(tmp_path):
-    made = trainer(tmp_path / "run", encoding())
-    (group,) = made.optimizer.param_groups
-    assert all(one is other for one, other in zip(group["params"], made.model.parameters(), strict=True))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
-def test_layers_with_rates_of_their_own_resume_byte_for_byte(tmp_path, batches):
-    def again():
-        return trainer(tmp_path / "parts", encoding(), layer_decay=0.7)
-
-    _, whole = trained(tmp_path / "whole", network=encoding(), layer_decay=0.7)
-    before, rest = Journal(), Journal()
-    assert not again().run(before, after(batches))
-    second = again()
-    second.resume()
-    assert second.run(rest, never)
-    assert before.lines + rest.lines == whole.lines
-    assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
+    session = trainer(tmp_path / "run", encoding())
+    (group,) = session.optimizer.param_groups
+    assert all(weight is other for weight, other in zip(group["params"], session.model.parameters(), strict=True))
 
 
 # Frozen operations
@@ -678,31 +643,31 @@ FROZEN = ("first", "norm", "drop")
 """Operations of `model` that have weights, running means, and something to drop."""
 
 
-def state_of(made, *operations):
+def state_of(session, *operations):
     return {
         name: tensor.clone()
-        for name, tensor in made.model.network.operations.state_dict().items()
+        for name, tensor in session.model.network.operations.state_dict().items()
         if name.partition(".")[0] in operations
     }
 
 
-def state_after_epochs(made):
-    """The whole state before the first epoch, and after each."""
+def state_after_epochs(session):
+    """The uninterrupted state before the first epoch, and after each."""
     states = []
 
     class Keeping(Journal):
         def epoch_done(self, line, seconds):
-            states.append(state_of(made, *made.model.network.operations))
+            states.append(state_of(session, *session.model.network.operations))
 
-    states.append(state_of(made, *made.model.network.operations))
-    made.run(Keeping(), never)
+    states.append(state_of(session, *session.model.network.operations))
+    session.run(Keeping(), never)
     return states
 
 
-def same(one, other, *operations):
-    names = [name for name in one if name.partition(".")[0] in operations]
+def same(state, other, *operations):
+    names = [name for name in state if name.partition(".")[0] in operations]
     assert names
-    return [torch.equal(one[name], other[name]) for name in names]
+    return [torch.equal(state[name], other[name]) for name in names]
 
 
 @pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, WITH_DECAY, MUON], ids=["adam", "momentum", "adamw", "muon"])
@@ -730,37 +695,48 @@ def test_epochs_in_which_nothing_is_frozen_are_as_if_nothing_ever_were(tmp_path)
 def test_what_is_frozen_drops_nothing(tmp_path):
     """The first batch's loss is the one of a network that predicts."""
     network, drawn = model(), first_batch()
-    made = trainer(tmp_path / "run", network, frozen=FROZEN, epochs=1, batch_size=TRAIN_SIZE, callbacks=[])
+    session = trainer(tmp_path / "run", network, frozen=FROZEN, epochs=1, batch_size=TRAIN_SIZE, callbacks=[])
     with torch.no_grad():
         seen, truth = (network.transformed(name, drawn[name]) for name in ("seen", "depth"))
         expected = (network.eval().network({"seen": seen})["depth"] - truth).abs().mean().item()
     journal = Journal()
-    made.run(journal, never)
+    session.run(journal, never)
     assert journal.documents[0]["train"]["loss"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, MUON], ids=["adam", "momentum", "muon"])
+THAWING = {"frozen": FROZEN, "epochs_frozen": 1}
+
+RECIPES = {
+    "adam": lambda: {"optimizer": ADAM},
+    "momentum": lambda: {"optimizer": MOMENTUM},
+    "layers with rates of their own": lambda: {"network": encoding(), "layer_decay": 0.7},
+    "thawing, adam": lambda: {"optimizer": ADAM, **THAWING},
+    "thawing, momentum": lambda: {"optimizer": MOMENTUM, **THAWING},
+    "thawing, muon": lambda: {"optimizer": MUON, **THAWING},
+}
+
+
 @pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
-def test_interrupted_before_while_and_after_an_operation_thaws_and_resumed_is_never_interrupted_byte_for_byte(
-    tmp_path, optimizer, batches
-):
-    frozen = {"optimizer": optimizer, "frozen": FROZEN, "epochs_frozen": 1}
-    _, whole = trained(tmp_path / "whole", **frozen)
+@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
+def test_interrupted_after_any_batch_and_resumed_is_never_interrupted_byte_for_byte(tmp_path, changes, batches):
+    _, uninterrupted = trained(tmp_path / "whole", **changes())
     before, rest = Journal(), Journal()
-    assert not trainer(tmp_path / "parts", **frozen).run(before, after(batches))
-    second = trainer(tmp_path / "parts", **frozen)
-    second.resume()
+    assert not trainer(tmp_path / "parts", **changes()).run(before, after(batches))
+    assert len(before.batches) == batches
+    second = trainer(tmp_path / "parts", **changes())
+    assert second.resume() == len(before.lines) == batches // BATCHES
     assert second.run(rest, never)
-    assert before.lines + rest.lines == whole.lines
+    assert before.batches + rest.batches == uninterrupted.batches
+    assert before.lines + rest.lines == uninterrupted.lines
     assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
 
 
 def test_the_penalty_of_frozen_weights_does_not_move_them(tmp_path):
-    made = trainer(tmp_path / "run", frozen=["first"], callbacks=[], gradient_clip=1e-3)
-    before = state_of(made, "first")
-    assert made.model.network.penalty() is not None
-    made.run(Journal(), never)
-    assert all(same(before, state_of(made, "first"), "first"))
+    session = trainer(tmp_path / "run", frozen=["first"], callbacks=[], gradient_clip=1e-3)
+    before = state_of(session, "first")
+    assert session.model.network.penalty() is not None
+    session.run(Journal(), never)
+    assert all(same(before, state_of(session, "first"), "first"))
 
 
 @pytest.mark.parametrize("epochs_frozen", [None, 1])
@@ -776,8 +752,8 @@ def spectra(count, *purpose):
     """Lines of several heights, and numbers that say what of them is seen."""
     random = Seeds(3).torch("cpu", *purpose)
     channel = torch.arange(16)
-    height, place = (torch.rand(count, 1, generator=random) for _ in range(2))
-    counts = 50 * height * torch.exp(-0.5 * (channel - 4 - 8 * place).square() / 4) + 5
+    height, position = (torch.rand(count, 1, generator=random) for _ in range(2))
+    counts = 50 * height * torch.exp(-0.5 * (channel - 4 - 8 * position).square() / 4) + 5
     return {"spectrum": counts, "mask": torch.rand(count, 4, generator=random)}
 
 
@@ -817,17 +793,17 @@ def autoencoding(tmp_path, **changes):
 
 @pytest.mark.slow
 def test_an_autoencoder_is_judged_by_hidden_channels_in_the_units_of_its_input(tmp_path):
-    made, journal = autoencoding(tmp_path), Journal()
-    made.run(journal, never)
-    seen = made.data.validation
-    estimate = made.model.estimate(seen)["spectrum"]
+    session, journal = autoencoding(tmp_path), Journal()
+    session.run(journal, never)
+    seen = session.data.validation
+    estimate = session.model.estimate(seen)["spectrum"]
     hidden = hidden_channels(seen["mask"], 0.5, 4)
     assert hidden.float().mean() == 0.5
     torch.testing.assert_close(estimate[~hidden], seen["spectrum"][~hidden])
     error = (estimate - seen["spectrum"])[hidden].abs().mean().item()
     assert error > 0.1
-    assert made.evaluate(seen)["spectrum"]["mae"] == pytest.approx(error, rel=1e-5)
-    last = journal.documents[made.progress.best_epoch - 1]["validation"]
+    assert session.evaluate(seen)["spectrum"]["mae"] == pytest.approx(error, rel=1e-5)
+    last = journal.documents[session.progress.best_epoch - 1]["validation"]
     assert last["spectrum"]["mae"] == pytest.approx(error, rel=1e-5)
     assert set(last["losses"]) == {"spectrum"}
 

@@ -124,16 +124,16 @@ class Folds:
         return {"type": "group_k_fold", "parameters": {"by": by, "folds": min(5, count)}}
 
     def _task(
-        self, fold: Fold, candidate: Candidate, train: Rows, validation: Rows | None, own: tuple[str, int]
+        self, fold: Fold, candidate: Candidate, train: Rows, validation: Rows | None, stream: tuple[str, int]
     ) -> Task:
-        seeds = Seeds(self._seeds.number("fold", fold.name, *own))
+        seeds = Seeds(self._seeds.number("fold", fold.name, *stream))
         network = self._laid_out(self.candidates.index(candidate)).another()
         initialise(network, seeds)
         model = Estimator(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec))
         self._fit(model, np.arange(len(self.dataset)) if self.as_published else train)
-        member = own[1]
+        member = stream[1]
         return Task(
-            name="/".join(str(part) for part in (fold.name, *own) if part != ""),
+            name="/".join(str(part) for part in (fold.name, *stream) if part != ""),
             model=model,
             train=self.dataset.samples(train, self.device),
             validation=None if validation is None else self.dataset.samples(validation, self.device),

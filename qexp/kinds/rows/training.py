@@ -86,9 +86,9 @@ def require_folds_done(directory: RunDirectory) -> None:
     """Raise QexpError that names the unfinished folds of a run, if there are any."""
     undone = [fold.name for fold in directory.all_folds() if not done(fold)]
     if undone:
-        named = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
+        names = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
         count = f"{len(undone)} of {len(directory.all_folds())} folds"
-        raise QexpError(f"{directory.name}: {count} are not done: {named}; continue with `resume=True`")
+        raise QexpError(f"{directory.name}: {count} are not done: {names}; continue with `resume=True`")
 
 
 def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
@@ -104,17 +104,18 @@ def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
         of_fold = models[fold.name] = []
         for index in range(len(document["networks"])):
             prefix = f"{index}."
-            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            of_fold.append(trained_model(chosen, tables, own, fold.best_weights))
+            weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            of_fold.append(trained_model(chosen, tables, weights, fold.best_weights))
     return models
 
 
 def open_fold(directory: RunDirectory, run: Record, fold: Fold, dataset: TabularDataset) -> None:
     """Create the directory of a fold with its first record."""
-    place = directory.fold(fold.name)
-    files.make_folder(place.checkpoints)
-    held = dict(zip(_row_numbers(dataset, fold.test), _identified(dataset, fold.test), strict=True))
-    place.write(
+    folder = directory.fold(fold.name)
+    files.make_folder(folder.checkpoints)
+    numbers = map(str, dataset.row_numbers(list(fold.test)))
+    held_out = dict(zip(numbers, _identifiers(dataset, fold.test), strict=True))
+    folder.write(
         Record(
             name=f"{run.name}/{FOLDS}/{fold.name}",
             experience=run.experience,
@@ -128,12 +129,12 @@ def open_fold(directory: RunDirectory, run: Record, fold: Fold, dataset: Tabular
             state=State.QUEUED,
             created=now(),
             epochs=Epochs(of=run.epochs.of),
-            fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held),
+            fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held_out),
         )
     )
 
 
-def write_fold(place: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fold) -> None:
+def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fold) -> None:
     """Write weights, curves and held-out predictions of a fold, and its record last."""
     networks = tuple(
         NetworkRecord(
@@ -145,7 +146,7 @@ def write_fold(place: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fol
         for network in trained.networks
     )
     lines = _mean_of_networks(trained.networks, list(plan.recipe(plan.candidates[0]).losses))
-    write_lines(place.metrics_file, map(files.with_marks, lines))
+    write_lines(folder.metrics_file, map(files.with_marks, lines))
     results: Numbers = {}
     if trained.failed is None:
         tensors = {
@@ -153,18 +154,18 @@ def write_fold(place: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fol
             for index, network in enumerate(trained.networks)
             for name, tensor in network.task.model.state_dict().items()
         }
-        document = {"networks": [one.document() for one in networks], "chosen": trained.chosen}
-        checkpoint.write(place.best_weights, tensors, document)
+        document = {"networks": [network.document() for network in networks], "chosen": trained.chosen}
+        checkpoint.write(folder.best_weights, tensors, document)
         ensemble = Ensemble([network.task.model for network in trained.networks])
-        results = evaluation.write_fold(place, ensemble, plan, fold)
-        log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), _said(trained.chosen))
+        results = evaluation.write_fold(folder, ensemble, plan, fold)
+        log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), _in_words(trained.chosen))
     else:
         log.error("fold %s failed: %s", fold.name, trained.failed)
-    record = place.record()
+    record = folder.record()
     assert record.fold is not None, "open_fold writes it"
     best = median_epoch(network.outcome.best_epoch for network in trained.networks)
     of_fold = replace(record.fold, chosen=trained.chosen, networks=networks, inner_loss=trained.inner_loss)
-    place.write(
+    folder.write(
         replace(
             record,
             fold=of_fold,
@@ -177,21 +178,17 @@ def write_fold(place: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fol
     )
 
 
-def _said(chosen: Mapping[str, Any]) -> str:
+def _in_words(chosen: Mapping[str, Any]) -> str:
     return "".join(f", {key} {value}" for key, value in chosen.items())
 
 
 def median_epoch(epochs: Iterable[int | None]) -> int | None:
     """The median of the known epochs, which count from 1; None if none is known."""
-    known = [epoch for epoch in epochs if epoch]
-    return int(np.median(known)) if known else None
+    numbers = [epoch for epoch in epochs if epoch]
+    return int(np.median(numbers)) if numbers else None
 
 
-def _row_numbers(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
-    return [str(number) for number in dataset.row_numbers(list(rows))]
-
-
-def _identified(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
+def _identifiers(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
     return [", ".join(str(values[row]) for values in dataset.identifiers.values()) for row in rows]
 
 
@@ -218,8 +215,8 @@ def mean_line(lines: Sequence[Line]) -> Line:
     """Mean losses and learning rate of lines, `best` if all are best, and the number of networks."""
     parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
 
-    def mean(of: Callable[[Line], float]) -> float:
-        return float(np.mean([of(line) for line in lines]))
+    def mean(number: Callable[[Line], float]) -> float:
+        return float(np.mean([number(line) for line in lines]))
 
     def mean_of_part(part: str) -> dict[str, Any]:
         outputs = lines[0][part]["losses"]
@@ -456,7 +453,7 @@ class _Worker:
     batch: int | None = None
     steps: float = 0.0
     """Steps done in the current batch."""
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
     """Printed lines that are not messages, such as a traceback."""
 
 
@@ -473,36 +470,36 @@ def train_in_processes(
     batch_done  called with the number of each finished batch and the names of its failed folds
     Raises QexpError if a process ends before it has finished its batch, MemoryError if it ran out of memory.
     """
-    waiting, heard = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
-    workers = [_begin(directory, heard) for _ in range(processes)]
+    waiting, messages = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
+    workers = [_start_worker(directory, messages) for _ in range(processes)]
     steps_done, stopping = 0.0, False
     try:
         for worker in workers:
-            _next(worker, waiting)
-        left = len(workers)
-        while left:
+            _next_batch(worker, waiting)
+        running = len(workers)
+        while running:
             if interrupted() and not stopping:
                 stopping = True
                 for worker in workers:
                     worker.process.terminate()
             try:
-                worker, message = heard.get(timeout=SECONDS_BETWEEN_LOOKS)
+                worker, message = messages.get(timeout=SECONDS_BETWEEN_LOOKS)
             except queue.Empty:
                 continue
             if message is None:
-                left -= 1
+                running -= 1
                 if worker.batch is not None and not stopping:
                     _explain(worker)
             elif "done" in message:
                 steps_done += message["steps"]
                 worker.steps = 0.0
                 batch_done(message["done"], message["failed"])
-                _next(worker, [] if stopping else waiting)
+                _next_batch(worker, [] if stopping else waiting)
             elif "log" in message:
                 log.info("%s", message["log"])
             else:
                 worker.steps = message["steps"]
-                under_way = sum(one.steps for one in workers)
+                under_way = sum(busy.steps for busy in workers)
                 progress.show(progress.done + steps_done + under_way, message["line"], message["seconds"])
     finally:
         for worker in workers:
@@ -511,7 +508,9 @@ def train_in_processes(
     return not stopping
 
 
-def _begin(directory: RunDirectory, heard: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> _Worker:
+def _start_worker(
+    directory: RunDirectory, messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]
+) -> _Worker:
     lease = drafts_of(directory.path)
     drafts = ["--drafts", str(lease)] if lease is not None else []
     # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
@@ -527,17 +526,17 @@ def _begin(directory: RunDirectory, heard: queue.SimpleQueue[tuple[_Worker, dict
             try:
                 message = json.loads(line)
             except ValueError:
-                worker.said.append(line)
+                worker.output.append(line)
                 continue
-            heard.put((worker, message))
+            messages.put((worker, message))
         process.wait()
-        heard.put((worker, None))
+        messages.put((worker, None))
 
     threading.Thread(target=listen, daemon=True).start()
     return worker
 
 
-def _next(worker: _Worker, waiting: list[int]) -> None:
+def _next_batch(worker: _Worker, waiting: list[int]) -> None:
     """Give a worker its next batch; if none is left, close its input so that it ends."""
     worker.batch = waiting.pop(0) if waiting else None
     assert worker.process.stdin is not None
@@ -556,10 +555,10 @@ def _explain(worker: _Worker) -> None:
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
         raise MemoryError(f"a process that trained folds {how}; perhaps it ran out of memory")
-    said = "".join(worker.said[-20:]).strip()
-    if machine.says_no_memory(worker.said[-1] if worker.said else ""):
-        raise MemoryError(f"a process that trained folds {how}:\n{said}")
-    raise QexpError(f"a process that trained folds {how}:\n{said}")
+    words = "".join(worker.output[-20:]).strip()
+    if machine.says_no_memory(worker.output[-1] if worker.output else ""):
+        raise MemoryError(f"a process that trained folds {how}:\n{words}")
+    raise QexpError(f"a process that trained folds {how}:\n{words}")
 
 
 # In the worker
@@ -638,7 +637,7 @@ def train_folds(attempt: Attempt) -> Results | None:
     """Train all unfinished folds and evaluate the run; None if interrupted. Raises QexpError if folds failed."""
     directory = attempt.directory
     plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
-    if not _trained(attempt, plan):
+    if not _train_folds(attempt, plan):
         return None
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
     if failed := attempt.record.folds.failed if attempt.record.folds else ():
@@ -648,7 +647,7 @@ def train_folds(attempt: Attempt) -> Results | None:
     return evaluation.evaluate(attempt, plan)
 
 
-def _trained(attempt: Attempt, plan: Folds) -> bool:
+def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     """Train the unfinished folds; False if interrupted."""
     directory = attempt.directory
     before = open_folds(directory, attempt.record, plan)
@@ -676,11 +675,11 @@ def _trained(attempt: Attempt, plan: Folds) -> bool:
 
 def open_folds(directory: RunDirectory, record: Record, plan: Folds) -> set[str]:
     """Create the directories of all folds before training. Returns the names of folds that are done already."""
-    there = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
+    finished = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
     for fold in plan.folds:
-        if fold.name not in there:
+        if fold.name not in finished:
             open_fold(directory, record, fold, plan.dataset)
-    return there
+    return finished
 
 
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
@@ -717,8 +716,8 @@ class _Count:
 
 def _write_metrics(attempt: Attempt, plan: Folds) -> None:
     """Write the run's metrics: one line per epoch, the mean over the folds."""
-    places = [attempt.directory.fold(fold.name) for fold in plan.folds]
-    lines = mean_lines([place.metrics() for place in places])
-    best = median_epoch(place.record().epochs.best for place in places)
+    folds = [attempt.directory.fold(part.name) for part in plan.folds]
+    lines = mean_lines([fold.metrics() for fold in folds])
+    best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     write_lines(attempt.directory.metrics_file, map(files.with_marks, lines))
