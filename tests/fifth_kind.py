@@ -22,10 +22,10 @@ from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, Independence
 from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
 from qexp.kinds.kind import KindData, Samples
-from qexp.kinds.look import Variable, View
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import FileKind, Prediction
+from qexp.kinds.preview import Preview, Variable
 from qexp.kinds.trained import load_model
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import evaluate as evaluate_estimates
@@ -237,7 +237,7 @@ def estimates(directory: RunDirectory) -> Pictures:
 FIGURES = {"learning_curve": learning_curve, "estimates": estimates}
 
 
-class LabelledImages(View[ImageDataset, np.ndarray]):
+class LabelledImages(Preview[ImageDataset, np.ndarray]):
     counted = "images"
 
     def samples(self, count: int) -> xarray.Dataset:

@@ -126,5 +126,5 @@ def test_such_questions_are_found(question):
 def test_every_kind_has_a_module_and_its_schemas_beside_it():
     assert len(FOLDERS) == len(KINDS)
     for folder in FOLDERS:
-        assert {f"kinds.{folder}{module}" for module in ("spec", "experiment", "figures", "look")} <= MODULES.keys()
+        assert {f"kinds.{folder}{module}" for module in ("spec", "experiment", "figures", "preview")} <= MODULES.keys()
         assert MODULES[f"kinds.{folder}spec"].with_suffix(".json").is_file()

@@ -204,7 +204,7 @@ def images(options: ImageOptions) -> xarray.Dataset:
              and for pixels that noise hides
     Raises QexpError for a variable that varies and has no value, and for values that no source can have.
     """
-    from qexp.kinds.images.look import images_at
+    from qexp.kinds.images.preview import images_at
 
     return images_at(workspaces.find(options.workspace), options)
 
@@ -215,7 +215,7 @@ def show_images(options: ShowImagesOptions) -> list[Path]:
 
     returns  the paths of the pictures, one per image and format
     """
-    from qexp.kinds.images.look import draw_images, images_at
+    from qexp.kinds.images.preview import draw_images, images_at
 
     home = workspaces.find(options.workspace)
     images = images_at(home, options)

@@ -501,7 +501,7 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
 
 def _whole(plan: Plan, key: str) -> str | None:
     """The value of a key of an experience that stands for the whole training part."""
-    return objects_of(plan.spec).whole(plan.spec, key)
+    return objects_of(plan.spec).all_samples(plan.spec, key)
 
 
 # Execution of a study: from its options to its folder.

@@ -297,7 +297,7 @@ class ExperienceObjects(ABC):
         """The training and test samples of a run, if runs keep their hashes; None if not."""
         return None
 
-    def whole(self, spec: Document, key: str) -> str | None:
+    def all_samples(self, spec: Document, key: str) -> str | None:
         """The value of a key, on the number of training samples, that stands for all of them; None if there is none."""
         return None
 
@@ -325,8 +325,8 @@ class TrainingObjects(ExperienceObjects):
     def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
         return data_kind(spec["dataset"]).exposed(spec, dataset, tables, seed)
 
-    def whole(self, spec: Document, key: str) -> str | None:
-        return data_kind(spec["dataset"]).whole.get(key)
+    def all_samples(self, spec: Document, key: str) -> str | None:
+        return data_kind(spec["dataset"]).all_samples.get(key)
 
 
 class CommandObjects(ExperienceObjects):

@@ -16,8 +16,13 @@ from qexp.rows.table import TableError
 from qexp.spec.reading import Document, Finding
 
 
-def find_data_file(path: str, folders: Iterable[Path]) -> Path:
-    """The file of a relative path, from the first folder that has it. Raises TableError, listing these folders."""
+def find_data_file(path: str, folders: Iterable[Path], recorded: str = "") -> Path:
+    """The file of a relative path, from the first folder that has it. Raises TableError, listing these folders.
+
+    recorded  where the file was when the run was prepared, which is searched first
+    """
+    if Path(recorded).is_file():
+        return Path(recorded)
     if Path(path).is_absolute():
         if Path(path).is_file():
             return Path(path)
@@ -161,16 +166,14 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
     If it is not found, its stand-in is searched, unless the run was prepared: it then needs the file that it had.
     """
     stood_in = bool(document["stand_in"] and document.get("stood_in"))
-    recorded = Path(document.get("found", ""))
-    if recorded.is_file():
-        return DataFile(recorded, stood_in)
     keys = ["stand_in"] if stood_in else ["path"] if "fingerprint" in document else ["path", "stand_in"]
     troubles = []
     for key in keys:
         if document[key] is None:
             continue
         try:
-            return DataFile(find_data_file(document[key], data_folders(workspace)), key == "stand_in")
+            path = find_data_file(document[key], data_folders(workspace), document.get("found", ""))
+            return DataFile(path, key == "stand_in")
         except TableError as error:
             troubles.append(((key,), str(error)))
     raise DatasetError(troubles)

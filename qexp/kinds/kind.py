@@ -262,7 +262,7 @@ class KindData(ABC, Generic[D]):
     """Whether several networks are trained, or several chunks of a file estimated, at a time, with one thread each."""
     several_numbers: bool = False
     """Whether outputs may have transforms that make several numbers of each value."""
-    whole: ClassVar[Mapping[str, str]] = {}
+    all_samples: ClassVar[Mapping[str, str]] = {}
     """Key of an experience for the number of training samples → its value for all of them."""
 
     @abstractmethod
@@ -357,7 +357,7 @@ class KindData(ABC, Generic[D]):
         return Doubts()
 
     def training_size(self, spec: Document, dataset: D, tables: Tables, seed: int) -> int:
-        """The number of samples in the training part, for kinds with keys in `whole`."""
+        """The number of samples in the training part, for kinds with keys in `all_samples`."""
         raise NotImplementedError
 
     def without_effect(self, spec: Document) -> Collection[str]:

@@ -13,9 +13,9 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import require_formats, save, use_style
 from qexp.kinds import experiments
 from qexp.kinds.experiments import open_dataset, spec_cache
-from qexp.kinds.look import View
 from qexp.kinds.objects import data_kind
 from qexp.kinds.options import SampleOptions, ShowOptions
+from qexp.kinds.preview import Preview
 from qexp.spec.kinds import caution_of_data, load_stage
 from qexp.spec.resolution import FOLDERS
 
@@ -71,14 +71,14 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     return Look(name, view.part, list(view.parts), view.caution, samples, summary, proposal, remarks, paths)
 
 
-def samples_of(view: View[Any, Any], count: int) -> xarray.Dataset:
+def samples_of(view: Preview[Any, Any], count: int) -> xarray.Dataset:
     """Samples of a part. Raises QexpError for a number of samples that cannot be drawn."""
     if not 1 <= count <= MOST_SAMPLES:
         raise QexpError(f"`count={count}`: from 1 to {MOST_SAMPLES} samples can be shown")
     return view.samples(count)
 
 
-def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, View[Any, Any]]:
+def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview[Any, Any]]:
     """Name of the dataset or experience, and the view of one of its parts. Raises QexpError and SpecError."""
     dataset, experience = chosen.dataset, chosen.experience
     if dataset is None and experience is None:
@@ -99,7 +99,7 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, View[An
         name, document, data = open_dataset(dataset, cache)
         spec, tables = None, cache.tables
     try:
-        view: type[View[Any, Any]] = load_stage(document, "look")
+        view: type[Preview[Any, Any]] = load_stage(document, "look")
     except QexpError as error:
         raise QexpError(f"'{name}' cannot be shown: {error}") from None
     parts = data_kind(document).parts(data, spec, tables, chosen.seed)
@@ -109,7 +109,7 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, View[An
     return name, view(data, parts, part, chosen.seed, tables["quantities"], caution)
 
 
-def _title(name: str, view: View[Any, Any]) -> str:
+def _title(name: str, view: Preview[Any, Any]) -> str:
     """What a figure shows, with the caution on the data if there is one."""
     return f"{name}, {view.part}" + (f" ({view.caution})" if view.caution else "")
 

@@ -316,113 +316,94 @@ def half_space(source: Source) -> Callable[..., DeformationImages]:
     """The builder of a source whose kernels take `poisson_ratio`, of the elastic half-space around it."""
 
     def build(poisson_ratio: float = 0.25) -> DeformationImages:
-        kernel, image_kernel = source.kernel, source.image_kernel
-        return DeformationImages(
-            replace(
-                source,
-                kernel=partial(kernel, poisson_ratio=poisson_ratio),
-                image_kernel=image_kernel and partial(image_kernel, poisson_ratio=poisson_ratio),
-            )
-        )
+        image_kernel = source.image_kernel and partial(source.image_kernel, poisson_ratio=poisson_ratio)
+        kernel = partial(source.kernel, poisson_ratio=poisson_ratio)
+        return DeformationImages(replace(source, kernel=kernel, image_kernel=image_kernel))
 
     return build
 
 
+def _in_half_space(name: str, source: Source, words: str) -> Entry:
+    return Entry(
+        build=half_space(source),
+        parameters=POISSON_RATIO,
+        help=f"{words}: {', '.join(source.variables)}.",
+        example={"type": name, "parameters": {"poisson_ratio": 0.25}},
+    )
+
+
 GENERATORS: dict[str, Entry] = {
-    "mogi": Entry(
-        build=half_space(Source((*PLACE, "delta_volume"), mogi, mogi_image)),
-        parameters=POISSON_RATIO,
-        help="Point source of a volume change (Mogi 1958): x, y, depth, delta_volume.",
-        example={"type": "mogi"},
+    "mogi": _in_half_space(
+        "mogi",
+        Source((*PLACE, "delta_volume"), mogi, mogi_image),
+        "Point source of a volume change (Mogi 1958)",
     ),
-    "mctigue": Entry(
-        build=half_space(
-            Source(
-                (*PLACE, "radius", "pressure_over_mu"),
-                mctigue,
-                mctigue_image,
-                requirements=(below_surface("radius", of_sphere),),
-                strengths={"pressure_over_mu": {"radius": 3}},
-            )
+    "mctigue": _in_half_space(
+        "mctigue",
+        Source(
+            (*PLACE, "radius", "pressure_over_mu"),
+            mctigue,
+            mctigue_image,
+            requirements=(below_surface("radius", of_sphere),),
+            strengths={"pressure_over_mu": {"radius": 3}},
         ),
-        parameters=POISSON_RATIO,
-        help="Pressurised sphere, corrected for its finite size (McTigue 1987): x, y, depth, radius, pressure_over_mu.",
-        example={"type": "mctigue", "parameters": {"poisson_ratio": 0.25}},
+        "Pressurised sphere, corrected for its finite size (McTigue 1987)",
     ),
-    "pcdm": Entry(
-        build=half_space(
-            Source(
-                (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"),
-                pcdm,
-                pcdm_image,
-            )
+    "pcdm": _in_half_space(
+        "pcdm",
+        Source(
+            (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"),
+            pcdm,
+            pcdm_image,
         ),
-        parameters=POISSON_RATIO,
-        help="Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others "
-        "2017): x, y, depth, omega_x, omega_y, omega_z, potency_x, potency_y, potency_z.",
-        example={"type": "pcdm", "parameters": {"poisson_ratio": 0.25}},
+        "Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others 2017)",
     ),
-    "yang": Entry(
-        build=half_space(
-            Source(
-                (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"),
-                yang,
-                yang_image,
-                (
-                    PROLATE,
-                    NOT_TOO_SLENDER,
-                    below_surface("the height of the spheroid above its centre", of_spheroid),
-                ),
-                strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}},
-            )
-        ),
-        parameters=POISSON_RATIO,
-        help="Pressurised prolate spheroid, such as a conduit (Yang and others 1988): x, y, depth, semi_major, "
-        "semi_minor, strike, plunge, pressure_over_mu.",
-        example={"type": "yang", "parameters": {"poisson_ratio": 0.25}},
-    ),
-    "penny": Entry(
-        build=half_space(
-            Source(
-                (*PLACE, "radius", "pressure_over_mu"),
-                penny,
-                penny_image,
-                (NOT_TOO_WIDE,),
-                strengths={"pressure_over_mu": {"radius": 3}},
+    "yang": _in_half_space(
+        "yang",
+        Source(
+            (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"),
+            yang,
+            yang_image,
+            (
+                PROLATE,
+                NOT_TOO_SLENDER,
+                below_surface("the height of the spheroid above its centre", of_spheroid),
             ),
+            strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}},
         ),
-        parameters=POISSON_RATIO,
-        help="Pressurised horizontal circular crack, a sill (Fialko and others 2001): x, y, depth, radius, "
-        "pressure_over_mu.",
-        example={"type": "penny", "parameters": {"poisson_ratio": 0.25}},
+        "Pressurised prolate spheroid, such as a conduit (Yang and others 1988)",
     ),
-    "okada": Entry(
-        build=half_space(
-            Source(
-                (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"),
-                okada,
-                okada_image,
-                requirements=(below_surface("width/2 · sin(dip)", of_rectangle),),
-                strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
-            )
+    "penny": _in_half_space(
+        "penny",
+        Source(
+            (*PLACE, "radius", "pressure_over_mu"),
+            penny,
+            penny_image,
+            (NOT_TOO_WIDE,),
+            strengths={"pressure_over_mu": {"radius": 3}},
         ),
-        parameters=POISSON_RATIO,
-        help="Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985): x, y, depth, "
-        "length, width, strike, dip, strike_slip, dip_slip, opening.",
-        example={"type": "okada", "parameters": {"poisson_ratio": 0.25}},
+        "Pressurised horizontal circular crack, a sill (Fialko and others 2001)",
     ),
-    "cdm": Entry(
-        build=half_space(
-            Source(
-                (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"),
-                cdm,
-                cdm_image,
-                requirements=(below_surface("the height of its corners above its centre", of_crossed_rectangles),),
-            )
+    "okada": _in_half_space(
+        "okada",
+        Source(
+            (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"),
+            okada,
+            okada_image,
+            requirements=(below_surface("width/2 · sin(dip)", of_rectangle),),
+            strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
         ),
-        parameters=POISSON_RATIO,
-        help="Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any "
-        "shape (Nikkhoo and others 2017): x, y, depth, omega_x, omega_y, omega_z, a_x, a_y, a_z, opening.",
-        example={"type": "cdm", "parameters": {"poisson_ratio": 0.25}},
+        "Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985)",
+    ),
+    "cdm": _in_half_space(
+        "cdm",
+        Source(
+            (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"),
+            cdm,
+            cdm_image,
+            requirements=(below_surface("the height of its corners above its centre", of_crossed_rectangles),),
+        ),
+        "Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any shape "
+        "(Nikkhoo and others 2017)",
     ),
 }

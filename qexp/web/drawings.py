@@ -26,7 +26,7 @@ from qexp.kinds.figures import (
 )
 from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers
 from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
-from qexp.kinds.look import value_in_words
+from qexp.kinds.preview import value_in_words
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS

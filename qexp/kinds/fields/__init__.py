@@ -8,6 +8,6 @@ KIND = Kind(
     train="qexp.kinds.fields.evaluation:train",
     evaluate="qexp.kinds.fields.evaluation:open_data",
     predict="qexp.kinds.fields.prediction:PREDICTION",
-    look="qexp.kinds.fields.look:FieldsView",
+    look="qexp.kinds.fields.preview:FieldsPreview",
     figures="qexp.kinds.fields.figures:FIGURES",
 )

@@ -8,6 +8,6 @@ KIND = Kind(
     train="qexp.kinds.images.evaluation:train",
     evaluate="qexp.kinds.images.evaluation:open_data",
     predict="qexp.kinds.images.prediction:PREDICTION",
-    look="qexp.kinds.images.look:ImagesView",
+    look="qexp.kinds.images.preview:ImagesPreview",
     figures="qexp.kinds.images.figures:FIGURES",
 )

@@ -241,8 +241,7 @@ class ViewFiles:
 
     def find(self, name: str) -> Path:
         """The file of a name, with the content that it had when the run was prepared. Raises TableError."""
-        recorded = Path(self.recorded.get(name, ""))
-        path = recorded if recorded.is_file() else find_data_file(name, self.folders)
+        path = find_data_file(name, self.folders, self.recorded.get(name, ""))
         if name in self.fingerprints and fingerprint(path) != self.fingerprints[name]:
             raise TableError(f"{path} has changed since the run was prepared; the run needs the file as it was")
         return path

@@ -9,6 +9,6 @@ KIND = Kind(
     held_out="qexp.kinds.held_out:units_of_rows",
     evaluate="qexp.kinds.rows.evaluation:open_data",
     predict="qexp.kinds.rows.prediction:PREDICTION",
-    look="qexp.kinds.rows.look:RowsView",
+    look="qexp.kinds.rows.preview:RowsPreview",
     figures="qexp.kinds.rows.figures:FIGURES",
 )

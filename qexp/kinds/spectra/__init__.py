@@ -9,6 +9,6 @@ KIND = Kind(
     held_out="qexp.kinds.held_out:units_of_spectra",
     evaluate="qexp.kinds.spectra.evaluation:open_data",
     predict="qexp.kinds.spectra.prediction:PREDICTION",
-    look="qexp.kinds.spectra.look:SpectraView",
+    look="qexp.kinds.spectra.preview:SpectraPreview",
     figures="qexp.kinds.spectra.figures:FIGURES",
 )

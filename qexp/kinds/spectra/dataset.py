@@ -161,11 +161,11 @@ class SpectraDataset:
         texts = self._rows.columns.get(self._core)
         if texts is None:
             near = suggestion(self._core, self._rows.columns)
-            findings.add(f"{source.path}: {source.listed} has no column '{self._core}'; {near}", where=("core",))
+            findings.add(f"{source.path}: {source.list_names} has no column '{self._core}'; {near}", where=("core",))
             return np.array([], dtype=np.str_)
         for name, text in zip(self.names, texts, strict=True) if "" in texts else ():
             if not text:
-                findings.add(f"{source.path}: {source.listed} has no core for spectra", name, ("core",))
+                findings.add(f"{source.path}: {source.list_names} has no core for spectra", name, ("core",))
         return np.array(texts)
 
     def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
@@ -175,10 +175,10 @@ class SpectraDataset:
         if texts is None:
             near = depth_like(self._rows.columns)
             advice = f"did you mean {near}" if near else suggestion(self._depth, self._rows.columns)
-            says = f"{source.listed} has no column '{self._depth}'; {advice}; \"depth\": null if there is none"
+            says = f"{source.list_names} has no column '{self._depth}'; {advice}; \"depth\": null if there is none"
             findings.add(f"{source.path}: {says}", where=("depth",))
             return np.array([])
-        origin = f"{source.path}: column '{self._depth}' of {source.listed}"
+        origin = f"{source.path}: column '{self._depth}' of {source.list_names}"
         return depths_of(texts, self._rows.names, origin, findings)
 
     def _cores_on_both_sides(self) -> list[str]:
@@ -223,7 +223,7 @@ class _Facts:
         return {**vars(self), "rows": vars(self.rows)}
 
     @classmethod
-    def of(cls, document: Document) -> _Facts:
+    def from_document(cls, document: Document) -> _Facts:
         facts = cls(SpectrumRows(**document["rows"]))
         vars(facts).update({name: value for name, value in document.items() if name != "rows"})
         return facts
@@ -233,7 +233,7 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read from the files only if anything changed."""
     key = ["facts of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
-        facts = _Facts.of(document)
+        facts = _Facts.from_document(document)
         if array := array_cache.find(facts.key(), (len(facts.rows), channels)):
             return array, facts
     rows, remarks = source.rows()

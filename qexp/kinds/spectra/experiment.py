@@ -41,7 +41,7 @@ LOOKED_AT = 256
 
 
 class SpectraData(KindData[SpectraDataset]):
-    whole: ClassVar = {"labelled": "all"}
+    all_samples: ClassVar = {"labelled": "all"}
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
         return SpectraDataset(_data_path(document, workspace), document)

@@ -39,10 +39,10 @@ def counts_in(content: bytes, channels: int) -> Array:
     if not content.strip():
         raise ValueError("it is empty")
     if not content.translate(None, WHOLE):
-        whole = np.fromstring(content, dtype=np.int64, sep=" ")  # four times as fast as any other way
-        if whole.max() < np.iinfo(np.int64).max:  # fromstring clips larger numbers to this
-            _require_length(len(whole), channels)
-            return whole.astype(np.float32)
+        integers = np.fromstring(content, dtype=np.int64, sep=" ")  # four times as fast as any other way
+        if integers.max() < np.iinfo(np.int64).max:  # fromstring clips larger numbers to this
+            _require_length(len(integers), channels)
+            return integers.astype(np.float32)
     words = content.removeprefix(BYTE_ORDER_MARK).replace(b",", b" ").split()
     _require_length(len(words), channels)
     with np.errstate(over="ignore"):  # infinity is found below
@@ -121,7 +121,7 @@ class SpectrumSource(Protocol):
     path: Path
 
     @property
-    def listed(self) -> str:
+    def list_names(self) -> str:
         """The file that lists the columns, for messages."""
         ...
 
@@ -249,7 +249,7 @@ class Folders:
         self._lists = dict(lists or {})
 
     @property
-    def listed(self) -> str:
+    def list_names(self) -> str:
         """The lists of the parts, for messages: `info.csv`, or `info_500.csv or info.csv`."""
         return " or ".join(dict.fromkeys(self._info(part).name for part in self._parts()))
 
@@ -544,11 +544,11 @@ class CountTable:
             ]
         )
 
-    def chunks(self, kept: pa.Schema | None = None, size: int = CHUNK) -> Iterator[Chunk]:
+    def chunks(self, columns: pa.Schema | None = None, size: int = CHUNK) -> Iterator[Chunk]:
         """The counts as features, and some other columns."""
         import pyarrow as pa
 
-        return Rows(self._table, self.counts, pa.schema([]) if kept is None else kept, pa.float32()).chunks(size)
+        return Rows(self._table, self.counts, pa.schema([]) if columns is None else columns, pa.float32()).chunks(size)
 
     def _columns_by_number(self) -> dict[int, str]:
         numbered = re.compile(re.escape(self._columns) + r"(\d+)")
@@ -566,7 +566,7 @@ class SpectrumTable:
     left_out = 0
 
     def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str = ERROR) -> None:
-        self.path, self.listed = path, path.name
+        self.path, self.list_names = path, path.name
         self._target, self._channels, self._columns, self._missing = target, channels, columns, missing
 
     def state(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A look at fields on a grid: patches as a network gets them, and the frames that they are cut from."""
+"""A preview of fields on a grid: patches as a network gets them, and the frames that they are cut from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qexp.figures.distributions import values_by_group
 from qexp.kinds.fields.dataset import GriddedDataset, Patches
 from qexp.kinds.fields.figures import FieldSample, sample_fields
 from qexp.kinds.fields.folders import THICKNESS, Frames
-from qexp.kinds.look import Array, Pictures, Variable, View
+from qexp.kinds.preview import Array, Pictures, Preview, Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -24,7 +24,7 @@ MOST_FRAMES = 4
 """Whole frames that are drawn."""
 
 
-class FieldsView(View[GriddedDataset, Patches]):
+class FieldsPreview(Preview[GriddedDataset, Patches]):
     counted = "cells"
 
     def samples(self, count: int) -> xarray.Dataset:

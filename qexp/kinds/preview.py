@@ -1,4 +1,4 @@
-"""What every kind of dataset offers to those who want to look at it."""
+"""Previews of datasets: what every kind offers to those who want to look at it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ P = TypeVar("P")
 
 
 @dataclass(frozen=True)
-class View(ABC, Generic[D, P]):
+class Preview(ABC, Generic[D, P]):
     """One part of a dataset."""
 
     dataset: D

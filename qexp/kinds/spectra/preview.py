@@ -1,4 +1,4 @@
-"""A look at spectra of cores."""
+"""A preview of spectra of cores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from qexp.base.quantities import in_words
 from qexp.figures.distributions import values_by_group
-from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
+from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset
 from qexp.kinds.spectra.figures import energies, sample_spectra
 from qexp.metrics.splits import Rows
@@ -24,7 +24,7 @@ SPECTRA = 1000
 DEPTH, TOTAL = "depth", "total counts"
 
 
-class SpectraView(View[SpectraDataset, Rows]):
+class SpectraPreview(Preview[SpectraDataset, Rows]):
     counted = "spectra"
 
     def samples(self, count: int) -> xarray.Dataset:

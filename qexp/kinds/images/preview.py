@@ -1,4 +1,4 @@
-"""A look at simulated images and the values that made them: samples, or images at values that the user chooses."""
+"""A preview of simulated images and the values that made them: samples, or images at values that the user chooses."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
 from qexp.kinds.images.matrix import constant_values
 from qexp.kinds.images.refinement import MatrixAxis, blocks, check_axis, values_at
-from qexp.kinds.look import Array, Pictures, Variable, View, value_in_words
 from qexp.kinds.options import ImageOptions
+from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
 from qexp.simulation.views import DISPLACEMENT
 
@@ -44,7 +44,7 @@ EDGE = 0.3
 """Width of the space around scattered points, relative to their extent."""
 
 
-class ImagesView(View[GeneratedDataset, Intervals]):
+class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     """Samples are those of a run with the same seed, without the order in which they are trained on."""
 
     counted = "samples"
@@ -182,12 +182,12 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     source = generated_of(document, cache.tables, workspace)
     grid = [check_axis(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
-    held = constant_values(source, grid, {**quiet, **at}, [], ("over", "at"))
+    fixed = constant_values(source, grid, {**quiet, **at}, [], ("over", "at"))
     shapes = {image: source.shapes()[image] for image in source.generator.images(source.variables)}
     cells = math.prod(axis.cells for axis in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
         raise QexpError(f"`over`: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
-    simulated = _simulated(source, grid, held, shapes, noise, options.seed)
+    simulated = _simulated(source, grid, fixed, shapes, noise, options.seed)
     sides = [axis.variable for axis in grid]
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {
@@ -197,20 +197,20 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
         dims = _dimensions(source, image)
         array = values.reshape([*(axis.cells for axis in grid), *dims.values()])
         variables[image] = ([*sides, *dims], array, _about(source, image))
-        coordinates |= _coordinates(source, image, held, over, [*dims])
+        coordinates |= _coordinates(source, image, fixed, over, [*dims])
     words = [
         value_in_words(in_words(key, source.view_names), value, quantity(key, source.quantities).unit)
-        for key, value in sorted(held.items(), key=lambda item: item[0] not in at)  # what was chosen comes first
+        for key, value in sorted(fixed.items(), key=lambda item: item[0] not in at)  # what was chosen comes first
         if noise or key != NOISE
     ]
-    about = {"title": f"{name}: {', '.join(words)}", **{f"fixed_{key}": value for key, value in held.items()}}
+    about = {"title": f"{name}: {', '.join(words)}", **{f"fixed_{key}": value for key, value in fixed.items()}}
     return xarray.Dataset(variables, coordinates, about)
 
 
 def _simulated(
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
-    held: Mapping[str, float],
+    fixed: Mapping[str, float],
     shapes: Mapping[str, tuple[int, ...]],
     noise: bool,
     seed: int,
@@ -219,9 +219,9 @@ def _simulated(
     cells = math.prod(axis.cells for axis in grid)
     every: dict[str, Array] = {name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()}
     random = Seeds(seed).torch(torch.device("cpu"), "images")
-    # Without an axis there is one cell, of a variable that is held.
-    single = {} if grid else dict([next(iter(held.items()))])
-    source = source.with_only_fixed({name: value for name, value in held.items() if name not in single})
+    # Without an axis there is one cell, of a variable that is fixed.
+    single = {} if grid else dict([next(iter(fixed.items()))])
+    source = source.with_only_fixed({name: value for name, value in fixed.items() if name not in single})
     for block in blocks(cells):
         values = values_at(grid, block) if grid else {name: np.array([value]) for name, value in single.items()}
         possible = source.possible(values, len(block))
@@ -264,7 +264,7 @@ def _dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:
 
 
 def _coordinates(
-    source: GeneratedDataset, image: str, held: Mapping[str, float], over: Mapping[str, Any], dims: Sequence[str]
+    source: GeneratedDataset, image: str, fixed: Mapping[str, float], over: Mapping[str, Any], dims: Sequence[str]
 ) -> dict[str, Any]:
     """x and y of the pixels [km], unless their size is an axis; of scattered points x and y by point."""
     view = source.view(image)
@@ -274,7 +274,7 @@ def _coordinates(
         return {f"{side}{suffix}": (dims[-1], values, {"units": "km"}) for side, values in (("x", x), ("y", y))}
     if any(name.startswith(("x_res", "y_res")) for name in over):
         return {}
-    sizes = source.with_only_fixed(held).pixel_sizes(image, {})
+    sizes = source.with_only_fixed(fixed).pixel_sizes(image, {})
     width, height = (float(size[0]) / 1000 for size in sizes)
     _, rows, columns = source.shapes()[image]
     *_, y, x = dims

@@ -1,4 +1,4 @@
-"""A look at rows of a table."""
+"""A preview of rows of a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from qexp.base.quantities import in_words
 from qexp.figures.distributions import values_by_group
-from qexp.kinds.look import Pictures, Variable, View, value_in_words
+from qexp.kinds.preview import Pictures, Preview, Variable, value_in_words
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.experiment import ALL
 from qexp.kinds.rows.figures import RowSample, sample_rows
@@ -28,7 +28,7 @@ SHARE_BELOW = "rows below"
 """What is drawn of variables that have a single column each: they have no unit in common."""
 
 
-class RowsView(View[TabularDataset, Rows]):
+class RowsPreview(Preview[TabularDataset, Rows]):
     counted = "rows"
 
     def samples(self, count: int) -> xarray.Dataset:
