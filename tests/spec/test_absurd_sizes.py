@@ -38,8 +38,8 @@ TOO_LARGE = {
 def test_what_no_machine_can_hold_is_refused_with_what_is_largest(specs, qexp, problems, change, expected):
     kind, path, value = change
     file = specs.spoil(kind, (path, value), *([("sizes.0", value)] if path == "batch_size" else []))
-    said = problems(file)
-    assert any(line.startswith(expected) for line in said), said
+    message = problems(file)
+    assert any(line.startswith(expected) for line in message), message
     code, _, stderr = qexp("run", "sound")
     assert code == 2
     assert expected in stderr
@@ -98,22 +98,22 @@ def test_shipped_experiences_are_for_small_machines_too(made_up_data, file):
 
 
 def test_what_is_allowed_depends_on_the_machine_that_will_train(specs):
-    place = Workspace(specs.root)
+    workspace = Workspace(specs.root)
     specs.spoil("experience", ("sizes", [8, 4, 10**6]))  # 1.06 GB
     for memory in (600_000_000, 10**9):
-        assert experience("sound", {}, place, spec_cache(place, memory)).name == "sound"
+        assert experience("sound", {}, workspace, spec_cache(workspace, memory)).name == "sound"
     with pytest.raises(SpecError, match=r"\$\.sizes: 1\.06 GB for samples: .* but this machine has 500 MB; use fewer"):
-        experience("sound", {}, place, spec_cache(place, 500_000_000))
+        experience("sound", {}, workspace, spec_cache(workspace, 500_000_000))
 
 
 def test_a_frozen_operation_needs_no_room_for_gradients(specs):
-    place = Workspace(specs.root)
+    workspace = Workspace(specs.root)
     specs.spoil("model", ("operations.to_depth.parameters.filters", [100_000, 1]))  # 64 values times that: 26 MB
     specs.spoil("experience", ("pretrain", {"run": "x", "freeze": ["to_depth"]}))
-    assert experience("sound", {}, place, spec_cache(place, 30_000_000))
+    assert experience("sound", {}, workspace, spec_cache(workspace, 30_000_000))
     specs.write("experience", specs.documents["experience"])
     with pytest.raises(SpecError, match=r"\$\.operations\.to_depth: 104 MB to train its weights"):
-        experience("sound", {}, place, spec_cache(place, 30_000_000))
+        experience("sound", {}, workspace, spec_cache(workspace, 30_000_000))
 
 
 def test_runs_for_a_cluster_are_not_measured_by_the_machine_that_submits_them(specs, qexp):
@@ -143,5 +143,5 @@ def test_a_choice_among_millions_of_combinations_is_refused_by_its_count(specs, 
         "learning_rate": 1,
         "losses": {"depth": "mae"},
     }
-    said = problems(specs.write("experience", experience))
-    assert any("$.select: 1,048,576 combinations are too many; list at most 10,000" in line for line in said)
+    message = problems(specs.write("experience", experience))
+    assert any("$.select: 1,048,576 combinations are too many; list at most 10,000" in line for line in message)

@@ -26,58 +26,58 @@ VALUES = [
 
 
 @pytest.fixture
-def place(tmp_path, made_up_data):
+def workspace(tmp_path, made_up_data):
     """A workspace with the shipped specs and small data for all of them."""
     shutil.copytree(REPOSITORY / "specs", tmp_path / "specs")
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
     return Workspace(tmp_path)
 
 
-def documents(place):
+def documents(workspace):
     """Every shipped spec with its file; experiences once more with dataset and model written out."""
-    for file in sorted(place.specs.rglob("*.json")):
+    for file in sorted(workspace.specs.rglob("*.json")):
         document = json.loads(file.read_text())
         yield file, document
         if file.parent.name == "experiences" and type_of(document).refers_to:
             parts = {
-                kind: json.loads((place.specs / f"{kind}s" / f"{document[kind]}.json").read_text())
+                kind: json.loads((workspace.specs / f"{kind}s" / f"{document[kind]}.json").read_text())
                 for kind in type_of(document).refers_to
             }
             yield file, {**document, **parts}
 
 
-def places_in(document, path=()):
+def paths_in(document, path=()):
     inner = document.items() if isinstance(document, dict) else enumerate(document)
     for step, value in inner:
         yield (*path, step)
         if isinstance(value, dict | list):
-            yield from places_in(value, (*path, step))
+            yield from paths_in(value, (*path, step))
 
 
 def changed(document, path, value):
-    made = copy.deepcopy(document)
+    changed_document = copy.deepcopy(document)
     *way, last = path
-    inside = made
+    inside = changed_document
     for step in way:
         inside = inside[step]
     if value is REMOVED:
         del inside[last]
     else:
         inside[last] = value
-    return made
+    return changed_document
 
 
-def check(file, document, place):
+def check(file, document, workspace):
     """What `validate` does with a file, and `run` with one that is right: both look at it in the same way."""
     before = file.read_text()
     file.write_text(json.dumps(document))
     try:
-        parts = spec_cache(place)
+        parts = spec_cache(workspace)
         data_to_make(file, parts)
         found = examine(file, parts)
         assert all(str(problem) for problem in [*found.problems, *found.warnings])
         if not found.problems and file.parent.name == "experiences":
-            json_bytes(experience(str(file), {}, place).document)
+            json_bytes(experience(str(file), {}, workspace).document)
     finally:
         file.write_text(before)
 
@@ -86,43 +86,47 @@ def sampled(cases, count, seed):
     return random.Random(seed).sample(cases, count)
 
 
-def checked(cases, place):
+def checked(cases, workspace):
     for file, document, path, value in cases:
         try:
-            check(file, changed(document, path, value), place)
+            check(file, changed(document, path, value), workspace)
         except Exception as error:
             what = "removed" if value is REMOVED else f"= {json.dumps(value)}"
-            raise AssertionError(f"{file.relative_to(place.root)} with {path} {what}") from error
+            raise AssertionError(f"{file.relative_to(workspace.root)} with {path} {what}") from error
 
 
-def removals(place):
-    return [(file, document, path, REMOVED) for file, document in documents(place) for path in places_in(document)]
+def removals(workspace):
+    return [(file, document, path, REMOVED) for file, document in documents(workspace) for path in paths_in(document)]
 
 
-def replacements(place):
+def replacements(workspace):
     return [
         (file, document, path, value)
-        for file, document in documents(place)
-        for path in places_in(document)
+        for file, document in documents(workspace)
+        for path in paths_in(document)
         for value in VALUES
     ]
 
 
 @pytest.mark.heavy
-def test_a_spec_with_anything_removed_or_replaced_is_right_or_told_what_is_wrong(place):
-    checked([*sampled(removals(place), 40, 1), *sampled(replacements(place), 80, 2)], place)
+def test_a_spec_with_anything_removed_or_replaced_is_right_or_told_what_is_wrong(workspace):
+    checked([*sampled(removals(workspace), 40, 1), *sampled(replacements(workspace), 80, 2)], workspace)
 
 
 @pytest.mark.heavy
-def test_so_are_hundreds_more(place):
-    checked(sampled([case for case in removals(place) if len(case[2]) <= 2], 150, 3), place)
-    checked(sampled(replacements(place), 250, 4), place)
+def test_so_are_hundreds_more(workspace):
+    checked(sampled([case for case in removals(workspace) if len(case[2]) <= 2], 150, 3), workspace)
+    checked(sampled(replacements(workspace), 250, 4), workspace)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: json.dumps(value)[:20])
 @pytest.mark.parametrize("kind", ["datasets", "models", "experiences"])
-def test_any_json_value_can_be_the_whole_of_a_spec_file(place, kind, value):
-    check(next((place.specs / kind).glob("mogi_quick.json" if kind == "experiences" else "mogi*.json")), value, place)
+def test_any_json_value_can_be_the_whole_of_a_spec_file(workspace, kind, value):
+    check(
+        next((workspace.specs / kind).glob("mogi_quick.json" if kind == "experiences" else "mogi*.json")),
+        value,
+        workspace,
+    )
 
 
 WRONG = {

@@ -29,37 +29,39 @@ FOLLOWING = {
 
 
 @pytest.fixture
-def place(specs):
+def workspace(specs):
     domes.write(specs.root)
     Specs(specs.root, FOLLOWING, "following")
     return Workspace(specs.root)
 
 
-def resolved(place, name, *overrides):
-    return experience(name, read_overrides("--set", overrides), place)
+def resolved(workspace, name, *overrides):
+    return experience(name, read_overrides("--set", overrides), workspace)
 
 
-def test_a_following_experience_is_resolved_to_what_could_have_been_written_out(place):
-    following, written = resolved(place, "following"), resolved(place, "domes")
+def test_a_following_experience_is_resolved_to_what_could_have_been_written_out(workspace):
+    following, written = resolved(workspace, "following"), resolved(workspace, "domes")
     assert following.document == written.document
     assert following.digest == written.digest
 
 
-def test_another_mapping_and_patch_size_are_two_values(place):
-    whole = resolved(place, "following", "dataset.mapping=f13", "dataset.patch_size=8").document
+def test_another_mapping_and_patch_size_are_two_values(workspace):
+    spec = resolved(workspace, "following", "dataset.mapping=f13", "dataset.patch_size=8").document
     inputs = ["thk", "slopsurfx", "slopsurfy", "arrhenius", "slidingco"]
     outputs = ["ubar", "vbar", "uvelsurf", "vvelsurf"]
-    assert (whole["inputs"], whole["outputs"]) == (inputs, outputs)
-    assert whole["model"]["inputs"] == {name: {"size": [8, 8, 1]} for name in inputs}
-    assert whole["model"]["branches"] == [{"x_name": inputs, "y_name": outputs, "operations": ["join", "network"]}]
-    assert whole["model"]["operations"]["network"]["parameters"]["outputs"] == 4
-    assert whole["losses"] == {name: {"type": "mae", "parameters": {}} for name in outputs}
+    assert (spec["inputs"], spec["outputs"]) == (inputs, outputs)
+    assert spec["model"]["inputs"] == {name: {"size": [8, 8, 1]} for name in inputs}
+    assert spec["model"]["branches"] == [{"x_name": inputs, "y_name": outputs, "operations": ["join", "network"]}]
+    assert spec["model"]["operations"]["network"]["parameters"]["outputs"] == 4
+    assert spec["losses"] == {name: {"type": "mae", "parameters": {}} for name in outputs}
 
 
-def test_the_sizes_alone_may_follow(place, specs):
+def test_the_sizes_alone_may_follow(workspace, specs):
     model = put(domes.MODEL, "inputs", {name: {"size": FROM_DATASET} for name in domes.FIELDS})
     specs.write("model", model, "domes")
-    assert resolved(place, "domes", "dataset.patch_size=8").document["model"]["inputs"]["thk"] == {"size": [8, 8, 1]}
+    assert resolved(workspace, "domes", "dataset.patch_size=8").document["model"]["inputs"]["thk"] == {
+        "size": [8, 8, 1]
+    }
 
 
 def test_rows_and_simulated_images_may_be_followed_as_well(specs):
@@ -69,15 +71,15 @@ def test_rows_and_simulated_images_may_be_followed_as_well(specs):
     both = {"inputs": FROM_DATASET, "outputs": FROM_DATASET}
     specs.write("model", {**on_rows.MODEL, **both}, "following")
     specs.write("experience", {**on_rows.EXPERIENCE, **both, "model": "following"}, "following")
-    place = Workspace(specs.root)
-    assert resolved(place, "following").digest == resolved(place, "rows").digest
-    sound = resolved(place, "sound").digest
+    workspace = Workspace(specs.root)
+    assert resolved(workspace, "following").digest == resolved(workspace, "rows").digest
+    sound = resolved(workspace, "sound").digest
     specs.spoil("model", ("inputs", {name: {"size": FROM_DATASET} for name in SOUND["model"]["inputs"]}))
-    assert resolved(place, "sound").digest == sound
+    assert resolved(workspace, "sound").digest == sound
 
 
-def test_a_mapping_with_inputs_that_the_network_does_not_read_is_refused(place, qexp):
-    code, _, stderr = qexp("--workspace", place.root, "run", "domes", "--set", "dataset.mapping=f13", "--dry-run")
+def test_a_mapping_with_inputs_that_the_network_does_not_read_is_refused(workspace, qexp):
+    code, _, stderr = qexp("--workspace", workspace.root, "run", "domes", "--set", "dataset.mapping=f13", "--dry-run")
     assert code == 2
     assert "$.mapping: the mapping 'f13' has inputs that the network does not read: 'arrhenius', 'slidingco'" in stderr
 
@@ -98,15 +100,15 @@ def test_a_mapping_with_inputs_that_the_network_does_not_read_is_refused(place, 
         ("sound", "inputs=from dataset", "$.inputs: this dataset does not say which variables are inputs; list them"),
     ],
 )  # fmt: skip
-def test_what_the_dataset_cannot_decide_is_said_and_nothing_else(place, qexp, name, override, complaint):
-    code, _, stderr = qexp("--workspace", place.root, "run", name, "--set", override, "--dry-run")
+def test_what_the_dataset_cannot_decide_is_said_and_nothing_else(workspace, qexp, name, override, complaint):
+    code, _, stderr = qexp("--workspace", workspace.root, "run", name, "--set", override, "--dry-run")
     assert code == 2
     assert complaint in stderr
     assert "Traceback" not in stderr
 
 
-def test_a_model_that_follows_is_right_by_itself(place, qexp):
-    code, _, stderr = qexp("validate", place.root / "specs/models/following.json")
+def test_a_model_that_follows_is_right_by_itself(workspace, qexp):
+    code, _, stderr = qexp("validate", workspace.root / "specs/models/following.json")
     assert (code, stderr) == (0, "1 specs are right\n")
 
 

@@ -17,114 +17,114 @@ DOCUMENTS = {"dataset": domes.DATASET, "model": domes.MODEL, "experience": domes
 
 
 @pytest.fixture
-def place(specs):
+def workspace(specs):
     domes.write(specs.root)
     return Workspace(specs.root)
 
 
 @pytest.fixture
-def spoil(specs, place):
+def spoil(specs, workspace):
     return Specs(specs.root, DOCUMENTS, "domes").spoil
 
 
-def resolved(place, *overrides):
-    return experience("domes", read_overrides("--set", overrides), place)
+def resolved(workspace, *overrides):
+    return experience("domes", read_overrides("--set", overrides), workspace)
 
 
-def said(qexp, place):
-    code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
+def message(qexp, workspace):
+    code, _, stderr = qexp("validate", workspace.root / "specs/experiences/domes.json")
     assert code == 2
     return stderr
 
 
-def test_an_experience_on_fields_is_right(place, qexp):
+def test_an_experience_on_fields_is_right(workspace, qexp):
     code, _, stderr = qexp(
-        "validate", place.root / "specs/experiences/domes.json", place.root / "specs/datasets/domes.json"
+        "validate", workspace.root / "specs/experiences/domes.json", workspace.root / "specs/datasets/domes.json"
     )
     assert (code, stderr) == (0, "2 specs are right\n")
 
 
-def test_a_mapping_is_written_out_and_every_field_divided_by_its_typical_value(place):
-    whole = resolved(place).document
-    assert whole["dataset"]["inputs"] == {"thk": 2000, "slopsurfx": 1.5, "slopsurfy": 1.5}
-    assert whole["dataset"]["outputs"] == {"ubar": 1000, "vbar": 1000}
-    assert whole["dataset"]["units"] == {"thk": "m", "slopsurfx": "", "slopsurfy": "", "ubar": "m a-1", "vbar": "m a-1"}
-    assert whole["transforms"]["thk"] == {"type": "scale", "parameters": {"typical": 2000}}
-    own = resolved(place, 'transforms.thk="asinh"').document["transforms"]
-    assert own["thk"]["type"] == "asinh"
-    assert own["ubar"] == {"type": "scale", "parameters": {"typical": 1000}}
+def test_a_mapping_is_written_out_and_every_field_divided_by_its_typical_value(workspace):
+    spec = resolved(workspace).document
+    assert spec["dataset"]["inputs"] == {"thk": 2000, "slopsurfx": 1.5, "slopsurfy": 1.5}
+    assert spec["dataset"]["outputs"] == {"ubar": 1000, "vbar": 1000}
+    assert spec["dataset"]["units"] == {"thk": "m", "slopsurfx": "", "slopsurfy": "", "ubar": "m a-1", "vbar": "m a-1"}
+    assert spec["transforms"]["thk"] == {"type": "scale", "parameters": {"typical": 2000}}
+    transforms = resolved(workspace, 'transforms.thk="asinh"').document["transforms"]
+    assert transforms["thk"]["type"] == "asinh"
+    assert transforms["ubar"] == {"type": "scale", "parameters": {"typical": 1000}}
 
 
-def test_inputs_and_outputs_may_be_listed_with_2dto2d_dle_s_typical_values_or_others(spoil, place):
+def test_inputs_and_outputs_may_be_listed_with_2dto2d_dle_s_typical_values_or_others(spoil, workspace):
     spoil(
         "dataset",
         ("mapping", ...),
         ("inputs", {"thk": None, "slopsurfx": 0.5, "slopsurfy": 0.5}),
         ("outputs", {"ubar": None, "vbar": 100}),
     )
-    dataset = resolved(place).document["dataset"]
+    dataset = resolved(workspace).document["dataset"]
     assert dataset["inputs"] == {"thk": 2000, "slopsurfx": 0.5, "slopsurfy": 0.5}
     assert dataset["outputs"] == {"ubar": 1000, "vbar": 100}
 
 
-def test_a_mapping_may_be_a_folder_with_the_files_of_2dto2d_dle(spoil, place):
-    folder = place.root / "data/mapping"
+def test_a_mapping_may_be_a_folder_with_the_files_of_2dto2d_dle(spoil, workspace):
+    folder = workspace.root / "data/mapping"
     folder.mkdir()
     (folder / "fieldin.dat").write_text("thk 300.000000 \nslopsurfx 0.5 \nslopsurfy 0.5 \n")
     (folder / "fieldout.dat").write_text("ubar 50.0 \nvbar 60.0 \n")
     spoil("dataset", ("mapping", "mapping"))
-    assert resolved(place).document["dataset"]["outputs"] == {"ubar": 50, "vbar": 60}
+    assert resolved(workspace).document["dataset"]["outputs"] == {"ubar": 50, "vbar": 60}
 
 
-def test_every_output_says_where_the_test_folders_were_trained_on(spoil, place):
-    assert caution(resolved(place).document) == ""
+def test_every_output_says_where_the_test_folders_were_trained_on(spoil, workspace):
+    assert caution(resolved(workspace).document) == ""
     spoil("dataset", ("include_test_in_train", True))
-    assert caution(resolved(place).document) == "trained on the test data"
+    assert caution(resolved(workspace).document) == "trained on the test data"
 
 
-def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, place, qexp):
+def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, workspace, qexp):
     spoil("dataset", ("path", "valleys"), ("made_by", "qexp data ice --out data/valleys"))
-    code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
+    code, _, stderr = qexp("validate", workspace.root / "specs/experiences/domes.json")
     assert code == 0
     assert "make it with: qexp data ice --out data/valleys" in stderr
     assert stderr.endswith("0 specs are right, 1 wait for data\n")
-    code, _, stderr = qexp("--workspace", place.root, "run", "domes")
+    code, _, stderr = qexp("--workspace", workspace.root, "run", "domes")
     assert code == 2
     assert "make it with: qexp data ice --out data/valleys" in stderr
 
 
-def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
-    first = resolved(place)
+def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, workspace):
+    first = resolved(workspace)
     specs.write("experience", first.document, "again")
-    again = experience("again", {}, place)
+    again = experience("again", {}, workspace)
     assert again.document == first.document
     assert again.digest == first.digest
 
 
 @pytest.mark.slow
-def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_changes_nothing(place):
-    plain = resolved(place)
-    assert resolved(place, "dataset.recompute_slopes=false").digest == plain.digest
-    anew = resolved(place, "dataset.recompute_slopes=true")
+def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_changes_nothing(workspace):
+    plain = resolved(workspace)
+    assert resolved(workspace, "dataset.recompute_slopes=false").digest == plain.digest
+    anew = resolved(workspace, "dataset.recompute_slopes=true")
     assert anew.digest != plain.digest
     assert anew.document["dataset"]["recompute_slopes"] is True
 
 
-def test_of_one_training_folder_the_last_frames_can_be_kept_and_the_message_says_so(place, qexp):
+def test_of_one_training_folder_the_last_frames_can_be_kept_and_the_message_says_so(workspace, qexp):
     for name in ("d1", "d2"):
-        shutil.rmtree(place.root / "data/domes/train" / name)
-    assert '{"type": "time_block", "parameters": {"by": "folder"}}' in said(qexp, place)
+        shutil.rmtree(workspace.root / "data/domes/train" / name)
+    assert '{"type": "time_block", "parameters": {"by": "folder"}}' in message(qexp, workspace)
     split = 'split={"type": "time_block", "parameters": {"by": "folder", "share": 0.3}}'
-    assert resolved(place, split).document["split"]["type"] == "time_block"
+    assert resolved(workspace, split).document["split"]["type"] == "time_block"
 
 
-def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_path, monkeypatch):
-    first = resolved(place)
-    shutil.move(place.root / "data/domes", tmp_path / "elsewhere/domes")
+def test_other_fields_are_another_digest_and_another_place_is_not(workspace, tmp_path, monkeypatch):
+    first = resolved(workspace)
+    shutil.move(workspace.root / "data/domes", tmp_path / "elsewhere/domes")
     monkeypatch.setenv("QEXP_DATA", str(tmp_path / "elsewhere"))
-    assert resolved(place).digest == first.digest
+    assert resolved(workspace).digest == first.digest
     shutil.copytree(tmp_path / "elsewhere/domes/train/d0", tmp_path / "elsewhere/domes/train/d9")
-    assert resolved(place).digest != first.digest
+    assert resolved(workspace).digest != first.digest
 
 
 @pytest.mark.parametrize(
@@ -192,21 +192,21 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
         ),
     ],
 )
-def test_what_is_wrong_is_said(place, spoil, qexp, kind, changes, complaint):
+def test_what_is_wrong_is_said(workspace, spoil, qexp, kind, changes, complaint):
     spoil(kind, *changes)
-    assert complaint in said(qexp, place)
+    assert complaint in message(qexp, workspace)
 
 
-def test_a_u_net_whose_patches_cannot_be_halved_so_often_is_refused(place, spoil, qexp):
+def test_a_u_net_whose_patches_cannot_be_halved_so_often_is_refused(workspace, spoil, qexp):
     spoil("dataset", ("patch_size", 12))
     sizes = [(f"inputs.{name}.size", [12, 12, 1]) for name in domes.FIELDS]
     unet = ("operations.network", {"module": "dle_unet", "parameters": {"outputs": 2, "filters": 4}})
     spoil("model", *sizes, unet)
-    assert "patches must be a multiple of 8 cells, but are 12 × 12; change patch_size" in said(qexp, place)
+    assert "patches must be a multiple of 8 cells, but are 12 × 12; change patch_size" in message(qexp, workspace)
 
 
-def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(place, spoil, qexp, tmp_path):
-    extensions = place.root / "specs/extensions.py"
+def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(workspace, spoil, qexp, tmp_path):
+    extensions = workspace.root / "specs/extensions.py"
     extensions.write_text(
         "from torch import nn\n"
         "from qexp.extend import Entry\n"
@@ -217,33 +217,33 @@ def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(p
     spoil("model", ("operations.network", {"module": "fixed"}))
     assert (
         "$.model: in the test part: the network takes patches of 16 x 16 cells, but not frames of 20 x 24 cells"
-        in said(qexp, place)
+        in message(qexp, workspace)
     )
 
 
 @pytest.mark.slow
-def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(place, qexp):
+def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(workspace, qexp):
     import xarray
 
-    file = place.root / "data/domes/train/d1/ex.nc"
+    file = workspace.root / "data/domes/train/d1/ex.nc"
     with xarray.open_dataset(file, decode_times=False) as data:
         wider = data.load().assign_coords(x=data["x"] * 2, y=data["y"] * 2)
     wider.to_netcdf(file, engine="h5netcdf")
-    code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
+    code, _, stderr = qexp("validate", workspace.root / "specs/experiences/domes.json")
     assert code == 0
     assert "the cells have different sizes" in stderr
-    code, _, stderr = qexp("--workspace", place.root, "run", "domes", "--set", "epochs=1")
+    code, _, stderr = qexp("--workspace", workspace.root, "run", "domes", "--set", "epochs=1")
     assert code == 0
     assert "warning: the cells have different sizes" in stderr
 
 
-def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(place, qexp):
-    folder = next(place.root.rglob("train/d1"))
+def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(workspace, qexp):
+    folder = next(workspace.root.rglob("train/d1"))
     shutil.copytree(folder, folder.parent.parent / "test/another_name")
     code, _, stderr = qexp("validate", "specs/experiences/domes.json")
     words = "1 of 2 test folders have the fields of training folders"
     assert (code, f"$.split: {words}: another_name; take them out" in stderr) == (0, True), stderr
-    (plan,) = sweep(["domes"], [0], {}, {}, place)
+    (plan,) = sweep(["domes"], [0], {}, {}, workspace)
     assert plan.caution == words
     (folder / "ex.nc").write_bytes((folder.with_name("d0") / "ex.nc").read_bytes())
     assert words not in qexp("validate", "specs/experiences/domes.json").stderr

@@ -58,20 +58,20 @@ REFUSED = {
 
 @pytest.mark.parametrize(("noise_model", "complaint"), REFUSED.values(), ids=REFUSED)
 def test_noise_with_one_fault_gets_one_complaint_at_the_fault(specs, problems, noise_model, complaint):
-    (said,) = problems(specs.spoil("dataset", ("noise_model", noise_model)))
-    assert said.startswith(f"specs/datasets/sound.json at {complaint}")
+    (message,) = problems(specs.spoil("dataset", ("noise_model", noise_model)))
+    assert message.startswith(f"specs/datasets/sound.json at {complaint}")
 
 
 def test_a_noise_that_scales_nothing_is_refused(specs, problems):
-    (said,) = problems(specs.spoil("dataset", ("noise_model", [WHITE]), ("fixed.noise", 0.1)))
-    assert said.startswith("specs/datasets/sound.json at $.fixed.noise: scales nothing")
+    (message,) = problems(specs.spoil("dataset", ("noise_model", [WHITE]), ("fixed.noise", 0.1)))
+    assert message.startswith("specs/datasets/sound.json at $.fixed.noise: scales nothing")
 
 
 def test_a_noise_that_no_view_takes_is_refused(specs, problems):
     stations = {"type": "gnss", "points": [[0, 0], [1, 2]], "errors": [0.002, 0.002, 0.005]}
     fixed = {"x": 0.0, "y": 0.0, "noise": 0.01}
-    (said,) = problems(specs.spoil("dataset", ("fixed", fixed), ("views", [stations])))
-    assert said.startswith("specs/datasets/sound.json at $.fixed.noise: scales nothing: stations have 'errors'")
+    (message,) = problems(specs.spoil("dataset", ("fixed", fixed), ("views", [stations])))
+    assert message.startswith("specs/datasets/sound.json at $.fixed.noise: scales nothing: stations have 'errors'")
 
 
 def resolved(specs, noise_model, *changes):
@@ -105,9 +105,9 @@ def test_a_component_that_is_added_to_a_list_leaves_the_noise_of_the_others():
     other = {"type": "white", "parameters": {"standard_deviation": 0.5}}
     quiet = samples_of(declared("white"))["displacement"]
     few = samples_of(declared([WHITE]))["displacement"]
-    one = samples_of(declared([OFFSET]))["displacement"]
+    alone = samples_of(declared([OFFSET]))["displacement"]
     many = samples_of(declared([OFFSET, WHITE]))["displacement"]
-    torch.testing.assert_close(many - quiet, (few - quiet) + (one - quiet), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(many - quiet, (few - quiet) + (alone - quiet), rtol=1e-4, atol=1e-6)
     # A second one of the same type has random numbers of its own.
     both = samples_of(declared([WHITE, other]))["displacement"]
     second = (both - few).flatten().double()
@@ -131,10 +131,10 @@ def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(spec
     elevation = np.random.default_rng(2).uniform(0, 2000, (16, 16))
     (specs.root / "data").mkdir(exist_ok=True)
     np.save(specs.root / "data/elevation.npy", elevation)
-    places = [[float(x), float(y)] for x, y in np.random.default_rng(3).uniform(-3, 3, (12, 2))]
+    points = [[float(x), float(y)] for x, y in np.random.default_rng(3).uniform(-3, 3, (12, 2))]
     views = [
         {"elevation": "elevation.npy"},
-        {"name": "descending", "points": places, "azimuth": 1.0, "incidence": 0.4},
+        {"name": "descending", "points": points, "azimuth": 1.0, "incidence": 0.4},
     ]
     stratified = {"type": "stratified", "parameters": {"slope": 0.01}, "views": [0]}
     one_range = {"type": "gaussian", "parameters": {"range": 2.0, "sill": 1e-4}, "views": ["descending"]}
@@ -149,7 +149,7 @@ def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(spec
     np.testing.assert_allclose(layers, slopes[:, None] * above, atol=1e-6)
     assert slopes.std() == pytest.approx(0.01, rel=0.15)
     field = (noisy["displacement_1"] - quiet["displacement_1"]).double()[:, 0, :, 0].numpy()
-    squared = np.square(np.array(places)[:, None] - np.array(places)).sum(-1)
+    squared = np.square(np.array(points)[:, None] - np.array(points)).sum(-1)
     np.testing.assert_allclose(np.cov(field.T), 1e-4 * np.exp(-squared / 4), atol=0.3e-4)
     assert np.std(field) == pytest.approx(0.01, rel=0.1)
 
@@ -170,7 +170,11 @@ def test_a_network_that_sees_the_mask_is_trained_and_looked_at(specs, qexp):
         code, _, stderr = qexp(*command)
         assert code == 0, stderr
     spec = json.loads((specs.root / "runs/sound_0/spec.json").read_text())
-    assert [one["type"] for one in spec["dataset"]["noise_model"]] == ["exponential", "offset", "decorrelation"]
+    assert [component["type"] for component in spec["dataset"]["noise_model"]] == [
+        "exponential",
+        "offset",
+        "decorrelation",
+    ]
 
 
 def test_matched_filters_say_what_they_need_of_the_noise(specs, problems):
@@ -193,8 +197,8 @@ def test_matched_filters_say_what_they_need_of_the_noise(specs, problems):
     }
     specs.write("model", model)
     specs.spoil("dataset", ("noise_model", [OFFSET]))
-    (said,) = problems(specs.root / "specs/experiences/sound.json")
-    assert said.startswith("specs/models/sound.json at $.operations.sources: matched filters need the inverse of")
+    (message,) = problems(specs.root / "specs/experiences/sound.json")
+    assert message.startswith("specs/models/sound.json at $.operations.sources: matched filters need the inverse of")
     spec = resolved(specs, [OFFSET, WHITE, HIDING]).document
     filters = initial_model(spec, BUILT_IN, Seeds(0)).network.operations["sources"].filters
     assert filters.isfinite().all()

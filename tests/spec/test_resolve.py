@@ -13,16 +13,16 @@ from qexp.spec import resolution
 
 
 @pytest.fixture
-def place(specs):
+def workspace(specs):
     return Workspace(specs.root)
 
 
 @pytest.fixture
-def resolved(place):
+def resolved(workspace):
     """The whole, checked document of the sound experience under overrides."""
 
     def of(*overrides, reference="sound"):
-        return experience(reference, read_overrides("--set", overrides), place)
+        return experience(reference, read_overrides("--set", overrides), workspace)
 
     return of
 
@@ -37,61 +37,61 @@ def complaints(call, *arguments):
 
 
 @pytest.mark.parametrize("reference", ["sound", "sound.json", "specs/models/sound.json", "./specs/models/sound.json"])
-def test_a_spec_is_found_by_name_and_by_path(place, reference):
-    assert resolution.locate("model", reference, place).samefile(place.specs / "models" / "sound.json")
+def test_a_spec_is_found_by_name_and_by_path(workspace, reference):
+    assert resolution.locate("model", reference, workspace).samefile(workspace.specs / "models" / "sound.json")
 
 
-def test_a_spec_is_found_by_its_whole_path_and_from_elsewhere(place, tmp_path_factory, monkeypatch):
+def test_a_spec_is_found_by_its_whole_path_and_from_elsewhere(workspace, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    file = place.specs / "models" / "sound.json"
+    file = workspace.specs / "models" / "sound.json"
     for reference in ("sound", "sound.json", "specs/models/sound.json", str(file), os.path.relpath(file)):
-        assert resolution.locate("model", reference, place).samefile(file)
+        assert resolution.locate("model", reference, workspace).samefile(file)
 
 
-def test_a_name_is_looked_up_among_specs_of_its_kind_only(specs, place):
+def test_a_name_is_looked_up_among_specs_of_its_kind_only(specs, workspace):
     specs.write("model", {}, "only_a_model")
-    assert resolution.locate("model", "only_a_model", place).is_file()
-    assert "no dataset 'only_a_model'" in complaints(resolution.locate, "dataset", "only_a_model", place)[0]
+    assert resolution.locate("model", "only_a_model", workspace).is_file()
+    assert "no dataset 'only_a_model'" in complaints(resolution.locate, "dataset", "only_a_model", workspace)[0]
 
 
-def test_an_experience_may_refer_to_a_spec_beside_it(specs, place):
+def test_an_experience_may_refer_to_a_spec_beside_it(specs, workspace):
     folder = specs.root / "elsewhere"
     (folder / "mine").mkdir(parents=True)
     dataset = json.loads((specs.root / "specs/datasets/sound.json").read_text())
     (folder / "mine" / "near.json").write_text(json.dumps({**dataset, "size": [16, 16], "description": "near"}))
     experience = json.loads((specs.root / "specs/experiences/sound.json").read_text())
     (folder / "first.json").write_text(json.dumps({**experience, "dataset": "mine/near.json"}))
-    loaded = resolution.experience("elsewhere/first.json", [], place)
+    loaded = resolution.experience("elsewhere/first.json", [], workspace)
     assert loaded.document["dataset"]["description"] == "near"
     assert (loaded.name, loaded.dataset_name, loaded.model_name) == ("first", "near", "sound")
 
 
-def test_a_name_that_is_not_there_is_answered_with_the_nearest(specs, place):
+def test_a_name_that_is_not_there_is_answered_with_the_nearest(specs, workspace):
     specs.write("dataset", {}, "etna_noisy")
     for reference in ("etna_noisi", "etna-noisy.json", "ETNA_NOISY"):
-        assert "did you mean 'etna_noisy'?" in complaints(resolution.locate, "dataset", reference, place)[0]
-    assert "known: etna_noisy, sound" in complaints(resolution.locate, "dataset", "vesuvius", place)[0]
+        assert "did you mean 'etna_noisy'?" in complaints(resolution.locate, "dataset", reference, workspace)[0]
+    assert "known: etna_noisy, sound" in complaints(resolution.locate, "dataset", "vesuvius", workspace)[0]
 
 
-def test_a_reference_that_leads_nowhere_is_reported_where_it_stands(specs, place):
+def test_a_reference_that_leads_nowhere_is_reported_where_it_stands(specs, workspace):
     specs.spoil("experience", ("dataset", "soond"))
-    assert complaints(resolution.experience, "sound", [], place) == [
+    assert complaints(resolution.experience, "sound", [], workspace) == [
         "specs/experiences/sound.json at $.dataset: no dataset 'soond'; did you mean 'sound'?"
     ]
 
 
-def test_a_name_too_long_for_a_file_is_a_name_that_is_not_there(place):
-    assert "no experience" in complaints(resolution.locate, "experience", "a" * 300, place)[0]
+def test_a_name_too_long_for_a_file_is_a_name_that_is_not_there(workspace):
+    assert "no experience" in complaints(resolution.locate, "experience", "a" * 300, workspace)[0]
 
 
-def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, place):
+def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, workspace):
     specs.write("experience", "{", "torn")
-    assert complaints(resolution.experience, "torn", [], place)[0].startswith(
+    assert complaints(resolution.experience, "torn", [], workspace)[0].startswith(
         "specs/experiences/torn.json at $: not valid JSON at line 1, column 2"
     )
     specs.write("dataset", "[]", "torn")
     specs.spoil("experience", ("dataset", "torn"))
-    assert complaints(resolution.experience, "sound", [], place) == [
+    assert complaints(resolution.experience, "sound", [], workspace) == [
         "specs/datasets/torn.json at $: must be an object {…}, but is a list []"
     ]
 
@@ -128,13 +128,13 @@ def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, place):
     ],
 )
 def test_an_override_sets_one_value_of_the_whole_experience(resolved, override, path, value):
-    whole = resolved(override)
-    found = whole.document
+    resolved_spec = resolved(override)
+    spec = resolved_spec.document
     for step in path.split("."):
-        found = found[int(step) if isinstance(found, list) else step]
-    assert found == value
-    (kept,) = whole.overrides
-    assert read_overrides("--set", [kept]) == read_overrides("--set", [override])
+        spec = spec[int(step) if isinstance(spec, list) else step]
+    assert spec == value
+    (override_text,) = resolved_spec.overrides
+    assert read_overrides("--set", [override_text]) == read_overrides("--set", [override])
 
 
 def test_an_override_changes_nothing_else(resolved):
@@ -146,19 +146,19 @@ def test_an_override_changes_nothing_else(resolved):
 
 def test_parameters_of_something_given_by_its_bare_name_can_be_set(specs, resolved):
     specs.spoil("experience", ("optimizer", "adamw"), ("schedule", "cosine"))
-    whole = resolved("optimizer.parameters.weight_decay=0.1", "schedule.parameters.final=0.2").document
-    assert whole["optimizer"]["type"] == "adamw"
-    assert whole["optimizer"]["parameters"]["weight_decay"] == 0.1
-    assert whole["schedule"] == {"type": "cosine", "parameters": {"final": 0.2}}
+    spec = resolved("optimizer.parameters.weight_decay=0.1", "schedule.parameters.final=0.2").document
+    assert spec["optimizer"]["type"] == "adamw"
+    assert spec["optimizer"]["parameters"]["weight_decay"] == 0.1
+    assert spec["schedule"] == {"type": "cosine", "parameters": {"final": 0.2}}
 
 
 def test_another_dataset_can_be_put_in_by_name_and_changed_in_the_same_breath(specs, resolved):
     dataset = json.loads((specs.root / "specs/datasets/sound.json").read_text())
     specs.write("dataset", {**dataset, "fixed": {**dataset["fixed"], "incidence": 0.5}}, "other")
-    whole = resolved("dataset.fixed.noise=0.02", "dataset=other")
-    assert whole.dataset_name == "other"
-    assert whole.document["dataset"]["fixed"]["incidence"] == 0.5
-    assert whole.document["dataset"]["fixed"]["noise"] == 0.02
+    resolved_spec = resolved("dataset.fixed.noise=0.02", "dataset=other")
+    assert resolved_spec.dataset_name == "other"
+    assert resolved_spec.document["dataset"]["fixed"]["incidence"] == 0.5
+    assert resolved_spec.document["dataset"]["fixed"]["noise"] == 0.02
 
 
 def test_an_override_makes_no_difference_to_the_files(specs, resolved):
@@ -191,8 +191,8 @@ def test_an_override_makes_no_difference_to_the_files(specs, resolved):
     ],
 )
 def test_an_override_is_held_to_the_schema_like_the_file_itself(resolved, override, complaint):
-    (said,) = complaints(resolved, override)
-    assert said.startswith(complaint)
+    (message,) = complaints(resolved, override)
+    assert message.startswith(complaint)
 
 
 @pytest.mark.parametrize("override", ["epochs", "=20", ".epochs=20", "dataset..noise=1", "epochs.=3", "", "="])
@@ -257,20 +257,20 @@ def test_an_override_of_what_cannot_be_there_says_what_is(resolved, override, hi
 
 
 def test_every_default_is_written_out(resolved):
-    whole = resolved().document
-    assert whole["optimizer"] == {
+    spec = resolved().document
+    assert spec["optimizer"] == {
         "type": "adam",
         "parameters": {"betas": [0.9, 0.999], "epsilon": 1e-7, "weight_decay": 0.0},
     }
-    assert whole["schedule"] == {"type": "constant", "parameters": {}}
-    assert whole["losses"]["depth"] == {"type": "mae", "parameters": {}}
-    assert whole["transforms"]["depth"] == {"type": "log", "parameters": {}}
-    assert whole["dataset"]["noise_model"] == {"type": "white", "parameters": {}}
-    convolution = whole["model"]["operations"]["block"]["parameters"]
+    assert spec["schedule"] == {"type": "constant", "parameters": {}}
+    assert spec["losses"]["depth"] == {"type": "mae", "parameters": {}}
+    assert spec["transforms"]["depth"] == {"type": "log", "parameters": {}}
+    assert spec["dataset"]["noise_model"] == {"type": "white", "parameters": {}}
+    convolution = spec["model"]["operations"]["block"]["parameters"]
     assert convolution.pop("filters") == [4]
     assert convolution.keys() >= {"kernel_size", "stride", "padding", "activation", "bias"}
     for key in ("gradient_clip", "precision", "pretrain", "additional_callbacks"):
-        assert key in whole
+        assert key in spec
 
 
 def test_what_was_given_outweighs_the_default(specs, resolved):
@@ -279,17 +279,17 @@ def test_what_was_given_outweighs_the_default(specs, resolved):
         ("optimizer", {"type": "adam", "parameters": {"epsilon": 0.5}}),
         ("precision", "bfloat16"),
     )
-    whole = resolved().document
-    assert whole["optimizer"]["parameters"] == {"betas": [0.9, 0.999], "epsilon": 0.5, "weight_decay": 0.0}
-    assert whole["precision"] == "bfloat16"
+    spec = resolved().document
+    assert spec["optimizer"]["parameters"] == {"betas": [0.9, 0.999], "epsilon": 0.5, "weight_decay": 0.0}
+    assert spec["precision"] == "bfloat16"
 
 
 def test_a_whole_document_is_itself_a_valid_experience_and_stays_as_it_is(specs, resolved):
-    whole = resolved()
-    specs.write("experience", whole.document, "whole")
+    resolved_spec = resolved()
+    specs.write("experience", resolved_spec.document, "whole")
     again = resolved(reference="whole")
-    assert again.document == whole.document
-    assert again.digest == whole.digest
+    assert again.document == resolved_spec.document
+    assert again.digest == resolved_spec.digest
 
 
 def test_noise_false_means_none(specs, resolved):

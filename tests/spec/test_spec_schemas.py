@@ -85,9 +85,9 @@ def test_an_entry_takes_its_own_parameters_and_no_others(kind, definition, name,
     ("kind", "definition", "name", "entry"), [pytest.param(*case, id=f"{case[1]}-{case[2]}") for case in ENTRIES]
 )
 def test_a_parameter_is_required_or_has_a_default_and_the_builder_knows_it(kind, definition, name, entry):
-    known = set(entry.parameters.get("properties", {}))
+    properties = set(entry.parameters.get("properties", {}))
     required, optional = set(entry.required), set(entry.defaults)
-    assert required | optional == known
+    assert required | optional == properties
     assert not required & optional
     for parameter, default in entry.defaults.items():
         assert entry.schema()["properties"][parameter]["default"] == default

@@ -28,13 +28,13 @@ def of_names(specs):
 
 
 @pytest.fixture
-def place(specs, of_names):
+def workspace(specs, of_names):
     return Workspace(specs.root)
 
 
 @pytest.fixture
-def few(place):
-    return place.root / "data" / "few"
+def few(workspace):
+    return workspace.root / "data" / "few"
 
 
 @pytest.fixture
@@ -47,34 +47,34 @@ def spoil(of_names):
     return spoil
 
 
-def resolved(place, name, *overrides):
-    return experience(name, read_overrides("--set", overrides), place)
+def resolved(workspace, name, *overrides):
+    return experience(name, read_overrides("--set", overrides), workspace)
 
 
 @pytest.mark.slow
-def test_experiences_on_spectra_are_right(place, qexp):
+def test_experiences_on_spectra_are_right(workspace, qexp):
     names = [f"specs/{folder}/{name}.json" for name in DOCUMENTS for folder in ("experiences", "datasets", "models")]
     code, _, stderr = qexp("validate", *names)
     assert (code, stderr) == (0, f"{len(names)} specs are right\n")
 
 
-def test_every_default_of_spectra_is_written_out_and_none_of_other_data(place):
-    whole = resolved(place, "finetune").document
+def test_every_default_of_spectra_is_written_out_and_none_of_other_data(workspace):
+    spec = resolved(workspace, "finetune").document
     defaults = {"inner": None, "labelled": "all", "allow_leak": False, "layer_decay": 1.0}
-    assert {key: whole[key] for key in defaults} == defaults
-    assert whole["pretrain"] == {"run": "masked_0", "operations": ["encoder"], "freeze": [], "epochs_frozen": None}
-    assert not {"sizes", "select", "members", "protocol", "patches"} & set(whole)
-    assert whole["dataset"]["units"] == {"spectrum": "counts", "mask": "", "depth": "mm", "toc": "wt%"}
-    assert not {"labelled", "allow_leak"} & set(experience("sound", {}, place).document)
+    assert {key: spec[key] for key in defaults} == defaults
+    assert spec["pretrain"] == {"run": "masked_0", "operations": ["encoder"], "freeze": [], "epochs_frozen": None}
+    assert not {"sizes", "select", "members", "protocol", "patches"} & set(spec)
+    assert spec["dataset"]["units"] == {"spectrum": "counts", "mask": "", "depth": "mm", "toc": "wt%"}
+    assert not {"labelled", "allow_leak"} & set(experience("sound", {}, workspace).document)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(place, name):
-    whole = resolved(place, name)
-    Specs(place.root, {"experience": whole.document}, "again")
-    again = resolved(place, "again")
-    assert (again.document, again.digest) == (whole.document, whole.digest)
+def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(workspace, name):
+    resolved_spec = resolved(workspace, name)
+    Specs(workspace.root, {"experience": resolved_spec.document}, "again")
+    again = resolved(workspace, "again")
+    assert (again.document, again.digest) == (resolved_spec.document, resolved_spec.digest)
 
 
 def another_count(few):
@@ -94,22 +94,24 @@ def another_count(few):
     ],
     ids=["count", "target", "validation", "depth", "core"],
 )
-def test_another_content_is_another_digest(place, few, change):
+def test_another_content_is_another_digest(workspace, few, change):
     split = 'inner={"type": "held_out", "parameters": {"by": "core", "values": ["C1"]}}'
-    before = resolved(place, "scratch", split).digest
+    before = resolved(workspace, "scratch", split).digest
     change(few)
-    assert resolved(place, "scratch", split).digest != before
+    assert resolved(workspace, "scratch", split).digest != before
 
 
 @pytest.mark.slow
-def test_another_place_or_another_way_to_write_the_same_counts_is_the_same_digest(place, few, tmp_path, monkeypatch):
-    before = resolved(place, "scratch").digest
+def test_another_place_or_another_way_to_write_the_same_counts_is_the_same_digest(
+    workspace, few, tmp_path, monkeypatch
+):
+    before = resolved(workspace, "scratch").digest
     file = few / "train/spe/B1_3.csv"
     file.write_text(",".join(f"{count}.0" for count in file.read_text().split()))
-    assert resolved(place, "scratch").digest == before
+    assert resolved(workspace, "scratch").digest == before
     shutil.move(few, tmp_path / "elsewhere" / "few")
     monkeypatch.setenv("QEXP_DATA", str(tmp_path / "elsewhere"))
-    assert resolved(place, "scratch").digest == before
+    assert resolved(workspace, "scratch").digest == before
 
 
 # Files
@@ -190,14 +192,16 @@ FILES_WITH_A_FAULT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "where", "words"), FILES_WITH_A_FAULT.values(), ids=FILES_WITH_A_FAULT)
-def test_a_fault_in_the_files_is_told_by_validate_and_no_run_begins(place, few, problems, qexp, change, where, words):
+def test_a_fault_in_the_files_is_told_by_validate_and_no_run_begins(
+    workspace, few, problems, qexp, change, where, words
+):
     change(few)
-    (said,) = problems("specs/experiences/scratch.json")
-    assert said.startswith(f"specs/{where}: ")
-    assert words in said
+    (message,) = problems("specs/experiences/scratch.json")
+    assert message.startswith(f"specs/{where}: ")
+    assert words in message
     code, stdout, stderr = qexp("run", "scratch")
-    assert (code, stdout, stderr) == (2, "", f"error: {said}\n")
-    assert not (place.root / "runs").exists()
+    assert (code, stdout, stderr) == (2, "", f"error: {message}\n")
+    assert not (workspace.root / "runs").exists()
 
 
 # Specs
@@ -223,9 +227,9 @@ DATASETS_WITH_A_FAULT = {
 @pytest.mark.parametrize(("path", "value", "where", "words"), DATASETS_WITH_A_FAULT.values(), ids=DATASETS_WITH_A_FAULT)
 def test_a_dataset_with_one_fault_gets_one_complaint_at_the_fault(spoil, problems, path, value, where, words):
     spoil("scratch", "dataset", (path, value))
-    (said,) = problems("specs/datasets/scratch.json")
-    assert said.startswith(f"specs/datasets/scratch.json at {where}: ")
-    assert words in said
+    (message,) = problems("specs/datasets/scratch.json")
+    assert message.startswith(f"specs/datasets/scratch.json at {where}: ")
+    assert words in message
 
 
 MODELS_WITH_A_FAULT = {
@@ -257,9 +261,9 @@ MODELS_WITH_A_FAULT = {
 
 @pytest.mark.parametrize(("name", "changes", "where", "words"), MODELS_WITH_A_FAULT.values(), ids=MODELS_WITH_A_FAULT)
 def test_a_model_with_one_fault_gets_one_complaint_at_the_fault(spoil, problems, name, changes, where, words):
-    (said,) = problems(spoil(name, "model", *changes))
-    assert said.startswith(f"specs/models/{name}.json at {where}: ")
-    assert words in said
+    (message,) = problems(spoil(name, "model", *changes))
+    assert message.startswith(f"specs/models/{name}.json at {where}: ")
+    assert words in message
 
 
 EXPERIENCES_WITH_A_FAULT = {
@@ -330,9 +334,9 @@ EXPERIENCES_WITH_A_FAULT = {
     ("name", "path", "value", "where", "words"), EXPERIENCES_WITH_A_FAULT.values(), ids=EXPERIENCES_WITH_A_FAULT
 )
 def test_an_experience_with_a_fault_gets_a_complaint_at_the_fault(spoil, problems, name, path, value, where, words):
-    said = problems(spoil(name, "experience", (path, value)))
-    here = [line for line in said if line.startswith(f"specs/experiences/{name}.json at {where}: ")]
-    assert here, said
+    message = problems(spoil(name, "experience", (path, value)))
+    here = [line for line in message if line.startswith(f"specs/experiences/{name}.json at {where}: ")]
+    assert here, message
     assert words in here[0]
 
 
@@ -340,23 +344,27 @@ def test_an_experience_with_a_fault_gets_a_complaint_at_the_fault(spoil, problem
 @pytest.mark.parametrize("loss_on", ["masked", "all"])
 def test_a_ratio_that_hides_no_patch_teaches_nothing_and_is_refused(spoil, problems, ratio, loss_on):
     ratios = [(f"operations.{name}.parameters.mask_ratio", ratio) for name in ("encoder", "decoder")]
-    (said,) = problems(spoil("masked", "model", *ratios, ("operations.decoder.parameters.loss_on", loss_on)))
-    assert said.startswith("specs/experiences/masked.json at $.outputs[0]: nothing is hidden: a mask_ratio of")
-    assert said.endswith("hides none of 8 patches; 0.12 would hide one")
+    (message,) = problems(spoil("masked", "model", *ratios, ("operations.decoder.parameters.loss_on", loss_on)))
+    assert message.startswith("specs/experiences/masked.json at $.outputs[0]: nothing is hidden: a mask_ratio of")
+    assert message.endswith("hides none of 8 patches; 0.12 would hide one")
 
 
 def test_a_mask_that_goes_nowhere_is_no_input(spoil, problems):
     spoil("scratch", "model", ("inputs.mask", {"size": [8]}))
-    (said,) = problems(spoil("scratch", "experience", ("inputs", ["spectrum", "mask"])))
-    assert said.startswith("specs/experiences/scratch.json at $.inputs[1]: no branch of the model begins with 'mask'")
+    (message,) = problems(spoil("scratch", "experience", ("inputs", ["spectrum", "mask"])))
+    assert message.startswith(
+        "specs/experiences/scratch.json at $.inputs[1]: no branch of the model begins with 'mask'"
+    )
 
 
-def test_a_channel_that_is_empty_in_all_training_spectra_is_named_where_it_cannot_be_scaled(place, spoil, problems):
-    for file in place.root.glob("data/many/train/spe/*"):
+def test_a_channel_that_is_empty_in_all_training_spectra_is_named_where_it_cannot_be_scaled(workspace, spoil, problems):
+    for file in workspace.root.glob("data/many/train/spe/*"):
         counts = file.read_text().split()
         file.write_text(" ".join([*counts[:30], "0", *counts[31:]]))
-    (said,) = problems(spoil("masked", "experience", ("transforms.spectrum", "standardize")))
-    assert said.endswith("at $.transforms.spectrum: cannot standardize values that are all the same, as in channel 30")
+    (message,) = problems(spoil("masked", "experience", ("transforms.spectrum", "standardize")))
+    assert message.endswith(
+        "at $.transforms.spectrum: cannot standardize values that are all the same, as in channel 30"
+    )
 
 
 @pytest.mark.slow
@@ -377,8 +385,8 @@ def test_a_channel_that_is_empty_in_all_training_spectra_is_named_where_it_canno
         ("finetune", [("pretrain", "masked_0")]),
     ],
 )
-def test_what_makes_sense_is_right(place, spoil, qexp, name, changes):
-    listing = place.root / "data/many/train/info.csv"
+def test_what_makes_sense_is_right(workspace, spoil, qexp, name, changes):
+    listing = workspace.root / "data/many/train/info.csv"
     listing.write_text(listing.read_text().replace(",25,30", ",25,10"))
     code, _, stderr = qexp("validate", spoil(name, "experience", *changes))
     assert code == 0, stderr
@@ -387,13 +395,13 @@ def test_what_makes_sense_is_right(place, spoil, qexp, name, changes):
 def test_all_problems_of_an_experience_are_reported_together(spoil, problems):
     changes = [("labelled", 19), ("transforms.toc", "per_sample"), ("metrics", {"toc": ["mae"]})]
     spoil("scratch", "model", ("inputs.mask", {"size": [8]}))
-    said = problems(spoil("scratch", "experience", *changes, ("inputs", ["spectrum", "mask"])))
-    assert [line.partition(" at ")[2].partition(":")[0] for line in said] == [
+    message = problems(spoil("scratch", "experience", *changes, ("inputs", ["spectrum", "mask"])))
+    assert [line.partition(" at ")[2].partition(":")[0] for line in message] == [
         "$.labelled", "$.transforms.toc", "$.inputs[1]",
     ]  # fmt: skip
 
 
-def test_missing_targets_are_told_of_only_where_there_is_a_target(place, spoil, qexp):
+def test_missing_targets_are_told_of_only_where_there_is_a_target(workspace, spoil, qexp):
     spoil("masked", "dataset", ("missing", "drop"))
     code, _, stderr = qexp("validate", "specs/datasets/masked.json")
     assert code == 2
@@ -401,24 +409,24 @@ def test_missing_targets_are_told_of_only_where_there_is_a_target(place, spoil, 
 
 
 @pytest.mark.slow
-def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest(place, spoil):
-    plain = resolved(place, "scratch")
+def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest(workspace, spoil):
+    plain = resolved(workspace, "scratch")
     spoil("scratch", "dataset", ("missing", "drop"))
-    dropping = resolved(place, "scratch")
+    dropping = resolved(workspace, "scratch")
     assert "missing" not in plain.document["dataset"]
     assert dropping.document["dataset"]["missing"] == "drop"
     assert dropping.digest != plain.digest
 
 
 @pytest.mark.parametrize("name", ["TOC%", "CaCO3%", "Si-Al"])
-def test_a_target_may_be_called_as_laboratories_call_it(place, spoil, name):
+def test_a_target_may_be_called_as_laboratories_call_it(workspace, spoil, name):
     file = spoil("scratch", "dataset", ("target", name), ("units", {name: "wt%"}))
-    problems = examine(place.root / "specs/datasets/scratch.json", spec_cache(place)).problems
+    problems = examine(workspace.root / "specs/datasets/scratch.json", spec_cache(workspace)).problems
     assert problems == [], file
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("target", "%TOC", "'%TOC' is not a name; use letters, digits, -, _ and %, beginning with a letter"),
         ("target", "TOC (wt%)", "'TOC (wt%)' is not a name"),
@@ -426,10 +434,10 @@ def test_a_target_may_be_called_as_laboratories_call_it(place, spoil, name):
         ("missing", "drp", "no rule for missing targets 'drp'; did you mean 'drop'"),
     ],
 )
-def test_keys_of_a_dataset_that_cannot_be_meant_are_refused_with_what_would_work(spoil, problems, key, value, said):
+def test_keys_of_a_dataset_that_cannot_be_meant_are_refused_with_what_would_work(spoil, problems, key, value, message):
     spoil("scratch", "dataset", (key, value))
-    (found,) = problems("specs/datasets/scratch.json")
-    assert said in found
+    (problem,) = problems("specs/datasets/scratch.json")
+    assert message in problem
 
 
 @pytest.mark.slow
@@ -438,6 +446,6 @@ def test_a_last_batch_of_one_spectrum_is_refused_only_where_it_is_normalised_ove
         assert qexp("validate", spoil(name, "experience", ("batch_size", 17))).code == 0  # of 18
     operations = ["encoder", "pool", "norm", "head"]
     changes = ("operations.norm", {"module": "batch_norm"}), ("branches.0.operations", operations)
-    (said,) = problems(spoil("scratch", "model", *changes))
-    assert "$.batch_size: the last of the batches of 18 samples has a single sample" in said
+    (message,) = problems(spoil("scratch", "model", *changes))
+    assert "$.batch_size: the last of the batches of 18 samples has a single sample" in message
     assert qexp("validate", spoil("scratch", "experience", ("labelled", 12), ("batch_size", 6))).code == 0

@@ -67,7 +67,7 @@ def rows(**columns):
 
 
 @pytest.fixture
-def place(specs):
+def workspace(specs):
     (specs.root / "data" / "moon").mkdir(parents=True)
     (specs.root / "data" / "moon" / "rows.csv").write_text(rows())
     Specs(specs.root, DOCUMENTS, "rows")
@@ -75,20 +75,20 @@ def place(specs):
 
 
 @pytest.fixture
-def spoil(specs, place):
+def spoil(specs, workspace):
     return Specs(specs.root, DOCUMENTS, "rows").spoil
 
 
 @pytest.fixture
-def data(place):
+def data(workspace):
     def data(**columns):
-        (place.root / "data" / "moon" / "rows.csv").write_text(rows(**columns))
+        (workspace.root / "data" / "moon" / "rows.csv").write_text(rows(**columns))
 
     return data
 
 
-def resolved(place, *overrides):
-    return experience("rows", read_overrides("--set", overrides), place)
+def resolved(workspace, *overrides):
+    return experience("rows", read_overrides("--set", overrides), workspace)
 
 
 def test_the_schema_and_the_builders_know_the_same_types_of_datasets():
@@ -103,36 +103,36 @@ GROUPS_APART = (
 """The dataset declares groups, and the experience leaves one row out."""
 
 
-def test_an_experience_on_rows_is_right_and_its_dataset_is_made(place, qexp):
+def test_an_experience_on_rows_is_right_and_its_dataset_is_made(workspace, qexp):
     code, _, stderr = qexp("validate", "specs/experiences/rows.json", "specs/datasets/rows.json")
     assert (code, stderr) == (0, f"{GROUPS_APART}\n2 specs are right\n")
-    dataset = dataset_of(resolved(place).document["dataset"], BUILT_IN)
+    dataset = dataset_of(resolved(workspace).document["dataset"], BUILT_IN)
     assert len(dataset) == 12
     assert set(dataset.column("mission")) == set(MISSIONS)
 
 
-def test_every_default_of_rows_is_written_out_and_none_of_generated_data(place):
-    whole = resolved(place).document
+def test_every_default_of_rows_is_written_out_and_none_of_generated_data(workspace):
+    spec = resolved(workspace).document
     defaults = {"select": {}, "members": 1, "protocol": "honest", "baselines": []}
-    assert {key: whole[key] for key in defaults} == defaults
-    assert whole["split"] == {"type": "leave_one_out", "parameters": {}}
-    assert whole["inner"]["parameters"] == {"folds": 3, "shuffle": True, "repeats": 1}
-    assert "sizes" not in whole
-    assert whole["dataset"]["outputs"] == {"tio2": ["TiO2"]}
-    assert whole["dataset"]["units"] == {"reflectance": "", "angles": "", "tio2": "wt%"}
-    assert resolved(place, "inner=null", "keep=last").document["inner"] is None
+    assert {key: spec[key] for key in defaults} == defaults
+    assert spec["split"] == {"type": "leave_one_out", "parameters": {}}
+    assert spec["inner"]["parameters"] == {"folds": 3, "shuffle": True, "repeats": 1}
+    assert "sizes" not in spec
+    assert spec["dataset"]["outputs"] == {"tio2": ["TiO2"]}
+    assert spec["dataset"]["units"] == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert resolved(workspace, "inner=null", "keep=last").document["inner"] is None
 
 
-def test_keys_for_rows_are_in_no_resolved_experience_on_generated_data(place):
-    whole = experience("sound", {}, place).document
-    assert not {"inner", "select", "members", "protocol", "baselines"} & set(whole)
+def test_keys_for_rows_are_in_no_resolved_experience_on_generated_data(workspace):
+    spec = experience("sound", {}, workspace).document
+    assert not {"inner", "select", "members", "protocol", "baselines"} & set(spec)
 
 
-def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
-    whole = resolved(place)
-    specs.write("experience", whole.document, "whole")
-    again = experience("whole", {}, place)
-    assert (again.document, again.digest) == (whole.document, whole.digest)
+def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, workspace):
+    resolved_spec = resolved(workspace)
+    specs.write("experience", resolved_spec.document, "whole")
+    again = experience("whole", {}, workspace)
+    assert (again.document, again.digest) == (resolved_spec.document, resolved_spec.digest)
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place)
         ("dataset", "found", ..., "/nowhere/rows.csv"),
     ],
 )
-def test_short_and_long_forms_have_one_digest(place, spoil, kind, path, short, long):
+def test_short_and_long_forms_have_one_digest(workspace, spoil, kind, path, short, long):
     digests = set()
     for value in (short, long):
         spoil(kind, (path, value))
-        digests.add(resolved(place).digest)
+        digests.add(resolved(workspace).digest)
     assert len(digests) == 1
 
 
@@ -160,20 +160,20 @@ def test_short_and_long_forms_have_one_digest(place, spoil, kind, path, short, l
 
 
 def test_another_content_under_the_same_name_is_another_digest_and_another_place_is_not(
-    place, data, tmp_path_factory, monkeypatch
+    workspace, data, tmp_path_factory, monkeypatch
 ):
-    before = resolved(place).digest
+    before = resolved(workspace).digest
     data(inc=range(12))
-    changed = resolved(place).digest
+    changed = resolved(workspace).digest
     assert changed != before
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (place.root / "data" / "moon").rename(elsewhere / "moon")
+    (workspace.root / "data" / "moon").rename(elsewhere / "moon")
     monkeypatch.setenv("QEXP_DATA", os.pathsep.join(["/nowhere", str(elsewhere)]))
-    assert resolved(place).digest == changed
+    assert resolved(workspace).digest == changed
 
 
-def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(place, data):
-    document = resolved(place).document["dataset"]
+def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(workspace, data):
+    document = resolved(workspace).document["dataset"]
     assert len(dataset_of(document, BUILT_IN)) == 12
     data(inc=range(12))
     with pytest.raises(DatasetError, match="has changed: its SHA-256 is now"):
@@ -182,22 +182,22 @@ def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(place, data)
 
 def test_a_file_that_is_not_there_is_reported_with_the_places_where_it_was_sought(spoil, problems, monkeypatch):
     monkeypatch.setenv("QEXP_DATA", os.pathsep.join(["/first", "/second"]))
-    (said,) = problems(spoil("dataset", ("path", "moon/row.csv")))
-    assert said.startswith("specs/datasets/rows.json at $.path: there is no file 'moon/row.csv'")
-    assert "did you mean 'rows.csv'" in said
+    (message,) = problems(spoil("dataset", ("path", "moon/row.csv")))
+    assert message.startswith("specs/datasets/rows.json at $.path: there is no file 'moon/row.csv'")
+    assert "did you mean 'rows.csv'" in message
     for folder in ("data/moon/row.csv", "/first/moon/row.csv", "/second/moon/row.csv"):
-        assert folder in said
+        assert folder in message
 
 
 @pytest.fixture
-def stood_in(place, spoil):
+def stood_in(workspace, spoil):
     """The rows are there under the name of a stand-in alone."""
     spoil("dataset", ("stand_in", "moon/made_up.csv"))
-    rows_file = place.root / "data" / "moon" / "rows.csv"
+    rows_file = workspace.root / "data" / "moon" / "rows.csv"
     return rows_file.rename(rows_file.with_name("made_up.csv"))
 
 
-def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(place, stood_in, qexp):
+def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(workspace, stood_in, qexp):
     code, stdout, stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json")
     assert (code, stdout) == (0, "")
     assert stderr.splitlines() == [
@@ -206,34 +206,34 @@ def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(pla
         GROUPS_APART,
         "2 specs are right",
     ]
-    assert caution(resolved(place).document) == "made with stand-in data"
-    both = resolved(place, "protocol=as_published", "inner=null").document
+    assert caution(resolved(workspace).document) == "made with stand-in data"
+    both = resolved(workspace, "protocol=as_published", "inner=null").document
     assert caution(both) == "made with stand-in data; selected on the test data"
 
 
-def test_a_file_that_is_there_needs_no_stand_in_wherever_it_is(place, data, stood_in, monkeypatch, tmp_path):
-    of_stand_in = resolved(place).digest
+def test_a_file_that_is_there_needs_no_stand_in_wherever_it_is(workspace, data, stood_in, monkeypatch, tmp_path):
+    of_stand_in = resolved(workspace).digest
     elsewhere = tmp_path / "elsewhere" / "moon"
     elsewhere.mkdir(parents=True)
     (elsewhere / "rows.csv").write_text(rows(inc=range(12)))
     monkeypatch.setenv("QEXP_DATA", str(elsewhere.parent))
-    whole = resolved(place)
-    assert caution(whole.document) == ""
-    assert whole.digest != of_stand_in
-    assert dataset_of(whole.document["dataset"], BUILT_IN).warnings == []
+    resolved_spec = resolved(workspace)
+    assert caution(resolved_spec.document) == ""
+    assert resolved_spec.digest != of_stand_in
+    assert dataset_of(resolved_spec.document["dataset"], BUILT_IN).warnings == []
 
 
-def test_what_was_prepared_goes_on_with_the_stand_in_or_the_file_that_it_had(place, data, stood_in, monkeypatch):
-    with_stand_in = resolved(place).document["dataset"]
+def test_what_was_prepared_goes_on_with_the_stand_in_or_the_file_that_it_had(workspace, data, stood_in, monkeypatch):
+    with_stand_in = resolved(workspace).document["dataset"]
     data()
-    with_file = resolved(place).document["dataset"]
+    with_file = resolved(workspace).document["dataset"]
     assert dataset_of(with_stand_in, BUILT_IN).path == stood_in
     for document in (with_stand_in, with_file):
         document["found"] = "/no/longer/there.csv"
-    assert dataset_of(with_stand_in, BUILT_IN, place).path == stood_in
-    (place.root / "data" / "moon" / "rows.csv").unlink()
+    assert dataset_of(with_stand_in, BUILT_IN, workspace).path == stood_in
+    (workspace.root / "data" / "moon" / "rows.csv").unlink()
     with pytest.raises(DatasetError, match=r"there is no file 'moon/rows\.csv'"):
-        dataset_of(with_file, BUILT_IN, place)
+        dataset_of(with_file, BUILT_IN, workspace)
 
 
 def test_where_neither_the_file_nor_its_stand_in_is_found_both_are_named(stood_in, problems):
@@ -243,7 +243,7 @@ def test_where_neither_the_file_nor_its_stand_in_is_found_both_are_named(stood_i
     assert stand_in.startswith("specs/datasets/rows.json at $.stand_in: there is no file 'moon/made_up.csv'")
 
 
-def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, data, qexp):
+def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(workspace, data, qexp):
     data(inc=[30] * 12)
     code, stdout, stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json")
     assert (code, stdout) == (0, "")
@@ -255,9 +255,9 @@ def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, dat
     ]
 
 
-def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(place, spoil):
-    assert units_of(resolved(place).document, QUANTITIES) == {"reflectance": "", "angles": "", "tio2": "wt%"}
-    assert units_of(experience("sound", {}, place).document, QUANTITIES)["depth"] == "km"
+def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(workspace, spoil):
+    assert units_of(resolved(workspace).document, QUANTITIES) == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert units_of(experience("sound", {}, workspace).document, QUANTITIES)["depth"] == "km"
 
 
 # What is wrong, where, and what would work
@@ -282,9 +282,9 @@ DATASETS_WITH_A_FAULT = {
 
 @pytest.mark.parametrize(("path", "value", "where", "words"), DATASETS_WITH_A_FAULT.values(), ids=DATASETS_WITH_A_FAULT)
 def test_a_dataset_with_one_fault_gets_one_complaint_at_the_fault(spoil, problems, path, value, where, words):
-    (said,) = problems(spoil("dataset", (path, value)))
-    assert said.startswith(f"specs/datasets/rows.json at {where}: ")
-    assert words in said
+    (message,) = problems(spoil("dataset", (path, value)))
+    assert message.startswith(f"specs/datasets/rows.json at {where}: ")
+    assert words in message
 
 
 EXPERIENCES_WITH_A_FAULT = {
@@ -365,35 +365,35 @@ EXPERIENCES_WITH_A_FAULT = {
 )
 def test_an_experience_with_a_fault_gets_a_complaint_at_the_fault(spoil, data, problems, path, value, where, words):
     data(inc=[1, 2, 0, *range(3, 12)])
-    said = problems(spoil("experience", (path, value)))
-    here = [line for line in said if line.startswith(f"specs/experiences/rows.json at {where}: ")]
-    assert here, said
+    message = problems(spoil("experience", (path, value)))
+    here = [line for line in message if line.startswith(f"specs/experiences/rows.json at {where}: ")]
+    assert here, message
     assert words in here[0]
 
 
-def test_keys_for_rows_are_refused_for_generated_data(specs, place, problems):
-    said = problems(
+def test_keys_for_rows_are_refused_for_generated_data(specs, workspace, problems):
+    message = problems(
         specs.spoil("experience", ("inner", "leave_one_out"), ("members", 2), ("split", {"type": "leave_one_out"}))
     )
-    assert [line.partition(" at ")[2].partition(":")[0] for line in said] == ["$.inner", "$.members", "$.split"]
-    assert "[0.8, 0.2]" in said[2]
+    assert [line.partition(" at ")[2].partition(":")[0] for line in message] == ["$.inner", "$.members", "$.split"]
+    assert "[0.8, 0.2]" in message[2]
 
 
 def test_all_problems_of_an_experience_are_reported_together(spoil, problems):
     spoil("dataset", ("inputs.angles", ["incc"]), ("identifiers", ["site"]))
-    said = problems(spoil("experience", ("members", 0), ("split", [0.5, 0.5]), ("learning_rat", 1)))
-    assert [line.partition(" at ")[2].partition(":")[0] for line in said] == [
+    message = problems(spoil("experience", ("members", 0), ("split", [0.5, 0.5]), ("learning_rat", 1)))
+    assert [line.partition(" at ")[2].partition(":")[0] for line in message] == [
         "$.learning_rat", "$.members", "$.split", "$.inputs.angles[0]", "$.identifiers[0]",
     ]  # fmt: skip
 
 
 def test_choosing_needs_rows_to_choose_on(spoil, problems):
     changes = ("inner", ...), ("keep", "last")
-    (said,) = problems(spoil("experience", *changes, ("select", {"learning_rate": [1e-3, 1e-2]})))
-    assert "at $.select: " in said
-    assert "add $.inner" in said
-    (said,) = problems(spoil("experience", *changes, ("additional_callbacks", ["early_stopping"])))
-    assert "at $.additional_callbacks[0]: 'early_stopping' needs validation rows" in said
+    (message,) = problems(spoil("experience", *changes, ("select", {"learning_rate": [1e-3, 1e-2]})))
+    assert "at $.select: " in message
+    assert "add $.inner" in message
+    (message,) = problems(spoil("experience", *changes, ("additional_callbacks", ["early_stopping"])))
+    assert "at $.additional_callbacks[0]: 'early_stopping' needs validation rows" in message
 
 
 @pytest.mark.parametrize(
@@ -417,11 +417,11 @@ def test_what_makes_sense_is_right(spoil, qexp, changes):
     assert code == 0, stderr
 
 
-def test_an_input_must_have_as_many_values_as_columns(place, spoil, problems):
+def test_an_input_must_have_as_many_values_as_columns(workspace, spoil, problems):
     spoil("model", ("inputs.reflectance.size", [3]))
-    (said,) = problems("specs/experiences/rows.json")
+    (message,) = problems("specs/experiences/rows.json")
     assert (
-        said
+        message
         == "specs/experiences/rows.json at $.inputs[0]: its shape in the dataset is [2], but the model's input is [3]"
     )
 
@@ -429,33 +429,33 @@ def test_an_input_must_have_as_many_values_as_columns(place, spoil, problems):
 def test_an_inner_split_by_groups_that_leaves_one_group_names_the_fold(spoil, problems):
     by_mission = {"type": "group_k_fold", "parameters": {"by": "mission"}}
     held_out = {"type": "held_out", "parameters": {"by": "mission", "values": ["Apollo12", "Apollo17"]}}
-    (said,) = problems(spoil("experience", ("split", held_out), ("inner", by_mission)))
-    assert "at $.inner.parameters.by: in the fold 'held_out': all 3 rows have the same 'mission'" in said
+    (message,) = problems(spoil("experience", ("split", held_out), ("inner", by_mission)))
+    assert "at $.inner.parameters.by: in the fold 'held_out': all 3 rows have the same 'mission'" in message
 
 
 def test_a_column_that_is_constant_in_the_training_rows_of_a_fold_is_named(spoil, data, problems):
     data(M750=[0.2] * 4 + [0.3] * 8)
     by_mission = {"type": "group_k_fold", "parameters": {"by": "mission"}}
-    (said,) = problems(spoil("experience", ("split", by_mission), ("inner", ...), ("keep", "last")))
-    assert "$.transforms.reflectance: in the fold 'Apollo12', column 'M750': values that are all 0.3" in said
+    (message,) = problems(spoil("experience", ("split", by_mission), ("inner", ...), ("keep", "last")))
+    assert "$.transforms.reflectance: in the fold 'Apollo12', column 'M750': values that are all 0.3" in message
 
 
-def test_a_constant_column_cannot_be_standardized_and_is_named(place, data, problems):
+def test_a_constant_column_cannot_be_standardized_and_is_named(workspace, data, problems):
     data(M750=[0.2] * 12)
-    (said,) = problems("specs/experiences/rows.json")
-    assert "$.transforms.reflectance: column 'M750'" in said
+    (message,) = problems("specs/experiences/rows.json")
+    assert "$.transforms.reflectance: column 'M750'" in message
 
 
-def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batch(place, spoil, problems, qexp):
+def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batch(workspace, spoil, problems, qexp):
     spoil("model", ("operations.norm", {"module": "batch_norm"}), ("branches.0.operations", ["join", "norm", "look"]))
-    (said,) = problems(spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 5)))
-    assert "$.batch_size: the last of the batches of 11 samples has a single sample" in said
+    (message,) = problems(spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 5)))
+    assert "$.batch_size: the last of the batches of 11 samples has a single sample" in message
     assert qexp("validate", spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 4))).code == 0
 
 
-def test_candidates_are_all_combinations_of_what_select_lists_completed(place, spoil):
+def test_candidates_are_all_combinations_of_what_select_lists_completed(workspace, spoil):
     spoil("experience", ("select", {"learning_rate": [1e-3, 1e-2], "optimizer": ["adam", "sgd"]}))
-    spec = resolved(place).document
+    spec = resolved(workspace).document
     candidates = experiments.candidates(spec, BUILT_IN)
     assert [chosen for chosen, _ in candidates] == [
         {"learning_rate": rate, "optimizer": optimizer} for rate in (1e-3, 1e-2) for optimizer in ("adam", "sgd")
@@ -465,6 +465,6 @@ def test_candidates_are_all_combinations_of_what_select_lists_completed(place, s
     assert candidates[1][1]["optimizer"]["parameters"]
 
 
-def test_an_experience_without_select_is_its_only_candidate(place):
-    spec = resolved(place).document
+def test_an_experience_without_select_is_its_only_candidate(workspace):
+    spec = resolved(workspace).document
     assert json.dumps(experiments.candidates(spec, BUILT_IN)) == json.dumps([({}, spec)])

@@ -161,8 +161,8 @@ DATASETS = {
 
 @pytest.mark.parametrize(("path", "value", "complaint"), DATASETS.values(), ids=DATASETS)
 def test_a_dataset_with_one_fault_gets_one_complaint_at_the_fault(specs, problems, path, value, complaint):
-    (said,) = problems(specs.spoil("dataset", (path, value)))
-    assert said.startswith(f"specs/datasets/sound.json at {complaint}")
+    (message,) = problems(specs.spoil("dataset", (path, value)))
+    assert message.startswith(f"specs/datasets/sound.json at {complaint}")
 
 
 def test_bounds_are_open_so_that_a_depth_may_be_uniform_from_zero_on(specs, qexp):
@@ -177,26 +177,26 @@ def test_touching_test_intervals_are_right(specs, qexp):
 
 
 def test_an_interval_is_held_against_all_before_it_not_only_the_last(specs, problems):
-    said = problems(specs.spoil("dataset", ("varyings.depth", [[0.1, 0.5], [0.2, 0.3], [0.4, 0.6]])))
-    assert [line.partition(": ")[0] for line in said] == [
+    message = problems(specs.spoil("dataset", ("varyings.depth", [[0.1, 0.5], [0.2, 0.3], [0.4, 0.6]])))
+    assert [line.partition(": ")[0] for line in message] == [
         "specs/datasets/sound.json at $.varyings.depth[1]",
         "specs/datasets/sound.json at $.varyings.depth[2]",
     ]
 
 
 def test_test_intervals_that_take_everything_together_are_refused(specs, problems):
-    (said,) = problems(specs.spoil("dataset", ("varyings.depth", [[0, 0.5], [0.5, 1]])))
-    assert said.startswith("specs/datasets/sound.json at $.varyings.depth: the test part takes all quantiles")
+    (message,) = problems(specs.spoil("dataset", ("varyings.depth", [[0, 0.5], [0.5, 1]])))
+    assert message.startswith("specs/datasets/sound.json at $.varyings.depth: the test part takes all quantiles")
 
 
 def test_a_matrix_axis_through_values_that_cannot_be_is_refused(specs, problems):
-    (said,) = problems(specs.spoil("dataset", ("matrix.axes.depth", [-1, 4])))
-    assert said.startswith("specs/datasets/sound.json at $.matrix.axes.depth: ")
+    (message,) = problems(specs.spoil("dataset", ("matrix.axes.depth", [-1, 4])))
+    assert message.startswith("specs/datasets/sound.json at $.matrix.axes.depth: ")
 
 
 def test_a_distribution_beyond_all_numbers_is_refused(specs, problems):
-    (said,) = problems(specs.spoil("dataset", ("distributions.depth.parameters.mu", 1000)))
-    assert said.startswith("specs/datasets/sound.json at $.distributions.depth.parameters: ")
+    (message,) = problems(specs.spoil("dataset", ("distributions.depth.parameters.mu", 1000)))
+    assert message.startswith("specs/datasets/sound.json at $.distributions.depth.parameters: ")
 
 
 ABSURD_DATASETS = {
@@ -317,19 +317,19 @@ MODELS = {
 
 @pytest.mark.parametrize(("path", "value", "complaint"), MODELS.values(), ids=MODELS)
 def test_a_model_with_one_fault_gets_one_complaint_at_the_fault(specs, problems, path, value, complaint):
-    (said,) = problems(specs.spoil("model", (path, value)))
-    assert said.startswith(f"specs/models/sound.json at {complaint}")
+    (message,) = problems(specs.spoil("model", (path, value)))
+    assert message.startswith(f"specs/models/sound.json at {complaint}")
 
 
 def test_branches_that_are_joined_must_be_of_one_size(specs, problems):
-    said = problems(
+    message = problems(
         specs.spoil(
             "model",
             ("operations.join", {"module": "concatenate"}),
             ("branches.1", {"x_name": ["displacement", "seen"], "y_name": "depth", "operations": ["join"]}),
         )
     )
-    assert said == [
+    assert message == [
         "specs/models/sound.json at $.branches[1].operations[0]: operation 'join': "
         "cannot join inputs of sizes [16, 16, 1], [4, 4, 4]"
     ]
@@ -340,18 +340,18 @@ def test_an_operation_may_not_bear_a_name_that_torch_needs(specs, problems, name
     spoilt = specs.spoil(
         "model", (f"operations.{name}", {"module": "flatten"}), ("branches.1.operations", [name, "to_depth"])
     )
-    (said,) = problems(spoilt)
-    assert said.startswith("specs/models/sound.json at $.operations: ")
-    assert name in said
-    assert said.endswith("rename that operation")
+    (message,) = problems(spoilt)
+    assert message.startswith("specs/models/sound.json at $.operations: ")
+    assert name in message
+    assert message.endswith("rename that operation")
 
 
 @pytest.mark.parametrize("name", ["a.b", "1st", "", "a b", "ä"])
 def test_an_operation_needs_a_plain_name(specs, problems, name):
     model = json.loads((specs.root / "specs/models/sound.json").read_text())
     model["operations"][name] = {"module": "flatten"}
-    (said,) = problems(specs.write("model", model))
-    assert said.startswith(f"specs/models/sound.json at $.operations: '{name}' is not a name; use letters, digits")
+    (message,) = problems(specs.write("model", model))
+    assert message.startswith(f"specs/models/sound.json at $.operations: '{name}' is not a name; use letters, digits")
 
 
 @pytest.mark.parametrize("again", ["average_pooling", "attention"])
@@ -363,8 +363,8 @@ def test_an_operation_used_again_on_what_is_no_image_any_more_is_refused(specs, 
         ("operations.mean", {"module": "global_average"}),
         ("branches.0.operations", ["block", "again", "mean", "again"]),
     )
-    (said,) = problems(spoilt)
-    assert said.startswith("specs/models/sound.json at $.branches[0].operations[3]: operation 'again' does not fit")
+    (message,) = problems(spoilt)
+    assert message.startswith("specs/models/sound.json at $.branches[0].operations[3]: operation 'again' does not fit")
 
 
 ABSURD_MODELS = {
@@ -472,8 +472,8 @@ EXPERIENCES = {
 
 @pytest.mark.parametrize(("path", "value", "complaint"), EXPERIENCES.values(), ids=EXPERIENCES)
 def test_an_experience_with_one_fault_gets_one_complaint_at_the_fault(specs, problems, path, value, complaint):
-    (said,) = problems(specs.spoil("experience", (path, value)))
-    assert said.startswith(f"specs/experiences/sound.json at {complaint}")
+    (message,) = problems(specs.spoil("experience", (path, value)))
+    assert message.startswith(f"specs/experiences/sound.json at {complaint}")
 
 
 def test_the_share_of_a_part_may_carry_an_error_of_rounding(specs, qexp):
@@ -496,7 +496,7 @@ def test_a_beta_may_be_a_whole_number(specs, qexp):
 @pytest.mark.parametrize("transform", ["log", "standardize"])
 def test_a_transform_that_a_constant_zero_does_not_stand_is_refused(specs, problems, transform):
     specs.spoil("model", ("outputs", ["depth", "x"]), ("branches.2.y_name", "x"))
-    (said,) = problems(
+    (message,) = problems(
         specs.spoil(
             "experience",
             ("outputs", ["depth", "x"]),
@@ -504,7 +504,7 @@ def test_a_transform_that_a_constant_zero_does_not_stand_is_refused(specs, probl
             ("transforms", {"x": transform}),
         )
     )
-    assert said.startswith("specs/experiences/sound.json at $.transforms.x: ")
+    assert message.startswith("specs/experiences/sound.json at $.transforms.x: ")
 
 
 def test_a_last_batch_of_one_sample_is_refused_where_a_channel_is_normalised_over_the_batch(specs, problems):
@@ -514,8 +514,8 @@ def test_a_last_batch_of_one_sample_is_refused_where_a_channel_is_normalised_ove
 
 def test_a_typical_value_of_zero_is_refused_in_words(specs, problems):
     scale = {"type": "scale", "parameters": {"typical": 0}}
-    (said,) = problems(specs.spoil("experience", ("transforms.depth", scale)))
-    assert "$.transforms.depth.parameters.typical: must not be 0" in said
+    (message,) = problems(specs.spoil("experience", ("transforms.depth", scale)))
+    assert "$.transforms.depth.parameters.typical: must not be 0" in message
 
 
 def test_a_number_of_epochs_that_no_record_could_hold_is_refused(specs, problems):
@@ -524,8 +524,8 @@ def test_a_number_of_epochs_that_no_record_could_hold_is_refused(specs, problems
 
 def test_a_fault_in_a_dataset_that_stands_in_the_experience_is_pointed_at_there(specs, problems):
     dataset = json.loads((specs.root / "specs/datasets/sound.json").read_text())
-    (said,) = problems(specs.spoil("experience", ("dataset", {**dataset, "size": [16, 0]})))
-    assert said.startswith("specs/experiences/sound.json at $.dataset.size[1]: must be at least 1")
+    (message,) = problems(specs.spoil("experience", ("dataset", {**dataset, "size": [16, 0]})))
+    assert message.startswith("specs/experiences/sound.json at $.dataset.size[1]: must be at least 1")
 
 
 # Whether the three fit each other
@@ -562,8 +562,10 @@ def test_filters_are_matched_to_values_of_a_variable_that_varies(specs, problems
 
 def test_samples_that_are_drawn_anew_have_no_training_mean_to_compare_with(specs, problems):
     file = specs.spoil("experience", ("metrics", {"depth": ["mae", "r2_training_mean"]}))
-    (said,) = problems(file)
-    assert "$.metrics.depth: 'r2_training_mean' compares with the mean of the training targets, but samples are" in said
+    (message,) = problems(file)
+    assert (
+        "$.metrics.depth: 'r2_training_mean' compares with the mean of the training targets, but samples are" in message
+    )
 
 
 def test_filters_are_matched_to_what_the_dataset_makes_and_nothing_later(specs, problems):
@@ -587,9 +589,9 @@ def test_the_values_that_filters_are_matched_to_must_rise(specs, problems):
         ("operations.likeness", {**MATCHED, "parameters": parameters}),
         ("branches.0.operations", ["likeness"]),
     )
-    (said, *_) = problems("specs/models/sound.json")
-    assert "'likeness'" in said
-    assert "'low' (20) must be less than 'high' (10)" in said
+    (message, *_) = problems("specs/models/sound.json")
+    assert "'likeness'" in message
+    assert "'low' (20) must be less than 'high' (10)" in message
 
 
 def test_an_output_must_be_of_the_size_of_its_variable(specs, problems):
@@ -635,15 +637,15 @@ def test_a_model_without_any_weights_has_nothing_to_train(specs, problems):
         ("operations", {"mean": {"module": "global_average"}}),
         ("branches", [{"x_name": "displacement", "y_name": name, "operations": ["mean"]} for name in OUTPUTS]),
     )
-    (said,) = problems("specs/experiences/sound.json")
-    assert said.startswith("specs/experiences/sound.json at $.model: no operation of the model has weights")
+    (message,) = problems("specs/experiences/sound.json")
+    assert message.startswith("specs/experiences/sound.json at $.model: no operation of the model has weights")
 
 
 # All at once
 
 
 def test_all_problems_of_a_dataset_are_reported_together(specs, problems):
-    said = problems(
+    message = problems(
         specs.spoil(
             "dataset",
             ("varings", {}),
@@ -654,7 +656,7 @@ def test_all_problems_of_a_dataset_are_reported_together(specs, problems):
             ("matrix.resolution", "fine"),
         )
     )
-    assert [line.partition(" at ")[2].partition(": ")[0] for line in said] == [
+    assert [line.partition(" at ")[2].partition(": ")[0] for line in message] == [
         "$.distributions.delta_volume.parameters",
         "$.distributions.depth.type",
         "$.fixed.x",
@@ -665,7 +667,7 @@ def test_all_problems_of_a_dataset_are_reported_together(specs, problems):
 
 
 def test_all_that_a_schema_cannot_say_is_reported_together_too(specs, problems):
-    said = problems(
+    message = problems(
         specs.spoil(
             "dataset",
             ("fixed.x_res", -1),
@@ -674,7 +676,7 @@ def test_all_that_a_schema_cannot_say_is_reported_together_too(specs, problems):
             ("distributions.delta_volume", ...),
         )
     )
-    assert [line.partition(" at ")[2].partition(": ")[0] for line in said] == [
+    assert [line.partition(" at ")[2].partition(": ")[0] for line in message] == [
         "$.fixed.x_res",
         "$.varyings.depth[0]",
         "$.varyings.depth[1]",
@@ -695,8 +697,8 @@ def test_a_key_that_is_missing_is_connected_with_one_that_is_misspelt(specs, pro
 def test_an_experience_reports_what_is_wrong_with_its_dataset_and_model_in_their_own_files(specs, problems):
     specs.spoil("dataset", ("fixed.x_res", -1.0))
     specs.spoil("model", ("operations.look.parameters.filters", [2, 5]))
-    said = problems(specs.spoil("experience", ("batch_size", 9)))
-    assert [line.partition(": ")[0] for line in said] == [
+    message = problems(specs.spoil("experience", ("batch_size", 9)))
+    assert [line.partition(": ")[0] for line in message] == [
         "specs/experiences/sound.json at $.batch_size",
         "specs/datasets/sound.json at $.fixed.x_res",
         "specs/models/sound.json at $.branches[0].operations[1]",
@@ -706,9 +708,9 @@ def test_an_experience_reports_what_is_wrong_with_its_dataset_and_model_in_their
 def test_a_problem_is_told_once_however_many_files_lead_to_it(specs, problems, qexp):
     specs.spoil("dataset", ("fixed.x_res", -1.0))
     (specs.root / "specs/experiences/second.json").write_text((specs.root / "specs/experiences/sound.json").read_text())
-    said = problems()
-    assert len(said) == 1
-    assert said[0].startswith("specs/datasets/sound.json at $.fixed.x_res")
+    message = problems()
+    assert len(message) == 1
+    assert message[0].startswith("specs/datasets/sound.json at $.fixed.x_res")
     assert qexp("validate").stderr.splitlines()[-1] == "4 specs, 1 with problems"
 
 
@@ -717,8 +719,8 @@ def test_the_kind_of_a_file_outside_the_folders_is_told_from_what_it_holds(specs
         folder = {"dataset": "datasets", "model": "models", "experience": "experiences"}[kind]
         document = json.loads((specs.root / "specs" / folder / "sound.json").read_text())
         (specs.root / f"my_{kind}.json").write_text(json.dumps({**document, "descriptoin": 1}))
-        (said,) = problems(f"my_{kind}.json")
-        assert said.startswith(f"my_{kind}.json at $.descriptoin: unknown key 'descriptoin'")
+        (message,) = problems(f"my_{kind}.json")
+        assert message.startswith(f"my_{kind}.json at $.descriptoin: unknown key 'descriptoin'")
 
 
 def test_a_file_that_is_no_spec_at_all_is_reported_like_one(specs, problems):
