@@ -3,7 +3,6 @@
 import itertools
 from dataclasses import replace
 
-import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -22,6 +21,7 @@ from qexp.kinds.spectra.figures import (
     saliency,
 )
 from qexp.physics.xrf import lines
+from tests.kinds.test_held_out_figures import FIGURES as OF_ROWS, pixels
 
 NOTE = "tested on training spectra"
 
@@ -61,18 +61,13 @@ FIGURES = {
     "reconstructions": lambda note: reconstructions([spectrum(0), spectrum(1)], WHERE, note),
     "saliency": lambda note: saliency(of_saliency(), WHERE, note),
     "errors by energy": lambda note: errors_by_energy(of_channels(), WHERE, note),
+    **OF_ROWS,
 }
-
-
-def pixels(path):
-    image = matplotlib.image.imread(path)
-    assert image.std() > 0.01
-    return image
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_note_on_spectra_is_written_above_all_panels_and_the_same_call_draws_the_same(name, tmp_path):
+def test_a_note_is_written_above_all_panels_and_the_same_call_draws_the_same(name, tmp_path):
     images = {}
     for file, note in (("plain", ""), ("noted", NOTE), ("again", NOTE)):
         save(FIGURES[name](note), tmp_path / f"{file}.png")
@@ -84,7 +79,7 @@ def test_a_note_on_spectra_is_written_above_all_panels_and_the_same_call_draws_t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_of_spectra_leave_their_edges_empty(name, tmp_path):
+def test_figures_leave_their_edges_empty(name, tmp_path):
     save(FIGURES[name](NOTE), tmp_path / "figure.png")
     image = pixels(tmp_path / "figure.png")
     for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
@@ -93,47 +88,48 @@ def test_figures_of_spectra_leave_their_edges_empty(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_text_of_a_figure_of_spectra_covers_another(name):
-    made = FIGURES[name](NOTE)
-    made.set_dpi(DPI)
-    made.canvas.draw()
-    renderer = made.canvas.get_renderer()
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in written(made) if text.get_text().strip()]
+def test_no_text_of_a_figure_covers_another(name):
+    figure = FIGURES[name](NOTE)
+    figure.set_dpi(DPI)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in written(figure) if text.get_text().strip()]
     assert len(boxes) > 10
     for (one, box), (other, another) in itertools.combinations(boxes, 2):
         assert not overlap(box, another), (one, other)
 
 
-def written(made):
+def written(figure):
     """All texts of a figure but for labels beyond the ends of an axis, which are not drawn."""
     beyond = [
         label
-        for axes in made.axes
+        for axes in figure.axes
         for axis in (axes.xaxis, axes.yaxis)
         for tick in axis.get_major_ticks()
         for label in (tick.label1, tick.label2)
         if not label.get_visible()
         or not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
     ]
-    return [text for text in made.findobj(Text) if text.get_visible() and text not in beyond]
+    return [text for text in figure.findobj(Text) if text.get_visible() and text not in beyond]
 
 
-def overlap(one, other):
-    return min(one.x1, other.x1) - max(one.x0, other.x0) > 0.5 and min(one.y1, other.y1) - max(one.y0, other.y0) > 0.5
+def overlap(first, second):
+    across = min(first.x1, second.x1) - max(first.x0, second.x0)
+    return across > 0.5 and min(first.y1, second.y1) - max(first.y0, second.y0) > 0.5
 
 
 # Errors by energy
 
 
-def symbols(made):
-    (axis,) = made.axes
+def symbols(figure):
+    (axis,) = figure.axes
     return {text.get_text(): text for text in axis.texts}
 
 
 @pytest.mark.parametrize("highest", [3.0, 10.0, 41.0])
 def test_elements_stand_where_their_k_alpha_line_is_and_only_those_within_the_spectrum(highest):
-    made = errors_by_energy(of_channels(), np.linspace(0.0, highest, 2048), "")
-    places = {element: text.get_position()[0] for element, text in symbols(made).items()}
+    figure = errors_by_energy(of_channels(), np.linspace(0.0, highest, 2048), "")
+    places = {element: text.get_position()[0] for element, text in symbols(figure).items()}
     expected = {
         element: next(line.energy for line in lines(element, 0.0) if line.name == "Ka1") / 1000
         for element in figures.MARKED
@@ -144,55 +140,54 @@ def test_elements_stand_where_their_k_alpha_line_is_and_only_those_within_the_sp
 
 @pytest.mark.slow
 def test_symbols_for_which_there_is_no_place_are_left_out():
-    made = errors_by_energy(of_channels(), np.linspace(0.0, 600.0, 2048), "")
-    made.canvas.draw()
-    boxes = [text.get_window_extent() for text in symbols(made).values()]
+    figure = errors_by_energy(of_channels(), np.linspace(0.0, 600.0, 2048), "")
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in symbols(figure).values()]
     assert 2 <= len(boxes) < len(figures.MARKED)
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)
 
 
 def test_without_energies_there_are_channels_and_no_elements():
-    made = errors_by_energy(of_channels(), None, "")
-    (axis,) = made.axes
+    figure = errors_by_energy(of_channels(), None, "")
+    (axis,) = figure.axes
     assert axis.get_xlabel() == "channel"
     assert axis.get_xlim() == (0, 2047)
-    assert symbols(made) == {}
+    assert symbols(figure) == {}
 
 
 # Reconstructions
 
 
 def test_what_a_network_does_not_see_is_left_out_in_the_middle_and_is_all_that_is_told_as_hidden():
-    one = spectrum()
-    made = reconstructions([one], WHERE, "")
-    _, seen, reconstructed = made.axes
-    np.testing.assert_array_equal(np.isnan(seen.lines[0].get_ydata()), one.hidden)
+    hidden = spectrum().hidden
+    _, visible, reconstructed = reconstructions([spectrum()], WHERE, "").axes
+    np.testing.assert_array_equal(np.isnan(visible.lines[0].get_ydata()), hidden)
     curves = {line.get_label(): line.get_ydata() for line in reconstructed.lines}
-    np.testing.assert_array_equal(np.isnan(curves["of what was hidden"]), ~one.hidden)
-    grey = [patch.get_xy()[0] + np.array([0, patch.get_width()]) for patch in seen.patches]
+    np.testing.assert_array_equal(np.isnan(curves["of what was hidden"]), ~hidden)
+    grey = [patch.get_xy()[0] + np.array([0, patch.get_width()]) for patch in visible.patches]
     shaded = [any(left < x < right for left, right in grey) for x in WHERE]
-    np.testing.assert_array_equal(shaded, one.hidden)
+    np.testing.assert_array_equal(shaded, hidden)
 
 
 def test_one_estimate_beyond_all_bounds_does_not_squeeze_a_spectrum():
     one = spectrum()
     one.reconstructed[np.flatnonzero(one.hidden)[0]] = 1e30
-    made = reconstructions([one], WHERE, "")
-    assert made.axes[0].get_ylim()[1] < 1e5
+    figure = reconstructions([one], WHERE, "")
+    assert figure.axes[0].get_ylim()[1] < 1e5
 
 
 # Cores
 
 
 def test_profiles_go_downwards_whatever_the_order_of_the_rows():
-    whole = of_cores(3)
-    order = np.random.default_rng(1).permutation(len(whole.cores))
+    cores = of_cores(3)
+    order = np.random.default_rng(1).permutation(len(cores.cores))
     shuffled = Estimates(
-        "toc", "wt%", [whole.cores[row] for row in order],
-        *(np.asarray(values)[order] for values in (whole.depths, whole.estimated, whole.measured)),
+        "toc", "wt%", [cores.cores[row] for row in order],
+        *(np.asarray(values)[order] for values in (cores.depths, cores.estimated, cores.measured)),
     )  # fmt: skip
-    first, second = (down_core(estimates, "") for estimates in (whole, shuffled))
+    first, second = (down_core(estimates, "") for estimates in (cores, shuffled))
     for one, other in zip(first.axes, second.axes, strict=True):
         assert one.get_ylim()[0] > one.get_ylim()[1]
         assert one.get_title() == other.get_title()
@@ -203,28 +198,28 @@ def test_profiles_go_downwards_whatever_the_order_of_the_rows():
 
 @pytest.mark.slow
 def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many():
-    made = down_core(of_cores(70, 3), "")
-    titles = [axis.get_title() for axis in made.axes]
+    figure = down_core(of_cores(70, 3), "")
+    titles = [axis.get_title() for axis in figure.axes]
     assert len(titles) == 32
     assert titles[0] == "core_000"
     assert titles[-1] == "core_069"
-    assert "32 of 70 cores" in made.texts[0].get_text()
+    assert "32 of 70 cores" in figure.texts[0].get_text()
 
 
 def test_rows_whose_depth_is_not_known_are_left_out_unless_that_is_so_of_all():
-    whole = of_cores(1)
-    some = replace(whole, depths=np.where(np.arange(12) < 4, np.nan, whole.depths))
-    made, without = (down_core(replace(whole, depths=depths), "") for depths in (some.depths, np.full(12, np.nan)))
-    assert len(made.axes[0].lines[0].get_ydata()) == 8
-    assert made.axes[0].get_ylabel() == "depth (mm)"
+    cores = of_cores(1)
+    some = replace(cores, depths=np.where(np.arange(12) < 4, np.nan, cores.depths))
+    figure, without = (down_core(replace(cores, depths=depths), "") for depths in (some.depths, np.full(12, np.nan)))
+    assert len(figure.axes[0].lines[0].get_ydata()) == 8
+    assert figure.axes[0].get_ylabel() == "depth (mm)"
     np.testing.assert_array_equal(without.axes[0].lines[0].get_ydata(), np.arange(1, 13))
     assert without.axes[0].get_ylabel() == "spectrum"
 
 
 @pytest.mark.parametrize(("count", "named"), [(1, 0), (2, 2), (42, 42), (43, 0)])
 def test_cores_are_named_as_long_as_they_can_be_told_apart(count, named):
-    made = estimates_by_core(of_cores(count, 2), "")
-    (axis,) = made.axes
+    figure = estimates_by_core(of_cores(count, 2), "")
+    (axis,) = figure.axes
     legend = axis.get_legend()
     assert (0 if legend is None else len(legend.get_texts())) == named
     styles = {(line.get_color(), line.get_marker()) for line in axis.lines[1:]}
@@ -233,20 +228,20 @@ def test_cores_are_named_as_long_as_they_can_be_told_apart(count, named):
 
 @pytest.mark.heavy
 def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
-    whole = of_cores(2)
-    nothing = np.full(len(whole.cores), np.nan)
+    cores = of_cores(2)
+    nothing = np.full(len(cores.cores), np.nan)
     cases = {
-        "nothing estimated": replace(whole, estimated=nothing),
-        "beyond all bounds": replace(whole, estimated=np.where(np.arange(24) == 3, np.inf, whole.estimated)),
-        "not measured": replace(whole, measured=nothing),
+        "nothing estimated": replace(cores, estimated=nothing),
+        "beyond all bounds": replace(cores, estimated=np.where(np.arange(24) == 3, np.inf, cores.estimated)),
+        "not measured": replace(cores, measured=nothing),
         "one row": Estimates("toc", "", ["a"], [np.nan], [1.0], [1.0]),
         "no row": Estimates("toc", "", [], [], [], []),
-        "names as formulas": replace(whole, cores=["$x_" + "y" * 60] * 12 + ["$10_{\\bad"] * 12),
+        "names as formulas": replace(cores, cores=["$x_" + "y" * 60] * 12 + ["$10_{\\bad"] * 12),
     }
     for name, case in cases.items():
         save(estimates_by_core(case, ""), tmp_path / f"{name}.png")
         save(down_core(case, ""), tmp_path / f"{name} down.png")
-    save(down_core(replace(whole, measured=None), ""), tmp_path / "only estimated.png")
+    save(down_core(replace(cores, measured=None), ""), tmp_path / "only estimated.png")
     zeros = np.zeros(2048)
     empty = Reconstruction("$a_{", zeros, zeros, np.zeros(2048, dtype=bool))
     save(reconstructions([empty, replace(empty, hidden=~empty.hidden)], None, ""), tmp_path / "zeros.png")
@@ -259,8 +254,8 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
 
 
 def test_panels_of_a_grid_have_the_size_that_was_asked_for():
-    made, axes = panel_grid(7, 3, 2.0, 1.5, across=0.4, down=0.6)
+    figure, axes = panel_grid(7, 3, 2.0, 1.5, across=0.4, down=0.6)
     assert len(axes) == 7
     for axis in axes:
-        box = axis.get_window_extent().transformed(made.dpi_scale_trans.inverted())
+        box = axis.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
         assert (box.width, box.height) == pytest.approx((2.0, 1.5))
