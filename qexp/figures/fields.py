@@ -99,6 +99,20 @@ def draw_moments(
         yield figure
 
 
+def limits_of(values: NDArray[np.floating], signed: bool | None = None) -> tuple[float, float]:
+    """The ends of a colour scale, without the outermost values; from zero if the least is near it.
+
+    signed  whether it is centred at zero; if left out, where values have both signs
+    """
+    if not len(values):
+        return 0.0, 1.0
+    low, high = (float(end) for end in np.percentile(values, (0.2, 99.8)))
+    if low < 0 < high if signed is None else signed:
+        reach = max(abs(low), abs(high), 1e-12)
+        return -reach, reach
+    return (0.0 if 0 <= low < 0.2 * high else low), max(high, low + 1e-12)
+
+
 @dataclass(frozen=True)
 class _Row:
     """The values in one row of panels, over all moments."""
@@ -110,13 +124,7 @@ class _Row:
     signed: bool
 
     def scale(self) -> tuple[float, float]:
-        values = _finite([*self.truths, *self.estimates])
-        if self.signed:
-            reach = _reach(values, 99.8)
-            return -reach, reach
-        low, high = np.percentile(values, (0.2, 99.8)) if len(values) else (0.0, 1.0)
-        low = 0.0 if 0 <= low < 0.2 * high else low
-        return float(low), float(max(high, low + 1e-12))
+        return limits_of(_finite([*self.truths, *self.estimates]), self.signed)
 
     def reach_of_differences(self) -> float:
         pairs = zip(self.estimates, self.truths, strict=True)

@@ -13,7 +13,7 @@ from qexp.base import files
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import label, typeset
 from qexp.figures.canvas import COLOURS, add_title, panel_grid, sized, subplots
-from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, thinned
+from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, limits_of, thinned
 from qexp.kinds.fields.errors import in_words
 from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.figures import FIGURES_FOLDER, FigureOfRun, Pictures, learning_curve_of, outputs, table, unit
@@ -131,7 +131,7 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     )
     for column, name in enumerate(names):
         fields = [sample.fields[name] for sample in samples]
-        limits = _limits(np.concatenate([values[np.isfinite(values)] for values in fields]))
+        limits = limits_of(np.concatenate([values[np.isfinite(values)] for values in fields]))
         for row, values in enumerate(fields):
             image = _draw(axes[row * len(names) + column], values, limits, samples[row].outlines)
         _bar_above(axes[column], image, label(name, typeset(units[name])))
@@ -141,16 +141,6 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
         )
     add_title(figure, title)
     return figure
-
-
-def _limits(values: Array) -> tuple[float, float]:
-    if not len(values):
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, (0.2, 99.8)))
-    if low < 0 < high:
-        reach = max(-low, high)
-        return -reach, reach
-    return (0.0 if 0 <= low < 0.2 * high else low), max(high, low + 1e-12)
 
 
 def _draw(

@@ -233,7 +233,6 @@ GRID_SIDE = 1.1
 
 ALONE = 4.5
 """Side of a single one."""
-"""Size of the values of one sign relative to those of the other above which colours are centred at zero."""
 
 PER_INCH = 12
 """Characters of the title."""
@@ -264,29 +263,19 @@ def image_grid(
     extent  edges of the images [km]; None if their pixels differ
     what    what the images show, with its unit
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if len(sides) == 1:  # the leading length of one stands for the missing second variable
         images = images.transpose(1, 0, 2, 3)
     columns, rows = images.shape[:2]
     size = ALONE if columns * rows == 1 else GRID_SIDE
-    figure = Figure(figsize=(max(columns * size + 1.0, 5.0), rows * size + 1.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    figure, grid = subplots(rows, columns, max(size + 1.0 / columns, 5.0 / columns), size + 1.3 / rows)
     for row in range(rows):
         for column in range(columns):
             axis, values = grid[rows - 1 - row][column], images[column, row]
             axis.set_facecolor(NO_DATA)
-            finite = values[np.isfinite(values)]
-            low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-            reach = max(-low, high) or 1.0
-            both = min(-low, high) > SIGNED * reach
-            ends = (-reach, reach) if both else (low, high)
+            ends = _ends([[values]])
             drawn = axis.imshow(
-                values, origin="lower", extent=extent, cmap="RdBu_r" if both else "viridis", vmin=ends[0], vmax=ends[1],
-                interpolation="nearest",
-            )  # fmt: skip
+                values, origin="lower", extent=extent, interpolation="nearest", **_colours(_scales(ends)[0])
+            )
             axis.spines[["top", "right"]].set_visible(True)
             if size == ALONE:
                 bar = figure.colorbar(drawn, ax=axis, shrink=0.8)
@@ -294,24 +283,20 @@ def image_grid(
                 axis.set(xlabel="x (km)", ylabel="y (km)")
                 continue
             axis.set(xticks=[], yticks=[])
-            largest = high if high >= -low else low
-            words = f"{largest:.2g}".replace("-", "−") if len(finite) else "impossible"
+            largest = max(ends[0], key=abs)
+            words = f"{largest:.2g}".replace("-", "−") if np.isfinite(values).any() else "impossible"
             axis.set_title(words, fontsize=sized(7), pad=2)
             if row == 0 and sides:
                 axis.set_xlabel(f"{sides[0].values[column]:.3g}", fontsize=sized(8))
             if column == 0 and len(sides) > 1:
                 axis.set_ylabel(f"{sides[1].values[row]:.3g}", fontsize=sized(8))
     if size != ALONE:
-        figure.supxlabel(_named(sides[0]), fontsize=sized(10))
+        figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:
-            figure.supylabel(_named(sides[1]), fontsize=sized(10))
+            figure.supylabel(label(sides[1].words, sides[1].unit), fontsize=sized(10))
         title += f"; each image has its own colours, above it its largest {what}"
     figure.suptitle(wrap(title, int(PER_INCH * figure.get_figwidth())), fontsize=sized(10))
     return figure
-
-
-def _named(side: Side) -> str:
-    return f"{side.words} ({side.unit})" if side.unit else side.words
 
 
 # Calibration of posteriors: ranks, coverage, and where intervals are too narrow.
