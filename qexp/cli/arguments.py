@@ -52,11 +52,11 @@ def _escape(helped: Helped) -> Helped:
 
     escaped = copy.copy(helped)
     if text := getattr(helped, "help", None):
-        escaped.help = escape(_unwrapped(text))  # type: ignore[union-attr]
+        escaped.help = escape(_unwrap(text))  # type: ignore[union-attr]
     return escaped
 
 
-def _unwrapped(text: str) -> str:
+def _unwrap(text: str) -> str:
     """Each paragraph in one line."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 

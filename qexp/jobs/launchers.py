@@ -314,11 +314,11 @@ LOCK_SECONDS = 60.0
 
 def remember_states(folder: Path, states: Mapping[str, State]) -> None:
     """Store the final states of jobs; a job that waits or runs (again) is removed from the file."""
-    if _merged(stored_states(folder), states) == stored_states(folder):
+    if _merge(stored_states(folder), states) == stored_states(folder):
         return
     # A user without write permission queries the scheduler again next time.
     with suppress(OSError, QexpError), locked(folder / "states.json", LOCK_SECONDS):
-        files.write_json(folder / "states.json", _merged(stored_states(folder), states))
+        files.write_json(folder / "states.json", _merge(stored_states(folder), states))
 
 
 def stored_states(folder: Path) -> dict[str, State]:
@@ -331,5 +331,5 @@ def stored_states(folder: Path) -> dict[str, State]:
     return {job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN}
 
 
-def _merged(stored: Mapping[str, State], states: Mapping[str, State]) -> dict[str, State]:
+def _merge(stored: Mapping[str, State], states: Mapping[str, State]) -> dict[str, State]:
     return {job: state for job, state in {**stored, **states}.items() if not state.at_work}

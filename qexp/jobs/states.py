@@ -339,7 +339,7 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
     pause = FIRST_PAUSE
     while True:
         states = watch.states(waiting)
-        ended = {run: state for run, state in states.items() if not state.unfinished or _abandoned(run, state)}
+        ended = {run: state for run, state in states.items() if not state.unfinished or _is_abandoned(run, state)}
         yield from ended.items()
         waiting = [directory for directory in waiting if directory not in ended]
         if not waiting:
@@ -352,7 +352,7 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
         pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
-def _abandoned(directory: RunDirectory, state: State) -> bool:
+def _is_abandoned(directory: RunDirectory, state: State) -> bool:
     """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
     if state is not State.CREATED:
         return False

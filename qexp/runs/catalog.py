@@ -206,16 +206,16 @@ class Catalog:
 
         refresh  check the stamp of every record; otherwise the stored catalog is used unchanged
         """
-        with _nothing_collected():
+        with _without_collection():
             return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Reports())
 
     def recorded(self) -> list[dict[str, Any]]:
         """A summary of every run as its record has it, sorted by name: a state may be outdated, and nobody is asked."""
-        with _nothing_collected():
+        with _without_collection():
             rows = self._refresh()
             return [rows[name]["summary"] for name in sorted(rows, key=natural)]
 
-    def followed(self) -> Callable[[], list[dict[str, Any]]]:
+    def follow(self) -> Callable[[], list[dict[str, Any]]]:
         """A function that gives what `runs` gives, for repeated calls.
 
         It keeps the rows in memory, reads only what has changed since its last call, and neither locks nor writes the
@@ -230,7 +230,7 @@ class Catalog:
         def runs() -> list[dict[str, Any]]:
             nonlocal rows
             self.warnings.clear()
-            with _nothing_collected():
+            with _without_collection():
                 unchanged, fresh, damaged = self._update(rows)
                 rows = {**unchanged, **fresh}
                 return self._as_of_now(rows | damaged, reports)
@@ -281,7 +281,7 @@ class Catalog:
         fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
         damaged |= damaged_inside
         self.warnings += damaged.values()
-        return rows, fresh, {name: _damaged(name, why) for name, why in damaged.items()}
+        return rows, fresh, {name: _row_of_damaged(name, why) for name, why in damaged.items()}
 
     def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
         """Run → the stamp of its record, and run → why its record cannot be accessed."""
@@ -373,7 +373,7 @@ class Catalog:
 
 
 @contextmanager
-def _nothing_collected() -> Iterator[None]:
+def _without_collection() -> Iterator[None]:
     """Switch garbage collection off: it scans repeatedly while a million lasting objects are created."""
     before = gc.isenabled()
     gc.disable()
@@ -414,7 +414,7 @@ def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
     return {"stamp": stamp, "summary": summary, "attempt": attempt and attempt.document()}
 
 
-def _damaged(name: str, why: str) -> dict[str, Any]:
+def _row_of_damaged(name: str, why: str) -> dict[str, Any]:
     """The row of a run whose record cannot be read. It is not stored: the record is checked every time."""
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
@@ -494,12 +494,12 @@ def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory
     """The runs that match the references, each once. Raises NotFoundError for a reference without a match."""
     directories: dict[Path, RunDirectory] = {}
     for reference in references:
-        for directory in _named(reference, catalog):
+        for directory in _runs_named(reference, catalog):
             directories.setdefault(real_path(directory.path), directory)
     return list(directories.values())
 
 
-def _named(reference: str, catalog: Catalog) -> list[RunDirectory]:
+def _runs_named(reference: str, catalog: Catalog) -> list[RunDirectory]:
     if not is_pattern(reference):
         return [find_run(reference, catalog)]
     return [

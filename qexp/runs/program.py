@@ -318,7 +318,7 @@ def _run(call: Call) -> bool:
     log_size = log_file.stat().st_size
     try:
         with start_program(words, call.folder, call.environment, log_file) as program:
-            code = _watched(program, call)
+            code = _watch(program, call)
     except OSError as error:
         raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None
     if code is None:
@@ -334,7 +334,7 @@ def _run(call: Call) -> bool:
     return True
 
 
-def _watched(program: Program, call: Call) -> int | None:
+def _watch(program: Program, call: Call) -> int | None:
     """The exit code of a program; None if the run was interrupted, for which the program has a time of grace."""
     while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
         if call.work.interrupted():
@@ -388,14 +388,14 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         what = "the program ended without an error, but its results cannot be used"
         raise ProgramError(f"{what}: {error}{hint}") from None
     if not numbers:
-        written = _written(call)
+        written = _files_written(call)
         files.write_json(copy.with_name(WRITTEN), written)
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
 
 
-def _written(call: Call) -> dict[str, dict[str, Any]]:
+def _files_written(call: Call) -> dict[str, dict[str, Any]]:
     """Path in the run's folder → hash and size of what the program wrote there, and not qexp."""
     run, attempt = call.work.own.directory.path, call.work.attempt
     paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])

@@ -204,7 +204,7 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
         run, hashes = _read_manifest(archive, members)
         target = runs / require_name(run if name is None else name)
         if os.path.lexists(target):
-            raise _name_is_taken(target)
+            raise _name_in_use(target)
         files.make_folder(runs)
         with drafted(target) as draft:
             _extract(archive, members, hashes, draft)
@@ -373,9 +373,9 @@ def _claim(folder: Path, target: Path) -> None:
         folder.rename(target)
     except OSError:
         if os.path.lexists(target):
-            raise _name_is_taken(target) from None
+            raise _name_in_use(target) from None
         raise
 
 
-def _name_is_taken(target: Path) -> QexpError:
+def _name_in_use(target: Path) -> QexpError:
     return QexpError(f"a run {target.name} exists already; choose another name with `name`")

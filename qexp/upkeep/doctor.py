@@ -191,7 +191,7 @@ LEAST_ROOM = 1_000_000_000
 
 def findings(workspace: Workspace) -> Iterator[Finding]:
     """All problems in a workspace. Nothing is changed."""
-    paths = _listed(workspace.runs)
+    paths = _entries(workspace.runs)
     runs = [run for path in paths if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record]
     states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
     for path in paths:
@@ -503,7 +503,7 @@ def _of_disk(folder: Path) -> Iterator[Finding]:
         yield Finding(folder, "cannot be written to", "check its owner and permissions")
 
 
-def _listed(path: Path) -> list[Path]:
+def _entries(path: Path) -> list[Path]:
     try:
         return sorted(path.iterdir())
     except FileNotFoundError:

@@ -70,7 +70,7 @@ def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Worksp
         yield from _change(f"code/{name}", *(_short_hash(run.path / "code" / name) for run in (directory, again)))
     files_then, files_now = (_untracked(run) for run in (directory, again))
     differing = {name for name in {*files_then, *files_now} if files_then.get(name) != files_now.get(name)}
-    yield from _change("untracked files", *(_joined(differing & set(hashes)) for hashes in (files_then, files_now)))
+    yield from _change("untracked files", *(_join(differing & set(hashes)) for hashes in (files_then, files_now)))
     if directory.extensions.exists() or workspace.extensions.exists():
         hashes = [_short_hash(directory.extensions), _short_hash(workspace.extensions)]
         yield from _change("specs/extensions.py (the run's own was used)", *hashes)
@@ -82,7 +82,7 @@ def _untracked(run: RunDirectory) -> dict[str, str | None]:
     return {str(path.relative_to(folder)): _short_hash(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def _joined(names: set[str]) -> str | None:
+def _join(names: set[str]) -> str | None:
     return ", ".join(sorted(names)) or None
 
 

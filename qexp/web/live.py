@@ -230,7 +230,7 @@ class LiveRuns:
     def __init__(self, workspace: Workspace) -> None:
         self._catalog = Catalog(workspace)
         self._start = secrets.token_hex(4)
-        self._read = self._catalog.followed()
+        self._read = self._catalog.follow()
         self._listing = Listing("", [], [])
         self._changes = 0
         self._kept = Kept(self._look, share=SHARE_OF_RUNS, seconds=SECONDS)

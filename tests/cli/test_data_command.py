@@ -51,8 +51,8 @@ def test_the_folders_of_glaciers_go_to_stdout_and_what_they_took_to_stderr(tmp_p
 def test_the_folders_of_spectra_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
     code, stdout, stderr = xrf(tmp_path / "xrf")
     assert code == 0
-    places = [f"{name}/{part}" for name in ("pretrain", "caco3", "toc") for part in ("test", "train")]
-    assert stdout.splitlines() == [str(tmp_path / "xrf" / place) for place in places]
+    folders = [f"{name}/{part}" for name in ("pretrain", "caco3", "toc") for part in ("test", "train")]
+    assert stdout.splitlines() == [str(tmp_path / "xrf" / folder) for folder in folders]
     assert all((Path(folder) / "info.csv").is_file() for folder in stdout.splitlines())
     assert stderr.startswith("12 spectra of 4 cores, 8 of them with CaCO3 and TOC, in ")
     assert len(stderr.splitlines()) == 1

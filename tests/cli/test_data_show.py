@@ -43,91 +43,91 @@ def _looked_at(root: Path) -> None:
 
 
 @pytest.fixture
-def place(_looked_at: Path, made_up_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(_looked_at: Path, made_up_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with the shipped examples, stones and domes, to be read only."""
     monkeypatch.chdir(_looked_at)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return _looked_at
 
 
-def resolved(name: str, place: Path) -> Experience:
-    return experience(name, {}, Workspace(place))
+def resolved(name: str, home: Path) -> Experience:
+    return experience(name, {}, Workspace(home))
 
 
 def numbers(
-    place: Path, dataset: str | None, part: str | None = None, experience: str | None = None, count: int = 1
+    home: Path, dataset: str | None, part: str | None = None, experience: str | None = None, count: int = 1
 ) -> Look:
     """What there is to see but the figures."""
-    return look(Workspace(place), ShowOptions(dataset, part, count, experience=experience), None)
+    return look(Workspace(home), ShowOptions(dataset, part, count, experience=experience), None)
 
 
 # Samples
 
 
 @pytest.mark.slow
-def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(place):
-    whole = resolved("mogi_quick", place)
-    data = data_of(whole.document, whole.dataset, whole.tables, Seeds(5), torch.device("cpu"))
+def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(home):
+    experience = resolved("mogi_quick", home)
+    data = data_of(experience.document, experience.dataset, experience.tables, Seeds(5), torch.device("cpu"))
     parts = {"train": data.train(1), "validation": data.validation, "test": data.test}
     for part, of_run in parts.items():
-        shown = package.samples(part=part, count=4, seed=5, experience="mogi_quick")
+        samples = package.samples(part=part, count=4, seed=5, experience="mogi_quick")
         for name in ("depth", "delta_volume"):
-            np.testing.assert_array_equal(shown[name].values, of_run[name][:4, 0].numpy())
-        np.testing.assert_allclose(shown["displacement"].values, of_run["displacement"][:4, 0].numpy(), rtol=1e-5)
+            np.testing.assert_array_equal(samples[name].values, of_run[name][:4, 0].numpy())
+        np.testing.assert_allclose(samples["displacement"].values, of_run["displacement"][:4, 0].numpy(), rtol=1e-5)
 
 
-def test_samples_of_the_test_part_lie_in_the_held_out_intervals_and_the_others_do_not(place):
-    (_, _, dataset) = open_dataset("mogi", spec_cache(Workspace(place)))
+def test_samples_of_the_test_part_lie_in_the_held_out_intervals_and_the_others_do_not(home):
+    (_, _, dataset) = open_dataset("mogi", spec_cache(Workspace(home)))
     for part, inside in (("train", False), ("test", True)):
         values = package.samples("mogi", part, 100)["depth"].values
-        ends = [dataset.distributions["depth"].quantile(np.array(one)) for one in dataset.test["depth"]]
+        ends = [dataset.distributions["depth"].quantile(np.array(quantile)) for quantile in dataset.test["depth"]]
         held_out = np.logical_or.reduce([(low <= values) & (values <= high) for low, high in ends])
         assert (held_out == inside).all()
 
 
 @pytest.mark.slow
-def test_another_seed_gives_other_samples_and_the_same_seed_the_same(place):
+def test_another_seed_gives_other_samples_and_the_same_seed_the_same(home):
     for name in ("mogi", "stones", "domes"):
         first, again, other = (package.samples(name, count=5, seed=seed) for seed in (1, 1, 2))
         assert first.identical(again)
         assert not first.equals(other)
 
 
-def test_rows_are_those_of_the_file_with_their_row_numbers_and_units(place):
+def test_rows_are_those_of_the_file_with_their_row_numbers_and_units(home):
     samples = package.samples("stones", count=7)
-    lines = (place / "data/stones.csv").read_text().splitlines()
+    lines = (home / "data/stones.csv").read_text().splitlines()
     for index in range(7):
         name, *colours, iron = lines[int(samples["row"].values[index]) - 1].split(",")
         assert str(samples["stone"].values[index]) == name
-        np.testing.assert_allclose(samples["colour"].values[index], [float(one) for one in colours])
+        np.testing.assert_allclose(samples["colour"].values[index], [float(colour) for colour in colours])
         assert float(samples["iron"].values[index]) == float(iron)
     assert samples["colour_column"].values.tolist() == list(stones.COLUMNS)
     assert samples["iron"].attrs["units"] == "wt%"
 
 
-def test_the_folds_of_an_experience_on_rows_are_parts_with_the_rows_that_they_hold_out(place):
-    whole = resolved("stones", place)
-    folds = Folds(whole.document, whole.dataset, whole.tables, Seeds(0), torch.device("cpu")).folds
-    seen = numbers(place, None, folds[1].name, "stones", count=50)
-    assert list(seen.parts) == ["all", *(fold.name for fold in folds)]
-    assert seen.samples["row"].values.tolist() == whole.dataset.row_numbers(folds[1].test.tolist())
+def test_the_folds_of_an_experience_on_rows_are_parts_with_the_rows_that_they_hold_out(home):
+    experience = resolved("stones", home)
+    folds = Folds(experience.document, experience.dataset, experience.tables, Seeds(0), torch.device("cpu")).folds
+    look = numbers(home, None, folds[1].name, "stones", count=50)
+    assert list(look.parts) == ["all", *(fold.name for fold in folds)]
+    assert look.samples["row"].values.tolist() == experience.dataset.row_numbers(folds[1].test.tolist())
 
 
 @pytest.mark.slow
-def test_patches_are_cut_from_the_frames_that_they_name_and_have_ice_in_their_centre(place):
+def test_patches_are_cut_from_the_frames_that_they_name_and_have_ice_in_their_centre(home):
     samples = package.samples("domes", "test", 6)
     for index in range(6):
-        one = samples.isel(sample=index)
-        with xarray.open_dataset(place / f"data/domes/test/{one['folder'].item()}/ex.nc") as file:
-            row, column = int(one["row"]), int(one["column"])
-            cut = file["thk"].values[int(one["frame"]), row : row + 16, column : column + 16]
-            assert float(one["time"]) == 10.0 * int(one["frame"])
-        np.testing.assert_array_equal(one["thk"].values, cut)
+        patch = samples.isel(sample=index)
+        with xarray.open_dataset(home / f"data/domes/test/{patch['folder'].item()}/ex.nc") as file:
+            row, column = int(patch["row"]), int(patch["column"])
+            cut = file["thk"].values[int(patch["frame"]), row : row + 16, column : column + 16]
+            assert float(patch["time"]) == 10.0 * int(patch["frame"])
+        np.testing.assert_array_equal(patch["thk"].values, cut)
         assert cut[8, 8] > 1
     assert samples["ubar"].attrs["units"] == "m a-1"
 
 
-def test_spectra_come_with_their_target_core_and_energies(place, made_up_data):
+def test_spectra_come_with_their_target_core_and_energies(home, made_up_data):
     samples = package.samples("xrf_toc", "test", 2)
     for index in range(2):
         name = str(samples["name"].values[index])
@@ -141,12 +141,12 @@ def test_spectra_come_with_their_target_core_and_energies(place, made_up_data):
 # Numbers
 
 
-def test_the_table_holds_the_numbers_of_all_rows(place):
-    (line,) = [one for one in numbers(place, "stones").summary if one["variable"] == "iron"]
+def test_the_table_holds_the_numbers_of_all_rows(home):
+    (line,) = [row for row in numbers(home, "stones").summary if row["variable"] == "iron"]
     iron = np.array([row[4] for row in stones.table()])
     expected = [iron.min(), *np.percentile(iron, (5, 50, 95)), iron.max()]
-    found = [line[key] for key in ("minimum", "5 %", "median", "95 %", "maximum")]
-    assert found == pytest.approx(expected)
+    numbers_found = [line[key] for key in ("minimum", "5 %", "median", "95 %", "maximum")]
+    assert numbers_found == pytest.approx(expected)
     assert (line["unit"], line["n"], line["missing"]) == ("wt%", stones.ROWS, 0)
 
 
@@ -156,8 +156,8 @@ def test_values_that_are_missing_are_counted_by_column(workspace):
     stones.write(workspace, rows)
     spec = workspace / "specs/datasets/stones.json"
     spec.write_text(json.dumps({**stones.DATASET, "missing": "drop"}))
-    summary = {one["variable"]: one for one in numbers(workspace, "stones").summary}
-    assert {name: one["missing"] for name, one in summary.items()} == {
+    summary = {row["variable"]: row for row in numbers(workspace, "stones").summary}
+    assert {name: row["missing"] for name, row in summary.items()} == {
         "colour red": 0, "colour green": 2, "colour blue": 0, "iron": 1,
     }  # fmt: skip
     assert summary["iron"]["n"] == stones.ROWS - 2
@@ -191,9 +191,9 @@ def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
     stones.write(workspace, split=held_out)
     titles = {}
     for part in ("train", "test"):
-        seen = package.show_data(part=part, count=1, experience="stones", out=tmp_path, formats=("svg",))
-        assert list(seen.parts) == ["train", "test"]
-        assert {str(name)[0] == "B" for name in seen.samples["stone"].values} == {part == "test"}
+        look = package.show_data(part=part, count=1, experience="stones", out=tmp_path, formats=("svg",))
+        assert list(look.parts) == ["train", "test"]
+        assert {str(name)[0] == "B" for name in look.samples["stone"].values} == {part == "test"}
         titles[part] = (tmp_path / f"{part}_iron_by_quarry.svg").read_text(encoding="utf-8")
     assert "<!-- B (6) -->" in titles["train"]
     assert "<!-- test -->" in titles["train"]
@@ -202,24 +202,24 @@ def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_kind_has_figures(place, tmp_path, name):
-    seen = package.show_data(name, count=2, out=tmp_path / "seen")
-    assert sorted(path.name for path in seen.figures) == [f"{figure}.png" for figure in SHIPPED[name]]
-    assert set(seen.figures) == set((tmp_path / "seen").iterdir())
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in seen.figures)
+def test_every_shipped_kind_has_figures(home, tmp_path, name):
+    look = package.show_data(name, count=2, out=tmp_path / "seen")
+    assert sorted(path.name for path in look.figures) == [f"{figure}.png" for figure in SHIPPED[name]]
+    assert set(look.figures) == set((tmp_path / "seen").iterdir())
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in look.figures)
 
 
 @pytest.mark.heavy
-def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(place, tmp_path):
+def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(home, tmp_path):
     formats = ("png", "pdf", "svg")
-    seen = [package.show_data("stones", count=2, out=tmp_path / name, formats=formats) for name in "ab"]
-    assert len(seen[0].figures) == 9
-    for first, second in zip(*(one.figures for one in seen), strict=True):
+    looks = [package.show_data("stones", count=2, out=tmp_path / name, formats=formats) for name in "ab"]
+    assert len(looks[0].figures) == 9
+    for first, second in zip(*(shown_data.figures for shown_data in looks), strict=True):
         assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.slow
-def test_data_that_stand_in_say_so_in_numbers_and_figures(place, tmp_path, qexp):
+def test_data_that_stand_in_say_so_in_numbers_and_figures(home, tmp_path, qexp):
     options = ["--count", "1", "--format", "svg", "--out", tmp_path]
     code, stdout, _ = qexp("data", "show", "lunar_feo_features", *options, "--json")
     assert code == 0
@@ -244,7 +244,7 @@ def test_the_command_prints_a_table_then_typical_values_then_the_paths_of_the_fi
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "complaint"),
     [
         (["nope"], "no dataset 'nope'; known: "),
         (["mogi_quick"], "'mogi_quick' is an experience; show its data with --experience mogi_quick"),
@@ -259,12 +259,12 @@ def test_the_command_prints_a_table_then_typical_values_then_the_paths_of_the_fi
     ],
 )
 def test_what_cannot_be_shown_is_refused_with_what_would_work_and_nothing_is_written(
-    place, tmp_path, qexp, options, said
+    home, tmp_path, qexp, options, complaint
 ):
     code, stdout, stderr = qexp("data", "show", *options, "--out", tmp_path / "figures")
     assert code in (2, 3)
     assert stdout == ""
-    assert said in stderr
+    assert complaint in stderr
     assert not (tmp_path / "figures").exists()
 
 
@@ -282,31 +282,31 @@ AT = {"depth": 1.0, "delta_volume": 2.0}
 
 
 def test_an_image_at_chosen_values_is_that_of_its_source_without_noise(workspace):
-    made = package.images("mogi_noisy", AT)
+    images = package.images("mogi_noisy", AT)
     quiet = package.images("mogi", AT)
-    np.testing.assert_array_equal(made["displacement"], quiet["displacement"])
+    np.testing.assert_array_equal(images["displacement"], quiet["displacement"])
     x, y = (
-        made[name].values[None if name == "x" else slice(None), None if name == "y" else slice(None)] for name in "xy"
+        images[name].values[None if name == "x" else slice(None), None if name == "y" else slice(None)] for name in "xy"
     )
     source = torch.tensor([[0.0, 0.0, 1000.0, 2e6]], dtype=torch.float64)
     stations = torch.tensor(np.stack([1000 * (x + 0 * y).ravel(), 1000 * (0 * x + y).ravel()], -1))
     east, _, up = mogi(source, stations)[0].T
-    seen = -math.sin(0.33) * east + math.cos(0.33) * up
-    np.testing.assert_allclose(made["displacement"].values.ravel(), seen, atol=1e-5 * float(seen.max()))
+    expected = -math.sin(0.33) * east + math.cos(0.33) * up
+    np.testing.assert_allclose(images["displacement"].values.ravel(), expected, atol=1e-5 * float(expected.max()))
     noisy = [package.images("mogi_noisy", AT, noise=True, seed=seed)["displacement"].values for seed in (1, 1, 2)]
     np.testing.assert_array_equal(noisy[0], noisy[1])
-    assert 0.005 < np.std(noisy[0] - made["displacement"].values) < 0.02
+    assert 0.005 < np.std(noisy[0] - images["displacement"].values) < 0.02
     assert not np.array_equal(noisy[0], noisy[2])
 
 
 @pytest.mark.slow
 def test_images_over_two_variables_are_those_of_each_cell(workspace):
     over = {"depth": (1.0, 3.0, 2), "delta_volume": (0.0, 4.0, 4)}
-    made = package.images("mogi", over=over)
-    assert made["displacement"].dims == ("depth", "delta_volume", "y", "x")
-    assert made["depth"].values.tolist() == [1.5, 2.5]
-    one = package.images("mogi", {"depth": 2.5, "delta_volume": 1.5})["displacement"]
-    np.testing.assert_allclose(made["displacement"][1, 1], one, rtol=1e-6)
+    images = package.images("mogi", over=over)
+    assert images["displacement"].dims == ("depth", "delta_volume", "y", "x")
+    assert images["depth"].values.tolist() == [1.5, 2.5]
+    single = package.images("mogi", {"depth": 2.5, "delta_volume": 1.5})["displacement"]
+    np.testing.assert_allclose(images["displacement"][1, 1], single, rtol=1e-6)
     words = ("--over", "depth=1:3:2", "--over", "delta_volume=0:4:4", "--out", "figures/grid")
     code, stdout, stderr = call("data", "show", "mogi", *words)
     assert (code, stdout) == (0, "figures/grid/at_displacement.png\n"), stderr
@@ -316,7 +316,7 @@ def test_images_over_two_variables_are_those_of_each_cell(workspace):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "complaint"),
     [
         (
             ("--at", "depth=1"),
@@ -332,7 +332,7 @@ def test_images_over_two_variables_are_those_of_each_cell(workspace):
         (("--noise", "--part", "test"), "leave out --part"),
     ],
 )
-def test_images_that_cannot_be_drawn_are_refused_with_advice(workspace, words, said):
+def test_images_that_cannot_be_drawn_are_refused_with_advice(workspace, words, complaint):
     code, stdout, stderr = call("data", "show", "mogi", *words)
-    assert (code, stdout, said in stderr) == (2, "", True), stderr
+    assert (code, stdout, complaint in stderr) == (2, "", True), stderr
     assert not Path("figures").exists()

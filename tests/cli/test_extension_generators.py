@@ -112,8 +112,8 @@ def test_noise_is_correlated_over_the_pixels_that_the_generator_tells(gravity, s
 def test_a_generator_that_lacks_a_method_is_a_problem_that_says_what_it_must_give(gravity, problems):
     text = GRAVITY.replace("def pixel_sizes", "def sizes_of_pixels")
     (gravity.root / "specs/extensions.py").write_text(text)
-    (said,) = problems("specs/datasets/sound.json")
-    assert said == (
+    (problem,) = problems("specs/datasets/sound.json")
+    assert problem == (
         "specs/datasets/sound.json at $.generation_type: the generator lacks a method, "
         "pixel_sizes(image, values): width and height of the image's pixels in metres"
     )
@@ -121,5 +121,5 @@ def test_a_generator_that_lacks_a_method_is_a_problem_that_says_what_it_must_giv
 
 def test_images_that_are_no_displacements_cannot_be_a_source_among_others(gravity, problems):
     gravity.spoil("dataset", ("generation_type", ...), ("sources", [{"type": "gravity"}]))
-    (said,) = problems("specs/datasets/sound.json")
-    assert said.startswith("specs/datasets/sound.json at $.sources[0]: 'gravity' is not a source of deformation")
+    (problem,) = problems("specs/datasets/sound.json")
+    assert problem.startswith("specs/datasets/sound.json at $.sources[0]: 'gravity' is not a source of deformation")

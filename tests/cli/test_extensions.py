@@ -136,8 +136,8 @@ def test_entries_of_a_workspace_are_checked_like_the_others(extended, problems):
         "specs/datasets/sound.json at $.distributions.depth.parameters.peek: unknown key 'peek'; did you mean 'peak'?"
     ]
     dataset["distributions"]["depth"] = {"type": "triangulr", "parameters": {"low": 0, "high": 3}}
-    (said,) = problems(extended.write("dataset", dataset))
-    assert said.endswith("no distribution 'triangulr'; did you mean 'triangular'?")
+    (problem,) = problems(extended.write("dataset", dataset))
+    assert problem.endswith("no distribution 'triangulr'; did you mean 'triangular'?")
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
     from qexp.base.workspace import Workspace
     from qexp.kinds.experiments import experience
 
-    place = Workspace(extended.root)
-    before = experience("sound", {}, place)
-    place.extensions.write_text(EXTENSIONS + "\n# another remark\n")
-    after = experience("sound", {}, place)
+    home = Workspace(extended.root)
+    before = experience("sound", {}, home)
+    home.extensions.write_text(EXTENSIONS + "\n# another remark\n")
+    after = experience("sound", {}, home)
     assert after.document == before.document
     assert after.digest != before.digest
 
@@ -264,7 +264,7 @@ def test_a_quantity_may_have_the_name_of_a_built_in_one_only_in_its_unit(extende
 def test_a_run_keeps_its_own_entries_although_qexp_has_got_some_of_their_names(extended, qexp):
     assert qexp("run", "sound", "--device", "cpu").code == 0
     (extended.root / "specs/extensions.py").unlink()
-    own = 'GENERATORS["okada"] = GENERATORS["dyke"]\n' + ALSO.format(unit="cm", factor=0.01)
-    (extended.root / "runs/sound_0/code/extensions.py").write_text(EXTENSIONS + own)
+    own_entry = 'GENERATORS["okada"] = GENERATORS["dyke"]\n' + ALSO.format(unit="cm", factor=0.01)
+    (extended.root / "runs/sound_0/code/extensions.py").write_text(EXTENSIONS + own_entry)
     prepare_with(extended.root / "runs/sound_0", lambda spec: None)
     assert qexp("export", "sound_0", "--format", "onnx", "--to", "network").code == 0

@@ -18,7 +18,7 @@ atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 0))
 COMMAND = "from qexp.cli import main; sys.argv = ['qexp', 'tables']; main()"
 
 
-def seen(script: str) -> str:
+def collection_of(script: str) -> str:
     """The threshold and whether all objects were frozen, at the very end of a process."""
     words = [sys.executable, "-c", WATCHED.format(script)]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
@@ -26,9 +26,9 @@ def seen(script: str) -> str:
 
 @pytest.mark.heavy
 def test_a_command_collects_less_often_and_not_when_it_ends():
-    assert seen(COMMAND) == f"{ALLOCATIONS} True"
+    assert collection_of(COMMAND) == f"{ALLOCATIONS} True"
 
 
 @pytest.mark.heavy
 def test_a_program_that_imports_qexp_collects_as_it_did():
-    assert seen("import qexp") == seen("") != seen(COMMAND)
+    assert collection_of("import qexp") == collection_of("") != collection_of(COMMAND)

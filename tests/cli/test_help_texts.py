@@ -62,9 +62,9 @@ def test_every_command_and_option_has_help_in_plain_words(name):
 def test_words_in_brackets_are_not_taken_for_markup(name):
     command = COMMANDS[name]
     written = " ".join([command.help or "", *(getattr(param, "help", None) or "" for param in command.params)])
-    shown = call(*name.split(), "--help").stdout
+    help_text = call(*name.split(), "--help").stdout
     for words in re.findall(r"\[[^\] ]*\]", written):
-        assert words in shown
+        assert words in help_text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -96,13 +96,13 @@ def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.heavy
 def test_errors_and_other_texts_are_in_plain_words():
-    found = [
+    unclear = [
         f"{file.relative_to(ROOT)}:{line}: {text!r}"
         for file in sorted((ROOT / "qexp").rglob("*.py"))
         for line, text in texts(ast.parse(file.read_text(encoding="utf-8")))
         if " " in text and UNCLEAR_ANYWHERE.search(text)  # others are names
     ]
-    assert not found
+    assert not unclear
 
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -112,7 +112,7 @@ def test_documents_are_in_plain_words():
     code = re.compile(r"^```.*?^```|`[^`]*`", flags=re.MULTILINE | re.DOTALL)
     proses = {file: code.sub("", file.read_text(encoding="utf-8")) for file in DOCUMENTS}
     unclear = {file: UNCLEAR_ANYWHERE.search(" ".join(prose.split())) for file, prose in proses.items()}
-    assert {str(file.relative_to(ROOT)): found for file, found in unclear.items() if found} == {}
+    assert {str(file.relative_to(ROOT)): words for file, words in unclear.items() if words} == {}
 
 
 def test_the_phrases_are_found_in_strings_and_not_in_docstrings():

@@ -85,8 +85,8 @@ def test_keys_with_commas_between_them_get_a_value_each():
     ],
 )
 def test_a_range_of_values_has_equal_steps_or_ratios(text, values):
-    (made,) = grid([f"a={text}"]).values()
-    assert list(map(str, made)) == list(map(str, values)), "whole numbers stay whole"
+    (values,) = grid([f"a={text}"]).values()
+    assert list(map(str, values)) == list(map(str, values)), "whole numbers stay whole"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_what_records_keep_of_an_override_is_read_as_the_same_value():
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("text", "read"),
     [
         (["a=b, c = d"], {"a": "b", "c": "d"}),
         (["a=b", "c=d=e"], {"a": "b", "c": "d=e"}),
@@ -178,14 +178,14 @@ def test_what_records_keep_of_an_override_is_read_as_the_same_value():
         (["414=2"], {"414": "2"}),
     ],
 )
-def test_columns_are_names_or_positions(given, read):
-    assert options.columns("--columns", given) == read
+def test_columns_are_names_or_positions(text, read):
+    assert options.columns("--columns", text) == read
 
 
-@pytest.mark.parametrize("given", [["a"], ["a="], ["=b"], ["2,a=b"], ["2,,3"], ["-1"], ["a=b,a=c"], [""]])
-def test_other_columns_are_refused_with_what_would_work(given):
+@pytest.mark.parametrize("text", [["a"], ["a="], ["=b"], ["2,a=b"], ["2,,3"], ["-1"], ["a=b,a=c"], [""]])
+def test_other_columns_are_refused_with_what_would_work(text):
     with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given twice)"):
-        options.columns("--columns", given)
+        options.columns("--columns", text)
 
 
 def test_every_second_seed_can_be_asked_for():

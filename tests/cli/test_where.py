@@ -185,9 +185,9 @@ def test_attributes_of_python_are_not_to_be_had():
     ["seed <", "seed = 5", "< 5", "seed < 5)", "'open", "seed seed", "import os", "seed; seed", "a\0b", "not", "1 if"],
 )
 def test_what_is_no_expression_is_refused_with_an_example(where):
-    said = complaint(condition, where)
-    assert said.startswith(f"where: cannot understand {where!r}")
-    assert said.endswith('write, for example, "seed < 5"')
+    message = complaint(condition, where)
+    assert message.startswith(f"where: cannot understand {where!r}")
+    assert message.endswith('write, for example, "seed < 5"')
 
 
 @pytest.mark.parametrize("where", ["name < 3", "seed < 'a'", "3 in seed", "epochs < 5", "tags > 1", "'a' < 1"])

@@ -50,7 +50,7 @@ def _may(*command: str) -> bool:
 
 
 def _qexp(command: list[str], arguments: tuple[str | Path, ...], variables: dict[str, str]) -> Outcome:
-    whole = [*command, sys.executable, "-m", "qexp", *map(str, arguments)]
+    words = [*command, sys.executable, "-m", "qexp", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", **variables}
-    done = subprocess.run(whole, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     return Outcome(done.returncode, done.stdout, done.stderr)

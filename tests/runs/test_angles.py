@@ -116,8 +116,8 @@ def test_a_training_that_is_interrupted_and_resumed_has_the_same_weights(run, di
         def __getattr__(self, name: str) -> Any:
             return lambda *_: None
 
-    asked = iter([False] * 20 + [True])
-    assert not trainer().run(Silent(), lambda: next(asked))
+    answers = iter([False] * 20 + [True])
+    assert not trainer().run(Silent(), lambda: next(answers))
     again = trainer()
     assert again.resume() == 1
     assert again.run(Silent(), lambda: False)

@@ -56,7 +56,7 @@ def test_new_changed_and_vanished_runs_are_seen_at_the_next_look(workspace, cata
 
 def test_whoever_follows_the_catalog_sees_changes_and_writes_nothing(workspace, catalog):
     write_record(workspace, "a")
-    runs = catalog.followed()
+    runs = catalog.follow()
     assert [run["name"] for run in runs()] == ["a"]
     write_record(workspace, "a", state="failed", error="a long story of what went wrong")
     write_record(workspace, "b")
@@ -135,9 +135,9 @@ def test_many_processes_at_once_lose_no_run_and_double_none(workspace):
     ]
     assert [process.wait() for process in processes] == [0] * 6
     rows = json.loads((workspace / "runs/catalog.json").read_text())["runs"].values()
-    found = sorted(row["summary"]["name"] for row in rows)
+    listed_names = sorted(row["summary"]["name"] for row in rows)
     # The last one to write saw all that were there when it looked; the next look has them all.
-    assert len(found) == len(set(found))
+    assert len(listed_names) == len(set(listed_names))
     assert len(names(Catalog(Workspace(workspace)))) == 48
     assert len(json.loads((workspace / "runs/catalog.json").read_text())["runs"]) == 48
 

@@ -19,14 +19,14 @@ from qexp.store.record import Record, State
 def make(workspace: Path) -> Callable[[str], Path]:
     """`make("one")`: a run of a record and one file."""
 
-    def made(name: str) -> Path:
+    def make_run(name: str) -> Path:
         folder = workspace / "runs" / name
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints/best.safetensors").write_bytes(b"w" * 1000)
         RunDirectory(folder).write(Record(name=name, seed=0, state=State.FAILED))
         return folder
 
-    return made
+    return make_run
 
 
 def test_a_purge_tells_what_it_deleted_what_that_freed_and_what_it_could_not_delete(make, tmp_path):
@@ -57,8 +57,8 @@ def test_a_purge_that_is_not_confirmed_deletes_nothing(make):
 def test_findings_are_the_ones_that_the_command_tells_and_are_repaired_if_asked(workspace, make, qexp):
     make("one")
     (workspace / "runs/catalog.json").write_text("{")
-    shown = json.loads(qexp("doctor", "--json").stdout)
-    assert [finding.document() for finding in package.doctor()] == shown
+    printed = json.loads(qexp("doctor", "--json").stdout)
+    assert [finding.document() for finding in package.doctor()] == printed
     (before,) = (finding for finding in package.doctor(fix=True) if finding.where.name == "catalog.json")
     assert (before.damaged, before.repaired) == (True, True)
     assert "catalog.json" not in {finding.where.name for finding in package.doctor(workspace=workspace)}

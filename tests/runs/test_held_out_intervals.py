@@ -32,16 +32,16 @@ def numbers(lines, name):
 
 
 def held_out_errors(directory, scale=lambda values: values):
-    made = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
-    return np.abs(scale(made["iron"].values) - scale(made["iron_estimate"].values)), made
+    table = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
+    return np.abs(scale(table["iron"].values) - scale(table["iron_estimate"].values)), table
 
 
 @pytest.mark.slow
 def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand(run):
     directory = run(**ONE_BY_ONE)
-    errors, made = held_out_errors(directory)
+    errors, table = held_out_errors(directory)
     lines = rows_of(directory)
-    assert [line["stone"] for line in lines] == list(made["stone"].values)
+    assert [line["stone"] for line in lines] == list(table["stone"].values)
     for index, line in enumerate(lines):
         others = np.sort(np.delete(errors, index))
         radius = others[math.ceil(USUAL * stones.ROWS) - 1]
@@ -75,17 +75,17 @@ def test_limits_of_an_output_hold_for_its_intervals(run):
 @pytest.mark.slow
 def test_coverage_is_counted_overall_and_by_group(run):
     directory = run(**ONE_BY_ONE)
-    found = package.open_run(str(directory.path)).held_out_intervals()
-    assert (found.unit, found.units) == ("row", stones.ROWS)
+    intervals = package.open_run(str(directory.path)).held_out_intervals()
+    assert (intervals.unit, intervals.units) == ("row", stones.ROWS)
     lines = rows_of(directory)
     inside = (numbers(lines, "iron_low") <= numbers(lines, "iron")) & (
         numbers(lines, "iron") <= numbers(lines, "iron_high")
     )
-    of_usual = {coverage.name: coverage for coverage in found.coverages if coverage.interval == USUAL}
+    of_usual = {coverage.name: coverage for coverage in intervals.coverages if coverage.interval == USUAL}
     assert of_usual[""].covered == inside.sum() == math.ceil(USUAL * stones.ROWS)  # by counting
     for quarry in "ABCD":
-        own = np.array([line["quarry"] == quarry for line in lines])
-        assert (of_usual[quarry].covered, of_usual[quarry].n) == (inside[own].sum(), own.sum())
+        same_group = np.array([line["quarry"] == quarry for line in lines])
+        assert (of_usual[quarry].covered, of_usual[quarry].n) == (inside[same_group].sum(), same_group.sum())
     widths = numbers(lines, "iron_high") - numbers(lines, "iron_low")
     assert of_usual[""].mean_width == pytest.approx(widths.mean())
     low, high = of_usual[""].range
@@ -98,12 +98,12 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
     errors, _ = held_out_errors(directory)
     lines = rows_of(directory)
     for quarry in "ABCD":
-        own = np.array([line["quarry"] == quarry for line in lines])
-        radius = errors[~own].max()  # three other groups promise 75 % and no more
-        assert (numbers(lines, "iron_high") - numbers(lines, "iron_estimate"))[own] == pytest.approx(radius)
-    found = package.open_run(str(directory.path)).held_out_intervals()
-    assert (found.unit, found.units) == ("quarry", 4)
-    assert {coverage.interval: coverage.promised for coverage in found.coverages} == {
+        same_group = np.array([line["quarry"] == quarry for line in lines])
+        radius = errors[~same_group].max()  # three other groups promise 75 % and no more
+        assert (numbers(lines, "iron_high") - numbers(lines, "iron_estimate"))[same_group] == pytest.approx(radius)
+    intervals = package.open_run(str(directory.path)).held_out_intervals()
+    assert (intervals.unit, intervals.units) == ("quarry", 4)
+    assert {coverage.interval: coverage.promised for coverage in intervals.coverages} == {
         0.5: 0.5,
         0.68: 0.68,
         0.9: 0.75,
@@ -117,17 +117,17 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
 @pytest.mark.heavy
 def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run, tmp_path):
     directory = run(**ONE_BY_ONE)
-    made = {name: (directory.results / name).read_bytes() for name in ("intervals.json", "intervals.csv")}
-    for name in made:
+    contents = {name: (directory.results / name).read_bytes() for name in ("intervals.json", "intervals.csv")}
+    for name in contents:
         (directory.results / name).unlink()
     before = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
     assert "intervals of held-out" not in call("show", directory.path).stdout
     assert "90 % intervals by quarry" in call("intervals", directory.path).done()
     after = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
-    assert {path.name for path in after.keys() - before.keys()} == made.keys()
+    assert {path.name for path in after.keys() - before.keys()} == contents.keys()
     assert before.items() <= after.items()
-    assert {name: (directory.results / name).read_bytes() for name in made} == made
-    assert json.loads(call("intervals", directory.path, "--json").stdout) == json.loads(made["intervals.json"])
+    assert {name: (directory.results / name).read_bytes() for name in contents} == contents
+    assert json.loads(call("intervals", directory.path, "--json").stdout) == json.loads(contents["intervals.json"])
     report = package.open_run(str(directory.path)).report(tmp_path / "stones.html").read_text()
     assert "intervals of held-out estimates" in report
     assert r"\caption{90 {\%} intervals by quarry}" in call("intervals", directory.path, "--latex").stdout
@@ -147,15 +147,15 @@ def scratch(workspace):
 @pytest.mark.slow
 def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch):
     directory = scratch(test=("D1", "D2", "D3"))
-    found = package.open_run(str(directory.path)).held_out_intervals()
-    assert (found.unit, found.units) == ("core", 3)
-    (of_d2,) = (coverage for coverage in found.coverages if coverage.name == "D2" and coverage.interval == USUAL)
+    intervals = package.open_run(str(directory.path)).held_out_intervals()
+    assert (intervals.unit, intervals.units) == ("core", 3)
+    (of_d2,) = (coverage for coverage in intervals.coverages if coverage.name == "D2" and coverage.interval == USUAL)
     assert (of_d2.n, of_d2.promised) == (cores.SPECTRA, pytest.approx(2 / 3))
     lines = rows_of(directory)
     error = np.abs(numbers(lines, "toc") - numbers(lines, "toc_estimate"))
-    own = np.array([line["core"] == "D2" for line in lines])
+    same_group = np.array([line["core"] == "D2" for line in lines])
     half = (numbers(lines, "toc_high") - numbers(lines, "toc_low")) / 2
-    assert half[own] == pytest.approx(error[~own].max())
+    assert half[same_group] == pytest.approx(error[~same_group].max())
 
 
 @pytest.mark.slow
@@ -178,8 +178,8 @@ def test_other_runs_are_refused_with_what_would_work(train, run):
 @pytest.mark.heavy
 def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
     directory = run(**ONE_BY_ONE)
-    found = package.open_run(str(directory.path)).held_out_intervals()
-    (of_all,) = (coverage for coverage in found.coverages if coverage.interval == USUAL and not coverage.name)
+    intervals = package.open_run(str(directory.path)).held_out_intervals()
+    (of_all,) = (coverage for coverage in intervals.coverages if coverage.interval == USUAL and not coverage.name)
     listed = call("ls", "--csv", "--columns", "name,calibration.iron.coverage_90,calibration.iron.width").stdout
     (line,) = csv.DictReader(listed.splitlines())
     assert float(line["calibration.iron.coverage_90"]) == of_all.covered / of_all.n

@@ -74,7 +74,7 @@ def test_runs_are_chosen_by_their_tags_from_the_next_listing_on(workspace, qexp)
 
 
 @pytest.fixture(params=["here", "on a disk that keeps whole seconds"])
-def kept(request: pytest.FixtureRequest, workspace: Path, tmp_path: Path) -> Iterator[Path]:
+def on_a_disk(request: pytest.FixtureRequest, workspace: Path, tmp_path: Path) -> Iterator[Path]:
     """The workspace, maybe with its runs on a disk as old ones are."""
     if request.param == "here":
         yield workspace
@@ -90,9 +90,9 @@ def kept(request: pytest.FixtureRequest, workspace: Path, tmp_path: Path) -> Ite
         yield workspace
 
 
-def test_every_single_change_is_seen_however_fast_they_follow(kept, qexp):
+def test_every_single_change_is_seen_however_fast_they_follow(on_a_disk, qexp):
     """Two changes within one tick of the file system's clock may give files of one size and one inode."""
-    run = write_record(kept, "a")
+    run = write_record(on_a_disk, "a")
     for index in range(12):
         directory.retag(run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"])
         if index % 3:
@@ -115,9 +115,9 @@ def test_what_is_shown_of_a_run_holds_its_tags_and_its_note(finished, tmp_path, 
     here = ("--workspace", copy)
     qexp("tag", "sound_0", "--add", "good", "--add", "paper", *here)
     qexp("note", "sound_0", "looks well", *here)
-    shown = [line.split(maxsplit=1) for line in qexp("show", "sound_0", *here).stdout.splitlines()]
-    assert ["tags", "good, paper"] in shown
-    assert ["note", "looks well"] in shown
+    lines = [line.split(maxsplit=1) for line in qexp("show", "sound_0", *here).stdout.splitlines()]
+    assert ["tags", "good, paper"] in lines
+    assert ["note", "looks well"] in lines
 
 
 def test_a_note_that_is_no_text_is_refused(workspace, qexp):
@@ -200,8 +200,8 @@ def test_a_run_gets_its_tags_and_note_when_it_is_started_and_more_when_it_is_sta
 
 def test_a_run_that_was_prepared_before_gets_the_tags_of_the_order_that_starts_it(specs):
     order = qexp_package.Order("sound", seeds=range(2), device="cpu", tags=["late"], note="again")
-    checked = check_order(replace(order, tags=["early"], note=""), Workspace(specs.root))
-    open_launch(checked, Workspace(specs.root))
+    checked_order = check_order(replace(order, tags=["early"], note=""), Workspace(specs.root))
+    open_launch(checked_order, Workspace(specs.root))
     for run in specs.root.glob("runs/sound_*"):
         RunDirectory(run).write(replace(RunDirectory(run).record(), state=State.CREATED, launch=None))
     open_launch(check_order(order, Workspace(specs.root)), Workspace(specs.root))

@@ -37,17 +37,17 @@ def states() -> dict[str, str]:
 def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else():
     names = [name for name, scheduler in LAUNCHERS.items() if scheduler is not None]
     assert names
-    words, own = re.compile("|".join([*names, *PROGRAMS]), re.IGNORECASE), {f"{name}.py" for name in names}
+    words, own_files = re.compile("|".join([*names, *PROGRAMS]), re.IGNORECASE), {f"{name}.py" for name in names}
     files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".json", ".md", ".toml"))
-    found = [
+    mentions = [
         (str(path.relative_to(PACKAGE)), line.strip())
         for path in files
-        if path.name not in own
+        if path.name not in own_files
         for line in path.read_text(encoding="utf-8").splitlines()
         if words.search(line)
     ]
     table = [(f"from qexp.jobs.{name} import {name.title()}", f'"{name}": {name.title()}(),') for name in names]
-    assert sorted(found) == sorted(("jobs/launchers.py", line) for lines in table for line in lines)
+    assert sorted(mentions) == sorted(("jobs/launchers.py", line) for lines in table for line in lines)
 
 
 @pytest.mark.heavy
@@ -68,8 +68,8 @@ def test_runs_of_a_new_launcher_are_submitted_seen_waited_for_and_stopped(specs,
         job = package.open_run(name).record["job"]
         assert job == {"launcher": "spool", "id": jobs[name], "workspace": str(Path.cwd())}
     process = package.open_run(endless).record["attempts"][-1]["process"]
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, process["pid"]) == own + 1  # as --option says, not qexp.toml
+    own_priority = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, process["pid"]) == own_priority + 1  # as --option says, not qexp.toml
 
     stderr = qexp("stop", endless, "--now").failed()
     assert f"{endless} is job {jobs[endless]} of spool, which cannot be killed from here" in stderr
@@ -129,16 +129,18 @@ def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
     assert completed("qexp run sound --launcher ") == ["local", "slurm", "spool"]
     code, _, stderr = qexp("run", "sound", "--launcher", "spol")
     assert (code, stderr) == (2, "error: --launcher spol: no such launcher; did you mean 'spool'?\n")
-    for option, said in {
+    for option, complaint in {
         "nice=20": "--option: nice cannot be '20'; give a number from 0 to 19",
         "time=1": "--option: no option 'time'; known: nice, python, wrap",
         "time": "--option time: write KEY=VALUE",
     }.items():
         code, _, stderr = qexp("run", "sound", "--launcher", "spool", "--option", option)
-        assert (code, stderr) == (2, f"error: {said}\n")
+        assert (code, stderr) == (2, f"error: {complaint}\n")
 
 
 def test_options_of_python_are_those_of_the_command_line():
-    given = {"requeue": True, "time": 30, "setup": ["module load a", "module load b"]}
-    given_as_texts = read_options("--option", ["requeue=true", "time=30", "setup=module load a", "setup=module load b"])
-    assert options_of("slurm", {}, given) == options_of("slurm", {}, given_as_texts)
+    options = {"requeue": True, "time": 30, "setup": ["module load a", "module load b"]}
+    options_as_texts = read_options(
+        "--option", ["requeue=true", "time=30", "setup=module load a", "setup=module load b"]
+    )
+    assert options_of("slurm", {}, options) == options_of("slurm", {}, options_as_texts)

@@ -46,7 +46,7 @@ def weights(run: Path) -> dict[str, np.ndarray]:
     return load_file(run / "checkpoints/best.safetensors")
 
 
-def of(operations: tuple[str, ...], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def tensors_of(operations: tuple[str, ...], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return provenance.tensors_of_operations(tensors, operations)
 
 
@@ -62,9 +62,9 @@ def write(root: Path, **changes: object) -> None:
 def test_listed_operations_begin_with_the_weights_of_the_other_run_and_all_else_as_without_it(here, qexp):
     qexp("run", "fine", "--set", "pretrain=null", "--name", "scratch", "--device", "cpu").done()
     parent, child, scratch = (weights(here / "runs" / name) for name in ("sound_0", "fine_0", "scratch"))
-    assert of(TAKEN, child).keys() == of(TAKEN, parent).keys() != set()
+    assert tensors_of(TAKEN, child).keys() == tensors_of(TAKEN, parent).keys() != set()
     for name, value in child.items():
-        like, unlike = (parent, scratch) if name in of(TAKEN, child) else (scratch, parent)
+        like, unlike = (parent, scratch) if name in tensors_of(TAKEN, child) else (scratch, parent)
         # A learning rate of nothing leaves the first weights.
         np.testing.assert_allclose(value, like[name], atol=1e-9, err_msg=name)
         if name.endswith("weight"):
@@ -94,10 +94,10 @@ def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
 def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_both_ask_for_the_same(
     here, qexp, operations
 ):
-    asked = ("transforms.displacement=standardize", "pretrain=null")
+    of_parent = ("transforms.displacement=standardize", "pretrain=null")
     noisy = ("transforms.displacement=standardize", "dataset.fixed.noise=0.5", 'pretrain.run="parent"')
     write(here, pretrain__operations=operations)
-    for name, overrides in (("parent", asked), ("child", noisy)):
+    for name, overrides in (("parent", of_parent), ("child", noisy)):
         changes = [word for override in overrides for word in ("--set", override)]
         qexp("run", "other", *changes, "--name", name, "--device", "cpu").done()
     parent, child = (
@@ -203,11 +203,11 @@ def test_a_run_keeps_all_that_it_comes_from_and_show_prints_the_chain(grown, qex
     assert (nearest["name"], nearest["operations"]) == ("fine_0", None)
     assert (nearest["digest"], before["digest"]) == (child["digest"], parent["digest"])
     assert (before["experience"], before["seed"], before["created"]) == ("sound", 0, parent["created"])
-    shown = qexp("show", "finer_0", "--workspace", grown).stdout
+    output = qexp("show", "finer_0", "--workspace", grown).stdout
     chain = (
         f"from fine_0 (digest {child['digest'][:16]}) <- sound_0 (block, look; digest {parent['digest'][:16]})"
     )  # fmt: skip
-    assert chain in shown
+    assert chain in output
 
 
 @pytest.mark.heavy
@@ -227,8 +227,8 @@ def test_a_tree_shows_runs_below_what_they_come_from_whether_it_is_gone_or_was_n
     assert tree("--where", 'name == "finer_0"') == tree()[:3]
     assert qexp("rm", "fine_0").code == 0
     assert tree() == ["sound_0", "└─ fine_0 (gone)", "   └─ finer_0", "sound_1"]
-    listed = json.loads(qexp("ls", "--lineage", "--json").stdout)
-    before = {run["name"]: (run["parents"], run["ancestors"]) for run in listed}
+    listing = json.loads(qexp("ls", "--lineage", "--json").stdout)
+    before = {run["name"]: (run["parents"], run["ancestors"]) for run in listing}
     assert before["finer_0"] == (["fine_0"], ["fine_0", "sound_0"])
     assert before["sound_1"] == ([], [])
 
@@ -248,8 +248,8 @@ def test_a_tree_keeps_the_order_of_its_runs():
 
 def test_runs_that_took_the_names_of_those_they_come_from_are_shown_once():
     runs = summaries(a="c", b="a", c="b", d="b", e="e")
-    shown = [branch.name for branch in provenance.lineage_tree(runs.values(), runs)]
-    assert sorted(shown) == ["a", "b", "c", "d", "e"]
+    names_shown = [branch.name for branch in provenance.lineage_tree(runs.values(), runs)]
+    assert sorted(names_shown) == ["a", "b", "c", "d", "e"]
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def nested(here: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "folder",
     [
         "runs/sound_0",
         "runs/sound_0/checkpoints/deep/in/it",
@@ -41,11 +41,11 @@ def nested(here: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("command", [("run", "sound", "--seed", "7"), ("run", "sound", "--seeds", "7:9")])
-def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written(here, qexp, place, command):
+def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written(here, qexp, folder, command):
     shutil.copytree(here / "runs/sound_0", here.parent / "kept/sound_9")
     (here / "link").symlink_to("runs/sound_0/matrices")
     before = content(here.parent)
-    stderr = qexp(*command, "--storage-path", place, "--device", "cpu").refused()
+    stderr = qexp(*command, "--storage-path", folder, "--device", "cpu").refused()
     assert "lies inside" in stderr
     assert "choose a" in stderr
     assert content(here.parent) == before
@@ -62,11 +62,11 @@ def test_a_file_called_run_json_in_a_folder_above_makes_no_run_of_it(here, tmp_p
     assert prepare(plan, Workspace(here), storage=tmp_path / "disk").path.is_dir()
 
 
-@pytest.mark.parametrize("place", ["runs", "runs/../runs", "link"])
-def test_a_place_that_is_the_folder_of_runs_is_that_folder(here, place):
+@pytest.mark.parametrize("folder", ["runs", "runs/../runs", "link"])
+def test_a_place_that_is_the_folder_of_runs_is_that_folder(here, folder):
     (here / "link").symlink_to("runs")
     plan = Plan("near", "made", "made", "made", 1, {"epochs": 1}, digest="")
-    directory = prepare(plan, Workspace(here), storage=here / place)
+    directory = prepare(plan, Workspace(here), storage=here / folder)
     assert directory.path == here / "runs/near"
     assert not directory.path.is_symlink()
 

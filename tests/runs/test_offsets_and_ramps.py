@@ -66,13 +66,13 @@ def errors(tmp_path_factory):
         (root / f"specs/datasets/{name}.json").write_text(json.dumps({**DATASET, "noise_model": noise}))
         experience = {**EXPERIENCE, "dataset": name, "model": "small"}
         (root / f"specs/experiences/{name}.json").write_text(json.dumps(experience))
-    found = {}
+    errors_by_pair = {}
     for trained in ("plain", "shifted"):
         run = qexp.run(trained, device="cpu", workspace=root)
-        for seen in ("plain", "shifted"):
-            results = run.evaluate(seen, device="cpu", workspace=root).record.results["test"]
-            found[trained, seen] = {name: results[name]["mae"] for name in EXPERIENCE["outputs"]}
-    return found
+        for evaluated in ("plain", "shifted"):
+            results = run.evaluate(evaluated, device="cpu", workspace=root).record.results["test"]
+            errors_by_pair[trained, evaluated] = {name: results[name]["mae"] for name in EXPERIENCE["outputs"]}
+    return errors_by_pair
 
 
 @pytest.mark.parametrize("output", EXPERIENCE["outputs"])

@@ -54,10 +54,10 @@ def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace,
 @pytest.mark.parametrize("experience", WRITE)
 def test_a_sweep_reads_a_dataset_once_for_all_its_points(workspace, reads, experience):
     WRITE[experience](workspace)
-    place = Workspace(workspace)
-    experiments.experience(experience, {}, place)  # prepared data are kept by whoever reads them first
-    one = reads(plan.sweep, [experience], [0], {}, {}, place)
-    assert 0 < one == reads(plan.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, place)
+    home = Workspace(workspace)
+    experiments.experience(experience, {}, home)  # prepared data are kept by whoever reads them first
+    reads_of_one = reads(plan.sweep, [experience], [0], {}, {}, home)
+    assert 0 < reads_of_one == reads(plan.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, home)
 
 
 @pytest.mark.slow
