@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import Quantities, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.options import PER_TRACK, InvertOptions
@@ -47,8 +47,6 @@ from qexp.metrics.calibration import Misfit, blocks_of_tracks, misfit
 from qexp.observations.observation import Observation, Track
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.figures.canvas import COLOURS, add_title, panel_grid, panels, sized, subplots
 from qexp.figures.estimates import name_points
 from qexp.observations.noise import NoiseEstimate, model
-from qexp.observations.observation import Array, Observation, Track, spacing
+from qexp.observations.observation import Observation, Track, spacing
 from qexp.observations.reading import angles_of
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.files import names_in, write_folder
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
@@ -21,7 +22,7 @@ from qexp.errors import QexpError, extra
 from qexp.figures.canvas import draws_at_once, encode as drawn, encode as encoded_picture
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured
-from qexp.observations.observation import Array, Observation, Track, as_table, encoded
+from qexp.observations.observation import Observation, Track, as_table, encoded
 
 MOST_CELLS = 100_000_000
 FILLED = 0.05

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
@@ -24,8 +24,6 @@ from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
 from qexp.simulation.distributions import Distribution
-
-Array = NDArray[np.float64]
 
 COVERAGE = 0.9
 

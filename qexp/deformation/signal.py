@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import QUANTITIES
 from qexp.inference.fit import best, prepare_problem
 from qexp.inference.least_squares import Deformation, deformation_of, starts
 from qexp.inference.parameters import searches
 from qexp.observations.noise import LEAST_POINTS, NoiseEstimate, SignalFree, estimate_of, require_enough
-from qexp.observations.observation import Array, CorrelatedNoise, Track
+from qexp.observations.observation import CorrelatedNoise, Track
 from qexp.simulation.generators import GENERATORS
 
 MOST_POINTS = 1000

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.examples.folders import README, new_folder
@@ -37,8 +38,6 @@ from qexp.physics.xrf import (
     scattering,
     transmission,
 )
-
-Array = NDArray[np.float64]
 
 ELEMENTS = (
     "H", "C", "N", "O", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "K", "Ca", "Ti", "Mn", "Fe", "Ni", "Cu", "Zn",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import in_words, label, typeset
 from qexp.figures.canvas import (
     COLOURS,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Lines = Sequence[Mapping[str, Any]]
 """Of a run's `metrics.jsonl`, one per epoch."""
-
-Array = NDArray[np.float64]
 
 
 def outputs_of(line: Mapping[str, Any]) -> list[str]:

@@ -9,16 +9,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import qr
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import typeset
 from qexp.inference.least_squares import MOST_NUMBERS, Problem
 from qexp.simulation.distributions import Distribution
-
-Array = NDArray[np.float64]
 
 SPAN = 8.0
 """Largest absolute score: less than 10⁻¹⁵ of the probability lies beyond it, on either side."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import base_name
 from qexp.errors import QexpError
 from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
@@ -19,8 +19,6 @@ from qexp.inference.weighting import MOST_CORRELATED, Weighting, track_block
 from qexp.observations.noise import covariance_rows, fit as fitted, semivariogram
 from qexp.observations.observation import CorrelatedNoise, Track
 from qexp.simulation.generators import Source
-
-Array = NDArray[np.float64]
 
 ROUGH, BRIEF = 1e-5, 60
 """Tolerance and most iterations of a search from many starts; the best of them are then followed to the minimum."""

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 from scipy.optimize import brentq
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import nearest
 from qexp.inference.density import Density
 from qexp.inference.sampling import Mixture
-
-Array = NDArray[np.float64]
 
 MOST = 2
 """Unknowns over which a posterior can be integrated."""

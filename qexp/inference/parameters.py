@@ -8,15 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import RADIAN, Quantities, Quantity, base_name, conversion, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
 from qexp.simulation.generators import DeformationImages, Source
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

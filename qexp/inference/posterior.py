@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.inference.density import (
     Density,
     Level,
@@ -34,8 +34,6 @@ from qexp.inference.sampling import (
     resample,
     smooth_weights,
 )
-
-Array = NDArray[np.float64]
 
 Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""

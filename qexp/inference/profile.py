@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import base_name
 from qexp.inference.density import Signals, whole_signals
 from qexp.inference.fit import Fit, best, threshold
 from qexp.inference.least_squares import Deformation, Problem, covariances, minimise
-
-Array = NDArray[np.float64]
 
 CLOSE = 0.04
 """An end is close enough if the root of the increase of χ² differs from the threshold by less than this share of it;

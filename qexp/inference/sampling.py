@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.errors import extra
 from qexp.inference.density import Density, PosteriorDensity
-
-Array = NDArray[np.float64]
 
 DEGREES = 5.0
 """Of freedom of Student's t: tails that are heavier than those of most posteriors."""

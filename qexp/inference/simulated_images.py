@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import NOISE, base_name, quantity
 from qexp.errors import QexpError
 from qexp.inference.weighting import MOST_CORRELATED, Block, Weighting
@@ -19,7 +20,6 @@ from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNoise
 from qexp.simulation.views import GNSS, SIZED
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 FIX_IT = "put it into 'fixed' in a copy of the dataset"

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.observations.noise import covariance_matrix
 from qexp.observations.observation import CorrelatedNoise, Track
@@ -19,8 +20,6 @@ MOST_CORRELATED = 6000
 
 LEAST_INDEPENDENT = 10 * np.finfo(np.float64).eps
 """Share, per point of a track, of a point's variance that those before it must leave; rounding errors are as large."""
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

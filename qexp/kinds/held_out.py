@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.outputs import estimate_of, high_of, low_of, quantile_of
 from qexp.base.quantities import nearest
 from qexp.errors import DamagedError, QexpError
@@ -70,8 +71,6 @@ def units_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> Ex
 
 # The held-out estimates of a run and their errors, read from its files: what intervals are made from.
 
-
-Array = NDArray[np.float64]
 
 MEDIAN = 0.5
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.outputs import NO_LIMITS, limits_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
@@ -306,8 +306,6 @@ def beyond_prior(
 
 # The scale of an output's intervals: that on which its loss is taken.
 
-
-Array = NDArray[np.float64]
 
 CLOSE = 1e-6
 """Largest relative difference between a value and what comes back from the scale."""

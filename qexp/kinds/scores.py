@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.outputs import NO_LIMITS, PERIOD, Limits, at_limits, estimate_of
 from qexp.kinds.attempt import Results
 from qexp.metrics.intervals import intervals as jackknife_intervals
@@ -22,7 +23,6 @@ from qexp.store.record import GroupErrors
 
 log = logging.getLogger("qexp.run")
 
-Array = NDArray[np.float64]
 
 TABLE = "errors.csv"
 """File in `results` with errors by group."""

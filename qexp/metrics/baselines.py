@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Entry, Table, integer, number, properties
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.conformal import unchanged
 from qexp.metrics.intervals import difference, interval
-from qexp.metrics.metric import Array, Metric, Metrics, evaluate, with_period
+from qexp.metrics.metric import Metric, Metrics, evaluate, with_period
 from qexp.metrics.recorded import NETWORK, SHOWN
 from qexp.metrics.splits import Rows
 

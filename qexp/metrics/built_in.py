@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qexp.base.arrays import Array
 from qexp.base.tables import Entry
-from qexp.metrics.metric import Additive, Array, Metric
+from qexp.metrics.metric import Additive, Metric
 
 
 def _mean(sums: Sequence[Any], count: Any) -> Any:

@@ -14,7 +14,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import chdtrc, expit, logit
 from scipy.stats import binom, binomtest, chi2, norm, poisson
 
-from qexp.metrics.metric import Array
+from qexp.base.arrays import Array
 
 PROBABILITIES = (0.5, 0.68, 0.9, 0.95)
 """Probabilities of the intervals and regions that are reported."""

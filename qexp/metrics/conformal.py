@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import nearest
-from qexp.metrics.metric import Array
 
 ROUNDING = 1e-9
 """Sums of weights that fall short of a coverage by no more than this reach it."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qexp.base.arrays import Array
 from qexp.metrics.conformal import Scale
-from qexp.metrics.metric import Additive, Array, Metric, Metrics, Sums
+from qexp.metrics.metric import Additive, Metric, Metrics, Sums
 
 LEVEL = 0.95
 """Confidence level: the fraction of such intervals that contain the true mean."""

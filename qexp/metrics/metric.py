@@ -12,13 +12,12 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import nearest
 from qexp.errors import QexpError
 from qexp.metrics.meaning import BEST, Meaning
-
-Array = NDArray[np.float64]
 
 _UNSAID = "unsaid"
 

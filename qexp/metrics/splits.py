@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.tables import Entry, integer, number, properties
 from qexp.errors import QexpError, suggestion
-from qexp.metrics.metric import Array
 
 Rows = NDArray[np.int64]
 Column = Callable[[str], NDArray[np.str_]]

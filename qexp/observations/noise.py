@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError, suggestion
-from qexp.observations.observation import Array, CorrelatedNoise, Track
+from qexp.observations.observation import CorrelatedNoise, Track
 
 LEAST_POINTS = 50
 """Points of a track from which its noise can be estimated."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.arrays import DAMAGED
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pyproj
     import xarray
 
-Array = NDArray[np.float64]
 Kind = Literal["radar", "gnss"]
 
 UNIT_TOLERANCE = 1e-2

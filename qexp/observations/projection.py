@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError, extra
-from qexp.observations.observation import Array, Observation, Track, convergence, turned
+from qexp.observations.observation import Observation, Track, convergence, turned
 from qexp.observations.reading import Reading
 
 if TYPE_CHECKING:

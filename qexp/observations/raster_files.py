@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, QexpError, extra, suggestion
-from qexp.observations.rasters import Array, Layout, Raster, Window, centred, resampled
+from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_bands
 

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError, extra
-
-Array = NDArray[np.float64]
 
 SAME = 1e-3
 """Largest distance between the corners of grids that count as the same, as a share of a pixel."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.observation import is_observation, read_observation
 from qexp.observations.raster_files import (
@@ -26,7 +27,7 @@ from qexp.observations.raster_files import (
     open_mintpy,
     open_mintpy_difference,
 )
-from qexp.observations.rasters import Array, Raster, Window
+from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import Reading, ReadOptions
 from qexp.observations.scenes import (
     Direction,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError
-from qexp.observations.observation import Array, Track
+from qexp.observations.observation import Track
 from qexp.observations.reduction import Reduction, reduction
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}

@@ -15,8 +15,9 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError, extra
-from qexp.observations.observation import ARRAYS, Array, Track
+from qexp.observations.observation import ARRAYS, Track
 
 PIECE = 2048
 """The largest side of a cell, in pixels: about what is in memory at a time."""

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import UNIT_TOLERANCE, Track
 from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open_elevation, open_raster
-from qexp.observations.rasters import Array, Raster, Window
+from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import (
     METRES,
     Reading,

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, QexpError, suggestion
-from qexp.observations.observation import Array, Track
+from qexp.observations.observation import Track
 from qexp.observations.reading import (
     METRES,
     Reading,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from qexp.base.arrays import Array
 
 LARGEST = 1000
 """Largest number of cells along an axis."""

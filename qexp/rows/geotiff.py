@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, extra
 from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
     import rasterio
     from rasterio.windows import Window
-
-Array = NDArray[np.float64]
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log1p, ndtri
 
+from qexp.base.arrays import Array
 from qexp.base.tables import Entry, number, properties
 
 # scipy.stats, which has all of them, takes half a second to load
-
-
-Array = NDArray[np.float64]
 
 
 class Distribution:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.tables import Entry, number, properties
 from qexp.physics.crack import LEAST_DEPTH, penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
@@ -20,8 +21,6 @@ from qexp.physics.ellipsoid import LONGEST, yang, yang_image
 from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
 from qexp.simulation.views import DISPLACEMENT, GNSS, View, suffix_of
-
-Array = NDArray[np.float64]
 
 
 class Generator(Protocol):

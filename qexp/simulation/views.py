@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.physics.geometry import RIGHT
 from qexp.rows.geotiff import northwards, open_raster, read_bands
 from qexp.rows.table import TableError
@@ -72,8 +72,6 @@ def suffix_of(index: int) -> str:
 
 
 # Files of views: masks and elevations on a grid, scattered points, and elevations of points.
-
-Array = NDArray[np.float64]
 
 
 def read_grid(path: Path, size: tuple[int, int], name: str) -> Array:

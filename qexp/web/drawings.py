@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
 from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
 from qexp.figures.curves import Lines, middle_half, outputs_of, over_epochs
@@ -276,8 +277,6 @@ def _layer(words: str, colours: str, unit: str, limits: list[float], values: NDA
 
 # The matrices of a run, as maps that a reader can explore: the numbers of `matrix.nc`, and how to read them.
 
-
-Array = NDArray[np.float64]
 
 MOST_MATRIX_CELLS = 1 << 18
 """Cells of a matrix with more than two axes that are embedded whole; of larger ones the middle plane is shown."""

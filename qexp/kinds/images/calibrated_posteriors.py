@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Prior, of_training
@@ -20,8 +20,6 @@ from qexp.kinds.images.posteriors import Likelihoods, posteriors
 from qexp.metrics.calibration import density_levels, positions, reference_levels
 from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset, Intervals
-
-Array = NDArray[np.float64]
 
 PURPOSE = "calibration"
 """Of the random streams: none that a training uses."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import norm
 
+from qexp.base.arrays import Array
 from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
@@ -92,7 +92,6 @@ from qexp.store.record import now
 if TYPE_CHECKING:
     import xarray
 
-Array = NDArray[np.float64]
 
 Ratios = Mapping[str, Any]
 """`width_ratio`: a `WidthRatio`, or `bound_ratio`: a `BoundRatio`; empty if neither is known."""

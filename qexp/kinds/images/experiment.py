@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import (
     ANGLES,
     DEGREES,
@@ -158,8 +158,6 @@ def _path_of_level(document: Document) -> Where:
 
 # The views of a simulated dataset, of its document and the files that it names.
 
-
-Array = NDArray[np.float64]
 
 FILES = ("mask", "points", "elevation")
 """Keys of a view that may name a file."""

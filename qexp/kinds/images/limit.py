@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.options import Counted
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
@@ -34,9 +34,6 @@ from qexp.kinds.tables import tables_of, tables_with
 from qexp.results.limit import LeastErrors, Limit, keep_limit
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory
-
-Array = NDArray[np.float64]
-
 
 DRAWN_FROM = (TEST, ALL)
 """Parts of the distributions from which samples are drawn."""

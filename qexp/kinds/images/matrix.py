@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.files import locked
 from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from qexp.networks.estimator import Estimator
 
-Array = NDArray[np.float64]
 
 REFINED = "_refined"
 """End of the name of an output's estimate by least squares that starts at the network's."""

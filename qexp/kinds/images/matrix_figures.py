@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
 from qexp.base.quantities import DEGREE, in_words, label
 from qexp.errors import DamagedError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 CHARACTERS = 42
 """Characters of the title above each column of panels."""
 
-Array = NDArray[np.float64]
 AxisCells = tuple[str, Array, tuple[float, float]]
 """Variable, centres of the cells, lower and upper end."""
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.inference.fit import best
 from qexp.inference.least_squares import Problem, starts as spread_starts
@@ -17,8 +18,6 @@ from qexp.metrics.calibration import blocks_of_tracks, misfit
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
 from qexp.simulation.dataset import GeneratedDataset
-
-Array = NDArray[np.float64]
 
 UNUSUAL = 0.005
 """Share of training samples with features as far from their mean, below which an observation is said to be unlike them.

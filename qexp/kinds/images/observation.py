@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of
 from qexp.base.quantities import Quantities, base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
@@ -26,7 +27,7 @@ from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.prediction import MOST
 from qexp.kinds.tables import tables_of
-from qexp.observations.observation import Array, Observation, Track, spacing
+from qexp.observations.observation import Observation, Track, spacing
 from qexp.observations.reading import angles_of
 from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
 from qexp.simulation.dataset import GeneratedDataset, mask_of

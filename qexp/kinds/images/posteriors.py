@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of
 from qexp.base.quantities import NOISE, Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from qexp.networks.estimator import Posterior as NetworkPosterior
 
-Array = NDArray[np.float64]
 Numbers = NDArray[np.intp]
 
 TOLERANCE = 1e-4

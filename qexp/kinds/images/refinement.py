@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import NOISE, base_name, quantity
 from qexp.errors import QexpError, some
 from qexp.inference import least_squares
@@ -68,8 +69,6 @@ def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, 
 
 # Least squares in the cells of a matrix: estimates refined through the model that made the observations.
 
-
-Array = NDArray[np.float64]
 
 DEEPER, TIMES = 1.25, 12
 """Factor by which, and how often, the depths of a start are increased that would break the surface."""

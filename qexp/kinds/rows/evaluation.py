@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     NO_LIMITS,
@@ -44,8 +45,6 @@ from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.record import ComparisonRow, Feature
-
-Array = NDArray[np.float64]
 
 
 def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base import files
+from qexp.base.arrays import Array
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     NO_LIMITS,
@@ -55,8 +56,6 @@ from qexp.networks.training import Data, Trainer, deterministic
 from qexp.store.directory import ERRORS_BY_ENERGY, PREDICTIONS, RECONSTRUCTIONS, SALIENCY, RunDirectory
 from qexp.store.provenance import read_seen
 from qexp.store.record import ComparisonRow, Feature, GroupErrors
-
-Array = NDArray[np.float64]
 
 AT_ONCE = 512
 """Number of spectra that are estimated together."""
