@@ -320,13 +320,6 @@ class FlowHead(GaussianHead):
         return Flow(self.gaussian(features), self.flow(features.flatten(1)))
 
 
-WIDTH = integer(least=1)
-
-
-def _from(least: int, most: int, description: str) -> dict[str, Any]:
-    return {"type": "integer", "minimum": least, "maximum": most, "description": description}
-
-
 @dataclass(frozen=True)
 class HeadEntry(Entry):
     """An operation whose builder gets the shape of its input and the number of outputs, and makes a `Head`."""
@@ -341,22 +334,22 @@ HEADS: dict[str, Entry] = {
     ),
     "mixture_posterior": HeadEntry(
         build=MixtureHead,
-        parameters=properties(components=_from(1, 100, "number of normal densities")),
+        parameters=properties(components=integer("number of normal densities", 1, 100)),
         help="Posterior of all outputs of a branch: a mixture of normal densities with full covariances.",
         example={"module": "mixture_posterior", "parameters": {"components": 3}},
     ),
     "flow_posterior": HeadEntry(
         build=FlowHead,
         parameters=properties(
-            transforms=_from(1, 20, "number of splines, one after the other"),
+            transforms=integer("number of splines, one after the other", 1, 20),
             units={
                 "type": "array",
-                "items": WIDTH,
+                "items": integer("", 1),
                 "minItems": 1,
                 "maxItems": 20,
                 "description": "width of each hidden layer of the networks that make their knots",
             },
-            bins=_from(2, 64, "pieces of a spline"),
+            bins=integer("pieces of a spline", 2, 64),
         ),
         help="Posterior of all outputs of a branch: a normalizing flow of splines, for densities of any form.",
         example={"module": "flow_posterior", "parameters": {"transforms": 2, "units": [32, 32]}},

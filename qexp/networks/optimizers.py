@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -42,6 +43,7 @@ Weights = Sequence[Parameter] | Sequence[dict[str, Any]]
 
 
 def adam(
+    kind: type[torch.optim.Adam | torch.optim.AdamW],
     weights: Weights,
     learning_rate: float,
     /,
@@ -49,30 +51,7 @@ def adam(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adam; weight decay is added to the gradient (L2)."""
-    return _fused(torch.optim.Adam, weights, learning_rate, betas, epsilon, weight_decay)
-
-
-def adamw(
-    weights: Weights,
-    learning_rate: float,
-    /,
-    betas: Sequence[float] = (0.9, 0.999),
-    epsilon: float = 1e-7,
-    weight_decay: float = 0.01,
-) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay."""
-    return _fused(torch.optim.AdamW, weights, learning_rate, betas, epsilon, weight_decay)
-
-
-def _fused(
-    kind: type[torch.optim.Adam | torch.optim.AdamW],
-    weights: Weights,
-    learning_rate: float,
-    betas: Sequence[float],
-    epsilon: float,
-    weight_decay: float,
-) -> torch.optim.Optimizer:
+    """Adam; weight decay is added to the gradient (L2), or, with torch's AdamW as `kind`, decoupled from it."""
     first, second = map(float, betas)
     return uncompiled(kind)(
         weights, lr=learning_rate, betas=(first, second), eps=epsilon, weight_decay=weight_decay, fused=True
@@ -152,7 +131,7 @@ OF_MATRICES = ("muon",)
 
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
-        build=adam,
+        build=partial(adam, torch.optim.Adam),
         parameters=properties(
             betas=BETAS,
             epsilon=EPSILON,
@@ -162,7 +141,7 @@ OPTIMIZERS: dict[str, Entry] = {
         example={"type": "adam"},
     ),
     "adamw": Entry(
-        build=adamw,
+        build=partial(adam, torch.optim.AdamW, weight_decay=0.01),
         parameters=properties(betas=BETAS, epsilon=EPSILON, weight_decay=DECAY),
         help="Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
         example={"type": "adamw", "parameters": {"weight_decay": 0.01}},

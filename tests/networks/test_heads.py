@@ -27,9 +27,9 @@ def head(name, **parameters):
 
 def network(name, outputs=("a", "b"), inputs=5, **parameters):
     branch = Branch(("seen",), tuple(outputs), ("dense", "posterior"))
-    made = Network({"seen": (inputs,)}, outputs, {"dense": DENSE, "posterior": head(name, **parameters)}, [branch])
-    initialise(made, Seeds(1))
-    return made
+    net = Network({"seen": (inputs,)}, outputs, {"dense": DENSE, "posterior": head(name, **parameters)}, [branch])
+    initialise(net, Seeds(1))
+    return net
 
 
 def gaussian(samples=4, outputs=3, seed=3):
@@ -76,8 +76,10 @@ def test_draws_of_a_gaussian_density_have_its_mean_and_covariance():
 def test_a_mixture_is_that_of_torch_and_its_quantiles_have_their_probability():
     density, at = mixture(), values(4, 2, seed=9).double()
     families = torch.distributions
-    whole = families.MixtureSameFamily(families.Categorical(logits=density.log_weights), by_torch(density.components))
-    torch.testing.assert_close(density.log_prob(at), whole.log_prob(at))
+    by_torch_alone = families.MixtureSameFamily(
+        families.Categorical(logits=density.log_weights), by_torch(density.components)
+    )
+    torch.testing.assert_close(density.log_prob(at), by_torch_alone.log_prob(at))
     probabilities = torch.tensor([0.02, 0.3, 0.5, 0.9], dtype=torch.float64)
     quantiles = density.quantiles(probabilities)
     drawn = density.draws(100_000, torch.Generator().manual_seed(1))
@@ -88,8 +90,8 @@ def test_a_mixture_is_that_of_torch_and_its_quantiles_have_their_probability():
 @pytest.mark.heavy
 @ALL_HEADS
 def test_a_density_integrates_to_one_and_its_draws_lie_where_it_is_high(name):
-    made = network(name)
-    density = made.density("posterior", made.features({"seen": values(2, 5)})["posterior"])
+    net = network(name)
+    density = net.density("posterior", net.features({"seen": values(2, 5)})["posterior"])
     axis = torch.linspace(-12, 12, 401)
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
@@ -105,22 +107,22 @@ def test_a_density_integrates_to_one_and_its_draws_lie_where_it_is_high(name):
 
 @ALL_HEADS
 def test_the_loss_reaches_every_weight_and_estimates_are_medians(name):
-    made = network(name)
+    net = network(name)
     seen = {"seen": values(8, 5)}
-    features = made.features(seen)
+    features = net.features(seen)
     assert list(features) == ["posterior"]
-    density = made.density("posterior", features["posterior"])
+    density = net.density("posterior", features["posterior"])
     negative_log_likelihood(density, values(8, 2, seed=5)).backward()
-    for weight in made.parameters():
+    for weight in net.parameters():
         assert weight.grad is not None
         assert weight.grad.abs().sum() > 0
-    estimates = made(seen)
+    estimates = net(seen)
     torch.testing.assert_close(torch.cat([estimates["a"], estimates["b"]], 1), density.medians())
 
 
 def test_mixture_components_that_begin_alike_part_in_training():
-    made = network("mixture_posterior", components=3)
-    density = made.density("posterior", made.features({"seen": torch.zeros(1, 5)})["posterior"])
+    net = network("mixture_posterior", components=3)
+    density = net.density("posterior", net.features({"seen": torch.zeros(1, 5)})["posterior"])
     assert len({round(one, 6) for one in density.components.mean[0, :, 0].tolist()}) == 3
 
 
@@ -130,8 +132,8 @@ def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name)
     """y = A x + noise, x standard normal: precision I + AᵀA / σ², mean its inverse times Aᵀy / σ²."""
     mixing, deviation = values(5, 2, seed=11), 0.5
     precision = torch.eye(2) + mixing.T @ mixing / deviation**2
-    made = network(name)
-    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
+    net = network(name)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     steps = 600
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, steps)
     random = torch.Generator().manual_seed(4)
@@ -142,7 +144,7 @@ def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name)
 
     for _ in range(steps):
         truth, seen = batch(256)
-        loss = negative_log_likelihood(made.density("posterior", made.features({"seen": seen})["posterior"]), truth)
+        loss = negative_log_likelihood(net.density("posterior", net.features({"seen": seen})["posterior"]), truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -152,7 +154,7 @@ def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name)
         seen @ mixing / deviation**2 @ torch.linalg.inv(precision), precision_matrix=precision
     )
     with torch.no_grad():
-        density = made.density("posterior", made.features({"seen": seen})["posterior"])
+        density = net.density("posterior", net.features({"seen": seen})["posterior"])
         lost = (exact.log_prob(truth) - density.log_prob(truth)).mean()
         quantiles = density.quantiles(torch.tensor([0.05, 0.95]))
     assert 0 < lost + 0.01 < 0.06

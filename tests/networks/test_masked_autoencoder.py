@@ -53,9 +53,9 @@ def autoencoder(encoder, decoder, channels=CHANNELS, patch=PATCH):
 
 
 def small(ratio=RATIO, loss_on="masked"):
-    made = autoencoder({**SMALL, "mask_ratio": ratio}, {**SMALL, "mask_ratio": ratio, "loss_on": loss_on})
-    initialise(made, Seeds(1))
-    return made.eval()
+    result = autoencoder({**SMALL, "mask_ratio": ratio}, {**SMALL, "mask_ratio": ratio, "loss_on": loss_on})
+    initialise(result, Seeds(1))
+    return result.eval()
 
 
 def encoder(ratio=RATIO, masked=True):
@@ -104,9 +104,9 @@ def test_sizes_are_those_of_the_table():
     assert ENCODERS["base"] == Size(width=768, depth=12, heads=12)
     assert DECODERS["base"] == Size(width=512, depth=8, heads=16)
     for size in ("tiny", "small"):
-        made = masked_encoder((2048,), size=size)
-        assert made.norm.weight.numel() == ENCODERS[size].width
-        assert len(made.blocks) == ENCODERS[size].depth
+        result = masked_encoder((2048,), size=size)
+        assert result.norm.weight.numel() == ENCODERS[size].width
+        assert len(result.blocks) == ENCODERS[size].depth
 
 
 def operations_of_encoder(tokens, width, depth, patch):
@@ -150,30 +150,30 @@ def test_hidden_counts_influence_neither_tokens_nor_what_is_made_by_a_bit(loss_o
     assert (others != spectra).float().mean() == RATIO
     with torch.no_grad():
         tokens = [network.operations["encoder"]([one, mask]) for one in (spectra, others)]
-        made = [network({"spectrum": one, "mask": mask})["spectrum"] for one in (spectra, others)]
+        result = [network({"spectrum": one, "mask": mask})["spectrum"] for one in (spectra, others)]
     assert torch.equal(*tokens)
-    assert torch.equal(*made)
+    assert torch.equal(*result)
 
 
 def test_each_seen_patch_influences_what_is_made_of_every_hidden_one():
     network, mask = small(0.5), random(1, PATCHES, seed=2)
     spectra = random(1, CHANNELS).requires_grad_()
     hidden = hidden_channels(mask, 0.5, PATCH)
-    made = network({"spectrum": spectra, "mask": mask})["spectrum"]
-    made[hidden].square().sum().backward()
+    result = network({"spectrum": spectra, "mask": mask})["spectrum"]
+    result[hidden].square().sum().backward()
     assert ((spectra.grad != 0) == ~hidden).all()
 
 
 def test_only_which_numbers_are_smallest_matters():
     network, spectra, mask = small(), random(5, CHANNELS), random(5, PATCHES, seed=2)
     with torch.no_grad():
-        made = network({"spectrum": spectra, "mask": mask})["spectrum"]
-        assert torch.equal(made, network({"spectrum": spectra, "mask": 7 * mask.exp() - 100})["spectrum"])
+        result = network({"spectrum": spectra, "mask": mask})["spectrum"]
+        assert torch.equal(result, network({"spectrum": spectra, "mask": 7 * mask.exp() - 100})["spectrum"])
         # Other numbers, other orders among the seen and among the hidden, the same patches.
         shuffled = 1 + random(5, PATCHES, seed=3)
         shuffled.scatter_(1, visible_patches(mask, RATIO), random(5, 4, seed=4))
-        assert torch.equal(made, network({"spectrum": spectra, "mask": shuffled})["spectrum"])
-        assert not torch.equal(made, network({"spectrum": spectra, "mask": 1 - mask})["spectrum"])
+        assert torch.equal(result, network({"spectrum": spectra, "mask": shuffled})["spectrum"])
+        assert not torch.equal(result, network({"spectrum": spectra, "mask": 1 - mask})["spectrum"])
 
 
 def test_patches_that_trade_places_with_their_numbers_are_hidden_in_their_new_places():
@@ -197,9 +197,9 @@ def test_numbers_that_are_all_the_same_hide_as_many_patches():
     assert (hidden.sum(1) == 12).all()
     network, spectra = small(), random(3, CHANNELS)
     with torch.no_grad():
-        made = network({"spectrum": spectra, "mask": torch.zeros(3, PATCHES)})["spectrum"]
+        result = network({"spectrum": spectra, "mask": torch.zeros(3, PATCHES)})["spectrum"]
     same = hidden_channels(torch.zeros(3, PATCHES), RATIO, PATCH)
-    assert torch.equal(made[~same], spectra[~same])
+    assert torch.equal(result[~same], spectra[~same])
 
 
 @pytest.mark.parametrize(
@@ -229,12 +229,14 @@ def test_an_encoder_without_a_mask_sees_every_patch_whatever_its_ratio():
 
 def test_with_the_loss_on_masked_patches_what_was_seen_comes_out_as_it_went_in_and_has_no_slope():
     network, spectra, mask = small().train(), random(5, CHANNELS), random(5, PATCHES, seed=2)
-    made = network({"spectrum": spectra, "mask": mask})["spectrum"]
+    result = network({"spectrum": spectra, "mask": mask})["spectrum"]
     hidden = hidden_channels(mask, RATIO, PATCH)
-    assert torch.equal(made[~hidden], spectra[~hidden])
-    slopes = torch.autograd.grad(made[~hidden].sum(), list(network.parameters()), allow_unused=True, retain_graph=True)
+    assert torch.equal(result[~hidden], spectra[~hidden])
+    slopes = torch.autograd.grad(
+        result[~hidden].sum(), list(network.parameters()), allow_unused=True, retain_graph=True
+    )
     assert all(slope is None or not slope.any() for slope in slopes)
-    slopes = torch.autograd.grad(made[hidden].sum(), list(network.parameters()))
+    slopes = torch.autograd.grad(result[hidden].sum(), list(network.parameters()))
     assert all(slope.isfinite().all() for slope in slopes)
     assert sum(slope.any().item() for slope in slopes) > len(slopes) / 2
 
@@ -243,11 +245,11 @@ def test_with_the_loss_on_masked_patches_what_was_seen_comes_out_as_it_went_in_a
 def test_with_the_loss_on_all_patches_those_that_were_seen_are_guessed_too():
     network, spectra, mask = small(loss_on="all"), random(5, CHANNELS), random(5, PATCHES, seed=2)
     with torch.no_grad():
-        made = network({"spectrum": spectra, "mask": mask})["spectrum"]
+        result = network({"spectrum": spectra, "mask": mask})["spectrum"]
         kept = small()({"spectrum": spectra, "mask": mask})["spectrum"]
     hidden = hidden_channels(mask, RATIO, PATCH)
-    assert (made[~hidden] != spectra[~hidden]).all()
-    assert torch.equal(made[hidden], kept[hidden])
+    assert (result[~hidden] != spectra[~hidden]).all()
+    assert torch.equal(result[hidden], kept[hidden])
 
 
 def test_in_bfloat16_what_was_seen_is_not_rounded_and_what_was_not_is_nearly_the_same():
@@ -275,11 +277,11 @@ def test_where_a_patch_is_matters():
     """Without positions the class token would be the same for patches in another order."""
     spectra = random(1, CHANNELS)
     turned = spectra.view(PATCHES, PATCH).flip(0).reshape(1, -1)
-    made = encoder(masked=False)
+    result = encoder(masked=False)
     with torch.no_grad():
-        assert not torch.allclose(made(spectra)[:, 0], made(turned)[:, 0], atol=1e-4)
-        made.positions.zero_()
-        torch.testing.assert_close(made(spectra)[:, 0], made(turned)[:, 0])
+        assert not torch.allclose(result(spectra)[:, 0], result(turned)[:, 0], atol=1e-4)
+        result.positions.zero_()
+        torch.testing.assert_close(result(spectra)[:, 0], result(turned)[:, 0])
 
 
 def test_positions_are_pairs_of_a_sine_and_a_cosine_and_are_neither_trained_nor_kept():
@@ -402,9 +404,9 @@ def test_a_decoder_that_reads_the_mean_makes_the_same_of_tokens_in_any_order_and
     decoder = masked_decoder(TOKENS, size="tiny", mask_ratio=0.5, reads="mean", loss_on="all")
     tokens, spectra, numbers = torch.randn(5, 3, 24), torch.randn(5, 64), torch.rand(5, 4)
     other = torch.cat([torch.randn(5, 1, 24), tokens[:, 1:].flip(1)], dim=1)
-    made = decoder([tokens, spectra, numbers])
-    torch.testing.assert_close(decoder([other, spectra, numbers]), made)
-    assert not torch.allclose(decoder([2 * tokens, spectra, numbers]), made)
+    result = decoder([tokens, spectra, numbers])
+    torch.testing.assert_close(decoder([other, spectra, numbers]), result)
+    assert not torch.allclose(decoder([2 * tokens, spectra, numbers]), result)
 
 
 @pytest.mark.parametrize("patches", ["alike", "own"])
@@ -412,8 +414,8 @@ def test_a_decoder_without_a_block_is_linear(patches):
     decoder = masked_decoder(TOKENS, size="tiny", depth=0, mask_ratio=0.5, reads="mean", loss_on="all", patches=patches)
     spectra, numbers = torch.randn(5, 64), torch.rand(5, 4)
     one, two = torch.randn(5, 3, 24), torch.randn(5, 3, 24)
-    made = [decoder([tokens, spectra, numbers]) for tokens in (one, two, one + two, torch.zeros(5, 3, 24))]
-    torch.testing.assert_close(made[2] - made[3], made[0] + made[1] - 2 * made[3], rtol=1e-4, atol=1e-4)
+    result = [decoder([tokens, spectra, numbers]) for tokens in (one, two, one + two, torch.zeros(5, 3, 24))]
+    torch.testing.assert_close(result[2] - result[3], result[0] + result[1] - 2 * result[3], rtol=1e-4, atol=1e-4)
 
 
 def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_with():
@@ -421,10 +423,10 @@ def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_
     spectra, changes = torch.randn(5, CHANNELS, dtype=torch.float64), {}
     for scale in (1e-4, 1e-3, None, 1.0):
         torch.manual_seed(0)
-        made = masked_encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False).double()
+        result = masked_encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False).double()
         with torch.no_grad():
-            tokens = made(spectra)
-            patches = made.embedding(spectra.unflatten(1, (-1, PATCH))) + made.positions
+            tokens = result(spectra)
+            patches = result.embedding(spectra.unflatten(1, (-1, PATCH))) + result.positions
         changes[scale] = tokens[:, 1:] - patches
     torch.testing.assert_close(
         changes[1e-3], 10 * changes[1e-4], rtol=0.05, atol=1e-3 * changes[1e-3].abs().max().item()

@@ -30,7 +30,7 @@ def values(*shape, seed=2):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def made(name, x, **parameters):
+def output_of(name, x, **parameters):
     with torch.no_grad():
         return module(name, tuple(x.shape[1:]), **parameters)(x)
 
@@ -77,7 +77,7 @@ def test_same_padding_is_kerass_with_the_odd_pixel_after(kernel_size, stride):
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 10), (5, 9), (1, 6)])
 def test_a_same_convolution_keeps_one_in_stride_pixels_rounded_up(height, width, kernel_size, stride):
-    y = made("conv", values(2, 3, height, width), filters=[4], kernel_size=kernel_size, stride=stride)
+    y = output_of("conv", values(2, 3, height, width), filters=[4], kernel_size=kernel_size, stride=stride)
     assert y.shape == (2, 4, math.ceil(height / stride), math.ceil(width / stride))
 
 
@@ -95,21 +95,21 @@ def test_a_same_convolution_is_the_sum_over_windows_of_the_zero_padded_image(ker
 
 def test_same_padding_is_worked_out_anew_for_every_convolution_of_a_row():
     # 10 -> 5 -> 3 -> 2 by rounding up each time: even sides need one pixel, odd ones two.
-    assert made("conv", values(1, 1, 10, 10), filters=[2, 2, 2], stride=2).shape == (1, 2, 2, 2)
+    assert output_of("conv", values(1, 1, 10, 10), filters=[2, 2, 2], stride=2).shape == (1, 2, 2, 2)
 
 
 def test_a_valid_convolution_uses_whole_windows_only():
-    y = made("conv", values(1, 2, 11, 8), filters=[3, 5], kernel_size=3, stride=2, padding="valid")
+    y = output_of("conv", values(1, 2, 11, 8), filters=[3, 5], kernel_size=3, stride=2, padding="valid")
     assert y.shape == (1, 5, 2, 1)
 
 
 def test_a_convolution_follows_every_layer_with_the_activation_leaky_relu_unless_told():
     x = values(2, 1, 5, 5)
-    assert made("conv", x, filters=[3], activation="relu").min() == 0
-    linear = made("conv", x, filters=[3], activation="linear")
+    assert output_of("conv", x, filters=[3], activation="relu").min() == 0
+    linear = output_of("conv", x, filters=[3], activation="linear")
     expected = torch.where(linear > 0, linear, 0.2 * linear)  # Keras's slope
-    torch.testing.assert_close(made("conv", x, filters=[3]), expected)
-    assert made("conv", x, filters=[3, 3], activation="tanh").abs().max() < 1
+    torch.testing.assert_close(output_of("conv", x, filters=[3]), expected)
+    assert output_of("conv", x, filters=[3, 3], activation="tanh").abs().max() < 1
 
 
 def test_convolutions_have_biases_unless_told_otherwise():
@@ -140,17 +140,17 @@ def test_a_resnet_block_adds_when_asked():
 
 @pytest.mark.parametrize("kernel_size", [2, 3, 5])
 def test_a_resnet_block_keeps_the_size_of_its_input(kernel_size):
-    assert made("resnet_block", values(1, 3, 7, 10), filters=[4], kernel_size=kernel_size).shape == (1, 8, 7, 10)
+    assert output_of("resnet_block", values(1, 3, 7, 10), filters=[4], kernel_size=kernel_size).shape == (1, 8, 7, 10)
 
 
 def test_a_resnet_block_has_no_activation_after_its_last_convolution():
     x = values(2, 3, 7, 6)
-    torch.testing.assert_close(made("resnet_block", -x, filters=[4]), -made("resnet_block", x, filters=[4]))
+    torch.testing.assert_close(output_of("resnet_block", -x, filters=[4]), -output_of("resnet_block", x, filters=[4]))
 
 
 def test_attention_multiplies_each_channel_by_one_number_between_zero_and_one():
     x = values(3, 6, 5, 4)
-    ratio = made("attention", x, filters=[3, 6]) / x
+    ratio = output_of("attention", x, filters=[3, 6]) / x
     torch.testing.assert_close(ratio, ratio[:, :, :1, :1].expand_as(ratio), rtol=1e-4, atol=1e-6)
     assert ratio.min() > 0
     assert ratio.max() < 1
@@ -172,14 +172,14 @@ def test_attention_whose_last_filter_is_not_the_number_of_channels_says_what_to_
 
 def test_denses_flatten_their_input_and_have_no_bias_unless_told():
     x = values(3, 2, 4, 5)
-    assert made("denses", x, filters=[7, 2]).shape == (3, 2)
-    assert made("denses", torch.zeros(1, 4), filters=[7, 2]).abs().max() == 0
+    assert output_of("denses", x, filters=[7, 2]).shape == (3, 2)
+    assert output_of("denses", torch.zeros(1, 4), filters=[7, 2]).abs().max() == 0
     assert sum(p.numel() for p in module("denses", (4,), filters=[7, 2], bias=True).parameters()) == 28 + 7 + 14 + 2
 
 
 def test_denses_have_the_activation_between_their_layers_and_not_after_the_last():
     x = values(3, 4)
-    torch.testing.assert_close(made("denses", -x, filters=[5]), -made("denses", x, filters=[5]))
+    torch.testing.assert_close(output_of("denses", -x, filters=[5]), -output_of("denses", x, filters=[5]))
     two = module("denses", (4,), filters=[5, 2], activation="relu")
     first, second = (layer.weight for layer in two if isinstance(layer, nn.Linear))
     torch.testing.assert_close(two(x), torch.relu(x @ first.T) @ second.T)
@@ -187,10 +187,14 @@ def test_denses_have_the_activation_between_their_layers_and_not_after_the_last(
 
 def test_pooling_takes_the_largest_and_the_mean_of_whole_windows():
     x = torch.arange(25.0).reshape(1, 1, 5, 5)
-    assert made("max_pooling", x)[0, 0].tolist() == [[6, 8], [16, 18]]
-    assert made("average_pooling", x)[0, 0].tolist() == [[3, 5], [13, 15]]
-    assert made("max_pooling", x, pool_size=3, strides=1)[0, 0].tolist() == [[12, 13, 14], [17, 18, 19], [22, 23, 24]]
-    assert made("average_pooling", x, pool_size=3, strides=2)[0, 0].tolist() == [[6, 8], [16, 18]]
+    assert output_of("max_pooling", x)[0, 0].tolist() == [[6, 8], [16, 18]]
+    assert output_of("average_pooling", x)[0, 0].tolist() == [[3, 5], [13, 15]]
+    assert output_of("max_pooling", x, pool_size=3, strides=1)[0, 0].tolist() == [
+        [12, 13, 14],
+        [17, 18, 19],
+        [22, 23, 24],
+    ]
+    assert output_of("average_pooling", x, pool_size=3, strides=2)[0, 0].tolist() == [[6, 8], [16, 18]]
 
 
 def keras_windows(image, pool, steps):
@@ -212,23 +216,23 @@ def test_pooling_with_padding_same_counts_the_pixels_of_the_image_alone(size, po
     windows = keras_windows(x[0, 0], pool, steps)
     options = {"pool_size": list(pool), "strides": list(steps), "padding": "same"}
     highest = torch.tensor([[window.max() for window in row] for row in windows])
-    assert torch.equal(made("max_pooling", x, **options)[0, 0], highest)
+    assert torch.equal(output_of("max_pooling", x, **options)[0, 0], highest)
     means = torch.tensor([[window.mean() for window in row] for row in windows])
-    torch.testing.assert_close(made("average_pooling", x, **options)[0, 0], means)
+    torch.testing.assert_close(output_of("average_pooling", x, **options)[0, 0], means)
 
 
 @pytest.mark.parametrize("name", ["max_pooling", "average_pooling"])
 def test_a_pair_of_a_pools_sides_is_height_and_width_and_steps_are_as_wide_as_the_window_unless_told(name):
     x = values(1, 2, 6, 9)
-    assert made(name, x, pool_size=[2, 3]).shape == (1, 2, 3, 3)
-    assert made(name, x, pool_size=[2, 3], strides=[1, 2]).shape == (1, 2, 5, 4)
-    assert made(name, x, pool_size=[2, 3], padding="same", strides=[4, 5]).shape == (1, 2, 2, 2)
-    assert torch.equal(made(name, x, pool_size=[2, 2], strides=[2, 2], padding="valid"), made(name, x))
+    assert output_of(name, x, pool_size=[2, 3]).shape == (1, 2, 3, 3)
+    assert output_of(name, x, pool_size=[2, 3], strides=[1, 2]).shape == (1, 2, 5, 4)
+    assert output_of(name, x, pool_size=[2, 3], padding="same", strides=[4, 5]).shape == (1, 2, 2, 2)
+    assert torch.equal(output_of(name, x, pool_size=[2, 2], strides=[2, 2], padding="valid"), output_of(name, x))
 
 
 def test_softmax_shares_one_among_the_channels_of_every_pixel_or_among_features():
     for x in (values(2, 3, 4, 5), values(2, 7)):
-        y = made("activation", x, activation="softmax")
+        y = output_of("activation", x, activation="softmax")
         torch.testing.assert_close(y.sum(1), torch.ones_like(x[:, 0]))
         torch.testing.assert_close(y / y[:, :1], torch.exp(x - x[:, :1]))
 
@@ -245,7 +249,7 @@ def test_inputs_are_joined_along_their_last_axis_as_keras_counts_and_along_no_ot
 
 def test_the_global_average_is_each_channels_mean():
     x = values(3, 4, 5, 6)
-    torch.testing.assert_close(made("global_average", x), x.mean((2, 3)))
+    torch.testing.assert_close(output_of("global_average", x), x.mean((2, 3)))
 
 
 def test_dropout_changes_nothing_when_predicting_and_keeps_the_mean_when_training():
@@ -274,10 +278,10 @@ def test_batch_norm_normalises_each_channel_and_changes_nothing_before_it_has_le
 @pytest.mark.parametrize("shape", [(6,), (5, 24)])
 def test_layer_norm_normalises_every_sample_or_each_of_its_tokens_by_itself(shape):
     x = values(3, *shape) * 4 + 7
-    normal = made("layer_norm", x)
+    normal = output_of("layer_norm", x)
     torch.testing.assert_close(normal.mean(-1), torch.zeros(x.shape[:-1]), atol=1e-5, rtol=0)
     torch.testing.assert_close(normal.var(-1, correction=0), torch.ones(x.shape[:-1]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(made("layer_norm", x[:1]), normal[:1])
+    torch.testing.assert_close(output_of("layer_norm", x[:1]), normal[:1])
 
 
 def test_layer_norm_refuses_images_and_names_what_takes_them():
@@ -287,7 +291,7 @@ def test_layer_norm_refuses_images_and_names_what_takes_them():
 
 def test_flatten_keeps_every_value_in_order():
     x = values(2, 3, 4, 5)
-    assert torch.equal(made("flatten", x), x.reshape(2, 60))
+    assert torch.equal(output_of("flatten", x), x.reshape(2, 60))
 
 
 @pytest.mark.parametrize(
@@ -320,7 +324,7 @@ def test_flatten_keeps_every_value_in_order():
     ],
 )
 def test_activations_are_those_of_keras(name, at_minus_one, at_two):
-    y = made("activation", torch.tensor([[-1.0, 2.0]]), activation=name)
+    y = output_of("activation", torch.tensor([[-1.0, 2.0]]), activation=name)
     assert y[0].tolist() == pytest.approx([at_minus_one, at_two], rel=1e-6)
 
 
@@ -338,7 +342,7 @@ def test_operations_on_images_say_so_when_they_get_a_row_of_features(name):
 
 def test_neighbour_differences_stand_behind_the_features_and_are_magnified():
     x = values(3, 5)
-    y = made("neighbour_differences", x, factor=7.0)
+    y = output_of("neighbour_differences", x, factor=7.0)
     torch.testing.assert_close(y, torch.cat([x, 7 * (x[:, 1:] - x[:, :-1])], dim=1))
 
 

@@ -25,9 +25,9 @@ def network(branches, operations, inputs=None, outputs=("y",)):
 
 
 def ready(*arguments, seed=1, **keywords):
-    made = network(*arguments, **keywords)
-    initialise(made, Seeds(seed))
-    return made.eval()
+    initialised = network(*arguments, **keywords)
+    initialise(initialised, Seeds(seed))
+    return initialised.eval()
 
 
 def values(*shape, seed=2):
