@@ -449,12 +449,12 @@ UNNAMED = "unnamed"
 """Name of a column that has none."""
 
 
-def new_names(columns: Iterable[str], taken: Collection[str], netcdf: bool = False) -> dict[str, str]:
-    """Column → its name in the predictions: its own, or with `_given` at its end if that is taken.
+def new_names(columns: Iterable[str], others: Collection[str], netcdf: bool = False) -> dict[str, str]:
+    """Column → its name in the predictions: its own, or with `_given` at its end if other columns have that.
 
     netcdf  write `_` for `/`, which would make groups of variables in NetCDF
     """
-    used, names = set(taken), {}
+    used, names = set(others), {}
     for column in columns:
         name = (column.replace("/", "_") if netcdf else column) or UNNAMED
         while name in used:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.posteriors import ImagePosteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
-from qexp.kinds.options import OnProgress, PredictOptions, SubmitOptions
+from qexp.kinds.options import PredictOptions, SubmitOptions
 from qexp.kinds.prediction import FileKind, FilePredictor, Prediction, no_progress, require_draws
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
@@ -70,9 +70,9 @@ class Predictor:
             parts = [tensors]
         else:
             count = len(next(iter(tensors.values())))
-            parts = [{name: of[one : one + 1] for name, of in tensors.items()} for one in range(count)]
-        made = [self.ensemble.mean_and_spread(part) for part in parts]
-        return {name: torch.cat([part[name][0] for part in made]) for name in made[0]}
+            parts = [{name: values[[index]] for name, values in tensors.items()} for index in range(count)]
+        estimates = [self.ensemble.mean_and_spread(part) for part in parts]
+        return {name: torch.cat([part[name][0] for part in estimates]) for name in estimates[0]}
 
     def interval(self, inputs: Mapping[str, ArrayLike], coverage: float) -> dict[str, tuple[NDArray[Any], ...]]:
         """Lower and upper ends of the intervals of rows or spectra, in the shape of their estimates; see `predict`.
@@ -80,8 +80,8 @@ class Predictor:
         Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this coverage.
         """
         sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
-        made_by = rules_of_run(self.directory, coverage, list(sizes))
-        rules, probabilities = made_by.rules, made_by.probabilities
+        intervals = rules_of_run(self.directory, coverage, list(sizes))
+        rules, probabilities = intervals.rules, intervals.probabilities
         tensors, single = self._batch(inputs)
 
         def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
@@ -89,9 +89,9 @@ class Predictor:
             return [torch.from_numpy(np.stack([low, high], axis=1))]
 
         with threads(self._threads):
-            made = {name: both.numpy() for name, (both,) in self.ensemble.reduced(tensors, ends, probabilities).items()}
-        low, high = ({name: both[:, end].astype(np.float32) for name, both in made.items()} for end in (0, 1))
-        return {name: (low[name][0], high[name][0]) if single else (low[name], high[name]) for name in made}
+            reduced = self.ensemble.reduced(tensors, ends, probabilities)
+        columns = {name: both.numpy().astype(np.float32).T for name, (both,) in reduced.items()}
+        return {name: (low[0], high[0]) if single else (low, high) for name, (low, high) in columns.items()}
 
     def posterior(self, inputs: Mapping[str, ArrayLike], draws: int, seed: int) -> xarray.Dataset:
         """Draws from the joint posterior of the outputs of posterior heads, in their units.
@@ -105,9 +105,8 @@ class Predictor:
         tensors, single = self._batch(inputs)
         with threads(self._threads), torch.no_grad():
             posteriors = [model.posterior(tensors) for model in self.ensemble.models]
-            made = mixed(posteriors, draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
-        names = posteriors[0].names
-        return _for_arviz(made, {name: self.units.get(name, "") for name in names}, single)
+            values = mixed(posteriors, draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
+        return _for_arviz(values, {name: self.units.get(name, "") for name in posteriors[0].names}, single)
 
     def refined(
         self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
@@ -125,27 +124,23 @@ class Predictor:
                     advice = "set them to 0, and so the pixels of"
                 raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
         with threads(self._threads):
-            start = {name: of[:, 0].cpu().numpy() for name, (of, _) in self.ensemble.mean_and_spread(tensors).items()}
-            arrays = {name: of.cpu().numpy() for name, of in tensors.items()}
-            made = self._by_likelihood(arrays, start, draws, seed)
-        if made.doubts:
-            total, why = len(made.values), next(iter(made.doubts.values()))[0]
-            which = (
-                ""
-                if single
-                else f" of {len(made.doubts)} of {total} samples ({some([str(one) for one in made.doubts], 3)})"
-            )
-            warn(f"the draws{which} are not to be trusted: {why}")
-        return _for_arviz(np.moveaxis(made.values, 0, 1), self._by_likelihood.units, single)
+            means = {name: mean for name, (mean, _) in self.ensemble.mean_and_spread(tensors).items()}
+            start = {name: mean[:, 0].cpu().numpy() for name, mean in means.items()}
+            arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
+            posteriors = self._by_likelihood(arrays, start, draws, seed)
+        if doubts := posteriors.doubts:
+            samples = f" of {len(doubts)} of {len(posteriors.values)} samples ({some(list(map(str, doubts)), 3)})"
+            warn(f"the draws{'' if single else samples} are not to be trusted: {next(iter(doubts.values()))[0]}")
+        return _for_arviz(np.moveaxis(posteriors.values, 0, 1), self._by_likelihood.units, single)
 
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
         """Height and width of arrays of another size than in training, if the network takes them."""
         for name, shape in self.network.inputs.items():
-            of, usual = arrays[name].shape, (*shape[1:], shape[0])
-            if len(shape) != 3 or of in (usual, usual[:2]) or of[1:] in (usual, usual[:2]):
+            sides, usual = arrays[name].shape, (*shape[1:], shape[0])
+            if len(shape) != 3 or sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2]):
                 continue
-            several = len(of) == 4 or (len(of) == 3 and of[-1] != shape[0])
-            size = (of[1], of[2]) if several else (of[0], of[1]) if len(of) in (2, 3) else None
+            several = len(sides) == 4 or (len(sides) == 3 and sides[-1] != shape[0])
+            size = (sides[1], sides[2]) if several else (sides[0], sides[1]) if len(sides) in (2, 3) else None
             if size is not None and refusal(self.network, *size) is None:
                 return size
         return None
@@ -188,7 +183,7 @@ class Predictor:
         if len({len(tensor) for tensor in tensors.values()}) > 1:
             counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
             raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
-        return {name: one.to(self.device) for name, one in tensors.items()}, single
+        return {name: values.to(self.device) for name, values in tensors.items()}, single
 
 
 def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> xarray.Dataset:
@@ -198,11 +193,10 @@ def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> x
     dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
     values = draws[None, :, 0] if single else draws[None]
     variables = {
-        name: (dimensions, values[..., place], {"units": unit}) for place, (name, unit) in enumerate(units.items())
+        name: (dimensions, values[..., index], {"units": unit}) for index, (name, unit) in enumerate(units.items())
     }
-    return xarray.Dataset(
-        variables, {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
-    )
+    coordinates = {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
+    return xarray.Dataset(variables, coordinates)
 
 
 def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torch.Tensor, bool]:
@@ -261,17 +255,14 @@ def predict_files(
     counted = file_kind(directory).counted
     count = threads_to_predict(directory.training_spec(), tables_of(directory), device_of(options.device))
     for source, target in pairs:
-        made: Prediction | QexpError
+        watched = nullcontext(no_progress) if options.watched is None else options.watched(counted, source)
+        result: Prediction | QexpError
         try:
-            with _watched(options, counted, source) as progress, threads(count):
-                made = estimate(source, target, chunk=options.chunk, overwrite=options.overwrite, progress=progress)
+            with watched as progress, threads(count):
+                result = estimate(source, target, chunk=options.chunk, overwrite=options.overwrite, progress=progress)
         except QexpError as mistake:
-            made = mistake
-        yield made
-
-
-def _watched(options: PredictOptions, counted: str, source: Path) -> AbstractContextManager[OnProgress]:
-    return nullcontext(no_progress) if options.watched is None else options.watched(counted, source)
+            result = mistake
+        yield result
 
 
 # Prediction of the files of a folder on a cluster: one task of a job array per file.
@@ -309,18 +300,16 @@ def submit(
         raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
     folder = launchers.claim_launch(workspace).folder
-    start = ["predict", "--run", str(directory.path.absolute())]
-    place = ["--workspace", str(workspace.root.absolute())]
+    run, root = str(directory.path.absolute()), str(workspace.root.absolute())
     around = wrap_of(settings)
-    commands = [
-        around.around(
-            directory, *start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options.words, *place
-        )
-        for path, made in pairs
-    ]
+    commands = []
+    for source, target in pairs:
+        paths = ["--input", str(source.absolute()), "--output", str(target.absolute())]
+        words = ["predict", "--run", run, *paths, *options.words, "--workspace", root]
+        commands.append(around.around(directory, *words))
     record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
     files.write_json(folder / launchers.PREDICTION, record)
     jobs = scheduler.submit_commands(Submission(folder, f"predict-{directory.name}", settings), commands)
-    made_by = {str(made): job for (_, made), job in zip(pairs, jobs, strict=True)}
-    files.write_json(folder / launchers.PREDICTION, {**record, "jobs": made_by})
-    return Submitted(folder, made_by)
+    job_of = {str(target): job for (_, target), job in zip(pairs, jobs, strict=True)}
+    files.write_json(folder / launchers.PREDICTION, {**record, "jobs": job_of})
+    return Submitted(folder, job_of)

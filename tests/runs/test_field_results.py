@@ -144,7 +144,7 @@ def test_classes_follow_each_other_and_cells_that_are_seen_piece_by_piece_count_
 def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
     tally = Tally({"u": METRICS_OF["ubar"]}, [])
     tally.add({"u": np.ones(5, np.float32)}, {"u": np.zeros(5, np.float32)}, None)
-    assert tally.whole.cells == 5
+    assert tally.total.cells == 5
     assert list(tally.by_thickness()) == []
 
 

@@ -41,13 +41,13 @@ class VectorSums:
     def of(cls, estimate: tuple[Array, Array], truth: tuple[Array, Array]) -> VectorSums:
         """The sums over vectors, given by their x and y components."""
         (along_x, along_y), (true_x, true_y) = (
-            [np.asarray(one, np.float64) for one in pair] for pair in (estimate, truth)
+            [np.asarray(component, np.float64) for component in pair] for pair in (estimate, truth)
         )
         error = np.hypot(along_x - true_x, along_y - true_y)
         return cls(error.size, float(error.sum()), float(np.hypot(true_x, true_y).sum()))
 
     def __add__(self, other: VectorSums) -> VectorSums:
-        return VectorSums(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+        return VectorSums(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def document(self) -> dict[str, float]:
         """Mean error and mean speed, and the first in percent of the second."""
@@ -126,13 +126,13 @@ class Tally:
         return [lowest, *(step for step in STEPS if step > lowest)]
 
     @property
-    def whole(self) -> Errors:
+    def total(self) -> Errors:
         """Sums over all cells."""
         total = Errors(
             {name: Sums(of) for name, of in self.metrics.items()}, {pair: VectorSums() for pair in self.vectors}
         )
-        for one in self.classes.values():
-            total += one
+        for errors in self.classes.values():
+            total += errors
         return total
 
     def add(self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None) -> None:
@@ -152,13 +152,12 @@ class Tally:
         self.classes[index] = self.classes[index] + errors if index in self.classes else errors
 
     def __add__(self, other: Tally) -> Tally:
-        made = Tally(
-            self.metrics, self.vectors, self.lowest, self.known and other.known, max(self.thickest, other.thickest)
-        )
+        known, thickest = self.known and other.known, max(self.thickest, other.thickest)
+        total = Tally(self.metrics, self.vectors, self.lowest, known, thickest)
         for tally in (self, other):
             for index, errors in tally.classes.items():
-                made._add(index, errors)
-        return made
+                total._add(index, errors)
+        return total
 
     def by_thickness(self) -> Iterator[tuple[float | None, float | None, Errors]]:
         """Lower edge, upper edge (None for the last class) and errors of each class that has cells.
@@ -166,19 +165,15 @@ class Tally:
         Empty if the thickness is not known.
         """
         edges = self.edges
-        kept = [0, *(i for i, edge in enumerate(edges) if i and (edge == STEPS[0] or edge >= THIN * self.thickest))]
-        for position, index in enumerate(kept):
-            following = kept[position + 1] if position + 1 < len(kept) else len(edges)
-            members = [self.classes[one] for one in range(index, following) if one in self.classes]
+        used = [0, *(i for i, edge in enumerate(edges) if i and (edge == STEPS[0] or edge >= THIN * self.thickest))]
+        for index, following in zip(used, [*used[1:], len(edges)], strict=True):
+            members = [self.classes[number] for number in range(index, following) if number in self.classes]
             if members and self.known:
                 errors = members[0]
-                for one in members[1:]:
-                    errors += one
-                yield (
-                    edges[index] if index or self.lowest is not None else None,
-                    (edges[following] if following < len(edges) else None),
-                    errors,
-                )
+                for further in members[1:]:
+                    errors += further
+                lower = edges[index] if index or self.lowest is not None else None
+                yield lower, edges[following] if following < len(edges) else None, errors
 
 
 def error_document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str]) -> dict[str, Any]:
@@ -191,8 +186,8 @@ def error_document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[st
     return {
         "units": dict(units),
         "counted": "all cells" if total.lowest is None else f"cells with more than {total.lowest:g} m of ice",
-        "overall": total.whole.document(),
-        "folders": {name: tally.whole.document() for name, tally in tallies.items()},
+        "overall": total.total.document(),
+        "folders": {name: tally.total.document() for name, tally in tallies.items()},
         "thickness": classes,
     }
 
@@ -201,29 +196,26 @@ def error_table(errors: Mapping[str, Any]) -> str:
     """The same as CSV: for all cells, each folder and each class a line per output and per vector."""
     groups = [(OVERALL, "", errors["overall"])]
     groups += [("folder", name, of_folder) for name, of_folder in errors["folders"].items()]
-    groups += [("thickness", in_words(one["above"], one["up_to"]), one) for one in errors["thickness"]]
-    metrics = list(dict.fromkeys(name for _, _, one in groups for of in one["outputs"].values() for name in of))
+    groups += [("thickness", in_words(layer["above"], layer["up_to"]), layer) for layer in errors["thickness"]]
+    metrics = list(dict.fromkeys(name for _, _, group in groups for by in group["outputs"].values() for name in by))
     of_vectors = ["mean_error", "mean_speed", "percent"]
     rows: list[list[Any]] = []
-    for kind, name, one in groups:
-        for output, values in one["outputs"].items():
-            numbers = [values.get(metric) for metric in metrics]
-            rows.append(
-                [kind, name, one["cells"], output, errors["units"].get(output), *numbers, *(None for _ in of_vectors)]
-            )
-        for vector, values in one["vectors"].items():
-            numbers = [values[name] for name in of_vectors]
-            unit = errors["units"].get(vector.split(", ")[0])
-            rows.append([kind, name, one["cells"], vector, unit, *(None for _ in metrics), *numbers])
+    for kind, name, group in groups:
+        for output, values in group["outputs"].items():
+            numbers = [*map(values.get, metrics), *(None for _ in of_vectors)]
+            rows.append([kind, name, group["cells"], output, errors["units"].get(output), *numbers])
+        for vector, values in group["vectors"].items():
+            numbers = [*(None for _ in metrics), *map(values.get, of_vectors)]
+            rows.append([kind, name, group["cells"], vector, errors["units"].get(vector.split(", ")[0]), *numbers])
     return files.csv_text([*HEAD, *metrics, *of_vectors], rows)
 
 
 def by_folder(tallies: Mapping[str, Tally]) -> tuple[GroupErrors, ...]:
     """The errors of each output in each folder."""
     return tuple(
-        errors_of_group("folder", name, tally.whole.cells, output, metrics)
+        errors_of_group("folder", name, tally.total.cells, output, metrics)
         for name, tally in tallies.items()
-        for output, metrics in tally.whole.metrics().items()
+        for output, metrics in tally.total.metrics().items()
     )
 
 

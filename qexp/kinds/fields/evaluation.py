@@ -88,10 +88,10 @@ def train(attempt: Attempt) -> Results | None:
 
 
 def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
-    made = evaluate(attempt, attempt.dataset.test, trainer.model, trainer.recipe.metrics)
-    if made is None:
+    results = evaluate(attempt, attempt.dataset.test, trainer.model, trainer.recipe.metrics)
+    if results is None:
         return None
-    return replace(made, targets=training_ranges(attempt.dataset, trainer.model.network.outputs))
+    return replace(results, targets=training_ranges(attempt.dataset, trainer.model.network.outputs))
 
 
 def evaluate(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs) -> Results | None:
@@ -122,7 +122,7 @@ def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics
                 for name, limits in model.limits.items():
                     at_limits[name] += limits.reached(block.estimates[name])
             kept.write(directory, units, model.limits, record.caution)
-            log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
+            log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.total.cells:,}")
     cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
     for name, limits in model.limits.items():
         log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
@@ -147,10 +147,10 @@ def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, tall
     errors = error_document(tallies, total, record.units)
     _write(directory, errors)
     timing = seconds_per_frame(fields.folders[0], model, device)
-    whole = errors["overall"]
-    brief = FieldErrors.from_document({"cells": whole["cells"], "vectors": whole["vectors"], **timing})
+    overall = errors["overall"]
+    brief = FieldErrors.from_document({"cells": overall["cells"], "vectors": overall["vectors"], **timing})
     groups = recorded(by_folder(tallies))
-    return Results({directory.part: total.whole.metrics()}, errors=brief, groups=groups)
+    return Results({directory.part: total.total.metrics()}, errors=brief, groups=groups)
 
 
 def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterator[Block]:
@@ -162,10 +162,10 @@ def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterato
     for start in range(0, len(frames), at_once):
         read = frames.read(names, start, min(start + at_once, len(frames)))
         samples = {name: torch.from_numpy(read[name]).unsqueeze(1).to(device) for name in inputs}
-        made = model.estimate(samples, batch_size=at_once)
+        estimates = model.estimate(samples, batch_size=at_once)
         yield Block(
             start,
-            {name: made[name].squeeze(1).cpu().numpy() for name in outputs},
+            {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs},
             {name: read[name] for name in outputs},
             read.get(THICKNESS),
         )
@@ -233,10 +233,10 @@ class _KeptFrames:
         ice = block.above(0.0 if self._threshold is None else self._threshold)
         for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
             index = number - block.first
-            for ending, of in (("", block.truths), (ESTIMATE, block.estimates)):
-                for name, values in of.items():
-                    seen = np.where(ice[index], values[index], np.float32(np.nan))
-                    self._fields.setdefault(f"{name}{ending}", []).append(thinned(seen))
+            for ending, fields in (("", block.truths), (ESTIMATE, block.estimates)):
+                for name, values in fields.items():
+                    on_ice = np.where(ice[index], values[index], np.float32(np.nan))
+                    self._fields.setdefault(f"{name}{ending}", []).append(thinned(on_ice))
 
     def write(
         self, directory: RunDirectory, units: Mapping[str, str], limits: Mapping[str, Limits], caution: str
@@ -249,8 +249,8 @@ class _KeptFrames:
             name: (("frame", "y", "x"), np.stack(fields), {"units": units.get(name.removesuffix(ESTIMATE), "")})
             for name, fields in self._fields.items()
         }
-        for name, of in limits.items():
-            variables[f"{name}{ESTIMATE}"][2]["limits"] = str(of)
+        for name, ends in limits.items():
+            variables[f"{name}{ESTIMATE}"][2]["limits"] = str(ends)
         coordinates: dict[str, Any] = {"frame": self._numbers}
         if frames.time is not None:
             unit = str(frames.attributes.get("time", {}).get("units", ""))
@@ -264,8 +264,7 @@ class _KeptFrames:
         table = xarray.Dataset(variables, coordinates, attributes)
         files.make_folder(folder := directory.results / FRAMES)
         packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
-        content = bytes(table.to_netcdf(engine="h5netcdf", encoding=packed))
-        files.write_bytes(folder / f"{frames.name}.nc", content)
+        files.write_netcdf(folder / f"{frames.name}.nc", table, packed)
 
 
 def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
@@ -289,20 +288,20 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
 SHOWN = 3
 """Names of folders in a message."""
 
-Place = tuple[Path, str | None]
+FieldsIn = tuple[Path, str | None]
 """A folder of fields, and the name of the NetCDF file in it; None for the usual one."""
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
     """The fields of a dataset; of one folder or NetCDF file; or of all folders below a folder."""
     document = dict(request.document or request.spec["dataset"])
-    found, part, usual = _folders(request, document)
-    _require_different_names(found)
-    sources = [_with_truth(request, place, document) for place in found]
+    folders, part, usual = _folders(request, document)
+    _require_different_names(folders)
+    sources = [_with_truth(request, *folder) for folder in folders]
     threshold = document.get("threshold")
-    frames = [_frames(request, place, document) for place in found]
+    frames = [_frames(request, *folder, document) for folder in folders]
     fields = EvaluatedFrames(frames, _vectors(document), threshold)
-    if threshold is not None and (lacking := [one.name for one in frames if THICKNESS not in one.variables]):
+    if threshold is not None and (lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]):
         raise QexpError(
             f"{some(lacking, SHOWN)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
         )
@@ -317,12 +316,12 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         return _evaluated(attempt, fields, models[0], metrics)
 
     return EvaluationData(
-        document, part, usual, sum(len(one) for one in frames), lambda of: _independence(of, sources), evaluate,
+        document, part, usual, sum(map(len, frames)), lambda run: _independence(run, sources), evaluate,
         warnings=_other_cells(request, frames),
     )  # fmt: skip
 
 
-def _folders(request: EvaluationRequest, document: Mapping[str, Any]) -> tuple[list[Place], str, str]:
+def _folders(request: EvaluationRequest, document: Mapping[str, Any]) -> tuple[list[FieldsIn], str, str]:
     """The folders of the part that is asked for, the part, and the usual part of such data."""
     file = document.get("file")
     if request.document is not None:
@@ -340,7 +339,7 @@ def _folders(request: EvaluationRequest, document: Mapping[str, Any]) -> tuple[l
     return [(folder, file) for name in parts for folder in field_folders(root / name)], part, usual
 
 
-def _below(root: Path, file: str | None) -> list[Place]:
+def _below(root: Path, file: str | None) -> list[FieldsIn]:
     """The folder itself if it holds fields, else those below it."""
     if not root.is_dir():
         return [(root.parent, root.name)]
@@ -352,25 +351,25 @@ def _below(root: Path, file: str | None) -> list[Place]:
     return [(folder, file if file is None or (folder / file).is_file() else None) for folder in field_folders(root)]
 
 
-def _require_different_names(found: Sequence[Place]) -> None:
-    names = [folder.name for folder, _ in found]
+def _require_different_names(folders: Sequence[FieldsIn]) -> None:
+    names = [folder.name for folder, _ in folders]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise QexpError(
             f"several folders are called {some(twice, SHOWN)}; errors are listed by folder: evaluate one part at a time"
         )
 
 
-def _with_truth(request: EvaluationRequest, place: Place, document: Mapping[str, Any]) -> FieldFolder:
+def _with_truth(request: EvaluationRequest, folder: Path, file: str | None) -> FieldFolder:
     """The files of a folder. Raises QexpError for one without the run's outputs."""
-    source = open_folder(*place)
+    source = open_folder(folder, file)
     if lacking := [name for name in request.outputs if name not in source.variables]:
         raise request.without_truth(lacking)
     return source
 
 
-def _frames(request: EvaluationRequest, place: Place, document: Mapping[str, Any]) -> Frames:
+def _frames(request: EvaluationRequest, folder: Path, file: str | None, document: Mapping[str, Any]) -> Frames:
     names = list(dict.fromkeys([*request.spec["inputs"], *request.outputs]))
-    return cached_frames(place[0], names, place[1], document.get("resample", 1), document.get("stepping", 1))
+    return cached_frames(folder, names, file, document.get("resample", 1), document.get("stepping", 1))
 
 
 def _vectors(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -382,22 +381,26 @@ def _require_sizes(request: EvaluationRequest, frames: Sequence[Frames]) -> None
     """Raise QexpError for frames that the network cannot take."""
     spec = request.spec
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], request.tables)
-    for one in frames:
-        if reason := refusal(network, *one.size):
-            raise QexpError(f"{one.folder}: {reason}")
+    for folder in frames:
+        if reason := refusal(network, *folder.size):
+            raise QexpError(f"{folder.folder}: {reason}")
 
 
 def _other_cells(request: EvaluationRequest, frames: Sequence[Frames]) -> list[str]:
     """A warning if cells have another size than those that the network was trained on."""
-    known = request.spec["dataset"].get("spacing", [])
-    others = [one for one in frames if one.spacing is not None and not any(alike(one.spacing, size) for size in known)]
-    if not known or not others:
+    sizes = request.spec["dataset"].get("spacing", [])
+    others = [
+        folder
+        for folder in frames
+        if folder.spacing is not None and not any(alike(folder.spacing, size) for size in sizes)
+    ]
+    if not sizes or not others:
         return []
-    trained = ", ".join(f"{y:g} x {x:g} m" for y, x in known)
+    trained = ", ".join(f"{y:g} x {x:g} m" for y, x in sizes)
     (y, x) = others[0].spacing or (0.0, 0.0)
     return [
-        f"{some([one.name for one in others], SHOWN)}: the cells are {y:g} x {x:g} m, but the network was trained on "
-        f"{trained}, and does not adapt to the cell size"
+        f"{some([folder.name for folder in others], SHOWN)}: the cells are {y:g} x {x:g} m, but the network was "
+        f"trained on {trained}, and does not adapt to the cell size"
     ]
 
 
@@ -408,10 +411,10 @@ def _evaluated(
     tallies = tallied(attempt, fields, model, metrics)
     if tallies is None:
         return None
-    found = results_of(attempt, fields, model, tallies)
-    by_folder = [tally.whole.outputs for tally in tallies.values()]
-    intervals = {output: intervals_over_pieces([of[output] for of in by_folder]) for output in metrics}
-    return replace(found, intervals={attempt.directory.part: intervals})
+    results = results_of(attempt, fields, model, tallies)
+    sums = [tally.total.outputs for tally in tallies.values()]
+    intervals = {output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics}
+    return replace(results, intervals={attempt.directory.part: intervals})
 
 
 def _fingerprint(source: FieldFolder) -> str:
@@ -424,15 +427,15 @@ def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) ->
     try:
         trained = request.trained
         tested = list(trained.hashes_of(trained.test.folders).values())
-        known = trained.hashes_of(trained.training_folders)
+        training = trained.hashes_of(trained.training_folders)
     except (DatasetError, FieldError) as error:
         return Independence(None, (f"the fields that the run was trained on cannot be read: {error}",))
     hashes = {source.name: trained.hashes(source) for source in sources}
-    everything = set().union(*known.values())
-    same = [name for name, own in hashes.items() if own & everything]
+    everything = set().union(*training.values())
+    same = [name for name, of_folder in hashes.items() if of_folder & everything]
     # Folders of the dataset's own test part may be numbered like those of its training part.
-    elsewhere = [name for name, own in hashes.items() if own not in tested]
-    alike_named = [name for name in elsewhere if name in known and name not in same]
+    elsewhere = [name for name, of_folder in hashes.items() if of_folder not in tested]
+    alike_named = [name for name in elsewhere if name in training and name not in same]
     shared = [f"folders with training fields: {some(same, SHOWN)}"] if same else []
     doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, SHOWN)}"]
     compared = "the fields, or the name," if elsewhere else "the fields"

@@ -91,7 +91,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         on_device = {name: of.to(request.device) for name, of in samples().items()}
         return _evaluated(attempt, models[0], on_device, metrics, source.quantities)
 
-    return EvaluationData(request.document, part, TEST, count, lambda of: _independence(of, samples()), evaluate)
+    return EvaluationData(request.document, part, TEST, count, lambda run: _independence(run, samples()), evaluate)
 
 
 def _require_variables(request: EvaluationRequest, source: GeneratedDataset) -> None:
@@ -149,8 +149,8 @@ def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> 
     names = " and ".join(trained.test)
     if not inside.any():
         return Independence(True, (f"no sample lies in the training intervals of {names}",))
-    said = f"{inside.sum():,} of {len(inside):,} samples lie in the training intervals of {names}"
-    return Independence(False, (said,))
+    reason = f"{inside.sum():,} of {len(inside):,} samples lie in the training intervals of {names}"
+    return Independence(False, (reason,))
 
 
 def _values(trained: GeneratedDataset, name: str) -> list[NDArray[np.float64]]:

@@ -391,8 +391,8 @@ def image_model(
 
     def estimate(inputs: Mapping[str, Array]) -> Array:
         samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
-        made = model.estimate(samples, batch_size=len(next(iter(samples.values()))))
-        return torch.cat([made[name] for name in outputs], dim=1).cpu().numpy()
+        estimates = model.estimate(samples, batch_size=len(next(iter(samples.values()))))
+        return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
     def posterior(inputs: Mapping[str, Array]) -> Posterior:
         samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
@@ -424,7 +424,7 @@ def image_model(
 
 
 def _posteriors(
-    of: Callable[[Mapping[str, Array]], Posterior],
+    posterior: Callable[[Mapping[str, Array]], Posterior],
     network: Network,
     record: Record,
     interval: float | None,
@@ -434,7 +434,7 @@ def _posteriors(
     if not network.heads:
         return None
     require_coverage(interval)
-    return OfHeads(of, units_of_heads(network, record), COVERAGE if interval is None else interval)
+    return OfHeads(posterior, units_of_heads(network, record), COVERAGE if interval is None else interval)
 
 
 def require_coverage(interval: float | None) -> None:

@@ -133,8 +133,8 @@ def _estimates(lines: Lines, plan: Folds) -> Array:
         for column, output in enumerate(outputs):
             with np.errstate(invalid="ignore"):
                 so_far = totals[fold.test, column] / times[fold.test]
-            known = np.where(times[fold.test] > 0, so_far, values[:, column])
-            totals[fold.test, column] += nearest(values[:, column], known, periods.get(output))
+            middle = np.where(times[fold.test] > 0, so_far, values[:, column])
+            totals[fold.test, column] += nearest(values[:, column], middle, periods.get(output))
         times[fold.test] += 1
     with np.errstate(invalid="ignore"):
         estimates = totals / times[:, None]
@@ -179,8 +179,9 @@ def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> 
     baselines, table = plan.spec["baselines"], plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        made = cross_validated(baseline, inputs, truth, folds, plan.inner_rows, attempt.seed, transforms)
-        estimators[name] = made.values
+        estimators[name] = cross_validated(
+            baseline, inputs, truth, folds, plan.inner_rows, attempt.seed, transforms
+        ).values
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
@@ -330,7 +331,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         )
 
     return EvaluationData(
-        document, part, ALL, len(tables), lambda of: _independence(of, tables), evaluate, left_out,
+        document, part, ALL, len(tables), lambda run: _independence(run, tables), evaluate, left_out,
         [text for dataset in datasets for text in dataset.warnings],
     )  # fmt: skip
 
@@ -340,22 +341,22 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
     if request.document is not None:
         yield request.document
         return
-    own = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found")}
-    own |= {"stand_in": None, "stood_in": False, "missing": "drop"}
+    dataset = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found")}
+    dataset |= {"stand_in": None, "stood_in": False, "missing": "drop"}
     for file in _files(request.source or Path()):
         try:
             names = open_table(file, FORMATS).names
         except TableError as error:
             raise QexpError(str(error)) from None
-        columns = [(output, column) for output in request.outputs for column in _listed(own["outputs"][output])]
+        columns = [(output, column) for output in request.outputs for column in _columns(dataset["outputs"][output])]
         if lacking := [column for _, column in columns if column not in names]:
             raise request.without_truth(lacking)
-        identifiers = [name for name in own["identifiers"] if name in names]
-        groups = {name: group for name, group in own.get("groups", {}).items() if group["column"] in names}
-        yield {**own, "path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
+        identifiers = [name for name in dataset["identifiers"] if name in names]
+        groups = {name: group for name, group in dataset.get("groups", {}).items() if group["column"] in names}
+        yield {**dataset, "path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
 
 
-def _listed(columns: Any) -> list[str]:
+def _columns(columns: Any) -> list[str]:
     return [columns] if isinstance(columns, str) else list(columns)
 
 
@@ -364,14 +365,14 @@ def _files(source: Path) -> list[Path]:
         raise NotFoundError(f"{source}: there is no such file or folder")
     if not source.is_dir():
         return [source]
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
-    if not found:
+    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
+    if not paths:
         raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
-    return found
+    return paths
 
 
 def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:
-    own = request.spec["dataset"]
+    spec = request.spec["dataset"]
     for name in [*request.spec["inputs"], *request.outputs]:
         if name not in dataset.values:
             if name in request.outputs:
@@ -379,7 +380,7 @@ def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> N
             raise QexpError(
                 f"{dataset.path}: the dataset has no variable '{name}', which {request.directory.name} takes"
             )
-        wanted = len(_listed({**own["inputs"], **own["outputs"]}[name]))
+        wanted = len(_columns({**spec["inputs"], **spec["outputs"]}[name]))
         if (width := dataset.values[name].shape[1]) != wanted:
             raise QexpError(
                 f"{dataset.path}: '{name}' has {width} columns, but {request.directory.name} was trained on {wanted}"
@@ -488,11 +489,11 @@ def _independence(request: EvaluationRequest, tables: Tables) -> Independence:
     for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
         if not all(_has(part.dataset, name) for part in tables.parts):
             continue
-        known = trained.column(name)
-        if name in trained.identifiers and _numbers_rows(known, len(trained) + trained.left_out):
+        column = trained.column(name)
+        if name in trained.identifiers and _numbers_rows(column, len(trained) + trained.left_out):
             continue
         compared.append(name)
-        both = sorted(set(known[rows].tolist()) & set(tables.texts(name).tolist()))
+        both = sorted(set(column[rows].tolist()) & set(tables.texts(name).tolist()))
         if both:
             shared.append(f"of the same {name} as training rows: {some(both, SHOWN)}")
     nothing = "no row has the same or nearly the same inputs as a training row"
@@ -503,12 +504,12 @@ def _independence(request: EvaluationRequest, tables: Tables) -> Independence:
 
 def _copies(inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables) -> tuple[list[str], list[str]]:
     """What is said of rows with the inputs of training rows: that they are shared, and what is not known."""
-    known = trained.compared(inputs)[rows]
+    old = trained.compared(inputs)[rows]
     new = np.concatenate([part.dataset.compared(inputs)[part.rows] for part in tables.parts])
-    old, own = np.arange(len(known)), np.arange(len(known), len(known) + len(new))
-    exact, near = copies(np.concatenate([known, new])).among(own, old)
+    numbers = np.arange(len(old) + len(new))
+    exact, near = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
     some = f"of {len(tables):,} rows have"
-    if len(exact) and len(exact) <= chance(new, known):
+    if len(exact) and len(exact) <= chance(new, old):
         return [], [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"]
     shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
     return shared + ([f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []), []

@@ -152,8 +152,8 @@ class RowEstimation(TableEstimation[RowModel]):
         super().__init__(model, source, target)
         self._rows = open_rows(source, model.features, model.columns)
         self.identity, self.grid = identity(source), self._rows.grid
-        numbers = [kept.name for kept in self._rows.kept if types.is_integer(kept.type) or types.is_floating(kept.type)]
-        self._positions = position_columns(numbers)
+        numbers = [field for field in self._rows.kept if types.is_integer(field.type) or types.is_floating(field.type)]
+        self._positions = position_columns([field.name for field in numbers])
         self._raster = CellMeans(len(layers(list(model.outputs))))
         self._outside = self._missing = 0
 

@@ -507,7 +507,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         return results
 
     return EvaluationData(
-        document, part, usual, len(rows), lambda of: _independence(of, dataset, rows), evaluate,
+        document, part, usual, len(rows), lambda run: _independence(run, dataset, rows), evaluate,
         dataset.left_out, dataset.warnings,
     )  # fmt: skip
 
@@ -572,7 +572,7 @@ def _evaluated(
         dataset, NOTHING, NOTHING, rows, NOTHING, Seeds(attempt.seed), attempt.device, hidden_of(model.network)
     )
     data.mean = mean
-    against = {name: with_training_mean(of, mean) for name, of in metrics.items()}
+    against = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
     return evaluate(attempt, Subject(dataset, model, data, NOTHING, rows, against))
 
 
@@ -600,16 +600,16 @@ def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -
 def _independence(request: EvaluationRequest, dataset: SpectraDataset, rows: Rows) -> Independence:
     """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
     try:
-        seen = read_seen(request.directory)
+        trained = read_seen(request.directory)
     except DamagedError as error:
         return Independence(None, (f"the training spectra are unknown: {error}",))
-    if not seen:
+    if not trained:
         return Independence(None, ("the run does not say on which spectra it was trained",))
     shared = [
-        f"used for training by {run}: {overlap_in_words(found)}"
-        for run, of_run in seen.items()
-        if (found := overlaps_with(dataset, rows, of_run))
+        f"used for training by {run}: {overlap_in_words(overlaps)}"
+        for run, spectra in trained.items()
+        if (overlaps := overlaps_with(dataset, rows, spectra))
     ]
-    ancestors = [name for name in request.directory.record().parents if name not in seen]
+    ancestors = [name for name in request.directory.record().parents if name not in trained]
     unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
     return Independence.of(shared, unknown, "no spectrum, and no core of the same name, was used for training")

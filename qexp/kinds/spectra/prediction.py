@@ -143,9 +143,9 @@ class TypesOfTexts:
     def add(self, cells: Mapping[str, str]) -> None:
         """Look at the cells of a line, by column."""
         for name, text in cells.items():
-            known = self._types.setdefault(name, -1)
+            widest = self._types.setdefault(name, -1)
             if text not in MISSING:
-                self._types[name] = max(known, _type_of(text))
+                self._types[name] = max(widest, _type_of(text))
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa
@@ -187,7 +187,7 @@ class FolderOfSpectra:
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
         self.path, self.layout = path, layout
-        self._groups = list(self._found())
+        self._groups = list(self._find_groups())
         self._count, identities, findings, types = 0, [], Findings(), TypesOfTexts()
         warnings: list[str] = []
         for group in self._groups:
@@ -198,8 +198,7 @@ class FolderOfSpectra:
                 warnings += self._check_lists(group, names, findings, types)
                 identities[-1] += map(identity, group.lists)
         if not self._count:
-            shown = ", ".join(str(group.folder) for group in self._groups)
-            raise QexpError(f"{path}: no spectra; looked in {shown}")
+            raise QexpError(f"{path}: no spectra; looked in {', '.join(str(group.folder) for group in self._groups)}")
         findings.refuse()
         self.identity: Any = identities
         self.folders: Sequence[Path] = [group.folder for group in self._groups]
@@ -207,7 +206,7 @@ class FolderOfSpectra:
         self.warnings: Sequence[str] = warnings
         self.kept = types.schema()
 
-    def _found(self) -> Iterator[_Group]:
+    def _find_groups(self) -> Iterator[_Group]:
         parts = [part for part in PARTS if (self.path / part / SPECTRA).is_dir()]
         for part in parts:
             yield self._group(part, self.path / part)
@@ -215,11 +214,11 @@ class FolderOfSpectra:
             yield self._group("", self.path)
 
     def _group(self, part: str, folder: Path) -> _Group:
-        info, kept, inside = folder / INFO, folder / VALIDATION_INFO, folder / SPECTRA
+        info, validation, inside = folder / INFO, folder / VALIDATION_INFO, folder / SPECTRA
         lists = [info] if info.is_file() else []
-        if lists and kept.is_file():
-            named, others = ({name for name, _ in read_info(path, Findings())} for path in (info, kept))
-            lists += [] if others <= named else [kept]
+        if lists and validation.is_file():
+            names, others = ({name for name, _ in read_info(path, Findings())} for path in (info, validation))
+            lists += [] if others <= names else [validation]
         return _Group(part, inside if inside.is_dir() else folder, lists)
 
     def _names(self, group: _Group) -> list[str]:
@@ -232,7 +231,7 @@ class FolderOfSpectra:
         """
         info, names = group.lists[0], dict[str, None]()
         warnings: list[str] = []
-        for name, columns in self._listed(group, findings):
+        for name, columns in self._spectra_of(group, findings):
             if not names:
                 warnings = without_depths(self.layout, columns, info)
             if not names and self.layout.core not in columns:
@@ -257,36 +256,37 @@ class FolderOfSpectra:
             if not group.lists:
                 yield from ((group, name, {}) for name in self._names(group))
             else:
-                yield from ((group, name, columns) for name, columns in self._listed(group, findings))
+                yield from ((group, name, columns) for name, columns in self._spectra_of(group, findings))
         findings.refuse()
 
-    def _listed(self, group: _Group, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
+    def _spectra_of(self, group: _Group, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
         """Name and columns of the spectra of info.csv, then of those that val.csv alone names."""
-        seen = set[str]()
+        names = set[str]()
         for path in group.lists:
             for name, columns in read_info(path, findings):
-                if name not in seen:
+                if name not in names:
                     yield name, columns
-                seen.add(name)
+                names.add(name)
 
     def _piece(self, spectra: Sequence[tuple[_Group, str, dict[str, str]]], read: int) -> SpectrumPiece:
         import pyarrow as pa
 
         findings, layout = Findings(), self.layout
         groups, names, columns = zip(*spectra, strict=True)
+        types = zip(self.kept.names, self.kept.types, strict=True)
         depths = [row.get(layout.depth or "", "") for row in columns]
-        place = f"{self.path}: column '{layout.depth}' of {INFO}"
-        found = SpectrumPiece(
+        where = f"{self.path}: column '{layout.depth}' of {INFO}"
+        piece = SpectrumPiece(
             list(names),
             [row.get(layout.core, "") for row in columns],
-            depths_of(depths, names, place, findings),
+            depths_of(depths, names, where, findings),
             [group.part for group in groups],
-            pa.table([column_of([row.get(one.name, "") for row in columns], one.type) for one in self.kept], self.kept),
+            pa.table([column_of([row.get(name, "") for row in columns], kind) for name, kind in types], self.kept),
             counts_of([group.folder / name for group, name, _ in spectra], layout.channels, findings),
             read / self._count,
         )
         findings.refuse()
-        return found
+        return piece
 
 
 class TableOfSpectra:
@@ -304,24 +304,25 @@ class TableOfSpectra:
         self._table.require_channels(findings)
         findings.refuse()
         self.warnings: Sequence[str] = without_depths(layout, self._table.others, path)
-        self._named = next((column for column in NAMES if column in self._table.others), None)
-        kept = self._table.types(column for column in self._table.others if column != self._named)
+        self._names = next((column for column in NAMES if column in self._table.others), None)
+        others = self._table.types(column for column in self._table.others if column != self._names)
         # Cores are read as they are written: "7.50" stays that.
-        cores = [one.with_type(pa.string()) if one.name == layout.core else one for one in kept]
-        self.kept = pa.schema(cores)
+        self.kept = pa.schema(
+            column.with_type(pa.string()) if column.name == layout.core else column for column in others
+        )
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         import pyarrow as pa
 
-        named, core, depth = self._named, self.layout.core, self.layout.depth
-        wanted = [column for column in (named, core, depth) if column is not None and column in self._table.others]
-        kept = pa.schema([*([(named, pa.string())] if named else []), *self.kept])
+        name, core, depth = self._names, self.layout.core, self.layout.depth
+        wanted = [column for column in (name, core, depth) if column is not None and column in self._table.others]
+        others = pa.schema([*([(name, pa.string())] if name else []), *self.kept])
         first = 0
-        for chunk in in_equal_chunks(self._table.chunks(kept, size), size):
+        for chunk in in_equal_chunks(self._table.chunks(others, size), size):
             findings, count = Findings(), len(chunk.features)
             add_troubles(chunk.features, self.path, first, findings)
-            texts = {name: _as_texts(chunk.kept[name]) for name in wanted}
-            names = texts[named] if named else [str(first + row + 1) for row in range(count)]
+            texts = {column: _as_texts(chunk.kept[column]) for column in wanted}
+            names = texts[name] if name else [str(first + row + 1) for row in range(count)]
             depths = depths_of(texts.get(depth or "", [""] * count), names, f"{self.path}: column '{depth}'", findings)
             findings.refuse()
             beside = chunk.kept.select(self.kept.names)
@@ -330,13 +331,13 @@ class TableOfSpectra:
             first += count
 
 
-def without_depths(layout: SpectrumLayout, columns: Collection[str], listed: Path) -> list[str]:
+def without_depths(layout: SpectrumLayout, columns: Collection[str], path: Path) -> list[str]:
     """A warning if a list has no column of the run's name for depths, but others that look like one."""
     near = depth_like(columns)
     if layout.depth is None or layout.depth in columns or not near:
         return []
     return [
-        f"{listed} has no column '{layout.depth}', which holds the depth in the run's dataset: depths are left empty; "
+        f"{path} has no column '{layout.depth}', which holds the depth in the run's dataset: depths are left empty; "
         f"rename {near} if it is that depth"
     ]
 
@@ -353,9 +354,9 @@ def _listing(folder: Path) -> list[Any]:
         for entry in entries:
             if entry.is_file() and not entry.name.startswith("."):
                 state = entry.stat()
-                said = f"{entry.name}/{state.st_size}/{state.st_mtime_ns}"
+                text = f"{entry.name}/{state.st_size}/{state.st_mtime_ns}"
                 # A sum does not depend on the order, so that no list of all files is needed.
-                total += int.from_bytes(hashlib.sha256(said.encode()).digest()[:16])
+                total += int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
                 count += 1
     return [count, f"{total % 2**128:032x}"]
 
@@ -588,10 +589,10 @@ def spectrum_model(
 
     @torch.no_grad()
     def estimate(counts: NDArray[np.float32]) -> NDArray[np.float32]:
-        made = with_quantiles(model, {SPECTRUM: torch.from_numpy(counts).to(on)}, probabilities)
+        values = with_quantiles(model, {SPECTRUM: torch.from_numpy(counts).to(on)}, probabilities)
         columns: list[NDArray[np.floating]] = []
         for name in outputs:
-            of_network = means_of_folds(model, name, made[name][None], [1], probabilities)
+            of_network = means_of_folds(model, name, values[name][None], [1], probabilities)
             columns += [of_network.estimate[0], *(intervals.rules[name].ends(of_network) if intervals else ())]
         return np.stack(columns, axis=1).astype(np.float32)
 
