@@ -12,7 +12,7 @@ import xarray
 
 import qexp
 from qexp.errors import QexpError
-from qexp.kinds.images.observation import SeenView, filled, image_of, nearby, peak_of, without_edge
+from qexp.kinds.images.observation import SeenView, fill_gaps, image_of, peak_of, values_nearby, without_edge
 from qexp.observations.observation import Observation, write_observation
 from tests.conftest import Specs, call
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
@@ -111,11 +111,11 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
         estimates = {name: float(table[f"{name}_estimate"][5]) for name in OUTPUTS}
         truth = {name: float(table[name][5]) for name in OUTPUTS}
         count = table.sizes["sample"]
-    near = nearby(directory, estimates, count, seed=0)
+    near = values_nearby(directory, estimates, count, seed=0)
     assert len(near) == count
     assert any(all(one[name] == pytest.approx(truth[name], rel=1e-4) for name in OUTPUTS) for one in near)
-    assert nearby(directory, estimates, 4, seed=3) == nearby(directory, estimates, 4, seed=3)
-    assert nearby(directory, estimates, 0, seed=3) == []
+    assert values_nearby(directory, estimates, 4, seed=3) == values_nearby(directory, estimates, 4, seed=3)
+    assert values_nearby(directory, estimates, 0, seed=3) == []
     said = invert(place, "--refine", "--starts", "5")
     assert "5 starts ended there" in said.stderr
     assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")  # what the training data were made with
@@ -305,7 +305,7 @@ VIEW = SeenView("displacement", 8, 8, (500.0, 500.0), ASCENDING[None], None)
 def test_pixels_are_means_of_their_points_around_the_origin_of_the_image():
     points = track(size=16, spacing=250.0, origin=(125.0, 125.0))
     points.displacement[:] = points.x + 10 * points.y
-    values = image_of(points, VIEW, (0.0, 0.0)).values
+    values = image_of(points, VIEW, (0.0, 0.0))
     columns, rows = np.meshgrid((np.arange(8) - 4) * 500.0, (np.arange(8) - 4) * 500.0)
     inner = np.s_[1:-1, 1:-1]
     np.testing.assert_allclose(values[inner], (columns + 10 * rows)[inner], atol=1e-6)
@@ -316,7 +316,7 @@ def test_gaps_of_a_plane_are_filled_by_the_plane_and_the_edge_by_the_nearest():
     gappy = plane.copy()
     gappy[3:5, 2:6] = np.nan
     gappy[0, 0] = np.nan
-    whole = filled(gappy)
+    whole = fill_gaps(gappy)
     np.testing.assert_allclose(whole[3:5, 2:6], plane[3:5, 2:6])
     assert whole[0, 0] in (plane[0, 1], plane[1, 0])
     level, offset = without_edge(plane + 5)

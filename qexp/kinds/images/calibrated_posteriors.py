@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -161,26 +160,12 @@ OnDone = Callable[[int], None]
 """Takes how many observations of a batch are done."""
 
 
-class RunPosteriors(Protocol):
-    """Draws from the posteriors of observations."""
-
-    names: list[str]
-    """Of the outputs, in the order of the draws' last axis."""
-
-    together: int
-    """Observations that are best taken at a time."""
-
-    def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
-        """`count` draws for each observation of a batch; truth: (observation, output)."""
-
-    def caution(self, part: str) -> str:
-        """Why draws from a part of the distributions are not from the prior of these posteriors; empty if they are."""
-
-
 class HeadPosteriors:
     """Posteriors by a network's posterior heads. Raises QexpError for a network without any.
 
     held_out  variables of which the network never saw some intervals
+    names     of the outputs, in the order of the draws' last axis
+    together  observations that are best taken at a time
     """
 
     together = 100
@@ -196,7 +181,7 @@ class HeadPosteriors:
             )
 
     def caution(self, part: str) -> str:
-        """Their prior is what the network was trained on."""
+        """Why draws from a part of the distributions are not from the prior of training; empty if they are."""
         if not self.held_out or part == TRAIN:
             return ""
         return (
@@ -205,7 +190,10 @@ class HeadPosteriors:
         )
 
     def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
-        """Independent draws with their densities."""
+        """`count` independent draws for each observation of a batch, with their densities.
+
+        truth  (observation, output)
+        """
         posterior = self.model.posterior(batch.samples)
         with torch.no_grad():
             draws = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", batch.number))
@@ -239,7 +227,7 @@ class LikelihoodPosteriors:
         self.names = self._likelihoods.names
 
     def caution(self, part: str) -> str:
-        """Their prior is the whole distribution of each variable."""
+        """Likewise; their prior is the whole distribution of each variable."""
         if not self.held_out or part == ALL:
             return ""
         return (
@@ -248,7 +236,7 @@ class LikelihoodPosteriors:
         )
 
     def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
-        """Draws resampled by their weights, or of chains."""
+        """The same, resampled by their weights, or of chains."""
         start = {
             name: estimates[:, 0].double().cpu().numpy()
             for name, estimates in self.model.estimate(batch.samples).items()
@@ -258,3 +246,6 @@ class LikelihoodPosteriors:
         seed = seeds.number(PURPOSE, "draws", batch.number)
         draws = posteriors(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done)
         return ObservationDraws(draws.values, effective=draws.ess, doubted=len(draws.doubts))
+
+
+RunPosteriors = HeadPosteriors | LikelihoodPosteriors

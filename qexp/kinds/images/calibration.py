@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -97,19 +97,6 @@ Ratios = Mapping[str, Any]
 """`width_ratio`: a `WidthRatio`, or `bound_ratio`: a `BoundRatio`; empty if neither is known."""
 
 
-class Reference(Protocol):
-    """Comparison of posteriors with what is known of the right ones."""
-
-    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
-        """Compare the observations of a batch, as far as they are among those to compare."""
-
-    def ratios(self, seeds: Seeds) -> Sequence[Ratios]:
-        """Of the widths of each output."""
-
-    def recorded(self) -> ExactComparison | None:
-        """What is recorded of the comparison with exact posteriors, if it is one."""
-
-
 class Statistics:
     """The statistics of outputs whose true values were located in their posteriors."""
 
@@ -140,7 +127,7 @@ class Statistics:
         return central_levels(self.located.positions[:, output])
 
     def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
-        """What is recorded of an output; `ratios` of its widths, see `Reference`."""
+        """What is recorded of an output; `ratios` of its widths."""
         positions, quantiles = self.located.positions[:, output], self.located.quantiles[:, output]
         return OutputCalibration(
             unit=unit,
@@ -270,7 +257,7 @@ class ExactReference:
             values[posterior.observation] = posterior.values(grid.draws(count, random), self.names)
         return values
 
-    def ratios(self, seeds: Seeds) -> list[dict[str, WidthRatio]]:
+    def ratios(self, seeds: Seeds) -> list[Ratios]:
         """Of each output."""
         pairs = _ratios(self.names, self._widths, self._exact_widths, seeds, "widths")
         return [{"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)} for ratio in pairs]
@@ -368,7 +355,7 @@ class BoundReference:
             return self._bounds_of(likelihood, batch, FEW)
         return bounds_of_samples(likelihood, samples, given, truth)
 
-    def ratios(self, seeds: Seeds) -> list[dict[str, BoundRatio]]:
+    def ratios(self, seeds: Seeds) -> list[Ratios]:
         """Of each output; empty without an observation to compare."""
         if self._likelihood is None or not sum(map(len, self._widths)):
             return [{} for _ in self.names]
@@ -383,6 +370,10 @@ class BoundReference:
 
     def recorded(self) -> None:
         """Nothing: it is no comparison with exact posteriors."""
+
+
+Reference = ExactReference | BoundReference
+"""Comparison of posteriors with what is known of the right ones."""
 
 
 # `calibration.nc`: what the figures of a calibration are drawn from, and every observation's own numbers.
@@ -475,9 +466,11 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         if options.refined
         else HeadPosteriors(model, held_out, device)
     )
-    reference: Reference = BoundReference(dataset, posteriors.names, known)
-    if options.exact:
-        reference = ExactReference(dataset, posteriors.names, images, known, options.exact)
+    reference: Reference = (
+        ExactReference(dataset, posteriors.names, images, known, options.exact)
+        if options.exact
+        else BoundReference(dataset, posteriors.names, known)
+    )
     part = quantiles_of(dataset, options.part, spec["split"], directory.record().seed)
     with threads(threads_to_predict(spec, tables, device)):
         statistics, doubted = _statistics(posteriors, dataset, part, options, device, reference)

@@ -77,7 +77,7 @@ class SeenView:
 
 def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]:
     """The views that a network takes as inputs. Raises QexpError if they are no radar images."""
-    found = []
+    views = []
     for image in dataset.generator.images(dataset.variables):
         if image not in inputs:
             continue
@@ -90,12 +90,12 @@ def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]
         _, height, width = view.shape((dataset.height, dataset.width))
         suffix = image.removeprefix(DISPLACEMENT)
         pixel = tuple(1.0 * typical(dataset, name + suffix) * _factor(dataset, name) for name in ("x_res", "y_res"))
-        seen = None if view.visible is None else view.visible.reshape(height, width).numpy()
+        visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
         directions = _directions(dataset, suffix)
-        found.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, seen, view.name))
-    if not found:
+        views.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, visible, view.name))
+    if not views:
         raise QexpError("no input of the run is an image of displacement, which qexp invert needs")
-    return found
+    return views
 
 
 def typical(dataset: GeneratedDataset, name: str) -> float:
@@ -119,7 +119,7 @@ def _directions(dataset: GeneratedDataset, suffix: str) -> Array:
     angles = [
         torch.from_numpy(_values(dataset, name + suffix) * _factor(dataset, name)) for name in (across, "incidence")
     ]
-    toward, incidence = (one.flatten() for one in torch.meshgrid(*angles, indexing="ij"))
+    toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
     look = dataset.view(DISPLACEMENT + suffix).look
     azimuth = toward if across == "azimuth" else azimuth_of_heading(toward, look)
     return line_of_sight(azimuth, incidence).numpy()
@@ -137,17 +137,17 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
         )
     looks = [_mean_direction(track) for track in radar]
     angles = np.array([[_angle(view.directions, look) for look in looks] for view in views])
-    found = {}
+    assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
         view, track = views[row], radar[column]
         if angles[row, column] > TOLERANCE:
-            tracks = ", ".join(f"'{one.name}' ({_seen_from(look)})" for one, look in zip(radar, looks, strict=True))
+            tracks = ", ".join(f"'{other.name}' ({_seen_from(look)})" for other, look in zip(radar, looks, strict=True))
             raise QexpError(
                 f"no track is seen from the direction of the run's {view.words}: the nearest deviates by "
                 f"{angles[row, column]:.0f}°; the observation has {tracks}"
             )
-        found[view.image] = track
-    return found
+        assigned[view.image] = track
+    return assigned
 
 
 def _mean_direction(track: Track) -> Array:
@@ -175,27 +175,15 @@ LEAST_SEEN = 0.02
 """Smallest share of the pixels of an image in which there are points."""
 
 
-@dataclass(frozen=True)
-class TrackImage:
-    """A track on a grid.
+def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array:
+    """The points that count as means over the pixels of a view, (height, width) [m], whose origin lies at a centre [m].
 
-    values  (height, width)  means over the pixels [m], rows from south to north; NaN where no point is seen
-    """
-
-    values: Array
-
-    @property
-    def seen(self) -> NDArray[np.bool_]:
-        return np.isfinite(self.values)
-
-
-def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> TrackImage:
-    """The points that count as means over the pixels of a view, whose origin lies at a centre [m].
+    Rows go from south to north; NaN where no point is seen.
 
     Raises QexpError if the points are too far apart for the pixels, or lie outside of the image.
     """
-    seen = track.where_observed()
-    apart = spacing(seen.x, seen.y)
+    points = track.where_observed()
+    apart = spacing(points.x, points.y)
     if apart > LARGEST_SPACING * max(view.pixel):
         raise QexpError(
             f"the pixels of the run's {view.called} are {view.pixel[0]:g} × {view.pixel[1]:g} m, but the points of "
@@ -204,14 +192,15 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Track
     column, row = (
         np.floor((along - middle) / step + count / 2 + 0.5).astype(np.int64)
         for along, middle, step, count in zip(
-            (seen.x, seen.y), centre, view.pixel, (view.width, view.height), strict=True
+            (points.x, points.y), centre, view.pixel, (view.width, view.height), strict=True
         )
     )
     inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
     flat, size = row[inside] * view.width + column[inside], view.height * view.width
     counts = np.bincount(flat, minlength=size)
-    sums = np.bincount(flat, weights=seen.displacement[inside], minlength=size)
-    values = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0).reshape(view.height, view.width)
+    sums = np.bincount(flat, weights=points.displacement[inside], minlength=size)
+    values: Array = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    values = values.reshape(view.height, view.width)
     if view.seen is not None:
         values[~view.seen] = np.nan
     if np.isfinite(values).mean() < LEAST_SEEN:
@@ -220,7 +209,7 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Track
             f"{view.called}, {view.width} × {view.height} of {view.pixel[0]:g} × {view.pixel[1]:g} m around "
             f"{centre[0]:.0f}, {centre[1]:.0f}; give the centre of the deformation with `centre`"
         )
-    return TrackImage(values)
+    return values
 
 
 def without_edge(values: Array) -> tuple[Array, float]:
@@ -236,39 +225,39 @@ def without_edge(values: Array) -> tuple[Array, float]:
     return values - offset, offset
 
 
-def filled(values: Array) -> Array:
+def fill_gaps(values: Array) -> Array:
     """The image with gaps interpolated linearly from the pixels around them, and by the nearest one at its edges."""
     from scipy.interpolate import griddata
 
-    known = np.isfinite(values)
-    if known.all():
+    finite = np.isfinite(values)
+    if finite.all():
         return values
-    places, gaps = np.argwhere(known), np.argwhere(~known)
-    whole = values.copy()
-    nearest = griddata(places, values[known], gaps, method="nearest")
+    positions, gaps = np.argwhere(finite), np.argwhere(~finite)
+    image = values.copy()
+    nearest = griddata(positions, values[finite], gaps, method="nearest")
     # Fewer pixels, or those on a line, span no triangle.
-    spans = np.linalg.matrix_rank(places - places.mean(axis=0)) == 2
-    linear = griddata(places, values[known], gaps, method="linear") if spans else np.full(len(gaps), np.nan)
-    whole[~known] = np.where(np.isfinite(linear), linear, nearest)
-    return whole
+    spans = np.linalg.matrix_rank(positions - positions.mean(axis=0)) == 2
+    linear = griddata(positions, values[finite], gaps, method="linear") if spans else np.full(len(gaps), np.nan)
+    image[~finite] = np.where(np.isfinite(linear), linear, nearest)
+    return image
 
 
 def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
     """Where the displacement differs most from the median of its track [m], after means over cells of some pixels."""
-    best, place = -1.0, (0.0, 0.0)
+    best, peak = -1.0, (0.0, 0.0)
     for track in tracks:
-        seen = track.where_observed()
+        points = track.where_observed()
         size = 4 * pixel
-        cells = np.stack([np.floor(seen.x / size), np.floor(seen.y / size)], axis=1)
-        _, own, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-        own = own.ravel()
-        away = np.abs(np.bincount(own, weights=seen.displacement - np.median(seen.displacement)) / counts)
+        cells = np.stack([np.floor(points.x / size), np.floor(points.y / size)], axis=1)
+        _, cell, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+        cell = cell.ravel()
+        away = np.abs(np.bincount(cell, weights=points.displacement - np.median(points.displacement)) / counts)
         away = np.where(counts >= min(4, counts.max()), away, 0.0)
         top = int(away.argmax())
         if away[top] > best:
             best = float(away[top])
-            place = float(seen.x[own == top].mean()), float(seen.y[own == top].mean())
-    return place
+            peak = float(points.x[cell == top].mean()), float(points.y[cell == top].mean())
+    return peak
 
 
 # Starts near a network's estimate: values that the truth may have, by the errors of the network on test samples.
@@ -281,18 +270,20 @@ ALIKE = 100
 """Test samples whose errors an estimate may have."""
 
 
-def nearby(directory: RunDirectory, made: Mapping[str, float], count: int, seed: int) -> list[dict[str, float]]:
+def values_nearby(
+    directory: RunDirectory, estimates: Mapping[str, float], count: int, seed: int
+) -> list[dict[str, float]]:
     """Values that the truth may have, `count` times; none for a run without test samples.
 
-    made  output → estimate in its unit
+    estimates  output → estimate in its unit
     """
     path = directory.results / TEST_PREDICTIONS
     if count < 1 or not path.exists():
         return []
     predictions = table(path)
     unlike, values = 0.0, {}
-    for name, value in made.items():
-        truth, estimate = (np.asarray(predictions[of].values, np.float64) for of in (name, estimate_of(name)))
+    for name, value in estimates.items():
+        truth, estimate = (np.asarray(predictions[key].values, np.float64) for key in (name, estimate_of(name)))
         period = predictions[estimate_of(name)].attrs.get(PERIOD)
         estimate = nearest(estimate, truth, period)
         positive = period is None and value > 0 and bool((truth > 0).all() and (estimate > 0).all())
@@ -303,7 +294,7 @@ def nearby(directory: RunDirectory, made: Mapping[str, float], count: int, seed:
         values[name] = np.exp(around) if positive else around
     alike = np.argsort(unlike)[:ALIKE]
     drawn = np.random.default_rng(seed).choice(alike, min(count, len(alike)), replace=False)
-    return [{name: float(of[sample]) for name, of in values.items()} for sample in drawn]
+    return [{name: float(column[sample]) for name, column in values.items()} for sample in drawn]
 
 
 ENDS = (0.025, 0.975)
@@ -359,20 +350,20 @@ def network_estimate(
 
     centre  position of the origin of its images [m]; None: the largest displacement, and then, if the network
             estimates a position, that
-    others  number of further starts near the estimate, drawn with the seed; see `nearby`
+    others  number of further starts near the estimate, drawn with the seed; see `values_nearby`
     Raises QexpError for a run whose views or pixels do not fit the observation.
     """
-    network = _opened(directory, device)
+    network = _open_network(directory, device)
     tracks = tracks_of(network.views, observation)
     at = centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
-    inputs, made, remarks = _at(network, tracks, at)
-    if centre is None and (position := _position(network, made, at)) is not None:
+    inputs, estimates, remarks = _at(network, tracks, at)
+    if centre is None and (position := _position(network, estimates, at)) is not None:
         at = position
-        inputs, made, remarks = _at(network, tracks, at)
+        inputs, estimates, remarks = _at(network, tracks, at)
     units = Units(network.dataset.quantities, at)
-    values, start, missing = _start(network, made)
-    outside = [*_beyond(network, made), *_unlike(network.model, inputs, tracks), *_unusual(network.model, inputs)]
-    said = [*remarks, *missing, *outside]
+    values, start, missing = _start(network, estimates)
+    outside = [*_beyond(network, estimates), *_unlike(network.model, inputs, tracks), *_unusual(network.model, inputs)]
+    sentences = [*remarks, *missing, *outside]
     document = {
         "run": network.name,
         "parameters": {display_name(name): units.from_si(name, value) for name, value in values.items()},
@@ -381,28 +372,28 @@ def network_estimate(
         "outside": outside,
     }
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
-    held = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
-    near = [_start(network, one)[1] for one in nearby(directory, made, others, seed)]
+    constant = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
+    near = [_start(network, values)[1] for values in values_nearby(directory, estimates, others, seed)]
     intervals = _intervals(network, inputs)
     varying = [name for name in start if name in network.dataset.test]
     distributions = {name: network.dataset.distributions[name] for name in varying}
-    candidate = Candidate(network.words, network.sources, units, start, near, held, distributions, intervals)
-    return NetworkEstimate(candidate, values, document, said)
+    candidate = Candidate(network.words, network.sources, units, start, near, constant, distributions, intervals)
+    return NetworkEstimate(candidate, values, document, sentences)
 
 
 def _intervals(network: _Network, inputs: Mapping[str, Images]) -> dict[str, tuple[float, float]]:
     """Column → ends of the 95 % interval by the posterior head, in SI units; empty without one."""
     if not isinstance(network.model.posteriors, OfHeads):
         return {}
-    found = {}
-    for name, ends in network.model.posteriors.of(inputs).quantiles(ENDS).items():
+    intervals = {}
+    for name, ends in network.model.posteriors.posterior_of(inputs).quantiles(ENDS).items():
         factor = quantity(name, network.dataset.quantities).si_factor
         low, high = (factor * float(end) for end in ends[0])
-        found[name] = low, high
-    return found
+        intervals[name] = low, high
+    return intervals
 
 
-def _opened(directory: RunDirectory, device: str) -> _Network:
+def _open_network(directory: RunDirectory, device: str) -> _Network:
     spec = directory.training_spec()
     dataset = generated_of(spec["dataset"], tables_of(directory))
     if not isinstance(dataset.generator, DeformationImages):
@@ -415,7 +406,9 @@ def _opened(directory: RunDirectory, device: str) -> _Network:
     words = generator_in_words(spec["dataset"])
     sources = dataset.generator.sources
     linear = frozenset(
-        f"{one.name}.{name}" if one.name else name for one in sources for name in amplitudes(one, quantities)
+        f"{source.name}.{name}" if source.name else name
+        for source in sources
+        for name in amplitudes(source, quantities)
     )
     return _Network(directory.name, model, dataset, quantities, sources, linear, words, views)
 
@@ -427,7 +420,7 @@ def _at(
     wanted, inputs, remarks = network.model.layout.inputs, {}, []
     for view in network.views:
         track = tracks[view.image]
-        values = image_of(track, view, centre).values
+        values = image_of(track, view, centre)
         gaps = ~np.isfinite(values)
         if not _trained_with_offsets(network.dataset, view.image):
             values, offset = without_edge(values)
@@ -436,7 +429,7 @@ def _at(
             inputs[mask_of(view.image)] = (~gaps).astype(np.float32)[None, None]
             values = np.where(gaps, 0.0, values)
         elif gaps.any():
-            values = filled(values)
+            values = fill_gaps(values)
             if gaps.mean() > MUCH_FILLED:
                 remarks.append(
                     f"{track.name}: {gaps.mean():.0%} of the network's pixels have no point and were interpolated; "
@@ -447,12 +440,12 @@ def _at(
         if name not in inputs:
             inputs[name] = np.array([[_scalar(network, name, tracks)]], dtype=np.float32)
     estimates = network.model.estimate(inputs)[0]
-    made = dict(zip(network.model.outputs, map(float, estimates), strict=True))
-    return inputs, made, remarks
+    outputs = dict(zip(network.model.outputs, map(float, estimates), strict=True))
+    return inputs, outputs, remarks
 
 
 def _trained_with_offsets(dataset: GeneratedDataset, image: str) -> bool:
-    return any(isinstance(one.noise, LinearNoise) for one in dataset.noise.on(image))
+    return any(isinstance(component.noise, LinearNoise) for component in dataset.noise.on(image))
 
 
 def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
@@ -474,12 +467,14 @@ def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
     return typical(network.dataset, name)
 
 
-def _position(network: _Network, made: Mapping[str, float], centre: tuple[float, float]) -> tuple[float, float] | None:
+def _position(
+    network: _Network, estimates: Mapping[str, float], centre: tuple[float, float]
+) -> tuple[float, float] | None:
     """The position of the first source, if the network estimates it, off the centre of the images and inside them."""
     names = network.sources[0].columns[:2]
-    if not all(name in made for name in names):
+    if not all(name in estimates for name in names):
         return None
-    east, north = (made[name] * quantity(name, network.dataset.quantities).si_factor for name in names)
+    east, north = (estimates[name] * quantity(name, network.dataset.quantities).si_factor for name in names)
     view = network.views[0]
     inside = abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
     if math.hypot(east, north) < RECENTRED * max(view.pixel) or not inside:
@@ -487,12 +482,12 @@ def _position(network: _Network, made: Mapping[str, float], centre: tuple[float,
     return centre[0] + east, centre[1] + north
 
 
-def _start(network: _Network, made: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float], list[str]]:
+def _start(network: _Network, estimates: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float], list[str]]:
     """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are not estimated."""
     values, start, missing = {}, {}, []
     for name in (name for source in network.sources for name in source.columns):
-        value = made[name] if name in made else typical(network.dataset, name)
-        if name not in made and name not in network.dataset.fixed:
+        value = estimates[name] if name in estimates else typical(network.dataset, name)
+        if name not in estimates and name not in network.dataset.fixed:
             missing.append(
                 f"{display_name(name)} is not estimated by the network; it starts at the median of the training data"
             )
@@ -508,17 +503,17 @@ def _likely(network: _Network, name: str, value: float) -> float:
     return float(np.clip(trained.moved(value), trained.low, trained.high))
 
 
-def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
+def _beyond(network: _Network, estimates: Mapping[str, float]) -> list[str]:
     """Remarks on estimates beyond the training data of their outputs."""
-    said = []
+    sentences = []
     for name, trained in network.model.trained.items():
-        if trained.beyond(made[name]):
+        if trained.beyond(estimates[name]):
             unit = network.model.outputs[name]
-            said.append(
-                f"the network's estimate of {name}, {float(trained.moved(made[name])):.3g} {unit}, lies outside "
+            sentences.append(
+                f"the network's estimate of {name}, {float(trained.moved(estimates[name])):.3g} {unit}, lies outside "
                 f"{MOST}, {trained.low:.3g} to {trained.high:.3g} {unit}"
             )
-    return said
+    return sentences
 
 
 def _unusual(model: ImageModel, inputs: Mapping[str, Images]) -> list[str]:
@@ -538,12 +533,12 @@ def _unlike(model: ImageModel, inputs: Mapping[str, Images], tracks: Mapping[str
     """A sentence for each input with statistics that no training sample had: these numbers, and the training's."""
     ranges, values = model.ranges(), statistics(inputs)
     beyond: dict[str, list[str]] = {}
-    for one, outside in ranges.outside(inputs).items():
+    for statistic, outside in ranges.outside(inputs).items():
         if outside[0]:
-            unit = "" if one.kind == SEEN else f" {model.layout.units[one.input]}".rstrip()
-            low, high = ranges.ranges[one]
-            number = f"{values[one][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
-            beyond.setdefault(one.input, []).append(f"{one.kind} {number}".strip())
+            unit = "" if statistic.kind == SEEN else f" {model.layout.units[statistic.input]}".rstrip()
+            low, high = ranges.ranges[statistic]
+            number = f"{values[statistic][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
+            beyond.setdefault(statistic.input, []).append(f"{statistic.kind} {number}".strip())
     return [
         f"{tracks[name].name if name in tracks else name} lies outside the range of the network's training data: "
         + ", ".join(numbers)
@@ -560,10 +555,10 @@ STARTS_NEAR = 8
 def by_network(observation: Observation, directory: RunDirectory, options: InvertOptions) -> list[Inversion]:
     """An observation inverted by a trained network, and from its estimate by least squares if they are asked for."""
     others = (options.starts or STARTS_NEAR) - 1 if options.least_squares else 0
-    said = network_estimate(directory, observation, options.centre, options.device, others, options.seed)
-    if options.least_squares:
-        return [estimate_sources(observation, said.candidate, options, network=said.document, remarks=said.remarks)]
-    candidate = replace(said.candidate, start=said.values)
-    whose = "the estimate and its intervals are" if candidate.intervals else "the estimate is"
-    remarks = [*said.remarks, f"{whose} the network's; `refine=True` gives standard errors"]
-    return [estimate_sources(observation, candidate, options, network=said.document, remarks=remarks)]
+    estimate = network_estimate(directory, observation, options.centre, options.device, others, options.seed)
+    candidate, remarks = estimate.candidate, estimate.remarks
+    if not options.least_squares:
+        candidate = replace(candidate, start=estimate.values)
+        whose = "the estimate and its intervals are" if candidate.intervals else "the estimate is"
+        remarks = [*remarks, f"{whose} the network's; `refine=True` gives standard errors"]
+    return [estimate_sources(observation, candidate, options, network=estimate.document, remarks=remarks)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -477,20 +477,20 @@ class OfBatch:
     drawn: Single | None
 
 
-class WrittenPosteriors(Protocol):
-    """What is written of posteriors.
+@dataclass(frozen=True)
+class OfHeads:
+    """Those of a network with posterior heads.
 
-    units     variable → unit, in the order of draws
-    coverage  of the intervals
-    refined   whether they are those of the known likelihood, not of a network's posterior head
+    posterior_of  from input → (sample, ...) to their posterior
+    units         variable → unit, in the order of draws
+    coverage      of the intervals
+    refined       whether they are those of the known likelihood
     """
 
-    @property
-    def units(self) -> Mapping[str, str]: ...
-    @property
-    def coverage(self) -> float: ...
-    @property
-    def refined(self) -> bool: ...
+    posterior_of: Callable[[Mapping[str, Single]], NetworkPosterior]
+    units: Mapping[str, str]
+    coverage: float = COVERAGE
+    refined: bool = False
 
     def of_batch(
         self,
@@ -507,29 +507,7 @@ class WrittenPosteriors(Protocol):
         empty      (sample,), whether no pixel of an image is seen
         first      the number of the first image, by which draws are the same in whatever chunks images are read
         """
-
-
-@dataclass(frozen=True)
-class OfHeads:
-    """Those of a network with posterior heads.
-
-    of  from input → (sample, ...) to their posterior
-    """
-
-    of: Callable[[Mapping[str, Single]], NetworkPosterior]
-    units: Mapping[str, str]
-    coverage: float = COVERAGE
-    refined: bool = False
-
-    def of_batch(
-        self,
-        inputs: Mapping[str, Single],
-        estimates: Mapping[str, Single],
-        empty: NDArray[np.bool_],
-        first: int,
-        draws: SampleDraws | None,
-    ) -> OfBatch:
-        posterior = self.of(inputs)
+        posterior = self.posterior_of(inputs)
         columns = {}
         for name, ends in posterior.quantiles(ends_of(self.coverage)).items():
             columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
@@ -542,18 +520,18 @@ class OfHeads:
 class Refined:
     """Those of the known likelihood, whose medians are the estimates.
 
-    of       the images
+    images   whose posteriors they are
     outputs  of the network, whose intervals are among the columns if they are unknown variables
     """
 
-    of: ImagePosteriors
+    images: ImagePosteriors
     outputs: frozenset[str]
     coverage: float = COVERAGE
     refined: bool = True
 
     @property
     def units(self) -> Mapping[str, str]:
-        return self.of.units
+        return self.images.units
 
     def of_batch(
         self,
@@ -563,20 +541,21 @@ class Refined:
         first: int,
         draws: SampleDraws | None,
     ) -> OfBatch:
-        rows, names = np.flatnonzero(~empty), self.of.names
+        """As of `OfHeads`."""
+        rows, names = np.flatnonzero(~empty), self.images.names
         wanted = 0 if draws is None else draws.count
         count = max(LEAST_DRAWS, math.ceil(BEYOND_END / (1 - self.coverage)), wanted)
         drawn = np.full((wanted, len(empty), len(names)), np.nan, np.float32)
         columns = {name: np.full(len(empty), np.nan, np.float32) for name in self._columns()}
         if len(rows):
-            sampled = self.of(
+            sampled = self.images(
                 {name: column[rows] for name, column in inputs.items()},
                 {name: column[rows] for name, column in estimates.items()},
                 count,
                 Seeds(0).number("refined", first),
             )
             low, high = ends_of(self.coverage)
-            values = self.of.around(sampled)
+            values = self.images.around(sampled)
             quantiles = np.quantile(values, [low, 0.5, high], axis=1)
             for number, name in enumerate(names):
                 if name in self.outputs:
@@ -593,9 +572,16 @@ class Refined:
 
     def _columns(self) -> list[str]:
         intervals = [
-            column(name) for name in self.of.names if name in self.outputs for column in (low_of, estimate_of, high_of)
+            column(name)
+            for name in self.images.names
+            if name in self.outputs
+            for column in (low_of, estimate_of, high_of)
         ]
-        return [*intervals, *(correlation_of(*pair) for pair in combinations(self.of.names, 2)), DOUBTED]
+        return [*intervals, *(correlation_of(*pair) for pair in combinations(self.images.names, 2)), DOUBTED]
+
+
+WrittenPosteriors = OfHeads | Refined
+"""What is written of posteriors."""
 
 
 def _rank_correlations(first: Array, second: Array) -> Array:
