@@ -24,7 +24,7 @@ import qexp
 from qexp.base.seeds import Seeds
 from qexp.inference.fit import SAME_MINIMUM, best, bic, refine_fit
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.observation import STARTS_NEAR, nearby
+from qexp.kinds.images.observation import STARTS_NEAR, values_nearby
 from qexp.kinds.images.refinement import Refinement
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
@@ -88,12 +88,12 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     values, samples = drawn(dataset, model, first + count)
     outputs = list(model.network.outputs)
     refinement = Refinement(dataset, [], dataset.fixed, outputs)
-    data, observed = refinement.data(samples), refinement.pixels.seen(samples)
+    data, observed = refinement.data(samples), refinement.pixels.masks(samples)
     estimates = {name: values[:, 0].double().numpy() for name, values in model.estimate(samples).items()}
     minima: dict[str, list[float]] = {starts: [] for starts in STARTS}
     nothing, points, seconds = [], [], 0.0
     for index in range(first, first + count):
-        problem = refinement.problem(data[[index]], seen=observed[index])
+        problem = refinement.problem(data[[index]], mask=observed[index])
         nothing.append(problem.chi2_without_source)
         points.append(problem.model.points)
         start = {name: float(values_of[index]) for name, values_of in estimates.items()}
@@ -101,7 +101,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
             {name: values[name][(index - shift) % len(values[name])] for name in outputs} for shift in range(others + 1)
         ]
         began = time.perf_counter()
-        near = nearby(directory, start, STARTS_NEAR - 1, seed=0)
+        near = values_nearby(directory, start, STARTS_NEAR - 1, seed=0)
         for starts, sources in zip(STARTS, ([start, *near], elsewhere), strict=True):
             begin = torch.cat(
                 [
