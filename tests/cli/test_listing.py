@@ -41,11 +41,11 @@ def test_columns_are_fields_metrics_and_keys_of_the_spec(listed, finished):
         "name", "seed", "epochs.best", "code.commit", "test.depth.mae", "results.validation.depth.r2",
         "learning_rate", "spec.epochs", "dataset.fixed.noise", "dataset", "sizes", "sizes.0", "optimizer.type",
     ]  # fmt: skip
-    found = json.loads(listed("--json", "--columns", ",".join(columns)))
-    for one in found:
-        directory = RunDirectory(finished / "runs" / one["name"])
+    documents = json.loads(listed("--json", "--columns", ",".join(columns)))
+    for document in documents:
+        directory = RunDirectory(finished / "runs" / document["name"])
         record, spec = directory.record(), directory.spec()
-        assert one == dict(
+        assert document == dict(
             zip(
                 columns,
                 [
@@ -62,14 +62,16 @@ def test_columns_are_fields_metrics_and_keys_of_the_spec(listed, finished):
 def test_table_csv_and_json_show_the_same_columns(listed):
     options = ("--columns", "name, seed, test.depth.mae, losses, sizes")
     documents = json.loads(listed("--json", *options))
-    for row, one in zip(rows_of(listed("--csv", *options)), documents, strict=True):
-        assert (row["name"], int(row["seed"]), float(row["test.depth.mae"])) == tuple(one.values())[:3]
-        assert json.loads(row["losses"]) == one["losses"]
-        assert json.loads(row["sizes"]) == one["sizes"]
+    for row, document in zip(rows_of(listed("--csv", *options)), documents, strict=True):
+        assert (row["name"], int(row["seed"]), float(row["test.depth.mae"])) == tuple(document.values())[:3]
+        assert json.loads(row["losses"]) == document["losses"]
+        assert json.loads(row["sizes"]) == document["sizes"]
     head, *rows = table(listed(*options))
     assert head == ["name", "seed", "test.depth.mae", "(km)", "losses", "sizes"]
     assert [row[0] for row in rows] == ["sound_0", "sound_1"]
-    assert [float(row[2]) for row in rows] == pytest.approx([one["test.depth.mae"] for one in documents], rel=1e-3)
+    assert [float(row[2]) for row in rows] == pytest.approx(
+        [document["test.depth.mae"] for document in documents], rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_a_condition_compares_any_column(listed, qexp, finished, where, names):
     if names is None:  # a number is a step of a column, but not a name in an expression
         assert qexp("ls", "--where", where, "--workspace", finished).code == 2
     else:
-        assert [one["name"] for one in json.loads(listed("--json", "--where", where))] == names
+        assert [document["name"] for document in json.loads(listed("--json", "--where", where))] == names
 
 
 def test_a_condition_reads_files_only_of_runs_that_the_catalog_does_not_decide(here, qexp, opened):
@@ -163,7 +165,7 @@ def test_a_run_whose_spec_is_gone_or_damaged_has_empty_cells_and_hides_no_other(
     assert code == 0
     assert table(stdout) == [["name", "rate", "spec.rate"], ["a", "5", "5"], ["b", "-", "-"], ["c", "-", "-"]]
     assert [line.split()[1].rpartition("runs/")[2] for line in stderr.splitlines()] == ["b/spec.json", "c/spec.json"]
-    assert [one["spec"] is None for one in json.loads(qexp("ls", "--columns", "spec", "--json").stdout)] == [
+    assert [document["spec"] is None for document in json.loads(qexp("ls", "--columns", "spec", "--json").stdout)] == [
         False,
         True,
         True,
@@ -234,19 +236,19 @@ def grouped(workspace):
 
 
 def test_groups_count_runs_and_states_and_average_the_errors_of_those_that_have_one(grouped, qexp):
-    found = json.loads(qexp("ls", "--group", "experience", "--json").stdout)
-    assert [one["experience"] for one in found] == ["a", "b", "c"]
-    for one, values in zip(found, grouped.values(), strict=True):
-        assert one["n"] == len(values) + 1
-        assert one["states"] == ({"done": len(values)} if values else {}) | {"failed": 1}
-    error = found[0]["test"]["depth"]["mae"]
+    documents = json.loads(qexp("ls", "--group", "experience", "--json").stdout)
+    assert [document["experience"] for document in documents] == ["a", "b", "c"]
+    for document, values in zip(documents, grouped.values(), strict=True):
+        assert document["n"] == len(values) + 1
+        assert document["states"] == ({"done": len(values)} if values else {}) | {"failed": 1}
+    error = documents[0]["test"]["depth"]["mae"]
     assert error == {
         "n": 3,
         "mean": pytest.approx(statistics.mean(grouped["a"])),
         "std": pytest.approx(statistics.stdev(grouped["a"])),
     }
-    assert found[1]["test"]["depth"]["mae"] == {"n": 1, "mean": 0.5, "std": None}
-    assert found[2]["test"] == {}
+    assert documents[1]["test"]["depth"]["mae"] == {"n": 1, "mean": 0.5, "std": None}
+    assert documents[2]["test"] == {}
 
 
 def test_groups_are_shown_as_table_and_csv(grouped, qexp):
@@ -265,8 +267,8 @@ def test_groups_are_shown_as_table_and_csv(grouped, qexp):
 
 
 def test_groups_can_share_any_column_and_are_limited(grouped, listed, qexp):
-    assert [one["n"] for one in json.loads(listed("--group", "learning_rate", "--json"))] == [2]
-    assert [one["n"] for one in json.loads(listed("--group", "dataset.varyings", "--json"))] == [2]
+    assert [document["n"] for document in json.loads(listed("--group", "learning_rate", "--json"))] == [2]
+    assert [document["n"] for document in json.loads(listed("--group", "dataset.varyings", "--json"))] == [2]
     assert len(qexp("ls", "--group", "experience", "--limit", "2").stdout.splitlines()) == 3
     code, _, stderr = qexp("ls", "--group", "experiense")
     assert code == 2

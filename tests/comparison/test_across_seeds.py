@@ -101,8 +101,8 @@ def test_a_pattern_gives_a_group_for_each_spec_that_it_matches_and_each_is_named
     for seed in (0, 1):
         write(f"one_{seed}", seed, mae=0.1, overrides=shared)
         write(f"one_ab12_{seed}", seed, mae=0.1, spec=FASTER, overrides=changed, experience="one")
-    made = compared("one_*")["groups"]
-    assert [(group["name"], group["runs"]) for group in made] == [
+    groups = compared("one_*")["groups"]
+    assert [(group["name"], group["runs"]) for group in groups] == [
         ("one", ["one_0", "one_1"]),
         ("one learning_rate=0.01", ["one_ab12_0", "one_ab12_1"]),
     ]
@@ -131,9 +131,9 @@ def test_other_names_are_compared_run_by_run(write, specs, names):
 
 def test_a_pattern_and_a_name_can_be_mixed(write, compared):
     two_groups(write)
-    made = compared("slow_?", "fast_2")["groups"]
-    assert [(group["name"], group["seeds"]) for group in made] == [("slow", [0, 1, 2, 3]), ("fast", [2])]
-    assert made[1]["missing"] == [0, 1, 3]
+    groups = compared("slow_?", "fast_2")["groups"]
+    assert [(group["name"], group["seeds"]) for group in groups] == [("slow", [0, 1, 2, 3]), ("fast", [2])]
+    assert groups[1]["missing"] == [0, 1, 3]
 
 
 def test_a_run_belongs_to_the_first_argument_that_names_it(write, qexp, compared):
@@ -203,7 +203,7 @@ def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qe
     write("other_again_0", 0, mae=0.3, experience="other", spec=NOISIER)
     group = compared("slow_*", "other_*")["groups"][1]
     assert (group["runs"], group["missing"]) == (["other_0"], [5])
-    assert {one["run"]: one["why"] for one in group["left_out"]} == {
+    assert {exclusion["run"]: exclusion["why"] for exclusion in group["left_out"]} == {
         "other_1": "failed",
         "other_2": "lost",
         "other_3": "out of memory",
@@ -212,7 +212,7 @@ def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qe
     }
     for form in ("--csv", "--workspace=."):
         stdout = qexp("compare", "slow_*", "other_*", form).stdout
-        assert all(f"({one['run']})" in stdout for one in group["left_out"])
+        assert all(f"({exclusion['run']})" in stdout for exclusion in group["left_out"])
         assert "5 missing" in stdout
 
 
@@ -232,7 +232,7 @@ def test_a_seed_that_failed_counts_once_it_was_done_again(write, compared):
     write("again_1", 1, mae=0.5, experience="retried", spec=NOISIER)
     write("again_0", 1, state="failed", experience="retried", spec=NOISIER)
     group = compared("slow_*", "again_*")["groups"][1]
-    assert (group["runs"], [one["run"] for one in group["left_out"]]) == (["again_1"], ["again_0"])
+    assert (group["runs"], [exclusion["run"] for exclusion in group["left_out"]]) == (["again_1"], ["again_0"])
 
 
 @pytest.mark.slow

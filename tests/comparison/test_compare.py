@@ -67,13 +67,13 @@ def test_runs_of_one_spec_have_no_differences(workspace, qexp):
 
 @pytest.mark.heavy
 def test_runs_are_named_by_objects_texts_and_lists_of_them(workspace, tmp_path):
-    one, other = runs = [package.open_run("mogi_quick_1"), package.open_run("mogi_quick_2")]
+    first, second = runs = [package.open_run("mogi_quick_1"), package.open_run("mogi_quick_2")]
     wanted = package.compare("mogi_quick_1", "mogi_quick_2").document()
-    for asked in (runs, [runs], [one, "mogi_quick_2"], [one.path, [other]], [iter(runs)]):
-        assert package.compare(*asked).document() == wanted
-    assert "mogi_quick_1, mogi_quick_2" in package.report(one, [other], to=tmp_path / "made.html").read_text()
-    assert [run.name for run in package.api.open_runs(one)] == ["mogi_quick_1"]
-    assert [run.name for run, _ in package.api.wait([one, "mogi_quick_2"])] == ["mogi_quick_1", "mogi_quick_2"]
+    for named_runs in (runs, [runs], [first, "mogi_quick_2"], [first.path, [second]], [iter(runs)]):
+        assert package.compare(*named_runs).document() == wanted
+    assert "mogi_quick_1, mogi_quick_2" in package.report(first, [second], to=tmp_path / "made.html").read_text()
+    assert [run.name for run in package.api.open_runs(first)] == ["mogi_quick_1"]
+    assert [run.name for run, _ in package.api.wait([first, "mogi_quick_2"])] == ["mogi_quick_1", "mogi_quick_2"]
     with pytest.raises(QexpError, match="the list of runs is empty"):
         package.report([])
 

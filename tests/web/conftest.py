@@ -57,12 +57,12 @@ def sweep(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Opened]:
-    """`opened(file, width=400, color_scheme="dark")`: a page in the browser; see `tests.browsing.pages`."""
-    with pages(browser) as opened:
+def open_page(browser: Any) -> Iterator[Opened]:
+    """`open_page(file, width=400, color_scheme="dark")`: a page in the browser; see `tests.browsing.pages`."""
+    with pages(browser) as open_page:
 
         def open_file(path: Path, **options: Any) -> Any:
-            return opened(path.resolve().as_uri(), **options)
+            return open_page(path.resolve().as_uri(), **options)
 
         yield open_file
 
@@ -87,8 +87,8 @@ class Served:
         """What the server answers to a path, which is sent as it is; `host_` is the header `Host`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            named = {key.rstrip("_").replace("_", "-"): value for key, value in headers.items()}
-            connection.request(method, path, body, {"host": f"localhost:{self.port}", **named})
+            sent_headers = {key.rstrip("_").replace("_", "-"): value for key, value in headers.items()}
+            connection.request(method, path, body, {"host": f"localhost:{self.port}", **sent_headers})
             response = connection.getresponse()
             text = response.read().decode(errors="replace")
             return Answered(response.status, {key.lower(): value for key, value in response.getheaders()}, text)
@@ -119,9 +119,9 @@ def in_a_process(folder: Path, *options: str) -> Iterator[Served]:
         yield Served(address)
     finally:
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert "Traceback" not in said
-    assert process.returncode == 0, said
+        _, stderr = process.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    assert process.returncode == 0, stderr
 
 
 @pytest.fixture
@@ -142,10 +142,10 @@ def trained(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Opened]:
     """`visit(address, color_scheme="dark")`: a page of a server; see `tests.browsing.pages`."""
-    with pages(browser) as opened:
+    with pages(browser) as open_page:
 
         def visit_page(address: str, **options: Any) -> Any:
-            own = "{0.scheme}://{0.netloc}/".format(urlsplit(address))
-            return opened(address, (own, "data:"), **options)
+            server = "{0.scheme}://{0.netloc}/".format(urlsplit(address))
+            return open_page(address, (server, "data:"), **options)
 
         yield visit_page

@@ -15,7 +15,7 @@ from tests.web.conftest import in_a_process
 
 
 @pytest.fixture
-def place(workspace, monkeypatch):
+def root(workspace, monkeypatch):
     monkeypatch.setenv("QEXP_TOKEN", TOKEN)
     write_record(workspace, "a_0")
     return workspace
@@ -25,8 +25,8 @@ TOKEN = "twenty characters or more"
 
 
 def sent(server, kind: str, body: str, secret: str = "", **headers: str):
-    named = {"authorization": f"Bearer {TOKEN}", "x_qexp_secret": secret, **headers}
-    return server.get(f"/changes/{kind}", "POST", body, **named)
+    all_headers = {"authorization": f"Bearer {TOKEN}", "x_qexp_secret": secret, **headers}
+    return server.get(f"/changes/{kind}", "POST", body, **all_headers)
 
 
 def secret_of(server) -> str:
@@ -34,23 +34,23 @@ def secret_of(server) -> str:
     return re.search(r'data-secret="([^"]+)"', page)[1]
 
 
-def test_a_server_that_only_reads_changes_nothing(place, serve):
-    server = serve(place)
+def test_a_server_that_only_reads_changes_nothing(root, serve):
+    server = serve(root)
     assert "data-secret" not in server.get("/", authorization=f"Bearer {TOKEN}").text
     refused = sent(server, "tag", '{"runs": ["a_0"], "add": ["x"]}', "guess")
     assert (refused.status, "--allow-changes" in refused.text) == (403, True)
-    assert directory.read_annotations(place / "runs/a_0") == {}
+    assert directory.read_annotations(root / "runs/a_0") == {}
 
 
-def test_changes_need_a_token_even_on_this_machine(place, serve, monkeypatch):
+def test_changes_need_a_token_even_on_this_machine(root, serve, monkeypatch):
     monkeypatch.delenv("QEXP_TOKEN")
-    server = serve(place, allow_changes=True)
+    server = serve(root, allow_changes=True)
     assert "?token=" in server.address
     assert server.get("/").status == 401
 
 
-def test_a_change_comes_from_a_page_of_this_server(place, serve):
-    server = serve(place, allow_changes=True)
+def test_a_change_comes_from_a_page_of_this_server(root, serve):
+    server = serve(root, allow_changes=True)
     secret, body = secret_of(server), '{"runs": ["a_0"], "add": ["x"]}'
     for given, headers in (
         ("", {}),
@@ -63,28 +63,28 @@ def test_a_change_comes_from_a_page_of_this_server(place, serve):
     ):
         assert sent(server, "tag", body, given, **headers).status in (401, 403, 421), (given, headers)
     assert server.get("/changes/tag", authorization=f"Bearer {TOKEN}").status == 405
-    assert directory.read_annotations(place / "runs/a_0") == {}
+    assert directory.read_annotations(root / "runs/a_0") == {}
     done = sent(server, "tag", body, secret, origin=f"http://localhost:{server.port}")
     assert (done.status, json.loads(done.text)) == (200, {"done": ["a_0"], "failed": {}})
-    assert directory.read_annotations(place / "runs/a_0")["tags"] == ["x"]
+    assert directory.read_annotations(root / "runs/a_0")["tags"] == ["x"]
 
 
-def test_what_becomes_of_each_run_is_said(place, serve):
-    server = serve(place, allow_changes=True)
+def test_what_becomes_of_each_run_is_said(root, serve):
+    server = serve(root, allow_changes=True)
     secret = secret_of(server)
 
     def failed(kind: str, *runs: str, **wanted: object) -> dict[str, str]:
         return json.loads(sent(server, kind, json.dumps({"runs": runs, **wanted}), secret).text)["failed"]
 
     assert failed("note", "a_0", "../a_0", "nobody", text="seen").keys() == {"../a_0", "nobody"}
-    assert directory.read_annotations(place / "runs/a_0")["note"] == "seen"
+    assert directory.read_annotations(root / "runs/a_0")["note"] == "seen"
     assert "not a valid tag" in failed("tag", "a_0", add=["two words"])["a_0"]
     assert "is not running" in failed("stop", "a_0")["a_0"]
     assert "in the trash" in failed("restore", "b_0")["b_0"] or "trash is empty" in failed("restore", "b_0")["b_0"]
     assert failed("remove", "a_*").keys() == {"a_*"}
     assert failed("remove", "a_0") == {}
     assert failed("restore", "a_0") == {}
-    assert (place / "runs/a_0").is_dir()
+    assert (root / "runs/a_0").is_dir()
 
 
 BODIES = {
@@ -99,15 +99,15 @@ BODIES = {
 }
 
 
-def test_a_run_that_is_named_twice_is_changed_once(place, serve):
-    server = serve(place, allow_changes=True)
+def test_a_run_that_is_named_twice_is_changed_once(root, serve):
+    server = serve(root, allow_changes=True)
     answer = sent(server, "tag", json.dumps({"runs": ["a_0"] * 2000, "add": ["x"]}), secret_of(server))
     assert json.loads(answer.text) == {"done": ["a_0"], "failed": {}}
 
 
 @pytest.mark.slow
-def test_a_request_that_is_torn_ends_without_a_traceback(place):
-    with in_a_process(place, "--allow-changes") as server:  # which looks for tracebacks
+def test_a_request_that_is_torn_ends_without_a_traceback(root):
+    with in_a_process(root, "--allow-changes") as server:  # which looks for tracebacks
         address = urlsplit(server.address)
         secret = secret_of(server)
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -121,8 +121,8 @@ def test_a_request_that_is_torn_ends_without_a_traceback(place):
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_bodies_that_no_page_sends_are_refused_in_words(place, serve, body):
-    server = serve(place, allow_changes=True)
+def test_bodies_that_no_page_sends_are_refused_in_words(root, serve, body):
+    server = serve(root, allow_changes=True)
     refused = sent(server, "tag", body, secret_of(server))
     assert refused.status == 400
     assert json.loads(refused.text)["error"]

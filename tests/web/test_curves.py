@@ -32,21 +32,21 @@ def of(made: dict[str, list[dict]], epoch: int) -> list[float]:
 
 
 def test_a_run_of_a_comparison_is_the_median_of_its_folds_in_a_band_of_the_middle_half():
-    known = folds(9)
-    loss, iron = curves_of_runs({"a": list(known.values()), "b": [known["001"]]}, {"iron": "wt%"})
-    first, second = (next(one for one in loss["series"] if one["words"] == f"{run} training") for run in "ab")
+    lines = folds(9)
+    loss, iron = curves_of_runs({"a": list(lines.values()), "b": [lines["001"]]}, {"iron": "wt%"})
+    first, second = (next(series for series in loss["series"] if series["words"] == f"{run} training") for run in "ab")
     for epoch in range(5):
-        low, middle, high = np.percentile(of(known, epoch), (25, 50, 75))
+        low, middle, high = np.percentile(of(lines, epoch), (25, 50, 75))
         assert first["values"][epoch] == pytest.approx(middle)
         assert [edge[epoch] for edge in first["band"]] == pytest.approx([low, high])
-    assert second["values"] == of({"": known["001"]}, 0) + [known["001"][at]["train"]["loss"] for at in range(1, 5)]
+    assert second["values"] == of({"": lines["001"]}, 0) + [lines["001"][at]["train"]["loss"] for at in range(1, 5)]
     assert second["band"] is None
-    assert iron["series"][0]["values"][0] == pytest.approx(3 * np.median(of(known, 0)))
+    assert iron["series"][0]["values"][0] == pytest.approx(3 * np.median(of(lines, 0)))
 
 
 def test_the_median_ends_when_most_folds_have_ended():
-    known = {"000": folds(3)["001"], "001": folds(3)["001"][:2], "002": folds(3)["001"][:2]}
-    alone, beside = ([list(known.values())], [list(known.values()), [known["000"]]])
+    lines = {"000": folds(3)["001"], "001": folds(3)["001"][:2], "002": folds(3)["001"][:2]}
+    alone, beside = ([list(lines.values())], [list(lines.values()), [lines["000"]]])
     for runs, epochs in ((alone, 2), (beside, 5)):
         panel = curves_of_runs(dict(zip("ab", runs, strict=False)), {})[0]
         series = panel["series"][0]
@@ -57,26 +57,26 @@ def test_the_median_ends_when_most_folds_have_ended():
 
 def test_the_many_folds_of_one_run_lie_behind_their_median():
     loss, _ = curves(folds(12), {})
-    faint = [one for one in loss["series"] if one["faint"]]
+    faint = [series for series in loss["series"] if series["faint"]]
     assert len(faint) == 2 * 12
-    assert [one["words"] for one in loss["series"][len(faint) :]] == [
+    assert [series["words"] for series in loss["series"][len(faint) :]] == [
         f"median of 12 folds {part}" for part in ("training", "validation")
     ]
-    assert not any(one["faint"] for one in curves(folds(4), {})[0]["series"])
+    assert not any(series["faint"] for series in curves(folds(4), {})[0]["series"])
 
 
 def test_folds_that_were_trained_without_validation_have_curves_of_training():
-    known = [{"epoch": 1, "train": {"loss": 1.0}, "validation": {"loss": None}}]
-    (panel,) = curves_of_runs({"a": [known, known], "b": [known]}, {})
-    assert [one["words"] for one in panel["series"]] == ["a training", "b training"]
+    lines = [{"epoch": 1, "train": {"loss": 1.0}, "validation": {"loss": None}}]
+    (panel,) = curves_of_runs({"a": [lines, lines], "b": [lines]}, {})
+    assert [series["words"] for series in panel["series"]] == ["a training", "b training"]
 
 
 @pytest.mark.heavy
-def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(trained, opened, tmp_path):
+def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(trained, open_page, tmp_path):
     stones.write(trained, None)
     for seed in range(2):
         package.run("stones", seed=seed, device="cpu")
-    page = opened(package.report("stones_*", to=tmp_path / "stones.html"))
+    page = open_page(package.report("stones_*", to=tmp_path / "stones.html"))
     legend = page.locator(".curves .u-legend").first.inner_text()
     assert "stones_0 training, median of 4 folds" in legend
     assert "mean of 2 seeds" in legend

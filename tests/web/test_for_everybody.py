@@ -21,48 +21,48 @@ def test_the_plotting_library_is_what_its_package_holds(npm_packages, shipped, o
 
 
 @pytest.mark.heavy
-def test_axe_finds_what_is_wrong_with_a_page(opened, findings, tmp_path):
+def test_axe_finds_what_is_wrong_with_a_page(open_page, findings, tmp_path):
     (tmp_path / "wrong.html").write_text(
         "<!doctype html><html><head><title>wrong</title></head><body><main><h1>A page</h1>"
         '<p style="color: #aaa; background: #fff">pale</p><input type="text"><button></button>'
         '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw="></main></body></html>'
     )
-    found = {one.partition(" ")[0] for one in findings(opened(tmp_path / "wrong.html"))}
+    found = {one.partition(" ")[0] for one in findings(open_page(tmp_path / "wrong.html"))}
     assert found == {"html-has-lang", "color-contrast", "label", "button-name", "image-alt"}
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_report_of_a_run(trained, opened, findings, scheme, tmp_path):
-    page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), color_scheme=scheme)
+def test_axe_finds_nothing_in_the_report_of_a_run(trained, open_page, findings, scheme, tmp_path):
+    page = open_page(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), color_scheme=scheme)
     assert findings(page) == []
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_report_of_several_runs(sweep, opened, findings, scheme, tmp_path):
-    page = opened(package.report(to=tmp_path / "all.html"), color_scheme=scheme)
+def test_axe_finds_nothing_in_the_report_of_several_runs(sweep, open_page, findings, scheme, tmp_path):
+    page = open_page(package.report(to=tmp_path / "all.html"), color_scheme=scheme)
     page.locator(".scatter").focus()
     page.keyboard.press("ArrowRight")
     assert findings(page) == []
 
 
 @pytest.mark.slow
-def test_a_report_is_no_wider_than_a_phone(trained, opened, tmp_path):
-    page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), width=400)
+def test_a_report_is_no_wider_than_a_phone(trained, open_page, tmp_path):
+    page = open_page(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), width=400)
     assert page.evaluate("document.documentElement.scrollWidth") == 400
 
 
 @pytest.mark.slow
-def test_a_report_of_several_is_no_wider_than_a_phone(sweep, opened, tmp_path):
-    page = opened(package.report(to=tmp_path / "all.html"), width=400)
+def test_a_report_of_several_is_no_wider_than_a_phone(sweep, open_page, tmp_path):
+    page = open_page(package.report(to=tmp_path / "all.html"), width=400)
     assert page.evaluate("document.documentElement.scrollWidth") == 400
 
 
 @pytest.mark.slow
-def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, opened, tmp_path):
+def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, open_page, tmp_path):
     package.matrix(names(sweep)[0], "mogi_test", axes={"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 3)})
-    page = opened(package.report(names(sweep)[0], to=tmp_path / "one.html"))
+    page = open_page(package.report(names(sweep)[0], to=tmp_path / "one.html"))
     wanted = page.locator(".map, .scatter, .curves, th button, summary").count()
     reached = page.evaluate(
         "() => [...document.querySelectorAll('.map, .scatter, .curves, th button, summary')]"

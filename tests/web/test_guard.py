@@ -13,13 +13,13 @@ from tests.web.conftest import in_a_process
 
 
 @pytest.fixture
-def place(workspace):
+def root(workspace):
     write_record(workspace, "a_0")
     return workspace
 
 
-def test_a_page_says_what_may_run_on_it_and_is_never_framed(place, serve):
-    answer = serve(place).get("/")
+def test_a_page_says_what_may_run_on_it_and_is_never_framed(root, serve):
+    answer = serve(root).get("/")
     assert answer.status == 200
     policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -31,17 +31,17 @@ def test_a_page_says_what_may_run_on_it_and_is_never_framed(place, serve):
     assert "server" not in answer.headers
 
 
-def test_it_answers_for_its_own_names_and_for_addresses_only(place, serve):
-    server = serve(place)
+def test_it_answers_for_its_own_names_and_for_addresses_only(root, serve):
+    server = serve(root)
     for host in (f"localhost:{server.port}", "localhost:9000", "127.0.0.1", "[::1]:80", "10.1.2.3:8700"):
         assert server.get("/", host_=host).status == 200, host
     for host in ("evil.example", "localhost.evil.example:80", "127.0.0.1.nip.io", "", "a b", "[::1", "localhost@evil"):
         assert server.get("/", host_=host).status == 421, host
-    assert serve(place, names=("runs.example",)).get("/", host_="runs.example").status == 200
+    assert serve(root, names=("runs.example",)).get("/", host_="runs.example").status == 200
 
 
-def test_pages_of_others_get_nothing(place, serve):
-    server = serve(place)
+def test_pages_of_others_get_nothing(root, serve):
+    server = serve(root)
     own = f"http://localhost:{server.port}"
     assert server.get("/runs.json", origin=own).status == 200
     for origin in ("http://evil.example", "null", f"http://localhost:{server.port + 1}", f"{own}.evil.example"):
@@ -53,8 +53,8 @@ def test_pages_of_others_get_nothing(place, serve):
         assert server.get("/", method).status == 405
 
 
-def test_others_than_this_machine_need_the_token(place, serve):
-    server = serve(place, host="0.0.0.0")
+def test_others_than_this_machine_need_the_token(root, serve):
+    server = serve(root, host="0.0.0.0")
     token = server.address.partition("?token=")[2]
     assert len(token) >= 32
     assert (server.get("/").status, server.get("/runs.json").status) == (401, 401)
@@ -72,16 +72,16 @@ def test_others_than_this_machine_need_the_token(place, serve):
     assert elsewhere.headers["location"] == "/evil.example/"
 
 
-def test_a_token_of_ones_own_is_taken_if_it_is_long_enough(place, serve, qexp, monkeypatch):
+def test_a_token_of_ones_own_is_taken_if_it_is_long_enough(root, serve, qexp, monkeypatch):
     monkeypatch.setenv("QEXP_TOKEN", "short")
     refused = qexp("serve", "--port", "0")
     assert (refused.code, "at least 16" in refused.stderr) == (2, True)
     monkeypatch.setenv("QEXP_TOKEN", "a token of twenty characters")
-    assert serve(place).get("/", authorization="Bearer a token of twenty characters").status == 200
+    assert serve(root).get("/", authorization="Bearer a token of twenty characters").status == 200
 
 
-def test_it_works_below_a_path_whether_or_not_a_proxy_takes_that_away(place, serve):
-    server = serve(place, prefix="/qexp/here")
+def test_it_works_below_a_path_whether_or_not_a_proxy_takes_that_away(root, serve):
+    server = serve(root, prefix="/qexp/here")
     assert server.address.endswith("/qexp/here/")
     for path in ("/qexp/here/", "/"):
         answer = server.get(path)
@@ -92,17 +92,17 @@ def test_it_works_below_a_path_whether_or_not_a_proxy_takes_that_away(place, ser
 
 
 @pytest.mark.slow
-def test_a_command_prints_the_address_and_ends_by_ctrl_c(place):
-    with in_a_process(place) as server:
+def test_a_command_prints_the_address_and_ends_by_ctrl_c(root):
+    with in_a_process(root) as server:
         assert server.get("/").status == 200
         assert json.loads(server.get("/runs.json").text)["total"] == 1
 
 
-def test_a_port_that_is_taken_is_named_with_what_would_work(place, qexp):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+def test_a_port_that_is_taken_is_named_with_what_would_work(root, qexp):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
         refused = qexp("serve", "--port", str(port))
     assert (refused.code, refused.stdout) == (2, "")
     assert f"port {port} is taken" in refused.stderr
@@ -112,14 +112,14 @@ def test_a_port_that_is_taken_is_named_with_what_would_work(place, qexp):
 @pytest.mark.parametrize(
     ("option", "value"), [("--host", "no.such.host.example"), ("--prefix", "/a b"), ("--host", "192.0.2.1")]
 )
-def test_options_that_cannot_work_are_errors(place, qexp, option, value):
+def test_options_that_cannot_work_are_errors(root, qexp, option, value):
     refused = qexp("serve", "--port", "0", option, value)
     assert refused.code == 2
     assert value in refused.stderr
 
 
 def test_names_of_hosts_are_read_as_browsers_write_them():
-    assert [host_name(one) for one in ("Example.ORG:80", "[::1]:80", "", "x:y:z")] == ["example.org", "::1", "", "x"]
+    assert [host_name(host) for host in ("Example.ORG:80", "[::1]:80", "", "x:y:z")] == ["example.org", "::1", "", "x"]
     assert "example.org" in names_of("127.0.0.1", ("Example.ORG",))
     assert not Access(frozenset({"localhost"}), token="secret").knows("")
 
@@ -148,14 +148,14 @@ ROOTS = [
 
 
 @pytest.mark.slow
-def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(place, serve):
-    secret = place.parent / "secret.png"
+def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(root, serve):
+    secret = root.parent / "secret.png"
     secret.write_text("secret")
-    figures = place / "runs/a_0/results/figures"
+    figures = root / "runs/a_0/results/figures"
     figures.mkdir(parents=True)
     (figures / "own.png").write_text("own")
     (figures / "own.txt").write_text("own")
-    server = serve(place)
+    server = serve(root)
     assert server.get("/runs/a_0/figures/own.png").text == "own"
     assert server.get("/runs/a_0/figures/own.txt").status == 404
     for root in ROOTS:
@@ -168,17 +168,17 @@ def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(place, serve):
                 assert "Traceback" not in answer.text
 
 
-def test_links_do_not_lead_out_of_a_run(place, serve):
-    secret = place.parent / "secret.png"
+def test_links_do_not_lead_out_of_a_run(root, serve):
+    secret = root.parent / "secret.png"
     secret.write_text("secret")
-    figures = place / "runs/a_0/results/figures"
+    figures = root / "runs/a_0/results/figures"
     figures.mkdir(parents=True)
     (figures / "out.png").symlink_to(secret)
-    server = serve(place)
+    server = serve(root)
     refused = server.get("/runs/a_0/figures/out.png")
     assert (refused.status, "secret" in refused.text.replace("secret.png", "")) == (404, False)
     (figures / "out.png").unlink()
-    log = place / "runs/a_0/attempts/01/log.txt"
+    log = root / "runs/a_0/attempts/01/log.txt"
     log.parent.mkdir(parents=True)
     log.symlink_to(secret)
     refused = server.get("/runs/a_0")

@@ -28,7 +28,7 @@ def many(root: Path) -> None:
 
 
 @pytest.fixture
-def place(trained, qexp):
+def root(trained, qexp):
     """A workspace with a finished run, a failed one, a launch and a study, in all of which strangers have written."""
     command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
     document = {"type": "command", "command": command, "dataset": HOSTILE, "model": "m", "description": HOSTILE}
@@ -46,13 +46,13 @@ def place(trained, qexp):
 
 
 def numbers(text: str) -> list[float]:
-    return [float(one.replace("−", "-")) for one in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
+    return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, serve, visit, findings, scheme):
-    server = serve(place)
+def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(root, serve, visit, findings, scheme):
+    server = serve(root)
     page = visit(server.address, color_scheme=scheme, viewport={"width": 400, "height": 800})
     for path in PAGES[:-1]:
         page.goto(server.address + path)
@@ -72,15 +72,15 @@ def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, s
 
 
 @pytest.mark.heavy
-def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(place, serve, visit):
-    page = visit(serve(place).address + "runs/mogi_quick_1")
+def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(root, serve, visit):
+    page = visit(serve(root).address + "runs/mogi_quick_1")
     table = package.open_run("mogi_quick_1").matrix("mogi_test")
     page.locator(".map").first.scroll_into_view_if_needed()
     box = page.locator(".map canvas").first.bounding_box()
     page.mouse.move(box["x"] + 7.5 / 12 * box["width"], box["y"] + (1 - 2.5 / 10) * box["height"])
-    said = page.locator(".matrix-drawing .readout p").all_inner_texts()
-    assert "(cell 7, 2)" in said[0]
-    assert numbers(said[1])[0] == pytest.approx(float(table["depth_estimate"][7, 2]), rel=1e-3)
+    readout = page.locator(".matrix-drawing .readout p").all_inner_texts()
+    assert "(cell 7, 2)" in readout[0]
+    assert numbers(readout[1])[0] == pytest.approx(float(table["depth_estimate"][7, 2]), rel=1e-3)
 
 
 def names(page) -> list[str]:
@@ -118,18 +118,18 @@ def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, vi
 
 
 @pytest.mark.heavy
-def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(place, serve, visit):
-    server = serve(place, allow_changes=True)
+def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(root, serve, visit):
+    server = serve(root, allow_changes=True)
     page = visit(server.address)
     page.locator("tbody.shown a", has_text="mogi_quick_1").wait_for()
     options = ["--seed", "2", "--set", "epochs=5000", "--set", "sizes=[64,32,32]"]
-    training = started(place, "run", "mogi_quick", *options)
+    training = started(root, "run", "mogi_quick", *options)
     try:
         page.locator("tbody.shown a", has_text="mogi_quick_").nth(1).wait_for(timeout=120_000)
         page.locator("tbody.shown a", has_text="mogi_quick_").first.click()  # the newest
         page.locator(".growing canvas").first.wait_for(timeout=120_000)
-        shown = page.locator(".growing .progress")
-        first = numbers(shown.inner_text())[0]
+        progress = page.locator(".growing .progress")
+        first = numbers(progress.inner_text())[0]
         later = "least => parseInt(document.querySelector('.progress').textContent.slice(6)) > least"
         page.wait_for_function(later, arg=first + 2)
         drawn = page.locator(".growing canvas").first.evaluate("one => one.toDataURL()")
@@ -144,8 +144,8 @@ def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(place
 
 
 @pytest.mark.heavy
-def test_runs_are_tagged_removed_and_restored_where_that_is_allowed(place, serve, visit):
-    server = serve(place, allow_changes=True)
+def test_runs_are_tagged_removed_and_restored_where_that_is_allowed(root, serve, visit):
+    server = serve(root, allow_changes=True)
     page = visit(server.address)
     page.get_by_label("select mogi_quick_1").check()
     page.get_by_role("button", name="Tag…").click()
@@ -157,11 +157,11 @@ def test_runs_are_tagged_removed_and_restored_where_that_is_allowed(place, serve
     page.get_by_role("button", name="Remove…").click()
     page.get_by_role("dialog").get_by_role("button", name="Move to the trash").click()
     page.locator(".counts", has_text="1 run").wait_for()
-    assert not (place / "runs/mogi_quick_1").exists()
+    assert not (root / "runs/mogi_quick_1").exists()
     page.get_by_role("link", name="Workspace").click()
     page.get_by_role("button", name="Restore").click()
     page.get_by_text("The trash is empty").wait_for()
-    assert (place / "runs/mogi_quick_1/run.json").exists()
+    assert (root / "runs/mogi_quick_1/run.json").exists()
 
 
 def test_a_damaged_run_is_no_fault_of_the_server_and_a_removed_one_is_not_there(workspace, serve):

@@ -63,9 +63,9 @@ def family(trained):
 
 
 @pytest.mark.heavy
-def test_the_lineage_names_the_run_that_the_weights_came_from_and_those_that_took_them(family, opened, tmp_path):
+def test_the_lineage_names_the_run_that_the_weights_came_from_and_those_that_took_them(family, open_page, tmp_path):
     def rows(run: str) -> list[list[str]]:
-        page = opened(package.open_run(run).report(tmp_path / f"{run}.html"))
+        page = open_page(package.open_run(run).report(tmp_path / f"{run}.html"))
         return [row.split("\t") for row in section(page, "Where it came from").locator("tr").all_inner_texts()]
 
     assert ["weights from", "run", "mogi_quick_1"] in [row[:3] for row in rows("child")]
@@ -75,8 +75,8 @@ def test_the_lineage_names_the_run_that_the_weights_came_from_and_those_that_too
 
 
 @pytest.mark.slow
-def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_changed(family, opened, tmp_path):
-    page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"))
+def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_changed(family, open_page, tmp_path):
+    page = open_page(package.open_run("mogi_quick_1").report(tmp_path / "one.html"))
     rows = section(page, "What was asked").locator("table tr").all_inner_texts()
     (rate,) = [row.split("\t") for row in rows if row.startswith("learning_rate")]
     assert rate[:2] == ["learning_rate", "0.003"]
@@ -84,17 +84,17 @@ def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_c
 
 
 @pytest.mark.heavy
-def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, opened, tmp_path):
+def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, open_page, tmp_path):
     stones.write(trained, None, baselines=["mean", "ridge"])
     run = package.run("stones", device="cpu")
-    page = opened(run.report(tmp_path / "stones.html"))
+    page = open_page(run.report(tmp_path / "stones.html"))
     with xarray.open_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf") as table:
         least = int(np.argmin(table["iron"].values))
         name = str(table["stone"].values[least])
         expected = float(table["iron"].values[least])
-    said = readout(page, ".scatter", "ArrowRight")
-    assert name in said
-    assert float(re.search(r"true ([\d.]+)", said)[1]) == pytest.approx(expected, rel=1e-3)
+    readout_text = readout(page, ".scatter", "ArrowRight")
+    assert name in readout_text
+    assert float(re.search(r"true ([\d.]+)", readout_text)[1]) == pytest.approx(expected, rel=1e-3)
     drawing = page.locator(".drawn img").first
     assert drawing.evaluate("image => image.naturalWidth") > 100
     for row in run.record["comparison"]:
@@ -103,17 +103,17 @@ def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, op
 
 
 @pytest.mark.heavy
-def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, opened, made_up_data, tmp_path):
+def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, open_page, made_up_data, tmp_path):
     small = {"epochs": 1, "patches": [16, 8]}
     run = package.run("ice_cnn", name="ice_cnn_0", overrides=small, device="cpu")
-    page = opened(run.report(tmp_path / "ice.html"))
+    page = open_page(run.report(tmp_path / "ice.html"))
     (path,) = (run.path / "results/frames").glob("*.nc")
-    with xarray.open_dataset(path, engine="h5netcdf", decode_timedelta=False) as kept:
+    with xarray.open_dataset(path, engine="h5netcdf", decode_timedelta=False) as frames:
         page.locator(".map").first.focus()
         text = page.locator(".matrix-drawing .readout").first.inner_text()
         column, row, frame = map(int, re.search(r"cell (\d+), (\d+), (\d+)", text).groups())
-        truth = float(kept["ubar"].values[frame, row, column])
-    shown = json.loads(page.locator('[data-draw="matrix"] script').first.text_content())
-    assert [layer["words"] for layer in shown["outputs"][0]["layers"]] == ["true", "estimate", "error"]
-    said = re.search(r"ubar: true (−?[\d.e−+]+|none)", text)[1].replace("−", "-")
-    assert np.isnan(truth) if said == "none" else float(said) == pytest.approx(truth, rel=1e-3)
+        truth = float(frames["ubar"].values[frame, row, column])
+    drawn = json.loads(page.locator('[data-draw="matrix"] script').first.text_content())
+    assert [layer["words"] for layer in drawn["outputs"][0]["layers"]] == ["true", "estimate", "error"]
+    readout_text = re.search(r"ubar: true (−?[\d.e−+]+|none)", text)[1].replace("−", "-")
+    assert np.isnan(truth) if readout_text == "none" else float(readout_text) == pytest.approx(truth, rel=1e-3)

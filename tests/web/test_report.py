@@ -13,12 +13,12 @@ HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>
 
 
 @pytest.fixture
-def page(trained, opened):
-    return opened(package.open_run("mogi_quick_1").report())
+def page(trained, open_page):
+    return open_page(package.open_run("mogi_quick_1").report())
 
 
 def numbers(text: str) -> list[float]:
-    return [float(one.replace("−", "-")) for one in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
+    return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
 
 
 @pytest.mark.slow
@@ -39,13 +39,13 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(trained, qexp):
 @pytest.mark.slow
 def test_only_a_report_is_replaced_without_a_question(trained, qexp):
     (trained / "notes.html").write_text("<!doctype html><p>mine</p>")
-    for name, said in (
+    for name, words_of_error in (
         ("notes.html", "--overwrite"),
         ("notes.json", "let its name end"),
         ("notes", "let its name end"),
     ):
         done = qexp("report", "mogi_quick_1", "--to", name)
-        assert (done.code, said in done.stderr) == (2, True)
+        assert (done.code, words_of_error in done.stderr) == (2, True)
     assert (trained / "notes.html").read_text() == "<!doctype html><p>mine</p>"
     assert qexp("report", "mogi_quick_1", "--to", "notes.html", "--overwrite").code == 0
     assert qexp("report", "mogi_quick_*", "--to", "notes.html").code == 0
@@ -70,10 +70,10 @@ def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(page):
         page.mouse.move(
             box["x"] + (column + 0.5) / 12 * box["width"], box["y"] + (1 - (row + 0.5) / 10) * box["height"]
         )
-        said = page.locator(".matrix-drawing .readout p").all_inner_texts()
-        assert f"(cell {column}, {row})" in said[0]
-        assert numbers(said[0])[:1] == pytest.approx([float(table["depth"][column])], rel=1e-3)
-        for line, name in zip(said[1:], ("depth", "delta_volume"), strict=True):
+        readout = page.locator(".matrix-drawing .readout p").all_inner_texts()
+        assert f"(cell {column}, {row})" in readout[0]
+        assert numbers(readout[0])[:1] == pytest.approx([float(table["depth"][column])], rel=1e-3)
+        for line, name in zip(readout[1:], ("depth", "delta_volume"), strict=True):
             kinds = ("estimate", "error", "relative_error")
             factors = (1, 1, 100)
             words = [part.rsplit(" km", 1)[0] for part in line.partition(": ")[2].split(", ")]
@@ -126,22 +126,22 @@ def test_columns_sort(page):
 
 
 @pytest.mark.heavy
-def test_texts_of_others_stay_texts(trained, opened, tmp_path):
+def test_texts_of_others_stay_texts(trained, open_page, tmp_path):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
-    page = opened(run.report(tmp_path / "hostile.html"))
+    page = open_page(run.report(tmp_path / "hostile.html"))
     assert page.title() == "mogi_quick_1 · qexp"
     assert "<script>document.title" in page.locator("header").inner_text()
     assert page.locator("header img, header script").count() == 0
 
 
 @pytest.mark.heavy
-def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(trained, opened, qexp, tmp_path):
+def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(trained, open_page, qexp, tmp_path):
     command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
     document = {"type": "command", "command": command, "dataset": "d", "model": "m"}
     (trained / "specs/experiences/broken.json").write_text(json.dumps(document))
     assert qexp("run", "broken").code == 1
-    page = opened(package.open_run("broken_0").report(tmp_path / "failed.html"))
+    page = open_page(package.open_run("broken_0").report(tmp_path / "failed.html"))
     assert "7" in page.locator(".notice.failed").inner_text()
     assert HOSTILE.partition("\x1b")[0] in page.locator("details[open] pre").inner_text()
     assert page.title() == "broken_0 · qexp"

@@ -32,11 +32,11 @@ def column(page, title: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [["mogi_quick_*"], ["studies/mogi_quick_learning_rate"], ["--launch", "last"]])
-def test_patterns_studies_and_launches_stand_for_their_runs(sweep, opened, qexp, asked):
+def test_patterns_studies_and_launches_stand_for_their_runs(sweep, open_page, qexp, asked):
     done = qexp("report", *asked, "--to", "several.html")
     assert (done.code, done.stdout.strip()) == (0, "several.html")
     expected = ["broken_0", "broken_1"] if "--launch" in asked else names(sweep)
-    assert sorted(column(opened(sweep / "several.html"), "run")) == expected
+    assert sorted(column(open_page(sweep / "several.html"), "run")) == expected
 
 
 @pytest.mark.slow
@@ -57,8 +57,8 @@ def test_what_cannot_be_reported_is_an_error_and_leaves_nothing(sweep, qexp):
 
 
 @pytest.mark.heavy
-def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, opened, tmp_path):
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, open_page, tmp_path):
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     runs = [package.open_run(name) for name in column(page, "run")]
     errors = [run.results["test"]["depth"]["mae"] for run in runs]
     assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(errors, rel=1e-3)
@@ -68,15 +68,15 @@ def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, op
 
 
 @pytest.mark.slow
-def test_the_table_filters_by_any_text(sweep, opened, tmp_path):
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_the_table_filters_by_any_text(sweep, open_page, tmp_path):
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     page.locator('input[type="search"]').last.fill(names(sweep)[0])
     assert column(page, "run") == names(sweep)[:1]
 
 
 @pytest.mark.heavy
-def test_results_over_seeds_are_drawn_with_their_interval(sweep, opened, tmp_path):
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_results_over_seeds_are_drawn_with_their_interval(sweep, open_page, tmp_path):
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     compared = package.compare("mogi_quick_*").document()["results"]
     words = page.locator(".drawn img").first.get_attribute("alt")
     assert "over 2 seeds" in words
@@ -86,8 +86,8 @@ def test_results_over_seeds_are_drawn_with_their_interval(sweep, opened, tmp_pat
 
 
 @pytest.mark.slow
-def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep, opened, tmp_path):
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep, open_page, tmp_path):
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     for place in (".scatter", ".over-lines"):
         page.locator(place).focus()
         seen = set()
@@ -100,8 +100,8 @@ def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep,
 
 
 @pytest.mark.slow
-def test_the_axes_of_the_scatter_can_be_chosen(sweep, opened, tmp_path):
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_the_axes_of_the_scatter_can_be_chosen(sweep, open_page, tmp_path):
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     places = ".scatter circle[fill]"
     before = page.locator(places).evaluate_all("all => all.map((one) => one.getAttribute('cx'))")
     page.get_by_label("across").select_option("seed")
@@ -111,24 +111,24 @@ def test_the_axes_of_the_scatter_can_be_chosen(sweep, opened, tmp_path):
 
 
 @pytest.mark.slow
-def test_failed_runs_are_named_at_the_top_and_count_nowhere(sweep, opened, tmp_path):
-    page = opened(package.report(to=tmp_path / "all.html"))
+def test_failed_runs_are_named_at_the_top_and_count_nowhere(sweep, open_page, tmp_path):
+    page = open_page(package.report(to=tmp_path / "all.html"))
     assert "failed, and not counted: broken_0, broken_1" in page.locator("header .notice").inner_text()
     assert "broken_0" in column(page, "run")
 
 
 @pytest.mark.slow
-def test_runs_that_wait_are_no_failures(sweep, opened, tmp_path):
+def test_runs_that_wait_are_no_failures(sweep, open_page, tmp_path):
     record = sweep / "runs" / names(sweep)[0] / "run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "created"}))
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     assert page.locator("header .notice").all_inner_texts() == [f"created, and not counted: {names(sweep)[0]}"]
     assert page.locator("header .failed").count() == 0
 
 
 @pytest.mark.slow
-def test_the_commands_make_the_same_runs(sweep, opened, qexp, tmp_path):
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_the_commands_make_the_same_runs(sweep, open_page, qexp, tmp_path):
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     for line in section(page, "How to make them again").locator("pre").inner_text().splitlines():
         done = qexp(*shlex.split(line)[1:], "--dry-run")
         assert done.code == 0, done.stderr
@@ -136,23 +136,23 @@ def test_the_commands_make_the_same_runs(sweep, opened, qexp, tmp_path):
 
 
 @pytest.mark.heavy
-def test_texts_of_others_stay_texts_in_reports_of_several(sweep, opened, tmp_path):
+def test_texts_of_others_stay_texts_in_reports_of_several(sweep, open_page, tmp_path):
     for name in names(sweep):
         run = package.open_run(name)
         run.note(HOSTILE)
         run.tag("seen")
-    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
     assert page.title() == "mogi_quick_* · qexp"
     assert column(page, "note")[0] == HOSTILE
     assert page.locator("main img:not(.drawn img), main b:not(.readout b)").count() == 0
 
 
 @pytest.mark.slow
-def test_matrices_of_two_runs_stand_side_by_side(sweep, opened, tmp_path):
+def test_matrices_of_two_runs_stand_side_by_side(sweep, open_page, tmp_path):
     two = names(sweep)[:2]
     for name in two:
         package.matrix(name, "mogi_test", axes={"depth": (0.5, 4.0, 5), "delta_volume": (0.5, 2.0, 4)})
-    page = opened(package.report(*two, to=tmp_path / "two.html"))
+    page = open_page(package.report(*two, to=tmp_path / "two.html"))
     page.locator(".map").first.focus()
     page.keyboard.press("ArrowLeft")
     said = page.locator(".matrix-drawing .readout p").nth(1).inner_text()

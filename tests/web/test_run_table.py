@@ -11,7 +11,7 @@ from tests.runs.test_catalog import write_record
 
 
 @pytest.fixture
-def place(workspace):
+def root(workspace):
     for seed, error in enumerate([0.3, 0.1, 0.2]):
         tags = ["good"] if seed else []
         write_record(workspace, f"a_{seed}", seed=seed, tags=tags, results={"test": {"depth": {"mae": error}}})
@@ -19,7 +19,7 @@ def place(workspace):
     return workspace
 
 
-def asked(server, **query):
+def answer_to(server, **query):
     return json.loads(server.get(f"/runs.json?{urlencode(query)}").text)
 
 
@@ -27,37 +27,37 @@ def names(answer):
     return [row["name"] for row in answer["rows"]]
 
 
-def test_rows_are_chosen_and_ordered_as_by_ls(place, serve, qexp):
-    server = serve(place)
+def test_rows_are_chosen_and_ordered_as_by_ls(root, serve, qexp):
+    server = serve(root)
     for condition in ("seed < 2", "test.depth.mae < 0.25 and 'good' in tags", "state == 'failed'", "note != null"):
         listed = qexp("ls", "-q", "--where", condition).stdout.split()
-        assert names(asked(server, where=condition, sort="name", descending=0)) == listed, condition
+        assert names(answer_to(server, where=condition, sort="name", descending=0)) == listed, condition
     by_error = qexp("ls", "-q", "--sort", "test.depth.mae").stdout.split()
-    assert names(asked(server, sort="test.depth.mae", descending=0)) == by_error
-    assert names(asked(server, status="failed")) == names(asked(server, search="NO luck")) == ["b_0"]
-    assert names(asked(server, tag="good", sort="seed")) == ["a_2", "a_1"]
-    assert asked(server)["states"] == {"done": 3, "failed": 1}
+    assert names(answer_to(server, sort="test.depth.mae", descending=0)) == by_error
+    assert names(answer_to(server, status="failed")) == names(answer_to(server, search="NO luck")) == ["b_0"]
+    assert names(answer_to(server, tag="good", sort="seed")) == ["a_2", "a_1"]
+    assert answer_to(server)["states"] == {"done": 3, "failed": 1}
 
 
-def test_cells_are_those_of_ls(place, serve, qexp):
-    server = serve(place)
-    answer = asked(server, columns="name,seed,test.depth.mae", sort="name", descending=0)
+def test_cells_are_those_of_ls(root, serve, qexp):
+    server = serve(root)
+    answer = answer_to(server, columns="name,seed,test.depth.mae", sort="name", descending=0)
     assert [column["title"] for column in answer["columns"]] == ["name", "seed", "test.depth.mae (km)"]
     assert [row["cells"] for row in answer["rows"]] == [
         line.split() for line in qexp("ls", "--columns", "name,seed,test.depth.mae").stdout.splitlines()[1:]
     ]
 
 
-def test_groups_lead_to_their_runs(place, serve):
-    server = serve(place)
-    answer = asked(server, group="experience")
+def test_groups_lead_to_their_runs(root, serve):
+    server = serve(root)
+    answer = answer_to(server, group="experience")
     assert [row["cells"][:3] for row in answer["rows"]] == [["made", "3", "3 done"], ["other", "1", "1 failed"]]
     assert answer["rows"][0]["cells"][3] == "0.20 ± 0.10"
-    assert sorted(names(asked(server, where=answer["rows"][0]["where"]))) == ["a_0", "a_1", "a_2"]
+    assert sorted(names(answer_to(server, where=answer["rows"][0]["where"]))) == ["a_0", "a_1", "a_2"]
 
 
-def test_rows_come_in_slices(place, serve):
-    answer = asked(serve(place), sort="name", descending=0, first=1, count=2)
+def test_rows_come_in_slices(root, serve):
+    answer = answer_to(serve(root), sort="name", descending=0, first=1, count=2)
     assert (names(answer), answer["total"]) == (["a_1", "a_2"], 4)
 
 
@@ -72,37 +72,37 @@ def test_rows_come_in_slices(place, serve):
         ({"status": "finished"}, "no such state"),
     ],
 )
-def test_what_cannot_be_answered_is_said_in_words(place, serve, query, words):
-    answer = serve(place).get(f"/runs.json?{urlencode(query)}")
+def test_what_cannot_be_answered_is_said_in_words(root, serve, query, words):
+    answer = serve(root).get(f"/runs.json?{urlencode(query)}")
     assert answer.status == 400
     assert words in json.loads(answer.text)["error"]
 
 
 @pytest.mark.parametrize("query", ["first=-1", "count=x", "first=" + "9" * 30, "count=99999999", "descending=maybe"])
-def test_numbers_that_make_no_sense_do_no_harm(place, serve, query):
-    assert serve(place).get(f"/runs.json?{query}").status == 200
+def test_numbers_that_make_no_sense_do_no_harm(root, serve, query):
+    assert serve(root).get(f"/runs.json?{query}").status == 200
 
 
 @pytest.mark.heavy
-def test_who_has_the_newest_rows_is_sent_nothing(place, serve):
-    server = serve(place)
+def test_who_has_the_newest_rows_is_sent_nothing(root, serve):
+    server = serve(root)
     tag = server.get("/runs.json").headers["etag"]
     assert server.get("/runs.json", if_none_match=tag).status == 304
-    write_record(place, "c_0")
+    write_record(root, "c_0")
     while server.get("/runs.json", if_none_match=tag).status == 304:
         pass
-    assert asked(server)["total"] == 5
+    assert answer_to(server)["total"] == 5
 
 
-def test_words_for_completion_are_fields_values_and_tags(place, serve):
-    words = json.loads(serve(place).get("/words.json").text)
+def test_words_for_completion_are_fields_values_and_tags(root, serve):
+    words = json.loads(serve(root).get("/words.json").text)
     assert {"seed", "state", "test.depth.mae"} <= set(words["fields"])
     assert words["values"]["experience"] == ["made", "other"]
     assert words["tags"] == ["good"]
 
 
-def test_a_run_that_cannot_be_read_is_listed_with_the_reason(place, serve):
-    (place / "runs/a_0/run.json").write_text("{")
-    answer = asked(serve(place), status="damaged")
+def test_a_run_that_cannot_be_read_is_listed_with_the_reason(root, serve):
+    (root / "runs/a_0/run.json").write_text("{")
+    answer = answer_to(serve(root), status="damaged")
     assert names(answer) == ["a_0"]
     assert any("a_0" in text for text in answer["warnings"])

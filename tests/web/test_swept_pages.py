@@ -28,17 +28,17 @@ def noises(root: Path) -> None:
 
 
 @pytest.fixture
-def page(noises: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Any) -> Any:
+def page(noises: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Any) -> Any:
     copied(noises, tmp_path, monkeypatch)
-    return opened(package.report("noise_*", to=tmp_path / "noises.html"), has_touch=True)
+    return open_page(package.report("noise_*", to=tmp_path / "noises.html"), has_touch=True)
 
 
 def error(noise: float, seed: int) -> float:
-    found: float = package.open_run(f"noise_{noise:g}_{seed}").results["test"]["depth"]["mae"]
-    return found
+    mae: float = package.open_run(f"noise_{noise:g}_{seed}").results["test"]["depth"]["mae"]
+    return mae
 
 
-def listed(page: Any) -> list[str]:
+def runs_in_table(page: Any) -> list[str]:
     """The runs in the table, as far as they are seen."""
     rows = table(page).locator("tbody tr:visible")
     return sorted(rows.nth(index).locator("td").first.inner_text() for index in range(rows.count()))
@@ -56,8 +56,8 @@ def drag(page: Any, axis: int, *shares: float) -> None:
     x, y = box["x"] + box["width"] / 2, [box["y"] + (1 - share) * box["height"] for share in shares]
     page.mouse.move(x, y[0])
     page.mouse.down()
-    for one in y[1:]:
-        page.mouse.move(x, one)
+    for step in y[1:]:
+        page.mouse.move(x, step)
     page.mouse.up()
 
 
@@ -67,13 +67,13 @@ def faded(page: Any) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table(page):
-    assert listed(page) == runs(*NOISES)
+    assert runs_in_table(page) == runs(*NOISES)
     drag(page, 0, 0.0, 0.3)
-    assert listed(page) == runs(0.01)
+    assert runs_in_table(page) == runs(0.01)
     assert faded(page) == (6, 6)
     assert "3 of 9 runs are in the chosen ranges" in page.locator(".sweep-drawing").inner_text()
     drag(page, 0, 0.6)
-    assert listed(page) == runs(*NOISES)
+    assert runs_in_table(page) == runs(*NOISES)
     assert faded(page) == (0, 0)
 
 
@@ -84,14 +84,14 @@ def test_ranges_combine_with_each_other_and_with_the_filter(page):
     middle = sorted(error(noise, seed) for noise in NOISES[1:] for seed in SEEDS)[2]
     page.get_by_label("depth mae (km) to").fill(repr(middle))
     page.keyboard.press("Tab")
-    kept = sorted(f"noise_{n:g}_{seed}" for n in NOISES[1:] for seed in SEEDS if error(n, seed) <= middle)
-    assert len(kept) == 3
-    assert listed(page) == kept
-    page.locator('input[type="search"]').last.fill(kept[0])
-    assert listed(page) == kept[:1]
+    expected = sorted(f"noise_{n:g}_{seed}" for n in NOISES[1:] for seed in SEEDS if error(n, seed) <= middle)
+    assert len(expected) == 3
+    assert runs_in_table(page) == expected
+    page.locator('input[type="search"]').last.fill(expected[0])
+    assert runs_in_table(page) == expected[:1]
     page.get_by_role("button", name="Clear all ranges").click()
     page.locator('input[type="search"]').last.fill("")
-    assert listed(page) == runs(*NOISES)
+    assert runs_in_table(page) == runs(*NOISES)
 
 
 @pytest.mark.slow
@@ -101,23 +101,23 @@ def test_keys_alone_choose_a_range(page):
     page.keyboard.press("Tab")
     page.keyboard.type("0.02")
     page.keyboard.press("Tab")
-    assert listed(page) == runs(0.02, 0.04)
+    assert runs_in_table(page) == runs(0.02, 0.04)
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Delete")
     page.keyboard.press("Tab")
-    assert listed(page) == runs(*NOISES)
+    assert runs_in_table(page) == runs(*NOISES)
 
 
 @pytest.mark.slow
 def test_arrow_keys_and_mouse_skip_what_is_outside_of_a_range(page):
     drag(page, 0, 0.0, 0.3)
-    for place in (".scatter", ".over-lines"):
-        page.locator(place).focus()
-        seen = set()
+    for drawing in (".scatter", ".over-lines"):
+        page.locator(drawing).focus()
+        named = set()
         for key in [*["ArrowLeft"] * 9, *["ArrowRight"] * 9]:
             page.keyboard.press(key)
-            seen.add(page.locator(".sweep-drawing .readout b").inner_text())
-        assert sorted(seen) == runs(0.01)
+            named.add(page.locator(".sweep-drawing .readout b").inner_text())
+        assert sorted(named) == runs(0.01)
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_a_finger_chooses_a_range_too(page):
         points = [{"x": x, "y": box["y"] + (1 - share) * box["height"]} for share in shares]
         fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
     page.locator("tr.out").nth(5).wait_for(state="attached")
-    assert listed(page) == runs(0.01)
+    assert runs_in_table(page) == runs(0.01)
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base
     for name, verdict, _, difference, alone, together, n in cells:
         other = float(name.partition("=")[2].split()[0])
         compared = package.compare(f"noise_{other:g}_*", f"noise_{noise:g}_*").document()["pairs"][0]
-        (expected,) = [one for one in compared["differences"] if (one["output"], one["metric"]) == ("depth", "mae")]
+        (expected,) = [row for row in compared["differences"] if (row["output"], row["metric"]) == ("depth", "mae")]
         mean, deviation = numbers(difference)
         assert mean == pytest.approx(expected["mean"], rel=1e-3)
         assert deviation == pytest.approx(expected["standard_deviation"], rel=1e-3)
@@ -159,18 +159,18 @@ def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base
 
 
 def test_the_number_of_comparisons_is_said(page):
-    said = page.locator(".differences-drawing .quiet").inner_text()
-    assert "is compared with 2 groups" in said
-    assert "Bonferroni" in said
+    text = page.locator(".differences-drawing .quiet").inner_text()
+    assert "is compared with 2 groups" in text
+    assert "Bonferroni" in text
     page.locator(".differences-drawing select").nth(1).select_option(label="depth rmse")
     assert "(km)" in page.locator(".differences-drawing thead").inner_text()
 
 
 @pytest.mark.slow
-def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, opened):
+def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, open_page):
     copied(noises, tmp_path, monkeypatch)
     package.run("half_width", seed=0, overrides={"parameters.noise": 0.08, "parameters.samples": 40}, name="noise_once")
-    page = opened(package.report("noise_*", to=tmp_path / "noises.html"))
+    page = open_page(package.report("noise_*", to=tmp_path / "noises.html"))
     rows = page.locator(".differences-drawing tbody tr").all_inner_texts()
     assert "noise=0.08\tfewer than two seeds in common" in rows[-1]
     assert "is compared with 2 groups" in page.locator(".differences-drawing .quiet").inner_text()
