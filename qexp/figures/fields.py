@@ -217,5 +217,5 @@ def _finite(fields: Sequence[Array]) -> Array:
 
 
 def _reach(values: Array, percentile: float) -> float:
-    """Half-width of a scale around zero; the few largest values may exceed it."""
-    return (float(np.percentile(np.abs(values), percentile)) if len(values) else 1.0) or 1e-12
+    """Half-width of a scale around zero; the few largest values may exceed it. 1 where all are zero."""
+    return (float(np.percentile(np.abs(values), percentile)) if len(values) else 1.0) or 1.0
