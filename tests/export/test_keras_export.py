@@ -117,16 +117,16 @@ def evaluated(path, fields):
         for layer in model["layers"]:
             group, config = file["model_weights"][layer["name"]], layer["config"]
             weights = [torch.from_numpy(group[name.decode()][:]) for name in group.attrs["weight_names"]]
-            taken = [values[source] for source, *_ in layer["inbound_nodes"][0]] if layer["inbound_nodes"] else []
+            inputs = [values[source] for source, *_ in layer["inbound_nodes"][0]] if layer["inbound_nodes"] else []
             if layer["class_name"] == "InputLayer":
                 value = torch.from_numpy(fields).movedim(-1, 1)
             elif weights:
                 value = {"Conv2D": convolved, "Conv2DTranspose": transposed}[layer["class_name"]](
-                    *taken, weights[0], config
+                    *inputs, weights[0], config
                 )
                 value = value + sum(one[:, None, None] for one in weights[1:])
             else:
-                value = OTHERS[layer["class_name"]](config, *taken)
+                value = OTHERS[layer["class_name"]](config, *inputs)
             values[layer["name"]] = value
         return values[model["output_layers"][0][0]].movedim(1, -1).numpy()
 
@@ -167,14 +167,14 @@ def test_the_layers_of_the_file_make_what_the_network_makes(name, tmp_path):
 
 @pytest.mark.skipif(KERAS not in os.environ, reason=f"Keras is not part of qexp: set {KERAS} to a Python that has it")
 def test_keras_makes_of_the_file_what_the_network_makes(tmp_path):
-    asked = []
+    orders = []
     for index, network in enumerate(NETWORKS.values()):
         folder = tmp_path / str(index)
         folder.mkdir()
         np.save(folder / "fields.npy", fields_of(24, 8))
-        asked.append(f"{written(folder, network)}|{folder / 'fields.npy'}|{folder / 'made.npy'}")
+        orders.append(f"{written(folder, network)}|{folder / 'fields.npy'}|{folder / 'made.npy'}")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    subprocess.run([os.environ[KERAS], "-c", ASK_KERAS, *asked], check=True, env=environment)
+    subprocess.run([os.environ[KERAS], "-c", ASK_KERAS, *orders], check=True, env=environment)
     for index, network in enumerate(NETWORKS.values()):
         ours = made_by(network, fields_of(24, 8))
         theirs = np.load(tmp_path / str(index) / "made.npy")
@@ -219,13 +219,15 @@ def test_an_exported_emulator_estimates_as_the_run_does_with_the_scales_beside_i
     }
     fields = fields_of(20, 24, channels=3) * 100
     inputs = {name: fields[..., channel] for channel, (name, _) in enumerate(scales["in"])}
-    made = evaluated(out / "model.h5", fields / np.float32([scale for _, scale in scales["in"]]))
+    output = evaluated(out / "model.h5", fields / np.float32([scale for _, scale in scales["in"]]))
     spec = json.loads((out / "network.json").read_text())
     assert [one["name"] for one in spec["inputs"]] == list(inputs)
     assert spec["inputs"][0]["shape"] == ["batch", "height", "width"]
     ours = field_model(package.open_run("domes_0", workspace=root).directory, "cpu").estimate(inputs)
     for channel, (name, scale) in enumerate(scales["out"]):
-        np.testing.assert_allclose(made[..., channel] * scale, ours[name], rtol=1e-4, atol=1e-4 * abs(ours[name]).max())
+        np.testing.assert_allclose(
+            output[..., channel] * scale, ours[name], rtol=1e-4, atol=1e-4 * abs(ours[name]).max()
+        )
     before = (out / "model.h5").read_bytes()
     code, _, _ = call("export", "domes_0", "--to", out, "--format", "keras", "--overwrite", "--workspace", root)
     assert (code, (out / "model.h5").read_bytes()) == (0, before)

@@ -114,11 +114,11 @@ def processes() -> Iterator[dict[str, subprocess.Popen[str]]]:
         process.communicate()
 
 
-Said = Callable[..., list[dict[str, np.ndarray]]]
+Evaluate = Callable[..., list[dict[str, np.ndarray]]]
 
 
 @pytest.fixture
-def said(processes) -> Said:
+def evaluate(processes) -> Evaluate:
     """`said(folder, values, ...)`: what the network in a folder makes of inputs, where qexp is not."""
 
     def ask(folder: Path, *questions: Values) -> list[dict[str, np.ndarray]]:
@@ -181,12 +181,14 @@ def write(folder: Path, module: nn.Module, network: Network) -> Graph:
     return graph
 
 
-def require_same(said: Said, folder: Path, module: nn.Module, *questions: Values) -> None:
+def require_same(evaluate: Evaluate, folder: Path, module: nn.Module, *questions: Values) -> None:
     """Whether what `write` has written makes what the module makes."""
     with torch.no_grad():
-        ours = [arrays(module({name: torch.from_numpy(one) for name, one in asked.items()})) for asked in questions]
+        ours = [
+            arrays(module({name: torch.from_numpy(one) for name, one in question.items()})) for question in questions
+        ]
     for format in GRAPH_FORMATS:
-        for theirs, expected in zip(said(folder / format, *questions), ours, strict=True):
+        for theirs, expected in zip(evaluate(folder / format, *questions), ours, strict=True):
             require_close(theirs, expected)
 
 
@@ -204,18 +206,18 @@ OF_FRAMES = {
 
 
 @pytest.mark.heavy
-def test_every_module_of_images_leaves_as_it_is_for_any_batch_and_frame(said, tmp_path):
+def test_every_module_of_images_leaves_as_it_is_for_any_batch_and_frame(evaluate, tmp_path):
     activations = {"activations": lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values()))}
     network = network_of({"x": EXAMPLE_SHAPE}, OF_FRAMES | activations)
     graph = write(tmp_path / "out", network, network)
     assert graph.inputs == [("batch", EXAMPLE_SHAPE[0], "height", "width")]
     frames = [EXAMPLE_SHAPE[1:], (21, 18), (9, 40)]
     questions = [{"x": numbers(batch, EXAMPLE_SHAPE[0], *frame)} for batch in (1, 5) for frame in frames]
-    require_same(said, tmp_path / "out", network, *questions)
+    require_same(evaluate, tmp_path / "out", network, *questions)
 
 
 @pytest.mark.heavy
-def test_every_other_module_leaves_as_it_is_for_any_batch(said, tmp_path):
+def test_every_other_module_leaves_as_it_is_for_any_batch(evaluate, tmp_path):
     inputs, builders = {}, {}
     for name in [name for name in ENTRIES if name not in OF_FRAMES]:
         entry = ENTRIES[name]
@@ -229,7 +231,7 @@ def test_every_other_module_leaves_as_it_is_for_any_batch(said, tmp_path):
         {name: numbers(batch, *shape, seed=seed) for seed, (name, shape) in enumerate(inputs.items())}
         for batch in (1, 5)
     ]
-    require_same(said, tmp_path / "out", network, *questions)
+    require_same(evaluate, tmp_path / "out", network, *questions)
 
 
 class RoundedUp(nn.Module):
@@ -255,12 +257,12 @@ FILLED = {
 
 
 @pytest.mark.heavy
-def test_frames_are_filled_up_by_what_their_own_size_asks_for(said, tmp_path):
+def test_frames_are_filled_up_by_what_their_own_size_asks_for(evaluate, tmp_path):
     network = network_of({"x": (2, 8, 16)}, FILLED)
     graph = write(tmp_path / "out", network, network)
     assert graph.inputs == [("batch", 2, "height", "width")]
     frames = [(8, 16), (9, 9), (10, 31), (64, 5), (23, 22)]
-    require_same(said, tmp_path / "out", network, *({"x": numbers(2, 2, *frame)} for frame in frames))
+    require_same(evaluate, tmp_path / "out", network, *({"x": numbers(2, 2, *frame)} for frame in frames))
 
 
 class OtherwiseWhenWide(nn.Module):
@@ -269,7 +271,7 @@ class OtherwiseWhenWide(nn.Module):
 
 
 @pytest.mark.heavy
-def test_every_transform_is_inside_a_physical_network(said, tmp_path):
+def test_every_transform_is_inside_a_physical_network(evaluate, tmp_path):
     inputs = {f"x_{name}": (3,) for name in TRANSFORMS}
     outputs = [f"y_{name}" for name in TRANSFORMS]
     transforms = {f"{side}_{name}": built(TRANSFORMS, TRANSFORMS[name].example) for name in TRANSFORMS for side in "xy"}
@@ -290,7 +292,7 @@ def test_every_transform_is_inside_a_physical_network(said, tmp_path):
     model = Estimator(network, transforms).eval()
     write(tmp_path / "out", model, network)
     questions = [dict.fromkeys(inputs, positive[:batch]) for batch in (1, 5)]
-    require_same(said, tmp_path / "out", model, *questions)
+    require_same(evaluate, tmp_path / "out", model, *questions)
 
 
 def by_hand(transform: Mapping, value: np.ndarray, key: str, own: np.ndarray | None = None) -> np.ndarray:
@@ -309,22 +311,22 @@ def test_every_transform_can_be_applied_and_undone_by_what_is_told_of_it(name):
     values = np.exp(numbers(40, 3))
     transform = built(TRANSFORMS, example)
     transform.fit(torch.from_numpy(values))
-    told = json.loads(json.dumps(transform_document(example, [transform], TRANSFORMS)))
-    there = by_hand(told, values, "formula")
+    document = json.loads(json.dumps(transform_document(example, [transform], TRANSFORMS)))
+    there = by_hand(document, values, "formula")
     np.testing.assert_allclose(there, transform(torch.from_numpy(values)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(by_hand(told, there, "inverse", values), values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_hand(document, there, "inverse", values), values, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.heavy
-def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(said, tmp_path):
+def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(evaluate, tmp_path):
     network = network_of({"x": (1, 4, 4)}, {"x": lambda shape: nn.Identity()})
     values = np.array([-20, -1e-3, -1e-9, -0.0, 0.0, 1e-9, 1e-3, 20], dtype=np.float32)
-    asked = np.broadcast_to(values[:, None, None, None], (8, 1, 4, 4))
-    for variable, expected in (("x", np.arcsinh(asked / 0.01)), ("y_x", np.sinh(asked) * 0.01)):
+    question = np.broadcast_to(values[:, None, None, None], (8, 1, 4, 4))
+    for variable, expected in (("x", np.arcsinh(question / 0.01)), ("y_x", np.sinh(question) * 0.01)):
         model = Estimator(network, {variable: built(TRANSFORMS, TRANSFORMS["asinh"].example)})
         write(tmp_path / variable, model, network)
         for format in GRAPH_FORMATS:
-            [made] = said(tmp_path / variable / format, {"x": asked})
+            [made] = evaluate(tmp_path / variable / format, {"x": question})
             np.testing.assert_allclose(made["y_x"], expected, rtol=1e-5)
 
 
@@ -385,30 +387,32 @@ def exported(made_once: MadeOnce, tmp_path: Path) -> Exported:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, said, exported):
+def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, evaluate, exported):
     run = qexp.open_run("sound_0", workspace=finished)
     folder = exported(finished, "sound_0", format)
     questions = [{"displacement": images(count)} for count in (1, 5)]
-    for asked, theirs in zip(questions, said(folder, *questions), strict=True):
-        ours = run.predict(displacement=asked["displacement"][:, 0])
+    for question, theirs in zip(questions, evaluate(folder, *questions), strict=True):
+        ours = run.predict(displacement=question["displacement"][:, 0])
         require_close({name: values[:, 0] for name, values in theirs.items()}, ours)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(finished, format, said, exported):
+def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(
+    finished, format, evaluate, exported
+):
     run = qexp.open_run("sound_0", workspace=finished)
     folder = exported(finished, "sound_0", format, physical=False)
     about = json.loads((folder / "network.json").read_text())
-    asked = images(5)
+    question = images(5)
     [seen] = about["inputs"]
-    transformed = by_hand(seen["transform"], asked, "formula").astype(np.float32)
-    [made] = said(folder, {"displacement": transformed})
+    transformed = by_hand(seen["transform"], question, "formula").astype(np.float32)
+    [made] = evaluate(folder, {"displacement": transformed})
     theirs = {
         one["name"]: by_hand(one["transform"], made[one["name"]], "inverse") if one["transform"] else made[one["name"]]
         for one in about["outputs"]
     }
-    require_close({name: values[:, 0] for name, values in theirs.items()}, run.predict(displacement=asked[:, 0]))
+    require_close({name: values[:, 0] for name, values in theirs.items()}, run.predict(displacement=question[:, 0]))
 
 
 BY_FORMAT = {
@@ -420,14 +424,14 @@ BY_FORMAT = {
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("format", "name"), [(format, name) for format in GRAPH_FORMATS for name in BY_FORMAT[format]])
-def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, said, exported):
+def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, evaluate, exported):
     directory = run_of(several, name)
     folder = exported(several, name, format)
     about = json.loads((folder / "network.json").read_text())
     rows = np.random.default_rng(3).uniform(0.1, 0.9, (5, 3)).astype(np.float32)
-    for asked in (rows, rows[:1]):
-        [theirs] = said(folder, {"colour": asked})
-        mean, spread, *_ = row_model(directory, "cpu").estimate(asked)
+    for question in (rows, rows[:1]):
+        [theirs] = evaluate(folder, {"colour": question})
+        mean, spread, *_ = row_model(directory, "cpu").estimate(question)
         require_close(theirs, {"iron": mean, "iron_spread": spread})
     members = 1 if name in ("chosen_0", "cautious_0") else 3  # on inner parts, where there are any that choose epochs
     assert about["networks"] == members * len(directory.all_folds())
@@ -464,20 +468,22 @@ def spectra(root: Path) -> None:
         ("scratch_0", "torchscript", False),
     ],
 )
-def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(spectra, name, format, physical, said, tmp_path):
+def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(
+    spectra, name, format, physical, evaluate, tmp_path
+):
     run = qexp.open_run(name, workspace=spectra)
     folder = qexp.export_network(run, tmp_path / "out", format, physical=physical).folder
     about = json.loads((folder / "network.json").read_text())
     model = load_model(RunDirectory(run.path), torch.device("cpu"))
     module = Positional(model if physical else model.network, model.network.inputs, model.network.outputs)
-    asked = {
+    question = {
         "spectrum": 100 * np.abs(numbers(5, cores.CHANNELS)) + 1,
         "mask": numbers(5, cores.CHANNELS // cores.PATCH_SIZE),
     }
-    asked = {port["name"]: asked[port["name"]].astype(np.float32) for port in about["inputs"]}
-    [theirs] = said(folder, asked)
+    question = {port["name"]: question[port["name"]].astype(np.float32) for port in about["inputs"]}
+    [theirs] = evaluate(folder, question)
     with torch.no_grad():
-        ours = module(*(torch.from_numpy(values) for values in asked.values()))
+        ours = module(*(torch.from_numpy(values) for values in question.values()))
     expected = {"masked_0": ["spectrum_estimate"], "scratch_0": ["toc"]}[name]
     assert [(port["name"], port["variable"]) for port in about["outputs"]] == [
         (made, made.removesuffix("_estimate")) for made in expected
@@ -486,12 +492,12 @@ def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(spectra, na
 
 
 @pytest.mark.heavy
-def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it_predicts(said, tmp_path):
+def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it_predicts(evaluate, tmp_path):
     specs = Specs(tmp_path / "place")
     specs.spoil("experience", ("precision", "bfloat16"))
     run = qexp.run("sound", device="cpu", workspace=specs.root)
     folder = qexp.export_network(run, tmp_path / "out", physical=True).folder
-    [theirs] = said(folder, {"displacement": images(3)})
+    [theirs] = evaluate(folder, {"displacement": images(3)})
     require_close({name: one[:, 0] for name, one in theirs.items()}, run.predict(displacement=images(3)[:, 0]))
 
 
@@ -518,28 +524,30 @@ def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
 @pytest.mark.parametrize("name", ["convolutions", "unet"])
-def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, said, exported):
+def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, evaluate, exported):
     directory, folder = run_of(ice, name), exported(ice, name, format)
     about = json.loads((folder / "network.json").read_text())
     assert [port["shape"] for port in about["inputs"] + about["outputs"]] == [["batch", 1, "height", "width"]] * 5
-    asked = [frames_of_ice(count, *frame) for count, frame in ((1, (16, 16)), (5, (20, 24)), (2, (33, 19)))]
+    question = [frames_of_ice(count, *frame) for count, frame in ((1, (16, 16)), (5, (20, 24)), (2, (33, 19)))]
     model = load_model(directory, torch.device("cpu"))
-    for values, theirs in zip(asked, said(folder, *asked), strict=True):
+    for values, theirs in zip(question, evaluate(folder, *question), strict=True):
         ours = model.estimate({key: torch.from_numpy(value) for key, value in values.items()})
         require_close(theirs, arrays(ours))
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", ["convolutions", "unet"])
-def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, said, tmp_path):
+def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, evaluate, tmp_path):
     directory = run_of(ice, name)
     folder = qexp.export_network(name, tmp_path / "out", workspace=ice).folder
     before, after = (as_dle_reads((folder / file).read_text()) for file in ("fieldin.dat", "fieldout.dat"))
     assert (list(before), list(after)) == (domes.FIELDS, ["ubar", "vbar"])
-    asked = frames_of_ice(2, 21, 30)
-    [made] = said(folder, {key: (value / before[key]).astype(np.float32) for key, value in asked.items()})
+    question = frames_of_ice(2, 21, 30)
+    [made] = evaluate(folder, {key: (value / before[key]).astype(np.float32) for key, value in question.items()})
     theirs = {key: value * after[key] for key, value in made.items()}
-    ours = load_model(directory, torch.device("cpu")).estimate({key: torch.from_numpy(asked[key]) for key in asked})
+    ours = load_model(directory, torch.device("cpu")).estimate(
+        {key: torch.from_numpy(question[key]) for key in question}
+    )
     require_close(theirs, arrays(ours))
 
 
@@ -612,9 +620,9 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
     branch = Branch(tuple(inputs), ("ubar", "vbar"), ("join", "one"))
     network = Network(inputs, ["ubar", "vbar"], operations, [branch])
     model = Estimator(network, {"thk": Scale(500.0), "slopsurfx": Scale(0.2), "ubar": Scale(3000.0)})
-    told = dle_fields(model, physical=False)
-    assert told["fieldin.dat"] == "thk 500.000000 \nslopsurfx 0.200000 \n"
-    assert as_dle_reads(told["fieldout.dat"]) == {"ubar": 3000.0, "vbar": 1.0}
+    document = dle_fields(model, physical=False)
+    assert document["fieldin.dat"] == "thk 500.000000 \nslopsurfx 0.200000 \n"
+    assert as_dle_reads(document["fieldout.dat"]) == {"ubar": 3000.0, "vbar": 1.0}
     assert as_dle_reads(dle_fields(model, physical=True)["fieldin.dat"]) == {"thk": 1.0, "slopsurfx": 1.0}
     assert dle_fields(Estimator(network, {"thk": Standardize()}), physical=False) == {}
     assert dle_fields(Estimator(network, {"thk": Scale(1e-8)}), physical=False) == {}, "six digits cannot say it"
