@@ -49,9 +49,9 @@ def rewritten(path, change):
 
 
 def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_surface(folders):
-    one = dataset(folders).parts["train"][0]
+    frames = dataset(folders).parts["train"][0]
     source = dome(seed=0)
-    read = fields(one, ["thk", "slopsurfx", "slopsurfy", "vbar"])
+    read = fields(frames, ["thk", "slopsurfx", "slopsurfy", "vbar"])
     np.testing.assert_array_equal(read["thk"], source["thk"])
     np.testing.assert_array_equal(read["vbar"], source["vbar"])
     along_y, along_x = np.gradient(source["usurf"].values.astype(float), SPACING, SPACING, axis=(1, 2))
@@ -129,19 +129,19 @@ def test_descending_coordinates_tell_the_same_fields(folders, axis):
 def test_a_field_without_time_is_the_same_in_every_frame(folders):
     for file in folders.rglob("ex.nc"):
         rewritten(file, lambda data: data.assign(topg=data["usurf"].isel(time=0, drop=True)))
-    one = dataset(folders, FieldMapping({"topg": 1000.0}, {"thk": 100.0})).parts["train"][0]
-    bed = fields(one, ["topg"])["topg"]
+    frames = dataset(folders, FieldMapping({"topg": 1000.0}, {"thk": 100.0})).parts["train"][0]
+    bed = fields(frames, ["topg"])["topg"]
     np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
 
 
 @pytest.mark.slow
 def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frames(folders):
-    one = dataset(folders, resample=2, stepping=2).parts["train"][0]
+    frames = dataset(folders, resample=2, stepping=2).parts["train"][0]
     thickness = dome(seed=0)["thk"].values[::2]
     means = thickness.reshape(2, 10, 2, 12, 2).mean(axis=(2, 4))
-    np.testing.assert_allclose(fields(one, ["thk"])["thk"], means, rtol=1e-6)
-    assert one.spacing == pytest.approx((2 * SPACING, 2 * SPACING))
-    assert one.time == (0.0, 20.0)
+    np.testing.assert_allclose(fields(frames, ["thk"])["thk"], means, rtol=1e-6)
+    assert frames.spacing == pytest.approx((2 * SPACING, 2 * SPACING))
+    assert frames.time == (0.0, 20.0)
 
 
 @pytest.mark.slow
@@ -153,24 +153,24 @@ def test_narrower_cells_follow_a_cubic_exactly(folders):
 
     for file in folders.rglob("ex.nc"):
         rewritten(file, with_cubic)
-    one = dataset(folders, resample=0.5).parts["train"][0]
-    assert one.size == (39, 47)
+    frames = dataset(folders, resample=0.5).parts["train"][0]
+    assert frames.size == (39, 47)
     column, row = np.meshgrid(np.arange(47) / 2, np.arange(39) / 2)
     cubic = 1e-3 * column**3 - 0.02 * row**2 * column + row
-    np.testing.assert_allclose(fields(one, ["thk"])["thk"][0], cubic, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(fields(frames, ["thk"])["thk"][0], cubic, rtol=1e-4, atol=1e-3)
 
 
 def test_patches_are_cut_out_of_frames(folders):
     data = dataset(folders)
     patches = data.patches(data.rows)
-    positions = Positions(*(np.array(one) for one in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
+    positions = Positions(*(np.array(numbers) for numbers in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
     cut = patches.cut(positions, 5, data.vector_positions())
     for patch, part, frame, row, column in zip(
         cut, positions.part, positions.frame, positions.row, positions.column, strict=True
     ):
-        whole = fields(patches.parts[part].frames, data.variables)
+        of_frames = fields(patches.parts[part].frames, data.variables)
         for position, name in enumerate(data.variables):
-            expected = whole[name][frame, row : row + 8, column : column + 8]
+            expected = of_frames[name][frame, row : row + 8, column : column + 8]
             np.testing.assert_array_equal(patch[..., position], expected)
 
 
@@ -178,9 +178,8 @@ def test_every_good_place_is_drawn_equally_often_and_no_other(folders):
     data = dataset(folders, threshold=40.0)
     patches = data.patches(data.rows)
     positions = patches.draw(40_000, np.random.default_rng(1), turned=False)
-    drawn = Counter(
-        zip(*(one.tolist() for one in (positions.part, positions.frame, positions.row, positions.column)), strict=True)
-    )
+    numbers = (positions.part, positions.frame, positions.row, positions.column)
+    drawn = Counter(zip(*(of_patch.tolist() for of_patch in numbers), strict=True))
     for part, frame, row, column in drawn:
         assert patches.parts[part].frames.read(["thk"], frame, frame + 1)["thk"][0, row + 4, column + 4] > 40
     assert len(drawn) == patches.count
@@ -211,13 +210,15 @@ def test_a_turned_patch_obeys_the_flow_law(folders, symmetry):
     data = dataset(folders, preset("f13"), patch_size=16)
     patches = data.patches(data.rows)
     (patch,) = patches.cut(all_positions(patches, symmetry), len(data.variables), data.vector_positions())
-    of = {name: torch.from_numpy(patch[..., index].copy()).double() for index, name in enumerate(data.variables)}
-    slopes = torch.stack([of["slopsurfx"], of["slopsurfy"]], dim=-1)
-    law = ice.velocity(of["thk"], slopes, torch.full_like(of["thk"], ARRHENIUS), torch.zeros_like(of["thk"]))
+    variables = {name: torch.from_numpy(patch[..., index].copy()).double() for index, name in enumerate(data.variables)}
+    slopes = torch.stack([variables["slopsurfx"], variables["slopsurfy"]], dim=-1)
+    law = ice.velocity(
+        variables["thk"], slopes, torch.full_like(variables["thk"], ARRHENIUS), torch.zeros_like(variables["thk"])
+    )
     assert law.mean.abs().max() > 0
     for speeds, names in ((law.mean, ("ubar", "vbar")), (law.surface, ("uvelsurf", "vvelsurf"))):
         for axis, name in enumerate(names):
-            torch.testing.assert_close(speeds[..., axis] * YEAR, of[name], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(speeds[..., axis] * YEAR, variables[name], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -250,7 +251,9 @@ def test_a_component_without_its_like_is_mirrored_but_never_exchanged(folders):
     data = dataset(folders, FieldMapping({"thk": 1.0}, {"vbar": 1.0}))
     patches = data.patches(data.rows)
     assert set(patches.draw(400, np.random.default_rng(0), turned=True).symmetry) == {0, 1, 2, 3}
-    upright, mirrored = (patches.cut(all_positions(patches, one), 2, data.vector_positions())[0] for one in (0, 1))
+    upright, mirrored = (
+        patches.cut(all_positions(patches, symmetry), 2, data.vector_positions())[0] for symmetry in (0, 1)
+    )
     np.testing.assert_array_equal(mirrored[::-1, :, 0], upright[..., 0])
     np.testing.assert_array_equal(mirrored[::-1, :, 1], -upright[..., 1])
 
@@ -278,9 +281,9 @@ def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tm
 
 
 def test_a_torn_file_of_prepared_frames_is_made_anew(folders):
-    one = dataset(folders).parts["train"][0]
-    expected = fields(one, ["thk"])["thk"]
-    one.cached.path.write_bytes(one.cached.path.read_bytes()[:1000])
+    frames = dataset(folders).parts["train"][0]
+    expected = fields(frames, ["thk"])["thk"]
+    frames.cached.path.write_bytes(frames.cached.path.read_bytes()[:1000])
     again = dataset(folders).parts["train"][0]
     np.testing.assert_array_equal(fields(again, ["thk"])["thk"], expected)
 
@@ -499,21 +502,21 @@ def test_axes_are_known_by_their_names(folders):
 def test_fields_without_time_are_one_frame(folders):
     for file in folders.rglob("ex.nc"):
         rewritten(file, lambda data: data.isel(time=1, drop=True))
-    one = dataset(folders).parts["train"][0]
-    assert len(one) == 1
-    np.testing.assert_array_equal(fields(one, ["thk"])["thk"][0], dome(seed=0)["thk"][1])
+    frames = dataset(folders).parts["train"][0]
+    assert len(frames) == 1
+    np.testing.assert_array_equal(fields(frames, ["thk"])["thk"][0], dome(seed=0)["thk"][1])
 
 
 @pytest.mark.slow
 def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
-    one, *others = (frames.cached.path for part in dataset(folders).parts.values() for frames in part)
+    first, *others = (frames.cached.path for part in dataset(folders).parts.values() for frames in part)
     for path in others:
         os.utime(path, (0, 0))
     code, _, stderr = qexp("purge", "--cache", "--older-than", "30d")
     assert code == 0
     assert stderr.startswith(f"{len(others)} files deleted from {tmp_path / 'cache'}")
-    assert one.is_file()
+    assert first.is_file()
     np.testing.assert_array_equal(fields(dataset(folders).parts["train"][2], ["thk"])["thk"], dome(seed=2)["thk"])
     assert all(path.is_file() for path in others)
     assert qexp("purge", "--cache").code == 0

@@ -162,7 +162,7 @@ def test_a_second_start_opens_no_spectrum_and_finds_the_same(folders):
 
 
 def test_files_that_were_touched_or_copied_elsewhere_find_the_array_that_is_there(folders, tmp_path):
-    first, kept = open_cores(folders), arrays()
+    first, cached = open_cores(folders), arrays()
     for path in folders.rglob("*.csv"):
         path.touch()
     shutil.copytree(folders, tmp_path / "elsewhere")
@@ -170,20 +170,20 @@ def test_files_that_were_touched_or_copied_elsewhere_find_the_array_that_is_ther
         again = open_cores(path)
         assert again.fingerprint == first.fingerprint
         assert np.array_equal(again.spectra, first.spectra)
-    assert arrays() == kept
-    assert len(kept) == 1
+    assert arrays() == cached
+    assert len(cached) == 1
     assert not list((cache_folder() / "arrays").glob(".*"))
 
 
 def test_targets_that_change_are_read_again_and_the_spectra_are_kept_once(folders):
-    first, kept = open_cores(folders), arrays()
+    first, cached = open_cores(folders), arrays()
     (folders / "train" / "target" / "A1_0.csv").write_text("77.5\n")
     second = open_cores(folders)
     assert second.targets[0] == 77.5
     assert second.fingerprint != first.fingerprint
-    assert arrays() == kept
+    assert arrays() == cached
     assert open_cores(folders, target=None).targets is None
-    assert arrays() == kept
+    assert arrays() == cached
 
 
 @pytest.mark.parametrize(
@@ -231,11 +231,11 @@ def opening(path: Path) -> subprocess.Popen:
 @pytest.mark.heavy
 def test_two_processes_that_start_at_once_both_find_everything(folders):
     both = [opening(folders) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
+    outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert said[0] == said[1]
+    assert outputs[0] == outputs[1]
     dataset = open_cores(folders, target=None)
-    assert said[0].split() == [dataset.fingerprint, str(int(dataset.spectra.sum()))]
+    assert outputs[0].split() == [dataset.fingerprint, str(int(dataset.spectra.sum()))]
     assert len(arrays()) == 1
 
 
@@ -271,13 +271,15 @@ def as_table(path: Path) -> pyarrow.Table:
 
 def write_netcdf(table: pyarrow.Table, path: Path) -> None:
     counts = np.stack([table[f"channel_{index}"].to_numpy() for index in range(CHANNELS)], axis=1)
-    told = {name: ("row", table[name].to_pylist()) for name in table.column_names if not name.startswith("channel_")}
-    xarray.Dataset({**told, "channel_": (("row", "energy"), counts)}).to_netcdf(path, engine="h5netcdf")
+    variables = {
+        name: ("row", table[name].to_pylist()) for name in table.column_names if not name.startswith("channel_")
+    }
+    xarray.Dataset({**variables, "channel_": (("row", "energy"), counts)}).to_netcdf(path, engine="h5netcdf")
 
 
 def write_flat_netcdf(table: pyarrow.Table, path: Path) -> None:
-    told = {name: ("row", table[name].to_pylist()) for name in table.column_names}
-    xarray.Dataset(told).to_netcdf(path, engine="h5netcdf")
+    variables = {name: ("row", table[name].to_pylist()) for name in table.column_names}
+    xarray.Dataset(variables).to_netcdf(path, engine="h5netcdf")
 
 
 @pytest.mark.slow
@@ -292,13 +294,13 @@ def write_flat_netcdf(table: pyarrow.Table, path: Path) -> None:
 )
 def test_a_table_with_a_spectrum_per_row_is_the_same_dataset(folders, tmp_path, name, write):
     of_folders = open_cores(folders)
-    kept = arrays()
+    cached = arrays()
     write(as_table(folders), tmp_path / name)
     of_table = open_cores(tmp_path / name)
     for attribute in ("spectra", "names", "cores", "part", "depths", "targets", "hashes"):
         assert np.array_equal(getattr(of_table, attribute), getattr(of_folders, attribute)), attribute
     assert of_table.metadata["voltage"].tolist() == of_folders.metadata["voltage"].tolist()
-    assert arrays() == kept
+    assert arrays() == cached
     assert open_cores(tmp_path / name).fingerprint == of_table.fingerprint
 
 
@@ -338,9 +340,9 @@ def test_what_is_wrong_in_a_table_is_named(folders, tmp_path, name, column, row,
     values[row] = value
     table = table.set_column(table.column_names.index(column), column, pyarrow.array(values))
     {"all.csv": csv.write_csv, "all.parquet": parquet.write_table, "all.nc": write_netcdf}[name](table, tmp_path / name)
-    found = refused(tmp_path / name)
-    assert words in found
-    assert name in found
+    findings = refused(tmp_path / name)
+    assert words in findings
+    assert name in findings
 
 
 def test_columns_that_a_table_lacks_are_told_with_what_it_has(folders, tmp_path):
@@ -426,9 +428,9 @@ def spoil(folders: Path) -> None:
 )
 def test_what_is_wrong_in_folders_is_named(folders, change, words):
     change(folders)
-    found = refused(folders)
-    for one in words:
-        assert one in found
+    findings = refused(folders)
+    for word in words:
+        assert word in findings
 
 
 def test_all_that_is_wrong_is_told_at_once_and_five_of_many_are_named(folders):
@@ -465,9 +467,9 @@ def test_spectra_that_are_there_twice_and_cores_on_both_sides_of_validation_are_
     shutil.copy(folders / "train/spe/A1_0.csv", folders / "train/spe/A2_0.csv")
     rewrite(folders / "train/val.csv", "C1_0.csv,C1", "B1_0.csv,B1")
     for _ in range(2):  # the second time from what is kept
-        one, two, *rest = open_cores(folders).warnings
-        assert "1 spectra of the train part are duplicates of earlier ones: A2_0.csv (as A1_0.csv)" in one
-        assert "2 cores have spectra for training and for validation: B1, C1" in two
+        first, second, *rest = open_cores(folders).warnings
+        assert "1 spectra of the train part are duplicates of earlier ones: A2_0.csv (as A1_0.csv)" in first
+        assert "2 cores have spectra for training and for validation: B1, C1" in second
         assert rest == []
 
 
@@ -495,26 +497,26 @@ def samples(dataset, seed=0, hidden=None, labelled=18):
     return SpectrumSamples(dataset, **rows, seeds=Seeds(seed), device=torch.device("cpu"), hidden=hidden)
 
 
-def plain(made):
-    return made
+def plain(batch):
+    return batch
 
 
 def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_order_each_time(folders):
     dataset = open_cores(folders)
     data = samples(dataset)
-    known = {tuple(row): target for row, target in zip(dataset.spectra.tolist(), dataset.targets, strict=True)}
+    targets = {tuple(row): target for row, target in zip(dataset.spectra.tolist(), dataset.targets, strict=True)}
     orders = []
     for number in (1, 2):
         batch = data.epoch(number, 5, plain)
         batches = [batch(index) for index in range(4)]
         assert [len(one["mask"]) for one in batches] == [5, 5, 5, 3]
-        whole = {name: torch.cat([one[name] for one in batches]) for name in ("spectrum", "mask", TARGET)}
-        assert {name: tuple(values.shape[1:]) for name, values in whole.items()} == dataset.shapes()
-        assert {values.dtype for values in whole.values()} == {torch.float32}
-        orders.append([tuple(row) for row in whole["spectrum"].tolist()])
+        epoch = {name: torch.cat([one[name] for one in batches]) for name in ("spectrum", "mask", TARGET)}
+        assert {name: tuple(values.shape[1:]) for name, values in epoch.items()} == dataset.shapes()
+        assert {values.dtype for values in epoch.values()} == {torch.float32}
+        orders.append([tuple(row) for row in epoch["spectrum"].tolist()])
         assert sorted(orders[-1]) == sorted(map(tuple, dataset.spectra[:18].tolist()))
-        for row, target in zip(orders[-1], whole[TARGET][:, 0].tolist(), strict=True):
-            assert target == pytest.approx(known[row], rel=1e-6)
+        for row, target in zip(orders[-1], epoch[TARGET][:, 0].tolist(), strict=True):
+            assert target == pytest.approx(targets[row], rel=1e-6)
     assert orders[0] != orders[1]
 
 
@@ -532,16 +534,16 @@ def mixtures(dataset, number):
     """Spectra and targets of an epoch, and of each two rows and the share of the second that it was made of."""
     batch = samples(dataset).epoch(number, 18, plain)(0)
     spectra, targets = dataset.spectra[:18].astype(np.float64), dataset.targets[:18]
-    made = []
+    mixed = []
     for spectrum, target in zip(batch["spectrum"].numpy(), batch[TARGET][:, 0].tolist(), strict=True):
-        found = []
-        for one, two in itertools.product(range(18), repeat=2):
-            between = spectra[two] - spectra[one]
-            share = 0.0 if one == two else float((spectrum - spectra[one]) @ between / (between @ between))
-            if np.allclose(spectrum, spectra[one] + share * between, rtol=1e-4, atol=1e-3):
-                found.append((one, two, share, (1 - share) * targets[one] + share * targets[two] - target))
-        made.append(found)
-    return made
+        pairs = []
+        for first, second in itertools.product(range(18), repeat=2):
+            between = spectra[second] - spectra[first]
+            share = 0.0 if first == second else float((spectrum - spectra[first]) @ between / (between @ between))
+            if np.allclose(spectrum, spectra[first] + share * between, rtol=1e-4, atol=1e-3):
+                pairs.append((first, second, share, (1 - share) * targets[first] + share * targets[second] - target))
+        mixed.append(pairs)
+    return mixed
 
 
 @pytest.mark.slow
@@ -572,11 +574,11 @@ def test_mixtures_can_be_made_again_and_nothing_but_training_is_mixed(folders):
 
 def test_numbers_of_patches_are_new_in_every_epoch_and_always_the_same_for_validation_and_test(folders):
     dataset = open_cores(folders)
-    one, two = samples(dataset), samples(dataset)
-    assert torch.equal(one.validation["mask"], two.validation["mask"])
-    assert torch.equal(one.test["mask"], two.test["mask"])
-    assert not torch.equal(one.validation["mask"], one.test["mask"])
-    masks = [one.epoch(number, 18, plain)(0)["mask"] for number in range(200)]
+    first, second = samples(dataset), samples(dataset)
+    assert torch.equal(first.validation["mask"], second.validation["mask"])
+    assert torch.equal(first.test["mask"], second.test["mask"])
+    assert not torch.equal(first.validation["mask"], first.test["mask"])
+    masks = [first.epoch(number, 18, plain)(0)["mask"] for number in range(200)]
     assert not torch.equal(masks[0], masks[1])
     together = torch.cat(masks)
     assert ((together >= 0) & (together < 1)).all()
@@ -584,11 +586,13 @@ def test_numbers_of_patches_are_new_in_every_epoch_and_always_the_same_for_valid
 
 
 def test_batches_are_prepared_when_they_are_asked_for(folders):
-    seen = []
-    batch = samples(open_cores(folders)).epoch(0, 6, lambda made: seen.append(len(made["mask"])) or {"x": made["mask"]})
-    assert seen == []
+    sizes = []
+    batch = samples(open_cores(folders)).epoch(
+        0, 6, lambda batch_: sizes.append(len(batch_["mask"])) or {"x": batch_["mask"]}
+    )
+    assert sizes == []
     assert set(batch(1)) == {"x"}
-    assert seen == [6]
+    assert sizes == [6]
 
 
 def test_validation_and_test_samples_are_their_spectra_in_order(folders):
@@ -612,9 +616,9 @@ def test_transforms_are_fitted_to_the_targets_of_labelled_spectra_and_to_the_spe
 def test_what_is_judged_of_a_spectrum_are_its_hidden_channels_and_all_of_anything_else(folders):
     dataset = open_cores(folders)
     data = samples(dataset, hidden=lambda masks: masks.repeat_interleave(PATCH_SIZE, dim=1) > 0.5)
-    judged = data.counted("spectrum", data.test)
-    assert judged.shape == data.test["spectrum"].shape
-    assert torch.equal(judged[:, ::PATCH_SIZE], data.test["mask"] > 0.5)
+    evaluated = data.counted("spectrum", data.test)
+    assert evaluated.shape == data.test["spectrum"].shape
+    assert torch.equal(evaluated[:, ::PATCH_SIZE], data.test["mask"] > 0.5)
     assert data.counted(TARGET, data.test) is None
     assert samples(dataset).counted("spectrum", data.test) is None
 
@@ -624,9 +628,9 @@ def test_what_is_judged_of_a_spectrum_are_its_hidden_channels_and_all_of_anythin
 
 def apart(folders: Path) -> None:
     """info.csv without the spectra of val.csv, and targets without an end of line."""
-    kept = {line.split(",")[0] for line in (folders / "train/val.csv").read_text().splitlines()[1:]}
+    validation = {line.split(",")[0] for line in (folders / "train/val.csv").read_text().splitlines()[1:]}
     lines = (folders / "train/info.csv").read_text().splitlines()
-    rest = [line for line in lines if line.split(",")[0] not in kept]
+    rest = [line for line in lines if line.split(",")[0] not in validation]
     assert len(rest) < len(lines)
     (folders / "train/info.csv").write_text("\n".join(rest) + "\n")
     for path in folders.glob("*/target/*.csv"):
@@ -636,22 +640,20 @@ def apart(folders: Path) -> None:
 def test_lists_that_are_apart_name_all_spectra_together(folders):
     inside = open_cores(folders)
     apart(folders)
-    found = open_cores(folders)
-    assert set(found.names) == set(inside.names)
+    data = open_cores(folders)
+    assert set(data.names) == set(inside.names)
     for name in ("part", "cores", "depths", "targets"):
-        ours, theirs = (
-            dict(zip(one.names.tolist(), getattr(one, name).tolist(), strict=True)) for one in (inside, found)
-        )
+        ours, theirs = (dict(zip(of.names.tolist(), getattr(of, name).tolist(), strict=True)) for of in (inside, data))
         assert ours == theirs, name
-    assert set(found.names[found.part == "validation"]) == {f"C1_{number}.csv" for number in range(SPECTRA)}
+    assert set(data.names[data.part == "validation"]) == {f"C1_{number}.csv" for number in range(SPECTRA)}
 
 
 def test_a_spectrum_of_val_csv_that_is_nowhere_is_named_and_so_is_one_that_no_list_names(folders):
     apart(folders)
     rewrite(folders / "train/val.csv", "C1_0.csv", "C9_0.csv")
-    found = refused(folders)
-    assert re.search(r"val.csv names spectra that are not in .*train/spe: C9_0.csv", found)
-    assert re.search(r"train/spe holds spectra that .*info.csv does not name: C1_0.csv", found)
+    findings = refused(folders)
+    assert re.search(r"val.csv names spectra that are not in .*train/spe: C9_0.csv", findings)
+    assert re.search(r"train/spe holds spectra that .*info.csv does not name: C1_0.csv", findings)
 
 
 def test_a_list_of_some_spectra_can_be_named_and_the_others_are_not_used(folders):
@@ -690,22 +692,22 @@ def test_targets_may_lie_in_a_folder_of_their_name_which_may_have_a_percent_sign
 
 
 def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
-    whole = open_cores(folders)
+    complete = open_cores(folders)
     (folders / "train/target/A1_2.csv").unlink()
     (folders / "train/target/C1_0.csv").write_text("")
     (folders / "test/target/D1_5.csv").write_text("nan\n")
-    found = refused(folders)
+    findings = refused(folders)
     assert re.search(
-        r'train/target lacks the numbers of spectra, which "missing": "drop" would leave out: A1_2.csv, C1', found
+        r'train/target lacks the numbers of spectra, which "missing": "drop" would leave out: A1_2.csv, C1', findings
     )
-    assert re.search(r"test/target lacks the numbers .* leave out: D1_5.csv", found)
+    assert re.search(r"test/target lacks the numbers .* leave out: D1_5.csv", findings)
     some = open_cores(folders, missing="drop")
-    kept = ~np.isin(whole.names, ["A1_2.csv", "C1_0.csv", "D1_5.csv"])
+    labelled = ~np.isin(complete.names, ["A1_2.csv", "C1_0.csv", "D1_5.csv"])
     for attribute in ("names", "part", "cores", "depths", "targets", "hashes", "spectra"):
-        assert np.array_equal(getattr(some, attribute), getattr(whole, attribute)[kept]), attribute
-    said = "3 of 30 spectra are left out, because they have no number for 'toc': A1_2.csv, C1_0.csv, D1_5.csv"
-    assert some.warnings == [said]
-    assert open_cores(folders, missing="drop").warnings == [said]  # from the cache
+        assert np.array_equal(getattr(some, attribute), getattr(complete, attribute)[labelled]), attribute
+    remark = "3 of 30 spectra are left out, because they have no number for 'toc': A1_2.csv, C1_0.csv, D1_5.csv"
+    assert some.warnings == [remark]
+    assert open_cores(folders, missing="drop").warnings == [remark]  # from the cache
     (folders / "train/target/A1_2.csv").write_text("much")
     assert "A1_2.csv ('much')" in refused(folders, missing="drop")
 
@@ -728,12 +730,12 @@ def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path
     table = table.set_column(table.column_names.index("9"), "9", spoilt)
     writers = {"csv": csv.write_csv, "parquet": parquet.write_table, "nc": write_flat_netcdf}
     writers[ending](table, tmp_path / f"all.{ending}")
-    whole = open_cores(folders)
-    found = open_cores(tmp_path / f"all.{ending}", target="TOC%", columns="", missing="drop")
-    kept = np.arange(30) % 3 > 0
+    complete = open_cores(folders)
+    data = open_cores(tmp_path / f"all.{ending}", target="TOC%", columns="", missing="drop")
+    labelled = np.arange(30) % 3 > 0
     for attribute in ("names", "part", "cores", "targets", "hashes", "spectra"):
-        assert np.array_equal(getattr(found, attribute), getattr(whole, attribute)[kept]), attribute
-    assert found.warnings[0].startswith("10 of 30 spectra are left out, because they have no number for 'TOC%': spect")
+        assert np.array_equal(getattr(data, attribute), getattr(complete, attribute)[labelled]), attribute
+    assert data.warnings[0].startswith("10 of 30 spectra are left out, because they have no number for 'TOC%': spect")
     assert "spectrum 4 (-1 in channel 9 is negative)" in refused(tmp_path / f"all.{ending}", target=None, columns="")
 
 

@@ -29,50 +29,50 @@ DOCUMENT = {
 
 
 @pytest.fixture
-def opened(tmp_path):
-    def opened(content=ROWS, name="rows.csv", **arguments):
+def open_rows(tmp_path):
+    def open_rows(content=ROWS, name="rows.csv", **arguments):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return TabularDataset(path, filled_in({**DOCUMENT, **arguments}))
 
-    return opened
+    return open_rows
 
 
 @pytest.fixture
-def refused(opened):
+def refused(open_rows):
     """What is wrong, each with the argument that it is about."""
 
     def refused(content=ROWS, **arguments):
         with pytest.raises(DatasetError) as error:
-            opened(content, **arguments)
+            open_rows(content, **arguments)
         return error.value.findings
 
     return refused
 
 
-def test_variables_are_columns_in_the_order_asked_for_whatever_their_order_in_the_file(opened):
-    dataset = opened(inputs={"reflectance": ["M750", "M415"]})
+def test_variables_are_columns_in_the_order_asked_for_whatever_their_order_in_the_file(open_rows):
+    dataset = open_rows(inputs={"reflectance": ["M750", "M415"]})
     assert dataset.values["reflectance"].tolist()[0] == [0.072, 0.041]
     assert dataset.shapes() == {"reflectance": (2,), "tio2": (1,)}
     assert dataset.columns["reflectance"] == ("M750", "M415")
 
 
-def test_samples_of_some_rows_are_single_precision_tensors(opened):
-    samples = opened().samples(np.array([2, 0]), torch.device("cpu"))
+def test_samples_of_some_rows_are_single_precision_tensors(open_rows):
+    samples = open_rows().samples(np.array([2, 0]), torch.device("cpu"))
     torch.testing.assert_close(samples["tio2"], torch.tensor([[3.3], [3.35]]))
     assert samples["reflectance"].shape == (2, 2)
 
 
-def test_identifiers_and_any_column_of_the_file_can_be_had_as_texts(opened):
-    dataset = opened()
+def test_identifiers_and_any_column_of_the_file_can_be_had_as_texts(open_rows):
+    dataset = open_rows()
     assert dataset.identifiers["Site"].tolist() == ["Apollo12-1", "Apollo12-2", "Luna16", "Luna 20, B"]
     assert dataset.column("inc").tolist() == ["1.3", "1.4", "1.2", "1.1"]
     with pytest.raises(TableError, match="did you mean 'M750'"):
         dataset.column("M755")
 
 
-def test_units_of_all_variables_are_known_and_empty_where_none_was_given(opened):
-    assert opened(units={"tio2": "wt%"}).units == {"reflectance": "", "angles": "", "tio2": "wt%"}
+def test_units_of_all_variables_are_known_and_empty_where_none_was_given(open_rows):
+    assert open_rows(units={"tio2": "wt%"}).units == {"reflectance": "", "angles": "", "tio2": "wt%"}
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_units_of_all_variables_are_known_and_empty_where_none_was_given(opened)
         (None, ["Apollo12-1", "Apollo12-2", "Luna16", "Luna 20, B"]),
     ],
 )
-def test_a_group_is_a_column_or_what_a_pattern_finds_in_it(opened, pattern, groups):
-    assert opened(groups={"mission": {"column": "Site", "pattern": pattern}}).column("mission").tolist() == groups
+def test_a_group_is_a_column_or_what_a_pattern_finds_in_it(open_rows, pattern, groups):
+    assert open_rows(groups={"mission": {"column": "Site", "pattern": pattern}}).column("mission").tolist() == groups
 
 
 @pytest.mark.parametrize(
@@ -98,32 +98,32 @@ def test_a_group_is_a_column_or_what_a_pattern_finds_in_it(opened, pattern, grou
     ],
     ids=["byte order mark", "CRLF", "blank lines", "spaces", "no last newline"],
 )
-def test_files_as_other_programs_write_them_say_the_same(opened, content):
-    expected = opened()
-    found = opened(content, name="other.csv")
+def test_files_as_other_programs_write_them_say_the_same(open_rows, content):
+    expected = open_rows()
+    result = open_rows(content, name="other.csv")
     for name, values in expected.values.items():
-        assert (found.values[name] == values).all()
-    assert found.identifiers["Site"].tolist()[:3] == expected.identifiers["Site"].tolist()[:3]
+        assert (result.values[name] == values).all()
+    assert result.identifiers["Site"].tolist()[:3] == expected.identifiers["Site"].tolist()[:3]
 
 
-def test_parquet_says_the_same_as_csv(opened, tmp_path):
-    expected = opened()
+def test_parquet_says_the_same_as_csv(open_rows, tmp_path):
+    expected = open_rows()
     columns = {name: expected.column(name).tolist() for name in ["Site"]}
     columns |= {"number": [1, 2, 3, 4], "M415": None, "M750": None, "inc": None, "TiO2": None}
     for variable, names in expected.columns.items():
         columns |= dict(zip(names, expected.values[variable].T.tolist(), strict=True))
     path = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.table(columns), path)
-    found = TabularDataset(path, filled_in(DOCUMENT))
-    assert all((found.values[name] == expected.values[name]).all() for name in expected.values)
-    assert found.identifiers["Site"].tolist() == expected.identifiers["Site"].tolist()
-    assert found.column("number").tolist() == ["1", "2", "3", "4"]
+    result = TabularDataset(path, filled_in(DOCUMENT))
+    assert all((result.values[name] == expected.values[name]).all() for name in expected.values)
+    assert result.identifiers["Site"].tolist() == expected.identifiers["Site"].tolist()
+    assert result.column("number").tolist() == ["1", "2", "3", "4"]
     with pytest.raises(DatasetError, match="column 'Site': its type is string; save it as numbers"):
         TabularDataset(path, filled_in({"type": "tabular", "inputs": {"site": ["Site"]}, "outputs": {}}))
 
 
-def test_what_stands_in_columns_that_are_not_asked_for_does_not_matter(opened):
-    assert opened(ROWS.replace("1.3", "n.d."), inputs={"reflectance": ["M415"]}).shapes()["reflectance"] == (1,)
+def test_what_stands_in_columns_that_are_not_asked_for_does_not_matter(open_rows):
+    assert open_rows(ROWS.replace("1.3", "n.d."), inputs={"reflectance": ["M415"]}).shapes()["reflectance"] == (1,)
 
 
 def test_a_missing_value_is_an_error_that_names_row_and_column(refused):
@@ -135,9 +135,9 @@ def test_a_missing_value_is_an_error_that_names_row_and_column(refused):
     assert '"missing": "drop"' in message
 
 
-def test_rows_with_missing_values_can_be_dropped_and_are_counted(opened):
+def test_rows_with_missing_values_can_be_dropped_and_are_counted(open_rows):
     groups = {"mission": {"column": "Site", "pattern": r"^\D+\d+"}}
-    dataset = opened(ROWS.replace("0.070", ""), missing="drop", groups=groups)
+    dataset = open_rows(ROWS.replace("0.070", ""), missing="drop", groups=groups)
     assert len(dataset) == 3
     assert dataset.column("mission").tolist() == ["Apollo12", "Luna16", "Luna 20"]
     assert dataset.column("inc").tolist() == ["1.3", "1.2", "1.1"]
@@ -171,14 +171,14 @@ def test_infinite_and_huge_numbers_are_refused(refused):
 
 
 def test_columns_that_are_not_there_are_all_reported_with_near_names_and_places(refused):
-    found = refused(inputs={"reflectance": ["M451", "M750"]}, identifiers=["site"], groups={"g": {"column": "Sight"}})
-    assert [where for where, _ in found] == [
+    result = refused(inputs={"reflectance": ["M451", "M750"]}, identifiers=["site"], groups={"g": {"column": "Sight"}})
+    assert [where for where, _ in result] == [
         ("inputs", "reflectance", 0),
         ("identifiers", 0),
         ("groups", "g", "column"),
     ]
-    assert "did you mean 'M415'" in found[0][1]
-    assert "did you mean 'Site'" in found[1][1]
+    assert "did you mean 'M415'" in result[0][1]
+    assert "did you mean 'Site'" in result[1][1]
 
 
 @pytest.mark.parametrize(
@@ -207,14 +207,14 @@ def test_a_file_that_cannot_be_read_says_why_and_what_would_work(refused, conten
 
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.csv.zip"])
-def test_files_of_other_kinds_are_refused_by_their_names(opened, name):
+def test_files_of_other_kinds_are_refused_by_their_names(open_rows, name):
     with pytest.raises(DatasetError, match=r"must end in \.csv, \.parquet$"):
-        opened(name=name)
+        open_rows(name=name)
 
 
-def test_what_is_no_parquet_inside_is_refused(opened):
+def test_what_is_no_parquet_inside_is_refused(open_rows):
     with pytest.raises(DatasetError, match="cannot be read"):
-        opened(name="rows.parquet")
+        open_rows(name="rows.parquet")
 
 
 def test_a_group_that_some_rows_are_not_in_is_refused_with_their_values(refused):
@@ -224,30 +224,30 @@ def test_a_group_that_some_rows_are_not_in_is_refused_with_their_values(refused)
 
 
 def test_a_pattern_that_is_none_and_a_group_named_like_another_column_are_refused(refused):
-    found = refused(groups={"a": {"column": "Site", "pattern": "(Apollo"}, "inc": {"column": "Site"}})
-    assert [where for where, _ in found] == [("groups", "a", "pattern"), ("groups", "inc")]
+    result = refused(groups={"a": {"column": "Site", "pattern": "(Apollo"}, "inc": {"column": "Site"}})
+    assert [where for where, _ in result] == [("groups", "a", "pattern"), ("groups", "inc")]
 
 
-def test_repeated_identifiers_are_warned_of(opened):
-    (warning,) = opened(ROWS.replace("Apollo12-2", "Apollo12-1")).warnings
+def test_repeated_identifiers_are_warned_of(open_rows):
+    (warning,) = open_rows(ROWS.replace("Apollo12-2", "Apollo12-1")).warnings
     assert "'Apollo12-1'" in warning
     assert "group_k_fold" in warning
 
 
-def test_a_constant_column_is_warned_of_by_name(opened):
+def test_a_constant_column_is_warned_of_by_name(open_rows):
     content = "Site,M415,M750,inc,TiO2\na,1,2,30,3\nb,2,3,30,4\n"
-    assert opened(content).warnings == [
+    assert open_rows(content).warnings == [
         "column 'inc' of 'angles' is 30 in all 2 rows: it has no information for a network"
     ]
 
 
-def test_the_fingerprint_is_that_of_the_content_and_another_content_is_refused(opened, tmp_path):
-    first = opened()
-    assert opened(name="copy.csv").fingerprint == first.fingerprint
+def test_the_fingerprint_is_that_of_the_content_and_another_content_is_refused(open_rows, tmp_path):
+    first = open_rows()
+    assert open_rows(name="copy.csv").fingerprint == first.fingerprint
     other = ROWS.replace("3.35", "3.36")
-    assert opened(other, name="other.csv").fingerprint != first.fingerprint
+    assert open_rows(other, name="other.csv").fingerprint != first.fingerprint
     with pytest.raises(DatasetError, match="has changed: its SHA-256 is now"):
-        opened(other, fingerprint=first.fingerprint)
+        open_rows(other, fingerprint=first.fingerprint)
 
 
 def test_a_file_is_looked_for_in_folder_after_folder(tmp_path):

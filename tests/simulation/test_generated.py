@@ -46,13 +46,13 @@ def observed(source, **values):
 
 
 def test_a_kilometre_and_a_million_cubic_metres_in_the_spec_are_si_in_the_physics():
-    seen = observed(dataset((64, 64)), depth=1.0, delta_volume=1.0)
-    assert seen["displacement"].shape == (1, 1, 64, 64)
-    assert seen["displacement"][0, 0, 32, 32].item() == pytest.approx(0.22585097302, rel=1e-6)
+    sample = observed(dataset((64, 64)), depth=1.0, delta_volume=1.0)
+    assert sample["displacement"].shape == (1, 1, 64, 64)
+    assert sample["displacement"][0, 0, 32, 32].item() == pytest.approx(0.22585097302, rel=1e-6)
     # 1 km of 0.1 km pixels to the west the flank moves up and toward the satellite in the west.
     east, _, up = mogi(torch.tensor([[0.0, 0, 1000, 1e6]]), torch.tensor([[-1000.0, 0]]))[0, 0].tolist()
     expected = up * math.cos(0.33) - east * math.sin(0.33)
-    assert seen["displacement"][0, 0, 32, 22].item() == pytest.approx(expected, rel=1e-5)
+    assert sample["displacement"][0, 0, 32, 22].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_x_and_y_in_kilometres_move_the_source_along_columns_and_rows():
@@ -63,32 +63,32 @@ def test_x_and_y_in_kilometres_move_the_source_along_columns_and_rows():
 
 def test_samples_carry_every_variable_in_its_own_unit_and_shape():
     source = dataset(fixed={"noise": 0.0})
-    seen = drawn(source, 7)
-    assert {name: tuple(value.shape) for name, value in seen.items()} == {
+    samples = drawn(source, 7)
+    assert {name: tuple(value.shape) for name, value in samples.items()} == {
         name: (7, *shape) for name, shape in source.shapes().items()
     }
-    assert set(seen) == {*FIXED, "noise", "depth", "delta_volume", "displacement"}
+    assert set(samples) == {*FIXED, "noise", "depth", "delta_volume", "displacement"}
     for name, value in FIXED.items():
-        assert seen[name].flatten().tolist() == pytest.approx([value] * 7)
-    assert all(value.dtype == torch.float32 for value in seen.values())
+        assert samples[name].flatten().tolist() == pytest.approx([value] * 7)
+    assert all(value.dtype == torch.float32 for value in samples.values())
 
 
 def test_the_images_of_a_sample_are_those_of_the_values_it_carries():
-    seen = drawn(dataset(), 2 * BLOCK + 3)
+    samples = drawn(dataset(), 2 * BLOCK + 3)
     for index in (0, BLOCK - 1, BLOCK, 2 * BLOCK + 2):
         again = observed(
-            dataset(), depth=seen["depth"][index].double(), delta_volume=seen["delta_volume"][index].double()
+            dataset(), depth=samples["depth"][index].double(), delta_volume=samples["delta_volume"][index].double()
         )
-        torch.testing.assert_close(again["displacement"][0], seen["displacement"][index], rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(again["displacement"][0], samples["displacement"][index], rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_every_sample_of_a_part_has_its_quantiles_in_the_intervals_of_that_part_alone(part):
     source = dataset()
     parts = source.parts([0.7, 0.3], Seeds(3))
-    seen = source.sample(parts[part], 3000, Seeds(3), (part,), CPU)
+    samples = source.sample(parts[part], 3000, Seeds(3), (part,), CPU)
     for name, mu, sigma in (("depth", 0, 0.3), ("delta_volume", 0.2, 0.5)):
-        quantiles = scipy.stats.norm.cdf((np.log(seen[name][:, 0].double().numpy()) - mu) / sigma)
+        quantiles = scipy.stats.norm.cdf((np.log(samples[name][:, 0].double().numpy()) - mu) / sigma)
         for other, ranges in parts.items():
             # Single precision blurs the edges.
             inside = sum(((quantiles > low + 1e-6) & (quantiles < high - 1e-6)).sum() for low, high in ranges[name])
@@ -96,8 +96,8 @@ def test_every_sample_of_a_part_has_its_quantiles_in_the_intervals_of_that_part_
 
 
 def test_depth_and_volume_change_are_drawn_independently():
-    seen = drawn(dataset(), 5000, "train")
-    assert abs(scipy.stats.spearmanr(seen["depth"][:, 0], seen["delta_volume"][:, 0]).statistic) < 0.06
+    samples = drawn(dataset(), 5000, "train")
+    assert abs(scipy.stats.spearmanr(samples["depth"][:, 0], samples["delta_volume"][:, 0]).statistic) < 0.06
 
 
 def test_variables_with_the_same_test_intervals_are_divided_differently():
@@ -119,10 +119,10 @@ def test_a_further_varying_variable_changes_neither_parts_nor_values_of_the_othe
     seeds = Seeds(3)
     for part, ranges in plain.parts([0.7, 0.3], seeds).items():
         assert {name: further.parts([0.7, 0.3], seeds)[part][name] for name in ranges} == ranges
-        one, other = drawn(plain, 50, part), drawn(further, 50, part)
+        first, second = drawn(plain, 50, part), drawn(further, 50, part)
         for name in TEST:
-            assert torch.equal(one[name], other[name])
-        assert not torch.equal(one["displacement"], other["displacement"])
+            assert torch.equal(first[name], second[name])
+        assert not torch.equal(first["displacement"], second["displacement"])
 
 
 def test_noise_changes_the_images_and_nothing_else():
@@ -170,20 +170,20 @@ def test_noise_is_drawn_anew_for_every_purpose_and_seed():
 def test_varying_noise_is_each_samples_own_standard_deviation():
     size, count = (40, 50), 3 * BLOCK + 1
     quiet = drawn(dataset(size), count)["displacement"]
-    seen = drawn(dataset(size, varying={"noise": uniform(0.001, 0.1)}), count)
-    spread = (seen["displacement"] - quiet).flatten(1).std(1)
-    ratio = spread / seen["noise"][:, 0]
+    samples = drawn(dataset(size, varying={"noise": uniform(0.001, 0.1)}), count)
+    spread = (samples["displacement"] - quiet).flatten(1).std(1)
+    ratio = spread / samples["noise"][:, 0]
     # 2000 pixels: a standard error of 1.6 %.
     assert (ratio - 1).abs().max() < 0.08
-    assert seen["noise"].max() > 10 * seen["noise"].min()
+    assert samples["noise"].max() > 10 * samples["noise"].min()
 
 
 def test_varying_noise_scales_the_fields_that_fixed_noise_has():
     quiet = drawn(dataset())["displacement"]
     fixed = drawn(dataset(fixed={"noise": 1.0}))["displacement"] - quiet
-    seen = drawn(dataset(varying={"noise": uniform(0.1, 1.0)}))
-    expected = fixed * seen["noise"][:, :, None, None]
-    torch.testing.assert_close(seen["displacement"] - quiet, expected, atol=1e-5, rtol=1e-4)
+    samples = drawn(dataset(varying={"noise": uniform(0.1, 1.0)}))
+    expected = fixed * samples["noise"][:, :, None, None]
+    torch.testing.assert_close(samples["displacement"] - quiet, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_range_of_correlated_noise_is_in_kilometres_and_its_distance_knows_both_pixel_sides():
@@ -217,17 +217,17 @@ def test_a_varying_pixel_width_stretches_each_samples_image_and_its_noise():
 
 def test_a_second_view_with_the_same_parameters_sees_the_same_image():
     second = {"azimuth_1": 0.0, "incidence_1": 0.33, "x_res_1": 0.1, "y_res_1": 0.1}
-    seen = drawn(dataset(fixed=second))
-    assert torch.equal(seen["displacement_1"], seen["displacement"])
-    assert torch.equal(seen["displacement"], drawn(dataset())["displacement"])
+    samples = drawn(dataset(fixed=second))
+    assert torch.equal(samples["displacement_1"], samples["displacement"])
+    assert torch.equal(samples["displacement"], drawn(dataset())["displacement"])
 
 
 def test_the_second_view_is_what_a_first_view_with_its_parameters_would_see():
     second = {"azimuth_1": 2.0, "incidence_1": 0.6, "x_res_1": 0.2, "y_res_1": 0.05}
     first = {name.removesuffix("_1"): value for name, value in second.items()}
-    seen = drawn(dataset(fixed=second))
-    assert torch.equal(seen["displacement_1"], drawn(dataset(fixed=first))["displacement"])
-    assert not torch.equal(seen["displacement_1"], seen["displacement"])
+    samples = drawn(dataset(fixed=second))
+    assert torch.equal(samples["displacement_1"], drawn(dataset(fixed=first))["displacement"])
+    assert not torch.equal(samples["displacement_1"], samples["displacement"])
 
 
 def test_two_views_have_noise_of_their_own_and_a_second_view_leaves_that_of_the_first():
@@ -255,7 +255,7 @@ def test_a_source_without_an_image_kernel_makes_the_images_of_one_that_has_it(si
     second = {"azimuth_1": 1.0, "incidence_1": 0.5, "x_res_1": 0.2, "y_res_1": 0.1}
     count = BLOCK + 2
     fast_images, slow_images = (
-        drawn(dataset(size, fixed=second, varying=varying, generator=one), count) for one in (MOGI, slow)
+        drawn(dataset(size, fixed=second, varying=varying, generator=generator), count) for generator in (MOGI, slow)
     )
     for name in ("displacement", "displacement_1"):
         torch.testing.assert_close(slow_images[name], fast_images[name], rtol=1e-4, atol=1e-7)
@@ -263,10 +263,10 @@ def test_a_source_without_an_image_kernel_makes_the_images_of_one_that_has_it(si
 
 def test_a_varying_look_is_each_samples_own():
     varying = {"azimuth": uniform(-3, 3), "incidence": uniform(0.1, 1)}
-    seen = drawn(dataset(varying=varying), 5)
-    values = {name: seen[name][4].double() for name in (*TEST, *varying)}
+    samples = drawn(dataset(varying=varying), 5)
+    values = {name: samples[name][4].double() for name in (*TEST, *varying)}
     alone = observed(dataset(varying=varying), **values)["displacement"][0]
-    torch.testing.assert_close(alone, seen["displacement"][4], rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(alone, samples["displacement"][4], rtol=1e-5, atol=1e-8)
 
 
 def test_the_built_in_mogi_generator_is_the_point_source():
@@ -283,7 +283,7 @@ def test_when_only_the_noise_varies_all_images_are_the_same_but_for_it():
         {"noise": uniform(0.001, 0.002)},
         NoiseModel([Component(WhiteNoise())]),
     )
-    seen = source.sample(source.parts([0.7, 0.3], Seeds(1))["train"], 10, Seeds(1), ("train", 1), CPU)
+    samples = source.sample(source.parts([0.7, 0.3], Seeds(1))["train"], 10, Seeds(1), ("train", 1), CPU)
     clean = observed(dataset((6, 6)), depth=1.0, delta_volume=1.0)["displacement"]
-    assert (seen["displacement"] - clean).abs().max() < 5 * 0.002
-    assert seen["displacement"].std(0).min() > 0.0005
+    assert (samples["displacement"] - clean).abs().max() < 5 * 0.002
+    assert samples["displacement"].std(0).min() > 0.0005

@@ -38,13 +38,15 @@ def dataset(name):
 
 
 def columns_in_si(name, values):
-    return np.stack([values[one] * QUANTITIES[one].si_factor for one in source_of(name).variables], axis=-1)
+    return np.stack(
+        [values[variable] * QUANTITIES[variable].si_factor for variable in source_of(name).variables], axis=-1
+    )
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_an_image_is_the_kernel_s_displacement_in_si_units_along_the_line_of_sight(name):
-    source, whole = dataset(name), {one: [(0.0, 1.0)] for one in source_of(name).variables}
-    drawn = source.values(whole, 7, Seeds(0), ("images",))
+    source, quantiles = dataset(name), {variable: [(0.0, 1.0)] for variable in source_of(name).variables}
+    drawn = source.values(quantiles, 7, Seeds(0), ("images",))
     image = source.observe(drawn, torch.Generator())["displacement"][:, 0]
     east, north = (
         pixel_axis(count, torch.tensor([1000 * VIEW[size]])) for count, size in ((SIZE[1], "x_res"), (SIZE[0], "y_res"))
@@ -67,8 +69,8 @@ def test_the_help_of_a_source_lists_its_variables_in_their_order(name):
 def test_the_requirements_of_a_source_are_those_of_its_kernel(name):
     source = dataset(name)
     drawn = {
-        one: np.random.default_rng(index).uniform(*RANGES[one], 300)
-        for index, one in enumerate(source_of(name).variables)
+        variable: np.random.default_rng(index).uniform(*RANGES[variable], 300)
+        for index, variable in enumerate(source_of(name).variables)
     }
     possible = source.possible(drawn, 300)
     assert 20 < possible.sum() < 280

@@ -97,9 +97,9 @@ def test_sub_intervals_of_the_parts_are_shuffled():
     train, validation = divided(test=[(0.999, 1.0)])
     owners = np.array([owner for _, owner in sorted([(i, 0) for i in train] + [(i, 1) for i in validation])])
     runs = 1 + np.count_nonzero(np.diff(owners))
-    one, other = len(train), len(validation)
-    expected = 1 + 2 * one * other / (one + other)  # Wald and Wolfowitz (1940)
-    deviation = np.sqrt((expected - 1) * (expected - 2) / (one + other - 1))
+    train_count, validation_count = len(train), len(validation)
+    expected = 1 + 2 * train_count * validation_count / (train_count + validation_count)  # Wald and Wolfowitz (1940)
+    deviation = np.sqrt((expected - 1) * (expected - 2) / (train_count + validation_count - 1))
     assert abs(runs - expected) < 4 * deviation
 
 
@@ -163,7 +163,7 @@ def test_shares_that_make_less_than_1_leave_the_rest_of_every_gap_to_no_part(sha
     assert len(parts) == len(shares)
     for part, share in zip(parts, shares, strict=True):
         for low, high in gaps(test):
-            taken = sum(b - a for a, b in part if low <= a and b <= high + 1e-12)
-            assert taken == pytest.approx(share * (high - low))
+            covered = sum(b - a for a, b in part if low <= a and b <= high + 1e-12)
+            assert covered == pytest.approx(share * (high - low))
     ordered = sorted(interval for part in [*parts, test] for interval in part)
-    assert all(one[1] <= other[0] + 1e-12 for one, other in pairwise(ordered))
+    assert all(one[1] <= following[0] + 1e-12 for one, following in pairwise(ordered))

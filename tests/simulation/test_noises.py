@@ -49,7 +49,7 @@ def noise(kind, **parameters):
     return built(NOISES, {"type": kind, "parameters": parameters})
 
 
-def places(layout):
+def positions_of(layout):
     """East and north of each pixel or point [km], computed apart from the layout."""
     if isinstance(layout, Points):
         return layout.stations.numpy() / 1e3
@@ -72,7 +72,7 @@ def power_law_covariance(distance, difference_at_1_km=None, outer_scale=20.0, sp
             ]
         )
 
-    correlations = {one: integral(one) / integral(1e-9) for one in {1.0, *np.unique(distance.round(9))} - {0.0}} | {
+    correlations = {lag: integral(lag) / integral(1e-9) for lag in {1.0, *np.unique(distance.round(9))} - {0.0}} | {
         0.0: 1.0
     }
     sill = 1.0 if difference_at_1_km is None else difference_at_1_km**2 / 2 / (1 - correlations[1.0])
@@ -80,27 +80,27 @@ def power_law_covariance(distance, difference_at_1_km=None, outer_scale=20.0, sp
 
 
 def expected_covariance(description, layout):
-    place, given = places(layout), description.get("parameters", {})
-    distance = np.linalg.norm(place[:, None] - place, axis=-1)
+    positions, parameters = positions_of(layout), description.get("parameters", {})
+    distance = np.linalg.norm(positions[:, None] - positions, axis=-1)
     match description["type"]:
         case "white":
-            return given.get("standard_deviation", 1) ** 2 * np.eye(len(place))
+            return parameters.get("standard_deviation", 1) ** 2 * np.eye(len(positions))
         case "exponential" | "gaussian" as kind:
             power = {"exponential": 1, "gaussian": 2}[kind]
-            correlated = given.get("sill", 1) * np.exp(-((distance / given["range"]) ** power))
-            return correlated + given.get("nugget", 0) * np.eye(len(place))
+            correlated = parameters.get("sill", 1) * np.exp(-((distance / parameters["range"]) ** power))
+            return correlated + parameters.get("nugget", 0) * np.eye(len(positions))
         case "power_law":
-            return power_law_covariance(distance, **given)
+            return power_law_covariance(distance, **parameters)
         case "offset":
-            return np.full(distance.shape, given.get("standard_deviation", 1) ** 2)
+            return np.full(distance.shape, parameters.get("standard_deviation", 1) ** 2)
         case "stratified":
             elevation = layout.elevation.numpy().ravel() / 1e3
             above = elevation - elevation.mean()
-            return given["slope"] ** 2 * np.outer(above, above)
+            return parameters["slope"] ** 2 * np.outer(above, above)
         case "ramp":
-            (east, north), curve = place.T, given.get("quadratic", 0)
+            (east, north), curve = positions.T, parameters.get("quadratic", 0)
             columns = np.stack([east, north, east**2, east * north, north**2], -1)
-            return columns * np.array([given["slope"]] * 2 + [curve] * 3) ** 2 @ columns.T
+            return columns * np.array([parameters["slope"]] * 2 + [curve] * 3) ** 2 @ columns.T
 
 
 def described(value):
@@ -108,7 +108,7 @@ def described(value):
 
 
 def test_every_noise_is_tested_here():
-    assert {one["type"] for one in DECLARED} | {"decorrelation"} == set(NOISES)
+    assert {description["type"] for description in DECLARED} | {"decorrelation"} == set(NOISES)
 
 
 @pytest.mark.slow
@@ -136,8 +136,8 @@ def test_the_covariance_between_means_of_blocks_is_the_mean_covariance_of_their_
     mean = (of_pixel == np.arange(of_pixel.max() + 1)[:, None]).astype(float)
     mean /= mean.sum(axis=1, keepdims=True)
     expected = mean @ expected_covariance(description, GRID) @ mean.T
-    for found in (component.covariance_of_means(GRID, blocks), Noise.covariance_of_means(component, GRID, blocks)):
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-9 * expected.max())
+    for covariance in (component.covariance_of_means(GRID, blocks), Noise.covariance_of_means(component, GRID, blocks)):
+        np.testing.assert_allclose(covariance.numpy(), expected, rtol=1e-6, atol=1e-9 * expected.max())
 
 
 @LAYOUTS
@@ -289,42 +289,44 @@ UNSCALED = {"type": "exponential", "parameters": {"range": 2.0}}
 HIDING = {"type": "decorrelation", "parameters": {"share": 0.3, "patch_size": 1.0}}
 
 
-def listed(*descriptions, images=None):
+def model_of(*descriptions, images=None):
     """A list of components of different types, all on the same images."""
-    return NoiseModel([Component(built(NOISES, one), images, (one["type"], 0)) for one in descriptions])
+    return NoiseModel(
+        [Component(built(NOISES, description), images, (description["type"], 0)) for description in descriptions]
+    )
 
 
 def added(model, count=BLOCK + 3, level=0.0, views=VIEWS, seed=3):
     images = {name: torch.zeros(count, 1, 6, 8) for name in views}
-    seen = model.add(images, lambda name: GRID, torch.as_tensor(level).view(-1), seeded(seed))
-    return images, seen
+    masks = model.add(images, lambda name: GRID, torch.as_tensor(level).view(-1), seeded(seed))
+    return images, masks
 
 
 def test_the_components_of_a_list_add_up():
-    (both, _), (one, _), (other, _) = (added(listed(*which)) for which in ((WHITE, OFFSET), (WHITE,), (OFFSET,)))
+    (both, _), (first, _), (second, _) = (added(model_of(*which)) for which in ((WHITE, OFFSET), (WHITE,), (OFFSET,)))
     for name in VIEWS:
-        torch.testing.assert_close(both[name], one[name] + other[name])
-        assert one[name].std() > 0.005
-        assert other[name].std() > 0.015
+        torch.testing.assert_close(both[name], first[name] + second[name])
+        assert first[name].std() > 0.005
+        assert second[name].std() > 0.015
 
 
 def test_a_component_or_a_view_that_is_added_changes_the_random_numbers_of_no_other():
-    alone = added(listed(WHITE))[0]
+    alone = added(model_of(WHITE))[0]
     torch.testing.assert_close(
-        added(listed(OFFSET, WHITE))[0]["displacement_1"],
-        (alone["displacement_1"] + added(listed(OFFSET))[0]["displacement_1"]),
+        added(model_of(OFFSET, WHITE))[0]["displacement_1"],
+        (alone["displacement_1"] + added(model_of(OFFSET))[0]["displacement_1"]),
     )
-    assert torch.equal(added(listed(WHITE), views=VIEWS[1:])[0]["displacement_1"], alone["displacement_1"])
-    assert torch.equal(added(listed(WHITE), views=("first", *VIEWS))[0]["displacement"], alone["displacement"])
+    assert torch.equal(added(model_of(WHITE), views=VIEWS[1:])[0]["displacement_1"], alone["displacement_1"])
+    assert torch.equal(added(model_of(WHITE), views=("first", *VIEWS))[0]["displacement"], alone["displacement"])
 
 
 def test_every_component_view_and_call_has_realisations_of_its_own():
-    images, _ = added(listed(CORRELATED))
+    images, _ = added(model_of(CORRELATED))
     random = seeded(3)
     again = {name: torch.zeros(BLOCK + 3, 1, 6, 8) for name in VIEWS}
     for _ in range(2):
         again["displacement"].zero_()
-        listed(CORRELATED).add(again, lambda name: GRID, metres(0.0), random)
+        model_of(CORRELATED).add(again, lambda name: GRID, metres(0.0), random)
     draws = torch.stack([*images.values(), again["displacement"]]).flatten(1)
     correlation = np.corrcoef(draws) - np.eye(3)
     assert np.abs(correlation).max() < 0.1
@@ -332,18 +334,20 @@ def test_every_component_view_and_call_has_realisations_of_its_own():
 
 
 def test_only_what_declares_no_amplitude_is_scaled_by_the_variable_noise():
-    quiet, scaled = (added(listed(UNSCALED, WHITE), level=level)[0]["displacement"] for level in (0.0, 0.5))
-    field = added(listed(UNSCALED), level=1.0)[0]["displacement"]
+    quiet, scaled = (added(model_of(UNSCALED, WHITE), level=level)[0]["displacement"] for level in (0.0, 0.5))
+    field = added(model_of(UNSCALED), level=1.0)[0]["displacement"]
     torch.testing.assert_close(scaled - quiet, 0.5 * field)
     levels = torch.linspace(0, 2, BLOCK + 3)
     torch.testing.assert_close(
-        added(listed(UNSCALED), level=levels)[0]["displacement"], levels[:, None, None, None] * field
+        added(model_of(UNSCALED), level=levels)[0]["displacement"], levels[:, None, None, None] * field
     )
 
 
 def test_a_component_is_on_its_views_alone():
-    model = NoiseModel([*listed(WHITE).components, *listed(OFFSET, images=frozenset(["displacement_1"])).components])
-    images, plain = added(model)[0], added(listed(WHITE))[0]
+    model = NoiseModel(
+        [*model_of(WHITE).components, *model_of(OFFSET, images=frozenset(["displacement_1"])).components]
+    )
+    images, plain = added(model)[0], added(model_of(WHITE))[0]
     assert torch.equal(images["displacement"], plain["displacement"])
     apart = images["displacement_1"] - plain["displacement_1"]
     assert apart.flatten(1).std(1).max() < 1e-8
@@ -353,18 +357,18 @@ def test_a_component_is_on_its_views_alone():
 
 
 def test_images_are_zero_where_they_are_hidden_and_only_views_that_can_hide_have_a_mask():
-    model = NoiseModel([*listed(OFFSET).components, *listed(HIDING, images=frozenset(["displacement"])).components])
-    images, seen = added(model, count=400)
-    assert set(seen) == {"displacement"}
-    assert seen["displacement"].shape == images["displacement"].shape
-    assert set(seen["displacement"].unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(images["displacement"] != 0, seen["displacement"] == 1)
-    assert 1 - seen["displacement"].mean().item() == pytest.approx(0.3, abs=0.05)
+    model = NoiseModel([*model_of(OFFSET).components, *model_of(HIDING, images=frozenset(["displacement"])).components])
+    images, masks = added(model, count=400)
+    assert set(masks) == {"displacement"}
+    assert masks["displacement"].shape == images["displacement"].shape
+    assert set(masks["displacement"].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(images["displacement"] != 0, masks["displacement"] == 1)
+    assert 1 - masks["displacement"].mean().item() == pytest.approx(0.3, abs=0.05)
     assert (images["displacement_1"] != 0).all()
 
 
 def test_the_covariance_of_a_list_is_the_sum_with_unit_variance_scaled_by_noise():
-    stated = listed(UNSCALED, WHITE, HIDING).covariance("displacement", GRID, 0.2).numpy()
+    stated = model_of(UNSCALED, WHITE, HIDING).covariance("displacement", GRID, 0.2).numpy()
     expected = 0.04 * expected_covariance(UNSCALED, GRID) + expected_covariance(WHITE, GRID)
     np.testing.assert_allclose(stated, expected, rtol=1e-6)
 
@@ -373,22 +377,22 @@ def test_the_covariance_of_a_list_is_the_sum_with_unit_variance_scaled_by_noise(
     "descriptions", [(CORRELATED,), (DECLARED[7],), (UNSCALED, OFFSET), (WHITE, DECLARED[4], DECLARED[7])]
 )
 def test_the_inverse_of_a_sum_undoes_its_covariance(descriptions):
-    model = listed(*descriptions)
+    model = model_of(*descriptions)
     images = torch.randn(3, 6, 8, generator=seeded(), dtype=torch.float64)
     whitened = model.without_correlation("displacement", images, GRID, 0.01)
     covariance = sum(
-        (0.01**2 if one.noise.of_unit_variance else 1) * torch.from_numpy(expected_covariance(description, GRID))
-        for one, description in zip(model.components, descriptions, strict=True)
+        (0.01**2 if component.noise.of_unit_variance else 1) * torch.from_numpy(expected_covariance(description, GRID))
+        for component, description in zip(model.components, descriptions, strict=True)
     )
     torch.testing.assert_close((whitened.flatten(1) @ covariance).view_as(images), images, rtol=1e-5, atol=1e-5)
     assert model.trouble_with_inverse("displacement", 48) is None
 
 
 def test_noise_without_an_independent_part_has_no_inverse_and_says_what_to_add():
-    for smooth in (listed(OFFSET), listed(OFFSET, DECLARED[4])):
+    for smooth in (model_of(OFFSET), model_of(OFFSET, DECLARED[4])):
         assert "add 'white'" in smooth.trouble_with_inverse("displacement", 48)
     with pytest.raises(ValueError, match="add a component that is independent"):
-        listed(OFFSET).without_correlation("displacement", torch.ones(1, 6, 8), GRID, 1.0)
+        model_of(OFFSET).without_correlation("displacement", torch.ones(1, 6, 8), GRID, 1.0)
 
 
 def test_points_at_the_same_place_have_the_same_smooth_noise():

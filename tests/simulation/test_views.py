@@ -46,31 +46,31 @@ def root(tmp_path):
 
 def document(*removed, **changes):
     """The document `ONE` without some fixed variables, with other keys; `fixed` adds to those that are fixed."""
-    made = {**copy.deepcopy(ONE), **changes}
-    kept = {name: value for name, value in ONE["fixed"].items() if name not in removed}
-    return {**made, "fixed": {**kept, **changes.get("fixed", {})}}
+    dataset = {**copy.deepcopy(ONE), **changes}
+    fixed_values = {name: value for name, value in ONE["fixed"].items() if name not in removed}
+    return {**dataset, "fixed": {**fixed_values, **changes.get("fixed", {})}}
 
 
-def opened(made, root=None):
-    return dataset_of(made, BUILT_IN, None if root is None else Workspace(root))
+def open_dataset(dataset, root=None):
+    return dataset_of(dataset, BUILT_IN, None if root is None else Workspace(root))
 
 
-def seen(made, root=None, **values):
+def observe(dataset, root=None, **values):
     """The sample for given values, (1, ...) each; depth is 2 km unless given."""
     values = {name: np.array([value]) for name, value in (values or {"depth": 2.0}).items()}
-    return opened(made, root).observe(values, torch.Generator().manual_seed(0))
+    return open_dataset(dataset, root).observe(values, torch.Generator().manual_seed(0))
 
 
-def image(made, root=None, **values):
-    return seen(made, root, **values)["displacement"][0, 0]
+def image(dataset, root=None, **values):
+    return observe(dataset, root, **values)["displacement"][0, 0]
 
 
-def said(made, root=None):
+def problems_of(dataset, root=None):
     """The problems of a document, as `WHERE: MESSAGE`."""
     from qexp.kinds.experiments import SpecCache
 
     cache = SpecCache(BUILT_IN, Workspace(root or Path()), 2**33)
-    return [f"{'.'.join(map(str, where))}: {message}" for where, message in cache.dataset(made)[1]]
+    return [f"{'.'.join(map(str, where))}: {message}" for where, message in cache.dataset(dataset)[1]]
 
 
 def test_angles_in_degrees_make_the_images_of_the_same_angles_in_radians():
@@ -101,7 +101,7 @@ def test_a_heading_varies_like_any_variable():
 
 
 def two_sources(**changes):
-    made = document(
+    dataset = document(
         "x", "y", "delta_volume",
         **{
             "sources": [{"type": "mogi", "name": "a"}, {"type": "mogi", "name": "b"}],
@@ -114,11 +114,11 @@ def two_sources(**changes):
             **changes,
         },
     )  # fmt: skip
-    return without(made, "generation_type")
+    return without(dataset, "generation_type")
 
 
-def without(made, *keys):
-    return {key: value for key, value in made.items() if key not in keys}
+def without(dataset, *keys):
+    return {key: value for key, value in dataset.items() if key not in keys}
 
 
 EVENLY = {"type": "uniform", "parameters": {"a": 0.1, "b": 0.9}}
@@ -143,13 +143,13 @@ TURN = {
 @pytest.mark.parametrize("case", TURN)
 def test_a_turned_dataset_has_all_its_looks_turned_by_the_angle(case):
     before, support, fixed = TURN[case]
-    made = before
+    turned_dataset = before
     for key, value in data_kind(before).turned(before, 0.3).items():
-        made = replaced(made, key, value)
-    dataset = opened(made)
+        turned_dataset = replaced(turned_dataset, key, value)
+    dataset = open_dataset(turned_dataset)
     assert {name: dataset.fixed[name] for name in fixed} == pytest.approx(fixed)
     assert {name: dataset.distributions[name].support() for name in support} == support
-    others = {name: value for name, value in opened(before).fixed.items() if name not in fixed}
+    others = {name: value for name, value in open_dataset(before).fixed.items() if name not in fixed}
     assert {name: dataset.fixed[name] for name in others} == others
 
 
@@ -167,11 +167,11 @@ def test_normal_directions_move_and_those_of_a_bounded_form_are_refused():
 
 def test_the_displacements_of_several_sources_add_up_and_their_variables_carry_their_names():
     both = two_sources()
-    sample = seen(both, **{"a.depth": 2.0, "b.delta_volume": -2.0})
+    sample = observe(both, **{"a.depth": 2.0, "b.delta_volume": -2.0})
     other = image(document(fixed={"x": -0.3, "y": 0.0, "delta_volume": -2.0}), depth=1.5)
     torch.testing.assert_close(sample["displacement"][0, 0], image(document()) + other, rtol=1e-4, atol=1e-8)
     assert {"a.depth", "b.depth", "b.delta_volume", "a.x"} <= set(sample)
-    assert set(opened(both).shapes()) == set(sample)
+    assert set(open_dataset(both).shapes()) == set(sample)
 
 
 def test_one_source_without_a_name_is_its_generation_type():
@@ -187,10 +187,10 @@ def test_poisson_s_ratio_is_a_parameter_of_each_source():
 def test_every_view_has_its_size_and_points_see_what_pixels_at_their_places_see():
     points = [[0.1 * (column - 6), 0.2 * (row - 4)] for row, column in ((1, 2), (7, 11), (4, 6))]
     second = {"azimuth": 0.4, "incidence": 0.6}
-    made = document(views=[{}, {**second, "x_res": 0.1, "y_res": 0.2, "size": [4, 6]}, {**second, "points": points}])
-    sample = seen(made)
+    dataset = document(views=[{}, {**second, "x_res": 0.1, "y_res": 0.2, "size": [4, 6]}, {**second, "points": points}])
+    sample = observe(dataset)
     assert {name: tuple(value.shape) for name, value in sample.items()} == {
-        name: (1, *shape) for name, shape in opened(made).shapes().items()
+        name: (1, *shape) for name, shape in open_dataset(dataset).shapes().items()
     }
     pixels = sample["displacement"][0, 0]
     torch.testing.assert_close(sample["displacement_1"][0, 0], pixels[2:6, 3:9])
@@ -199,23 +199,23 @@ def test_every_view_has_its_size_and_points_see_what_pixels_at_their_places_see(
 
 
 def test_stations_measure_three_components_with_errors_of_their_own():
-    places = [[0.0, 0.0], [1.0, -0.5]]
-    made = document(views=[{}, {"type": "gnss", "points": places}])
+    points = [[0.0, 0.0], [1.0, -0.5]]
+    dataset = document(views=[{}, {"type": "gnss", "points": points}])
     source = torch.tensor([[100.0, -200.0, 2000.0, 1e6]])
-    expected = mogi(source, 1000 * torch.tensor(places))[0].T
-    torch.testing.assert_close(seen(made)["displacement_1"][0, :, :, 0], expected, rtol=1e-5, atol=1e-9)
-    noisy = opened(document(views=[{}, {"type": "gnss", "points": places, "errors": [0.001, 0.002, 0.005]}]))
+    expected = mogi(source, 1000 * torch.tensor(points))[0].T
+    torch.testing.assert_close(observe(dataset)["displacement_1"][0, :, :, 0], expected, rtol=1e-5, atol=1e-9)
+    noisy = open_dataset(document(views=[{}, {"type": "gnss", "points": points, "errors": [0.001, 0.002, 0.005]}]))
     many = noisy.observe({"depth": np.full(4000, 2.0)}, torch.Generator().manual_seed(1))["displacement_1"]
     errors = (many[..., 0] - expected).std(0)
     torch.testing.assert_close(errors, torch.tensor([[0.001], [0.002], [0.005]]).expand(3, 2), rtol=0.05, atol=0)
 
 
 def test_templates_of_stations_have_no_errors_and_are_weighted_by_these():
-    places, errors = [[0.0, 0.0], [1.0, 2.0]], [0.001, 0.002, 0.005]
-    dataset = opened(document(views=[{}, {"type": "gnss", "points": places, "errors": errors}]))
-    made, weighted = dataset.templates("displacement_1", "depth", np.array([1.0, 2.0]))
-    moved = mogi(torch.tensor([[100.0, -200.0, 2000.0, 1e6]]), 1000 * torch.tensor(places))[0].T
-    torch.testing.assert_close(made[1, :, :, 0], moved, rtol=1e-5, atol=1e-9)
+    points, errors = [[0.0, 0.0], [1.0, 2.0]], [0.001, 0.002, 0.005]
+    dataset = open_dataset(document(views=[{}, {"type": "gnss", "points": points, "errors": errors}]))
+    templates, weighted = dataset.templates("displacement_1", "depth", np.array([1.0, 2.0]))
+    moved = mogi(torch.tensor([[100.0, -200.0, 2000.0, 1e6]]), 1000 * torch.tensor(points))[0].T
+    torch.testing.assert_close(templates[1, :, :, 0], moved, rtol=1e-5, atol=1e-9)
     torch.testing.assert_close(weighted[1, :, :, 0], moved / torch.tensor(errors)[:, None] ** 2, rtol=1e-5, atol=1e-3)
 
 
@@ -223,7 +223,7 @@ def test_a_mask_hides_pixels_and_is_an_input_besides_the_image(root):
     mask = np.ones((8, 12))
     mask[:3, 4:] = 0
     np.save(root / "data/sea.npy", mask)
-    sample = seen(document(views=[{"mask": "sea.npy"}], fixed={"noise": 0.1}), root)
+    sample = observe(document(views=[{"mask": "sea.npy"}], fixed={"noise": 0.1}), root)
     assert (sample["mask"][0, 0].numpy() == mask).all()
     assert ((sample["displacement"][0, 0].numpy() != 0) == (mask == 1)).all()
 
@@ -235,8 +235,8 @@ def test_masks_of_files_with_coordinates_are_turned_to_rows_from_south_to_north(
     mask = np.ones((8, 12))
     mask[0, 3] = 0  # in the south
     north_up = {"width": 12, "height": 8, "count": 1, "dtype": "uint8", "driver": "GTiff"}
-    place = rasterio.transform.from_origin(0, 1000, 100, 100)
-    with rasterio.open(root / "data/sea.tif", "w", **north_up, transform=place) as file:
+    corner = rasterio.transform.from_origin(0, 1000, 100, 100)
+    with rasterio.open(root / "data/sea.tif", "w", **north_up, transform=corner) as file:
         file.write(mask[::-1].astype("uint8"), 1)
     with (
         pytest.warns(rasterio.errors.NotGeoreferencedWarning),
@@ -246,7 +246,7 @@ def test_masks_of_files_with_coordinates_are_turned_to_rows_from_south_to_north(
     falling = xarray.DataArray(mask[::-1], {"y": np.arange(8.0)[::-1], "x": np.arange(12.0)}, ["y", "x"], "mask")
     falling.to_netcdf(root / "data/sea.nc", engine="h5netcdf")
     for name in ("sea.tif", "picture.tif", "sea.nc"):
-        assert (seen(document(views=[{"mask": name}]), root)["mask"][0, 0].numpy() == mask).all()
+        assert (observe(document(views=[{"mask": name}]), root)["mask"][0, 0].numpy() == mask).all()
 
 
 def test_level_ground_above_the_datum_makes_a_source_as_much_deeper(root):
@@ -259,10 +259,10 @@ def test_each_pixel_has_the_depth_below_its_own_elevation(root):
     rng = np.random.default_rng(0)
     elevation = rng.uniform(-300, 1500, (8, 12))
     np.save(root / "data/hills.npy", elevation)
-    made = image(document(views=[{"elevation": "hills.npy"}]), root)
+    over_hills = image(document(views=[{"elevation": "hills.npy"}]), root)
     for row, column in ((0, 0), (3, 7), (7, 11)):
-        own = image(document(), depth=2.0 + elevation[row, column] / 1000)[row, column]
-        torch.testing.assert_close(made[row, column], own, rtol=1e-4, atol=1e-8)
+        flat = image(document(), depth=2.0 + elevation[row, column] / 1000)[row, column]
+        torch.testing.assert_close(over_hills[row, column], flat, rtol=1e-4, atol=1e-8)
 
 
 WIDE = Requirement("lie below the surface", lambda values: values["radius"] < values["depth"])
@@ -315,19 +315,19 @@ def test_a_source_below_the_sea_must_be_below_the_deepest_ground():
 
 def test_a_point_source_must_be_below_the_deepest_ground_too(root):
     np.save(root / "data/abyss.npy", np.full((8, 12), -1500.0))
-    made = document(views=[{"elevation": "abyss.npy"}])
-    deep = opened(made, root)
+    dataset = document(views=[{"elevation": "abyss.npy"}])
+    deep = open_dataset(dataset, root)
     assert deep.possible({"depth": np.array([1.4, 1.6])}, 2).tolist() == [False, True]
     with pytest.raises(DatasetError, match="must lie below the lowest ground, -1500 m"):
-        image(made, root, depth=1.4)
-    doubts = data_kind({"type": "generated"}).checked_dataset(filled_in(made), BUILT_IN, Workspace(root)).warnings
+        image(dataset, root, depth=1.4)
+    doubts = data_kind({"type": "generated"}).checked_dataset(filled_in(dataset), BUILT_IN, Workspace(root)).warnings
     # The quantiles 0.2 to 0.4 are held out: of the others, those below 0.25 are impossible.
     assert [float(doubt.split(" % of the draws")[0]) for doubt in doubts] == pytest.approx([25, 25], abs=2)
 
 
 @pytest.mark.parametrize(("width", "share"), [((30, 60), "all"), ((5, 60), "9")])
 def test_distributions_of_hardly_any_possible_source_are_refused_before_a_training(width, share):
-    made = document(
+    dataset = document(
         "delta_volume",
         generation_type="okada",
         fixed={"length": 1, "strike": 0, "dip": 1.5, "strike_slip": 0, "dip_slip": 0, "opening": 1},
@@ -337,14 +337,14 @@ def test_distributions_of_hardly_any_possible_source_are_refused_before_a_traini
             "width": {"type": "uniform", "parameters": dict(zip("ab", width, strict=True))},
         },
     )
-    (found,) = said(made)
-    assert found.startswith(f"varyings: {share}")
-    assert "of 4,096 draws of the training part are impossible: the source must lie below the surface" in found
+    (problem,) = problems_of(dataset)
+    assert problem.startswith(f"varyings: {share}")
+    assert "of 4,096 draws of the training part are impossible: the source must lie below the surface" in problem
 
 
 def test_angles_of_another_unit_than_the_network_was_trained_on_are_refused():
     spec = {"dataset": document(), "inputs": ["displacement", "incidence"], "outputs": ["depth"]}
-    degrees = opened(document(angles="degrees"))
+    degrees = open_dataset(document(angles="degrees"))
     with pytest.raises(QexpError, match="trained on 'incidence' in rad, but the dataset has it in °"):
         require_units_of(spec, degrees, BUILT_IN)
     require_units_of({**spec, "inputs": ["displacement"]}, degrees, BUILT_IN)
@@ -362,7 +362,7 @@ def test_a_source_of_a_workspace_adds_to_the_others():
     fixed = {"own.x": 0.1, "own.y": -0.2, "own.depth": 2.0, "own.strength": 1.0}
     sources = [{"type": "mogi", "name": "a"}, {"type": "twice", "name": "own"}]
     variables = {"a.x": 0.1, "a.y": -0.2, "a.delta_volume": 1}
-    made = without(
+    declared = without(
         document(
             "x", "y", "delta_volume",
             sources=sources,
@@ -372,7 +372,7 @@ def test_a_source_of_a_workspace_adds_to_the_others():
         ),
         "generation_type",
     )  # fmt: skip
-    dataset = data_kind({"type": "generated"}).checked_dataset(filled_in(made), tables, None)
+    dataset = data_kind({"type": "generated"}).checked_dataset(filled_in(declared), tables, None)
     sample = dataset.observe({"a.depth": np.array([2.0])}, torch.Generator())["displacement"][0, 0]
     torch.testing.assert_close(sample, 3 * image(document()), rtol=1e-4, atol=1e-8)
 
@@ -440,9 +440,9 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_contradicts_itself_is_told_with_its_place_and_what_would_work(case, root):
-    made, expected = WRONG[case]
-    found = said(made, root)
-    assert any(one.startswith(expected) for one in found), found
+    dataset, expected = WRONG[case]
+    problems = problems_of(dataset, root)
+    assert any(problem.startswith(expected) for problem in problems), problems
 
 
 @pytest.mark.parametrize(
@@ -456,6 +456,6 @@ def test_what_contradicts_itself_is_told_with_its_place_and_what_would_work(case
 )
 def test_a_mask_that_cannot_be_meant_is_refused(mask, expected, root):
     np.save(root / "data/mask.npy", mask)
-    (found,) = said(document(**MASKED), root)
-    assert expected in found
-    assert found.startswith("views.0.mask: ")
+    (problem,) = problems_of(document(**MASKED), root)
+    assert expected in problem
+    assert problem.startswith("views.0.mask: ")
