@@ -19,7 +19,7 @@ from qexp.kinds.kind import KindData as KindData, Samples as Samples
 from qexp.kinds.objects import dataset_of as dataset_of
 from qexp.kinds.options import PredictOptions as PredictOptions
 from qexp.kinds.prediction import FileKind as FileKind, Prediction as Prediction
-from qexp.kinds.preview import Variable as Variable
+from qexp.kinds.preview import Preview as Preview, Variable as Variable
 from qexp.kinds.trained import load_model as load_model
 from qexp.kinds.training import train_network as train_network
 from qexp.metrics.baselines import Baseline as Baseline
@@ -66,3 +66,6 @@ Inversion = Estimator
 
 Asked, Judged = EvaluationRequest, EvaluationData
 """The names of these before; extensions of earlier runs have them."""
+
+View = Preview
+"""The name of this before, likewise."""
