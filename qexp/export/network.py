@@ -34,6 +34,7 @@ from qexp.networks.heads import FlowHead
 from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
 from qexp.networks.transforms import Chain, Scale, Transform
 from qexp.spec.experiences import units_of
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
 FORMATS: dict[str, NetworkFormat] = {
@@ -54,9 +55,6 @@ outputs = {{one["name"]: made[..., channel] for channel, one in enumerate(networ
 }
 
 # Descriptions of an exported network: `network.json`, a README, and 2Dto2D-DLE's lists of fields.
-
-
-Document = dict[str, Any]
 
 DLE_INPUTS, DLE_OUTPUTS = "fieldin.dat", "fieldout.dat"
 

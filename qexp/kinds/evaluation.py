@@ -19,10 +19,9 @@ from qexp.kinds.tables import tables_of
 from qexp.metrics.metric import Metrics
 from qexp.networks.estimator import Estimator
 from qexp.spec.kinds import documents_of
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Ancestor
-
-Document = dict[str, Any]
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
 PARTS = (TRAIN, VALIDATION, TEST, ALL)

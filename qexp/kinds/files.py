@@ -153,6 +153,12 @@ def data_folders(workspace: Workspace | None) -> list[Path]:
     return [*of_workspace, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
 
 
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raises DatasetError if a dataset has problems."""
+    if problems := list(findings):
+        raise DatasetError(problems)
+
+
 @dataclass(frozen=True)
 class DataFile:
     path: Path

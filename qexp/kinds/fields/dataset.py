@@ -17,6 +17,7 @@ from torch import Tensor
 
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
+from qexp.kinds import files
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
     SLOPES,
@@ -245,9 +246,9 @@ class GriddedDataset:
         self._file: str | None = document["file"]
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
-        _refuse(self._unusable_arguments(document))
+        files.refuse(self._unusable_arguments(document))
         folders = self._folders()
-        _refuse(self._unusable_folders(folders))
+        files.refuse(self._unusable_folders(folders))
         if "fingerprint" in document and document["fingerprint"] != (fingerprint := self._fingerprint(folders)):
             why = f"{path} has changed: the SHA-256 of its fields is now {fingerprint}"
             raise DatasetError([(("fingerprint",), why)])
@@ -278,7 +279,7 @@ class GriddedDataset:
                 parts[part].append(frames)
                 if self.threshold is not None and THICKNESS not in frames.variables:
                     findings.append(_nothing_to_compare_with(folder))
-        _refuse(findings)
+        files.refuse(findings)
         return parts
 
     @property
@@ -367,7 +368,7 @@ class GriddedDataset:
                 folders[part] = field_folders(self.path / part)
             except FieldError as error:
                 troubles.append((("path",), str(error)))
-        _refuse(troubles)
+        files.refuse(troubles)
         return folders
 
     def _fingerprint(self, folders: Mapping[str, Sequence[Path]]) -> str:
@@ -440,11 +441,6 @@ class GriddedDataset:
 
 def _nothing_to_compare_with(folder: Path) -> Finding:
     return ("threshold",), f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
-
-
-def _refuse(findings: Iterable[Finding]) -> None:
-    if problems := list(findings):
-        raise DatasetError(problems)
 
 
 # Patches for training: new ones every epoch, read batch by batch; the same validation patches throughout.

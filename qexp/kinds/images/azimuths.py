@@ -13,9 +13,8 @@ from qexp.foreign.fitting import Rules, shipped
 from qexp.kinds.experiments import Experience
 from qexp.kinds.objects import data_kind
 from qexp.spec import resolution
+from qexp.spec.reading import Document
 from qexp.store.record import ForeignWeights, Record
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True)

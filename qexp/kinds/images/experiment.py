@@ -29,7 +29,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, suggestion
-from qexp.kinds.files import data_folders, find_data_file, fingerprint
+from qexp.kinds.files import data_folders, find_data_file, fingerprint, refuse
 from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
 from qexp.kinds.kind import NUMBER, KindData, Samples
 from qexp.kinds.networks import (
@@ -355,11 +355,11 @@ class GeneratedData(KindData[GeneratedDataset]):
         return _dataset(document, tables, views_of(document, workspace))
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
-        _refuse(_in_generators(document, tables))
+        refuse(_in_generators(document, tables))
         views = views_of(document, workspace)
-        _refuse(_in_variables(document, _generator(document, tables, views), tables))
+        refuse(_in_variables(document, _generator(document, tables, views), tables))
         dataset = _dataset(document, tables, views)
-        _refuse(in_layouts(document, dataset))
+        refuse(in_layouts(document, dataset))
         dataset.warnings += _warnings_about_draws(dataset)
         return dataset
 
@@ -407,11 +407,6 @@ class GeneratedData(KindData[GeneratedDataset]):
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
         of_sample = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
         return Samples(int(document["sizes"][0]), of_sample * sum(document["sizes"]), "sizes")
-
-
-def _refuse(findings: Iterable[Finding]) -> None:
-    if problems := list(findings):
-        raise DatasetError(problems)
 
 
 def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> GeneratedDataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,13 +59,13 @@ class TabularDataset:
             self._file = open_table(path, FORMATS)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError([(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")])
-        _refuse(self._unusable_columns(inputs, outputs, document["identifiers"]))
+        files.refuse(self._unusable_columns(inputs, outputs, document["identifiers"]))
 
         columns = [column for columns in self.columns.values() for column in columns]
         sources = [group.column for group in self.groups.values()]
         with _argument("path"):
             numbers, texts = self._file.read(columns, [*document["identifiers"], *sources])
-        _refuse(self._unusable_numbers(numbers))
+        files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
         gaps |= {name: texts[name] == "" for name in sources}
         self.gaps = {name: int(absent.sum()) for name, absent in gaps.items()}
@@ -210,7 +210,7 @@ class TabularDataset:
                 why = f"'{group.pattern}' does not match the {values} of '{group.column}'; add alternatives with |"
                 findings.append((("groups", grouping, "pattern"), why))
             names[grouping] = np.array(of_rows, dtype=np.str_)
-        _refuse(findings)
+        files.refuse(findings)
         return names
 
     def _repeated_identifiers(self) -> Iterator[str]:
@@ -243,11 +243,6 @@ def _argument(name: str) -> Iterator[None]:
         yield
     except QexpError as error:
         raise DatasetError([((name,), str(error))]) from error
-
-
-def _refuse(findings: Iterable[Finding]) -> None:
-    if problems := list(findings):
-        raise DatasetError(problems)
 
 
 def _listed_columns(variables: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -26,8 +26,7 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network, initialise
 from qexp.networks.stacked_training import Task
 from qexp.networks.training import Recipe
-
-Document = dict[str, Any]
+from qexp.spec.reading import Document
 
 MEMBERS_THAT_CHOOSE = 3
 """Most members per inner fold that choose the candidate, if further networks are trained for the estimates."""
