@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-import os
-import signal
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -479,33 +476,6 @@ def test_a_folder_is_estimated_file_by_file(tmp_path):
     saved(source / "a.npy")
     with pytest.raises(QexpError, match=r"would both be written to .*a; rename one of them"):
         targets(source, tmp_path / "out", names)
-
-
-def test_a_file_that_is_done_is_left_alone_until_the_images_or_the_run_are_others(tmp_path):
-    source, target = saved(tmp_path / "a.npy", gappy()), tmp_path / "made.csv"
-    model = model_of("displacement", "mask")
-    first = model.predict(source, target)
-    again = model_of("displacement", "mask", estimate=lambda inputs: 1 / 0).predict(source, target)
-    assert (first.made, again.made, again.remarks) == (True, False, first.remarks)
-    assert json.loads((tmp_path / "made.csv.json").read_text())["origin"]["run"] == "mogi_0"
-    with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
-        model_of("displacement", "mask", run="other").predict(source, target)
-    saved(source)
-    with pytest.raises(QexpError, match="was made before"):
-        model.predict(source, target)
-    assert model.predict(source, target, overwrite=True).made
-
-
-def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(tmp_path):
-    def interrupted(inputs):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return inputs["displacement"][:, 0, 0, :1]
-
-    source = saved(tmp_path / "a.npy")
-    with pytest.raises(KeyboardInterrupt):
-        model_of(estimate=interrupted).predict(source, tmp_path / "made.csv")
-    assert list(tmp_path.iterdir()) == [source]
-    assert model_of().predict(source, tmp_path / "made.csv").made
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from dataclasses import replace
 
@@ -249,29 +248,6 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, ending):
         MODEL.predict(tmp_path / f"rows.{ending}", tmp_path / "made.csv")
 
 
-def test_what_the_same_run_made_of_the_same_rows_is_left_as_it_is(tmp_path):
-    first, _ = rows_of("red,blue\n0.2,0.5\n", tmp_path)
-    again = MODEL.predict(first.source, first.target)
-    assert first.made
-    assert not again.made
-    assert replace(again, made=True) == first
-
-
-def test_a_file_that_was_made_otherwise_is_not_replaced_unless_asked(tmp_path):
-    first, _ = rows_of("red,blue\n0.2,0.5\n", tmp_path)
-    other = replace(MODEL, origin={"run": "lunar_4"})
-    with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
-        other.predict(first.source, first.target)
-    assert other.predict(first.source, first.target, overwrite=True).made
-    first.source.write_text("red,blue\n0.2,0.5\n0.3,0.5\n")
-    with pytest.raises(QexpError, match=r"was made before .* was changed"):
-        other.predict(first.source, first.target)
-    (tmp_path / "mine.csv").write_text("do not touch\n")
-    with pytest.raises(QexpError, match="no record beside it"):
-        MODEL.predict(first.source, tmp_path / "mine.csv")
-    assert (tmp_path / "mine.csv").read_text() == "do not touch\n"
-
-
 def test_the_record_tells_run_rows_and_units(tmp_path):
     rows_of("red,blue\n0.2,0.5\n0.9,0.5\n", tmp_path)
     record = json.loads((tmp_path / "made.csv.json").read_text())
@@ -290,29 +266,6 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_
     for target in ("/proc/made.csv", tmp_path / "rows.csv" / "made.csv"):
         with pytest.raises(QexpError, match="cannot write"):
             replace(MODEL, estimate=never).predict(tmp_path / "rows.csv", type(tmp_path)(target))
-
-
-def test_an_error_while_computing_leaves_no_file(tmp_path):
-    write_csv(tmp_path / "rows.csv")
-
-    def broken(features):
-        raise RuntimeError("no network")
-
-    with pytest.raises(RuntimeError, match="no network"):
-        replace(MODEL, estimate=broken).predict(tmp_path / "rows.csv", tmp_path / "made.csv", chunk=10)
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
-
-
-def test_an_interrupt_in_the_middle_leaves_no_file(tmp_path):
-    write_csv(tmp_path / "rows.csv")
-
-    def press_ctrl_c(rows, share):
-        if rows > COUNT / 2:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        MODEL.predict(tmp_path / "rows.csv", tmp_path / "made.csv", chunk=10, progress=press_ctrl_c)
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
 @pytest.mark.slow

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -283,26 +281,6 @@ def test_estimates_outside_the_range_of_the_training_data_are_counted(folder, tm
 
 
 @pytest.mark.slow
-def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_others(folder, tmp_path):
-    target = tmp_path / "made.csv"
-    assert model_of().predict(folder, target).made
-    before = target.stat().st_mtime_ns
-
-    def refused(counts):
-        raise AssertionError("nothing is to be estimated")
-
-    again = model_of(estimate=refused).predict(folder, target)
-    assert (again.made, again.spectra, again.files) == (False, COUNT, [target, tmp_path / "made.png"])
-    with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
-        model_of(origin={"run": "other"}).predict(folder, target)
-    os.utime(folder / "spe" / NAMES[7], ns=(1, 1))
-    with pytest.raises(QexpError, match="was made before"):
-        model_of().predict(folder, target)
-    assert target.stat().st_mtime_ns == before
-    assert model_of().predict(folder, target, overwrite=True).made
-
-
-@pytest.mark.slow
 def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(folder, tmp_path):
     (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
     made = model_of().predict(folder, tmp_path / "made.csv")
@@ -428,18 +406,6 @@ def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
         model_of().predict(tmp_path / "out", tmp_path / "made.csv")
     with pytest.raises(QexpError, match="chunk=0"):
         PredictOptions(folder, tmp_path / "made.csv", chunk=0)
-
-
-@pytest.mark.slow
-def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(folder, tmp_path):
-    def interrupted(counts):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return counts[:, :1]
-
-    with pytest.raises(KeyboardInterrupt):
-        model_of(estimate=interrupted).predict(folder, tmp_path / "made.csv")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
-    assert model_of().predict(folder, tmp_path / "made.csv").made
 
 
 def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure():

@@ -1,0 +1,91 @@
+"""`qexp predict`: what holds for files of every kind of data."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qexp.errors import QexpError
+from qexp.kinds.fields.prediction import FieldModel
+from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra
+
+pytestmark = pytest.mark.slow
+
+
+def rows(folder):
+    test_predict_rows.write_csv(folder / "source.csv")
+    return test_predict_rows.MODEL, folder / "source.csv", folder / "made.csv"
+
+
+def fields(folder):
+    test_predict_fields.written(folder / "source.nc")
+    return FieldModel(**test_predict_fields.THICKNESS), folder / "source.nc", folder / "made.nc"
+
+
+def spectra(folder):
+    return test_predict_spectra.model_of(), test_predict_spectra.write_spectra(folder / "source"), folder / "made.csv"
+
+
+def images(folder):
+    images = test_predict_images.IMAGES * np.float32(1)
+    images[0] = np.nan  # a remark and a count of what has no estimate
+    source = test_predict_images.saved(folder / "source.npy", images)
+    return test_predict_images.model_of("displacement", "mask"), source, folder / "made.csv"
+
+
+KINDS = pytest.mark.parametrize("kind", [rows, fields, spectra, images], ids=lambda kind: kind.__name__)
+
+
+def never(*_):
+    raise AssertionError("nothing is to be estimated")
+
+
+@KINDS
+def test_what_the_same_run_made_of_the_same_data_is_left_as_it_is_and_nothing_else(kind, tmp_path):
+    model, source, target = kind(tmp_path)
+    first = model.predict(source, target)
+    before = target.stat().st_mtime_ns
+    again = replace(model, estimate=never).predict(source, target)
+    assert (first.made, again.made) == (True, False)
+    assert replace(again, made=True) == first
+    with pytest.raises(QexpError, match="was made by another run; overwrite=True replaces it"):
+        replace(model, origin={"run": "other"}).predict(source, target)
+    file = source / "spe" / "s_007.csv" if source.is_dir() else source
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(QexpError, match=r"was made before .* was changed"):
+        model.predict(source, target)
+    assert target.stat().st_mtime_ns == before
+    assert model.predict(source, target, overwrite=True).made
+    target.write_bytes(b"do not touch")
+    with pytest.raises(QexpError, match="was changed since it was made"):
+        model.predict(source, target)
+    target.with_name(f"{target.name}.json").unlink()
+    with pytest.raises(QexpError, match="no record beside it"):
+        model.predict(source, target)
+    assert target.read_bytes() == b"do not touch"
+
+
+@KINDS
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(kind, number, tmp_path):
+    model, source, target = kind(tmp_path)
+
+    def interrupted(*_):
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        model.predict(source, target, progress=interrupted)
+    assert list(tmp_path.iterdir()) == [source]
+    assert model.predict(source, target).made
+
+
+@KINDS
+def test_an_error_while_computing_leaves_no_file(kind, tmp_path):
+    model, source, target = kind(tmp_path)
+    with pytest.raises(AssertionError, match="nothing is to be estimated"):
+        replace(model, estimate=never).predict(source, target)
+    assert list(tmp_path.iterdir()) == [source]
