@@ -34,27 +34,27 @@ HIDING = [
 ]
 
 
-def dataset(priors: dict[str, Any], noise_model: Any = "white", **fixed: float) -> GeneratedDataset:
-    """A point source in 12 × 12 pixels of 0.5 km; the variables with priors vary."""
-    document = copy.deepcopy(SOUND["dataset"])
-    known = {
-        **document["fixed"],
-        "depth": 1.5,
-        "delta_volume": 1.0,
-        "x_res": 0.5,
-        "y_res": 0.5,
-        "noise": NOISE,
-        **fixed,
-    }
-    document |= {
-        "size": [12, 12],
-        "fixed": {name: value for name, value in known.items() if name not in priors},
+def dataset(
+    priors: dict[str, Any], noise_model: Any = "white", size: int = 12, pixel: float = 0.5, **fixed: float
+) -> GeneratedDataset:
+    """A point source in square images with pixels of some size [km]; the variables with priors vary."""
+    return generated_of(document(priors, noise_model, size, pixel, **fixed), BUILT_IN)
+
+
+def document(
+    priors: dict[str, Any], noise_model: Any = "white", size: int = 12, pixel: float = 0.5, **fixed: float
+) -> dict[str, Any]:
+    values = {"depth": 1.5, "delta_volume": 1.0, "x_res": pixel, "y_res": pixel, "noise": NOISE, **fixed}
+    values = {**SOUND["dataset"]["fixed"], **values}
+    spec = copy.deepcopy(SOUND["dataset"]) | {
+        "size": [size, size],
+        "fixed": {name: value for name, value in values.items() if name not in priors},
         "varyings": {name: [[0.2, 0.8]] for name in priors},
         "distributions": priors,
         "noise_model": noise_model,
     }
-    del document["matrix"]
-    return generated_of(document, BUILT_IN)
+    del spec["matrix"]
+    return spec
 
 
 def covariance(correlated: bool, level: float = NOISE, pixel: float = 0.5) -> np.ndarray:

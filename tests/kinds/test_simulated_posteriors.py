@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,34 +25,21 @@ from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND, Specs, call, shared_folder
+from tests.inference.small_images import EXPONENTIAL, HIDING, IMAGES, LOG_NORMAL, UNIFORM, document as small_images
 
-LOG_NORMAL = {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}}
-UNIFORM = {"type": "uniform", "parameters": {"a": -2.0, "b": 2.0}}
-EXPONENTIAL = {"type": "exponential", "parameters": {"range": 2.0}}
-HIDING = [EXPONENTIAL, {"type": "decorrelation", "parameters": {"share": 0.4, "patch_size": 2.0}}]
 WHOLE = [(0.0, 1.0)]
-IMAGES = ["displacement"]
 
 
-def dataset(size: int, noise_model: Any, priors: dict[str, Any] | None = None, **fixed: float) -> GeneratedDataset:
-    """A point source in 6.4 km × 6.4 km; depth and volume change vary if nothing else is asked for."""
-    return generated_of(document_of(size, noise_model, priors, **fixed), BUILT_IN)
+SOURCE = {"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}
+
+
+def dataset(size: int, noise_model: Any, priors: dict[str, Any] | None = None) -> GeneratedDataset:
+    return generated_of(document_of(size, noise_model, priors), BUILT_IN)
 
 
 def document_of(size: int, noise_model: Any, priors: dict[str, Any] | None = None, **fixed: float) -> dict[str, Any]:
-    priors = priors or {"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}
-    document = copy.deepcopy(SOUND["dataset"])
-    known = {"azimuth": 0.0, "incidence": 0.33, "x_res": 6.4 / size, "y_res": 6.4 / size, "x": 0.0, "y": 0.0}
-    known |= {"depth": 1.5, "delta_volume": 1.0, "noise": 0.01, **fixed}
-    document |= {
-        "size": [size, size],
-        "fixed": {name: value for name, value in known.items() if name not in priors},
-        "varyings": {name: [[0.2, 0.8]] for name in priors},
-        "distributions": priors,
-        "noise_model": noise_model,
-    }
-    del document["matrix"]
-    return document
+    """A point source in 6.4 km × 6.4 km; depth and volume change vary if nothing else is asked for."""
+    return small_images(priors or SOURCE, noise_model, size, 6.4 / size, **fixed)
 
 
 def observed(of: GeneratedDataset, count: int) -> dict[str, torch.Tensor]:
