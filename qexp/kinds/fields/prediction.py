@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.outputs import limits_of
@@ -23,7 +22,6 @@ from qexp.errors import QexpError
 from qexp.kinds.fields.folders import (
     NETCDF,
     SLOPES,
-    CoordinateAxis,
     FieldError,
     FieldFolder,
     FrameGrid,
@@ -72,15 +70,9 @@ ABOUT_OTHERS = ("bounds", "climatology", "ancillary_variables")
 
 
 @dataclass(frozen=True)
-class FieldGrid:
-    """Times and coordinates of fields."""
+class FieldGrid(FrameGrid):
+    """The grid of estimates, with what is copied from the source."""
 
-    frames: int
-    size: tuple[int, int]
-    """Height and width [cells]."""
-    y: CoordinateAxis | None
-    x: CoordinateAxis | None
-    time: NDArray[np.float64] | None
     about_time: Mapping[str, Any]
     """Attributes of the time axis."""
     source: Path | None
@@ -376,9 +368,8 @@ def _require_space(target: Path, size: int) -> None:
 
 def _lies_at(fields: FieldFolder, grid: FrameGrid, resample: float) -> FieldGrid:
     """Times and coordinates of the estimates, with their attributes."""
-    beside = fields.file if isinstance(fields, NetcdfFolder) else None
-    attributes = fields.attributes("time")
-    return FieldGrid(grid.frames, grid.size, grid.y, grid.x, grid.time, attributes, beside, resample == 1)
+    source = fields.file if isinstance(fields, NetcdfFolder) else None
+    return FieldGrid(**vars(grid), about_time=fields.attributes("time"), source=source, same_cells=resample == 1)
 
 
 def _ready(fields: FieldFolder, model: FieldModel, start: int, stop: int) -> dict[str, Array]:
