@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from qexp.networks import checkpoint, training
+from qexp.networks.best_weights import BestRows, WeightLayout, is_kept
 from qexp.networks.callbacks import Callback
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.losses import losses_of, total
@@ -23,13 +24,10 @@ from qexp.networks.network import Network, operations_per_sample
 from qexp.networks.sequence import SequenceNorm
 from qexp.networks.training import (
     PRECISIONS,
-    BestRows,
     EpochView,
     Recipe,
     Samples,
-    WeightLayout,
     deterministic,
-    is_kept,
     keep_freed_memory,
     own_random_state,
 )
