@@ -378,7 +378,7 @@ def shows_source(problem: Problem, fit: Fit) -> bool:
 def would_show_source(problem: Problem, signal: Tensor) -> Tensor:
     """Whether BIC would prefer the source to none in data with the noise's expected χ², (problem,).
 
-    signal  signal-to-noise ratios, see `information.bounds`
+    signal  signal-to-noise ratios, see `least_squares.bounds`
     """
     points, nuisances = problem.model.points, problem.weighting.nuisances
     least = bic(problem.degrees, points, nuisances + len(problem.coordinates.free))

@@ -10,8 +10,9 @@ import torch
 
 import qexp as package
 from qexp.errors import QexpError
+from qexp.kinds.images.bounds import bounds_of_cells
 from qexp.kinds.images.matrix_figures import matrix_panels
-from qexp.kinds.images.refinement import MatrixAxis, Refinement, bounds_of_cells
+from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.web.drawings import matrices

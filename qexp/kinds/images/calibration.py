@@ -21,6 +21,7 @@ from qexp.figures import canvas
 from qexp.inference import integration
 from qexp.inference.density import Prior
 from qexp.kinds import figures
+from qexp.kinds.images.bounds import Bounds, bounds_of_samples
 from qexp.kinds.images.calibrated_posteriors import (
     HIGH,
     LOW,
@@ -46,7 +47,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import CALIBRATION_FIGURES
 from qexp.kinds.images.limit import exact_likelihoods
 from qexp.kinds.images.posteriors import approximated
-from qexp.kinds.images.refinement import Bounds, MatrixAxis, Refinement, bounds_of_samples
+from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of

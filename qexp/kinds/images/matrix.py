@@ -22,18 +22,10 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
+from qexp.kinds.images.bounds import Bounds, bounds_of_cells
 from qexp.kinds.images.experiment import generated_of, require_units_of
 from qexp.kinds.images.matrix_figures import draw_matrix
-from qexp.kinds.images.refinement import (
-    LARGEST,
-    Bounds,
-    MatrixAxis,
-    Refinement,
-    blocks,
-    bounds_of_cells,
-    check_axis,
-    values_at,
-)
+from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, blocks, check_axis, values_at
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of

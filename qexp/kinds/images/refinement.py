@@ -16,8 +16,6 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.base.quantities import NOISE, base_name, quantity
 from qexp.errors import QexpError, some
-from qexp.inference import least_squares
-from qexp.inference.fit import would_show_source
 from qexp.inference.least_squares import Deformation, DeformationOfMeans, Problem, means
 from qexp.inference.parameters import Coordinates, Search, searches
 from qexp.inference.simulated_images import Averages, Mask, Pixels, Weights, alike, blocks_of
@@ -302,100 +300,3 @@ class Refinement:
     def unit(self, name: str) -> float:
         """The SI factor of a variable."""
         return quantity(name, self._source.quantities).si_factor
-
-
-# The Cramér–Rao bound in the cells of a matrix: the least error that unbiased estimates can have there.
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """NaN in cells, or of samples, that are not possible, or that show too few pixels.
-
-    deviations  output → the bound, (cell,), in the output's unit; infinite where the data do not determine it
-    signal      signal-to-noise ratio, (cell,), see `information.bounds`
-    seen        (cell,): 1 where the data show the source, 0 where they do not and the bound means little, because no
-                estimate is unbiased there
-    """
-
-    deviations: Mapping[str, Array]
-    signal: Array
-    seen: Array
-
-
-def bounds_of_cells(
-    source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
-    outputs: Sequence[str],
-    likelihood: Refinement,
-    random: torch.Generator,
-) -> Bounds:
-    """The bounds for the pixels that the first realisation of each cell shows.
-
-    constants   variable → value of those that are no axes
-    likelihood  of the observations, with the outputs as unknowns
-    random      as it makes the first realisations of the matrix
-    Raises QexpError where there is no noise.
-    """
-    if likelihood.quiet:
-        raise QexpError(f"`bound`: {some(likelihood.quiet)} has no noise, which alone makes a bound; leave `bound` out")
-    cells = int(np.prod([axis.cells for axis in grid]))
-    deviations = {name: np.full(cells, np.nan) for name in outputs}
-    signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
-    source = source.with_only_fixed(constants)
-    for block in blocks(cells):
-        values = values_at(grid, block)
-        possible = source.possible(values, len(block))
-        if not possible.any():
-            continue
-        numbers, simulated = block[possible], {name: column[possible] for name, column in values.items()}
-        truth = {name: simulated.get(name, np.full(len(numbers), constants.get(name, np.nan))) for name in outputs}
-        samples = source.observe(simulated, random)
-        bounds = bounds_of_samples(likelihood, samples, simulated, truth)
-        for name, deviation in bounds.deviations.items():
-            deviations[name][numbers] = deviation
-        signal[numbers], seen[numbers] = bounds.signal, bounds.seen
-    if np.isnan(signal).all():
-        raise QexpError(
-            "`bound`: no cell has noise, which alone makes a bound; give it a level, such as `fixed=noise=0.01`"
-        )
-    return Bounds(deviations, signal, seen)
-
-
-def bounds_of_samples(
-    likelihood: Refinement, samples: Mapping[str, Tensor], given: Mapping[str, Array], truth: Mapping[str, Array]
-) -> Bounds:
-    """The bounds at the true values of samples, for the pixels that these show; NaN beyond the bounds of a search.
-
-    given  variable → value for each sample in its unit, of those that vary and are no unknowns
-    truth  unknown → its true values, (sample,), in its unit
-    """
-    data = likelihood.data(samples)
-    deviations = {name: np.full(len(data), np.nan) for name in truth}
-    signal, seen = np.full(len(data), np.nan), np.full(len(data), np.nan)
-    for group, shared, mask in likelihood.alike(samples, given):
-        scale = likelihood.noise_over_weights(shared)
-        if not likelihood.enough(mask) or not scale:
-            continue
-        for part in np.split(group, range(TOGETHER, len(group), TOGETHER)):
-            problem = likelihood.problem(data[part], shared, mask)
-            at = likelihood.starts(problem, {name: values[part] for name, values in truth.items()})
-            least, ratio = least_squares.bounds(problem, at)
-            least, ratio = scale * least, ratio / scale
-            for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
-                deviations[name][part] = column.numpy() / likelihood.unit(name)
-            signal[part] = ratio.numpy()
-            seen[part] = would_show_source(problem, ratio).numpy()
-            moved = _moved(at, problem, {name: likelihood.unit(name) * values[part] for name, values in truth.items()})
-            signal[part[moved]] = seen[part[moved]] = np.nan
-            for deviation in deviations.values():
-                deviation[part[moved]] = np.nan
-    return Bounds(deviations, signal, seen)
-
-
-def _moved(at: Tensor, problem: Problem, truth: Mapping[str, Array]) -> NDArray[np.bool_]:
-    """Which starts are not where the truth is, (sample,), as no search would begin there; all in SI units."""
-    names = [parameter.name for parameter in problem.coordinates.parameters]
-    columns = [np.isclose(at[:, names.index(name)].numpy(), values, rtol=1e-6) for name, values in truth.items()]
-    same: NDArray[np.bool_] = np.all(columns, axis=0)
-    return ~same
