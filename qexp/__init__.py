@@ -4,7 +4,6 @@
 import qexp.runs  # noqa: F401
 from qexp.api.deformation import invert as invert, observe as observe
 from qexp.api.estimation import export_network as export_network, matrix as matrix, predict as predict
-from qexp.api.evaluation import calibrate as calibrate, evaluate as evaluate, intervals as intervals, limit as limit
 from qexp.api.keeping import (
     act as act,
     doctor as doctor,
@@ -15,7 +14,14 @@ from qexp.api.keeping import (
     restore as restore,
 )
 from qexp.api.listing import compare as compare, report as report, runs as runs, serve as serve, status as status
-from qexp.api.runs import Run as Run, open_run as open_run
+from qexp.api.runs import (
+    Run as Run,
+    calibrate as calibrate,
+    evaluate as evaluate,
+    intervals as intervals,
+    limit as limit,
+    open_run as open_run,
+)
 from qexp.api.specs import (
     images as images,
     make_ice as make_ice,

@@ -10,7 +10,6 @@ from qexp.api.estimation import (
     predict as predict,
     submit_predictions as submit_predictions,
 )
-from qexp.api.evaluation import calibrate as calibrate, evaluate as evaluate, intervals as intervals, limit as limit
 from qexp.api.keeping import (
     PurgedCache as PurgedCache,
     act as act,
@@ -44,7 +43,15 @@ from qexp.api.listing import (
     status as status,
     tree as tree,
 )
-from qexp.api.runs import Run as Run, open_run as open_run, open_runs as open_runs
+from qexp.api.runs import (
+    Run as Run,
+    calibrate as calibrate,
+    evaluate as evaluate,
+    intervals as intervals,
+    limit as limit,
+    open_run as open_run,
+    open_runs as open_runs,
+)
 from qexp.api.specs import (
     Validation as Validation,
     images as images,

@@ -25,10 +25,9 @@ from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
 from qexp.networks.shapes import from_spec, written
 from qexp.spec import reading, resolution, validation
-from qexp.spec.defaults import Fields, follow_dataset, follows
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import dataset_with_defaults, filled_in
-from qexp.spec.reading import Document, Finding, Where, canonical, digest
+from qexp.spec.reading import Document, Fields, Finding, Where, canonical, digest, follow_dataset, follows
 from qexp.spec.resolution import FOLDERS, Override
 from qexp.spec.validation import without_unread
 

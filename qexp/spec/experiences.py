@@ -18,9 +18,8 @@ from qexp.base.tables import Tables, long_form
 from qexp.base.text import names_in, single_brace
 from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
-from qexp.spec.defaults import defaults_in, follows
 from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of, entry_in_words
-from qexp.spec.reading import Document, Finding, Where
+from qexp.spec.reading import Document, Finding, Where, defaults_in, follows
 
 
 class ExperienceType(ABC):

@@ -16,8 +16,7 @@ from qexp.base import files
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError, QexpError
-from qexp.spec.defaults import defaults_in
-from qexp.spec.reading import Document, Finding
+from qexp.spec.reading import Document, Finding, defaults_in
 
 TEST_PREDICTIONS = "test_predictions.nc"
 """File in `results` with the true values and estimates of the test samples."""

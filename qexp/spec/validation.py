@@ -12,10 +12,9 @@ from jsonschema.exceptions import ValidationError
 
 from qexp.base.tables import Tables
 from qexp.errors import nearest, suggestion
-from qexp.spec.defaults import follows
 from qexp.spec.experiences import belongs_to, type_name, type_of
 from qexp.spec.kinds import KINDS, all_documents, documents_named, documents_of, filled_in
-from qexp.spec.reading import Document, Finding, Where, describe
+from qexp.spec.reading import Document, Finding, Where, describe, follows
 from qexp.spec.schema import whole_schema
 
 # Forms that VDI gave up: the error shows the new one.

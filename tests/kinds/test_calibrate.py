@@ -23,7 +23,7 @@ from scipy.stats import norm
 import qexp as package
 from qexp.errors import QexpError
 from qexp.inference.density import Prior, of_training
-from qexp.kinds.images.calibrated_posteriors import ObservationDraws, locate
+from qexp.kinds.images.calibration import ObservationDraws, locate
 from qexp.results.calibration import (
     Calibration,
     CellShare,

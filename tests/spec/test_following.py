@@ -5,7 +5,7 @@ import pytest
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import experience
 from qexp.runs.order import read_overrides
-from qexp.spec.defaults import FROM_DATASET, Fields, follow_dataset
+from qexp.spec.reading import FROM_DATASET, Fields, follow_dataset
 from tests import domes
 from tests.conftest import SOUND, Specs, put
 from tests.spec import test_tabular_specs as on_rows

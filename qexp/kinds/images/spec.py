@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
 from qexp.base.tables import Table, Tables, long_form
-from qexp.spec.defaults import defaults_in
 from qexp.spec.kinds import KindDocuments
-from qexp.spec.reading import Document, Finding, Where
+from qexp.spec.reading import Document, Finding, Where, defaults_in
 
 NUMBERS = ("azimuth", "heading", "incidence", "x_res", "y_res")
 """Keys of a view that are fixed variables."""
