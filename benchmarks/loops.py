@@ -18,7 +18,7 @@ from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH
-from qexp.runs.catalog import Catalog
+from qexp.runs.catalog import Catalog, find_run
 
 
 def measure() -> list[Comparison]:
@@ -46,13 +46,13 @@ def epoch(name: str) -> Comparison:
 def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 9) -> Comparison:
     """Cells simulated and estimated, against the network alone, in batches, on images that are already there."""
     workspace = find()
-    directory = Catalog(workspace).find(run)
+    directory = find_run(run, Catalog(workspace))
     device = torch.device("cpu")
     model = load_model(directory, device)
     tables = BUILT_IN
     name, document = dataset_document("mogi_test", workspace, tables)
     source = dataset_of(document, tables)
-    grid = [replace(axis, cells=cells) for axis in matrix.axes_of(document, name)]
+    grid = [replace(axis, cells=cells) for axis in matrix.matrix_axes(document, name)]
     values = matrix.constant_values(source, grid, {}, list(model.network.outputs))
     depth, volume = (part.ravel() for part in np.meshgrid(*(axis.centres for axis in grid), indexing="ij"))
     images = source.observe({"depth": depth, "delta_volume": volume}, torch.Generator())

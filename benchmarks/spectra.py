@@ -19,6 +19,7 @@ from qexp.examples.xrf import ALL, write
 from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.networks.masked_autoencoder import masked_encoder
 from qexp.rows.array_cache import VARIABLE
+from qexp.spec.kinds import filled_in
 
 CHANNELS, PATCHES = 2048, 128
 RATIOS = (0.0, 0.5, 0.75)
@@ -76,7 +77,7 @@ def start() -> Comparison:
 
     def open_spectra(cache: str) -> None:
         os.environ[VARIABLE] = cache
-        SpectraDataset(folder / ALL)
+        SpectraDataset(folder / ALL, filled_in({"type": "spectra"}))
 
     with tempfile.TemporaryDirectory() as parent:
         folder, cache = Path(parent) / "spectra", tempfile.mkdtemp(dir=parent)
