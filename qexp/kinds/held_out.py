@@ -428,10 +428,15 @@ def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequen
         return None
 
 
+def require_coverage(interval: float | None) -> None:
+    """Raise QexpError for a coverage that cannot be; None stands for the usual one."""
+    if interval is not None and not 0 < interval < 1:
+        raise QexpError(f"`interval={interval:g}`: a coverage lies between 0 and 1, such as 0.9")
+
+
 def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str]) -> NewIntervals:
     """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out errors."""
-    if not 0 < coverage < 1:
-        raise QexpError(f"`interval={coverage:g}`: a coverage lies between 0 and 1, such as 0.9")
+    require_coverage(coverage)
     outputs = read_held_out(directory)
     most = conformal.promised(outputs[0].count)
     if coverage > most:

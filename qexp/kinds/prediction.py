@@ -380,6 +380,12 @@ def named_after(source: Path, target: Path, ending: str) -> Path:
     return target / f"{files.stem_of(source)}{ending}" if target.is_dir() else target
 
 
+def require_not_read(target: Path, sources: Iterable[Path]) -> None:
+    """Raise QexpError if a file to write is one of those that are read."""
+    if target.resolve() in {source.resolve() for source in sources}:
+        raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
+
+
 def require_different_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
     """Raise QexpError if two files would be written to one, or to files that differ by their endings alone."""
     sources: dict[Path, Path] = {}

@@ -34,6 +34,7 @@ from qexp.kinds.fields.folders import (
     alike,
     cached_frames,
     field_folders,
+    in_untrained_cells,
     open_folder,
 )
 from qexp.kinds.fields.spec import FIELD_ERRORS
@@ -396,12 +397,7 @@ def _other_cells(request: EvaluationRequest, frames: Sequence[Frames]) -> list[s
     ]
     if not sizes or not others:
         return []
-    trained = ", ".join(f"{y:g} x {x:g} m" for y, x in sizes)
-    (y, x) = others[0].spacing or (0.0, 0.0)
-    return [
-        f"{some([folder.name for folder in others], SHOWN)}: the cells are {y:g} x {x:g} m, but the network was "
-        f"trained on {trained}, and does not adapt to the cell size"
-    ]
+    return [in_untrained_cells(some([folder.name for folder in others], SHOWN), others[0].spacing or (0.0, 0.0), sizes)]
 
 
 def _evaluated(

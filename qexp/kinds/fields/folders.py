@@ -707,6 +707,17 @@ def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
     return all(abs(width - reference) <= SPACINGS_ALIKE * reference for width, reference in pairs)
 
 
+def in_untrained_cells(
+    name: str, spacing: Sequence[float], trained: Sequence[Sequence[float]], changed: str = ""
+) -> str:
+    """The warning that cells have another size than all those that a network was trained on, along y and along x."""
+    sizes = ", ".join(f"{y:g} x {x:g} m" for y, x in trained)
+    return (
+        f"{name}: the cells are {spacing[0]:g} x {spacing[1]:g} m{changed}, but the network was trained on {sizes}, "
+        "and does not adapt to the cell size"
+    )
+
+
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
     """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
     key = ["counts", COUNTS_VERSION, frames.cached.path.name, variable, threshold, patch_size]

@@ -28,6 +28,7 @@ from qexp.kinds.fields.folders import (
     NetcdfFolder,
     alike,
     grid_of,
+    in_untrained_cells,
     open_folder,
     read_ready,
 )
@@ -42,6 +43,7 @@ from qexp.kinds.prediction import (
     named_after,
     origin_of,
     ranges_of_targets,
+    require_not_read,
     require_there,
 )
 from qexp.kinds.trained import load_model
@@ -296,8 +298,7 @@ class FieldEstimation(Estimation[FieldModel]):
     def __init__(self, model: FieldModel, source: Path, target: Path) -> None:
         super().__init__(model, source, target)
         self._fields = open_fields(source, model.file, SLOPES if model.recompute_slopes else ())
-        if target.resolve() in {path.resolve() for path in self._fields.files}:
-            raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
+        require_not_read(target, self._fields.files)
         self.identity = [identity(path) for path in self._fields.files]
         self._grid = _lies_at(self._fields, grid_of(self._fields, model.inputs, model.resample), model.resample)
         if reason := model.refusal(*self._grid.size):
@@ -400,12 +401,8 @@ def _other_widths(source: Path, grid: FieldGrid, model: FieldModel) -> list[str]
     here = (grid.y.spacing, grid.x.spacing)
     if any(alike(here, spacing) for spacing in model.spacings):
         return []
-    trained = ", ".join(f"{y:g} x {x:g} m" for y, x in model.spacings)
     changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
-    return [
-        f"{source}: the cells are {here[0]:g} x {here[1]:g} m{changed}, but the network was trained on {trained}, "
-        "and does not adapt to the cell size"
-    ]
+    return [in_untrained_cells(str(source), here, model.spacings, changed)]
 
 
 # The model for predicting fields from a finished run: its network, inputs and cell sizes.

@@ -17,6 +17,7 @@ from qexp.base.outputs import estimate_of, limits_of
 from qexp.base.quantities import quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import SUFFIXES, variables_in
 from qexp.kinds.images.misfit import UNUSUAL, FeatureDistance, ImageMisfit
@@ -435,12 +436,6 @@ def _posteriors(
         return None
     require_coverage(interval)
     return OfHeads(posterior, units_of_heads(network, record), COVERAGE if interval is None else interval)
-
-
-def require_coverage(interval: float | None) -> None:
-    """Raise QexpError for a coverage that cannot be; None stands for the usual one."""
-    if interval is not None and not 0 < interval < 1:
-        raise QexpError(f"`interval={interval:g}`: a coverage lies between 0 and 1, such as 0.9")
 
 
 def _reference(

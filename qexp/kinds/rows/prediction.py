@@ -39,6 +39,7 @@ from qexp.kinds.prediction import (
     ranges_of_targets,
     read_ahead,
     require_different_targets,
+    require_not_read,
     require_there,
 )
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
@@ -75,8 +76,7 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
             raise QexpError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
     for path, new in pairs:
         format_of(new)
-        if new.resolve() == path.resolve():
-            raise QexpError(f"{path}: the estimates would be written over what is read; give another `target`")
+        require_not_read(new, [path])
     require_different_targets(pairs)
     return pairs
 

@@ -37,6 +37,7 @@ from qexp.kinds.prediction import (
     origin_of,
     ranges_of_targets,
     read_ahead,
+    require_not_read,
     require_there,
 )
 from qexp.kinds.spectra.dataset import SPECTRUM
@@ -441,8 +442,7 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     format_of(target)
     if source.is_file():
         format_of(source)
-    if target.resolve() == source.resolve():
-        raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
+    require_not_read(target, [source])
     return [(source, target)]
 
 
