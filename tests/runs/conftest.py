@@ -146,5 +146,22 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
+def halt(pid: int) -> None:
+    """Stop a process, and wait: one that is held up by the disk would take a SIGTERM, of the lower number, first."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: _process_status(pid)["State"].startswith("T"), "that the process is stopped")
+
+
+def has_been_told_to_end(pid: int) -> bool:
+    """Whether a SIGTERM waits for a process that is stopped."""
+    return bool(int(_process_status(pid)["ShdPnd"], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def _process_status(pid: int) -> dict[str, str]:
+    """What the kernel says of a process, by its names."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def has_lines(path: Path, count: int) -> Callable[[], bool]:
     return lambda: path.exists() and path.read_bytes().count(b"\n") >= count

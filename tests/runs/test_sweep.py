@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from qexp.jobs.launchers import Launch
 from qexp.runs import launch
 from qexp.store.directory import RunDirectory
 from tests.conftest import call, shared_folder
-from tests.runs.conftest import until
+from tests.runs.conftest import halt, has_been_told_to_end, until
 
 BRIEF = ("--set", "epochs=3", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
 ENDLESS = ("--set", "epochs=100000", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
@@ -87,7 +86,7 @@ def test_a_second_ctrl_c_kills(workspace, start):
     pids = [package.open_run(name).record["attempts"][-1]["process"]["pid"] for name in states()]
     try:
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)  # so that they cannot follow the first one
+            halt(pid)  # so that they cannot follow the first one
         pool.send(signal.SIGINT)
         until(lambda: all(map(has_been_told_to_end, pids)), "that the pool passes the first one on")
         pool.send(signal.SIGINT)
@@ -97,12 +96,6 @@ def test_a_second_ctrl_c_kills(workspace, start):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     assert set(states().values()) == {"lost"}
-
-
-def has_been_told_to_end(pid):
-    """Whether a SIGTERM waits for a process that is stopped."""
-    pending = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd")]
-    return bool(int(pending[0].split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
 @shared_folder

@@ -22,7 +22,7 @@ from qexp.jobs.launchers import options_of
 from qexp.jobs.scheduler import Wrap, wrap_of
 from qexp.store.process import number_in_view, this_process
 from tests.conftest import Specs
-from tests.runs.conftest import Process, has_lines, until
+from tests.runs.conftest import Process, halt, has_been_told_to_end, has_lines, until
 
 NOTING = '#!/bin/bash\nprintf "%s\\n" "$@" > "$(dirname "$0")/called"\n'
 
@@ -171,11 +171,9 @@ def test_a_pool_that_is_interrupted_twice_leaves_nothing_of_a_wrap_running(wrapp
     wrapped("waiting")
     process = at_work(start, "--seeds", "0:1")
     (attempt,) = open_run("sound_0").directory.record().attempts
-    os.kill(attempt.process.pid, signal.SIGSTOP)  # it cannot write a checkpoint
+    halt(attempt.process.pid)  # it cannot write a checkpoint
     process.send(signal.SIGINT)
-    status = Path(f"/proc/{attempt.process.pid}/status")
-    terminated = 1 << (signal.SIGTERM - 1)
-    until(lambda: int(status.read_text().split("ShdPnd:")[1].split()[0], 16) & terminated != 0, "the first signal")
+    until(lambda: has_been_told_to_end(attempt.process.pid), "the first signal")
     process.send(signal.SIGINT)
     assert process.end()[0] == 130
     assert open_run("sound_0").state == "lost"
