@@ -323,6 +323,12 @@ def put(document: Any, path: str, value: Any) -> Any:
     return changed
 
 
+def located(kind: str, path: str, complaint: str) -> str:
+    """A message about the sound spec of a kind: at a path, as `put` takes it, unless it begins with `$`."""
+    place = "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
+    return f"specs/{FOLDERS[kind]}/sound.json at {complaint if complaint.startswith('$') else f'${place}: {complaint}'}"
+
+
 class Specs:
     """The specs of a workspace, one sound one of each kind, all of one name."""
 

@@ -5,7 +5,7 @@ import pytest
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import examine, experience, spec_cache
 from qexp.spec.experiences import type_of
-from qexp.spec.resolution import FOLDERS
+from qexp.spec.resolution import FOLDERS, REFERENCES
 
 REPOSITORY = Workspace(Path(__file__).resolve().parent.parent)
 FILES = sorted(REPOSITORY.specs.rglob("*.json"))
@@ -29,6 +29,6 @@ def test_a_spec_of_the_repository_is_right(file):
 def test_an_experience_of_the_repository_can_be_made_whole(file):
     whole = experience(str(file), {}, REPOSITORY)
     assert whole.name == file.stem
-    named = [getattr(whole, f"{kind}_name") for kind in type_of(whole.document).refers_to]
+    named = [getattr(whole, f"{kind}_name") for kind in REFERENCES if type_of(whole.document).trains]
     assert set(named) <= {other.stem for other in FILES}
     assert len(whole.digest) == 64

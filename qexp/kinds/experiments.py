@@ -27,7 +27,7 @@ from qexp.networks.shapes import from_spec, written
 from qexp.spec import reading, resolution, validation
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import dataset_with_defaults, filled_in
-from qexp.spec.reading import Document, Fields, Finding, Where, canonical, digest, follow_dataset, follows
+from qexp.spec.reading import Document, Finding, Where, canonical, digest, follow_dataset, follows
 from qexp.spec.resolution import FOLDERS, Override
 from qexp.spec.validation import without_unread
 
@@ -132,7 +132,7 @@ def check_training(loaded: resolution.Loaded, warnings: list[Problem], cache: Sp
     if problems or dataset is None:
         return Check(loaded, dataset, problems, warnings)
     kind = data_kind(document["dataset"])
-    document = resolution.with_defaults(document, tables)
+    document = type_of(document).with_defaults(document, tables)
     warnings += loaded.problems("experience", type_of(document).doubts(document))
     problems = loaded.problems("dataset", kind.unread(document, workspace))
     document = loaded.document = kind.completed(document, tables, workspace)
@@ -157,8 +157,8 @@ def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None
     if dataset is None:
         return None, problems
     sizes = {name: [*shape[1:], shape[0]] for name, shape in dataset.shapes().items()}
-    fields = Fields(sizes, data_kind(document).roles(filled_in(document), cache.workspace))
-    loaded.document, not_followed = follow_dataset(loaded.document, fields)
+    roles = data_kind(document).roles(filled_in(document), cache.workspace)
+    loaded.document, not_followed = follow_dataset(loaded.document, sizes, roles)
     for kind, finding in not_followed:
         problems += loaded.problems(kind, [finding])
     return dataset, problems
@@ -167,7 +167,7 @@ def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None
 def leave_out_unread(loaded: resolution.Loaded, changes: list[Override], cache: SpecCache) -> list[Problem]:
     """Leave out what nothing reads of an experience, its dataset and its model; returns warnings about it."""
     warnings = []
-    for kind in type_of(loaded.document).refers_to:
+    for kind in resolution.REFERENCES if type_of(loaded.document).trains else ():
         document = loaded.document.get(kind)
         if isinstance(document, dict):
             overridden = [change.path[1:] for change in changes if change.path[0] == kind]
@@ -332,7 +332,7 @@ class CommandObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
         doubts: list[Finding] = []
         if not (findings := validation.findings("experience", loaded.document, cache.tables)):
-            document = loaded.document = resolution.with_defaults(loaded.document, cache.tables)
+            document = loaded.document = type_of(loaded.document).with_defaults(loaded.document, cache.tables)
             findings = list(_in_files(document, cache.workspace))
             doubts = [*type_of(document).doubts(document), *_unlisted_files(document, cache.workspace)]
         warnings += loaded.problems("experience", () if findings else doubts)
@@ -492,7 +492,9 @@ def _digest_of_file(reference: str, cache: SpecCache) -> str | None:
 
 def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]]:
     """All combinations of the values in `select` of a resolved experience: values, and the experience with them."""
-    return [(chosen, resolution.with_defaults(document, tables)) for chosen, document in resolution.candidates(spec)]
+    return [
+        (chosen, type_of(document).with_defaults(document, tables)) for chosen, document in resolution.candidates(spec)
+    ]
 
 
 def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,9 @@ from qexp.spec.reading import Document, Finding, Where, defaults_in, follows
 class ExperienceType(ABC):
     """A type of experience. "Resolved" documents have all defaults written out."""
 
-    refers_to: Sequence[str] = ()
-    """The kinds of spec that it names, or contains."""
     trains: bool = False
-    """Whether its runs train networks of qexp, which can predict."""
-    executes: bool = False
-    """Whether its document alone makes a run execute programs."""
+    """Whether its runs train networks of qexp, which can predict, with the dataset and model that it names or contains;
+    else its document alone makes a run execute programs."""
 
     @abstractmethod
     def schema(self) -> Document:
@@ -51,7 +48,7 @@ class ExperienceType(ABC):
 
     @abstractmethod
     def with_defaults(self, document: Document, tables: Tables) -> Document:
-        """The resolved document."""
+        """The resolved document: every default filled in, so that its meaning does not change with later versions."""
 
     # Of a resolved document
 
@@ -110,13 +107,7 @@ PART, OUTPUT = "test", "result"
 
 RESULT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
-LARGEST_FILE = 1_000_000
-"""Largest size of a results file [bytes]."""
-
 RESULT_FORMS = 'write {"mae": 0.1}, or {"test": {"depth": {"mae": 0.1}}} (part, output, metric)'
-
-MOST_SHOWN = 5
-"""Largest number of problems in a message."""
 
 Numbers = dict[str, dict[str, dict[str, float | None]]]
 
@@ -127,28 +118,17 @@ def read_program_results(file: Path, label: str) -> Numbers:
     label  name of the file in errors
     A flat object of metrics belongs to the part `test` and the output `result`; an empty one holds no numbers.
     """
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise SpecError([Problem(label, (), f"is larger than {LARGEST_FILE:,} bytes; {RESULT_FORMS}")])
-        document = reading.parse(content.decode(), label)
-    except FileNotFoundError:
-        raise SpecError([Problem(label, (), "there is no such file")]) from None
-    except OSError as error:
-        raise SpecError([Problem(label, (), f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise SpecError([Problem(label, (), "is not UTF-8 text")]) from None
+    document = reading.read(file, label)
     if not document:
         return {}
     if not any(isinstance(value, dict) for value in document.values()):
         document = {PART: {OUTPUT: document}}
     if findings := list(_problems(document)):
-        raise SpecError([Problem(label, *finding) for finding in findings[:MOST_SHOWN]])
+        raise SpecError([Problem(label, *finding) for finding in findings[:5]])
     return document
 
 
-def _problems(document: dict[str, Any]) -> Iterator[Finding]:
+def _problems(document: Document) -> Iterator[Finding]:
     flat = set(document) == {PART} and set(document[PART]) == {OUTPUT}
     for part, outputs in document.items():
         if part not in RESULT_PARTS:
@@ -190,30 +170,16 @@ RUN_VALUES = {
 }
 """Placeholder that every command has → what is put in its place."""
 
-OF_PARAMETERS = "parameters."
 
-
-def run_values(parameters: Mapping[str, Any], prefix: str = OF_PARAMETERS) -> dict[str, str]:
+def run_values(parameters: Mapping[str, Any], prefix: str = "parameters.") -> dict[str, str]:
     """`{"parameters.rate": "0.1"}`: a text for each parameter; nested ones with a dot between the names."""
     values: dict[str, str] = {}
     for name, value in parameters.items():
-        values[prefix + name] = value if isinstance(value, str) else _compact(value)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        values[prefix + name] = value if isinstance(value, str) else text
         if isinstance(value, Mapping):
             values |= run_values(value, f"{prefix}{name}.")
     return values
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def problems_in_word(text: str, placeholders: Collection[str]) -> Iterator[str]:
-    """What is wrong with the placeholders of a text, in words."""
-    for name in names_in(text):
-        if name not in placeholders:
-            yield f"no placeholder '{{{name}}}'; {suggestion(name, placeholders)}"
-    if (brace := single_brace(text)) is not None:
-        yield f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
 
 
 # Documents of experiences that run a program: `{"type": "command", "command": ["python", "train.py"]}`.
@@ -257,8 +223,6 @@ def shares_its_results(document: Document) -> bool:
 
 
 class Command(ExperienceType):
-    executes = True
-
     def schema(self) -> Document:
         return schema_file("command")
 
@@ -274,12 +238,15 @@ class Command(ExperienceType):
         return None
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
-        placeholders = [*RUN_VALUES, *run_values(document["parameters"])]
         for where, text in texts_in(document):
-            # The folder and the results file determine the value of {results}.
-            unusable = "results" if where[0] in ("folder", "results") else None
-            for problem in problems_in_word(text, [name for name in placeholders if name != unusable]):
-                yield where, problem
+            placeholders = {**RUN_VALUES, **run_values(document["parameters"])}
+            if where[0] in ("folder", "results"):
+                del placeholders["results"]  # whose value these determine
+            for name in names_in(text):
+                if name not in placeholders:
+                    yield where, f"no placeholder '{{{name}}}'; {suggestion(name, placeholders)}"
+            if (brace := single_brace(text)) is not None:
+                yield where, f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
             if "\0" in text:
                 yield where, "holds a null character, which no word of a command can"
         for key in ("command", "resume", "environment"):
@@ -290,21 +257,23 @@ class Command(ExperienceType):
 
             if name in METRICS:
                 yield ("metrics", name), f"'{name}' is a metric of qexp, whose meaning is known; leave it out"
-        yield from _in_files(document)
+        for key in ("files", "data"):
+            for index, name in enumerate(document[key]):
+                path = Path(name)
+                if "\0" in name:
+                    yield (key, index), "holds a null character, which no path can"
+                elif key == "files" and (path.is_absolute() or ".." in path.parts):
+                    yield (key, index), f"'{name}' is not below the workspace; copy it there"
+                elif key == "data" and name in document["files"]:
+                    yield (key, index), f"'{name}' is among the 'files' as well; keep one"
 
     def doubts(self, spec: Document) -> Iterator[Finding]:
-        names = {name for _, text in texts_in(spec) for name in names_in(text)}
-        if "seed" not in names:
-            yield (
-                ("command",),
-                "no word contains {seed}: runs with different seeds differ only if the program reads QEXP_SEED",
-            )
+        if not any("seed" in names_in(text) for _, text in texts_in(spec)):
+            differ = "runs with different seeds differ only if the program reads QEXP_SEED"
+            yield ("command",), f"no word contains {{seed}}: {differ}"
         if shares_its_results(spec):
-            yield (
-                ("results",),
-                f"all runs write the same file '{spec['results']}', so that they wait for each other; "
-                "to run several at a time, pass {results} to the program",
-            )
+            what = f"all runs write the same file '{spec['results']}', so that they wait for each other"
+            yield ("results",), f"{what}; to run several at a time, pass {{results}} to the program"
 
     def with_defaults(self, document: Document, tables: Tables) -> Document:
         spec = {**self.defaults(), **copy.deepcopy(document)}
@@ -354,37 +323,23 @@ class Command(ExperienceType):
         return None
 
 
-def _in_files(document: Document) -> Iterator[Finding]:
-    for key in ("files", "data"):
-        for index, name in enumerate(document[key]):
-            path = Path(name)
-            if "\0" in name:
-                yield (key, index), "holds a null character, which no path can"
-            elif key == "files" and (path.is_absolute() or ".." in path.parts):
-                yield (key, index), f"'{name}' is not below the workspace; copy it there"
-            elif key == "data" and name in document["files"]:
-                yield (key, index), f"'{name}' is among the 'files' as well; keep one"
-
-
 # Documents of experiences that train a network of qexp on a dataset.
 
 
 class Training(ExperienceType):
-    refers_to = ("dataset", "model")
     trains = True
 
     def schema(self) -> Document:
         """With the keys that only some kinds of dataset take; `x-dataset` lists these kinds."""
         schema = schema_file("experience")
         documents = all_documents()
-        takers = {
-            key: [name for name, kind in documents.items() if key in kind.schemas["shared"]]
-            for key in schema["x-shared"]
-        }
-        keys = {key: {"x-dataset": takers[key], **of_key} for key, of_key in schema.pop("x-shared").items()}
+        keys: Document = {}
+        for key, of_key in schema.pop("x-shared").items():
+            takers = [name for name, kind in documents.items() if key in kind.schemas["shared"]]
+            keys[key] = {"x-dataset": takers, **of_key}
         for name, kind in documents.items():
             keys |= {key: {"x-dataset": name, **of_key} for key, of_key in kind.schemas["experience"].items()}
-        properties: dict[str, Any] = {}
+        properties: Document = {}
         for key, of_key in schema["properties"].items():
             properties[key] = of_key
             if key == "split":
@@ -399,8 +354,14 @@ class Training(ExperienceType):
             return  # the dataset is missing, which is reported
         if dataset_type is not None:
             yield from documents_named(dataset_type).in_experience(document)
-        yield from _in_pretrain(document)
-        yield from _in_limits(document)
+        pretrain = document["pretrain"]
+        if isinstance(pretrain, dict) and pretrain.get("epochs_frozen") is not None and not pretrain.get("freeze"):
+            yield ("pretrain", "epochs_frozen"), "nothing is frozen; list operations in 'freeze', or leave it out"
+        for name, (low, high) in document.get("limits", {}).items():
+            if low is None and high is None:
+                yield ("limits", name), "null on both sides limits nothing; give a number, or leave it out"
+            elif low is not None and high is not None and not low < high:
+                yield ("limits", name), f"the lowest value, {low:g}, must be less than the highest, {high:g}"
         for key in ("losses", "metrics", "limits"):
             for name in document.get(key, {}):  # limits have no default, so that specs without them stay as they were
                 if name not in outputs:
@@ -500,27 +461,6 @@ def schema_file(name: str) -> Document:
     content: Document = json.loads((files("qexp.spec") / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
     return content
 
-
-def _in_pretrain(document: Document) -> Iterator[Finding]:
-    pretrain = document.get("pretrain")
-    if not isinstance(pretrain, dict):
-        return
-    if pretrain.get("epochs_frozen") is not None and not pretrain.get("freeze"):
-        yield ("pretrain", "epochs_frozen"), "nothing is frozen; list operations in 'freeze', or leave it out"
-
-
-def _in_limits(document: Document) -> Iterator[Finding]:
-    for name, (low, high) in document.get("limits", {}).items():
-        if low is None and high is None:
-            yield ("limits", name), "null on both sides limits nothing; give a number, or leave it out"
-        elif low is not None and high is not None and not low < high:
-            yield ("limits", name), f"the lowest value, {low:g}, must be less than the highest, {high:g}"
-
-
-# The types of experience, as documents: one line and one module each. Nothing here loads torch.
-
-
-__all__ = ["TRAINING", "TYPES", "ExperienceType", "caution", "type_name", "type_of", "units_of"]
 
 TRAINING = "training"
 """The type of an experience that does not name one."""

@@ -18,9 +18,6 @@ from qexp.base import files
 from qexp.errors import QexpError
 from qexp.spec.kinds import add_kinds
 
-LARGEST_LOOK = 1_000_000
-"""Largest size [bytes] of a file of code whose definitions are listed."""
-
 NAMED = 5
 """Largest number of names of one kind in a message."""
 
@@ -38,22 +35,17 @@ def variables_of(extensions: Path) -> tuple[bytes, Mapping[str, Any]]:
     except OSError as error:
         raise QexpError(f"{extensions} cannot be read: {error.strerror}") from error
     if content not in _EXECUTED:
-        _EXECUTED[content] = _executed(extensions, content)
+        name = f"qexp_extensions_{hashlib.sha256(content).hexdigest()[:16]}"
+        module_spec = importlib.util.spec_from_file_location(name, extensions)
+        assert module_spec is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(module_spec)  # dataclasses look for theirs there
+        try:
+            exec(compile(content, str(extensions), "exec"), vars(module))
+        except (Exception, SystemExit) as error:  # a user's code may raise any error
+            raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
+        _EXECUTED[content] = vars(module)
     add_kinds(_EXECUTED[content].get("KINDS", {}), str(extensions))
     return content, _EXECUTED[content]
-
-
-def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
-    """The variables of an extension. Raises QexpError if it cannot be executed."""
-    name = f"qexp_extensions_{hashlib.sha256(content).hexdigest()[:16]}"
-    module_spec = importlib.util.spec_from_file_location(name, extensions)
-    assert module_spec is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(module_spec)  # dataclasses look for theirs there
-    try:
-        exec(compile(content, str(extensions), "exec"), vars(module))
-    except (Exception, SystemExit) as error:  # a user's code may raise any error
-        raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
-    return vars(module)
 
 
 def code_in_words(path: Path) -> str:
@@ -64,7 +56,7 @@ def code_in_words(path: Path) -> str:
     if path.suffix == ".json":
         return "runs: " + _first(ascii(word)[:40] for word in files.read_json(path).get("command", ()))
     size = f"{path.stat().st_size:,} bytes"
-    if path.stat().st_size > LARGEST_LOOK:
+    if path.stat().st_size > 1_000_000:
         return f"{size}, too large to be inspected"
     try:
         tree = ast.parse(path.read_bytes())

@@ -81,10 +81,6 @@ class KindDocuments(ABC):
         content: Document = json.loads(self.file.read_text(encoding="utf-8"))
         return content
 
-    def wrong_split(self, split: Any) -> str | None:
-        """Why a value of `split`, a list of shares or an entry of the table, is not for this kind; None if it is."""
-        return None if isinstance(split, list) == self.split_by_shares else self.split_words
-
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         """Problems of a dataset that its schema cannot find; the defaults of its schema are filled in."""
         return iter(())
@@ -195,11 +191,6 @@ def _kind(kind: Kind | str) -> Kind:
     return import_module(kind).KIND if isinstance(kind, str) else kind
 
 
-def kind_of(dataset: Mapping[str, Any]) -> Kind:
-    """The kind of a dataset, by its document."""
-    return kind_named(dataset["type"])
-
-
 WITHOUT = {
     "held_out": "make no intervals from the errors of held-out samples, as tabular ones and spectra do",
     "evaluate": "are evaluated on the test part of their run alone",
@@ -212,7 +203,7 @@ WITHOUT = {
 
 def load_stage(dataset: Mapping[str, Any], stage: str) -> Any:
     """What does the work of a stage on a dataset's kind. Raises QexpError if the kind has nothing for it."""
-    implementation = kind_of(dataset).load(stage)
+    implementation = kind_named(dataset["type"]).load(stage)
     if implementation is None:
         raise QexpError(f"datasets of the type '{dataset['type']}' {WITHOUT[stage]}")
     return implementation

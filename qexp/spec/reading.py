@@ -8,7 +8,8 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ DEEPEST = 50
 """Largest nesting of objects and lists; a spec has about ten levels, and the schema check recurses as deep."""
 
 LARGEST_FILE = 1_000_000
-"""Largest size of a spec [bytes]; the largest that people write have about ten thousand."""
+"""Largest size [bytes] of a spec, and of a program's results; the largest that people write have about ten thousand."""
 
 _TOO_DEEP = f"nested too deeply to be a spec; at most {DEEPEST} levels of objects and lists"
 
@@ -53,7 +54,7 @@ def read(path: Path, label: str | None = None) -> Document:
     name = label or str(path)
     try:
         if (size := path.stat().st_size) > LARGEST_FILE:
-            raise SpecError([Problem(name, (), f"is too large to be a spec: {size:,} bytes, at most {LARGEST_FILE:,}")])
+            raise SpecError([Problem(name, (), f"is too large: {size:,} bytes, at most {LARGEST_FILE:,}")])
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError([Problem(name, (), "there is no such file")]) from None
@@ -93,27 +94,22 @@ def plain(value: Any, name: str) -> Any:
 
     Raises SpecError for values that JSON cannot hold, and for numbers and texts that no spec may contain.
     """
-    problems: list[Problem] = []
     try:
-        content = _plain(_json_types(value), (), name, problems)
-    except TypeError as error:
+        text = json.dumps(value, default=_as_json, check_circular=False)
+    except (TypeError, ValueError) as error:
         raise SpecError([Problem(name, (), str(error))]) from None
     except RecursionError:
         raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
-    if problems:
-        raise SpecError(problems)
-    return content
+    return parse_value(text, name)
 
 
-def _json_types(value: Any) -> Any:
-    if value is None or (isinstance(value, bool | int | float | str) and not hasattr(value, "tolist")):
-        return value
+def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return _Object([(str(key), _json_types(item)) for key, item in value.items()])
-    if isinstance(value, list | tuple | range):
-        return [_json_types(item) for item in value]
+        return dict(value)
+    if isinstance(value, range):
+        return list(value)
     if hasattr(value, "tolist"):  # NumPy numbers and arrays
-        return _json_types(value.tolist())
+        return value.tolist()
     raise TypeError(f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict")
 
 
@@ -204,9 +200,6 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-# What a document leaves to others: defaults, and values that follow from the dataset.
-
-
 def defaults_in(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Key → default, for the properties of a schema that have one."""
     return {name: copy.deepcopy(value["default"]) for name, value in schema["properties"].items() if "default" in value}
@@ -222,24 +215,18 @@ CHANNELS = "outputs"
 """The parameter of operations that is the number of channels, or values, of all outputs."""
 
 
-@dataclass(frozen=True)
-class Fields:
-    """What a dataset offers to specs that follow it."""
-
-    sizes: Mapping[str, Sequence[int]]
-    """Variable → its size as specs write it, channels last."""
-    roles: tuple[Sequence[str], Sequence[str]] | None
-    """Names of inputs and of outputs; None if the dataset does not tell them apart."""
-
-
 def follows(document: Document) -> bool:
     """Whether a model, or an experience's own keys, cannot be checked without the dataset; of any JSON object."""
     return any(True for _ in _followers(document))
 
 
-def follow_dataset(experience: Document, fields: Fields) -> tuple[Document, list[tuple[str, Finding]]]:
+def follow_dataset(
+    experience: Document, sizes: Mapping[str, Sequence[int]], roles: tuple[Sequence[str], Sequence[str]] | None
+) -> tuple[Document, list[tuple[str, Finding]]]:
     """An experience with its dataset and model inserted, as the dataset decides; a single loss is that of every output.
 
+    sizes  variable → its size as specs write it, channels last
+    roles  names of inputs and of outputs; None if the dataset does not tell them apart
     Returns also the problems, each with the kind of spec that it is in. The document is not checked yet.
     """
     following = copy.deepcopy(experience)
@@ -247,35 +234,33 @@ def follow_dataset(experience: Document, fields: Fields) -> tuple[Document, list
     for key, position in (("inputs", 0), ("outputs", 1)):
         if following.get(key) != FROM_DATASET:
             continue
-        if fields.roles is None:
-            message = f"this dataset does not say which variables are {key}; list them"
-            problems.append(("experience", ((key,), message)))
+        if roles is None:
+            problems.append(("experience", ((key,), f"this dataset does not say which variables are {key}; list them")))
         else:
-            following[key] = list(fields.roles[position])
+            following[key] = list(roles[position])
     inputs, outputs = (_names(following.get(key)) for key in ("inputs", "outputs"))
     if isinstance(following.get("losses"), str) and outputs is not None:
         following["losses"] = dict.fromkeys(outputs, following["losses"])
     if isinstance(following.get("model"), dict) and inputs is not None and outputs is not None:
-        problems += [("model", finding) for finding in _follow(following["model"], inputs, outputs, fields)]
+        problems += [("model", finding) for finding in _follow(following["model"], inputs, outputs, sizes)]
     return following, problems
 
 
-def _follow(model: Document, inputs: list[str], outputs: list[str], fields: Fields) -> Iterator[Finding]:
+def _follow(model: Any, inputs: list[str], outputs: list[str], sizes: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
     """Fill in a model, in place; yields what the dataset cannot decide."""
     if model.get("inputs") == FROM_DATASET:
         model["inputs"] = {name: {"size": FROM_DATASET} for name in inputs}
     for where in list(_followers(model)):
-        value: Any = None
-        if where[0] == "inputs":
-            if where[1] not in fields.sizes:
-                yield where, f"the dataset has no '{where[1]}'; {suggestion(str(where[1]), fields.sizes)}"
-                continue
-            value = list(fields.sizes[str(where[1])])
-        elif where[0] == "operations":
-            value = sum(fields.sizes[name][-1] for name in outputs if name in fields.sizes)
+        *way, last = where
+        parent = reduce(getitem, way, model)
+        if where[0] == "operations":
+            parent[last] = sum(sizes[name][-1] for name in outputs if name in sizes)
+        elif where[0] != "inputs":
+            parent[last] = list(inputs) if last == "x_name" else list(outputs)
+        elif (name := str(where[1])) in sizes:
+            parent[last] = list(sizes[name])
         else:
-            value = list(inputs) if where[-1] == "x_name" else list(outputs)
-        _put(model, where, value)
+            yield where, f"the dataset has no '{name}'; {suggestion(name, sizes)}"
 
 
 def _followers(document: Document) -> Iterator[Where]:
@@ -303,9 +288,3 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 def _names(value: Any) -> list[str] | None:
     """A list of names; None if it is none."""
     return value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None
-
-
-def _put(document: Any, where: Where, value: Any) -> None:
-    for step in where[:-1]:
-        document = document[step]
-    document[where[-1]] = value

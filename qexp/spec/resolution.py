@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.base.tables import Tables
 from qexp.base.text import keys_of
 from qexp.base.workspace import Workspace
 from qexp.errors import Problem, QexpError, SpecError, shortened, suggestion
 from qexp.spec import reading
 from qexp.spec.experiences import TYPES, type_name, type_of
 from qexp.spec.reading import Document, Finding, Where
-
-LONGEST_INDEX = 9
-"""Most digits of a list index; with more digits it is taken as a key."""
 
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
 """Kind of spec → the folder of `specs` for it."""
@@ -82,8 +78,8 @@ def steps(key: str) -> Where:
 
 
 def is_index(step: str) -> bool:
-    """Whether a step of a dotted path is a list index."""
-    return step.isdecimal() and step.isascii() and len(step) <= LONGEST_INDEX
+    """Whether a step of a dotted path is a list index; one of more than nine digits is taken as a key."""
+    return step.isdecimal() and step.isascii() and len(step) <= 9
 
 
 def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None = None) -> Path:
@@ -159,7 +155,7 @@ def experience(reference: str | Unwritten, overrides: Iterable[Override], worksp
     for kind in REFERENCES:
         value = document.get(kind)
         names[kind] = loaded.name
-        if kind not in of_type.refers_to:
+        if not of_type.trains:
             names[kind] = value if isinstance(value, str) else ""
         elif isinstance(value, str):
             try:
@@ -213,11 +209,6 @@ def _apply(document: Document, change: Override) -> None:
             parent = parent[step]
 
 
-def with_defaults(document: Document, tables: Tables) -> Document:
-    """The whole experience with every default filled in, so that its meaning does not change with later versions."""
-    return type_of(document).with_defaults(document, tables)
-
-
 def replaced(document: Document, key: str, value: Any) -> Document:
     """The document with one value set, as `--set key=value` would. Raises QexpError if the key's parent has no keys."""
     changed = copy.deepcopy(document)
@@ -228,7 +219,7 @@ def replaced(document: Document, key: str, value: Any) -> Document:
 def candidates(document: Document) -> list[tuple[Document, Document]]:
     """All combinations of the values in `select`, in order: the chosen values, and the experience with them.
 
-    Without `select` the only one is the experience itself. Call `with_defaults` on candidates of a resolved experience.
+    Without `select` the only one is the experience itself. Complete candidates of a resolved one `with_defaults` again.
     """
     grid = document.get("select") or {}
     combinations = []

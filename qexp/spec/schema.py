@@ -12,9 +12,6 @@ from qexp.spec.experiences import TRAINING, TYPES, schema_file
 from qexp.spec.kinds import all_documents
 from qexp.spec.reading import Document
 
-COMMENTARY = ("$schema", "description")
-"""Keys of every spec that are for readers and editors."""
-
 DOCUMENTS = ("dataset", "model", "experience")
 """Kinds of spec."""
 
@@ -25,16 +22,13 @@ def whole_schema(kind: str, tables: Tables) -> Document:
     A parameter whose schema says `"x-entry-of"` takes an entry of that table, as the transforms of a chain do.
     """
     schema = {"dataset": _dataset_schema, "experience": _experience_schema}.get(kind, partial(schema_file, kind))()
-    definitions = schema.get("$defs", {})
-    references = {
-        definition["x-table"]: f"#/$defs/{name}" for name, definition in definitions.items() if "x-table" in definition
-    }
-    schema["$defs"] = {
-        name: _with_references(_of_table(definition, tables[definition["x-table"]]), references)
-        if "x-table" in definition
-        else definition
-        for name, definition in definitions.items()
-    }
+    forms = {"named": _named, "named_or_bare": _named_or_bare, "pair": _pair, "bare": _bare}
+    definitions = schema.setdefault("$defs", {})
+    of_tables = {name: definition for name, definition in definitions.items() if "x-table" in definition}
+    references = {definition["x-table"]: f"#/$defs/{name}" for name, definition in of_tables.items()}
+    for name, definition in of_tables.items():
+        entries = forms[definition["form"]](definition, tables[definition["x-table"]])
+        definitions[name] = _with_references(entries, references)
     return schema
 
 
@@ -103,7 +97,9 @@ def _types_in(schema: Mapping[str, Any]) -> Table:
             lambda **keys: keys,
             {
                 "properties": {
-                    key: value for key, value in of_type["properties"].items() if key not in (*COMMENTARY, "type")
+                    key: value
+                    for key, value in of_type["properties"].items()
+                    if key not in ("$schema", "description", "type")
                 },
                 "required": [key for key in of_type["required"] if key != "type"],
             },
@@ -115,18 +111,9 @@ def _types_in(schema: Mapping[str, Any]) -> Table:
     }
 
 
-def _of_table(definition: Document, table: Table) -> Document:
-    forms = {"named": _named, "named_or_bare": _named_or_bare, "pair": _pair, "bare": _bare}
-    return forms[definition["form"]](definition, table)
-
-
-def _names(definition: Document, table: Table) -> Document:
-    return {"enum": sorted(table), "x-noun": definition["noun"]}
-
-
 def _bare(definition: Document, table: Table) -> Document:
     """`"mae"`."""
-    return _names(definition, table)
+    return {"enum": sorted(table), "x-noun": definition["noun"]}
 
 
 def _named(definition: Document, table: Table) -> Document:
@@ -141,7 +128,7 @@ def _named(definition: Document, table: Table) -> Document:
     return {
         "type": "object",
         "required": [key],
-        "properties": {key: _names(definition, table), "parameters": {"type": "object"}, **definition.get("also", {})},
+        "properties": {key: _bare(definition, table), "parameters": {"type": "object"}, **definition.get("also", {})},
         "additionalProperties": False,
         "allOf": choices,
     }
@@ -149,18 +136,13 @@ def _named(definition: Document, table: Table) -> Document:
 
 def _named_or_bare(definition: Document, table: Table) -> Document:
     """`"adam"`, or the long form, for entries with parameters."""
-    key = definition.get("key", "type")
-    bare = {
-        **_names(definition, table),
-        "allOf": [
-            {"not": {"const": name}, "x-message": f"'{name}' needs parameters: {json.dumps(entry.example)}"}
-            for name, entry in table.items()
-            if entry.required
-        ],
-    }
-    if not bare["allOf"]:
-        del bare["allOf"]
-    return {"if": {"type": "string"}, "then": bare, "else": _named({**definition, "key": key}, table)}
+    needing_parameters = [
+        {"not": {"const": name}, "x-message": f"'{name}' needs parameters: {json.dumps(entry.example)}"}
+        for name, entry in table.items()
+        if entry.required
+    ]
+    bare = {**_bare(definition, table), **({"allOf": needing_parameters} if needing_parameters else {})}
+    return {"if": {"type": "string"}, "then": bare, "else": _named(definition, table)}
 
 
 def _pair(definition: Document, table: Table) -> Document:
@@ -173,7 +155,7 @@ def _pair(definition: Document, table: Table) -> Document:
         "type": "array",
         "minItems": 1,
         "maxItems": 2,
-        "prefixItems": [_names(definition, table), {"type": "object"}],
+        "prefixItems": [_bare(definition, table), {"type": "object"}],
         "allOf": choices,
     }
     return {"if": {"type": "array"}, "then": pair, "else": _named_or_bare(definition, table)}
@@ -191,19 +173,13 @@ def rows_of(schema: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
     before  the beginning of the names
     """
     for name, parameter in schema["properties"].items():
-        yield [before + name, _range(parameter), _default(name, schema), parameter.get("description", "")]
+        default = json.dumps(parameter["default"], ensure_ascii=False) if "default" in parameter else ""
+        default = "required" if name in schema.get("required", []) else default
+        yield [before + name, _range(parameter), default, parameter.get("description", "")]
         is_list = parameter.get("type") == "array"
         value = parameter.get("items", {}) if is_list else parameter
         if "properties" in value and value.get("additionalProperties") is False:
             yield from rows_of(value, f"{before}{name}{'[]' if is_list else ''}.")
-
-
-def _default(name: str, schema: Mapping[str, Any]) -> str:
-    """Empty for a parameter that may be left out and has no value then."""
-    if name in schema.get("required", []):
-        return "required"
-    parameter = schema["properties"][name]
-    return json.dumps(parameter["default"], ensure_ascii=False) if "default" in parameter else ""
 
 
 def _range(schema: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
@@ -81,34 +83,29 @@ def without_unread(
     unread = [*_unknown_keys(document, whole_schema(kind, tables)), *(of_kind.unread(document) if of_kind else ())]
     if kind == "experience":
         unread += _untrained(document)
-    warnings = [
-        (where, message)
-        for where, message in unread
-        if not _is_within(where, old) and not _is_overridden(where, overridden)
-    ]
-    remaining = copy.deepcopy(document)
-    for where, _ in reversed(warnings):  # an element of a list before those that come earlier in it
-        _remove(remaining, where)
+
+    def is_overridden(where: Where) -> bool:
+        key = "".join(f"{step}." for step in where)
+        return any("".join(f"{step}." for step in path).startswith(key) for path in overridden)
+
+    warnings = [finding for finding in unread if not _is_within(finding[0], old) and not is_overridden(finding[0])]
+    remaining: Any = copy.deepcopy(document)
+    for (*way, last), _ in reversed(warnings):  # an element of a list before those that come earlier in it
+        del reduce(getitem, way, remaining)[last]
     return remaining, [*warnings, *(of_kind.doubts_in_dataset(remaining) if of_kind else ())]
 
 
-def _is_overridden(where: Where, overridden: Collection[Where]) -> bool:
-    def dotted(path: Where) -> str:
-        return "".join(f"{step}." for step in path)
-
-    return any(dotted(path).startswith(dotted(where)) for path in overridden)
-
-
-def _remove(document: Any, where: Where) -> None:
-    for step in where[:-1]:
-        document = document[step]
-    del document[where[-1]]
-
-
 def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
+    """The keys of objects that are misspellings neither of a known key nor of one that is missing."""
     for error in Draft202012Validator(schema).iter_errors(document):
-        if error.validator == "additionalProperties" and error.schema.get("x-noun") != "parameter":
-            for key in _unlike_any(error):
+        rules: Any = error.schema
+        if error.validator != "additionalProperties" or rules.get("x-noun") == "parameter":
+            continue
+        instance: Any = error.instance
+        properties = rules.get("properties", {})
+        missing = [key for key in rules.get("required", []) if key not in instance]
+        for key in instance:
+            if not (nearest(key, properties) or any(nearest(required, [key]) for required in missing)):
                 yield (*error.absolute_path, key), f"nothing reads the key '{key}'; it changes nothing"
 
 
@@ -128,17 +125,6 @@ def _untrained(document: Document) -> Iterator[Finding]:
                     yield (key, name), f"the output '{name}', which has no loss, is left out"
 
 
-def _unlike_any(error: ValidationError) -> Iterator[str]:
-    """The unknown keys of an object that are misspellings neither of a known key nor of one that is missing."""
-    schema: Any = error.schema
-    document: Any = error.instance
-    properties = schema.get("properties", {})
-    missing = [key for key in schema.get("required", []) if key not in document]
-    for key in document:
-        if not (key in properties or nearest(key, properties) or any(nearest(required, [key]) for required in missing)):
-            yield key
-
-
 # Problems of a document, in words: against its schema, and those that a schema cannot express.
 
 
@@ -151,7 +137,8 @@ def findings(kind: str, document: Document, tables: Tables, dataset_type: str | 
     dataset_type = dataset_type if isinstance(dataset_type, str) and dataset_type in KINDS else None
     schema = whole_schema(kind, tables)
     old = _old_forms(kind, document, tables)
-    by_schema = [finding for finding in _against_schema(document, schema) if not _is_within(finding[0], old)]
+    errors = Draft202012Validator(schema).iter_errors(document)
+    by_schema = [finding for error in errors for finding in _in_words(error) if not _is_within(finding[0], old)]
     if kind == "experience" and dataset_type is not None:
         by_schema += _in_keys_of_dataset_types(document, schema["$defs"][type_name(document)], dataset_type)
     if old or by_schema:
@@ -162,11 +149,6 @@ def findings(kind: str, document: Document, tables: Tables, dataset_type: str | 
     if kind == "model":
         return [] if follows(document) else list(_in_model(document))
     return list(documents_of(document).in_dataset(filled_in(document), tables["quantities"]))
-
-
-def _against_schema(document: Any, schema: Document) -> Iterator[Finding]:
-    for error in Draft202012Validator(schema).iter_errors(document):
-        yield from _in_words(error)
 
 
 def _in_words(error: ValidationError) -> Iterator[Finding]:
@@ -250,8 +232,9 @@ def _in_keys_of_dataset_types(document: Document, schema: Document, dataset_type
             yield (key,), f"'{key}' is for {types} datasets, but this one is of the type '{dataset_type}'"
         if key not in document and belongs and "x-dataset" in of_key and "default" not in of_key:
             yield (), _missing(key, document, schema["properties"])
-    if isinstance(split, str | dict | list) and (wrong := documents_named(dataset_type).wrong_split(split)):
-        yield ("split",), wrong
+    of_kind = documents_named(dataset_type)
+    if isinstance(split, str | dict | list) and isinstance(split, list) != of_kind.split_by_shares:
+        yield ("split",), of_kind.split_words
 
 
 def _listed(names: str | list[str]) -> list[str]:

@@ -281,7 +281,7 @@ class RunDirectory:
         if self.extensions.is_file():
             return self.extensions
         try:
-            return self.spec_file if type_of(self.spec_as_written()).executes else None
+            return self.spec_file if not type_of(self.spec_as_written()).trains else None
         except DamagedError:  # which cannot be executed either
             return None
 

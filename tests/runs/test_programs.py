@@ -132,7 +132,7 @@ def test_metrics_without_part_and_output_are_of_the_test_part_and_an_output_call
         ("mkdir $QEXP_RESULTS", "failed", "cannot be read: Is a directory"),
         ("echo '{{\"mae\": 1' > $QEXP_RESULTS", "failed", "not valid JSON"),
         ("echo '{{\"mae\": 1' > {results}", "failed", "not valid JSON"),
-        ("head -c 2000000 /dev/zero > {results}", "failed", "is larger than 1,000,000 bytes"),
+        ("head -c 2000000 /dev/zero > {results}", "failed", "is too large: 2,000,000 bytes, at most 1,000,000"),
         ("echo 1 > $QEXP_RUN/spec.json", "failed", "changed spec.json in its run's folder, which are files of qexp"),
         ("mkdir {run}/results; cd {run}/results; echo 1 > results.json", "failed", "changed results/results.json"),
         ("mkdir {results}", "failed", "files of other names into a folder is given {run}"),

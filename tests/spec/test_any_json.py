@@ -12,6 +12,7 @@ from qexp.base.files import json_bytes
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import data_to_make, examine, experience, spec_cache
 from qexp.spec.experiences import type_of
+from qexp.spec.resolution import REFERENCES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -38,10 +39,10 @@ def documents(workspace):
     for file in sorted(workspace.specs.rglob("*.json")):
         document = json.loads(file.read_text())
         yield file, document
-        if file.parent.name == "experiences" and type_of(document).refers_to:
+        if file.parent.name == "experiences" and type_of(document).trains:
             parts = {
                 kind: json.loads((workspace.specs / f"{kind}s" / f"{document[kind]}.json").read_text())
-                for kind in type_of(document).refers_to
+                for kind in REFERENCES
             }
             yield file, {**document, **parts}
 
@@ -224,4 +225,4 @@ def test_a_wrong_spec_does_not_hide_what_is_wrong_with_the_others(specs, qexp):
 
 def test_a_file_of_many_megabytes_is_no_spec(specs, problems):
     (said,) = problems(specs.write("dataset", " " * 1_000_001, name="large"))
-    assert said.endswith("$: is too large to be a spec: 1,000,001 bytes, at most 1,000,000")
+    assert said.endswith("$: is too large: 1,000,001 bytes, at most 1,000,000")

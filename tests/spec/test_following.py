@@ -5,7 +5,7 @@ import pytest
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import experience
 from qexp.runs.order import read_overrides
-from qexp.spec.reading import FROM_DATASET, Fields, follow_dataset
+from qexp.spec.reading import FROM_DATASET, follow_dataset
 from tests import domes
 from tests.conftest import SOUND, Specs, put
 from tests.spec import test_tabular_specs as on_rows
@@ -115,4 +115,4 @@ def test_a_model_that_follows_is_right_by_itself(workspace, qexp):
 @pytest.mark.parametrize("junk", [None, 3, "from dataset", ["from dataset"], {"x": "from dataset"}, [[1], {}]])
 def test_any_json_can_be_asked_to_follow(junk):
     for document in ({"model": junk}, {"model": {"inputs": junk, "operations": junk, "branches": junk}}):
-        follow_dataset({**document, "inputs": junk, "outputs": junk, "losses": junk}, Fields({"x": [1]}, None))
+        follow_dataset({**document, "inputs": junk, "outputs": junk, "losses": junk}, {"x": [1]}, None)
