@@ -20,7 +20,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.metrics.splits import Column, Rows, Split, SplitError
 from qexp.networks.modules import MatchedFilters
-from qexp.networks.network import Network, bytes_of_constants, bytes_of_weights
+from qexp.networks.network import Network, bytes_of
 from qexp.networks.shapes import features
 from qexp.networks.training import Data
 from qexp.spec.reading import Document, Finding
@@ -93,8 +93,10 @@ def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, f
 
     copies  numbers that are kept for each weight of an operation
     """
-    weights, constants = bytes_of_weights(network), bytes_of_constants(network)
-    return {name: copies[name] * weights[name] + constants[name] for name in weights}
+    return {
+        name: copies[name] * bytes_of(operation.parameters()) + bytes_of(operation.buffers())
+        for name, operation in network.operations.items()
+    }
 
 
 def _frozen(document: Document) -> list[str]:

@@ -97,14 +97,12 @@ class BestRows:
 
     def load_into(self, position: int, module: nn.Module) -> None:
         """Load the kept weights of one network into a module of the same layout."""
-        row = slice(position, position + 1)
-        state = {
-            **self._layout.views(self.weights[row]),
-            **{name: values[row] for name, values in self.buffers.items()},
-        }
+        weights = self._layout.views(self.weights[position : position + 1])
         with torch.no_grad():
-            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-                tensor.copy_(state[name][0])
+            for name, parameter in module.named_parameters():
+                parameter.copy_(weights[name][0])
+            for name, buffer in module.named_buffers():
+                buffer.copy_(self.buffers[name][position])
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights and buffers, by their names in a checkpoint."""

@@ -66,25 +66,20 @@ class ReduceOnPlateau(Callback):
         self._factor, self._patience = factor, patience
         self._min_delta, self._min_relative_delta = min_delta, min_relative_delta
         self._cooldown, self._min_lr, self._monitor = cooldown, min_lr, monitor
-        self.best = math.inf
-        self.epochs_waited = 0
-        self.cooling = 0
+        self.best, self.epochs_waited, self.cooling = math.inf, 0, 0
 
     def after_epoch(self, epoch: Epoch) -> None:
         if self.cooling > 0:
-            self.cooling -= 1
-            self.epochs_waited = 0
+            self.cooling, self.epochs_waited = self.cooling - 1, 0
         loss = _monitored(epoch, self._monitor)
         share = 1 - math.copysign(self._min_relative_delta, self.best)  # of a negative loss, less is further from zero
         if loss < self.best * share - self._min_delta:
-            self.best = loss
-            self.epochs_waited = 0
+            self.best, self.epochs_waited = loss, 0
         elif self.cooling == 0:
             self.epochs_waited += 1
             if self.epochs_waited >= self._patience and epoch.learning_rate > self._min_lr:
                 epoch.scale_learning_rate(max(self._factor, self._min_lr / epoch.learning_rate))
-                self.cooling = self._cooldown
-                self.epochs_waited = 0
+                self.cooling, self.epochs_waited = self._cooldown, 0
 
 
 class EarlyStopping(Callback):
@@ -103,14 +98,12 @@ class EarlyStopping(Callback):
         verbose: int = 0,
     ) -> None:
         self._patience, self._min_delta, self._monitor = max(patience, 1), min_delta, monitor
-        self.best = math.inf
-        self.epochs_waited = 0
+        self.best, self.epochs_waited = math.inf, 0
 
     def after_epoch(self, epoch: Epoch) -> None:
         loss = _monitored(epoch, self._monitor)
         if loss < self.best - self._min_delta:
-            self.best = loss
-            self.epochs_waited = 0
+            self.best, self.epochs_waited = loss, 0
             return
         self.epochs_waited += 1
         if self.epochs_waited >= self._patience:
@@ -194,9 +187,9 @@ CALLBACKS: dict[str, Entry] = {
         example={"type": "early_stopping", "parameters": {"patience": 20}},
     ),
     "test_evaluate": Entry(
-        build=TestEvaluate,
-        parameters={},
-        help="Test metrics after every epoch, for learning curves; no choice depends on them.",
-        example={"type": "test_evaluate"},
+        TestEvaluate,
+        {},
+        "Test metrics after every epoch, for learning curves; no choice depends on them.",
+        {"type": "test_evaluate"},
     ),
 }

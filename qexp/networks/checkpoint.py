@@ -29,7 +29,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the document of a checkpoint. Raises DamagedError if it is missing or was not written by qexp."""
     with _open(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        return tensors, _document(path, (file.metadata() or {}).get("qexp"))
+        try:
+            document = json.loads((file.metadata() or {}).get("qexp", ""))
+        except ValueError:
+            document = None
+    if not isinstance(document, dict):
+        raise DamagedError(f"{path} is damaged: it was not written by qexp")
+    return tensors, document
 
 
 @contextmanager
@@ -81,16 +87,6 @@ def _open(path: Path) -> Iterator[Any]:
         raise DamagedError(f"{path} is gone") from None
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from None
-
-
-def _document(path: Path, text: str | None) -> dict[str, Any]:
-    try:
-        document = json.loads(text or "")
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise DamagedError(f"{path} is damaged: it was not written by qexp")
-    return document
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -240,11 +240,15 @@ class Estimator(nn.Module):
     ) -> dict[str, Tensor]:
         was_training = self.training
         self.eval()
-        names = list(self.network.inputs)
-        splits = zip(*(tensors[name].split(batch_size) for name in names), strict=True)
-        batches = [function(dict(zip(names, parts, strict=True))) for parts in splits]
+        batches = [function(inputs) for inputs in _batches(self.network, tensors, batch_size)]
         self.train(was_training)
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _batches(network: Network, tensors: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
+    """The inputs of a network in parts of some samples."""
+    for parts in zip(*(tensors[name].split(size) for name in network.inputs), strict=True):
+        yield dict(zip(network.inputs, parts, strict=True))
 
 
 # An ensemble of trained networks as one estimator: its mean and its standard deviation.
@@ -253,10 +257,6 @@ CACHED = 1 << 16
 """Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
 BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
-
-
-Reduce = Callable[[str, Tensor], Sequence[Tensor]]
-"""Output, its estimates before limits, (network, sample, ...) → tensors, (sample, ...) each."""
 
 
 class Ensemble:
@@ -271,16 +271,6 @@ class Ensemble:
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
 
-    @torch.no_grad()
-    def estimates(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Output → (network, sample, ...), in the output's own unit, before limits."""
-        batches: dict[str, list[Tensor]] = {name: [] for name in self.network.outputs}
-        for batch in self._batches(samples):
-            estimates = [model(batch) for model in self.models]
-            for name, parts in batches.items():
-                parts.append(torch.stack([of_model[name] for of_model in estimates]))
-        return {name: torch.cat(parts, dim=1) for name, parts in batches.items()}
-
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
 
@@ -294,23 +284,22 @@ class Ensemble:
 
     @torch.no_grad()
     def reduced(
-        self, samples: Mapping[str, Tensor], reduce: Reduce, probabilities: Sequence[float] = ()
+        self,
+        samples: Mapping[str, Tensor],
+        reduce: Callable[[str, Tensor], Sequence[Tensor]],
+        probabilities: Sequence[float] = (),
     ) -> dict[str, list[Tensor]]:
         """Output → what is made of the estimates of all networks, batch by batch; (sample, ...) each.
 
+        reduce         output, its estimates before limits, (network, sample, ...) → tensors, (sample, ...) each
         probabilities  of quantiles that follow the estimates of outputs of posterior heads: (sample, 1 + probability)
         """
         batches: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
-        for batch in self._batches(samples):
+        for batch in _batches(self.network, samples, self.batch):
             estimates = [with_quantiles(model, batch, probabilities) for model in self.models]
             for name, parts in batches.items():
                 parts.append(reduce(name, torch.stack([of_model[name] for of_model in estimates])))
         return {name: [torch.cat(column) for column in zip(*parts, strict=True)] for name, parts in batches.items()}
-
-    def _batches(self, samples: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-        names = list(self.network.inputs)
-        splits = zip(*(samples[name].split(self.batch) for name in names), strict=True)
-        return [dict(zip(names, parts, strict=True)) for parts in splits]
 
 
 def with_quantiles(

@@ -240,28 +240,19 @@ Sides = int | Sequence[int]
 """A number of pixels down and across, or one for each."""
 
 
-def max_pooling(
-    shape: Shape, /, pool_size: Sides = 2, strides: Sides | None = None, padding: str = "valid"
+def pooling(
+    valid: Callable[..., nn.Module],
+    same: Callable[..., nn.Module],
+    shape: Shape,
+    /,
+    pool_size: Sides = 2,
+    strides: Sides | None = None,
+    padding: str = "valid",
 ) -> nn.Module:
-    """The largest value in each window, (batch, channel, height, width)."""
-    return _pooling(shape, SameMaxPool2d if padding == "same" else nn.MaxPool2d, pool_size, strides)
-
-
-def average_pooling(
-    shape: Shape, /, pool_size: Sides = 2, strides: Sides | None = None, padding: str = "valid"
-) -> nn.Module:
-    """The mean of each window, (batch, channel, height, width)."""
-    return _pooling(shape, SameAvgPool2d if padding == "same" else nn.AvgPool2d, pool_size, strides)
-
-
-def _pooling(shape: Shape, build: Callable[..., nn.Module], pool_size: Sides, strides: Sides | None) -> nn.Module:
+    """What a layer makes of each window, (batch, channel, height, width); `valid` and `same` are it by its padding."""
     require_image(shape)
-    return build(_pair(pool_size), _pair(strides or pool_size))
-
-
-def _pair(sides: Sides) -> tuple[int, int]:
-    height, width = (sides, sides) if isinstance(sides, int) else sides
-    return height, width
+    pairs = [(sides, sides) if isinstance(sides, int) else tuple(sides) for sides in (pool_size, strides or pool_size)]
+    return (same if padding == "same" else valid)(*pairs)
 
 
 class SamePool2d(nn.Module):
@@ -440,16 +431,12 @@ class Doubling(nn.ConvTranspose2d):
         return doubled if self.kernel_size == (1, 1) else doubled[..., :-1, :-1]
 
 
-def _bare(coarse: int, fine: int, kernel_size: int, between: Between) -> nn.Module:
-    return nn.ConvTranspose2d(coarse, fine, 2, 2)
-
-
-def _convolved(coarse: int, fine: int, kernel_size: int, between: Between) -> nn.Module:
-    doubling = [Doubling(coarse, fine, kernel_size), *between.modules()]
-    return nn.Sequential(*doubling, *_convolution(fine, fine, kernel_size, between))
-
-
-UPSAMPLINGS: dict[str, Callable[[int, int, int, Between], nn.Module]] = {"bare": _bare, "convolved": _convolved}
+UPSAMPLINGS: dict[str, Callable[[int, int, int, Between], nn.Module]] = {
+    "bare": lambda coarse, fine, kernel_size, between: nn.ConvTranspose2d(coarse, fine, 2, 2),
+    "convolved": lambda coarse, fine, kernel_size, between: nn.Sequential(
+        Doubling(coarse, fine, kernel_size), *between.modules(), *_convolution(fine, fine, kernel_size, between)
+    ),
+}
 """Name → what doubles the sides of a block: made of the channels before and after, the kernel's size, and so on."""
 
 

@@ -5,7 +5,9 @@ That of a posterior head takes a density in place of the estimate, and the true 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -54,10 +56,6 @@ def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
     return -density.log_prob(truth).mean()
 
 
-def _negative_log_likelihood() -> Loss:
-    return negative_log_likelihood
-
-
 LOSSES: dict[str, Entry] = {
     "mse": Entry(lambda: functional.mse_loss, {}, "Mean squared error.", {"type": "mse"}),
     "mae": Entry(
@@ -77,7 +75,7 @@ LOSSES: dict[str, Entry] = {
         example={"type": "huber", "parameters": {"delta": 1.0}},
     ),
     OF_POSTERIORS: Entry(
-        _negative_log_likelihood,
+        lambda: negative_log_likelihood,
         {},
         "Negative logarithm of the posterior density at the true values; the loss of all outputs of a posterior head.",
         {"type": OF_POSTERIORS},
@@ -101,7 +99,4 @@ def losses_of(
 
 def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:
     """The objective that is minimised: the sum of the outputs' losses, and the weight penalty, if there is one."""
-    summed = losses[0]
-    for loss in losses[1:]:
-        summed = summed + loss
-    return summed if penalty is None else summed + penalty
+    return reduce(operator.add, losses if penalty is None else [*losses, penalty])

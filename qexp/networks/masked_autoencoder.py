@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,14 +23,11 @@ class Linear(nn.Linear):
     """A linear layer; torch's own product where oneDNN cannot compute it, and in an export."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if ONE_DNN is None or torch.compiler.is_exporting() or not _is_for_one_dnn(x):
+        single_precision = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if ONE_DNN is None or torch.compiler.is_exporting() or x.device.type != "cpu" or not single_precision:
             return functional.linear(x, self.weight, self.bias)
         apply: Callable[..., Tensor] = _Linear.apply
         return apply(x, self.weight, self.bias)
-
-
-def _is_for_one_dnn(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 class _Linear(torch.autograd.Function):
@@ -169,50 +167,33 @@ class OwnPatches(nn.Module):
     """A linear layer for each patch, for spectra whose patches always cover the same energies; one matrix for all.
 
     Relations between the lines of one element are then nearly linear in the input, and learned early.
+    The matrix is (output, channel of the spectrum) if it `embeds`, which is from the channels of each patch to its
+    token; else, from tokens to channels, it is (channel of the spectrum, input).
     """
 
-    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
+    def __init__(self, embeds: bool, patches: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's bound of each layer
-        self.weight = nn.Parameter(torch.empty(self.matrix(patches, inputs, outputs)).uniform_(-bound, bound))
+        self.embeds, self.patches = embeds, patches
+        bound = math.sqrt(6 / (inputs + outputs))  # Glorot's bound of each layer
+        matrix = torch.empty((outputs, patches * inputs) if embeds else (patches * outputs, inputs))
+        self.weight = nn.Parameter(matrix.uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        """The shape of the matrix."""
-        raise NotImplementedError
-
-    def layers(self) -> Tensor:
-        """The matrix as (patch, input, output)."""
-        raise NotImplementedError
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
         """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
-        results = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
+        if self.embeds:
+            layers = self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0)
+        else:
+            layers = self.weight.unflatten(0, (self.patches, -1)).mT
+        results = torch.baddbmm(self.bias, values.transpose(0, 1), layers).transpose(0, 1)
         return results if picked is None else picked_patches(results, picked)
 
 
-class OwnEmbedding(OwnPatches):
-    """From the channels of each patch to its token: the matrix is (output, channel of the spectrum)."""
+Patches = Callable[[int, int, int], nn.Module]
+"""Makes a layer for some patches, by its inputs and outputs."""
 
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        return outputs, patches * inputs
-
-    def layers(self) -> Tensor:
-        return cast(Tensor, self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0))
-
-
-class OwnChannels(OwnPatches):
-    """From the token of each patch to its channels: the matrix is (channel of the spectrum, input)."""
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        return patches * outputs, inputs
-
-    def layers(self) -> Tensor:
-        return cast(Tensor, self.weight.unflatten(0, (self.patches, -1)).mT)
-
-
-EMBEDDINGS = {"alike": AlikePatches, "own": OwnEmbedding}
-CHANNELS = {"alike": AlikePatches, "own": OwnChannels}
+EMBEDDINGS: dict[str, Patches] = {"alike": AlikePatches, "own": partial(OwnPatches, True)}
+CHANNELS: dict[str, Patches] = {"alike": AlikePatches, "own": partial(OwnPatches, False)}
 
 
 # A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and its decoder.
@@ -347,24 +328,16 @@ class Decoder(nn.Module):
         return spectrum.flatten(1)
 
 
-class ClassToken(nn.Module):
-    """The class token of a sample."""
+class TokenPooling(nn.Module):
+    """The class token of a sample, or the mean of its patches' tokens."""
+
+    def __init__(self, of: str) -> None:
+        super().__init__()
+        self.of = of
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → (sample, width)."""
-        return tokens[:, 0]
-
-
-class MeanToken(nn.Module):
-    """The mean of a sample's other tokens."""
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(sample, token, width) → (sample, width): the mean of the patches' tokens."""
-        return tokens[:, 1:].mean(dim=1)
-
-
-POOLS = {"class": ClassToken, "mean": MeanToken}
-"""How tokens are reduced to one vector."""
+        return tokens[:, 0] if self.of == "class" else tokens[:, 1:].mean(dim=1)
 
 
 def masked_encoder(
@@ -430,7 +403,7 @@ def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
     """One vector of an encoder's tokens: the class token, or the mean of the patches'."""
     if len(shape) != 2:
         raise ShapeError(f"takes the tokens of an encoder, but its input is {written(shape)}")
-    return POOLS[of]()
+    return TokenPooling(of)
 
 
 def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None) -> Size:

@@ -6,6 +6,7 @@ The number of layers is limited, because laying out a network takes some time fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from qexp.networks.layers import (
     ACTIVATIONS,
     UPSAMPLINGS,
     ResnetBlock,
+    SameAvgPool2d,
+    SameMaxPool2d,
     UNet,
-    average_pooling,
     batch_norm,
     channel_attention,
     concatenate,
@@ -31,9 +33,9 @@ from qexp.networks.layers import (
     flatten,
     global_average,
     layer_norm,
-    max_pooling,
+    pooling,
 )
-from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, POOLS, masked_decoder, masked_encoder, token_pooling
+from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, masked_decoder, masked_encoder, token_pooling
 from qexp.networks.sequence import mlp, one_d_cnn, sequence_convolutions
 from qexp.networks.shapes import Shape, ShapeError, features, written
 
@@ -61,11 +63,6 @@ OF_FIELDS = {
         left_out="default",
     ),
 }
-UPSAMPLING = choice(
-    [*UPSAMPLINGS],
-    "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a convolution",
-    left_out="default",
-)
 PAIR = {"minimum": 1, "items": COUNT, "minItems": 2, "maxItems": 2}
 OF_POOLING = properties(
     pool_size={
@@ -252,22 +249,19 @@ MODULES: dict[str, Entry] = {
         example={"module": "activation", "parameters": {"activation": "relu"}},
     ),
     "max_pooling": Entry(
-        build=max_pooling,
+        build=partial(pooling, nn.MaxPool2d, SameMaxPool2d),
         parameters=OF_POOLING,
         help="Maximum over each window.",
         example={"module": "max_pooling", "parameters": {"pool_size": 2}},
     ),
     "average_pooling": Entry(
-        build=average_pooling,
+        build=partial(pooling, nn.AvgPool2d, SameAvgPool2d),
         parameters=OF_POOLING,
         help="Mean over each window.",
         example={"module": "average_pooling", "parameters": {"pool_size": 2}},
     ),
     "global_average": Entry(
-        build=global_average,
-        parameters={},
-        help="Mean of each channel over the whole image.",
-        example={"module": "global_average"},
+        global_average, {}, "Mean of each channel over the whole image.", {"module": "global_average"}
     ),
     "concatenate": _CONCATENATE,
     "concatenation": _CONCATENATE,
@@ -359,7 +353,12 @@ MODULES: dict[str, Entry] = {
             filters=integer("channels of the first block; each further one has twice as many", 1),
             kernel_size=KERNEL,
             **OF_FIELDS,
-            upsampling=UPSAMPLING,
+            upsampling=choice(
+                [*UPSAMPLINGS],
+                "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a "
+                "convolution",
+                left_out="default",
+            ),
         ),
         help="A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved upsampling.",
         example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
@@ -392,16 +391,11 @@ MODULES: dict[str, Entry] = {
     ),
     "token_pooling": Entry(
         build=token_pooling,
-        parameters=properties(of=choice([*POOLS], "the class token, or the mean of the patches'")),
+        parameters=properties(of=choice(["class", "mean"], "the class token, or the mean of the patches'")),
         help="An encoder's tokens pooled to one vector, as the input of a regression head.",
         example={"module": "token_pooling", "parameters": {"of": "mean"}},
     ),
-    "flatten": Entry(
-        build=flatten,
-        parameters={},
-        help="Flatten all values into one row.",
-        example={"module": "flatten"},
-    ),
+    "flatten": Entry(flatten, {}, "Flatten all values into one row.", {"module": "flatten"}),
     **HEADS,
 }
 

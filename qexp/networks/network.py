@@ -241,17 +241,15 @@ def operations_per_sample(network: Network) -> int:
     network.eval()
     with torch.no_grad(), ShapeRules() as rules:
         functional_call(network, state, (samples,))
-    operations = rules.operations if rules.complete else _counted_by_torch(network, state, samples)
+    operations: int = rules.operations
+    if not rules.complete:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            functional_call(network, state, (samples,))
+        operations = int(counter.get_total_flops())
     network.train(was_training)
     return operations
-
-
-def _counted_by_torch(network: Network, state: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        functional_call(network, dict(state), (samples,))
-    return int(counter.get_total_flops())
 
 
 def refusal(network: Network, height: int, width: int) -> str | None:
@@ -298,9 +296,8 @@ def initialise(network: Network, seeds: Seeds) -> None:
 
 
 def _gather(values: Mapping[str, Tensor], branch: Branch) -> Tensor | list[Tensor]:
-    if len(branch.sources) == 1:
-        return values[branch.sources[0]]
-    return [values[name] for name in branch.sources]
+    tensors = [values[name] for name in branch.sources]
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _divide(value: Tensor, branch: Branch) -> dict[str, Tensor]:
@@ -324,15 +321,6 @@ def _explain(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
     return f"operation '{name}' does not fit its input {sizes}: {reason}"
 
 
-def bytes_of_weights(network: Network) -> dict[str, int]:
-    """Operation → bytes of its weights."""
-    return {name: _bytes(operation.parameters()) for name, operation in network.operations.items()}
-
-
-def bytes_of_constants(network: Network) -> dict[str, int]:
-    """Operation → bytes of its buffers, which are not trained."""
-    return {name: _bytes(operation.buffers()) for name, operation in network.operations.items()}
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the numbers of some tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -36,8 +36,10 @@ def sequence_convolutions(
         raise ShapeError(
             f"{len(steps)} strides {steps} for {len(filters)} filters {list(filters)}; give one stride for each, or one"
         )
+    if len(shape) > 2:
+        raise ShapeError(f"needs a row of values [length] or [length, channels], but its input is {written(shape)}")
     layers: list[nn.Module] = [AsSequence()]
-    channels = _channels(shape)
+    channels = shape[0] if len(shape) == 2 else 1
     for count, step in zip(filters, steps, strict=True):
         layers.append(SequenceConvolution(channels, count, kernel_size, step, use_bias))
         if batch_norm:
@@ -94,15 +96,6 @@ def mlp(
     network = nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
     network.initial_scale = initial_scale  # type: ignore[assignment] # read by `initialise`
     return network
-
-
-def _channels(shape: Shape) -> int:
-    """A flat (k,) is one channel of length k; else (channel, length)."""
-    if len(shape) == 1:
-        return 1
-    if len(shape) == 2:
-        return shape[0]
-    raise ShapeError(f"needs a row of values [length] or [length, channels], but its input is {written(shape)}")
 
 
 class AsSequence(nn.Module):

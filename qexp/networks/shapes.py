@@ -85,18 +85,10 @@ OF_SHAPE = frozenset(
 """Functions that only read a tensor's properties, or change its view."""
 
 
-def _alike(x: Tensor, *more: Any, **options: Any) -> Result:
-    return x.shape, 0
-
-
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Result:
     if x.dim() < 2 or weight.dim() != 2 or x.shape[-1] != weight.shape[1]:
         return None
     return (*x.shape[:-1], weight.shape[0]), 2 * math.prod(x.shape) * weight.shape[0]
-
-
-def _product(x: Tensor, other: Tensor) -> Result:
-    return _linear(x, other.mT) if other.dim() == 2 else None
 
 
 def _convolution(
@@ -112,12 +104,8 @@ def _convolution(
         return None
     if isinstance(padding, str):
         return None
-    kernel = weight.shape[2:]
-    sides = _windows(x.shape[2:], kernel, stride, padding, dilation)
-    return (
-        (x.shape[0], weight.shape[0], *sides),
-        2 * x.shape[0] * math.prod(sides) * math.prod(kernel) * weight.shape[0] * weight.shape[1],
-    )
+    sides = _windows(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    return (x.shape[0], weight.shape[0], *sides), 2 * x.shape[0] * math.prod(sides) * weight.numel()
 
 
 def _transposed_convolution(
@@ -150,28 +138,11 @@ def _average_pooled(
     padding: int | Sizes = 0,
     ceil_mode: bool = False,
     *more: Any,
+    dilation: int | Sizes = 1,
 ) -> Result:
     if x.dim() != 4 or ceil_mode:
         return None
-    return (*x.shape[:2], *_windows(x.shape[2:], kernel_size, stride, padding)), 0
-
-
-def _max_pooled(
-    x: Tensor,
-    kernel_size: int | Sizes,
-    stride: int | Sizes | None = None,
-    padding: int | Sizes = 0,
-    dilation: int | Sizes = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Result:
-    if x.dim() != 4 or ceil_mode or return_indices:
-        return None
     return (*x.shape[:2], *_windows(x.shape[2:], kernel_size, stride, padding, dilation)), 0
-
-
-def _averaged(x: Tensor, output_size: int | Sizes) -> Result:
-    return ((*x.shape[:2], *_each(output_size, 2)), 0) if x.dim() == 4 else None
 
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Result:
@@ -191,10 +162,6 @@ def _combined(x: Tensor, other: Any, **options: Any) -> Result:
         return np.broadcast_shapes(x.shape, other.shape), 0
     except ValueError:
         return None
-
-
-def _divided(x: Tensor, other: Any, **options: Any) -> Result:
-    return _combined(x, other) if x.is_floating_point() and not options else None
 
 
 def _mean(x: Tensor, dim: int | Sizes | None = None, keepdim: bool = False, **options: Any) -> Result:
@@ -224,15 +191,24 @@ def _each(value: int | Sizes, count: int) -> Sizes:
 
 RULES: Mapping[Callable[..., Any], Callable[..., Result]] = {
     functional.linear: _linear,
-    **dict.fromkeys((torch.matmul, Tensor.matmul, Tensor.__matmul__), _product),
+    **dict.fromkeys(
+        (torch.matmul, Tensor.matmul, Tensor.__matmul__),
+        lambda x, other: _linear(x, other.mT) if other.dim() == 2 else None,
+    ),
     **dict.fromkeys((functional.conv1d, functional.conv2d, torch.conv1d, torch.conv2d), _convolution),
     **dict.fromkeys((functional.conv_transpose2d, torch.conv_transpose2d), _transposed_convolution),
     functional.avg_pool2d: _average_pooled,
-    **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pooled),
-    functional.adaptive_avg_pool2d: _averaged,
+    **dict.fromkeys(
+        (functional.max_pool2d, torch.max_pool2d),
+        lambda x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False:
+            _average_pooled(x, kernel_size, stride, padding, ceil_mode or return_indices, dilation=dilation),
+    ),
+    functional.adaptive_avg_pool2d: (
+        lambda x, output_size: ((*x.shape[:2], *_each(output_size, 2)), 0) if x.dim() == 4 else None
+    ),
     torch.cat: _joined,
     **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub), _combined),
-    Tensor.div: _divided,
+    Tensor.div: lambda x, other, **options: _combined(x, other) if x.is_floating_point() and not options else None,
     Tensor.mean: _mean,
     **dict.fromkeys(
         (
@@ -242,6 +218,6 @@ RULES: Mapping[Callable[..., Any], Callable[..., Result]] = {
             functional.dropout, functional.batch_norm, functional.layer_norm,
             torch.sigmoid, torch.tanh, torch.asinh, torch.exp, torch.ones_like,
         ),
-        _alike,
+        lambda x, *more, **options: (x.shape, 0),
     ),
 }  # fmt: skip

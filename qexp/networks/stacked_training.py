@@ -174,8 +174,8 @@ def require_alike(tasks: Sequence[Task], recipe: Recipe) -> None:
     if not tasks:
         raise ValueError("a stack needs at least one task")
     names = [task.name for task in tasks]
-    if len(set(names)) < len(names):
-        raise ValueError(f"names of tasks must be unique in a stack, but two are called {_repeated(names)}")
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"names of tasks must be unique in a stack, but two are called {repeated[0]!r}")
     first = tasks[0]
     for task in tasks:
         sizes = row_count(task.train), None if task.validation is None else row_count(task.validation)
@@ -199,10 +199,6 @@ def require_alike(tasks: Sequence[Task], recipe: Recipe) -> None:
                 f"{task.name} has no validation rows, which keep 'best' and callbacks need; "
                 "give it some, or keep the last epoch without callbacks"
             )
-
-
-def _repeated(names: Sequence[str]) -> str:
-    return next(repr(name) for name in names if names.count(name) > 1)
 
 
 def _shapes(network: nn.Module) -> list[tuple[str, torch.Size]]:
@@ -260,7 +256,7 @@ class Stack:
         self._best = BestRows(self._layout, [LossModule(task.model.network, recipe) for task in tasks], device)
         columns = 2 + len(recipe.losses) * (1 if tasks[0].validation is None else 2)
         self._history = torch.full((len(tasks), recipe.epochs, columns), math.nan, dtype=torch.float64)
-        self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
+        self._enter()
 
     def run(self, listener: StackListener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()` between two epochs. True if it got to the end.
@@ -283,18 +279,15 @@ class Stack:
                     checkpointed_at, unwritten = time.monotonic(), False
             if unwritten:
                 self._write_checkpoint(listener)
-        self._load_best()
+        for position, task in enumerate(self.tasks):
+            self._best.load_into(position, LossModule(task.model.network, self.recipe))
         return True
 
     def _goes_on(self) -> bool:
         return bool(self._positions) and self.epochs_done < self.recipe.epochs
 
-    def lines(self, position: int) -> list[Line]:
-        """The lines of a task's epochs so far, as in `metrics.jsonl`."""
-        return [self._line(numbers, epoch) for epoch, numbers in enumerate(self.curve(position).tolist(), start=1)]
-
     def curve(self, position: int) -> Tensor:
-        """The same as numbers, (epoch, number), in the order that `line_of` takes."""
+        """A task's epochs so far, (epoch, number), as `line_of` makes a line of `metrics.jsonl` of the numbers."""
         history = self._history[position]
         return history[~history[:, 0].isnan()]
 
@@ -324,7 +317,7 @@ class Stack:
                 callback.restore(state)
         self._history = tensors["history"]
         self._best.restore(tensors)
-        self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
+        self._enter()
         if self._goes_on():
             with torch.no_grad():
                 self._weights.copy_(tensors["weights"])
@@ -340,27 +333,20 @@ class Stack:
             self.outcomes[position].failed = f"{task.name}: {error}"
             return {}
 
-    def _enter(self, positions: list[int]) -> None:
-        """Start to train these tasks from their kept weights."""
-        self._positions, rows = positions, self._in_company(positions)
-        self._weights = nn.Parameter(self._best.weights[rows].clone())
-        self._buffers = {name: values[rows].clone() for name, values in self._best.buffers.items()}
-        self._gather()
-        if positions:
-            self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
+    def _enter(self) -> None:
+        """Start to train the tasks that have not ended from their kept weights."""
+        self._positions = [position for position, outcome in enumerate(self.outcomes) if not outcome.ended]
+        self._take(self._best.weights, self._best.buffers, self._in_company(self._positions))
 
     def _leave(self, remaining: list[int]) -> None:
         """Continue with some of the current networks, given by their rows in the stack."""
         before, state = self._weights, self._optimizer.state[self._weights]
         self._positions = [self._positions[row] for row in remaining]
-        remaining = self._in_company(remaining)
-        self._weights = nn.Parameter(before.detach()[remaining].clone())
-        self._buffers = {name: values[remaining].clone() for name, values in self._buffers.items()}
-        self._gather()
-        if remaining:
-            self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
+        rows = self._in_company(remaining)
+        self._take(before.detach(), self._buffers, rows)
+        if rows:
             self._optimizer.state[self._weights] = {
-                name: value[remaining].clone() if isinstance(value, Tensor) and value.shape == before.shape else value
+                name: value[rows] if isinstance(value, Tensor) and value.shape == before.shape else value
                 for name, value in state.items()
             }
 
@@ -368,8 +354,10 @@ class Stack:
         """The rows to compute. A single one is doubled: products may round differently for one network than for two."""
         return rows * 2 if len(rows) == 1 and self._small else rows
 
-    def _gather(self) -> None:
-        """Stack the samples of the current networks, (network, sample, ...), and make views of their weights."""
+    def _take(self, weights: Tensor, buffers: Tensors, rows: list[int]) -> None:
+        """Copy rows of weights and buffers; stack the samples of the current networks, (network, sample, ...)."""
+        self._weights = nn.Parameter(weights[rows])
+        self._buffers = {name: values[rows] for name, values in buffers.items()}
         self._inputs = self._stacked(self._train)
         self._held_out = self._stacked(self._validation)
         self._views = self._layout.views(self._weights.detach())
@@ -377,6 +365,8 @@ class Stack:
             view.requires_grad_()
         self._weights.grad = torch.zeros_like(self._weights)
         self._gradients = self._layout.views(self._weights.grad)
+        if rows:
+            self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
 
     def _stacked(self, samples: Sequence[Tensors]) -> Tensors:
         of_each = [samples[position] for position in self._in_company(self._positions)]
@@ -424,11 +414,11 @@ class Stack:
         """The objective that each network minimises, (network,), and its losses, (network, output)."""
         cast = PRECISIONS[self.recipe.precision]
         with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-            pair: tuple[Tensor, Tensor] = vmap(self._call, randomness="different")(weights, self._buffers, samples)
+            pair: tuple[Tensor, Tensor] = vmap(
+                lambda weights, buffers, samples: functional_call(self._module, (weights, buffers), (samples,)),
+                randomness="different",
+            )(weights, self._buffers, samples)
         return pair
-
-    def _call(self, weights: Tensors, buffers: Tensors, samples: Tensors) -> Any:
-        return functional_call(self._module, (weights, buffers), (samples,))
 
     @torch.no_grad()
     def _validate(self) -> Tensor:
@@ -444,6 +434,7 @@ class Stack:
 
     def _close_epoch(self, batch_losses: Tensor) -> EpochLines:
         """Validate, keep the weights of each network at its best, run the callbacks. Returns the epoch's lines."""
+        names = list(self.recipe.losses)
         means = training.mean_losses(batch_losses, self.recipe.batch_size, self._train_size).tolist()
         validated = self._validate().double().tolist() if self._held_out else None
         sound = torch.isfinite(batch_losses).flatten(2).all(-1).all(0).tolist()
@@ -467,10 +458,10 @@ class Stack:
             numbers.append([rate * outcome.learning_rate_factor, *means[row], *validation, best])
             written.append(position)
             if task.callbacks:
-                view = EpochView(outcome, self._line(numbers[-1], epoch), loss, _no_test_part)
+                view = EpochView(outcome, line_of(numbers[-1], epoch, names), loss, _no_test_part)
                 for callback in task.callbacks:
                     callback.after_epoch(view)
-        lines = EpochLines(list(self.recipe.losses), epoch, dict(zip(written, numbers, strict=True)))
+        lines = EpochLines(names, epoch, dict(zip(written, numbers, strict=True)))
         if written:
             self._history[written, epoch - 1] = torch.tensor(numbers, dtype=torch.float64)
         self._keep(better)
@@ -481,24 +472,13 @@ class Stack:
         return lines
 
     def _keep(self, rows: list[int]) -> None:
-        if not rows or (self.recipe.keep == "last" and self._may_come_later()):
+        """Copy the weights of networks, unless the last epoch's are kept and another follows for all of them."""
+        stops = any(self.outcomes[position].ended for position in self._positions)
+        if self.recipe.keep == "last" and self.epochs_done + 1 < self.recipe.epochs and not stops:
             return
-        weights = self._weights.detach()
         for row in rows:
             buffers = {name: values[row] for name, values in self._buffers.items()}
-            self._best.keep(self._positions[row], weights[row], buffers)
-
-    def _may_come_later(self) -> bool:
-        """Whether another epoch will follow for all networks, so that this one's weights need not be copied."""
-        stops = any(self.outcomes[position].ended for position in self._positions)
-        return self.epochs_done + 1 < self.recipe.epochs and not stops
-
-    def _line(self, numbers: Sequence[float], epoch: int) -> Line:
-        return line_of(numbers, epoch, list(self.recipe.losses))
-
-    def _load_best(self) -> None:
-        for position, task in enumerate(self.tasks):
-            self._best.load_into(position, LossModule(task.model.network, self.recipe))
+            self._best.keep(self._positions[row], self._weights.detach()[row], buffers)
 
     def _write_checkpoint(self, listener: StackListener) -> None:
         for task, outcome in zip(self.tasks, self.outcomes, strict=True):

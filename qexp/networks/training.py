@@ -305,7 +305,7 @@ class Trainer:
                 if time.monotonic() - self._checkpointed_at > SECONDS_BETWEEN_CHECKPOINTS:
                     self._write_checkpoint(listener)
             self._write_checkpoint(listener)
-            self.load_best()
+            self._best.load_into(self.model)
         return True
 
     def resume(self) -> int:
@@ -333,10 +333,6 @@ class Trainer:
         }
         self._best.read()
         return self.progress.epoch - 1
-
-    def load_best(self) -> None:
-        """Give the model the weights of the epoch that is kept."""
-        self._best.load_into(self.model)
 
     def evaluate(self, samples: Samples) -> dict[str, dict[str, float]]:
         """output → metric → value, in the output's unit."""
@@ -405,7 +401,9 @@ class Trainer:
                 self._dropout_state = random_state(self.device)
                 return False
             index = progress.batch
-            self._set_learning_rate()
+            rate = self._learning_rate()
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
             samples = batch(index)
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
                 features = network.features({name: samples[name] for name in network.inputs})
@@ -428,7 +426,8 @@ class Trainer:
         """
         progress = self.progress
         batch_losses = torch.stack(self._batch_losses).view(self.batches, -1).cpu()
-        self._require_finite(batch_losses)
+        if (problem := divergence(batch_losses, self.recipe, progress.epoch)) is not None:
+            raise DivergedError(problem)
         means = mean_losses(batch_losses, self.recipe.batch_size, self.data.train_size)
         line: dict[str, Any] = {
             "epoch": progress.epoch,
@@ -462,20 +461,10 @@ class Trainer:
         metrics = self._metrics(self.model.in_units(outputs, self.data.validation), self.data.validation)
         return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
-    def _require_finite(self, batch_losses: Tensor) -> None:
-        problem = divergence(batch_losses, self.recipe, self.progress.epoch)
-        if problem is not None:
-            raise DivergedError(problem)
-
     def _learning_rate(self) -> float:
         progress = self.progress
         batch = min(progress.batch, self.batches - 1)
         return scheduled_rate(self.recipe, progress.epoch, batch, self.batches) * progress.learning_rate_factor
-
-    def _set_learning_rate(self) -> None:
-        rate = self._learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
 
     def _write_checkpoint(self, listener: TrainingListener) -> None:
         if not self._unwritten:
@@ -534,29 +523,21 @@ def scheduled_rate(recipe: Recipe, epoch: int, batch: int, batches: int) -> floa
     return recipe.learning_rate * recipe.schedule(step / max(recipe.epochs * batches - 1, 1))
 
 
-class TrainingState(Protocol):
-    """What callbacks change of a network's training."""
-
-    learning_rate_factor: float
-    stopped: str | None
-
-
+@dataclass
 class EpochView:
     """An epoch of a network's training as callbacks see it."""
 
-    def __init__(
-        self,
-        state: TrainingState,
-        line: dict[str, Any],
-        validation_loss: float,
-        evaluate_test: Callable[[], dict[str, dict[str, float]]],
-    ) -> None:
-        self._state, self.line, self.validation_loss = state, line, validation_loss
-        self.learning_rate: float = line["learning_rate"]
-        self.evaluate_test = evaluate_test
+    state: Any
+    """A `Progress`, or the like, with what callbacks change: `learning_rate_factor` and `stopped`."""
+    line: dict[str, Any]
+    validation_loss: float
+    evaluate_test: Callable[[], dict[str, dict[str, float]]]
+
+    def __post_init__(self) -> None:
+        self.learning_rate: float = self.line["learning_rate"]
 
     def scale_learning_rate(self, factor: float) -> None:
-        self._state.learning_rate_factor *= factor
+        self.state.learning_rate_factor *= factor
 
     def stop(self, reason: str) -> None:
-        self._state.stopped = reason
+        self.state.stopped = reason

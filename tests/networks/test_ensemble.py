@@ -33,9 +33,14 @@ def ensemble(count):
 SEEN = torch.rand(10_000, 4, generator=torch.Generator().manual_seed(9))
 
 
+def estimates(ensemble):
+    """(network, sample, 1), in batches, as the ensemble reduces them."""
+    return ensemble.reduced({"seen": SEEN}, lambda _, values: [values.movedim(0, 1)])["tio2"][0].movedim(1, 0)
+
+
 def test_each_network_estimates_with_its_own_weights_and_transforms_as_it_does_alone():
     several = ensemble(3)
-    made = several.estimates({"seen": SEEN})["tio2"]
+    made = estimates(several)
     assert made.shape == (3, len(SEEN), 1)
     for model, alone in zip(several.models, made, strict=True):
         torch.testing.assert_close(alone, model.estimate({"seen": SEEN})["tio2"])
@@ -43,7 +48,7 @@ def test_each_network_estimates_with_its_own_weights_and_transforms_as_it_does_a
 
 def test_the_mean_is_taken_as_losses_see_values_and_the_spread_in_the_output_s_own_unit():
     several = ensemble(5)
-    each = several.estimates({"seen": SEEN})["tio2"].double()
+    each = estimates(several).double()
     mean, spread = several.mean_and_spread({"seen": SEEN})["tio2"]
     torch.testing.assert_close(mean.double(), each.log().mean(dim=0).exp(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(spread.double(), each.std(dim=0), rtol=1e-4, atol=1e-6)
@@ -52,7 +57,7 @@ def test_the_mean_is_taken_as_losses_see_values_and_the_spread_in_the_output_s_o
 def test_one_network_has_no_spread():
     alone = ensemble(1)
     mean, spread = alone.mean_and_spread({"seen": SEEN})["tio2"]
-    assert torch.equal(mean, alone.estimates({"seen": SEEN})["tio2"][0])
+    assert torch.equal(mean, estimates(alone)[0])
     assert spread.isnan().all()
 
 

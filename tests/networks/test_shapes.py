@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from qexp.networks.layers import ACTIVATIONS, average_pooling, max_pooling
+from qexp.networks.layers import ACTIVATIONS
+from qexp.networks.modules import MODULES
 from qexp.networks.shapes import RULES, ShapeRules
 
 
@@ -34,8 +35,8 @@ CASES = {
     "avg_pool2d, rounded up": lambda: nn.AvgPool2d(2, ceil_mode=True)(IMAGE),
     "max_pool2d": lambda: nn.MaxPool2d(3, 2)(IMAGE),
     "max_pool2d, dilated": lambda: nn.MaxPool2d(3, 1, dilation=2)(IMAGE),
-    "max_pool2d, same": lambda: max_pooling((4, 9, 7), 2, 3, "same")(IMAGE),
-    "avg_pool2d, same": lambda: average_pooling((4, 9, 7), [2, 4], [3, 1], "same")(IMAGE),
+    "max_pool2d, same": lambda: MODULES["max_pooling"].build((4, 9, 7), 2, 3, "same")(IMAGE),
+    "avg_pool2d, same": lambda: MODULES["average_pooling"].build((4, 9, 7), [2, 4], [3, 1], "same")(IMAGE),
     "adaptive_avg_pool2d": lambda: nn.AdaptiveAvgPool2d((1, 2))(IMAGE),
     "cat": lambda: torch.cat([IMAGE, meta(2, 3, 9, 7)], dim=1),
     "cat, from the end": lambda: torch.cat([IMAGE, IMAGE], dim=-1),

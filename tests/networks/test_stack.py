@@ -16,7 +16,7 @@ from qexp.networks.losses import LOSSES, OF_POSTERIORS
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
-from qexp.networks.stacked_training import Stack, Task, stack_size, stackable
+from qexp.networks.stacked_training import Stack, Task, line_of, stack_size, stackable
 from qexp.networks.training import DrawnData, Recipe, Trainer
 from qexp.networks.transforms import Log, Standardize
 
@@ -116,6 +116,12 @@ def trained(folder, tasks, journal=None, **changes):
     return stack
 
 
+def lines_of(stack, position):
+    """A task's epochs so far, as in `metrics.jsonl`."""
+    curve = enumerate(stack.curve(position).tolist(), start=1)
+    return [line_of(numbers, epoch, list(stack.recipe.losses)) for epoch, numbers in curve]
+
+
 def assert_same(one, other):
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
@@ -135,7 +141,7 @@ def test_a_network_is_trained_to_the_same_bits_whoever_is_beside_it(tmp_path, ne
         alone = task(number, network)
         stack = trained(tmp_path / f"alone_{number}", [alone], **changes)
         assert_same(tasks[number], alone)
-        assert stack.lines(0) == together.lines(number)
+        assert lines_of(stack, 0) == lines_of(together, number)
         assert stack.outcomes[0] == together.outcomes[number]
     pair = [task(number, network) for number in (3, 1)]
     trained(tmp_path / "pair", pair, **changes)
@@ -174,7 +180,7 @@ def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, he
     trained(tmp_path / "alone", [alone], losses=losses, keep="last")
     for name, tensor in alone.model.state_dict().items():
         torch.testing.assert_close(tasks[1].model.state_dict()[name], tensor, rtol=1e-4, atol=1e-4)
-    first, *_, last = [line["train"]["losses"]["posterior"] for line in together.lines(0)]
+    first, *_, last = [line["train"]["losses"]["posterior"] for line in lines_of(together, 0)]
     assert last < first
 
 
@@ -223,7 +229,7 @@ def test_a_stack_trains_as_the_loop_for_one_network_does(tmp_path, network, opti
         trainer, lines = one_by_one(number, tmp_path / str(number), network, **changes)
         assert stack.outcomes[number].best_epoch == trainer.progress.best_epoch
         assert stack.outcomes[number].best_loss == pytest.approx(trainer.progress.best_loss, rel=1e-5)
-        for line, expected in zip(stack.lines(number), lines, strict=True):
+        for line, expected in zip(lines_of(stack, number), lines, strict=True):
             assert line["learning_rate"] == pytest.approx(expected["learning_rate"])
             assert line["train"]["loss"] == pytest.approx(expected["train"]["loss"], rel=1e-5)
             assert line["validation"]["losses"] == pytest.approx(expected["validation"]["losses"], rel=1e-5)
@@ -242,7 +248,7 @@ def test_one_networks_learning_rate_falls_as_in_the_loop_for_one_and_no_others_d
     tasks = [task(0), task(1, callbacks=plateau()), task(2)]
     stack = trained(tmp_path, tasks, epochs=4)
     trainer, lines = one_by_one(1, tmp_path / "one", callbacks=plateau(), epochs=4)
-    rates = [[line["learning_rate"] for line in stack.lines(number)] for number in range(3)]
+    rates = [[line["learning_rate"] for line in lines_of(stack, number)] for number in range(3)]
     assert rates[1] == pytest.approx([line["learning_rate"] for line in lines])
     assert rates[1] == pytest.approx([rate * factor for rate, factor in zip(rates[0], [1, 1, 0.5, 0.25], strict=True)])
     for name, tensor in trainer.model.state_dict().items():
@@ -293,7 +299,7 @@ def test_a_truth_that_its_transform_cannot_take_fails_that_network_alone(tmp_pat
     stack = trained(tmp_path, tasks, epochs=2)
     assert "task 1: the transform of 'depth' is NaN or infinite for some training values" in stack.outcomes[1].failed
     assert stack.outcomes[0].failed is None
-    assert len(stack.lines(0)) == 2
+    assert len(lines_of(stack, 0)) == 2
 
 
 def with_callbacks():
@@ -333,8 +339,8 @@ def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(uninterrup
     assert second.run(Journal(), never)
     for one, other in zip(tasks, whole, strict=True):
         assert_same(one, other)
-    assert json.dumps([second.lines(position) for position in range(4)]) == json.dumps(
-        [expected.lines(position) for position in range(4)]
+    assert json.dumps([lines_of(second, position) for position in range(4)]) == json.dumps(
+        [lines_of(expected, position) for position in range(4)]
     )
     checkpoint = "stack.safetensors"
     assert (folder / checkpoint).read_bytes() == (place / checkpoint).read_bytes()
@@ -404,7 +410,7 @@ def test_without_validation_rows_the_last_weights_are_kept_and_no_line_has_a_val
     tasks = [task(number, validated=False) for number in range(3)]
     stack = trained(tmp_path / "without", tasks, epochs=3, keep="last")
     assert [outcome.best_epoch for outcome in stack.outcomes] == [3, 3, 3]
-    assert all("validation" not in line and line["best"] for line in stack.lines(0))
+    assert all("validation" not in line and line["best"] for line in lines_of(stack, 0))
     validated = [task(number) for number in range(3)]
     trained(tmp_path / "with", validated, epochs=3, keep="last")
     for one, other in zip(tasks, validated, strict=True):
@@ -417,7 +423,7 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validat
     tasks = [task(number, "mlp") for number in range(3)]
     stack = trained(tmp_path, tasks, **ruined, epochs=5, learning_rate=0.05)
     for number, one in enumerate(tasks):
-        losses = [line["validation"]["loss"] for line in stack.lines(number)]
+        losses = [line["validation"]["loss"] for line in lines_of(stack, number)]
         assert stack.outcomes[number].best_epoch == losses.index(min(losses)) + 1 < 5
         seen, truth = (one.model.transformed(name, one.validation[name]) for name in ("seen", "depth"))
         made = one.model.outputs({"seen": seen})["depth"]
