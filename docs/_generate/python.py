@@ -32,9 +32,8 @@ EXTENSIONS = """What a workspace's `specs/extensions.py` builds its entries of, 
 
 def public(module: ModuleType) -> list[str]:
     """The names that a module offers, sorted: those that it imports by name, without its submodules."""
-    return sorted(
-        name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)
-    )
+    names = [name for name in dir(module) if not name.startswith("_")]
+    return sorted(name for name in names if not inspect.ismodule(getattr(module, name)))
 
 
 def page() -> str:

@@ -12,7 +12,7 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError
 from qexp.jobs.launchers import Watcher
-from qexp.runs.order import Order, RunOptions, StudyOptions, Training
+from qexp.runs.order import Order as Order, Pretraining as Pretraining, RunOptions, StudyOptions, Training
 
 if TYPE_CHECKING:
     from qexp.kinds.attempt import Display

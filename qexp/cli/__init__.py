@@ -2,23 +2,117 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, cast
 
+import click
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command_from_info
+from typer.models import CommandInfo
 
 from qexp.base.workspace import VARIABLE
-from qexp.cli import deformation, estimation, keeping, listing, pages, processes, specs, training
+from qexp.cli import completion
 from qexp.cli.arguments import CheckedGroup, PlainCommand
 from qexp.cli.console import error, result
 from qexp.cli.processes import collect_less
 from qexp.errors import QexpError
 
+GROUPS = {
+    "Train": {"run": "training", "rerun": "training", "study": "training", "wait": "training", "stop": "training"},
+    "Look": {
+        "ls": "listing",
+        "status": "training",
+        "show": "listing",
+        "compare": "pages",
+        "report": "pages",
+        "serve": "pages",
+        "figures": "pages",
+        "logs": "listing",
+        "where": "listing",
+        "matrix": "estimation",
+        "predict": "estimation",
+        "invert": "deformation",
+        "evaluate": "estimation",
+        "limit": "estimation",
+        "intervals": "estimation",
+        "calibrate": "estimation",
+        "action": "keeping",
+    },
+    "Keep": {
+        "tag": "keeping",
+        "note": "keeping",
+        "verify": "keeping",
+        "export": "keeping",
+        "import": "keeping",
+        "import-weights": "keeping",
+        "rm": "keeping",
+        "restore": "keeping",
+        "purge": "keeping",
+        "doctor": "keeping",
+        "reindex": "keeping",
+    },
+    "Specs and data": {
+        "observe": "deformation",
+        "init": "specs",
+        "specs": "specs",
+        "validate": "specs",
+        "tables": "specs",
+        "schema": "specs",
+        "data": "specs",
+    },
+}
+"""The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
+
+HIDDEN = {"execute": "processes", "supervise": "processes", "train-folds": "processes"}
+
+
+class _Loaded(Mapping[str, click.Command]):
+    """The commands by name, each of which is loaded, with its module, when it is asked for."""
+
+    panels: ClassVar = {name: title for title, modules in GROUPS.items() for name in modules}
+    modules: ClassVar = {name: module for group in (*GROUPS.values(), HIDDEN) for name, module in group.items()}
+
+    def __getitem__(self, name: str) -> click.Command:
+        module = import_module(f"qexp.cli.{self.modules[name]}")
+        panel = self.panels.get(name)
+        if name == "data":
+            group = typer.main.get_group(module.app)
+            group.name, group.rich_help_panel = name, panel
+            return group
+        function = getattr(module, {"import": "import_"}.get(name, name.replace("-", "_")))
+        about = CommandInfo(name, cls=PlainCommand, callback=function, hidden=name in HIDDEN, rich_help_panel=panel)
+        return get_command_from_info(about, pretty_exceptions_short=True, rich_markup_mode="rich")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.modules)
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
 
 class _Commands(CheckedGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = cast("MutableMapping[str, click.Command]", _Loaded())  # nothing is added
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What each command is for, by what `qexp.cli.names` has written down."""
+        listing = copy.copy(self)
+        listing.commands = {
+            name: TyperCommand(name, help=summary, rich_help_panel=_Loaded.panels[name])
+            for name, summary in completion.written_names()["commands"].items()
+        }
+        CheckedGroup.format_help(listing, ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a mistake of the user is printed without a traceback."""
         try:
@@ -71,66 +165,6 @@ def options(
         raise QexpError("--workspace is empty; give it a value, or leave it out")
     if workspace is not None:
         os.environ[VARIABLE] = workspace
-
-
-GROUPS: dict[str, dict[str, Callable[..., None]]] = {
-    "Train": {
-        "run": training.run,
-        "rerun": training.rerun,
-        "study": training.study,
-        "wait": training.wait,
-        "stop": training.stop,
-    },
-    "Look": {
-        "ls": listing.ls,
-        "status": training.status,
-        "show": listing.show,
-        "compare": pages.compare,
-        "report": pages.report,
-        "serve": pages.serve,
-        "figures": pages.figures,
-        "logs": listing.logs,
-        "where": listing.where,
-        "matrix": estimation.matrix,
-        "predict": estimation.predict,
-        "invert": deformation.invert,
-        "evaluate": estimation.evaluate,
-        "limit": estimation.limit,
-        "intervals": estimation.intervals,
-        "calibrate": estimation.calibrate,
-        "action": keeping.action,
-    },
-    "Keep": {
-        "tag": keeping.tag,
-        "note": keeping.note,
-        "verify": keeping.verify,
-        "export": keeping.export,
-        "import": keeping.import_,
-        "import-weights": keeping.import_weights,
-        "rm": keeping.rm,
-        "restore": keeping.restore,
-        "purge": keeping.purge,
-        "doctor": keeping.doctor,
-        "reindex": keeping.reindex,
-    },
-    "Specs and data": {
-        "observe": deformation.observe,
-        "init": specs.init,
-        "specs": specs.specs,
-        "validate": specs.validate,
-        "tables": specs.tables,
-        "schema": specs.schema,
-    },
-}
-"""The commands as `qexp --help` groups them."""
-
-for group, commands in GROUPS.items():
-    for name, command in commands.items():
-        app.command(name, cls=PlainCommand, rich_help_panel=group)(command)
-app.add_typer(specs.app, name="data", rich_help_panel="Specs and data")
-app.command(hidden=True)(processes.execute)
-app.command(hidden=True)(processes.supervise)
-app.command("train-folds", hidden=True)(processes.train_folds)
 
 
 def main() -> None:

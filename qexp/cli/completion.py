@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -70,7 +71,7 @@ def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 def _choices(what: str) -> Completion:
     """One of the lists of words that are known beforehand."""
-    return _offer(lambda ctx, incomplete: _names()["choices"][what])
+    return _offer(lambda ctx, incomplete: written_names()["choices"][what])
 
 
 kinds = _choices("kinds of specs")
@@ -94,14 +95,14 @@ def evaluations(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 devices = _offer(lambda ctx, incomplete: ("auto", "cpu", "cuda"))
-tables = _offer(lambda ctx, incomplete: _names()["tables"])
+tables = _offer(lambda ctx, incomplete: written_names()["tables"])
 entries = _offer(lambda ctx, incomplete: _entries_of(ctx.params.get("table"), ctx))
 sources = _offer(lambda ctx, incomplete: _entries_of("generators", ctx))
 
 
 def _entries_of(table: str | None, ctx: typer.Context) -> Iterable[str]:
-    built_in = _names()["tables"]
-    if table not in built_in:
+    built_in: dict[str, list[str]] = written_names()["tables"]
+    if table is None or table not in built_in:
         return []
     home = _workspace_or_none(ctx)
     if home is None or not home.extensions.is_file():
@@ -182,9 +183,9 @@ def _workspace_or_none(ctx: typer.Context) -> Workspace | None:
         return None
 
 
-def _names() -> dict[str, dict[str, list[str]]]:
-    """The names of built-in tables and choices, which `qexp.cli.names` has written down."""
-    names: dict[str, dict[str, list[str]]] = json.loads(NAMES.read_bytes())
+def written_names() -> dict[str, Any]:
+    """What commands are for, and the names of built-in tables and choices, which `qexp.cli.names` has written down."""
+    names: dict[str, Any] = json.loads(NAMES.read_bytes())
     return names
 
 

@@ -24,11 +24,8 @@ from qexp.cli.arguments import (
 )
 from qexp.cli.console import (
     JsonOption,
-    Show,
-    bar,
     error,
     message,
-    on_a_terminal,
     piece,
     print_json,
     print_parts,
@@ -36,6 +33,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
+from qexp.cli.progress import Show, bar, on_a_terminal
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (

@@ -1,4 +1,4 @@
-"""Names for shell completion, which has no time to load what defines them.
+"""Names for shell completion and `qexp --help`, which have no time to load what defines them.
 
 `python -m qexp.cli.names` (or `make names`) writes them to `names.json`; a test checks that the file is current.
 """
@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 FILE = Path(__file__).with_name("names.json")
 
 
-def document() -> dict[str, dict[str, list[str]]]:
-    """What `names.json` should hold: table → names of its entries, and other choices → their values."""
+def document() -> dict[str, dict[str, Any]]:
+    """What `names.json` should hold: command → what it is for, table → names of its entries, other choices → values."""
+    import click
+    import typer
+
+    from qexp.cli import GROUPS, app
     from qexp.export.network import FORMATS
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
     from qexp.foreign.fitting import shipped
@@ -32,7 +37,14 @@ def document() -> dict[str, dict[str, list[str]]]:
         "rules of weights": shipped(),
         "states": LISTED,
     }
+    root = typer.main.get_command(app)
+    assert isinstance(root, click.Group)
     return {
+        "commands": {
+            name: " ".join(str(root.commands[name].help).partition("\n\n")[0].split())
+            for group in GROUPS.values()
+            for name in group
+        },
         "tables": {name: sorted(entries) for name, entries in sorted(tables.items())},
         "choices": {name: sorted(values) for name, values in choices.items()},
     }

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from qexp.cli.console import PoolDisplay, TrainingDisplay, WorkspaceOption
+from qexp.cli.console import WorkspaceOption
 
 ALLOCATIONS = 5_000
 """New containers before a collection; 700 in Python 3.11. With 200,000 commands are no faster."""
@@ -54,6 +54,7 @@ def execute(
         # The pool kills the process group that this process leads.
         execute_wrapped(run, Wrap(wrap, python), device, threads, apart=os.getpgrp() != os.getpid())
         return
+    from qexp.cli.progress import TrainingDisplay
     from qexp.runs.execute import execute as execute_run
 
     execute_run(run, device, TrainingDisplay(), threads, wrap=inside)
@@ -67,6 +68,7 @@ def supervise(
 ) -> None:
     """Run the prepared runs of a launch."""
     from qexp.base.workspace import find
+    from qexp.cli.progress import PoolDisplay
     from qexp.jobs import launchers
     from qexp.runs.launch import supervise_launch
     from qexp.store.record import State

@@ -23,7 +23,6 @@ from qexp.cli.arguments import (
 )
 from qexp.cli.console import (
     JsonOption,
-    TrainingDisplay,
     WorkspaceOption,
     error,
     message,
@@ -34,6 +33,7 @@ from qexp.cli.console import (
     warning,
 )
 from qexp.cli.listing import columns_of, print_runs
+from qexp.cli.progress import PoolDisplay, TrainingDisplay
 from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.runs.order import (
@@ -142,7 +142,6 @@ def warnings_shown() -> Iterator[None]:
 def _run_sweep(
     order: api.Order, name: str | None, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None
 ) -> None:
-    from qexp.cli.console import PoolDisplay
 
     checked_order = api.prepare(order, name=name, workspace=workspace)
     workload = checked_order.workload
@@ -308,7 +307,6 @@ def _pretraining(
 
 
 def _run_study(order: Order, options: StudyOptions) -> Study:
-    from qexp.cli.console import PoolDisplay
 
     find(options.workspace)  # an error of its own, before the catalog is asked for
     try:
