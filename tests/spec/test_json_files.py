@@ -8,7 +8,12 @@ from qexp.errors import DamagedError, QexpError
 
 
 def test_what_is_written_can_be_read_again(tmp_path):
-    document = {"name": "mogi_3", "results": {"test": {"depth": {"mae": 0.1 + 0.2}}}, "tags": ["ä", ""], "error": None}
+    document = {
+        "name": "mogi_3",
+        "results": {"depth": {"mae": 0.1 + 0.2, "x": 1e308}},
+        "tags": ["ä", ""],
+        "error": None,
+    }
     write_json(tmp_path / "run.json", document)
     assert read_json(tmp_path / "run.json") == document
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == document
@@ -25,16 +30,9 @@ def test_a_document_that_cannot_be_written_leaves_the_old_file_and_nothing_else(
     write_json(path, {"state": "running"})
     with pytest.raises(TypeError):
         write_json(path, document)
-    assert read_json(path) == {"state": "running"}
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_write_that_breaks_off_leaves_the_old_file_and_no_draft(tmp_path):
-    path = tmp_path / "run.json"
-    write_bytes(path, b"old")
     with pytest.raises(TypeError):
         write_bytes(path, "a text is not bytes: found out only after the draft was opened")
-    assert path.read_bytes() == b"old"
+    assert read_json(path) == {"state": "running"}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -45,11 +43,7 @@ def test_a_file_that_is_replaced_is_a_new_one_so_that_a_reader_of_the_old_sees_n
         write_bytes(path, b"new")
         assert reader.read() == b"old old old"
     assert path.read_bytes() == b"new"
-
-
-def test_others_may_read_what_is_written(tmp_path):
-    write_json(tmp_path / "run.json", {})
-    assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_mode & 0o777 == 0o644, "others may read it"
 
 
 def test_a_place_that_cannot_be_written_to_is_an_error_that_names_it(tmp_path):
@@ -59,7 +53,9 @@ def test_a_place_that_cannot_be_written_to_is_an_error_that_names_it(tmp_path):
 
 def test_nan_and_infinity_become_null_and_are_listed_with_where_they_stood(tmp_path):
     document = {"loss": float("nan"), "depth": {"r2": [1.0, float("-inf")]}, "list": [{"a": float("inf")}], "fine": 2.5}
+    before = repr(document)
     write_json(tmp_path / "a.json", document)
+    assert repr(document) == before
     assert read_json(tmp_path / "a.json") == {
         "loss": None,
         "depth": {"r2": [1.0, None]},
@@ -69,25 +65,11 @@ def test_nan_and_infinity_become_null_and_are_listed_with_where_they_stood(tmp_p
     }
 
 
-def test_a_document_of_finite_numbers_carries_no_marks(tmp_path):
-    write_json(tmp_path / "a.json", {"loss": 1e308})
-    assert read_json(tmp_path / "a.json") == {"loss": 1e308}
-
-
-def test_writing_leaves_the_document_alone(tmp_path):
-    document = {"loss": float("inf"), "list": [float("inf")]}
-    write_json(tmp_path / "a.json", document)
-    assert document == {"loss": float("inf"), "list": [float("inf")]}
-
-
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": NaN}', b"\xff\xfe", b'{"a": 1}}', b"\0" * 40])
 def test_garbage_in_a_file_is_damage(tmp_path, content):
     path = tmp_path / "run.json"
     path.write_bytes(content)
     with pytest.raises(DamagedError, match=r"run\.json cannot be read"):
         read_json(path)
-
-
-def test_a_file_that_is_not_there_is_not_damage(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        read_json(tmp_path / "run.json")
+    with pytest.raises(FileNotFoundError):  # which is no damage
+        read_json(tmp_path / "none.json")

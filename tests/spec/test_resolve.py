@@ -10,6 +10,7 @@ from qexp.errors import QexpError, SpecError
 from qexp.kinds.experiments import experience
 from qexp.runs.order import read_overrides
 from qexp.spec import resolution
+from tests.conftest import SOUND, put
 
 
 @pytest.fixture
@@ -36,15 +37,13 @@ def complaints(call, *arguments):
 # References
 
 
-@pytest.mark.parametrize("reference", ["sound", "sound.json", "specs/models/sound.json", "./specs/models/sound.json"])
-def test_a_spec_is_found_by_name_and_by_path(workspace, reference):
-    assert resolution.locate("model", reference, workspace).samefile(workspace.specs / "models" / "sound.json")
-
-
-def test_a_spec_is_found_by_its_whole_path_and_from_elsewhere(workspace, tmp_path_factory, monkeypatch):
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_spec_is_found_by_name_and_by_path_also_from_elsewhere(workspace, tmp_path_factory, monkeypatch, elsewhere):
+    if elsewhere:
+        monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     file = workspace.specs / "models" / "sound.json"
-    for reference in ("sound", "sound.json", "specs/models/sound.json", str(file), os.path.relpath(file)):
+    inside = ("sound", "sound.json", "specs/models/sound.json", "./specs/models/sound.json")
+    for reference in (*inside, str(file), os.path.relpath(file)):
         assert resolution.locate("model", reference, workspace).samefile(file)
 
 
@@ -57,10 +56,8 @@ def test_a_name_is_looked_up_among_specs_of_its_kind_only(specs, workspace):
 def test_an_experience_may_refer_to_a_spec_beside_it(specs, workspace):
     folder = specs.root / "elsewhere"
     (folder / "mine").mkdir(parents=True)
-    dataset = json.loads((specs.root / "specs/datasets/sound.json").read_text())
-    (folder / "mine" / "near.json").write_text(json.dumps({**dataset, "size": [16, 16], "description": "near"}))
-    experience = json.loads((specs.root / "specs/experiences/sound.json").read_text())
-    (folder / "first.json").write_text(json.dumps({**experience, "dataset": "mine/near.json"}))
+    (folder / "mine" / "near.json").write_text(json.dumps({**SOUND["dataset"], "description": "near"}))
+    (folder / "first.json").write_text(json.dumps({**SOUND["experience"], "dataset": "mine/near.json"}))
     loaded = resolution.experience("elsewhere/first.json", [], workspace)
     assert loaded.document["dataset"]["description"] == "near"
     assert (loaded.name, loaded.dataset_name, loaded.model_name) == ("first", "near", "sound")
@@ -70,7 +67,8 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest(specs, workspace)
     specs.write("dataset", {}, "etna_noisy")
     for reference in ("etna_noisi", "etna-noisy.json", "ETNA_NOISY"):
         assert "did you mean 'etna_noisy'?" in complaints(resolution.locate, "dataset", reference, workspace)[0]
-    assert "known: etna_noisy, sound" in complaints(resolution.locate, "dataset", "vesuvius", workspace)[0]
+    for reference in ("vesuvius", "a" * 300):  # no file can have such a long name
+        assert "known: etna_noisy, sound" in complaints(resolution.locate, "dataset", reference, workspace)[0]
 
 
 def test_a_reference_that_leads_nowhere_is_reported_where_it_stands(specs, workspace):
@@ -78,10 +76,6 @@ def test_a_reference_that_leads_nowhere_is_reported_where_it_stands(specs, works
     assert complaints(resolution.experience, "sound", [], workspace) == [
         "specs/experiences/sound.json at $.dataset: no dataset 'soond'; did you mean 'sound'?"
     ]
-
-
-def test_a_name_too_long_for_a_file_is_a_name_that_is_not_there(workspace):
-    assert "no experience" in complaints(resolution.locate, "experience", "a" * 300, workspace)[0]
 
 
 def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, workspace):
@@ -116,17 +110,14 @@ def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, workspace):
         ("optimizer=sgd", "optimizer.type", "sgd"),
         ("losses.depth=huber", "losses.depth", {"type": "huber", "parameters": {"delta": 1.0}}),
         ("losses.depth.type=huber", "losses.depth", {"type": "huber", "parameters": {"delta": 1.0}}),
-        (
-            'transforms={"depth": "standardize"}',
-            "transforms",
-            {"depth": {"type": "standardize", "parameters": {"deviation": "channel"}}},
-        ),
+        ('transforms={"depth": "standardize"}', "transforms",
+         {"depth": {"type": "standardize", "parameters": {"deviation": "channel"}}}),
         ("gradient_clip=null", "gradient_clip", None),
         ("gradient_clip=2", "gradient_clip", 2),
         ("description=a = b, and so on", "description", "a = b, and so on"),
         ('description="20"', "description", "20"),
     ],
-)
+)  # fmt: skip
 def test_an_override_sets_one_value_of_the_whole_experience(resolved, override, path, value):
     resolved_spec = resolved(override)
     spec = resolved_spec.document
@@ -153,8 +144,7 @@ def test_parameters_of_something_given_by_its_bare_name_can_be_set(specs, resolv
 
 
 def test_another_dataset_can_be_put_in_by_name_and_changed_in_the_same_breath(specs, resolved):
-    dataset = json.loads((specs.root / "specs/datasets/sound.json").read_text())
-    specs.write("dataset", {**dataset, "fixed": {**dataset["fixed"], "incidence": 0.5}}, "other")
+    specs.write("dataset", put(SOUND["dataset"], "fixed.incidence", 0.5), "other")
     resolved_spec = resolved("dataset.fixed.noise=0.02", "dataset=other")
     assert resolved_spec.dataset_name == "other"
     assert resolved_spec.document["dataset"]["fixed"]["incidence"] == 0.5
@@ -172,16 +162,12 @@ def test_an_override_makes_no_difference_to_the_files(specs, resolved):
     [
         ("epoch=20", "specs/experiences/sound.json at $.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
         ("dataset.fixd.noise=1", "specs/datasets/sound.json at $.fixd: unknown key 'fixd'; did you mean 'fixed'?"),
-        (
-            "model.operations.block.parameters.filter=[8]",
-            "specs/models/sound.json at $.operations.block.parameters.filter: unknown key 'filter'; "
-            "did you mean 'filters'?",
-        ),
-        (
-            "optimizer.parameters.momentum=0.1",
-            "specs/experiences/sound.json at $.optimizer.parameters.momentum: unknown key 'momentum'; "
-            "known: betas, epsilon, weight_decay",
-        ),
+        ("model.operations.block.parameters.filter=[8]",
+         "specs/models/sound.json at $.operations.block.parameters.filter: unknown key 'filter'; "
+         "did you mean 'filters'?"),
+        ("optimizer.parameters.momentum=0.1",
+         "specs/experiences/sound.json at $.optimizer.parameters.momentum: unknown key 'momentum'; "
+         "known: betas, epsilon, weight_decay"),
         ("datset.fixed.noise=1", "specs/experiences/sound.json at $.datset: unknown key 'datset'; did you mean"),
         ("epochs=twenty", 'specs/experiences/sound.json at $.epochs: must be a whole number, but is the text "twenty"'),
         ("epochs=", 'specs/experiences/sound.json at $.epochs: must be a whole number, but is the text ""'),
@@ -189,7 +175,7 @@ def test_an_override_makes_no_difference_to_the_files(specs, resolved):
         ("dataset=soond", "specs/experiences/sound.json at $.dataset: no dataset 'soond'; did you mean 'sound'?"),
         ("dataset=5", "specs/experiences/sound.json at $.dataset: must be a text or an object {…}"),
     ],
-)
+)  # fmt: skip
 def test_an_override_is_held_to_the_schema_like_the_file_itself(resolved, override, complaint):
     (message,) = complaints(resolved, override)
     assert message.startswith(complaint)
@@ -202,26 +188,19 @@ def test_an_override_that_is_not_written_as_a_path_and_a_value_says_how_to(overr
     ]
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "[1, NaN]", '{"a": Infinity}'])
-def test_an_override_with_a_number_that_json_does_not_know_is_refused(value):
-    assert "give a finite one" in complaints(partial(read_overrides, "--set"), [f"learning_rate={value}"])[0]
-
-
-@pytest.mark.parametrize("override", ["learning_rate=1e999", "dataset.fixed.noise=1e999", "gradient_clip=1e999"])
-def test_an_override_with_a_number_beyond_all_numbers_is_refused(resolved, override):
-    def digest():
-        return resolved(override).digest
-
-    assert "finite" in complaints(digest)[0]
-
-
-def test_an_override_with_a_key_given_twice_is_refused(resolved):
-    complaints(resolved, 'optimizer={"type": "adam", "type": "sgd"}')
-
-
-@pytest.mark.parametrize("override", ["x=" + "1" * 5000, "x=" + "[" * 100_000])
-def test_an_absurd_override_is_refused_in_words(override):
-    assert complaints(partial(read_overrides, "--set"), [override])
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        *((text, "give a finite one") for text in ("NaN", "Infinity", "-Infinity", "[1, NaN]", '{"a": Infinity}')),
+        ("1e999", "give a finite one"),
+        ('{"type": "adam", "type": "sgd"}', "this key is given twice"),
+        ("1" * 5000, "not a number of sensible size"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_an_override_that_no_spec_could_hold_is_refused_in_words(value, complaint):
+    assert complaint in complaints(partial(read_overrides, "--set"), [f"learning_rate={value}"])[0]
 
 
 @pytest.mark.parametrize(
@@ -274,11 +253,8 @@ def test_every_default_is_written_out(resolved):
 
 
 def test_what_was_given_outweighs_the_default(specs, resolved):
-    specs.spoil(
-        "experience",
-        ("optimizer", {"type": "adam", "parameters": {"epsilon": 0.5}}),
-        ("precision", "bfloat16"),
-    )
+    optimizer = {"type": "adam", "parameters": {"epsilon": 0.5}}
+    specs.spoil("experience", ("optimizer", optimizer), ("precision", "bfloat16"))
     spec = resolved().document
     assert spec["optimizer"]["parameters"] == {"betas": [0.9, 0.999], "epsilon": 0.5, "weight_decay": 0.0}
     assert spec["precision"] == "bfloat16"
@@ -355,9 +331,7 @@ def test_a_change_that_means_something_gives_another_digest(specs, resolved, kin
 
 def test_where_the_specs_lie_makes_no_difference_to_the_digest(specs, resolved):
     before = resolved()
-    dataset = json.loads((specs.root / "specs/datasets/sound.json").read_text())
-    model = json.loads((specs.root / "specs/models/sound.json").read_text())
-    specs.spoil("experience", ("dataset", dataset), ("model", model))
+    specs.spoil("experience", *((kind, SOUND[kind]) for kind in ("dataset", "model")))
     inlined = resolved()
     assert inlined.digest == before.digest
     assert inlined.document == before.document

@@ -8,7 +8,8 @@ from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import experience
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.tables import tables_with
+from qexp.kinds.tables import BUILT_IN
+from tests.conftest import put
 
 LOG_NORMAL = {"type": "log_normal", "parameters": {"mu": 0, "sigma": 1}}
 
@@ -115,16 +116,13 @@ def test_what_vdi_leaves_out_is_written_out(vdi):
     assert whole["optimizer"]["type"] == "adam"
     assert whole["metrics"] == {"depth": ["mse"], "delta_volume": ["mse", "mre"]}
     (callback,) = whole["additional_callbacks"]
-    assert callback["type"] == "reduce_on_plateau"
-    assert callback["parameters"]["patience"] == 8
+    assert (callback["type"], callback["parameters"]["patience"]) == ("reduce_on_plateau", 8)
     assert callback["parameters"].keys() > {"patience", "factor"}
 
 
 def test_two_views_give_a_network_of_two_inputs_that_share_their_weights(vdi):
-    place = Workspace(vdi.root)
-    whole = experience("twice", {}, place).document
-    tables = tables_with(place.extensions)
-    dataset, model = dataset_of(whole["dataset"], tables), model_of(whole, tables)
+    whole = experience("twice", {}, Workspace(vdi.root)).document
+    dataset, model = dataset_of(whole["dataset"], BUILT_IN), model_of(whole, BUILT_IN)
     assert list(model.network.inputs) == ["displacement", "displacement_1"]
     assert all(dataset.shapes()[name] == shape for name, shape in model.network.inputs.items())
     joined_features = 16 * 16 * 16
@@ -133,42 +131,29 @@ def test_two_views_give_a_network_of_two_inputs_that_share_their_weights(vdi):
 
 def test_a_uniform_depth_from_zero_on_is_accepted(vdi, qexp):
     uniform = {"type": "uniform", "parameters": {"a": 0, "b": 4}}
-    dataset = {**ONE_VIEW_DATASET, "distributions": {**ONE_VIEW_DATASET["distributions"], "depth": uniform}}
-    vdi.write("dataset", dataset, "volcano")
-    code, _, stderr = qexp("validate", "specs/experiences/once.json")
-    assert code == 0, stderr
+    vdi.write("dataset", put(ONE_VIEW_DATASET, "distributions.depth", uniform), "volcano")
+    qexp("validate", "specs/experiences/once.json").done()
 
 
 def test_a_second_view_must_be_whole(vdi, problems):
-    fixed = {name: value for name, value in TWO_VIEW_DATASET["fixed"].items() if name != "x_res_1"}
-    assert problems(vdi.write("dataset", {**TWO_VIEW_DATASET, "fixed": fixed})) == [
+    assert problems(vdi.write("dataset", put(TWO_VIEW_DATASET, "fixed.x_res_1", ...))) == [
         "specs/datasets/sound.json at $.fixed: 'x_res_1' has no value; put it in 'fixed' or in 'varyings' "
         "(width of a pixel, eastwards, in km)"
     ]
 
 
 def test_parameters_as_keras_names_them_are_taken(vdi, qexp):
-    operations = {
-        **ONE_VIEW_MODEL["operations"],
-        "down_sample": {
-            "module": "max_pooling",
-            "parameters": {"pool_size": [2, 2], "strides": [2, 2], "padding": "same"},
-        },
-        "relu": {"module": "activation", "parameters": {"activation": "swish"}},
-    }
-    vdi.write("model", {**ONE_VIEW_MODEL, "operations": operations}, "cnn")
-    concatenation = {"module": "concatenation", "parameters": {"axis": 3}}
-    two_views = {**TWO_VIEW_MODEL, "operations": {**TWO_VIEW_MODEL["operations"], "concatenation": concatenation}}
-    vdi.write("model", two_views, "cnn_twice")
+    pooling = {"pool_size": [2, 2], "strides": [2, 2], "padding": "same"}
+    one_view = put(ONE_VIEW_MODEL, "operations.down_sample.parameters", pooling)
+    vdi.write("model", put(one_view, "operations.relu.parameters.activation", "swish"), "cnn")
+    vdi.write("model", put(TWO_VIEW_MODEL, "operations.concatenation.parameters", {"axis": 3}), "cnn_twice")
     assert qexp("validate") == (0, "", "9 specs are right\n")
 
 
 def test_pools_and_joins_that_are_told_kerass_defaults_are_those_that_are_told_nothing(vdi):
     plain = experience("twice", {}, Workspace(vdi.root))
-    told = {
-        "model.operations.down_sample.parameters.padding": "valid",
-        "model.operations.concatenation.parameters.axis": -1,
-    }
+    defaults = {"down_sample.parameters.padding": "valid", "concatenation.parameters.axis": -1}
+    told = {f"model.operations.{key}": value for key, value in defaults.items()}
     assert experience("twice", told, Workspace(vdi.root)).digest == plain.digest
     assert plain.document["model"]["operations"]["down_sample"]["parameters"] == {"pool_size": 2, "strides": None}
     same = {"model.operations.down_sample.parameters.padding": "same"}
@@ -205,11 +190,7 @@ def test_what_else_keras_monitors_is_an_error_that_says_what_would_work(vdi, pro
 
 
 def test_views_are_joined_along_their_channels_only(vdi, problems):
-    operations = {
-        **TWO_VIEW_MODEL["operations"],
-        "concatenation": {"module": "concatenation", "parameters": {"axis": 1}},
-    }
-    assert problems(vdi.write("model", {**TWO_VIEW_MODEL, "operations": operations})) == [
+    assert problems(vdi.write("model", put(TWO_VIEW_MODEL, "operations.concatenation.parameters", {"axis": 1}))) == [
         "specs/models/sound.json at $.branches[2].operations[0]: operation 'concatenation': joins channels or "
         "features, the last axis: 'axis' must be -1 or 3, but is 1"
     ]
@@ -227,21 +208,16 @@ def test_views_are_joined_along_their_channels_only(vdi, problems):
     ],
 )
 def test_a_distribution_as_a_list_is_answered_with_its_new_form(vdi, qexp, problems, old, new):
-    document = {**ONE_VIEW_DATASET, "distributions": {**ONE_VIEW_DATASET["distributions"], "depth": old}}
-    (said,) = problems(vdi.write("dataset", document))
-    where, _, shown = said.partition("write ")
+    (message,) = problems(vdi.write("dataset", put(ONE_VIEW_DATASET, "distributions.depth", old)))
+    where, _, shown = message.partition("write ")
     assert where.startswith("specs/datasets/sound.json at $.distributions.depth: a distribution as a list is an old")
     assert json.loads(shown) == new
-    document["distributions"]["depth"] = json.loads(shown)
-    assert qexp("validate", vdi.write("dataset", document)).code == 0
+    assert qexp("validate", vdi.write("dataset", put(ONE_VIEW_DATASET, "distributions.depth", new))).code == 0
 
 
 def test_every_distribution_as_a_list_is_reported_and_so_is_what_else_is_wrong(vdi, problems):
-    document = {
-        **ONE_VIEW_DATASET,
-        "distributions": {"depth": ["log_normal", 0, 1], "delta_volume": ["log_normal", 0, 1]},
-        "size": [64, 0],
-    }
+    lists = {"depth": ["log_normal", 0, 1], "delta_volume": ["log_normal", 0, 1]}
+    document = {**ONE_VIEW_DATASET, "distributions": lists, "size": [64, 0]}
     assert [line.partition(": ")[0] for line in problems(vdi.write("dataset", document))] == [
         "specs/datasets/sound.json at $.distributions.delta_volume",
         "specs/datasets/sound.json at $.distributions.depth",
